@@ -1,0 +1,113 @@
+# The project's commands. `make lab` and `make test` are all a newcomer needs; `make help` lists the rest.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+.PHONY: help lab tour test check bench notebooks proofs proofs-full models peers browser sync clean ci
+
+# Any Python ≥ 3.11; it is used once, to make .venv.
+PYTHON ?= python3
+# Which torch build to ask for: auto takes CUDA where an NVIDIA driver answers.
+DEVICE ?= auto
+# A package index of your own for torch (a mirror, or one that serves a certain build).
+TORCH_INDEX ?=
+# Extra flags for every pytest call, e.g. PYTEST_FLAGS="--assets DIR -k steering"
+PYTEST_FLAGS ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTEST := $(BIN)/pytest -q -ra --durations=5 $(PYTEST_FLAGS)
+PACKAGES := -e ".[dev]"
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sae_nb needs Python 3.11 or newer, got {v.major}.{v.minor}. Pass PYTHON=python3.11.")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	pins=()
+	if [ "$$($(BIN)/python -c 'import sys, platform; print(sys.version_info[:2] == (3, 11) and platform.system() == "Linux")')" = True ]; then
+		pins=(-c constraints.txt)
+	else
+		echo "constraints.txt is written for Python 3.11 on Linux; here the ranges of pyproject.toml count."
+	fi
+	device=$(DEVICE)
+	case $$device in
+		auto) if command -v nvidia-smi >/dev/null && nvidia-smi >/dev/null 2>&1; then device=cuda; else device=cpu; fi ;;
+		cpu|cuda) ;;
+		*) echo "DEVICE must be auto, cpu or cuda, got '$$device'." >&2; exit 2 ;;
+	esac
+	index=(); if [ -n "$(TORCH_INDEX)" ]; then index=(--index-url "$(TORCH_INDEX)"); fi
+	# torch first and pinned: any later resolver step then keeps it.
+	torch=torch; if [ $${#pins[@]} -gt 0 ]; then torch=$$(grep '^torch==' constraints.txt); fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$${index[@]}" "$${pins[@]}" "$$torch"
+	build=$$($(BIN)/python -c 'import torch; print(torch.version.cuda or "cpu")')
+	echo "DEVICE=$(DEVICE): $$device wanted, the index brought torch $$($(BIN)/python -c 'import torch; print(torch.__version__)') built for $$build"
+	extra=""
+	if [ $$device = cuda ]; then
+		if [ "$$build" = cpu ]; then echo "DEVICE=cuda needs a CUDA build of torch, but this index serves a CPU build. Set TORCH_INDEX to one that serves CUDA builds, or use DEVICE=cpu." >&2; exit 2; fi
+		extra="cuda$${build%%.*}"
+	fi
+	packages='.[dev]'; if [ -n "$$extra" ]; then packages=".[dev,$$extra]"; fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$${pins[@]}" -e "$$packages"
+	touch $(STAMP)
+
+lab: $(STAMP) ## set up once, then open JupyterLab on the tour
+	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+
+tour: $(STAMP) ## run the tour without a screen and write tour.html
+	@$(BIN)/python notebooks/run_tour.py
+
+browser: ## get a system Chromium where the machine can
+	@for name in "$${SAE_NB_CHROMIUM:-}" chromium chromium-browser google-chrome; do
+		if [ -n "$$name" ] && command -v "$$name" >/dev/null; then exit 0; fi
+	done
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then
+		echo "Installing Chromium for the browser tests."
+		(apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null) || echo "Chromium could not be installed; browser tests will say why they skip."
+	else
+		echo "No Chromium here and no way to install one; browser tests will say why they skip."
+	fi
+
+test: $(STAMP) browser ## the tests, browser included
+	@mkdir -p build
+	$(PYTEST) --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/proofs
+
+check: $(STAMP) ## format, lint, types, import contract
+	@$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+notebooks: $(STAMP) ## execute every notebook in a fresh kernel
+	@mkdir -p build
+	$(PYTEST) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
+
+proofs: $(STAMP) ## short versions of the proof experiments
+	@if compgen -G 'tests/proofs/test_*.py' >/dev/null; then
+		mkdir -p build; $(PYTEST) --junitxml=build/proofs.xml tests/proofs
+	else
+		echo "proofs: there are no proof experiments yet."
+	fi
+
+proofs-full: $(STAMP) ## three seeds, full schedules; writes the artefacts
+	@echo "proofs-full: there are no proof experiments yet."
+
+bench: $(STAMP) ## every benchmark; each prints one table
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+models: $(STAMP) ## train the bundled models again (hours on a laptop)
+	@for variant in tiny-vit tiny-vit-tied tiny-vit-plain; do
+		$(BIN)/python -m sae_nb.models.recipes.tiny_vit --variant $$variant --out build/models/$$variant
+	done
+
+peers: $(STAMP) ## compare with other libraries
+	@echo "peers: there are no peer comparisons yet beyond the reimplementations in benchmarks/."
+
+sync: $(STAMP) ## refresh each notebook's .ipynb from its .py
+	@$(BIN)/jupytext --sync notebooks/[0-9]*.py
+
+ci: check test notebooks proofs
+	@$(BIN)/python .ci/summary.py build
+
+clean: ## remove what was built (not .venv)
+	rm -rf build dist tour.html

@@ -1,0 +1,95 @@
+"""The public names of the toolkit, each imported from its room on first use.
+
+Nothing heavy is imported here: `import sae_nb` touches neither torch, numba, nnsight nor umap, so it
+costs milliseconds. A public function and a submodule never share a name, because the import system
+would replace the one by the other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations, concatenate, load_activations
+    from sae_nb.architectures import SparseAutoencoder, TopK, load_sae
+    from sae_nb.capturing import capture
+    from sae_nb.codes import SparseCodes
+    from sae_nb.evaluation.report import evaluate
+    from sae_nb.hook_points import HookPoint, HookPointNotFound
+    from sae_nb.models import LiveModel, load_model, wrap
+    from sae_nb.steering import ablate, dose_response, random_direction, splice, steer
+    from sae_nb.streaming import stream
+    from sae_nb.training import TrainConfig, TrainingRun, start_training, train
+
+_HOME = {
+    "Activations": "sae_nb.activations",
+    "HookPoint": "sae_nb.hook_points",
+    "HookPointNotFound": "sae_nb.hook_points",
+    "LiveModel": "sae_nb.models",
+    "SparseAutoencoder": "sae_nb.architectures",
+    "SparseCodes": "sae_nb.codes",
+    "TopK": "sae_nb.architectures",
+    "TrainConfig": "sae_nb.training",
+    "TrainingRun": "sae_nb.training",
+    "ablate": "sae_nb.steering",
+    "capture": "sae_nb.capturing",
+    "concatenate": "sae_nb.activations",
+    "dose_response": "sae_nb.steering",
+    "evaluate": "sae_nb.evaluation.report",
+    "load_activations": "sae_nb.activations",
+    "load_model": "sae_nb.models",
+    "load_sae": "sae_nb.architectures",
+    "random_direction": "sae_nb.steering",
+    "splice": "sae_nb.steering",
+    "start_training": "sae_nb.training",
+    "steer": "sae_nb.steering",
+    "stream": "sae_nb.streaming",
+    "train": "sae_nb.training",
+    "wrap": "sae_nb.models",
+}
+_ROOMS = {"data", "evaluation", "models", "summaries", "training"}
+
+__all__ = [
+    "Activations",
+    "HookPoint",
+    "HookPointNotFound",
+    "LiveModel",
+    "SparseAutoencoder",
+    "SparseCodes",
+    "TopK",
+    "TrainConfig",
+    "TrainingRun",
+    "ablate",
+    "capture",
+    "concatenate",
+    "dose_response",
+    "evaluate",
+    "load_activations",
+    "load_model",
+    "load_sae",
+    "random_direction",
+    "splice",
+    "start_training",
+    "steer",
+    "stream",
+    "train",
+    "wrap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return metadata.version("sae-nb")
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if name in _ROOMS:
+        return importlib.import_module(f"sae_nb.{name}")
+    raise AttributeError(f"module 'sae_nb' has no attribute {name!r}. Public names: {__all__}.")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS, "__version__"})

@@ -1,0 +1,231 @@
+"""Checks of user input, made once at the public call: rule, given, do."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def check_matrix(
+    x: object,
+    *,
+    name: str = "x",
+    d_in: int | None = None,
+    flatten: bool = False,
+    where: str = "",
+    finite: bool = True,
+) -> Tensor:
+    """Return `x` if it is a non-empty floating-point tensor of shape (n, d_in).
+
+    Parameters
+    ----------
+    x
+        What the user passed.
+    name
+        How the message calls it.
+    d_in
+        Width it must have; None accepts any.
+    flatten
+        Accept leading axes and flatten them into rows.
+    where
+        Half a sentence appended to the message about a wrong width, e.g. a hook point.
+    finite
+        Whether NaN and infinity are refused.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not a floating-point tensor.
+    ValueError
+        If `x` is empty, of the wrong rank or width, or not finite.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"`{name}` must be a torch tensor, got {type(x).__name__}. Use torch.as_tensor({name})."
+        )
+    if not x.is_floating_point():
+        raise TypeError(
+            f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float()."
+        )
+    if x.ndim != 2 and not (flatten and x.ndim >= 1):
+        raise ValueError(
+            f"`{name}` must have shape (n, {d_in or 'd_in'}), got {tuple(x.shape)}. Flatten its "
+            f"leading axes with {name}.flatten(0, -2)."
+        )
+    if d_in is not None and x.shape[-1] != d_in:
+        raise ValueError(
+            f"`{name}` must have last dimension d_in={d_in}, got shape {tuple(x.shape)}. "
+            f"Was it captured at a different hook point?{' ' + where if where else ''}"
+        )
+    if x.numel() == 0:
+        raise ValueError(
+            f"`{name}` must not be empty, got shape {tuple(x.shape)}. Pass at least one row."
+        )
+    rows = x.reshape(-1, x.shape[-1])
+    if finite:
+        check_finite(rows, name=name, where=where)
+    return rows
+
+
+def check_finite(
+    x: Tensor, *, name: str = "x", where: str = "", row_name: Callable[[int], str] | None = None
+) -> None:
+    """Refuse NaN and infinity, naming the first bad row.
+
+    Parameters
+    ----------
+    x
+        Rows to look at.
+    name, where
+        What the message calls the tensor, and where it came from.
+    row_name
+        Turns a row number into something a person recognises (a token, a patch).
+
+    Raises
+    ------
+    ValueError
+        If any entry is NaN or infinite.
+    """
+    # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
+    if x.device.type == "meta" or bool(torch.isfinite(x.detach().sum())):
+        return
+    bad = ~torch.isfinite(x.detach()).reshape(x.shape[0], -1).all(dim=1)
+    if not bool(bad.any()):
+        return
+    row = int(bad.nonzero()[0])
+    label = f" ({row_name(row)})" if row_name is not None else ""
+    raise ValueError(
+        f"`{name}` must be finite, but {int(bad.sum())} of {x.shape[0]} rows hold NaN or infinity; "
+        f"the first is row {row}{label}.{' ' + where if where else ''} Look at the model's dtype "
+        "(fp16 overflows) or drop these rows."
+    )
+
+
+def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
+    """Return `k` if it is an integer with 1 ≤ k ≤ n_atoms.
+
+    Raises
+    ------
+    TypeError
+        If `k` is not an integer.
+    ValueError
+        If it is out of range.
+    """
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise TypeError(f"`{name}` must be an integer, got {k!r}.")
+    if not 1 <= k <= n_atoms:
+        raise ValueError(
+            f"`{name}` must be between 1 and n_atoms={n_atoms}, got {k}. Choose a smaller `{name}` or "
+            "a larger dictionary."
+        )
+    return k
+
+
+def check_count(value: object, *, name: str, at_least: int = 1) -> int:
+    """Return `value` if it is an integer of at least `at_least`.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    ValueError
+        If it is smaller.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+    if value < at_least:
+        raise ValueError(f"`{name}` must be at least {at_least}, got {value}.")
+    return value
+
+
+def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:
+    """Return `atom` if it names a row of the dictionary.
+
+    Raises
+    ------
+    TypeError
+        If it is not an integer.
+    IndexError
+        If it is out of range.
+    """
+    try:
+        index = int(atom.__index__())  # type: ignore[attr-defined]
+    except AttributeError:
+        raise TypeError(f"`{name}` must be an integer, got {atom!r}.") from None
+    if not 0 <= index < n_atoms:
+        raise IndexError(
+            f"`{name}` must be between 0 and {n_atoms - 1} (the SAE has {n_atoms} atoms), got {index}."
+        )
+    return index
+
+
+def check_device(device: str | torch.device | None) -> torch.device:
+    """Return the device, or the best one present for None.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"`device` must be a torch device such as 'cpu' or 'cuda', got {device!r}."
+        ) from error
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"`device` must be a device of this machine, got {str(device)!r} and no NVIDIA GPU is "
+            "visible. Use device='cpu', or leave it out."
+        )
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"`device` must be one of cuda:0 … cuda:{torch.cuda.device_count() - 1}, got {str(device)!r}."
+        )
+    return wanted
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory a process can still take, or None where the system does not say."""
+    info = Path("/proc/meminfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def check_memory(needed: int, what: str, instead: str) -> None:
+    """Refuse a request that would not fit in memory.
+
+    Parameters
+    ----------
+    needed
+        Bytes.
+    what
+        What would take them.
+    instead
+        What would fit: a whole sentence.
+
+    Raises
+    ------
+    MemoryError
+        If more than nine tenths of what is available would be taken.
+    """
+    available = available_memory()
+    if available is not None and needed > 0.9 * available:
+        raise MemoryError(
+            f"{what} must fit in memory: it needs {needed / 2**30:.1f} GiB and "
+            f"{available / 2**30:.1f} GiB are free. {instead}"
+        )

@@ -1,0 +1,277 @@
+"""Files you can trust: atomic writes, checksummed folders, and readers that refuse what is damaged.
+
+Everything is safetensors or JSON. A file appears under its final name only when it is complete on
+disk, so a killed process leaves the old version or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANIFEST = "manifest.json"
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable only once the folder that holds the name is flushed. Windows cannot open
+    # folders, and does not need to.
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `path`; flush and rename it on success, remove it on error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` under `path` atomically."""
+    with _replacing(Path(path)) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as JSON under `path`, atomically and with sorted keys (stable diffs).
+
+    Raises
+    ------
+    ValueError
+        If `value` holds NaN or infinity, which JSON has no word for.
+    """
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not JSON (cut short, or something else).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{str(path)!r} must be a JSON file, but it cannot be parsed ({error}). It may have been "
+            "cut short; write or download it again."
+        ) from error
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write named tensors as one safetensors file under `path`, atomically."""
+    from safetensors.torch import save
+
+    # One storage may back several tensors (tied weights, views); safetensors stores each apart.
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes(path, save(ready, metadata=metadata))
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is cut short, altered in its header, or not safetensors at all (a pickle, say).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
+            f"{_what_it_is(path)} Write or download it again."
+        ) from error
+
+
+def _what_it_is(path: Path) -> str:
+    head = path.open("rb").read(4)
+    if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head == b"PK\x03\x04":
+        return "It looks like a pickle, which could run code and is never opened."
+    return "It may have been cut short or altered."
+
+
+def sha256(path: str | Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, read in pieces."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
+
+    Parameters
+    ----------
+    path
+        Final name of the folder.
+    replace
+        Whether an existing folder of that name is replaced. Only folders that hold a manifest of
+        ours are ever removed.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists and `replace` is false, or if it is not a folder of ours.
+    """
+    path = Path(path)
+    if path.exists():
+        if not replace:
+            raise FileExistsError(
+                f"{str(path)!r} must not exist yet. Choose another name or remove it first."
+            )
+        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise FileExistsError(
+                f"{str(path)!r} holds files that are not ours (no {MANIFEST}), so it is not "
+                "replaced. Choose another name."
+            )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        yield partial
+        _sync_folder(partial)
+        _swap_in(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap_in(partial: Path, path: Path) -> None:
+    if not path.exists():
+        partial.rename(path)
+    else:
+        # A folder cannot be renamed over a full one: step aside first. A kill between the two
+        # renames leaves the old folder whole under the `.old` name, which `recover` finds.
+        old = path.with_name(f".{path.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        path.rename(old)
+        partial.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(path.parent)
+
+
+def recover(path: str | Path) -> None:
+    """Put back the previous version of a folder whose replacement was killed half-way."""
+    path = Path(path)
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        old.rename(path)
+
+
+def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any) -> None:
+    """Write `manifest.json`: what the folder is, each file's size and checksum, and further facts."""
+    folder = Path(folder)
+    files = {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, {"kind": kind, "version": version, "files": files, **facts})
+
+
+def read_manifest(
+    folder: str | Path,
+    kind: str,
+    *,
+    version: int = 1,
+    verify: Literal["full", "sizes", "none"] = "full",
+) -> dict[str, Any]:
+    """Read and verify a folder's manifest.
+
+    Parameters
+    ----------
+    folder
+        A folder written with `write_manifest`.
+    kind, version
+        What the folder must be.
+    verify
+        `full` compares checksums, `sizes` only lengths (for stores too large to hash on opening).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, its manifest or a listed file is missing.
+    ValueError
+        If the folder is of another kind or version, or a file was cut short or altered.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ValueError(
+            f"{str(folder)!r} must be a folder of kind {kind!r}, got {found!r}. Pass another folder."
+        )
+    if manifest.get("version") != version:
+        raise ValueError(
+            f"{str(folder)!r} must have format version {version}, got {manifest.get('version')!r}. "
+            "It was written by another version of sae_nb; write it again with this one."
+        )
+    if verify != "none":
+        for name, expected in manifest["files"].items():
+            _verify(folder, name, expected, full=verify == "full")
+    return manifest
+
+
+def _verify(folder: Path, name: str, expected: dict[str, Any], *, full: bool) -> None:
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"The manifest of {str(folder)!r} names a file outside it: {name!r}.")
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{str(folder)!r} is incomplete: {name!r} is missing. Make it again."
+        )
+    size = file.stat().st_size
+    if size != expected["bytes"]:
+        raise ValueError(
+            f"{str(file)!r} must have {expected['bytes']} bytes, got {size}. It was cut short or "
+            "altered; make or download it again."
+        )
+    if full and sha256(file) != expected["sha256"]:
+        raise ValueError(
+            f"{str(file)!r} does not have the checksum in its manifest: it was altered after it was "
+            "written. Make or download it again."
+        )

@@ -1,0 +1,120 @@
+"""A training's history stays true when it is thinned for drawing."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sae_nb.summaries.training import TrainingHistory, summarise_training
+
+
+def record(step: int, **given: object) -> SimpleNamespace:
+    """A record as the training loop makes it, every field derived from the step."""
+    fields = {
+        "step": step,
+        "steps": 10_000,
+        "tokens": step * 256,
+        "seconds": step * 0.01,
+        "loss": 1.0 / step,
+        "r2": 1.0 - 1.0 / step,
+        "l0": 16.0,
+        "dead_fraction": 0.25,
+        "tokens_per_second": 25_600.0,
+        "learning_rate": 1e-3,
+    }
+    return SimpleNamespace(**(fields | given))
+
+
+def test_short_history_is_kept_whole() -> None:
+    """Nothing is thinned while the records fit."""
+    summary = summarise_training([record(i) for i in range(1, 31)], max_points=30)
+    np.testing.assert_array_equal(summary.step, np.arange(1, 31))
+    np.testing.assert_allclose(summary.loss, 1 / np.arange(1, 31), rtol=1e-6)
+
+
+@pytest.mark.parametrize("axis", ["linear", "log"])
+@pytest.mark.parametrize("n", [601, 5_000, 40_000])
+def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
+    """However long the run, the picture has at most max_points points, first and newest in it."""
+    summary = summarise_training([record(i) for i in range(1, n + 1)], max_points=600, axis=axis)
+    assert len(summary.step) <= 600
+    assert (summary.step[0], summary.step[-1], summary.n_records) == (1, n, n)
+    assert (np.diff(summary.step) > 0).all()
+
+
+@pytest.mark.parametrize("axis", ["linear", "log"])
+@pytest.mark.parametrize("spike", [np.inf, 50.0, -50.0, np.nan])
+def test_one_record_spike_is_never_drawn_away(spike: float, axis: str) -> None:
+    """A loss that is odd for one record out of 20 000 is among the points."""
+    records = [record(i, loss=spike if i == 12_345 else 1.0) for i in range(1, 20_001)]
+    summary = summarise_training(records, max_points=200, axis=axis)
+    assert 12_345 in summary.step
+    shown = summary.loss[summary.step == 12_345]
+    np.testing.assert_array_equal(shown, np.float32(spike))
+
+
+def test_log_axis_keeps_the_early_steps() -> None:
+    """On a logarithmic axis the first hundred steps are not squeezed into one point."""
+    records = [record(i) for i in range(1, 50_001)]
+    log = summarise_training(records, max_points=200, axis="log")
+    linear = summarise_training(records, max_points=200, axis="linear")
+    assert (log.step <= 100).sum() > 30 > (linear.step <= 100).sum()
+
+
+def test_history_reads_only_what_is_new() -> None:
+    """A second extend does not touch the records that were read before."""
+    records = [record(i) for i in range(1, 101)]
+    history = TrainingHistory()
+    history.extend(records)
+    records[0].loss = 99.0
+    records.append(record(101))
+    history.extend(records)
+    summary = history.summary(state="running")
+    assert (summary.n_records, summary.loss[0]) == (101, 1.0)
+
+
+def test_history_starts_over_when_the_list_was_replaced() -> None:
+    """A list shorter than what was read belongs to a new training."""
+    history = TrainingHistory()
+    history.extend([record(i) for i in range(1, 101)])
+    history.extend([record(1, loss=7.0)])
+    assert history.summary(state="running").loss.tolist() == [7.0]
+
+
+def test_time_left_is_the_recent_pace_and_ignores_a_pause() -> None:
+    """One pause of an hour does not turn ten seconds into hours."""
+    records = [record(i, seconds=i * 0.01 + (3600.0 if i > 9_985 else 0)) for i in range(1, 9_991)]
+    summary = summarise_training(records, state="running")
+    assert summary.seconds_left == pytest.approx(0.1, rel=1e-3)
+
+
+def test_finished_run_has_no_time_left() -> None:
+    """Time left is said only while something is left."""
+    records = [record(i) for i in range(1, 101)]
+    assert summarise_training(records, state="stopped").seconds_left is None
+    assert summarise_training(records, state="running").seconds_left == pytest.approx(99.0)
+
+
+def test_best_step_is_where_r2_was_highest() -> None:
+    """The best step is found in all records, not only in those drawn, and NaN never wins."""
+    records = [record(i, r2=0.5) for i in range(1, 5_001)]
+    records[1_233].r2 = 0.9
+    records[2_000].r2 = float("nan")
+    assert summarise_training(records, max_points=50).best_step == 1_234
+
+
+def test_missing_fields_become_nan_and_no_records_are_no_error() -> None:
+    """A record of another loop, and a run that has not begun, can be drawn."""
+    bare = summarise_training([SimpleNamespace(step=3, loss=0.5)])
+    assert np.isnan(bare.r2).all()
+    assert (bare.best_step, bare.tokens) == (None, 0)
+    empty = summarise_training([], state="running")
+    assert (empty.last_step, empty.seconds, empty.seconds_left) == (0, 0.0, None)
+
+
+def test_too_few_points_are_refused_with_the_number_given() -> None:
+    """A curve of three points cannot keep both ends and the extremes."""
+    with pytest.raises(ValueError, match=r"`max_points` must be at least 4, got 3\."):
+        summarise_training([record(1)], max_points=3)
