@@ -128,7 +128,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def _what_it_is(path: Path) -> str:
-    head = path.open("rb").read(4)
+    with path.open("rb") as file:
+        head = file.read(4)
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head == b"PK\x03\x04":
         return "It looks like a pickle, which could run code and is never opened."
     return "It may have been cut short or altered."

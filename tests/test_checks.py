@@ -1,0 +1,93 @@
+"""Checks: each refusal gives rule, given and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sae_nb import checks
+
+
+def test_good_matrix_passes_unchanged() -> None:
+    """A finite float matrix is returned as it is."""
+    x = torch.randn(3, 4)
+    assert checks.check_matrix(x, d_in=4) is not None
+    assert torch.equal(checks.check_matrix(x, d_in=4), x)
+
+
+def test_leading_axes_are_flattened_on_request() -> None:
+    """With flatten=True the last axis counts."""
+    assert checks.check_matrix(torch.zeros(2, 3, 4), d_in=4, flatten=True).shape == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "words"),
+    [
+        ([[1.0]], TypeError, "torch tensor, got list"),
+        (torch.zeros(2, 3, dtype=torch.int64), TypeError, "floating-point"),
+        (torch.zeros(2, 3, 4), ValueError, r"\(2, 3, 4\)"),
+        (torch.zeros(2, 384), ValueError, "d_in=768.*384"),
+        (torch.zeros(0, 768), ValueError, "empty"),
+    ],
+)
+def test_bad_matrix_is_refused(x: object, error: type[Exception], words: str) -> None:
+    """Type, dtype, rank, width and emptiness."""
+    with pytest.raises(error, match=words):
+        checks.check_matrix(x, d_in=768)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_first_bad_row_is_named(bad: float) -> None:
+    """The message names how many rows are bad and the first of them."""
+    x = torch.zeros(10, 4)
+    x[7, 2] = bad
+    x[9, 0] = bad
+    with pytest.raises(ValueError, match=r"2 of 10 rows.*row 7 \(token 7\)"):
+        checks.check_finite(x, row_name=lambda row: f"token {row}")
+
+
+def test_large_finite_numbers_pass() -> None:
+    """A sum that overflows does not make finite entries bad."""
+    checks.check_finite(torch.full((4, 4), 3e38))
+
+
+@pytest.mark.parametrize("k", [0, -1, 11])
+def test_k_out_of_range_is_refused(k: int) -> None:
+    """1 ≤ k ≤ n_atoms."""
+    with pytest.raises(ValueError, match=f"n_atoms=10, got {k}"):
+        checks.check_k(k, 10)
+
+
+@pytest.mark.parametrize("k", [1.5, True, "3"])
+def test_k_must_be_an_integer(k: object) -> None:
+    """No rounding behind the user's back."""
+    with pytest.raises(TypeError, match="integer"):
+        checks.check_k(k, 10)
+
+
+def test_atom_out_of_range_names_the_range() -> None:
+    """An atom beyond the dictionary says how many there are."""
+    with pytest.raises(IndexError, match="between 0 and 63.*got 64"):
+        checks.check_atom(64, 64)
+    assert checks.check_atom(torch.tensor(3), 64) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_absent_gpu_is_said() -> None:
+    """A device that is not there is refused before any work."""
+    with pytest.raises(ValueError, match="no NVIDIA GPU is visible"):
+        checks.check_device("cuda")
+    assert checks.check_device(None) == torch.device("cpu")
+
+
+def test_unknown_device_is_said() -> None:
+    """A word that is no device is refused."""
+    with pytest.raises(ValueError, match="got 'gpu'"):
+        checks.check_device("gpu")
+
+
+def test_too_much_memory_is_refused_with_numbers() -> None:
+    """A request larger than the machine says both sizes."""
+    with pytest.raises(MemoryError, match=r"it needs 1048576\.0 GiB.*Use fewer rows"):
+        checks.check_memory(2**50, "The activations", "Use fewer rows.")
+    checks.check_memory(1, "A byte", "")
