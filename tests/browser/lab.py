@@ -1,0 +1,260 @@
+"""A real JupyterLab in headless Chromium: run a notebook, poke its panels, collect what is broken.
+
+    with Lab("notebooks/00_tour.ipynb", out=tmp_path) as lab:
+        lab.run_all()
+        lab.page.get_by_role("slider").first.press("ArrowRight")
+        assert not lab.problems()
+
+The notebook itself is never written: a hidden sibling copy is opened, with a server, port, token,
+settings and kernel directory of its own. Start-up costs about 7 s, so tests share one `Lab`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from playwright.sync_api import Locator, Page, sync_playwright
+
+# Without the networking flags Chromium looks for its maker's servers at every start.
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    # WebGL without a GPU
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
+SETTINGS = {
+    # cells outside the window stay in the page, so that they can be asked about
+    "notebook-extension/tracker": {"windowingMode": "none"},
+    "docmanager-extension/plugin": {"autosave": False},
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+STATE = """() => {
+  const panel = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+  if (!panel || !panel.sessionContext || !panel.content || !panel.content.model) return null;
+  const kernel = panel.sessionContext.session && panel.sessionContext.session.kernel;
+  const cells = [...panel.content.model.cells].filter(c => c.type === 'code').map(c => ({
+    count: c.executionCount,
+    empty: c.sharedModel.getSource().trim() === '',
+    errors: [...Array(c.outputs.length).keys()].map(i => c.outputs.get(i).toJSON())
+      .filter(o => o.output_type === 'error').map(o => o.ename + ': ' + o.evalue),
+  }));
+  return {kernel: kernel ? kernel.status : 'none', cells};
+}"""
+
+
+def chromium() -> str | None:
+    """Path of a system Chromium, or None."""
+    names = (os.environ.get("SAE_NB_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+class Lab:
+    """One server, one page, one notebook."""
+
+    page: Page
+
+    def __init__(
+        self, notebook: Path, out: Path, *, timeout_s: float = 180.0, dark: bool = False
+    ) -> None:
+        self.notebook, self.out, self.timeout_s, self.dark = (
+            notebook.resolve(),
+            out,
+            timeout_s,
+            dark,
+        )
+        self.console: list[str] = []
+        self.failed_requests: list[str] = []
+
+    def __enter__(self) -> Self:
+        self.out.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix="lab_"))
+        self._copy = self.notebook.with_name(f".labcheck-{secrets.token_hex(4)}.ipynb")
+        try:
+            shutil.copy(self.notebook, self._copy)
+            self._start_server()
+            self._start_browser()
+            self._open()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if hasattr(self, "_browser"):
+            self._browser.close()
+        if hasattr(self, "_playwright"):
+            self._playwright.stop()
+        self._stop_server()
+        self._copy.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _environment(self) -> dict[str, str]:
+        env = dict(os.environ)
+        for name in (
+            "JUPYTER_CONFIG_DIR",
+            "JUPYTER_RUNTIME_DIR",
+            "JUPYTERLAB_WORKSPACES_DIR",
+            "JUPYTERLAB_SETTINGS_DIR",
+            "IPYTHONDIR",
+            "JUPYTER_DATA_DIR",
+        ):
+            env[name] = str(self._scratch / name.lower())
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        themes = {"apputils-extension/themes": {"theme": "JupyterLab Dark"}} if self.dark else {}
+        for name, value in {**SETTINGS, **themes}.items():
+            settings = Path(env["JUPYTERLAB_SETTINGS_DIR"]) / "@jupyterlab"
+            path = settings / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(value))
+        return env
+
+    def _start_server(self) -> None:
+        token, port = secrets.token_hex(16), _free_port()
+        self._base, self._token = f"http://127.0.0.1:{port}", token
+        arguments = {
+            "ServerApp.ip": "127.0.0.1",
+            "ServerApp.port": port,
+            "ServerApp.port_retries": 0,
+            "IdentityProvider.token": token,
+            "ServerApp.root_dir": self._copy.parent,
+            "ContentsManager.allow_hidden": True,
+            "LabApp.expose_app_in_browser": True,
+            "LabApp.extension_manager": "readonly",
+        }
+        command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+        command += [f"--{name}={value}" for name, value in arguments.items()]
+        with (self.out / "server.log").open("w") as log:
+            self._server = subprocess.Popen(
+                command,
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._until(self._server_answers, "JupyterLab to start")
+
+    def _server_answers(self) -> bool:
+        if self._server.poll() is not None:
+            raise RuntimeError(f"JupyterLab ended; see {self.out / 'server.log'}")
+        try:
+            urllib.request.urlopen(f"{self._base}/api?token={self._token}", timeout=2).read()
+        except (urllib.error.URLError, OSError):
+            return False
+        return True
+
+    def _stop_server(self) -> None:
+        server = getattr(self, "_server", None)
+        if server is None or server.poll() is not None:
+            return
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+    def _start_browser(self) -> None:
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(
+            executable_path=chromium(), headless=True, args=CHROMIUM_FLAGS
+        )
+        self.page = self._browser.new_page(viewport={"width": 1280, "height": 1600})
+        self.page.set_default_timeout(self.timeout_s * 1000)
+        self.page.on(
+            "console", lambda m: self.console.append(m.text) if m.type == "error" else None
+        )
+        self.page.on("pageerror", lambda e: self.console.append(f"pageerror: {e}"))
+        self.page.on(
+            "requestfailed", lambda r: self.failed_requests.append(f"{r.url}: {r.failure}")
+        )
+
+    def _open(self) -> None:
+        self.page.goto(f"{self._base}/lab/tree/{self._copy.name}?token={self._token}&reset")
+        self._until(self._idle, "the notebook to open with an idle kernel")
+
+    def _idle(self) -> bool:
+        state = self.state()
+        return state is not None and state["kernel"] == "idle"
+
+    def _until(self, holds: Callable[[], bool], what: str, timeout_s: float | None = None) -> None:
+        deadline = time.monotonic() + (timeout_s or self.timeout_s)
+        while not holds():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited for {what}")
+            if hasattr(self, "page"):
+                self.page.wait_for_timeout(100)
+            else:
+                time.sleep(0.1)
+
+    def state(self) -> dict[str, Any] | None:
+        """Kernel status and, for each code cell, its execution count and errors."""
+        return self.page.evaluate(STATE)
+
+    def run_all(self, timeout_s: float | None = None) -> None:
+        """Execute every cell."""
+        self.page.evaluate(
+            "() => { window.__ran = false; window.jupyterapp.commands"
+            ".execute('notebook:run-all-cells').finally(() => { window.__ran = true; }); }"
+        )
+        self._until(lambda: self.page.evaluate("() => window.__ran"), "all cells", timeout_s)
+        self.settle()
+
+    def settle(self, ms: int = 500) -> None:
+        """Wait until the kernel is idle and give the page `ms` to paint."""
+        self._until(self._idle, "an idle kernel")
+        self.page.wait_for_timeout(ms)
+
+    def shot(self, name: str, locator: Locator | None = None) -> Path:
+        """Save a picture of the page or of one element."""
+        path = self.out / f"{name}.png"
+        (locator or self.page).screenshot(path=str(path))
+        return path
+
+    def shots_of_outputs(self) -> None:
+        """Save a picture of every cell's output."""
+        cells = self.page.locator(".jp-CodeCell")
+        for i in range(cells.count()):
+            area = cells.nth(i).locator(".jp-Cell-outputArea")
+            box = area.bounding_box() if area.count() else None
+            if box and box["height"] > 5:
+                area.scroll_into_view_if_needed()
+                self.shot(f"cell_{i:02d}", area)
+
+    def problems(self) -> list[str]:
+        """Everything a reader of the notebook would call broken."""
+        found = [f"console: {line}" for line in self.console]
+        found += [f"request: {line}" for line in self.failed_requests]
+        for i, cell in enumerate((self.state() or {"cells": []})["cells"]):
+            found += [f"cell {i}: {error}" for error in cell["errors"]]
+            if cell["count"] is None and not cell["empty"]:
+                found.append(f"cell {i} did not run")
+        broken = "text=/Error displaying widget|Failed to load model class|Error creating widget/"
+        count = self.page.locator(broken).count()
+        return found + ([f"{count} widgets failed to render"] if count else [])

@@ -1,0 +1,51 @@
+"""Notebooks on disk: paired, in sync, without outputs, thin."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+
+
+def test_there_are_notebooks() -> None:
+    """The list below is not empty by mistake."""
+    assert [path.stem for path in NOTEBOOKS][0] == "00_tour"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_outputs_are_committed(path: Path) -> None:
+    """Outputs and execution counts stay out of the repository."""
+    cells = nbformat.read(path, as_version=4).cells
+    for cell in (cell for cell in cells if cell.cell_type == "code"):
+        assert not cell.outputs
+        assert cell.execution_count is None
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_pair_is_in_sync(path: Path) -> None:
+    """The .ipynb holds what the reviewed .py says; `make sync` refreshes it."""
+    reviewed = jupytext.read(path.with_suffix(".py"))
+    generated = nbformat.read(path, as_version=4)
+    assert [(c.cell_type, c.source) for c in generated.cells] == [
+        (c.cell_type, c.source) for c in reviewed.cells
+    ]
+    assert generated.metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_are_thin(path: Path) -> None:
+    """At most ten lines a cell, and no `def` or `class` outside exercises."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or "exercise" in cell.metadata.get("tags", []):
+            continue
+        code = [line for line in cell.source.splitlines() if line.strip()]
+        assert len(code) <= 10, cell.source
+        nodes = ast.walk(ast.parse(cell.source))
+        made = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+        assert not made, cell.source
