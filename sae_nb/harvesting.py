@@ -1,0 +1,431 @@
+"""From a model's batches to rows: what `capture`, stores and streams share."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.capturing import BACKENDS, Backend, run_hooked
+from sae_nb.checks import check_count, check_memory
+from sae_nb.progress import progress_bar
+from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows, stated_policy
+from sae_nb.tokens import Context, Ragged, describe_ids
+
+if TYPE_CHECKING:
+    from sae_nb.models.inputs import Batch
+    from sae_nb.models.live_model import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureRecord:
+    """How far a capture is; what a listener gets after every batch."""
+
+    rows: int
+    """Rows kept so far at one hook point."""
+
+    samples: int
+    """Samples the model has seen."""
+
+    n_samples: int | None
+    """Samples in all, where that is known."""
+
+    seconds: float
+    """Since the first batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureSettings:
+    """How inputs are batched, run and turned into rows; checked once."""
+
+    policy: RowPolicy
+    batch_size: int = 32
+    context_length: int | None = None
+    pack: bool = False
+    add_bos: bool | Literal["auto"] = "auto"
+    dtype: torch.dtype | None = None
+    max_rows: int | None = None
+    backend: Backend = "nnsight"
+
+    def __post_init__(self) -> None:
+        check_count(self.batch_size, name="batch_size")
+        for name in ("context_length", "max_rows"):
+            value = getattr(self, name)
+            if value is not None:
+                check_count(value, name=name)
+        if self.backend not in BACKENDS:
+            raise ValueError(f"`backend` must be one of {list(BACKENDS)}, got {self.backend!r}.")
+        if self.dtype is not None and not (
+            isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
+        ):
+            raise ValueError(
+                f"`dtype` must be a floating-point torch.dtype such as torch.float16, got "
+                f"{self.dtype!r}."
+            )
+
+    def batches(self, model: LiveModel, inputs: Any) -> Iterator[Batch]:
+        """Return the model's batches of these inputs."""
+        return model.batches(
+            inputs,
+            batch_size=self.batch_size,
+            context_length=self.context_length,
+            pack=self.pack,
+            add_bos=self.add_bos,
+        )
+
+
+def harvest_batch(
+    model: LiveModel,
+    batch: Batch,
+    points: Mapping[str, str],
+    settings: CaptureSettings,
+    row_counts: Mapping[str, int],
+) -> dict[str, BatchRows]:
+    """Run one batch and return its rows on the CPU, by hook point.
+
+    Parameters
+    ----------
+    points
+        From the name as the user gave it to the standard name.
+    row_counts
+        Rows that came before, which the message about a bad row counts from.
+
+    Raises
+    ------
+    ValueError
+        If a row holds NaN or infinity, or an activation has no known layout.
+    """
+    values = run_hooked(model, batch, list(points), backend=settings.backend)
+    rows = {}
+    for name, value in values.items():
+        found = batch_rows(value, batch, settings.policy, points[name])
+        x = found.x.to("cpu", settings.dtype or found.x.dtype)
+        found = replace(found, x=x)
+        _check_rows(model, batch, found, points[name], row_counts.get(name, 0))
+        rows[name] = found
+    return rows
+
+
+def _check_rows(
+    model: LiveModel, batch: Batch, rows: BatchRows, point: str, rows_before: int
+) -> None:
+    # A sum is finite only if every entry is (up to overflow): one pass in the common case.
+    if bool(torch.isfinite(rows.x.sum(dtype=torch.float32))):
+        return
+    bad = (~torch.isfinite(rows.x).all(dim=1)).nonzero().flatten()
+    if not len(bad):
+        return
+    row = int(bad[0])
+    sample, position = int(rows.sample[row]), int(rows.position[row])
+    context = ContextBuilder(model)
+    context.add(batch)
+    token_id = None
+    if batch.token_ids is not None and batch.sample is not None:
+        here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
+        token_id = int(batch.token_ids.cpu()[here][0])
+    shown = context.build(rows.grid).token_name(position, token_id)
+    raise ValueError(
+        f"Activations at `{point}` must be finite, but row {rows_before + row} holds NaN or infinity "
+        f"({context.word} {sample}, position {position}, token {shown!r}; {len(bad)} such rows in "
+        f"this batch). Look at the model's weights and dtype ({rows.x.dtype}; float16 overflows at "
+        "65504), or leave this sample out."
+    )
+
+
+class ContextBuilder:
+    """Gathers the samples behind the rows, batch by batch."""
+
+    def __init__(self, model: LiveModel) -> None:
+        self._model = model
+        self.n_samples = 0
+        self.truncated = 0
+        self.padding: str | None = None
+        self._tokens: list[Tensor] = []
+        self._pictures: list[Tensor] = []
+        self.vocabulary: dict[int, str] = {}
+
+    @property
+    def word(self) -> str:
+        """What one sample is called."""
+        return Context(kind=self._model.kind).sample_word
+
+    def add(self, batch: Batch) -> None:
+        """Take in the samples of one batch."""
+        last = int(batch.sample.max()) + 1 if batch.sample is not None else 0
+        self.n_samples = max(self.n_samples, batch.first_sample + batch.n, last)
+        self.truncated += batch.truncated
+        if batch.token_ids is not None:
+            self._add_tokens(batch)
+        if batch.pictures is not None:
+            self._pictures.append(batch.pictures.cpu())
+
+    def _add_tokens(self, batch: Batch) -> None:
+        ids = batch.token_ids.cpu()
+        keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
+        columns = (batch.sample.cpu()[keep], batch.position.cpu()[keep], ids[keep])
+        self._tokens.append(torch.stack(columns))
+        if self.padding is None and not bool(keep.all()):
+            self.padding = "right" if bool(keep[:, 0].all()) else "left"
+        new = sorted(set(ids[keep].unique().tolist()) - self.vocabulary.keys())
+        if self._model.tokenizer is not None:
+            self.vocabulary |= describe_ids(self._model.tokenizer, new)
+
+    def take(self) -> dict[str, Tensor]:
+        """Return and forget the tokens and pictures gathered since the last call."""
+        taken = {}
+        if self._tokens:
+            taken["tokens"] = torch.cat(self._tokens, dim=1)
+        if self._pictures:
+            taken["pictures"] = torch.cat(self._pictures)
+        self._tokens, self._pictures = [], []
+        return taken
+
+    def build(
+        self,
+        grid: tuple[int, int] | None = None,
+        policy: Mapping[str, Any] | None = None,
+        taken: Mapping[str, Tensor] | None = None,
+    ) -> Context:
+        """Return the context of rows; `grid` is that of a convolution's cells."""
+        taken = self.take() if taken is None else taken
+        model, tokens = self._model, taken.get("tokens")
+        kind = "other" if grid is not None else model.kind
+        return Context(
+            kind=kind,
+            n_samples=self.n_samples,
+            pictures=taken.get("pictures"),
+            token_ids=None if tokens is None else ragged_tokens(tokens, self.n_samples),
+            vocabulary=self.vocabulary,
+            patch_grid=model.patch_grid if grid is None else grid,
+            prefix_tokens=model.prefix_tokens if grid is None else 0,
+            policy=policy or {},
+        )
+
+
+def ragged_tokens(tokens: Tensor, n_samples: int) -> Ragged:
+    """Return the sequences of rows (sample, position, id), which come in order."""
+    sample, _, ids = tokens
+    offsets = torch.searchsorted(sample.contiguous(), torch.arange(n_samples + 1))
+    return Ragged(ids.contiguous(), offsets)
+
+
+def full_policy(
+    model: LiveModel, settings: CaptureSettings, builder: ContextBuilder, dropped: Counter[str]
+) -> dict[str, Any]:
+    """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
+    return stated_policy(
+        settings.policy,
+        dropped,
+        kind=model.kind,
+        context_length=settings.context_length,
+        pack=settings.pack,
+        add_bos=settings.add_bos,
+        padding=builder.padding,
+        n_truncated=builder.truncated,
+        max_rows=settings.max_rows,
+        interventions=[str(edit.hook_point) for edit in model.interventions],
+    )
+
+
+def count_samples(inputs: Any) -> int | None:
+    """Return how many samples inputs hold, or None where only reading them would tell."""
+    if isinstance(inputs, str):
+        return 1
+    images = getattr(inputs, "images", None)
+    if images is not None:
+        return len(images)
+    if isinstance(inputs, (list, tuple, Tensor)) and len(inputs):
+        return len(inputs)
+    return None
+
+
+class MemoryGuard:
+    """Refuses a capture in memory that would not fit, from its first batches on."""
+
+    def __init__(self, n_samples: int | None, max_rows: int | None) -> None:
+        self._n_samples, self._max_rows = n_samples, max_rows
+        self._next_check = 0
+
+    def check(self, rows: Sequence[int], row_bytes: Sequence[int], samples: int) -> None:
+        """Extrapolate to all samples whenever the rows have doubled."""
+        if max(rows) < self._next_check:
+            return
+        self._next_check = 2 * max(rows)
+        share = 1.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
+        total = [int(n * share) for n in rows]
+        if self._max_rows is not None:
+            total = [min(n, self._max_rows) for n in total]
+        needed = sum((n - have) * size for n, have, size in zip(total, rows, row_bytes))
+        check_memory(
+            needed,
+            f"Capturing {max(total)} rows at {len(rows)} hook point{'s' if len(rows) > 1 else ''}",
+            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
+            "max_rows=.",
+        )
+
+
+@contextmanager
+def reporting(
+    progress: bool | Callable[[CaptureRecord], Any], n_samples: int | None
+) -> Iterator[Callable[[int, int], None]]:
+    """Give a function to call with (rows, samples) after every batch; it draws a bar or reports."""
+    begin, seen = time.perf_counter(), 0
+    enabled = progress is True
+    with progress_bar(n_samples, "capture", "sample", enabled=enabled) as bar:
+
+        def report(rows: int, samples: int) -> None:
+            nonlocal seen
+            bar.update(samples - seen)
+            bar.set(rows=str(rows))
+            seen = samples
+            if callable(progress):
+                seconds = time.perf_counter() - begin
+                progress(
+                    CaptureRecord(rows=rows, samples=samples, n_samples=n_samples, seconds=seconds)
+                )
+
+        yield report
+
+
+class Collector:
+    """Rows of one hook point in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[BatchRows] = []
+        self.n = 0
+        self.row_bytes = 0
+        self.dropped: Counter[str] = Counter()
+        self.grid: tuple[int, int] | None = None
+
+    def add(self, rows: BatchRows) -> None:
+        """Take in the rows of one batch."""
+        self._parts.append(rows)
+        self.n += len(rows.x)
+        self.row_bytes = rows.x.shape[1] * rows.x.element_size()
+        self.dropped.update(rows.dropped)
+        self.grid = rows.grid
+
+    def join(self) -> BatchRows:
+        """Return all rows in one record, and forget the parts."""
+        first = self._parts[0].x
+        x = torch.empty(self.n, first.shape[1], dtype=first.dtype)
+        sample = torch.cat([part.sample for part in self._parts])
+        position = torch.cat([part.position for part in self._parts])
+        filled = 0
+        self._parts.reverse()
+        while self._parts:
+            # Each part is freed once copied: the peak is one copy of the rows, not two.
+            part = self._parts.pop().x
+            x[filled : filled + len(part)] = part
+            filled += len(part)
+        return BatchRows(x=x, sample=sample, position=position, grid=self.grid)
+
+
+def capture_in_memory(
+    model: LiveModel,
+    inputs: Any,
+    points: Mapping[str, str],
+    settings: CaptureSettings,
+    progress: bool | Callable[[CaptureRecord], Any],
+) -> dict[str, Activations]:
+    """Run all batches and return activations in memory, by the names in `points`.
+
+    KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
+    """
+    collectors = {name: Collector() for name in points}
+    builder = ContextBuilder(model)
+    n_samples = count_samples(inputs)
+    guard = MemoryGuard(n_samples, settings.max_rows)
+    interrupted = False
+    try:
+        with reporting(progress, n_samples) as report:
+            for batch in settings.batches(model, inputs):
+                # The context first: an interrupt between the two must not leave rows without one.
+                builder.add(batch)
+                _collect(model, batch, points, settings, collectors)
+                counts = [collector.n for collector in collectors.values()]
+                sizes = [collector.row_bytes for collector in collectors.values()]
+                guard.check(counts, sizes, builder.n_samples)
+                report(max(counts), builder.n_samples)
+                if settings.max_rows is not None and min(counts) >= settings.max_rows:
+                    break
+    except KeyboardInterrupt:
+        if not builder.n_samples:
+            raise
+        interrupted = True
+        warnings.warn(
+            f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
+            "those.",
+            stacklevel=3,
+        )
+    check_any_rows(collectors)
+    return _assemble(model, points, settings, collectors, builder, interrupted)
+
+
+def _collect(
+    model: LiveModel,
+    batch: Batch,
+    points: Mapping[str, str],
+    settings: CaptureSettings,
+    collectors: Mapping[str, Collector],
+) -> None:
+    before = {name: collector.n for name, collector in collectors.items()}
+    for name, rows in harvest_batch(model, batch, points, settings, before).items():
+        if settings.max_rows is not None:
+            rows = rows.first(settings.max_rows - before[name])
+        collectors[name].add(rows)
+
+
+def check_any_rows(collectors: Mapping[str, Collector]) -> None:
+    """Refuse a capture in which every vector was dropped.
+
+    Raises
+    ------
+    ValueError
+        Saying what was dropped.
+    """
+    for name, collector in collectors.items():
+        if not collector.n:
+            dropped = {k.removeprefix("n_dropped_"): n for k, n in collector.dropped.items() if n}
+            raise ValueError(
+                f"Capture must keep at least one row at `{name}`, but all were dropped ({dropped}). "
+                "Pass longer inputs, or drop_first=False."
+            )
+
+
+def _assemble(
+    model: LiveModel,
+    points: Mapping[str, str],
+    settings: CaptureSettings,
+    collectors: Mapping[str, Collector],
+    builder: ContextBuilder,
+    interrupted: bool,
+) -> dict[str, Activations]:
+    taken = builder.take()
+    contexts: dict[Any, Context] = {}
+    found = {}
+    for name, collector in collectors.items():
+        policy = full_policy(model, settings, builder, collector.dropped)
+        policy["interrupted"] = interrupted
+        # Hook points of one layout share one context, so that their rows can be joined and compared.
+        key = (collector.grid, tuple(sorted(collector.dropped.items())))
+        if key not in contexts:
+            contexts[key] = builder.build(collector.grid, policy, taken)
+        rows = collector.join()
+        found[name] = Activations(
+            rows.x,
+            sample=rows.sample,
+            position=rows.position,
+            hook_point=points[name],
+            model_name=model.name,
+            context=contexts[key],
+        )
+    return found

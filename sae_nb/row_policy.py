@@ -1,0 +1,189 @@
+"""Which captured vectors become rows: padding never, attention sinks not by default, all stated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sae_nb.models.inputs import Batch
+    from sae_nb.models.live_model import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPolicy:
+    """What is dropped before vectors become rows.
+
+    Position 0 of a decoder language model is an attention sink: its norm is up to a hundred times
+    that of the others, one atom would explain it, and R² would look excellent while meaning nothing.
+    """
+
+    drop_first: bool
+    """Drop the first token of every text and of every packed window, and BOS wherever it stands."""
+
+    keep_special: bool = True
+    """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
+
+    begin_id: int | None = None
+    """Id of BOS, where the tokenizer has one."""
+
+    @classmethod
+    def for_model(
+        cls, model: LiveModel, *, drop_first: bool | Literal["auto"], keep_special: bool
+    ) -> RowPolicy:
+        """Resolve "auto": first tokens are dropped where the model is a decoder of language.
+
+        Raises
+        ------
+        ValueError
+            If `drop_first` or `keep_special` is none of its choices.
+        """
+        if drop_first not in (True, False, "auto"):
+            raise ValueError(f'`drop_first` must be True, False or "auto", got {drop_first!r}.')
+        if not isinstance(keep_special, bool):
+            raise ValueError(f"`keep_special` must be True or False, got {keep_special!r}.")
+        return cls(
+            drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
+            keep_special=keep_special,
+            begin_id=getattr(model.tokenizer, "bos_token_id", None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchRows:
+    """The rows that one batch gives at one hook point."""
+
+    x: Float[Tensor, "m d_in"]
+    sample: Int[Tensor, " m"]
+    position: Int[Tensor, " m"]
+    grid: tuple[int, int] | None = None
+    """Rows and columns of cells, where the activation is a convolution's map."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    """How many vectors were left out, by reason."""
+
+    def first(self, n: int) -> BatchRows:
+        """Return only the first `n` rows."""
+        x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
+        return BatchRows(
+            x=x, sample=sample, position=position, grid=self.grid, dropped=self.dropped
+        )
+
+
+def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point: str) -> BatchRows:
+    """Lay out one captured tensor as rows and drop what the policy drops.
+
+    (batch, time, d) gives a row per kept token. (batch, d) gives a row per sample at position 0. A
+    convolution's map (batch, channels, height, width) gives a row per cell, row by row.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has another layout.
+    """
+    x, grid = _with_columns(x, batch, point)
+    sample, position = _where(batch, x.shape[1], point)
+    if batch.token_ids is None or x.shape[1] != batch.token_ids.shape[1]:
+        keep, dropped = _keep_columns(position, policy, tokens=x.shape[1] > 1)
+    else:
+        keep, dropped = _keep_tokens(batch, position, policy)
+    if bool(keep.all()):
+        x = x.flatten(0, 1)
+    else:
+        x = x[keep.to(x.device)]
+    return BatchRows(x=x, sample=sample[keep], position=position[keep], grid=grid, dropped=dropped)
+
+
+def count_rows(batch: Batch, n_columns: int, policy: RowPolicy) -> int:
+    """Return how many rows a batch will give, without running the model."""
+    _, position = _where(batch, n_columns, "")
+    if batch.token_ids is None or n_columns != batch.token_ids.shape[1]:
+        keep, _ = _keep_columns(position, policy, tokens=n_columns > 1)
+    else:
+        keep, _ = _keep_tokens(batch, position, policy)
+    return int(keep.sum())
+
+
+def _with_columns(
+    x: Tensor, batch: Batch, point: str
+) -> tuple[Float[Tensor, "batch columns d_in"], tuple[int, int] | None]:
+    n_tokens = None if batch.token_ids is None else batch.token_ids.shape[1]
+    if x.ndim == 2:
+        rows = len(batch.token_ids) if batch.token_ids is not None else batch.n
+        if n_tokens is not None and x.shape[0] == rows * n_tokens and n_tokens > 1:
+            # Some blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end.
+            return x.unflatten(0, (rows, n_tokens)), None
+        return x[:, None, :], None
+    if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
+        return x, None
+    if x.ndim == 4 and n_tokens is None:
+        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
+    wanted = f"(batch, {n_tokens}, d)" if n_tokens else "(batch, tokens, d)"
+    raise ValueError(
+        f"Activations at `{point}` must have shape (batch, d), {wanted} or, for pictures, (batch, "
+        f"channels, height, width), got {tuple(x.shape)}. Choose another hook point; "
+        "`model.hook_points()` lists those that fit."
+    )
+
+
+def _where(
+    batch: Batch, n_columns: int, point: str
+) -> tuple[Int[Tensor, "batch columns"], Int[Tensor, "batch columns"]]:
+    if batch.sample is not None and batch.sample.shape[1] == n_columns:
+        return batch.sample.cpu(), batch.position.cpu()
+    rows = len(batch.token_ids) if batch.token_ids is not None else batch.n
+    if rows != batch.n:
+        raise ValueError(
+            f"Activations at `{point}` have no token axis, and packed windows hold several texts, so "
+            "it cannot be said whose they are. Use pack=False."
+        )
+    first = torch.arange(batch.first_sample, batch.first_sample + rows)
+    column = torch.arange(n_columns)
+    return first[:, None].expand(rows, n_columns), column[None, :].expand(rows, n_columns)
+
+
+def _keep_columns(
+    position: Int[Tensor, "batch columns"], policy: RowPolicy, *, tokens: bool
+) -> tuple[Bool[Tensor, "batch columns"], Counter[str]]:
+    # Patches and cells have no padding; a pooled vector is no attention sink.
+    keep = torch.ones_like(position, dtype=torch.bool)
+    if policy.drop_first and tokens:
+        keep = position > 0
+    return keep, Counter(n_dropped_first=int((~keep).sum()))
+
+
+def _keep_tokens(
+    batch: Batch, position: Int[Tensor, "batch time"], policy: RowPolicy
+) -> tuple[Bool[Tensor, "batch time"], Counter[str]]:
+    real = torch.ones_like(position, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
+    first = torch.zeros_like(real)
+    if policy.drop_first:
+        # The leftmost real column too: a packed window may begin in the middle of a text, and the
+        # sink is where attention begins.
+        first = real & ((position == 0) | (real.cumsum(dim=1) == 1))
+        if policy.begin_id is not None and batch.token_ids is not None:
+            first |= real & (batch.token_ids.cpu() == policy.begin_id)
+    special = torch.zeros_like(real)
+    if not policy.keep_special and batch.special is not None:
+        special = real & batch.special.cpu() & ~first
+    dropped = Counter(
+        n_dropped_padding=int((~real).sum()),
+        n_dropped_first=int(first.sum()),
+        n_dropped_special=int(special.sum()),
+    )
+    return real & ~first & ~special, dropped
+
+
+def stated_policy(policy: RowPolicy, dropped: Counter[str], **facts: Any) -> dict[str, Any]:
+    """Return the policy and its effect by name, for `acts.context.policy`."""
+    return {
+        "drop_first": policy.drop_first,
+        "keep_special": policy.keep_special,
+        "begin_id": policy.begin_id,
+        **dropped,
+        **facts,
+    }

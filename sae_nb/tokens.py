@@ -1,0 +1,209 @@
+"""Where rows come from: the samples behind them, and a name for every token, patch or cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, overload
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+Kind = Literal["language", "vision", "other"]
+
+
+class Ragged(NamedTuple):
+    """Sequences of different lengths, end to end: sample i is `ids[offsets[i]:offsets[i + 1]]`."""
+
+    ids: Int[Tensor, " total"]
+    offsets: Int[Tensor, " n_samples_plus_1"]
+
+    def sample(self, index: int) -> Int[Tensor, " length"]:
+        """Return the sequence of one sample."""
+        return self.ids[int(self.offsets[index]) : int(self.offsets[index + 1])]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """The samples that activations were captured from, and what was kept of them.
+
+    Kept whole when rows are selected, so `acts.sample` indexes it after any split or subset.
+    """
+
+    kind: Kind = "other"
+    """What the model reads."""
+
+    n_samples: int = 0
+    """Samples that were shown to the model."""
+
+    pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
+    """The pictures as shown to people, before normalisation."""
+
+    token_ids: Ragged | None = None
+    """Token ids of every sample, padding left out."""
+
+    vocabulary: Mapping[int, str] = field(default_factory=dict)
+    """Text of every token id that occurs."""
+
+    patch_grid: tuple[int, int] | None = None
+    """Rows and columns of patches, or of cells of a convolution's map."""
+
+    prefix_tokens: int = 0
+    """Tokens before the first patch: cls, then registers."""
+
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """What was dropped, kept, cut and packed, by name."""
+
+    def __post_init__(self) -> None:
+        # A record that is shared by every subset must not change under one of them.
+        object.__setattr__(self, "vocabulary", MappingProxyType(dict(self.vocabulary)))
+        object.__setattr__(self, "policy", MappingProxyType(dict(self.policy)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values |= {"vocabulary": dict(self.vocabulary), "policy": dict(self.policy)}
+        return _rebuild, (values,)
+
+    def token_name(self, position: int, token_id: int | None = None) -> str:
+        """Return what people call one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
+        if self.kind == "language" and token_id is not None:
+            return self.vocabulary.get(token_id, f"<id {token_id}>")
+        patch = position - self.prefix_tokens
+        if patch < 0:
+            return "cls" if position == 0 else f"register {position}"
+        if self.patch_grid is None or patch >= self.patch_grid[0] * self.patch_grid[1]:
+            return f"position {position}"
+        row, column = divmod(patch, self.patch_grid[1])
+        return f"{'patch' if self.kind == 'vision' else 'cell'} {row},{column}"
+
+    def __repr__(self) -> str:
+        parts = [f"{self.n_samples} {self.sample_word}{'s' if self.n_samples != 1 else ''}"]
+        parts += [part for part in (policy_text(self.policy),) if part]
+        return f"Context({' · '.join(parts)})"
+
+    @property
+    def sample_word(self) -> str:
+        """What one sample is: a text, a picture, or just a sample."""
+        return {"language": "text", "vision": "picture", "other": "sample"}[self.kind]
+
+
+def _rebuild(values: dict[str, Any]) -> Context:
+    return Context(**values)
+
+
+class Tokens(Sequence[str]):
+    """The token, patch or cell behind every row.
+
+    `tokens[i]` is its text, `tokens[a:b]` a list of texts, and `tokens.ids` the token ids (for
+    pictures: the positions).
+
+    Example
+    -------
+    >>> context = Context(kind="vision", n_samples=1, patch_grid=(2, 2), prefix_tokens=2)
+    >>> position = torch.arange(6)
+    >>> Tokens(position, position, context)[1:4]
+    ['register 1', 'patch 0,0', 'patch 0,1']
+    """
+
+    def __init__(
+        self, ids: Int[Tensor, " n"], position: Int[Tensor, " n"], context: Context
+    ) -> None:
+        self.ids = ids
+        self._position = position
+        self._context = context
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if not isinstance(index, slice):
+            return self._context.token_name(int(self._position[index]), int(self.ids[index]))
+        pairs = zip(self._position[index].tolist(), self.ids[index].tolist())
+        return [self._context.token_name(position, token) for position, token in pairs]
+
+    def __repr__(self) -> str:
+        return f"Tokens({len(self)} of {self._context!r})"
+
+
+def policy_text(policy: Mapping[str, Any]) -> str:
+    """Return a policy in words, short enough for a repr."""
+    parts = []
+    if policy.get("drop_first"):
+        parts.append("first tokens dropped")
+    if policy.get("n_dropped_padding"):
+        parts.append("padding dropped")
+    if policy.get("kind") == "language":
+        parts.append(
+            "special tokens " + ("kept" if policy.get("keep_special", True) else "dropped")
+        )
+    if policy.get("n_truncated"):
+        parts.append(f"{policy['n_truncated']} truncated at {policy.get('context_length')} tokens")
+    if policy.get("pack"):
+        parts.append(f"packed to {policy.get('context_length')} tokens")
+    if policy.get("interventions"):
+        parts.append("captured under " + ", ".join(policy["interventions"]))
+    if policy.get("interrupted"):
+        parts.append("interrupted")
+    return ", ".join(parts)
+
+
+def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
+    """Return the text of every id, spaces included, one token at a time.
+
+    A sentencepiece tokenizer drops the leading space when it decodes one token, so its marker
+    is translated by hand; a byte that is no text of its own keeps the tokenizer's name for it.
+    """
+    names: dict[int, str] = {}
+    for token_id in ids:
+        piece = tokenizer.convert_ids_to_tokens([token_id])[0]
+        if piece is None:
+            names[token_id] = f"<id {token_id}>"
+        elif "▁" in piece:
+            names[token_id] = piece.replace("▁", " ")
+        else:
+            text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
+            names[token_id] = text if text and "�" not in text else piece
+    return names
+
+
+def join_contexts(contexts: Sequence[Context]) -> Context:
+    """Return one context that holds the samples of all, in order."""
+    first = contexts[0]
+    pictures = [context.pictures for context in contexts if context.pictures is not None]
+    ragged = [context.token_ids for context in contexts if context.token_ids is not None]
+    return replace(
+        first,
+        n_samples=sum(context.n_samples for context in contexts),
+        pictures=torch.cat(pictures) if len(pictures) == len(contexts) else None,
+        token_ids=_join_ragged(ragged) if len(ragged) == len(contexts) else None,
+        vocabulary={k: v for context in contexts for k, v in context.vocabulary.items()},
+        policy=_join_policies([context.policy for context in contexts]),
+    )
+
+
+def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
+    starts = torch.tensor([0] + [len(part.ids) for part in parts]).cumsum(0)
+    offsets = [part.offsets[1:] + start for part, start in zip(parts, starts)]
+    return Ragged(
+        torch.cat([part.ids for part in parts]), torch.cat([parts[0].offsets[:1], *offsets])
+    )
+
+
+def _join_policies(policies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    # Counts add up; a setting that differs between the parts is stated as a list of what it was.
+    joined: dict[str, Any] = {}
+    for name in dict.fromkeys(name for policy in policies for name in policy):
+        values = [policy.get(name) for policy in policies]
+        if name.startswith("n_"):
+            joined[name] = sum(value or 0 for value in values)
+        elif all(value == values[0] for value in values):
+            joined[name] = values[0]
+        else:
+            joined[name] = values
+    return joined
