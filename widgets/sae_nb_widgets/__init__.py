@@ -1,0 +1,50 @@
+"""Panels that answer one question each; every panel is imported from its file on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.atom import AtomBrowser
+    from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip
+    from sae_nb_widgets.panel import Panel
+    from sae_nb_widgets.steering import SteeringPanel
+    from sae_nb_widgets.theming import theme
+    from sae_nb_widgets.training import TrainingMonitor
+
+_HOME = {
+    "AtomBrowser": "sae_nb_widgets.atom",
+    "Panel": "sae_nb_widgets.panel",
+    "PictureGrid": "sae_nb_widgets.components",
+    "Sparkbars": "sae_nb_widgets.components",
+    "SteeringPanel": "sae_nb_widgets.steering",
+    "TokenStrip": "sae_nb_widgets.components",
+    "TrainingMonitor": "sae_nb_widgets.training",
+    "theme": "sae_nb_widgets.theming",
+}
+
+__all__ = [
+    "AtomBrowser",
+    "Panel",
+    "PictureGrid",
+    "Sparkbars",
+    "SteeringPanel",
+    "TokenStrip",
+    "TrainingMonitor",
+    "theme",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(
+            f"module 'sae_nb_widgets' has no attribute {name!r}. Public names: {__all__}."
+        )
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -1,0 +1,158 @@
+"""Work off the main thread in which the newest request wins and a stale answer is dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Request:
+    """One piece of work: what to compute, and whom to hand the answer or the error."""
+
+    work: Callable[[], Any]
+    done: Callable[[Any], None]
+    failed: Callable[[Exception], None]
+    channel: str
+    ticket: int
+
+
+class Background:
+    """Runs requests channel by channel; a request not started when a newer one comes never starts.
+
+    Answers are handed over on the thread of the event loop that was running when this object was
+    made (a notebook's main thread), or on the worker thread where there is none. `wait` hands them
+    over on the calling thread, so a notebook cell can wait for its own panel.
+    """
+
+    def __init__(self, busy_changed: Callable[[bool], None]) -> None:
+        self._busy_changed = busy_changed
+        self._loop = _running_loop()
+        self._changed = threading.Condition(threading.RLock())
+        self._newest: dict[str, int] = {}
+        self._next: dict[str, Request] = {}
+        self._running: set[str] = set()
+        self._answers: deque[tuple[Request, Any, Exception | None]] = deque()
+        self._open = 0
+        self._closed = False
+
+    def submit(
+        self,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[Exception], None],
+        channel: str = "main",
+    ) -> None:
+        """Ask for `work`; a request on the same channel that has not started is forgotten."""
+        with self._changed:
+            if self._closed:
+                return
+            ticket = self._newest.get(channel, 0) + 1
+            self._newest[channel] = ticket
+            self._open += channel not in self._next
+            self._next[channel] = Request(work, done, failed, channel, ticket)
+            start = channel not in self._running
+            self._running.add(channel)
+        self._busy_changed(True)
+        if start:
+            threading.Thread(
+                target=self._run, args=(channel,), name=f"sae_nb {channel}", daemon=True
+            ).start()
+
+    def _run(self, channel: str) -> None:
+        while True:
+            with self._changed:
+                request = self._next.pop(channel, None)
+                if request is None or self._closed:
+                    self._running.discard(channel)
+                    return
+            answer, error = _attempt(request.work)
+            with self._changed:
+                self._answers.append((request, answer, error))
+                self._changed.notify_all()
+            self._announce()
+
+    def _announce(self) -> None:
+        loop = self._loop
+        if loop is not None and loop.is_running():
+            loop.call_soon_threadsafe(self.deliver)
+        else:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Hand over every answer that is ready; answers a newer request made stale are dropped."""
+        while True:
+            with self._changed:
+                if not self._answers:
+                    return
+                request, answer, error = self._answers.popleft()
+                stale = self._closed or request.ticket != self._newest[request.channel]
+            try:
+                if not stale and error is not None:
+                    request.failed(error)
+                elif not stale:
+                    self._hand_over(request, answer)
+            finally:
+                self._finish_one()
+
+    @staticmethod
+    def _hand_over(request: Request, answer: Any) -> None:
+        try:
+            request.done(answer)
+        except Exception as error:  # noqa: BLE001 - becomes a sentence on screen and a traceback
+            request.failed(error)
+
+    def _finish_one(self) -> None:
+        with self._changed:
+            self._open -= 1
+            idle = self._open == 0
+            self._changed.notify_all()
+        if idle:
+            self._busy_changed(False)
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Return when nothing is asked for any more, handing answers over on this thread.
+
+        Raises
+        ------
+        TimeoutError
+            If work is still running after `timeout` seconds.
+        """
+        while True:
+            self.deliver()
+            with self._changed:
+                if self._open == 0 or self._closed:
+                    return
+                ready = self._changed.wait_for(lambda: self._answers or self._open == 0, timeout)
+            if not ready:
+                raise TimeoutError(
+                    f"Work in the panel must end within {timeout:g} s, and it is still running. "
+                    "Call wait(timeout=…) with more time."
+                )
+
+    def close(self) -> None:
+        """Forget what was asked for; answers still to come are dropped."""
+        with self._changed:
+            self._closed = True
+            self._next.clear()
+            self._answers.clear()
+            self._open = 0
+            self._changed.notify_all()
+
+
+def _attempt(work: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    try:
+        return work(), None
+    except Exception as error:  # noqa: BLE001 - handed to the panel, which shows and logs it
+        return None, error
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,106 @@
+"""What the components have in common: their script, their style sheet, their static picture."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+
+from sae_nb_widgets.theming import CIVIDIS, cividis, escape, format_number
+
+
+@cache
+def read_static(name: str) -> str:
+    """Return the text of a file in `static/`."""
+    return resources.files("sae_nb_widgets").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@cache
+def script(name: str) -> str:
+    """Return the ES module of a component: the shared prelude, then the component's own file."""
+    prelude = read_static("shared.js").replace("__CIVIDIS__", json.dumps(CIVIDIS))
+    return prelude + read_static(f"{name}.js")
+
+
+class Component(anywidget.AnyWidget):
+    """A small widget fed typed arrays; everything a mouse can do is a trait.
+
+    A component can be read without a browser: `static_html` is the same picture as plain HTML, for
+    exported pages and for readers without JavaScript.
+    """
+
+    _css = read_static("components.css")
+
+    description = t.Unicode("", help="What the component shows, read out by screen readers.").tag(
+        sync=True
+    )
+    empty_text = t.Unicode("Nothing to show yet.", help="What to say when there is nothing.").tag(
+        sync=True
+    )
+
+    def static_html(self) -> str:
+        """Return the component as HTML that needs no script."""
+        raise NotImplementedError
+
+    def _empty_html(self) -> str:
+        return f'<div class="sae-nb-component sae-nb-empty">{escape(self.empty_text)}</div>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/html"] = f"<style>{self._css}</style>{self.static_html()}"
+        return bundle
+
+
+def shade(fraction: float) -> str:
+    """CSS colour of a strength given as a fraction of the maximum; zero is transparent.
+
+    Examples
+    --------
+    >>> shade(0.0), shade(1.0)
+    ('rgba(0,34,78,0)', 'rgba(254,232,56,0.95)')
+    """
+    clipped = float(np.clip(np.nan_to_num(fraction), 0, 1))
+    r, g, b = cividis(np.array([clipped]))[0].tolist()
+    alpha = 0.2 + 0.75 * clipped if clipped > 0 else 0
+    return f"rgba({r},{g},{b},{alpha:.3g})"
+
+
+def bar_html(value: float, maximum: float) -> str:
+    """Return the thin bar under a caption, as HTML."""
+    width = 100 * float(np.clip(value / maximum if maximum else 0, 0, 1))
+    return (
+        f'<div class="sae-nb-bar"><div class="sae-nb-fill" style="width:{width:.1f}%"></div></div>'
+    )
+
+
+def legend_html(maximum: float, unit: str = "") -> str:
+    """Return the colour legend 0 … maximum, as HTML."""
+    stops = ",".join(shade(f) for f in (0, 0.25, 0.5, 0.75, 1))
+    top = escape(format_number(maximum, unit))
+    ramp = f'<span class="sae-nb-ramp" style="background:linear-gradient(to right,{stops})"></span>'
+    return f'<span class="sae-nb-legend"><span>0</span>{ramp}<span>{top}</span></span>'
+
+
+def common_maximum(strengths: Float[np.ndarray, " n"], maximum: float | None) -> float:
+    """Return the given maximum, or the largest finite strength, and never zero."""
+    if maximum is not None and maximum > 0:
+        return float(maximum)
+    finite = strengths[np.isfinite(strengths)]
+    top = float(finite.max()) if finite.size else 0.0
+    return top if top > 0 else 1.0
+
+
+def float_list(values: Any) -> list[float | None]:
+    """Return plain floats; None for what is absent or not a number, which JSON cannot say."""
+    return [
+        None if v is None or not np.isfinite(v) else float(v)
+        for v in (values if values is not None else [])
+    ]

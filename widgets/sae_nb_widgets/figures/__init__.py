@@ -1,0 +1,1 @@
+"""Pictures: pure functions from a record to a plotly figure, one file per panel."""

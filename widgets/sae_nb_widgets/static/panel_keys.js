@@ -1,0 +1,70 @@
+// PanelKeys: invisible; hears the keys pressed inside its panel, tells light from dark, and has
+// plotly fit its figure again when the panel changes width.
+function render({ model, el }) {
+  el.style.display = "none";
+  const panel = () => el.closest(".sae-nb-panel");
+  const typing = (target) =>
+    target.closest("input, textarea, select, [contenteditable=true], [role=slider]") !== null;
+
+  function onKey(event) {
+    const root = panel();
+    if (!root || !root.contains(event.target) || event.ctrlKey || event.metaKey || event.altKey)
+      return;
+    if (event.key === "Escape" && typing(event.target)) event.target.blur();
+    else if (typing(event.target)) return;
+    if (event.key === "/") {
+      const search = root.querySelector(".sae-nb-search input");
+      if (!search) return;
+      search.focus();
+    } else if (event.key === "Escape" || model.get("keys").includes(event.key)) {
+      model.send({ kind: "key", key: event.key });
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  const luminance = (colour) => {
+    const [r, g, b] = (colour.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
+    return (0.2126 * r + 0.7152 * g + 0.0722 * b) / 255;
+  };
+  function tellTheme() {
+    const ink = getComputedStyle(panel() || document.body).color;
+    const dark = luminance(ink) > 0.5;
+    if (dark !== model.get("dark")) {
+      model.set("dark", dark);
+      model.save_changes();
+    }
+  }
+
+  let resizes = null;
+  function attach(tries) {
+    const root = panel();
+    if (!root) {
+      if (tries > 0) setTimeout(() => attach(tries - 1), 50);
+      return;
+    }
+    // JupyterLab would otherwise take "a", "d d" or the arrow keys as its own commands.
+    root.setAttribute("data-lm-suppress-shortcuts", "true");
+    if (!root.hasAttribute("tabindex")) root.setAttribute("tabindex", "-1");
+    let width = root.clientWidth;
+    resizes = new ResizeObserver(() => {
+      if (Math.abs(root.clientWidth - width) < 4) return;
+      width = root.clientWidth;
+      window.dispatchEvent(new Event("resize"));
+    });
+    resizes.observe(root);
+    tellTheme();
+  }
+
+  document.addEventListener("keydown", onKey);
+  const stopTheme = onTheme(() => setTimeout(tellTheme, 50));
+  attach(200);
+  return () => {
+    document.removeEventListener("keydown", onKey);
+    stopTheme();
+    if (resizes) resizes.disconnect();
+  };
+}
+export default { render };

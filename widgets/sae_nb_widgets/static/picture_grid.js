@@ -1,0 +1,177 @@
+// PictureGrid: pictures with a patch heat-map drawn over them, a caption and a strength bar each.
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component");
+  const grid = make("div", "sae-nb-grid", { role: "listbox", tabindex: "0" });
+  const foot = make("div", "sae-nb-foot");
+  const readout = make("span", "sae-nb-readout", { "aria-live": "polite" });
+  root.append(grid, foot);
+  el.append(root);
+  let bitmap = null;
+  let cells = [];
+  let active = 0;
+  let version = 0;
+
+  const heatShape = () => model.get("heat_shape");
+  const heatOf = (heat, index) => {
+    const [rows, columns] = heatShape();
+    return heat.subarray(index * rows * columns, (index + 1) * rows * columns);
+  };
+  const peakOf = (index) => {
+    const values = heatOf(floats(model.get("heat")), index);
+    let best = -1;
+    values.forEach((v, i) => {
+      if (!Number.isNaN(v) && (best < 0 || v > values[best])) best = i;
+    });
+    return best;
+  };
+  const describe = (index, patch) => {
+    const [, columns] = heatShape();
+    const caption = model.get("captions")[index] || `picture ${index}`;
+    if (patch < 0) return `${caption} · ${formatNumber(model.get("strengths")[index])}`;
+    const value = heatOf(floats(model.get("heat")), index)[patch];
+    const where = `patch ${Math.floor(patch / columns)},${patch % columns}`;
+    return `${caption} · ${where} · ${Number.isNaN(value) ? "not captured" : formatNumber(value)}`;
+  };
+  const patchAt = (canvas, event) => {
+    const [rows, columns] = heatShape();
+    if (!rows) return -1;
+    const box = canvas.getBoundingClientRect();
+    const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+    const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
+    const inside = row >= 0 && row < rows && column >= 0 && column < columns;
+    return inside ? row * columns + column : -1;
+  };
+
+  function drawHeat(context, index, side, height) {
+    const [rows, columns] = heatShape();
+    const maximum = model.get("maximum") || 1;
+    const heat = floats(model.get("heat"));
+    if (!rows || heat.length < (index + 1) * rows * columns) return;
+    const values = heatOf(heat, index);
+    for (let p = 0; p < values.length; p++) {
+      const x = Math.round(((p % columns) * side) / columns);
+      const y = Math.round((Math.floor(p / columns) * height) / rows);
+      const w = Math.round((((p % columns) + 1) * side) / columns) - x;
+      const h = Math.round(((Math.floor(p / columns) + 1) * height) / rows) - y;
+      if (Number.isNaN(values[p])) {
+        context.strokeStyle = "rgba(128,128,128,0.6)";
+        context.beginPath();
+        context.moveTo(x, y + h);
+        context.lineTo(x + w, y);
+        context.stroke();
+      } else if (model.get("show_heat")) {
+        context.fillStyle = shade(values[p] / maximum);
+        context.fillRect(x, y, w, h);
+      }
+    }
+  }
+
+  function drawSelected(context, index, side, height) {
+    const [rows, columns] = heatShape();
+    const [picture, patch] = model.get("selected");
+    if (picture !== index || patch < 0 || !rows) return;
+    context.lineWidth = 2 * (window.devicePixelRatio || 1);
+    context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || "#000";
+    const [w, h] = [side / columns, height / rows];
+    context.strokeRect((patch % columns) * w, Math.floor(patch / columns) * h, w, h);
+  }
+
+  function paint() {
+    const [tileWidth, tileHeight] = model.get("tile");
+    const ratio = window.devicePixelRatio || 1;
+    const side = Math.round(model.get("thumbnail") * ratio);
+    const height = Math.round((side * tileHeight) / Math.max(tileWidth, 1));
+    cells.forEach((cell, index) => {
+      cell.canvas.width = side;
+      cell.canvas.height = height;
+      const context = cell.canvas.getContext("2d");
+      context.imageSmoothingEnabled = tileWidth > side;
+      if (bitmap) {
+        const top = index * tileHeight;
+        context.drawImage(bitmap, 0, top, tileWidth, tileHeight, 0, 0, side, height);
+      }
+      drawHeat(context, index, side, height);
+      drawSelected(context, index, side, height);
+      cell.node.setAttribute("aria-selected", String(model.get("selected")[0] === index));
+      cell.node.classList.toggle("sae-nb-active", index === active);
+    });
+  }
+
+  function cellFor(index, caption, strength, maximum) {
+    const node = make("div", "sae-nb-picture", { role: "option", id: `${grid.id}-${index}` });
+    const canvas = make("canvas", "", { "aria-hidden": "true" });
+    canvas.style.width = model.get("thumbnail") + "px";
+    node.setAttribute("aria-label", describe(index, -1));
+    const bar = make("div", "sae-nb-bar");
+    const fill = make("div", "sae-nb-fill");
+    fill.style.width = `${100 * Math.min(Math.max(strength / maximum, 0), 1)}%`;
+    bar.append(fill);
+    const text = make("div", "sae-nb-caption", { title: caption }, caption);
+    const number = make("div", "sae-nb-number", {}, formatNumber(strength));
+    node.append(canvas, text, bar, number);
+    canvas.addEventListener("mousemove", (event) => {
+      readout.textContent = describe(index, patchAt(canvas, event));
+    });
+    node.addEventListener("click", (event) => {
+      active = index;
+      choose(model, [index, event.target === canvas ? patchAt(canvas, event) : -1]);
+    });
+    return { node, canvas };
+  }
+
+  function build() {
+    const strengths = model.get("strengths");
+    const captions = model.get("captions");
+    const maximum = model.get("maximum") || 1;
+    grid.id = grid.id || `grid-${Math.random().toString(36).slice(2)}`;
+    grid.setAttribute("aria-label", model.get("description"));
+    grid.style.setProperty("--thumbnail", model.get("thumbnail") + "px");
+    active = Math.min(active, Math.max(strengths.length - 1, 0));
+    cells = strengths.map((strength, i) => cellFor(i, captions[i] || "", strength, maximum));
+    const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
+    grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
+    readout.textContent = cells.length ? model.get("hint") : "";
+    const scale = heatShape()[0] ? [legend(maximum, model.get("unit"))] : [];
+    foot.replaceChildren(readout, ...(cells.length ? scale : []));
+    decode();
+  }
+
+  async function decode() {
+    const data = bytes(model.get("sprite"));
+    const mine = ++version;
+    const next = data.length ? await createImageBitmap(new Blob([data])) : null;
+    if (mine !== version) return;
+    bitmap = next;
+    paint();
+  }
+
+  function onKey(event) {
+    const columns = Math.max(1, Math.floor(grid.clientWidth / (model.get("thumbnail") + 8)));
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+    if (step !== undefined && cells.length) {
+      active = Math.min(Math.max(active + step, 0), cells.length - 1);
+      grid.setAttribute("aria-activedescendant", `${grid.id}-${active}`);
+      readout.textContent = describe(active, peakOf(active));
+      paint();
+    } else if (event.key === "Enter" || event.key === " ") {
+      choose(model, [active, peakOf(active)]);
+    } else if (event.key === "Escape") {
+      choose(model, [-1, -1]);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  grid.addEventListener("keydown", onKey);
+  grid.addEventListener("mouseleave", () => {
+    readout.textContent = cells.length ? model.get("hint") : "";
+  });
+  const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum"];
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint"], build);
+  redrawOn(model, ["selected", "show_heat"], paint);
+  build();
+  return onTheme(paint);
+}
+export default { render };

@@ -1,0 +1,102 @@
+// Sparkbars: labelled bars, with a tick for the value before and a dashed tick for a control.
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component");
+  const list = make("div", "sae-nb-bars", { role: "listbox", tabindex: "0" });
+  root.append(list);
+  el.append(root);
+  let rows = [];
+  let active = 0;
+
+  const span = () => {
+    const all = ["values", "before", "control"].flatMap((name) => model.get(name));
+    const known = all.filter((v) => v !== null && Number.isFinite(v));
+    const top = model.get("maximum") || Math.max(...known.map(Math.abs), 0) || 1;
+    return [model.get("signed") ? -top : 0, top];
+  };
+  const percent = (value) => {
+    const [low, high] = span();
+    return 100 * Math.min(Math.max((value - low) / (high - low), 0), 1);
+  };
+
+  function tick(value, className, title) {
+    const node = make("div", className, { title });
+    node.style.left = `${percent(value)}%`;
+    return node;
+  }
+
+  function rowFor(label, index) {
+    const value = model.get("values")[index];
+    const node = make("div", "sae-nb-barrow", { role: "option", id: `${list.id}-${index}` });
+    const track = make("div", "sae-nb-track");
+    const fill = make("div", "sae-nb-fill");
+    const [zero, end] = [percent(0), percent(value)];
+    fill.style.left = `${Math.min(zero, end)}%`;
+    fill.style.width = `${Math.abs(end - zero)}%`;
+    const colour = model.get("colours")[index] || model.get("colour");
+    if (colour) fill.style.background = colour;
+    track.append(fill);
+    const [before, control] = [model.get("before")[index], model.get("control")[index]];
+    const hasBefore = before !== null && before !== undefined;
+    const hasControl = control !== null && control !== undefined;
+    if (hasBefore) track.append(tick(before, "sae-nb-before", `before ${formatNumber(before)}`));
+    if (hasControl)
+      track.append(tick(control, "sae-nb-control", `random control ${formatNumber(control)}`));
+    const note = model.get("notes")[index] || formatNumber(value);
+    const parts = [label, note];
+    if (hasBefore) parts.push(`before ${formatNumber(before)}`);
+    if (hasControl) parts.push(`random control ${formatNumber(control)}`);
+    node.setAttribute("aria-label", parts.join(", "));
+    node.title = parts.join(" · ");
+    node.append(make("div", "sae-nb-label", { dir: "auto" }, label), track,
+      make("div", "sae-nb-number", {}, note));
+    node.addEventListener("click", () => {
+      active = index;
+      choose(model, index);
+    });
+    return node;
+  }
+
+  function mark() {
+    rows.forEach((node, i) => {
+      node.setAttribute("aria-selected", String(i === model.get("selected")));
+      node.classList.toggle("sae-nb-selected", i === model.get("selected"));
+      node.classList.toggle("sae-nb-active", i === active);
+    });
+  }
+
+  function build() {
+    list.id = list.id || `bars-${Math.random().toString(36).slice(2)}`;
+    list.setAttribute("aria-label", model.get("description"));
+    rows = model.get("labels").map(rowFor);
+    const title = make("div", "sae-nb-cardtitle", {}, model.get("description"));
+    const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
+    list.replaceChildren(...(rows.length ? rows : [empty]));
+    root.replaceChildren(...(model.get("description") ? [title] : []), list);
+    active = 0;
+    mark();
+  }
+
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step !== undefined && rows.length) {
+      active = Math.min(Math.max(active + step, 0), rows.length - 1);
+      list.setAttribute("aria-activedescendant", `${list.id}-${active}`);
+      rows[active].scrollIntoView({ block: "nearest" });
+      mark();
+    } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
+      choose(model, active);
+    } else if (event.key === "Escape") {
+      choose(model, -1);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  redrawOn(model, ["labels", "values", "notes", "before", "control", "signed", "maximum",
+    "colour", "colours", "description", "empty_text"], build);
+  redrawOn(model, ["selected"], mark);
+  build();
+  return () => list.replaceChildren();
+}
+export default { render };

@@ -1,0 +1,141 @@
+// TokenStrip: rows of tokens shaded by strength. Tokens are data: textContent only.
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component");
+  const list = make("div", "sae-nb-strip", { role: "grid", tabindex: "0" });
+  const foot = make("div", "sae-nb-foot");
+  const readout = make("span", "sae-nb-readout", { "aria-live": "polite" });
+  root.append(list, foot);
+  el.append(root);
+  let spans = [];
+  let active = [0, 0];
+
+  const visible = (token) =>
+    token.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
+
+  const describe = (row, token) => {
+    const { text, value, special } = spans[row][token];
+    const shown = Number.isNaN(value) ? "not captured" : formatNumber(value);
+    const where = `${model.get("captions")[row] || `row ${row}`} · token ${
+      token + (model.get("first_positions")[row] || 0)}`;
+    return `${where} “${visible(text)}”${special ? " (special)" : ""} · ${shown}`;
+  };
+
+  function tokenSpan(row, token, text, value, special) {
+    const span = make("span", "sae-nb-token", {}, visible(text));
+    const maximum = model.get("maximum") || 1;
+    span.classList.toggle("sae-nb-special", special);
+    span.classList.toggle("sae-nb-peak", model.get("peaks")[row] === token);
+    if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
+    else if (value > 0) {
+      span.style.backgroundColor = shade(value / maximum);
+      if (value / maximum > 0.6) span.style.color = "#000";
+    }
+    spans[row][token] = { span, text, value, special };
+    span.dataset.row = row;
+    span.dataset.token = token;
+    return span;
+  }
+
+  function rowFor(row, tokens, offset, strengths, special) {
+    spans[row] = [];
+    const node = make("div", "sae-nb-row", { role: "row" });
+    const side = make("div", "sae-nb-side");
+    const caption = model.get("captions")[row] || "";
+    side.append(make("div", "sae-nb-caption", { title: caption }, caption));
+    const strength = model.get("strengths")[row];
+    if (strength !== undefined) {
+      const bar = make("div", "sae-nb-bar");
+      const fill = make("div", "sae-nb-fill");
+      fill.style.width = `${100 * Math.min(Math.max(strength / (model.get("maximum") || 1), 0), 1)}%`;
+      bar.append(fill);
+      side.append(bar, make("div", "sae-nb-number", {}, formatNumber(strength)));
+    }
+    const text = make("div", "sae-nb-text", { dir: "auto" });
+    const [before, after] = model.get("clipped")[row] || [false, false];
+    if (before) text.append(make("span", "sae-nb-clip", {}, "… "));
+    tokens.forEach((token, i) =>
+      text.append(tokenSpan(row, i, token, strengths[offset + i], special[offset + i] > 0)));
+    if (after) text.append(make("span", "sae-nb-clip", {}, " …"));
+    node.append(side, text);
+    return node;
+  }
+
+  function mark() {
+    const [row, token] = model.get("selected");
+    spans.forEach((tokens, r) => tokens.forEach(({ span }, i) => {
+      span.classList.toggle("sae-nb-selected", r === row && i === token);
+      span.classList.toggle("sae-nb-active", r === active[0] && i === active[1]);
+    }));
+  }
+
+  function build() {
+    const strengths = floats(model.get("token_strengths"));
+    const special = bytes(model.get("special"));
+    list.setAttribute("aria-label", model.get("description"));
+    spans = [];
+    let offset = 0;
+    const rows = model.get("tokens").map((tokens, row) => {
+      const node = rowFor(row, tokens, offset, strengths, special);
+      offset += tokens.length;
+      return node;
+    });
+    const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
+    list.replaceChildren(...(rows.length ? rows : [empty]));
+    readout.textContent = rows.length ? model.get("hint") : "";
+    const scale = rows.length ? [legend(model.get("maximum"), model.get("unit"))] : [];
+    foot.replaceChildren(readout, ...scale);
+    active = [0, Math.max(model.get("peaks")[0] ?? 0, 0)];
+    mark();
+  }
+
+  function move(rowStep, tokenStep) {
+    if (!spans.length) return;
+    const row = Math.min(Math.max(active[0] + rowStep, 0), spans.length - 1);
+    const start = rowStep ? model.get("peaks")[row] ?? active[1] : active[1];
+    const token = Math.min(Math.max(start + tokenStep, 0), spans[row].length - 1);
+    active = [row, token];
+    readout.textContent = describe(row, token);
+    spans[row][token].span.scrollIntoView({ block: "nearest" });
+    mark();
+  }
+
+  function onKey(event) {
+    const rtl = spans.length && getComputedStyle(
+      list.querySelectorAll(".sae-nb-text")[active[0]]).direction === "rtl";
+    const steps = { ArrowRight: [0, rtl ? -1 : 1], ArrowLeft: [0, rtl ? 1 : -1],
+      ArrowDown: [1, 0], ArrowUp: [-1, 0] };
+    if (event.key in steps) move(...steps[event.key]);
+    else if ((event.key === "Enter" || event.key === " ") && spans.length) choose(model, active);
+    else if (event.key === "Escape") choose(model, [-1, -1]);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  const pick = (event) => {
+    const span = event.target.closest(".sae-nb-token");
+    return span ? [Number(span.dataset.row), Number(span.dataset.token)] : null;
+  };
+  list.addEventListener("mouseover", (event) => {
+    const place = pick(event);
+    if (place) readout.textContent = describe(...place);
+  });
+  list.addEventListener("mouseleave", () => {
+    readout.textContent = spans.length ? model.get("hint") : "";
+  });
+  list.addEventListener("click", (event) => {
+    const place = pick(event);
+    if (place) {
+      active = place;
+      choose(model, place);
+    }
+  });
+  list.addEventListener("keydown", onKey);
+  const names = ["tokens", "token_strengths", "special", "captions", "strengths", "peaks"];
+  redrawOn(model, [...names, "maximum", "clipped", "empty_text", "unit", "hint",
+    "first_positions"], build);
+  redrawOn(model, ["selected"], mark);
+  build();
+  return () => list.replaceChildren();
+}
+export default { render };
