@@ -302,7 +302,7 @@ class Panel(ipw.VBox):
 
     def current_figure(self) -> go.Figure | None:
         """Return the figure on screen as a plain plotly figure."""
-        return None if self._figure is None else go.Figure(self._figure.to_dict())
+        return None if self._figure is None else go.Figure(self._figure)
 
     def static_detail(self) -> str:
         """Return what is beside and under the figure as HTML that needs no script."""
