@@ -1,0 +1,225 @@
+"""Checkpoints of a training: always one whole one on disk, and none of another run taken up.
+
+    folder/checkpoint.json      which of the folders below counts (replaced atomically)
+    folder/step-00000200/       manifest.json, state.json, sae-0, optimiser-0, dead-0, rng .safetensors
+
+A new step folder is complete before `checkpoint.json` names it, and only then is the old one
+removed, so a process killed at any moment leaves a checkpoint that can be read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sae_nb.files import (
+    new_folder,
+    read_json,
+    read_manifest,
+    read_tensors,
+    recover,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+from sae_nb.training.config import OWN_BUSINESS, TrainConfig
+from sae_nb.training.records import load_history
+
+if TYPE_CHECKING:
+    from sae_nb.training.learner import Learner
+
+KIND = "training-checkpoint"
+POINTER = "checkpoint.json"
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Return the folder if checkpoints may be written there.
+
+    Raises
+    ------
+    FileExistsError
+        If it is a file, or a folder with files that are not of a checkpoint.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        raise FileExistsError(
+            f"`checkpoint` must be a folder, but {str(folder)!r} is a file. Choose another name."
+        )
+    strange = [path.name for path in _contents(folder) if not _is_ours(path)]
+    if strange and not (folder / POINTER).is_file():
+        raise FileExistsError(
+            f"`checkpoint` must be a folder of its own, but {str(folder)!r} holds {strange[0]!r}. "
+            "Choose another name."
+        )
+    return folder
+
+
+def _contents(folder: Path) -> Iterable[Path]:
+    return folder.iterdir() if folder.is_dir() else ()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name.lstrip(".").startswith(("step-", POINTER))
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], learners: list[Learner]) -> None:
+    """Write one checkpoint, then remove the one before it.
+
+    Parameters
+    ----------
+    folder
+        Of all checkpoints of this run.
+    state
+        JSON-able facts of the loop; must hold "step".
+    learners
+        The SAEs in training.
+    """
+    name = f"step-{state['step']:08d}"
+    with new_folder(folder / name, replace=True) as partial:
+        write_json(partial / "state.json", state | {"learners": [_facts(one) for one in learners]})
+        for i, learner in enumerate(learners):
+            write_tensors(partial / f"sae-{i}.safetensors", learner.sae.state_dict())
+            write_tensors(partial / f"optimiser-{i}.safetensors", _moments(learner))
+            write_tensors(partial / f"dead-{i}.safetensors", learner.dead.state())
+        write_tensors(partial / "rng.safetensors", _random_state(learners))
+        write_manifest(partial, KIND, step=state["step"])
+    write_json(folder / POINTER, {"kind": KIND, "latest": name})
+    for path in list(folder.iterdir()):
+        if not _is_ours(path) or path.name in (name, POINTER):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find the checkpoint that counts, verified; None where there is none.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If it was cut short, altered or is of another version.
+    """
+    if not (folder / POINTER).is_file():
+        return None
+    pointer = read_json(folder / POINTER)
+    if not isinstance(pointer, dict) or pointer.get("kind") != KIND:
+        raise ValueError(
+            f"{str(folder / POINTER)!r} must name a {KIND}, but does not. Choose another folder."
+        )
+    latest = folder / str(pointer["latest"])
+    recover(latest)
+    read_manifest(latest, KIND)
+    return latest, read_json(latest / "state.json")
+
+
+def check_same_run(
+    saved: dict[str, Any], identity: dict[str, Any], config: TrainConfig, where: Path
+) -> None:
+    """Refuse a checkpoint of other settings, other data or other SAEs, naming what differs.
+
+    Parameters
+    ----------
+    saved
+        State read from the checkpoint.
+    identity
+        Data and SAEs of this call.
+    config
+        Settings of this call.
+    where
+        The checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If anything that decides the result differs, or its step lies beyond `config.steps`.
+    """
+    settings = config.to_json()
+    differences = [
+        f"{name} was {saved['config'].get(name)!r}, this call has {settings[name]!r}"
+        for name in settings
+        if name not in OWN_BUSINESS and settings[name] != saved["config"].get(name)
+    ]
+    differences += [
+        f"{name} was {saved['identity'].get(name)!r}, this call has {value!r}"
+        for name, value in identity.items()
+        if value != saved["identity"].get(name) and value != saved["identity_now"].get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"A checkpoint is continued only by the same run, but in {str(where)!r} "
+            f"{'; '.join(differences)}. Use the same settings, another `checkpoint` folder, or "
+            "`resume=False` to start afresh."
+        )
+    if config.steps < saved["step"]:
+        raise ValueError(
+            f"`steps` must be at least the {saved['step']} steps already done in {str(where)!r}, got "
+            f"{config.steps}. Ask for more steps, or use `resume=False` to start afresh."
+        )
+
+
+def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
+    """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers.
+
+    Parameters
+    ----------
+    path, state
+        From `load_checkpoint`.
+    learners
+        Of the same run (`check_same_run`).
+    """
+    for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
+        learner.sae.load_state_dict(read_tensors(path / f"sae-{i}.safetensors"))
+        _load_moments(learner, read_tensors(path / f"optimiser-{i}.safetensors"))
+        learner.dead.load(read_tensors(path / f"dead-{i}.safetensors"))
+        learner.history[:] = load_history(facts["history"])
+        for name, value in facts["live"].items():
+            learner.set(name, value)
+    _load_random_state(read_tensors(path / "rng.safetensors"))
+
+
+def _facts(learner: Learner) -> dict[str, Any]:
+    return {
+        "live": learner.live(),
+        "history": [record.to_json() for record in learner.history],
+    }
+
+
+def _moments(learner: Learner) -> dict[str, Tensor]:
+    state = learner.optimiser.state
+    return {
+        f"{i}.{name}": value
+        for i, parameter in enumerate(learner.parameters)
+        for name, value in state[parameter].items()
+    }
+
+
+def _load_moments(learner: Learner, moments: dict[str, Tensor]) -> None:
+    by_parameter: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, name = key.split(".", 1)
+        by_parameter.setdefault(int(index), {})[name] = value
+    saved = learner.optimiser.state_dict()
+    learner.optimiser.load_state_dict(saved | {"state": by_parameter})
+
+
+def _random_state(learners: list[Learner]) -> dict[str, Tensor]:
+    devices = {learner.parameters[0].device for learner in learners}
+    cuda = {str(device): device for device in devices if device.type == "cuda"}
+    states = {name: torch.cuda.get_rng_state(device) for name, device in cuda.items()}
+    return {"cpu": torch.get_rng_state()} | states
+
+
+def _load_random_state(state: dict[str, Tensor]) -> None:
+    # Global generators: an architecture with dropout draws from them, and a resumed run must draw
+    # what the uninterrupted one would have drawn.
+    torch.set_rng_state(state.pop("cpu"))
+    for device, generator in state.items():
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(generator, device)

@@ -1,0 +1,137 @@
+"""Every setting of a training, its unit and where its default comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sae_nb.checks import check_count, check_device
+
+OWN_BUSINESS = ("checkpoint", "checkpoint_every", "device", "log_every", "steps")
+"""Settings that leave every optimiser step as it is, so a resumed run may change them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, how fast, and when an atom counts as dead.
+
+    None means the architecture's own recipe (`sae.recipe()`). Several SAEs trained together share
+    one config, and each still has its own recipe.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type or out of range.
+
+    Example
+    -------
+    >>> TrainConfig(steps=500, seed=1).steps
+    500
+    """
+
+    steps: int = 2000
+    """Optimiser steps. Ours: enough at notebook size (n_atoms ≤ 4096)."""
+
+    batch_size: int = 1024
+    """Rows per step; all rows when there are fewer. Ours: see benchmarks/training_overhead.py."""
+
+    seed: int = 0
+    """Order of the rows, and the randomness of `initialise`. Ours."""
+
+    learning_rate: float | None = None
+    """Adam step size between warm-up and decay. None: the recipe."""
+
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises from 0. None: the recipe."""
+
+    decay_fraction: float | None = None
+    """Last share of the steps, over which the learning rate falls to 0. None: the recipe."""
+
+    gradient_clip: float | None = None
+    """Largest global norm of the gradient; `math.inf` never clips. None: the recipe."""
+
+    sparsity: float | None = None
+    """Weight of the sparsity term, for SAEs that have one. None: the recipe."""
+
+    dead_after_tokens: int | None = None
+    """Rows without one firing after which an atom is dead. None: 20 batches, the notebook-scale
+    choice of our method notes; published runs take 10 million (arXiv 2406.04093)."""
+
+    log_every: int = 10
+    """Steps between two records. The first and the last step are always recorded. Ours."""
+
+    checkpoint: str | Path | None = None
+    """Folder for checkpoints, from which the same call resumes. None: none are written."""
+
+    checkpoint_every: int = 200
+    """Steps between two checkpoints; the last step is always one. Ours."""
+
+    device: str | None = None
+    """Where to train; the SAE stays there. None: where the SAE is."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+            check_count(getattr(self, name), name=name)
+        check_count(self.seed, name="seed", at_least=0)
+        for name in ("warmup_steps", "dead_after_tokens"):
+            if getattr(self, name) is not None:
+                check_count(getattr(self, name), name=name, at_least=int(name[0] == "d"))
+        for name in ("learning_rate", "gradient_clip"):
+            check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
+        check_number(self.sparsity, "sparsity", least=0.0)
+        check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
+        if self.device is not None:
+            object.__setattr__(self, "device", str(check_device(self.device)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Settings as plain JSON values; `math.inf` becomes the string "inf"."""
+        plain = asdict(self)
+        plain["checkpoint"] = None if self.checkpoint is None else str(self.checkpoint)
+        return {name: "inf" if value == math.inf else value for name, value in plain.items()}
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> TrainConfig:
+        """Settings back from `to_json`.
+
+        Raises
+        ------
+        TypeError
+            If a name is not a setting.
+        """
+        values: dict[str, Any] = {n: math.inf if v == "inf" else v for n, v in settings.items()}
+        return cls(**values)
+
+
+def check_number(
+    value: object,
+    name: str,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+    infinite: bool = False,
+) -> None:
+    """Refuse what is neither None nor a number in range.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a number.
+    ValueError
+        If it is out of range.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number or None, got {value!r}.")
+    if value > above and least <= value <= most and (infinite or math.isfinite(value)):
+        return
+    words = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (
+        least > -math.inf
+    )
+    words += [f"at most {most:g}"] * (most < math.inf)
+    if not infinite and most == math.inf:
+        words.append("finite")
+    raise ValueError(f"`{name}` must be {' and '.join(words)}, got {value}.")

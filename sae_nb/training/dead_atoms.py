@@ -1,0 +1,123 @@
+"""Which atoms still fire: rows since each last did, and how often, from sparse codes alone.
+
+With a batch of B rows, silent_j ← 0 if any z_j ≠ 0 in the batch, else silent_j + B; atom j is dead
+when silent_j ≥ `dead_after_tokens`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sae_nb.codes import SparseCodes
+
+
+class DeadAtoms:
+    """Rows since each atom last fired, and the share of recent rows on which it did.
+
+    Parameters
+    ----------
+    n_atoms
+        Rows of the dictionary.
+    dead_after_tokens
+        Rows without one firing after which an atom is dead.
+    device
+        Where the counts live: beside the codes.
+
+    Source
+    ------
+    openai/sparse_autoencoder train.py and saprmarks/dictionary_learning trainers/top_k.py; the
+    former counts steps, ours counts rows, so the batch size does not change the meaning.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> dead = DeadAtoms(3, dead_after_tokens=8)
+    >>> codes = SimpleNamespace(values=torch.ones(2), atoms=torch.tensor([0, 2]))
+    >>> for _ in range(2):
+    ...     dead.update(codes, rows=4)
+    >>> dead.silent_tokens.tolist(), dead.fraction
+    ([0, 8, 0], 0.3333333432674408)
+    """
+
+    def __init__(
+        self, n_atoms: int, dead_after_tokens: int, device: torch.device | str | None = None
+    ) -> None:
+        self.dead_after_tokens = dead_after_tokens
+        self.silent_tokens: Int[Tensor, " n_atoms"] = torch.zeros(
+            n_atoms, dtype=torch.int64, device=device
+        )
+        # Firings in the window under way and in the one before it, windows of dead_after_tokens
+        # rows: a frequency over one to two windows, without a ring buffer.
+        self._fired = torch.zeros(2, n_atoms, dtype=torch.int64, device=device)
+        self._rows = [0, 0]
+
+    def update(self, codes: SparseCodes, rows: int) -> None:
+        """Count one batch.
+
+        Parameters
+        ----------
+        codes
+            Codes of the batch; entries that are stored but zero do not count as firing.
+        rows
+            Rows of the batch.
+        """
+        if self._rows[0] >= self.dead_after_tokens:
+            self._fired = torch.stack([torch.zeros_like(self._fired[0]), self._fired[0]])
+            self._rows = [0, self._rows[0]]
+        fired = fire_counts(codes, len(self.silent_tokens))
+        self._fired[0] += fired
+        self._rows[0] += rows
+        self.silent_tokens += rows
+        self.silent_tokens.masked_fill_(fired > 0, 0)
+
+    @property
+    def mask(self) -> Bool[Tensor, " n_atoms"]:
+        """True at dead atoms."""
+        return self.silent_tokens >= self.dead_after_tokens
+
+    @property
+    def fraction(self) -> float:
+        """Share of atoms that are dead."""
+        return float(self.mask.float().mean())
+
+    @property
+    def frequency(self) -> Float[Tensor, " n_atoms"]:
+        """Share of the rows of the last one to two windows on which each atom fired."""
+        return self._fired.sum(dim=0) / max(sum(self._rows), 1)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs, as tensors."""
+        return {
+            "silent_tokens": self.silent_tokens,
+            "fired": self._fired,
+            "rows": torch.tensor(self._rows),
+        }
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take over `state` of a tracker of the same size."""
+        self.silent_tokens.copy_(state["silent_tokens"])
+        self._fired.copy_(state["fired"])
+        self._rows = [int(n) for n in state["rows"]]
+
+
+def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
+    """Rows on which each atom fired, z ≠ 0.
+
+    Parameters
+    ----------
+    codes
+        Codes of a batch.
+    n_atoms
+        Rows of the dictionary.
+    """
+    fired = codes.values.detach() != 0
+    if codes.atoms.device.type == "cpu":
+        return torch.bincount(codes.atoms[fired], minlength=n_atoms)
+    # Integer sums do not depend on their order, and a fixed output size needs no host sync.
+    counts = torch.zeros(n_atoms, dtype=torch.int64, device=codes.atoms.device)
+    return counts.scatter_add_(0, codes.atoms.long(), fired.long())

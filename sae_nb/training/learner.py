@@ -1,0 +1,224 @@
+"""One SAE in training: its optimiser, schedule, dead atoms and history."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_finite
+from sae_nb.training.best_state import BestState
+from sae_nb.training.config import TrainConfig, check_number
+from sae_nb.training.dead_atoms import DeadAtoms
+from sae_nb.training.records import History, TrainRecord
+from sae_nb.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
+
+DEAD_AFTER_BATCHES = 20
+"""Our method notes' choice at notebook scale, where the 10 M tokens of published runs never pass."""
+
+
+class Learner:
+    """One SAE in training.
+
+    Parameters
+    ----------
+    sae
+        Trained in place.
+    config
+        Its None entries are filled from `sae.recipe()`.
+    rows
+        Rows of a full batch.
+    index
+        Place of the SAE in the list that trains on the same batches.
+    """
+
+    def __init__(
+        self, sae: SparseAutoencoder, config: TrainConfig, *, rows: int, index: int = 0
+    ) -> None:
+        self.sae, self.config, self.index = sae, config, index
+        self.parameters = [p for p in sae.parameters() if p.requires_grad]
+        if config.sparsity is not None:
+            self.set("sparsity", config.sparsity)
+        recipe = sae.recipe()
+        warmup, decay = config.warmup_steps, config.decay_fraction
+        self.schedule = Schedule(
+            base=_first(config.learning_rate, recipe.learning_rate),
+            steps=config.steps,
+            warmup_steps=recipe.warmup_steps(config.steps) if warmup is None else warmup,
+            decay_fraction=recipe.decay_fraction if decay is None else decay,
+        )
+        self.clip = _first(config.gradient_clip, recipe.gradient_clip, math.inf)
+        self.optimiser = torch.optim.Adam(
+            self.parameters,
+            lr=self.schedule.base,
+            betas=recipe.betas,
+            weight_decay=recipe.weight_decay,
+            # One pass over the parameters instead of ten.
+            fused=all(p.is_floating_point() for p in self.parameters),
+        )
+        dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
+        self.dead = DeadAtoms(sae.n_atoms, dead_after, device=self.parameters[0].device)
+        self.best = BestState(sae)
+        self.history = History()
+
+    def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
+        """Rows where the parameters are, in their precision, fit for autograd."""
+        like = self.parameters[0]
+        x = x.detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
+        return x.clone() if x.is_inference() else x
+
+    def live_numbers(self) -> tuple[str, ...]:
+        """Numbers of the SAE that may change while it trains, e.g. its sparsity weight."""
+        declared = tuple(getattr(type(self.sae), "live_numbers", ()))
+        return declared or tuple(name for name in ("sparsity",) if hasattr(self.sae, name))
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse a live number that does not exist or has an impossible value.
+
+        Raises
+        ------
+        TypeError
+            If `value` is not a number, or not an integer where one is needed.
+        ValueError
+            If the SAE has no such number or it is out of range.
+        """
+        if name == "learning_rate":
+            check_number(value, name, above=0.0)
+            return
+        names = self.live_numbers()
+        if name not in names:
+            can = ", ".join(("learning_rate", *names))
+            raise ValueError(
+                f"`{name}` must be a number that {type(self.sae).__name__} can change in training "
+                f"({can}). Choose one of these, or build a new SAE."
+            )
+        check_number(value, name, least=0.0)
+        if isinstance(getattr(self.sae, name), int) and not isinstance(value, int):
+            raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+        if name == "k" and not 1 <= value <= self.sae.n_atoms:
+            raise ValueError(
+                f"`k` must be between 1 and n_atoms={self.sae.n_atoms}, got {value}. Choose a smaller `k`."
+            )
+
+    def set(self, name: str, value: float) -> None:
+        """Change a live number, checked, from the next step on."""
+        self.check(name, value)
+        if name == "learning_rate":
+            self.schedule.base = value
+        else:
+            setattr(self.sae, name, value)
+            if hasattr(self, "best"):
+                self.best.forget()
+
+    def live(self) -> dict[str, float]:
+        """Every live number as it is now."""
+        numbers: dict[str, float] = {"learning_rate": self.schedule.base}
+        return numbers | {name: getattr(self.sae, name) for name in self.live_numbers()}
+
+    def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
+        """Let the SAE look at its first rows, unless it was trained before.
+
+        Parameters
+        ----------
+        x
+            First rows, in the order of training.
+        seed
+            Of the generator that `initialise` gets.
+        """
+        if not bool(self.sae.initialised):
+            generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
+            with torch.no_grad():
+                self.sae.initialise(self.place(x), generator)
+
+    def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
+        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
+        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.param_groups[0]["lr"] = self.schedule(step)
+        fraction = step / self.schedule.steps
+        return self.sae.training_loss(
+            x, self.dead.silent_tokens, self.dead.dead_after_tokens, fraction
+        )
+
+    def project_and_clip(self) -> Tensor:
+        """Project and clip the gradients; return their global norm before clipping."""
+        self.sae.before_optimiser_step()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.clip < math.inf:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+        return norm
+
+    def read(self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int) -> dict[str, float]:
+        """Loss and gradient norm as numbers, refused while the weights are still good.
+
+        Raises
+        ------
+        ValueError
+            If the batch holds NaN or infinity.
+        FloatingPointError
+            If the loss or its gradient is not finite for a finite batch.
+        """
+        # The one host sync of a step.
+        value, length = torch.stack([loss.total.detach(), norm]).tolist()
+        if math.isfinite(value) and math.isfinite(length):
+            return {"loss": value, "gradient_norm": length}
+        check_finite(x, name="data", where=f"Met at step {step + 1}.")
+        what, number = ("loss", value) if not math.isfinite(value) else ("gradient", length)
+        raise FloatingPointError(
+            f"The {what} must stay finite, but it is {number} at step {step + 1} for "
+            f"{type(self.sae).__name__}{f' number {self.index}' * (self.index > 0)} (learning rate "
+            f"{self.schedule(step):g}). The SAE keeps the weights of step {step}. Use a smaller "
+            "`learning_rate` or more `warmup_steps`."
+        )
+
+    def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
+        """What follows a step: unit atoms again, silent atoms counted, the running loss."""
+        self.sae.after_optimiser_step()
+        self.dead.update(loss.codes, rows)
+        self.best.see(numbers["loss"])
+
+    @torch.no_grad()
+    def record(
+        self, loss: TrainingLoss, x: Float[Tensor, "batch d_in"], numbers: dict[str, Any]
+    ) -> TrainRecord:
+        """Add a record of this step to the history; offer its weights as the best so far.
+
+        Parameters
+        ----------
+        loss
+            Of the batch.
+        x
+            The batch.
+        numbers
+            Fields the loop knows: step, tokens, loss, gradient norm, times.
+        """
+        residual = (x - loss.x_hat).square().sum()
+        spread = (x - x.mean(dim=0)).square().sum()
+        active = (loss.codes.values.detach() != 0).sum() / len(x)
+        dead = self.dead.mask.float().mean()
+        parts = {name: part.detach() for name, part in loss.parts.items()}
+        scalars = [residual, spread, active, dead, *parts.values()]
+        lost, total, l0, dead_fraction, *terms = torch.stack([s.float() for s in scalars]).tolist()
+        record = TrainRecord(
+            **numbers,
+            steps=self.schedule.steps,
+            parts=dict(zip(parts, terms, strict=True)),
+            r2=1 - lost / total if total > 0 else math.nan,
+            l0=l0,
+            dead_fraction=dead_fraction,
+            learning_rate=self.schedule(numbers["step"] - 1),
+            sae=self.index,
+        )
+        self.history.append(record)
+        self.best.offer(record.step)
+        return record
+
+
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)

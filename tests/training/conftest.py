@@ -1,0 +1,95 @@
+"""A small dense SAE that keeps the training contract, and data with known atoms."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PlainSae(nn.Module):
+    """Dense k-sparse autoencoder in a few lines: the contract of `training`, nothing more."""
+
+    live_numbers = ("k", "penalty")
+
+    def __init__(self, d_in: int = 8, n_atoms: int = 16, k: int = 2, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.d_in, self.n_atoms, self.k, self.penalty = d_in, n_atoms, k, 0.0
+        self.hook_point: str | None = None
+        self.model_name: str | None = None
+        atoms = F.normalize(torch.randn(n_atoms, d_in, generator=generator), dim=1)
+        self.encoder, self.decoder = nn.Parameter(atoms.clone()), nn.Parameter(atoms)
+        self.bias = nn.Parameter(torch.zeros(d_in))
+        self.register_buffer("initialised", torch.tensor(False))
+        self.initial_rows: Tensor | None = None
+
+    def settings(self) -> dict[str, Any]:
+        return {"d_in": self.d_in, "n_atoms": self.n_atoms, "k": self.k}
+
+    def recipe(self) -> SimpleNamespace:
+        return SimpleNamespace(
+            learning_rate=0.01,
+            betas=(0.9, 0.999),
+            warmup_steps=lambda steps: min(10, steps // 10),
+            decay_fraction=0.2,
+            gradient_clip=1.0,
+            weight_decay=0.0,
+        )
+
+    def initialise(self, x: Tensor, generator: torch.Generator) -> None:
+        self.initial_rows = x
+        self.bias.copy_(x.mean(dim=0))
+        noise = torch.randn(self.bias.shape, generator=generator)
+        self.bias.add_(1e-3 * noise)
+        self.initialised.fill_(True)
+
+    def codes(self, x: Tensor) -> Tensor:
+        pre_codes = (x - self.bias) @ self.encoder.T
+        top = pre_codes.topk(self.k, dim=1)
+        return torch.zeros_like(pre_codes).scatter(1, top.indices, top.values.relu())
+
+    def training_loss(
+        self, x: Tensor, silent_tokens: Tensor, dead_after: int, step_fraction: float
+    ) -> SimpleNamespace:
+        z = self.codes(x)
+        x_hat = z @ self.decoder + self.bias
+        reconstruction = (x - x_hat).square().sum(dim=1).mean()
+        penalty = self.penalty * z.sum(dim=1).mean()
+        rows, atoms = z.detach().nonzero(as_tuple=True)
+        codes = SimpleNamespace(values=z.detach()[rows, atoms], atoms=atoms)
+        return SimpleNamespace(
+            total=reconstruction + penalty,
+            parts={"reconstruction": reconstruction, "penalty": penalty},
+            codes=codes,
+            x_hat=x_hat.detach(),
+        )
+
+    @torch.no_grad()
+    def before_optimiser_step(self) -> None:
+        unit, gradient = self.decoder, self.decoder.grad
+        gradient -= (gradient * unit).sum(dim=1, keepdim=True) * unit
+
+    @torch.no_grad()
+    def after_optimiser_step(self) -> None:
+        self.decoder.copy_(F.normalize(self.decoder, dim=1))
+
+
+@pytest.fixture
+def plain_sae() -> type[PlainSae]:
+    """The class, to build as many as a test needs."""
+    return PlainSae
+
+
+@pytest.fixture
+def rows() -> Tensor:
+    """512 rows that are 2-sparse in 16 hidden atoms."""
+    generator = torch.Generator().manual_seed(7)
+    atoms = F.normalize(torch.randn(16, 8, generator=generator), dim=1)
+    picked = torch.rand(512, 16, generator=generator).topk(2, dim=1).indices
+    codes = torch.zeros(512, 16).scatter(1, picked, 1 + torch.rand(512, 2, generator=generator))
+    return codes @ atoms + 0.01 * torch.randn(512, 8, generator=generator)
