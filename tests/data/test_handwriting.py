@@ -1,0 +1,38 @@
+"""Promises of the raw digits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from sae_nb.data import digits
+
+
+def test_digits_are_scikit_learns():
+    """Pictures and labels are those of load_digits, ink scaled to [0, 1]."""
+    bunch = load_digits()
+    record = digits()
+    assert len(record) == 1797
+    assert torch.equal(record.images * 16, torch.from_numpy(bunch.images).float())
+    assert record.digit.tolist() == bunch.target.tolist()
+
+
+def test_splits_are_fixed_and_disjoint():
+    """1400 and 397 rows, the same at every call, no row in both."""
+    train, test = digits("train"), digits("test")
+    assert (len(train), len(test)) == (1400, 397)
+    assert torch.equal(train.handwriting, digits("train").handwriting)
+    assert not set(train.handwriting.tolist()) & set(test.handwriting.tolist())
+    assert torch.equal(test.images, digits().images[test.handwriting])
+
+
+def test_every_digit_is_in_both_splits():
+    """No class is missing from the test split."""
+    assert set(digits("test").digit.tolist()) == set(range(10))
+
+
+def test_unknown_split_is_refused():
+    """The message names the three."""
+    with pytest.raises(ValueError, match="'train', 'test' or 'all', got 'dev'"):
+        digits("dev")
