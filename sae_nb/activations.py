@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_device, check_matrix
 from sae_nb.rows import Rows, generator_for, join_rows, shuffled_batches
-from sae_nb.tokens import Context, Tokens, join_contexts, policy_text
+from sae_nb.tokens import Context, Tokens, join_contexts, join_tokens, policy_text
 
 
 @runtime_checkable
@@ -210,8 +210,8 @@ class Activations:
             return "", ""
         ids = self.context.token_ids.sample(sample).tolist()
         names = [self.context.token_name(i, token) for i, token in enumerate(ids)]
-        before = "".join(names[max(0, position - reach) : position])
-        after = "".join(names[position + 1 : position + 1 + reach])
+        before = join_tokens(names[max(0, position - reach) : position])
+        after = join_tokens(names[position + 1 : position + 1 + reach])
         cut = "…" if position > reach else ""
         return cut + before, after + ("…" if position + 1 + reach < len(names) else "")
 
@@ -269,7 +269,7 @@ class Activations:
         """
         if not 0 < fraction < 1:
             raise ValueError(f"`fraction` must lie strictly between 0 and 1, got {fraction}.")
-        present = self.sample.unique()
+        present = torch.unique(self.sample)
         if len(present) < 2:
             raise ValueError(
                 f"`split` needs at least two samples, got {len(present)}. Rows of one sample are "

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 Backend = Literal["nnsight", "hooks"]
 BACKENDS = ("nnsight", "hooks")
 
-# nnsight's wrapper of each model, for our own traces; people get `model.nnsight`.
-_WRAPPERS: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
+# nnsight's wrappers: a plain one for our own traces, which passes arguments through untouched, and
+# the one people get as `model.nnsight`.
+_OWN: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
+_PUBLIC: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
 
 
 class _Enough(BaseException):
@@ -94,7 +96,7 @@ def _run_with_hooks(
     saved: dict[str, Tensor] = {}
     n_wanted = sum(map(len, sites.values()))
     handles = []
-    with installed(model, run_state(batch)):
+    with installed(model, batch.state()):
         try:
             for (path, side), names in sites.items():
                 keep = _keeper(saved, names, n_wanted, stop_early)
@@ -138,7 +140,7 @@ def _run_traced(
     from nnsight.intervention.interleaver import OutOfOrderError
 
     wrapper = _own_wrapper(model)
-    state = run_state(batch)
+    state = batch.state()
     elsewhere, here = _edits_by_place(model, sites)
     with installed(cast("LiveModel", elsewhere), state):
         readers = [_Reader(wrapper, place, names, here, state) for place, names in sites.items()]
@@ -246,30 +248,32 @@ def _never_ran(sites: Sites, saved: Mapping[str, Tensor]) -> ValueError:
     )
 
 
-def run_state(batch: Batch) -> RunState:
-    """Return what edits are told about a plain forward pass of one batch."""
-    return batch.state()
-
-
 def _own_wrapper(model: LiveModel) -> Any:
     from nnsight import NNsight
 
-    if model not in _WRAPPERS:
-        _WRAPPERS[model] = NNsight(model.module)
-    return _WRAPPERS[model]
+    if model not in _OWN:
+        _OWN[model] = NNsight(model.module)
+    return _OWN[model]
 
 
 def nnsight_object(model: LiveModel) -> Any:
     """Return the model wrapped by nnsight, for traces of one's own; language models take text.
 
-    Hold `model.lock` around a trace where other threads use the model: nnsight is not thread-safe.
+    The same object every time. Hold `model.lock` around a trace where other threads use the model:
+    nnsight is not thread-safe.
     """
-    from nnsight import NNsight
+    if model not in _PUBLIC:
+        _PUBLIC[model] = _wrapped(model)
+    return _PUBLIC[model]
 
-    if model.kind != "language" or model.tokenizer is None:
+
+def _wrapped(model: LiveModel) -> Any:
+    from nnsight import NNsight, TransformersModel
+    from transformers import PreTrainedModel
+
+    is_text = model.tokenizer is not None and isinstance(model.module, PreTrainedModel)
+    if model.kind != "language" or not is_text:
         return NNsight(model.module)
-    from nnsight import TransformersModel
-
     task = "text-generation" if model.causal else "feature-extraction"
     return TransformersModel(model.module, tokenizer=model.tokenizer, task=task)
 
@@ -280,7 +284,7 @@ def capture(
     inputs: Any,
     hook_points: str,
     *,
-    batch_size: int = ...,
+    batch_size: int | None = ...,
     store: str | Path | None = ...,
     drop_first: bool | Literal["auto"] = ...,
     context_length: int | None = ...,
@@ -299,7 +303,7 @@ def capture(
     inputs: Any,
     hook_points: Iterable[str],
     *,
-    batch_size: int = ...,
+    batch_size: int | None = ...,
     store: str | Path | None = ...,
     drop_first: bool | Literal["auto"] = ...,
     context_length: int | None = ...,
@@ -317,7 +321,7 @@ def capture(
     inputs: Any,
     hook_points: str | Iterable[str],
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     store: str | Path | None = None,
     drop_first: bool | Literal["auto"] = "auto",
     context_length: int | None = None,
@@ -345,7 +349,7 @@ def capture(
     hook_points
         One name, or several. Standard names, TransformerLens names and module paths.
     batch_size
-        Samples (packed windows) per forward pass.
+        Samples (packed windows) per forward pass; None: 8 texts, 64 of anything else.
     store
         A folder to write to, in shards of bounded size. If the process is killed, the same call
         goes on where it stopped, and the result is bit-equal; another call is refused.
@@ -409,9 +413,18 @@ def capture(
         backend=backend,
     )
     if store is not None:
-        from sae_nb.activation_store import capture_to_store
+        from sae_nb.resumable_capture import capture_to_store
 
-        found = capture_to_store(model, inputs, points, settings, store, shard_rows, progress)
+        found = capture_to_store(
+            model,
+            inputs,
+            points,
+            settings,
+            store,
+            shard_rows=shard_rows,
+            several=several,
+            progress=progress,
+        )
     else:
         found = capture_in_memory(model, inputs, points, settings, progress)
     return found if several else next(iter(found.values()))

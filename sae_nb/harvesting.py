@@ -17,11 +17,11 @@ from sae_nb.activations import Activations
 from sae_nb.capturing import BACKENDS, Backend, run_hooked
 from sae_nb.checks import check_count, check_memory
 from sae_nb.progress import progress_bar
-from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows, stated_policy
+from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows
 from sae_nb.tokens import Context, Ragged, describe_ids
 
 if TYPE_CHECKING:
-    from sae_nb.models.inputs import Batch
+    from sae_nb.models.inputs import Batch, Batches
     from sae_nb.models.live_model import LiveModel
 
 
@@ -47,7 +47,7 @@ class CaptureSettings:
     """How inputs are batched, run and turned into rows; checked once."""
 
     policy: RowPolicy
-    batch_size: int = 32
+    batch_size: int | None = None
     context_length: int | None = None
     pack: bool = False
     add_bos: bool | Literal["auto"] = "auto"
@@ -56,8 +56,7 @@ class CaptureSettings:
     backend: Backend = "nnsight"
 
     def __post_init__(self) -> None:
-        check_count(self.batch_size, name="batch_size")
-        for name in ("context_length", "max_rows"):
+        for name in ("batch_size", "context_length", "max_rows"):
             value = getattr(self, name)
             if value is not None:
                 check_count(value, name=name)
@@ -71,7 +70,7 @@ class CaptureSettings:
                 f"{self.dtype!r}."
             )
 
-    def batches(self, model: LiveModel, inputs: Any) -> Iterator[Batch]:
+    def batches(self, model: LiveModel, inputs: Any) -> Batches:
         """Return the model's batches of these inputs."""
         return model.batches(
             inputs,
@@ -128,7 +127,7 @@ def _check_rows(
     context = ContextBuilder(model)
     context.add(batch)
     token_id = None
-    if batch.token_ids is not None and batch.sample is not None:
+    if batch.token_ids is not None:
         here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
         token_id = int(batch.token_ids.cpu()[here][0])
     shown = context.build(rows.grid).token_name(position, token_id)
@@ -146,8 +145,6 @@ class ContextBuilder:
     def __init__(self, model: LiveModel) -> None:
         self._model = model
         self.n_samples = 0
-        self.truncated = 0
-        self.padding: str | None = None
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []
         self.vocabulary: dict[int, str] = {}
@@ -159,22 +156,19 @@ class ContextBuilder:
 
     def add(self, batch: Batch) -> None:
         """Take in the samples of one batch."""
-        last = int(batch.sample.max()) + 1 if batch.sample is not None else 0
-        self.n_samples = max(self.n_samples, batch.first_sample + batch.n, last)
-        self.truncated += batch.truncated
-        if batch.token_ids is not None:
-            self._add_tokens(batch)
+        self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
+        self._add_tokens(batch)
         if batch.pictures is not None:
             self._pictures.append(batch.pictures.cpu())
 
     def _add_tokens(self, batch: Batch) -> None:
+        if batch.token_ids is None:
+            return
         ids = batch.token_ids.cpu()
         keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
         columns = (batch.sample.cpu()[keep], batch.position.cpu()[keep], ids[keep])
         self._tokens.append(torch.stack(columns))
-        if self.padding is None and not bool(keep.all()):
-            self.padding = "right" if bool(keep[:, 0].all()) else "left"
-        new = sorted(set(ids[keep].unique().tolist()) - self.vocabulary.keys())
+        new = sorted(set(torch.unique(ids[keep]).tolist()) - self.vocabulary.keys())
         if self._model.tokenizer is not None:
             self.vocabulary |= describe_ids(self._model.tokenizer, new)
 
@@ -197,9 +191,8 @@ class ContextBuilder:
         """Return the context of rows; `grid` is that of a convolution's cells."""
         taken = self.take() if taken is None else taken
         model, tokens = self._model, taken.get("tokens")
-        kind = "other" if grid is not None else model.kind
         return Context(
-            kind=kind,
+            kind=model.kind,
             n_samples=self.n_samples,
             pictures=taken.get("pictures"),
             token_ids=None if tokens is None else ragged_tokens(tokens, self.n_samples),
@@ -218,33 +211,19 @@ def ragged_tokens(tokens: Tensor, n_samples: int) -> Ragged:
 
 
 def full_policy(
-    model: LiveModel, settings: CaptureSettings, builder: ContextBuilder, dropped: Counter[str]
+    model: LiveModel, settings: CaptureSettings, batches: Batches, dropped: Mapping[str, int]
 ) -> dict[str, Any]:
     """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
-    return stated_policy(
-        settings.policy,
-        dropped,
-        kind=model.kind,
-        context_length=settings.context_length,
-        pack=settings.pack,
-        add_bos=settings.add_bos,
-        padding=builder.padding,
-        n_truncated=builder.truncated,
-        max_rows=settings.max_rows,
-        interventions=[str(edit.hook_point) for edit in model.interventions],
-    )
-
-
-def count_samples(inputs: Any) -> int | None:
-    """Return how many samples inputs hold, or None where only reading them would tell."""
-    if isinstance(inputs, str):
-        return 1
-    images = getattr(inputs, "images", None)
-    if images is not None:
-        return len(images)
-    if isinstance(inputs, (list, tuple, Tensor)) and len(inputs):
-        return len(inputs)
-    return None
+    return {
+        **batches.policy,
+        "drop_first": settings.policy.drop_first,
+        "keep_special": settings.policy.keep_special,
+        "beginning_of_text": settings.policy.begin_id,
+        **dropped,
+        "max_rows": settings.max_rows,
+        "batch_size": settings.batch_size,
+        "interventions": [str(edit.hook_point) for edit in model.interventions],
+    }
 
 
 class MemoryGuard:
@@ -342,12 +321,12 @@ def capture_in_memory(
     """
     collectors = {name: Collector() for name in points}
     builder = ContextBuilder(model)
-    n_samples = count_samples(inputs)
-    guard = MemoryGuard(n_samples, settings.max_rows)
+    batches = settings.batches(model, inputs)
+    guard = MemoryGuard(batches.n_samples, settings.max_rows)
     interrupted = False
     try:
-        with reporting(progress, n_samples) as report:
-            for batch in settings.batches(model, inputs):
+        with reporting(progress, batches.n_samples) as report:
+            for batch in batches:
                 # The context first: an interrupt between the two must not leave rows without one.
                 builder.add(batch)
                 _collect(model, batch, points, settings, collectors)
@@ -367,7 +346,13 @@ def capture_in_memory(
             stacklevel=3,
         )
     check_any_rows(collectors)
-    return _assemble(model, points, settings, collectors, builder, interrupted)
+    policies = {
+        name: full_policy(model, settings, batches, collector.dropped)
+        for name, collector in collectors.items()
+    }
+    if interrupted:
+        policies = {name: policy | {"interrupted": True} for name, policy in policies.items()}
+    return _assemble(model, points, collectors, builder, policies)
 
 
 def _collect(
@@ -404,21 +389,18 @@ def check_any_rows(collectors: Mapping[str, Collector]) -> None:
 def _assemble(
     model: LiveModel,
     points: Mapping[str, str],
-    settings: CaptureSettings,
     collectors: Mapping[str, Collector],
     builder: ContextBuilder,
-    interrupted: bool,
+    policies: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Activations]:
     taken = builder.take()
     contexts: dict[Any, Context] = {}
     found = {}
     for name, collector in collectors.items():
-        policy = full_policy(model, settings, builder, collector.dropped)
-        policy["interrupted"] = interrupted
         # Hook points of one layout share one context, so that their rows can be joined and compared.
         key = (collector.grid, tuple(sorted(collector.dropped.items())))
         if key not in contexts:
-            contexts[key] = builder.build(collector.grid, policy, taken)
+            contexts[key] = builder.build(collector.grid, policies[name], taken)
         rows = collector.join()
         found[name] = Activations(
             rows.x,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -50,7 +50,7 @@ class RowPolicy:
         return cls(
             drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
             keep_special=keep_special,
-            begin_id=getattr(model.tokenizer, "bos_token_id", None),
+            begin_id=model.beginning_of_text,
         )
 
 
@@ -86,7 +86,7 @@ def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point
         If the tensor has another layout.
     """
     x, grid = _with_columns(x, batch, point)
-    sample, position = _where(batch, x.shape[1], point)
+    sample, position = _where(batch, x.shape[1], point, grid)
     if batch.token_ids is None or x.shape[1] != batch.token_ids.shape[1]:
         keep, dropped = _keep_columns(position, policy, tokens=x.shape[1] > 1)
     else:
@@ -98,9 +98,9 @@ def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point
     return BatchRows(x=x, sample=sample[keep], position=position[keep], grid=grid, dropped=dropped)
 
 
-def count_rows(batch: Batch, n_columns: int, policy: RowPolicy) -> int:
+def count_rows(batch: Batch, n_columns: int, policy: RowPolicy, point: str) -> int:
     """Return how many rows a batch will give, without running the model."""
-    _, position = _where(batch, n_columns, "")
+    _, position = _where(batch, n_columns, point)
     if batch.token_ids is None or n_columns != batch.token_ids.shape[1]:
         keep, _ = _keep_columns(position, policy, tokens=n_columns > 1)
     else:
@@ -113,10 +113,9 @@ def _with_columns(
 ) -> tuple[Float[Tensor, "batch columns d_in"], tuple[int, int] | None]:
     n_tokens = None if batch.token_ids is None else batch.token_ids.shape[1]
     if x.ndim == 2:
-        rows = len(batch.token_ids) if batch.token_ids is not None else batch.n
-        if n_tokens is not None and x.shape[0] == rows * n_tokens and n_tokens > 1:
+        if n_tokens is not None and x.shape[0] == batch.n * n_tokens and n_tokens > 1:
             # Some blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end.
-            return x.unflatten(0, (rows, n_tokens)), None
+            return x.reshape(batch.n, n_tokens, x.shape[1]), None
         return x[:, None, :], None
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
         return x, None
@@ -131,19 +130,25 @@ def _with_columns(
 
 
 def _where(
-    batch: Batch, n_columns: int, point: str
+    batch: Batch, n_columns: int, point: str, grid: tuple[int, int] | None = None
 ) -> tuple[Int[Tensor, "batch columns"], Int[Tensor, "batch columns"]]:
-    if batch.sample is not None and batch.sample.shape[1] == n_columns:
-        return batch.sample.cpu(), batch.position.cpu()
-    rows = len(batch.token_ids) if batch.token_ids is not None else batch.n
-    if rows != batch.n:
-        raise ValueError(
-            f"Activations at `{point}` have no token axis, and packed windows hold several texts, so "
-            "it cannot be said whose they are. Use pack=False."
-        )
-    first = torch.arange(batch.first_sample, batch.first_sample + rows)
-    column = torch.arange(n_columns)
-    return first[:, None].expand(rows, n_columns), column[None, :].expand(rows, n_columns)
+    sample, position = batch.sample.cpu(), batch.position.cpu()
+    width = sample.shape[1]
+    if width == n_columns and grid is None:
+        return sample, position
+    if n_columns == 1 or grid is not None or width == 1:
+        # One vector per sample, a convolution's cells, or tokens the batch could not foresee.
+        if batch.keep is not None and bool((sample != sample[:, :1])[batch.keep.cpu()].any()):
+            raise ValueError(
+                f"Activations at `{point}` have no token axis, and a packed window holds several "
+                "texts, so it cannot be said whose they are. Use pack=False."
+            )
+        column = torch.arange(n_columns)
+        return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)
+    raise ValueError(
+        f"Activations at `{point}` must have {width} tokens per sample like the inputs, got "
+        f"{n_columns}. Choose another hook point, or check `patch_grid` and `prefix_tokens`."
+    )
 
 
 def _keep_columns(
@@ -176,14 +181,3 @@ def _keep_tokens(
         n_dropped_special=int(special.sum()),
     )
     return real & ~first & ~special, dropped
-
-
-def stated_policy(policy: RowPolicy, dropped: Counter[str], **facts: Any) -> dict[str, Any]:
-    """Return the policy and its effect by name, for `acts.context.policy`."""
-    return {
-        "drop_first": policy.drop_first,
-        "keep_special": policy.keep_special,
-        "begin_id": policy.begin_id,
-        **dropped,
-        **facts,
-    }

@@ -116,7 +116,7 @@ class Rows:
         """Return any rows, in the order asked for; always a copy."""
         out = torch.empty(len(indices), self.d_in, dtype=self.dtype, device=self.device)
         home = torch.searchsorted(self.starts, indices.cpu(), right=True) - 1
-        for number in home.unique().tolist():
+        for number in torch.unique(home).tolist():
             here = (home == number).nonzero().flatten()
             local = indices.cpu()[here] - self.starts[number]
             out[here.to(out.device)] = self._cast(self.pieces[number].read(local))

@@ -138,16 +138,16 @@ def policy_text(policy: Mapping[str, Any]) -> str:
         parts.append("first tokens dropped")
     if policy.get("n_dropped_padding"):
         parts.append("padding dropped")
-    if policy.get("kind") == "language":
+    if "special_tokens" in policy:
         parts.append(
             "special tokens " + ("kept" if policy.get("keep_special", True) else "dropped")
         )
-    if policy.get("n_truncated"):
-        parts.append(f"{policy['n_truncated']} truncated at {policy.get('context_length')} tokens")
-    if policy.get("pack"):
+    if policy.get("truncated"):
+        parts.append(f"{policy['truncated']} cut at {policy.get('context_length')} tokens")
+    if policy.get("packed"):
         parts.append(f"packed to {policy.get('context_length')} tokens")
     if policy.get("interventions"):
-        parts.append("captured under " + ", ".join(policy["interventions"]))
+        parts.append("captured under edits at " + ", ".join(policy["interventions"]))
     if policy.get("interrupted"):
         parts.append("interrupted")
     return ", ".join(parts)
@@ -170,6 +170,19 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
             text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
             names[token_id] = text if text and "�" not in text else piece
     return names
+
+
+def join_tokens(texts: Sequence[str]) -> str:
+    """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none.
+
+    Example
+    -------
+    >>> join_tokens(["The", " cat"]), join_tokens(["the", "octo", "##pus"])
+    ('The cat', 'the octopus')
+    """
+    if any(text[:1].isspace() for text in texts):
+        return "".join(texts)
+    return " ".join(texts).replace(" ##", "")
 
 
 def join_contexts(contexts: Sequence[Context]) -> Context:
@@ -200,7 +213,7 @@ def _join_policies(policies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     joined: dict[str, Any] = {}
     for name in dict.fromkeys(name for policy in policies for name in policy):
         values = [policy.get(name) for policy in policies]
-        if name.startswith("n_"):
+        if name.startswith("n_") or name == "truncated":
             joined[name] = sum(value or 0 for value in values)
         elif all(value == values[0] for value in values):
             joined[name] = values[0]

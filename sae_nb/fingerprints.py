@@ -1,0 +1,98 @@
+"""Short digests that tell one model, one set of inputs, one batch from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from sae_nb.models.inputs import Batch
+
+_SAMPLED = 256  # values looked at per tensor: training moves all of them, so a few give it away
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return a digest of every parameter's and buffer's name, shape, type and 256 of its values."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        flat = tensor.detach().reshape(-1)
+        if len(flat):
+            picked = torch.linspace(0, len(flat) - 1, min(len(flat), _SAMPLED)).long()
+            digest.update(_content(flat[picked.to(flat.device)]))
+    return digest.hexdigest()
+
+
+def tokenizer_digest(tokenizer: Any) -> str | None:
+    """Return a digest of a tokenizer's vocabulary and special tokens; None without one."""
+    if tokenizer is None:
+        return None
+    parts = [sorted(tokenizer.get_vocab().items()), sorted(map(str, tokenizer.all_special_tokens))]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+
+def inputs_digest(inputs: Any) -> str | None:
+    """Return a digest of inputs that are at hand (texts, ids, tensors, pictures), else None."""
+    digest = hashlib.blake2b(digest_size=16)
+    return digest.hexdigest() if _feed(digest, inputs) else None
+
+
+def _feed(digest: Any, inputs: Any) -> bool:
+    held = getattr(inputs, "images", None)
+    if isinstance(held, (Tensor, np.ndarray)):
+        inputs = held
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        tensor = torch.as_tensor(inputs)
+        digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(_content(tensor))
+        return True
+    if isinstance(inputs, (str, int, float)):
+        text = f"{type(inputs).__name__}:{inputs}".encode()
+        digest.update(len(text).to_bytes(8, "big") + text)
+        return True
+    if isinstance(inputs, (list, tuple)):
+        digest.update(f"[{len(inputs)}]".encode())
+        return all(_feed(digest, item) for item in inputs)
+    if isinstance(inputs, dict):
+        return all(_feed(digest, key) and _feed(digest, value) for key, value in inputs.items())
+    return False
+
+
+class BatchDigest:
+    """A digest over consecutive batches: what the model was given, and where it came from."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, batch: Batch) -> None:
+        """Take in one batch."""
+        values: Iterable[Any] = (
+            *batch.args,
+            *(batch.kwargs[name] for name in sorted(batch.kwargs)),
+            batch.sample,
+            batch.position,
+        )
+        for value in values:
+            if isinstance(value, Tensor):
+                self._digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+                self._digest.update(_content(value))
+            else:
+                self._digest.update(repr(value).encode())
+
+    def take(self) -> str:
+        """Return the digest so far and start again."""
+        value = self._digest.hexdigest()
+        self._digest = hashlib.blake2b(digest_size=16)
+        return value
+
+
+def _content(tensor: Tensor) -> Any:
+    # As bytes: numpy knows no bfloat16.
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy() if len(flat) else b""
