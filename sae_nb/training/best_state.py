@@ -2,9 +2,10 @@
 
 The running loss is the bias-corrected exponential mean of the batch losses,
 m_t = β m_{t−1} + (1 − β) ℓ_t,  running_t = m_t / (1 − β^t),  β = 0.95.
-At records where it is the lowest so far, parameters and buffers are copied in memory. When a run is
-cut short with a running loss more than `TOLERANCE` above the lowest, the copy is put back. A run
-that reaches its last step keeps its last weights: the decay of the learning rate makes them the best.
+At records where it is within `PLATEAU` of the lowest so far, parameters and buffers are copied in
+memory (the later of two equals has seen more data). When a run is cut short with a running loss more
+than `TOLERANCE` above the lowest, the copy is put back. A run that reaches its last step keeps its
+last weights: the decay of the learning rate makes them the best.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
 
 BETA = 0.95
+PLATEAU = 0.01
+"""Share above the lowest running loss that counts as equal to it. Ours."""
+
 TOLERANCE = 0.1
 """Share above the lowest running loss that still counts as noise of the batches. Ours."""
 
@@ -50,7 +54,10 @@ class BestState:
         """Whether the running loss has left its lowest by more than the tolerance."""
         if self.step is None:
             return False
-        return self.running_loss - self._lowest > TOLERANCE * abs(self._lowest)
+        return self._is_above(TOLERANCE)
+
+    def _is_above(self, share: float) -> bool:
+        return self.running_loss - self._lowest > share * abs(self._lowest)
 
     def see(self, loss: float) -> None:
         """Take in the loss of one batch."""
@@ -64,10 +71,10 @@ class BestState:
 
     @torch.no_grad()
     def offer(self, step: int) -> None:
-        """Copy the weights of `step` if the running loss is the lowest so far."""
-        if self.running_loss >= self._lowest:
+        """Copy the weights of `step` if the running loss is as low as it ever was."""
+        if self.step is not None and self._is_above(PLATEAU):
             return
-        self._lowest, self.step = self.running_loss, step
+        self._lowest, self.step = min(self._lowest, self.running_loss), step
         for name, tensor in self._sae.state_dict().items():
             if name in self._copy:
                 self._copy[name].copy_(tensor)

@@ -21,7 +21,7 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
     TypeError
         If an entry is not an SAE.
     ValueError
-        If there is none, or a width differs from that of the data.
+        If there is none, one cannot be trained, or a width differs from that of the data.
     """
     if not saes:
         raise ValueError("`sae` must be an SAE or a list of them, got an empty list.")
@@ -29,6 +29,11 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
         if not callable(getattr(sae, "training_loss", None)):
             raise TypeError(
                 f"`sae` must be a sparse autoencoder such as sn.TopK(...), got {type(sae).__name__}."
+            )
+        if any(parameter.is_inference() for parameter in sae.parameters()):
+            raise ValueError(
+                f"`sae` must have weights that can be trained, but this {type(sae).__name__} was built "
+                "inside torch.inference_mode(). Build it outside."
             )
         if sae.d_in != source.d_in:
             raise ValueError(

@@ -39,7 +39,7 @@ INITIAL_ROWS = 8192
 
 
 @overload
-def train(  # type: ignore[overload-cannot-match]
+def train(
     sae: SparseAutoencoder,
     data: ActivationSource | Tensor,
     config: TrainConfig | None = None,

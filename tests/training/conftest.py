@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sae_nb.codes import SparseCodes
+
 
 class PlainSae(nn.Module):
     """Dense k-sparse autoencoder in a few lines: the contract of `training`, nothing more."""
@@ -41,6 +43,7 @@ class PlainSae(nn.Module):
             weight_decay=0.0,
         )
 
+    @torch.no_grad()
     def initialise(self, x: Tensor, generator: torch.Generator) -> None:
         self.initial_rows = x
         self.bias.copy_(x.mean(dim=0))
@@ -60,12 +63,10 @@ class PlainSae(nn.Module):
         x_hat = z @ self.decoder + self.bias
         reconstruction = (x - x_hat).square().sum(dim=1).mean()
         penalty = self.penalty * z.sum(dim=1).mean()
-        rows, atoms = z.detach().nonzero(as_tuple=True)
-        codes = SimpleNamespace(values=z.detach()[rows, atoms], atoms=atoms)
         return SimpleNamespace(
             total=reconstruction + penalty,
             parts={"reconstruction": reconstruction, "penalty": penalty},
-            codes=codes,
+            codes=SparseCodes.from_dense(z.detach()),
             x_hat=x_hat.detach(),
         )
 

@@ -1,0 +1,78 @@
+"""Atoms are counted as silent from sparse codes exactly as from dense ones."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+
+from sae_nb.codes import SparseCodes
+from sae_nb.training.dead_atoms import DeadAtoms, fire_counts
+
+
+def test_silent_tokens_match_a_dense_count() -> None:
+    """Over random batches of unequal size, silence is the distance to the last firing."""
+    generator = torch.Generator().manual_seed(0)
+    dead = DeadAtoms(12, dead_after_tokens=40)
+    expected = torch.zeros(12, dtype=torch.int64)
+    for _ in range(30):
+        rows = int(torch.randint(1, 9, (), generator=generator))
+        z = (torch.rand(rows, 12, generator=generator) < torch.linspace(0, 0.2, 12)).float()
+        dead.update(SparseCodes.from_dense(z), rows)
+        expected = torch.where(z.any(dim=0), 0, expected + rows)
+        assert torch.equal(dead.silent_tokens, expected)
+        assert torch.equal(dead.mask, expected >= 40)
+        assert dead.fraction == (expected >= 40).float().mean()
+    assert dead.mask[0]
+    assert not dead.mask[-1]
+
+
+def test_stored_zero_is_not_a_firing() -> None:
+    """A selected entry that the ReLU set to zero does not revive its atom."""
+    codes = SimpleNamespace(values=torch.tensor([0.0, 1.0, -2.0]), atoms=torch.tensor([0, 1, 2]))
+    dead = DeadAtoms(3, dead_after_tokens=5)
+    dead.update(codes, rows=5)
+    assert dead.silent_tokens.tolist() == [5, 0, 0]
+
+
+def test_both_ways_of_counting_agree() -> None:
+    """The count used beside a GPU equals the count used on a CPU."""
+    z = (torch.rand(50, 9, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    codes = SparseCodes.from_dense(z)
+    scattered = torch.zeros(9, dtype=torch.int64).scatter_add_(
+        0, codes.atoms, (codes.values != 0).long()
+    )
+    assert torch.equal(fire_counts(codes, 9), scattered)
+    assert torch.equal(scattered, z.long().sum(dim=0))
+
+
+def test_frequency_is_the_share_of_recent_rows() -> None:
+    """It follows a change of behaviour within two windows and is exact before that."""
+    dead = DeadAtoms(2, dead_after_tokens=20)
+    always = SparseCodes.from_dense(torch.tensor([[1.0, 0.0]] * 10))
+    never = SparseCodes.from_dense(torch.tensor([[0.0, 1.0]] * 10))
+    dead.update(always, 10)
+    dead.update(never, 10)
+    assert dead.frequency.tolist() == [0.5, 0.5]
+    for _ in range(5):
+        dead.update(never, 10)
+    assert dead.frequency.tolist() == [0.0, 1.0]
+
+
+def test_state_goes_on_where_it_was() -> None:
+    """A tracker that took over the state of another counts on as that one would."""
+    generator = torch.Generator().manual_seed(2)
+    batches = [
+        SparseCodes.from_dense((torch.rand(4, 6, generator=generator) < 0.1).float())
+        for _ in range(12)
+    ]
+    whole, first, second = (DeadAtoms(6, dead_after_tokens=10) for _ in range(3))
+    for codes in batches:
+        whole.update(codes, 4)
+    for codes in batches[:5]:
+        first.update(codes, 4)
+    second.load({name: tensor.clone() for name, tensor in first.state().items()})
+    for codes in batches[5:]:
+        second.update(codes, 4)
+    assert torch.equal(second.silent_tokens, whole.silent_tokens)
+    assert torch.equal(second.frequency, whole.frequency)
