@@ -1,0 +1,425 @@
+"""A small pre-norm vision transformer whose every depth step can be hooked, also when tied.
+
+a_0 = embed(picture),  b = a_l + attn(norm_1(a_l)),  a_{l+1} = b + mlp(norm_2(b)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.files import read_json, read_tensors, write_json, write_tensors
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+MODEL_TYPE = "vision_transformer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionTransformerConfig:
+    """Sizes of a vision transformer; values are those of ``tiny-vit``."""
+
+    image_size: int = 32
+    """Height and width of a picture, pixels."""
+
+    patch_size: int = 4
+    """Height and width of a patch, pixels; divides `image_size`."""
+
+    d_model: int = 64
+    """Width of the residual stream. Ours: fits an hour of two CPU cores."""
+
+    n_blocks: int = 12
+    """Depth steps, counted as applied."""
+
+    n_heads: int = 4
+    """Attention heads; divides `d_model`."""
+
+    mlp_ratio: int = 2
+    """Hidden width of the MLP in units of `d_model`."""
+
+    n_registers: int = 4
+    """Spare tokens after cls. "Vision Transformers Need Registers", arXiv 2309.16588."""
+
+    residual_drop: float = 0.2
+    """Chance that the last block's branches are left out per picture in training; linear from 0."""
+
+    shared_blocks: tuple[int, ...] | None = None
+    """How often each distinct block is applied, e.g. (4, 4, 4); None: every block is its own."""
+
+    n_digits: int = 10
+    """Classes of the first head."""
+
+    n_textures: int = 8
+    """Classes of the texture head."""
+
+    def __post_init__(self) -> None:
+        for name in ("d_model", "n_blocks", "n_heads", "mlp_ratio", "patch_size", "n_digits"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.shared_blocks is not None:
+            object.__setattr__(self, "shared_blocks", tuple(self.shared_blocks))
+            if sum(self.shared_blocks) != self.n_blocks or min(self.shared_blocks) < 1:
+                raise ValueError(
+                    f"`shared_blocks` must be counts ≥ 1 that add up to n_blocks={self.n_blocks},"
+                    f" got {self.shared_blocks}."
+                )
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"`patch_size` must divide image_size={self.image_size}, got {self.patch_size}."
+            )
+        if self.d_model % self.n_heads:
+            raise ValueError(f"`n_heads` must divide d_model={self.d_model}, got {self.n_heads}.")
+        if not 0 <= self.residual_drop < 1:
+            raise ValueError(f"`residual_drop` must be in [0, 1), got {self.residual_drop}.")
+
+    @property
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+    @property
+    def n_prefix_tokens(self) -> int:
+        """Tokens before the first patch: cls and the registers."""
+        return 1 + self.n_registers
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens in all: cls, registers, patches row by row."""
+        return self.n_prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
+
+
+class Embedding(nn.Module):
+    """Picture in [0, 1] → token states: cls, registers, then patches row by row."""
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__()
+        d, p = config.d_model, config.patch_size
+        self.patch = nn.Conv2d(3, d, kernel_size=p, stride=p)
+        self.prefix = nn.Parameter(torch.zeros(config.n_prefix_tokens, d))
+        self.position = nn.Parameter(torch.zeros(config.n_tokens - config.n_prefix_tokens, d))
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        # Normalisation lives here, so that users and panels only ever handle pictures in [0, 1].
+        patches = self.patch((pixel_values - 0.5) / 0.5).flatten(2).transpose(1, 2)
+        prefix = self.prefix.expand(patches.shape[0], -1, -1)
+        return torch.cat((prefix, patches + self.position), dim=1)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over all tokens."""
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__()
+        self.n_heads = config.n_heads
+        self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
+        self.out = nn.Linear(config.d_model, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, n_tokens, d = x.shape
+        qkv = self.qkv(x).view(batch, n_tokens, 3, self.n_heads, d // self.n_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return cast(Tensor, self.out(mixed.transpose(1, 2).reshape(batch, n_tokens, d)))
+
+
+class Mlp(nn.Module):
+    """Two layers with a GELU between, per token."""
+
+    def __init__(self, config: VisionTransformerConfig) -> None:
+        super().__init__()
+        hidden = config.mlp_ratio * config.d_model
+        self.up = nn.Linear(config.d_model, hidden)
+        self.down = nn.Linear(hidden, config.d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.down(F.gelu(self.up(x))))
+
+
+class Block(nn.Module):
+    """One depth step; its output is the residual stream."""
+
+    def __init__(self, config: VisionTransformerConfig, residual_drop: float) -> None:
+        super().__init__()
+        self.residual_drop = residual_drop
+        self.norm_1 = nn.LayerNorm(config.d_model)
+        self.attn = Attention(config)
+        self.norm_2 = nn.LayerNorm(config.d_model)
+        self.mlp = Mlp(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self._add(x, self.norm_1, self.attn)
+        return self._add(x, self.norm_2, self.mlp)
+
+    def _add(self, x: Tensor, norm: nn.Module, branch: nn.Module) -> Tensor:
+        n_kept = max(round(x.shape[0] * (1 - self.residual_drop)), 1)
+        if not self.training or n_kept == x.shape[0]:
+            return cast(Tensor, x + branch(norm(x)))
+        # As in DINOv2: a fixed number of pictures is kept, the dropped ones cost nothing, and
+        # scaling by the true fraction keeps the expected update that evaluation will make.
+        kept = torch.randperm(x.shape[0], device=x.device)[:n_kept]
+        update = branch(norm(x[kept])) * (x.shape[0] / n_kept)
+        return x.index_add(0, kept, update)
+
+
+class VisionTransformer(nn.Module):
+    """Pre-norm vision transformer with digit, texture and foreground heads.
+
+    Tokens are cls, then the registers, then the patches row by row. ``embed``, every ``blocks[i]``
+    and ``norm`` put out the residual stream; ``blocks[i].attn`` and ``blocks[i].mlp`` put out what
+    is added to it. A tied model still has one module per depth step, all the way down, so that a
+    hook on step i fires for step i alone; only the Parameters are shared.
+
+    Parameters
+    ----------
+    config
+        Sizes; None is ``tiny-vit``.
+    generator
+        Source of the initial weights; None is torch's global one.
+
+    Example
+    -------
+    >>> model = VisionTransformer(VisionTransformerConfig(n_blocks=2)).eval()
+    >>> model(torch.rand(3, 3, 32, 32)).shape
+    torch.Size([3, 10])
+    """
+
+    def __init__(
+        self,
+        config: VisionTransformerConfig | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config = config or VisionTransformerConfig()
+        last = max(config.n_blocks - 1, 1)
+        # torch.nn draws weights of its own, thrown away below: they must not move the user's seed.
+        with torch.random.fork_rng(devices=[]):
+            self.embed = Embedding(config)
+            self.blocks = nn.ModuleList(
+                Block(config, config.residual_drop * step / last) for step in range(config.n_blocks)
+            )
+            self.norm = nn.LayerNorm(config.d_model)
+            self.digit = nn.Linear(config.d_model, config.n_digits)
+            self.texture = nn.Linear(config.d_model, config.n_textures)
+            self.foreground = nn.Linear(config.d_model, 1)
+        _tie(self.blocks, config.shared_blocks or ())
+        _initialise(self, config, generator)
+
+    def forward(
+        self, pixel_values: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch n_digits"]:
+        """Digit logits.
+
+        Parameters
+        ----------
+        pixel_values
+            Colour pictures between 0 and 1; they are normalised inside ``embed``.
+
+        Returns
+        -------
+        Tensor
+            One logit per digit.
+
+        Raises
+        ------
+        ValueError
+            If the pictures have another size than the model was built for.
+        """
+        return cast(Tensor, self.digit(self.final_states(pixel_values)[:, 0]))
+
+    def forward_heads(
+        self, pixel_values: Float[Tensor, "batch 3 height width"]
+    ) -> dict[str, Tensor]:
+        """Logits of every head: ``digit`` and ``texture`` per picture, ``foreground`` per patch.
+
+        Parameters
+        ----------
+        pixel_values
+            Colour pictures between 0 and 1.
+
+        Returns
+        -------
+        dict
+            Name of the head → logits.
+        """
+        return self.heads_of(self.final_states(pixel_values))
+
+    def final_states(
+        self, pixel_values: Float[Tensor, "batch 3 height width"]
+    ) -> Float[Tensor, "batch tokens d_model"]:
+        """Token states after the last block and the final LayerNorm.
+
+        Parameters
+        ----------
+        pixel_values
+            Colour pictures between 0 and 1.
+
+        Returns
+        -------
+        Tensor
+            What the heads read.
+        """
+        size = (3, self.config.image_size, self.config.image_size)
+        if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != size:
+            raise ValueError(
+                f"`pixel_values` must have shape (batch, {size[0]}, {size[1]}, {size[2]}), got"
+                f" {tuple(pixel_values.shape)}. Resize the pictures, colour channel first."
+            )
+        x = self.embed(pixel_values)
+        for block in self.blocks:
+            x = block(x)
+        return cast(Tensor, self.norm(x))
+
+    def heads_of(self, states: Float[Tensor, "batch tokens d_model"]) -> dict[str, Tensor]:
+        """Logits of every head from the final token states.
+
+        Parameters
+        ----------
+        states
+            As `final_states` returns them.
+
+        Returns
+        -------
+        dict
+            Name of the head → logits.
+        """
+        cls, patches = states[:, 0], states[:, self.config.n_prefix_tokens :]
+        return {
+            "digit": self.digit(cls),
+            "texture": self.texture(cls),
+            "foreground": self.foreground(patches).squeeze(-1),
+        }
+
+    def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
+        """Write ``model.safetensors``, each shared tensor once, and ``config.json``.
+
+        Parameters
+        ----------
+        folder
+            Made if it is not there.
+        dtype
+            Of the stored weights.
+        """
+        folder = Path(folder)
+        tensors = {name: p.detach().to(dtype) for name, p in self.named_parameters()}
+        write_tensors(folder / WEIGHTS_FILE, tensors)
+        write_json(folder / CONFIG_FILE, {"model": MODEL_TYPE, **asdict(self.config)})
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> VisionTransformer:
+        """Read a folder written by `save`.
+
+        Parameters
+        ----------
+        folder
+            Holds ``config.json`` and ``model.safetensors``.
+
+        Returns
+        -------
+        VisionTransformer
+            In evaluation mode, weights as fp32.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder or one of its two files is missing.
+        ValueError
+            If a file is damaged, of another kind of model, or the two do not fit together.
+        """
+        folder = Path(folder)
+        config = _read_config(folder / CONFIG_FILE)
+        tensors = read_tensors(folder / WEIGHTS_FILE)
+        # The weights come from the file: drawing them here would move the global generator.
+        model = cls(config, generator=torch.Generator())
+        parameters = dict(model.named_parameters())
+        _check_tensors(tensors, parameters, folder)
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(tensors[name])
+        return model.eval()
+
+
+def _tie(blocks: nn.ModuleList, counts: tuple[int, ...]) -> None:
+    """Let each group of steps share the Parameters of its first step, but no module."""
+    step = 0
+    for count in counts:
+        first, others = blocks[step], blocks[step + 1 : step + count]
+        for name, parameter in first.named_parameters():
+            path, _, leaf = name.rpartition(".")
+            for other in others:
+                setattr(other.get_submodule(path), leaf, parameter)
+        step += count
+
+
+@torch.no_grad()
+def _initialise(
+    model: VisionTransformer, config: VisionTransformerConfig, generator: torch.Generator | None
+) -> None:
+    """Variance 1 / fan-in; what ends a branch is scaled down so that depth keeps the stream's size."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        elif name.endswith(("embed.prefix", "embed.position")):
+            parameter.normal_(0, 0.02, generator=generator)
+        else:
+            scale = parameter[0].numel() ** -0.5
+            if name.endswith(("attn.out.weight", "mlp.down.weight")):
+                scale /= (2 * config.n_blocks) ** 0.5
+            parameter.normal_(0, scale, generator=generator)
+    model.embed.position.copy_(_waves(config))
+
+
+def _waves(config: VisionTransformerConfig) -> Tensor:
+    """Two-dimensional sine and cosine waves, so that neighbouring patches start out similar."""
+    rows, columns = config.patch_grid
+    n = config.d_model // 4
+    rates = torch.pi / 2 * 2 ** (-torch.linspace(0, 3, n))
+    y = (torch.arange(rows)[:, None, None] * rates).expand(rows, columns, n)
+    x = (torch.arange(columns)[None, :, None] * rates).expand(rows, columns, n)
+    waves = torch.cat((y.sin(), y.cos(), x.sin(), x.cos()), dim=-1).flatten(0, 1)
+    return 0.3 * F.pad(waves, (0, config.d_model - 4 * n))
+
+
+def _read_config(path: Path) -> VisionTransformerConfig:
+    record: Any = read_json(path)
+    if not isinstance(record, dict) or record.pop("model", None) != MODEL_TYPE:
+        raise ValueError(
+            f"{str(path)!r} must describe a {MODEL_TYPE!r}, and does not. Pass a folder written by"
+            " VisionTransformer.save."
+        )
+    known = {field.name for field in fields(VisionTransformerConfig)}
+    if set(record) != known:
+        raise ValueError(
+            f"{str(path)!r} must hold the settings {sorted(known)}, got {sorted(record)}. It was"
+            " written by another version; write it again with this one."
+        )
+    return VisionTransformerConfig(**record)
+
+
+def _check_tensors(
+    tensors: dict[str, Tensor], wanted: dict[str, nn.Parameter], folder: Path
+) -> None:
+    if set(tensors) != set(wanted):
+        odd = sorted(set(tensors) ^ set(wanted))
+        raise ValueError(
+            f"The weights in {str(folder)!r} must be those its config.json describes, but"
+            f" {len(odd)} tensors are missing or unknown: {', '.join(odd[:4])}. Save it again."
+        )
+    for name, parameter in wanted.items():
+        if tensors[name].shape != parameter.shape:
+            raise ValueError(
+                f"{name!r} in {str(folder)!r} must have shape {tuple(parameter.shape)} to match its"
+                f" config.json, got {tuple(tensors[name].shape)}. Save the model again."
+            )
+        if not bool(tensors[name].isfinite().all()):
+            raise ValueError(
+                f"{name!r} in {str(folder)!r} must be finite, but holds NaN or infinity. Train the"
+                " model again, or save it with dtype=torch.float32."
+            )

@@ -1,0 +1,170 @@
+"""Promises of the vision recipe: exact continuation, honest cards, and data it never mixes up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.models.recipes import tiny_vit
+from sae_nb.models.recipes.tiny_vit import main, train_tiny_vit
+from sae_nb.models.recipes.vision_training import (
+    Batch,
+    RecipeConfig,
+    TrainingState,
+    accuracies,
+)
+from sae_nb.models.vision_transformer import VisionTransformer
+
+CONFIG = RecipeConfig(steps=6, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def _few_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiny_vit, "N_JUDGED", 24)
+
+
+@pytest.mark.parametrize("variant", ["tiny-vit", "tiny-vit-tied"])
+def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch, variant):
+    """Killed between checkpoints and called again, the weights are those of a whole run."""
+    config = replace(CONFIG, variant=variant)
+    train_tiny_vit(config, tmp_path / "whole")
+    advance = TrainingState.advance
+
+    def killed(self: TrainingState, batch: Batch) -> None:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        advance(self, batch)
+
+    monkeypatch.setattr(TrainingState, "advance", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny_vit(config, tmp_path / "killed")
+    monkeypatch.setattr(TrainingState, "advance", advance)
+    record = json.loads((tmp_path / "killed" / f"{variant}.checkpoint/checkpoint.json").read_text())
+    assert record["step"] == 4
+    train_tiny_vit(config, tmp_path / "killed", resume=True)
+    files = [tmp_path / run / variant / "model.safetensors" for run in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
+    """Only the number of steps may change on the way."""
+    state = TrainingState(CONFIG)
+    state.save(tmp_path)
+    TrainingState(replace(CONFIG, steps=9)).restore(tmp_path)
+    with pytest.raises(ValueError, match="must continue with the recipe it was begun with"):
+        TrainingState(replace(CONFIG, batch=5)).restore(tmp_path)
+    with pytest.raises(ValueError, match="'data': 'cifar10'"):
+        TrainingState(CONFIG, "cifar10").restore(tmp_path)
+
+
+def test_a_checkpoint_leaves_one_file_of_tensors(tmp_path):
+    """Older tensors go when the newer are safe; nothing is a pickle."""
+    state = TrainingState(CONFIG)
+    stream, _ = tiny_vit._scenes(CONFIG)
+    for step in range(2):
+        state.advance(stream(4 * step, 4))
+        state.save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint.json",
+        "step-2.safetensors",
+    ]
+
+
+def test_training_lowers_the_loss():
+    """Twenty-five steps on one batch fit it."""
+    config = replace(CONFIG, steps=200, batch=16)
+    stream, _ = tiny_vit._scenes(config)
+    batch = stream(0, 16)
+    state = TrainingState(config)
+    losses = []
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(25):
+            state.advance(batch)
+            losses.append(state.loss)
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_every_parameter_is_trained_once():
+    """The two optimisers share the parameters out without gap or overlap."""
+    for variant in tiny_vit.VARIANTS:
+        state = TrainingState(replace(CONFIG, variant=variant))
+        held = [p for o in state.optimisers.values() for g in o.param_groups for p in g["params"]]
+        own = [*state.model.parameters(), *state.patch_digit.parameters()]
+        assert sorted(map(id, held)) == sorted(map(id, own))
+
+
+def test_the_card_tells_what_the_file_does(tmp_path):
+    """Accuracy on the card is that of the fp16 weights read back; counts and command add up."""
+    card = train_tiny_vit(CONFIG, tmp_path)
+    folder = tmp_path / "tiny-vit"
+    assert json.loads((folder / "card.json").read_text()) == card
+    _, held_out = tiny_vit._scenes(CONFIG)
+    model = VisionTransformer.from_folder(folder)
+    assert card["held_out"]["accuracy"] == accuracies(model, held_out(24))
+    assert card["pictures_seen"] == 24
+    assert card["parameters"] == sum(p.numel() for p in model.parameters())
+    assert "--steps 6 --batch 4 --seed 1" in card["command"]
+    assert card["command"] in (folder / "card.md").read_text()
+    assert sorted(path.name for path in tmp_path.glob("*@step-*")) == [
+        "tiny-vit@step-1",
+        "tiny-vit@step-2",
+        "tiny-vit@step-4",
+    ]
+
+
+def test_held_out_pictures_come_from_unseen_handwriting():
+    """Training reads the train split, judging the test split."""
+    from sae_nb.data import scenes
+
+    stream, held_out = tiny_vit._scenes(CONFIG)
+    assert torch.equal(stream(3, 2).images, scenes(2, seed=1_001, split="train", start=3).images)
+    assert torch.equal(held_out(2).images, scenes(2, seed=2_001, split="test").images)
+
+
+def test_it_trains_on_cifar10_too(tmp_path):
+    """Photographs have no texture and no foreground; those heads are left out of loss and card."""
+    generator = np.random.default_rng(0)
+    records = generator.integers(0, 10, (20, 3073), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
+    given = ["--data", "cifar10", "--steps", "2", "--batch", "4", "--variant", "tiny-vit-plain"]
+    main([*given, "--folder", str(tmp_path), "--out", str(tmp_path / "out")])
+    card = json.loads((tmp_path / "out" / "tiny-vit-plain" / "card.json").read_text())
+    assert set(card["held_out"]["accuracy"]) == {"digit"}
+    assert "--data cifar10" in card["command"]
+
+
+def test_photographs_are_only_mirrored_and_shifted(tmp_path):
+    """Each training picture is a window of its padded original or of its mirror image."""
+    generator = np.random.default_rng(0)
+    records = generator.integers(0, 10, (1, 3073), dtype=np.uint8)
+    records[:, 1:] = generator.integers(0, 256, (1, 3072), dtype=np.uint8)
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
+    stream, _ = tiny_vit._photos(CONFIG, Path(tmp_path))
+    original = torch.from_numpy(records[0, 1:].reshape(3, 32, 32).copy()).float() / 255
+    core = original[:, 3:29, 3:29]
+    windows = stream(0, 6).images.unfold(2, 26, 1).unfold(3, 26, 1)
+    for wanted in (core, core.flip(2)):
+        assert bool((windows == wanted[None, :, None, None]).flatten(4).all(-1).all(1).any())
+    either = sum(
+        (windows == wanted[None, :, None, None]).flatten(4).all(-1).all(1).flatten(1).any(1).int()
+        for wanted in (core, core.flip(2))
+    )
+    assert bool((either > 0).all())
+
+
+def test_impossible_recipes_are_refused(capsys):
+    """Rule and what was given, before any work."""
+    with pytest.raises(ValueError, match="`variant` must be one of .* got 'big-vit'"):
+        RecipeConfig(variant="big-vit")
+    with pytest.raises(ValueError, match="`steps` must be at least 1, got 0"):
+        RecipeConfig(steps=0)
+    with pytest.raises(SystemExit):
+        main(["--out", "x", "--data", "cifar10"])
+    assert "--data cifar10 and --folder go together" in capsys.readouterr().err
