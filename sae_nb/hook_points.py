@@ -1,0 +1,270 @@
+"""Places in a live model where activations are read and written, and how their names are understood.
+
+A hook point is a string ("resid_post.6") that knows its module path, its side and its layer. Three
+spellings mean the same place: the standard name, TransformerLens' name
+("blocks.6.hook_resid_post") and the raw module path, optionally ending in ".input" or ".output".
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, SupportsIndex, cast
+
+from torch import Tensor
+
+Side = Literal["input", "output"]
+
+STANDARD_NAMES = (
+    "embed",
+    "resid_pre",
+    "attn_out",
+    "resid_mid",
+    "mlp_out",
+    "resid_post",
+    "final_norm",
+)
+"""Kinds of standard hook points in the order a forward pass reaches them; those between `embed` and
+`final_norm` carry a layer: ``resid_post.6``."""
+
+_TRANSFORMER_LENS = re.compile(
+    r"blocks\.(?P<layer>\d+)\.hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)"
+)
+
+
+class HookPointNotFound(ValueError):  # noqa: N818 - a public name, given by the contract
+    """No hook point of that name; the message lists the near ones."""
+
+
+class HookPoint(str):
+    """A named place in a model: behaves as its name, and carries where that is.
+
+    Parameters
+    ----------
+    name
+        Standard name, or the raw module path as the user wrote it.
+    path
+        Path of the module, as in ``module.get_submodule(path)``.
+    side
+        Whether the module's output or its first input is meant.
+    layer
+        Number of the block, for names that have one.
+    index
+        Which element of a tuple output; None: the first tensor, found when the model runs.
+    writable
+        False where the module sees a copy that is used elsewhere too, so that an edit there would
+        change only part of the network: ``resid_mid`` of pre-norm blocks.
+
+    Example
+    -------
+    >>> point = HookPoint("resid_post.6", path="transformer.h.6", layer=6)
+    >>> point, point.path, point.side, point == "resid_post.6"
+    ('resid_post.6', 'transformer.h.6', 'output', True)
+    """
+
+    path: str
+    side: Side
+    layer: int | None
+    index: int | None  # type: ignore[assignment]  # hides str.index, which names do not need
+    writable: bool
+
+    def __new__(
+        cls,
+        name: str,
+        *,
+        path: str,
+        side: Side = "output",
+        layer: int | None = None,
+        index: int | None = None,
+        writable: bool = True,
+    ) -> HookPoint:
+        """Make the string and attach where it points."""
+        point = super().__new__(cls, name)
+        point.path, point.side, point.layer = path, side, layer
+        point.index, point.writable = index, writable
+        return point
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle with the attributes."""
+        facts = (self.path, self.side, self.layer, self.index, self.writable)
+        return _rebuild, (str(self), *facts)
+
+    @property
+    def kind(self) -> str:
+        """The name without its layer: "resid_post" for "resid_post.6"; a raw path is itself."""
+        if self.layer is None:
+            return str(self)
+        return str(self).rpartition(".")[0]
+
+
+def _rebuild(
+    name: str, path: str, side: Side, layer: int | None, index: int | None, writable: bool
+) -> HookPoint:
+    return HookPoint(name, path=path, side=side, layer=layer, index=index, writable=writable)
+
+
+def standard_name(name: str) -> str:
+    """Return the standard name for a TransformerLens name; other names are returned as they are.
+
+    Example
+    -------
+    >>> standard_name("blocks.6.hook_resid_pre"), standard_name("hook_embed")
+    ('resid_pre.6', 'embed')
+    """
+    if name == "hook_embed":
+        return "embed"
+    match = _TRANSFORMER_LENS.fullmatch(name)
+    return f"{match['kind']}.{match['layer']}" if match else name
+
+
+def find_hook_point(
+    name: str,
+    points: Sequence[HookPoint],
+    module_paths: Collection[str],
+    *,
+    model_name: str = "this model",
+) -> HookPoint:
+    """Return the hook point a name means: standard, TransformerLens or raw module path.
+
+    A standard name wins over a module path of the same spelling; a module that is itself called
+    "output" wins over the suffix.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    points
+        The model's listed hook points.
+    module_paths
+        Paths of all its modules.
+    model_name
+        What the message calls the model.
+
+    Raises
+    ------
+    HookPointNotFound
+        If nothing has that name; the near names are listed.
+    TypeError
+        If `name` is not a string.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"`hook_point` must be a string such as 'resid_post.0', got {name!r}.")
+    wanted = standard_name(str(name))
+    for point in points:
+        if point == wanted:
+            return point
+    if wanted and wanted in module_paths:
+        return HookPoint(name, path=wanted)
+    path, _, side = wanted.rpartition(".")
+    if side in ("input", "output") and path in module_paths and path:
+        return HookPoint(name, path=path, side=cast(Side, side))
+    raise HookPointNotFound(_not_found(name, wanted, points, module_paths, model_name))
+
+
+def near_names(name: str, names: Collection[str], count: int = 5) -> list[str]:
+    """Return up to `count` names spelled most like `name`, the nearest first."""
+    return difflib.get_close_matches(name, list(dict.fromkeys(names)), n=count, cutoff=0.5)
+
+
+def _not_found(
+    name: str,
+    wanted: str,
+    points: Sequence[HookPoint],
+    module_paths: Collection[str],
+    model_name: str,
+) -> str:
+    kind, _, layer = wanted.rpartition(".")
+    layers = [point.layer for point in points if point.kind == kind and point.layer is not None]
+    if layers and layer.lstrip("-").isdigit():
+        near = f'It has "{kind}.{min(layers)}" … "{kind}.{max(layers)}"'
+    else:
+        names = near_names(wanted, [*points, *module_paths]) or [str(p) for p in points[:5]]
+        near = "Near: " + ", ".join(f'"{n}"' for n in names if n) if names else "It has none"
+    return (
+        f'No hook point "{name}" in {model_name}. {near}; call `model.hook_points()` to list all '
+        "(raw module paths work too)."
+    )
+
+
+def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
+    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
+
+    Parameters
+    ----------
+    value
+        A tensor, tuple, list or Hugging Face output record.
+    point
+        Where it was read; its `index` chooses the element, None takes the first tensor.
+
+    Raises
+    ------
+    TypeError
+        If there is no tensor in it.
+    """
+    if isinstance(value, Tensor):
+        return value
+    found = _elements(value)[_position(value, point)]
+    return cast(Tensor, found)
+
+
+def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
+    """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
+    if isinstance(value, Tensor):
+        return new
+    position = _position(value, point)
+    if isinstance(value, Mapping):
+        key = list(value)[position]
+        if type(value) is dict:
+            return {**value, key: new}
+        # A Hugging Face output record: item and attribute must change together.
+        value[key] = new  # type: ignore[index]
+        return value
+    changed = [new if i == position else element for i, element in enumerate(value)]
+    if hasattr(value, "_fields"):
+        return type(value)(*changed)
+    return type(value)(changed)
+
+
+def _elements(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, (tuple, list)) else []
+
+
+def _position(value: Any, point: HookPoint | None) -> SupportsIndex:
+    elements = _elements(value)
+    index = point.index if point is not None else None
+    if index is not None and index < len(elements) and isinstance(elements[index], Tensor):
+        return index
+    for position, element in enumerate(elements):
+        if index is None and isinstance(element, Tensor):
+            return position
+    where = f' at hook point "{point}"' if point is not None else ""
+    raise TypeError(
+        f"A module must give a tensor, or a tuple holding one, to be read{where}, got "
+        f"{type(value).__name__}. Choose a module whose output is a tensor."
+    )
+
+
+def first_input(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint | None = None
+) -> int | str:
+    """Return which argument a module's input is: a position, or a keyword.
+
+    The first positional argument if there is one, else ``hidden_states``, else the first tensor.
+
+    Raises
+    ------
+    TypeError
+        If the module got no tensor.
+    """
+    if args:
+        return 0
+    if "hidden_states" in kwargs:
+        return "hidden_states"
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor):
+            return name
+    where = f' at hook point "{point}"' if point is not None else ""
+    raise TypeError(f"A module must get a tensor to be read{where}, got {list(kwargs)}.")

@@ -1,0 +1,145 @@
+"""What a module tells about itself: its sizes, special tokens, and the arguments it takes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+from torch import nn
+
+_NO_LIMIT = 10**9  # tokenizers write about 1e30 for "unlimited"
+_CONTEXT_NAMES = (
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "max_sequence_length",
+)
+
+
+def config_of(module: nn.Module) -> Any:
+    """Return the module's configuration (of its text part, if it has several); None without one."""
+    config = getattr(module, "config", None)
+    get = getattr(config, "get_text_config", None)
+    return get() if callable(get) else config
+
+
+def model_type(module: nn.Module) -> str:
+    """Return ``config.model_type``, or "" for modules that are not Hugging Face's."""
+    return str(getattr(getattr(module, "config", None), "model_type", ""))
+
+
+@lru_cache(maxsize=256)
+def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
+    parameters = inspect.signature(forward).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+
+
+def forward_names(module: nn.Module) -> frozenset[str]:
+    """Return the named parameters of the module's forward.
+
+    Read from the class: nnsight replaces ``forward`` on instances.
+    """
+    return _parameters(type(module).forward)
+
+
+def vocabulary_size(module: nn.Module) -> int | None:
+    """Return how many token ids the module knows; None if it has no token embedding."""
+    size = getattr(config_of(module), "vocab_size", None)
+    if isinstance(size, int) and size > 0:
+        return size
+    embeddings = [part for part in module.modules() if isinstance(part, nn.Embedding)]
+    sizes = [part.num_embeddings for part in embeddings]
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def context_length(module: nn.Module, tokenizer: Any) -> int | None:
+    """Return the longest text the module can read, tokens; None if unlimited or unknown."""
+    config = config_of(module)
+    said_sizes: list[Any] = [getattr(config, name, None) for name in _CONTEXT_NAMES]
+    limits = [size for size in said_sizes if isinstance(size, int) and size > 0][:1]
+    if limits and "roberta" in model_type(module):
+        # RoBERTa numbers positions from pad_token_id + 1, so the first rows are never reached.
+        limits = [limits[0] - int(config.pad_token_id or 0) - 1]
+    said = getattr(tokenizer, "model_max_length", None)
+    if isinstance(said, int) and 0 < said < _NO_LIMIT:
+        limits.append(said)
+    return min(limits) if limits else None
+
+
+def special_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
+    """Return the ids of special tokens: BOS, end-of-text, CLS, SEP, padding and added ones."""
+    found: set[int] = set()
+    if tokenizer is not None:
+        found.update(i for i in getattr(tokenizer, "all_special_ids", ()) if i is not None)
+    config = config_of(module)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id"):
+        found.update(_ids(getattr(config, name, None)))
+    size = vocabulary_size(module)
+    return frozenset(i for i in found if i >= 0 and (size is None or i < size))
+
+
+def token_id(module: nn.Module, tokenizer: Any, name: str) -> int | None:
+    """Return one special token's id, from the tokenizer or else the configuration.
+
+    Parameters
+    ----------
+    module, tokenizer
+        Where to look.
+    name
+        "bos_token_id", "eos_token_id" or "pad_token_id".
+    """
+    size = vocabulary_size(module)
+    for source in (tokenizer, config_of(module)):
+        # A configuration cut to fewer tokens often keeps the default ids of the full one.
+        ids = [
+            i for i in _ids(getattr(source, name, None)) if i >= 0 and (size is None or i < size)
+        ]
+        if ids:
+            return ids[0]
+    return None
+
+
+def end_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
+    """Return every token that ends a generated text."""
+    sources = (getattr(module, "generation_config", None), config_of(module), tokenizer)
+    found: set[int] = set()
+    for source in sources:
+        found.update(_ids(getattr(source, "eos_token_id", None)))
+    return frozenset(found)
+
+
+def is_causal(module: nn.Module) -> bool:
+    """Whether the module predicts the next token from the tokens before it."""
+    config = config_of(module)
+    if getattr(config, "is_encoder_decoder", False):
+        return False
+    can = getattr(module, "can_generate", None)
+    if callable(can) and can():
+        return True
+    if not hasattr(config, "model_type"):
+        return hasattr(module, "generate")
+    from transformers.models.auto import modeling_auto as auto
+
+    kind = config.model_type
+    causal = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def class_names(module: nn.Module) -> tuple[str, ...] | None:
+    """Return the class names in the configuration; None if they are only numbered."""
+    labels = getattr(getattr(module, "config", None), "id2label", None)
+    if not isinstance(labels, dict) or not labels:
+        return None
+    names = tuple(str(labels[key]) for key in sorted(labels, key=int))
+    return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    if isinstance(value, bool) or value is None:
+        return ()
+    if isinstance(value, int):
+        return (value,)
+    return tuple(int(v) for v in value) if isinstance(value, Iterable) else ()

@@ -1,0 +1,111 @@
+"""`load_model`: a bundled model, a checkpoint folder or a Hugging Face id, by one name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+
+from sae_nb.checks import check_device
+from sae_nb.hook_points import near_names
+from sae_nb.models.bundled import bundled_names, load_bundled
+from sae_nb.models.checkpoints import load_folder, load_from_hub
+from sae_nb.models.live_model import LiveModel
+
+_DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    revision: str | None = None,
+) -> LiveModel:
+    """Load a live model: bundled, from a folder, or from the Hugging Face hub.
+
+    Weights are read from safetensors only and code in a checkpoint is never run. The network is used
+    only for a hub id that is not in the cache, and not with ``HF_HUB_OFFLINE=1``.
+
+    Parameters
+    ----------
+    name
+        A bundled model ("tiny-vit", "tiny-vit@step-N" for a checkpoint along its training), a
+        checkpoint folder, or a hub id ("owner/model").
+    device
+        Where it runs; None: a visible NVIDIA GPU, else the CPU.
+    dtype
+        Number format: "float32", "bfloat16", "float16", "float64" or a torch dtype. None: float32
+        for bundled models and on a CPU, else as stored.
+    revision
+        Branch, tag or commit of a hub id; "step-N" of a bundled model.
+
+    Returns
+    -------
+    LiveModel
+        In evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        If the device is not there, the dtype unknown, or the checkpoint unusable.
+    FileNotFoundError
+        If nothing of that name is found here or can be reached.
+
+    Example
+    -------
+    >>> model = load_model("tiny-vit")
+    >>> model.patch_grid, model.hook_points()[-2:]
+    ((8, 8), ['resid_post.11', 'final_norm'])
+    """
+    if not isinstance(name, (str, os.PathLike)) or not str(name).strip():
+        raise TypeError(f"`name` must be a model's name or folder, got {name!r}.")
+    place = check_device(device)
+    number_format = _dtype(dtype)
+    text = os.fspath(name)
+    bundled = bundled_names()
+    if text.partition("@")[0] in {known.partition("@")[0] for known in bundled}:
+        return load_bundled(text, device=place, dtype=number_format, revision=revision)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        _check_no_revision(revision, text)
+        return load_folder(folder, device=place, dtype=number_format)
+    _check_hub_id(text, isinstance(name, os.PathLike), bundled)
+    return load_from_hub(text, device=place, dtype=number_format, revision=revision)
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    if isinstance(dtype, str) and dtype.removeprefix("torch.") in _DTYPES:
+        return _DTYPES[dtype.removeprefix("torch.")]
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in _DTYPES.values()):
+        return dtype
+    raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)} or None, got {dtype!r}.")
+
+
+def _check_no_revision(revision: str | None, name: str) -> None:
+    if revision is not None:
+        raise ValueError(
+            f"`revision` is for hub ids and bundled models, got {revision!r} with the folder "
+            f"{name!r}. Leave it out."
+        )
+
+
+def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
+    """Refuse what cannot be a hub id before anything is asked of the network."""
+    looks_like_path = is_path or name.startswith((".", "/", "~", "\\")) or name.count("/") > 1
+    if looks_like_path:
+        raise FileNotFoundError(
+            f"`name` must be a folder that exists, a hub id or a bundled model, got {name!r}, which "
+            "is not there."
+        )
+    near = near_names(name.lower().replace("_", "-"), bundled) if "/" not in name else []
+    if near:
+        raise FileNotFoundError(
+            f"`name` must be a model's name, got {name!r}. Did you mean {near[0]!r}? Bundled are: "
+            f"{', '.join(bundled)}. A hub id of that name must be written owner/{name}."
+        )

@@ -1,0 +1,297 @@
+"""Pictures in every form people have them, checked and prepared for a vision model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from sae_nb.models.inputs import Batch, Batches, plain_index
+from sae_nb.models.preprocessing import Preprocess
+from sae_nb.models.samples import (
+    Samples,
+    chained,
+    chunks,
+    described,
+    empty,
+    is_many,
+    items_of,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.models.live_model import LiveModel
+
+PICTURE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+_TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float picture
+
+
+@dataclass(frozen=True)
+class PixelValues:
+    """A picture that is already what the model reads, and is not prepared again."""
+
+    values: Float[Tensor, "channels height width"]
+
+
+def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+    """Return batches of pixel values.
+
+    Parameters
+    ----------
+    model
+        A vision model.
+    inputs
+        Pictures: tensors or arrays (bytes, or floats in [0, 1]), PIL pictures, files, a folder, an
+        object with ``.images``, a dict with ``pixel_values`` (used as they are), or an iterator,
+        DataLoader or dataset of those, with or without labels.
+    batch_size
+        Pictures per batch.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If something in it is not a picture this model can read.
+    """
+    samples = picture_samples(model, inputs)
+
+    def batches() -> Iterator[Batch]:
+        first = 0
+        for chunk in chunks(samples.items, batch_size):
+            yield _batch(model, [_loaded(model, item) for item in chunk], first)
+            first += len(chunk)
+
+    policy = {"preprocess": repr(model.preprocess)}
+    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+
+
+def picture_samples(model: LiveModel, inputs: Any) -> Samples:
+    """Return the pictures in `inputs` as tensors of shape (3, H, W), files unopened.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If something in it is not a picture.
+    """
+    if isinstance(inputs, (str, Path)):
+        return _files(model, inputs)
+    if isinstance(inputs, Image.Image):
+        return Samples(iter([_from_pil(inputs)]), 1)
+    if isinstance(inputs, Mapping):
+        return _mapping(model, inputs)
+    if isinstance(inputs, np.ndarray):
+        inputs = _channels_first(inputs)
+    if isinstance(inputs, Tensor):
+        pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
+        _check_size(model, pictures)
+        return Samples(iter(pictures), len(pictures))
+    for name in ("images", "paths", "pictures"):
+        held = getattr(inputs, name, None)
+        if held is not None and not callable(held):
+            return picture_samples(model, held)
+    if isinstance(inputs, (list, tuple)):
+        return _sequence(model, inputs)
+    if not is_many(inputs):
+        raise _not_pictures(model, inputs)
+    return chained(items_of(inputs), 4, lambda item: picture_samples(model, item), name="picture")
+
+
+def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
+    """Return pictures of shape (n, 3, H, W) if they are bytes or floats in [0, 1].
+
+    Raises
+    ------
+    TypeError
+        If they are of another type.
+    ValueError
+        If there are none, or their channels or values are wrong.
+    """
+    shape = tuple(pictures.shape)
+    if pictures.ndim != 4 or not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
+        raise _not_pictures(model, pictures)
+    if pictures.numel() == 0:
+        raise ValueError(f"`inputs` must hold at least one picture, got shape {shape}.")
+    if shape[1] != 3:
+        do = (
+            "Use pictures.permute(0, 3, 1, 2)."
+            if shape[3] == 3
+            else "Repeat a grey channel with pictures.expand(-1, 3, -1, -1)."
+        )
+        raise ValueError(f"Pictures must have 3 channels, shape (n, 3, H, W), got {shape}. {do}")
+    if pictures.is_floating_point():
+        low, high = float(pictures.min()), float(pictures.max())
+        if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+            raise ValueError(
+                f"Float pictures must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
+                'Divide bytes by 255; pass pixels that are already normalised as {"pixel_values": …}.'
+            )
+    return pictures.detach().cpu()
+
+
+def _files(model: LiveModel, path: str | Path) -> Samples:
+    place = Path(path).expanduser()
+    if place.is_dir():
+        found = sorted(f for f in place.rglob("*") if f.suffix.lower() in PICTURE_FILES)
+        if not found:
+            raise ValueError(
+                f"The folder must hold pictures ({', '.join(PICTURE_FILES)}), got {str(place)!r} "
+                "with none."
+            )
+        return Samples(iter(found), len(found))
+    if place.is_file():
+        return Samples(iter([place]), 1)
+    if isinstance(path, str) and Path(path).suffix.lower() not in PICTURE_FILES:
+        raise _not_pictures(model, path)
+    raise FileNotFoundError(f"`inputs` must be a picture that exists, got {str(path)!r}.")
+
+
+def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
+    if "pixel_values" in inputs:
+        values = torch.as_tensor(inputs["pixel_values"]).detach().cpu().float()
+        if values.ndim == 3:
+            values = values[None]
+        if values.ndim != 4 or values.numel() == 0:
+            raise ValueError(
+                f"`pixel_values` must have shape (n, channels, H, W), got {tuple(values.shape)}."
+            )
+        return Samples((PixelValues(row) for row in values), len(values))
+    for name in ("images", "image", "pixels"):
+        if name in inputs:
+            return picture_samples(model, inputs[name])
+    raise _not_pictures(model, inputs)
+
+
+def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
+    if not inputs:
+        raise empty("picture")
+    for item in inputs:
+        if isinstance(item, (bool, int, float)):
+            raise _not_pictures(model, inputs)
+    parts = [picture_samples(model, item) for item in inputs]
+    items = (picture for part in parts for picture in part.items)
+    return Samples(items, sum(part.n_samples or 0 for part in parts))
+
+
+def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
+    return TypeError(
+        f"`inputs` must be pictures for the vision model {model.name}, got {described(inputs)}. "
+        "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL pictures, or files."
+    )
+
+
+def _channels_first(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-3] != 3:
+        array = np.moveaxis(array, -1, -3)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _from_pil(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def _loaded(model: LiveModel, item: Tensor | PixelValues | Path) -> Tensor | PixelValues:
+    if not isinstance(item, Path):
+        return item
+    try:
+        with Image.open(item) as picture:
+            loaded = _from_pil(picture)
+    except OSError as error:
+        raise ValueError(
+            f"{str(item)!r} must be a picture Pillow can read, but {error}. Leave it out."
+        ) from error
+    _check_size(model, loaded[None])
+    return loaded
+
+
+def _check_size(model: LiveModel, pictures: Tensor) -> None:
+    # Framing one picture raises before any work if the model needs another size.
+    preprocess = model.preprocess
+    if isinstance(preprocess, Preprocess) and preprocess.required is not None:
+        preprocess.framed(pictures[0])
+
+
+def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> Batch:
+    ready = [item.values for item in items if isinstance(item, PixelValues)]
+    pictures = [item for item in items if isinstance(item, Tensor)]
+    if ready and pictures:
+        raise ValueError('A batch must hold pictures or {"pixel_values": …}, got both. Split them.')
+    shown: Tensor | None = None
+    if ready:
+        values = _stacked(ready)
+        if isinstance(model.preprocess, Preprocess) and values.shape[1] == 3:
+            shown = model.preprocess.shown(values)
+    else:
+        values, shown = _prepared(model.preprocess, pictures)
+    values = values.to(model.dtype) if values.is_floating_point() else values
+    args, kwargs = model.picture_arguments(values)
+    sample, position = plain_index(first, len(items), model.n_tokens(values))
+    return Batch(
+        args=args,
+        kwargs=kwargs,
+        n=len(items),
+        first_sample=first,
+        sample=sample,
+        position=position,
+        pictures=shown,
+    ).to(model.device)
+
+
+def _prepared(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    if isinstance(preprocess, Preprocess):
+        framed = _same_type([preprocess.framed(picture) for picture in pictures])
+        stacked = _stacked(framed)
+        return preprocess.normalised(stacked), _as_bytes(stacked)
+    if preprocess is None:
+        stacked = _stacked(_same_type(pictures))
+        return _as_floats(stacked), _as_bytes(stacked)
+    return _prepared_by_user(preprocess, pictures)
+
+
+def _prepared_by_user(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    if len({picture.shape for picture in pictures}) == 1:
+        stacked = torch.stack(_same_type(pictures))
+        values = preprocess(_as_floats(stacked))
+    else:
+        rows = [preprocess(_as_floats(picture[None])) for picture in pictures]
+        values = _stacked([row[0] for row in rows])
+        size = (int(values.shape[-2]), int(values.shape[-1]))
+        frame = Preprocess(height=size[0], width=size[1])
+        stacked = torch.stack([frame.framed(_as_bytes(picture)) for picture in pictures])
+    if not isinstance(values, Tensor) or values.shape[0] != len(pictures):
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            "`preprocess` must turn pictures of shape (n, 3, H, W) into a tensor with n rows, got "
+            f"{got} for n={len(pictures)}."
+        )
+    return values, _as_bytes(stacked)
+
+
+def _stacked(pictures: list[Tensor]) -> Tensor:
+    shapes = {tuple(picture.shape) for picture in pictures}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"Pictures of one batch must have one size after preprocessing, got {sorted(shapes)}. "
+            "Resize them to one size first."
+        )
+    return torch.stack(pictures)
+
+
+def _same_type(pictures: list[Tensor]) -> list[Tensor]:
+    if len({picture.dtype for picture in pictures}) == 1:
+        return pictures
+    return [_as_floats(picture) for picture in pictures]
+
+
+def _as_floats(pictures: Tensor) -> Tensor:
+    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
+
+
+def _as_bytes(pictures: Tensor) -> Tensor:
+    if pictures.dtype == torch.uint8:
+        return pictures
+    return (pictures.float().clamp(0, 1) * 255).round().to(torch.uint8)
