@@ -43,7 +43,7 @@ class TrainingSummary:
     """What the run is called in a legend."""
 
     state: str
-    """One of "running", "paused", "finished", "stopped", "failed"."""
+    """One of "running", "paused", "stopping", "done", "failed", as `TrainingRun.state` says."""
 
     step: Int[np.ndarray, " points"]
     """Optimiser steps done when the record was made."""
@@ -131,18 +131,18 @@ class TrainingHistory:
         records
             Everything the run has recorded so far, not only the new part.
         """
-        n = len(records)
-        if n < self._n:
+        n_now = len(records)  # the training thread may append meanwhile
+        if n_now < self._n:
             self._n = 0
-        if n > len(self._table):
-            grown = np.empty((max(n, 2 * len(self._table)), len(COLUMNS)))
-            grown[: self._n] = self._table[: self._n]
-            self._table = grown
-        for row in range(self._n, n):
-            self._table[row] = [_number(records[row], column) for column in COLUMNS]
-        if n:
-            self._steps = int(getattr(records[n - 1], "steps", 0) or 0)
-        self._n = n
+        for record in records[self._n : n_now]:
+            self._append(record)
+
+    def _append(self, record: TrainRecord) -> None:
+        if self._n == len(self._table):
+            self._table = np.concatenate([self._table, np.empty_like(self._table)])
+        self._table[self._n] = [_number(record, column) for column in COLUMNS]
+        self._steps = int(getattr(record, "steps", 0) or 0)
+        self._n += 1
 
     def summary(
         self,
@@ -158,7 +158,7 @@ class TrainingHistory:
         Parameters
         ----------
         state
-            "running", "paused", "finished", "stopped" or "failed".
+            "running", "paused", "stopping", "done" or "failed".
         max_points
             Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
         axis
@@ -206,7 +206,7 @@ def summarise_training(
     records: Sequence[TrainRecord],
     *,
     name: str = "run",
-    state: str = "finished",
+    state: str = "done",
     max_points: int = 600,
     axis: Axis = "linear",
 ) -> TrainingSummary:
@@ -219,7 +219,7 @@ def summarise_training(
     name
         What the run is called in a legend.
     state
-        "running", "paused", "finished", "stopped" or "failed".
+        "running", "paused", "stopping", "done" or "failed".
     max_points
         Points per curve, ≥ 4.
     axis

@@ -93,7 +93,7 @@ def test_time_left_is_the_recent_pace_and_ignores_a_pause() -> None:
 def test_finished_run_has_no_time_left() -> None:
     """Time left is said only while something is left."""
     records = [record(i) for i in range(1, 101)]
-    assert summarise_training(records, state="stopped").seconds_left is None
+    assert summarise_training(records, state="done").seconds_left is None
     assert summarise_training(records, state="running").seconds_left == pytest.approx(99.0)
 
 

@@ -1,0 +1,395 @@
+"""TrainingMonitor follows a training without getting in its way, and its hands work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.figures.training import training_figure
+from sae_nb_widgets.tracking import Redraws
+
+
+def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:
+    """A record as the training loop makes it."""
+    fields = {
+        "step": step,
+        "steps": steps,
+        "tokens": step * 256,
+        "seconds": step * 0.01,
+        "loss": 1.0 / step,
+        "r2": 1.0 - 1.0 / step,
+        "l0": 16.0,
+        "dead_fraction": 0.25,
+        "tokens_per_second": 25_600.0,
+        "learning_rate": 1e-3,
+        "sae": 0,
+    }
+    return SimpleNamespace(**(fields | given))
+
+
+class FakeRun:
+    """A TrainingRun whose steps a test takes by hand."""
+
+    def __init__(self, name: str = "TopK", n_saes: int = 1) -> None:
+        made = type(name, (), {"n_atoms": 8, "k": 2, "hook_point": "resid_post.1"})
+        saes = [made() for _ in range(n_saes)]
+        for sae in saes:
+            sae.recipe = lambda: SimpleNamespace(learning_rate=2e-3)
+        self.sae = saes[0] if n_saes == 1 else saes
+        self.histories: list[list[SimpleNamespace]] = [[] for _ in range(n_saes)]
+        self.config = SimpleNamespace(learning_rate=None, steps=100)
+        self.changes: tuple[SimpleNamespace, ...] = ()
+        self.state, self.error, self.calls = "running", None, []
+        self.listeners: list[Callable[[Any], None]] = []
+
+    def take(self, step: int, **given: Any) -> None:
+        for index, history in enumerate(self.histories):
+            history.append(record(step, sae=index, **given))
+            for listener in tuple(self.listeners):
+                listener(history[-1])
+
+    def add_listener(self, listener: Callable[[Any], None]) -> None:
+        self.listeners.append(listener)
+
+    def remove_listener(self, listener: Callable[[Any], None]) -> None:
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+
+    def frequency(self, index: int = 0) -> torch.Tensor:
+        return torch.tensor([0.5, 0.0, 0.1, 0.2, 0.0, 0.05, 0.3, 0.01])
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+        self.state = "paused"
+
+    def resume(self) -> None:
+        self.calls.append("resume")
+        self.state = "running"
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+        self.state = "done"
+
+    def set(self, **numbers: float) -> None:
+        if self.state == "done":
+            raise RuntimeError(
+                "Numbers can be changed while a training runs, but this one is done."
+            )
+        self.calls.append(("set", numbers))
+        self.changes += tuple(SimpleNamespace(name=n, value=v, step=0) for n, v in numbers.items())
+
+
+@pytest.fixture
+def run() -> FakeRun:
+    """A run with three records."""
+    made = FakeRun()
+    for step in (1, 2, 3):
+        made.take(step)
+    return made
+
+
+@pytest.fixture
+def monitor(run: FakeRun) -> Iterator[sw.TrainingMonitor]:
+    """A monitor of that run."""
+    panel = sw.TrainingMonitor(run, interval=0.01)
+    yield panel
+    panel.close()
+
+
+def drawn(panel: sw.TrainingMonitor, axis: str = "y") -> np.ndarray:
+    """Values of the first curve on an axis, as on screen."""
+    trace = next(trace for trace in panel.current_figure().data if trace.yaxis == axis)
+    return np.asarray(trace.y)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for a thread to bring something about."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.005)
+
+
+# --- drawing --------------------------------------------------------------------------------------
+
+
+def test_curves_show_the_records(monitor: sw.TrainingMonitor) -> None:
+    """Loss, R² and dead atoms on screen are those of the records, dead atoms in percent."""
+    np.testing.assert_allclose(drawn(monitor, "y"), [1, 1 / 2, 1 / 3], rtol=1e-6)
+    np.testing.assert_allclose(drawn(monitor, "y2"), [0, 1 / 2, 2 / 3], rtol=1e-6)
+    np.testing.assert_allclose(drawn(monitor, "y4"), [25, 25, 25])
+
+
+def test_new_records_are_drawn_without_being_asked(
+    run: FakeRun, monitor: sw.TrainingMonitor
+) -> None:
+    """A record that arrives in another thread appears by itself."""
+    threading.Thread(target=run.take, args=(4,)).start()
+    until(lambda: "Step 4 of 100" in monitor.status)
+    assert len(drawn(monitor)) == 4
+
+
+def test_last_state_is_drawn_when_the_run_ends(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """The end of a run shows although no record announces it, and the thread then rests."""
+    run.take(5)
+    run.state = "done"
+    until(lambda: monitor.status.startswith("Ended early, after 5 of 100"))
+    assert len(drawn(monitor)) == 4
+    until(lambda: not monitor.following)
+
+
+def test_many_records_are_few_redraws() -> None:
+    """What is asked for between two redraws is one redraw."""
+    calls: list[float] = []
+
+    def draw() -> bool:
+        calls.append(time.monotonic())
+        return True
+
+    redraws = Redraws(draw, lambda: 0.1)
+    end = time.monotonic() + 0.35
+    while time.monotonic() < end:
+        redraws.ask()
+        time.sleep(0.001)
+    redraws.close()
+    assert 1 <= len(calls) <= 5
+    assert np.diff(calls).min(initial=1.0) >= 0.1
+
+
+def test_slow_redraws_come_less_often() -> None:
+    """A redraw that costs 20 ms of processor time is followed by a second of rest."""
+    calls: list[float] = []
+
+    def draw() -> bool:
+        calls.append(time.monotonic())
+        busy_until = time.thread_time() + 0.02
+        while time.thread_time() < busy_until:
+            continue
+        return True
+
+    redraws = Redraws(draw, lambda: 0.0)
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        redraws.ask()
+        time.sleep(0.001)
+    redraws.close()
+    assert len(calls) == 1
+
+
+def test_strip_sorts_atoms_and_shows_dead_ones_hollow(monitor: sw.TrainingMonitor) -> None:
+    """Living atoms come by falling frequency, dead ones after them with a hollow marker."""
+    alive, dead = (trace for trace in monitor.current_figure().data if trace.yaxis == "y7")
+    assert list(alive.customdata) == [0, 6, 3, 2, 5, 7]
+    np.testing.assert_allclose(alive.y, [50, 30, 20, 10, 5, 1], rtol=1e-6)
+    assert sorted(dead.customdata) == [1, 4]
+    assert (alive.marker.symbol, dead.marker.symbol) == ("circle", "circle-open")
+    assert max(dead.y) < min(alive.y)
+
+
+def test_best_r2_is_marked(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """The star stands at the highest R² of all records."""
+    run.take(4, r2=0.99)
+    run.take(5, r2=0.1)
+    monitor.refresh()
+    star = next(tr for tr in monitor.current_figure().data if tr.marker.symbol == "star")
+    assert (list(star.x), star.y[0]) == ([4], pytest.approx(0.99))
+
+
+def test_log_steps_change_the_axis_and_nothing_else(monitor: sw.TrainingMonitor) -> None:
+    """The trait moves every step axis."""
+    monitor.log_x = True
+    layout = monitor.current_figure().layout
+    assert {layout[f"xaxis{i or ''}"].type for i in ("", 2, 3, 4, 5, 6)} == {"log"}
+    assert layout.xaxis7.type != "log"
+    assert len(drawn(monitor)) == 3
+
+
+def test_a_redraw_is_a_small_message() -> None:
+    """One redraw of a run of 20 000 records sends less than 100 kB of arrays."""
+    panel = sw.TrainingMonitor([record(i, 20_000) for i in range(1, 20_001)])
+    arrays = [v for tr in panel.current_figure().data for v in (tr.x, tr.y) if v is not None]
+    assert sum(np.asarray(values).nbytes for values in arrays) < 100_000
+    panel.close()
+
+
+# --- several runs ---------------------------------------------------------------------------------
+
+
+def test_several_runs_are_overlaid_with_a_legend() -> None:
+    """Each run has its own colour, and the legend names every run once, escaped."""
+    panel = sw.TrainingMonitor({"<b>a</b>": [record(1)], "b": [record(1), record(2)]})
+    named = [trace for trace in panel.current_figure().data if trace.showlegend]
+    assert [trace.name for trace in named] == ["&lt;b&gt;a&lt;/b&gt;", "b"]
+    assert named[0].line.color != named[1].line.color
+    assert set(panel.record) == {"<b>a</b>", "b"}
+    panel.close()
+
+
+def test_saes_on_the_same_batches_have_curves_of_their_own() -> None:
+    """One run of two SAEs gives two curves per plot."""
+    run = FakeRun(n_saes=2)
+    run.take(1)
+    panel = sw.TrainingMonitor(run)
+    assert len([tr for tr in panel.current_figure().data if tr.yaxis == "y"]) == 2
+    assert len(panel.record) == 2
+    panel.close()
+    interleaved = sw.TrainingMonitor([record(i, sae=s) for i in (1, 2) for s in (0, 1)])
+    assert [len(tr.y) for tr in interleaved.current_figure().data if tr.yaxis == "y"] == [2, 2]
+    interleaved.close()
+
+
+def test_controls_act_on_the_chosen_run_alone() -> None:
+    """`acts_on` chooses; -1 is all."""
+    runs = [FakeRun("TopK"), FakeRun("ReLU")]
+    panel = sw.TrainingMonitor(runs)
+    panel.acts_on = 1
+    panel.pause()
+    assert [run.calls for run in runs] == [[], ["pause"]]
+    panel.acts_on = -1
+    panel.stop()
+    assert [run.calls for run in runs] == [["stop"], ["pause", "stop"]]
+    with pytest.raises(t.TraitError, match=r"one of 2 runs, counted from 0, or -1 for all, got 2"):
+        panel.acts_on = 2
+    panel.close()
+
+
+# --- hands ----------------------------------------------------------------------------------------
+
+
+def test_buttons_pause_resume_and_stop(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """Buttons call the run, and only those that make sense can be pressed."""
+    for name, can_next in (("pause", {"resume"}), ("resume", {"pause"}), ("stop", set())):
+        assert not monitor.buttons[name].disabled
+        monitor.buttons[name].click()
+        monitor.wait()
+        assert run.calls[-1] == name
+        enabled = {other for other, button in monitor.buttons.items() if not button.disabled}
+        assert enabled == (can_next | {"stop"} if can_next else set())
+
+
+def test_learning_rate_acts_on_the_run(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """It begins at the recipe's, without setting it, and a change sets the run's."""
+    assert monitor.learning_rate == pytest.approx(2e-3)
+    assert run.calls == []
+    monitor.learning_rate = 5e-4
+    monitor.wait()
+    assert run.calls == [("set", {"learning_rate": 5e-4})]
+
+
+def test_slider_follows_a_change_made_elsewhere(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """`run.set` in a cell moves the slider, and the slider does not set it again."""
+    run.set(learning_rate=7e-5)
+    run.take(4)
+    monitor.refresh()
+    assert monitor.learning_rate == pytest.approx(7e-5)
+    assert len(run.calls) == 1
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_impossible_learning_rate_is_refused(
+    bad: float, run: FakeRun, monitor: sw.TrainingMonitor
+) -> None:
+    """Before it reaches the run."""
+    with pytest.raises(t.TraitError, match="must be positive and finite"):
+        monitor.learning_rate = bad
+    assert run.calls == []
+
+
+def test_change_after_the_end_is_a_sentence(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """What the run refuses is said in the status line; nothing is raised at the reader."""
+    run.state = "done"
+    until(lambda: not monitor.following)
+    monitor.learning_rate = 1e-5
+    monitor.wait()
+    assert monitor.problem
+    assert "this one is done" in monitor.status
+
+
+def test_stop_without_a_run_says_what_to_do() -> None:
+    """Finished records have no hands."""
+    panel = sw.TrainingMonitor([record(1)])
+    with pytest.raises(RuntimeError, match=r"Start one with sn\.start_training"):
+        panel.stop()
+    panel.close()
+
+
+# --- endings --------------------------------------------------------------------------------------
+
+
+def test_failed_run_says_why_in_one_sentence(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """The error is one line in the status line, marked as a problem, and inert."""
+    run.error = FloatingPointError("The loss must stay finite,\n but is nan. <script>x</script>")
+    run.state = "failed"
+    until(lambda: monitor.problem)
+    assert "failed after step 3: The loss must stay finite, but is nan." in monitor.status
+    assert "\n" not in monitor.status
+    assert not [w for w in descendants(monitor) if "<script>" in str(getattr(w, "value", ""))]
+
+
+def test_monitor_is_a_listener_too() -> None:
+    """`sn.train(…, listeners=monitor)` draws without a run."""
+    monitor = sw.TrainingMonitor(interval=0.01)
+    assert monitor.status == "Waiting for the first record."
+    for step in range(1, 6):
+        monitor(record(step, steps=5))
+    monitor.wait()
+    assert len(drawn(monitor)) == 5
+    assert monitor.status.startswith("Done: 5 steps")
+    monitor.close()
+
+
+def test_closing_leaves_the_run_alone(run: FakeRun) -> None:
+    """After close nothing listens any more, and the run goes on."""
+    panel = sw.TrainingMonitor(run)
+    assert len(run.listeners) == 1
+    panel.close()
+    panel.close()
+    assert run.listeners == []
+    assert run.calls == []
+    run.take(9)
+
+
+def test_detached_monitor_does_not_draw_until_attached(run: FakeRun) -> None:
+    """Detaching stops the redraws; attaching takes them up."""
+    panel = sw.TrainingMonitor(run, interval=0.01)
+    panel.detach()
+    run.take(4)
+    assert run.listeners == []
+    assert len(drawn(panel)) == 3
+    panel.attach()
+    until(lambda: len(drawn(panel)) == 4)
+    panel.close()
+
+
+@pytest.mark.parametrize("bad", [3, "run", [record(1), 3]])
+def test_what_is_no_training_is_refused(bad: Any) -> None:
+    """With what is possible instead."""
+    with pytest.raises(
+        TypeError, match=r"`run` must be a TrainingRun, a TrainResult, a list of rec"
+    ):
+        sw.TrainingMonitor(bad)
+
+
+def test_page_without_kernel_holds_the_figure(tmp_path: Path, monitor: sw.TrainingMonitor) -> None:
+    """The exported page has the question, the curves and the numbers."""
+    page = monitor.to_html(tmp_path / "training.html", share_script=True).read_text()
+    assert "Is it learning, and what?" in page
+    assert "js-plotly-plot" in page or "plotly-graph-div" in page
+    assert "best step" in page
+
+
+def test_figure_is_a_pure_function_of_its_summaries(monitor: sw.TrainingMonitor) -> None:
+    """A figure made at once equals the one that was updated in place."""
+    whole = training_figure([monitor.record])
+    for ours, theirs in zip(whole.data, monitor.current_figure().data, strict=True):
+        np.testing.assert_array_equal(ours.y, theirs.y)
