@@ -93,7 +93,11 @@ class Scenes:
     def __len__(self) -> int:
         return int(self.digit.shape[0])
 
-    def __getitem__(self, rows: slice | Tensor) -> Scenes:
+    def __getitem__(self, rows: int | slice | Tensor) -> Scenes:
+        if isinstance(rows, int):
+            # One picture stays a record of one; the bound ends a `for` loop over the pictures.
+            row = range(len(self))[rows]
+            return self.subset(slice(row, row + 1))
         return self.subset(rows)
 
     def subset(self, rows: slice | Tensor) -> Scenes:

@@ -144,6 +144,15 @@ def test_subsets_keep_rows_together(many):
         assert torch.equal(part.texture, many.texture[10:13])
 
 
+def test_one_picture_is_a_record_of_one(many):
+    """An index counts from either end and stops at the last; iteration visits each once."""
+    few = many[:4]
+    assert torch.equal(few[-1].images, few.images[3:])
+    assert [int(one.digit) for one in few] == few.digit.tolist()
+    with pytest.raises(IndexError):
+        few[4]
+
+
 def test_every_label_has_a_name(many):
     """Names are as many as a factor has values."""
     assert len(many.colour_names) == len(many.texture_names) == 8
