@@ -27,9 +27,8 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
-from sae_nb.harvesting import ragged_tokens
 from sae_nb.rows import Piece, Rows
-from sae_nb.tokens import Context, Ragged
+from sae_nb.tokens import Context, Ragged, ragged_tokens
 
 KIND = "activations"
 PROGRESS = "capture.json"

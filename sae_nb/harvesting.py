@@ -18,7 +18,7 @@ from sae_nb.capturing import BACKENDS, Backend, run_hooked
 from sae_nb.checks import check_count, check_memory
 from sae_nb.progress import progress_bar
 from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows
-from sae_nb.tokens import Context, Ragged, describe_ids
+from sae_nb.tokens import Context, describe_ids, ragged_tokens
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch, Batches
@@ -130,7 +130,7 @@ def _check_rows(
     if batch.token_ids is not None:
         here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
         token_id = int(batch.token_ids.cpu()[here][0])
-    shown = context.build(rows.grid).token_name(position, token_id)
+    shown = context.build(rows.layout.grid).token_name(position, token_id)
     raise ValueError(
         f"Activations at `{point}` must be finite, but row {rows_before + row} holds NaN or infinity "
         f"({context.word} {sample}, position {position}, token {shown!r}; {len(bad)} such rows in "
@@ -201,13 +201,6 @@ class ContextBuilder:
             prefix_tokens=model.prefix_tokens if grid is None else 0,
             policy=policy or {},
         )
-
-
-def ragged_tokens(tokens: Tensor, n_samples: int) -> Ragged:
-    """Return the sequences of rows (sample, position, id), which come in order."""
-    sample, _, ids = tokens
-    offsets = torch.searchsorted(sample.contiguous(), torch.arange(n_samples + 1))
-    return Ragged(ids.contiguous(), offsets)
 
 
 def full_policy(
@@ -290,10 +283,10 @@ class Collector:
         self.n += len(rows.x)
         self.row_bytes = rows.x.shape[1] * rows.x.element_size()
         self.dropped.update(rows.dropped)
-        self.grid = rows.grid
+        self.grid = rows.layout.grid
 
-    def join(self) -> BatchRows:
-        """Return all rows in one record, and forget the parts."""
+    def join(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (x, sample, position) of all rows, and forget the parts."""
         first = self._parts[0].x
         x = torch.empty(self.n, first.shape[1], dtype=first.dtype)
         sample = torch.cat([part.sample for part in self._parts])
@@ -305,7 +298,7 @@ class Collector:
             part = self._parts.pop().x
             x[filled : filled + len(part)] = part
             filled += len(part)
-        return BatchRows(x=x, sample=sample, position=position, grid=self.grid)
+        return x, sample, position
 
 
 def capture_in_memory(
@@ -401,11 +394,11 @@ def _assemble(
         key = (collector.grid, tuple(sorted(collector.dropped.items())))
         if key not in contexts:
             contexts[key] = builder.build(collector.grid, policies[name], taken)
-        rows = collector.join()
+        x, sample, position = collector.join()
         found[name] = Activations(
-            rows.x,
-            sample=rows.sample,
-            position=rows.position,
+            x,
+            sample=sample,
+            position=position,
             hook_point=points[name],
             model_name=model.name,
             context=contexts[key],

@@ -236,7 +236,7 @@ class StoreWriter:
                 "digest": self._digest.take(),
                 "rows": [sum(len(p.x) for p in parts) for parts in self._pending.values()],
                 "dropped": [_sum(part.dropped for part in p) for p in self._pending.values()],
-                "grids": [parts[-1].grid for parts in self._pending.values()],
+                "grids": [parts[-1].layout.grid for parts in self._pending.values()],
                 "files": {name: size_and_checksum(self.folder / name) for name in files},
             }
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -30,7 +30,10 @@ class RowPolicy:
     """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
 
     begin_id: int | None = None
-    """Id of BOS, where the tokenizer has one."""
+    """Id of BOS, where there is one."""
+
+    prefix_tokens: int = 0
+    """Tokens before the first patch of a picture."""
 
     @classmethod
     def for_model(
@@ -51,7 +54,19 @@ class RowPolicy:
             drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
             keep_special=keep_special,
             begin_id=model.beginning_of_text,
+            prefix_tokens=model.prefix_tokens,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a captured tensor is laid out, beyond its width."""
+
+    columns: int | None
+    """Vectors per sample; None: one per token of the batch."""
+
+    grid: tuple[int, int] | None = None
+    """Rows and columns of cells, where the tensor is a convolution's map."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,17 +76,14 @@ class BatchRows:
     x: Float[Tensor, "m d_in"]
     sample: Int[Tensor, " m"]
     position: Int[Tensor, " m"]
-    grid: tuple[int, int] | None = None
-    """Rows and columns of cells, where the activation is a convolution's map."""
+    layout: Layout
     dropped: Counter[str] = field(default_factory=Counter)
     """How many vectors were left out, by reason."""
 
     def first(self, n: int) -> BatchRows:
         """Return only the first `n` rows."""
         x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
-        return BatchRows(
-            x=x, sample=sample, position=position, grid=self.grid, dropped=self.dropped
-        )
+        return replace(self, x=x, sample=sample, position=position)
 
 
 def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point: str) -> BatchRows:
@@ -85,42 +97,41 @@ def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point
     ValueError
         If the tensor has another layout.
     """
-    x, grid = _with_columns(x, batch, point)
-    sample, position = _where(batch, x.shape[1], point, grid)
-    if batch.token_ids is None or x.shape[1] != batch.token_ids.shape[1]:
-        keep, dropped = _keep_columns(position, policy, tokens=x.shape[1] > 1)
-    else:
-        keep, dropped = _keep_tokens(batch, position, policy)
+    layout = _layout(x, batch, point)
+    sample, position, keep, dropped = _kept(batch, layout, policy, point)
+    x = x.flatten(2).transpose(1, 2) if layout.grid is not None else x
+    x = x.reshape(*keep.shape, x.shape[-1])
     if bool(keep.all()):
         x = x.flatten(0, 1)
     else:
         x = x[keep.to(x.device)]
-    return BatchRows(x=x, sample=sample[keep], position=position[keep], grid=grid, dropped=dropped)
+    return BatchRows(
+        x=x, sample=sample[keep], position=position[keep], layout=layout, dropped=dropped
+    )
 
 
-def count_rows(batch: Batch, n_columns: int, policy: RowPolicy, point: str) -> int:
-    """Return how many rows a batch will give, without running the model."""
-    _, position = _where(batch, n_columns, point)
-    if batch.token_ids is None or n_columns != batch.token_ids.shape[1]:
-        keep, _ = _keep_columns(position, policy, tokens=n_columns > 1)
-    else:
-        keep, _ = _keep_tokens(batch, position, policy)
-    return int(keep.sum())
+def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
+    """Return how many rows a batch will give, without running the model.
+
+    Parameters
+    ----------
+    layout
+        What an earlier batch gave at the same hook point.
+    """
+    return int(_kept(batch, layout, policy, "")[2].sum())
 
 
-def _with_columns(
-    x: Tensor, batch: Batch, point: str
-) -> tuple[Float[Tensor, "batch columns d_in"], tuple[int, int] | None]:
-    n_tokens = None if batch.token_ids is None else batch.token_ids.shape[1]
+def _layout(x: Tensor, batch: Batch, point: str) -> Layout:
+    width = batch.sample.shape[1]
+    n_tokens = None if batch.token_ids is None else width
     if x.ndim == 2:
-        if n_tokens is not None and x.shape[0] == batch.n * n_tokens and n_tokens > 1:
-            # Some blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end.
-            return x.reshape(batch.n, n_tokens, x.shape[1]), None
-        return x[:, None, :], None
+        # Some blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end.
+        flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
+        return Layout(columns=None if flat else 1)
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
-        return x, None
+        return Layout(columns=None if x.shape[1] == width else x.shape[1])
     if x.ndim == 4 and n_tokens is None:
-        return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3])
+        return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
     wanted = f"(batch, {n_tokens}, d)" if n_tokens else "(batch, tokens, d)"
     raise ValueError(
         f"Activations at `{point}` must have shape (batch, d), {wanted} or, for pictures, (batch, "
@@ -129,26 +140,45 @@ def _with_columns(
     )
 
 
+def _kept(
+    batch: Batch, layout: Layout, policy: RowPolicy, point: str
+) -> tuple[
+    Int[Tensor, "batch columns"],
+    Int[Tensor, "batch columns"],
+    Bool[Tensor, "batch columns"],
+    Counter[str],
+]:
+    sample, position = _where(batch, layout, policy, point)
+    if layout.columns is None and batch.token_ids is not None:
+        keep, dropped = _keep_tokens(batch, position, policy)
+    else:
+        keep, dropped = _keep_columns(position, policy, tokens=layout.columns != 1)
+    return sample, position, keep, dropped
+
+
 def _where(
-    batch: Batch, n_columns: int, point: str, grid: tuple[int, int] | None = None
+    batch: Batch, layout: Layout, policy: RowPolicy, point: str
 ) -> tuple[Int[Tensor, "batch columns"], Int[Tensor, "batch columns"]]:
     sample, position = batch.sample.cpu(), batch.position.cpu()
-    width = sample.shape[1]
-    if width == n_columns and grid is None:
+    width, n_columns = sample.shape[1], layout.columns
+    if n_columns is None:
         return sample, position
-    if n_columns == 1 or grid is not None or width == 1:
-        # One vector per sample, a convolution's cells, or tokens the batch could not foresee.
-        if batch.keep is not None and bool((sample != sample[:, :1])[batch.keep.cpu()].any()):
-            raise ValueError(
-                f"Activations at `{point}` have no token axis, and a packed window holds several "
-                "texts, so it cannot be said whose they are. Use pack=False."
-            )
-        column = torch.arange(n_columns)
-        return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)
-    raise ValueError(
-        f"Activations at `{point}` must have {width} tokens per sample like the inputs, got "
-        f"{n_columns}. Choose another hook point, or check `patch_grid` and `prefix_tokens`."
-    )
+    column = torch.arange(n_columns)
+    patches_only = n_columns == width - policy.prefix_tokens and n_columns > 1
+    if patches_only and layout.grid is None:
+        # Patch embeddings before cls and registers join them: named as the patches they are.
+        column = column + policy.prefix_tokens
+    elif n_columns > 1 and width > 1 and layout.grid is None:
+        raise ValueError(
+            f"Activations at `{point}` must have {width} tokens per sample like the inputs, got "
+            f"{n_columns}. Choose another hook point, or check `patch_grid` and `prefix_tokens`."
+        )
+    if batch.keep is not None and bool((sample != sample[:, :1])[batch.keep.cpu()].any()):
+        raise ValueError(
+            f"Activations at `{point}` have no token axis, and a packed window holds several texts, "
+            "so it cannot be said whose they are. Use pack=False."
+        )
+    return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)
 
 
 def _keep_columns(

@@ -131,6 +131,13 @@ class Tokens(Sequence[str]):
         return f"Tokens({len(self)} of {self._context!r})"
 
 
+def ragged_tokens(tokens: Tensor, n_samples: int) -> Ragged:
+    """Return the sequences of rows (sample, position, id), which come in order."""
+    sample, _, ids = tokens
+    offsets = torch.searchsorted(sample.contiguous(), torch.arange(n_samples + 1))
+    return Ragged(ids.contiguous(), offsets)
+
+
 def policy_text(policy: Mapping[str, Any]) -> str:
     """Return a policy in words, short enough for a repr."""
     parts = []
