@@ -103,6 +103,17 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
         If there is no such folder.
     ValueError
         If it holds no picture; later, naming the file, if a picture cannot be decoded.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "cats").mkdir()
+    ...     Image.new("RGB", (40, 30)).save(Path(folder) / "cats" / "tom.png")
+    ...     found = pictures(folder, size=32)
+    ...     print(len(found), found.class_names, tuple(found.images.shape))
+    1 ('cats',) (1, 3, 32, 32)
     """
     if size is not None:
         check_count(size, name="size")
