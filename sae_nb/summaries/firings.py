@@ -1,0 +1,212 @@
+"""Firings: sparse codes read atom by atom — how often, how strongly, together with which others."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sae_nb.checks import check_atom
+from sae_nb.codes import SparseCodes
+
+Order = Literal["frequency", "rarest", "strength", "mean strength", "99th percentile", "index"]
+ORDERS: tuple[Order, ...] = (
+    "frequency",
+    "rarest",
+    "strength",
+    "mean strength",
+    "99th percentile",
+    "index",
+)
+MOST_ROWS = 100_000
+
+
+class Firings:
+    """What sparse codes say about each atom; every number is computed when first asked for.
+
+    An atom fires in a row where its strength z is not zero. Strengths keep their sign; statistics
+    over them are of |z|.
+
+    Parameters
+    ----------
+    codes
+        Codes on the CPU, without a gradient.
+
+    Example
+    -------
+    >>> import torch
+    >>> firings = Firings(SparseCodes.from_dense(torch.tensor([[1.0, 0.0], [2.0, 3.0]])))
+    >>> firings.frequency.tolist(), firings.max_strength.tolist(), firings.mean_strength.tolist()
+    ([1.0, 0.5], [2.0, 3.0], [1.5, 3.0])
+    """
+
+    def __init__(self, codes: SparseCodes) -> None:
+        self.codes = codes
+        self.n_rows, self.n_atoms = len(codes), codes.n_atoms
+
+    # --- the codes as plain arrays ----------------------------------------------------------------
+
+    @cached_property
+    def values(self) -> Float[np.ndarray, " nnz"]:
+        """Strength of every entry, in row order."""
+        return self.codes.values.float().numpy()
+
+    @cached_property
+    def atoms(self) -> Int[np.ndarray, " nnz"]:
+        """Atom of every entry, in row order."""
+        return self.codes.atoms.numpy()
+
+    def entries_of(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " entries"]:
+        """Places in `values` and `atoms` of the entries of some rows."""
+        offsets = self.codes.offsets.numpy()
+        counts = offsets[rows + 1] - offsets[rows]
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if len(ends) else 0
+        return np.arange(total) + np.repeat(offsets[rows] - (ends - counts), counts)
+
+    @cached_property
+    def _by_atom(
+        self,
+    ) -> tuple[Int[np.ndarray, " nnz"], Float[np.ndarray, " nnz"], Int[np.ndarray, " m"]]:
+        """Rows, strengths and offsets of the entries of each atom, rows ascending."""
+        index = self.codes.by_atom()
+        values = self.values[index.order.numpy()]
+        return index.rows.numpy(), values, index.offsets.numpy()
+
+    # --- one number per atom ----------------------------------------------------------------------
+
+    @cached_property
+    def n_fired(self) -> Int[np.ndarray, " n_atoms"]:
+        """Rows in which each atom is active (z ≠ 0)."""
+        return np.bincount(self.atoms[self.values != 0], minlength=self.n_atoms)
+
+    @cached_property
+    def frequency(self) -> Float[np.ndarray, " n_atoms"]:
+        """Share of rows in which each atom is active."""
+        return self.n_fired / self.n_rows
+
+    @cached_property
+    def alive(self) -> Bool[np.ndarray, " n_atoms"]:
+        """Whether each atom is active anywhere."""
+        return np.asarray(self.n_fired > 0)
+
+    @cached_property
+    def max_strength(self) -> Float[np.ndarray, " n_atoms"]:
+        """Largest |z| of each atom; 0 where it never fires."""
+        _, values, offsets = self._by_atom
+        return _per_atom(np.maximum, np.abs(values), offsets)
+
+    @cached_property
+    def mean_strength(self) -> Float[np.ndarray, " n_atoms"]:
+        """Mean |z| of each atom over the rows in which it fires; 0 where it never does."""
+        _, values, offsets = self._by_atom
+        return _per_atom(np.add, np.abs(values), offsets) / np.maximum(self.n_fired, 1)
+
+    @cached_property
+    def p99(self) -> Float[np.ndarray, " n_atoms"]:
+        """99th percentile of |z| over the rows in which each atom fires; 0 where it never does."""
+        _, values, offsets = self._by_atom
+        atoms = np.repeat(np.arange(self.n_atoms), np.diff(offsets))
+        ordered = np.abs(values)[np.lexsort((np.abs(values), atoms))]
+        # Entries stored with strength zero sort first within their atom and are stepped over.
+        place = offsets[1:] - self.n_fired + 0.99 * np.maximum(self.n_fired - 1, 0)
+        low = np.floor(place).astype(np.int64)
+        padded = np.append(ordered, 0.0)
+        below, above = padded[low], padded[np.minimum(low + 1, offsets[1:] - 1)]
+        return np.where(self.alive, below + (place - low) * (above - below), 0.0)
+
+    def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
+        """Return the atoms in order, most first (least first for "rarest" and "index").
+
+        Parameters
+        ----------
+        by
+            "frequency", "rarest" (alive atoms by rising frequency, then the dead), "strength" (the
+            largest), "mean strength", "99th percentile" or "index".
+        alive_only
+            Leave out atoms that never fire.
+
+        Raises
+        ------
+        ValueError
+            If `by` is none of these.
+        """
+        if by not in ORDERS:
+            raise ValueError(f"`by` must be one of {list(ORDERS)}, got {by!r}.")
+        atoms = np.arange(self.n_atoms)
+        if by != "index":
+            atoms = np.argsort(self._sort_key(by), kind="stable")
+        return atoms[self.alive[atoms]] if alive_only else atoms
+
+    def _sort_key(self, by: Order) -> Float[np.ndarray, " n_atoms"]:
+        match by:
+            case "rarest":
+                return np.where(self.alive, self.frequency, np.inf)
+            case "strength":
+                return -self.max_strength
+            case "mean strength":
+                return -self.mean_strength
+            case "99th percentile":
+                return -self.p99
+            case _:
+                return -self.frequency
+
+    # --- one atom ---------------------------------------------------------------------------------
+
+    def strengths(self, atom: int) -> tuple[Int[np.ndarray, " uses"], Float[np.ndarray, " uses"]]:
+        """Rows in which an atom fires, ascending, and how strongly (z, sign kept)."""
+        rows, values, offsets = self._by_atom
+        atom = check_atom(atom, self.n_atoms)
+        first, last = offsets[atom], offsets[atom + 1]
+        mine, strength = rows[first:last].astype(np.int64), values[first:last]
+        fired = strength != 0
+        return mine[fired], strength[fired]
+
+    def coactive(
+        self, atom: int, n: int = 8, *, min_count: int = 5
+    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
+        """Return the atoms that fire with `atom` more often than by chance, their lift and count.
+
+        lift(a, b) = P(a and b) / (P(a) P(b)); 1 is what independence gives.
+
+        Parameters
+        ----------
+        atom
+            Row of the dictionary.
+        n
+            How many at most.
+        min_count
+            Joint firings needed: with fewer, rare atoms reach huge lifts by accident.
+        """
+        rows, _ = self.strengths(atom)
+        joint, used = self._joint_counts(rows)
+        joint[atom] = 0
+        expected = used * self.frequency
+        lift = np.where(joint >= min_count, joint / np.maximum(expected, 1e-12), 0.0)
+        best = np.argsort(-lift, kind="stable")[:n]
+        best = best[lift[best] > 0]
+        return best, lift[best], joint[best]
+
+    def _joint_counts(
+        self, rows: Int[np.ndarray, " uses"]
+    ) -> tuple[Int[np.ndarray, " n_atoms"], int]:
+        """How often each atom fires in `rows`, and how many of them were counted."""
+        # Every tenth row says as much about a common atom, and a click must answer in 100 ms.
+        rows = rows[:: max(1, -(-len(rows) // MOST_ROWS))]
+        entries = self.entries_of(rows)
+        entries = entries[self.values[entries] != 0]
+        return np.bincount(self.atoms[entries], minlength=self.n_atoms), len(rows)
+
+
+def _per_atom(
+    reduce: np.ufunc, values: Float[np.ndarray, " nnz"], offsets: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " n_atoms"]:
+    """Reduce the entries of each atom; 0 where there are none."""
+    out = np.zeros(len(offsets) - 1, np.float64)
+    used = np.flatnonzero(np.diff(offsets))
+    if len(used):
+        # Empty atoms are left out: reduceat would give them their successor's first entry.
+        out[used] = reduce.reduceat(values.astype(np.float64), offsets[used])
+    return out
