@@ -89,13 +89,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], learners: list[Learner]
         write_tensors(partial / "rng.safetensors", _random_state(learners))
         write_manifest(partial, KIND, step=state["step"])
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
-    for path in list(folder.iterdir()):
-        if not _is_ours(path) or path.name in (name, POINTER):
-            continue
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    _tidy(folder, name)
 
 
 def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -116,7 +110,19 @@ def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     latest = folder / str(pointer["latest"])
     recover(latest)
     read_manifest(latest, KIND)
+    _tidy(folder, latest.name)
     return latest, read_json(latest / "state.json")
+
+
+def _tidy(folder: Path, latest: str) -> None:
+    """Remove older checkpoints, and what a killed process left half-written."""
+    for path in list(folder.iterdir()):
+        if not _is_ours(path) or path.name in (latest, POINTER):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def check_same_run(

@@ -164,7 +164,8 @@ class Training:
         self._torn = False  # whether a step was cut short between its first and its last line
         claim(self.saes)
         try:
-            self._prepare(resume)
+            with torch.inference_mode(False):
+                self._prepare(resume)
         except BaseException:
             release(self.saes)
             raise
