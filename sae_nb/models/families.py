@@ -88,9 +88,14 @@ SECOND_NORMS = (
 # Families whose sum resid_pre + attn_out + mlp_out is tested to be resid_post, by config.model_type.
 ADDITIVE = frozenset(
     {
+        "bloom",
         "clip_vision_model",
+        "cohere",
+        "deit",
         "dinov2",
         "dinov2_with_registers",
+        "dinov3_vit",
+        "falcon",
         "gemma",
         "gemma2",
         "gemma3_text",
@@ -102,6 +107,7 @@ ADDITIVE = frozenset(
         "mistral",
         "mixtral",
         "modernbert",
+        "mpt",
         "olmo2",
         "opt",
         "phi",
@@ -115,6 +121,8 @@ ADDITIVE = frozenset(
         "vision_transformer",
     }
 )
+# Families that scale both branches while adding them.
+SCALED = frozenset({"granite", "granitemoe"})
 POST_NORM = frozenset(
     {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"}
 )
@@ -310,7 +318,7 @@ def _is_post_norm(module: nn.Module, block: nn.Module) -> bool:
 
 
 def _additive(module: nn.Module, post_norm: bool) -> bool | None:
-    if post_norm:
+    if post_norm or _model_type(module) in SCALED:
         return False
     return True if _model_type(module) in ADDITIVE else None
 

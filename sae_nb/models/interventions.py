@@ -90,7 +90,9 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
     stretches = (states,) if isinstance(states, RunState) else tuple(states)
     handles: list[RemovableHandle] = []
     try:
-        for intervention in tuple(model.interventions):
+        # Prepended, so that hooks of the user's own see the edited value, as they do under nnsight;
+        # the last one first, so that the first edit runs first.
+        for intervention in reversed(tuple(model.interventions)):
             check_writable(intervention.hook_point)
             module = model.get_module(intervention.hook_point.path)
             handles.append(_attach(module, intervention, stretches))
@@ -175,8 +177,8 @@ def _attach(
         return args, {**kwargs, where: new}
 
     if point.side == "input":
-        return module.register_forward_pre_hook(before, with_kwargs=True)
-    return module.register_forward_hook(after)
+        return module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
+    return module.register_forward_hook(after, prepend=True)
 
 
 def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:

@@ -22,7 +22,6 @@ from sae_nb.models.samples import (
     described,
     empty,
     is_many,
-    items_of,
 )
 
 if TYPE_CHECKING:
@@ -90,15 +89,15 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
         _check_size(model, pictures)
         return Samples(iter(pictures), len(pictures))
-    for name in ("images", "paths", "pictures"):
-        held = getattr(inputs, name, None)
-        if held is not None and not callable(held):
-            return picture_samples(model, held)
     if isinstance(inputs, (list, tuple)):
         return _sequence(model, inputs)
+    # A folder of pictures also has .images, but that would decode all of them at once.
+    opens_lazily = hasattr(inputs, "paths") and is_many(inputs)
+    if not opens_lazily and hasattr(inputs, "images"):
+        return picture_samples(model, inputs.images)
     if not is_many(inputs):
         raise _not_pictures(model, inputs)
-    return chained(items_of(inputs), 4, lambda item: picture_samples(model, item), name="picture")
+    return chained(inputs, 4, lambda item: picture_samples(model, item), name="picture")
 
 
 def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:

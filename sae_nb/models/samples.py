@@ -58,15 +58,13 @@ def first_of_pair(item: Any, batch_ndim: int) -> Any:
     return item
 
 
-def chained(
-    inputs: Iterable[Any], batch_ndim: int, read: Callable[[Any], Samples], *, name: str
-) -> Samples:
+def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, name: str) -> Samples:
     """Return the samples of every item of an iterator, the first item checked at once.
 
     Parameters
     ----------
     inputs
-        An iterator, generator or DataLoader.
+        An iterator, generator, DataLoader or dataset.
     batch_ndim
         Axes of a batch of inputs.
     read
@@ -79,14 +77,16 @@ def chained(
     ValueError
         If the iterator is empty.
     """
-    iterator = iter(inputs)
+    iterator = iter(items_of(inputs))
     try:
         first = next(iterator)
     except StopIteration:
         raise empty(name) from None
     opening = read(first_of_pair(first, batch_ndim))
     rest = (read(first_of_pair(item, batch_ndim)).items for item in iterator)
-    return Samples(itertools.chain(opening.items, itertools.chain.from_iterable(rest)), None)
+    # A dataset's length counts samples, a DataLoader's batches.
+    known = len(inputs) if _is_dataset(inputs) and opening.n_samples == 1 else None
+    return Samples(itertools.chain(opening.items, itertools.chain.from_iterable(rest)), known)
 
 
 def empty(name: str) -> ValueError:

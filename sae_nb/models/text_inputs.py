@@ -20,7 +20,6 @@ from sae_nb.models.samples import (
     described,
     empty,
     is_many,
-    items_of,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ def language_samples(model: LiveModel, inputs: Any) -> Samples:
         return _sequence(model, inputs)
     if hasattr(inputs, "images") or not is_many(inputs):
         raise _not_language(model, inputs)
-    return chained(items_of(inputs), 2, lambda item: language_samples(model, item), name="text")
+    return chained(inputs, 2, lambda item: language_samples(model, item), name="text")
 
 
 def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
