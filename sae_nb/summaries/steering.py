@@ -1,0 +1,424 @@
+"""What a stronger atom does to one input: the answer before, after, and under a random direction.
+
+The random direction u has unit length and the edit's own norm at every position: where steering
+gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q) is the price, in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from sae_nb.edits import MODES, Mode, change_atoms
+from sae_nb.steering import random_direction, splice, steer
+from sae_nb.steering_request import UNITS, Unit
+from sae_nb.summaries.answers import (
+    Reading,
+    answering,
+    as_batch,
+    outcome_names,
+    read_answer,
+    read_hook_point,
+    token_names,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sae_nb.architectures.base import SparseAutoencoder
+    from sae_nb.models.live_model import LiveModel
+
+Outcome = Literal["class", "next token", "state"]
+
+FEW_CLASSES = 12
+"""Up to so many classes all are shown, in their own order, so that bars never change places."""
+
+NEUTRAL: dict[str, float] = {"add": 0.0, "scale": 1.0}
+"""Strengths that change nothing; "set" has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringRecipe:
+    """Everything it takes to do the same again."""
+
+    hook_point: str
+    """Where."""
+
+    atom: int
+    """Which."""
+
+    strength: float
+    """How much, in `unit`s."""
+
+    unit: Unit = "coefficient"
+    """"p99": multiples of the atom's 99th percentile of non-zero strengths."""
+
+    p99: float | None = None
+    """That percentile, where it is known; "p99" needs it."""
+
+    mode: Mode = "add"
+    """What is done with it."""
+
+    positions: str | tuple[int, ...] | None = None
+    """Where in the input: None for all, a name, or indices."""
+
+    sample: int = 0
+    """Which input."""
+
+    seed: int = 0
+    """Of the random direction."""
+
+    head: str = ""
+    """Which of the model's heads answers; empty for the main one."""
+
+    model_name: str = ""
+    """Which model."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ValueError(f"`mode` must be one of {list(MODES)}, got {self.mode!r}.")
+        if self.unit not in UNITS:
+            raise ValueError(f"`unit` must be one of {list(UNITS)}, got {self.unit!r}.")
+        if not math.isfinite(self.strength):
+            raise ValueError(f"`strength` must be finite, got {self.strength}.")
+        if self.unit == "p99" and (self.mode == "scale" or not (self.p99 and self.p99 > 0)):
+            raise ValueError(
+                f'`unit="p99"` needs a positive p99 and mode "add" or "set", got p99={self.p99} and '
+                f'mode {self.mode!r}. Use unit="coefficient".'
+            )
+
+    @property
+    def unit_size(self) -> float:
+        """One unit of strength in the model's units."""
+        return float(self.p99) if self.unit == "p99" and self.p99 else 1.0
+
+    @property
+    def amount(self) -> float:
+        """What `steer` gets: a coefficient, or for "scale" a factor."""
+        return self.strength * self.unit_size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the recipe as plain JSON values."""
+        plain = asdict(self)
+        if isinstance(self.positions, tuple):
+            plain["positions"] = list(self.positions)
+        return plain
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> SteeringRecipe:
+        """Return the recipe of `to_json`; names it does not know are refused.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown or one that is needed is missing.
+
+        Example
+        -------
+        >>> recipe = SteeringRecipe(hook_point="resid_post.3", atom=17, strength=2.0, positions=(1, 2))
+        >>> SteeringRecipe.from_json(recipe.to_json()) == recipe
+        True
+        """
+        known = set(cls.__dataclass_fields__)
+        if unknown := sorted(set(fields) - known):
+            raise ValueError(
+                f"A steering recipe has the entries {sorted(known)}, got {unknown} too."
+            )
+        if missing := sorted({"hook_point", "atom", "strength"} - set(fields)):
+            raise ValueError(f"A steering recipe needs {missing}, got only {sorted(fields)}.")
+        positions = fields.get("positions")
+        if isinstance(positions, list):
+            fields = fields | {"positions": tuple(positions)}
+        return cls(**fields)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SteeringSummary:
+    """What one edit does to one input, with a random direction of the same norm beside it."""
+
+    recipe: SteeringRecipe
+    """What was asked for."""
+
+    edit_norm: float
+    """Mean norm of the change at the hook point, over the positions that changed."""
+
+    outcome: Outcome
+    """What the bars are: classes, next tokens, or states (cosine with the unsteered state)."""
+
+    names: tuple[str, ...]
+    """Outcomes shown."""
+
+    ids: Int[np.ndarray, " shown"]
+    """Their indices among all outcomes."""
+
+    before: Float[np.ndarray, " shown"]
+    """Probability without the edit (states: 1)."""
+
+    after: Float[np.ndarray, " shown"]
+    """Probability with it (states: cosine with the state without it)."""
+
+    random: Float[np.ndarray, " shown"]
+    """The same under the random direction."""
+
+    target: int
+    """Index, among all outcomes, of the one whose probability rises most (states: falls most)."""
+
+    kl: float | None
+    """KL(before‖after) in nats, over all outcomes; None for states."""
+
+    kl_random: float | None
+    """KL(before‖random) in nats."""
+
+    tokens: tuple[str, ...]
+    """Names of the positions."""
+
+    read_at: str | None
+    """Hook point where consequences are read; None when the model has none after the edit."""
+
+    state_change: Float[np.ndarray, " tokens"] | None
+    """‖after − before‖ / ‖before‖ of every position's state there."""
+
+    state_change_random: Float[np.ndarray, " tokens"] | None
+    """The same under the random direction."""
+
+    picture: UInt8[np.ndarray, "3 height width"] | None = None
+    """The picture as shown to people."""
+
+    patch_grid: tuple[int, int] | None = None
+    """Rows and columns of patches."""
+
+    prefix_tokens: int = 0
+    """Positions before the first patch."""
+
+    @property
+    def target_name(self) -> str:
+        """Name of the outcome that moved most."""
+        return self.names[int(np.flatnonzero(self.ids == self.target)[0])]
+
+    @property
+    def effect(self) -> float:
+        """What the edit adds to the target's probability (states: to its cosine)."""
+        return self._change(self.after)
+
+    @property
+    def effect_random(self) -> float:
+        """What the random direction adds to it."""
+        return self._change(self.random)
+
+    def _change(self, values: Float[np.ndarray, " shown"]) -> float:
+        place = int(np.flatnonzero(self.ids == self.target)[0])
+        return float(values[place] - self.before[place])
+
+    def patch_change(self, random: bool = False) -> Float[np.ndarray, "rows columns"] | None:
+        """Return the change of the patches' states as a map; None where there are no patches."""
+        values = self.state_change_random if random else self.state_change
+        if values is None or self.patch_grid is None:
+            return None
+        rows, columns = self.patch_grid
+        patches = values[self.prefix_tokens :]
+        return patches.reshape(rows, columns) if patches.size == rows * columns else None
+
+
+def edit_of(
+    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
+) -> AbstractContextManager[Any]:
+    """Return the steering that a recipe asks for, ready for a `with` block.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError, IndexError
+        As `steer`.
+    """
+    return steer(
+        model,
+        recipe.hook_point,
+        sae,
+        recipe.atom,
+        recipe.amount,
+        mode=recipe.mode,
+        positions=recipe.positions,
+    )
+
+
+def control_of(
+    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
+) -> AbstractContextManager[Any]:
+    """Return the same edit with a random direction in the atom's place, and the same norm.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError, IndexError
+        As `steer`.
+    """
+    u = random_direction(sae.d_in, recipe.seed)
+    if recipe.mode == "add":
+        return steer(
+            model, recipe.hook_point, direction=u, by=recipe.amount, positions=recipe.positions
+        )
+    rows = sae.dictionary[[recipe.atom]].detach()
+    inner = change_atoms(
+        sae, (recipe.atom,), rows, mode=recipe.mode, by=(recipe.amount,), keep_error=True
+    )
+
+    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        return x + (inner(x) - x).norm(dim=-1, keepdim=True) * u.to(x)
+
+    return splice(model, recipe.hook_point, change, recipe.positions)
+
+
+def summarise_steering(
+    model: LiveModel,
+    inputs: Any,
+    sae: SparseAutoencoder,
+    recipe: SteeringRecipe,
+    *,
+    n_shown: int = 10,
+    clean: Reading | None = None,
+) -> SteeringSummary:
+    """Run the model without an edit, with it, and with a random direction, on one input.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `wrap`; its lock is held during each run.
+    inputs
+        One sample, or its batch.
+    sae
+        Whose atom.
+    recipe
+        What to do.
+    n_shown
+        Outcomes shown where there are many: the likeliest before and after, half each.
+    clean
+        A run without the edit on this very input, to save one.
+
+    Returns
+    -------
+    SteeringSummary
+        A record of plain arrays.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError, IndexError
+        As `steer`, before the model runs.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
+    >>> sae = sn.TopK(d_in=2, n_atoms=4, k=1)
+    >>> recipe = SteeringRecipe(hook_point="0", atom=0, strength=3.0)
+    >>> summary = summarise_steering(model, torch.zeros(1, 2), sae, recipe)
+    >>> summary.before.tolist(), round(summary.edit_norm, 5)
+    ([0.5, 0.5], 3.0)
+    """
+    model = answering(model, recipe.head)
+    edit, control = edit_of(model, sae, recipe), control_of(model, sae, recipe)
+    batch = as_batch(model, inputs)
+    point, read_at = recipe.hook_point, read_hook_point(model, recipe.hook_point)
+    clean = clean or read_answer(model, batch, point, read_at)
+    # The lock keeps other threads' forward passes out of the steered stretch.
+    with model.lock, edit:
+        after = read_answer(model, batch, point, read_at)
+    with model.lock, control:
+        random = read_answer(model, batch, point, read_at)
+    moved = np.linalg.norm(after.edited - clean.edited, axis=-1)
+    tokens = token_names(model, batch, len(clean.edited))
+    return SteeringSummary(
+        recipe=recipe,
+        edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
+        **_outcomes(model, tokens, (clean, after, random), n_shown),
+        tokens=tokens,
+        read_at=read_at,
+        state_change=_relative_change(clean.later, after.later),
+        state_change_random=_relative_change(clean.later, random.later),
+        picture=None if batch.pictures is None else batch.pictures[0].cpu().numpy(),
+        patch_grid=model.patch_grid,
+        prefix_tokens=model.prefix_tokens,
+    )
+
+
+def _relative_change(
+    before: Float[np.ndarray, "tokens d"] | None, after: Float[np.ndarray, "tokens d"] | None
+) -> Float[np.ndarray, " tokens"] | None:
+    if before is None or after is None:
+        return None
+    size = np.linalg.norm(before, axis=-1)
+    return np.linalg.norm(after - before, axis=-1) / np.maximum(size, 1e-12)
+
+
+Readings = tuple[Reading, Reading, Reading]
+
+
+def _outcomes(
+    model: LiveModel, tokens: Sequence[str], readings: Readings, n_shown: int
+) -> dict[str, Any]:
+    """What the bars show, by name of the summary's fields."""
+    clean, after, random = (reading.scores for reading in readings)
+    if clean is None or after is None or random is None:
+        return _state_outcomes(tokens, readings)
+    p, q, r = np.exp(clean), np.exp(after), np.exp(random)
+    target = int(np.argmax(q - p))
+    ids = _shown(p, q, target, n_shown)
+    return {
+        "outcome": "next token" if model.kind == "language" else "class",
+        "names": tuple(outcome_names(model, ids)),
+        "ids": ids,
+        "before": p[ids],
+        "after": q[ids],
+        "random": r[ids],
+        "target": target,
+        "kl": _kl(clean, after),
+        "kl_random": _kl(clean, random),
+    }
+
+
+def _state_outcomes(tokens: Sequence[str], readings: Readings) -> dict[str, Any]:
+    """Cosine of every state of the answer with the same state without the edit."""
+    clean, after, random = (reading.answer for reading in readings)
+    one_per_token = len(clean) == len(tokens)
+    cosine_after, cosine_random = _cosine(clean, after), _cosine(clean, random)
+    return {
+        "outcome": "state",
+        "names": tuple(tokens) if one_per_token else tuple(f"state {i}" for i in range(len(clean))),
+        "ids": np.arange(len(clean)),
+        "before": np.ones(len(clean)),
+        "after": cosine_after,
+        "random": cosine_random,
+        "target": int(np.argmin(cosine_after)),
+        "kl": None,
+        "kl_random": None,
+    }
+
+
+def _cosine(
+    a: Float[np.ndarray, "tokens d"], b: Float[np.ndarray, "tokens d"]
+) -> Float[np.ndarray, " tokens"]:
+    size = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return (a * b).sum(axis=-1) / np.maximum(size, 1e-12)
+
+
+def _kl(log_p: Float[np.ndarray, " outcomes"], log_q: Float[np.ndarray, " outcomes"]) -> float:
+    wide_p, wide_q = log_p.astype(np.float64), log_q.astype(np.float64)
+    return float(max((np.exp(wide_p) * (wide_p - wide_q)).sum(), 0.0))
+
+
+def _shown(
+    p: Float[np.ndarray, " outcomes"],
+    q: Float[np.ndarray, " outcomes"],
+    target: int,
+    n_shown: int,
+) -> Int[np.ndarray, " shown"]:
+    """All of few classes in their order; of many outcomes the likeliest, by falling p."""
+    if len(p) <= FEW_CLASSES:
+        return np.arange(len(p))
+    half = max(n_shown // 2, 1)
+    likely = np.concatenate([np.argsort(-p)[:half], np.argsort(-q)[:half], [target]])
+    ids = np.unique(likely)
+    return ids[np.argsort(-p[ids], kind="stable")]

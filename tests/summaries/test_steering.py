@@ -1,0 +1,359 @@
+"""What is said about a steered model is what the model did, and the control is fair."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import sae_nb as sn
+import torch
+from sae_nb.capturing import run_hooked
+from sae_nb.codes import SparseCodes
+from sae_nb.hook_points import HookPointNotFound
+from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.summaries.answers import as_batch, read_answer, read_hook_point
+from sae_nb.summaries.continuation import changed_tokens, summarise_continuation
+from sae_nb.summaries.steering import (
+    SteeringRecipe,
+    control_of,
+    edit_of,
+    summarise_steering,
+)
+from sae_nb.summaries.steering_curve import nearest_atom, summarise_dose_response
+from torch import Tensor, nn
+
+
+class PlainSae:
+    """The plainest SAE: z = x Dᵀ, unit rows, no bias."""
+
+    def __init__(self, d_in: int, n_atoms: int, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn(n_atoms, d_in, generator=generator)
+        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
+        self.d_in, self.n_atoms = d_in, n_atoms
+        self.hook_point = self.model_name = None
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(x @ self.dictionary.T)
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        return codes.to_dense() @ self.dictionary
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    """A vision transformer of four blocks that nobody trained."""
+    config = VisionTransformerConfig(d_model=32, n_blocks=4, n_heads=2)
+    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
+    return sn.wrap(module.eval(), class_names=[str(i) for i in range(10)], name="small vit")
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """A GPT-2 of two blocks that nobody trained, with a tokenizer of words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    words = ["<end>", "the", "cat", "sat", "on", "a", "mat", "<script>", "dog", "ran"]
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<end>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(words), n_embd=16, n_layer=2, n_head=2, n_positions=64, initializer_range=0.4
+    )
+    return sn.wrap(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, name="small gpt")
+
+
+@pytest.fixture(scope="module")
+def picture() -> Tensor:
+    """One picture of noise."""
+    return torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+SAE = PlainSae(32, 64)
+
+
+def recipe(**given: Any) -> SteeringRecipe:
+    """Add atom 5 in the middle of the small vit, but for what is given."""
+    return SteeringRecipe(**({"hook_point": "resid_post.1", "atom": 5, "strength": 4.0} | given))
+
+
+# --- what the model did ---------------------------------------------------------------------------
+
+
+def test_bars_are_the_models_own_probabilities(vit: Any, picture: Tensor) -> None:
+    """Before is the plain model, after is the model under `sn.steer`."""
+    summary = summarise_steering(vit, picture, SAE, recipe())
+    np.testing.assert_allclose(summary.before, vit(picture)[0].softmax(-1), atol=1e-6)
+    with sn.steer(vit, "resid_post.1", SAE, 5, 4.0):
+        steered = vit(picture)[0].softmax(-1)
+    np.testing.assert_allclose(summary.after, steered, atol=1e-6)
+    assert summary.names == tuple("0123456789")
+    assert vit.interventions == []
+
+
+@pytest.mark.parametrize(("mode", "strength"), [("add", 0.0), ("scale", 1.0)])
+def test_neutral_strength_changes_nothing(
+    vit: Any, picture: Tensor, mode: str, strength: float
+) -> None:
+    """Adding zero and scaling by one leave answer and states as they were, control included."""
+    summary = summarise_steering(vit, picture, SAE, recipe(mode=mode, strength=strength))
+    np.testing.assert_allclose(summary.after, summary.before, atol=1e-6)
+    np.testing.assert_allclose(summary.random, summary.before, atol=1e-6)
+    np.testing.assert_allclose(summary.state_change, 0, atol=1e-5)
+    assert summary.kl == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "strength"), [("add", -3.0), ("set", 2.5), ("scale", 3.0)])
+@pytest.mark.parametrize("positions", [None, "patches", (0, 9)])
+def test_control_has_the_edits_norm_at_every_position(
+    vit: Any, picture: Tensor, mode: str, strength: float, positions: Any
+) -> None:
+    """The random direction is as long as what it stands beside, position by position."""
+    asked = recipe(mode=mode, strength=strength, positions=positions)
+    batch = as_batch(vit, picture)
+    clean = read_answer(vit, batch, "resid_post.1").edited
+    norms = []
+    for edit in (edit_of(vit, SAE, asked), control_of(vit, SAE, asked)):
+        with edit:
+            moved = read_answer(vit, batch, "resid_post.1").edited - clean
+        norms.append(np.linalg.norm(moved, axis=-1))
+    np.testing.assert_allclose(*norms, atol=2e-5)
+    assert norms[0].max() > 0.1
+    summary = summarise_steering(vit, picture, SAE, asked)
+    touched = norms[0][norms[0] > 1e-4]
+    assert summary.edit_norm == pytest.approx(touched.mean(), rel=1e-3)
+
+
+def test_only_the_chosen_positions_are_edited(vit: Any, picture: Tensor) -> None:
+    """Position 9 of the hook point moves; its neighbours do not."""
+    summary = summarise_steering(
+        vit, picture, SAE, recipe(positions=(9,), hook_point="resid_post.3")
+    )
+    assert summary.read_at == "resid_post.3"
+    assert summary.tokens[9] == "patch 0,4"
+    assert np.flatnonzero(summary.state_change > 1e-6).tolist() == [9]
+
+
+def test_state_change_is_measured_downstream(vit: Any, picture: Tensor) -> None:
+    """It is ‖after − before‖ / ‖before‖ of the last block's output."""
+    summary = summarise_steering(vit, picture, SAE, recipe())
+    batch = as_batch(vit, picture)
+    before = run_hooked(vit, batch, ["resid_post.3"], backend="hooks")["resid_post.3"][0]
+    with sn.steer(vit, "resid_post.1", SAE, 5, 4.0):
+        after = run_hooked(vit, batch, ["resid_post.3"], backend="hooks")["resid_post.3"][0]
+    expected = (after - before).norm(dim=-1) / before.norm(dim=-1)
+    np.testing.assert_allclose(summary.state_change, expected, rtol=1e-4)
+    np.testing.assert_array_equal(summary.patch_change(), summary.state_change[5:].reshape(8, 8))
+    assert summary.picture.dtype == np.uint8
+
+
+def test_kl_is_that_of_the_whole_distribution(gpt: Any) -> None:
+    """Not only of the outcomes shown."""
+    asked = recipe(hook_point="resid_post.0", strength=3.0)
+    sae = PlainSae(16, 32)
+    summary = summarise_steering(gpt, ["the cat sat"], sae, asked, n_shown=2)
+    clean = gpt(["the cat sat"])[0, -1].log_softmax(-1)
+    with sn.steer(gpt, "resid_post.0", sae, 5, 3.0):
+        steered = gpt(["the cat sat"])[0, -1].log_softmax(-1)
+    expected = torch.nn.functional.kl_div(steered, clean, log_target=True, reduction="sum")
+    assert summary.kl == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_target_is_the_outcome_that_rises_most(vit: Any, picture: Tensor) -> None:
+    """And effect and control are its change in probability."""
+    summary = summarise_steering(vit, picture, SAE, recipe(strength=8.0))
+    assert summary.target == int(np.argmax(summary.after - summary.before))
+    assert summary.effect == pytest.approx(max(summary.after - summary.before))
+    assert summary.effect_random == pytest.approx(
+        summary.random[summary.target] - summary.before[summary.target]
+    )
+    assert summary.target_name == str(summary.target)
+
+
+def test_another_head_answers(vit: Any, picture: Tensor) -> None:
+    """`head` chooses whose probabilities are shown."""
+    summary = summarise_steering(vit, picture, SAE, recipe(head="texture"))
+    np.testing.assert_allclose(
+        summary.before, vit.heads(picture)["texture"][0].softmax(-1), atol=1e-6
+    )
+    with sn.steer(vit, "resid_post.1", SAE, 5, 4.0):
+        steered = vit.heads(picture)["texture"][0].softmax(-1)
+    np.testing.assert_allclose(summary.after, steered, atol=1e-6)
+    with pytest.raises(ValueError, match=r"one of \['digit', 'foreground', 'texture'\]"):
+        summarise_steering(vit, picture, SAE, recipe(head="colour"))
+
+
+def test_encoder_shows_how_far_its_states_turn(picture: Tensor) -> None:
+    """A model without classes is shown by the cosine of its states."""
+    module = VisionTransformer(
+        VisionTransformerConfig(d_model=32, n_blocks=2, n_heads=2),
+        generator=torch.Generator().manual_seed(0),
+    )
+    module.forward = module.final_states  # type: ignore[method-assign]
+    model = sn.wrap(module.eval(), prefix_tokens=5, patch_grid=(8, 8))
+    summary = summarise_steering(model, picture, SAE, recipe(hook_point="resid_post.0"))
+    assert (summary.outcome, summary.kl, summary.names[5]) == ("state", None, "patch 0,0")
+    before = model(picture)[0]
+    with sn.steer(model, "resid_post.0", SAE, 5, 4.0):
+        after = model(picture)[0]
+    expected = torch.cosine_similarity(before, after, dim=-1)
+    np.testing.assert_allclose(summary.after, expected, atol=1e-5)
+    assert summary.target == int(expected.argmin())
+
+
+def test_a_clean_run_can_be_used_again(vit: Any, picture: Tensor) -> None:
+    """Moving the slider needs two runs, not three, and gives the same numbers."""
+    batch = as_batch(vit, picture)
+    clean = read_answer(vit, batch, "resid_post.1", read_hook_point(vit, "resid_post.1"))
+    again = summarise_steering(vit, batch, SAE, recipe(), clean=clean)
+    whole = summarise_steering(vit, picture, SAE, recipe())
+    np.testing.assert_array_equal(again.before, whole.before)
+    np.testing.assert_array_equal(again.after, whole.after)
+
+
+# --- language -------------------------------------------------------------------------------------
+
+
+def test_next_tokens_before_and_after_are_among_the_bars(gpt: Any) -> None:
+    """The likeliest tokens of both runs are shown, by falling probability before."""
+    sae = PlainSae(16, 32)
+    asked = recipe(hook_point="resid_post.0", strength=6.0)
+    summary = summarise_steering(gpt, ["the cat sat"], sae, asked, n_shown=4)
+    assert summary.outcome == "next token"
+    assert (np.diff(summary.before) <= 0).all() or len(summary.ids) == 10
+    clean = gpt(["the cat sat"])[0, -1]
+    assert int(clean.argmax()) in summary.ids
+    assert summary.tokens == ("the", "cat", "sat")
+
+
+def test_continuation_is_what_generate_gives(gpt: Any) -> None:
+    """Before is the plain continuation, after the one under `sn.steer`."""
+    sae = PlainSae(16, 32)
+    asked = recipe(hook_point="resid_post.0", strength=8.0)
+    record = summarise_continuation(gpt, ["the cat"], sae, asked, max_new_tokens=6)
+    plain = gpt.generate("the cat", 6, return_ids=True, echo=False)
+    with sn.steer(gpt, "resid_post.0", sae, 5, 8.0):
+        steered = gpt.generate("the cat", 6, return_ids=True, echo=False)
+    assert list(record.before) == gpt.tokenizer.convert_ids_to_tokens(plain.tolist())
+    assert list(record.after) == gpt.tokenizer.convert_ids_to_tokens(steered.tolist())
+    assert len(record.after_changed) == len(record.after)
+    nothing = summarise_continuation(
+        gpt, ["the cat"], sae, recipe(hook_point="resid_post.0", strength=0.0), max_new_tokens=6
+    )
+    assert not nothing.after_changed.any()
+    assert nothing.before == record.before
+
+
+def test_continuation_needs_a_language_model(vit: Any, picture: Tensor) -> None:
+    """A picture has no next token."""
+    with pytest.raises(TypeError, match="needs a causal language model, got small vit"):
+        summarise_continuation(vit, picture, SAE, recipe())
+
+
+def test_changed_tokens_are_those_that_are_new() -> None:
+    """A token that both share in order is not marked, wherever it stands."""
+    assert changed_tokens("abcd", "abcd").tolist() == [False] * 4
+    assert changed_tokens("abcd", "xabcd").tolist() == [True, False, False, False, False]
+    assert changed_tokens("abcd", "").tolist() == []
+    assert changed_tokens("", "ab").tolist() == [True, True]
+
+
+# --- dose and response ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def planted() -> tuple[Any, Any]:
+    """A linear model whose class 1 reads atom 0 and nothing else."""
+    sae = PlainSae(16, 8)
+    linear = nn.Linear(16, 3, bias=False)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.weight[1] = sae.dictionary[0]
+    return sn.wrap(nn.Sequential(nn.Identity(), linear), class_names=["a", "b", "c"]), sae
+
+
+def test_planted_atom_beats_the_random_band(planted: tuple[Any, Any]) -> None:
+    """The effect of the atom the class reads rises with strength and leaves the band."""
+    model, sae = planted
+    asked = SteeringRecipe(hook_point="0", atom=0, strength=1.0, unit="p99", p99=2.0)
+    strengths = [-2.0, -1.0, 0.0, 1.0, 2.0]
+    curve = summarise_dose_response(
+        model, torch.zeros(1, 16), sae, asked, strengths, target=1, n_controls=20
+    )
+    np.testing.assert_allclose(curve.response.strengths, 2 * curve.strengths)
+    assert (np.diff(curve.response.effect) > 0.05).all()
+    assert curve.response.effect[2] == pytest.approx(0, abs=1e-6)
+    assert curve.response.effect[4] > np.quantile(curve.response.control[:, 4], 0.95)
+    expected = torch.tensor([0.0, 4.0, 0.0]).softmax(-1)[1] - 1 / 3
+    assert curve.response.effect[4] == pytest.approx(float(expected), abs=1e-5)
+    assert curve.target_name == "b"
+
+
+def test_nearest_atom_is_the_one_with_the_largest_cosine(planted: tuple[Any, Any]) -> None:
+    """And never the atom itself; its curve uses the same coefficients."""
+    model, sae = planted
+    cosine = sae.dictionary @ sae.dictionary[0]
+    cosine[0] = -2
+    assert nearest_atom(sae, 0) == (int(cosine.argmax()), pytest.approx(float(cosine.max())))
+    asked = SteeringRecipe(hook_point="0", atom=0, strength=3.0)
+    curve = summarise_dose_response(model, torch.zeros(1, 16), sae, asked, [0.0, 3.0], target=1)
+    logits = torch.tensor([0.0, 3.0 * float(cosine.max()), 0.0])
+    assert curve.nearest_effect[1] == pytest.approx(float(logits.softmax(-1)[1]) - 1 / 3, abs=1e-5)
+
+
+# --- recipes and bad input ------------------------------------------------------------------------
+
+
+def test_recipe_survives_json() -> None:
+    """Writing and reading give the same recipe."""
+    asked = recipe(positions=(1, 2), unit="p99", p99=1.5, head="texture", seed=3)
+    assert SteeringRecipe.from_json(json.loads(json.dumps(asked.to_json()))) == asked
+    assert asked.amount == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hook_point": "a", "atom": 1}, r"needs \['strength'\]"),
+        ({"hook_point": "a", "atom": 1, "strength": 1.0, "colour": 2}, r"got \['colour'\] too"),
+        ({"hook_point": "a", "atom": 1, "strength": 1.0, "mode": "push"}, r"`mode` must be one of"),
+        ({"hook_point": "a", "atom": 1, "strength": float("nan")}, r"`strength` must be finite"),
+        ({"hook_point": "a", "atom": 1, "strength": 1.0, "unit": "p99"}, r"needs a positive p99"),
+    ],
+)
+def test_impossible_recipe_is_refused(fields: dict[str, Any], message: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(ValueError, match=message):
+        SteeringRecipe.from_json(fields)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"hook_point": "resid_post.9"}, HookPointNotFound, "resid_post.3"),
+        ({"atom": 64}, IndexError, "64"),
+        ({"positions": "last row"}, ValueError, "`positions` must be"),
+    ],
+)
+def test_bad_request_is_refused_before_the_model_runs(
+    vit: Any, picture: Tensor, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """With what was given and what is possible."""
+    with pytest.raises(error, match=message):
+        summarise_steering(vit, picture, SAE, recipe(**change))
+
+
+def test_several_inputs_are_refused(vit: Any) -> None:
+    """One at a time, with what to do."""
+    with pytest.raises(ValueError, match=r"One input must be given at a time, got 3\."):
+        summarise_steering(vit, torch.rand(3, 3, 32, 32), SAE, recipe())
+
+
+def test_wrong_width_is_refused(vit: Any, picture: Tensor) -> None:
+    """An SAE of another width cannot steer here."""
+    with pytest.raises(ValueError, match=r"width 32 and the SAE 16"):
+        summarise_steering(vit, picture, PlainSae(16, 8), recipe())
