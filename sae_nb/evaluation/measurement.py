@@ -1,0 +1,123 @@
+"""One number with everything needed to judge it, and the bootstrap behind its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
+
+Statistic = Callable[[Float[np.ndarray, "resamples columns"]], Float[np.ndarray, " resamples"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """A value beside what doing nothing and what chance would reach.
+
+    The floor and the control are None where the quantity is a description and has none.
+    """
+
+    value: float
+    """What was measured."""
+
+    floor: float | None
+    """What the trivial answer reaches; which one, `define(definition).floor` says."""
+
+    control: float | None
+    """What a random dictionary with the same number of atoms and the same L0 reaches."""
+
+    interval: tuple[float, float]
+    """Bootstrap 95 % interval of the value; NaN where fewer than two things could be resampled."""
+
+    definition: str
+    """Id of the formula, see `define`."""
+
+    n: int
+    """How many `unit`s the value is a mean over."""
+
+    unit: str
+    """"rows", "tokens", "samples", "atoms" or "pairs"."""
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+
+def group_rows(
+    sample: Int[np.ndarray, " n"] | None, n: int, *, seed: int
+) -> tuple[Int[np.ndarray, " n"], int]:
+    """Return which bootstrap group each row belongs to, and how many groups there are.
+
+    Rows of one sample stay together, because tokens of one text and patches of one picture are
+    correlated; above `MAX_GROUPS` samples, samples are pooled at random into that many groups,
+    which leaves the variance of a mean over samples as it is.
+    """
+    if sample is None:
+        index, n_samples = np.arange(n, dtype=np.int64), n
+    else:
+        unique, index = np.unique(sample, return_inverse=True)
+        n_samples = len(unique)
+    if n_samples <= MAX_GROUPS:
+        return index.astype(np.int64), n_samples
+    pool = np.random.default_rng(seed).permutation(n_samples) % MAX_GROUPS
+    return pool[index].astype(np.int64), MAX_GROUPS
+
+
+def bootstrap(
+    sums: Float[np.ndarray, "groups columns"],
+    statistic: Statistic,
+    *,
+    n_bootstrap: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Return the 95 % percentile interval of a statistic of column sums, resampling groups."""
+    n_groups = len(sums)
+    if n_groups < 2 or n_bootstrap < 1:
+        return (float("nan"), float("nan"))
+    generator = np.random.default_rng(seed)
+    values = []
+    for start in range(0, n_bootstrap, 256):  # (256, groups) of counts at a time
+        size = min(256, n_bootstrap - start)
+        counts = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values.append(statistic(counts.astype(np.float64) @ sums))
+    drawn = np.concatenate(values)
+    drawn = drawn[np.isfinite(drawn)]
+    if len(drawn) == 0:
+        return (float("nan"), float("nan"))
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return (float(low), float(high))
+
+
+def bootstrap_values(
+    values: Float[np.ndarray, " n"],
+    statistic: Literal["mean", "median"],
+    *,
+    n_bootstrap: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Return the 95 % interval of the mean or median of independent values."""
+    if len(values) < 2 or n_bootstrap < 1:
+        return (float("nan"), float("nan"))
+    if statistic == "mean":
+        columns = np.stack((values, np.ones_like(values)), axis=1)
+        pooled = _pool(columns, seed)
+        return bootstrap(pooled, lambda s: s[:, 0] / s[:, 1], n_bootstrap=n_bootstrap, seed=seed)
+    # A resampled median is an order statistic: the rank of the middle draw is Beta distributed, so
+    # no resample needs to be made.
+    n = len(values)
+    middle = (n + 1) / 2
+    ranks = np.random.default_rng(seed).beta(middle, n + 1 - middle, size=n_bootstrap)
+    return tuple(np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975])).tolist())
+
+
+def _pool(columns: Float[np.ndarray, "n columns"], seed: int) -> Float[np.ndarray, "m columns"]:
+    if len(columns) <= MAX_GROUPS:
+        return columns
+    groups = np.random.default_rng(seed).permutation(len(columns)) % MAX_GROUPS
+    pooled = np.zeros((MAX_GROUPS, columns.shape[1]))
+    np.add.at(pooled, groups, columns)
+    return pooled

@@ -1,0 +1,265 @@
+"""evaluate(sae, acts, model) → a report: every number with its floor, control, interval and formula."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.downstream import downstream_rows
+from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.reconstruction import reconstruction_rows
+from sae_nb.evaluation.row_pass import RowPass, pass_over_rows
+from sae_nb.evaluation.sparsity import sparsity_rows
+from sae_nb.evaluation.splicing import splice_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.architectures.base import SparseAutoencoder
+    from sae_nb.models.live_model import LiveModel
+
+_COLUMNS = ("value", "floor", "control", "low", "high", "n", "unit", "definition")
+_HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
+
+
+@dataclass(frozen=True, eq=False)
+class Report(Mapping[str, Measurement]):
+    """What an SAE is worth: a mapping from name to `Measurement`.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=2), x)
+    >>> report["l0"].value <= 2, report["r2"].definition
+    (True, 'r2_pooled')
+    """
+
+    measurements: Mapping[str, Measurement]
+    """By name, in the order of the table."""
+
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Which SAE, data, model, policy, seed, and how long it took."""
+
+    def __getitem__(self, name: str) -> Measurement:
+        if name not in self.measurements:
+            hint = ""
+            if "scoring" not in self.provenance:
+                hint = " Rows on the model's output appear when `model` and `inputs` are given."
+            raise KeyError(f"No row {name!r}; there are {list(self.measurements)}.{hint}")
+        return self.measurements[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.measurements)
+
+    def __len__(self) -> int:
+        return len(self.measurements)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per measurement, as pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [_cells(m) for m in self.values()],
+            index=pd.Index(list(self), name="metric"),
+            columns=list(_COLUMNS),
+        )
+
+    def __repr__(self) -> str:
+        shown = [("metric", "value", "95 %", "floor", "control"), *map(_texts, self.items())]
+        widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+        lines = [
+            "  ".join(
+                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))
+            )
+            for row in shown
+        ]
+        return "\n".join([self._title(), *(line.rstrip() for line in lines)])
+
+    def _repr_html_(self) -> str:
+        header = "".join(f"<th>{escape(name)}</th>" for name in ("metric", *_HTML_COLUMNS))
+        body = "".join(
+            f'<tr title="{escape(define(m.definition).formula)}">'
+            + "".join(f"<td>{escape(text)}</td>" for text in (*_texts((name, m)), str(m.n), m.unit))
+            + "</tr>"
+            for name, m in self.items()
+        )
+        title = escape(self._title())
+        return (
+            f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
+
+    def _title(self) -> str:
+        facts = self.provenance
+        named = [str(facts[k]) for k in ("sae", "hook_point", "model") if facts.get(k)]
+        rows = f"{facts['n_rows']} rows" if "n_rows" in facts else ""
+        return "Report: " + " · ".join([*named, *([rows] if rows else [])])
+
+
+def _cells(m: Measurement) -> tuple[Any, ...]:
+    unknown = float("nan")
+    floor = unknown if m.floor is None else m.floor
+    control = unknown if m.control is None else m.control
+    return (m.value, floor, control, *m.interval, m.n, m.unit, m.definition)
+
+
+def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
+    name, m = item
+    low, high = m.interval
+    interval = "" if math.isnan(low) else f"{_number(low)} … {_number(high)}"
+    return (name, _number(m.value), interval, _number(m.floor), _number(m.control))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "undefined" if math.isnan(value) else f"{value:.4g}"
+
+
+def evaluate(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    model: LiveModel | None = None,
+    inputs: Any = None,
+    labels: Int[Tensor, " samples"] | None = None,
+    *,
+    hook_point: str | None = None,
+    batch_size: int = 4096,
+    model_batch_size: int = 16,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    progress: bool = False,
+) -> Report:
+    """Measure what an SAE reconstructs, how sparsely, and whether the model still works on it.
+
+    Every row comes with a floor (predicting the mean row; mean ablation), a control (random unit
+    atoms, as many, with the same L0 and the best gain) and a bootstrap interval over samples. With
+    `model` and `inputs`, the SAE is also spliced into the live model: next-token cross-entropy of
+    language decoders, cross-entropy and accuracy where `labels` are given, else KL of the class
+    probabilities, and for encoders the cosine of the output vectors.
+
+    Parameters
+    ----------
+    sae
+        In the units of `acts`.
+    acts
+        Activations it was not trained on; their mean is what mean ablation puts in.
+    model
+        Where the activations come from.
+    inputs
+        What to run through it: anything that `capture` takes.
+    labels
+        True classes of the model's first head, one per sample.
+    hook_point
+        Where to splice; by default where `acts` or the SAE come from. Positions that `acts` dropped
+        (first tokens of a decoder, special tokens) pass through untouched: see `provenance`.
+    batch_size
+        Rows encoded at a time; memory does not depend on their number.
+    model_batch_size
+        Samples per forward pass.
+    n_bootstrap
+        Resamples; 0 leaves intervals out.
+    seed
+        Of the random control and of the bootstrap.
+    progress
+        Show a bar while splicing.
+
+    Returns
+    -------
+    Report
+        `report["r2"].value`, `.floor`, `.control`, `.interval`, `.definition`; `report.table`.
+
+    Raises
+    ------
+    ValueError
+        If widths, labels, hook point or devices do not fit, or `acts` hold NaN or infinity.
+
+    Source
+    ------
+    R²: "Archetypal SAE", arXiv 2502.12892, appendix C, eq. 5. γ: "Gated SAE", arXiv 2404.16014, eq. 10.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(512, 8, generator=torch.Generator().manual_seed(0))
+    >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=32, k=4), x, n_bootstrap=100)
+    >>> report["r2"].floor, report["dead_fraction"].unit
+    (0.0, 'atoms')
+    """
+    start = time.perf_counter()
+    acts = _check_acts(sae, acts)
+    check_count(batch_size, name="batch_size")
+    check_count(model_batch_size, name="model_batch_size")
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    task = splice_task(sae, acts, model, inputs, labels, hook_point)
+    how = {"n_bootstrap": n_bootstrap, "seed": seed}
+    rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
+    found = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, **how)
+    found |= sparsity_rows(rows.sparsity, rows.control_sparsity, **how)
+    facts = _provenance(sae, acts, rows, **how)
+    if task is not None:
+        scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
+        found |= downstream_rows(scores, **how)
+        facts |= task.stated(scores)
+    facts["seconds"] = round(time.perf_counter() - start, 3)
+    return Report(found, facts)
+
+
+def _check_acts(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
+    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
+        raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
+    where = (
+        f"The SAE was trained at {sae.hook_point}." if sae.hook_point else "See `sae.hook_point`."
+    )
+    if isinstance(acts, Tensor):
+        # Finiteness is checked chunk by chunk as the rows are read, here and on disk alike.
+        rows = check_matrix(acts, name="acts", d_in=sae.d_in, where=where, finite=False)
+        index = torch.arange(len(rows))
+        return Activations(rows, sample=index, position=torch.zeros_like(index))
+    if not isinstance(acts, Activations):
+        raise TypeError(
+            f"`acts` must be Activations or a tensor of shape (n, d_in), got {type(acts).__name__}. "
+            "Use `sn.capture(model, inputs, hook_point)`."
+        )
+    if acts.d_in != sae.d_in:
+        raise ValueError(
+            f"`acts` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. {where}"
+        )
+    if len(acts) == 0:
+        raise ValueError("`acts` must have at least one row, got none.")
+    return acts
+
+
+def _provenance(
+    sae: SparseAutoencoder, acts: Activations, rows: RowPass, *, n_bootstrap: int, seed: int
+) -> dict[str, Any]:
+    dictionary = np.ascontiguousarray(sae.dictionary.detach().float().cpu().numpy())
+    return {
+        "sae": type(sae).__name__,
+        "dictionary": hashlib.sha256(dictionary.tobytes()).hexdigest()[:16],
+        "n_atoms": sae.n_atoms,
+        "hook_point": acts.hook_point or sae.hook_point,
+        "model": acts.model_name or sae.model_name,
+        "n_rows": len(acts),
+        "n_samples": len(torch.unique(acts.sample)),
+        "rows_policy": dict(acts.context.policy),
+        "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
+        "n_control_rows": rows.control_sparsity.n,
+        "n_bootstrap": n_bootstrap,
+        "seed": seed,
+    }

@@ -1,0 +1,141 @@
+"""How many atoms a row uses and how many rows an atom serves; active means z ≠ 0, never z > 0."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.measurement import Measurement, bootstrap, bootstrap_values
+
+if TYPE_CHECKING:
+    from sae_nb.codes import SparseCodes
+
+DENSE_ABOVE = 0.1  # convention: an atom active in a tenth of the rows says little about any of them
+RARE_BELOW = 1e-5
+
+
+class SparsitySums:
+    """Counts of active latents per atom, per row and per bootstrap group.
+
+    Parameters
+    ----------
+    n_atoms
+        Size of the dictionary.
+    n_groups
+        Bootstrap groups.
+    """
+
+    def __init__(self, n_atoms: int, n_groups: int) -> None:
+        self.atom_counts = np.zeros(n_atoms, dtype=np.int64)
+        self.l0_counts = np.zeros(1, dtype=np.int64)
+        self.groups = np.zeros((n_groups, 2))
+        self.n = 0
+        self.signed = False
+
+    def update(self, codes: SparseCodes, group: Int[np.ndarray, " rows"]) -> None:
+        """Take in another chunk of codes."""
+        values = codes.values.detach()
+        active = (values != 0).cpu().numpy()
+        atoms = codes.atoms.cpu().numpy()[active]
+        offsets = codes.offsets.cpu().numpy()
+        self.signed |= bool((values < 0).any())
+        self.atom_counts += np.bincount(atoms, minlength=len(self.atom_counts))
+        # An entry may be stored with the value 0; it is not active.
+        cumulative = np.concatenate(([0], np.cumsum(active)))
+        l0 = cumulative[offsets[1:]] - cumulative[offsets[:-1]]
+        counts = np.bincount(l0, minlength=len(self.l0_counts))
+        counts[: len(self.l0_counts)] += self.l0_counts
+        self.l0_counts = counts
+        for column, weights in enumerate((None, l0)):
+            self.groups[:, column] += np.bincount(group, weights, minlength=len(self.groups))
+        self.n += len(l0)
+
+    @property
+    def l0(self) -> float:
+        """Mean number of active latents per row."""
+        return float(self.groups[:, 1].sum() / self.groups[:, 0].sum())
+
+    def l0_quantile(self, q: float) -> float:
+        """Return the smallest count that at least a share `q` of the rows does not exceed."""
+        reached = np.cumsum(self.l0_counts) >= q * self.n
+        return float(np.argmax(reached))
+
+
+def sparsity_rows(
+    sums: SparsitySums, control: SparsitySums, *, n_bootstrap: int, seed: int
+) -> dict[str, Measurement]:
+    """Return the report's rows on sparsity and use, beside a random dictionary of the same L0."""
+    how = {"n_bootstrap": n_bootstrap, "seed": seed}
+    l0 = bootstrap(sums.groups, lambda s: s[:, 1] / s[:, 0], **how)
+    unknown = (float("nan"), float("nan"))
+    rows = {
+        "l0": _measure("l0_mean", sums.l0, control.l0, l0, sums.n, "rows"),
+        "l0_p5": _measure(
+            "l0_quantile",
+            sums.l0_quantile(0.05),
+            control.l0_quantile(0.05),
+            unknown,
+            sums.n,
+            "rows",
+        ),
+        "l0_p95": _measure(
+            "l0_quantile",
+            sums.l0_quantile(0.95),
+            control.l0_quantile(0.95),
+            unknown,
+            sums.n,
+            "rows",
+        ),
+    }
+    shares = {"dead_fraction": _dead, "dense_fraction": _dense, "rare_fraction": _rare}
+    for name, share in shares.items():
+        values = share(sums)
+        # Fewer rows leave more atoms silent: those shares compare only over the same rows.
+        comparable = control.n == sums.n or name == "dense_fraction"
+        chance = share(control).mean() if comparable else None
+        interval = bootstrap_values(values, "mean", **how)
+        rows[name] = _measure(name, values.mean(), chance, interval, len(values), "atoms")
+    density, chance = sums.atom_counts / sums.n, control.atom_counts / control.n
+    rows["density_median"] = _measure(
+        "density_median",
+        np.median(density),
+        np.median(chance),
+        bootstrap_values(density, "median", **how),
+        len(density),
+        "atoms",
+    )
+    return rows
+
+
+def _dead(sums: SparsitySums) -> np.ndarray:
+    return (sums.atom_counts == 0).astype(np.float64)
+
+
+def _dense(sums: SparsitySums) -> np.ndarray:
+    return (sums.atom_counts > DENSE_ABOVE * sums.n).astype(np.float64)
+
+
+def _rare(sums: SparsitySums) -> np.ndarray:
+    return (sums.atom_counts < RARE_BELOW * sums.n).astype(np.float64)
+
+
+def _measure(
+    definition: str,
+    value: float,
+    control: float | None,
+    interval: tuple[float, float],
+    n: int,
+    unit: str,
+) -> Measurement:
+    return Measurement(
+        value=float(value),
+        floor=None,
+        control=None if control is None else float(control),
+        interval=interval,
+        definition=define(definition).id,
+        n=n,
+        unit=unit,
+    )

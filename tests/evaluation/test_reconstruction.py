@@ -1,0 +1,189 @@
+"""R² and its kin against plain numpy, in every chunking, and where definitions part ways."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.evaluation.reconstruction import (
+    Moments,
+    ReconstructionSums,
+    explained_variance,
+    reconstruction_values,
+)
+
+
+def pair(n: int = 400, d: int = 6, noise: float = 0.5, offset: float = 0.0):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, d, generator=generator) * torch.linspace(0.5, 2, d)
+    x = x + offset * torch.randn(d, generator=generator)
+    x_hat = x + noise * torch.randn(n, d, generator=generator)
+    return x, x_hat
+
+
+def summed(x, x_hat, sizes, order=None) -> ReconstructionSums:
+    order = torch.arange(len(x)) if order is None else order
+    moments = Moments(x.shape[1])
+    for rows in torch.split(order, sizes):
+        moments.update(x[rows])
+    sums = ReconstructionSums(moments, 10)
+    for rows in torch.split(order, sizes):
+        sums.update(x[rows], x_hat[rows], (rows % 10).numpy())
+    return sums
+
+
+def by_hand(x, x_hat) -> dict[str, float]:
+    x, h = x.double().numpy(), x_hat.double().numpy()
+    mean = x.mean(axis=0)
+    sse, sst = ((x - h) ** 2).sum(axis=1), ((x - mean) ** 2).sum(axis=1)
+    norms = np.linalg.norm(x, axis=1), np.linalg.norm(h, axis=1)
+    c, ch = x - mean, h - mean
+    kept = np.argsort(norms[0])[: len(x) - len(x) // 1000]
+    return {
+        "r2": 1 - sse.sum() / sst.sum(),
+        "fvu": sse.sum() / sst.sum(),
+        "mse": sse.mean(),
+        "cosine": np.mean((x * h).sum(1) / (norms[0] * norms[1])),
+        "cosine_centred": np.mean(
+            (c * ch).sum(1) / (np.linalg.norm(c, axis=1) * np.linalg.norm(ch, axis=1))
+        ),
+        "norm_ratio": np.mean(norms[1] / norms[0]),
+        "shrinkage_gamma": (h**2).sum() / (x * h).sum(),
+        "r2_per_dimension": np.mean(1 - ((x - h) ** 2).sum(0) / ((x - mean) ** 2).sum(0)),
+        "fvu_token_median": np.median(sse / sst),
+        "fvu_trimmed": sse[kept].sum() / sst[kept].sum(),
+    }
+
+
+@pytest.mark.parametrize("offset", [0.0, 50.0])
+def test_streamed_sums_equal_plain_numpy(offset):
+    """Every metric, with and without a mean far from zero."""
+    x, x_hat = pair(n=2500, offset=offset)
+    expected, found = by_hand(x, x_hat), reconstruction_values(summed(x, x_hat, 300))
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_any_split_and_order_gives_the_same_sums():
+    """Chan's merge in fp64: chunk sizes and order change nothing above 1e-9."""
+    x, x_hat = pair(offset=100.0)
+    whole = reconstruction_values(summed(x, x_hat, 400))
+    shuffled = torch.randperm(400, generator=torch.Generator().manual_seed(1))
+    for sizes, order in ((7, None), (1, None), (64, shuffled), ([1, 2, 397], shuffled)):
+        again = reconstruction_values(summed(x, x_hat, sizes, order))
+        for name, value in whole.items():
+            assert again[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_moments_are_the_mean_and_the_variance():
+    """Merged chunk by chunk, equal to numpy on the whole."""
+    x, _ = pair(offset=1000.0)
+    moments = Moments(6)
+    for part in torch.split(x, 37):
+        moments.update(part)
+    np.testing.assert_allclose(moments.mean.numpy(), x.double().numpy().mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(moments.m2.numpy() / 400, x.double().numpy().var(axis=0), rtol=1e-9)
+
+
+def test_perfect_reconstruction_is_one_and_the_mean_is_zero():
+    """Closed forms at both ends."""
+    x, _ = pair(offset=3.0)
+    perfect = reconstruction_values(summed(x, x, 90))
+    assert perfect["r2"] == perfect["r2_per_dimension"] == 1
+    assert perfect["fvu"] == perfect["mse"] == perfect["fvu_token_median"] == 0
+    assert perfect["cosine"] == pytest.approx(1, abs=1e-12)
+    assert perfect["shrinkage_gamma"] == pytest.approx(1, abs=1e-12)
+    mean = reconstruction_values(summed(x.double(), x.double().mean(dim=0).expand_as(x), 90))
+    assert mean["r2"] == pytest.approx(0, abs=1e-9)
+    assert mean["cosine_centred"] == pytest.approx(0, abs=1e-6)
+    half = reconstruction_values(summed(x, 0.5 * x, 90))
+    assert half["norm_ratio"] == pytest.approx(0.5)
+    assert half["shrinkage_gamma"] == pytest.approx(0.5)
+
+
+def test_r2_is_unchanged_by_shifts_and_scale():
+    """Adding a constant vector to both, or scaling both, leaves R² and FVU as they are."""
+    x, x_hat = pair()
+    shift = torch.linspace(-40, 40, 6)
+    plain = reconstruction_values(summed(x, x_hat, 64))
+    for a, b in ((x + shift, x_hat + shift), (x * 8, x_hat * 8)):
+        moved = reconstruction_values(summed(a, b, 64))
+        for name in ("r2", "fvu", "r2_per_dimension", "fvu_token_median"):
+            assert moved[name] == pytest.approx(plain[name], abs=1e-4), name
+
+
+def test_a_constant_dimension_is_left_out_of_the_per_dimension_mean():
+    """Otherwise 0/0 would decide the average."""
+    x, x_hat = pair()
+    x[:, 2] = x_hat[:, 2] = 7.0
+    found = reconstruction_values(summed(x, x_hat, 64))
+    others = [0, 1, 3, 4, 5]
+    expected = by_hand(x[:, others], x_hat[:, others])["r2_per_dimension"]
+    assert found["r2_per_dimension"] == pytest.approx(expected, rel=1e-6)
+
+
+def trap(kind: str):
+    """n = 4000, d = 256, noise such that the pooled R² is 0.75."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 256, generator=generator)
+    noise = 0.5 * torch.randn(4000, 256, generator=generator)
+    if kind == "offset":
+        x = x + 3 * torch.randn(256, generator=generator)
+    if kind == "scaled":
+        x, noise = 5 * x, 5 * noise
+    x_hat = x + noise
+    return (x, x_hat + 0.5) if kind == "biased" else (x, x_hat)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooled", "varratio", "pertoken", "scalar", "uncentred"),
+    [
+        ("zero mean", 0.751, 0.751, 0.749, 0.751, 0.751),
+        ("offset", 0.750, 0.750, 0.748, 0.976, 0.977),
+        ("scaled", 0.750, 0.750, 0.748, 0.750, 0.750),
+        ("biased", 0.499, 0.750, 0.495, 0.499, 0.499),
+    ],
+)
+def test_definitions_part_ways_where_they_are_known_to(
+    kind, pooled, varratio, pertoken, scalar, uncentred
+):
+    """The trap table: a scalar mean inflates offset data, a variance ratio forgives a bias."""
+    x, x_hat = trap(kind)
+    expected = {
+        "r2_pooled": pooled,
+        "r2_varratio": varratio,
+        "r2_pertoken": pertoken,
+        "r2_scalar": scalar,
+        "r2_uncentred": uncentred,
+    }
+    for definition, value in expected.items():
+        # The offset's own draw moves the inflated values by a few thousandths.
+        assert explained_variance(x, x_hat, definition) == pytest.approx(value, abs=0.005)
+
+
+def test_massive_rows_hide_a_bad_reconstruction_from_pooled_r2_only():
+    """1 % of rows with a huge norm: pooled says 1.000, the token median says a fifth is unexplained.
+
+    (A fifth, not the quarter of the noise: the massive rows also move the mean.)
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 64, generator=generator)
+    x[::100] *= 300
+    x_hat = x + 0.5 * torch.randn(4000, 64, generator=generator)
+    found = reconstruction_values(summed(x, x_hat, 500))
+    assert found["r2"] > 0.999
+    assert found["fvu_token_median"] == pytest.approx(0.205, abs=0.02)
+    assert found["fvu_trimmed"] < 0.01
+
+
+def test_bad_arguments_are_refused():
+    """Shapes that differ, unknown definitions."""
+    x, x_hat = pair()
+    with pytest.raises(ValueError, match=r"shape of `x`, \(400, 6\), got \(399, 6\)"):
+        explained_variance(x, x_hat[1:])
+    with pytest.raises(ValueError, match="last dimension d_in=6"):
+        explained_variance(x, x_hat[:, 1:])
+    with pytest.raises(ValueError, match="r2_pooled"):
+        explained_variance(x, x_hat, "r2")

@@ -1,0 +1,483 @@
+"""evaluate: closed forms at both ends, every number redone by hand, floors and controls, refusals."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.controls import RandomDictionary
+from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.report import Report
+
+D = 8
+FAST = {"n_bootstrap": 50}
+
+
+class Signed(nn.Module):
+    """z = shrink(x, by): with by = 0 every input comes back exactly, with by = ∞ only the bias does."""
+
+    def __init__(self, d_in: int = D, by: float = 0.0, bias: Tensor | None = None) -> None:
+        super().__init__()
+        self.d_in = self.n_atoms = d_in
+        self.by = by
+        self.register_buffer("dictionary", torch.eye(d_in))
+        self.register_buffer("bias", torch.zeros(d_in) if bias is None else bias)
+        self.hook_point = self.model_name = None
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(F.softshrink(x, self.by))
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        return codes.to_dense() + self.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+def nothing(**how) -> Signed:
+    """An SAE whose codes are empty."""
+    return Signed(by=1e9, **how)
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=2,
+        n_embd=D,
+        n_head=2,
+        vocab_size=30,
+        n_positions=32,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.6,
+    )
+    return sn.wrap(GPT2LMHeadModel(config).eval())
+
+
+@pytest.fixture(scope="module")
+def texts():
+    generator = torch.Generator().manual_seed(0)
+    lengths = [9, 5, 12, 2, 7, 11]
+    return [torch.randint(2, 30, (n,), generator=generator).tolist() for n in lengths]
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, D), nn.Tanh(), nn.Linear(D, 4))
+    return sn.wrap(net, class_names=["a", "b", "c", "d"])
+
+
+@pytest.fixture(scope="module")
+def points():
+    return torch.randn(60, 6, generator=torch.Generator().manual_seed(1))
+
+
+def captured(model, inputs, point):
+    return sn.capture(model, inputs, point, progress=False)
+
+
+# Reconstruction and sparsity
+
+
+def test_a_perfect_sae_scores_one_and_an_empty_one_its_floor():
+    """R² 1 and cosine 1 at one end; with the mean as bias, R² 0 = floor at the other."""
+    x = torch.randn(300, D, generator=torch.Generator().manual_seed(0)) + 2
+    perfect = sn.evaluate(Signed(), x, **FAST)
+    assert perfect["r2"].value == 1
+    assert perfect["r2"].interval == (1.0, 1.0)
+    assert perfect["l0"].value == D
+    assert perfect["dead_fraction"].value == 0
+    empty = sn.evaluate(nothing(bias=x.mean(dim=0)), x, **FAST)
+    assert empty["r2"].value == pytest.approx(0, abs=1e-6)
+    assert empty["r2"].floor == pytest.approx(0, abs=1e-6)
+    assert empty["dead_fraction"].value == 1
+    assert empty["l0"].value == 0
+    for name in ("cosine", "norm_ratio", "fvu", "mse", "r2_per_dimension"):
+        assert empty[name].value == pytest.approx(empty[name].floor, abs=1e-5), name
+
+
+def test_a_topk_sae_is_measured_as_dense_arithmetic_says():
+    """An untrained TopK against its own dense codes."""
+    x = torch.randn(500, D, generator=torch.Generator().manual_seed(0)) @ torch.diag(
+        torch.linspace(0.3, 2, D)
+    )
+    sae = sn.TopK(d_in=D, n_atoms=24, k=3, generator=torch.Generator().manual_seed(0)).eval()
+    report = sn.evaluate(sae, x, batch_size=64, **FAST)
+    with torch.no_grad():
+        z, x_hat = sae.encode(x).to_dense(), sae(x)
+    mean = x.mean(dim=0)
+    r2 = 1 - (x - x_hat).square().sum() / (x - mean).square().sum()
+    assert report["r2"].value == pytest.approx(float(r2), abs=1e-5)
+    assert report["fvu"].value == pytest.approx(1 - float(r2), abs=1e-5)
+    assert report["l0"].value == pytest.approx(float((z != 0).sum(dim=1).float().mean()))
+    assert report["dead_fraction"].value == pytest.approx(float((z == 0).all(dim=0).float().mean()))
+    low, high = report["r2"].interval
+    assert low < report["r2"].value < high
+
+
+def test_batch_size_changes_no_number():
+    """Chunks are a matter of memory only."""
+    x = torch.randn(257, D, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(d_in=D, n_atoms=24, k=3).eval()
+    one, other = (sn.evaluate(sae, x, batch_size=size, **FAST) for size in (257, 10))
+    for name in one:
+        assert other[name].value == pytest.approx(one[name].value, rel=1e-6), name
+        assert other[name].control == pytest.approx(one[name].control, rel=1e-4), name
+
+
+def test_the_control_is_a_random_dictionary_of_the_same_l0():
+    """Its R² by dense arithmetic: top-k correlations, one gain, the mean added back."""
+    x = torch.randn(400, D, generator=torch.Generator().manual_seed(0)) + 1
+    sae = sn.TopK(d_in=D, n_atoms=24, k=3).eval()
+    report = sn.evaluate(sae, x, seed=7, **FAST)
+    mean = x.double().mean(dim=0).float()
+    rows = torch.randn(24, D, generator=torch.Generator().manual_seed(7))
+    rows = rows / rows.norm(dim=1, keepdim=True)
+    u = (x - mean) @ rows.T
+    k = round(report["l0"].value)
+    z = torch.zeros_like(u).scatter(
+        1, u.topk(k, dim=1).indices, u.topk(k, dim=1).values.clamp_min(0)
+    )
+    y = z @ rows
+    gain = float(((x - mean) * y).sum() / y.square().sum())
+    r2 = 1 - float((x - mean - gain * y).square().sum() / (x - mean).square().sum())
+    assert report["r2"].control == pytest.approx(r2, abs=1e-4)
+    assert report["dead_fraction"].control == pytest.approx(
+        float((z == 0).all(dim=0).float().mean())
+    )
+
+
+def test_the_random_dictionary_takes_signs_where_the_sae_has_them():
+    """Signed codes are compared with signed random codes."""
+    x = torch.randn(200, D, generator=torch.Generator().manual_seed(0))
+    mean = torch.zeros(D)
+    plain = RandomDictionary(D, 16, 2, mean=mean).encode(x)
+    signed = RandomDictionary(D, 16, 2, mean=mean, signed=True).encode(x)
+    assert bool((plain.values >= 0).all())
+    assert bool((signed.values < 0).any())
+    assert signed.values.abs().sum() >= plain.values.abs().sum()
+
+
+def test_intervals_resample_samples_not_rows():
+    """Ten equal rows per sample: the interval is that of the samples."""
+    x = torch.randn(60, D, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(d_in=D, n_atoms=24, k=2).eval()
+    repeated = sn.Activations.from_tensor(
+        x.repeat_interleave(10, dim=0), sample=torch.arange(60).repeat_interleave(10)
+    )
+    one = sn.evaluate(sae, x, n_bootstrap=500)["r2"].interval
+    ten = sn.evaluate(sae, repeated, n_bootstrap=500)["r2"].interval
+    rows = sn.evaluate(sae, repeated.x, n_bootstrap=500)["r2"].interval
+    assert ten == pytest.approx(one, abs=1e-6)
+    assert rows[1] - rows[0] < 0.5 * (one[1] - one[0])
+
+
+# Splicing into a language model
+
+
+def test_a_perfect_sae_recovers_everything_and_an_empty_one_nothing(gpt, texts):
+    """CE recovered 1, ΔCE 0, KL 0; with x̂ = 0 the spliced model is the zero-ablated one."""
+    acts = captured(gpt, texts, "resid_post.0")
+    perfect = sn.evaluate(Signed(), acts, gpt, texts, **FAST)
+    assert perfect["ce_recovered"].value == 1
+    assert perfect["ce_recovered_mean"].value == 1
+    assert perfect["delta_ce"].value == 0
+    assert perfect["kl"].value == 0
+    assert perfect["agreement"].value == 1
+    zero = sn.evaluate(nothing(), acts, gpt, texts, **FAST)
+    assert zero["ce_recovered"].value == pytest.approx(0, abs=1e-9)
+    assert zero["kl_score"].value == pytest.approx(0, abs=1e-9)
+    assert zero["ce"].value == pytest.approx(zero["ce_zero"].value)
+    mean = sn.evaluate(nothing(bias=acts.x.mean(dim=0)), acts, gpt, texts, **FAST)
+    assert mean["ce_recovered_mean"].value == pytest.approx(0, abs=1e-4)
+    assert mean["ce_recovered"].value == pytest.approx(mean["ce_recovered"].floor, abs=1e-4)
+    assert mean["delta_ce"].value == pytest.approx(mean["delta_ce"].floor, abs=1e-4)
+
+
+def by_hand(model, texts, edit) -> tuple[float, float, int]:
+    """CE and KL of a spliced model, text by text without padding, first position untouched."""
+    ce, kl, n = 0.0, 0.0, 0
+    block = model.module.transformer.h[0]
+    for ids in texts:
+        tokens = torch.tensor([ids])
+        with torch.no_grad():
+            clean = model.module(tokens).logits[0].double()
+
+            def hook(_module, _args, output):
+                return torch.cat((output[:, :1], edit(output[:, 1:])), dim=1)
+
+            handle = block.register_forward_hook(hook)
+            logits = model.module(tokens).logits[0].double()
+            handle.remove()
+        p, log_q = clean.softmax(-1)[:-1], logits.log_softmax(-1)[:-1]
+        ce += float(F.cross_entropy(logits[:-1], tokens[0, 1:], reduction="sum"))
+        kl += float((p * (p.log() - log_q)).sum())
+        n += len(ids) - 1
+    return ce / n, kl / n, n
+
+
+def test_losses_equal_those_of_a_loop_over_single_texts(gpt, texts):
+    """Padding, batching, masking and fp32 log-softmax add nothing to the plain definition."""
+    sae = Signed(by=0.7)
+    acts = captured(gpt, texts, "resid_post.0")
+    report = sn.evaluate(sae, acts, gpt, texts, model_batch_size=4, **FAST)
+    mean = acts.x.mean(dim=0)
+    clean, _, n = by_hand(gpt, texts, lambda x: x)
+    spliced, kl, _ = by_hand(gpt, texts, sae)
+    zero, kl_zero, _ = by_hand(gpt, texts, torch.zeros_like)
+    ablated, kl_mean, _ = by_hand(gpt, texts, lambda x: mean.expand_as(x))
+    expected = {
+        "ce_clean": clean,
+        "ce": spliced,
+        "ce_zero": zero,
+        "delta_ce": spliced - clean,
+        "kl": kl,
+        "kl_score": (kl_zero - kl) / kl_zero,
+        "ce_recovered": (zero - spliced) / (zero - clean),
+        "ce_recovered_mean": (ablated - spliced) / (ablated - clean),
+    }
+    for name, value in expected.items():
+        assert report[name].value == pytest.approx(value, abs=2e-5), name
+        assert report[name].n == n
+    assert report["kl"].floor == pytest.approx(kl_mean, abs=2e-5)
+    assert report["ce"].floor == pytest.approx(ablated, abs=2e-5)
+    assert report["ce_recovered"].floor == pytest.approx(
+        (zero - ablated) / (zero - clean), abs=1e-4
+    )
+    assert report.provenance["passed_through"] == ["padding", "first tokens"]
+    assert report.provenance["n_spliced"] == n
+
+
+def test_first_tokens_are_spliced_where_they_were_captured(gpt, texts):
+    """The splice follows what the activations dropped."""
+    acts = sn.capture(gpt, texts, "resid_post.0", drop_first=False, progress=False)
+    report = sn.evaluate(Signed(), acts, gpt, texts, **FAST)
+    assert report.provenance["passed_through"] == ["padding"]
+    assert report.provenance["n_spliced"] == sum(map(len, texts))
+
+
+def test_model_batch_size_changes_no_number(gpt, texts):
+    """Texts one by one or padded together."""
+    acts = captured(gpt, texts, "resid_post.1")
+    sae = Signed(by=0.5)
+    one, six = (sn.evaluate(sae, acts, gpt, texts, model_batch_size=b, **FAST) for b in (1, 6))
+    for name in ("ce", "kl", "ce_recovered", "agreement"):
+        assert six[name].value == pytest.approx(one[name].value, abs=1e-5), name
+
+
+def test_the_samples_of_the_activations_are_the_default_inputs(gpt, texts):
+    """Without inputs the held-out texts themselves are run, and no others."""
+    acts = captured(gpt, texts, "resid_post.0")
+    _, held_out = acts.split(0.5, seed=0)
+    chosen = [texts[i] for i in held_out.sample.unique()]
+    given = sn.evaluate(Signed(by=0.5), held_out, gpt, chosen, **FAST)
+    default = sn.evaluate(Signed(by=0.5), held_out, gpt, **FAST)
+    assert default["ce"].value == pytest.approx(given["ce"].value, abs=1e-6)
+    assert default["ce"].n == sum(len(t) - 1 for t in chosen)
+
+
+def test_splicing_leaves_the_model_as_it_was(gpt, texts):
+    """No hooks, no edits, the same logits."""
+    before = gpt(texts)
+    sn.evaluate(Signed(by=0.5), captured(gpt, texts, "resid_post.0"), gpt, texts, **FAST)
+    assert gpt.interventions == []
+    assert torch.equal(gpt(texts).nan_to_num(), before.nan_to_num())
+
+
+# Splicing into other models
+
+
+def test_labels_give_accuracy_and_cross_entropy(classifier, points):
+    """Accuracy and CE recovered by hand, on the tanh layer of a small classifier."""
+    acts = captured(classifier, points, "1")
+    labels = classifier(points).argmax(dim=1)
+    labels[::5] = (labels[::5] + 1) % 4
+    sae = Signed(by=0.4)
+    report = sn.evaluate(sae, acts, classifier, points, labels, **FAST)
+    head, x = classifier.module[2], acts.x
+    variants = {"clean": x, "spliced": sae(x), "zero": 0 * x, "mean": x.mean(dim=0).expand_as(x)}
+    with torch.no_grad():
+        logits = {name: head(v) for name, v in variants.items()}
+    ce = {name: float(F.cross_entropy(v, labels)) for name, v in logits.items()}
+    hits = {name: float((v.argmax(1) == labels).float().mean()) for name, v in logits.items()}
+    assert report["accuracy_clean"].value == pytest.approx(48 / 60)
+    assert report["accuracy"].value == pytest.approx(hits["spliced"])
+    assert report["accuracy"].floor == pytest.approx(hits["mean"])
+    expected = (ce["zero"] - ce["spliced"]) / (ce["zero"] - ce["clean"])
+    assert report["ce_recovered"].value == pytest.approx(expected, abs=1e-4)
+    expected = (hits["spliced"] - hits["mean"]) / (hits["clean"] - hits["mean"])
+    assert report["accuracy_recovered_mean"].value == pytest.approx(expected, abs=1e-5)
+    assert report["ce"].definition == "ce_labels"
+
+
+def test_without_labels_class_probabilities_are_compared(classifier, points):
+    """KL to the clean model and agreement of the top class."""
+    acts = captured(classifier, points, "1")
+    report = sn.evaluate(Signed(by=0.4), acts, classifier, points, **FAST)
+    with torch.no_grad():
+        clean = classifier.module[2](acts.x).log_softmax(1)
+        spliced = classifier.module[2](Signed(by=0.4)(acts.x)).log_softmax(1)
+    kl = float((clean.exp() * (clean - spliced)).sum(dim=1).mean())
+    assert report["kl"].value == pytest.approx(kl, abs=1e-5)
+    assert "ce_recovered" not in report
+    perfect = sn.evaluate(Signed(), acts, classifier, points, **FAST)
+    assert perfect["kl"].value == 0
+    assert perfect["agreement"].value == 1
+
+
+def test_encoders_are_scored_by_their_output_vectors():
+    """A model without classes: cosine of clean and spliced outputs, 1 for a perfect SAE."""
+    torch.manual_seed(0)
+    model = sn.wrap(nn.Sequential(nn.Linear(6, D), nn.Tanh(), nn.Linear(D, 5)))
+    points = torch.randn(30, 6)
+    acts = captured(model, points, "1")
+    perfect = sn.evaluate(Signed(), acts, model, points, **FAST)
+    assert perfect["output_cosine"].value == pytest.approx(1, abs=1e-6)
+    sae = Signed(by=0.5)
+    report = sn.evaluate(sae, acts, model, points, **FAST)
+    with torch.no_grad():
+        expected = F.cosine_similarity(model.module[2](acts.x), model.module[2](sae(acts.x)), dim=1)
+    assert report["output_cosine"].value == pytest.approx(float(expected.mean()), abs=1e-5)
+    assert report["output_cosine"].unit == "outputs"
+
+
+def test_an_ablation_without_effect_leaves_recovery_undefined(points):
+    """Where zero ablation costs nothing there is nothing to recover, and the report says so."""
+
+    class Ignores(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused, self.head = nn.Linear(6, D), nn.Linear(6, 3)
+
+        def forward(self, x):
+            self.unused(x)
+            return self.head(x)
+
+    torch.manual_seed(0)
+    model = sn.wrap(Ignores(), class_names=["a", "b", "c"])
+    acts = captured(model, points, "unused")
+    report = sn.evaluate(Signed(), acts, model, points, torch.zeros(60, dtype=torch.long), **FAST)
+    assert math.isnan(report["ce_recovered"].value)
+    assert report["delta_ce"].value == 0
+    assert "undefined" in repr(report)
+
+
+# The record
+
+
+@pytest.fixture(scope="module")
+def report():
+    x = torch.randn(120, D, generator=torch.Generator().manual_seed(0))
+    return sn.evaluate(sn.TopK(d_in=D, n_atoms=16, k=2).eval(), x, **FAST)
+
+
+def test_the_table_holds_every_number(report):
+    """One row per measurement, in order, numbers as numbers."""
+    table = report.table
+    assert list(table.index) == list(report)
+    assert table.loc["r2", "value"] == report["r2"].value
+    assert table.loc["r2", "floor"] == report["r2"].floor
+    assert table.loc["r2", "low"] == report["r2"].interval[0]
+    assert np.isnan(table.loc["l0", "floor"])
+    assert set(table["definition"]) >= {"r2_pooled", "l0_mean"}
+
+
+def test_every_row_names_a_definition_and_its_size(report):
+    """A number without its formula would be a bug."""
+    for name, measurement in report.items():
+        assert sn.evaluation.define(measurement.definition).formula, name
+        assert measurement.n > 0
+    assert float(report["r2"]) == report["r2"].value
+
+
+def test_provenance_says_what_was_measured(report):
+    """Seed, dictionary, control, time."""
+    facts = report.provenance
+    assert facts["n_rows"] == 120
+    assert facts["seed"] == 0
+    assert len(facts["dictionary"]) == 16
+    assert facts["seconds"] > 0
+
+
+def test_an_unknown_row_lists_the_known_ones(report):
+    """And says when a model would add it."""
+    with pytest.raises(KeyError, match=r"r2.*model"):
+        report["ce_recovered"]
+
+
+def test_names_are_inert_in_html():
+    """A model called <script> shows as text."""
+    row = Measurement(
+        value=1.0,
+        floor=None,
+        control=None,
+        interval=(math.nan, math.nan),
+        definition="r2_pooled",
+        n=3,
+        unit="<b>rows</b>",
+    )
+    html = Report({"<script>alert(1)</script>": row}, {"model": "<script>"})._repr_html_()
+    assert "<script" not in html
+    assert "<b>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_the_text_form_lines_up(report):
+    """Columns of value, interval, floor and control."""
+    lines = repr(report).splitlines()
+    assert lines[1].split() == ["metric", "value", "95", "%", "floor", "control"]
+    assert any(line.startswith("r2 ") for line in lines)
+
+
+# What is refused
+
+
+def test_bad_activations_are_refused(points):
+    """Width, emptiness, NaN with its row, and what is no SAE."""
+    sae = Signed()
+    with pytest.raises(ValueError, match="d_in=8"):
+        sn.evaluate(sae, torch.randn(10, 3))
+    with pytest.raises(ValueError, match="not be empty"):
+        sn.evaluate(sae, torch.randn(0, D))
+    bad = torch.randn(9000, D)
+    bad[8123, 2] = torch.nan
+    with pytest.raises(ValueError, match="row 8123 of the whole"):
+        sn.evaluate(sae, bad)
+    with pytest.raises(TypeError, match="sparse autoencoder"):
+        sn.evaluate(nn.Linear(3, 3), points)
+    with pytest.raises(ValueError, match="n_bootstrap"):
+        sn.evaluate(sae, torch.randn(10, D), n_bootstrap=-1)
+
+
+def test_bad_splices_are_refused_before_anything_runs(gpt, classifier, points, texts):
+    """Hook point, width, missing inputs, labels of another length or range."""
+    x = torch.randn(20, D)
+    with pytest.raises(ValueError, match="no `model` was given"):
+        sn.evaluate(Signed(), x, inputs=points)
+    with pytest.raises(ValueError, match="where to splice"):
+        sn.evaluate(Signed(), x, gpt, texts)
+    with pytest.raises(sn.HookPointNotFound):
+        sn.evaluate(Signed(), x, gpt, texts, hook_point="resid_post.7")
+    with pytest.raises(ValueError, match="width 8"):
+        sn.evaluate(Signed(5), torch.randn(20, 5), gpt, texts, hook_point="resid_post.0")
+    with pytest.raises(ValueError, match="`inputs` are needed"):
+        sn.evaluate(Signed(), x, gpt, hook_point="resid_post.0")
+    short = torch.zeros(3, dtype=torch.long)
+    with pytest.raises(ValueError, match="one entry per sample of `inputs`, 60, got 3"):
+        sn.evaluate(Signed(), x, classifier, points, short, hook_point="1")
+    wrong = torch.full((60,), 4)
+    with pytest.raises(ValueError, match=r"0 … 3, got 4 … 4"):
+        sn.evaluate(Signed(), x, classifier, points, wrong, hook_point="1")
+    with pytest.raises(ValueError, match="whole numbers"):
+        sn.evaluate(Signed(), x, classifier, points, torch.zeros(60), hook_point="1")

@@ -1,0 +1,79 @@
+"""Counts of active latents against dense numpy; active means z ≠ 0."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.sparsity import SparsitySums, sparsity_rows
+
+
+def signed_codes(n: int = 300, n_atoms: int = 20) -> torch.Tensor:
+    """Codes of both signs: one atom never fires, one fires always, two cancel out in sum."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(n, n_atoms, generator=generator)
+    z = z * (torch.rand(n, n_atoms, generator=generator) < torch.linspace(0, 0.6, n_atoms))
+    z[:, 0] = 0
+    z[:, 1] = 1
+    z[:, 2] = 0
+    z[0, 2], z[1, 2] = 5, -5
+    return z
+
+
+def summed(z: torch.Tensor, size: int) -> SparsitySums:
+    sums = SparsitySums(z.shape[1], 30)
+    for start in range(0, len(z), size):
+        rows = np.arange(start, min(start + size, len(z)))
+        sums.update(SparseCodes.from_dense(z[start : start + size]), rows % 30)
+    return sums
+
+
+@pytest.mark.parametrize("size", [300, 41, 1])
+def test_rows_equal_dense_arithmetic(size):
+    """L0, its quantiles, dead, dense and rare shares, median density."""
+    z = signed_codes()
+    active = (z != 0).numpy()
+    sums = summed(z, size)
+    rows = sparsity_rows(sums, sums, n_bootstrap=50, seed=0)
+    l0, density = active.sum(axis=1), active.mean(axis=0)
+    assert rows["l0"].value == pytest.approx(l0.mean())
+    assert rows["l0_p5"].value == np.quantile(l0, 0.05, method="inverted_cdf")
+    assert rows["l0_p95"].value == np.quantile(l0, 0.95, method="inverted_cdf")
+    assert rows["dead_fraction"].value == pytest.approx((density == 0).mean())
+    assert rows["dense_fraction"].value == pytest.approx((density > 0.1).mean())
+    assert rows["rare_fraction"].value == pytest.approx((density < 1e-5).mean())
+    assert rows["density_median"].value == pytest.approx(np.median(density))
+    assert rows["dead_fraction"].n == 20
+    assert sums.signed
+
+
+def test_an_atom_whose_codes_cancel_is_not_dead():
+    """+5 and −5 sum to zero, and both are active."""
+    sums = summed(signed_codes(), 100)
+    assert sums.atom_counts[2] == 2
+    assert sums.atom_counts[0] == 0
+
+
+def test_stored_zeros_are_not_active():
+    """An entry may be kept with the value 0: it counts neither for its row nor for its atom."""
+    codes = SparseCodes(
+        torch.tensor([1.0, 0.0, 2.0]),
+        torch.tensor([0, 1, 1], dtype=torch.int32),
+        torch.tensor([0, 2, 3]),
+        3,
+    )
+    sums = SparsitySums(3, 2)
+    sums.update(codes, np.array([0, 1]))
+    assert sums.atom_counts.tolist() == [1, 1, 0]
+    assert sums.l0 == 1.0
+
+
+def test_controls_over_fewer_rows_say_nothing_on_dead_atoms():
+    """With fewer rows more atoms stay silent, so such a control is left out."""
+    z = signed_codes()
+    rows = sparsity_rows(summed(z, 100), summed(z[:50], 50), n_bootstrap=0, seed=0)
+    assert rows["dead_fraction"].control is None
+    assert rows["rare_fraction"].control is None
+    assert rows["l0"].control is not None
