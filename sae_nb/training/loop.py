@@ -229,26 +229,29 @@ class Training:
             ):
                 bar.update(self._shown)
                 if self.step < self.config.steps:
-                    self._loop(bar)
-        except KeyboardInterrupt:
-            # A second Ctrl-C, or one raised by the data or a listener.
-            self.stopped = "interrupted"
+                    self.stopped = self._loop(bar)
+                if self.stopped is not None:
+                    self._cut_short()
         finally:
             self.seconds = self._elapsed()
             for sae in self.saes:
                 sae.eval()
             release(self.saes)
-        if self.stopped is not None:
-            self._cut_short()
 
-    def _loop(self, bar: progress_bar) -> None:
-        for sae in self.saes:
-            sae.train()
+    def _loop(self, bar: progress_bar) -> Stopped | None:
+        try:
+            for sae in self.saes:
+                sae.train()
+            return self._steps(bar)
+        except KeyboardInterrupt:
+            # A second Ctrl-C, or one raised by the data or a listener.
+            return "interrupted"
+
+    def _steps(self, bar: progress_bar) -> Stopped | None:
         for x in self._batches():  # 1. a batch
             with self.control.turn() as go_on:
                 if not go_on:
-                    self.stopped = self.control.stop_reason
-                    return
+                    break
                 self._torn, due = True, self._is_due(self.step + 1)
                 for learner in self.learners:
                     batch = learner.place(x)
@@ -266,10 +269,10 @@ class Training:
             if self._is_save_due():
                 self._save()
             if self.step == self.config.steps:
-                return
+                return None
             if self.control.stop_reason is not None:
                 break  # before another batch is waited for
-        self.stopped = self.control.stop_reason or "data ended"
+        return self.control.stop_reason or "data ended"
 
     def _batches(self) -> Iterator[Tensor]:
         config = self.config
@@ -286,17 +289,27 @@ class Training:
                 return iter(first)
             if len(first) * len(x) >= INITIAL_ROWS or len(x) < config.batch_size:
                 break
-        if first:
-            rows = torch.cat(first)[:INITIAL_ROWS]
-            for learner in self.learners:
-                learner.begin(rows, config.seed)
+        if not first:
+            raise ValueError(
+                f"`data` must give at least one batch, but it ended before its first "
+                f"{config.batch_size} rows. Use a smaller `batch_size` or more data."
+            )
+        rows = torch.cat(first)[:INITIAL_ROWS]
+        for learner in self.learners:
+            learner.begin(rows, config.seed)
         return chain(first, batches)
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
-        for step, x in enumerate(batches, start=self.step + 1):
-            where = f"It is in the batch of step {step}. {captured_at(self.source)}"
-            check_finite(x, name="data", where=where.strip())
-            yield x
+        from sae_nb.streaming import StreamEndedError
+
+        try:
+            for step, x in enumerate(batches, start=self.step + 1):
+                where = f"It is in the batch of step {step}. {captured_at(self.source)}"
+                check_finite(x, name="data", where=where.strip())
+                yield x
+        except StreamEndedError:
+            # What was trained on until then is a result; it is marked "data ended".
+            return
 
     def _is_due(self, step: int) -> bool:
         return step in (1, self.config.steps) or step % self.config.log_every == 0

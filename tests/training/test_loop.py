@@ -191,6 +191,22 @@ def test_data_that_end_give_a_usable_result(plain_sae: Any, rows: Tensor) -> Non
     assert (result.stopped, result.steps, result.sae.training) == ("data ended", 12, False)
 
 
+def test_stream_that_reads_an_iterator_once_may_end(plain_sae: Any, rows: Tensor) -> None:
+    """The stream's own error is an end of data like any other, before any batch a refusal."""
+    from sae_nb.streaming import StreamEndedError
+
+    class OneShot(Stream):
+        def batches(self, batch_size: int, *, seed: int = 0, start: int = 0) -> Iterator[Tensor]:
+            yield from super().batches(batch_size, seed=seed, start=start)
+            raise StreamEndedError("over")
+
+    with pytest.warns(UserWarning, match="ran out of data after step 12 of 40"):
+        result = quietly(plain_sae(), OneShot(rows, lambda n, x: x if n <= 12 else None))
+    assert result.steps == 12
+    with pytest.raises(ValueError, match="ended before its first 64 rows"):
+        quietly(plain_sae(), OneShot(rows, lambda n, x: None))
+
+
 # Records and listeners
 
 
