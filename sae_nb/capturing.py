@@ -5,6 +5,7 @@ Every `with … trace` body stays here, on lines of its own: nnsight reads its s
 
 from __future__ import annotations
 
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ BACKENDS = ("nnsight", "hooks")
 
 # nnsight's wrappers: a plain one for our own traces, which passes arguments through untouched, and
 # the one people get as `model.nnsight`.
-_OWN: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
+_OWN: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = weakref.WeakKeyDictionary()
 _PUBLIC: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
 
 
@@ -139,11 +140,16 @@ def _run_traced(
 ) -> dict[str, Tensor]:
     from nnsight.intervention.interleaver import OutOfOrderError
 
-    wrapper = _own_wrapper(model)
+    wrapper, envoys = _own_wrapper(model)
     state = batch.state()
     elsewhere, here = _edits_by_place(model, sites)
     with installed(cast("LiveModel", elsewhere), state):
-        readers = [_Reader(wrapper, place, names, here, state) for place, names in sites.items()]
+        readers = [
+            _Reader(
+                envoys[id(model.get_module(path))], side, names, here.get((path, side), ()), state
+            )
+            for (path, side), names in sites.items()
+        ]
         trace = _trace_one if len(readers) == 1 else _trace_many
         try:
             saved = trace(wrapper, batch, readers, stop_early)
@@ -157,16 +163,14 @@ class _Reader:
 
     def __init__(
         self,
-        wrapper: Any,
-        place: tuple[str, str],
+        envoy: Any,
+        side: str,
         names: Sequence[tuple[str, HookPoint]],
-        edits: Mapping[str, Sequence[Intervention]],
+        edits: Sequence[Intervention],
         state: RunState,
     ) -> None:
-        path, self.side = place
-        self.envoy = wrapper.get(path) if path else wrapper
-        self.names, self.state = names, state
-        self.edits = edits.get(path, ()) if self.side == "output" else ()
+        self.envoy, self.side, self.names = envoy, side, names
+        self.edits, self.state = edits, state
 
     def read(self) -> dict[str, Tensor]:
         """Wait for the module, and return copies by name."""
@@ -218,16 +222,16 @@ def _trace_many(
 
 def _edits_by_place(
     model: LiveModel, sites: Sites
-) -> tuple[SimpleNamespace, dict[str, list[Intervention]]]:
+) -> tuple[SimpleNamespace, dict[tuple[str, str], list[Intervention]]]:
     # nnsight reads a module's output before that module's forward hooks run (measured, 0.8.1), so
     # an edit at an output that is read has to happen in the trace. All others are hooks as always.
-    here: dict[str, list[Intervention]] = {}
+    here: dict[tuple[str, str], list[Intervention]] = {}
     elsewhere: list[Intervention] = []
     for intervention in tuple(model.interventions):
         point = intervention.hook_point
         if point.side == "output" and (point.path, "output") in sites:
             check_writable(point)
-            here.setdefault(point.path, []).append(intervention)
+            here.setdefault((point.path, "output"), []).append(intervention)
         else:
             elsewhere.append(intervention)
     return SimpleNamespace(interventions=elsewhere, get_module=model.get_module), here
@@ -248,12 +252,22 @@ def _never_ran(sites: Sites, saved: Mapping[str, Tensor]) -> ValueError:
     )
 
 
-def _own_wrapper(model: LiveModel) -> Any:
+def _own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
+    """Return nnsight's wrapper and its envoy of every module, by the module's id.
+
+    Not by path: a module called "output", as in BERT, cannot be reached by its own name.
+    """
     from nnsight import NNsight
 
-    if model not in _OWN:
-        _OWN[model] = NNsight(model.module)
-    return _OWN[model]
+    known = _OWN.get(model)
+    if known is None or any(id(module) not in known[1] for module in model.module.modules()):
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*which nnsight already serves", module="nnsight"
+            )
+            wrapper = NNsight(model.module)
+        known = _OWN[model] = wrapper, {id(envoy._module): envoy for envoy in wrapper.modules()}
+    return known
 
 
 def nnsight_object(model: LiveModel) -> Any:
