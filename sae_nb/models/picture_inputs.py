@@ -80,7 +80,7 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
-        return Samples(iter([_from_pil(inputs)]), 1)
+        inputs = _from_pil(inputs)
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
     if isinstance(inputs, np.ndarray):

@@ -33,7 +33,16 @@ _CLIP = {
 _BY_FAMILY: dict[str, dict[str, Any]] = {
     "dinov2": {**_IMAGENET, "resample": 3},
     "dinov2_with_registers": {**_IMAGENET, "resample": 3},
+    "dinov3_vit": _IMAGENET,
     "clip_vision_model": _CLIP,
+}
+# Image processors whose resizing keeps the proportions and is followed by a crop, unless said.
+_CROPPING = ("CLIP", "Bit", "ChineseCLIP")
+_CROPPING_DEFAULTS = {
+    **_CLIP,
+    "size": {"shortest_edge": 224},
+    "do_center_crop": True,
+    "crop_size": {"height": 224, "width": 224},
 }
 
 
@@ -90,9 +99,12 @@ class Preprocess:
             If the size is spelled in a way this does not know.
         """
         facts: dict[str, Any] = {}
+        if _crops(config):
+            config = {**_CROPPING_DEFAULTS, **config}
         if config.get("do_resize", True):
             facts |= _size(config)
-            facts["resample"] = int(config.get("resample") or 0 if "resample" in config else 2)
+            resample = config.get("resample")
+            facts["resample"] = int(Image.Resampling.BILINEAR if resample is None else resample)
         if config.get("do_center_crop", False):
             facts["crop"] = _crop(config.get("crop_size", config.get("size")))
         if config.get("do_rescale", True):
@@ -199,12 +211,15 @@ def family_preprocess(model_type: str, image_size: tuple[int, int]) -> Preproces
     return Preprocess.from_config({"size": size, **usual})
 
 
+def _crops(config: Mapping[str, Any]) -> bool:
+    kind = config.get("image_processor_type") or config.get("feature_extractor_type") or ""
+    return str(kind).startswith(_CROPPING)
+
+
 def _size(config: Mapping[str, Any]) -> dict[str, int]:
     size = config.get("size", 224)
     if isinstance(size, int):
-        kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
-        keeps_proportions = kind.startswith(("CLIP", "Bit", "Chinese", "Deit"))
-        return {"shortest_edge": size} if keeps_proportions else {"height": size, "width": size}
+        return {"shortest_edge": size} if _crops(config) else {"height": size, "width": size}
     if "height" in size and "width" in size:
         return {"height": int(size["height"]), "width": int(size["width"])}
     if "shortest_edge" in size and "longest_edge" not in size:

@@ -48,14 +48,21 @@ def first_of_pair(item: Any, batch_ndim: int) -> Any:
     if isinstance(item, (tuple, list)) and len(item) >= 2:
         first, second = item[0], item[1]
         is_batch = isinstance(first, (Tensor, np.ndarray)) and first.ndim >= batch_ndim
-        # A dataset item: (picture, label number). Two pictures in a tuple stay two pictures.
-        is_item = isinstance(item, tuple) and len(item) == 2 and isinstance(second, (int, str))
-        if is_batch or (is_item and not isinstance(first, (int, str))):
+        if is_batch or (isinstance(item, tuple) and len(item) == 2 and _is_label(first, second)):
             return first
         texts = isinstance(first, (list, tuple)) and first and isinstance(first[0], str)
         if texts and isinstance(second, Tensor):
             return first
     return item
+
+
+def _is_label(first: Any, second: Any) -> bool:
+    """Whether a dataset's item (first, second) is a sample and its label, not two samples."""
+    if isinstance(second, (int, np.integer)):
+        return not isinstance(first, (int, np.integer))
+    if isinstance(second, Tensor):
+        return second.ndim == 0 and not (isinstance(first, Tensor) and first.ndim == 0)
+    return isinstance(second, str) and not isinstance(first, (int, str))
 
 
 def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, name: str) -> Samples:

@@ -156,3 +156,38 @@ def build_model(name: str, **changes: Any) -> nn.Module:
 def build() -> Build:
     """Return a function from a family's name to a small random model of it."""
     return build_model
+
+
+WORDS = ["<pad>", "<bos>", "<eos>", "<unk>", "[CLS]", "[SEP]"]
+WORDS += ["the", "cat", "dog", "sat", "on", "a", "mat", "ran", "far", "."]
+
+
+def build_tokenizer(style: str = "plain") -> Any:
+    """Build a word-level tokenizer. "plain": nothing added; "bos": as Llama; "cls": as BERT."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(
+        models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>")
+    )
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    if style == "bos":
+        words.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", 1)]
+        )
+    elif style == "cls":
+        words.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 4), ("[SEP]", 5)]
+        )
+    named = {"pad_token": "<pad>", "unk_token": "<unk>", "eos_token": "<eos>"}
+    if style == "cls":
+        named |= {"cls_token": "[CLS]", "sep_token": "[SEP]"}
+    else:
+        named |= {"bos_token": "<bos>"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **named)
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Callable[..., Any]:
+    """Return a function that builds a small word-level tokenizer."""
+    return build_tokenizer

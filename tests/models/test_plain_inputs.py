@@ -1,0 +1,89 @@
+"""Plain modules read tensors: the first axis counts samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sae_nb.models import LiveModel, wrap
+
+X = torch.randn(7, 4, generator=torch.Generator().manual_seed(0))
+
+
+class TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Linear(4, 3)
+        self.right = nn.Linear(2, 3)
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return self.left(a) + self.right(b)
+
+
+@pytest.fixture
+def model() -> LiveModel:
+    return wrap(nn.Sequential(nn.Linear(4, 3), nn.ReLU()))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        lambda: X,
+        lambda: X.numpy(),
+        lambda: X.double(),
+        lambda: iter([X[:3], X[3:]]),
+        lambda: [X[:3], X[3:]],
+        lambda: DataLoader(TensorDataset(X, torch.arange(7)), batch_size=3),
+    ],
+)
+def test_every_form_of_tensor_reads_the_same(model, inputs) -> None:
+    """Answers of all rows, in order; float64 becomes the model's own format."""
+    torch.testing.assert_close(model(inputs(), batch_size=2), model.module(X).detach())
+
+
+def test_batches_are_sliced_and_counted(model) -> None:
+    """sample counts on; the number of tokens is found when the module runs."""
+    batches = model.batches(X, batch_size=3)
+    assert batches.n_samples == 7
+    parts = list(batches)
+    assert [part.n for part in parts] == [3, 3, 1]
+    assert parts[1].sample.tolist() == [[3], [4], [5]]
+    sample, position = parts[1].token_index(2)
+    assert sample.tolist() == [[3, 3], [4, 4], [5, 5]]
+    assert position.tolist() == [[0, 1]] * 3
+
+
+def test_a_dict_gives_keyword_arguments() -> None:
+    """For modules with several inputs."""
+    model = wrap(TwoInputs())
+    b = torch.randn(7, 2)
+    torch.testing.assert_close(model({"a": X, "b": b}, batch_size=3), model.module(X, b).detach())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "message"),
+    [
+        (torch.zeros(0, 4), ValueError, "at least one row"),
+        (iter([]), ValueError, "at least one tensor"),
+        (torch.tensor(3.0), TypeError, "first axis counts samples"),
+        ("text", TypeError, "tokenizer="),
+        ({"a": X, "b": X[:2]}, TypeError, "first axis counts samples"),
+        (5, TypeError, "a int"),
+        (torch.full((2, 4), torch.inf), ValueError, "finite"),
+        (np.zeros((0, 4)), ValueError, "at least one row"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(model, inputs, kind, message) -> None:
+    """Rule, given, do."""
+    with pytest.raises(kind, match=message):
+        model.batches(inputs)
+
+
+def test_token_counts_that_do_not_fit_are_named(build) -> None:
+    """A wrong patch grid shows when activations come back with another number of tokens."""
+    (batch,) = wrap(build("vit")).batches(torch.rand(1, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"17 tokens per row.*got 20.*patch_grid"):
+        batch.token_index(20)
