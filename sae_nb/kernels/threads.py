@@ -1,0 +1,85 @@
+"""How compiled loops share the machine: one lock, one thread count, one compiler setting.
+
+Numba's `workqueue` layer ends the process when two Python threads enter parallel loops together;
+`omp` and `tbb` do not. Training in one thread while a panel encodes in another is our normal case.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_LOCK = threading.RLock()
+_SAFE_LAYERS = ("omp", "tbb")
+
+
+@contextmanager
+def numba_lock() -> Iterator[None]:
+    """Hold while a parallel Numba function runs: at most one at a time in the process.
+
+    No lock is taken once Numba has chosen a threading layer that is safe to enter twice. Before the
+    first parallel call the layer is not known, so the lock is taken.
+
+    Example
+    -------
+    >>> with numba_lock():
+    ...     pass
+    """
+    if _layer() in _SAFE_LAYERS:
+        yield
+        return
+    with _LOCK:
+        yield
+
+
+@contextmanager
+def parallel() -> Iterator[None]:
+    """Hold the lock and give Numba as many threads as torch has.
+
+    So `torch.set_num_threads` and OMP_NUM_THREADS govern both. The caller's own setting of Numba's
+    threads is put back.
+    """
+    import numba
+    import torch
+
+    before = numba.get_num_threads()
+    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    with numba_lock():
+        numba.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before)
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a loop with Numba, without the GIL, kept on disk where a folder can be written.
+
+    Parameters
+    ----------
+    options
+        Passed to `numba.njit`.
+    """
+    import numba
+
+    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return numba.njit(function, nogil=True, cache=True, **options)
+        except RuntimeError:
+            # Neither __pycache__ nor the user's cache folder can be written (a read-only image):
+            # compile in every process instead.
+            return numba.njit(function, nogil=True, **options)
+
+    return compile_it
+
+
+def _layer() -> str | None:
+    import numba
+
+    try:
+        return str(numba.threading_layer())
+    except ValueError:
+        # Nothing parallel has run yet, so nothing has been chosen.
+        return None
