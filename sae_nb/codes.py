@@ -326,11 +326,11 @@ class SparseCodes:
         shape
             Axes whose product is the number of rows.
         """
-        return self._with(self.values, shape=shape)
+        return self.with_values(self.values, shape=shape)
 
     def detach(self) -> SparseCodes:
         """The same codes without a gradient."""
-        return self._with(self.values.detach())
+        return self.with_values(self.values.detach())
 
     def to(self, device: str | torch.device) -> SparseCodes:
         """The codes on another device; the same object if they are there already.
@@ -345,7 +345,7 @@ class SparseCodes:
         values, atoms = self.values.to(device), self.atoms.to(device)
         return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.shape)
 
-    def _with(
+    def with_values(
         self, values: Float[Tensor, " nnz"], shape: tuple[int, ...] | None = None
     ) -> SparseCodes:
         shape = self.shape if shape is None else shape

@@ -1,0 +1,60 @@
+"""AuxK: dead atoms learn to explain what the living leave over."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.architectures.encoders import LearnedAdjoint
+from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.proxes import TopKProx
+from sae_nb.kernels import squared_error
+
+
+def auxk_loss(
+    x: Float[Tensor, "rows d_in"],
+    residual: Float[Tensor, "rows d_in"],
+    adjoint: LearnedAdjoint,
+    operator: DenseOperator,
+    *,
+    dead: Int[Tensor, " n_dead"],
+    aux_k: int,
+    centre: Float[Tensor, " d_in"],
+    scale: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """‖e − ê‖² / Var(e) · min(n_dead / k_aux, 1), with ê = TopK_{k_aux}(u of dead atoms) D, no bias.
+
+    Only pre-codes of dead atoms are computed. Gradients reach dead atoms (and the centre) alone: the
+    residual e is a constant.
+
+    Parameters
+    ----------
+    x
+        Activations.
+    residual
+        e = x − x̂ of the main codes.
+    adjoint, operator
+        Encoder and dictionary.
+    dead
+        Atoms that have not fired for long; at least one.
+    aux_k
+        Most dead atoms per row.
+    centre, scale
+        As for the main codes.
+
+    Source
+    ------
+    Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
+    min(n_dead / k_aux, 1) is EleutherAI/sparsify's and SAELens's.
+    """
+    weight = adjoint.weight.index_select(0, dead)
+    bias = adjoint.bias.index_select(0, dead) / scale
+    prox = TopKProx(min(aux_k, len(dead)))
+    codes = prox.of_affine(x, weight, bias, centre)
+    atoms = operator.atoms().index_select(0, dead)
+    error, *_ = squared_error(codes, atoms, None, residual)
+    spread = (residual - residual.mean(dim=0)).square().sum()
+    # A residual without spread has nothing to teach; the division would give NaN.
+    share = torch.where(spread > 0, error / spread.clamp_min(torch.finfo(x.dtype).tiny), 0 * error)
+    return share * min(len(dead) / aux_k, 1.0)

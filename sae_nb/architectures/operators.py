@@ -1,0 +1,140 @@
+"""Synthesis operators A: codes → reconstruction, and their adjoints; the dictionary lives here.
+
+An operator knows nothing of encoders, penalties or losses. Another parametrisation of the
+dictionary (convex hulls, convolutions, group orbits) is another class with these methods.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import decode, squared_error
+
+UNIT_GUARD = 1e-12
+"""Added to atom norms before dividing, far below any norm that training reaches."""
+
+
+class DenseOperator(nn.Module):
+    """A free matrix with unit rows: A z = z D, ‖d_j‖ = 1.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Number of atoms.
+    generator
+        Draws the first atoms, uniformly on the sphere.
+
+    Source
+    ------
+    Unit rows by projecting gradients and renormalising: saprmarks/dictionary_learning,
+    trainers/trainer.py; Bricken et al., "Towards Monosemanticity".
+    """
+
+    def __init__(
+        self, d_in: int, n_atoms: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(random_unit_rows(n_atoms, d_in, generator))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.weight.shape[0]
+
+    @property
+    def d_in(self) -> int:
+        """Width of an atom."""
+        return self.weight.shape[1]
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The effective dictionary D, with its gradient."""
+        return self.weight
+
+    def synthesise(
+        self, codes: SparseCodes, bias: Float[Tensor, " d_in"] | None = None
+    ) -> Float[Tensor, "rows d_in"]:
+        """A z + b.
+
+        Parameters
+        ----------
+        codes
+            Strengths and atoms.
+        bias
+            Added to every row.
+        """
+        return decode(codes, self.atoms(), bias)
+
+    def squared_error(
+        self,
+        codes: SparseCodes,
+        bias: Float[Tensor, " d_in"] | None,
+        target: Float[Tensor, "rows d_in"],
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+        """Σ‖target − (A z + b)‖², with A z + b and the residual as constants.
+
+        Parameters
+        ----------
+        codes
+            Strengths and atoms.
+        bias
+            Added to every row.
+        target
+            What the rows should be.
+        """
+        return squared_error(codes, self.atoms(), bias, target)
+
+    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+        """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense.
+
+        Parameters
+        ----------
+        r
+            Rows, usually residuals.
+        """
+        return r @ self.atoms().T
+
+    def lipschitz(self) -> float:
+        """‖A‖², the largest curvature of ½‖x − A z‖²: 1 / lipschitz is a safe step."""
+        atoms = self.atoms().detach()
+        gram = atoms.T @ atoms if self.d_in < self.n_atoms else atoms @ atoms.T
+        return float(torch.linalg.eigvalsh(gram)[-1])
+
+    @torch.no_grad()
+    def project_gradient_(self) -> None:
+        """Remove from each row's gradient the part along the atom, which would only change its norm."""
+        if self.weight.grad is not None:
+            direction = self.weight / (self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
+            along = torch.linalg.vecdot(self.weight.grad, direction)
+            self.weight.grad.addcmul_(along[:, None], direction, value=-1)
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Give every atom unit norm again."""
+        self.weight.div_(self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
+
+
+def random_unit_rows(
+    n: int, width: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "n width"]:
+    """Draw directions uniformly on the sphere.
+
+    Parameters
+    ----------
+    n, width
+        How many, of what width.
+    generator
+        Draws them; None is torch's global generator.
+    """
+    rows = torch.empty(n, width)
+    if rows.is_meta:
+        return rows
+    if generator is None:
+        rows.normal_()
+    else:
+        rows.copy_(torch.randn(n, width, generator=generator, device=generator.device))
+    return rows / rows.norm(dim=1, keepdim=True)

@@ -1,0 +1,172 @@
+"""Saving and loading SAEs: a folder with safetensors, JSON and a manifest; never a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from sae_nb.architectures.base import SparseAutoencoder
+from sae_nb.files import (
+    new_folder,
+    read_json,
+    read_manifest,
+    read_tensors,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+
+KIND = "sae"
+WEIGHTS, CONFIG = "sae.safetensors", "config.json"
+_PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
+_Sae = TypeVar("_Sae", bound=SparseAutoencoder)
+
+
+def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
+    """Write an SAE to a folder, replacing an SAE that was saved there before.
+
+    Parameters
+    ----------
+    sae
+        Of a registered architecture.
+    folder
+        Appears only when complete.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds something else.
+    """
+    folder = Path(folder)
+    replace = folder.is_dir()
+    if replace and any(folder.iterdir()):
+        _check_is_sae(folder)
+    config = {
+        "architecture": type(sae).__name__,
+        "settings": sae.settings(),
+        "hook_point": None if sae.hook_point is None else str(sae.hook_point),
+        "model_name": sae.model_name,
+        "dtype": str(sae.dtype).removeprefix("torch."),
+    }
+    with new_folder(folder, replace=replace) as partial:
+        write_tensors(partial / WEIGHTS, sae.state_dict())
+        write_json(partial / CONFIG, config)
+        write_manifest(partial, KIND, architecture=config["architecture"])
+
+
+def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
+    """Read an SAE of any architecture, in eval mode, on the CPU.
+
+    Parameters
+    ----------
+    folder_or_name
+        A folder written by `sae.save`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or a file of it is missing.
+    ValueError
+        If a file was cut short or altered, or the folder holds something else.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from sae_nb.architectures import TopK
+    >>> folder = tempfile.mkdtemp() + "/sae"
+    >>> TopK(d_in=4, n_atoms=8, k=2).save(folder)
+    >>> load_sae(folder).settings()["n_atoms"]
+    8
+    """
+    from sae_nb.architectures import ARCHITECTURES
+
+    folder = Path(folder_or_name)
+    if not folder.is_dir():
+        _refuse_file(folder)
+    if not (folder / "manifest.json").is_file():
+        _refuse_folder(folder)
+    read_manifest(folder, KIND)
+    config = read_json(folder / CONFIG)
+    name = config.get("architecture")
+    if name not in ARCHITECTURES:
+        raise ValueError(
+            f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. It may be "
+            "from a newer version of sae_nb."
+        )
+    return _rebuild(ARCHITECTURES[name], config, folder)
+
+
+def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
+    """Read an SAE that must be of one architecture.
+
+    Parameters
+    ----------
+    architecture
+        Its class, or `SparseAutoencoder` for any.
+    folder
+        What `save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is of another architecture.
+    """
+    sae = load_sae(folder)
+    if not isinstance(sae, architecture):
+        raise ValueError(
+            f"{str(folder)!r} must hold a {architecture.__name__}, got a {type(sae).__name__}. Use "
+            f"{type(sae).__name__}.load, or load_sae for any."
+        )
+    return sae
+
+
+def _rebuild(
+    architecture: type[SparseAutoencoder], config: dict[str, Any], folder: Path
+) -> SparseAutoencoder:
+    # On the meta device nothing is drawn: loading leaves the global generator alone.
+    with torch.device("meta"):
+        sae = architecture(**config["settings"])
+    tensors = read_tensors(folder / WEIGHTS)
+    try:
+        sae.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{str(folder / WEIGHTS)!r} must hold the tensors of a {architecture.__name__} with "
+            f"{config['settings']}, and does not ({error}). Save the SAE again."
+        ) from error
+    sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
+    return sae.eval()
+
+
+def _check_is_sae(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    kind = read_json(manifest).get("kind") if manifest.is_file() else None
+    if kind != KIND:
+        raise FileExistsError(
+            f"{str(folder)!r} must be new or hold an SAE, got "
+            f"{'a folder of other files' if kind is None else f'{kind!r}'}. Choose another name."
+        )
+
+
+def _refuse_file(path: Path) -> None:
+    if path.is_file() and path.suffix in _PICKLES:
+        raise ValueError(
+            f"`folder_or_name` must be a folder, got {str(path)!r}, which by its name is a pickle: it "
+            "could run code and is never opened. Convert it with safetensors."
+        )
+    raise FileNotFoundError(
+        f"No folder {str(path)!r}. Pass the folder that sae.save(…) wrote."
+        if not path.is_file()
+        else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."
+    )
+
+
+def _refuse_folder(folder: Path) -> None:
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    found = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
+    raise ValueError(
+        f"{str(folder)!r} must be a folder written by sae.save, with a manifest.json, and has none."
+        f"{found} Pass another folder."
+    )

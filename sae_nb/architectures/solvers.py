@@ -1,0 +1,45 @@
+"""Solvers: how codes are found from an operator, a prox and a number of steps.
+
+Encoding is inference, min_z ½‖x − b − A z‖² + g(z). Proximal gradient descent repeats
+z ← prox_g(z + t Aᵀ(x − b − A z)). A one-layer SAE encoder is its first step from z = 0, with a
+learned map in place of t Aᵀ.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.architectures.encoders import LearnedAdjoint
+from sae_nb.architectures.proxes import Prox
+from sae_nb.codes import SparseCodes
+
+
+def ista_step(
+    x: Float[Tensor, "rows d_in"],
+    adjoint: LearnedAdjoint,
+    prox: Prox,
+    *,
+    centre: Float[Tensor, " d_in"],
+    scale: Float[Tensor, ""],
+) -> SparseCodes:
+    """The first ISTA step from zero, with a learned adjoint: z = prox((x − b)Eᵀ + a / s).
+
+    Parameters
+    ----------
+    x
+        Activations in the model's units.
+    adjoint
+        E and a; a is learned in scaled units.
+    prox
+        The penalty.
+    centre
+        b.
+    scale
+        s, from the model's units to scaled ones.
+
+    Source
+    ------
+    Gregor and LeCun, "Learning fast approximations of sparse coding", ICML 2010.
+    """
+    return prox.of_affine(x, adjoint.weight, adjoint.bias / scale, centre)
