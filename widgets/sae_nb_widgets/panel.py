@@ -39,7 +39,8 @@ class PanelKeys(anywidget.AnyWidget):
     _esm = script("panel_keys")
     _css = read_static("panel.css")
 
-    keys = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
+    # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
+    answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
     dark = t.Bool(False, help="Whether the page is dark.").tag(sync=True)
 
 
@@ -177,7 +178,7 @@ class Panel(ipw.VBox):
     def bind_key(self, key: str, action: Callable[[], None]) -> None:
         """Call `action` when `key` ("ArrowLeft", "Escape", …) is pressed inside the panel."""
         self._key_actions[key] = action
-        self._keys.keys = sorted(self._key_actions)
+        self._keys.answered = sorted(self._key_actions)
 
     def press(self, key: str) -> None:
         """Do what pressing `key` inside the panel does."""

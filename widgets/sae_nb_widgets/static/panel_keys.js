@@ -16,7 +16,7 @@ function render({ model, el }) {
       const search = root.querySelector(".sae-nb-search input");
       if (!search) return;
       search.focus();
-    } else if (event.key === "Escape" || model.get("keys").includes(event.key)) {
+    } else if (event.key === "Escape" || model.get("answered").includes(event.key)) {
       model.send({ kind: "key", key: event.key });
     } else {
       return;
