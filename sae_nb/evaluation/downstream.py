@@ -319,20 +319,21 @@ def downstream_rows(scores: Scores, *, n_bootstrap: int, seed: int) -> dict[str,
     """Return the report's rows on the model's output: floor = mean ablation, control = random."""
     sums = scores.by_group(seed=seed)
     total = _means(sums.sum(axis=0), scores.columns)
+    named = _ROWS[scores.scoring]
+    statistics = {
+        name: partial(_spliced, formula=formula, columns=scores.columns)
+        for name, (_, formula) in named.items()
+    }
+    intervals = bootstrap(sums, statistics, n_bootstrap=n_bootstrap, seed=seed)
     ce = "ce_next_token" if scores.scoring == "next_token" else "ce_labels"
     rows = {}
-    for name, (definition, formula) in _ROWS[scores.scoring].items():
+    for name, (definition, formula) in named.items():
         reference = name.endswith(("_clean", "_zero"))
         rows[name] = Measurement(
             value=float(formula(total, "spliced")),
             floor=None if reference else float(formula(total, "mean")),
             control=None if reference else float(formula(total, "random")),
-            interval=bootstrap(
-                sums,
-                partial(_spliced, formula=formula, columns=scores.columns),
-                n_bootstrap=n_bootstrap,
-                seed=seed,
-            ),
+            interval=intervals[name],
             definition=define(ce if definition == "ce" else definition).id,
             n=int(sums[:, 0].sum()),
             unit=_UNIT[scores.scoring],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,11 @@ from jaxtyping import Float, Int
 
 MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
 
+Interval = tuple[float, float]
 Statistic = Callable[[Float[np.ndarray, "resamples columns"]], Float[np.ndarray, " resamples"]]
+
+UNKNOWN: Interval = (float("nan"), float("nan"))
+"""The interval of something that could not be resampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Measurement:
     control: float | None
     """What a random dictionary with the same number of atoms and the same L0 reaches."""
 
-    interval: tuple[float, float]
+    interval: Interval
     """Bootstrap 95 % interval of the value; NaN where fewer than two things could be resampled."""
 
     definition: str
@@ -68,27 +72,34 @@ def group_rows(
 
 def bootstrap(
     sums: Float[np.ndarray, "groups columns"],
-    statistic: Statistic,
+    statistics: Mapping[str, Statistic],
     *,
     n_bootstrap: int,
     seed: int,
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of a statistic of column sums, resampling groups."""
+) -> dict[str, Interval]:
+    """Return 95 % percentile intervals of statistics of column sums, resampling groups.
+
+    All statistics see the same resamples, which are what the time goes into.
+    """
     n_groups = len(sums)
     if n_groups < 2 or n_bootstrap < 1:
-        return (float("nan"), float("nan"))
+        return dict.fromkeys(statistics, UNKNOWN)
     generator = np.random.default_rng(seed)
-    values = []
+    evenly = np.full(n_groups, 1 / n_groups)
+    drawn = []
     for start in range(0, n_bootstrap, 256):  # (256, groups) of counts at a time
         size = min(256, n_bootstrap - start)
-        counts = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=size)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values.append(statistic(counts.astype(np.float64) @ sums))
-    drawn = np.concatenate(values)
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) == 0:
-        return (float("nan"), float("nan"))
-    low, high = np.quantile(drawn, [0.025, 0.975])
+        drawn.append(generator.multinomial(n_groups, evenly, size=size).astype(np.float64) @ sums)
+    resampled = np.concatenate(drawn)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return {name: _interval(value(resampled)) for name, value in statistics.items()}
+
+
+def _interval(values: Float[np.ndarray, " resamples"]) -> Interval:
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return UNKNOWN
+    low, high = np.quantile(finite, [0.025, 0.975])
     return (float(low), float(high))
 
 
@@ -98,20 +109,21 @@ def bootstrap_values(
     *,
     n_bootstrap: int,
     seed: int,
-) -> tuple[float, float]:
+) -> Interval:
     """Return the 95 % interval of the mean or median of independent values."""
     if len(values) < 2 or n_bootstrap < 1:
-        return (float("nan"), float("nan"))
+        return UNKNOWN
     if statistic == "mean":
         columns = np.stack((values, np.ones_like(values)), axis=1)
-        pooled = _pool(columns, seed)
-        return bootstrap(pooled, lambda s: s[:, 0] / s[:, 1], n_bootstrap=n_bootstrap, seed=seed)
+        means = {"mean": lambda sums: sums[:, 0] / sums[:, 1]}
+        return bootstrap(_pool(columns, seed), means, n_bootstrap=n_bootstrap, seed=seed)["mean"]
     # A resampled median is an order statistic: the rank of the middle draw is Beta distributed, so
     # no resample needs to be made.
     n = len(values)
     middle = (n + 1) / 2
     ranks = np.random.default_rng(seed).beta(middle, n + 1 - middle, size=n_bootstrap)
-    return tuple(np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975])).tolist())
+    low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
+    return (float(low), float(high))
 
 
 def _pool(columns: Float[np.ndarray, "n columns"], seed: int) -> Float[np.ndarray, "m columns"]:

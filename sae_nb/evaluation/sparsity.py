@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap, bootstrap_values
+from sae_nb.evaluation.measurement import UNKNOWN, Measurement, bootstrap, bootstrap_values
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -69,15 +69,14 @@ def sparsity_rows(
 ) -> dict[str, Measurement]:
     """Return the report's rows on sparsity and use, beside a random dictionary of the same L0."""
     how = {"n_bootstrap": n_bootstrap, "seed": seed}
-    l0 = bootstrap(sums.groups, lambda s: s[:, 1] / s[:, 0], **how)
-    unknown = (float("nan"), float("nan"))
+    l0 = bootstrap(sums.groups, {"l0": lambda s: s[:, 1] / s[:, 0]}, **how)["l0"]
     rows = {
         "l0": _measure("l0_mean", sums.l0, control.l0, l0, sums.n, "rows"),
         "l0_p5": _measure(
             "l0_quantile",
             sums.l0_quantile(0.05),
             control.l0_quantile(0.05),
-            unknown,
+            UNKNOWN,
             sums.n,
             "rows",
         ),
@@ -85,7 +84,7 @@ def sparsity_rows(
             "l0_quantile",
             sums.l0_quantile(0.95),
             control.l0_quantile(0.95),
-            unknown,
+            UNKNOWN,
             sums.n,
             "rows",
         ),

@@ -8,14 +8,16 @@ import pytest
 from sae_nb.evaluation.measurement import MAX_GROUPS, bootstrap, bootstrap_values, group_rows
 
 
-def mean(sums):
-    return sums[:, 0] / sums[:, 1]
+def interval(sums, n_bootstrap=1000, seed=0):
+    """The interval of the mean."""
+    means = {"mean": lambda s: s[:, 0] / s[:, 1]}
+    return bootstrap(sums, means, n_bootstrap=n_bootstrap, seed=seed)["mean"]
 
 
 def test_the_interval_of_a_mean_is_two_standard_errors():
     """For many independent groups the bootstrap equals the textbook interval."""
     values = np.random.default_rng(0).normal(3, 2, size=2000)
-    low, high = bootstrap(np.stack((values, np.ones(2000)), 1), mean, n_bootstrap=2000, seed=0)
+    low, high = interval(np.stack((values, np.ones(2000)), 1), n_bootstrap=2000)
     error = values.std() / np.sqrt(2000)
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.2 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
@@ -41,7 +43,7 @@ def test_rows_of_one_sample_are_drawn_together():
     group, n_groups = group_rows(sample, 4000, seed=0)
     sums = np.zeros((n_groups, 2))
     np.add.at(sums, group, np.stack((repeated, np.ones(4000)), 1))
-    low, high = bootstrap(sums, mean, n_bootstrap=1000, seed=0)
+    low, high = interval(sums)
     assert n_groups == 400
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
@@ -54,20 +56,20 @@ def test_many_samples_are_pooled_without_changing_the_interval():
     assert n_groups == MAX_GROUPS
     sums = np.zeros((n_groups, 2))
     np.add.at(sums, group, np.stack((values, np.ones(n)), 1))
-    low, high = bootstrap(sums, mean, n_bootstrap=1000, seed=0)
+    low, high = interval(sums)
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(n), rel=0.1)
 
 
 def test_one_group_or_no_resamples_give_no_interval():
     """NaN says that nothing can be said."""
-    one = bootstrap(np.ones((1, 2)), mean, n_bootstrap=100, seed=0)
-    none = bootstrap(np.ones((5, 2)), mean, n_bootstrap=0, seed=0)
+    one = interval(np.ones((1, 2)))
+    none = interval(np.ones((5, 2)), n_bootstrap=0)
     assert np.isnan([*one, *none]).all()
 
 
 def test_the_same_seed_gives_the_same_interval():
     """And another one another."""
     sums = np.random.default_rng(0).random((50, 2)) + 1
-    first = bootstrap(sums, mean, n_bootstrap=300, seed=4)
-    assert bootstrap(sums, mean, n_bootstrap=300, seed=4) == first
-    assert bootstrap(sums, mean, n_bootstrap=300, seed=5) != first
+    first = interval(sums, seed=4)
+    assert interval(sums, seed=4) == first
+    assert interval(sums, seed=5) != first
