@@ -1,0 +1,111 @@
+"""One lock per module, re-entrant, with training behaviour off while it is held."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import torch
+from torch import nn
+
+from sae_nb.models import wrap
+from sae_nb.models.locks import lock_of
+
+
+def test_wrappers_of_one_module_share_a_lock_and_others_do_not() -> None:
+    """Two live models of one module must not run it at once."""
+    module = nn.Linear(2, 2)
+    assert wrap(module).lock is wrap(module).lock
+    assert wrap(module).lock is not wrap(nn.Linear(2, 2)).lock
+
+
+def test_it_is_reentrant_and_keeps_others_out() -> None:
+    """The same thread enters again; another waits until the last exit."""
+    lock = lock_of(nn.Linear(2, 2))
+    entered = threading.Event()
+
+    def other() -> None:
+        with lock:
+            entered.set()
+
+    with lock, lock:
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert not entered.wait(0.05)
+    assert entered.wait(5)
+    thread.join()
+    assert lock.acquire(blocking=False)
+    lock.release()
+
+
+def test_training_mode_is_off_inside_and_exactly_restored() -> None:
+    """A module whose parts are in different modes gets each part's mode back."""
+    module = nn.Sequential(nn.Dropout(0.5), nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2)))
+    module.train()
+    module[1].eval()
+    before = [part.training for part in module.modules()]
+    with lock_of(module):
+        with lock_of(module):
+            assert not any(part.training for part in module.modules())
+        assert not any(part.training for part in module.modules())
+    assert [part.training for part in module.modules()] == before
+
+
+def test_the_mode_is_restored_after_an_error() -> None:
+    """A failing forward leaves the module as it was."""
+    module = nn.Sequential(nn.Dropout(0.5), nn.Linear(2, 2)).train()
+    model = wrap(module)
+    try:
+        model(torch.zeros(1, 5))
+    except RuntimeError:
+        failed = True
+    assert failed
+    assert all(part.training for part in module.modules())
+    assert model.lock.acquire(blocking=False)
+    model.lock.release()
+
+
+def test_wrapping_a_module_being_trained_reads_it_without_dropout() -> None:
+    """Answers are deterministic, and the next training step still drops."""
+    module = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)).train()
+    model = wrap(module)
+    assert module.training
+    x = torch.randn(4, 8)
+    assert torch.equal(model(x), model(x))
+    assert torch.equal(model(x), module[0](x).detach())
+    assert (module(x) == 0).any()
+
+
+def test_a_lock_does_not_keep_its_module_alive() -> None:
+    """Locks are held weakly by module: dropping the model frees its memory."""
+    module = nn.Linear(2, 2)
+    wrap(module)(torch.zeros(1, 2))
+    ref = weakref.ref(module)
+    del module
+    gc.collect()
+    assert ref() is None
+
+
+def test_threads_running_one_model_agree() -> None:
+    """Forward passes with and without edits from several threads never mix."""
+    from sae_nb.models import Intervention
+
+    module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    plain, edited = wrap(module), wrap(module)
+    edited.interventions.append(Intervention(edited.hook_point("0"), lambda x, _s: x + 1))
+    x = torch.randn(16, 8)
+    expected = {id(plain): plain(x), id(edited): edited(x)}
+    wrong: list[int] = []
+
+    def work(model) -> None:
+        for _ in range(60):
+            if not torch.equal(model(x), expected[id(model)]):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work, args=(m,)) for m in (plain, edited, plain)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
