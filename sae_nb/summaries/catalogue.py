@@ -26,6 +26,7 @@ PRE_CODE_ENTRIES = 2048 * 16384
 DICTIONARY_CHUNK = 16384
 NEAR_MISS_ROWS = 32_768
 NEAR_MISS_SEED = 0
+R2_ROWS = 4096
 
 
 class AtomCatalogue:
@@ -92,7 +93,7 @@ class AtomCatalogue:
         if batch_size is not None:
             check_count(batch_size, name="batch_size")
         self._batch_size = batch_size or int(np.clip(PRE_CODE_ENTRIES // self.n_atoms, 64, 8192))
-        self._listener = listener
+        self.listener = listener
         self._lock = threading.RLock()
         self._codes = None if codes is None else codes.detach().to("cpu")
         dictionary = sae.dictionary.detach()
@@ -127,8 +128,24 @@ class AtomCatalogue:
         for start in range(0, n, self._batch_size):
             stop = min(start + self._batch_size, n)
             yield self.encode_rows(torch.arange(start, stop))
-            if self._listener is not None:
-                self._listener(stop, n)
+            if self.listener is not None:
+                self.listener(stop, n)
+
+    @cached_property
+    def r2(self) -> float | None:
+        """Share of the variance explained on at most 4096 rows spread evenly; None without decode.
+
+        R² = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖², summed over rows before dividing, μ their mean.
+        """
+        if not hasattr(self.sae, "decode"):
+            return None
+        rows = torch.arange(0, len(self.acts), max(1, len(self.acts) // R2_ROWS))[:R2_ROWS]
+        x = self.acts.rows(rows).double().cpu()
+        with torch.no_grad():
+            x_hat = self.sae.decode(self.codes.rows(rows).to(str(self._device)))
+        spread = (x - x.mean(dim=0)).square().sum()
+        missed = (x - x_hat.double().cpu()).square().sum()
+        return float(1 - missed / spread) if spread > 0 else None
 
     # --- what the codes say -----------------------------------------------------------------------
 
@@ -321,6 +338,11 @@ class AtomCatalogue:
             chunk = torch.from_numpy(rows[start : start + self._batch_size])
             parts.append(self.encode_rows(chunk, k=2 * k))
         return SparseCodes.concatenate(parts), rows
+
+    @property
+    def near_misses_known(self) -> bool:
+        """Whether `near_misses` answers at once; its first call encodes some rows again."""
+        return "_near_misses" in self.__dict__
 
     def near_misses(self, atom: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]] | str:
         """Rows in which `atom` would fire if k were doubled, and how strongly; or why not known."""

@@ -44,8 +44,10 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
 def _language_footprint(
     fired: Int[np.ndarray, " length"], everywhere: Int[np.ndarray, " length"]
 ) -> Footprint:
-    # Octaves: the first tokens of a text differ from each other more than the last ones do.
-    edges = [0, 1, *(2**i for i in range(1, max(len(everywhere) - 1, 1).bit_length() + 1))]
+    # Each range eight times the one before: early tokens of a text differ more than late ones.
+    edges = [0, 1, 2]
+    while edges[-1] < len(everywhere):
+        edges.append(8 * edges[-1])
     parts = [(a, b) for a, b in pairwise(edges) if everywhere[a:b].any()]
     names = tuple(f"token {a}" if b == a + 1 else f"{a}–{b - 1}" for a, b in parts)
     return _ratio(names, [slice(a, b) for a, b in parts], fired, everywhere)

@@ -354,12 +354,12 @@ def test_footprint_of_pictures_is_the_frequency_at_cls_registers_and_patches() -
 
 
 def test_footprint_of_texts_covers_every_row() -> None:
-    """Octaves of positions, none counted twice; the dropped first position is absent."""
+    """Ranges of positions, none counted twice; the dropped first position is absent."""
     acts = text_acts()
     found = AtomCatalogue(FakeTopK(), acts).summary(5).footprint
     assert int(found.rows.sum()) == len(acts)
     assert "token 0" not in found.places
-    assert found.places[:2] == ("token 1", "2–3")
+    assert found.places[:2] == ("token 1", "2–15")
 
 
 # --- search ---------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class PictureGrid(Component):
         sync=True
     )
     captions = t.List(t.Unicode(), help="One line under each picture.").tag(sync=True)
+    places = t.List(t.Unicode(), help="Each picture in words, for the read-out.").tag(sync=True)
     strengths = t.List(t.Float(), help="Length of the bar under each picture.").tag(sync=True)
     maximum = t.Float(1.0, help="Strength of the brightest colour and the longest bar.").tag(
         sync=True
@@ -60,6 +61,8 @@ class PictureGrid(Component):
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
     show_heat = t.Bool(True, help="Draw the heat-map over the pictures.").tag(sync=True)
+    bare = t.Bool(False, help="Leave out captions, bars and numbers.").tag(sync=True)
+    titled = t.Bool(False, help="Write the description above the pictures.").tag(sync=True)
     thumbnail = t.Int(88, help="Side of one picture in CSS pixels.").tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Picture and patch; -1 for none."
@@ -71,6 +74,7 @@ class PictureGrid(Component):
         *,
         heat: Float[np.ndarray, "n rows columns"] | None = None,
         captions: Sequence[str] = (),
+        places: Sequence[str] = (),
         strengths: Sequence[float] | None = None,
         maximum: float | None = None,
     ) -> None:
@@ -83,7 +87,9 @@ class PictureGrid(Component):
         heat
             Strength per patch; NaN where no activation was captured.
         captions
-            One line per picture.
+            One short line per picture.
+        places
+            The same in words, for the read-out; the captions when empty.
         strengths
             Bar lengths; the largest of each heat-map when None.
         maximum
@@ -103,6 +109,7 @@ class PictureGrid(Component):
             self.sprite, self.tile = sprite, tile
             self.heat, self.heat_shape = maps.tobytes(), (maps.shape[1], maps.shape[2])
             self.captions = [str(c) for c in captions] or [f"picture {i}" for i in range(n)]
+            self.places = [str(p) for p in places] or self.captions
             self.strengths = bars.tolist()
             self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
             self.thumbnail = theme().thumbnail_px
@@ -132,20 +139,24 @@ class PictureGrid(Component):
         """Return the pictures, heat and captions as inline SVG with titles on the patches."""
         if not self.captions:
             return self._empty_html()
+        title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
+        title = title if self.titled else ""
         figures = "".join(self._picture_html(i) for i in range(len(self.captions)))
         legend = legend_html(self.maximum, self.unit) if self.heat_shape[0] else ""
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
-            f'<div class="sae-nb-grid" style="--thumbnail:{self.thumbnail}px">{figures}</div>'
+            f'{title}<div class="sae-nb-grid" style="--thumbnail:{self.thumbnail}px">{figures}</div>'
             f'<div class="sae-nb-foot"><span></span>{legend}</div></div>'
         )
 
     def _picture_html(self, index: int) -> str:
         caption, strength = self.captions[index], self.strengths[index]
         chosen = "true" if self.selected[0] == index else "false"
+        picture = f'<div class="sae-nb-picture" aria-selected="{chosen}">{self._svg(index)}'
+        if self.bare:
+            return f"{picture}</div>"
         return (
-            f'<div class="sae-nb-picture" aria-selected="{chosen}">{self._svg(index)}'
-            f'<div class="sae-nb-caption" title="{escape(caption)}">{escape(caption)}</div>'
+            f'{picture}<div class="sae-nb-caption" title="{escape(caption)}">{escape(caption)}</div>'
             f"{bar_html(strength, self.maximum)}"
             f'<div class="sae-nb-number">{format_number(strength)}</div></div>'
         )

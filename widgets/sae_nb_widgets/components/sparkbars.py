@@ -104,7 +104,14 @@ class Sparkbars(Component):
         if not self.labels:
             return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
         rows = "".join(self._row_html(i) for i in range(len(self.labels)))
-        return f'<div class="sae-nb-component">{title}<div class="sae-nb-bars">{rows}</div></div>'
+        longest = max(3, *(len(self._note(i)) for i in range(len(self.labels))))
+        return (
+            f'<div class="sae-nb-component">{title}'
+            f'<div class="sae-nb-bars" style="--number-width:{longest}ch">{rows}</div></div>'
+        )
+
+    def _note(self, i: int) -> str:
+        return self.notes[i] if self.notes else format_number(self.values[i])
 
     def _percent(self, value: float) -> float:
         known = [abs(v) for v in [*self.values, *self.before, *self.control] if v is not None]
@@ -130,10 +137,9 @@ class Sparkbars(Component):
                     f'<div class="sae-nb-{name}" style="left:{self._percent(ticks[i]):.1f}%" '
                     f'title="{word} {format_number(ticks[i])}"></div>'
                 )
-        note = self.notes[i] if self.notes else format_number(value)
         chosen = " sae-nb-selected" if self.selected == i else ""
         return (
             f'<div class="sae-nb-barrow{chosen}"><div class="sae-nb-label" dir="auto">'
             f'{escape(self.labels[i])}</div><div class="sae-nb-track">{track}</div>'
-            f'<div class="sae-nb-number">{escape(note)}</div></div>'
+            f'<div class="sae-nb-number">{escape(self._note(i))}</div></div>'
         )

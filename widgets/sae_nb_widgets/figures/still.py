@@ -25,7 +25,7 @@ from sae_nb_widgets.figures.canvas import (
     Rectangle,
     Stroke,
 )
-from sae_nb_widgets.theming import OKABE_ITO, format_number, signed_colours, theme
+from sae_nb_widgets.theming import OKABE_ITO, format_count, format_number, signed_colours, theme
 from sae_nb_widgets.theming import cividis as cividis_colours
 
 WIDTH = 700
@@ -208,13 +208,17 @@ def _ticks(
     if log:
         powers = range(math.ceil(bottom - 1e-9), math.floor(top + 1e-9) + 1)
         every = max(1, len(powers) // 6)
-        return tuple((10.0**p, format_number(10.0**p)) for p in list(powers)[::every])
-    step = _nice_step((top - bottom) / 5)
-    first = math.ceil(bottom / step - 1e-9) * step
-    count = int((top - first) / step + 1e-9) + 1
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    values = [first + i * step for i in range(count)]
+        return tuple((10.0**p, _power_text(p)) for p in list(powers)[::every])
+    gap = _nice_step((top - bottom) / 5)
+    first = math.ceil(bottom / gap - 1e-9) * gap
+    count = int((top - first) / gap + 1e-9) + 1
+    decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
+    values = [first + i * gap for i in range(count)]
     return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
+
+
+def _power_text(power: int) -> str:
+    return format_count(10**power) if 0 <= power < 7 else format_number(10.0**power)
 
 
 def _nice_step(rough: float) -> float:
@@ -279,7 +283,8 @@ def _bars(trace: Any, x: Axis, y: Axis, colour: str, share: tuple[int, int]) -> 
         fill = _colour_at(trace.marker.color, i, colour)
         low, high = sorted((foot, float(end)))
         box = (low, a, high - low, b - a) if lying else (a, low, b - a, high - low)
-        strokes.append(Rectangle(*box, fill, f"{middle:g}: {format_number(float(ends[i]))}"))
+        title = f"{middle:g}: {format_number(float(ends[i]))}"
+        strokes.append(Rectangle(box[0], box[1], box[2], box[3], fill, title))
     return strokes
 
 

@@ -56,7 +56,18 @@ function render({ model, el }) {
     });
     resizes.observe(root);
     tellTheme();
+    fit(20);
   }
+
+  // plotly measures its figure when it is drawn, which may be before the columns have their width.
+  function fit(tries) {
+    const slot = figureSlot();
+    const plot = slot && slot.querySelector(".js-plotly-plot .main-svg");
+    const drawn = plot ? plot.getBoundingClientRect().width : 0;
+    if (plot && Math.abs(drawn - slot.clientWidth) > 4) window.dispatchEvent(new Event("resize"));
+    if (tries > 0) setTimeout(() => fit(tries - 1), 250);
+  }
+  const figureSlot = () => panel() && panel().querySelector(".sae-nb-main");
 
   document.addEventListener("keydown", onKey);
   const stopTheme = onTheme(() => setTimeout(tellTheme, 50));

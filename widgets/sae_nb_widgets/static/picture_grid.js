@@ -1,10 +1,11 @@
 // PictureGrid: pictures with a patch heat-map drawn over them, a caption and a strength bar each.
 function render({ model, el }) {
   const root = make("div", "sae-nb-component");
+  const title = make("div", "sae-nb-cardtitle");
   const grid = make("div", "sae-nb-grid", { role: "listbox", tabindex: "0" });
   const foot = make("div", "sae-nb-foot");
   const readout = make("span", "sae-nb-readout", { "aria-live": "polite" });
-  root.append(grid, foot);
+  root.append(title, grid, foot);
   el.append(root);
   let bitmap = null;
   let cells = [];
@@ -26,7 +27,7 @@ function render({ model, el }) {
   };
   const describe = (index, patch) => {
     const [, columns] = heatShape();
-    const caption = model.get("captions")[index] || `picture ${index}`;
+    const caption = model.get("places")[index] || model.get("captions")[index];
     if (patch < 0) return `${caption} · ${formatNumber(model.get("strengths")[index])}`;
     const value = heatOf(floats(model.get("heat")), index)[patch];
     const where = `patch ${Math.floor(patch / columns)},${patch % columns}`;
@@ -102,13 +103,8 @@ function render({ model, el }) {
     const canvas = make("canvas", "", { "aria-hidden": "true" });
     canvas.style.width = model.get("thumbnail") + "px";
     node.setAttribute("aria-label", describe(index, -1));
-    const bar = make("div", "sae-nb-bar");
-    const fill = make("div", "sae-nb-fill");
-    fill.style.width = `${100 * Math.min(Math.max(strength / maximum, 0), 1)}%`;
-    bar.append(fill);
-    const text = make("div", "sae-nb-caption", { title: caption }, caption);
-    const number = make("div", "sae-nb-number", {}, formatNumber(strength));
-    node.append(canvas, text, bar, number);
+    node.append(canvas);
+    if (!model.get("bare")) node.append(...under(caption, strength, maximum));
     canvas.addEventListener("mousemove", (event) => {
       readout.textContent = describe(index, patchAt(canvas, event));
     });
@@ -119,12 +115,24 @@ function render({ model, el }) {
     return { node, canvas };
   }
 
+  function under(caption, strength, maximum) {
+    const bar = make("div", "sae-nb-bar");
+    const fill = make("div", "sae-nb-fill");
+    fill.style.width = `${100 * Math.min(Math.max(strength / maximum, 0), 1)}%`;
+    bar.append(fill);
+    const text = make("div", "sae-nb-caption", { title: caption }, caption);
+    const number = make("div", "sae-nb-number", {}, formatNumber(strength));
+    return [text, bar, number];
+  }
+
   function build() {
     const strengths = model.get("strengths");
     const captions = model.get("captions");
     const maximum = model.get("maximum") || 1;
     grid.id = grid.id || `grid-${Math.random().toString(36).slice(2)}`;
     grid.setAttribute("aria-label", model.get("description"));
+    title.textContent = model.get("titled") ? model.get("description") : "";
+    title.style.display = title.textContent ? "" : "none";
     grid.style.setProperty("--thumbnail", model.get("thumbnail") + "px");
     active = Math.min(active, Math.max(strengths.length - 1, 0));
     cells = strengths.map((strength, i) => cellFor(i, captions[i] || "", strength, maximum));
@@ -169,7 +177,7 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint"], build);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
   build();
   return onTheme(paint);

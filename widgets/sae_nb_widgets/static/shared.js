@@ -52,6 +52,19 @@ function bytes(view) {
   return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
+// Black or white, whichever is easier to read on the shade of a strength, over light or dark paper.
+function inkOn(fraction, element) {
+  const ink = (getComputedStyle(element).color.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
+  const paper = ink[0] + ink[1] + ink[2] > 382 ? 17 : 255;
+  const alpha = 0.2 + 0.75 * fraction;
+  const light = cividis(fraction).reduce((sum, c, i) => {
+    const s = (alpha * c + (1 - alpha) * paper) / 255;
+    const linear = s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
+    return sum + [0.2126, 0.7152, 0.0722][i] * linear;
+  }, 0);
+  return (light + 0.05) ** 2 > 0.05 * 1.05 ? "#000" : "#fff";
+}
+
 // Calls back when JupyterLab, or the page, switches between light and dark.
 function onTheme(callback) {
   const observer = new MutationObserver(callback);

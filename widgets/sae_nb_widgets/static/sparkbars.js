@@ -68,6 +68,8 @@ function render({ model, el }) {
     list.id = list.id || `bars-${Math.random().toString(36).slice(2)}`;
     list.setAttribute("aria-label", model.get("description"));
     rows = model.get("labels").map(rowFor);
+    const longest = Math.max(3, ...rows.map((row) => row.lastChild.textContent.length));
+    list.style.setProperty("--number-width", `${longest}ch`);
     const title = make("div", "sae-nb-cardtitle", {}, model.get("description"));
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     list.replaceChildren(...(rows.length ? rows : [empty]));

@@ -28,7 +28,7 @@ function render({ model, el }) {
     if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
     else if (value > 0) {
       span.style.backgroundColor = shade(value / maximum);
-      if (value / maximum > 0.6) span.style.color = "#000";
+      span.style.color = inkOn(Math.min(value / maximum, 1), root);
     }
     spans[row][token] = { span, text, value, special };
     span.dataset.row = row;
@@ -136,6 +136,6 @@ function render({ model, el }) {
     "first_positions"], build);
   redrawOn(model, ["selected"], mark);
   build();
-  return () => list.replaceChildren();
+  return onTheme(() => setTimeout(build, 50));
 }
 export default { render };

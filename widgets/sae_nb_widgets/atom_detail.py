@@ -1,0 +1,104 @@
+"""What stands beside an atom's histogram: how often, its neighbours, where it fires, its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+
+from sae_nb.summaries.atom import AtomSummary
+from sae_nb_widgets.atom_controls import facts_html, visible
+from sae_nb_widgets.components import PictureGrid, Sparkbars
+from sae_nb_widgets.theming import format_count, format_number, format_percent
+
+MOST_FOUND = 8
+
+
+class AtomDetail:
+    """The cards of the AtomBrowser's detail column.
+
+    Parameters
+    ----------
+    labels
+        Widget with the label and note fields, placed under the facts.
+    name_of
+        Number and label of an atom, in words.
+    go
+        Called with an atom that was clicked.
+    """
+
+    def __init__(
+        self, labels: ipw.Widget, name_of: Callable[[int], str], go: Callable[[int], None]
+    ) -> None:
+        self._name_of, self._go = name_of, go
+        self._facts = ipw.HTML()
+        self.found = Sparkbars(description="atoms that answer to the search")
+        self.near = Sparkbars(description="nearest atoms (cosine)")
+        self.joint = Sparkbars(description="co-active atoms (lift over chance)")
+        self.where = Sparkbars(description="where it fires (share of rows there)")
+        self.map = PictureGrid(
+            description="share of pictures in which each patch fires it",
+            titled=True,
+            bare=True,
+            unit="%",
+        )
+        self.tokens = Sparkbars(description="next tokens it raises and lowers (direct path)")
+        self.joint.empty_text = "No atom fires with it more often than by chance."
+        bars = (self.near, self.joint, self.where, self.map, self.tokens)
+        self.widgets: tuple[ipw.Widget, ...] = (self.found, self._facts, labels, *bars)
+        self._listed: dict[Sparkbars, Sequence[int]] = {}
+        for clickable in (self.found, self.near, self.joint):
+            clickable.observe(self._clicked, "selected")
+        for widget in (self.found, self.where, self.map, self.tokens):
+            visible(widget, False)
+
+    def _clicked(self, change: t.Bunch) -> None:
+        atoms = self._listed.get(change["owner"], ())
+        if 0 <= change["new"] < len(atoms):
+            self._go(int(atoms[change["new"]]))
+
+    def _list(
+        self, bars: Sparkbars, atoms: Sequence[int], values: Sequence[float], notes: Sequence[str]
+    ) -> None:
+        self._listed[bars] = atoms
+        signed = any(value < 0 for value in values)
+        bars.show([self._name_of(a) for a in atoms], values, notes=notes, signed=signed)
+
+    def show(self, record: AtomSummary) -> None:
+        """Draw a record."""
+        self._facts.value = facts_html(record)
+        cosines = record.nearest_cosines.tolist()
+        notes = [format_number(cosine) for cosine in cosines]
+        self.near.maximum = 1.0
+        self._list(self.near, record.nearest_atoms.tolist(), cosines, notes)
+        lifts = record.coactive_lifts.tolist()
+        counts = record.coactive_counts.tolist()
+        notes = [f"{format_number(x)} ({format_count(n)}×)" for x, n in zip(lifts, counts)]
+        self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
+        tokens = [*record.logits_up, *record.logits_down[::-1]]
+        visible(self.tokens, bool(tokens))
+        self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
+        self._show_where(record)
+
+    def _show_where(self, record: AtomSummary) -> None:
+        found = record.footprint
+        visible(self.where, found is not None)
+        patches = None if found is None else found.patch_frequency
+        visible(self.map, patches is not None)
+        if found is not None:
+            shares = found.frequency.tolist()
+            notes = [format_percent(share) for share in shares]
+            self.where.show(list(found.places), shares, notes=notes)
+        if patches is not None:
+            blank = np.full((1, 3, 4 * patches.shape[0], 4 * patches.shape[1]), 128, np.uint8)
+            self.map.show(
+                blank, heat=100 * patches[None].astype(np.float32), captions=["share of pictures"]
+            )
+
+    def show_found(self, atoms: Sequence[int], frequency: Sequence[float]) -> None:
+        """List the atoms that answer to a search; an empty list hides the card."""
+        visible(self.found, bool(atoms))
+        shown, often = list(atoms[:MOST_FOUND]), list(frequency[:MOST_FOUND])
+        self._list(self.found, shown, often, [format_percent(f) for f in often])
