@@ -31,7 +31,7 @@ class RecipeConfig:
     variant: str = "tiny-vit"
     """Key of `VARIANTS`."""
 
-    steps: int = 5_000
+    steps: int = 3_200
     """Optimiser steps in all."""
 
     batch: int = 64
@@ -49,8 +49,8 @@ class RecipeConfig:
     warmup_steps: int = 200
     """Linear warm-up."""
 
-    decay_fraction: float = 0.5
-    """Last part of training, in which the step size falls linearly to zero."""
+    decay_steps: int = 700
+    """Last steps, in which the step size falls linearly to zero; before, it is constant."""
 
     smoothing: float = 0.05
     """Label smoothing of every cross-entropy."""
@@ -58,7 +58,7 @@ class RecipeConfig:
     seed: int = 0
     """Initial weights, dropped branches and renderings."""
 
-    log_every: int = 500
+    log_every: int = 250
     """Steps between checkpoints, each with a line of the log."""
 
     n_held_out: int = 1_000
@@ -70,8 +70,10 @@ class RecipeConfig:
         for name in ("steps", "batch", "warmup_steps", "log_every", "n_held_out"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if not 0 <= self.decay_fraction <= 1:
-            raise ValueError(f"`decay_fraction` must be in [0, 1], got {self.decay_fraction}.")
+        if not 1 <= self.decay_steps <= self.steps:
+            raise ValueError(
+                f"`decay_steps` must be between 1 and steps={self.steps}, got {self.decay_steps}."
+            )
 
 
 @dataclass(frozen=True)
@@ -203,12 +205,15 @@ class TrainingState:
         Raises
         ------
         ValueError
-            If anything but the number of steps differs from the recipe it was begun with.
+            If the recipe differs from the one it was begun with. How long a run takes may still be
+            changed while its step size has not begun to fall: up to there the steps are the same.
         """
         record = read_json(folder / CHECKPOINT_FILE)
         begun = {**record["config"], "data": record["data"]}
         given = {**asdict(self.config), "data": self.data}
-        if given | {"steps": begun["steps"]} != begun:
+        settled = record["step"] > min(r["steps"] - r["decay_steps"] for r in (begun, given))
+        free = {"log_every", "n_held_out"} | (set() if settled else {"steps", "decay_steps"})
+        if any(given[name] != begun[name] for name in given.keys() - free):
             raise ValueError(
                 f"A run must continue with the recipe it was begun with, {begun}, got {given}."
                 " Give the same options, or another folder to begin anew."
@@ -247,7 +252,7 @@ class TrainingState:
     def _set_learning_rates(self) -> None:
         c = self.config
         rise = min(1.0, (self.step + 1) / c.warmup_steps)
-        fall = min(1.0, (c.steps - self.step) / max(c.decay_fraction * c.steps, 1.0))
+        fall = min(1.0, (c.steps - self.step) / c.decay_steps)
         peaks = {"muon": c.muon_learning_rate, "adamw": c.adam_learning_rate}
         for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:

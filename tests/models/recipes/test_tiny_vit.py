@@ -20,7 +20,9 @@ from sae_nb.models.recipes.vision_training import (
 )
 from sae_nb.models.vision_transformer import VisionTransformer
 
-CONFIG = RecipeConfig(steps=6, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1)
+CONFIG = RecipeConfig(
+    steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,14 +54,37 @@ def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch, variant):
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
-    """Only the number of steps may change on the way."""
+    """Only how long it takes may change, and only before the step size begins to fall."""
     state = TrainingState(CONFIG)
     state.save(tmp_path)
-    TrainingState(replace(CONFIG, steps=9)).restore(tmp_path)
+    TrainingState(replace(CONFIG, steps=9, log_every=7)).restore(tmp_path)
     with pytest.raises(ValueError, match="must continue with the recipe it was begun with"):
         TrainingState(replace(CONFIG, batch=5)).restore(tmp_path)
     with pytest.raises(ValueError, match="'data': 'cifar10'"):
         TrainingState(CONFIG, "cifar10").restore(tmp_path)
+    state.step, state.loss = 4, 1.0
+    state.save(tmp_path)
+    TrainingState(CONFIG).restore(tmp_path)
+    with pytest.raises(ValueError, match="'steps': 9"):
+        TrainingState(replace(CONFIG, steps=9)).restore(tmp_path)
+
+
+def test_a_lengthened_run_is_the_long_run(tmp_path):
+    """Steps of the constant phase do not depend on where it ends."""
+    short = replace(CONFIG, variant="tiny-vit-tied")
+    long = replace(short, steps=8, decay_steps=5)
+    stream, _ = tiny_vit._scenes(short)
+    state = TrainingState(short)
+    with torch.random.fork_rng(devices=[]):
+        for step in range(2):
+            state.advance(stream(4 * step, 4))
+    state.save(tmp_path / "tiny-vit-tied.checkpoint")
+    train_tiny_vit(long, tmp_path, resume=True)
+    train_tiny_vit(long, tmp_path / "whole")
+    files = [
+        folder / "tiny-vit-tied/model.safetensors" for folder in (tmp_path, tmp_path / "whole")
+    ]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_a_checkpoint_leaves_one_file_of_tensors(tmp_path):
@@ -98,8 +123,9 @@ def test_every_parameter_is_trained_once():
         assert sorted(map(id, held)) == sorted(map(id, own))
 
 
-def test_the_card_tells_what_the_file_does(tmp_path):
+def test_the_card_tells_what_the_file_does(tmp_path, monkeypatch):
     """Accuracy on the card is that of the fp16 weights read back; counts and command add up."""
+    monkeypatch.setattr(tiny_vit, "SNAPSHOTS", (1, 4))
     card = train_tiny_vit(CONFIG, tmp_path)
     folder = tmp_path / "tiny-vit"
     assert json.loads((folder / "card.json").read_text()) == card
@@ -108,11 +134,10 @@ def test_the_card_tells_what_the_file_does(tmp_path):
     assert card["held_out"]["accuracy"] == accuracies(model, held_out(24))
     assert card["pictures_seen"] == 24
     assert card["parameters"] == sum(p.numel() for p in model.parameters())
-    assert "--steps 6 --batch 4 --seed 1" in card["command"]
+    assert "--steps 6 --decay-steps 3 --batch 4 --seed 1" in card["command"]
     assert card["command"] in (folder / "card.md").read_text()
     assert sorted(path.name for path in tmp_path.glob("*@step-*")) == [
         "tiny-vit@step-1",
-        "tiny-vit@step-2",
         "tiny-vit@step-4",
     ]
 
@@ -132,7 +157,8 @@ def test_it_trains_on_cifar10_too(tmp_path):
     records = generator.integers(0, 10, (20, 3073), dtype=np.uint8)
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
-    given = ["--data", "cifar10", "--steps", "2", "--batch", "4", "--variant", "tiny-vit-plain"]
+    given = ["--data", "cifar10", "--steps", "2", "--decay-steps", "1", "--batch", "4"]
+    given += ["--variant", "tiny-vit-plain"]
     main([*given, "--folder", str(tmp_path), "--out", str(tmp_path / "out")])
     card = json.loads((tmp_path / "out" / "tiny-vit-plain" / "card.json").read_text())
     assert set(card["held_out"]["accuracy"]) == {"digit"}
@@ -165,6 +191,8 @@ def test_impossible_recipes_are_refused(capsys):
         RecipeConfig(variant="big-vit")
     with pytest.raises(ValueError, match="`steps` must be at least 1, got 0"):
         RecipeConfig(steps=0)
+    with pytest.raises(ValueError, match="`decay_steps` must be between 1 and steps=5, got 6"):
+        RecipeConfig(steps=5, decay_steps=6)
     with pytest.raises(SystemExit):
         main(["--out", "x", "--data", "cifar10"])
     assert "--data cifar10 and --folder go together" in capsys.readouterr().err
