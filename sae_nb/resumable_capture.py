@@ -131,7 +131,7 @@ class StoreWriter:
     ) -> None:
         self.folder, self.points, self.shard_rows = folder, dict(points), shard_rows
         self.call = dict(call)
-        self.shards: list[dict[str, Any]] = self._begun(call)
+        self.shards: list[dict[str, Any]] = self._begun()
         self.counts = dict.fromkeys(points, 0)
         self.dropped: dict[str, Counter[str]] = {name: Counter() for name in points}
         for shard in self.shards:
@@ -144,7 +144,7 @@ class StoreWriter:
         self._pending: dict[str, list[BatchRows]] = {name: [] for name in points}
         self._pending_batches = 0
 
-    def _begun(self, call: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _begun(self) -> list[dict[str, Any]]:
         for left in self.folder.glob(".*.partial"):
             left.unlink()
         if not (self.folder / PROGRESS).is_file():
@@ -153,9 +153,12 @@ class StoreWriter:
                     f"`store` must be a new folder or one of ours, but {str(self.folder)!r} holds "
                     "other files. Choose another name."
                 )
+            # Before the first shard: a kill then leaves a folder that is known to be ours.
+            self.shards = []
+            self._write_progress()
             return []
         begun = read_json(self.folder / PROGRESS)
-        _check_same(self.folder, begun["call"], call, "half-done")
+        _check_same(self.folder, begun["call"], self.call, "half-done")
         for shard in begun["shards"]:
             for name, size in shard["files"].items():
                 file = self.folder / name
