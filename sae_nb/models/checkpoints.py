@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -177,14 +180,13 @@ def _weights(source: _Source, factory: Any, config: Any, dtype: Any) -> nn.Modul
         options.pop("trust_remote_code")
     else:
         options["config"] = config
+    # Mismatches are let through here so that _check_complete can name them.
+    options |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
-        module, notes = factory.from_pretrained(
-            source.place,
-            dtype=dtype,
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-        )
+        with _without_report():
+            module, notes = factory.from_pretrained(
+                source.place, dtype=dtype, use_safetensors=True, **options
+            )
     except SafetensorError as error:
         raise ValueError(
             f"The weights of {source.name!r} must be whole safetensors files, but: "
@@ -196,6 +198,21 @@ def _weights(source: _Source, factory: Any, config: Any, dtype: Any) -> nn.Modul
         raise FileNotFoundError(_unreachable(source, error)) from error
     _check_complete(source, notes)
     return cast(nn.Module, module)
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers' table of loaded and absent weights quiet: absence is an error here."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 def _check_complete(source: _Source, notes: dict[str, Any]) -> None:

@@ -1,0 +1,128 @@
+"""What a live model answers, what it says about itself, and how batches join."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sae_nb.hook_points import HookPointNotFound
+from sae_nb.models import wrap
+from sae_nb.models.outputs import main_tensor, named_outputs
+
+
+def test_the_repr_is_one_useful_line(build) -> None:
+    """Name, kind, depth, width, tokens, size, where."""
+    assert repr(wrap(build("dinov2_with_registers"), name="dino")) == (
+        "LiveModel('dino': vision; 3 blocks of width 16; 3 + 1 + 4×4 tokens; ".replace("3 + 1", "4")
+        + f"{_millions(build('dinov2_with_registers'))} M parameters, float32 on cpu)"
+    )
+    assert "language, causal" in repr(wrap(build("gpt2")))
+    assert "other; 1" not in repr(wrap(nn.Linear(2, 2)))
+
+
+def _millions(module: nn.Module) -> str:
+    return f"{sum(p.numel() for p in module.parameters()) / 1e6:.3g}"
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "vit", "dinov2", "clip_vision_model"])
+def test_batch_size_changes_nothing(build, family) -> None:
+    """One by one or all at once."""
+    model = wrap(build(family))
+    vision = model.kind == "vision"
+    inputs = torch.rand(5, 3, 32, 32) if vision else torch.randint(3, 64, (5, 7))
+    torch.testing.assert_close(model(inputs, batch_size=2), model(inputs, batch_size=5))
+    assert len(model(inputs)) == 5
+
+
+@pytest.mark.parametrize(
+    ("family", "attribute"),
+    [
+        ("gpt2", "logits"),
+        ("roberta", "logits"),
+        ("bert", "last_hidden_state"),
+        ("vit", "logits"),
+        ("dinov2", "pooler_output"),
+        ("clip_vision_model", "pooler_output"),
+        ("siglip_vision_model", "pooler_output"),
+    ],
+)
+def test_the_answer_is_what_the_documentation_says(build, family, attribute) -> None:
+    """Logits; last hidden states of encoders; pooled states of vision backbones."""
+    module = build(family)
+    model = wrap(module)
+    if model.kind == "vision":
+        inputs = torch.rand(2, 3, 32, 32)
+        raw = module(pixel_values=inputs)
+    else:
+        inputs = torch.randint(3, 64, (2, 7))
+        raw = module(input_ids=inputs)
+    torch.testing.assert_close(model(inputs), getattr(raw, attribute).detach())
+    assert torch.equal(model.heads(inputs)[attribute], model(inputs))
+
+
+def test_answers_carry_no_graph(build) -> None:
+    """Calling a model in a notebook does not build up memory."""
+    assert not wrap(build("gpt2"))([[3, 4]]).requires_grad
+
+
+def test_modules_and_hook_points_that_are_not_there_are_named(build) -> None:
+    """With the near ones."""
+    model = wrap(build("gpt2"), name="small")
+    with pytest.raises(HookPointNotFound, match=r'"transformer\.h\.9" in small.*transformer\.h\.'):
+        model.get_module("transformer.h.9")
+    with pytest.raises(HookPointNotFound, match=r'resid_post\.0" … "resid_post\.2'):
+        model.hook_point("resid_post.3")
+    assert model.get_module("transformer.h.1") is model.module.transformer.h[1]
+
+
+def test_special_tokens_and_limits_are_found(build, tokenizer) -> None:
+    """From the tokenizer, else the configuration; ids outside the vocabulary are not believed."""
+    model = wrap(build("gpt2"), tokenizer=tokenizer())
+    assert (model.beginning_of_text, model.end_of_text, model.pad_id) == (1, 2, 0)
+    assert model.special_ids == {0, 1, 2, 3}
+    assert (model.vocabulary_size, model.context_length) == (64, 48)
+    assert wrap(build("roberta")).context_length == 48 - 1 - 1
+    odd = wrap(build("gpt2", eos_token_id=50256, bos_token_id=50256, pad_token_id=None))
+    assert (odd.end_of_text, odd.beginning_of_text, odd.pad_id) == (None, None, 0)
+    assert odd([[3], [4, 5]]).shape == (2, 2, 64)
+
+
+class Heads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 2), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"a": self.a(x), "b": self.b(x)}
+
+
+def test_a_module_with_several_answers_gives_the_first_and_all_by_name() -> None:
+    """A dict of tensors, joined over batches."""
+    model = wrap(Heads())
+    x = torch.randn(5, 4)
+    assert torch.equal(model(x, batch_size=2), model.heads(x)["a"])
+    torch.testing.assert_close(model.heads(x, batch_size=2)["b"], model.module.b(x).detach())
+
+
+def test_outputs_are_named() -> None:
+    """Tensors, tuples, dicts and records."""
+    x, y = torch.zeros(1), torch.ones(2)
+    assert list(named_outputs(x)) == ["output"]
+    assert list(named_outputs((x, None, y))) == ["0", "2"]
+    assert torch.equal(main_tensor((None, y)), y)
+    assert torch.equal(main_tensor({"last_hidden_state": x, "logits": y}), y)
+    pooled = {"last_hidden_state": x, "pooler_output": y}
+    assert torch.equal(main_tensor(pooled), x)
+    assert torch.equal(main_tensor(pooled, prefer_pooled=True), y)
+    with pytest.raises(TypeError, match="must return a tensor"):
+        main_tensor(3)
+
+
+def test_wrong_batch_sizes_are_refused(build) -> None:
+    """Before anything is read."""
+    model = wrap(build("gpt2"))
+    with pytest.raises(ValueError, match="`batch_size`"):
+        model([[3]], batch_size=0)
+    with pytest.raises(TypeError, match="`batch_size`"):
+        model([[3]], batch_size=2.5)
