@@ -210,8 +210,8 @@ class Activations:
             return "", ""
         ids = self.context.token_ids.sample(sample).tolist()
         names = [self.context.token_name(i, token) for i, token in enumerate(ids)]
-        before = join_tokens(names[max(0, position - reach) : position])
-        after = join_tokens(names[position + 1 : position + 1 + reach])
+        before = join_tokens(names[max(0, position - reach) : position], names)
+        after = join_tokens(names[position + 1 : position + 1 + reach], names)
         cut = "…" if position > reach else ""
         return cut + before, after + ("…" if position + 1 + reach < len(names) else "")
 

@@ -179,15 +179,22 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
     return names
 
 
-def join_tokens(texts: Sequence[str]) -> str:
+def join_tokens(texts: Sequence[str], whole: Sequence[str] = ()) -> str:
     """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none.
+
+    Parameters
+    ----------
+    texts
+        The tokens.
+    whole
+        More tokens of the same text, which may show that the tokenizer keeps its spaces.
 
     Example
     -------
     >>> join_tokens(["The", " cat"]), join_tokens(["the", "octo", "##pus"])
     ('The cat', 'the octopus')
     """
-    if any(text[:1].isspace() for text in texts):
+    if any(text[:1].isspace() for text in (*texts, *whole)):
         return "".join(texts)
     return " ".join(texts).replace(" ##", "")
 
