@@ -47,8 +47,8 @@ def stream(
     """Return activations that are computed as `train` asks for them; nothing is stored.
 
     A buffer is filled from consecutive forward passes, shuffled, used up, and filled again. Inputs
-    that can be read again (lists, tensors, datasets, DataLoaders) start over in a fresh order.
-    The model's lock is held during forward passes only.
+    that can be read again (lists, tensors, datasets, DataLoaders) start over in a fresh order, in
+    the middle of a buffer where one ends there. The model's lock is held during forward passes only.
 
     Parameters
     ----------
