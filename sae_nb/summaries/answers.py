@@ -91,7 +91,7 @@ def answering(model: LiveModel, head: str) -> LiveModel:
 
 
 def as_batch(model: LiveModel, inputs: Any) -> Batch:
-    """Return the batch of one sample; a batch of one is returned as it is.
+    """Return the batch of one sample; a batch of one, or a list of it, is taken as it is.
 
     Parameters
     ----------
@@ -105,7 +105,12 @@ def as_batch(model: LiveModel, inputs: Any) -> Batch:
     TypeError, ValueError
         If the model cannot read it, or it is several samples.
     """
-    batches = [inputs] if isinstance(inputs, Batch) else list(model.batches(inputs, batch_size=1))
+    if isinstance(inputs, Batch):
+        batches = [inputs]
+    elif isinstance(inputs, list) and inputs and isinstance(inputs[0], Batch):
+        batches = inputs
+    else:
+        batches = list(model.batches(inputs, batch_size=1))
     if len(batches) != 1 or batches[0].n != 1:
         raise ValueError(
             f"One input must be given at a time, got {sum(batch.n for batch in batches)}. Pass a "

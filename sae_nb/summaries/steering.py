@@ -71,6 +71,9 @@ class SteeringRecipe:
     sample: int = 0
     """Which input."""
 
+    text: str | None = None
+    """The input itself, where it is a text."""
+
     seed: int = 0
     """Of the random direction."""
 
@@ -310,7 +313,7 @@ def summarise_steering(
 
     Example
     -------
-    >>> import sae_nb as sn
+    >>> import torch, sae_nb as sn
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
     >>> sae = sn.TopK(d_in=2, n_atoms=4, k=1)
     >>> recipe = SteeringRecipe(hook_point="0", atom=0, strength=3.0)

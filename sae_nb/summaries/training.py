@@ -190,8 +190,8 @@ class TrainingHistory:
             **{name: column[name].astype(np.float32) for name in COLUMNS[3:]},
             n_records=self._n,
             steps=self._steps,
-            tokens=_last(table, "tokens"),
-            seconds=float(table[-1, COLUMNS.index("seconds")]) if self._n else 0.0,
+            tokens=int(_last(table, "tokens")),
+            seconds=_last(table, "seconds"),
             seconds_left=_seconds_left(table, self._steps) if state in _GOING else None,
             best_step=_best_step(table),
             frequency=frequency,
@@ -253,9 +253,9 @@ def _number(record: object, column: str) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _last(table: Float[np.ndarray, "n columns"], column: str) -> int:
+def _last(table: Float[np.ndarray, "n columns"], column: str) -> float:
     value = table[-1, COLUMNS.index(column)] if len(table) else 0.0
-    return int(value) if np.isfinite(value) else 0
+    return float(value) if np.isfinite(value) else 0.0
 
 
 def _points_kept(

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sae_nb as sn
 import torch
+from torch import Tensor, nn
+
+import sae_nb as sn
 from sae_nb.capturing import run_hooked
 from sae_nb.codes import SparseCodes
 from sae_nb.hook_points import HookPointNotFound
@@ -22,7 +24,6 @@ from sae_nb.summaries.steering import (
     summarise_steering,
 )
 from sae_nb.summaries.steering_curve import nearest_atom, summarise_dose_response
-from torch import Tensor, nn
 
 
 class PlainSae:

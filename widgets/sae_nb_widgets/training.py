@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import ipywidgets as W
+import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.summaries.training import TrainingHistory, TrainingSummary
@@ -261,7 +261,7 @@ class TrainingMonitor(Panel):
             "resume": _button("resume", "play", "Go on after a pause", self._press("resume")),
             "stop": _button("stop", "stop", "End after the step under way", self._press("stop")),
         }
-        self._rate = W.FloatLogSlider(
+        self._rate = ipw.FloatLogSlider(
             min=-6,
             max=-1,
             step=0.02,
@@ -270,22 +270,22 @@ class TrainingMonitor(Panel):
             continuous_update=False,
             tooltip="Peak of the schedule; acts on the running thread from its next step on",
             style={"description_width": "initial"},
-            layout=W.Layout(width="330px"),
+            layout=ipw.Layout(width="330px"),
         )
-        self._log = W.Checkbox(
+        self._log = ipw.Checkbox(
             description="log steps",
             indent=False,
             tooltip="Draw the steps on a logarithmic axis",
-            layout=W.Layout(width="auto"),
+            layout=ipw.Layout(width="auto"),
         )
-        self._target = W.Dropdown(
+        self._target = ipw.Dropdown(
             options=[("all runs", -1), *((_run_name(r, i), i) for i, r in enumerate(self._runs))],
             description="acts on",
             tooltip="Which run the buttons and the learning rate act on",
             style={"description_width": "initial"},
-            layout=W.Layout(width="240px"),
+            layout=ipw.Layout(width="240px"),
         )
-        self._progress = W.HTML()
+        self._progress = ipw.HTML()
         with self._only_following():
             self.learning_rate = self._rate_in_force() or self.learning_rate
         t.link((self, "learning_rate"), (self._rate, "value"))
@@ -312,12 +312,12 @@ class TrainingMonitor(Panel):
         )
         self._draw_state()
 
-    def _live_numbers(self) -> list[W.Widget]:
+    def _live_numbers(self) -> list[ipw.Widget]:
         """Boxes for the numbers that the SAEs let a running training change, such as sparsity."""
         boxes = []
         for name in _live_names(self._runs):
             value = getattr(_saes(self._runs[0])[0], name)
-            kind = W.IntText if isinstance(value, int) else W.FloatText
+            kind = ipw.IntText if isinstance(value, int) else ipw.FloatText
             box = kind(value=value, description=name, continuous_update=False)
             box.tooltip = f"Change {name} of the running training from its next step on"
             box.observe(lambda change, name=name: self._change(name, change["new"]), "value")
@@ -405,8 +405,10 @@ class TrainingMonitor(Panel):
         super().close()
 
 
-def _button(text: str, icon: str, tooltip: str, action: Callable[[Any], None]) -> W.Button:
-    button = W.Button(description=text, icon=icon, tooltip=tooltip, layout=W.Layout(width="auto"))
+def _button(text: str, icon: str, tooltip: str, action: Callable[[Any], None]) -> ipw.Button:
+    button = ipw.Button(
+        description=text, icon=icon, tooltip=tooltip, layout=ipw.Layout(width="auto")
+    )
     button.on_click(action)
     return button
 

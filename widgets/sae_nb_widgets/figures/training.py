@@ -113,20 +113,18 @@ def update_training_figure(
 def _skeleton(names: Sequence[str], *, strip: bool) -> go.Figure:
     rows = 2 + strip
     specs: list[list[Any]] = [[{}] * COLUMNS] * 2 + [[{"colspan": COLUMNS}, None, None]] * strip
-    titles = [curve.title for curve in CURVES] + [_STRIP_TITLE] * strip
     figure = make_subplots(
         rows=rows,
         cols=COLUMNS,
         specs=specs,
-        subplot_titles=titles,
         horizontal_spacing=0.075,
         vertical_spacing=0.32 / rows,
     )
     for run, name in enumerate(names):
         _add_run(figure, run, name, several=len(names) > 1, strip=strip)
-    size = theme().font_px
-    figure.update_annotations(font_size=size + 1, xanchor="center", yanchor="bottom")
+    titles = [curve.title for curve in CURVES] + [_STRIP_TITLE] * strip
     figure.update_layout(
+        annotations=[_title_note(place, title) for place, title in enumerate(titles)],
         template=template(),
         height=figure_height(strip=strip),
         margin={"l": 52, "r": 12, "t": 58 if len(names) > 1 else 30, "b": 40},
@@ -140,6 +138,22 @@ def _skeleton(names: Sequence[str], *, strip: bool) -> go.Figure:
         figure.update_xaxes(title_text="atoms, most used first", rangemode="tozero", row=3)
         figure.update_yaxes(type="log", title_text="% of rows", row=3)
     return figure
+
+
+def _title_note(place: int, text: str) -> dict[str, Any]:
+    """Title of one small plot, tied to its axes so that it stays above them in every drawing."""
+    number = "" if place == 0 else str(place + 1)
+    return {
+        "text": text,
+        "x": 0.5,
+        "y": 1.0,
+        "xref": f"x{number} domain",
+        "yref": f"y{number} domain",
+        "xanchor": "center",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": theme().font_px + 1},
+    }
 
 
 def figure_height(*, strip: bool) -> int:

@@ -1,0 +1,489 @@
+"""SteeringPanel: every control is a trait, every trait runs the model, and the control is drawn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.figures.steering import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.hook_points import HookPointNotFound
+from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+
+
+class PlainSae:
+    """The plainest SAE: z = x Dᵀ, unit rows, no bias."""
+
+    def __init__(self, d_in: int, n_atoms: int) -> None:
+        rows = torch.randn(n_atoms, d_in, generator=torch.Generator().manual_seed(0))
+        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
+        self.d_in, self.n_atoms = d_in, n_atoms
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(x @ self.dictionary.T)
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    """A vision transformer of three blocks that nobody trained."""
+    config = VisionTransformerConfig(d_model=32, n_blocks=3, n_heads=2)
+    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
+    return sn.wrap(module.eval(), class_names=[str(i) for i in range(10)], name="small vit")
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """A GPT-2 of two blocks that nobody trained; one of its words is markup."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    words = ["<end>", "the", "cat", "sat", "<script>alert(1)</script>", "dog"]
+    raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<end>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<end>")
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=6, n_embd=16, n_layer=2, n_head=2, n_positions=64)
+    return sn.wrap(GPT2LMHeadModel(config).eval(), tokenizer=tokenizer, name="small gpt")
+
+
+PICTURES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+SAE = PlainSae(32, 64)
+
+
+@pytest.fixture
+def panel(vit: Any) -> Iterator[sw.SteeringPanel]:
+    """Atom 5 of the small vit, added with strength 4."""
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5, strength=4.0)
+    made.wait()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def talking(gpt: Any) -> Iterator[sw.SteeringPanel]:
+    """Atom 3 of the small GPT-2."""
+    made = sw.SteeringPanel(
+        gpt, "resid_post.0", PlainSae(16, 32), ["the cat", "the dog sat"], atom=3, strength=5.0
+    )
+    made.wait()
+    yield made
+    made.close()
+
+
+def bars(made: sw.SteeringPanel, trace: int) -> np.ndarray:
+    """Lengths of one of the bars of every outcome, as on screen."""
+    return np.asarray(made.current_figure().data[trace].x)
+
+
+def steered(vit: Any, made: sw.SteeringPanel) -> np.ndarray:
+    """What the model says under the panel's traits, without the panel."""
+    with sn.steer(
+        vit,
+        made.hook_point,
+        SAE,
+        made.atom,
+        made.strength,
+        mode=made.mode,
+        positions=made.positions,
+    ):
+        return vit(PICTURES[made.sample : made.sample + 1])[0].softmax(-1).numpy()
+
+
+# --- every trait runs the model -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("atom", 9),
+        ("strength", -2.0),
+        ("mode", "set"),
+        ("mode", "scale"),
+        ("positions", "patches"),
+        ("positions", (0, 7)),
+        ("hook_point", "resid_post.0"),
+        ("sample", 3),
+    ],
+)
+def test_trait_runs_the_model_anew(
+    vit: Any, panel: sw.SteeringPanel, name: str, value: Any
+) -> None:
+    """After a change the green bars are the model's answer under the new settings."""
+    setattr(panel, name, value)
+    panel.wait()
+    np.testing.assert_allclose(bars(panel, AFTER), steered(vit, panel), atol=1e-5)
+    clean = vit(PICTURES[panel.sample : panel.sample + 1])[0].softmax(-1)
+    np.testing.assert_allclose(bars(panel, BEFORE), clean, atol=1e-5)
+    assert getattr(panel.summary.recipe, name) == value
+    assert not panel.problem
+
+
+def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
+    """Moving the slider runs the model; setting the trait moves the slider, however far."""
+    panel.controls.strength.value = 1.5
+    panel.wait()
+    assert panel.strength == 1.5
+    np.testing.assert_allclose(bars(panel, AFTER), steered(vit, panel), atol=1e-5)
+    panel.strength = 400.0
+    panel.wait()
+    assert panel.controls.strength.value == 400.0
+    panel.strength = -3.0
+    assert panel.controls.strength.value == -3.0
+
+
+def test_random_control_is_drawn_dashed_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
+    """Its outline ends at the record's values, in dashed grey, and another seed moves it."""
+    trace = panel.current_figure().data[RANDOM]
+    assert (trace.line.dash, trace.line.color) == ("dash", "#8C8C8C")
+    np.testing.assert_allclose(np.asarray(trace.x).reshape(-1, 6)[:, 1], panel.summary.random)
+    before = panel.summary.random
+    panel.seed = 1
+    assert not np.allclose(panel.summary.random, before)
+
+
+def test_newest_request_wins(vit: Any, panel: sw.SteeringPanel) -> None:
+    """Of twenty changes in a row the last one is drawn, and not all of them were run."""
+    runs = []
+    original = type(vit).forward
+
+    def counted(self: Any, batch: Any, **given: Any) -> Any:
+        runs.append(1)
+        return original(self, batch, **given)
+
+    type(vit).forward = counted
+    try:
+        for strength in np.linspace(0, 4, 20):
+            panel.strength = float(strength)
+        panel.wait()
+    finally:
+        type(vit).forward = original
+    assert panel.summary.recipe.strength == 4.0
+    assert len(runs) < 40
+
+
+def test_panels_are_linked_by_atom(vit: Any, panel: sw.SteeringPanel) -> None:
+    """`traitlets.link` is all it takes."""
+    other = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=4.0)
+    t.link((panel, "atom"), (other, "atom"))
+    panel.atom = 11
+    assert other.summary.recipe.atom == 11
+    np.testing.assert_allclose(bars(other, AFTER), bars(panel, AFTER), atol=1e-6)
+    other.close()
+
+
+def test_another_head_answers(vit: Any, panel: sw.SteeringPanel) -> None:
+    """The menu offers the heads that score classes, and choosing one shows it."""
+    assert [value for _, value in panel.controls.head.options] == ["", "texture"]
+    panel.head = "texture"
+    panel.wait()
+    expected = vit.heads(PICTURES[:1])["texture"][0].softmax(-1)
+    np.testing.assert_allclose(bars(panel, BEFORE), expected, atol=1e-5)
+
+
+# --- strengths ------------------------------------------------------------------------------------
+
+
+def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
+    """Two on the slider adds twice the atom's 99th percentile, and the panel says so."""
+    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
+    made.wait()
+    strengths = (acts.x @ SAE.dictionary[5]).abs().numpy()
+    p99 = np.percentile(strengths[strengths > 0], 99)
+    assert (made.unit, made.strength) == ("p99", 2.0)
+    assert made.summary.edit_norm == pytest.approx(2 * p99, rel=1e-4)
+    assert "× p99" in made._unit.value
+    made.mode = "scale"
+    made.wait()
+    assert made.unit == "coefficient"
+    made.close()
+
+
+def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> None:
+    """It is stated in the model's units, and strong enough to be seen."""
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5)
+    made.wait()
+    assert made.unit == "coefficient"
+    assert "units of the model" in made._unit.value
+    lengths = sn.capture(vit, PICTURES[:1], "resid_post.1", progress=False).x.norm(dim=1)
+    assert 0.2 < made.strength / float(lengths.mean()) < 1.0
+    made.close()
+
+
+def test_atom_that_never_fires_says_so(vit: Any) -> None:
+    """It has no percentile: its strength is in the model's units."""
+    codes = SparseCodes.from_dense(torch.eye(64)[:8] * 3.0)
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts=codes, atom=1)
+    made.wait()
+    assert made.unit == "p99"
+    made.atom = 40
+    made.wait()
+    assert made.unit == "coefficient"
+    assert "never fires" in made._unit.value
+    assert not made.problem
+    made.close()
+
+
+# --- pictures and places --------------------------------------------------------------------------
+
+
+def test_heat_is_the_change_downstream_beside_the_random_one(panel: sw.SteeringPanel) -> None:
+    """Two maps of the same picture on one scale."""
+    grid = panel._detail_view.grid
+    assert grid.captions == ["atom 5", "random direction"]
+    np.testing.assert_allclose(grid.heat_maps[0], panel.summary.patch_change(), rtol=1e-5)
+    np.testing.assert_allclose(
+        grid.heat_maps[1], panel.summary.patch_change(random=True), rtol=1e-5
+    )
+
+
+def test_clicking_a_patch_steers_only_there(panel: sw.SteeringPanel) -> None:
+    """The patch becomes the position, the menu shows it, and Escape goes back to all."""
+    panel._detail_view.grid.selected = (0, 10)
+    panel.wait()
+    assert panel.positions == (15,)
+    assert panel.summary.tokens[15] == "patch 1,2"
+    assert panel.controls.positions.label == "picked: 15"
+    panel.press("Escape")
+    panel.wait()
+    assert panel.positions is None
+    assert panel.controls.positions.value == "all"
+
+
+def test_pictures_are_made_up_where_none_are_given(vit: Any) -> None:
+    """And the panel says that they are."""
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, strength=1.0)
+    assert made.summary.picture.shape == (3, 32, 32)
+    assert "made up" in made.chips["inputs"]
+    made.close()
+
+
+# --- language -------------------------------------------------------------------------------------
+
+
+def test_text_box_is_the_input(gpt: Any, talking: sw.SteeringPanel) -> None:
+    """What is typed is what is read."""
+    talking.text = "the dog"
+    talking.wait()
+    clean = gpt(["the dog"])[0, -1].softmax(-1).numpy()
+    summary = talking.summary
+    np.testing.assert_allclose(summary.before, clean[summary.ids], atol=1e-5)
+    assert summary.tokens == ("the", "dog")
+    talking.sample = 1
+    assert talking.summary.tokens == ("the", "dog", "sat")
+
+
+def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringPanel) -> None:
+    """Before, after, random; after another strength it says that it is of an older one."""
+    assert talking.continuation is None
+    talking.controls.go_on.click()
+    record = talking.continuation
+    assert len(record.before) > 0
+    html = talking._detail_view.texts.value
+    assert all(title in html for title in ("before", "after", "random direction"))
+    assert "continue again" not in html
+    talking.strength = 1.0
+    talking.wait()
+    assert "continue again" in talking._detail_view.texts.value
+
+
+def test_markup_in_tokens_is_inert(gpt: Any, talking: sw.SteeringPanel) -> None:
+    """A token that is a script is text in every view and in the exported page."""
+    talking.text = "the <script>alert(1)</script> cat"
+    with torch.no_grad():
+        gpt.module.lm_head.weight[4] += 1.0  # make it likely, so that it becomes a bar
+    talking.refresh()
+    talking.continue_text()
+    talking.wait()
+    shown = [str(widget.value) for widget in descendants(talking) if isinstance(widget, ipw.HTML)]
+    assert not [value for value in shown if "<script>alert" in value]
+    labels = talking.current_figure().layout.yaxis.ticktext
+    assert not [label for label in labels if "<script>" in label]
+    assert "<script>alert" not in talking.static_detail()
+
+
+# --- dose and response ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def planted() -> Iterator[sw.SteeringPanel]:
+    """A linear model whose class "b" reads atom 0 and nothing else."""
+    sae = PlainSae(16, 8)
+    linear = nn.Linear(16, 3, bias=False)
+    with torch.no_grad():
+        linear.weight.zero_()
+        linear.weight[1] = sae.dictionary[0]
+    model = sn.wrap(nn.Sequential(nn.Identity(), linear), class_names=["a", "b", "c"])
+    made = sw.SteeringPanel(model, "0", sae, torch.zeros(2, 16), strength=3.0)
+    made.wait()
+    yield made
+    made.close()
+
+
+def test_dose_response_appears_in_the_same_figure(planted: sw.SteeringPanel) -> None:
+    """The effect rises, the band is drawn, the strength shown in the bars is marked."""
+    assert planted.current_figure().data[EFFECT].visible is False
+    planted.dose_response([-3.0, 0.0, 3.0], n_controls=10)
+    curve = planted.curve
+    figure = planted.current_figure()
+    np.testing.assert_allclose(figure.data[EFFECT].y, curve.response.effect, rtol=1e-5)
+    assert curve.response.effect[2] == pytest.approx(planted.summary.effect, abs=1e-5)
+    assert curve.response.effect[0] < 0 < curve.response.effect[2]
+    assert len(figure.data[EFFECT_BAND].x) == 6
+    assert {shape.x0 for shape in figure.layout.shapes} == {3.0}
+    planted.strength = -2.0
+    planted.wait()
+    assert {shape.x0 for shape in planted.current_figure().layout.shapes} == {-2.0}
+
+
+def test_another_atom_takes_the_old_curve_away(planted: sw.SteeringPanel) -> None:
+    """A curve is never left standing under an atom it is not of."""
+    planted.controls.curve.click()
+    assert planted.curve is not None
+    planted.atom = 4
+    assert planted.curve is None
+    assert planted.current_figure().data[EFFECT].visible is False
+    assert not planted.current_figure().layout.shapes
+
+
+def test_states_have_no_dose_response(vit: Any) -> None:
+    """A model without classes says why in the status line."""
+    model = sn.wrap(nn.Sequential(nn.Identity()))
+    made = sw.SteeringPanel(model, "0", SAE, torch.ones(1, 32), strength=1.0)
+    made.dose_response()
+    assert made.problem
+    assert "class_names=" in made.status
+    assert made.controls.curve.disabled
+    made.close()
+
+
+# --- recipes --------------------------------------------------------------------------------------
+
+
+def test_recipe_replays_to_the_same_answer(vit: Any, panel: sw.SteeringPanel) -> None:
+    """Through JSON, in a panel that stands somewhere else."""
+    panel.positions, panel.seed, panel.mode = (3, 4), 7, "set"
+    recipe = json.loads(json.dumps(panel.recipe()))
+    other = sw.SteeringPanel(vit, "resid_post.0", SAE, PICTURES, atom=1, strength=1.0)
+    other.replay(recipe)
+    np.testing.assert_array_equal(other.summary.after, panel.summary.after)
+    np.testing.assert_array_equal(other.summary.random, panel.summary.random)
+    other.close()
+
+
+def test_recipe_in_p99_is_the_same_edit_without_acts(vit: Any, panel: sw.SteeringPanel) -> None:
+    """The coefficient counts, not the unit it was given in."""
+    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+    measured = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=5, strength=1.5)
+    panel.replay(measured.recipe() if measured.summary else {})
+    np.testing.assert_allclose(panel.summary.after, measured.summary.after, atol=1e-6)
+    measured.close()
+
+
+def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
+    """It is refused whole."""
+    before = panel.recipe()
+    with pytest.raises(t.TraitError, match="64"):
+        panel.replay(before | {"atom": 64, "strength": 1.0})
+    assert panel.recipe() == before
+    with pytest.raises(ValueError, match="recipe"):
+        panel.replay({"atom": 3})
+    panel.controls.recipe.value = "{not json"
+    panel.controls.replay.click()
+    assert panel.problem
+    assert "JSON" in panel.status
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("atom", 64, "64"),
+        ("atom", -1, "-1"),
+        ("hook_point", "resid_post.7", "resid_post"),
+        ("positions", "everywhere", "`positions` must be"),
+        ("strength", float("nan"), "must be finite"),
+        ("sample", 4, "between 0 and 3, got 4"),
+        ("mode", "push", "push"),
+        ("max_new_tokens", 0, "between 1 and 200, got 0"),
+    ],
+)
+def test_impossible_value_is_a_trait_error(
+    panel: sw.SteeringPanel, name: str, value: Any, message: str
+) -> None:
+    """And the panel stays as it was."""
+    before = getattr(panel, name)
+    with pytest.raises(t.TraitError, match=message):
+        setattr(panel, name, value)
+    assert getattr(panel, name) == before
+
+
+def test_wrong_parts_are_refused_at_construction(vit: Any) -> None:
+    """With what was given and what to do."""
+    with pytest.raises(HookPointNotFound, match="resid_post.2"):
+        sw.SteeringPanel(vit, "resid_post.9", SAE)
+    with pytest.raises(ValueError, match=r"width 32 and the SAE 16"):
+        sw.SteeringPanel(vit, "resid_post.1", PlainSae(16, 8))
+    with pytest.raises(TypeError, match=r"must be a live model, got VisionTransformer\. Make one"):
+        sw.SteeringPanel(vit.module, "resid_post.1", SAE)
+    with pytest.raises(TypeError, match="must be a sparse autoencoder, got int"):
+        sw.SteeringPanel(vit, "resid_post.1", 3)
+    with pytest.raises(TypeError, match="`inputs` must be given"):
+        sw.SteeringPanel(sn.wrap(nn.Sequential(nn.Identity())), "0", SAE)
+
+
+def test_failing_model_is_a_sentence(panel: sw.SteeringPanel, vit: Any) -> None:
+    """What goes wrong in the model's thread is said in the status line."""
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("out of\n luck")
+
+    handle = vit.module.register_forward_pre_hook(broken)
+    try:
+        panel.sample = 2
+        panel.wait()
+    finally:
+        handle.remove()
+    assert panel.problem
+    assert panel.status == "steering atom 5: out of luck"
+    assert vit.interventions == []
+
+
+# --- taking it away -------------------------------------------------------------------------------
+
+
+def test_page_without_kernel_holds_answer_and_recipe(
+    tmp_path: Path, panel: sw.SteeringPanel
+) -> None:
+    """Figure, pictures and numbers are in the one file."""
+    page = panel.to_html(tmp_path / "steering.html", share_script=True).read_text()
+    assert "What happens if this were stronger?" in page
+    assert "random direction" in page
+    assert "resid_post.1" in page
+    assert panel.to_png().startswith(b"\x89PNG")
+
+
+def test_closed_panel_answers_no_more(vit: Any) -> None:
+    """Closing twice is harmless, and a trait that changes later runs nothing."""
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=1.0)
+    made.close()
+    made.close()
+    with vit.lock:  # a run under way is finished, and undone, before this
+        assert vit.interventions == []
+    made.strength = 2.0
+    made.wait()
+    assert made._summary is None

@@ -1,0 +1,350 @@
+"""Steering records → one plotly figure: bars of the answer, and below them effect and cost by dose.
+
+Before is filled grey, after is green, the random direction is a dashed grey outline or line.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
+from sae_nb.summaries.steering_curve import SteeringCurve
+from sae_nb_widgets.theming import (
+    CONTROL,
+    CONTROL_DASH,
+    OKABE_ITO,
+    format_number,
+    plot_text,
+    template,
+    theme,
+    visible_token,
+)
+
+BEFORE, AFTER, RANDOM, EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT = range(7)
+KL_BAND, KL_RANDOM, KL = range(7, 10)
+CURVE_TRACES = range(EFFECT_BAND, KL + 1)
+
+AFTER_COLOUR = OKABE_ITO[2]
+NEAREST_COLOUR = OKABE_ITO[5]
+BEFORE_COLOUR = "rgba(128,128,128,0.55)"
+BAND_COLOUR = "rgba(140,140,140,0.18)"
+
+BAR = 0.26  # thickness of one of three bars, in rows
+LONGEST_NAME = 18
+ROW_PX = 30
+SPACE_PX = 96  # legend above, axis below
+CURVE_PX = 230
+
+
+def steering_figure(
+    summary: SteeringSummary | None = None, curve: SteeringCurve | None = None
+) -> go.Figure:
+    """Bars of the answer before, after, and under the random direction; curves below if given.
+
+    Parameters
+    ----------
+    summary
+        The answer at one strength; None leaves the axes empty.
+    curve
+        Effect and cost against strength.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Which `update_answer` and `update_curve` change in place.
+    """
+    figure = go.Figure([*_bar_traces(), *_curve_traces()])
+    figure.update_layout(
+        template=template(),
+        barmode="overlay",
+        hovermode="closest",
+        margin={"l": 56, "r": 16, "t": 40, "b": 46},
+        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+        xaxis={"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
+        yaxis={"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
+        xaxis2={"domain": [0, 0.45], "anchor": "y2", "visible": False},
+        yaxis2={"domain": [0, 0.3], "anchor": "x2", "visible": False},
+        xaxis3={"domain": [0.58, 1], "anchor": "y3", "visible": False, "matches": "x2"},
+        yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
+    )
+    if summary is not None:
+        update_answer(figure, summary)
+    update_curve(figure, curve)
+    return figure
+
+
+def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
+    """Draw another answer into a figure of `steering_figure`; a widget sends one message.
+
+    Parameters
+    ----------
+    figure
+        Figure or FigureWidget.
+    summary
+        What to draw.
+    """
+    rows = np.arange(len(summary.names), dtype=np.float32)
+    labels = [_label(name, summary.outcome) for name in summary.names]
+    with figure.batch_update():
+        for trace, values, shift in ((BEFORE, summary.before, -BAR), (AFTER, summary.after, 0.0)):
+            bars = figure.data[trace]
+            bars.x, bars.y = values.astype(np.float32), rows + np.float32(shift)
+            bars.customdata = _hover_rows(labels, summary)
+        figure.data[AFTER].text = [_at_the_end(value) for value in summary.after]
+        outline = figure.data[RANDOM]
+        outline.x, outline.y, outline.hovertext = _outlines(summary.random, rows + BAR, labels)
+        _set_answer_axes(figure, summary, labels)
+
+
+def update_curve(figure: go.Figure, curve: SteeringCurve | None) -> None:
+    """Draw effect and cost below the bars, or take them away.
+
+    Parameters
+    ----------
+    figure
+        Figure or FigureWidget of `steering_figure`.
+    curve
+        What to draw; None for nothing.
+    """
+    with figure.batch_update():
+        _share_height(figure, curve is not None)
+        for index in CURVE_TRACES:
+            figure.data[index].visible = curve is not None
+        if curve is None:
+            return
+        response, x = curve.response, curve.strengths.astype(np.float32)
+        for band, middle, line, control, values in (
+            (EFFECT_BAND, EFFECT_RANDOM, EFFECT, response.control, response.effect),
+            (KL_BAND, KL_RANDOM, KL, response.control_kl, response.kl),
+        ):
+            _set(figure.data[band], *_band(x, control))
+            _set(figure.data[middle], x, _quantile(control, 0.5))
+            _set(figure.data[line], x, values)
+        _set(figure.data[EFFECT_NEAREST], x, curve.nearest_effect)
+        name = f"nearest atom {curve.nearest_atom} (cos {format_number(curve.nearest_cosine)})"
+        figure.data[EFFECT_NEAREST].name = name
+        _set_curve_axes(figure, curve)
+
+
+def mark_strength(figure: go.Figure, strength: float | None) -> None:
+    """Mark the strength that is shown in the bars, in the curves below.
+
+    Parameters
+    ----------
+    figure
+        Figure or FigureWidget of `steering_figure`, with a curve.
+    strength
+        In the curve's units; None removes the mark.
+    """
+    lines = [] if strength is None else [_upright(strength, axis) for axis in ("2", "3")]
+    figure.layout.shapes = lines
+
+
+def strength_words(recipe: SteeringRecipe) -> str:
+    """Say how strong an edit is, in its own unit and in the model's.
+
+    Examples
+    --------
+    >>> words = strength_words(SteeringRecipe(hook_point="a", atom=1, strength=2.0))
+    >>> words.replace(chr(0x2009), " ")
+    'add 2.00'
+    """
+    number = format_number(recipe.strength)
+    if recipe.mode == "scale":
+        return f"scale by {number}"
+    if recipe.unit == "p99":
+        return f"{recipe.mode} {number} × p99 (= {format_number(recipe.amount)})"
+    return f"{recipe.mode} {number}"
+
+
+def unit_words(recipe: SteeringRecipe) -> str:
+    """Name the unit of the strength axis."""
+    if recipe.unit == "p99":
+        return f"strength added, multiples of p99 = {format_number(recipe.p99)}"
+    return "strength added, units of the model"
+
+
+def figure_height(n_rows: int, *, curve: bool) -> int:
+    """Height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
+    scale = theme().font_px / 13
+    return int(scale * (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX * curve))
+
+
+# --- traces ---------------------------------------------------------------------------------------
+
+
+def _bar_traces() -> list[Any]:
+    hover = "%{customdata}<extra></extra>"
+    shared = {"orientation": "h", "width": BAR, "hovertemplate": hover, "showlegend": True}
+    return [
+        go.Bar(name="before", marker={"color": BEFORE_COLOUR, "line": {"width": 0}}, **shared),
+        go.Bar(
+            name="after",
+            marker={"color": AFTER_COLOUR, "line": {"width": 0}},
+            textposition="outside",
+            cliponaxis=False,
+            **shared,
+        ),
+        go.Scatter(
+            name="random direction, same norm",
+            mode="lines",
+            fill="toself",
+            fillcolor=BAND_COLOUR,
+            line={"color": CONTROL, "dash": CONTROL_DASH, "width": 1.3},
+            hoveron="points",
+            hovertemplate="%{hovertext}<extra></extra>",
+        ),
+    ]
+
+
+def _curve_traces() -> list[Any]:
+    dashed = {"color": CONTROL, "dash": CONTROL_DASH, "width": 1.6}
+    strong = {"color": AFTER_COLOUR, "width": 2.2}
+    effect = {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
+    cost = {"xaxis": "x3", "yaxis": "y3", "showlegend": False}
+    band = {"mode": "lines", "fill": "toself", "fillcolor": BAND_COLOUR, "line": {"width": 0}}
+    shown = "strength %{x:.3g}<br>%{y:.3g}<extra>"
+    return [
+        go.Scatter(**band, **effect, hoverinfo="skip"),
+        go.Scatter(
+            mode="lines", line=dashed, hovertemplate=f"{shown}random, median</extra>", **effect
+        ),
+        go.Scatter(
+            mode="lines+markers",
+            line={"color": NEAREST_COLOUR, "width": 1.4},
+            marker={"size": 5, "symbol": "square"},
+            hovertemplate=f"{shown}nearest atom</extra>",
+            **(effect | {"showlegend": True}),
+        ),
+        go.Scatter(
+            mode="lines+markers", line=strong, hovertemplate=f"{shown}this atom</extra>", **effect
+        ),
+        go.Scatter(**band, **cost, hoverinfo="skip"),
+        go.Scatter(
+            mode="lines", line=dashed, hovertemplate=f"{shown}random, median</extra>", **cost
+        ),
+        go.Scatter(
+            mode="lines+markers", line=strong, hovertemplate=f"{shown}this atom</extra>", **cost
+        ),
+    ]
+
+
+def _set(trace: Any, x: Any, y: Any) -> None:
+    trace.x, trace.y = x, np.asarray(y, dtype=np.float32)
+
+
+def _quantile(control: np.ndarray, q: float) -> np.ndarray:
+    if not len(control):
+        return np.zeros(0)
+    return np.quantile(control, q, axis=0)
+
+
+def _band(x: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outline of the range from the 5th to the 95th percentile, there and back."""
+    if not len(control) or not np.isfinite(control).all():
+        return np.zeros(0), np.zeros(0)
+    low, high = _quantile(control, 0.05), _quantile(control, 0.95)
+    return np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]])
+
+
+def _outlines(
+    values: np.ndarray, rows: np.ndarray, labels: list[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rectangles from zero to each value as one line with gaps: plotly's bars know no dashes."""
+    gap = np.full(len(values), np.nan)
+    zero, low, high = np.zeros(len(values)), rows - BAR / 2, rows + BAR / 2
+    x = np.stack([zero, values, values, zero, zero, gap], axis=1).ravel()
+    y = np.stack([low, low, high, high, low, gap], axis=1).ravel()
+    text = [
+        f"{label}<br>random direction: {format_number(float(v))}"
+        for label, v in zip(labels, values, strict=True)
+    ]
+    return x.astype(np.float32), y.astype(np.float32), [one for one in text for _ in range(6)]
+
+
+# --- words and axes -------------------------------------------------------------------------------
+
+
+def _label(name: str, outcome: str) -> str:
+    text = visible_token(name)
+    if len(text) > LONGEST_NAME:
+        text = text[: LONGEST_NAME - 1] + "…"
+    return plot_text(f"“{text}”" if outcome == "next token" else text)
+
+
+def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
+    triples = zip(labels, summary.before, summary.after, summary.random, strict=True)
+    return [
+        f"{label}<br>before {format_number(float(b))}<br>after {format_number(float(a))}"
+        f"<br>random direction {format_number(float(r))}"
+        for label, b, a, r in triples
+    ]
+
+
+def _at_the_end(value: float) -> str:
+    return format_number(float(value), digits=2) if value >= 0.005 else ""
+
+
+def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> None:
+    layout = figure.layout
+    titles = {
+        "class": "probability",
+        "next token": "probability of the next token",
+        "state": "cosine with the state before",
+    }
+    shown = np.concatenate([summary.before, summary.after, summary.random])
+    low = min(float(shown.min(initial=0.0)), 0.0)
+    layout.xaxis.title.text = titles[summary.outcome]
+    layout.xaxis.range = [1.05 * low, _round_up(float(shown.max(initial=0.0)))]
+    layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
+    layout.yaxis.ticktext = labels
+    layout.yaxis.range = [len(labels) - 0.4, -0.6]
+    has_curve = bool(layout.yaxis2.visible)
+    layout.height = figure_height(len(labels), curve=has_curve)
+
+
+def _round_up(value: float) -> float:
+    """End of the probability axis: one of few, so that it seldom jumps while a slider moves."""
+    ends = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    return 1.12 * next((end for end in ends if value <= end), value)
+
+
+def _share_height(figure: go.Figure, with_curve: bool) -> None:
+    layout = figure.layout
+    n_rows = len(layout.yaxis.ticktext or ())
+    height = figure_height(n_rows, curve=with_curve)
+    layout.height = height
+    share = CURVE_PX / (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX) if with_curve else 0.0
+    layout.yaxis.domain = [1.35 * share, 1] if with_curve else [0, 1]
+    for x, y in ((layout.xaxis2, layout.yaxis2), (layout.xaxis3, layout.yaxis3)):
+        x.visible = y.visible = with_curve
+        if with_curve:
+            y.domain = [0, 0.95 * share]
+
+
+def _set_curve_axes(figure: go.Figure, curve: SteeringCurve) -> None:
+    layout, name = figure.layout, _label(curve.target_name, "next token")
+    log = curve.response.measure.startswith("log-probability")
+    layout.yaxis2.title.text = f"change in {'log-p' if log else 'p'} of {name}"
+    layout.yaxis3.title.text = "KL it costs, nats"
+    for axis in (layout.xaxis2, layout.xaxis3):
+        axis.title.text = unit_words(curve.recipe).split(", ")[1]
+    if math.isnan(float(np.nanmax(curve.response.kl, initial=math.nan))):
+        layout.yaxis3.title.text = "KL (not known here)"
+
+
+def _upright(strength: float, axis: str) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "xref": f"x{axis}",
+        "yref": f"y{axis} domain",
+        "x0": strength,
+        "x1": strength,
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": "#808080", "width": 1.2, "dash": "dot"},
+    }

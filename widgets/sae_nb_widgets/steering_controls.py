@@ -1,0 +1,191 @@
+"""The controls of the SteeringPanel, each tied to one trait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb.edits import MODES
+from sae_nb_widgets.theming import escape
+
+if TYPE_CHECKING:
+    from sae_nb.models.live_model import LiveModel
+
+PICKED = "picked"
+POSITIONS = {
+    "vision": (
+        ("all positions", "all"),
+        ("cls", "cls"),
+        ("registers", "registers"),
+        ("patches", "patches"),
+    ),
+    "language": (
+        ("all tokens", "all"),
+        ("last token", "last"),
+        ("all but the first", "not_first"),
+    ),
+    "other": (("all positions", "all"),),
+}
+MODE_NAMES = {
+    "add": "add to the activation",
+    "set": "set the latent to",
+    "scale": "scale the latent by",
+}
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Widgets by name."""
+
+    atom: ipw.BoundedIntText
+    strength: ipw.FloatSlider
+    sample: ipw.BoundedIntText
+    text: ipw.Text
+    curve: ipw.Button
+    go_on: ipw.Button
+    mode: ipw.Dropdown
+    positions: ipw.Dropdown
+    hook_point: ipw.Dropdown
+    head: ipw.Dropdown
+    seed: ipw.BoundedIntText
+    n_new: ipw.BoundedIntText
+    recipe: ipw.Textarea
+    replay: ipw.Button
+
+
+def build(
+    panel: Any, *, hook_points: list[str], heads: list[tuple[str, str]], n_samples: int
+) -> Controls:
+    """Return the controls of `panel`, linked to its traits."""
+    made = Controls(
+        atom=_number("atom", "Row of the dictionary that is made stronger", panel.n_atoms - 1, 140),
+        strength=_slider(),
+        sample=_number("sample", "Which of the inputs", n_samples - 1, 140),
+        text=ipw.Text(
+            description="text",
+            tooltip="What the model reads; steering shows what comes next",
+            continuous_update=False,
+            layout=ipw.Layout(width="min(420px, 100%)"),
+            style=_TIGHT,
+        ).add_class("sae-nb-search"),
+        curve=_button(
+            "dose–response", "Effect and cost for many strengths, beside random directions"
+        ),
+        go_on=_button("continue the text", "The text goes on before and after, token by token"),
+        mode=_choice("mode", "What is done at the hook point", [(MODE_NAMES[m], m) for m in MODES]),
+        positions=_choice("where", "Positions that are edited", POSITIONS[panel.kind]),
+        hook_point=_choice("hook point", "Where in the model the edit is made", hook_points),
+        head=_choice("answer", "Which head of the model answers", heads),
+        seed=_number("control seed", "Which random direction stands beside", 9_999, 180),
+        n_new=_number("new tokens", "Tokens to continue by", 200, 160),
+        recipe=ipw.Textarea(
+            description="recipe",
+            rows=3,
+            continuous_update=False,
+            layout=ipw.Layout(width="100%"),
+            style=_TIGHT,
+        ),
+        replay=_button("replay", "Do what the recipe on the left says"),
+    )
+    made.recipe.tooltip = "Everything it takes to do the same again; paste another one and replay"
+    made.hook_point.value = panel.hook_point
+    for name in ("atom", "sample", "text", "mode", "head", "seed"):
+        t.link((panel, name), (getattr(made, name), "value"))
+    t.link((panel, "max_new_tokens"), (made.n_new, "value"))
+    return made
+
+
+_TIGHT = {"description_width": "initial"}
+
+
+def _number(name: str, tip: str, most: int, width: int) -> ipw.BoundedIntText:
+    return ipw.BoundedIntText(
+        min=0,
+        max=max(most, 0),
+        description=name,
+        tooltip=tip,
+        layout=ipw.Layout(width=f"{width}px"),
+        style=_TIGHT,
+    )
+
+
+def _choice(name: str, tip: str, options: Any) -> ipw.Dropdown:
+    return ipw.Dropdown(
+        options=options,
+        description=name,
+        tooltip=tip,
+        layout=ipw.Layout(width="auto", max_width="280px"),
+        style=_TIGHT,
+    )
+
+
+def _button(text: str, tip: str) -> ipw.Button:
+    return ipw.Button(description=text, tooltip=tip, layout=ipw.Layout(width="auto"))
+
+
+def _slider() -> ipw.FloatSlider:
+    return ipw.FloatSlider(
+        description="strength",
+        tooltip="How strong the edit is; the model runs while you move it",
+        readout_format=".2f",
+        layout=ipw.Layout(width="360px"),
+        style=_TIGHT,
+    )
+
+
+def fit_slider(slider: ipw.FloatSlider, value: float, low: float, high: float) -> None:
+    """Give a slider a range that holds `value`, then the value."""
+    low, high = min(low, value), max(high, value)
+    with slider.hold_trait_notifications():
+        # Widen first: a range that leaves the old value out would clip it.
+        slider.min, slider.max = min(low, slider.value), max(high, slider.value)
+        slider.value = value
+        slider.min, slider.max = low, high
+        slider.step = (high - low) / 200
+
+
+def unit_html(text: str) -> str:
+    """Return the unit beside the slider."""
+    return f"<span>{escape(text)}</span>"
+
+
+def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
+    """Hook points an SAE of this width can steer; `current` among them, however it is written."""
+    fitting = [
+        str(point)
+        for point in model.hook_points()
+        if point.writable and model.width(str(point)) in (d_in, None)
+    ]
+    return fitting if current in fitting else [current, *fitting]
+
+
+def offer(menu: ipw.Dropdown, value: str) -> None:
+    if value not in menu.options:
+        menu.options = (*menu.options, value)
+    menu.value = value
+
+
+def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
+    """Heads that score classes, the main one first."""
+    options = [("main head", "")]
+    if not callable(getattr(model.module, "forward_heads", None)):
+        return options
+    main, rows_columns = model(inputs), model.patch_grid or (0, 0)
+    for name, scores in model.heads(inputs).items():
+        per_patch = scores.ndim == 2 and scores.shape[1] == rows_columns[0] * rows_columns[1]
+        if scores.ndim != 2 or per_patch or scores.shape[1] < 2:
+            continue
+        if scores.shape == main.shape and bool((scores == main).all()):
+            options[0] = (name, "")
+        else:
+            options.append((name, name))
+    return options
+
+
+def where_words(positions: Sequence[int]) -> str:
+    shown = ", ".join(str(position) for position in positions[:4])
+    return f"picked: {shown}{' …' if len(positions) > 4 else ''}"

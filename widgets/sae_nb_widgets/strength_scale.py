@@ -1,0 +1,71 @@
+"""In which unit a strength is given, how far its slider goes, and what people call the unit."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from sae_nb.edits import Mode
+from sae_nb.steering_request import Unit
+from sae_nb_widgets.theming import format_number
+
+WIDEST = 5.0
+"""End of the slider, in multiples of the 99th percentile or as a factor."""
+
+WIDEST_LENGTHS = 2.0
+"""End of the slider where no percentile is known, in mean lengths of a state."""
+
+
+class StrengthScale:
+    """Units of strength: multiples of an atom's 99th percentile where it is known.
+
+    Examples
+    --------
+    >>> scale = StrengthScale()
+    >>> scale.unit(0, "add")
+    'coefficient'
+    >>> scale.p99 = np.array([3.0, 0.0])
+    >>> scale.unit(0, "add"), scale.unit(1, "add"), scale.limits(0, "add")
+    ('p99', 'coefficient', (-5.0, 5.0))
+    """
+
+    def __init__(self) -> None:
+        self.p99: Float[np.ndarray, " n_atoms"] | None = None
+        self.length: float | None = None
+
+    def of(self, atom: int) -> float | None:
+        """Return an atom's percentile; None when it is not known or the atom never fires."""
+        return None if self.p99 is None else float(self.p99[atom]) or None
+
+    def unit(self, atom: int, mode: Mode) -> Unit:
+        """Return the unit of a strength."""
+        return "p99" if self.of(atom) is not None and mode != "scale" else "coefficient"
+
+    def limits(self, atom: int, mode: Mode) -> tuple[float, float]:
+        """Return the ends of the slider."""
+        high = WIDEST
+        if mode == "scale":
+            return 0.0, high
+        if self.unit(atom, mode) == "coefficient":
+            high = one_digit(WIDEST_LENGTHS * self.length) if self.length else 10.0
+        return (0.0, high) if mode == "set" else (-high, high)
+
+    def words(self, atom: int, mode: Mode) -> str:
+        """Return what stands beside the slider."""
+        if mode == "scale":
+            return "× its own strength"
+        p99 = self.of(atom)
+        if p99 is not None:
+            return f"× p99 = {format_number(p99)}"
+        return "units of the model" + (" (it never fires in acts)" * (self.p99 is not None))
+
+
+def one_digit(value: float) -> float:
+    """Round to one significant digit.
+
+    Examples
+    --------
+    >>> one_digit(37.2), one_digit(0.0)
+    (40.0, 1.0)
+    """
+    return float(f"{value:.0e}") if value > 0 else 1.0
