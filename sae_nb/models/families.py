@@ -301,6 +301,8 @@ def _middle(module: nn.Module, block: nn.Module, post_norm: bool) -> tuple[str |
     if post_norm:
         candidates = ("attention.output", "sa_layer_norm", "self_attn_layer_norm", "attention")
         return _first_part(block, candidates), "output"
+    if _model_type(module) not in ADDITIVE | SCALED:
+        return None, "input"  # by its name alone, a norm may stand anywhere
     config = getattr(module, "config", None)
     parallel = getattr(block, "use_parallel_residual", False) or any(
         getattr(config, name, False) for name in ("parallel_attn", "new_decoder_architecture")
