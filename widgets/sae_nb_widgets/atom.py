@@ -78,8 +78,8 @@ class AtomBrowser(Panel):
     ...     def encode(self, x, k=None):
     ...         return SparseCodes.from_dense(x.relu())
     >>> browser = AtomBrowser(Signs(), torch.tensor([[1.0, -1.0], [2.0, 3.0]]))
-    >>> browser.atom, browser.summary.n_fired
-    (0, 2)
+    >>> browser.atom, browser.summary.n_fired, browser.problem
+    (0, 2, False)
     >>> browser.next()
     >>> browser.atom, browser.summary.n_fired
     (1, 1)

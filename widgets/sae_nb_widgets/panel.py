@@ -22,6 +22,7 @@ from sae_nb_widgets.components.base import read_static, script
 from sae_nb_widgets.figures import still
 from sae_nb_widgets.theming import (
     escape,
+    forget_styled,
     format_duration,
     keep_styled,
     template,
@@ -68,6 +69,8 @@ class Panel(ipw.VBox):
     question: ClassVar[str] = "What is this?"
     explanation: ClassVar[tuple[str, str, str]] = ("", "", "")
     stem: ClassVar[str] = "panel"
+    # True until everything is made: a panel whose constructor failed has nothing to close.
+    _closed: bool = True
     needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
 
     status = t.Unicode("", help="What happened, how long it took, or what to do.")
@@ -88,10 +91,10 @@ class Panel(ipw.VBox):
         self._main = ipw.VBox()
         self._detail = ipw.VBox()
         self._body = ipw.Box([self._main, self._detail])
-        self._closed = False
         # One thread at a time changes what is on screen; observers may come from several.
         self._drawing = threading.RLock()
         super().__init__(**kwargs)
+        self._closed = False
         self._background = Background(self._set_busy)
         self.chips = dict(chips or {})
         self._build_frame()
@@ -373,6 +376,7 @@ class Panel(ipw.VBox):
         if self._closed:
             return
         self._closed = True
+        forget_styled(self)
         self._background.close()
         self._key_actions.clear()
         self.unobserve_all()

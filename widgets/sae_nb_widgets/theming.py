@@ -135,6 +135,11 @@ def keep_styled(panel: Restylable) -> None:
     _on_screen.add(panel)
 
 
+def forget_styled(panel: Restylable) -> None:
+    """Redraw `panel` no more."""
+    _on_screen.discard(panel)
+
+
 def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     """Colours of strengths in [0, 1] on the one sequential map; values outside are clipped.
 
@@ -164,7 +169,8 @@ def _interpolate(
     where = np.linspace(0, 1, len(table))
     clipped = np.clip(np.nan_to_num(position), 0, 1)
     channels = [np.interp(clipped, where, table[:, c]) for c in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
+    # Halves are rounded up, as JavaScript's Math.round does.
+    return np.floor(np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
 
 
 def colour_scale(signed: bool = False) -> list[list[Any]]:

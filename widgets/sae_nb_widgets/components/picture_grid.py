@@ -220,8 +220,7 @@ def _bars(
 ) -> Float[np.ndarray, " n"]:
     if strengths is not None:
         return np.nan_to_num(np.asarray(strengths, dtype=np.float64))
-    flat = np.nan_to_num(maps.reshape(len(maps), -1))
-    return flat.max(axis=1, initial=0.0).astype(np.float64)
+    return np.nan_to_num(maps).max(axis=(1, 2), initial=0.0).astype(np.float64)
 
 
 def _encode(pictures: UInt8[np.ndarray, "n 3 h w"]) -> tuple[bytes, tuple[int, int]]:

@@ -83,8 +83,9 @@ def _draw_marks(trace: Any, record: AtomSummary, height: float, ink: str) -> Non
     chosen = [name == record.band for name in names]
     trace.x = np.array([marks[name] for name in names], np.float32)
     trace.y = np.full(len(names), height, np.float32)
-    trace.text = _mark_texts([marks[name] for name in names], names, 0.1 * span)
-    trace.textposition = ["top left" if " · " in text else "top center" for text in trace.text]
+    texts = _mark_texts([marks[name] for name in names], names, 0.1 * span)
+    trace.text = texts
+    trace.textposition = ["top left" if " · " in text else "top center" for text in texts]
     trace.customdata = names
     trace.hovertext = [
         f"{MARK_NAMES[name]} of the firings: z = {format_number(marks[name])}; click for examples"

@@ -147,7 +147,8 @@ def _axis(figure: go.Figure, name: str, traces: Sequence[Any], pixels: tuple[flo
 def _categories(traces: Sequence[Any], side: str) -> list[str]:
     names: dict[str, None] = {}
     for trace in traces:
-        for value in () if trace[side] is None else trace[side]:
+        given = trace[side]
+        for value in () if given is None or isinstance(given, dict) else given:
             if isinstance(value, str):
                 names.setdefault(value)
     return list(names)
@@ -156,6 +157,9 @@ def _categories(traces: Sequence[Any], side: str) -> list[str]:
 def _numbers(values: Any, categories: list[str]) -> Float[np.ndarray, " n"]:
     if values is None:
         return np.zeros(0)
+    if isinstance(values, dict):
+        # An array as plotly writes it to JSON.
+        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).astype(np.float64)
     if categories:
         return np.array([categories.index(v) if v in categories else np.nan for v in values])
     return np.asarray(

@@ -1,0 +1,116 @@
+"""Figures without a browser: every mark at the place plotly would put it."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+from plotly.subplots import make_subplots
+from sae_nb_widgets.figures.canvas import Dot, Polyline, Rectangle, parse_colour
+from sae_nb_widgets.figures.still import draw_figure, to_png, to_svg
+
+
+def of_kind(figure: go.Figure, kind: type) -> list:
+    """Strokes of one kind."""
+    return [stroke for stroke in draw_figure(figure).strokes if isinstance(stroke, kind)]
+
+
+def test_bars_are_as_high_as_their_values() -> None:
+    """Heights in proportion, all on one foot."""
+    bars = of_kind(go.Figure(go.Bar(x=[0, 1, 2], y=[1.0, 2.0, 4.0])), Rectangle)
+    heights = [bar.height for bar in bars]
+    assert heights[1] == pytest.approx(2 * heights[0])
+    assert heights[2] == pytest.approx(4 * heights[0])
+    assert len({round(bar.y + bar.height, 6) for bar in bars}) == 1
+
+
+def test_log_axes_space_decades_evenly() -> None:
+    """1, 10, 100 climb in equal steps; zero is left out."""
+    figure = go.Figure(go.Scatter(x=[0, 1, 2, 3], y=[1, 10, 100, 0], mode="markers"))
+    figure.update_yaxes(type="log")
+    dots = of_kind(figure, Dot)
+    assert len(dots) == 3
+    assert dots[0].y - dots[1].y == pytest.approx(dots[1].y - dots[2].y)
+
+
+def test_lying_bars_lie() -> None:
+    """Horizontal bars grow to the right, one row per name."""
+    bars = of_kind(go.Figure(go.Bar(x=[1.0, 3.0], y=["a", "b"], orientation="h")), Rectangle)
+    assert bars[1].width == pytest.approx(3 * bars[0].width)
+    assert bars[0].y > bars[1].y
+
+
+def test_given_ranges_and_widths_are_kept() -> None:
+    """What the figure says counts, not what the data would suggest."""
+    figure = go.Figure(go.Scatter(x=[0.0, 10.0], y=[0.0, 10.0], mode="markers"))
+    figure.update_xaxes(range=[0, 20])
+    dots = of_kind(figure, Dot)
+    full = of_kind(go.Figure(figure).update_xaxes(range=[0, 10]), Dot)
+    assert dots[1].x - dots[0].x == pytest.approx((full[1].x - full[0].x) / 2)
+
+
+def test_gaps_break_lines_and_dashes_stay_dashed() -> None:
+    """NaN is no point; a control line is dashed here too."""
+    line = go.Scatter(x=[0, 1, 2, 3, 4], y=[1, 2, np.nan, 3, 4], mode="lines", line_dash="dash")
+    runs = [p for p in of_kind(go.Figure(line), Polyline) if p.dashed]
+    assert [len(run.points) for run in runs] == [2, 2]
+
+
+def test_subplots_do_not_overlap() -> None:
+    """Every panel of a figure has its own part of the sheet."""
+    figure = make_subplots(rows=1, cols=2)
+    figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="markers"), 1, 1)
+    figure.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="markers"), 1, 2)
+    dots = of_kind(figure, Dot)
+    assert max(dot.x for dot in dots[:2]) < min(dot.x for dot in dots[2:])
+
+
+def test_heatmap_cells_carry_the_colours_of_the_map() -> None:
+    """Lowest is navy, highest yellow."""
+    cells = of_kind(go.Figure(go.Heatmap(z=[[0.0, 1.0], [2.0, 3.0]])), Rectangle)
+    assert [cell.fill for cell in cells][::3] == ["rgb(0,34,78)", "rgb(254,232,56)"]
+
+
+def test_shapes_and_notes_are_drawn() -> None:
+    """Reference lines and what is written beside them; escaped."""
+    figure = go.Figure(go.Scatter(x=[0, 1], y=[0, 1]))
+    figure.add_vline(x=0.5, line_dash="dash", annotation_text="a <b> & c")
+    svg = to_svg(figure)
+    assert "stroke-dasharray" in svg
+    assert "a &lt;b&gt; &amp; c" in svg
+    assert not re.search(r"<b>", svg)
+
+
+def test_unknown_traces_are_named_not_hidden() -> None:
+    """What cannot be drawn is said."""
+    assert "not drawn here: pie" in to_svg(go.Figure(go.Pie(values=[1, 2])))
+
+
+def test_arrays_of_every_kind_are_drawn() -> None:
+    """Lists, tuples, numpy; a figure that went through JSON; empty traces."""
+    trace = go.Scatter(x=np.arange(3, dtype=np.float32), y=(1, 2, 3), mode="markers")
+    assert len(of_kind(go.Figure(trace), Dot)) == 3
+    assert len(of_kind(go.Figure(go.Figure(trace).to_dict()), Dot)) == 3
+    assert to_svg(go.Figure()).startswith("<svg")
+    assert to_svg(go.Figure(go.Bar())).startswith("<svg")
+
+
+def test_png_has_the_colours_and_a_clear_background() -> None:
+    """Transparent at the corner, blue where the bar is."""
+    figure = go.Figure(go.Bar(x=[0], y=[1.0], marker_color="#0072B2"))
+    picture = Image.open(io.BytesIO(to_png(figure)))
+    assert picture.mode == "RGBA"
+    assert picture.getpixel((0, 0))[3] == 0
+    colours = {colour for _, colour in picture.getcolors(100_000)}
+    assert (0, 114, 178, 255) in colours
+
+
+def test_colours_of_css_are_understood() -> None:
+    """Six digits, rgb, rgba, names; the rest is mid-grey, never an error."""
+    assert parse_colour("rgb(1,2,3)") == (1, 2, 3, 255)
+    assert parse_colour("none")[3] == 0
+    assert parse_colour("papayawhip")[3] == 255

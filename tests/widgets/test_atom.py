@@ -1,0 +1,540 @@
+"""AtomBrowser: every control is a trait or a method, every click answers, nothing hostile runs."""
+
+from __future__ import annotations
+
+import json
+import threading
+from html.parser import HTMLParser
+
+import ipywidgets as ipw
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import sae_nb_widgets as sw
+import sae_nb_widgets.atom as atom_module
+import torch
+import traitlets as t
+from sae_nb_widgets.exporting import descendants
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.summaries.atom import BANDS, AtomCatalogue
+from sae_nb.tokens import Context, Ragged
+
+N_ATOMS, D_IN, K = 32, 8, 3
+HOSTILE = "<script>alert(1)</script>"
+
+
+class FakeTopK:
+    """The k largest correlations above zero; the last atom is dead."""
+
+    hook_point, model_name = "resid_post.1", "fake"
+
+    def __init__(self) -> None:
+        rows = torch.randn(N_ATOMS, D_IN, generator=torch.Generator().manual_seed(0))
+        self.dictionary = rows / rows.norm(dim=1, keepdim=True)
+        self.n_atoms, self.d_in, self.k = N_ATOMS, D_IN, K
+        self.gate: threading.Event | None = None
+        self.error: Exception | None = None
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        """Keep the k largest positive entries of each row."""
+        if self.gate is not None:
+            self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+        u = (x @ self.dictionary.T).relu()
+        u[:, -1] = 0
+        best = u.topk(k or self.k, dim=1)
+        return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        """Add the atoms up."""
+        return codes.to_dense() @ self.dictionary
+
+
+def vectors(n: int) -> Tensor:
+    """Random activations."""
+    return torch.randn(n, D_IN, generator=torch.Generator().manual_seed(1))
+
+
+def picture_acts(n: int = 30, side: int = 16, grid: int = 4) -> Activations:
+    """Pictures with cls, one register and a grid of patches."""
+    length = 2 + grid * grid
+    generator = torch.Generator().manual_seed(2)
+    pictures = torch.randint(0, 256, (n, 3, side, side), dtype=torch.uint8, generator=generator)
+    context = Context(
+        kind="vision", n_samples=n, pictures=pictures, patch_grid=(grid, grid), prefix_tokens=2
+    )
+    sample = torch.arange(n).repeat_interleave(length)
+    position = torch.arange(length).repeat(n)
+    return Activations.from_tensor(
+        vectors(len(sample)), sample=sample, position=position, context=context
+    )
+
+
+def text_acts() -> Activations:
+    """Texts of hostile, right-to-left and joined tokens."""
+    words = {0: "<|begin|>", 1: " cat", 2: HOSTILE, 3: "مرحبا", 4: "👩‍👩‍👧"}
+    lengths = (60, 5, 30)
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.cat([torch.randint(0, 5, (n,), generator=generator) for n in lengths])
+    context = Context(
+        kind="language",
+        n_samples=3,
+        token_ids=Ragged(ids, torch.tensor([0, *lengths]).cumsum(0)),
+        vocabulary=words,
+    )
+    sample = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)])
+    position = torch.cat([torch.arange(n) for n in lengths])
+    return Activations.from_tensor(
+        vectors(len(ids)), sample=sample, position=position, context=context
+    )
+
+
+ACTS = {"pictures": picture_acts, "texts": text_acts, "vectors": lambda: vectors(60)}
+
+
+@pytest.fixture(params=list(ACTS))
+def browser(request):
+    """A browser of each kind of activations."""
+    made = sw.AtomBrowser(FakeTopK(), ACTS[request.param]())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pictures():
+    """A browser of pictures."""
+    made = sw.AtomBrowser(FakeTopK(), picture_acts())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def texts():
+    """A browser of texts."""
+    made = sw.AtomBrowser(FakeTopK(), text_acts())
+    yield made
+    made.close()
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+
+def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
+    """Dead atoms too; figure, examples and record speak of the same atom."""
+    for atom in (0, 7, 12, N_ATOMS - 1):
+        browser.atom = atom
+        for band in BANDS:
+            browser.band = band
+            record = browser.summary
+            assert not browser.problem, browser.status
+            assert (record.atom, record.band) == (atom, band)
+            assert sum(browser._plot.data[0].y) == record.n_fired
+    assert "never fires" in browser._detail_cards._facts.value
+
+
+def test_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
+    """The order decides; an explicit atom wins; one that is not there is refused at once."""
+    sae, acts = FakeTopK(), vectors(200)
+    frequency = AtomCatalogue(sae, acts).frequency
+    browser = sw.AtomBrowser(sae, acts)
+    assert browser.atom == int(np.argmax(frequency))
+    assert sw.AtomBrowser(sae, acts, atom=0).summary.atom == 0
+    with pytest.raises(IndexError, match="between 0 and 31"):
+        sw.AtomBrowser(sae, acts, atom=32)
+
+
+def test_patches_shown_are_the_strengths_of_the_codes(pictures) -> None:
+    """From the trait the browser reads, back to the codes."""
+    pictures.atom = 4
+    record = pictures.summary
+    grid = pictures._examples.component
+    dense = pictures.catalogue.codes.to_dense()[:, 4]
+    acts = pictures.catalogue.acts
+    for index, example in enumerate(record.examples):
+        here = (acts.sample == example.sample) & (acts.position >= 2)
+        expected = dense[here].numpy().reshape(4, 4)
+        np.testing.assert_allclose(grid.heat_maps[index], expected, rtol=1e-6)
+    assert grid.maximum == pytest.approx(record.max_strength)
+
+
+def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
+    """Hostile and right-to-left tokens arrive as they are."""
+    seen = set()
+    for atom in range(N_ATOMS):
+        texts.atom = atom
+        strip = texts._examples.component
+        for row, example in zip(strip.tokens, texts.summary.examples, strict=True):
+            assert row == list(example.tokens)
+            seen |= set(row)
+    assert {HOSTILE, "مرحبا", "👩‍👩‍👧", "<|begin|>"} <= seen
+
+
+def test_there_is_one_figure_widget_and_it_stays_the_same(browser) -> None:
+    """Stepping updates the one there is: each carries 5 MB of script."""
+    figures = [w for w in descendants(browser) if isinstance(w, go.FigureWidget)]
+    assert len(figures) == 1
+    browser.next()
+    assert [w for w in descendants(browser) if isinstance(w, go.FigureWidget)] == figures
+
+
+def test_chips_say_what_is_looked_at(pictures) -> None:
+    """Model, SAE, L0, R²."""
+    assert pictures.chips["SAE"] == "FakeTopK"
+    assert pictures.chips["L0"] == "3.00"
+    x = pictures.catalogue.acts.x.double()
+    x_hat = pictures.catalogue.sae.decode(pictures.catalogue.codes).double()
+    r2 = 1 - (x - x_hat).square().sum() / (x - x.mean(0)).square().sum()
+    assert pictures.catalogue.r2 == pytest.approx(float(r2))
+
+
+# --- controls -------------------------------------------------------------------------------------
+
+
+def test_stepping_follows_the_order_and_comes_round(browser) -> None:
+    """next and previous, the buttons and the keys are the same thing."""
+    for sort in ("frequency", "rarest", "index"):
+        browser.sort = sort
+        order = browser.catalogue.order(sort, alive_only=True).tolist()
+        browser.atom = order[0]
+        browser.press("ArrowRight")
+        assert browser.atom == order[1]
+        browser.press("ArrowLeft")
+        browser.previous()
+        assert browser.atom == order[-1]
+        browser.next()
+        assert browser.atom == order[0]
+
+
+def test_dead_atoms_are_stepped_over_until_asked_for(browser) -> None:
+    """alive_only decides; a dead atom can still be chosen by number."""
+    dead = N_ATOMS - 1
+    browser.sort = "index"
+    browser.atom = dead - 1
+    browser.next()
+    assert browser.atom == 0
+    browser.alive_only = False
+    browser.previous()
+    assert browser.atom == dead
+
+
+def test_every_control_on_screen_is_linked_to_its_trait(browser) -> None:
+    """What a mouse changes is what a script sets, both ways."""
+    fields = {}
+    for widget in descendants(browser):
+        if isinstance(widget, ipw.Text | ipw.BoundedIntText | ipw.Dropdown | ipw.Checkbox):
+            fields[widget.description] = widget
+    fields["atom"].value = 5
+    assert browser.atom == 5
+    browser.atom = 6
+    assert fields["atom"].value == 6
+    fields["sort"].value = "index"
+    assert browser.sort == "index"
+    fields["search"].value = "7"
+    assert (browser.search, browser.atom) == ("7", 7)
+    fields["skip atoms that never fire"].value = False
+    assert browser.alive_only is False
+    fields["heat over pictures"].value = False
+    assert browser.show_heat is False
+    fields["label"].value = "seven"
+    assert browser.labels[7] == "seven"
+
+
+def test_every_control_has_a_tooltip(browser) -> None:
+    """It says what changes."""
+    for widget in descendants(browser):
+        if isinstance(widget, ipw.Button | ipw.ToggleButton | ipw.Text | ipw.Dropdown):
+            assert widget.tooltip, widget
+        if isinstance(widget, ipw.ToggleButtons):
+            assert all(widget.tooltips)
+
+
+def test_a_wrong_atom_is_refused_and_nothing_changes(browser) -> None:
+    """Rule, given."""
+    before = browser.atom
+    with pytest.raises(t.TraitError, match="between 0 and 31"):
+        browser.atom = N_ATOMS
+    with pytest.raises(t.TraitError):
+        browser.band = "best"
+    assert browser.atom == before
+
+
+def test_two_panels_are_joined_by_a_link(pictures) -> None:
+    """traitlets.link and nothing else."""
+    other = sw.AtomBrowser(pictures.catalogue.sae, None, catalogue=pictures.catalogue)
+    t.link((pictures, "atom"), (other, "atom"))
+    pictures.next()
+    assert other.atom == other.summary.atom == pictures.atom
+    other.atom = 3
+    assert pictures.summary.atom == 3
+    other.close()
+
+
+def test_search_steps_through_what_it_found_and_escape_ends_it(texts) -> None:
+    """Found atoms become the order; Esc gives the old one back."""
+    texts.search = "cat"
+    found = texts.found
+    assert found
+    assert texts.atom == found[0]
+    texts.next()
+    assert texts.atom == found[1 % len(found)]
+    assert texts._detail_cards.found.layout.display is None
+    texts.press("Escape")
+    assert texts.search == ""
+    assert texts.found == ()
+    assert texts._detail_cards.found.layout.display == "none"
+
+
+def test_search_without_an_answer_says_what_to_try(texts) -> None:
+    """The atom stays."""
+    before = texts.atom
+    texts.search = "zebra"
+    assert texts.atom == before
+    assert texts.status.startswith("No atom answers to “zebra”. Try")
+
+
+def test_pages_walk_through_all_examples(pictures) -> None:
+    """Twelve at a time, none twice, none left out; another atom begins at the first."""
+    pictures.atom = int(np.argmax(pictures.catalogue.frequency))
+    rows = []
+    for _ in range(10):
+        record = pictures.summary
+        rows += [example.row for example in record.examples]
+        before = pictures.page
+        pictures.next_page()
+        if pictures.page == before:
+            break
+    assert len(rows) == len(set(rows)) == pictures.summary.n_examples > 12
+    pictures.next()
+    assert pictures.page == 0
+
+
+def test_clicking_a_neighbour_goes_there(browser) -> None:
+    """Nearest and co-active bars are doors."""
+    browser.atom = 2
+    for bars, atoms in (
+        (browser._detail_cards.near, browser.summary.nearest_atoms),
+        (browser._detail_cards.joint, browser.summary.coactive_atoms),
+    ):
+        if len(atoms) > 1:
+            browser.atom = 2
+            bars.selected = 1
+            assert browser.atom == int(atoms[1])
+
+
+def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
+    """A mark chooses itself, a bar the nearest mark."""
+    plot, record = pictures._plot, pictures.summary
+    points = type("Points", (), {"point_inds": [0], "xs": [record.histogram.marks["50 %"]]})
+    plot.data[1]._dispatch_on_click(points, None)
+    assert pictures.band == "50 %"
+    points.xs = [record.max_strength]
+    plot.data[0]._dispatch_on_click(points, None)
+    assert pictures.band == "top"
+
+
+def test_choosing_an_example_names_its_row(browser) -> None:
+    """`row` leads back to the activations; Esc forgets it."""
+    component = browser._examples.component
+    component.selected = 1 if browser._examples.nothing == -1 else (1, 0)
+    assert browser.row == browser.summary.examples[1].row
+    assert str(browser.summary.examples[1].sample) in browser.status
+    browser.press("Escape")
+    assert browser.row == -1
+
+
+def test_theme_and_heat_redraw(pictures) -> None:
+    """Dark rings in white; heat can be switched off; the lecture scale enlarges pictures."""
+    pictures.dark = True
+    assert pictures._plot.data[1].marker.line.color == "white"
+    pictures.show_heat = False
+    assert pictures._examples.component.show_heat is False
+    small = pictures._examples.component.thumbnail
+    try:
+        sw.theme("lecture")
+        assert pictures._examples.component.thumbnail > small
+    finally:
+        sw.theme("normal")
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+def test_labels_are_kept_beside_the_sae(tmp_path) -> None:
+    """Written at once, read again, shown with neighbours, found by search; hostile text is text."""
+    first = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path)
+    first.atom = 3
+    first.label, first.note = HOSTILE, "مرحبا"
+    first.atom = 4
+    assert (first.label, first.note) == ("", "")
+    saved = json.loads((tmp_path / "labels.json").read_text())
+    assert saved["atoms"] == {"3": {"label": HOSTILE, "note": "مرحبا"}}
+    again = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path)
+    again.search = "ALERT"
+    assert (again.atom, again.label) == (3, HOSTILE)
+    assert "saved" in again._made.saved.value
+    for browser in (first, again):
+        browser.close()
+
+
+def test_a_label_that_cannot_be_saved_is_said(tmp_path) -> None:
+    """One sentence; the label stays on screen."""
+    (tmp_path / "file").write_text("")
+    browser = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path / "file" / "labels.json")
+    browser.label = "seven"
+    assert browser.problem
+    assert "saving the label" in browser.status
+    browser.close()
+
+
+# --- loading, failing, ending ---------------------------------------------------------------------
+
+
+def test_long_encodings_run_elsewhere_and_then_the_panel_fills(monkeypatch) -> None:
+    """The constructor returns at once; traits set meanwhile count."""
+    monkeypatch.setattr(atom_module, "ENCODE_AT_ONCE", 0)
+    sae = FakeTopK()
+    sae.gate = threading.Event()
+    browser = sw.AtomBrowser(sae, picture_acts())
+    assert browser.busy
+    assert browser._record is None
+    assert "Encoding" in browser._examples.component.empty_text
+    browser.atom = 9
+    sae.gate.set()
+    assert browser.summary.atom == browser.atom == 9
+    assert not browser.busy
+    assert not browser.problem
+    browser.close()
+
+
+def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
+    """In the status line and, for a script, in the error."""
+    monkeypatch.setattr(atom_module, "ENCODE_AT_ONCE", 0)
+    sae = FakeTopK()
+    sae.error = RuntimeError("the SAE is broken")
+    browser = sw.AtomBrowser(sae, vectors(60))
+    browser.wait()
+    assert browser.problem
+    assert browser.status == "encoding: the SAE is broken"
+    with pytest.raises(RuntimeError, match="the SAE is broken"):
+        _ = browser.summary
+    sae.error = None
+    browser.refresh()
+    assert browser.summary.atom == browser.atom
+    assert not browser.problem
+    browser.close()
+
+
+def test_just_below_that_arrives_late_does_not_overwrite(pictures) -> None:
+    """Asked for, then another band asked for: the newer stays."""
+    pictures.catalogue.sae.gate = threading.Event()
+    pictures.band = "just below"
+    pictures.band = "50 %"
+    pictures.catalogue.sae.gate.set()
+    pictures.wait()
+    assert pictures._record.band == pictures.band == "50 %"
+    pictures.band = "just below"
+    assert pictures.summary.band == "just below"
+
+
+def test_wrong_width_is_refused_before_anything_is_built() -> None:
+    """Rule, given, do."""
+    with pytest.raises(ValueError, match="width d_in=8 to match the SAE, got 9"):
+        sw.AtomBrowser(FakeTopK(), torch.randn(5, 9))
+
+
+def test_close_frees_every_widget(monkeypatch) -> None:
+    """While encoding too; the answer then finds nobody."""
+    monkeypatch.setattr(atom_module, "ENCODE_AT_ONCE", 0)
+    sae = FakeTopK()
+    sae.gate = threading.Event()
+    browser = sw.AtomBrowser(sae, picture_acts())
+    ids = {widget.model_id for widget in descendants(browser)}
+    browser.close()
+    sae.gate.set()
+    browser.wait()
+    assert browser._record is None
+    assert not ids & set(ipw.widgets.widget._instances)
+
+
+# --- exports and messages -------------------------------------------------------------------------
+
+
+class Text(HTMLParser):
+    """Text outside scripts, and the elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text, self.tags, self._skip = "", [], False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element."""
+        self.tags.append(tag)
+        self._skip = tag in {"script", "style"}
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave a script."""
+        self._skip = False
+
+    def handle_data(self, data: str) -> None:
+        """Keep text."""
+        if not self._skip:
+            self.text += data
+
+
+def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
+    """Figure, examples, neighbours, numbers, what was dropped; nothing hostile."""
+    browser.atom = 2
+    browser.label = HOSTILE
+    text = browser.to_html(tmp_path / "atom.html", share_script=True).read_text()
+    page = Text(text)
+    assert HOSTILE not in text
+    assert HOSTILE in page.text
+    assert "need a running kernel" in page.text
+    assert "nearest atoms" in page.text
+    for example in browser.summary.examples[:3]:
+        assert str(example.sample) in page.text
+    if browser._examples.nothing != -1 and browser.summary.examples[0].picture is not None:
+        assert page.tags.count("image") >= len(browser.summary.examples)
+
+
+def test_png_and_fallback_need_no_browser(browser) -> None:
+    """Pictures for readers without JavaScript."""
+    assert browser.to_png().startswith(b"\x89PNG")
+    assert "data:image/png" in browser._repr_mimebundle_()["text/html"]
+
+
+def test_a_step_sends_less_than_200_kilobytes(monkeypatch) -> None:
+    """All messages of one click together, with pictures of a size people have."""
+    browser = sw.AtomBrowser(FakeTopK(), picture_acts(n=40, side=96))
+    sent: list[int] = []
+
+    def measure(self: ipw.Widget, message: object, buffers: object = None) -> None:
+        sizes = [len(memoryview(b).cast("B")) for b in buffers or ()]
+        sent.append(len(json.dumps(message, default=str)) + sum(sizes))
+
+    monkeypatch.setattr(ipw.Widget, "_send", measure)
+    for action in (browser.next, browser.next_page, lambda: setattr(browser, "band", "random")):
+        sent.clear()
+        action()
+        assert 1_000 < sum(sent) < 200_000
+    browser.close()
+
+
+def test_a_step_is_one_message_per_part(monkeypatch, pictures) -> None:
+    """The figure is updated in one batch, each component in one message or little more."""
+    sent: list[ipw.Widget] = []
+    updates: list[object] = []
+
+    def note(self: ipw.Widget, message: dict[str, dict[str, object]], buffers: object = None):
+        sent.append(self)
+        updates.append(message.get("state", {}).get("_py2js_update"))
+
+    monkeypatch.setattr(ipw.Widget, "_send", note)
+    pictures.next()
+    assert sent.count(pictures._examples.component) <= 2
+    assert sum(update is not None for update in updates) == 1

@@ -1,0 +1,172 @@
+"""Work off the main thread: the newest request wins, errors speak, nothing outlives its panel."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from sae_nb_widgets.background import Background
+
+
+def collector():
+    """A list and the callbacks that fill it."""
+    seen: list[object] = []
+    return seen, seen.append, lambda error: seen.append(repr(error))
+
+
+def test_answer_arrives_once_and_the_work_runs_elsewhere() -> None:
+    """Off the calling thread, then done."""
+    background = Background(lambda _: None)
+    seen, done, failed = collector()
+    background.submit(lambda: threading.current_thread().name, done, failed)
+    background.wait()
+    assert seen == ["sae_nb main"]
+
+
+def test_stale_answer_is_dropped() -> None:
+    """A request that is overtaken while running never reports."""
+    background = Background(lambda _: None)
+    seen, done, failed = collector()
+    started, release = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        started.set()
+        release.wait(10)
+        return "old"
+
+    background.submit(slow, done, failed)
+    assert started.wait(10)
+    background.submit(lambda: "new", done, failed)
+    release.set()
+    background.wait()
+    assert seen == ["new"]
+
+
+def test_requests_not_started_are_forgotten_for_the_newest() -> None:
+    """A slider dragged over fifty values computes the first and the last."""
+    background = Background(lambda _: None)
+    seen, done, failed = collector()
+    ran: list[int] = []
+    started, release = threading.Event(), threading.Event()
+
+    def first() -> int:
+        started.set()
+        release.wait(10)
+        ran.append(0)
+        return 0
+
+    def later(i: int):
+        return lambda: ran.append(i) or i
+
+    background.submit(first, done, failed)
+    assert started.wait(10)
+    for i in range(1, 51):
+        background.submit(later(i), done, failed)
+    release.set()
+    background.wait()
+    assert ran == [0, 50]
+    assert seen == [50]
+
+
+def test_channels_do_not_displace_each_other() -> None:
+    """Two kinds of work, both answered."""
+    background = Background(lambda _: None)
+    seen, done, failed = collector()
+    background.submit(lambda: "a", done, failed, "one")
+    background.submit(lambda: "b", done, failed, "two")
+    background.wait()
+    assert sorted(seen) == ["a", "b"]
+
+
+def test_errors_in_work_and_in_drawing_are_handed_over() -> None:
+    """Neither dies silently."""
+    background = Background(lambda _: None)
+    seen, done, failed = collector()
+    background.submit(lambda: 1 / 0, done, failed)
+    background.wait()
+    background.submit(lambda: 1, lambda _: [][1], failed)
+    background.wait()
+    assert seen == [
+        "ZeroDivisionError('division by zero')",
+        "IndexError('list index out of range')",
+    ]
+
+
+def test_busy_is_told_when_work_begins_and_when_all_is_done() -> None:
+    """True first, False last."""
+    told: list[bool] = []
+    background = Background(told.append)
+    _, done, failed = collector()
+    background.submit(lambda: 1, done, failed)
+    background.wait()
+    assert told[0] is True
+    assert told[-1] is False
+
+
+def test_waiting_has_an_end() -> None:
+    """Rule, given, do."""
+    background = Background(lambda _: None)
+    _, done, failed = collector()
+    release = threading.Event()
+    background.submit(lambda: release.wait(10), done, failed)
+    with pytest.raises(TimeoutError, match=r"within 0.05 s"):
+        background.wait(0.05)
+    release.set()
+    background.wait()
+
+
+def test_nothing_is_handed_over_after_closing() -> None:
+    """An answer that comes late finds nobody, and new work is not begun."""
+    background = Background(lambda _: None)
+    seen, done, failed = collector()
+    started, release = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        started.set()
+        release.wait(10)
+        return "late"
+
+    background.submit(slow, done, failed)
+    assert started.wait(10)
+    thread = next(t for t in threading.enumerate() if t.name == "sae_nb main")
+    background.close()
+    release.set()
+    thread.join(10)
+    background.submit(lambda: "after", done, failed)
+    background.wait()
+    assert seen == []
+    assert not thread.is_alive()
+
+
+def test_with_a_running_loop_answers_arrive_on_its_thread() -> None:
+    """As in a notebook: drawing happens on the main thread."""
+    where: list[str] = []
+
+    async def cell() -> None:
+        background = Background(lambda _: None)
+        arrived = asyncio.Event()
+
+        def done(_: object) -> None:
+            where.append(threading.current_thread().name)
+            arrived.set()
+
+        background.submit(lambda: 1, done, lambda error: where.append(repr(error)))
+        await asyncio.wait_for(arrived.wait(), 10)
+
+    asyncio.run(cell())
+    assert where == [threading.main_thread().name]
+
+
+def test_a_cell_can_wait_for_its_own_panel() -> None:
+    """wait() delivers by itself while the loop is held up by the cell that calls it."""
+    seen: list[int] = []
+
+    async def cell() -> None:
+        background = Background(lambda _: None)
+        background.submit(lambda: 42, seen.append, lambda error: seen.append(-1))
+        background.wait(10)
+        seen.append(0)
+
+    asyncio.run(cell())
+    assert seen == [42, 0]

@@ -1,0 +1,356 @@
+"""The grammar all panels share: status, slow work, keys, exports, and an end."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import ipywidgets as ipw
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import sae_nb_widgets as sw
+from sae_nb_widgets.exporting import descendants, record_rows
+from sae_nb_widgets.theming import figure_widget
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the panel below draws."""
+
+    atom: int
+    name: str
+    strengths: np.ndarray
+
+
+class Example(sw.Panel):
+    """A panel with everything: a figure, pictures, tokens, bars."""
+
+    question = "Is 1 < 2 & 3?"
+    explanation = ("It shows numbers.", "It cannot show why.", "Ours.")
+    stem = "example"
+
+    def __init__(self) -> None:
+        super().__init__(chips={"SAE": HOSTILE})
+        figure = go.Figure(go.Bar(x=[1, 2, 3], y=[3.0, 1.0, 2.0], hovertext=[HOSTILE] * 3))
+        self.grid, self.strip, self.bars = sw.PictureGrid(), sw.TokenStrip(), sw.Sparkbars()
+        self.grid.show(np.zeros((2, 3, 4, 4), np.uint8), heat=np.ones((2, 2, 2), np.float32))
+        self.strip.show([[HOSTILE, " cat"]])
+        self.bars.show([HOSTILE], [0.5])
+        self.arrange(
+            controls=[ipw.Text(description="search")],
+            figure=[figure_widget(figure), self.grid, self.strip],
+            detail=[self.bars],
+            more=[ipw.Checkbox()],
+        )
+
+    @property
+    def record(self) -> Record:
+        """Numbers behind the figure."""
+        return Record(17, HOSTILE, np.array([1.0, 0.5]))
+
+
+@pytest.fixture
+def panel():
+    """A panel that is closed afterwards."""
+    made = Example()
+    yield made
+    made.close()
+
+
+class Page(HTMLParser):
+    """Elements of a page, and the text of its scripts and of everything else."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._in_script = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element."""
+        self.tags.append((tag, dict(attrs)))
+        self._in_script = tag == "script"
+        if self._in_script:
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave a script."""
+        self._in_script = False
+
+    def handle_data(self, data: str) -> None:
+        """Keep text."""
+        if self._in_script:
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+
+# --- status and slow work -----------------------------------------------------------------------
+
+
+def test_an_error_becomes_one_sentence_and_a_logged_traceback(panel, caplog) -> None:
+    """Escaped on screen, whole in the log; the panel lives on."""
+    with caplog.at_level(logging.ERROR, logger="sae_nb_widgets"):
+        panel.run_async(lambda: [][3], lambda _: None, doing=f"steering {HOSTILE}")
+        panel.wait()
+    assert panel.problem
+    assert panel.status == f"steering {HOSTILE}: list index out of range"
+    assert "<script>" not in panel._status_line.value
+    assert "IndexError" in caplog.text
+    assert "Traceback" in caplog.text
+    panel.say("fine again")
+    assert not panel.problem
+
+
+def test_an_error_while_drawing_is_reported_too(panel, caplog) -> None:
+    """A callback never dies silently."""
+    panel.run_async(lambda: 1, lambda answer: answer.nothing, doing="drawing")
+    panel.wait()
+    assert panel.problem
+    assert "no attribute 'nothing'" in panel.status
+    with panel.guarded("clicking"):
+        raise ValueError("no\nsuch\n  thing")
+    assert panel.status == "clicking: no such thing"
+
+
+def test_busy_shows_while_work_runs(panel) -> None:
+    """A spinner with a name, gone afterwards."""
+    started, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(10)
+
+    panel.run_async(work, lambda _: None, doing="looking")
+    assert started.wait(10)
+    assert panel.busy
+    assert panel.status == "looking …"
+    assert 'aria-label="working"' in panel._status_line.value
+    release.set()
+    panel.wait()
+    assert not panel.busy
+    assert panel.status == ""
+
+
+def test_what_done_says_stays(panel) -> None:
+    """The panel's own sentence is not replaced by a duration."""
+    panel.run_async(lambda: 3, lambda answer: panel.say(f"found {answer}"), doing="counting")
+    panel.wait()
+    assert panel.status == "found 3"
+
+
+# --- layout and keys ------------------------------------------------------------------------------
+
+
+def test_one_figure_widget_and_a_more_button_only_where_there_is_more(panel) -> None:
+    """The FigureWidget is found among what is arranged."""
+    assert sum(isinstance(w, go.FigureWidget) for w in descendants(panel)) == 1
+    assert panel._more_button.layout.display is None
+    assert panel._more.layout.display == "none"
+    panel._more_button.value = True
+    assert panel._more.layout.display is None
+    plain = sw.Panel()
+    plain.arrange()
+    assert plain._more_button.layout.display == "none"
+    assert plain._detail.layout.display == "none"
+    plain.close()
+
+
+def test_keys_call_their_action_and_unknown_ones_nothing(panel) -> None:
+    """What the browser sends is what `press` does; a failing action is reported."""
+    pressed: list[str] = []
+    panel.bind_key("ArrowRight", lambda: pressed.append("→"))
+    panel.bind_key("Escape", lambda: pressed[99])
+    panel._keys._handle_custom_msg({"kind": "key", "key": "ArrowRight"}, [])
+    panel._keys._handle_custom_msg({"kind": "key", "key": "x"}, [])
+    panel._keys._handle_custom_msg("nonsense", [])
+    assert pressed == ["→"]
+    panel.press("Escape")
+    assert panel.problem
+    assert panel._keys.answered == ["ArrowRight", "Escape"]
+
+
+def test_synchronised_traits_keep_clear_of_those_of_ipywidgets() -> None:
+    """A widget without its module and name cannot be opened by a browser."""
+    for component in (sw.PictureGrid, sw.TokenStrip, sw.Sparkbars, type(sw.Panel()._keys)):
+        state = component().get_state()
+        assert state["_model_module"] == "anywidget"
+        assert state["_esm"]
+
+
+def test_help_is_three_sentences(panel) -> None:
+    """What it shows, what it cannot show, the paper."""
+    panel._help_button.value = True
+    assert panel._help.layout.display is None
+    assert panel._help.value.count("<p>") == 3
+
+
+def test_chips_are_escaped_and_follow_the_trait(panel) -> None:
+    """A model's name is data."""
+    assert "<script>" not in panel._header.value
+    panel.chips = {"R²": "0.912"}
+    assert "0.912" in panel._header.value
+
+
+def test_dark_follows_the_page(panel) -> None:
+    """The browser tells; the trait is there to be observed."""
+    panel._keys.dark = True
+    assert panel.dark
+
+
+# --- exports --------------------------------------------------------------------------------------
+
+
+def test_page_is_one_file_that_needs_nothing_else(panel, tmp_path) -> None:
+    """Script inside, no address outside, figure and detail and table there."""
+    path = panel.to_html(tmp_path / "page.html")
+    page = Page(path.read_text())
+    for tag, attributes in page.tags:
+        assert tag not in {"link", "iframe"}
+        for name in ("src", "href"):
+            assert not (attributes.get(name) or "data:").startswith(("http", "//", "/", "file"))
+    assert len(max(page.scripts, key=len)) > 1_000_000
+    assert any("Plotly.newPlot" in script for script in page.scripts)
+    assert "The controls need a running kernel" in page.text
+    assert "strengths" in page.text
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_hostile_text_is_inert_in_the_page(panel, tmp_path) -> None:
+    """Tokens, labels, chips, hover texts, records: no script but plotly's and the figure's."""
+    text = panel.to_html(tmp_path / "page.html", share_script=True).read_text()
+    page = Page(text)
+    assert "alert(" not in "".join(page.scripts).replace("\\u003cscript\\u003ealert(", "")
+    assert HOSTILE not in text
+    assert HOSTILE in page.text
+    assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
+
+
+def test_shared_script_lies_beside_the_pages_once(panel, tmp_path) -> None:
+    """Ten pages, one script of 5 MB."""
+    first = panel.to_html(tmp_path / "a.html", share_script=True)
+    stamp = (tmp_path / "plotly.min.js").stat().st_mtime_ns
+    panel.to_html(tmp_path / "b.html", share_script=True)
+    assert (tmp_path / "plotly.min.js").stat().st_mtime_ns == stamp
+    assert first.stat().st_size < 100_000
+    sources = [
+        a["src"] for tag, a in Page(first.read_text()).tags if tag == "script" and "src" in a
+    ]
+    assert sources == ["plotly.min.js"]
+    (tmp_path / "plotly.min.js").write_text("cut short")
+    panel.to_html(tmp_path / "b.html", share_script=True)
+    assert (tmp_path / "plotly.min.js").stat().st_size > 1_000_000
+
+
+def test_without_script_the_same_figure_is_there(panel, tmp_path) -> None:
+    """A drawing with one rectangle per bar inside <noscript>."""
+    text = panel.to_html(tmp_path / "page.html", share_script=True).read_text()
+    still = text.split("<noscript>")[1].split("</noscript>")[0]
+    assert still.count("<rect") == 3
+    assert "<svg" in still
+
+
+def test_a_failed_export_leaves_the_old_page(panel, tmp_path, monkeypatch) -> None:
+    """Nothing partial under the final name, nothing temporary left."""
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def full_disk(self: Path, content: bytes) -> int:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        panel.to_html(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_not_a_file(panel, tmp_path) -> None:
+    """Rule, given, do."""
+    with pytest.raises(ValueError, match="`path` must name a file"):
+        panel.to_html(tmp_path)
+
+
+def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
+    """And say so; a folder that cannot be written is a sentence, not a crash."""
+    panel.export_folder = str(tmp_path)
+    panel.export("png")
+    assert (tmp_path / "example.png").read_bytes().startswith(b"\x89PNG")
+    assert "example.png" in panel.status
+    (tmp_path / "file").write_text("")
+    panel.export_folder = str(tmp_path / "file")
+    panel.export("html")
+    assert panel.problem
+
+
+def test_a_panel_without_a_figure_has_no_picture() -> None:
+    """Rule, given."""
+    plain = sw.Panel()
+    with pytest.raises(ValueError, match="must have a figure"):
+        plain.to_png()
+    plain.close()
+
+
+def test_notebooks_without_widgets_show_picture_and_table(panel) -> None:
+    """Text, then HTML of a size that can be committed; nothing hostile in it."""
+    bundle = panel._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert bundle["text/plain"].startswith("Example(")
+    html = bundle["text/html"]
+    assert "data:image/png;base64," in html
+    assert "<script" not in html
+    assert len(html) < 100_000
+
+
+def test_records_become_tables_of_short_text() -> None:
+    """Fields of a dataclass; long arrays are summarised; None is left out."""
+    rows = dict(record_rows({"a": None, "b": np.arange(99.0), "c": [1, 2], "d": {"x": 1.5}}))
+    assert rows == {"b": "99 numbers from 0 to 98.0", "c": "1, 2", "d": "x: 1.50"}
+    assert dict(record_rows(Record(17, "n", np.array([1.0]))))["atom"] == "17"
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def test_close_frees_every_widget_and_is_harmless_twice() -> None:
+    """Nothing of the panel stays in the registry of widgets."""
+    panel = Example()
+    ids = {w.model_id for w in descendants(panel)}
+    alive = ipw.widgets.widget._instances
+    assert ids <= set(alive)
+    panel.close()
+    panel.close()
+    assert not ids & set(alive)
+
+
+def test_an_answer_after_close_changes_nothing() -> None:
+    """The thread ends; nobody is told."""
+    panel = Example()
+    started, release, drawn = threading.Event(), threading.Event(), []
+
+    def work() -> int:
+        started.set()
+        release.wait(10)
+        return 1
+
+    panel.run_async(work, drawn.append)
+    assert started.wait(10)
+    thread = next(t for t in threading.enumerate() if t.name.startswith("sae_nb "))
+    panel.close()
+    release.set()
+    thread.join(10)
+    assert drawn == []
+    assert not thread.is_alive()
+
+
+def test_repr_is_short(panel) -> None:
+    """A panel in a list prints a line, not its state."""
+    assert len(repr(panel)) < 100

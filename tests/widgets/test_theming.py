@@ -1,0 +1,148 @@
+"""Colours mean one thing, numbers read one way, and a change of scale reaches open panels."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+from sae_nb_widgets import theming
+from sae_nb_widgets.components.base import read_static, script, shade
+from sae_nb_widgets.theming import (
+    CIVIDIS,
+    THIN_SPACE,
+    cividis,
+    escape,
+    format_count,
+    format_number,
+    plot_text,
+    signed_colours,
+)
+
+
+@pytest.fixture(autouse=True)
+def _normal_scale():
+    yield
+    theming.theme("normal")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.9996, "1.00"),
+        (999.6, "1_000"),
+        (123456.0, "123_000"),
+        (0.000123, "0.000123"),
+        (0.0000123, "1.23e−5"),
+        (2.5e12, "2.50e12"),
+        (-0.5, "−0.500"),
+        (float("inf"), "∞"),
+        (float("-inf"), "−∞"),
+        (float("nan"), "–"),
+        (None, "–"),
+    ],
+)
+def test_numbers_have_three_significant_digits_and_thin_spaces(value, text) -> None:
+    """Rounding across a power of ten included."""
+    assert format_number(value) == text.replace("_", THIN_SPACE)
+
+
+def test_counts_are_written_in_full() -> None:
+    """A count is exact: 16 384, not 16 400."""
+    assert format_count(16384) == f"16{THIN_SPACE}384"
+    assert format_count(7) == "7"
+
+
+def test_strength_map_is_monotone_in_lightness() -> None:
+    """Cividis: stronger is lighter, for every eye."""
+    rgb = cividis(np.linspace(0, 1, 101)).astype(float)
+    lightness = rgb @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) >= -0.5).all()
+    assert lightness[-1] - lightness[0] > 150
+
+
+def test_signed_map_has_white_at_zero_and_blue_below() -> None:
+    """Blue, white, orange; values beyond ±1 and NaN are drawn as the nearest there is."""
+    low, zero, high = signed_colours(np.array([-3.0, 0.0, 3.0])).tolist()
+    assert zero == [255, 255, 255]
+    assert low[2] > low[0]
+    assert high[0] > high[2]
+
+
+def test_browser_and_python_share_one_colour_table() -> None:
+    """The script carries the table itself, and interpolates between the same stops."""
+    for name in ("picture_grid", "token_strip", "sparkbars"):
+        text = script(name)
+        found = re.search(r"const CIVIDIS = (\[\[.*?\]\]);", text)
+        assert found is not None
+        assert [tuple(stop) for stop in json.loads(found[1])] == list(CIVIDIS)
+        assert "__CIVIDIS__" not in text
+    assert shade(0.5).startswith("rgba(125,124,118")
+    assert cividis(np.array([0.5])).tolist() == [[125, 124, 118]]
+
+
+def test_scripts_are_small_and_never_write_markup() -> None:
+    """A few kB each; text reaches the page as text only."""
+    for name in ("picture_grid", "token_strip", "sparkbars", "panel_keys"):
+        text = script(name)
+        assert len(text) < 16_000
+        for forbidden in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ):
+            assert forbidden not in text
+
+
+def test_no_text_in_a_panel_is_smaller_than_thirteen_pixels() -> None:
+    """The style sheets name no smaller size; both scales start at 13."""
+    css = read_static("components.css") + read_static("panel.css")
+    sizes = [int(px) for px in re.findall(r"font-size:[^;]*?(\d+)px", css)]
+    assert sizes
+    assert min(sizes) >= 13
+    assert theming.SCALES["normal"].font_px >= 13
+    assert theming.SCALES["lecture"].font_px >= 16
+
+
+def test_lecture_scale_reaches_open_panels_and_forgets_closed_ones() -> None:
+    """sw.theme redraws what is open; a panel that is gone costs nothing."""
+    panel = sw.Panel()
+    sw.theme(scale="lecture")
+    assert "16px" in panel._style.value
+    assert "sae-nb-lecture" in panel._dom_classes
+    sw.theme(scale="normal")
+    assert "13px" in panel._style.value
+    panel.close()
+    assert panel not in theming._on_screen
+
+
+def test_unknown_scale_is_refused() -> None:
+    """Rule, given, do."""
+    with pytest.raises(ValueError, match=r"`scale` must be one of \['normal', 'lecture'\]"):
+        sw.theme(scale="huge")
+
+
+def test_text_is_escaped_for_html_and_for_plotly() -> None:
+    """Quotes too, since text also stands in attributes."""
+    assert escape("<a href='x'>&\"") == "&lt;a href=&#x27;x&#x27;&gt;&amp;&quot;"
+    assert plot_text("<b>x</b>") == "&lt;b&gt;x&lt;/b&gt;"
+
+
+def test_plots_have_no_background_of_their_own() -> None:
+    """Transparent, so that light and dark both show through."""
+    layout = theming.template().layout
+    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
+
+
+def test_figure_widget_fills_its_slot_and_fits_again_when_that_changes() -> None:
+    """Responsive, without a tool bar."""
+    widget = theming.figure_widget()
+    assert widget._config["responsive"] is True
+    assert widget._config["displayModeBar"] is False
+    assert widget.layout.autosize is True
+    widget.close()
