@@ -58,6 +58,7 @@ class Learner:
             self.parameters,
             lr=self.schedule.base,
             betas=recipe.betas,
+            eps=recipe.epsilon,
             weight_decay=recipe.weight_decay,
             # One pass over the parameters instead of ten.
             fused=all(p.is_floating_point() for p in self.parameters),
@@ -75,8 +76,7 @@ class Learner:
 
     def live_numbers(self) -> tuple[str, ...]:
         """Numbers of the SAE that may change while it trains, e.g. its sparsity weight."""
-        declared = tuple(getattr(type(self.sae), "live_numbers", ()))
-        return declared or tuple(name for name in ("sparsity",) if hasattr(self.sae, name))
+        return tuple(self.sae.live_numbers)
 
     def check(self, name: str, value: float) -> None:
         """Refuse a live number that does not exist or has an impossible value.

@@ -256,7 +256,7 @@ class Training:
                 for learner in self.learners:
                     batch = learner.place(x)
                     loss = learner.loss(batch, self.step)  # 2. its loss
-                    loss.total.backward()  # 3. the gradient
+                    loss.total.backward()  # type: ignore[no-untyped-call]  # 3. the gradient
                     norm = learner.project_and_clip()  # 4. projected and clipped
                     numbers = learner.read(loss, norm, batch, self.step)
                     learner.optimiser.step()  # 5. one step of Adam

@@ -137,6 +137,16 @@ class TrainingRun:
         """Numbers changed while it ran."""
         return tuple(self._training.changes)
 
+    def live(self, index: int = 0) -> dict[str, float]:
+        """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own.
+
+        Parameters
+        ----------
+        index
+            Which of several SAEs.
+        """
+        return self._training.learners[index].live()
+
     @property
     def step(self) -> int:
         """Optimiser steps done."""

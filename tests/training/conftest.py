@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sae_nb.architectures.recipe import Recipe
 from sae_nb.codes import SparseCodes
 
 
@@ -33,15 +34,8 @@ class PlainSae(nn.Module):
     def settings(self) -> dict[str, Any]:
         return {"d_in": self.d_in, "n_atoms": self.n_atoms, "k": self.k}
 
-    def recipe(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            learning_rate=0.01,
-            betas=(0.9, 0.999),
-            warmup_steps=lambda steps: min(10, steps // 10),
-            decay_fraction=0.2,
-            gradient_clip=1.0,
-            weight_decay=0.0,
-        )
+    def recipe(self) -> Recipe:
+        return Recipe(learning_rate=0.01, warmup_fraction=0.1, longest_warmup_steps=10)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, generator: torch.Generator) -> None:

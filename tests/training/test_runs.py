@@ -145,7 +145,9 @@ def test_live_learning_rate_equals_the_same_rate_from_the_start(
 def test_numbers_of_the_sae_can_be_set_live(long_run: TrainingRun) -> None:
     """What the SAE names as live is changed between two steps."""
     until(lambda: long_run.step > 2)
+    assert long_run.live() == {"learning_rate": 0.01, "k": 2, "penalty": 0.0}
     long_run.set(k=3, penalty=0.01)
+    assert long_run.live() == {"learning_rate": 0.01, "k": 3, "penalty": 0.01}
     n = len(long_run.records)
     until(lambda: len(long_run.records) > n + 3)
     assert long_run.records[-1].l0 > 2.5
