@@ -168,16 +168,18 @@ def card_text(card: dict[str, Any]) -> str:
     return f"""# {card["name"]}
 
 A 12-block vision transformer of {card["parameters"]} parameters (pre-norm, patch 4 on 32×32, cls, 4
-registers and 64 patches), trained by this project as a live model for lessons. Not meant for use.
+registers and 64 patches), trained by this project as a live model for lessons, not for reading
+digits in earnest.
 
 | held-out accuracy | {held_out["pictures"]} pictures of {held_out["data"]}, {held_out["weights"]} |
 | --- | --- |
 {rows}
 
-- **Data**: {card["data"]}; {card["pictures_seen"]} pictures. {_ABOUT_PHOTOS if photos else _ABOUT_SCENES}
+- **Data**: {card["data"]}; {card["pictures_seen"]} pictures.
+  {_ABOUT_PHOTOS if photos else _ABOUT_SCENES}
 - **Training**: step {card["step"]} of {recipe["steps"]}, batch {recipe["batch"]}, seed {card["seed"]}, loss of
-  the last batch {card["last_training_loss"]}, {card["minutes"]} minutes on {card["threads"]} CPU threads, torch
-  {card["torch"]}, {card["date"]}.
+  the last batch {card["last_training_loss"]}; {card["minutes"]} minutes, CPU threads:
+  {card["threads"]}; torch {card["torch"]}, {card["date"]}.
 - **Loss**: digit cross-entropy + ¼ texture + ½ foreground per patch + ½ digit read from foreground
   patches by a linear head that is thrown away afterwards.
 - **Optimisers**: Muon ({recipe["muon_learning_rate"]}) for the matrices inside the blocks, AdamW
