@@ -7,7 +7,7 @@ give x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -92,6 +92,15 @@ class Positions:
             raise ValueError(f"`steps` must be one of {list(STEPS)}, got {steps!r}.")
         self.steps = steps
         self.prefix_tokens = prefix_tokens
+
+    def stated(self) -> str | list[Any] | None:
+        """Return the choice as plain numbers and strings; a function by its name."""
+        chosen = self.chosen
+        if isinstance(chosen, Tensor):
+            return cast("list[Any]", chosen.tolist())
+        if isinstance(chosen, tuple):
+            return list(chosen)
+        return getattr(chosen, "__name__", "function") if callable(chosen) else chosen
 
     def mask(
         self, x: Float[Tensor, "batch time d_in"], state: RunState

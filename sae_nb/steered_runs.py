@@ -117,6 +117,12 @@ def generate_steered(
     batch = next(model.batches([prompt], batch_size=1)).to(model.device)
     if batch.token_ids is None:
         raise TypeError(f"`prompt` must be a text or token ids, got {type(prompt).__name__}.")
+    limit, length = model.context_length, batch.token_ids.shape[1]
+    if batch.truncated or (limit is not None and length + max_new_tokens > limit):
+        raise ValueError(
+            f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got {length} "
+            f"+ {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
+        )
     return _continue_traced(model, batch.token_ids, max_new_tokens, use_cache)
 
 

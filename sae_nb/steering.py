@@ -79,8 +79,9 @@ class Active:
         active = self._model.interventions
         with self._model.lock:
             # By identity, newest first: the same edit may have been entered twice.
-            last = max(i for i, other in enumerate(active) if other is self._intervention)
-            del active[last]
+            places = [i for i, other in enumerate(active) if other is self._intervention]
+            if places:
+                del active[places[-1]]
         if kind is None and self._edit.n_runs > 0 and self._edit.n_touched == 0:
             warnings.warn(
                 f'Nothing was changed at "{self._intervention.hook_point}": no position of the inputs '
@@ -179,7 +180,7 @@ def steer(
         acts=acts,
         mode=mode,
         unit=unit,
-        positions=positions.tolist() if isinstance(positions, Tensor) else positions,
+        positions=where.stated(),
         steps=steps,
         keep_error=keep_error,
     )

@@ -50,7 +50,7 @@ class Steering:
     """`by` as coefficients."""
 
     positions: Any
-    """As given; a mask is kept as nested lists."""
+    """As given, in plain numbers: None, a name, integers, or a mask as nested lists."""
 
     steps: Steps
     """"all", "prompt" or "new"."""

@@ -102,9 +102,10 @@ def _codes(
         _require("activations of its hook point", "width", acts.d_in, sae.d_in)
         starts = range(0, len(acts), _CHUNK)
         chunks = (acts.rows(range(i, min(i + _CHUNK, len(acts)))) for i in starts)
+    like = sae.dictionary
     for chunk in chunks:
         with torch.no_grad():
-            codes = sae.encode(chunk.to(sae.dictionary))
+            codes = sae.encode(chunk.to(like))
         yield codes
 
 

@@ -370,6 +370,9 @@ def test_the_recipe_is_plain_json(plain, sae):
     mask = torch.tensor([True, False])
     with steer(plain, "0", sae, atom=[1, 2], by=0.5, positions=mask) as recipe:
         pass
+    with steer(plain, "0", sae, atom=1, by=0.5, positions=lambda state: state.keep) as other:
+        pass
+    assert json.loads(json.dumps(other.settings()))["positions"] == "<lambda>"
     again = json.loads(json.dumps(recipe.settings()))
     assert again["atoms"] == [1, 2]
     assert again["positions"] == [True, False]
@@ -485,6 +488,41 @@ def test_encode_and_decode_work_inside_a_users_trace(gpt, sae):
             wrapper.transformer.h[1].output = sae.decode(sae.encode(x))
             logits = wrapper.output.logits.save()
     torch.testing.assert_close(logits, expected, atol=1e-6, rtol=0)
+
+
+def test_nnsight_edits_inputs_passed_by_keyword_and_tuple_elements():
+    """A module that is called with keywords and answers with a tuple is edited alike."""
+
+    class Inner(nn.Module):
+        def forward(self, *, hidden_states: Tensor) -> tuple[str, Tensor]:
+            return ("kept", 2 * hidden_states)
+
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Inner()
+
+        def forward(self, x: Tensor) -> Tensor:
+            words, y = self.inner(hidden_states=x)
+            assert words == "kept"
+            return y + 1
+
+    model = sn.wrap(Outer())
+    x = torch.randn(3, D)
+    with (
+        steer(model, "inner.input", direction=torch.ones(D), by=1.0),
+        steer(model, "inner", direction=torch.ones(D), by=0.5),
+    ):
+        for backend in ("hooks", "nnsight"):
+            steered = run_steered(model, x, backend=backend)
+            torch.testing.assert_close(steered, 2 * (x + 1) + 0.5 + 1)
+
+
+def test_prompts_that_leave_no_room_are_refused(gpt):
+    """Both backends say how long the model can read."""
+    for backend in ("hooks", "nnsight"):
+        with pytest.raises(ValueError, match="64"):
+            generate_steered(gpt, torch.full((60,), 3), 8, backend=backend)
 
 
 # What is refused
