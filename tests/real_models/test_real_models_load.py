@@ -110,7 +110,7 @@ def test_steering_the_story_model_is_equal_to_a_run_without_cache(stories, steps
     direction = torch.randn(64, generator=torch.Generator().manual_seed(0))
 
     def edit(x: Tensor, state: object) -> Tensor:
-        return x + direction if steps == "all" or state.step == 0 else x
+        return x + 4 * direction if steps == "all" or state.step == 0 else x
 
     plain = stories.generate("Once upon a time", max_new_tokens=30)
     stories.interventions.append(Intervention(stories.hook_point("resid_post.2"), edit))
