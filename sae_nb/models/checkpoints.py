@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +17,7 @@ from sae_nb.models import facts
 from sae_nb.models.live_model import LiveModel
 from sae_nb.models.preprocessing import family_preprocess, read_preprocess
 from sae_nb.models.token_layout import pair, vision_layout
+from sae_nb.models.weight_files import check_room, check_weight_files, pickles_refused
 from sae_nb.models.wrapping import reads_pictures
 
 _TOKENIZER_FILES = (
@@ -27,7 +28,6 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
 )
-_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 # Full checkpoints of two towers whose vision part loads by itself.
 _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 
@@ -61,7 +61,9 @@ def load_folder(folder: Path, *, device: torch.device, dtype: torch.dtype | None
             f"A checkpoint folder must hold config.json, got {str(folder)!r} without one. Save the "
             "model with save_pretrained, or load it yourself and use wrap(module)."
         )
-    _check_weights(folder)
+    check_weight_files(folder)
+    wanted = torch.float32 if dtype is None and device.type == "cpu" else dtype
+    check_room(folder, wanted, device)
     source = _Source(folder.name, str(folder), {"local_files_only": True})
     return _load(source, device=device, dtype=dtype, folder=folder)
 
@@ -194,7 +196,7 @@ def _weights(source: _Source, factory: Any, config: Any, dtype: Any) -> nn.Modul
         ) from error
     except OSError as error:
         if "safetensors" in str(error) or ".bin" in str(error):
-            raise ValueError(_only_pickles(source.name, str(error))) from error
+            raise ValueError(pickles_refused(source.name, str(error))) from error
         raise FileNotFoundError(_unreachable(source, error)) from error
     _check_complete(source, notes)
     return cast(nn.Module, module)
@@ -228,40 +230,6 @@ def _check_complete(source: _Source, notes: dict[str, Any]) -> None:
         )
 
 
-def _check_weights(folder: Path) -> None:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    if any(name.endswith(".safetensors") for name in names):
-        index = folder / "model.safetensors.index.json"
-        if index.is_file():
-            _check_shards(folder, index)
-        return
-    unsafe = [name for name in names if name.endswith(_UNSAFE)]
-    if unsafe:
-        raise ValueError(_only_pickles(folder.name, ", ".join(unsafe[:3])))
-    raise ValueError(
-        f"A checkpoint folder must hold *.safetensors, got {str(folder)!r} without any. Save the "
-        "model with save_pretrained."
-    )
-
-
-def _check_shards(folder: Path, index: Path) -> None:
-    shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    absent = [name for name in shards if not (folder / name).is_file()]
-    if absent:
-        raise ValueError(
-            f"{str(folder)!r} must hold all {len(shards)} shards of its index, but {absent[0]} is "
-            "missing. Copy or download it again."
-        )
-
-
-def _only_pickles(name: str, found: str) -> str:
-    return (
-        f"Weights must be safetensors, because unpickling a file can run code in it, got {name!r} "
-        f"with {found}. Choose a revision with safetensors, or convert it: load it in a place you "
-        "trust and call save_pretrained."
-    )
-
-
 def _tokenizer(source: _Source, folder: Path | None) -> Any:
     from transformers import AutoTokenizer
 
@@ -284,6 +252,11 @@ def _vision(source: _Source, module: nn.Module, folder: Path | None) -> LiveMode
     size = pair(config.image_size) or (224, 224)
     if preprocess is None:
         preprocess = family_preprocess(config.model_type, size)
+        warnings.warn(
+            f"{source.name!r} has no preprocessor_config.json: pictures are prepared as usual for "
+            f"{config.model_type}, {preprocess}.",
+            stacklevel=5,
+        )
     layout = vision_layout(module, preprocess.output_size)
     return LiveModel(
         module,

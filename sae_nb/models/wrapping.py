@@ -23,6 +23,7 @@ def wrap(
     class_names: Sequence[str] | None = None,
     *,
     name: str | None = None,
+    causal: bool | None = None,
 ) -> LiveModel:
     """Make a live model of a module that `load_model` does not load.
 
@@ -50,6 +51,9 @@ def wrap(
         Names of the classes the module's logits are about.
     name
         What messages and saved files call it; its class name if left out.
+    causal
+        Whether a language model predicts the next token from those before; None: its configuration
+        tells, or that it has a ``generate``.
 
     Returns
     -------
@@ -84,7 +88,7 @@ def wrap(
         module,
         name=name or type(module).__name__,
         kind=kind,
-        causal=kind == "language" and facts.is_causal(module),
+        causal=kind == "language" and (facts.is_causal(module) if causal is None else causal),
         tokenizer=tokenizer,
         preprocess=_preprocess(preprocess),
         layout=layout if kind == "vision" else None,

@@ -151,7 +151,10 @@ def test_a_whole_clip_checkpoint_gives_its_vision_tower(tmp_path) -> None:
 
 def test_a_vision_folder_without_processor_uses_its_familys_values(build, tmp_path) -> None:
     """At the configuration's image size."""
-    model = load_model(saved(build("dinov2"), tmp_path / "v"), device="cpu")
+    folder = saved(build("dinov2"), tmp_path / "v")
+    with pytest.warns(UserWarning, match=r"no preprocessor_config\.json.*dinov2") as caught:
+        model = load_model(folder, device="cpu")
+    assert caught[0].filename == __file__
     assert model.preprocess.mean[0] == pytest.approx(0.485)
     assert model.preprocess.output_size == (32, 32)
 
@@ -160,8 +163,11 @@ def test_class_names_come_from_the_configuration(build, tmp_path) -> None:
     """Unless they are only LABEL_0, LABEL_1, …"""
     names = ["cat", "dog", "owl", "fox", "bee"]
     module = build("vit", id2label=dict(enumerate(names)), label2id={})
-    assert load_model(saved(module, tmp_path / "a"), device="cpu").class_names == tuple(names)
-    assert load_model(saved(build("vit"), tmp_path / "b"), device="cpu").class_names is None
+    vit = PROCESSORS["vit"]
+    named = saved(module, tmp_path / "a", processor=vit)
+    numbered = saved(build("vit"), tmp_path / "b", processor=vit)
+    assert load_model(named, device="cpu").class_names == tuple(names)
+    assert load_model(numbered, device="cpu").class_names is None
 
 
 def test_a_folder_without_tokenizer_reads_ids(build, tmp_path) -> None:
@@ -219,7 +225,7 @@ def test_damaged_folders_are_refused_by_name(build, tmp_path) -> None:
     folder = damaged("cut")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"'cut' must be whole safetensors"):
+    with pytest.raises(ValueError, match=r"of 'cut' must be a whole safetensors file"):
         load_model(folder)
 
     folder = damaged("deeper")

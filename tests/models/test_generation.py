@@ -185,14 +185,10 @@ class Plain(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         return self.head(self.cell(3 * self.embed(tokens))[0])
 
-    def generate(self) -> None:
-        """Marks it as one that predicts the next token."""
-
 
 def test_a_model_of_the_users_own_generates_too(tokenizer) -> None:
     """Without mask or cache: equal lengths run together, everything is read again."""
-    model = wrap(Plain(), tokenizer=tokenizer())
-    assert model.causal
+    model = wrap(Plain(), tokenizer=tokenizer(), causal=True)
     texts = [[6, 7, 9], [6, 12], [11, 8, 13]]
     out = model.generate(texts, max_new_tokens=4, return_ids=True)
     for prompt, ids in zip(texts, out, strict=True):

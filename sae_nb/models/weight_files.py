@@ -1,0 +1,132 @@
+"""The weight files of a checkpoint folder: safetensors only, all there, and how much they need."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+
+from sae_nb.checks import check_memory
+
+UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
+_LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def check_weight_files(folder: Path) -> None:
+    """Refuse a folder without safetensors, or with some of them missing.
+
+    Parameters
+    ----------
+    folder
+        A checkpoint folder.
+
+    Raises
+    ------
+    ValueError
+        If there are none, only pickled ones, or a shard is missing.
+    """
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    if any(name.endswith(".safetensors") for name in names):
+        index = folder / "model.safetensors.index.json"
+        if index.is_file():
+            _check_shards(folder, index)
+        return
+    unsafe = [name for name in names if name.endswith(UNSAFE)]
+    if unsafe:
+        raise ValueError(pickles_refused(folder.name, ", ".join(unsafe[:3])))
+    raise ValueError(
+        f"A checkpoint folder must hold *.safetensors, got {str(folder)!r} without any. Save the "
+        "model with save_pretrained."
+    )
+
+
+def pickles_refused(name: str, found: str) -> str:
+    """Return the message about weights that would have to be unpickled."""
+    return (
+        f"Weights must be safetensors, because unpickling a file can run code in it, got {name!r} "
+        f"with {found}. Choose a revision with safetensors, or convert it: load it in a place you "
+        "trust and call save_pretrained."
+    )
+
+
+def check_room(folder: Path, dtype: torch.dtype | None, device: torch.device) -> None:
+    """Refuse to load weights that would not fit where they are to run.
+
+    Parameters
+    ----------
+    folder
+        A checkpoint folder that passed `check_weight_files`.
+    dtype
+        Format they are loaded in; None: as stored.
+    device
+        Where they are to run.
+
+    Raises
+    ------
+    MemoryError
+        If they would take more than is free.
+    """
+    count, stored = count_parameters(folder)
+    needed = stored if dtype is None else count * dtype.itemsize
+    smaller = dtype is None or dtype.itemsize > 2
+    instead = "Use dtype='bfloat16', which halves it." if smaller else "Use a smaller model."
+    what = f"{folder.name!r} with {count / 1e6:.4g} M parameters"
+    if device.type != "cuda":
+        check_memory(needed, what, instead)
+        return
+    free = torch.cuda.mem_get_info(device)[0]
+    if needed > 0.95 * free:
+        raise MemoryError(
+            f"{what} must fit on {device}: it needs {needed / 2**30:.1f} GiB and {free / 2**30:.1f} "
+            f"GiB are free. {instead}"
+        )
+
+
+def count_parameters(folder: Path) -> tuple[int, int]:
+    """Return how many numbers the safetensors of a folder hold, and their bytes; reads headers only.
+
+    Raises
+    ------
+    ValueError
+        If a file is too short to be one.
+    """
+    count = stored = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        for name, entry in _header(path).items():
+            if name != "__metadata__":
+                count += math.prod(entry["shape"])
+                stored += entry["data_offsets"][1] - entry["data_offsets"][0]
+    return count, stored
+
+
+def _header(path: Path) -> dict[str, dict[str, list[int]]]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length) if length <= _LONGEST_HEADER else b""
+    try:
+        header = json.loads(text)
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name[:1] != "_"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(_broken(path)) from error
+    if path.stat().st_size < 8 + length + end:
+        raise ValueError(_broken(path))
+    return dict(header)
+
+
+def _broken(path: Path) -> str:
+    return (
+        f"{path.name!r} of {path.parent.name!r} must be a whole safetensors file, but it is cut "
+        "short or something else. Copy or download it again."
+    )
+
+
+def _check_shards(folder: Path, index: Path) -> None:
+    shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    absent = [name for name in shards if not (folder / name).is_file()]
+    if absent:
+        raise ValueError(
+            f"{str(folder)!r} must hold all {len(shards)} shards of its index, but {absent[0]} is "
+            "missing. Copy or download it again."
+        )

@@ -1,0 +1,56 @@
+"""Weight files are counted without reading them, and a load that cannot fit is refused before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sae_nb.models import load_model, weight_files
+from sae_nb.models.weight_files import check_room, count_parameters
+
+
+def test_parameters_are_counted_from_the_headers(tmp_path: Path) -> None:
+    """Over all shards, whatever their formats."""
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "1.safetensors")
+    half = {"c": torch.zeros(2, dtype=torch.float16)}
+    save_file(half, tmp_path / "2.safetensors", metadata={"format": "pt"})
+    assert count_parameters(tmp_path) == (19, 17 * 4 + 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "needed", "advice"),
+    [
+        (torch.float32, "3.7 GiB", "bfloat16"),
+        (None, "1.9 GiB", "bfloat16"),
+        (torch.bfloat16, "1.9 GiB", "smaller model"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_what_would(
+    monkeypatch, tmp_path, dtype, needed, advice
+) -> None:
+    """A thousand million parameters on a machine with a gibibyte free."""
+    monkeypatch.setattr(weight_files, "count_parameters", lambda _folder: (10**9, 2 * 10**9))
+    monkeypatch.setattr("sae_nb.checks.available_memory", lambda: 2**30)
+    with pytest.raises(MemoryError, match=rf"1000 M parameters.*{needed}.*1\.0 GiB.*{advice}"):
+        check_room(tmp_path, dtype, torch.device("cpu"))
+
+
+def test_loading_asks_for_room_first(build, monkeypatch, tmp_path) -> None:
+    """Before anything is read into memory."""
+    build("llama").save_pretrained(tmp_path / "m")
+    monkeypatch.setattr("sae_nb.checks.available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match="'m' with"):
+        load_model(tmp_path / "m", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"]
+)
+def test_what_is_no_safetensors_file_is_named(tmp_path, content) -> None:
+    """Empty, huge header, no tensors, another JSON."""
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"'model\.safetensors' .* whole safetensors file"):
+        count_parameters(tmp_path)
