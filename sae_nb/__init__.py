@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from sae_nb.evaluation.report import evaluate
     from sae_nb.hook_points import HookPoint, HookPointNotFound
     from sae_nb.models import LiveModel, load_model, wrap
-    from sae_nb.steering import ablate, dose_response, random_direction, splice, steer
+    from sae_nb.steering import ablate, random_direction, splice, steer
+    from sae_nb.steering_effects import best_effect, dose_response
     from sae_nb.streaming import stream
     from sae_nb.training import TrainConfig, TrainingRun, start_training, train
 
@@ -34,9 +35,10 @@ _HOME = {
     "TrainConfig": "sae_nb.training",
     "TrainingRun": "sae_nb.training",
     "ablate": "sae_nb.steering",
+    "best_effect": "sae_nb.steering_effects",
     "capture": "sae_nb.capturing",
     "concatenate": "sae_nb.activations",
-    "dose_response": "sae_nb.steering",
+    "dose_response": "sae_nb.steering_effects",
     "evaluate": "sae_nb.evaluation.report",
     "load_activations": "sae_nb.activations",
     "load_model": "sae_nb.models",
@@ -62,6 +64,7 @@ __all__ = [
     "TrainConfig",
     "TrainingRun",
     "ablate",
+    "best_effect",
     "capture",
     "concatenate",
     "dose_response",

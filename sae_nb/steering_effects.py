@@ -114,7 +114,7 @@ def dose_response(
     atom: int,
     strengths: Sequence[float],
     *,
-    measure: Measure,
+    measure: Measure | None = None,
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | None = None,
     positions: Where = None,
@@ -135,7 +135,8 @@ def dose_response(
     measure
         A class, whose probability is measured; for decoders a token id, whose log-probability at the
         end of each text is; or a function of the outputs (language: those at the end of each text)
-        that gives one number per sample.
+        that gives one number per sample. None takes the model's own answer to the first input: how
+        far are all inputs drawn towards it? (Models without classes: the cosine with that output.)
     unit, acts
         As for `steer`.
     positions
@@ -195,7 +196,7 @@ def best_effect(
     sae: SparseAutoencoder,
     by: float,
     *,
-    measure: Measure,
+    measure: Measure | None = None,
     unit: Unit = "coefficient",
     acts: Activations | Tensor | SparseCodes | None = None,
     candidates: Sequence[int] | None = None,
@@ -286,12 +287,13 @@ class _Answers:
         model: LiveModel,
         inputs: Any,
         hook_point: str,
-        measure: Measure,
+        measure: Measure | None,
         positions: Where,
         batch_size: int | None,
     ) -> None:
         self._model, self._point, self._positions = model, hook_point, positions
-        self._measure, self.words = _named(measure, model)
+        if measure is not None:
+            self._measure, self.words = _named(measure, model)
         # Everything about the edit is checked here, before the first forward pass.
         splice(model, hook_point, torch.zeros_like, positions)
         self._batches = list(model.batches(inputs, batch_size=batch_size))
@@ -301,6 +303,9 @@ class _Answers:
             model.kind == "language" and model.causal
         )
         self._has_scores &= outputs.ndim == 2
+        if measure is None:
+            measure = int(outputs[0].argmax()) if self._has_scores else _likeness(outputs[0])
+            self._measure, self.words = _named(measure, model)
         _check_class(measure, outputs)
         self._clean = self._measure(outputs)
         self._log_p = outputs.float().log_softmax(dim=-1) if self._has_scores else None
@@ -355,6 +360,18 @@ def _at_the_end(output: Tensor, batch: Batch) -> Tensor:
         return output
     last = (keep.sum(dim=1) - 1).to(output.device)
     return output[torch.arange(len(output), device=output.device), last]
+
+
+def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the measure of models without classes: cosine with the first input's output."""
+    target = first.float().flatten()
+
+    def cosine_with_first_output(outputs: Tensor) -> Tensor:
+        return torch.nn.functional.cosine_similarity(
+            outputs.float().flatten(1), target.to(outputs.device), dim=-1
+        )
+
+    return cosine_with_first_output
 
 
 def _named(measure: Measure, model: LiveModel) -> tuple[Callable[[Tensor], Tensor], str]:
