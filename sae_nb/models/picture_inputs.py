@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -183,7 +184,7 @@ def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
     )
 
 
-def _channels_first(array: np.ndarray[Any, Any]) -> Tensor:
+def _channels_first(array: NDArray[Any]) -> Tensor:
     if array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-3] != 3:
         array = np.moveaxis(array, -1, -3)
     return torch.from_numpy(np.ascontiguousarray(array))
