@@ -59,6 +59,14 @@ class LiveModel:
         The nnsight object the user gave, kept for their own traces.
     card
         Facts on a bundled model: data, steps, accuracies.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
+    >>> model.hook_points(), model.width("0"), model(torch.ones(2, 4)).shape
+    (['0', '1'], 3, torch.Size([2, 3]))
     """
 
     def __init__(
@@ -167,6 +175,12 @@ class LiveModel:
 
     def hook_points(self) -> list[HookPoint]:
         """Return the model's hook points in the order a forward pass reaches them.
+
+        ``embed``; per block ``resid_pre.L`` (its input), ``attn_out.L`` and ``mlp_out.L`` (what is
+        added to the stream), ``resid_mid.L`` (the stream between them, where it can be read) and
+        ``resid_post.L`` (its output); ``final_norm``. In pre-norm families
+        resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.
+        A network without blocks lists its modules by path.
 
         Raw module paths and TransformerLens names are accepted besides wherever a hook point is
         asked for.
