@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -321,10 +322,11 @@ class LiveModel:
         TypeError, ValueError, FileNotFoundError
             As for `batches`.
         """
-        return collected(
-            (batch, {"": self.main_output(self.forward(batch))})
-            for batch in self.batches(inputs, batch_size=batch_size)
-        )[""]
+        batches = self.batches(inputs, batch_size=batch_size)
+        answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)
+        answer = collected(answers)[""]
+        self._warn_of_cuts(batches)
+        return answer
 
     def heads(self, inputs: Any, *, batch_size: int | None = None) -> dict[str, Tensor]:
         """Return every head's answer by name; for models without heads, every named output.
@@ -336,9 +338,19 @@ class LiveModel:
         batch_size
             As for `batches`.
         """
-        return collected(
-            (batch, self._heads_of(batch)) for batch in self.batches(inputs, batch_size=batch_size)
-        )
+        batches = self.batches(inputs, batch_size=batch_size)
+        answers = collected((batch, self._heads_of(batch)) for batch in batches)
+        self._warn_of_cuts(batches)
+        return answers
+
+    def _warn_of_cuts(self, batches: Batches) -> None:
+        cut = batches.policy.get("truncated", 0)
+        if cut:
+            warnings.warn(
+                f"{cut} of the texts were longer than the {self.context_length} tokens {self.name} "
+                "can read and were cut there.",
+                stacklevel=3,
+            )
 
     def _heads_of(self, batch: Batch) -> dict[str, Tensor]:
         run = getattr(self.module, "forward_heads", None)

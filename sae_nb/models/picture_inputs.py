@@ -71,7 +71,7 @@ def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batche
 
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:
-    """Return the pictures in `inputs` as tensors of shape (3, H, W), files unopened.
+    """Return the pictures in `inputs`: tensors of shape (3, H, W), PIL pictures, unopened files.
 
     Raises
     ------
@@ -81,14 +81,15 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
-        inputs = _from_pil(inputs)
+        _check_size(model, inputs.height, inputs.width)
+        return Samples(iter([inputs]), 1)
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
     if isinstance(inputs, np.ndarray):
         inputs = _channels_first(inputs)
     if isinstance(inputs, Tensor):
         pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
-        _check_size(model, pictures)
+        _check_size(model, *pictures.shape[2:])
         return Samples(iter(pictures), len(pictures))
     if isinstance(inputs, (list, tuple)):
         return _sequence(model, inputs)
@@ -194,7 +195,11 @@ def _from_pil(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
-def _loaded(model: LiveModel, item: Tensor | PixelValues | Path) -> Tensor | PixelValues:
+def _loaded(
+    model: LiveModel, item: Tensor | PixelValues | Image.Image | Path
+) -> Tensor | PixelValues:
+    if isinstance(item, Image.Image):
+        return _from_pil(item)
     if not isinstance(item, Path):
         return item
     try:
@@ -204,15 +209,13 @@ def _loaded(model: LiveModel, item: Tensor | PixelValues | Path) -> Tensor | Pix
         raise ValueError(
             f"{str(item)!r} must be a picture Pillow can read, but {error}. Leave it out."
         ) from error
-    _check_size(model, loaded[None])
+    _check_size(model, *loaded.shape[1:])
     return loaded
 
 
-def _check_size(model: LiveModel, pictures: Tensor) -> None:
-    # Framing one picture raises before any work if the model needs another size.
-    preprocess = model.preprocess
-    if isinstance(preprocess, Preprocess) and preprocess.required is not None:
-        preprocess.framed(pictures[0])
+def _check_size(model: LiveModel, rows: int, columns: int) -> None:
+    if isinstance(model.preprocess, Preprocess):
+        model.preprocess.check_size(rows, columns)
 
 
 def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> Batch:

@@ -137,16 +137,26 @@ class Preprocess:
             If the model needs another size and never resizes.
         """
         rows, columns = picture.shape[1:]
-        if self.required is not None and (rows, columns) != self.required:
-            raise ValueError(
-                f"Pictures must have shape (3, {self.required[0]}, {self.required[1]}) for this "
-                f"model, got {tuple(picture.shape)}. Resize them first, e.g. with "
-                f"PIL: picture.resize({self.required[::-1]})."
-            )
+        self.check_size(rows, columns)
         size = self._resized(rows, columns)
         if size != (rows, columns):
             picture = _resize(picture, size, self.resample)
         return picture if self.crop is None else _centre_crop(picture, self.crop)
+
+    def check_size(self, rows: int, columns: int) -> None:
+        """Refuse a picture of another size than the model needs, where it never resizes.
+
+        Raises
+        ------
+        ValueError
+            If the size is wrong.
+        """
+        if self.required is not None and (rows, columns) != self.required:
+            raise ValueError(
+                f"Pictures must have shape (3, {self.required[0]}, {self.required[1]}) for this "
+                f"model, got (3, {rows}, {columns}). Resize them first, e.g. with "
+                f"PIL: picture.resize({self.required[::-1]})."
+            )
 
     def normalised(self, pictures: Tensor) -> Float[Tensor, "batch 3 h w"]:
         """Return pixel values for the model, from framed pictures (bytes, or floats in [0, 1])."""

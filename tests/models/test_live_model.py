@@ -66,6 +66,16 @@ def test_answers_carry_no_graph(build) -> None:
     assert not wrap(build("gpt2"))([[3, 4]]).requires_grad
 
 
+def test_a_text_beyond_the_context_is_cut_with_a_warning(build) -> None:
+    """The answer is shorter than the text, so it is said."""
+    model = wrap(build("gpt2"))
+    for ask in (model, model.heads):
+        with pytest.warns(UserWarning, match="1 of the texts .* 48 tokens") as caught:
+            ask([[5] * 60, [6]])
+        assert caught[0].filename == __file__
+    assert model([[5] * 48]).shape == (1, 48, 64)
+
+
 def test_modules_and_hook_points_that_are_not_there_are_named(build) -> None:
     """With the near ones."""
     model = wrap(build("gpt2"), name="small")
