@@ -11,6 +11,8 @@ PYTHON ?= python3
 DEVICE ?= auto
 # A package index of your own for torch (a mirror, or one that serves a certain build).
 TORCH_INDEX ?=
+# A local checkpoint of a language model for `make tour`.
+FOLDER ?=
 # Extra flags for every pytest call, e.g. PYTEST_FLAGS="--assets DIR -k steering"
 PYTEST_FLAGS ?=
 BIN := .venv/bin
@@ -55,7 +57,7 @@ lab: $(STAMP) ## set up once, then open JupyterLab on the tour
 	$(BIN)/jupyter lab notebooks/00_tour.ipynb
 
 tour: $(STAMP) ## run the tour without a screen and write tour.html
-	@$(BIN)/python notebooks/run_tour.py
+	@$(BIN)/python notebooks/run_tour.py $(if $(FOLDER),--folder "$(FOLDER)")
 
 browser: ## get a system Chromium where the machine can
 	@for name in "$${SAE_NB_CHROMIUM:-}" chromium chromium-browser google-chrome; do
