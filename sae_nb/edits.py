@@ -7,7 +7,7 @@ give x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -97,7 +97,7 @@ class Positions:
         """Return the choice as plain numbers and strings; a function by its name."""
         chosen = self.chosen
         if isinstance(chosen, Tensor):
-            return cast("list[Any]", chosen.tolist())
+            return chosen.tolist()
         if isinstance(chosen, tuple):
             return list(chosen)
         return getattr(chosen, "__name__", "function") if callable(chosen) else chosen

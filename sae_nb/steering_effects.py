@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -216,7 +217,7 @@ def best_effect(
         How much of each candidate's unit atom is added, in `unit`s.
     candidates
         Atoms to try; None takes the `n_candidates` with the largest first-order effect
-        |⟨d_j, ∂measure/∂x⟩| times the amount.
+        |⟨d_j, ∂measure/∂x⟩| times the amount (for a class, of its log-odds).
     n_candidates
         How many.
 
@@ -294,6 +295,7 @@ class _Answers:
         self._model, self._point, self._positions = model, hook_point, positions
         if measure is not None:
             self._measure, self.words = _named(measure, model)
+        self._graded = self._measure if callable(measure) else partial(_log_odds, measure)
         # Everything about the edit is checked here, before the first forward pass.
         splice(model, hook_point, torch.zeros_like, positions)
         self._batches = list(model.batches(inputs, batch_size=batch_size))
@@ -306,6 +308,7 @@ class _Answers:
         if measure is None:
             measure = int(outputs[0].argmax()) if self._has_scores else _likeness(outputs[0])
             self._measure, self.words = _named(measure, model)
+        self._graded = self._measure if callable(measure) else partial(_log_odds, measure)
         _check_class(measure, outputs)
         self._clean = self._measure(outputs)
         self._log_p = outputs.float().log_softmax(dim=-1) if self._has_scores else None
@@ -330,7 +333,10 @@ class _Answers:
         return change, float(kl.double().mean())
 
     def gradient(self, d_in: int) -> Float[Tensor, " d_in"]:
-        """Return how fast the measure grows along each dimension of the activation."""
+        """Return how fast the measure grows along each dimension of the activation.
+
+        Of a class, its log-odds: a confident model's probabilities are flat and would point nowhere.
+        """
         device = self._model.device
         total = torch.zeros(d_in, device=device)
         probe = torch.zeros(d_in, device=device, requires_grad=True)
@@ -339,7 +345,7 @@ class _Answers:
             with self._model.lock, edit:
                 raw = self._model.forward(batch, grad=True)
             outputs = _at_the_end(self._model.main_output(raw), batch)
-            (slope,) = torch.autograd.grad(self._measure(outputs).sum(), probe)
+            (slope,) = torch.autograd.grad(self._graded(outputs).sum(), probe)
             total += slope
         return total / self.n
 
@@ -393,6 +399,12 @@ def _named(measure: Measure, model: LiveModel) -> tuple[Callable[[Tensor], Tenso
         lambda outputs: outputs.float().softmax(dim=-1)[:, measure],
         f"probability of class {name}",
     )
+
+
+def _log_odds(target: int, outputs: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
+    others = outputs.float().clone()
+    others[:, target] = -torch.inf
+    return outputs.float()[:, target] - others.logsumexp(dim=-1)
 
 
 def _check_class(measure: Measure, outputs: Tensor) -> None:

@@ -113,11 +113,25 @@ def test_the_best_atom_is_the_one_the_head_reads(model, sae, x):
 
 def test_candidates_come_from_the_first_order_effect(model, sae, x):
     """Few candidates still hold the winner, and they are those with the largest slope."""
-    found = best_effect(model, x, "0", sae, 0.5, measure=2, n_candidates=4)
-    everyone = best_effect(model, x, "0", sae, 1e-2, measure=2, candidates=range(20))
+
+    def logit(outputs: Tensor) -> Tensor:
+        return outputs[:, 2]
+
+    found = best_effect(model, x, "0", sae, 0.5, measure=logit, n_candidates=4)
+    everyone = best_effect(model, x, "0", sae, 0.5, measure=logit, candidates=range(20))
     largest = np.argsort(-np.abs(everyone.effects))[:4]
     assert set(found.candidates) == set(largest)
+    assert found.atom == everyone.atom
+
+
+def test_a_confident_model_still_points_to_its_atom(model, sae, x):
+    """Probabilities of 0 and 1 have no slope; log-odds have, and find atom 11 at once."""
+    with torch.no_grad():
+        model.module[1].weight *= 200
+    assert float(model(x).softmax(-1).amax(-1).median()) > 1 - 1e-6
+    found = best_effect(model, x, "0", sae, 3.0, measure=2, n_candidates=1)
     assert found.atom == 11
+    assert found.effect > found.control_p95
 
 
 def test_the_model_is_left_as_it_was(model, sae, x):

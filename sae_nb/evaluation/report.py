@@ -128,7 +128,9 @@ def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
 def _number(value: float | None) -> str:
     if value is None:
         return ""
-    return "undefined" if math.isnan(value) else f"{value:.4g}"
+    if math.isnan(value):
+        return "undefined"
+    return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
 
 
 def evaluate(

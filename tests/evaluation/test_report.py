@@ -437,7 +437,8 @@ def test_the_text_form_lines_up(report):
     """Columns of value, interval, floor and control."""
     lines = repr(report).splitlines()
     assert lines[1].split() == ["metric", "value", "95", "%", "floor", "control"]
-    assert any(line.startswith("r2 ") for line in lines)
+    r2 = next(line for line in lines if line.startswith("r2 ")).split()
+    assert r2[-2] == "0"
 
 
 # What is refused
