@@ -61,15 +61,21 @@ def test_two_topk_on_one_pass_equal_two_runs() -> None:
 
 
 def test_dead_atoms_are_seen_and_revived() -> None:
-    """Atoms that never fire are counted as dead, and AuxK brings most of them back."""
+    """Atoms held down at the start die, and AuxK, told by the loop which they are, revives them."""
     x = planted_dictionary(64, 32, 2048, 3, seed=0).x
-    sae = small(0)
-    with torch.no_grad():
-        sae.encoder.bias[:32] -= 100.0  # half of them cannot fire
-    config = TrainConfig(steps=60, batch_size=512, learning_rate=0.02, dead_after_tokens=2048)
-    history = train(sae, x, config, progress=False).history
-    assert history[0].dead_fraction == 0.0
-    assert max(record.dead_fraction for record in history) >= 0.5
+    config = TrainConfig(steps=100, batch_size=512, learning_rate=0.01, dead_after_tokens=2048)
+    dead = {}
+    for aux_weight in (0.0, 1 / 32):
+        sae = small(0)
+        sae.aux_weight = aux_weight
+        with torch.no_grad():
+            sae.encoder.bias[:32] -= 2.0
+        history = train(sae, x, config, progress=False).history
+        dead[aux_weight] = [record.dead_fraction for record in history]
+    # Measured (seed 0): 0.30 without, 0.00 to 0.02 with the auxiliary loss.
+    assert dead[0.0][0] == 0.0
+    assert dead[0.0][-1] >= 0.2
+    assert dead[1 / 32][-1] <= 0.1
 
 
 def test_snapshot_encodes_as_the_sae_did_between_steps() -> None:
