@@ -17,13 +17,7 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations
 from sae_nb.hook_points import HookPoint, first_input, read_tensor, replace_tensor
-from sae_nb.models.interventions import (
-    Intervention,
-    RunState,
-    check_writable,
-    edited,
-    installed,
-)
+from sae_nb.models.interventions import Intervention, check_writable, edited, installed
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch
@@ -78,150 +72,185 @@ def run_hooked(
     ValueError
         If a hook point's module does not run on these inputs.
     """
-    wanted = {str(name): model.hook_point(name) for name in points}
-    batch = batch.to(model.device)
-    sites: dict[tuple[str, str], list[tuple[str, HookPoint]]] = {}
-    for name, point in wanted.items():
-        sites.setdefault((point.path, point.side), []).append((name, point))
+    saved: dict[str, Tensor] = {}
+
+    def take(name: str, value: Tensor) -> None:
+        saved[name] = value.clone()
+
+    resolved = {str(name): model.hook_point(name) for name in points}
+    read_batch(model, batch, resolved, take, backend=backend, stop_early=stop_early)
+    return {str(name): saved[str(name)] for name in points}
+
+
+Take = Callable[[str, Tensor], None]
+
+
+def read_batch(
+    model: LiveModel,
+    batch: Batch,
+    points: Mapping[str, HookPoint],
+    take: Take,
+    *,
+    backend: Backend = "nnsight",
+    stop_early: bool = True,
+) -> None:
+    """Run one batch and hand each activation to `take` while the model is at that hook point.
+
+    Parameters
+    ----------
+    model, batch, backend, stop_early
+        As for `run_hooked`.
+    points
+        Hook points of this model, by any name.
+    take
+        Called once per name with the live tensor, detached. It must copy what it keeps: a later
+        module may work in place.
+
+    Raises
+    ------
+    ValueError
+        If a hook point's module does not run on these inputs.
+    """
+    places: dict[tuple[str, str], list[tuple[str, HookPoint]]] = {}
+    for name, point in points.items():
+        places.setdefault((point.path, point.side), []).append((name, point))
+    pass_ = _Pass(batch.to(model.device), places, take, stop_early)
     run = _run_traced if backend == "nnsight" else _run_with_hooks
     with model.lock, torch.no_grad():
-        return run(model, batch, sites, stop_early)
+        run(model, pass_)
+    if pass_.left:
+        raise _never_ran(pass_.left)
 
 
-Sites = Mapping[tuple[str, str], Sequence[tuple[str, HookPoint]]]
+class _Pass:
+    """One forward pass: where to read, what is still to come, and when it may end."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        places: Mapping[tuple[str, str], Sequence[tuple[str, HookPoint]]],
+        take: Take,
+        stop_early: bool,
+    ) -> None:
+        self.batch, self.places, self.state = batch, places, batch.state()
+        self.left = [name for names in places.values() for name, _ in names]
+        self._take, self._stop_early = take, stop_early
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is wanted of this pass."""
+        return self._stop_early and not self.left
+
+    def see(self, place: tuple[str, str], value: Any) -> None:
+        """Hand on what a module gave or got; only the first time it runs."""
+        for name, point in self.places[place]:
+            if name in self.left:
+                self._take(name, read_tensor(value, point).detach())
+                self.left.remove(name)
 
 
-def _run_with_hooks(
-    model: LiveModel, batch: Batch, sites: Sites, stop_early: bool
-) -> dict[str, Tensor]:
-    saved: dict[str, Tensor] = {}
-    n_wanted = sum(map(len, sites.values()))
-    handles = []
-    with installed(model, batch.state()):
+def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
+    handles: list[Any] = []
+    # Ours come after those of the edits, and so see what these made.
+    with installed(model, pass_.state):
         try:
-            for (path, side), names in sites.items():
-                keep = _keeper(saved, names, n_wanted, stop_early)
-                handles.append(_listen(model.get_module(path), side, names[0][1], keep))
-            model.module(*batch.args, **batch.kwargs)
+            handles.extend(
+                _listen(model.get_module(place[0]), place, pass_) for place in pass_.places
+            )
+            model.module(*pass_.batch.args, **pass_.batch.kwargs)
         except _Enough:
-            return saved
+            return
         finally:
             for handle in handles:
                 handle.remove()
-    return _complete(saved, sites)
 
 
-def _keeper(
-    saved: dict[str, Tensor], names: Sequence[tuple[str, HookPoint]], n_wanted: int, stop: bool
-) -> Callable[[Any], None]:
-    def keep(value: Any) -> None:
-        for name, point in names:
-            if name not in saved:
-                saved[name] = read_tensor(value, point).detach().clone()
-        if stop and len(saved) == n_wanted:
+def _listen(module: nn.Module, place: tuple[str, str], pass_: _Pass) -> Any:
+    def see(value: Any) -> None:
+        pass_.see(place, value)
+        if pass_.complete:
             raise _Enough
 
-    return keep
+    if place[1] == "output":
+        return module.register_forward_hook(lambda _module, _args, output: see(output))
+    return module.register_forward_pre_hook(
+        lambda _module, args, kwargs: see(_input(args, kwargs, pass_.places[place][0][1])),
+        with_kwargs=True,
+    )
 
 
-def _listen(module: nn.Module, side: str, point: HookPoint, keep: Callable[[Any], None]) -> Any:
-    if side == "output":
-        return module.register_forward_hook(lambda _module, _args, output: keep(output))
-
-    def before(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        where = first_input(args, kwargs, point)
-        keep(args[0] if isinstance(where, int) else kwargs[where])
-
-    return module.register_forward_pre_hook(before, with_kwargs=True)
+def _input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint) -> Any:
+    where = first_input(args, kwargs, point)
+    return args[where] if isinstance(where, int) else kwargs[where]
 
 
-def _run_traced(
-    model: LiveModel, batch: Batch, sites: Sites, stop_early: bool
-) -> dict[str, Tensor]:
+def _run_traced(model: LiveModel, pass_: _Pass) -> None:
     from nnsight.intervention.interleaver import OutOfOrderError
 
     wrapper, envoys = _own_wrapper(model)
-    state = batch.state()
-    elsewhere, here = _edits_by_place(model, sites)
-    with installed(cast("LiveModel", elsewhere), state):
+    elsewhere, here = _edits_by_place(model, pass_.places)
+    with installed(cast("LiveModel", elsewhere), pass_.state):
         readers = [
-            _Reader(
-                envoys[id(model.get_module(path))], side, names, here.get((path, side), ()), state
-            )
-            for (path, side), names in sites.items()
+            _Reader(envoys[id(model.get_module(place[0]))], place, here.get(place, ()), pass_)
+            for place in pass_.places
         ]
         trace = _trace_one if len(readers) == 1 else _trace_many
         try:
-            saved = trace(wrapper, batch, readers, stop_early)
+            trace(wrapper, pass_, readers)
         except OutOfOrderError as error:
-            raise _never_ran(sites, {}) from error
-    return _complete(saved, sites)
+            raise _never_ran(pass_.left) from error
 
 
 class _Reader:
-    """Reads one module's output or input inside a trace, edits it if asked to, and copies it."""
+    """Waits for one module inside a trace, edits what it gives if asked to, and hands it on."""
 
     def __init__(
         self,
         envoy: Any,
-        side: str,
-        names: Sequence[tuple[str, HookPoint]],
+        place: tuple[str, str],
         edits: Sequence[Intervention],
-        state: RunState,
+        pass_: _Pass,
     ) -> None:
-        self.envoy, self.side, self.names = envoy, side, names
-        self.edits, self.state = edits, state
+        self._envoy, self._place, self._edits, self._pass = envoy, place, edits, pass_
 
-    def read(self) -> dict[str, Tensor]:
-        """Wait for the module, and return copies by name."""
-        if self.side == "input":
-            args, kwargs = self.envoy.inputs
-            where = first_input(args, kwargs, self.names[0][1])
-            value = args[0] if isinstance(where, int) else kwargs[where]
+    def read(self) -> None:
+        """Wait, edit, hand on."""
+        if self._place[1] == "input":
+            args, kwargs = self._envoy.inputs
+            value = _input(args, kwargs, self._pass.places[self._place][0][1])
         else:
-            value = self.envoy.output
-            for edit in self.edits:
-                new = edited(read_tensor(value, edit.hook_point), edit, (self.state,))
+            value = self._envoy.output
+            for edit in self._edits:
+                new = edited(read_tensor(value, edit.hook_point), edit, (self._pass.state,))
                 value = replace_tensor(value, new, edit.hook_point)
-            if self.edits:
-                self.envoy.output = value
-        # nnsight hands out the live tensor: what a later module does to it in place would show.
-        return {name: read_tensor(value, point).detach().clone() for name, point in self.names}
+            if self._edits:
+                self._envoy.output = value
+        self._pass.see(self._place, value)
 
 
-def _trace_one(
-    wrapper: Any, batch: Batch, readers: Sequence[_Reader], stop_early: bool
-) -> dict[str, Tensor]:
-    saved: dict[str, Tensor] = {}
+def _trace_one(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     reader = readers[0]
-    with wrapper.trace(*batch.args, **batch.kwargs) as tracer:
-        saved.update(reader.read())
-        if stop_early:
+    with wrapper.trace(*pass_.batch.args, **pass_.batch.kwargs) as tracer:
+        reader.read()
+        if pass_.complete:
             tracer.stop()
-    return saved
 
 
-def _trace_many(
-    wrapper: Any, batch: Batch, readers: Sequence[_Reader], stop_early: bool
-) -> dict[str, Tensor]:
+def _trace_many(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     # Within one body values must be read in the order in which modules run, which nobody knows for
     # a module of the user's own. Invokes wait independently, so each place gets one: 0.5 ms more.
-    saved: dict[str, Tensor] = {}
-    left = [len(readers)]
     with wrapper.trace() as tracer:
-        with tracer.invoke(*batch.args, **batch.kwargs):
+        with tracer.invoke(*pass_.batch.args, **pass_.batch.kwargs):
             pass
         for reader in readers:
             with tracer.invoke():
-                saved.update(reader.read())
-                left[0] -= 1
-                if stop_early and not left[0]:
+                reader.read()
+                if pass_.complete:
                     tracer.stop()
-    return saved
 
 
 def _edits_by_place(
-    model: LiveModel, sites: Sites
+    model: LiveModel, places: Mapping[tuple[str, str], Any]
 ) -> tuple[SimpleNamespace, dict[tuple[str, str], list[Intervention]]]:
     # nnsight reads a module's output before that module's forward hooks run (measured, 0.8.1), so
     # an edit at an output that is read has to happen in the trace. All others are hooks as always.
@@ -229,7 +258,7 @@ def _edits_by_place(
     elsewhere: list[Intervention] = []
     for intervention in tuple(model.interventions):
         point = intervention.hook_point
-        if point.side == "output" and (point.path, "output") in sites:
+        if point.side == "output" and (point.path, "output") in places:
             check_writable(point)
             here.setdefault((point.path, "output"), []).append(intervention)
         else:
@@ -237,18 +266,12 @@ def _edits_by_place(
     return SimpleNamespace(interventions=elsewhere, get_module=model.get_module), here
 
 
-def _complete(saved: dict[str, Tensor], sites: Sites) -> dict[str, Tensor]:
-    if len(saved) < sum(map(len, sites.values())):
-        raise _never_ran(sites, saved)
-    return saved
-
-
-def _never_ran(sites: Sites, saved: Mapping[str, Tensor]) -> ValueError:
-    names = [f"`{name}`" for group in sites.values() for name, _ in group if name not in saved]
-    some = "Hook point" if len(names) == 1 else "One of the hook points"
+def _never_ran(left: Sequence[str]) -> ValueError:
+    some = "Hook point" if len(left) == 1 else "One of the hook points"
     return ValueError(
-        f"{some} {', '.join(names)} must run when the model reads these inputs, but did not. Choose "
-        "another one; `model.hook_points()` lists those of every forward pass."
+        f"{some} {', '.join(f'`{name}`' for name in left)} must run when the model reads these "
+        "inputs, but did not. Choose another one; `model.hook_points()` lists those of every forward "
+        "pass."
     )
 
 
@@ -444,13 +467,13 @@ def capture(
     return found if several else next(iter(found.values()))
 
 
-def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, str]:
+def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
     if not hasattr(model, "hook_point"):
         raise TypeError(
             f"`model` must be a live model, got {type(model).__name__}. Use sae_nb.wrap(module), or "
             "sae_nb.load_model(name)."
         )
-    points = {str(name): str(model.hook_point(name)) for name in names}
+    points = {str(name): model.hook_point(name) for name in names}
     if not points:
         raise ValueError(
             'Name at least one hook point, e.g. "resid_post.0"; `model.hook_points()` lists them.'

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.capturing import BACKENDS, Backend, run_hooked
+from sae_nb.capturing import BACKENDS, Backend, read_batch
 from sae_nb.checks import check_count, check_memory
+from sae_nb.hook_points import HookPoint
 from sae_nb.progress import progress_bar
 from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows
 from sae_nb.tokens import Context, describe_ids, ragged_tokens
@@ -81,36 +83,47 @@ class CaptureSettings:
         )
 
 
+Place = Callable[[str, Tensor], Tensor]
+"""(hook point, rows that are still the model's) → the same rows on the CPU, ours to keep."""
+
+
 def harvest_batch(
     model: LiveModel,
     batch: Batch,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     settings: CaptureSettings,
     row_counts: Mapping[str, int],
+    place: Place | None = None,
 ) -> dict[str, BatchRows]:
     """Run one batch and return its rows on the CPU, by hook point.
 
     Parameters
     ----------
     points
-        From the name as the user gave it to the standard name.
+        From the name as the user gave it to the hook point.
     row_counts
         Rows that came before, which the message about a bad row counts from.
+    place
+        Where rows are copied to; None: into tensors of their own.
 
     Raises
     ------
     ValueError
         If a row holds NaN or infinity, or an activation has no known layout.
     """
-    values = run_hooked(model, batch, list(points), backend=settings.backend)
-    rows = {}
-    for name, value in values.items():
+    rows: dict[str, BatchRows] = {}
+
+    def copied(_name: str, x: Tensor) -> Tensor:
+        return x.to("cpu", settings.dtype or x.dtype, copy=True)
+
+    def take(name: str, value: Tensor) -> None:
         found = batch_rows(value, batch, settings.policy, points[name])
-        x = found.x.to("cpu", settings.dtype or found.x.dtype)
-        found = replace(found, x=x)
+        rows[name] = replace(found, x=(place or copied)(name, found.x))
+
+    read_batch(model, batch, points, take, backend=settings.backend)
+    for name, found in rows.items():
         _check_rows(model, batch, found, points[name], row_counts.get(name, 0))
-        rows[name] = found
-    return rows
+    return {name: rows[name] for name in points}
 
 
 def _check_rows(
@@ -219,31 +232,6 @@ def full_policy(
     }
 
 
-class MemoryGuard:
-    """Refuses a capture in memory that would not fit, from its first batches on."""
-
-    def __init__(self, n_samples: int | None, max_rows: int | None) -> None:
-        self._n_samples, self._max_rows = n_samples, max_rows
-        self._next_check = 0
-
-    def check(self, rows: Sequence[int], row_bytes: Sequence[int], samples: int) -> None:
-        """Extrapolate to all samples whenever the rows have doubled."""
-        if max(rows) < self._next_check:
-            return
-        self._next_check = 2 * max(rows)
-        share = 1.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
-        total = [int(n * share) for n in rows]
-        if self._max_rows is not None:
-            total = [min(n, self._max_rows) for n in total]
-        needed = sum((n - have) * size for n, have, size in zip(total, rows, row_bytes))
-        check_memory(
-            needed,
-            f"Capturing {max(total)} rows at {len(rows)} hook point{'s' if len(rows) > 1 else ''}",
-            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
-            "max_rows=.",
-        )
-
-
 @contextmanager
 def reporting(
     progress: bool | Callable[[CaptureRecord], Any], n_samples: int | None
@@ -268,43 +256,82 @@ def reporting(
 
 
 class Collector:
-    """Rows of one hook point in memory."""
+    """Rows of one hook point in one block of memory, sized from the first batch.
 
-    def __init__(self) -> None:
-        self._parts: list[BatchRows] = []
+    Rows are copied once, from the model's tensor to their final place.
+
+    Parameters
+    ----------
+    n_samples
+        Samples to come, where that is known.
+    max_rows
+        Rows wanted at most.
+    n_alike
+        Collectors that will grow like this one: memory is checked for all of them.
+    """
+
+    def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
+        self._n_samples, self._max_rows, self._n_alike = n_samples, max_rows, n_alike
+        self._x: Tensor | None = None
+        self._sample: list[Tensor] = []
+        self._position: list[Tensor] = []
         self.n = 0
-        self.row_bytes = 0
         self.dropped: Counter[str] = Counter()
         self.grid: tuple[int, int] | None = None
 
+    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
+        """Copy rows behind those that are there; `samples` have been seen, these included.
+
+        Raises
+        ------
+        MemoryError
+            If all rows to come would not fit.
+        """
+        end = self.n + len(x)
+        if self._x is None or end > len(self._x):
+            self._grow(end, x.shape[1], dtype or x.dtype, samples)
+        held = cast(Tensor, self._x)
+        held[self.n : end] = x
+        return held[self.n : end]
+
+    def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
+        share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
+        size = max(end, math.ceil(end * share))
+        if self._max_rows is not None:
+            size = max(end, min(size, self._max_rows))
+        check_memory(
+            size * width * dtype.itemsize * self._n_alike,
+            f"Capturing {size} rows at {self._n_alike} hook point{'s' * (self._n_alike > 1)}",
+            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
+            "max_rows=.",
+        )
+        larger = torch.empty(size, width, dtype=dtype)
+        if self._x is not None:
+            larger[: self.n] = self._x[: self.n]
+        self._x = larger
+
     def add(self, rows: BatchRows) -> None:
-        """Take in the rows of one batch."""
-        self._parts.append(rows)
+        """Count in the rows of one batch, which have been placed."""
+        self._sample.append(rows.sample)
+        self._position.append(rows.position)
         self.n += len(rows.x)
-        self.row_bytes = rows.x.shape[1] * rows.x.element_size()
         self.dropped.update(rows.dropped)
         self.grid = rows.layout.grid
 
     def join(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (x, sample, position) of all rows, and forget the parts."""
-        first = self._parts[0].x
-        x = torch.empty(self.n, first.shape[1], dtype=first.dtype)
-        sample = torch.cat([part.sample for part in self._parts])
-        position = torch.cat([part.position for part in self._parts])
-        filled = 0
-        self._parts.reverse()
-        while self._parts:
-            # Each part is freed once copied: the peak is one copy of the rows, not two.
-            part = self._parts.pop().x
-            x[filled : filled + len(part)] = part
-            filled += len(part)
-        return x, sample, position
+        """Return (x, sample, position) of all rows."""
+        held = cast(Tensor, self._x)
+        x = held[: self.n]
+        if len(held) > 1.1 * self.n:
+            # A view would keep, copy and pickle much that holds nothing.
+            x = x.clone()
+        return x, torch.cat(self._sample), torch.cat(self._position)
 
 
 def capture_in_memory(
     model: LiveModel,
     inputs: Any,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     settings: CaptureSettings,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
@@ -312,20 +339,19 @@ def capture_in_memory(
 
     KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
     """
-    collectors = {name: Collector() for name in points}
     builder = ContextBuilder(model)
     batches = settings.batches(model, inputs)
-    guard = MemoryGuard(batches.n_samples, settings.max_rows)
+    collectors = {
+        name: Collector(batches.n_samples, settings.max_rows, len(points)) for name in points
+    }
     interrupted = False
     try:
         with reporting(progress, batches.n_samples) as report:
             for batch in batches:
                 # The context first: an interrupt between the two must not leave rows without one.
                 builder.add(batch)
-                _collect(model, batch, points, settings, collectors)
+                _collect(model, batch, points, settings, collectors, builder.n_samples)
                 counts = [collector.n for collector in collectors.values()]
-                sizes = [collector.row_bytes for collector in collectors.values()]
-                guard.check(counts, sizes, builder.n_samples)
                 report(max(counts), builder.n_samples)
                 if settings.max_rows is not None and min(counts) >= settings.max_rows:
                     break
@@ -351,12 +377,17 @@ def capture_in_memory(
 def _collect(
     model: LiveModel,
     batch: Batch,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     settings: CaptureSettings,
     collectors: Mapping[str, Collector],
+    samples: int,
 ) -> None:
     before = {name: collector.n for name, collector in collectors.items()}
-    for name, rows in harvest_batch(model, batch, points, settings, before).items():
+
+    def place(name: str, x: Tensor) -> Tensor:
+        return collectors[name].place(x, settings.dtype, samples)
+
+    for name, rows in harvest_batch(model, batch, points, settings, before, place).items():
         if settings.max_rows is not None:
             rows = rows.first(settings.max_rows - before[name])
         collectors[name].add(rows)
@@ -381,7 +412,7 @@ def check_any_rows(collectors: Mapping[str, Collector]) -> None:
 
 def _assemble(
     model: LiveModel,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     collectors: Mapping[str, Collector],
     builder: ContextBuilder,
     policies: Mapping[str, Mapping[str, Any]],
@@ -399,7 +430,7 @@ def _assemble(
             x,
             sample=sample,
             position=position,
-            hook_point=points[name],
+            hook_point=str(points[name]),
             model_name=model.name,
             context=contexts[key],
         )

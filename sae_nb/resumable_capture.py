@@ -40,6 +40,7 @@ from sae_nb.harvesting import (
     harvest_batch,
     reporting,
 )
+from sae_nb.hook_points import HookPoint
 from sae_nb.row_policy import BatchRows
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 def capture_to_store(
     model: LiveModel,
     inputs: Any,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     settings: CaptureSettings,
     store: str | Path,
     *,
@@ -84,7 +85,7 @@ def capture_to_store(
 def _fill(
     model: LiveModel,
     batches: Batches,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     settings: CaptureSettings,
     writer: StoreWriter,
     progress: bool | Callable[[CaptureRecord], Any],
@@ -117,7 +118,7 @@ class StoreWriter:
     call
         Everything that decides the rows; a folder begun by another call is refused.
     points
-        From the name as given to the standard name of each hook point.
+        From the name as given to each hook point.
     shard_rows
         Rows per shard, at least; None: 32 MiB worth.
     """
@@ -126,7 +127,7 @@ class StoreWriter:
         self,
         folder: Path,
         call: Mapping[str, Any],
-        points: Mapping[str, str],
+        points: Mapping[str, HookPoint],
         shard_rows: int | None,
     ) -> None:
         self.folder, self.points, self.shard_rows = folder, dict(points), shard_rows
@@ -289,7 +290,7 @@ class StoreWriter:
         stored = [
             StoredPoint(
                 name=name,
-                hook_point=point,
+                hook_point=str(point),
                 files=[_rows_file(number, index) for number in range(len(self.shards))],
                 rows=[shard["rows"][index] for shard in self.shards],
                 context=builder.build(self._grid(index), policies[name], {}),
@@ -328,7 +329,7 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
 def _call_facts(
     model: LiveModel,
     inputs: Any,
-    points: Mapping[str, str],
+    points: Mapping[str, HookPoint],
     settings: CaptureSettings,
     shard_rows: int | None,
     several: bool,
@@ -341,7 +342,7 @@ def _call_facts(
         "device": model.device.type,
         "tokenizer": tokenizer_digest(model.tokenizer),
         "preprocess": repr(model.preprocess),
-        "hook_points": dict(points),
+        "hook_points": {name: str(point) for name, point in points.items()},
         "inputs": inputs_digest(inputs),
         "drop_first": settings.policy.drop_first,
         "keep_special": settings.policy.keep_special,

@@ -117,7 +117,8 @@ class ActivationStream:
         settings: CaptureSettings,
         buffer: int,
     ) -> None:
-        self.hook_point: str = str(model.hook_point(hook_point))
+        self._point = model.hook_point(hook_point)
+        self.hook_point: str = str(self._point)
         self.model_name: str = model.name
         self.buffer = buffer
         self.settings = settings
@@ -236,7 +237,7 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> BatchRows:
         """Run one batch and return its rows."""
-        points, before = {self.hook_point: self.hook_point}, {self.hook_point: rows_before}
+        points, before = {self.hook_point: self._point}, {self.hook_point: rows_before}
         return harvest_batch(self._model, batch, points, self.settings, before)[self.hook_point]
 
     def count(self, batch: Batch) -> int:

@@ -1,0 +1,168 @@
+"""What `capture` costs beside a plain forward pass with hooks, and whether memory stays flat.
+
+Run `python benchmarks/capture.py`. The baseline is the shortest honest code: inputs that are ready,
+a forward hook per hook point that keeps `output.detach()`, a full forward pass. `capture` starts
+from raw inputs and also copies, lays out, selects and checks rows; it stops after the last hook
+point. Both are timed in CPU seconds, alternating, and the median of the ratios is printed.
+Goal: 1.1 at most; memory at most 2 % up over 200 traces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sae_nb.capturing import Backend, capture, run_hooked
+from sae_nb.models import LiveModel, wrap
+from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model, its inputs, and the hook points read in one pass."""
+
+    name: str
+    model: LiveModel
+    inputs: Any
+    points: list[str]
+    batch_size: int
+
+
+def vision_case(n_points: int) -> Case:
+    config = VisionTransformerConfig(d_model=64, n_blocks=12)
+    model = wrap(VisionTransformer(config, generator=torch.Generator().manual_seed(0)).eval())
+    points = [f"resid_post.{layer}" for layer in range(12)][-n_points:]
+    name = f"ViT d 64, 12 blocks, 256 pictures, {n_points} hook points"
+    return Case(name, model, torch.rand(256, 3, 32, 32), points, 64)
+
+
+def language_case(d: int, layers: int, n_points: int, n_texts: int, length: int) -> Case:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    heads = max(2, d // 64)
+    module = GPT2LMHeadModel(
+        GPT2Config(vocab_size=1024, n_positions=512, n_embd=d, n_layer=layers, n_head=heads, **ids)
+    )
+    points = [f"resid_post.{layer}" for layer in range(layers)][-n_points:]
+    name = (
+        f"GPT-2 shape d {d}, {layers} blocks, {n_texts} × {length} tokens, {n_points} hook points"
+    )
+    inputs = torch.randint(3, 1024, (n_texts, length))
+    return Case(name, wrap(module.eval()), inputs, points, 8)
+
+
+def cases(large: bool) -> list[Case]:
+    chosen = [
+        vision_case(1),
+        vision_case(12),
+        language_case(64, 4, 1, 32, 64),
+        language_case(256, 6, 1, 32, 128),
+        language_case(256, 6, 6, 32, 128),
+    ]
+    return [*chosen, language_case(768, 12, 1, 16, 64)] if large else chosen
+
+
+def plain_hooked(case: Case) -> Callable[[], list[Tensor]]:
+    """Return the baseline: ready batches, one hook per hook point, full forward passes."""
+    batches = list(case.model.batches(case.inputs, batch_size=case.batch_size))
+    modules = [case.model.get_module(case.model.hook_point(name).path) for name in case.points]
+
+    def run() -> list[Tensor]:
+        kept: list[Tensor] = []
+
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            kept.append((output if isinstance(output, Tensor) else output[0]).detach())
+
+        handles = [module.register_forward_hook(keep) for module in modules]
+        with torch.no_grad():
+            for batch in batches:
+                case.model.module(*batch.args, **batch.kwargs)
+        for handle in handles:
+            handle.remove()
+        return kept
+
+    return run
+
+
+def captured(case: Case, backend: Backend) -> Callable[[], Any]:
+    return lambda: capture(
+        case.model,
+        case.inputs,
+        case.points,
+        batch_size=case.batch_size,
+        backend=backend,
+        progress=False,
+    )
+
+
+def cpu_seconds(work: Callable[[], Any]) -> float:
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def ratio(case: Case, backend: Backend, repeats: int) -> tuple[float, float]:
+    """Return the baseline's CPU seconds and the median ratio of capture to it."""
+    plain, ours = plain_hooked(case), captured(case, backend)
+    plain(), ours(), plain(), ours()
+    pairs = []
+    for turn in range(repeats):
+        # Whoever comes second finds warmer caches: take turns.
+        if turn % 2:
+            b, a = cpu_seconds(ours), cpu_seconds(plain)
+        else:
+            a, b = cpu_seconds(plain), cpu_seconds(ours)
+        pairs.append((a, b))
+    return statistics.median(a for a, _ in pairs), statistics.median(b / a for a, b in pairs)
+
+
+def resident() -> int:
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_growth(case: Case, backend: Backend, traces: int = 200) -> float:
+    """Return resident memory after `traces` passes relative to before, once warm."""
+    batch = next(case.model.batches(case.inputs, batch_size=case.batch_size))
+    for _ in range(40):
+        run_hooked(case.model, batch, case.points, backend=backend)
+    before = resident()
+    for _ in range(traces):
+        run_hooked(case.model, batch, case.points, backend=backend)
+    return resident() / before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--large", action="store_true", help="also GPT-2's own size")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, ", end="")
+    print(f"{options.threads} thread(s), median of {options.repeats}, CPU seconds")
+    print(f"{'case':66} {'plain hooks':>11} {'nnsight':>8} {'hooks':>6}")
+    for case in cases(options.large):
+        seconds, traced = ratio(case, "nnsight", options.repeats)
+        _, hooked = ratio(case, "hooks", options.repeats)
+        print(f"{case.name:66} {seconds:9.3f} s {traced:7.2f}× {hooked:5.2f}×", flush=True)
+    if Path("/proc/self/statm").exists():
+        growth = memory_growth(vision_case(12), "nnsight")
+        print(f"memory after 200 traces of 12 hook points: {growth:.3f} of what it was")
+
+
+if __name__ == "__main__":
+    main()
