@@ -158,6 +158,19 @@ def dose_response(
     ------
     ValueError, TypeError, IndexError
         If an argument does not fit, before the model runs.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> head = torch.nn.Linear(4, 2, bias=False)
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
+    >>> found = dose_response(
+    ...     model, torch.zeros(1, 4), "0", sae, 3, [1.0, 2.0], measure=lambda logits: logits[:, 0]
+    ... )
+    >>> logit = float(head.weight[0].detach() @ sae.dictionary[3])
+    >>> bool(abs(found.effect[1] - 2 * logit) < 1e-5), found.control.shape
+    (True, (8, 2))
     """
     given = np.asarray(strengths, dtype=np.float64).reshape(-1)
     if len(given) == 0 or not np.isfinite(given).all():
@@ -230,6 +243,18 @@ def best_effect(
     ------
     ValueError, TypeError, IndexError
         If an argument does not fit, before the model runs.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> head = torch.nn.Linear(4, 2, bias=False)
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
+    >>> found = best_effect(
+    ...     model, torch.zeros(1, 4), "0", sae, 2.0, measure=lambda logits: logits[:, 0]
+    ... )
+    >>> bool(found.atom == (sae.dictionary @ head.weight[0]).abs().argmax())
+    True
     """
     check_choice("unit", unit, UNITS)
     check_count(n_candidates, name="n_candidates")

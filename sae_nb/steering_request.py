@@ -102,17 +102,38 @@ def request_steering(
 
 
 def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
+    """Return the hook point of that name, if it can be edited.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError
+        If there is none, or it can only be read.
+    """
     point = model.hook_point(hook_point)
     check_writable(point)
     return point
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises
+    ------
+    ValueError
+        Listing them.
+    """
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:
+    """Refuse something of another width than the hook point, where that is known without running.
+
+    Raises
+    ------
+    ValueError
+        Naming both widths.
+    """
     expected = model.width(point)
     if expected is not None and expected != width:
         raise ValueError(

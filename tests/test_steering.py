@@ -476,8 +476,11 @@ def test_padded_prompts_are_steered_as_alone(gpt, sae):
     assert [t.tolist() for t in together] == [a.tolist() for a in alone]
 
 
-def test_encode_and_decode_work_inside_a_users_trace(gpt, sae):
+@pytest.mark.parametrize("kind", ["tied", "topk"])
+def test_encode_and_decode_work_inside_a_users_trace(gpt, sae, kind):
     """A person's own nnsight trace can splice with sae.decode(sae.encode(…))."""
+    if kind == "topk":
+        sae = sn.TopK(d_in=D, n_atoms=12, k=3).eval()
     ids = torch.tensor([[3, 4, 5, 6]])
     with splice(gpt, "resid_post.1", sae):
         expected = gpt(ids)
@@ -523,6 +526,29 @@ def test_prompts_that_leave_no_room_are_refused(gpt):
     for backend in ("hooks", "nnsight"):
         with pytest.raises(ValueError, match="64"):
             generate_steered(gpt, torch.full((60,), 3), 8, backend=backend)
+
+
+def test_a_real_sae_steers_a_real_vision_model():
+    """TopK on tiny-vit: every head is steered, by hooks and by nnsight alike, and let go again."""
+    model = sn.load_model("tiny-vit")
+    pictures = sn.data.scenes(3, seed=0)
+    width = model.width("resid_post.6")
+    sae = sn.TopK(d_in=width, n_atoms=32, k=4).eval()
+    clean, heads = model(pictures), model.heads(pictures)
+    seen = read(model, pictures, "resid_post.6")
+    atom = int(sae.encode(seen).frequency.argmax())
+    z = sae.encode(seen).to_dense()[..., atom]
+    with ablate(model, "resid_post.6", sae, atom=atom, positions="patches"):
+        edited = read(model, pictures, "resid_post.6")
+        hooked, traced = (run_steered(model, pictures, backend=b) for b in ("hooks", "nnsight"))
+        steered = model.heads(pictures)
+    expected = seen - z[..., None] * sae.dictionary[atom]
+    torch.testing.assert_close(edited[:, 5:], expected[:, 5:].detach(), atol=1e-3, rtol=1e-4)
+    assert torch.equal(edited[:, :5], seen[:, :5])
+    torch.testing.assert_close(traced, hooked, atol=1e-6, rtol=0)
+    torch.testing.assert_close(steered["digit"], hooked)
+    assert float((steered["foreground"] - heads["foreground"]).abs().max()) > 1e-4
+    assert torch.equal(model(pictures), clean)
 
 
 # What is refused
