@@ -240,13 +240,13 @@ def test_atom_that_never_fires_says_so(vit: Any) -> None:
 
 
 def test_heat_is_the_change_downstream_beside_the_random_one(panel: sw.SteeringPanel) -> None:
-    """Two maps of the same picture on one scale."""
+    """The plain picture, and two maps over it on one scale."""
     grid = panel._detail_view.grid
-    assert grid.captions == ["atom 5", "random direction"]
-    np.testing.assert_allclose(grid.heat_maps[0], panel.summary.patch_change(), rtol=1e-5)
-    np.testing.assert_allclose(
-        grid.heat_maps[1], panel.summary.patch_change(random=True), rtol=1e-5
-    )
+    plain, ours, control = grid.heat_maps
+    assert grid.captions == ["the picture", "atom 5", "random"]
+    assert not plain.any()
+    np.testing.assert_allclose(ours, panel.summary.patch_change(), rtol=1e-5)
+    np.testing.assert_allclose(control, panel.summary.patch_change(random=True), rtol=1e-5)
 
 
 def test_clicking_a_patch_steers_only_there(panel: sw.SteeringPanel) -> None:

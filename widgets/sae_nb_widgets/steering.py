@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -14,13 +15,13 @@ from jaxtyping import Float
 
 from sae_nb.codes import SparseCodes
 from sae_nb.steering_request import Unit
-from sae_nb.strengths import strength_p99
 from sae_nb.summaries.answers import Reading, answering, as_batch, read_answer, read_hook_point
 from sae_nb.summaries.continuation import Continuation, summarise_continuation
 from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary, summarise_steering
 from sae_nb.summaries.steering_curve import SteeringCurve, summarise_dose_response
 from sae_nb_widgets import steering_controls
 from sae_nb_widgets.figures.steering import (
+    curve_words,
     mark_strength,
     steering_figure,
     update_answer,
@@ -28,10 +29,10 @@ from sae_nb_widgets.figures.steering import (
 )
 from sae_nb_widgets.samples import Samples
 from sae_nb_widgets.steering_checks import check_parts
-from sae_nb_widgets.steering_controls import PICKED, unit_html, where_words
+from sae_nb_widgets.steering_controls import PICKED, unit_html
 from sae_nb_widgets.steering_detail import SteeringDetail, sentence
 from sae_nb_widgets.steering_traits import SteeringTraits
-from sae_nb_widgets.strength_scale import StrengthScale, one_digit
+from sae_nb_widgets.strength_scale import StrengthScale, measured_p99, one_digit
 from sae_nb_widgets.theming import (
     figure_widget,
     format_count,
@@ -206,7 +207,7 @@ class SteeringPanel(SteeringTraits):
         self.bind_key("Escape", lambda: self.set_trait("positions", None))
 
     def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "SAE": type(self.sae).__name__}
+        facts = {"model": self.model.name, "at": self.hook_point, "SAE": type(self.sae).__name__}
         facts |= {"atoms": format_count(self.n_atoms)}
         if self._samples.made_up:
             facts["inputs"] = "made up, none were given"
@@ -216,16 +217,14 @@ class SteeringPanel(SteeringTraits):
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, off the main thread where it must be measured."""
-        acts = self._acts
-        if acts is None and getattr(self.sae, "strength_p99", None) is None:
+        if self._acts is None and getattr(self.sae, "strength_p99", None) is None:
             self._begin(None)
-            return
-        if acts is not None and hasattr(acts, "p99"):
-            self.run_async(lambda: np.asarray(acts.p99), self._begin, doing="measuring strengths")
-            return
-        self.run_async(
-            lambda: strength_p99(self.sae, acts), self._begin, doing="measuring strengths"
-        )
+        else:
+            self.run_async(
+                lambda: measured_p99(self.sae, self._acts),
+                self._begin,
+                doing="measuring strengths",
+            )
 
     def _begin(self, p99: Float[np.ndarray, " n_atoms"] | None) -> None:
         self._scale.p99, self._ready = p99, True
@@ -312,6 +311,7 @@ class SteeringPanel(SteeringTraits):
                 self._show_positions()
             elif change["name"] == "hook_point":
                 steering_controls.offer(self.controls.hook_point, self.hook_point)
+                self.chips = self._facts()
             elif change["name"] == "sample":
                 self.set_trait("text", self._samples.text(self.sample) or "")
             self._request()
@@ -330,7 +330,7 @@ class SteeringPanel(SteeringTraits):
         self._summary = summary
         update_answer(self._picture, summary)
         self._detail_view.show(summary)
-        if self._curve is not None and _key(self._curve.recipe) != _key(summary.recipe):
+        if self._curve is not None and _question(self._curve.recipe) != _question(summary.recipe):
             self._show_curve(None)
         elif self._curve is not None:
             mark_strength(self._picture, summary.recipe.strength)
@@ -343,6 +343,11 @@ class SteeringPanel(SteeringTraits):
             self._fit_slider()
             self.strength = one_digit(self.controls.strength.max / 4)
         self._auto = False
+
+    def _curve_done(self, curve: SteeringCurve) -> None:
+        self._show_curve(curve)
+        if len(curve.response.control):
+            self.say(curve_words(curve))
 
     def _show_curve(self, curve: SteeringCurve | None) -> None:
         self._curve = curve
@@ -365,14 +370,10 @@ class SteeringPanel(SteeringTraits):
 
     def _show_positions(self) -> None:
         """Have the menu show the positions, also when they were picked by hand."""
-        menu, value = self.controls.positions, self.positions or "all"
-        named = steering_controls.POSITIONS[self.kind]
-        picked = () if isinstance(value, str) else ((where_words(value), PICKED),)
-        chosen = PICKED if picked else value
+        menu = self.controls.positions
         # New options put the menu on its first one, which is not the reader's doing.
         menu.unobserve(self._choose_positions, "value")
-        menu.options = (*named, *picked)
-        menu.value = chosen if chosen in dict(menu.options).values() else "all"
+        steering_controls.show_positions(menu, self.positions, self.kind)
         menu.observe(self._choose_positions, "value")
 
     # --- answers ----------------------------------------------------------------------------------
@@ -443,7 +444,7 @@ class SteeringPanel(SteeringTraits):
                 lambda: summarise_dose_response(
                     self.model, inputs, self.sae, recipe, given, target, n_controls=n_controls
                 ),
-                self._show_curve,
+                self._curve_done,
                 doing="dose–response",
                 channel="curve",
             )
@@ -507,14 +508,6 @@ class SteeringPanel(SteeringTraits):
             self.replay(fields)
 
 
-def _key(recipe: SteeringRecipe) -> tuple[Any, ...]:
-    """What a dose–response curve is about: everything but how strong."""
-    return (
-        recipe.hook_point,
-        recipe.atom,
-        recipe.positions,
-        recipe.sample,
-        recipe.text,
-        recipe.head,
-        recipe.unit,
-    )
+def _question(recipe: SteeringRecipe) -> SteeringRecipe:
+    """Return what a dose–response curve is about: everything but how strong."""
+    return replace(recipe, strength=0.0, seed=0, mode="add")

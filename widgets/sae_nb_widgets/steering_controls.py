@@ -186,6 +186,24 @@ def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
     return options
 
 
+def show_positions(menu: ipw.Dropdown, positions: Any, kind: str) -> None:
+    """Have the menu show positions: named ones, or what was picked by hand.
+
+    Parameters
+    ----------
+    menu
+        The menu of positions.
+    positions
+        None, a name, or indices.
+    kind
+        What the model reads.
+    """
+    picked = () if isinstance(positions, str | None) else ((where_words(positions), PICKED),)
+    menu.options = (*POSITIONS[kind], *picked)
+    wanted = PICKED if picked else positions or "all"
+    menu.value = wanted if wanted in dict(menu.options).values() else "all"
+
+
 def where_words(positions: Sequence[int]) -> str:
     shown = ", ".join(str(position) for position in positions[:4])
     return f"picked: {shown}{' …' if len(positions) > 4 else ''}"

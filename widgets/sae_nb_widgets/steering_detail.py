@@ -12,9 +12,9 @@ from sae_nb.summaries.continuation import Continuation
 from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.figures.steering import strength_words
-from sae_nb_widgets.theming import escape, format_number, visible_token
+from sae_nb_widgets.theming import escape, format_number, theme, visible_token
 
-THUMBNAIL_PX = 132
+THUMBNAIL_SHARE = 0.9  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "‖Δ‖ / ‖x‖"
 
 
@@ -84,12 +84,12 @@ class SteeringDetail:
             self.grid.show(summary.picture[None], captions=[f"sample {summary.recipe.sample}"])
         else:
             self.grid.show(
-                np.stack([summary.picture, summary.picture]),
-                heat=np.stack([ours, control]),
-                captions=[f"atom {summary.recipe.atom}", "random direction"],
-                strengths=[float(ours.mean()), float(control.mean())],
+                np.stack([summary.picture] * 3),
+                heat=np.stack([np.zeros_like(ours), ours, control]),
+                captions=["the picture", f"atom {summary.recipe.atom}", "random"],
+                strengths=[0.0, float(ours.mean()), float(control.mean())],
             )
-        self.grid.thumbnail = THUMBNAIL_PX
+        self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
 
     def show_continuation(self, record: Continuation, asked: SteeringRecipe) -> None:
         """Draw a text's continuations side by side; say so when `asked` is no longer its recipe."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.edits import Mode
 from sae_nb.steering_request import Unit
+from sae_nb.strengths import strength_p99
 from sae_nb_widgets.theming import format_number
+
+if TYPE_CHECKING:
+    from sae_nb.architectures.base import SparseAutoencoder
 
 WIDEST = 5.0
 """End of the slider, in multiples of the 99th percentile or as a factor."""
@@ -58,6 +64,20 @@ class StrengthScale:
         if p99 is not None:
             return f"× p99 = {format_number(p99)}"
         return "units of the model" + (" (it never fires in acts)" * (self.p99 is not None))
+
+
+def measured_p99(sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"]:
+    """Return every atom's 99th percentile of non-zero strengths.
+
+    Parameters
+    ----------
+    sae
+        Encodes `acts`, or carries `strength_p99`.
+    acts
+        Activations, codes, a catalogue that has counted already, or None.
+    """
+    counted = getattr(acts, "p99", None)
+    return np.asarray(strength_p99(sae, acts) if counted is None else counted)
 
 
 def one_digit(value: float) -> float:

@@ -10,11 +10,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.summaries.training import TrainingHistory, TrainingSummary
-from sae_nb_widgets.figures.training import (
-    figure_height,
-    training_figure,
-    update_training_figure,
-)
+from sae_nb_widgets.figures.training import training_figure, update_training_figure
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.theming import (
     figure_widget,
@@ -301,7 +297,6 @@ class TrainingMonitor(Panel):
             self._picture.data = ()
         self._picture.add_traces(built.data)
         self._picture.layout = built.layout
-        self._picture.layout.height = figure_height(strip=strip)
         self._summaries = found
         hands = [*self.buttons.values(), self._rate] if self._runs else []
         several = [self._target] if len(self._runs) > 1 else []

@@ -24,8 +24,8 @@ from sae_nb_widgets.theming import (
     visible_token,
 )
 
-BEFORE, AFTER, RANDOM, EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT = range(7)
-KL_BAND, KL_RANDOM, KL = range(7, 10)
+BEFORE, AFTER, RANDOM, WORDS = range(4)
+EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(4, 11)
 CURVE_TRACES = range(EFFECT_BAND, KL + 1)
 
 AFTER_COLOUR = OKABE_ITO[2]
@@ -35,8 +35,10 @@ BAND_COLOUR = "rgba(140,140,140,0.18)"
 
 BAR = 0.26  # thickness of one of three bars, in rows
 LONGEST_NAME = 18
+ROOM_FOR_WORDS = 1.3
+WORTH_WRITING = 0.03  # probability from which the numbers stand beside the bars
 ROW_PX = 30
-SPACE_PX = 96  # legend above, axis below
+SPACE_PX = 108  # legend above, axis below
 CURVE_PX = 230
 
 
@@ -62,12 +64,18 @@ def steering_figure(
         template=template(),
         barmode="overlay",
         hovermode="closest",
-        margin={"l": 56, "r": 16, "t": 40, "b": 46},
+        margin={"l": 56, "r": 16, "t": 52, "b": 46},
         legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
         xaxis={"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
         yaxis={"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
         xaxis2={"domain": [0, 0.45], "anchor": "y2", "visible": False},
-        yaxis2={"domain": [0, 0.3], "anchor": "x2", "visible": False},
+        yaxis2={
+            "domain": [0, 0.3],
+            "anchor": "x2",
+            "visible": False,
+            "zeroline": True,
+            "zerolinecolor": "rgba(128,128,128,0.6)",
+        },
         xaxis3={"domain": [0.58, 1], "anchor": "y3", "visible": False, "matches": "x2"},
         yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
     )
@@ -94,7 +102,9 @@ def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
             bars = figure.data[trace]
             bars.x, bars.y = values.astype(np.float32), rows + np.float32(shift)
             bars.customdata = _hover_rows(labels, summary)
-        figure.data[AFTER].text = [_at_the_end(value) for value in summary.after]
+        words = figure.data[WORDS]
+        words.x = np.maximum(np.maximum(summary.before, summary.after), summary.random)
+        words.y, words.text = rows, _change_words(summary)
         outline = figure.data[RANDOM]
         outline.x, outline.y, outline.hovertext = _outlines(summary.random, rows + BAR, labels)
         _set_answer_axes(figure, summary, labels)
@@ -161,10 +171,35 @@ def strength_words(recipe: SteeringRecipe) -> str:
     return f"{recipe.mode} {number}"
 
 
+def curve_words(curve: SteeringCurve) -> str:
+    """Say whether the effect at the recipe's strength leaves the band of random directions.
+
+    Parameters
+    ----------
+    curve
+        From `summarise_dose_response`.
+    """
+    response, at = curve.response, curve.recipe.strength
+    low, effect, high = (
+        float(np.interp(at, curve.strengths, values))
+        for values in (
+            _quantile(response.control, 0.05),
+            response.effect,
+            _quantile(response.control, 0.95),
+        )
+    )
+    verdict = "inside" if low <= effect <= high else "outside"
+    return (
+        f"At {format_number(at)} the change of {response.measure} is {format_number(effect)}, "
+        f"{verdict} the band of {len(response.control)} random directions "
+        f"({format_number(low)} to {format_number(high)})"
+    )
+
+
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
     if recipe.unit == "p99":
-        return f"strength added, multiples of p99 = {format_number(recipe.p99)}"
+        return f"strength added, × p99 ({format_number(recipe.p99)})"
     return "strength added, units of the model"
 
 
@@ -182,21 +217,23 @@ def _bar_traces() -> list[Any]:
     shared = {"orientation": "h", "width": BAR, "hovertemplate": hover, "showlegend": True}
     return [
         go.Bar(name="before", marker={"color": BEFORE_COLOUR, "line": {"width": 0}}, **shared),
-        go.Bar(
-            name="after",
-            marker={"color": AFTER_COLOUR, "line": {"width": 0}},
-            textposition="outside",
-            cliponaxis=False,
-            **shared,
-        ),
+        go.Bar(name="after", marker={"color": AFTER_COLOUR, "line": {"width": 0}}, **shared),
         go.Scatter(
-            name="random direction, same norm",
+            name="random, same norm",
             mode="lines",
             fill="toself",
             fillcolor=BAND_COLOUR,
             line={"color": CONTROL, "dash": CONTROL_DASH, "width": 1.3},
             hoveron="points",
             hovertemplate="%{hovertext}<extra></extra>",
+        ),
+        go.Scatter(
+            mode="text",
+            textposition="middle right",
+            textfont={"size": theme().font_px},
+            cliponaxis=False,
+            hoverinfo="skip",
+            showlegend=False,
         ),
     ]
 
@@ -285,8 +322,14 @@ def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
     ]
 
 
-def _at_the_end(value: float) -> str:
-    return format_number(float(value), digits=2) if value >= 0.005 else ""
+def _change_words(summary: SteeringSummary) -> list[str]:
+    """Before → after at the end of the bars, where there is something to read."""
+    return [
+        f" {format_number(float(b), digits=2)} → {format_number(float(a), digits=2)}"
+        if max(a, b) >= WORTH_WRITING
+        else ""
+        for b, a in zip(summary.before, summary.after, strict=True)
+    ]
 
 
 def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> None:
@@ -299,7 +342,9 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
     shown = np.concatenate([summary.before, summary.after, summary.random])
     low = min(float(shown.min(initial=0.0)), 0.0)
     layout.xaxis.title.text = titles[summary.outcome]
-    layout.xaxis.range = [1.05 * low, _round_up(float(shown.max(initial=0.0)))]
+    end = _round_up(float(shown.max(initial=0.0)))
+    layout.xaxis.range = [1.05 * low, end * ROOM_FOR_WORDS]
+    layout.xaxis.tickvals = [round(end * fifth / 5, 6) for fifth in range(6)] if low == 0 else None
     layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
     layout.yaxis.ticktext = labels
     layout.yaxis.range = [len(labels) - 0.4, -0.6]
@@ -310,7 +355,7 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
 def _round_up(value: float) -> float:
     """End of the probability axis: one of few, so that it seldom jumps while a slider moves."""
     ends = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-    return 1.12 * next((end for end in ends if value <= end), value)
+    return next((end for end in ends if value <= end), value)
 
 
 def _share_height(figure: go.Figure, with_curve: bool) -> None:
@@ -329,10 +374,10 @@ def _share_height(figure: go.Figure, with_curve: bool) -> None:
 def _set_curve_axes(figure: go.Figure, curve: SteeringCurve) -> None:
     layout, name = figure.layout, _label(curve.target_name, "next token")
     log = curve.response.measure.startswith("log-probability")
-    layout.yaxis2.title.text = f"change in {'log-p' if log else 'p'} of {name}"
-    layout.yaxis3.title.text = "KL it costs, nats"
+    layout.yaxis2.title.text = f"change in {'log p' if log else 'p'} of {name}"
+    layout.yaxis3.title.text = "cost: KL, nats"
     for axis in (layout.xaxis2, layout.xaxis3):
-        axis.title.text = unit_words(curve.recipe).split(", ")[1]
+        axis.title.text = unit_words(curve.recipe)
     if math.isnan(float(np.nanmax(curve.response.kl, initial=math.nan))):
         layout.yaxis3.title.text = "KL (not known here)"
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from sae_nb.summaries.training import Axis, TrainingSummary
 from sae_nb_widgets.theming import (
@@ -41,19 +40,19 @@ class Curve:
     factor: float = 1.0
     """From the summary's unit to the unit of the axis."""
 
-    unit: str = ""
-    """Unit of the newest value in the title."""
-
     positive: bool = False
     """Whether its axis is logarithmic when every value is above zero."""
+
+    from_zero: bool = False
+    """Whether its axis begins at zero."""
 
 
 CURVES = (
     Curve("loss", "loss", positive=True),
     Curve("r2", "R², variance explained"),
-    Curve("l0", "L0, atoms per row"),
-    Curve("dead_fraction", "dead atoms", 100.0, "%"),
-    Curve("tokens_per_second", "rows per second"),
+    Curve("l0", "L0, atoms per row", from_zero=True),
+    Curve("dead_fraction", "dead atoms, %", 100.0, from_zero=True),
+    Curve("tokens_per_second", "rows per second", from_zero=True),
     Curve("learning_rate", "learning rate", positive=True),
 )
 COLUMNS = 3
@@ -111,38 +110,80 @@ def update_training_figure(
 
 
 def _skeleton(names: Sequence[str], *, strip: bool) -> go.Figure:
-    rows = 2 + strip
-    specs: list[list[Any]] = [[{}] * COLUMNS] * 2 + [[{"colspan": COLUMNS}, None, None]] * strip
-    figure = make_subplots(
-        rows=rows,
-        cols=COLUMNS,
-        specs=specs,
-        horizontal_spacing=0.075,
-        vertical_spacing=0.32 / rows,
+    several = len(names) > 1
+    figure = go.Figure(
+        [
+            trace
+            for run, name in enumerate(names)
+            for trace in _run_traces(run, plot_text(name), several=several, strip=strip)
+        ]
     )
-    for run, name in enumerate(names):
-        _add_run(figure, run, name, several=len(names) > 1, strip=strip)
     titles = [curve.title for curve in CURVES] + [_STRIP_TITLE] * strip
     figure.update_layout(
         annotations=[_title_note(place, title) for place, title in enumerate(titles)],
         template=template(),
-        height=figure_height(strip=strip),
-        margin={"l": 52, "r": 12, "t": 58 if len(names) > 1 else 30, "b": 40},
+        height=figure_height(strip=strip, several=several),
+        margin={"l": 52, "r": 12, "t": 0, "b": 0},
         legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
         hovermode="closest",
         uirevision="training",  # a redraw keeps the reader's zoom
+        **_axes(strip=strip, several=several),
     )
-    figure.update_xaxes(matches="x", row=1)
-    figure.update_xaxes(matches="x", title_text="step", row=2)
-    if strip:
-        figure.update_xaxes(title_text="atoms, most used first", rangemode="tozero", row=3)
-        figure.update_yaxes(type="log", title_text="% of rows", row=3)
     return figure
+
+
+def _axes(*, strip: bool, several: bool) -> dict[str, Any]:
+    """Axes of every small plot, placed by pixels: titles and tick labels do not grow with height."""
+    rows = _row_domains(strip=strip, several=several)
+    axes: dict[str, Any] = {}
+    for i in range(len(CURVES)):
+        row, column = divmod(i, COLUMNS)
+        below = row == len(CURVES) // COLUMNS - 1
+        axes[f"xaxis{_number(i)}"] = {
+            "domain": _COLUMN_DOMAINS[column],
+            "anchor": f"y{_number(i)}",
+            "showticklabels": below,
+            "title": {"text": "step" if below else ""},
+            "nticks": 5,
+        } | ({"matches": "x"} if i else {})
+        axes[f"yaxis{_number(i)}"] = {
+            "domain": rows[row],
+            "anchor": f"x{_number(i)}",
+            "nticks": 5,
+            "rangemode": "tozero" if CURVES[i].from_zero else "normal",
+        }
+    if strip:
+        title = {"text": "atoms, most used first"}
+        axes["xaxis7"] = {"domain": [0, 1], "anchor": "y7", "title": title}
+        axes["yaxis7"] = {"domain": rows[2], "anchor": "x7", "type": "log"}
+        axes["yaxis7"]["title"] = {"text": "% of rows"}
+    return axes
+
+
+_COLUMN_DOMAINS = ([0.0, 0.285], [0.357, 0.642], [0.715, 1.0])
+PLOT_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 27, 46, 26
+
+
+def _row_domains(*, strip: bool, several: bool) -> list[list[float]]:
+    """Bottom and top of each row of plots, as fractions of the height, from the top down."""
+    size = theme().font_px / 13
+    height = figure_height(strip=strip, several=several)
+    top = height - LEGEND_PX * size * several
+    rows = []
+    for below in (8.0, TICKS_PX * size, TICKS_PX * size)[: 2 + strip]:
+        bottom = top - TITLE_PX * size - PLOT_PX * size
+        rows.append([bottom / height, (bottom + PLOT_PX * size) / height])
+        top = bottom - below
+    return rows
+
+
+def _number(place: int) -> str:
+    return "" if place == 0 else str(place + 1)
 
 
 def _title_note(place: int, text: str) -> dict[str, Any]:
     """Title of one small plot, tied to its axes so that it stays above them in every drawing."""
-    number = "" if place == 0 else str(place + 1)
+    number = _number(place)
     return {
         "text": text,
         "x": 0.5,
@@ -156,9 +197,11 @@ def _title_note(place: int, text: str) -> dict[str, Any]:
     }
 
 
-def figure_height(*, strip: bool) -> int:
+def figure_height(*, strip: bool, several: bool) -> int:
     """Height in CSS pixels at the current scale."""
-    return int(theme().figure_height_px * (2.15 if strip else 1.5))
+    rows = 2 + strip
+    pixels = rows * (TITLE_PX + PLOT_PX) + 8 + (rows - 1) * TICKS_PX + LEGEND_PX * several
+    return int(pixels * theme().font_px / 13)
 
 
 _STRIP_TITLE = "how often each atom fires (dead: hollow)"
@@ -168,32 +211,35 @@ _STRIP_KINDS = (
 )
 
 
-def _add_run(figure: go.Figure, run: int, name: str, *, several: bool, strip: bool) -> None:
+def _run_traces(run: int, label: str, *, several: bool, strip: bool) -> list[Any]:
+    """Empty traces of one run, in the order of `_points`."""
     colour, _ = category_style(run)
-    label = plot_text(name)
     shared = {"name": label, "legendgroup": str(run), "showlegend": False}
-    for i, curve in enumerate(CURVES):
-        figure.add_trace(
-            go.Scatter(
-                **(shared | {"showlegend": several and i == 0}),
-                mode="lines",
-                line={"color": colour, "width": 1.6},
-                hovertemplate=f"{label}<br>step %{{x:,}}<br>{curve.title}"
-                f" %{{y:.3g}}{curve.unit}<extra></extra>",
-            ),
-            row=1 + i // COLUMNS,
-            col=1 + i % COLUMNS,
+    traces = [
+        go.Scatter(
+            **(shared | {"showlegend": several and i == 0}),
+            mode="lines",
+            line={"color": colour, "width": 1.6},
+            hovertemplate=f"{label}<br>step %{{x:,}}<br>{curve.title} %{{y:.3g}}<extra></extra>",
+            **_place(i),
         )
-    best = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": "#808080"}}
+        for i, curve in enumerate(CURVES)
+    ]
+    star = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": "#808080"}}
     hover = f"{label}<br>best R² %{{y:.3f}}<br>step %{{x:,}}<extra></extra>"
-    figure.add_trace(
-        go.Scatter(**shared, mode="markers", marker=best, hovertemplate=hover), row=1, col=2
+    traces.append(
+        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **_place(1))
     )
     for symbol, hover in _STRIP_KINDS if strip else ():
         marker = {"color": colour, "size": 5, "symbol": symbol}
-        figure.add_trace(
-            go.Scatter(**shared, mode="markers", marker=marker, hovertemplate=hover), row=3, col=1
+        traces.append(
+            go.Scatter(**shared, mode="markers", marker=marker, hovertemplate=hover, **_place(6))
         )
+    return traces
+
+
+def _place(plot: int) -> dict[str, str]:
+    return {"xaxis": f"x{_number(plot)}", "yaxis": f"y{_number(plot)}"}
 
 
 Points = tuple[Any, Any, Any]
@@ -234,12 +280,47 @@ def _strip(frequency: Float[np.ndarray, " n_atoms"] | None) -> tuple[Points, Poi
 def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axis) -> None:
     layout = figure.layout
     for i, curve in enumerate(CURVES):
-        name = "axis" if i == 0 else f"axis{i + 1}"
-        layout[f"x{name}"].type = axis
+        x, y = layout[f"xaxis{_number(i)}"], layout[f"yaxis{_number(i)}"]
+        x.type = axis
+        # Between powers of ten plotly writes 2 and 5, which crowds a plot this small.
+        x.dtick = 1 if axis == "log" else None
         if curve.positive:
-            values = [getattr(summary, curve.field) for summary in summaries]
-            layout[f"y{name}"].type = "log" if _all_positive(values) else "linear"
+            _set_log_axis(y, [getattr(summary, curve.field) for summary in summaries])
         layout.annotations[i].text = _title(curve, summaries)
+    frequencies = [len(s.frequency) for s in summaries if s.frequency is not None]
+    if frequencies and len(layout.annotations) > len(CURVES):
+        layout.xaxis7.range = [0, max(frequencies) + 1]
+
+
+def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> None:
+    """Make an axis logarithmic where it can be, with few round ticks."""
+    if not _all_positive(values):
+        y.type, y.tickvals, y.ticktext = "linear", None, None
+        return
+    shown = np.concatenate([value[np.isfinite(value)] for value in values])
+    ticks = log_ticks(float(shown.min()), float(shown.max()))
+    y.type, y.tickvals, y.ticktext = "log", ticks, [_short(tick) for tick in ticks]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return up to about five round numbers for a logarithmic axis.
+
+    Examples
+    --------
+    >>> log_ticks(0.11, 0.52), log_ticks(1e-5, 1e-3)
+    ([0.1, 0.2, 0.5], [1e-05, 0.0001, 0.001])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    powers = range(first, last + 1)
+    if last - first > 2:
+        return [float(f"1e{p}") for p in list(powers)[:: math.ceil(len(powers) / 5)]]
+    steps = (1, 2, 5) if last - first < 2 else (1,)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in steps]
+    return [tick for tick in ticks if 0.8 * low <= tick <= 1.25 * high]
+
+
+def _short(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e−").replace("e-", "e−")
 
 
 def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
@@ -255,4 +336,4 @@ def _title(curve: Curve, summaries: Sequence[TrainingSummary]) -> str:
     if math.isnan(newest):
         return curve.title
     value = format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest)
-    return f"{curve.title}: <b>{value}{curve.unit}</b>"
+    return f"{curve.title}: <b>{value}</b>"
