@@ -68,7 +68,7 @@ def summarise_session(
         "hook point": str(acts.hook_point),
         "rows captured": len(acts),
         "R²": report["r2"].value,
-        "R², random atoms": report["r2"].control or 0.0,
+        "R², random atoms": _known(report["r2"].control),
         "L0": report["l0"].value,
     }
     name = next((n for n in ("ce_recovered", "kl_score", "output_cosine") if n in report), None)
@@ -96,6 +96,10 @@ def peak_memory() -> int | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _known(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _shown(value: str | float) -> str:
