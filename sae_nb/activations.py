@@ -87,6 +87,7 @@ class Activations:
                     f"{tuple(index.shape)}."
                 )
         self._x: Tensor | None = None
+        self._tokens: Tokens | None = None
         self.sample = sample
         self.position = position
         self.hook_point = hook_point
@@ -111,7 +112,7 @@ class Activations:
         TypeError, ValueError
             If `x` is not a non-empty, finite floating-point matrix.
         """
-        x = check_matrix(x)
+        x = check_matrix(x).detach()
         index = torch.arange(len(x))
         return cls(
             x,
@@ -159,12 +160,13 @@ class Activations:
     def tokens(self) -> Tokens | None:
         """Token, patch or cell of every row; None for plain vectors."""
         context = self.context
-        if context.kind == "language" and context.token_ids is not None:
+        if self._tokens is None and context.kind == "language" and context.token_ids is not None:
             ids, offsets = context.token_ids
-            return Tokens(ids[offsets[self.sample] + self.position], self.position, context)
-        if context.patch_grid is None and context.prefix_tokens == 0:
-            return None
-        return Tokens(self.position, self.position, context)
+            ids = ids[offsets[self.sample] + self.position]
+            self._tokens = Tokens(ids, self.position, context)
+        elif self._tokens is None and (context.patch_grid is not None or context.prefix_tokens):
+            self._tokens = Tokens(self.position, self.position, context)
+        return self._tokens
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -426,6 +428,14 @@ def load_activations(
         If there is no such folder, or a file of it is missing.
     ValueError
         If the capture was not finished, or a file was cut short or altered.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Activations.from_tensor(torch.eye(3)).save(f"{folder}/acts")
+    ...     load_activations(f"{folder}/acts").x.shape
+    torch.Size([3, 3])
     """
     from sae_nb.activation_store import open_store
 

@@ -116,7 +116,7 @@ def read_batch(
         places.setdefault((point.path, point.side), []).append((name, point))
     pass_ = _Pass(batch.to(model.device), places, take, stop_early)
     run = _run_traced if backend == "nnsight" else _run_with_hooks
-    with model.lock, torch.no_grad():
+    with model.lock, torch.inference_mode(False), torch.no_grad():
         run(model, pass_)
     if pass_.left:
         raise _never_ran(pass_.left)
@@ -388,8 +388,8 @@ def capture(
     batch_size
         Samples (packed windows) per forward pass; None: 8 texts, 64 of anything else.
     store
-        A folder to write to, in shards of bounded size. If the process is killed, the same call
-        goes on where it stopped, and the result is bit-equal; another call is refused.
+        A folder to write to, in shards of bounded size. If the process is killed or interrupted,
+        the same call goes on where it stopped, and the result is bit-equal; another call is refused.
     drop_first
         Drop the first token of each text or window, and BOS. "auto": for decoder language models,
         whose first token is an attention sink.
@@ -406,7 +406,8 @@ def capture(
     max_rows
         Stop after so many rows.
     backend
-        "nnsight", or "hooks": plain forward hooks, the same values without nnsight.
+        "nnsight", or "hooks": plain forward hooks, the same values without nnsight. (What hooks of
+        your own make of an output, nnsight sees from the next module on, "hooks" at once.)
     shard_rows
         Rows per file of a store; None: 64 MiB worth.
     progress
@@ -414,7 +415,8 @@ def capture(
 
     Returns
     -------
-    Activations, or a dict by the names given where several hook points were asked for.
+    Activations, or a dict by the names given where several hook points were asked for. In memory,
+    KeyboardInterrupt returns what is there, with a warning.
 
     Raises
     ------
@@ -434,7 +436,9 @@ def capture(
     >>> acts.x.shape, acts.hook_point
     (torch.Size([4, 2]), '0')
     """
-    from sae_nb.harvesting import CaptureSettings, capture_in_memory
+    from sae_nb.harvesting import CaptureSettings
+    from sae_nb.memory_capture import capture_in_memory
+    from sae_nb.resumable_capture import capture_to_store
     from sae_nb.row_policy import RowPolicy
 
     several = not isinstance(hook_points, str)
@@ -449,21 +453,21 @@ def capture(
         max_rows=max_rows,
         backend=backend,
     )
-    if store is not None:
-        from sae_nb.resumable_capture import capture_to_store
-
-        found = capture_to_store(
-            model,
-            inputs,
-            points,
-            settings,
-            store,
-            shard_rows=shard_rows,
-            several=several,
-            progress=progress,
-        )
-    else:
-        found = capture_in_memory(model, inputs, points, settings, progress)
+    # Never in inference mode, even when called there: no SAE could be trained on such tensors.
+    with torch.inference_mode(False):
+        if store is None:
+            found = capture_in_memory(model, inputs, points, settings, progress)
+        else:
+            found = capture_to_store(
+                model,
+                inputs,
+                points,
+                settings,
+                store,
+                shard_rows=shard_rows,
+                several=several,
+                progress=progress,
+            )
     return found if several else next(iter(found.values()))
 
 

@@ -37,13 +37,22 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def inputs_digest(inputs: Any) -> str | None:
-    """Return a digest of inputs that are at hand (texts, ids, tensors, pictures), else None."""
+def inputs_digest(inputs: Any, kind: str) -> str | None:
+    """Return a digest of inputs that are at hand (texts, ids, tensors, pictures), else None.
+
+    Parameters
+    ----------
+    inputs
+        As for `capture`.
+    kind
+        What the model reads. Strings are texts to a language model only; to others they name files,
+        whose contents they do not tell.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    return digest.hexdigest() if _feed(digest, inputs) else None
+    return digest.hexdigest() if _feed(digest, inputs, texts=kind == "language") else None
 
 
-def _feed(digest: Any, inputs: Any) -> bool:
+def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
     held = getattr(inputs, "images", None)
     if isinstance(held, (Tensor, np.ndarray)):
         inputs = held
@@ -52,15 +61,18 @@ def _feed(digest: Any, inputs: Any) -> bool:
         digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(_content(tensor))
         return True
-    if isinstance(inputs, (str, int, float)):
+    if isinstance(inputs, (int, float)) or (texts and isinstance(inputs, str)):
         text = f"{type(inputs).__name__}:{inputs}".encode()
         digest.update(len(text).to_bytes(8, "big") + text)
         return True
     if isinstance(inputs, (list, tuple)):
         digest.update(f"[{len(inputs)}]".encode())
-        return all(_feed(digest, item) for item in inputs)
+        return all(_feed(digest, item, texts=texts) for item in inputs)
     if isinstance(inputs, dict):
-        return all(_feed(digest, key) and _feed(digest, value) for key, value in inputs.items())
+        return all(
+            _feed(digest, str(key), texts=True) and _feed(digest, value, texts=texts)
+            for key, value in inputs.items()
+        )
     return False
 
 

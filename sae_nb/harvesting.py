@@ -1,22 +1,18 @@
-"""From a model's batches to rows: what `capture`, stores and streams share."""
+"""From a model's batches to rows and the samples behind them: what every way of capturing shares."""
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations
 from sae_nb.capturing import BACKENDS, Backend, read_batch
-from sae_nb.checks import check_count, check_memory
+from sae_nb.checks import check_count
 from sae_nb.hook_points import HookPoint
 from sae_nb.progress import progress_bar
 from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows
@@ -160,6 +156,7 @@ class ContextBuilder:
         self.n_samples = 0
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []
+        self._size: tuple[int, ...] | None = None
         self.vocabulary: dict[int, str] = {}
 
     @property
@@ -172,7 +169,17 @@ class ContextBuilder:
         self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
         self._add_tokens(batch)
         if batch.pictures is not None:
-            self._pictures.append(batch.pictures.cpu())
+            self._add_pictures(batch.pictures.cpu())
+
+    def _add_pictures(self, pictures: Tensor) -> None:
+        size = tuple(pictures.shape[1:])
+        if self._size not in (None, size):
+            raise ValueError(
+                f"Pictures of one capture must have one size, got {self._size} and {size}. Resize them "
+                "to one size, or capture each size by itself."
+            )
+        self._size = size
+        self._pictures.append(pictures)
 
     def _add_tokens(self, batch: Batch) -> None:
         if batch.token_ids is None:
@@ -253,185 +260,3 @@ def reporting(
                 )
 
         yield report
-
-
-class Collector:
-    """Rows of one hook point in one block of memory, sized from the first batch.
-
-    Rows are copied once, from the model's tensor to their final place.
-
-    Parameters
-    ----------
-    n_samples
-        Samples to come, where that is known.
-    max_rows
-        Rows wanted at most.
-    n_alike
-        Collectors that will grow like this one: memory is checked for all of them.
-    """
-
-    def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
-        self._n_samples, self._max_rows, self._n_alike = n_samples, max_rows, n_alike
-        self._x: Tensor | None = None
-        self._sample: list[Tensor] = []
-        self._position: list[Tensor] = []
-        self.n = 0
-        self.dropped: Counter[str] = Counter()
-        self.grid: tuple[int, int] | None = None
-
-    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
-        """Copy rows behind those that are there; `samples` have been seen, these included.
-
-        Raises
-        ------
-        MemoryError
-            If all rows to come would not fit.
-        """
-        end = self.n + len(x)
-        if self._x is None or end > len(self._x):
-            self._grow(end, x.shape[1], dtype or x.dtype, samples)
-        held = cast(Tensor, self._x)
-        held[self.n : end] = x
-        return held[self.n : end]
-
-    def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
-        share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
-        size = max(end, math.ceil(end * share))
-        if self._max_rows is not None:
-            size = max(end, min(size, self._max_rows))
-        check_memory(
-            size * width * dtype.itemsize * self._n_alike,
-            f"Capturing {size} rows at {self._n_alike} hook point{'s' * (self._n_alike > 1)}",
-            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
-            "max_rows=.",
-        )
-        larger = torch.empty(size, width, dtype=dtype)
-        if self._x is not None:
-            larger[: self.n] = self._x[: self.n]
-        self._x = larger
-
-    def add(self, rows: BatchRows) -> None:
-        """Count in the rows of one batch, which have been placed."""
-        self._sample.append(rows.sample)
-        self._position.append(rows.position)
-        self.n += len(rows.x)
-        self.dropped.update(rows.dropped)
-        self.grid = rows.layout.grid
-
-    def join(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (x, sample, position) of all rows."""
-        held = cast(Tensor, self._x)
-        x = held[: self.n]
-        if len(held) > 1.1 * self.n:
-            # A view would keep, copy and pickle much that holds nothing.
-            x = x.clone()
-        return x, torch.cat(self._sample), torch.cat(self._position)
-
-
-def capture_in_memory(
-    model: LiveModel,
-    inputs: Any,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
-    progress: bool | Callable[[CaptureRecord], Any],
-) -> dict[str, Activations]:
-    """Run all batches and return activations in memory, by the names in `points`.
-
-    KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
-    """
-    builder = ContextBuilder(model)
-    batches = settings.batches(model, inputs)
-    collectors = {
-        name: Collector(batches.n_samples, settings.max_rows, len(points)) for name in points
-    }
-    interrupted = False
-    try:
-        with reporting(progress, batches.n_samples) as report:
-            for batch in batches:
-                # The context first: an interrupt between the two must not leave rows without one.
-                builder.add(batch)
-                _collect(model, batch, points, settings, collectors, builder.n_samples)
-                counts = [collector.n for collector in collectors.values()]
-                report(max(counts), builder.n_samples)
-                if settings.max_rows is not None and min(counts) >= settings.max_rows:
-                    break
-    except KeyboardInterrupt:
-        if not builder.n_samples:
-            raise
-        interrupted = True
-        warnings.warn(
-            f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
-            "those.",
-            stacklevel=3,
-        )
-    check_any_rows(collectors)
-    policies = {
-        name: full_policy(model, settings, batches, collector.dropped)
-        for name, collector in collectors.items()
-    }
-    if interrupted:
-        policies = {name: policy | {"interrupted": True} for name, policy in policies.items()}
-    return _assemble(model, points, collectors, builder, policies)
-
-
-def _collect(
-    model: LiveModel,
-    batch: Batch,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
-    collectors: Mapping[str, Collector],
-    samples: int,
-) -> None:
-    before = {name: collector.n for name, collector in collectors.items()}
-
-    def place(name: str, x: Tensor) -> Tensor:
-        return collectors[name].place(x, settings.dtype, samples)
-
-    for name, rows in harvest_batch(model, batch, points, settings, before, place).items():
-        if settings.max_rows is not None:
-            rows = rows.first(settings.max_rows - before[name])
-        collectors[name].add(rows)
-
-
-def check_any_rows(collectors: Mapping[str, Collector]) -> None:
-    """Refuse a capture in which every vector was dropped.
-
-    Raises
-    ------
-    ValueError
-        Saying what was dropped.
-    """
-    for name, collector in collectors.items():
-        if not collector.n:
-            dropped = {k.removeprefix("n_dropped_"): n for k, n in collector.dropped.items() if n}
-            raise ValueError(
-                f"Capture must keep at least one row at `{name}`, but all were dropped ({dropped}). "
-                "Pass longer inputs, or drop_first=False."
-            )
-
-
-def _assemble(
-    model: LiveModel,
-    points: Mapping[str, HookPoint],
-    collectors: Mapping[str, Collector],
-    builder: ContextBuilder,
-    policies: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Activations]:
-    taken = builder.take()
-    contexts: dict[Any, Context] = {}
-    found = {}
-    for name, collector in collectors.items():
-        # Hook points of one layout share one context, so that their rows can be joined and compared.
-        key = (collector.grid, tuple(sorted(collector.dropped.items())))
-        if key not in contexts:
-            contexts[key] = builder.build(collector.grid, policies[name], taken)
-        x, sample, position = collector.join()
-        found[name] = Activations(
-            x,
-            sample=sample,
-            position=position,
-            hook_point=str(points[name]),
-            model_name=model.name,
-            context=contexts[key],
-        )
-    return found

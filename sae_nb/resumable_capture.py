@@ -29,9 +29,10 @@ from sae_nb.activation_store import (
     size_and_checksum,
 )
 from sae_nb.activations import Activations
+from sae_nb.capture_identity import call_facts, check_finished, check_same, other_inputs
 from sae_nb.checks import check_count
-from sae_nb.files import MANIFEST, read_json, read_manifest, write_json, write_tensors
-from sae_nb.fingerprints import BatchDigest, inputs_digest, tokenizer_digest, weights_digest
+from sae_nb.files import MANIFEST, read_json, write_json, write_tensors
+from sae_nb.fingerprints import BatchDigest
 from sae_nb.harvesting import (
     CaptureRecord,
     CaptureSettings,
@@ -69,11 +70,11 @@ def capture_to_store(
     if shard_rows is not None:
         check_count(shard_rows, name="shard_rows")
     folder = Path(store)
-    call = _call_facts(model, inputs, points, settings, shard_rows, several)
+    call = call_facts(model, inputs, points, settings, shard_rows, several)
     batches = settings.batches(model, inputs)
     with _alone(folder):
         if (folder / MANIFEST).is_file():
-            _check_finished(folder, call, batches)
+            check_finished(folder, call, batches)
         else:
             writer = StoreWriter(folder, call, points, shard_rows)
             _fill(model, batches, points, settings, writer, progress)
@@ -159,7 +160,7 @@ class StoreWriter:
             self._write_progress()
             return []
         begun = read_json(self.folder / PROGRESS)
-        _check_same(self.folder, begun["call"], self.call, "half-done")
+        check_same(self.folder, begun["call"], self.call, "half-done")
         for shard in begun["shards"]:
             for name, size in shard["files"].items():
                 file = self.folder / name
@@ -185,7 +186,7 @@ class StoreWriter:
         if self.n_to_skip == 0:
             done = self._to_check.pop(0)
             if self._digest.take() != done["digest"]:
-                raise _other_inputs(self.folder, batch)
+                raise other_inputs(self.folder, batch)
             self.n_to_skip = self._to_check[0]["batches"] if self._to_check else 0
         return True
 
@@ -266,7 +267,7 @@ class StoreWriter:
             If the inputs ended before all complete shards were seen again, or no row was kept.
         """
         if self.n_to_skip:
-            raise _other_inputs(self.folder, None)
+            raise other_inputs(self.folder, None)
         if self._pending_batches:
             self._flush(builder)
         for name, n in self.counts.items():
@@ -324,101 +325,6 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
     for counter in counters:
         total.update(counter)
     return dict(total)
-
-
-def _call_facts(
-    model: LiveModel,
-    inputs: Any,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
-    shard_rows: int | None,
-    several: bool,
-) -> dict[str, Any]:
-    """Return everything that decides the rows; two calls with equal facts give equal bits."""
-    return {
-        "model": model.name,
-        "weights": weights_digest(model.module),
-        "model_dtype": str(model.dtype),
-        "device": model.device.type,
-        "tokenizer": tokenizer_digest(model.tokenizer),
-        "preprocess": repr(model.preprocess),
-        "hook_points": {name: str(point) for name, point in points.items()},
-        "inputs": inputs_digest(inputs),
-        "drop_first": settings.policy.drop_first,
-        "keep_special": settings.policy.keep_special,
-        "batch_size": settings.batch_size,
-        "context_length": settings.context_length,
-        "pack": settings.pack,
-        "add_bos": settings.add_bos,
-        "dtype": None if settings.dtype is None else str(settings.dtype),
-        "max_rows": settings.max_rows,
-        "backend": settings.backend,
-        "shard_rows": shard_rows,
-        "several": several,
-        "interventions": [str(edit.hook_point) for edit in model.interventions],
-    }
-
-
-# Digests mean nothing to a reader: they are named, not shown.
-_UNREADABLE = {
-    "weights": "the model's weights",
-    "tokenizer": "the tokenizer",
-    "inputs": "the inputs",
-    "preprocess": "the preprocessing",
-}
-
-
-def _check_same(
-    folder: Path, stored: Mapping[str, Any], call: Mapping[str, Any], state: str
-) -> None:
-    differences = []
-    for name in call:
-        if stored.get(name) == call[name]:
-            continue
-        if name in _UNREADABLE:
-            differences.append(f"{_UNREADABLE[name]} differ")
-        else:
-            differences.append(f"{name} was {stored.get(name)!r} and is now {call[name]!r}")
-    if differences:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but {str(folder)!r} holds a {state} one "
-            f"that differs: {'; '.join(differences)}. Repeat that call, or choose another folder."
-        )
-
-
-def _other_inputs(folder: Path, batch: Batch | None) -> ValueError:
-    upto = "they end earlier" if batch is None else f"up to sample {int(batch.sample.max())}"
-    return ValueError(
-        f"`store` must be new or hold this very capture, but {str(folder)!r} was captured from other "
-        f"inputs ({upto}). Pass the same inputs in the same order, or choose another folder."
-    )
-
-
-def _check_finished(folder: Path, call: Mapping[str, Any], batches: Batches) -> None:
-    manifest = read_manifest(folder, KIND)
-    if manifest.get("call") is None:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but {str(folder)!r} holds activations "
-            "that were saved, not captured there. Choose another folder."
-        )
-    _check_same(folder, manifest["call"], call, "finished")
-    if call["inputs"] is not None:
-        return
-    # Inputs that cannot be hashed as they stand are compared batch by batch; the model is not run.
-    for n_batches, expected in manifest["batches"]:
-        digest, batch = BatchDigest(), None
-        for _ in range(n_batches):
-            batch = next(batches, None)
-            if batch is None:
-                raise _other_inputs(folder, None)
-            digest.add(batch)
-        if digest.take() != expected:
-            raise _other_inputs(folder, batch)
-    if call["max_rows"] is None and next(batches, None) is not None:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but these inputs go on after the end of "
-            f"those in {str(folder)!r}. Choose another folder."
-        )
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb import resumable_capture, rows
 from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import capture
-from sae_nb.models import LiveModel, wrap
+from sae_nb.models import Intervention, LiveModel, wrap
 from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
 
 POINT = "resid_post.1"
@@ -372,6 +372,48 @@ def test_another_model_is_refused(model: LiveModel, tmp_path: Path) -> None:
             parameter.add_(1e-4)
     with pytest.raises(ValueError, match="the model's weights differ"):
         to_store(wrap(moved, name="tiny"), folder)
+
+
+def test_pictures_in_a_folder_are_compared_by_content(model: LiveModel, tmp_path: Path) -> None:
+    """The same path with other files in it is another input."""
+    from PIL import Image
+
+    pictures_folder = tmp_path / "pictures"
+    pictures_folder.mkdir()
+    for number, picture in enumerate((pictures(6) * 255).to(torch.uint8)):
+        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(pictures_folder / f"{number}.png")
+    folder = tmp_path / "s"
+    x = to_store(model, folder, inputs=str(pictures_folder)).x
+    assert torch.equal(to_store(model, folder, inputs=str(pictures_folder)).x, x)
+    Image.new("RGB", (32, 32)).save(pictures_folder / "3.png")
+    with pytest.raises(ValueError, match="other inputs"):
+        to_store(model, folder, inputs=str(pictures_folder))
+
+
+def test_preprocessing_is_compared_by_name(tmp_path: Path) -> None:
+    """A function is another object in every process; its name is what can be compared."""
+
+    def halved() -> Any:
+        def preprocess(x: Tensor) -> Tensor:
+            return x / 2
+
+        return preprocess
+
+    made = {"prefix_tokens": 5, "patch_grid": (8, 8), "name": "tiny"}
+    x = to_store(wrap(vit(), preprocess=halved(), **made), tmp_path / "s").x
+    again = wrap(vit(), preprocess=halved(), **made)
+    assert torch.equal(to_store(again, tmp_path / "s").x, x)
+    with pytest.raises(ValueError, match="the preprocessing differ"):
+        to_store(wrap(vit(), preprocess=torch.sigmoid, **made), tmp_path / "s")
+
+
+def test_edits_and_stores_do_not_mix(tmp_path: Path) -> None:
+    """A store could not tell one edit from another when it is resumed."""
+    own = wrap(vit(), name="tiny")
+    own.interventions.append(Intervention(own.hook_point(POINT), lambda x, _state: x + 1))
+    with pytest.raises(ValueError, match=r"without edits.*resid_post\.1.*acts\.save"):
+        to_store(own, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_failure_leaves_nothing_that_looks_finished(tmp_path: Path) -> None:

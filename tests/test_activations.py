@@ -431,6 +431,12 @@ def test_matrix_that_is_none_is_refused(x: Any, message: str) -> None:
         Activations.from_tensor(x)
 
 
+def test_rows_carry_no_gradient() -> None:
+    """Training an SAE never reaches back into what made the rows."""
+    x = torch.randn(4, 2, requires_grad=True)
+    assert not Activations.from_tensor(x).x.requires_grad
+
+
 def test_index_of_another_length_is_refused() -> None:
     """One sample and position per row."""
     with pytest.raises(ValueError, match=r"`sample` must have one entry per row, shape \(4,\)"):

@@ -275,6 +275,18 @@ def test_residual_drop_is_off_while_capturing() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_captured_in_inference_mode_can_be_trained_on(vision: LiveModel, backend: Any) -> None:
+    """People wrap whole notebooks in it; rows stay ordinary tensors."""
+    with torch.inference_mode():
+        acts = capture(vision, pictures(3), "resid_post.1", backend=backend, progress=False)
+        text = capture(wrap(gpt2()), [[5, 6], [7]], "embed", drop_first=False, progress=False)
+    for x in (acts.x, text.x, acts.subset([1, 2]).x):
+        weight = torch.ones(16, requires_grad=True)
+        (x * weight).sum().backward()
+        assert weight.grad is not None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("names", ["never", ["never", "blocks.1"]])
 def test_module_that_never_runs_is_named(stack: LiveModel, backend: Any, names: Any) -> None:
     """Not an empty result, and the model stays usable."""
@@ -586,23 +598,41 @@ def test_plain_inputs_may_have_a_time_axis(stack: LiveModel) -> None:
 # Bad input
 
 
+def test_pictures_of_several_sizes_are_refused() -> None:
+    """The pictures behind the rows are kept in one tensor."""
+
+    class Filters(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.filters = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.filters(x).mean(dim=(2, 3))
+
+    model = wrap(Filters(), preprocess=lambda x: x)
+    inputs = [torch.rand(3, 8, 8), torch.rand(3, 10, 10)]
+    with pytest.raises(ValueError, match="must have one size"):
+        capture(model, inputs, "filters", batch_size=1, progress=False)
+
+
 @pytest.mark.parametrize("store", [False, True])
-def test_row_that_is_not_finite_is_named(vision: LiveModel, store: bool, tmp_path: Path) -> None:
+def test_row_that_is_not_finite_is_named(store: bool, tmp_path: Path) -> None:
     """Hook point, row in the result, picture and patch are in the message."""
+    module, seen = vit(), [0]
 
-    def spoil(x: Tensor, state: Any) -> Tensor:
-        x = x.clone()
-        first = int(state.sample[0, 0])
-        if first <= 7 < first + len(x):
-            x[7 - first, 5 + 9, 3] = float("nan")
-        return x
+    def spoil(_module: nn.Module, _args: Any, out: Tensor) -> Tensor:
+        first, seen[0] = seen[0], seen[0] + len(out)
+        if first <= 7 < seen[0]:
+            out = out.clone()
+            out[7 - first, 5 + 9, 3] = float("nan")
+        return out
 
-    model = wrap(vision.module, name="spoilt")
-    model.interventions.append(Intervention(model.hook_point("resid_post.1"), spoil))
-    folder = tmp_path / "store" if store else None
+    module.blocks[1].register_forward_hook(spoil)
+    where = {"store": tmp_path / "store"} if store else {}
+    how = {"batch_size": 3, "backend": "hooks", "progress": False}
     message = rf"`resid_post.1` must be finite, but row {7 * 69 + 14} .*picture 7.*'patch 1,1'"
     with pytest.raises(ValueError, match=message):
-        capture(model, pictures(), "resid_post.1", batch_size=3, store=folder, progress=False)
+        capture(wrap(module), pictures(), "resid_post.1", **how, **where)
 
 
 def test_token_that_is_not_finite_is_named(language: LiveModel) -> None:
