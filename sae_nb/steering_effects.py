@@ -6,10 +6,8 @@ random unit directions with the same a, so both have the same norm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +17,8 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count
 from sae_nb.edits import Where
-from sae_nb.steering import random_direction, splice, steer
+from sae_nb.steered_answers import Answers, Measure
+from sae_nb.steering import random_direction, steer
 from sae_nb.steering_request import UNITS, Unit, check_choice
 from sae_nb.strengths import strength_p99
 
@@ -27,14 +26,10 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures.base import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models.inputs import Batch
     from sae_nb.models.live_model import LiveModel
 
-Measure = int | Callable[[Tensor], Tensor]
-"""A class or token id, or a function of the outputs (n, …) that gives one number per sample."""
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class DoseResponse:
     """Effect of one atom against strength, and that of random directions of the same norm."""
 
@@ -71,8 +66,16 @@ class DoseResponse:
     n: int
     """Inputs."""
 
+    def __repr__(self) -> str:
+        points = zip(self.strengths, self.effect, strict=True)
+        curve = ", ".join(f"{strength:.3g}: {effect:+.3g}" for strength, effect in points)
+        return (
+            f"DoseResponse(atom {self.atom} at {self.hook_point}; change in {self.measure} by strength "
+            f"{{{curve}}}; {len(self.control)} random controls; {self.n} inputs)"
+        )
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BestEffect:
     """The atom among some candidates that changes an answer most, beside random directions."""
 
@@ -105,6 +108,14 @@ class BestEffect:
 
     measure: str
     """What is measured, in words."""
+
+    def __repr__(self) -> str:
+        return (
+            f"BestEffect(atom {self.atom} at {self.hook_point}, amount {self.amount:.3g}: "
+            f"{self.measure} {self.clean:.3g} → {self.clean + self.effect:.3g}; {len(self.control)} "
+            f"random directions of that norm change it by at most ±{self.control_p95:.2g} in 95 % of "
+            "cases)"
+        )
 
 
 def dose_response(
@@ -181,7 +192,7 @@ def dose_response(
     if unit == "p99":
         # `steer` names what is missing: an atom that never fires, or activations to measure on.
         given = given * steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
-    run = _Answers(model, inputs, hook_point, measure, positions, batch_size)
+    run = Answers(model, inputs, hook_point, measure, positions, batch_size)
     curve = [run.effect(_row(sae, atom), amount) for amount in given]
     seeds = tuple(range(seed, seed + n_controls))
     controls = np.array(
@@ -262,7 +273,7 @@ def best_effect(
     amounts = np.full(sae.n_atoms, float(by))
     if unit == "p99":
         amounts *= strength_p99(sae, acts)
-    run = _Answers(model, inputs, hook_point, measure, positions, batch_size)
+    run = Answers(model, inputs, hook_point, measure, positions, batch_size)
     tried = _candidates(run, sae, amounts, candidates, n_candidates)
     effects = np.array([run.effect(_row(sae, atom), amounts[atom])[0] for atom in tried])
     best = int(np.argmax(np.abs(effects)))
@@ -289,7 +300,7 @@ def _row(sae: SparseAutoencoder, atom: int) -> Float[Tensor, " d_in"]:
 
 
 def _candidates(
-    run: _Answers,
+    run: Answers,
     sae: SparseAutoencoder,
     amounts: Float[np.ndarray, " n_atoms"],
     candidates: Sequence[int] | None,
@@ -302,141 +313,6 @@ def _candidates(
         return chosen
     unit_rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
     first_order = (unit_rows @ run.gradient(sae.d_in).to(unit_rows)).cpu().numpy() * amounts
+    if not first_order.any():  # at a maximum, such as the likeness of one input to itself
+        first_order = amounts
     return [int(atom) for atom in np.argsort(-np.abs(first_order), kind="stable")[:n_candidates]]
-
-
-class _Answers:
-    """Runs the same inputs again and again, and compares each answer with the clean one."""
-
-    def __init__(
-        self,
-        model: LiveModel,
-        inputs: Any,
-        hook_point: str,
-        measure: Measure | None,
-        positions: Where,
-        batch_size: int | None,
-    ) -> None:
-        self._model, self._point, self._positions = model, hook_point, positions
-        if measure is not None:
-            self._measure, self.words = _named(measure, model)
-        self._graded = self._measure if callable(measure) else partial(_log_odds, measure)
-        # Everything about the edit is checked here, before the first forward pass.
-        splice(model, hook_point, torch.zeros_like, positions)
-        self._batches = list(model.batches(inputs, batch_size=batch_size))
-        self.n = sum(batch.n for batch in self._batches)
-        outputs = self._run(nullcontext())
-        self._has_scores = model.class_names is not None or (
-            model.kind == "language" and model.causal
-        )
-        self._has_scores &= outputs.ndim == 2
-        if measure is None:
-            measure = int(outputs[0].argmax()) if self._has_scores else _likeness(outputs[0])
-            self._measure, self.words = _named(measure, model)
-        self._graded = self._measure if callable(measure) else partial(_log_odds, measure)
-        _check_class(measure, outputs)
-        self._clean = self._measure(outputs)
-        self._log_p = outputs.float().log_softmax(dim=-1) if self._has_scores else None
-        self.clean = float(self._clean.double().mean())
-
-    def effect(self, direction: Float[Tensor, " d_in"], amount: float) -> tuple[float, float]:
-        """Return the mean change of the measure, and KL(clean‖steered)."""
-        outputs = self._run(
-            steer(
-                self._model,
-                self._point,
-                direction=direction,
-                by=float(amount),
-                positions=self._positions,
-            )
-        )
-        change = float((self._measure(outputs) - self._clean).double().mean())
-        if self._log_p is None:
-            return change, float("nan")
-        steered = outputs.float().log_softmax(dim=-1)
-        kl = (self._log_p.exp() * (self._log_p - steered)).sum(dim=-1)
-        return change, float(kl.double().mean())
-
-    def gradient(self, d_in: int) -> Float[Tensor, " d_in"]:
-        """Return how fast the measure grows along each dimension of the activation.
-
-        Of a class, its log-odds: a confident model's probabilities are flat and would point nowhere.
-        """
-        device = self._model.device
-        total = torch.zeros(d_in, device=device)
-        probe = torch.zeros(d_in, device=device, requires_grad=True)
-        for batch in self._batches:
-            edit = splice(self._model, self._point, lambda x: x + probe.to(x), self._positions)
-            with self._model.lock, edit:
-                raw = self._model.forward(batch, grad=True)
-            outputs = _at_the_end(self._model.main_output(raw), batch)
-            (slope,) = torch.autograd.grad(self._graded(outputs).sum(), probe)
-            total += slope
-        return total / self.n
-
-    def _run(self, edit: AbstractContextManager[Any]) -> Tensor:
-        # The lock keeps other threads' forward passes out of the steered stretch.
-        with self._model.lock, edit:
-            outputs = [
-                _at_the_end(self._model.main_output(self._model.forward(batch)), batch)
-                for batch in self._batches
-            ]
-        return torch.cat(outputs)
-
-
-def _at_the_end(output: Tensor, batch: Batch) -> Tensor:
-    """Return the answer at each text's last token; anything that is not per token as it is."""
-    keep = batch.keep
-    if keep is None or output.ndim < 3 or output.shape[:2] != keep.shape:
-        return output
-    last = (keep.sum(dim=1) - 1).to(output.device)
-    return output[torch.arange(len(output), device=output.device), last]
-
-
-def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the measure of models without classes: cosine with the first input's output."""
-    target = first.float().flatten()
-
-    def cosine_with_first_output(outputs: Tensor) -> Tensor:
-        return torch.nn.functional.cosine_similarity(
-            outputs.float().flatten(1), target.to(outputs.device), dim=-1
-        )
-
-    return cosine_with_first_output
-
-
-def _named(measure: Measure, model: LiveModel) -> tuple[Callable[[Tensor], Tensor], str]:
-    if callable(measure):
-        return measure, getattr(measure, "__name__", "measure")
-    if isinstance(measure, bool) or not isinstance(measure, int) or measure < 0:
-        raise TypeError(
-            f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
-        )
-    if model.kind == "language":
-        token = model.tokenizer.decode([measure]) if model.tokenizer is not None else measure
-        return (
-            lambda outputs: outputs.float().log_softmax(dim=-1)[:, measure],
-            f"log-probability of {token!r} next",
-        )
-    names = model.class_names
-    name = names[measure] if names is not None and measure < len(names) else measure
-    return (
-        lambda outputs: outputs.float().softmax(dim=-1)[:, measure],
-        f"probability of class {name}",
-    )
-
-
-def _log_odds(target: int, outputs: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
-    others = outputs.float().clone()
-    others[:, target] = -torch.inf
-    return outputs.float()[:, target] - others.logsumexp(dim=-1)
-
-
-def _check_class(measure: Measure, outputs: Tensor) -> None:
-    if callable(measure):
-        return
-    if outputs.ndim != 2 or measure >= outputs.shape[1]:
-        raise ValueError(
-            f"`measure` must be one of the model's {outputs.shape[-1]} classes or tokens, got "
-            f"{measure} for an output of shape {tuple(outputs.shape)}. Pass a function instead."
-        )

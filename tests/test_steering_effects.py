@@ -108,6 +108,7 @@ def test_the_best_atom_is_the_one_the_head_reads(model, sae, x):
         effect_by_hand(model, x, sae.dictionary[11], 3.0, 2)[0], abs=1e-6
     )
     assert abs(found.effect) > found.control_p95
+    assert repr(found).startswith("BestEffect(atom 11 at 0, amount 3: probability of class fox")
     assert found.control_p95 == pytest.approx(np.quantile(np.abs(found.control), 0.95))
 
 
@@ -132,6 +133,25 @@ def test_a_confident_model_still_points_to_its_atom(model, sae, x):
     found = best_effect(model, x, "0", sae, 3.0, measure=2, n_candidates=1)
     assert found.atom == 11
     assert found.effect > found.control_p95
+
+
+def test_by_default_the_models_own_answer_is_measured(model, sae, x):
+    """Its top class for the first input; without classes, likeness to the first output."""
+    top = int(model(x)[0].argmax())
+    default = dose_response(model, x, "0", sae, 4, [2.0], n_controls=1)
+    named = dose_response(model, x, "0", sae, 4, [2.0], measure=top, n_controls=1)
+    assert default.effect[0] == named.effect[0]
+    assert default.measure == named.measure
+    plain = sn.wrap(model.module)
+    found = dose_response(plain, x, "0", sae, 4, [2.0], n_controls=1)
+    with torch.no_grad():
+        first = model.module(x)[:1]
+        before = torch.cosine_similarity(model.module(x), first)
+        moved = model.module(x + 2 * sae.dictionary[4] / sae.dictionary[4].norm())
+        after = torch.cosine_similarity(moved, first)
+    assert found.effect[0] == pytest.approx(float((after - before).mean()), abs=1e-5)
+    assert np.isnan(found.kl).all()
+    assert best_effect(plain, x[:1], "0", sae, 2.0, n_candidates=3).effect < 0
 
 
 def test_the_model_is_left_as_it_was(model, sae, x):

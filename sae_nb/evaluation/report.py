@@ -142,7 +142,7 @@ def evaluate(
     *,
     hook_point: str | None = None,
     batch_size: int = 4096,
-    model_batch_size: int = 16,
+    model_batch_size: int | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
     progress: bool = False,
@@ -173,7 +173,7 @@ def evaluate(
     batch_size
         Rows encoded at a time; memory does not depend on their number.
     model_batch_size
-        Samples per forward pass.
+        Samples per forward pass; None: as many as keep one batch of logits within half a gigabyte.
     n_bootstrap
         Resamples; 0 leaves intervals out.
     seed
@@ -206,7 +206,8 @@ def evaluate(
     start = time.perf_counter()
     acts = _check_acts(sae, acts)
     check_count(batch_size, name="batch_size")
-    check_count(model_batch_size, name="model_batch_size")
+    if model_batch_size is not None:
+        check_count(model_batch_size, name="model_batch_size")
     check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     task = splice_task(sae, acts, model, inputs, labels, hook_point)
     how = {"n_bootstrap": n_bootstrap, "seed": seed}

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch, Batches
     from sae_nb.models.live_model import LiveModel
 
+_LOGITS = 2**27  # numbers in one batch of logits: half a gigabyte in fp32
+_LONG = 1024  # tokens of a text that memory is planned for
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SpliceTask:
@@ -43,10 +46,11 @@ class SpliceTask:
         mean: Float[Tensor, " d_in"],
         random: RandomDictionary,
         *,
-        batch_size: int,
+        batch_size: int | None,
         progress: bool,
     ) -> Scores:
         """Run every variant of the model on every input."""
+        batch_size = batch_size or _batch_size(self.model)
         changes: dict[str, Change] = {
             "spliced": self.sae,
             "zero": torch.zeros_like,
@@ -94,6 +98,14 @@ class SpliceTask:
             "passed_through": untouched,
             "n_spliced": scores.n_spliced,
         }
+
+
+def _batch_size(model: LiveModel) -> int:
+    """Return how many samples to run at a time: logits are what fills memory."""
+    if model.kind != "language":
+        return 64
+    n_tokens = min(model.context_length or _LONG, _LONG)
+    return max(1, min(16, _LOGITS // ((model.vocabulary_size or 1) * n_tokens)))
 
 
 def splice_task(
