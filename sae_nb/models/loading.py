@@ -10,7 +10,8 @@ import torch
 from sae_nb.checks import check_device
 from sae_nb.hook_points import near_names
 from sae_nb.models.bundled import bundled_names, load_bundled
-from sae_nb.models.checkpoints import load_folder, load_from_hub
+from sae_nb.models.checkpoints import load_folder
+from sae_nb.models.hub import hub_folder
 from sae_nb.models.live_model import LiveModel
 
 _DTYPES = {
@@ -30,7 +31,7 @@ def load_model(
     """Load a live model: bundled, from a folder, or from the Hugging Face hub.
 
     Weights are read from safetensors only and code in a checkpoint is never run. The network is used
-    only for a hub id that is not in the cache, and not with ``HF_HUB_OFFLINE=1``.
+    only for a hub id that is not whole in the cache, and never with ``HF_HUB_OFFLINE=1``.
 
     Parameters
     ----------
@@ -74,9 +75,10 @@ def load_model(
     folder = Path(text).expanduser()
     if folder.is_dir():
         _check_no_revision(revision, text)
-        return load_folder(folder, device=place, dtype=number_format)
+        return load_folder(folder, name=folder.resolve().name, device=place, dtype=number_format)
     _check_hub_id(text, isinstance(name, os.PathLike), bundled)
-    return load_from_hub(text, device=place, dtype=number_format, revision=revision)
+    folder = hub_folder(text, revision)
+    return load_folder(folder, name=text, device=place, dtype=number_format)
 
 
 def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:

@@ -10,54 +10,73 @@ import torch
 
 from sae_nb.checks import check_memory
 
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
 UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5")
 _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
-def check_weight_files(folder: Path) -> None:
+def check_weight_files(folder: Path, name: str) -> None:
     """Refuse a folder without safetensors, or with some of them missing.
 
     Parameters
     ----------
     folder
         A checkpoint folder.
+    name
+        What messages call it.
 
     Raises
     ------
     ValueError
         If there are none, only pickled ones, or a shard is missing.
     """
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    if any(name.endswith(".safetensors") for name in names):
-        index = folder / "model.safetensors.index.json"
-        if index.is_file():
-            _check_shards(folder, index)
+    needed = weight_names(folder)
+    absent = [n for n in needed if not (folder / n).is_file()]
+    if absent:
+        raise ValueError(
+            f"{str(folder)!r} must hold all {len(needed)} shards of its index, but {absent[0]} is "
+            "missing. Copy or download it again."
+        )
+    if needed:
         return
-    unsafe = [name for name in names if name.endswith(UNSAFE)]
+    found = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    unsafe = [file_name for file_name in found if file_name.endswith(UNSAFE)]
     if unsafe:
-        raise ValueError(pickles_refused(folder.name, ", ".join(unsafe[:3])))
+        raise ValueError(_pickles_refused(name, ", ".join(unsafe[:3])))
     raise ValueError(
-        f"A checkpoint folder must hold *.safetensors, got {str(folder)!r} without any. Save the "
-        "model with save_pretrained."
+        f"A checkpoint folder must hold {WEIGHTS_FILE} or {INDEX_FILE} with its shards, got "
+        f"{str(folder)!r} without. Save the model with save_pretrained, or choose a revision that "
+        "has safetensors."
     )
 
 
-def pickles_refused(name: str, found: str) -> str:
-    """Return the message about weights that would have to be unpickled."""
-    return (
-        f"Weights must be safetensors, because unpickling a file can run code in it, got {name!r} "
-        f"with {found}. Choose a revision with safetensors, or convert it: load it in a place you "
-        "trust and call save_pretrained."
-    )
+def weight_names(folder: Path) -> list[str]:
+    """Return the names of the weight files a folder must hold; none if it has no safetensors.
+
+    Raises
+    ------
+    ValueError
+        If its index of shards is not one.
+    """
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        return [WEIGHTS_FILE] if (folder / WEIGHTS_FILE).is_file() else []
+    try:
+        return sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(_broken(index)) from error
 
 
-def check_room(folder: Path, dtype: torch.dtype | None, device: torch.device) -> None:
+def check_room(folder: Path, name: str, dtype: torch.dtype | None, device: torch.device) -> None:
     """Refuse to load weights that would not fit where they are to run.
 
     Parameters
     ----------
     folder
         A checkpoint folder that passed `check_weight_files`.
+    name
+        What messages call it.
     dtype
         Format they are loaded in; None: as stored.
     device
@@ -72,7 +91,7 @@ def check_room(folder: Path, dtype: torch.dtype | None, device: torch.device) ->
     needed = stored if dtype is None else count * dtype.itemsize
     smaller = dtype is None or dtype.itemsize > 2
     instead = "Use dtype='bfloat16', which halves it." if smaller else "Use a smaller model."
-    what = f"{folder.name!r} with {count / 1e6:.4g} M parameters"
+    what = f"{name!r} with {count / 1e6:.4g} M parameters"
     if device.type != "cuda":
         check_memory(needed, what, instead)
         return
@@ -93,8 +112,8 @@ def count_parameters(folder: Path) -> tuple[int, int]:
         If a file is too short to be one.
     """
     count = stored = 0
-    for path in sorted(folder.glob("*.safetensors")):
-        for name, entry in _header(path).items():
+    for file_name in weight_names(folder):
+        for name, entry in _header(folder / file_name).items():
             if name != "__metadata__":
                 count += math.prod(entry["shape"])
                 stored += entry["data_offsets"][1] - entry["data_offsets"][0]
@@ -117,16 +136,14 @@ def _header(path: Path) -> dict[str, dict[str, list[int]]]:
 
 def _broken(path: Path) -> str:
     return (
-        f"{path.name!r} of {path.parent.name!r} must be a whole safetensors file, but it is cut "
-        "short or something else. Copy or download it again."
+        f"{path.name!r} of {path.parent.name!r} must be whole, but it is cut short or something "
+        "else. Copy or download it again."
     )
 
 
-def _check_shards(folder: Path, index: Path) -> None:
-    shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    absent = [name for name in shards if not (folder / name).is_file()]
-    if absent:
-        raise ValueError(
-            f"{str(folder)!r} must hold all {len(shards)} shards of its index, but {absent[0]} is "
-            "missing. Copy or download it again."
-        )
+def _pickles_refused(name: str, found: str) -> str:
+    return (
+        f"Weights must be safetensors, because unpickling a file can run code in it, got {name!r} "
+        f"with {found}. Choose a revision with safetensors, or convert it: load it in a place you "
+        "trust and call save_pretrained."
+    )

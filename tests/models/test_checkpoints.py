@@ -219,13 +219,13 @@ def test_damaged_folders_are_refused_by_name(build, tmp_path) -> None:
 
     folder = damaged("no_weights")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"\*\.safetensors.*no_weights"):
+    with pytest.raises(ValueError, match=r"model\.safetensors.*no_weights"):
         load_model(folder)
 
     folder = damaged("cut")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"of 'cut' must be a whole safetensors file"):
+    with pytest.raises(ValueError, match=r"'model\.safetensors' of 'cut' must be whole"):
         load_model(folder)
 
     folder = damaged("deeper")

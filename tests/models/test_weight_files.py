@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,18 @@ from sae_nb.models.weight_files import check_room, count_parameters
 
 def test_parameters_are_counted_from_the_headers(tmp_path: Path) -> None:
     """Over all shards, whatever their formats."""
-    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "1.safetensors")
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, tmp_path / "model.safetensors")
+    assert count_parameters(tmp_path) == (17, 17 * 4)
     half = {"c": torch.zeros(2, dtype=torch.float16)}
     save_file(half, tmp_path / "2.safetensors", metadata={"format": "pt"})
+    shards = {
+        "weight_map": {"a": "model.safetensors", "b": "model.safetensors", "c": "2.safetensors"}
+    }
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(shards))
     assert count_parameters(tmp_path) == (19, 17 * 4 + 2 * 2)
+    (tmp_path / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"index\.json' of .* must be whole"):
+        count_parameters(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,7 @@ def test_what_cannot_fit_is_refused_with_what_would(
     monkeypatch.setattr(weight_files, "count_parameters", lambda _folder: (10**9, 2 * 10**9))
     monkeypatch.setattr("sae_nb.checks.available_memory", lambda: 2**30)
     with pytest.raises(MemoryError, match=rf"1000 M parameters.*{needed}.*1\.0 GiB.*{advice}"):
-        check_room(tmp_path, dtype, torch.device("cpu"))
+        check_room(tmp_path, "big", dtype, torch.device("cpu"))
 
 
 def test_loading_asks_for_room_first(build, monkeypatch, tmp_path) -> None:
@@ -52,5 +61,5 @@ def test_loading_asks_for_room_first(build, monkeypatch, tmp_path) -> None:
 def test_what_is_no_safetensors_file_is_named(tmp_path, content) -> None:
     """Empty, huge header, no tensors, another JSON."""
     (tmp_path / "model.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match=r"'model\.safetensors' .* whole safetensors file"):
+    with pytest.raises(ValueError, match=r"'model\.safetensors' of .* must be whole"):
         count_parameters(tmp_path)
