@@ -239,6 +239,12 @@ class AtomBrowser(Panel):
         """The numbers behind the figure, for the table of exported pages."""
         return None if self._record is None else atom_controls.table(self._record, self.labels)
 
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports, and which atom and examples these are."""
+        label = f" {self.label}" if self.label else ""
+        shown = {"atom": f"{self.atom}{label}", "examples": atom_controls.BAND_NAMES[self.band]}
+        return {**shown, **self.chips}
+
     def export_name(self) -> str:
         """Return the file name of exports: the atom and the band."""
         return f"atom_{self.atom}_{self.band}"

@@ -60,19 +60,24 @@ class AtomDetail:
             self._go(int(atoms[change["new"]]))
 
     def _list(
-        self, bars: Sparkbars, atoms: Sequence[int], values: Sequence[float], notes: Sequence[str]
+        self,
+        bars: Sparkbars,
+        atoms: Sequence[int],
+        values: Sequence[float],
+        notes: Sequence[str],
+        maximum: float = 0.0,
     ) -> None:
         self._listed[bars] = atoms
         signed = any(value < 0 for value in values)
-        bars.show([self._name_of(a) for a in atoms], values, notes=notes, signed=signed)
+        names = [self._name_of(atom) for atom in atoms]
+        bars.show(names, values, notes=notes, signed=signed, maximum=maximum)
 
     def show(self, record: AtomSummary) -> None:
         """Draw a record."""
         self._facts.value = facts_html(record)
         cosines = record.nearest_cosines.tolist()
         notes = [format_number(cosine) for cosine in cosines]
-        self.near.maximum = 1.0
-        self._list(self.near, record.nearest_atoms.tolist(), cosines, notes)
+        self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)
         lifts = record.coactive_lifts.tolist()
         counts = record.coactive_counts.tolist()
         notes = [f"{format_number(x)} ({format_count(n)}×)" for x, n in zip(lifts, counts)]

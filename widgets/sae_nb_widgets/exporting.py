@@ -58,8 +58,11 @@ class Page:
     figure: go.Figure | None
     """The figure as it was on screen."""
 
+    main: str
+    """HTML of what was under the figure; escaped by the component that made it."""
+
     detail: str
-    """HTML of what was beside and under the figure; escaped by the component that made it."""
+    """HTML of what was beside the figure."""
 
     record: Any
     """Numbers behind the figure: a dataclass, a mapping or None."""
@@ -109,7 +112,9 @@ def page_html(page: Page, script: str) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(page.question)}</title><style>{style}</style>{script}</head><body>"
         f'<main class="sae-nb-panel sae-nb-{sizes.scale}">{header_html(page.question, page.chips)}'
-        f"{_figure_html(page.figure)}{page.detail}"
+        f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
+        f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
+        f'<div class="sae-nb-detail">{page.detail}</div></div>'
         f"<details{'' if page.figure is not None else ' open'}><summary>The numbers behind this"
         f"</summary>{record_table(page.record)}</details>"
         f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></main>'

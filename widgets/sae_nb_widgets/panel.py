@@ -308,9 +308,17 @@ class Panel(ipw.VBox):
         """Return the figure on screen as a plain plotly figure."""
         return None if self._figure is None else go.Figure(self._figure)
 
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports; what controls say on screen included."""
+        return dict(self.chips)
+
+    def static_main(self) -> str:
+        """Return what is under the figure as HTML that needs no script."""
+        return exporting.static_html(self._main.children)
+
     def static_detail(self) -> str:
-        """Return what is beside and under the figure as HTML that needs no script."""
-        return exporting.static_html([*self._main.children, *self._detail.children])
+        """Return what is beside the figure as HTML that needs no script."""
+        return exporting.static_html(self._detail.children)
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write."""
@@ -337,9 +345,10 @@ class Panel(ipw.VBox):
         """
         page = exporting.Page(
             question=self.question,
-            chips=dict(self.chips),
+            chips=self.static_chips(),
             explanation=self.explanation,
             figure=self.current_figure(),
+            main=self.static_main(),
             detail=self.static_detail(),
             record=self.record,
             dropped=self.needs_kernel,
@@ -396,7 +405,7 @@ class Panel(ipw.VBox):
         bundle["text/plain"] = f"{self!r}: {self.question} {self.status}".strip()
         with self.guarded("the picture for readers without JavaScript"):
             bundle["text/html"] = exporting.fallback_html(
-                self.question, self.chips, self.current_figure(), self.record
+                self.question, self.static_chips(), self.current_figure(), self.record
             )
         return bundle
 

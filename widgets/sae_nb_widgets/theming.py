@@ -364,7 +364,7 @@ FIGURE_CONFIG: dict[str, Any] = {"responsive": True, "displaylogo": False, "disp
 def figure_widget(figure: go.Figure | None = None, *, height: int | None = None) -> go.FigureWidget:
     """Return a FigureWidget in the current theme that fills the width it is given.
 
-    Build one per panel and update it in place: each carries 5 MB of script.
+    Build one per panel and update it in place.
 
     Parameters
     ----------
@@ -373,7 +373,9 @@ def figure_widget(figure: go.Figure | None = None, *, height: int | None = None)
     height
         In CSS pixels; the theme's figure height when None.
     """
-    widget = go.FigureWidget(figure if figure is not None else go.Figure())
+    from sae_nb_widgets.plot_widget import Plot
+
+    widget = Plot(figure if figure is not None else go.Figure())
     widget.update_layout(
         template=template(), autosize=True, height=height or theme().figure_height_px
     )

@@ -245,5 +245,5 @@ def _encode_image(picture: Image.Image, kind: str) -> tuple[bytes, str]:
     if kind == "JPEG":
         picture.save(buffer, "JPEG", quality=85)
     else:
-        picture.save(buffer, "PNG", compress_level=6)
+        picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue(), kind

@@ -28,6 +28,7 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
             go.Scatter(
                 mode="markers+text",
                 marker={"symbol": "triangle-down", "color": NEUTRAL, "line": {"width": 0}},
+                textfont={"size": theme().font_px},
                 showlegend=False,
             ),
         ]

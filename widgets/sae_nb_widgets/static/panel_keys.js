@@ -78,4 +78,4 @@ function render({ model, el }) {
     if (resizes) resizes.disconnect();
   };
 }
-export default { render };
+export default { initialize, render };

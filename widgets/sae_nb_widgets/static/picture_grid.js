@@ -182,4 +182,4 @@ function render({ model, el }) {
   build();
   return onTheme(paint);
 }
-export default { render };
+export default { initialize, render };

@@ -3,6 +3,11 @@
 const CIVIDIS = __CIVIDIS__;
 const THIN = "\u2009";
 
+// When the youngest of our widgets was made: plot.js waits for a pause before it reads plotly.
+function initialize() {
+  globalThis.__sae_nb_born__ = performance.now();
+}
+
 function cividis(t) {
   const last = CIVIDIS.length - 1;
   const x = Math.min(Math.max(t || 0, 0), 1) * last;

@@ -101,4 +101,4 @@ function render({ model, el }) {
   build();
   return () => list.replaceChildren();
 }
-export default { render };
+export default { initialize, render };

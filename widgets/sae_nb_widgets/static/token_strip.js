@@ -138,4 +138,4 @@ function render({ model, el }) {
   build();
   return onTheme(() => setTimeout(build, 50));
 }
-export default { render };
+export default { initialize, render };

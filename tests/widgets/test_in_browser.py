@@ -1,0 +1,365 @@
+"""The components' scripts in a real Chromium, without JupyterLab: hover, click, keys, colours."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import sae_nb_widgets as sw
+from sae_nb_widgets.theming import cividis, figure_widget, format_number
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+HOSTILE = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
+
+# The smallest model a component can live with: what anywidget's would do.
+MODEL = """
+window.makeModel = (state) => {
+  const handlers = {};
+  return {
+    state, sent: [],
+    get: (name) => state[name],
+    set(name, value) { state[name] = value; (handlers["change:" + name] || []).forEach(f => f()); },
+    save_changes() {},
+    on(event, f) { (handlers[event] = handlers[event] || []).push(f); },
+    off() {},
+    send(content) { this.sent.push(content); },
+  };
+};
+window.show = async (script, state, bytes) => {
+  for (const [name, numbers] of Object.entries(bytes)) {
+    state[name] = new DataView(new Uint8Array(numbers).buffer);
+  }
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  const module = await import(address);
+  const el = document.createElement("div");
+  document.body.replaceChildren(el);
+  window.model = window.makeModel(state);
+  window.stop = module.default.render({ model: window.model, el });
+  await new Promise((done) => setTimeout(done, 200));
+};
+"""
+
+
+def _chromium() -> str | None:
+    """Find a Chromium the way the notebook tests do."""
+    path = Path(__file__).parents[1] / "browser" / "lab.py"
+    spec = importlib.util.spec_from_file_location("lab_for_widgets", path)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = module.chromium()
+        return None if found is None else str(found)
+    return shutil.which("chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A headless Chromium; without one the tests skip, with --require-browser they fail."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = _chromium()
+    if executable is None:
+        if request.config.getoption("--require-browser", default=False):
+            pytest.fail("no Chromium here")
+        pytest.skip("no Chromium here: install one or set SAE_NB_CHROMIUM")
+    with playwright.sync_playwright() as running:
+        made = running.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """An empty page that must stay free of errors and of hurt."""
+    opened = browser.new_page(viewport={"width": 900, "height": 700})
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda m: m.type == "error" and errors.append(m.text))
+    opened.goto("about:blank")
+    opened.evaluate(f"() => {{ {MODEL} }}")
+    yield opened
+    assert errors == []
+    assert opened.evaluate("window.hurt") is None
+    opened.close()
+
+
+def show(page: Any, component: Any) -> None:
+    """Render a component's script with the component's own state."""
+    state = component.get_state()
+    script = state.pop("_esm")
+    data = {name: list(value) for name, value in state.items() if isinstance(value, bytes)}
+    plain = {
+        name: value
+        for name, value in state.items()
+        if not name.startswith("_") and name not in data and name not in ("layout", "tabbable")
+    }
+    page.add_style_tag(content=component._css)
+    page.evaluate("given => window.show(...given)", [script, json.loads(json.dumps(plain)), data])
+
+
+def readout(page: Any) -> str:
+    """What the component says about what is hovered."""
+    return str(page.locator(".sae-nb-readout").text_content())
+
+
+# --- PictureGrid --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grid() -> sw.PictureGrid:
+    """Two red pictures with 2 × 2 patches; one patch was not captured."""
+    pictures = np.zeros((2, 3, 8, 8), np.uint8)
+    pictures[:, 0] = 200
+    heat = np.array([[[0, 1], [2, np.nan]], [[0, 0], [0, 4]]], np.float32)
+    made = sw.PictureGrid()
+    made.show(pictures, heat=heat, captions=[HOSTILE, "b"], places=["picture 7", "picture 8"])
+    return made
+
+
+def _pixel(page: Any, canvas: int, x: float, y: float) -> list[int]:
+    return list(
+        page.evaluate(
+            "([i, x, y]) => { const c = document.querySelectorAll('canvas')[i];"
+            "return [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data] }",
+            [canvas, x, y],
+        )
+    )
+
+
+def test_pictures_are_drawn_with_heat_in_the_colours_python_uses(page, grid) -> None:
+    """A silent patch shows the picture; the strongest is nearly the end of the map."""
+    show(page, grid)
+    assert page.locator("canvas").count() == 2
+    assert _pixel(page, 0, 0.25, 0.25)[:3] == [200, 0, 0]
+    yellow = cividis(np.array([1.0]))[0].astype(float)
+    expected = 0.95 * yellow + 0.05 * np.array([200, 0, 0])
+    np.testing.assert_allclose(_pixel(page, 1, 0.75, 0.75)[:3], expected, atol=2)
+    grey = 0.575 * cividis(np.array([0.5]))[0] + 0.425 * np.array([200, 0, 0])
+    np.testing.assert_allclose(_pixel(page, 0, 0.25, 0.75)[:3], grey, atol=2)
+
+
+def test_hovering_a_patch_reads_its_strength_and_clicking_chooses_it(page, grid) -> None:
+    """Names the row: picture, patch, value."""
+    show(page, grid)
+    side = grid.thumbnail
+    page.locator("canvas").nth(0).hover(position={"x": side * 0.25, "y": side * 0.75})
+    assert readout(page) == "picture 7 · patch 1,0 · 2.00"
+    page.locator("canvas").nth(0).hover(position={"x": side * 0.75, "y": side * 0.75})
+    assert readout(page) == "picture 7 · patch 1,1 · not captured"
+    page.locator("canvas").nth(1).click(position={"x": side * 0.75, "y": side * 0.75})
+    assert page.evaluate("window.model.state.selected") == [1, 3]
+    assert page.locator("[aria-selected=true]").count() == 1
+
+
+def test_pictures_can_be_walked_with_the_keys(page, grid) -> None:
+    """Tab reaches the grid, arrows walk, Enter chooses the peak, Escape chooses nothing."""
+    show(page, grid)
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    assert readout(page) == "picture 8 · patch 1,1 · 4.00"
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.model.state.selected") == [1, 3]
+    page.keyboard.press("Escape")
+    assert page.evaluate("window.model.state.selected") == [-1, -1]
+
+
+def test_hostile_captions_are_text(page, grid) -> None:
+    """Shown as they are; the page's check for hurt does the rest."""
+    show(page, grid)
+    assert page.locator(".sae-nb-caption").first.text_content() == HOSTILE
+    assert page.locator("img").count() == 0
+
+
+# --- TokenStrip -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def strip() -> sw.TokenStrip:
+    """A hostile text and a right-to-left one."""
+    made = sw.TokenStrip()
+    made.show(
+        [[HOSTILE, " cat", "\n"], ["مرحبا", " بالعالم", "👩‍👩‍👧"]],
+        [np.array([0.0, 2.0, np.nan]), np.array([1.0, 0.1, 0.0])],
+        captions=["text 3", "text 4"],
+        first_positions=[5, 0],
+    )
+    return made
+
+
+def test_tokens_are_text_in_their_own_direction(page, strip) -> None:
+    """Nothing runs, nothing is split, Arabic reads from the right."""
+    show(page, strip)
+    tokens = page.locator(".sae-nb-token")
+    assert tokens.all_text_contents() == [HOSTILE, " cat", "↵", "مرحبا", " بالعالم", "👩‍👩‍👧"]
+    direction = "n => getComputedStyle(n).direction"
+    assert page.locator(".sae-nb-text").nth(0).evaluate(direction) == "ltr"
+    assert page.locator(".sae-nb-text").nth(1).evaluate(direction) == "rtl"
+    first, second = (page.locator(".sae-nb-token").nth(i).bounding_box() for i in (3, 4))
+    assert first["x"] > second["x"]
+
+
+def test_hovering_a_token_reads_its_strength_and_position(page, strip) -> None:
+    """Position in the text, not in the window."""
+    show(page, strip)
+    page.locator(".sae-nb-token").nth(1).hover()
+    assert readout(page) == "text 3 · token 6 “ cat” · 2.00"
+    page.locator(".sae-nb-token").nth(2).hover()
+    assert readout(page).endswith("not captured")
+    page.locator(".sae-nb-token").nth(4).click()
+    assert page.evaluate("window.model.state.selected") == [1, 1]
+
+
+def test_shaded_tokens_stay_readable_on_light_and_dark_pages(page, strip) -> None:
+    """Contrast of at least 4 between ink and shade, for every strength."""
+    many = sw.TokenStrip()
+    many.show([["x"] * 21], [np.linspace(0, 1, 21)], maximum=1.0)
+    contrast = """paper => {
+      const lum = c => c.reduce((s, v, i) => s + [.2126, .7152, .0722][i] *
+        (v / 255 <= .04045 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4), 0);
+      const rgb = t => t.match(/[\\d.]+/g).map(Number);
+      return [...document.querySelectorAll('.sae-nb-token')].map(n => {
+        const style = getComputedStyle(n), back = rgb(style.backgroundColor);
+        const a = back.length > 3 ? back[3] : 1;
+        const mixed = [0, 1, 2].map(i => a * back[i] + (1 - a) * paper);
+        const [p, q] = [lum(mixed), lum(rgb(style.color).slice(0, 3))];
+        return (Math.max(p, q) + .05) / (Math.min(p, q) + .05);
+      });
+    }"""
+    for ink, paper in (("#212121", 255), ("#e0e0e0", 17)):
+        page.evaluate(
+            "([ink, paper]) => { document.documentElement.style.setProperty("
+            "'--jp-ui-font-color1', ink); document.body.style.background ="
+            " `rgb(${paper},${paper},${paper})` }",
+            [ink, paper],
+        )
+        show(page, many)
+        assert min(page.evaluate(contrast, paper)) > 4
+
+
+# --- Sparkbars ------------------------------------------------------------------------------------
+
+
+def test_bars_can_be_clicked_and_walked(page) -> None:
+    """The mouse and the keys choose the same bars."""
+    bars = sw.Sparkbars(description="nearest")
+    bars.show([HOSTILE, "b", "c"], [1.0, 0.5, -0.5], signed=True, control=[0.2, 0.2, None])
+    show(page, bars)
+    assert page.locator(".sae-nb-label").first.text_content() == HOSTILE
+    page.locator(".sae-nb-barrow").nth(1).click()
+    assert page.evaluate("window.model.state.selected") == 1
+    page.locator(".sae-nb-bars").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.model.state.selected") == 2
+    widths = page.locator(".sae-nb-fill").evaluate_all("ns => ns.map(n => n.style.width)")
+    assert widths == ["50%", "25%", "25%"]
+    assert page.locator(".sae-nb-control").count() == 2
+
+
+def test_numbers_read_alike_in_python_and_in_the_browser(page) -> None:
+    """One format, two languages."""
+    values = [0.0, 1.0, 0.9996, 999.6, 1234567.0, -0.5, 1.23e-5, 2.5e12, 0.01234, 12.0, 0.1]
+    bars = sw.Sparkbars()
+    bars.show(["x"] * len(values), values, signed=True)
+    show(page, bars)
+    shown = page.locator(".sae-nb-number").all_text_contents()
+    assert shown == [format_number(value) for value in values]
+
+
+# --- exported pages -------------------------------------------------------------------------------
+
+
+class Exported(sw.Panel):
+    """A panel with hostile text everywhere."""
+
+    question = "Is it safe?"
+    explanation = (HOSTILE, HOSTILE, HOSTILE)
+
+    def __init__(self) -> None:
+        super().__init__(chips={"SAE": HOSTILE})
+        figure = go.Figure(go.Bar(x=[1, 2], y=[1.0, 2.0], name=HOSTILE, hovertext=[HOSTILE] * 2))
+        strip = sw.TokenStrip()
+        strip.show([[HOSTILE, " cat"]], captions=[HOSTILE])
+        self.arrange(figure=[figure_widget(figure), strip])
+
+
+def test_exported_page_draws_hovers_and_hurts_nobody(browser, page, tmp_path) -> None:
+    """Offline from a file: bars drawn by plotly, hover works, no hostile text runs."""
+    panel = Exported()
+    path = panel.to_html(tmp_path / "page.html")
+    page.goto(f"file://{path}")
+    page.locator(".js-plotly-plot .bars .point").first.wait_for()
+    assert page.locator(".js-plotly-plot .bars .point").count() == 2
+    page.locator(".js-plotly-plot .bars .point").first.hover(force=True)
+    page.wait_for_timeout(300)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    panel.close()
+
+
+def test_exported_page_without_javascript_shows_the_same_bars(browser, tmp_path) -> None:
+    """One rectangle per bar, and the plotly slot is gone."""
+    panel = Exported()
+    path = panel.to_html(tmp_path / "page.html", share_script=True)
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(f"file://{path}")
+    assert opened.locator(".sae-nb-still svg rect").count() == 2
+    assert not opened.locator(".sae-nb-live").is_visible()
+    context.close()
+    panel.close()
+
+
+# --- the plot's loader ----------------------------------------------------------------------------
+
+LOADER = """async ([script, source]) => {
+  window.heard = [];
+  window.fetched = 0;
+  const manager = { get_model: async (id) => {
+    window.fetched += 1;
+    return { get: (name) => name === "source" && id === "7" ? source : null };
+  } };
+  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  const module = await import(address);
+  const plots = [0, 1].map(() => {
+    const model = window.makeModel({ bundle: "IPY_MODEL_7", version: "1", _py2js_update: null });
+    model.widget_manager = manager;
+    const widget = module.default();
+    widget.initialize({ model });
+    return { model, widget };
+  });
+  const say = (value) => {
+    plots[0].model.set("_py2js_update", value);
+    plots[0].model.set("_py2js_update", null);
+  };
+  say({ step: 1 });
+  say({ step: 2 });
+  for (const { widget } of plots) {
+    const el = document.createElement("div");
+    document.body.append(el);
+    await widget.render({ el });
+  }
+  say({ step: 3 });
+  return { heard: window.heard, fetched: window.fetched, text: document.body.textContent };
+}"""
+PLOTLY = """export default () => ({
+  initialize({ model }) {
+    model.on("change:_py2js_update", () => {
+      const value = model.get("_py2js_update");
+      if (value !== null) window.heard.push(value.step);
+    });
+  },
+  render({ model, el }) { el.textContent = "drawn "; },
+});"""
+
+
+def test_what_python_says_while_plotly_loads_is_repeated_in_order(page) -> None:
+    """Nothing is lost or doubled, and the script is fetched once for all plots of a page."""
+    script = figure_widget().get_state()["_esm"]
+    answer = page.evaluate(LOADER, [script, PLOTLY])
+    assert answer == {"heard": [1, 2, 3], "fetched": 1, "text": "drawn drawn "}

@@ -1,0 +1,101 @@
+// Plot: plotly's widget, with its 5 MB of script fetched once per page from a shared model.
+//
+// A widget must answer within two seconds of being made, or everything sent to it later is lost;
+// reading plotly takes longer than that on a busy machine. So this module answers at once, notes
+// what Python says meanwhile, and repeats it to plotly's own widget when that is there.
+const SHARED = "__sae_nb_plotly__";
+const NOTED = ["addTraces", "deleteTraces", "moveTraces", "restyle", "relayout", "update",
+  "animate", "removeLayoutProps", "removeTraceProps"].map((name) => `_py2js_${name}`);
+
+// Reading plotly holds the page up for half a second, far more on a busy machine. A widget made just
+// before would miss its two seconds, so reading waits until no widget of ours was made for a while.
+const PAUSE = 400;
+const LONGEST_WAIT = 4000;
+async function pause() {
+  const asked = performance.now();
+  const quiet = () => performance.now() - (globalThis.__sae_nb_born__ || 0) > PAUSE;
+  while (!quiet() && performance.now() - asked < LONGEST_WAIT) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+async function fetchScript(model) {
+  await pause();
+  const id = model.get("bundle").replace("IPY_MODEL_", "");
+  const bundle = await model.widget_manager.get_model(id);
+  const blob = new Blob([bundle.get("source")], { type: "text/javascript" });
+  const address = URL.createObjectURL(blob);
+  try {
+    return await import(address);
+  } finally {
+    URL.revokeObjectURL(address);
+  }
+}
+
+function plotly(model) {
+  const shared = `${SHARED}${model.get("version")}`;
+  if (!globalThis[shared]) {
+    globalThis[shared] = fetchScript(model).catch((error) => {
+      delete globalThis[shared];
+      throw error;
+    });
+  }
+  return globalThis[shared];
+}
+
+// The model as plotly's widget sees it; while a note is repeated, `get` gives the noted value.
+function withNotes(model) {
+  const handlers = {};
+  const noted = [];
+  const repeated = {};
+  let ready = false;
+  for (const name of NOTED) {
+    model.on(`change:${name}`, () => {
+      const value = model.get(name);
+      if (!ready && value !== null) noted.push([name, value]);
+    });
+  }
+  const seen = {
+    widget_manager: model.widget_manager,
+    get: (name) => (name in repeated ? repeated[name] : model.get(name)),
+    set: (name, value) => model.set(name, value),
+    off: (...given) => model.off(...given),
+    save_changes: () => model.save_changes(),
+    send: (...given) => model.send(...given),
+    on(event, handler) {
+      (handlers[event] = handlers[event] || []).push(handler);
+      model.on(event, handler);
+    },
+  };
+  function repeat() {
+    ready = true;
+    for (const [name, value] of noted) {
+      repeated[name] = value;
+      for (const handler of handlers[`change:${name}`] || []) handler();
+      delete repeated[name];
+    }
+    noted.length = 0;
+  }
+  return { seen, repeat };
+}
+
+export default () => {
+  let loaded = null;
+  return {
+    initialize({ model }) {
+      globalThis.__sae_nb_born__ = performance.now();
+      const { seen, repeat } = withNotes(model);
+      loaded = plotly(model).then((module) => {
+        const widget = module.default();
+        widget.initialize({ model: seen });
+        repeat();
+        return { widget, seen };
+      });
+      loaded.catch((error) => console.error("plotly could not be loaded", error));
+    },
+    async render({ el }) {
+      const { widget, seen } = await loaded;
+      return widget.render({ model: seen, el });
+    },
+  };
+};
