@@ -53,8 +53,9 @@ class DeadAtoms:
         )
         # Firings in the window under way and in the one before it, windows of dead_after_tokens
         # rows: a frequency over one to two windows, without a ring buffer.
-        self._fired = torch.zeros(2, n_atoms, dtype=torch.int64, device=device)
-        self._rows = [0, 0]
+        self._fired = torch.zeros_like(self.silent_tokens)
+        self._fired_before = torch.zeros_like(self.silent_tokens)
+        self._rows, self._rows_before = 0, 0
 
     def update(self, codes: SparseCodes, rows: int) -> None:
         """Count one batch.
@@ -66,14 +67,14 @@ class DeadAtoms:
         rows
             Rows of the batch.
         """
-        if self._rows[0] >= self.dead_after_tokens:
-            self._fired = torch.stack([torch.zeros_like(self._fired[0]), self._fired[0]])
-            self._rows = [0, self._rows[0]]
+        if self._rows >= self.dead_after_tokens:
+            self._fired_before, self._rows_before = self._fired, self._rows
+            self._fired, self._rows = torch.zeros_like(self._fired), 0
         fired = fire_counts(codes, len(self.silent_tokens))
-        self._fired[0] += fired
-        self._rows[0] += rows
+        self._fired += fired
+        self._rows += rows
         self.silent_tokens += rows
-        self.silent_tokens.masked_fill_(fired > 0, 0)
+        self.silent_tokens *= fired == 0
 
     @property
     def mask(self) -> Bool[Tensor, " n_atoms"]:
@@ -88,21 +89,23 @@ class DeadAtoms:
     @property
     def frequency(self) -> Float[Tensor, " n_atoms"]:
         """Share of the rows of the last one to two windows on which each atom fired."""
-        return self._fired.sum(dim=0) / max(sum(self._rows), 1)
+        return (self._fired + self._fired_before) / max(self._rows + self._rows_before, 1)
 
     def state(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs, as tensors."""
         return {
             "silent_tokens": self.silent_tokens,
             "fired": self._fired,
-            "rows": torch.tensor(self._rows),
+            "fired_before": self._fired_before,
+            "rows": torch.tensor([self._rows, self._rows_before]),
         }
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Take over `state` of a tracker of the same size."""
         self.silent_tokens.copy_(state["silent_tokens"])
         self._fired.copy_(state["fired"])
-        self._rows = [int(n) for n in state["rows"]]
+        self._fired_before.copy_(state["fired_before"])
+        self._rows, self._rows_before = (int(n) for n in state["rows"])
 
 
 def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
@@ -115,9 +118,10 @@ def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
     n_atoms
         Rows of the dictionary.
     """
-    # A bincount weighted by z ≠ 0. Integer sums do not depend on their order, and unlike
-    # bincount(atoms[fired]) this picks nothing out: 0.1 instead of 0.6 ms at 65536 entries (CPU),
-    # and no host sync (GPU).
-    fired = (codes.values.detach() != 0).long()
-    counts = torch.zeros(n_atoms, dtype=torch.int64, device=codes.atoms.device)
-    return counts.scatter_add_(0, codes.atoms.long(), fired)
+    values = codes.values.detach()
+    if values.device.type == "cpu" and int(torch.count_nonzero(values)) == len(values):
+        return torch.bincount(codes.atoms, minlength=n_atoms)
+    # A bincount weighted by z ≠ 0, without a host sync on a GPU. Integer sums do not depend on
+    # their order. Picking out atoms[z ≠ 0] instead takes five times as long (CPU, 65536 entries).
+    counts = torch.zeros(n_atoms, dtype=torch.int64, device=values.device)
+    return counts.scatter_add_(0, codes.atoms.long(), (values != 0).long())
