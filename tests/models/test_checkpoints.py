@@ -134,18 +134,21 @@ def test_vision_checkpoints_prepare_pictures_as_their_processor_does(
     torch.testing.assert_close(model(picture), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_whole_clip_checkpoint_gives_its_vision_tower(tmp_path) -> None:
-    """Folders of CLIP hold two towers; the one for pictures is loaded, its weights exactly."""
-    from transformers import CLIPConfig, CLIPModel
+@pytest.mark.parametrize(("kind", "prefix"), [("CLIP", 1), ("Siglip", 0)])
+def test_a_checkpoint_of_two_towers_gives_the_one_for_pictures(tmp_path, kind, prefix) -> None:
+    """Folders of CLIP and SigLIP hold a text tower too; weights of the other are exact."""
+    import transformers
 
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 64}
     vision = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     vision |= {"image_size": 32, "patch_size": 8, "intermediate_size": 32}
-    clip = CLIPModel(CLIPConfig(text_config=text, vision_config=vision)).eval()
-    model = load_model(saved(clip, tmp_path / "clip", processor=PROCESSORS["clip"]), device="cpu")
-    assert (model.kind, model.patch_grid, model.structure.n_blocks) == ("vision", (4, 4), 2)
+    config = getattr(transformers, f"{kind}Config")(text_config=text, vision_config=vision)
+    both = getattr(transformers, f"{kind}Model")(config).eval()
+    model = load_model(saved(both, tmp_path / "m", processor=PROCESSORS["clip"]), device="cpu")
+    assert (model.kind, model.prefix_tokens, model.patch_grid) == ("vision", prefix, (4, 4))
+    assert model.structure.n_blocks == 2
     pictures = torch.rand(2, 3, 32, 32)
-    expected = clip.vision_model(pixel_values=model.preprocess(pictures)).pooler_output
+    expected = both.vision_model(pixel_values=model.preprocess(pictures)).pooler_output
     torch.testing.assert_close(model(pictures), expected.detach())
 
 
