@@ -145,7 +145,7 @@ def _measured(
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]:
     """Return what is measured, what its slope is taken of, and its name."""
     if callable(measure):
-        return measure, measure, getattr(measure, "__name__", "measure")
+        return measure, measure, getattr(measure, "__name__", "measure").replace("_", " ")
     if outputs.ndim != 2 or measure >= outputs.shape[1]:
         raise ValueError(
             f"`measure` must be one of the model's {outputs.shape[-1]} classes or tokens, got "

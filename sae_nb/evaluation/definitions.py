@@ -26,7 +26,7 @@ class Definition:
     floor: str
     """What the floor beside the value is."""
 
-    resampled: Literal["samples", "atoms", "pairs"]
+    resampled: Literal["samples", "atoms"]
     """What the bootstrap draws."""
 
 
@@ -260,8 +260,8 @@ _ALL = (
         resampled="samples",
     ),
     Definition(
-        id="output_r2",
-        formula="1 − Σ‖y_clean − y_spliced‖² / Σ‖y_clean − mean y_clean‖²",
+        id="cosine_recovered_zero",
+        formula="(cos_spliced − cos_zero) / (1 − cos_zero), cosines with the clean output",
         better="higher",
         floor=_MEAN_ABLATED,
         resampled="samples",
@@ -272,14 +272,14 @@ _ALL = (
         "(arXiv 2502.12892, eq. 2)",
         better="higher",
         floor="two random dictionaries of the same shape",
-        resampled="pairs",
+        resampled="atoms",
     ),
     Definition(
         id="stability_greedy",
         formula="as stability_hungarian, but matched greedily among each atom's 16 nearest",
         better="higher",
         floor="two random dictionaries of the same shape",
-        resampled="pairs",
+        resampled="atoms",
     ),
 )
 

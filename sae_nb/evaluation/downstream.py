@@ -310,7 +310,10 @@ _ROWS: dict[Scoring, dict[str, tuple[str, Formula]]] = {
     "next_token": _CE_ROWS | _KL_ROWS,
     "labels": _CE_ROWS | _ACCURACY_ROWS | _KL_ROWS,
     "classes": _KL_ROWS,
-    "vectors": {"output_cosine": ("output_cosine", _plain("cosine"))},
+    "vectors": {
+        "output_cosine": ("output_cosine", _plain("cosine")),
+        "cosine_recovered": ("cosine_recovered_zero", _recovered("cosine", "zero")),
+    },
 }
 _UNIT = {"next_token": "tokens", "labels": "samples", "classes": "samples", "vectors": "outputs"}
 

@@ -344,6 +344,9 @@ def test_encoders_are_scored_by_their_output_vectors():
     acts = captured(model, points, "1")
     perfect = sn.evaluate(Signed(), acts, model, points, **FAST)
     assert perfect["output_cosine"].value == pytest.approx(1, abs=1e-6)
+    assert perfect["cosine_recovered"].value == pytest.approx(1, abs=1e-6)
+    empty = sn.evaluate(nothing(), acts, model, points, **FAST)
+    assert empty["cosine_recovered"].value == pytest.approx(0, abs=1e-6)
     sae = Signed(by=0.5)
     report = sn.evaluate(sae, acts, model, points, **FAST)
     with torch.no_grad():
