@@ -1,0 +1,144 @@
+"""Promises of the bundled vision models: as good as their cards say, small, and tied where said."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import sae_nb.models
+from sae_nb.data import Scenes, digits, scenes
+from sae_nb.models.recipes.vision_training import Batch, accuracies
+from sae_nb.models.vision_transformer import VisionTransformer
+
+WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
+FINISHED = ("tiny-vit", "tiny-vit-plain", "tiny-vit-tied")
+ALONG = ("tiny-vit@step-250", "tiny-vit@step-1250", "tiny-vit@step-2500")
+N = 1_000
+
+
+@functools.cache
+def _unseen() -> Scenes:
+    """Renderings no model was trained, logged or judged on."""
+    return scenes(N, seed=77, split="test")
+
+
+@pytest.fixture
+def unseen() -> Scenes:
+    return _unseen()
+
+
+def _card(name: str) -> dict[str, Any]:
+    return json.loads((WEIGHTS / name / "card.json").read_text())
+
+
+def _judge(name: str, pictures: Scenes) -> dict[str, float]:
+    batch = Batch(pictures.images, pictures.digit, pictures.texture, pictures.patch_mask)
+    return accuracies(VisionTransformer.from_folder(WEIGHTS / name), batch)
+
+
+@functools.cache
+def _measured(name: str) -> dict[str, float]:
+    return _judge(name, _unseen())
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
+    """Within two standard deviations of 1000 pictures, for every head; never below 90 %."""
+    measured, card = _measured(name), _card(name)["held_out"]["accuracy"]
+    for head, promised in card.items():
+        deviation = (promised * (1 - promised) / N) ** 0.5
+        assert measured[head] > promised - 2 * deviation - 0.001, head
+    assert measured["digit"] > 0.9
+    assert card["digit"] >= 0.94
+    assert card["texture"] > 0.98
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
+    """The foreground head is far above always saying "background"."""
+    floor = 1 - float(unseen.patch_mask.float().mean())
+    assert _measured(name)["foreground"] > floor + 0.5 * (1 - floor)
+
+
+def test_checkpoints_along_training_get_better():
+    """Three stations, then the end: the digit is read better at each."""
+    digit = [_measured(name)["digit"] for name in (*ALONG, "tiny-vit")]
+    assert digit == sorted(digit)
+    assert digit[0] < 0.8 < digit[-1] - 0.1
+    steps = [_card(name)["step"] for name in (*ALONG, "tiny-vit")]
+    assert steps == [250, 1250, 2500, 3200]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FINISHED)
+def test_the_card_can_be_measured_again(name):
+    """The same 4000 pictures give the card's accuracy, up to what another CPU rounds differently."""
+    card = _card(name)
+    again = _judge(name, scenes(4_000, seed=2_000 + card["seed"], split="test"))
+    assert card["held_out"]["pictures"] == 4_000
+    for head, promised in card["held_out"]["accuracy"].items():
+        assert again[head] == pytest.approx(promised, abs=0.002), head
+
+
+def test_digits_do_not_hang_on_colour_texture_or_place(unseen):
+    """Digit accuracy is high for every ink, texture, position, and with a disc in the picture."""
+    model = VisionTransformer.from_folder(WEIGHTS / "tiny-vit")
+    with torch.no_grad():
+        right = model(unseen.images).argmax(dim=1) == unseen.digit
+    for factor in ("colour", "texture", "position", "distractor"):
+        for value in getattr(unseen, factor).unique():
+            assert float(right[getattr(unseen, factor) == value].float().mean()) > 0.85
+
+
+@pytest.mark.parametrize("name", [*FINISHED, *ALONG])
+def test_files_are_fp16_and_complete(name):
+    """Weights, settings and both cards; every tensor half precision."""
+    files = {path.name for path in (WEIGHTS / name).iterdir()}
+    assert files == {"card.json", "card.md", "config.json", "model.safetensors"}
+    with safe_open(WEIGHTS / name / "model.safetensors", "pt") as file:
+        dtypes = {file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118
+    assert dtypes == {torch.float16}
+
+
+def test_all_files_together_stay_small():
+    """At most 10 MB for the six models."""
+    files = [path for name in (*FINISHED, *ALONG) for path in (WEIGHTS / name).iterdir()]
+    assert sum(path.stat().st_size for path in files) < 10e6
+
+
+@pytest.mark.parametrize("name", [*FINISHED, *ALONG])
+def test_the_card_says_how_to_make_it_again(name):
+    """Data, steps, loss, accuracy, seed, date and command are all there."""
+    card = _card(name)
+    assert card["name"] == name
+    assert card["pictures_seen"] == card["step"] * card["recipe"]["batch"]
+    assert 0 < card["last_training_loss"] < 5
+    assert card["command"].startswith("python -m sae_nb.models.recipes.tiny_vit --variant tiny-vit")
+    assert {"data", "date", "held_out", "minutes", "parameters", "seed", "torch"} <= set(card)
+    text = (WEIGHTS / name / "card.md").read_text()
+    assert card["command"] in text
+    assert f"{card['held_out']['accuracy']['digit']:.4f}" in text
+
+
+def test_the_three_differ_in_what_their_names_say():
+    """Plain has no drop, tied has three blocks of weights, the rest is equal."""
+    configs = {name: VisionTransformer.from_folder(WEIGHTS / name).config for name in FINISHED}
+    assert configs["tiny-vit"].residual_drop == 0.2
+    assert configs["tiny-vit-plain"].residual_drop == 0.0
+    assert configs["tiny-vit-tied"].shared_blocks == (4, 4, 4)
+    assert {config.n_blocks for config in configs.values()} == {12}
+    tied = VisionTransformer.from_folder(WEIGHTS / "tiny-vit-tied")
+    owners = [id(block.attn.qkv.weight) for block in tied.blocks]
+    assert [owners.index(owner) for owner in owners] == [0] * 4 + [4] * 4 + [8] * 4
+
+
+def test_raw_handwriting_of_the_test_split_is_what_is_judged(unseen):
+    """The judged renderings use all their classes and only unseen handwriting."""
+    assert set(unseen.handwriting.tolist()) <= set(digits("test").handwriting.tolist())
+    assert set(unseen.digit.tolist()) == set(range(10))
