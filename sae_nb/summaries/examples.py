@@ -141,16 +141,16 @@ def _candidates(
     n = len(size)
     if band == "random":
         return generator.permutation(n)[:MOST_CANDIDATES]
-    if band == "top":
-        far = -size
-    else:
-        rank = np.empty(n, np.int64)
-        rank[np.argsort(size, kind="stable")] = np.arange(n)
-        far = np.abs(rank - QUANTILES[band] * (n - 1))
-    if n > MOST_CANDIDATES:
-        few = np.argpartition(far, MOST_CANDIDATES)[:MOST_CANDIDATES]
-        return few[np.argsort(far[few], kind="stable")]
-    return np.argsort(far, kind="stable")
+    wanted = (n - 1) if band == "top" else QUANTILES[band] * (n - 1)
+    # Only ranks near the one wanted are sorted: an atom may fire on every row there is.
+    first = int(np.clip(wanted - MOST_CANDIDATES / 2, 0, max(n - MOST_CANDIDATES, 0)))
+    last = min(first + MOST_CANDIDATES, n)
+    near = np.arange(n)
+    if last - first < n:
+        near = np.argpartition(size, [first, last - 1])[first:last]
+    ranked = near[np.argsort(size[near], kind="stable")]
+    far = np.abs(np.arange(first, last) - wanted)
+    return ranked[np.argsort(far, kind="stable")]
 
 
 def _one_per_sample(

@@ -20,7 +20,7 @@ ORDERS: tuple[Order, ...] = (
     "99th percentile",
     "index",
 )
-MOST_ROWS = 100_000
+MOST_ROWS = 30_000
 
 
 class Firings:
@@ -108,8 +108,12 @@ class Firings:
     def p99(self) -> Float[np.ndarray, " n_atoms"]:
         """99th percentile of |z| over the rows in which each atom fires; 0 where it never does."""
         _, values, offsets = self._by_atom
+        size = np.abs(values).astype(np.float64)
+        top = size.max(initial=0.0) or 1.0
         atoms = np.repeat(np.arange(self.n_atoms), np.diff(offsets))
-        ordered = np.abs(values)[np.lexsort((np.abs(values), atoms))]
+        # One sort of atom + z / (2 max) orders by atom, then by strength; a lexsort of the two takes
+        # ten times as long (9.6 million entries, 2 cores).
+        ordered = (np.sort(atoms + size / (2 * top)) - atoms) * (2 * top)
         # Entries stored with strength zero sort first within their atom and are stepped over.
         place = offsets[1:] - self.n_fired + 0.99 * np.maximum(self.n_fired - 1, 0)
         low = np.floor(place).astype(np.int64)

@@ -199,6 +199,7 @@ def test_lift_is_joint_over_product(catalogue, dense) -> None:
         expected = both / len(fired) / (fired[:, 3].mean() * fired[:, atom].mean())
         assert lift == pytest.approx(expected)
     assert 3 not in atoms
+    assert len(atoms) > 0
     assert sorted(lifts.tolist(), reverse=True) == lifts.tolist()
 
 
@@ -225,6 +226,19 @@ def test_quantile_bands_show_rows_at_that_quantile(catalogue, band: str, q: floa
     first = describe_atom(catalogue, 7, band=band).examples[0].strength
     rank = np.searchsorted(strengths, first)
     assert abs(rank - q * (len(strengths) - 1)) <= 1
+
+
+@pytest.mark.parametrize("band", ["top", "99 %", "50 %"])
+def test_bands_of_an_atom_that_fires_everywhere_are_those_of_a_full_sort(
+    monkeypatch, band: str
+) -> None:
+    """Looking only at the ranks near the band changes nothing that is shown."""
+    generator = torch.Generator().manual_seed(5)
+    codes = SparseCodes.from_dense(torch.rand(3000, 2, generator=generator) + 0.1)
+    catalogue = AtomCatalogue(FakeTopK(2), vectors(3000), codes=codes)
+    whole = choose_rows(catalogue, 0, band).rows[:40]
+    monkeypatch.setattr("sae_nb.summaries.examples.MOST_CANDIDATES", 100)
+    assert choose_rows(catalogue, 0, band).rows[:40].tolist() == whole.tolist()
 
 
 def test_random_band_is_seeded_and_spans_the_strengths(catalogue) -> None:
