@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from types import TracebackType
-from typing import Self
 
 
 class FairLock:
@@ -34,7 +33,7 @@ class FairLock:
         """Whether a thread holds it."""
         return self._owner is not None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> FairLock:
         me, place = threading.get_ident(), object()
         with self._condition:
             if self._owner != me:

@@ -84,6 +84,19 @@ class TrainingRun:
     rate is v times the share that warm-up or decay leave of it, so between the two it is v itself.
     Other live numbers (a sparsity weight, k) are those the SAE names. Every change is kept in
     `.changes`, shows in the records, and is part of the checkpoints.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, TrainConfig(steps=10**6))
+    >>> run.pause()
+    >>> run.set(learning_rate=0.002)
+    >>> run.state, run.live()["learning_rate"], run.snapshot().training
+    ('paused', 0.002, False)
+    >>> run.stop()
+    >>> run.wait(60).stopped
+    'stopped'
     """
 
     def __init__(self, training: Training, *, several: bool, progress: bool) -> None:
