@@ -297,7 +297,7 @@ def test_exported_page_draws_hovers_and_hurts_nobody(browser, page, tmp_path) ->
     page.locator(".js-plotly-plot .bars .point").first.wait_for()
     assert page.locator(".js-plotly-plot .bars .point").count() == 2
     page.locator(".js-plotly-plot .bars .point").first.hover(force=True)
-    page.wait_for_timeout(300)
+    page.locator(".hoverlayer .hovertext").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     panel.close()
 

@@ -439,4 +439,6 @@ class AtomBrowser(Panel):
         super().restyle()
         if self._record is not None:
             self._plot.layout.height = theme().figure_height_px
+            self._plot.data[MARKS].textfont.size = theme().font_px
             self._examples.show(self._record)
+            self._detail_cards.show(self._record)

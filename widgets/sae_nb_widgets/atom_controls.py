@@ -46,6 +46,7 @@ class Controls:
 def build(panel: Any) -> Controls:
     """Return the controls of `panel`, linked to its traits."""
     rank, page_text, saved = ipw.HTML(), ipw.HTML(), ipw.HTML()
+    saved.add_class("sae-nb-live-only")
     stepper = _stepper(panel)
     more = (
         _linked(panel, "alive_only", ipw.Checkbox, "skip atoms that never fire"),
@@ -170,7 +171,8 @@ def facts_html(record: AtomSummary) -> str:
         for name, value in numbers
     )
     return (
-        f"<p>Fires on <b>{escape(often)}</b> ({escape(format_count(record.n_fired))}).<br>"
+        f'<p>Fires on <b class="sae-nb-keep">{escape(often)}</b> '
+        f'<span class="sae-nb-keep">({escape(format_count(record.n_fired))})</span>.<br>'
         f"Strength there: {strengths}.</p>"
     )
 

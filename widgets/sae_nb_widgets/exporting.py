@@ -29,12 +29,15 @@ from sae_nb_widgets.theming import (
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
+# Widgets with this class say something about the running session and stay out of exports.
+LIVE_ONLY = "sae-nb-live-only"
 PAGE_COLOURS = """
 :root { color-scheme: light dark; --jp-ui-font-color1: #212121; --jp-ui-font-color2: #5f5f5f;
   --jp-border-color2: #d0d0d0; --jp-layout-color1: #fff; --jp-layout-color2: #eee; }
 @media (prefers-color-scheme: dark) { :root { --jp-ui-font-color1: #eee; --jp-ui-font-color2: #b5b5b5;
   --jp-border-color2: #555; --jp-layout-color1: #1b1b1b; --jp-layout-color2: #333; } }
 body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px; padding: 0 8px; }
+.sae-nb-panel > details, .sae-nb-panel > .sae-nb-help { margin-top: 10px; }
 table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 .sae-nb-record th { text-align: left; font-weight: 600; padding: 2px 14px 2px 0; vertical-align: top; }
 .sae-nb-record td { padding: 2px 0; overflow-wrap: anywhere; }
@@ -167,6 +170,8 @@ def static_html(widgets: Iterable[ipw.Widget]) -> str:
     parts = []
     for widget in widgets:
         if isinstance(widget, go.FigureWidget) or widget.layout.display == "none":
+            continue
+        if LIVE_ONLY in getattr(widget, "_dom_classes", ()):
             continue
         if isinstance(widget, Component):
             parts.append(widget.static_html())

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from plotly.subplots import make_subplots
-from sae_nb_widgets.figures.canvas import Dot, Polyline, Rectangle, parse_colour
+from sae_nb_widgets.figures.canvas import Dot, Label, Polyline, Rectangle, parse_colour
 from sae_nb_widgets.figures.still import draw_figure, to_png, to_svg
 
 
@@ -51,6 +51,23 @@ def test_given_ranges_and_widths_are_kept() -> None:
     dots = of_kind(figure, Dot)
     full = of_kind(go.Figure(figure).update_xaxes(range=[0, 10]), Dot)
     assert dots[1].x - dots[0].x == pytest.approx((full[1].x - full[0].x) / 2)
+
+
+def test_texts_stand_where_they_are_told_to() -> None:
+    """Above its point, or ending there when it leans to the left; empty ones are left out."""
+    trace = go.Scatter(
+        x=[0, 1, 2],
+        y=[1, 1, 1],
+        mode="markers+text",
+        text=["a", "b", ""],
+        textposition=["top center", "top left", "top center"],
+    )
+    dots = of_kind(go.Figure(trace), Dot)
+    labels = {s.text: s for s in of_kind(go.Figure(trace), Label) if s.text in ("a", "b", "")}
+    assert set(labels) == {"a", "b"}
+    assert (labels["a"].x, labels["a"].anchor) == (dots[0].x, "middle")
+    assert labels["b"].anchor == "end"
+    assert labels["a"].y < dots[0].y
 
 
 def test_gaps_break_lines_and_dashes_stay_dashed() -> None:

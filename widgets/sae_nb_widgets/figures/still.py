@@ -314,6 +314,22 @@ def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: tuple[int, int]) -> l
             size = trace.marker.size
             radius = float(size[i] if isinstance(size, list | tuple | np.ndarray) else size or 6)
             strokes.append(Dot(px, py, radius / 2, _colour_at(trace.marker.color, i, colour)))
+    return strokes + (_texts(trace, points) if "text" in mode else [])
+
+
+def _texts(trace: Any, points: list[tuple[float, float]]) -> list[Stroke]:
+    texts = [trace.text] * len(points) if isinstance(trace.text, str) else trace.text or ()
+    sides = trace.textposition or "middle center"
+    strokes: list[Stroke] = []
+    for i, ((px, py), text) in enumerate(zip(points, texts)):
+        if not text or not (math.isfinite(px) and math.isfinite(py)):
+            continue
+        side = sides if isinstance(sides, str) else sides[i]
+        up = {"top": -9.0, "bottom": 18.0}.get(side.split()[0], 4.0)
+        # Text to the left of a point ends there.
+        anchor = {"left": "end", "right": "start"}.get(side.split()[-1], "middle")
+        size = theme().font_px - 1
+        strokes.append(Label(px, py + up, unescape(str(text)), anchor=anchor, size=size))
     return strokes
 
 
