@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, overload, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -296,11 +296,25 @@ class Activations:
         return self._with(self._rows.select(indices), self.sample[indices], self.position[indices])
 
     def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+        self,
+        device: str | torch.device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Activations:
         """Return the same rows on another device or in another precision.
 
         Rows on disk are converted as they are read. `sample` and `position` stay on the CPU.
+
+        Parameters
+        ----------
+        device
+            A device; or, as in torch, a dtype.
+        dtype
+            Precision.
+
+        Raises
+        ------
+        ValueError
+            If the device is not there.
         """
         if isinstance(device, torch.dtype):
             device, dtype = None, device
@@ -405,8 +419,14 @@ def _joined_samples(parts: Sequence[Activations]) -> tuple[Int[Tensor, " n"], Co
     return sample, join_contexts(contexts)
 
 
+@overload
+def load_activations(folder: str | Path, *, hook_point: str, verify: str = ...) -> Activations: ...
+@overload
 def load_activations(
-    folder: str | Path, *, verify: str = "full"
+    folder: str | Path, *, hook_point: None = ..., verify: str = ...
+) -> Activations | dict[str, Activations]: ...
+def load_activations(
+    folder: str | Path, *, hook_point: str | None = None, verify: str = "full"
 ) -> Activations | dict[str, Activations]:
     """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
 
@@ -414,6 +434,8 @@ def load_activations(
     ----------
     folder
         The folder.
+    hook_point
+        Which one, where several were captured together; None: all.
     verify
         "full" compares every file's checksum, "sizes" only its length (for stores too large to
         read on opening).
@@ -439,4 +461,13 @@ def load_activations(
     """
     from sae_nb.activation_store import open_store
 
-    return open_store(folder, verify=verify)
+    found = open_store(folder, verify=verify)
+    if hook_point is None:
+        return found
+    known = found if isinstance(found, dict) else {str(found.hook_point): found}
+    for name, acts in known.items():
+        if hook_point in (name, acts.hook_point):
+            return acts
+    raise ValueError(
+        f"`hook_point` must be one that {str(folder)!r} holds, {list(known)}, got {hook_point!r}."
+    )

@@ -157,12 +157,22 @@ class ContextBuilder:
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []
         self._size: tuple[int, ...] | None = None
+        self._n_texts, self._n_bos = 0, 0
         self.vocabulary: dict[int, str] = {}
 
     @property
     def word(self) -> str:
         """What one sample is called."""
         return Context(kind=self._model.kind).sample_word
+
+    @property
+    def bos(self) -> Literal["all", "some", "none"] | None:
+        """How many texts begin with the beginning-of-text token; None without text."""
+        if not self._n_texts:
+            return None
+        if self._n_bos == self._n_texts:
+            return "all"
+        return "some" if self._n_bos else "none"
 
     def add(self, batch: Batch) -> None:
         """Take in the samples of one batch."""
@@ -186,8 +196,12 @@ class ContextBuilder:
             return
         ids = batch.token_ids.cpu()
         keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
-        columns = (batch.sample.cpu()[keep], batch.position.cpu()[keep], ids[keep])
-        self._tokens.append(torch.stack(columns))
+        position = batch.position.cpu()[keep]
+        self._tokens.append(torch.stack((batch.sample.cpu()[keep], position, ids[keep])))
+        first = ids[keep][position == 0]
+        self._n_texts += len(first)
+        begin = self._model.beginning_of_text
+        self._n_bos += 0 if begin is None else int((first == begin).sum())
         new = sorted(set(torch.unique(ids[keep]).tolist()) - self.vocabulary.keys())
         if self._model.tokenizer is not None:
             self.vocabulary |= describe_ids(self._model.tokenizer, new)
@@ -224,7 +238,11 @@ class ContextBuilder:
 
 
 def full_policy(
-    model: LiveModel, settings: CaptureSettings, batches: Batches, dropped: Mapping[str, int]
+    model: LiveModel,
+    settings: CaptureSettings,
+    batches: Batches,
+    builder: ContextBuilder,
+    dropped: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
     return {
@@ -232,6 +250,7 @@ def full_policy(
         "drop_first": settings.policy.drop_first,
         "keep_special": settings.policy.keep_special,
         "beginning_of_text": settings.policy.begin_id,
+        "texts_with_bos": builder.bos,
         **dropped,
         "max_rows": settings.max_rows,
         "batch_size": settings.batch_size,

@@ -141,7 +141,7 @@ def capture_in_memory(
         )
     check_any_rows(collectors)
     policies = {
-        name: full_policy(model, settings, batches, collector.dropped)
+        name: full_policy(model, settings, batches, builder, collector.dropped)
         for name, collector in collectors.items()
     }
     if interrupted:

@@ -104,7 +104,8 @@ def _fill(
             if writer.complete(settings.max_rows):
                 break
     policies = {
-        name: full_policy(model, settings, batches, writer.dropped[name]) for name in points
+        name: full_policy(model, settings, batches, builder, writer.dropped[name])
+        for name in points
     }
     writer.finish(model, builder, policies)
 

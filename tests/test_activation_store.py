@@ -99,6 +99,11 @@ def test_several_hook_points_share_one_store(model: LiveModel, tmp_path: Path) -
         assert list(found) == names
         for name in names:
             assert torch.equal(found[name].x, held[name].x)
+    for name in ("mlp_out.2", "resid_pre.1", "blocks.1.hook_resid_pre"):
+        chosen = load_activations(tmp_path / "s", hook_point=name)
+        assert chosen.hook_point == name.replace("blocks.1.hook_resid_pre", "resid_pre.1")
+    with pytest.raises(ValueError, match="must be one that"):
+        load_activations(tmp_path / "s", hook_point="embed")
     one = to_store(model, tmp_path / "one", hook_points=names[:1])
     assert list(one) == names[:1]
 

@@ -399,6 +399,20 @@ def test_first_token_of_a_decoder_is_dropped_by_default(language: LiveModel) -> 
     assert "first tokens" not in repr(kept)
 
 
+def test_beginning_of_text_is_stated_as_it_was(language: LiveModel) -> None:
+    """Not as it was asked for: whether texts really began with BOS."""
+
+    def stated(**how: Any) -> Any:
+        return capture(language, TEXTS, "embed", progress=False, **how).context.policy
+
+    assert stated()["texts_with_bos"] == "all"
+    assert stated(add_bos=False)["texts_with_bos"] == "none"
+    some = capture(language, [[1, 5, 6], [5, 6]], "embed", progress=False)
+    assert some.context.policy["texts_with_bos"] == "some"
+    assert stated()["padding"] == "right"
+    assert stated()["context_length"] == 64
+
+
 def test_encoders_and_pictures_keep_their_first_token(vision: LiveModel) -> None:
     """[CLS] and cls are what people look at."""
     encoder = capture(wrap(bert()), torch.randint(4, 24, (3, 5)), "resid_post.1", progress=False)
