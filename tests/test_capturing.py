@@ -825,6 +825,32 @@ def test_language_nnsight_object_reads_text(language: LiveModel) -> None:
     torch.testing.assert_close(acts.x, seen[0], atol=1e-6, rtol=1e-5)
 
 
+def test_models_people_wrapped_in_nnsight_themselves_are_read() -> None:
+    """Their object stays model.nnsight, and two wrappers of one module get along."""
+    from nnsight import NNsight
+
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    theirs = NNsight(module)
+    model, x = wrap(theirs), torch.randn(5, 3)
+    assert model.nnsight is theirs
+    acts = capture(model, x, "0", progress=False)
+    torch.testing.assert_close(acts.x, module[0](x).detach(), atol=0, rtol=0)
+    with model.lock, torch.no_grad(), theirs.trace(x):
+        seen = getattr(theirs, "0").output.clone().save()
+    torch.testing.assert_close(acts.x, seen, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_module_exchanged_since_the_last_capture_is_read(backend: Any) -> None:
+    """No stale wrapper."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    model, x = wrap(module), torch.randn(5, 3)
+    capture(model, x, "1", backend=backend, progress=False)
+    module[1] = nn.Tanh()
+    acts = capture(model, x, "1", backend=backend, progress=False)
+    torch.testing.assert_close(acts.x, module(x).detach())
+
+
 def test_nnsight_is_opened_in_two_modules_only() -> None:
     """Other modules of the library never import it."""
     root = Path(capturing.__file__).parent
