@@ -113,27 +113,23 @@ class Panel(ipw.VBox):
             (self._body, "body"),
         ):
             widget.add_class(f"sae-nb-{name}")
+        self._make_foot()
+        self._keys.on_msg(self._key_message)
+        t.dlink((self._keys, "dark"), (self, "dark"))
+        self.observe(self._draw_status, ["status", "problem", "busy"])
+        self.observe(lambda _: self._draw_header(), "chips")
+        self._draw_header()
+        top = (self._style, self._keys, self._header, self._controls, self._more)
+        self.children = (*top, self._body, self._help, self._foot)
+
+    def _make_foot(self) -> None:
         self._status_line = ipw.HTML().add_class("sae-nb-statusline")
         self._help = ipw.HTML(layout=ipw.Layout(display="none"))
         self._more_button = _small_toggle("more", "Show the rest of the controls")
         self._more_button.layout.display = "none"
-        tools = ipw.Box([self._status_line, *self._tool_buttons()]).add_class("sae-nb-foottools")
-        self._keys.on_msg(self._key_message)
-        t.dlink((self._keys, "dark"), (self, "dark"))
         self._more_button.observe(lambda change: _show(self._more, change["new"]), "value")
-        self.observe(self._draw_status, ["status", "problem", "busy"])
-        self.observe(lambda _: self._draw_header(), "chips")
-        self._draw_header()
-        self.children = (
-            self._style,
-            self._keys,
-            self._header,
-            self._controls,
-            self._more,
-            self._body,
-            self._help,
-            tools,
-        )
+        tools = [self._status_line, *self._tool_buttons()]
+        self._foot = ipw.Box(tools).add_class("sae-nb-foottools")
 
     def _tool_buttons(self) -> list[ipw.Widget]:
         html = _small_button("⤓ html", "Write this view as one HTML file that needs no kernel")

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from html import unescape
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
 
+from sae_nb_widgets.figures.axes import Axis, categories_of, numbers_of, read_axis
 from sae_nb_widgets.figures.canvas import (
     Dot,
     Drawing,
@@ -25,34 +23,13 @@ from sae_nb_widgets.figures.canvas import (
     Rectangle,
     Stroke,
 )
-from sae_nb_widgets.theming import OKABE_ITO, format_count, format_number, signed_colours, theme
+from sae_nb_widgets.theming import OKABE_ITO, format_number, signed_colours, theme
 from sae_nb_widgets.theming import cividis as cividis_colours
 
 WIDTH = 700
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 26, 46
 GRID = "rgba(128,128,128,0.25)"
 MOST_CELLS = 64
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Maps data to pixels along one side."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool
-    title: str
-    ticks: tuple[tuple[float, str], ...]
-
-    def place(self, values: Any) -> Float[np.ndarray, " n"]:
-        """Pixel positions of data values; what a log axis cannot show is NaN."""
-        numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
-        if self.log:
-            numbers = np.log10(np.where(numbers > 0, numbers, np.nan))
-        span = self.high - self.low or 1.0
-        return self.start + (numbers - self.low) / span * (self.end - self.start)
 
 
 def to_svg(figure: go.Figure, width: int = WIDTH) -> str:
@@ -108,8 +85,8 @@ def _draw_subplot(
     height: int,
 ) -> list[Stroke]:
     only = [trace for _, trace in traces]
-    x = _axis(figure, x_name, only, (LEFT, width - RIGHT))
-    y = _axis(figure, y_name, only, (height - BOTTOM, TOP))
+    x = read_axis(figure, x_name, only, (LEFT, width - RIGHT))
+    y = read_axis(figure, y_name, only, (height - BOTTOM, TOP))
     strokes = _frame(x, y)
     bars = [trace for _, trace in traces if trace.type == "bar"]
     for index, trace in traces:
@@ -120,114 +97,7 @@ def _draw_subplot(
     return strokes + _shapes(figure, x, y, x_name, y_name)
 
 
-# --- axes -----------------------------------------------------------------------------------------
-
-
-def _layout_axis(figure: go.Figure, name: str) -> Any:
-    return figure.layout[f"{name[0]}axis{name[1:]}"]
-
-
-def _axis(figure: go.Figure, name: str, traces: Sequence[Any], pixels: tuple[float, float]) -> Axis:
-    settings = _layout_axis(figure, name)
-    log = settings.type == "log"
-    categories = _categories(traces, name[0])
-    values = _values_along(traces, name[0], categories)
-    if log:
-        values = np.log10(values[values > 0])
-    low, high = _range(settings, values, categories)
-    base = figure.layout[f"{name[0]}axis"] if settings.domain is None else settings
-    first, last = base.domain or (0.0, 1.0)
-    start, end = pixels
-    length = end - start
-    ticks = _ticks(settings, low, high, log, categories)
-    title = unescape(str(settings.title.text or ""))
-    return Axis(low, high, start + length * first, start + length * last, log, title, ticks)
-
-
-def _categories(traces: Sequence[Any], side: str) -> list[str]:
-    names: dict[str, None] = {}
-    for trace in traces:
-        given = trace[side]
-        for value in () if given is None or isinstance(given, dict) else given:
-            if isinstance(value, str):
-                names.setdefault(value)
-    return list(names)
-
-
-def _numbers(values: Any, categories: list[str]) -> Float[np.ndarray, " n"]:
-    if values is None:
-        return np.zeros(0)
-    if isinstance(values, dict):
-        # An array as plotly writes it to JSON.
-        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).astype(np.float64)
-    if categories:
-        return np.array([categories.index(v) if v in categories else np.nan for v in values])
-    return np.asarray(
-        [np.nan if v is None else v for v in np.asarray(values, dtype=object).tolist()],
-        dtype=np.float64,
-    )
-
-
-def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> Any:
-    parts = [np.zeros(0)]
-    for trace in traces:
-        given = _numbers(trace[side], categories)
-        if trace.type == "heatmap" and trace[side] is None:
-            size = np.shape(trace.z)[1 if side == "x" else 0]
-            given = np.array([-0.5, size - 0.5])
-        parts.append(given)
-        long_side = "x" if trace.type == "bar" and trace.orientation == "h" else "y"
-        if trace.type == "bar" and side == long_side:
-            parts.append(np.zeros(1))
-    joined = np.concatenate(parts)
-    return joined[np.isfinite(joined)]
-
-
-def _range(settings: Any, values: Any, categories: list[str]) -> tuple[float, float]:
-    if settings.range is not None and None not in settings.range:
-        return float(settings.range[0]), float(settings.range[1])
-    if categories:
-        span = (-0.5, len(categories) - 0.5)
-        return span[::-1] if settings.autorange == "reversed" else span
-    if not len(values):
-        return 0.0, 1.0
-    low, high = float(values.min()), float(values.max())
-    pad = 0.05 * (high - low) or 0.5
-    low = low if low == 0 else low - pad
-    return (high + pad, low) if settings.autorange == "reversed" else (low, high + pad)
-
-
-def _ticks(
-    settings: Any, low: float, high: float, log: bool, categories: list[str]
-) -> tuple[tuple[float, str], ...]:
-    if settings.showticklabels is False or settings.visible is False:
-        return ()
-    if settings.tickvals is not None:
-        texts = settings.ticktext if settings.ticktext is not None else settings.tickvals
-        return tuple((float(v), unescape(str(s))) for v, s in zip(settings.tickvals, texts))
-    if categories:
-        step = max(1, len(categories) // 12)
-        return tuple((float(i), categories[i]) for i in range(0, len(categories), step))
-    bottom, top = min(low, high), max(low, high)
-    if log:
-        powers = range(math.ceil(bottom - 1e-9), math.floor(top + 1e-9) + 1)
-        every = max(1, len(powers) // 6)
-        return tuple((10.0**p, _power_text(p)) for p in list(powers)[::every])
-    gap = _nice_step((top - bottom) / 5)
-    first = math.ceil(bottom / gap - 1e-9) * gap
-    count = int((top - first) / gap + 1e-9) + 1
-    decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
-    values = [first + i * gap for i in range(count)]
-    return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
-
-
-def _power_text(power: int) -> str:
-    return format_count(10**power) if 0 <= power < 7 else format_number(10.0**power)
-
-
-def _nice_step(rough: float) -> float:
-    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
-    return next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
+# --- frame ----------------------------------------------------------------------------------------
 
 
 def _frame(x: Axis, y: Axis) -> list[Stroke]:
@@ -270,10 +140,10 @@ def _colour_at(colour: Any, index: int, otherwise: str) -> str:
 def _bars(trace: Any, x: Axis, y: Axis, colour: str, share: tuple[int, int]) -> list[Stroke]:
     lying = trace.orientation == "h"
     along, across = (x, y) if lying else (y, x)
-    ends = _numbers(trace.x if lying else trace.y, [])
-    names = _categories([trace], "y" if lying else "x")
+    ends = numbers_of(trace.x if lying else trace.y, [])
+    names = categories_of([trace], "y" if lying else "x")
     given = trace.y if lying else trace.x
-    at = _numbers(given, names) if given is not None else np.arange(len(ends), dtype=float)
+    at = numbers_of(given, names) if given is not None else np.arange(len(ends), dtype=float)
     step = float(np.min(np.diff(np.sort(at)))) if len(at) > 1 else 1.0
     widths = np.broadcast_to(0.9 * step if trace.width is None else trace.width, at.shape)
     foot = float(along.start) if along.log else float(along.place(0.0)[0])
@@ -293,9 +163,9 @@ def _bars(trace: Any, x: Axis, y: Axis, colour: str, share: tuple[int, int]) -> 
 
 
 def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: tuple[int, int]) -> list[Stroke]:
-    names_x, names_y = _categories([trace], "x"), _categories([trace], "y")
-    height = _numbers(trace.y, names_y)
-    along = np.arange(len(height)) if trace.x is None else _numbers(trace.x, names_x)
+    names_x, names_y = categories_of([trace], "x"), categories_of([trace], "y")
+    height = numbers_of(trace.y, names_y)
+    along = np.arange(len(height)) if trace.x is None else numbers_of(trace.x, names_x)
     points = list(zip(x.place(along).tolist(), y.place(height).tolist()))
     mode = trace.mode or ("lines+markers" if len(points) < 20 else "lines")
     line_colour = trace.line.color if isinstance(trace.line.color, str) else colour
