@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
         if not callable(getattr(sae, "training_loss", None)):
             raise TypeError(
                 f"`sae` must be a sparse autoencoder such as sn.TopK(...), got {type(sae).__name__}."
+            )
+        if not any(parameter.requires_grad for parameter in sae.parameters()):
+            raise ValueError(
+                f"`sae` must have weights that can be trained, but those of this {type(sae).__name__} "
+                "are frozen. Use sae.requires_grad_()."
             )
         if any(parameter.is_inference() for parameter in sae.parameters()):
             raise ValueError(
@@ -72,4 +78,5 @@ def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dic
         facts[f"{whose} tensors"] = {
             name: list(tensor.shape) for name, tensor in sae.state_dict().items()
         }
-    return facts
+    # As it will be read back: tuples are lists there.
+    return dict(json.loads(json.dumps(facts)))

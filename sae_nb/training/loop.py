@@ -231,7 +231,8 @@ class Training:
                 if self.step < self.config.steps:
                     self.stopped = self._loop(bar)
                 if self.stopped is not None:
-                    self._cut_short()
+                    with self.control.lock:
+                        self._cut_short()
         finally:
             self.seconds = self._elapsed()
             for sae in self.saes:
@@ -295,8 +296,9 @@ class Training:
                 f"{config.batch_size} rows. Use a smaller `batch_size` or more data."
             )
         rows = torch.cat(first)[:INITIAL_ROWS]
-        for learner in self.learners:
-            learner.begin(rows, config.seed)
+        with self.control.lock:
+            for learner in self.learners:
+                learner.begin(rows, config.seed)
         return chain(first, batches)
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -393,4 +395,6 @@ class Training:
             text += "the SAE keeps the weights of that step. "
         if self._saved is not None:
             return text + f"The same call goes on from step {self._saved} ({str(self.folder)!r})."
+        if self.stopped == "data ended":
+            return text + "Pass data that can be read again, or ask for fewer steps."
         return text + "Set `checkpoint=` in the config to be able to go on from there."

@@ -32,7 +32,7 @@ class PlainSae(nn.Module):
         self.initial_rows: Tensor | None = None
 
     def settings(self) -> dict[str, Any]:
-        return {"d_in": self.d_in, "n_atoms": self.n_atoms, "k": self.k}
+        return {"d_in": self.d_in, "n_atoms": self.n_atoms, "k": self.k, "axes": (0, 1)}
 
     def recipe(self) -> Recipe:
         return Recipe(learning_rate=0.01, warmup_fraction=0.1, longest_warmup_steps=10)

@@ -130,6 +130,24 @@ def test_interrupted_run_goes_on_from_its_last_step(
     assert_same_run(second, unbroken)
 
 
+def test_training_from_a_stream_resumes_bit_exactly(
+    plain_sae: Any, rows: Tensor, config: TrainConfig
+) -> None:
+    """A fresh stream over the same inputs serves on where the killed run had stopped."""
+    import sae_nb as sn
+
+    model = sn.wrap(nn.Sequential(nn.Linear(8, 12), nn.Tanh()))
+
+    def stream() -> Any:
+        return sn.stream(model, rows, model.hook_points()[0], buffer=100)
+
+    unbroken = quietly(plain_sae(12), stream(), dataclasses.replace(config, checkpoint=None))
+    killed(plain_sae(12), stream(), config, 17)
+    resumed = quietly(plain_sae(12), stream(), config)
+    assert_same_run(resumed, unbroken)
+    assert resumed.sae.hook_point == model.hook_points()[0]
+
+
 def test_finished_run_returns_at_once(plain_sae: Any, rows: Tensor, config: TrainConfig) -> None:
     """The same call trains no further, and the result is the one from before."""
     first = quietly(plain_sae(), rows, config)

@@ -388,6 +388,8 @@ def test_what_is_no_sae_is_refused(plain_sae: Any, rows: Tensor) -> None:
         quietly(nn.Linear(8, 8), rows)
     with torch.inference_mode():
         sealed = plain_sae()
+    with pytest.raises(ValueError, match=r"PlainSae are frozen\. Use sae\.requires_grad_"):
+        quietly(plain_sae().requires_grad_(False), rows)
     with pytest.raises(ValueError, match="was built inside torch.inference_mode"):
         quietly(sealed, rows)
     with pytest.raises(ValueError, match="empty list"):
