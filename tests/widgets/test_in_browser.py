@@ -154,6 +154,7 @@ def test_hovering_a_patch_reads_its_strength_and_clicking_chooses_it(page, grid)
     assert readout(page) == "picture 7 · patch 1,1 · not captured"
     page.locator("canvas").nth(1).click(position={"x": side * 0.75, "y": side * 0.75})
     assert page.evaluate("window.model.state.selected") == [1, 3]
+    page.locator("[aria-selected=true]").wait_for()
     assert page.locator("[aria-selected=true]").count() == 1
 
 
