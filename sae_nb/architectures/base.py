@@ -52,6 +52,13 @@ class SparseAutoencoder(nn.Module, ABC):
     ----------
     operator
         Holds the dictionary.
+
+    Example
+    -------
+    >>> from sae_nb.architectures import TopK
+    >>> sae = TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> isinstance(sae, SparseAutoencoder), sae(torch.ones(3, 4)).shape
+    (True, torch.Size([3, 4]))
     """
 
     hook_point: str | None = None

@@ -83,8 +83,10 @@ def geometric_median(
     for _ in range(most_iterations):
         distance = (x - median).norm(dim=1)
         typical = distance.mean()
+        if typical == 0:
+            break
         # A row at the median itself would get infinite weight.
-        weight = 1 / distance.clamp_min(1e-9 * typical + torch.finfo(x.dtype).tiny)
+        weight = typical / distance.maximum(1e-6 * typical)
         new = weight @ x / weight.sum()
         moved = (new - median).norm()
         median = new

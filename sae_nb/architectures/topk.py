@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ from sae_nb.architectures.solvers import ista_step
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
 
-LEARNING_RATE = 2e-4
-"""x"""
+TURN_PER_STEP = 0.08
+"""Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
+on a vision transformer (d_in 64, 1024 atoms), SmolLM2-135M (576, 2048) and planted data."""
 
 
 class TopK(SparseAutoencoder):
@@ -95,8 +97,13 @@ class TopK(SparseAutoencoder):
         return {name: getattr(self, name) for name in names}
 
     def recipe(self) -> Recipe:
-        """Defaults for training: the step size falls with the square root of the width."""
-        return Recipe(learning_rate=LEARNING_RATE * (self.n_atoms / 2**14) ** -0.5)
+        """Defaults for training, made for hundreds to thousands of steps.
+
+        Entries of a unit atom are about 1/√d_in and Adam moves each by one learning rate, so
+        0.08 / √d_in turns an atom by 0.08 radians. The published 2e-4·(n_atoms / 2¹⁴)^−½
+        (dictionary_learning, sparsify) suits runs a hundred times as long.
+        """
+        return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in))
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:

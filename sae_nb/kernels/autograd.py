@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from sae_nb.codes import SparseCodes, Support
+from sae_nb.codes import SparseCodes
 from sae_nb.kernels.primitives import Primitives
+from sae_nb.support import Support
 
 
 def topk_encode(

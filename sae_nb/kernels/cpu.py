@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.codes import Support
 from sae_nb.kernels import loops
 from sae_nb.kernels.dense import Dense, is_dense
 from sae_nb.kernels.memory import scratch
 from sae_nb.kernels.primitives import Entries, Residuals
 from sae_nb.kernels.threads import parallel
+from sae_nb.support import Support, offsets_of
 
 ROWS = 2048
 """Rows encoded at once: enough for a matrix product at full rate."""
@@ -157,10 +157,8 @@ def _packed(values: np.ndarray, atoms: np.ndarray, counts: np.ndarray) -> Entrie
 
 def _join(parts: list[Entries]) -> Entries:
     counts = torch.cat([part.offsets.diff() for part in parts])
-    offsets = torch.zeros(len(counts) + 1, dtype=torch.int64)
-    torch.cumsum(counts, dim=0, out=offsets[1:])
     values = torch.cat([part.values for part in parts])
-    return Entries(values, torch.cat([part.atoms for part in parts]), offsets)
+    return Entries(values, torch.cat([part.atoms for part in parts]), offsets_of(counts))
 
 
 def _sum_rows(

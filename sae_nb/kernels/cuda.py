@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from sae_nb.codes import Support
 from sae_nb.kernels.dense import Dense, is_dense, residuals_of
 from sae_nb.kernels.paths import note
 from sae_nb.kernels.primitives import Entries, Primitives, Residuals
+from sae_nb.support import Support
 
 GATHER_ENTRIES = 64 * 2**20
 """Numbers gathered at once for dot products (256 MB in fp32)."""

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.codes import Support, index_dtype
 from sae_nb.kernels.paths import note
 from sae_nb.kernels.primitives import Entries, Residuals
+from sae_nb.support import Support, index_dtype, offsets_of
 
 TILE_ENTRIES = 8 * 2**20
 """Entries of a tile: 32 MB in fp32, where 2 CPU cores reach their full rate (ours, measured)."""
@@ -66,9 +66,7 @@ class Dense:
             values.append(value[positive])
             atoms.append(atom[positive].to(index_dtype(len(weight))))
             counts.append(positive.sum(dim=1))
-        offsets = torch.zeros(len(x) + 1, dtype=torch.int64, device=x.device)
-        torch.cumsum(torch.cat(counts), dim=0, out=offsets[1:])
-        return Entries(torch.cat(values), torch.cat(atoms), offsets)
+        return Entries(torch.cat(values), torch.cat(atoms), offsets_of(torch.cat(counts)))
 
     def sum_atoms(
         self,

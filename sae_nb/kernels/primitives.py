@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.codes import Support
+from sae_nb.support import Support
 
 
 class Entries(NamedTuple):

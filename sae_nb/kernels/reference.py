@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.codes import SparseCodes, index_dtype
+from sae_nb.codes import SparseCodes
+from sae_nb.support import index_dtype, offsets_of
 
 
 def topk_encode(
@@ -34,8 +35,7 @@ def topk(pre_codes: Float[Tensor, "rows n_atoms"], k: int) -> SparseCodes:
     positive = pre_codes.detach().gather(1, chosen) > 0
     row, place = positive.nonzero(as_tuple=True)
     atoms = chosen[row, place]
-    offsets = torch.zeros(len(pre_codes) + 1, dtype=torch.int64, device=pre_codes.device)
-    torch.cumsum(positive.sum(dim=1), dim=0, out=offsets[1:])
+    offsets = offsets_of(positive.sum(dim=1))
     n_atoms = pre_codes.shape[1]
     return SparseCodes(pre_codes[row, atoms], atoms.to(index_dtype(n_atoms)), offsets, n_atoms)
 

@@ -38,20 +38,24 @@ def numba_lock() -> Iterator[None]:
 def parallel() -> Iterator[None]:
     """Hold the lock and give Numba as many threads as torch has.
 
-    So `torch.set_num_threads` and OMP_NUM_THREADS govern both. The caller's own setting of Numba's
-    threads is put back.
+    So `torch.set_num_threads` and OMP_NUM_THREADS govern both, and the caller's own setting of
+    Numba's threads is put back.
     """
     import numba
     import torch
 
-    before = numba.get_num_threads()
-    threads = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    # torch first: asking Numba may already launch its threads.
+    threads, before = torch.get_num_threads(), numba.get_num_threads()
     with numba_lock():
-        numba.set_num_threads(threads)
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         try:
             yield
         finally:
             numba.set_num_threads(before)
+            # Where torch and Numba share one OpenMP runtime (Linux), Numba's first launch sets the
+            # thread count of both to the number of cores.
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -1,0 +1,250 @@
+"""What every architecture promises, over the registry: a new one is tested by being listed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sae_nb.architectures import Recipe, SparseAutoencoder, load_sae
+
+
+def loss_of(sae: SparseAutoencoder, x: Tensor, silent: int = 0) -> Any:
+    silent_tokens = torch.full((sae.n_atoms,), silent, dtype=torch.int64)
+    return sae.training_loss(x, silent_tokens, 100, 0.5)
+
+
+def test_codes_add_up_to_the_reconstruction(sae: SparseAutoencoder, x: Tensor) -> None:
+    """x̂ = codes @ dictionary + bias, in the model's units, before and after initialisation."""
+    for _ in range(2):
+        codes = sae.encode(x)
+        by_hand = codes.to_dense() @ sae.dictionary + sae.bias
+        assert torch.allclose(sae.decode(codes), by_hand, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(sae.dictionary.norm(dim=1), torch.ones(sae.n_atoms), atol=1e-5)
+        assert not sae.dictionary.requires_grad
+        sae.initialise(x, torch.Generator().manual_seed(0))
+
+
+def test_units_do_not_matter(make: Any, name: str, x: Tensor) -> None:
+    """An SAE started on stretched and shifted activations gives stretched and shifted results."""
+    plain, moved = make(name), make(name)
+    y = 1000 * x - 5
+    plain.initialise(x, torch.Generator().manual_seed(0))
+    moved.initialise(y, torch.Generator().manual_seed(0))
+    assert torch.allclose(1000 * plain(x) - 5, moved(y), rtol=1e-3, atol=0.1)
+    assert torch.allclose(
+        1000 * plain.encode(x).to_dense(), moved.encode(y).to_dense(), rtol=1e-3, atol=0.1
+    )
+    losses = [loss_of(plain, x).total, loss_of(moved, y).total]
+    assert torch.allclose(*losses, rtol=1e-4)
+
+
+def test_leading_axes_are_kept(sae: SparseAutoencoder, x: Tensor) -> None:
+    """Rows are rows: the same codes, in the shape of the input; a bare vector too."""
+    codes = sae.encode(x.reshape(3, 4, 5, -1))
+    assert codes.shape == (3, 4, 5)
+    assert torch.equal(codes.values, sae.encode(x).values)
+    assert sae(x.reshape(3, 4, 5, -1)).shape == (3, 4, 5, sae.d_in)
+    assert sae(x[0]).shape == (sae.d_in,)
+    assert sae.encode(x[0]).shape == ()
+
+
+def test_eval_is_deterministic(sae: SparseAutoencoder, x: Tensor) -> None:
+    """decode(encode(x)) twice, bit for bit."""
+    sae.eval()
+    first, second = sae.decode(sae.encode(x)), sae.decode(sae.encode(x))
+    assert torch.equal(first, second)
+
+
+def test_a_row_does_not_depend_on_its_batch(sae: SparseAutoencoder, x: Tensor) -> None:
+    """In eval mode, alone or in company, up to the rounding of a matrix product."""
+    sae.eval()
+    assert torch.allclose(sae(x)[7:9], sae(x[7:9]), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("silent", [0, 100])
+def test_gradients_are_finite_and_reach_every_parameter(
+    sae: SparseAutoencoder, x: Tensor, silent: int
+) -> None:
+    """With all atoms alive, and with all of them dead."""
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    loss = loss_of(sae, x, silent)
+    loss.total.backward()
+    for parameter_name, parameter in sae.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert bool(torch.isfinite(parameter.grad).all()), parameter_name
+        assert bool((parameter.grad != 0).any()), parameter_name
+
+
+def test_the_loss_keeps_its_promises(sae: SparseAutoencoder, x: Tensor) -> None:
+    """A scalar with a gradient; constant codes, parts and reconstruction, which agree with encode."""
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    loss = loss_of(sae, x)
+    assert loss.total.shape == ()
+    assert loss.total.requires_grad
+    assert all(part.shape == () and not part.requires_grad for part in loss.parts.values())
+    assert not loss.codes.values.requires_grad
+    assert not loss.x_hat.requires_grad
+    assert torch.allclose(loss.x_hat, sae(x), rtol=1e-4, atol=1e-3)
+    assert len(loss.codes) == len(x)
+
+
+def test_a_step_keeps_atoms_on_the_sphere(sae: SparseAutoencoder, x: Tensor) -> None:
+    """The projected gradient is tangent, and norms are 1 after the step."""
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    optimiser = torch.optim.Adam(sae.parameters(), lr=0.1)
+    loss_of(sae, x).total.backward()
+    sae.before_optimiser_step()
+    gradient = sae.operator.weight.grad
+    along = (gradient * sae.dictionary).sum(dim=1)
+    assert float(along.abs().max()) <= 1e-6 * float(gradient.norm())
+    optimiser.step()
+    assert float((sae.dictionary.norm(dim=1) - 1).abs().max()) > 1e-3
+    sae.after_optimiser_step()
+    assert torch.allclose(sae.dictionary.norm(dim=1), torch.ones(sae.n_atoms), atol=1e-5)
+
+
+def test_training_helps(sae: SparseAutoencoder) -> None:
+    """A hundred steps of its own recipe on planted data explain much more than none."""
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.nn.functional.normalize(torch.randn(20, sae.d_in, generator=generator), dim=1)
+    z = torch.rand(2000, 20, generator=generator)
+    x = (z * (torch.rand(2000, 20, generator=generator) < 0.1)) @ atoms
+    sae.initialise(x, generator)
+    recipe = sae.recipe()
+    optimiser = torch.optim.Adam(sae.parameters(), lr=recipe.learning_rate, betas=recipe.betas)
+    losses = []
+    for step in range(100):
+        optimiser.zero_grad()
+        loss = loss_of(sae, x[step * 20 : step * 20 + 500])
+        loss.total.backward()
+        sae.before_optimiser_step()
+        torch.nn.utils.clip_grad_norm_(sae.parameters(), recipe.gradient_clip)
+        optimiser.step()
+        sae.after_optimiser_step()
+        losses.append(float(loss.parts["reconstruction"]))
+    assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
+
+
+def test_files_give_back_the_same_bits(sae: SparseAutoencoder, x: Tensor, tmp_path: Path) -> None:
+    """Every tensor, the settings, where it came from and what it computes; eval mode; no draw."""
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.hook_point, sae.model_name = "resid_post.6", "tiny-vit"
+    sae.save(tmp_path / "sae")
+    state = torch.get_rng_state()
+    loaded = load_sae(tmp_path / "sae")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(loaded) is type(sae)
+    assert loaded.settings() == sae.settings()
+    assert (loaded.hook_point, loaded.model_name) == ("resid_post.6", "tiny-vit")
+    assert not loaded.training
+    assert bool(loaded.initialised)
+    ours, theirs = sae.state_dict(), loaded.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+    assert torch.equal(loaded.encode(x).values, sae.eval().encode(x).values)
+    assert type(sae).load(tmp_path / "sae").settings() == sae.settings()
+    json.dumps(sae.settings())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_are_cast_to_the_saes(
+    sae: SparseAutoencoder, x: Tensor, dtype: torch.dtype
+) -> None:
+    """Codes and decode in the SAE's dtype; the full forward in that of the input."""
+    y = x.to(dtype)
+    codes = sae.encode(y)
+    assert codes.dtype == sae.decode(codes).dtype == torch.float32
+    assert sae(y).dtype == dtype
+    assert torch.equal(codes.values, sae.encode(y.float()).values)
+
+
+def test_double_precision_works(sae: SparseAutoencoder, x: Tensor) -> None:
+    """A double SAE computes, and learns, in double."""
+    sae.double()
+    sae.initialise(x.double(), torch.Generator().manual_seed(0))
+    loss = loss_of(sae, x.double(), silent=100)
+    loss.total.backward()
+    assert loss.total.dtype == sae.dictionary.dtype == sae.operator.weight.grad.dtype
+    assert loss.total.dtype == torch.float64
+
+
+def test_the_input_gets_a_gradient_when_it_asks(sae: SparseAutoencoder, x: Tensor) -> None:
+    """For attribution and for steering inside a trace; zero where a row is not touched."""
+    sae.eval()
+    leaf = x.clone().requires_grad_()
+    sae.decode(sae.encode(leaf))[3].square().sum().backward()
+    assert bool((leaf.grad[3] != 0).any())
+    assert bool((leaf.grad[[0, 1, 2, 4]] == 0).all())
+    with torch.no_grad():
+        assert not sae.encode(x).values.requires_grad
+    with torch.inference_mode():
+        assert torch.equal(sae(x), sae(x))
+
+
+def test_nothing_is_built_on_a_device_that_does_not_exist(sae: SparseAutoencoder) -> None:
+    """On meta: shapes without memory, so device bugs show without a device."""
+    with torch.device("meta"):
+        ghost = type(sae)(**sae.settings())
+    assert {parameter.device.type for parameter in ghost.parameters()} == {"meta"}
+    assert {buffer.device.type for buffer in ghost.buffers()} == {"meta"}
+    assert ghost.dictionary.shape == (sae.n_atoms, sae.d_in)
+
+
+def test_randomness_is_an_argument(name: str, make: Any) -> None:
+    """The same generator gives the same SAE, whatever the global one does."""
+    torch.manual_seed(5)
+    first = make(name, seed=3)
+    torch.manual_seed(6)
+    state = torch.get_rng_state()
+    second = make(name, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first.dictionary, second.dictionary)
+    assert not torch.equal(first.dictionary, make(name, seed=4).dictionary)
+
+
+def test_recipes_are_usable(sae: SparseAutoencoder) -> None:
+    """Plain numbers in range, warm-up shorter than the run."""
+    recipe = sae.recipe()
+    assert isinstance(recipe, Recipe)
+    assert 0 < recipe.learning_rate < 1
+    assert 0 <= recipe.warmup_steps(10) < 10
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda x: x[:, :5], ValueError, r"last dimension d_in=12, got shape \(60, 5\)"),
+        (lambda x: x[:0], ValueError, r"must not be empty, got shape \(0, 12\)"),
+        (lambda x: x.int(), TypeError, "floating-point numbers, got torch.int32"),
+        (lambda x: x.tolist(), TypeError, "must be a torch tensor, got list"),
+        (lambda x: x.index_fill(0, torch.tensor([7, 9]), torch.nan), ValueError, "first is row 7"),
+        (lambda x: x.index_fill(0, torch.tensor([3]), torch.inf), ValueError, "first is row 3"),
+    ],
+)
+def test_bad_activations_are_refused(
+    sae: SparseAutoencoder, x: Tensor, change: Any, error: type[Exception], message: str
+) -> None:
+    """By encode and by the full forward, with rule, given, do."""
+    for call in (sae.encode, sae):
+        with pytest.raises(error, match=message):
+            call(change(x))
+
+
+def test_a_wrong_width_names_the_hook_point(sae: SparseAutoencoder, x: Tensor) -> None:
+    """Where to capture instead."""
+    sae.hook_point = "resid_post.6"
+    with pytest.raises(ValueError, match=r"sae\.hook_point.*resid_post\.6"):
+        sae.encode(x[:, :5])
+
+
+def test_codes_of_another_sae_are_refused(sae: SparseAutoencoder, x: Tensor, make: Any) -> None:
+    """By their number of atoms."""
+    other = make(type(sae).__name__, n_atoms=41)
+    with pytest.raises(ValueError, match="n_atoms=40, got codes of 41 atoms"):
+        sae.decode(other.encode(x))

@@ -1,0 +1,114 @@
+"""The parts architectures choose from: operators, proxes, solvers, first looks at data."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from sae_nb.architectures.encoders import LearnedAdjoint
+from sae_nb.architectures.initialisation import InputScaling, best_gain, geometric_median
+from sae_nb.architectures.operators import DenseOperator, random_unit_rows
+from sae_nb.architectures.proxes import TopKProx
+from sae_nb.architectures.recipe import Recipe
+from sae_nb.architectures.solvers import ista_step
+from sae_nb.codes import SparseCodes
+
+
+def test_the_adjoint_is_the_adjoint() -> None:
+    """⟨A z, r⟩ = ⟨z, Aᵀ r⟩ for all z and r."""
+    operator = DenseOperator(7, 11).double()
+    z, r = torch.randn(5, 11).double(), torch.randn(5, 7).double()
+    left = (operator.synthesise(SparseCodes.from_dense(z)) * r).sum()
+    assert torch.allclose(left, (z * operator.adjoint(r)).sum())
+
+
+@pytest.mark.parametrize(("d_in", "n_atoms"), [(7, 11), (11, 7)])
+def test_the_lipschitz_constant_is_the_largest_curvature(d_in: int, n_atoms: int) -> None:
+    """‖A‖², wide or tall."""
+    operator = DenseOperator(d_in, n_atoms)
+    expected = torch.linalg.matrix_norm(operator.weight.detach(), 2) ** 2
+    assert operator.lipschitz() == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_random_directions_are_uniform() -> None:
+    """Unit norm and no preferred side: the mean of 4000 is within four standard errors of 0."""
+    rows = random_unit_rows(4000, 5, torch.Generator().manual_seed(0))
+    assert torch.allclose(rows.norm(dim=1), torch.ones(4000))
+    assert float(rows.mean(dim=0).abs().max()) < 4 / math.sqrt(5 * 4000)
+
+
+def test_one_ista_step_with_the_tied_adjoint_is_the_prox_of_correlations() -> None:
+    """From z = 0 with step 1: prox(Aᵀ(x − b)); the two faces of a prox agree."""
+    operator = DenseOperator(9, 30)
+    encoder, prox = LearnedAdjoint(operator), TopKProx(4)
+    x, centre = torch.randn(20, 9), torch.randn(9)
+    codes = ista_step(x, encoder, prox, centre=centre, scale=torch.ones(()))
+    by_hand = prox(operator.adjoint(x - centre))
+    assert torch.allclose(codes.to_dense(), by_hand.to_dense(), atol=1e-5)
+
+
+def test_the_prox_is_the_nearest_sparse_code() -> None:
+    """No other non-negative code with at most k entries is closer to the pre-codes."""
+    pre_codes = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    best = TopKProx(2)(pre_codes).to_dense()
+    distance = float((pre_codes - best).norm())
+    for i in range(6):
+        for j in range(i, 6):
+            other = torch.zeros(1, 6)
+            other[0, [i, j]] = pre_codes[0, [i, j]].relu()
+            assert float((pre_codes - other).norm()) >= distance
+
+
+def test_the_geometric_median_minimises_distances() -> None:
+    """Moving away in any direction makes the sum larger; outliers hardly matter."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(501, 4, generator=generator)
+    x[:50] += 1000
+    median = geometric_median(x.double()).float()
+
+    def cost(point: torch.Tensor) -> float:
+        return float((x - point).norm(dim=1).sum())
+
+    for direction in torch.randn(20, 4, generator=generator):
+        assert cost(median + 0.01 * direction) > cost(median) - 1e-2
+    assert float(median.norm()) < 0.6
+    assert float(x.mean(dim=0).norm()) > 100
+
+
+def test_a_median_on_a_row_is_found() -> None:
+    """More than half of the rows at one point, and rows that are all the same."""
+    x = torch.cat([torch.ones(6, 3), torch.randn(5, 3)])
+    assert torch.allclose(geometric_median(x), torch.ones(3), atol=1e-3)
+    assert torch.allclose(geometric_median(torch.full((4, 2), 3.0)), torch.full((2,), 3.0))
+
+
+def test_scaling_gives_unit_mean_square() -> None:
+    """And its variance is what the mean leaves over; constant data keep scale 1."""
+    x = 5 + 3 * torch.randn(1000, 8)
+    scaling = InputScaling(8)
+    scaling.fit_(x)
+    scaled = (x - scaling.mean) * scaling.scale
+    assert float(scaled.square().mean()) == pytest.approx(1, rel=1e-4)
+    left = (x - x.mean(dim=0)).square().sum(dim=1).mean()
+    assert float(scaling.variance) == pytest.approx(float(left), rel=1e-4)
+    scaling.fit_(torch.ones(5, 8))
+    assert float(scaling.scale) == 1
+
+
+def test_the_gain_is_least_squares() -> None:
+    """Of a reconstruction that is twice too long; 1 where there is nothing to go by."""
+    x = torch.randn(10, 3)
+    assert best_gain(x, 2 * x) == pytest.approx(0.5)
+    assert best_gain(x, torch.zeros(10, 3)) == 1
+    assert best_gain(x, -x) == 1
+
+
+def test_recipes_refuse_nonsense() -> None:
+    """Rule and given; warm-up is a share of the run with a ceiling."""
+    with pytest.raises(ValueError, match="`learning_rate` must be positive and finite, got 0"):
+        Recipe(learning_rate=0)
+    with pytest.raises(ValueError, match=r"`decay_fraction` must be in \[0, 1\], got 2"):
+        Recipe(learning_rate=1e-3, decay_fraction=2)
+    assert Recipe(learning_rate=1e-3).warmup_steps(10**6) == 1000

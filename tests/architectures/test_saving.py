@@ -1,0 +1,153 @@
+"""Folders of SAEs: complete or not there, and refused by name when damaged or foreign."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from sae_nb.architectures import SparseAutoencoder, TopK, load_sae
+from sae_nb.files import write_manifest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved SAE."""
+    TopK(d_in=6, n_atoms=10, k=2).save(tmp_path / "sae")
+    return tmp_path / "sae"
+
+
+def test_a_folder_holds_three_plain_files(folder: Path) -> None:
+    """safetensors, JSON, and a manifest with sizes and checksums."""
+    names = {file.name for file in folder.iterdir()}
+    assert names == {"sae.safetensors", "config.json", "manifest.json"}
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["kind"] == "sae"
+    assert manifest["architecture"] == "TopK"
+    assert set(manifest["files"]) == {"sae.safetensors", "config.json"}
+
+
+@pytest.mark.parametrize("name", ["sae.safetensors", "config.json"])
+def test_a_file_cut_short_or_altered_is_refused_by_name(folder: Path, name: str) -> None:
+    """By its length, and by its checksum."""
+    whole = (folder / name).read_bytes()
+    (folder / name).write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=rf"{name}.* bytes, got {len(whole) - 1}"):
+        load_sae(folder)
+    (folder / name).write_bytes(bytes([*whole[:-2], whole[-2] ^ 1, whole[-1]]))
+    with pytest.raises(ValueError, match=rf"{name}.* checksum"):
+        load_sae(folder)
+    (folder / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name):
+        load_sae(folder)
+
+
+def test_another_version_is_refused(folder: Path) -> None:
+    """By its number."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
+    with pytest.raises(ValueError, match="version 1, got 99"):
+        load_sae(folder)
+
+
+def test_another_kind_or_architecture_is_refused(folder: Path) -> None:
+    """With what it should have been."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architecture": "Future"}))
+    write_manifest(folder, "sae")
+    with pytest.raises(ValueError, match="must hold one of TopK.*, got 'Future'"):
+        load_sae(folder)
+    write_manifest(folder, "activations")
+    with pytest.raises(ValueError, match="kind 'sae', got 'activations'"):
+        load_sae(folder)
+
+
+def test_tensors_that_do_not_fit_the_settings_are_refused(folder: Path) -> None:
+    """With both named."""
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"]["n_atoms"] = 11
+    (folder / "config.json").write_text(json.dumps(config))
+    write_manifest(folder, "sae")
+    with pytest.raises(ValueError, match=r"sae\.safetensors.* must hold the tensors of a TopK"):
+        load_sae(folder)
+
+
+def test_pickles_are_never_opened(tmp_path: Path) -> None:
+    """Not as a file, not in a folder, not under our own name."""
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (exec, ("raise SystemExit('opened')",))
+
+    file = tmp_path / "ae.pt"
+    file.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match=r"ae\.pt.*pickle"):
+        load_sae(file)
+    with pytest.raises(ValueError, match=r"no.*manifest\.json|manifest\.json.*has none"):
+        load_sae(tmp_path)
+    folder = tmp_path / "sae"
+    TopK(d_in=6, n_atoms=10, k=2).save(folder)
+    (folder / "sae.safetensors").write_bytes(pickle.dumps(Bomb()))
+    write_manifest(folder, "sae")
+    with pytest.raises(ValueError, match=r"sae\.safetensors.*pickle"):
+        load_sae(folder)
+
+
+def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
+    """So are files where a folder is needed."""
+    with pytest.raises(FileNotFoundError, match=r"nothing.*sae\.save"):
+        load_sae(tmp_path / "nothing")
+    (tmp_path / "file.txt").write_text("")
+    with pytest.raises(FileNotFoundError, match="must be a folder"):
+        load_sae(tmp_path / "file.txt")
+
+
+def test_saving_replaces_an_sae_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    """An older SAE gives way; other people's files do not."""
+    TopK(d_in=6, n_atoms=12, k=2).save(folder)
+    assert load_sae(folder).n_atoms == 12
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="other files"):
+        TopK(d_in=6, n_atoms=12, k=2).save(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    write_manifest(tmp_path / "mine", "activations")
+    with pytest.raises(FileExistsError, match="'activations'"):
+        TopK(d_in=6, n_atoms=12, k=2).save(tmp_path / "mine")
+
+
+def test_a_failed_save_leaves_the_old_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing partial under the final name, nothing left beside it."""
+    from sae_nb.architectures import saving
+
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(saving, "write_json", full)
+    with pytest.raises(OSError, match="disk full"):
+        TopK(d_in=6, n_atoms=12, k=2).save(folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    assert [file.name for file in folder.parent.iterdir()] == ["sae"]
+
+
+def test_a_class_loads_its_own_kind(folder: Path) -> None:
+    """The base class loads any; a sibling refuses."""
+
+    class Other(TopK):
+        """Not what was saved."""
+
+    assert isinstance(SparseAutoencoder.load(folder), TopK)
+    with pytest.raises(ValueError, match="must hold a Other, got a TopK"):
+        Other.load(folder)
+
+
+def test_half_precision_weights_stay_as_they_are(tmp_path: Path) -> None:
+    """The dtype is the file's."""
+    sae = TopK(d_in=6, n_atoms=10, k=2).double()
+    sae.save(tmp_path / "sae")
+    assert load_sae(tmp_path / "sae").dtype == torch.float64

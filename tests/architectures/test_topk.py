@@ -1,0 +1,257 @@
+"""TopK: what it finds, what it costs in memory, and how dead atoms come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sae_nb.architectures import TopK
+from sae_nb.architectures.auxiliary import auxk_loss
+
+
+def topk(d_in: int, n_atoms: int, k: int, seed: int = 0, **settings: Any) -> TopK:
+    return TopK(d_in, n_atoms, k, generator=torch.Generator().manual_seed(seed), **settings)
+
+
+@torch.no_grad()
+def with_dictionary(dictionary: Tensor, k: int) -> TopK:
+    """A tied TopK that knows its dictionary."""
+    sae = topk(dictionary.shape[1], len(dictionary), k)
+    sae.operator.weight.copy_(dictionary)
+    sae.encoder.weight.copy_(dictionary)
+    return sae
+
+
+def planted(dictionary: Tensor, k: int, rows: int = 200) -> Tensor:
+    """Codes with k entries per row, in [1, 2]."""
+    generator = torch.Generator().manual_seed(2)
+    chosen = torch.rand(rows, len(dictionary), generator=generator).topk(k, dim=1).indices
+    strengths = 1 + torch.rand(rows, k, generator=generator)
+    return torch.zeros(rows, len(dictionary)).scatter(1, chosen, strengths)
+
+
+def test_an_orthonormal_dictionary_is_decoded_exactly() -> None:
+    """Support and strengths of planted codes, when the dictionary is the truth."""
+    dictionary, _ = torch.linalg.qr(torch.randn(32, 32))
+    z = planted(dictionary, 5)
+    sae = with_dictionary(dictionary, 5)
+    codes = sae.encode(z @ dictionary)
+    assert torch.equal(codes.to_dense() != 0, z != 0)
+    assert torch.allclose(codes.to_dense(), z, atol=1e-5)
+    assert torch.allclose(sae(z @ dictionary), z @ dictionary, atol=1e-5)
+
+
+def test_a_smaller_k_keeps_the_strongest() -> None:
+    """k may differ at inference: nested supports, the same strengths."""
+    dictionary, _ = torch.linalg.qr(torch.randn(32, 32))
+    z = planted(dictionary, 5)
+    sae = with_dictionary(dictionary, 5)
+    few, all_of_them = sae.encode(z @ dictionary, k=2), sae.encode(z @ dictionary, k=32)
+    assert few.l0.tolist() == [2] * len(z)
+    strongest = torch.zeros_like(z).scatter(1, z.topk(2).indices, z.topk(2).values)
+    assert torch.allclose(few.to_dense(), strongest, atol=1e-5)
+    # Rounding leaves a few positive crumbs beside the five.
+    assert torch.allclose(all_of_them.to_dense(), z, atol=1e-5)
+    assert sae.k == 5
+
+
+def test_k_equal_to_n_atoms_is_a_relu() -> None:
+    """Nothing is left out but negatives."""
+    sae, x = topk(8, 24, 24), torch.randn(40, 8)
+    pre_codes = sae.encoder(x - sae.bias, sae.scaling.scale)
+    assert torch.allclose(sae.encode(x).to_dense(), pre_codes.relu(), atol=1e-6)
+
+
+def test_of_twin_atoms_the_first_is_used() -> None:
+    """Duplicates tie; the lower one wins, every time."""
+    dictionary = normalize(torch.randn(6, 4), dim=1).repeat(2, 1)
+    codes = with_dictionary(dictionary, 1).encode(dictionary[:6])
+    assert codes.atoms.tolist() == list(range(6))
+
+
+def test_inputs_without_positive_pre_codes_have_no_code() -> None:
+    """l0 may be below k, down to 0; the reconstruction is then the bias."""
+    sae = with_dictionary(torch.eye(4), 2)
+    x = torch.tensor([[-1.0, -2.0, -3.0, -4.0], [0.0, 0.0, 0.0, 0.0], [5.0, -1.0, -1.0, -1.0]])
+    codes = sae.encode(x)
+    assert codes.l0.tolist() == [0, 0, 1]
+    assert torch.equal(sae.decode(codes)[:2], torch.zeros(2, 4))
+
+
+def test_initialisation_reads_centre_scale_and_gain() -> None:
+    """The bias is a median that outliers do not move; the first loss is below that of a constant."""
+    generator = torch.Generator().manual_seed(0)
+    x = 50 + 9 * torch.randn(4000, 16, generator=generator)
+    x[:40] += 1e4
+    sae = topk(16, 64, 8)
+    sae.initialise(x, generator)
+    assert torch.allclose(sae.bias, torch.full((16,), 50.0), atol=1)
+    assert float((x.mean(dim=0) - 50).abs().min()) > 50
+    clean = 50 + 9 * torch.randn(4000, 16, generator=generator)
+    sae = topk(16, 64, 8)
+    sae.initialise(clean, generator)
+    loss = sae.training_loss(clean, torch.zeros(64, dtype=torch.long), 1, 0.0)
+    # Without the gain the eight correlated atoms overshoot: 2.5 instead of 0.5.
+    assert float(loss.parts["reconstruction"]) < 0.75
+
+
+class Shapes(TorchDispatchMode):
+    """Record the size of every floating-point tensor that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                self.made.append((str(func), tuple(tensor.shape)))
+        return out
+
+
+def test_a_training_step_builds_no_dense_code_and_no_gradient_product() -> None:
+    """The only (rows, n_atoms) matrix is the tile of pre-codes; the only product makes it."""
+    rows, d_in, n_atoms = 96, 20, 1111
+    sae, x = topk(d_in, n_atoms, 4), torch.randn(96, 20)
+    silent = torch.zeros(n_atoms, dtype=torch.long)
+    sae.training_loss(x, silent, 1, 0.0).total.backward()
+    with Shapes() as shapes:
+        sae.training_loss(x, silent, 1, 0.0).total.backward()
+    large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
+    # The product, and two names for the memory it is written to.
+    assert large <= {"aten.mm.out", "aten.view.default", "aten.detach.default"}
+    products = [shape for func, shape in shapes.made if func.startswith("aten.mm")]
+    # The second is a matrix times a vector: the gradient of the bias through the encoder.
+    assert products == [(rows, n_atoms), (1, d_in)] or products == [(rows, n_atoms)]
+
+
+def dense_auxk(sae: TopK, x: Tensor, residual: Tensor, dead: Tensor, aux_k: int) -> Tensor:
+    """AuxK by masking a dense code, as the paper writes it."""
+    pre_codes = sae.encoder(x - sae.bias, sae.scaling.scale)
+    masked = torch.full_like(pre_codes, -torch.inf)
+    masked[:, dead] = pre_codes[:, dead]
+    values, atoms = masked.topk(min(aux_k, len(dead)), dim=1)
+    z = torch.zeros_like(pre_codes).scatter(1, atoms, values.relu())
+    error = (residual - z @ sae.operator.weight).square().sum()
+    spread = (residual - residual.mean(dim=0)).square().sum()
+    return error / spread * min(len(dead) / aux_k, 1.0)
+
+
+@pytest.mark.parametrize(("n_dead", "aux_k"), [(3, 8), (40, 8), (300, 8), (300, 200)])
+def test_auxk_equals_its_dense_definition(n_dead: int, aux_k: int) -> None:
+    """Value and gradients, few dead atoms or many, sparse or dense."""
+    sae, x = topk(16, 400, 8).double(), torch.randn(50, 16).double()
+    sae.initialise(x, None)
+    dead = torch.randperm(400)[:n_dead].sort().values
+    residual = (x - sae(x)).detach()
+    losses, gradients = [], []
+    for fast in (True, False):
+        if fast:
+            loss = auxk_loss(
+                x,
+                residual,
+                sae.encoder,
+                sae.operator,
+                dead=dead,
+                aux_k=aux_k,
+                centre=sae.bias,
+                scale=sae.scaling.scale,
+            )
+        else:
+            loss = dense_auxk(sae, x, residual, dead, aux_k)
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, list(sae.parameters())))
+    assert torch.allclose(*losses)
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-10)
+
+
+def test_auxk_moves_dead_atoms_only() -> None:
+    """Living atoms get no gradient from it; a perfect reconstruction gives zero, not NaN."""
+    sae, x = topk(16, 60, 8), torch.randn(50, 16)
+    dead = torch.tensor([3, 17, 59])
+    arguments: dict[str, Any] = {"dead": dead, "aux_k": 8, "centre": sae.bias.detach()}
+    arguments["scale"] = sae.scaling.scale
+    auxk_loss(x, x - sae(x).detach(), sae.encoder, sae.operator, **arguments).backward()
+    for weight in (sae.operator.weight, sae.encoder.weight):
+        moved = weight.grad.abs().sum(dim=1).nonzero().flatten()
+        assert set(moved.tolist()) <= set(dead.tolist())
+        assert len(moved) > 0
+    sae.zero_grad()
+    loss = auxk_loss(x, torch.zeros_like(x), sae.encoder, sae.operator, **arguments)
+    loss.backward()
+    assert loss.item() == 0
+    assert bool(torch.isfinite(sae.encoder.weight.grad).all())
+
+
+def test_auxk_costs_nothing_while_all_atoms_live() -> None:
+    """Nor when its weight is zero."""
+    x, silent = torch.randn(20, 16), torch.full((60,), 99)
+    alive = topk(16, 60, 8).training_loss(x, silent, 100, 0.0)
+    off = topk(16, 60, 8, aux_weight=0.0).training_loss(x, silent, 1, 0.0)
+    assert alive.parts["auxiliary"].item() == off.parts["auxiliary"].item() == 0
+    on = topk(16, 60, 8).training_loss(x, silent, 99, 0.0)
+    assert on.parts["auxiliary"].item() > 0
+    assert on.total.item() == pytest.approx(
+        on.parts["reconstruction"].item() + on.parts["auxiliary"].item() / 32
+    )
+
+
+def test_settings_can_change_while_it_trains() -> None:
+    """k and the weight of AuxK are read at every step."""
+    sae, x = topk(16, 60, 8), torch.randn(20, 16)
+    assert sae.live_numbers == ("k", "aux_weight")
+    sae.k = 3
+    codes = sae.training_loss(x, torch.zeros(60, dtype=torch.long), 1, 0.0).codes
+    assert int(codes.l0.max()) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"k": 0}, ValueError, "`k` must be between 1 and n_atoms=16, got 0"),
+        ({"k": 17}, ValueError, "`k` must be between 1 and n_atoms=16, got 17"),
+        ({"k": 2.0}, TypeError, "`k` must be an integer, got 2.0"),
+        ({"d_in": 0}, ValueError, "`d_in` must be at least 1, got 0"),
+        ({"n_atoms": -3}, ValueError, "`n_atoms` must be at least 1, got -3"),
+        ({"aux_k": 17}, ValueError, "`aux_k` must be between 1 and n_atoms=16, got 17"),
+        ({"aux_weight": -1.0}, ValueError, "`aux_weight` must not be negative, got -1.0"),
+        ({"aux_weight": float("nan")}, ValueError, "`aux_weight` must not be negative, got nan"),
+    ],
+)
+def test_impossible_sizes_are_refused(
+    settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Rule, given, do."""
+    with pytest.raises(error, match=message):
+        TopK(**({"d_in": 8, "n_atoms": 16, "k": 2} | settings))
+
+
+@pytest.mark.parametrize("k", [0, 61])
+def test_k_at_inference_is_checked(k: int) -> None:
+    """Before any work."""
+    with pytest.raises(ValueError, match=f"between 1 and n_atoms=60, got {k}"):
+        topk(16, 60, 8).encode(torch.randn(3, 16), k=k)
+
+
+def test_it_works_inside_a_trace() -> None:
+    """Encode, edit and decode tensors between two layers of an nnsight model."""
+    nnsight = pytest.importorskip("nnsight")
+    network = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Linear(16, 3))
+    model = nnsight.NNsight(network)
+    sae, x = topk(16, 60, 8), torch.randn(5, 16)
+    with torch.no_grad(), model.trace(x):
+        codes = sae.encode(model[0].output)
+        model[0].output[:] = sae.decode(codes)
+        values = codes.values.save()
+        out = model.output.save()
+    with torch.no_grad():
+        expected = sae.encode(network[0](x))
+        assert torch.equal(values, expected.values)
+        assert torch.allclose(out, network[1](sae.decode(expected)), atol=1e-6)

@@ -1,0 +1,105 @@
+"""The GPU's choice between gathers and dense bf16, made by measurement and named."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from sae_nb.kernels import cuda, decode, paths_taken, squared_error, topk_encode
+from sae_nb.kernels.dense import Dense
+
+
+class Slow(Dense):
+    """Takes its time."""
+
+    def topk(self, *inputs: Any) -> Any:
+        time.sleep(0.02)
+        return super().topk(*inputs)
+
+
+def test_the_faster_path_is_chosen_and_named() -> None:
+    """Whichever is slow loses; the note holds both times."""
+    x, weight = torch.randn(64, 8), torch.randn(128, 8)
+    slow = Slow(torch.bfloat16)
+    assert cuda.fastest((cuda.Sparse(), slow), x, weight, 4).name == "sparse"
+    path = paths_taken()["topk step"]
+    assert path.chosen == "sparse"
+    assert "dense bf16" in path.reason
+    assert "64 × 8, 128 atoms, k 4" in path.reason
+    slow.dtype = None
+    assert cuda.fastest((slow, Dense(torch.bfloat16)), x, weight, 4).name == "dense bf16"
+
+
+def test_codes_that_people_keep_are_never_bf16() -> None:
+    """Without a gradient, in fp64 or under deterministic algorithms nothing is timed."""
+    x, weight = torch.randn(64, 8), torch.randn(128, 8)
+    assert cuda.primitives(x, weight, 4, trains=False).name == "sparse"
+    assert cuda.primitives(x.double(), weight.double(), 4, trains=True).name == "sparse"
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert cuda.primitives(x, weight, 4, trains=True).name == "sparse"
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_choice_is_made_once_for_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second batch of about the same size does not measure again."""
+    asked = []
+
+    def fake(candidates: Any, *_: Any) -> Any:
+        asked.append(candidates)
+        return candidates[1]
+
+    monkeypatch.setattr(cuda, "fastest", fake)
+    monkeypatch.setattr(cuda, "_CHOICES", {})
+    weight = torch.randn(128, 8)
+    for rows in (64, 60, 64):
+        assert cuda.primitives(torch.randn(rows, 8), weight, 4, trains=True).name == "dense bf16"
+    assert len(asked) == 1
+
+
+def test_bf16_gradients_are_close() -> None:
+    """Two decimal digits, as bf16 has; the codes decode the way they were made."""
+    from sae_nb.kernels import autograd
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(80, 32, generator=generator)
+    weight = torch.randn(60, 32, generator=generator)
+    gradients = []
+    for primitives in (Dense(), Dense(torch.bfloat16)):
+        encoder, atoms = weight.clone().requires_grad_(), weight.clone().requires_grad_()
+        codes = autograd.topk_encode(primitives, x, encoder, None, 60, None)
+        assert codes.support.path is primitives
+        error, *_ = autograd.squared_error(primitives, codes, atoms, None, x)
+        error.backward()
+        gradients.append(torch.cat([encoder.grad, atoms.grad]))
+    exact, rough = gradients
+    assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 2e-2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_gpu_codes_and_gradients_equal_the_reference() -> None:
+    """In fp32 on the device, and repeated bit for bit under deterministic algorithms."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        results = []
+        for backend in ("cuda", "cuda", "reference"):
+            generator = torch.Generator().manual_seed(0)
+            x, weight = (
+                torch.randn(*s, generator=generator).cuda() for s in ((256, 64), (512, 64))
+            )
+            weight.requires_grad_()
+            codes = topk_encode(x, weight, k=8, backend=backend)
+            x_hat = decode(codes, weight, backend=backend)
+            error, *_ = squared_error(codes, weight, None, x, backend=backend)
+            (error + x_hat.sum()).backward()
+            results.append((codes.to_dense().detach(), weight.grad))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for ours, again, reference in zip(*results, strict=True):
+        assert torch.equal(ours, again)
+        assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,128 @@
+"""Two Python threads in compiled loops: no crash under any threading layer, no thread count lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sae_nb.kernels import threads
+
+TRAIN_AND_ENCODE = """
+import threading, torch
+from sae_nb.architectures import TopK
+
+x = torch.randn(600, 32)
+sae = TopK(d_in=32, n_atoms=256, k=8, generator=torch.Generator().manual_seed(0))
+sae.initialise(x, None)
+viewer = TopK(d_in=32, n_atoms=256, k=8, generator=torch.Generator().manual_seed(0))
+silent = torch.zeros(256, dtype=torch.long)
+expected = viewer.encode(x).values.sum().item()
+stop, seen, errors = threading.Event(), [], []
+
+def look():
+    try:
+        while not stop.is_set():
+            seen.append(viewer.encode(x).values.sum().item())
+    except Exception as error:
+        errors.append(error)
+
+lookers = [threading.Thread(target=look) for _ in range(2)]
+for looker in lookers:
+    looker.start()
+optimiser = torch.optim.Adam(sae.parameters(), lr=1e-3)
+for step in range(60):
+    optimiser.zero_grad()
+    sae.training_loss(x, silent, 10**9, step / 60).total.backward()
+    optimiser.step()
+stop.set()
+for looker in lookers:
+    looker.join()
+import numba
+assert not errors, errors
+assert len(seen) > 2 and all(abs(s - expected) < 1e-3 * abs(expected) for s in seen)
+print(numba.threading_layer(), len(seen))
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp"])
+def test_training_survives_people_encoding(layer: str) -> None:
+    """Training in one thread and encoding in two more, to the right answer."""
+    environment = os.environ | {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
+    result = subprocess.run(
+        [sys.executable, "-c", TRAIN_AND_ENCODE], capture_output=True, text=True, env=environment
+    )
+    if "No threading layer could be loaded" in result.stderr:
+        pytest.skip(f"this machine has no {layer} layer")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[0] == layer
+
+
+def test_workqueue_ends_the_process_without_the_lock() -> None:
+    """The lock is needed: the same program without it dies (so the test above can fail)."""
+    program = (
+        "import contextlib, sae_nb.kernels.threads as t\n"
+        "t.numba_lock = contextlib.nullcontext\n" + TRAIN_AND_ENCODE
+    )
+    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode != 0
+    assert "Concurrent access has been detected" in result.stderr
+
+
+@pytest.mark.parametrize(("layer", "alone"), [("workqueue", True), ("omp", False), (None, True)])
+def test_the_lock_is_held_only_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch, layer: str | None, alone: bool
+) -> None:
+    """Exclusive under workqueue and before the layer is known; free under safe layers."""
+    monkeypatch.setattr(threads, "_layer", lambda: layer)
+    inside = threading.Event()
+
+    def enter() -> None:
+        with threads.numba_lock():
+            inside.set()
+
+    other = threading.Thread(target=enter)
+    with threads.numba_lock():
+        other.start()
+        assert inside.wait(0.2 if alone else 10) is not alone
+    other.join(10)
+    assert inside.is_set()
+
+
+def test_numbas_first_launch_leaves_torchs_threads_alone() -> None:
+    """The two may share an OpenMP runtime, whose thread count Numba sets at its first launch."""
+    program = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from sae_nb.kernels import warm_up\n"
+        "warm_up(); import numba\n"
+        "print(torch.get_num_threads(), numba.get_num_threads())"
+    )
+    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert result.stdout.split() == ["1", "2"], result.stderr
+
+
+def test_loops_compile_where_nothing_can_be_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A cache folder that cannot be made costs the cache, not the result."""
+    import numba
+
+    real = numba.njit
+
+    def no_folder(function: object, **options: object) -> object:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return real(function, **options)
+
+    monkeypatch.setattr(numba, "njit", no_folder)
+    assert threads.compiled()(lambda a: a + 1)(2) == 3

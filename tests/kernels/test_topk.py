@@ -1,0 +1,135 @@
+"""Selection: exactly the k largest positive pre-codes, whatever their order, ties or size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sae_nb.kernels import cpu, reference, topk_encode
+from sae_nb.kernels.cuda import Sparse
+
+
+def select(pre_codes: Tensor, k: int, backend: Any = "cpu") -> Tensor:
+    """Select from given pre-codes: encode with the identity."""
+    identity = torch.eye(pre_codes.shape[1], dtype=pre_codes.dtype)
+    return topk_encode(pre_codes, identity, k=k, backend=backend).to_dense()
+
+
+def brute_force(pre_codes: Tensor, k: int) -> Tensor:
+    """Sort every row in Python: strength first, then the lower atom."""
+    z = torch.zeros_like(pre_codes)
+    for i, row in enumerate(pre_codes.tolist()):
+        for j in sorted(range(len(row)), key=lambda j: (-row[j], j))[:k]:
+            z[i, j] = max(row[j], 0.0)
+    return z
+
+
+def hard_rows(n_atoms: int) -> dict[str, Tensor]:
+    """Orders that a running threshold could get wrong."""
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.arange(1, n_atoms + 1).float()
+    return {
+        "random": torch.randn(40, n_atoms, generator=generator),
+        "ascending": ramp.expand(3, -1).clone(),
+        "descending": ramp.flip(0).expand(3, -1).clone(),
+        "all equal": torch.full((2, n_atoms), 2.0),
+        "few values": torch.randint(-2, 3, (40, n_atoms), generator=generator).float(),
+        "all negative": -torch.rand(4, n_atoms, generator=generator) - 0.1,
+        "all zero": torch.zeros(2, n_atoms),
+        "one positive": torch.eye(n_atoms)[-1:] - 0.5,
+        "last block only": torch.cat([torch.zeros(n_atoms - 40), torch.rand(40)])[None],
+        "tiny and huge": torch.randn(20, n_atoms, generator=generator).exp().pow(9),
+    }
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("k", [1, 5, 32, 200, 299, 300])
+def test_selection_equals_sorting(backend: Any, k: int) -> None:
+    """Ties go to the lower atom, negatives to nobody, in every hard case."""
+    for name, pre_codes in hard_rows(300).items():
+        assert torch.equal(select(pre_codes, k, backend), brute_force(pre_codes, k)), name
+
+
+@pytest.mark.parametrize(("rows", "entries"), [(64, 64 * 300), (64, 64 * 37), (5, 500)])
+def test_tiles_do_not_change_the_selection(
+    monkeypatch: pytest.MonkeyPatch, rows: int, entries: int
+) -> None:
+    """Cutting rows or atoms into tiles gives the same codes as one piece."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randint(-3, 4, (64, 8), generator=generator).float()
+    weight = torch.randint(-3, 4, (300, 8), generator=generator).float()
+    whole = reference.topk_encode(x, weight, None, 20, None).to_dense()
+    monkeypatch.setattr(cpu, "ROWS", rows)
+    monkeypatch.setattr(cpu, "TILE_ENTRIES", entries)
+    assert torch.equal(topk_encode(x, weight, k=20).to_dense(), whole)
+
+
+def test_entries_come_in_the_order_of_their_atoms() -> None:
+    """On the CPU, so that codes do not depend on how they were found."""
+    codes = topk_encode(torch.randn(50, 16), torch.randn(400, 16), k=30)
+    steps = codes.atoms.diff()
+    within = codes.support.rows.diff() == 0
+    assert bool((steps[within] > 0).all())
+
+
+def test_codes_do_not_depend_on_the_number_of_threads() -> None:
+    """Nor on who else runs: every row is one thread's work."""
+    x, weight = torch.randn(500, 16), torch.randn(400, 16)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = topk_encode(x, weight, k=30)
+        assert torch.get_num_threads() == 1
+        torch.set_num_threads(2)
+        together = topk_encode(x, weight, k=30)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(alone.atoms, together.atoms)
+    assert torch.allclose(alone.values, together.values, rtol=1e-5)
+
+
+def test_the_gpu_selection_agrees_without_ties() -> None:
+    """Gathers and torch.topk, run on CPU tensors."""
+    x, weight = torch.randn(70, 16), torch.randn(500, 16)
+    values, atoms, offsets = Sparse().topk(x, None, weight, None, 9)
+    expected = reference.topk_encode(x, weight, None, 9, None)
+    assert offsets.tolist() == expected.offsets.tolist()
+    got = torch.zeros(70, 500)
+    got[torch.repeat_interleave(torch.arange(70), offsets.diff()), atoms.long()] = values
+    assert torch.allclose(got, expected.to_dense(), atol=1e-5)
+
+
+def test_a_nan_is_never_selected() -> None:
+    """It loses every comparison: no index goes astray, and the rest is still found."""
+    pre_codes = torch.rand(3, 100) + 0.5
+    pre_codes[1] = torch.nan
+    codes = topk_encode(pre_codes, torch.eye(100), k=7)
+    assert bool((codes.atoms < 100).all())
+    assert codes.l0.tolist()[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": 0}, "between 1 and n_atoms=6, got 0"),
+        ({"k": 7}, "between 1 and n_atoms=6, got 7"),
+        ({"x": torch.ones(2, 3)}, r"last dimension d_in=4 .* got shape \(2, 3\)"),
+        ({"bias": torch.ones(5)}, r"`bias` must have shape \(6,\), got \(5,\)"),
+        ({"weight": torch.ones(6, 4).double()}, "one dtype and device"),
+        ({"backend": "gpu"}, "must be one of"),
+        ({"backend": "cuda"}, "needs tensors on an NVIDIA GPU, got cpu"),
+        (
+            {"x": torch.ones(2, 4).half(), "weight": torch.ones(6, 4).half(), "backend": "cpu"},
+            "fp32",
+        ),
+    ],
+)
+def test_bad_input_is_refused(change: dict[str, Any], message: str) -> None:
+    """Rule, given, do; before any work."""
+    arguments = {"x": torch.ones(2, 4), "weight": torch.ones(6, 4), "k": 2} | change
+    with pytest.raises(ValueError, match=message):
+        topk_encode(**arguments)

@@ -1,0 +1,196 @@
+"""Sparse codes: two readings of one matrix, parts, unions and files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sae_nb.codes import SparseCodes
+
+
+def dense_code(rows: int = 9, n_atoms: int = 7, seed: int = 0) -> Tensor:
+    """A code with an empty row, an empty atom, and otherwise about a third of its entries."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.rand(rows, n_atoms, generator=generator)
+    z[z < 0.66] = 0
+    z[3] = 0
+    z[:, min(5, n_atoms - 1)] = 0
+    return z
+
+
+def test_the_csc_reading_equals_scipys() -> None:
+    """By atom: same rows, same values, same order as scipy's transpose."""
+    codes = SparseCodes.from_dense(dense_code())
+    index, csc = codes.by_atom(), codes.to_scipy().tocsc()
+    assert index.offsets.tolist() == csc.indptr.tolist()
+    assert index.rows.tolist() == csc.indices.tolist()
+    assert index.values.tolist() == csc.data.tolist()
+    assert torch.equal(codes.values[index.order], index.values)
+
+
+def test_the_csc_reading_does_not_depend_on_how_it_is_sorted() -> None:
+    """The counting sort of the CPU and the stable sort of other devices agree."""
+    codes = SparseCodes.from_dense(dense_code(seed=1))
+    counted = codes.support.by_atom
+
+    order = torch.argsort(codes.atoms, stable=True)
+    assert torch.equal(counted.order.long(), order)
+    assert torch.equal(counted.rows.long(), codes.support.rows[order])
+
+
+def test_dense_and_sparse_are_the_same_codes() -> None:
+    """from_dense and to_dense are inverse, leading axes kept."""
+    z = dense_code(8, 5).reshape(2, 4, 5)
+    codes = SparseCodes.from_dense(z)
+    assert codes.shape == (2, 4)
+    assert torch.equal(codes.to_dense(), z)
+    assert np.array_equal(codes.to_scipy().toarray(), z.reshape(8, 5).numpy())
+
+
+def test_counts_follow_from_the_entries() -> None:
+    """l0, frequency, nnz and len are those of the dense code."""
+    z = dense_code()
+    codes = SparseCodes.from_dense(z)
+    assert codes.l0.tolist() == (z != 0).sum(dim=1).tolist()
+    assert torch.allclose(codes.frequency, (z != 0).float().mean(dim=0))
+    assert (len(codes), codes.nnz) == (9, int((z != 0).sum()))
+
+
+def test_a_stored_zero_is_not_active() -> None:
+    """Frequency counts z ≠ 0, not stored entries."""
+    codes = SparseCodes(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 2)
+    assert codes.frequency.tolist() == [0.0, 0.5]
+
+
+def test_strengths_are_the_column() -> None:
+    """One atom's rows and values, also for an atom nobody uses."""
+    z = dense_code()
+    codes = SparseCodes.from_dense(z)
+    for atom in range(7):
+        rows, values = codes.strengths(atom)
+        assert rows.tolist() == z[:, atom].nonzero().flatten().tolist()
+        assert torch.equal(values, z[rows, atom])
+    with pytest.raises(IndexError, match=r"between 0 and 6 .* got 7"):
+        codes.strengths(7)
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        4,
+        -1,
+        slice(2, 8, 3),
+        slice(5, 5),
+        [3, 3, 0],
+        np.array([8, 1]),
+        torch.arange(9) % 2 == 0,
+    ],
+    ids=repr,
+)
+def test_rows_are_the_dense_rows(which: object) -> None:
+    """Any way to index rows gives the rows that the dense code gives."""
+    z = dense_code()
+    expected = z[torch.tensor([which]) if isinstance(which, int) else which]  # type: ignore[index]
+    assert torch.equal(SparseCodes.from_dense(z).rows(which).to_dense(), expected)  # type: ignore[arg-type]
+
+
+def test_rows_that_do_not_exist_are_refused() -> None:
+    """Beyond the end, or a mask of another length."""
+    codes = SparseCodes.from_dense(dense_code())
+    with pytest.raises(IndexError, match="between 0 and 8, got 9"):
+        codes.rows(9)
+    with pytest.raises(IndexError, match="must have 9 entries, got 3"):
+        codes.rows(torch.ones(3, dtype=torch.bool))
+
+
+def test_concatenation_is_dense_concatenation() -> None:
+    """Rows in order; axes after the first kept where they agree."""
+    a, b = dense_code(6, 5, 1).reshape(2, 3, 5), dense_code(9, 5, 2).reshape(3, 3, 5)
+    joined = SparseCodes.concatenate([SparseCodes.from_dense(a), SparseCodes.from_dense(b)])
+    assert joined.shape == (5, 3)
+    assert torch.equal(joined.to_dense(), torch.cat([a, b]))
+    flat = SparseCodes.concatenate([SparseCodes.from_dense(a), SparseCodes.from_dense(b[0])])
+    assert flat.shape == (9,)
+    with pytest.raises(ValueError, match=r"widths \[5, 7\]"):
+        SparseCodes.concatenate([joined, SparseCodes.from_dense(dense_code())])
+    with pytest.raises(ValueError, match="no codes at all"):
+        SparseCodes.concatenate([])
+
+
+def test_values_keep_their_gradient_until_detached() -> None:
+    """A gradient flows through to_dense and rows; detach shares the grouping."""
+    z = dense_code().requires_grad_()
+    codes = SparseCodes.from_dense(z)
+    codes.rows([0, 2]).to_dense().sum().backward()
+    expected = torch.zeros_like(z)
+    expected[[0, 2]] = (z[[0, 2]] != 0).float()
+    assert torch.equal(z.grad, expected)
+    assert not codes.detach().values.requires_grad
+    assert codes.detach().by_atom().order is codes.support.by_atom.order
+
+
+def test_one_row_has_an_axis_unless_told_otherwise() -> None:
+    """A single row is (1,), and () for a bare vector."""
+    parts = (torch.ones(1), torch.zeros(1, dtype=torch.int32), torch.tensor([0, 1]), 3)
+    assert SparseCodes(*parts).to_dense().shape == (1, 3)
+    assert SparseCodes(*parts, ()).to_dense().shape == (3,)
+    assert SparseCodes(*parts).reshape().shape == ()
+
+
+def test_files_give_back_the_same_bits(tmp_path: Path) -> None:
+    """Values, atoms, offsets, width and axes survive; saving again needs permission."""
+    codes = SparseCodes.from_dense(dense_code(8, 5).reshape(2, 4, 5))
+    codes.save(tmp_path / "codes")
+    loaded = SparseCodes.load(tmp_path / "codes")
+    assert loaded.shape == (2, 4)
+    for name in ("values", "atoms", "offsets"):
+        before, after = getattr(codes, name), getattr(loaded, name)
+        assert before.dtype == after.dtype
+        assert torch.equal(before, after)
+    with pytest.raises(FileExistsError):
+        codes.save(tmp_path / "codes")
+    codes.save(tmp_path / "codes", replace=True)
+
+
+def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
+    """A file cut short is named."""
+    SparseCodes.from_dense(dense_code()).save(tmp_path / "codes")
+    file = tmp_path / "codes" / "codes.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"codes\.safetensors"):
+        SparseCodes.load(tmp_path / "codes")
+
+
+def test_indices_that_lead_nowhere_are_refused() -> None:
+    """Parts of unequal length at once; bad indices when checked, as loading does."""
+    with pytest.raises(ValueError, match="one length"):
+        SparseCodes(torch.ones(2), torch.zeros(1, dtype=torch.int32), torch.tensor([0, 2]), 3)
+    with pytest.raises(ValueError, match="one entry more than there are rows"):
+        SparseCodes(torch.ones(1), torch.zeros(1, dtype=torch.int32), torch.tensor([0, 1]), 3, (2,))
+    bad = SparseCodes(torch.ones(1), torch.tensor([3], dtype=torch.int32), torch.tensor([0, 1]), 3)
+    with pytest.raises(ValueError, match="atoms below 3"):
+        bad.check()
+
+
+def test_a_dense_copy_that_cannot_fit_is_refused() -> None:
+    """Before memory is taken, with the size."""
+    offsets = torch.zeros(2_000_001, dtype=torch.int64)
+    empty = SparseCodes(torch.zeros(0), torch.zeros(0, dtype=torch.int32), offsets, 2**24)
+    with pytest.raises(MemoryError, match="GiB"):
+        empty.to_dense()
+
+
+def test_importing_codes_does_not_import_numba() -> None:
+    """Nor do the kernels, until a loop is needed."""
+    program = (
+        "import sys, sae_nb.codes, sae_nb.kernels, sae_nb.architectures;"
+        "print('numba' in sys.modules, 'scipy' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.split() == ["False", "False"], result.stderr
