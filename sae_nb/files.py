@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,13 +34,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
     """Give a temporary sibling of `path`; flush and rename it on success, remove it on error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    partial = _partial(path)
+    # Opened as any new file, so that the umask decides who may read it (mkstemp: the owner alone).
+    partial.open("xb").close()
     try:
         yield partial
         with partial.open("rb+") as written:
@@ -170,7 +174,8 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
                 "replaced. Choose another name."
             )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    partial = _partial(path)
+    partial.mkdir()
     try:
         yield partial
         _sync_folder(partial)

@@ -172,3 +172,14 @@ def test_kill_between_renames_is_recovered(tmp_path: Path) -> None:
     assert not (tmp_path / "f").exists()
     files.recover(tmp_path / "f")
     assert files.read_manifest(tmp_path / "f", "test")["n"] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no umask on Windows")
+def test_umask_decides_who_may_read(tmp_path: Path) -> None:
+    """Files and folders get the same rights as any others the user makes."""
+    (tmp_path / "plain").write_text("x")
+    (tmp_path / "plain_folder").mkdir()
+    files.write_json(tmp_path / "a.json", 1)
+    _folder(tmp_path / "f")
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "f").stat().st_mode == (tmp_path / "plain_folder").stat().st_mode

@@ -74,9 +74,7 @@ def summarise_session(
     name = next((n for n in ("ce_recovered", "kl_score", "output_cosine") if n in report), None)
     if name is not None:
         rows[f"recovered in the model ({report[name].definition})"] = report[name].value
-        rows["recovered, floor"] = (
-            float("nan") if report[name].floor is None else report[name].floor
-        )
+        rows["recovered, floor"] = _known(report[name].floor)
     if effect is not None:
         rows[f"best steering effect (atom {effect.atom}, {effect.measure})"] = effect.effect
         rows["steering effect, random directions (p95)"] = effect.control_p95
