@@ -17,8 +17,11 @@ from sae_nb_widgets.theming import format_count
 MAX_POINTS = 400
 """Per curve: more than a small plot has pixels; 45 kB per redraw of one run."""
 
-SHARE_OF_TIME = 0.02
-"""Of the time that redraws may take: a slow one is followed by a longer wait."""
+SHARE_OF_TIME = 0.015
+"""Of the processor time that redraws may take: a slow one is followed by a longer wait."""
+
+LONGEST_REST_SECONDS = 10.0
+"""After which a redraw comes however slow it is: a picture must not look as if it hung."""
 
 POLL_SECONDS = 0.5
 """How often a run is looked at that sends no records: paused, stopped or failed between two."""
@@ -172,8 +175,10 @@ def _make_names_differ(tracked: Sequence[Tracked]) -> None:
 class Redraws:
     """Calls `draw` in a thread of its own soon after it is asked to, but never often.
 
-    Between two calls pass at least `interval` seconds, and so many that drawing stays below
-    `SHARE_OF_TIME`; what is asked for meanwhile is one call. `ask` costs a microsecond.
+    Between two calls pass at least `interval` seconds, and, while a training runs, so many that
+    drawing stays below `SHARE_OF_TIME` of the processor time that the process gets: on a crowded
+    machine it gets little, and a share of the wall clock would be a large share of that. What is
+    asked for meanwhile is one call. `ask` costs a microsecond.
 
     Parameters
     ----------
@@ -181,10 +186,17 @@ class Redraws:
         Returns whether more can come; must not raise.
     interval
         Seconds between two calls, read before each.
+    busy
+        Whether a training runs, which must be spared.
     """
 
-    def __init__(self, draw: Callable[[], bool], interval: Callable[[], float]) -> None:
-        self._draw, self._interval = draw, interval
+    def __init__(
+        self,
+        draw: Callable[[], bool],
+        interval: Callable[[], float],
+        busy: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._draw, self._interval, self._busy = draw, interval, busy
         self._asked, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="sae_nb redraws", daemon=True)
         self._thread.start()
@@ -214,5 +226,16 @@ class Redraws:
             began = time.thread_time()
             if not self._draw():
                 return
-            cost = time.thread_time() - began
-            self._ended.wait(max(self._interval(), cost / SHARE_OF_TIME))
+            self._rest(time.thread_time() - began)
+
+    def _rest(self, cost: float) -> None:
+        """Wait until the process has had its share of processor time since a call of that cost."""
+        spent, until = time.process_time(), time.monotonic() + LONGEST_REST_SECONDS
+        self._ended.wait(self._interval())
+        while (
+            self._busy()
+            and time.process_time() - spent < cost / SHARE_OF_TIME
+            and time.monotonic() < until
+            and not self._ended.wait(POLL_SECONDS / 5)
+        ):
+            continue

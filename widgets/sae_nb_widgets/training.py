@@ -25,8 +25,8 @@ from sae_nb_widgets.tracking import GOING, Redraws, Tracked, track
 class TrainingMonitor(Panel):
     """Loss, R², L0, dead atoms, throughput and time left of trainings, live, with pause and stop.
 
-    It draws in a thread of its own, at most every `interval` seconds and for at most 2 % of the
-    time, so the training hardly notices; without a browser everything works the same.
+    It draws in a thread of its own, at most every `interval` seconds and for a small share of the
+    processor time, so the training hardly notices; without a browser everything works the same.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ class TrainingMonitor(Panel):
             return
         if not any(one.state in GOING for one in self._tracked):
             return
-        self._redraws = Redraws(self._draw_quietly, lambda: self.interval)
+        self._redraws = Redraws(self._draw_quietly, lambda: self.interval, self._running)
         for run in self._runs:
             run.add_listener(self._on_record)
 
@@ -140,6 +140,9 @@ class TrainingMonitor(Panel):
         with self.guarded("drawing the training"):
             self.refresh()
         return not self._closed and any(one.state in GOING for one in self._tracked)
+
+    def _running(self) -> bool:
+        return any(one.state == "running" for one in self._tracked)
 
     def refresh(self) -> None:
         """Draw the newest records now."""

@@ -278,17 +278,18 @@ def _strip(frequency: Float[np.ndarray, " n_atoms"] | None) -> tuple[Points, Poi
 
 
 def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axis) -> None:
-    layout = figure.layout
+    layout, annotations = figure.layout, figure.layout.annotations
+    switched = layout.xaxis.type
     for i, curve in enumerate(CURVES):
-        x, y = layout[f"xaxis{_number(i)}"], layout[f"yaxis{_number(i)}"]
-        x.type = axis
-        # Between powers of ten plotly writes 2 and 5, which crowds a plot this small.
-        x.dtick = 1 if axis == "log" else None
+        if axis != switched:
+            # Between powers of ten plotly writes 2 and 5, which crowds a plot this small.
+            layout[f"xaxis{_number(i)}"].update(type=axis, dtick=1 if axis == "log" else None)
         if curve.positive:
-            _set_log_axis(y, [getattr(summary, curve.field) for summary in summaries])
-        layout.annotations[i].text = _title(curve, summaries)
+            values = [getattr(summary, curve.field) for summary in summaries]
+            _set_log_axis(layout[f"yaxis{_number(i)}"], values)
+        annotations[i].text = _title(curve, summaries)
     frequencies = [len(s.frequency) for s in summaries if s.frequency is not None]
-    if frequencies and len(layout.annotations) > len(CURVES):
+    if frequencies and len(annotations) > len(CURVES) and layout.xaxis7.range is None:
         layout.xaxis7.range = [0, max(frequencies) + 1]
 
 
@@ -299,7 +300,8 @@ def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> Non
         return
     shown = np.concatenate([value[np.isfinite(value)] for value in values])
     ticks = log_ticks(float(shown.min()), float(shown.max()))
-    y.type, y.tickvals, y.ticktext = "log", ticks, [_short(tick) for tick in ticks]
+    if y.type != "log" or list(y.tickvals or ()) != ticks:
+        y.type, y.tickvals, y.ticktext = "log", ticks, [_short(tick) for tick in ticks]
 
 
 def log_ticks(low: float, high: float) -> list[float]:
