@@ -90,7 +90,7 @@ result.history[-1]
 # the running model: what matters is whether the model still works on it.
 
 # %%
-report = sn.evaluate(sae, test_acts, model=model, inputs=inputs, labels=labels)
+report = sn.evaluate(sae, test_acts, model=model, labels=labels)
 report
 
 # %% [markdown]

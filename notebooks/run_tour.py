@@ -21,7 +21,7 @@ NOTEBOOK = Path(__file__).with_name("00_tour.ipynb")
 LANGUAGE_CELL = """\
 import pydoc_data.topics
 model = sn.load_model({folder!r})
-inputs = list(pydoc_data.topics.topics.values())[:40]
+inputs = [" ".join(text.split())[:240] for text in pydoc_data.topics.topics.values()]
 labels, hook_point = None, {hook_point!r}
 """
 

@@ -71,7 +71,7 @@ def summarise_session(
         "R², random atoms": _known(report["r2"].control),
         "L0": report["l0"].value,
     }
-    name = next((n for n in ("ce_recovered", "kl_score", "output_cosine") if n in report), None)
+    name = next((n for n in ("ce_recovered", "kl_score", "cosine_recovered") if n in report), None)
     if name is not None:
         rows[f"recovered in the model ({report[name].definition})"] = report[name].value
         rows["recovered, floor"] = _known(report[name].floor)
