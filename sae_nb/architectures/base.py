@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,8 @@ from sae_nb.architectures.operators import DenseOperator
 from sae_nb.architectures.recipe import Recipe
 from sae_nb.checks import check_k, check_matrix
 from sae_nb.codes import SparseCodes
+
+_Sae = TypeVar("_Sae", bound="SparseAutoencoder")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -178,7 +180,7 @@ class SparseAutoencoder(nn.Module, ABC):
         save_sae(self, folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls: type[_Sae], folder: str | Path) -> _Sae:
         """Read an SAE of this class from a folder.
 
         Parameters

@@ -7,7 +7,7 @@ the pre-codes, so that they exist in tiles only. Both give `SparseCodes`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +17,7 @@ from sae_nb.codes import SparseCodes
 from sae_nb.kernels import reference
 
 
+@runtime_checkable
 class Prox(Protocol):
     """What a solver needs of a penalty g."""
 

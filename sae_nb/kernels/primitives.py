@@ -8,7 +8,7 @@ y of `sum_atoms`, and Σ‖r_i‖².
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -33,6 +33,7 @@ class Residuals(NamedTuple):
     column_sums: Float[Tensor, " width"]
 
 
+@runtime_checkable
 class Primitives(Protocol):
     """Sparse arithmetic of one backend."""
 

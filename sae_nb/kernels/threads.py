@@ -6,6 +6,7 @@ Numba's `workqueue` layer ends the process when two Python threads enter paralle
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -69,6 +70,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
     import numba
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Where run-time type checks are switched on for the package, loops arrive wrapped.
+        function = inspect.unwrap(function)
         try:
             return numba.njit(function, nogil=True, cache=True, **options)
         except RuntimeError:
