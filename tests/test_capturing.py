@@ -222,6 +222,61 @@ def test_names_may_come_in_any_order(vision: LiveModel, backend: Any) -> None:
         torch.testing.assert_close(found[name].x, alone.x, atol=0, rtol=0)
 
 
+class Turning(nn.Module):
+    """Runs its blocks forwards, or backwards where the inputs are negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks if float(x.sum()) > 0 else reversed(self.blocks):
+            x = block(x)
+        return x
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("by", [0.0, 3.0])
+def test_modules_may_run_in_another_order_next_time(backend: Any, by: float) -> None:
+    """The order learnt from one batch is no promise about the next, with edits or without."""
+    torch.manual_seed(0)
+    model, names = wrap(Turning()), ["blocks.0", "blocks.1", "blocks.2"]
+    if by:
+        model.interventions.append(edit_at(model, "blocks.2", lambda v: v + by))
+    x = torch.rand(8, 4) * torch.tensor([1.0, 1, -1, 1, -1, -1, 1, -1])[:, None]
+    found = capture(model, x, names, batch_size=1, backend=backend, progress=False)
+    for row in range(8):
+        expected = {}
+        value = x[row]
+        for name in names if float(x[row].sum()) > 0 else reversed(names):
+            value = model.get_module(name)(value) + (by if name == "blocks.2" else 0)
+            expected[name] = value.detach()
+        for name in names:
+            torch.testing.assert_close(found[name].x[row], expected[name])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shared_module_is_read_at_its_first_run(backend: Any) -> None:
+    """In every batch."""
+    torch.manual_seed(0)
+
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.between = nn.Linear(4, 4), nn.Tanh()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.shared(self.between(self.shared(x)))
+
+    module, x = Loop(), torch.randn(6, 4)
+    found = capture(
+        wrap(module), x, ["between", "shared"], batch_size=2, backend=backend, progress=False
+    )
+    first = module.shared(x).detach()
+    torch.testing.assert_close(found["shared"].x, first)
+    torch.testing.assert_close(found["between"].x, torch.tanh(first))
+
+
 # One pass, no further than needed, nothing left behind
 
 
