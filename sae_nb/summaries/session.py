@@ -75,6 +75,7 @@ def summarise_session(
     if name is not None:
         rows[f"recovered in the model ({report[name].definition})"] = report[name].value
         rows["recovered, floor"] = _known(report[name].floor)
+        rows["recovered, random atoms"] = _known(report[name].control)
     if effect is not None:
         rows[f"best steering effect (atom {effect.atom}, {effect.measure})"] = effect.effect
         rows["steering effect, random directions (p95)"] = effect.control_p95
