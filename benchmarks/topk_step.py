@@ -59,6 +59,13 @@ class Case:
         """Forward and backward of the loss."""
         return self.loss().total.backward()
 
+    def reviving(self) -> object:
+        """Forward and backward while every tenth atom is dead, AuxK included."""
+        silent = self.silent.clone()
+        silent[::10] = 10**9
+        self.sae.zero_grad()
+        return self.sae.training_loss(self.x, silent, 10**9, 0.0).total.backward()
+
     def plain(self) -> object:
         """Forward and backward as a user's own loop writes them: sae(x) and torch's loss."""
         self.sae.zero_grad()
@@ -154,6 +161,7 @@ def main() -> None:
         "x Eᵀ": case.product,
         "x Eᵀ into ready memory": case.product_in_place,
         "TopK forward + backward": case.ours,
+        "the same, a tenth of atoms dead": case.reviving,
         "sae(x), torch's loss + backward": case.plain,
         "TopK whole optimiser step": case.step,
     }
