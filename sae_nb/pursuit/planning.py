@@ -1,0 +1,214 @@
+"""Which way a pursuit goes, how large its tiles are, and what that takes in memory and time.
+
+Three strategies compute the same steps. `gram` keeps G = D Dᵀ and updates correlations with one row
+of it per step. `rows` makes only the rows of G that are chosen. `direct` computes correlations anew
+at every step. The fastest one that fits under the cap is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from sae_nb.checks import available_memory
+
+Strategy = Literal["gram", "rows", "direct"]
+
+TILE_BYTES = {"cpu": 64 * 2**20, "cuda": 4 * 2**30}
+"""Correlations that exist at once: enough rows for a matrix product at full rate."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Rates of the time model. Only their ratio decides."""
+
+    products: float
+    """Floating-point operations per second of a large matrix product."""
+
+    stream: float
+    """Bytes per second of correlations updated with Gram rows."""
+
+    small: float
+    """Operations per second where all chosen Gram rows are combined."""
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> Machine:
+    """Rates of a device: measured per core on the CPU, an H100's data sheet for a GPU.
+
+    Parameters
+    ----------
+    device, dtype
+        Where the pursuit runs, and in which precision.
+    """
+    slower = 2 if dtype == torch.float64 else 1
+    if device.type == "cuda":
+        return Machine(5e13 / slower, 2e12, 5e12 / slower)
+    cores = torch.get_num_threads()
+    return Machine(7e10 * cores / slower, 1e10 * cores, 1.2e10 * cores / slower)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """All that a plan depends on."""
+
+    rows: int
+    d_in: int
+    n_atoms: int
+    k: int
+    dtype: torch.dtype
+    device: torch.device
+    refits: bool
+    trace: bool
+    refresh_every: int
+    gram_known: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The way chosen, with its predicted cost; print it to read it."""
+
+    strategy: Strategy
+    """`gram`, `rows` or `direct`."""
+
+    tile_rows: int
+    """Rows whose correlations exist at once."""
+
+    gram_rows: int
+    """Rows of the Gram matrix kept at once: all for `gram`, some for `rows`, none for `direct`."""
+
+    bytes: dict[str, int]
+    """Predicted memory by part; inputs are not counted."""
+
+    seconds: float
+    """Predicted time on this machine."""
+
+    others: tuple[str, ...] = ()
+    """Why not the other strategies."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Predicted peak of memory beyond the inputs."""
+        return sum(self.bytes.values())
+
+    def __str__(self) -> str:
+        parts = [f"  {name:<24}{_size(size):>12}" for name, size in self.bytes.items() if size]
+        head = f"{self.strategy}: tiles of {self.tile_rows} rows, about {self.seconds:.3g} s"
+        peak = f"  {'peak beyond the inputs':<24}{_size(self.peak_bytes):>12}"
+        return "\n".join([head, *parts, peak, *(f"  not {other}" for other in self.others)])
+
+
+def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None = None) -> Plan:
+    """Choose the fastest strategy that fits.
+
+    Parameters
+    ----------
+    size
+        What is asked.
+    memory_cap
+        Most bytes beyond the inputs; None is half of what the machine has free.
+    tile_rows
+        Rows per tile, where the default is not wanted.
+
+    Raises
+    ------
+    MemoryError
+        If even one row at a time does not fit.
+
+    Example
+    -------
+    >>> size = Size(rows=4096, d_in=768, n_atoms=8192, k=32, dtype=torch.float32, refits=False,
+    ...             device=torch.device("cpu"), trace=False, refresh_every=32, gram_known=False)
+    >>> make_plan(size, 2**30).strategy, make_plan(size, 2**27).strategy
+    ('gram', 'rows')
+    """
+    cap = _default_cap(size.device) if memory_cap is None else memory_cap
+    wanted: tuple[Strategy, ...] = ("gram", "direct") if size.refits else ("gram", "rows", "direct")
+    plans = {name: _fit(size, name, cap, tile_rows) for name in wanted}
+    fitting = [plan for plan in plans.values() if plan is not None]
+    if not fitting:
+        least = _plan(size, "direct", 1, 0)
+        raise MemoryError(
+            f"A pursuit of {size.rows} rows with {size.n_atoms} atoms must fit under `memory_cap`: it "
+            f"needs at least {least.peak_bytes} bytes ({_size(least.peak_bytes)}), got {cap}. Raise "
+            "the cap, or encode fewer rows at a time."
+        )
+    best = min(fitting, key=lambda plan: plan.seconds)
+    others = tuple(_why_not(name, plans[name], best, cap) for name in wanted if plans[name] != best)
+    return replace(best, others=others)
+
+
+def _fit(size: Size, strategy: Strategy, cap: int, tile_rows: int | None) -> Plan | None:
+    """The plan with the largest tiles under the cap, or None."""
+    item = size.dtype.itemsize
+    usual = max(1, TILE_BYTES[size.device.type] // (size.n_atoms * item))
+    rows = min(size.rows, tile_rows or usual)
+    while rows >= 1:
+        gram_rows = {"gram": size.n_atoms, "direct": 0}.get(strategy, 0)
+        if strategy == "rows":
+            room = cap - _plan(size, strategy, rows, 0).peak_bytes
+            gram_rows = min(size.n_atoms, room // (size.n_atoms * item))
+            gram_rows = gram_rows if gram_rows >= min(64, size.n_atoms) else -1
+        plan = _plan(size, strategy, rows, max(gram_rows, 0))
+        if gram_rows >= 0 and plan.peak_bytes <= cap:
+            return plan
+        if rows == 1:
+            return None
+        rows = max(1, rows // 2)
+    return None
+
+
+def _plan(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> Plan:
+    item, k = size.dtype.itemsize, size.k
+    traced = (k + 1 + (k * k if size.refits else 0)) * item if size.trace else 0
+    per_step = 4 + 4 + (8 if size.refits else item)
+    parts = {
+        "Gram matrix": size.n_atoms * gram_rows * item,
+        "correlations": rows * size.n_atoms * item,
+        "residuals": rows * size.d_in * item,
+        "small systems": rows * (16 * k * k + 20 * k) if size.refits else 0,
+        "steps": size.rows * (k * per_step + 17 + traced),
+        "codes": size.rows * (k * (item + 4 + 12) + 8),
+    }
+    return Plan(strategy, rows, gram_rows, parts, _seconds(size, strategy, rows, gram_rows))
+
+
+def _seconds(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> float:
+    rates, n, k, item = machine(size.device, size.dtype), size.n_atoms, size.k, size.dtype.itemsize
+    product = 2 * size.rows * size.d_in * n / rates.products
+    refreshes = (k - 1) // size.refresh_every
+    if strategy == "direct":
+        return k * (product + size.rows * n * item / rates.stream)
+    if size.refits:
+        updates = k * k * size.rows * n / rates.small
+    else:
+        updates = k * size.rows * n * item / rates.stream
+    whole_gram = n * n * size.d_in / rates.products
+    if strategy == "gram":
+        return (1 + refreshes) * product + updates + (0 if size.gram_known else whole_gram)
+    # Every tile chooses about this many different atoms; kept rows serve later tiles too.
+    per_tile = n * -torch.expm1(torch.tensor(-rows * k / n, dtype=torch.float64)).item()
+    tiles = -(-size.rows // rows)
+    made = per_tile * tiles if gram_rows < n else min(n, per_tile * tiles)
+    return (1 + refreshes) * product + 3 * updates + made * 2 * n * size.d_in / rates.products
+
+
+def _why_not(name: str, plan: Plan | None, best: Plan, cap: int) -> str:
+    if plan is None:
+        return f"{name}: does not fit under {_size(cap)}"
+    return f"{name}: about {plan.seconds / max(best.seconds, 1e-12):.3g} times as long"
+
+
+def _default_cap(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        return int(free) // 2
+    free_bytes = available_memory()
+    return 4 * 2**30 if free_bytes is None else free_bytes // 2
+
+
+def _size(n_bytes: int) -> str:
+    if n_bytes < 2**20:
+        return f"{n_bytes / 2**10:.1f} KiB"
+    return f"{n_bytes / 2**20:.1f} MiB" if n_bytes < 2**30 else f"{n_bytes / 2**30:.2f} GiB"
