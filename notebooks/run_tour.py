@@ -9,20 +9,33 @@ model, inputs, labels and hook point is replaced.
 from __future__ import annotations
 
 import argparse
+import copy
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
+from plotly.offline import get_plotlyjs
+from traitlets.config import Config
 
 NOTEBOOK = Path(__file__).with_name("00_tour.ipynb")
+PANELS = ("monitor", "browser", "panel")
+# The page template's own scripts (mathematics, diagrams, widgets) would be fetched when it is opened.
+SCRIPT_FROM_ELSEWHERE = re.compile(r"<script[^>]*>(?:(?!</script>).)*</script>", re.DOTALL)
 LANGUAGE_CELL = """\
 import pydoc_data.topics
 model = sn.load_model({folder!r})
 inputs = [" ".join(text.split())[:240] for text in pydoc_data.topics.topics.values()]
 labels, hook_point = None, {hook_point!r}
+"""
+EXPORT_CELL = """\
+for name in {panels!r}:
+    globals()[name].wait()
+    globals()[name].to_html(f"{folder}/{{name}}.html", share_script=True)
 """
 
 
@@ -33,28 +46,44 @@ def with_material(notebook: nbformat.NotebookNode, source: str) -> nbformat.Note
     return notebook
 
 
-def run(notebook: nbformat.NotebookNode, folder: Path) -> None:
-    """Execute all cells in a fresh kernel whose working folder is `folder`."""
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+def run(notebook: nbformat.NotebookNode) -> dict[str, str]:
+    """Execute all cells in a fresh kernel; return each panel's page as it looks at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = EXPORT_CELL.format(panels=PANELS, folder=folder)
+        notebook.cells.append(nbformat.v4.new_code_cell(source))
+        place = {"metadata": {"path": str(NOTEBOOK.parent)}}
+        try:
+            NotebookClient(notebook, timeout=600, resources=place).execute()
+        finally:
+            notebook.cells.pop()
+        return {name: (Path(folder) / f"{name}.html").read_text("utf-8") for name in PANELS}
 
 
-def to_html(notebook: nbformat.NotebookNode) -> str:
-    """One page without a kernel and without a network: panels show their own static version."""
-    exporter = HTMLExporter(
-        template_name="lab",
-        # no script is loaded from anywhere: panels and tables bring what they need
-        mathjax_url="",
-        require_js_url="",
-        jquery_url="",
-        mermaid_js_url="",
-        jupyter_widgets_base_url="",
-        html_manager_semver_range="",
-    )
+def to_html(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> str:
+    """One page without a kernel and without a network, each panel as it looked at the end."""
+    page = copy.deepcopy(notebook)
+    page.metadata.pop("widgets", None)  # widget state needs a script from elsewhere
+    config = Config()
     kinds = ["text/html", "image/svg+xml", "image/png", "text/markdown", "text/plain"]
-    exporter.preprocessors = []
-    exporter.config.NbConvertBase.display_data_priority = kinds
-    body, _ = HTMLExporter(config=exporter.config, template_name="lab").from_notebook_node(notebook)
-    return body
+    config.NbConvertBase.display_data_priority = kinds
+    for cell in page.cells:
+        name = cell.source.rstrip().rpartition("\n")[2]
+        if cell.cell_type == "code" and name in pages:
+            cell.outputs[-1].data = {"text/html": _place(name)}
+    exporter = HTMLExporter(config=config, template_name="lab")
+    body = SCRIPT_FROM_ELSEWHERE.sub("", exporter.from_notebook_node(page)[0])
+    styles = {re.search(r"<style>(.*?)</style>", html, re.DOTALL)[1] for html in pages.values()}
+    # The pages' rule for a body of their own would narrow this one.
+    style = re.sub(r"\nbody {[^}]*}", "", "".join(styles))
+    head = f"<style>{style}</style><script>{get_plotlyjs()}</script></head>"
+    for name, html in pages.items():
+        main = re.search(r"<main.*</main>", html, re.DOTALL)[0]
+        body = body.replace(_place(name), main)
+    return body.replace("</head>", head, 1)
+
+
+def _place(name: str) -> str:
+    return f'<div id="panel-{name}"></div>'
 
 
 def closing_table(notebook: nbformat.NotebookNode) -> str:
@@ -73,15 +102,14 @@ def main() -> int:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     if arguments.folder:
         folder = str(Path(arguments.folder).resolve())
-        with_material(
-            notebook, LANGUAGE_CELL.format(folder=folder, hook_point=arguments.hook_point)
-        )
+        source = LANGUAGE_CELL.format(folder=folder, hook_point=arguments.hook_point)
+        with_material(notebook, source)
     try:
-        run(notebook, NOTEBOOK.parent)
+        pages = run(notebook)
     except CellExecutionError as error:
         print(error, file=sys.stderr)
         return 1
-    arguments.out.write_text(to_html(notebook), encoding="utf-8")
+    arguments.out.write_text(to_html(notebook, pages), encoding="utf-8")
     print(f"wrote {arguments.out} ({arguments.out.stat().st_size / 2**20:.1f} MiB)")
     print(closing_table(notebook))
     return 0

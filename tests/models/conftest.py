@@ -167,9 +167,7 @@ def build_tokenizer(style: str = "plain") -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(
-        models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>")
-    )
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     if style == "bos":
         words.post_processor = processors.TemplateProcessing(

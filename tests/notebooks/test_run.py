@@ -1,10 +1,14 @@
-"""Every notebook runs from top to bottom in a fresh kernel, within its time and memory."""
+"""Every notebook runs from top to bottom in a fresh kernel; the tour also becomes a page."""
 
 from __future__ import annotations
 
+import importlib.util
+import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -12,12 +16,25 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
+ELSEWHERE = re.compile(r"(?:src|href)=[\"']https?://[^\"']*|import\([\"']https?://[^\"']*")
+Record = Callable[[str, object], None]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path: Path, record_property: Callable[[str, object], None]) -> None:
+@pytest.fixture(scope="module")
+def run_tour() -> ModuleType:
+    """The script behind `make tour`."""
+    spec = importlib.util.spec_from_file_location("run_tour", FOLDER / "run_tour.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)
+def test_notebook_runs(path: Path, record_property: Record) -> None:
     """Its own assertions hold; the seconds are recorded, not judged."""
     notebook = nbformat.read(path, as_version=4)
     started = time.perf_counter()
@@ -25,3 +42,34 @@ def test_notebook_runs(path: Path, record_property: Callable[[str, object], None
     record_property("seconds", round(time.perf_counter() - started, 1))
     ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in ran)
+
+
+def test_tour_runs_and_becomes_one_page(
+    run_tour: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    record_property: Record,
+) -> None:
+    """The tour's assertions hold, a table is printed last, and the page needs nothing else."""
+    monkeypatch.setattr(sys, "argv", ["run_tour.py", "--out", str(tmp_path / "tour.html")])
+    assert run_tour.main() == 0
+    table = capsys.readouterr().out
+    for name in ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions"):
+        assert re.search(rf"^.*{name}.*\S$", table, re.MULTILINE), name
+    record_property("table", table)
+    page = (tmp_path / "tour.html").read_text(encoding="utf-8")
+    assert page.count('class="sae-nb-live"') == len(run_tour.PANELS)
+    without_plotly = page.replace(run_tour.get_plotlyjs(), "")
+    assert ELSEWHERE.findall(without_plotly) == []
+
+
+def test_a_failing_cell_fails_the_command(
+    run_tour: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An error in the notebook gives a non-zero exit and writes no page."""
+    monkeypatch.setattr(run_tour, "LANGUAGE_CELL", "raise ValueError({folder!r} + {hook_point!r})")
+    out = tmp_path / "tour.html"
+    monkeypatch.setattr(sys, "argv", ["run_tour.py", "--folder", "x", "--out", str(out)])
+    assert run_tour.main() == 1
+    assert not out.exists()
