@@ -77,7 +77,7 @@ class Tracked:
         )
 
     def _frequency(self) -> Float[np.ndarray, " n_atoms"] | None:
-        if not hasattr(self.run, "frequency"):
+        if self.run is None or not hasattr(self.run, "frequency"):
             return None
         counted = self.run.frequency(self.index)
         return np.asarray(counted.detach().cpu(), dtype=np.float32)
