@@ -18,6 +18,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--real-models", default=None, help="folder with smollm2/ and minilm/ checkpoints"
     )
+    parser.addoption(
+        "--require-browser", action="store_true", help="a missing Chromium fails browser tests"
+    )
 
 
 def _folder(request: pytest.FixtureRequest, option: str, what: str) -> Path:

@@ -11,6 +11,7 @@ from sae_nb.files import read_json
 from sae_nb.models.live_model import LiveModel
 from sae_nb.models.preprocessing import Preprocess
 from sae_nb.models.token_layout import vision_layout
+from sae_nb.models.vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
 
 WEIGHTS = Path(__file__).parent / "weights"
 CARD_FILE = "card.json"
@@ -51,21 +52,36 @@ def load_bundled(
             f"Checkpoint {whole!r} must be one of {base}'s: {', '.join(steps) or 'it has none'}, "
             "or the bare name for the last one."
         )
-    from sae_nb.models.vision_transformer import VisionTransformer
+    return load_own(WEIGHTS / whole, name=whole, device=device, dtype=dtype)
 
-    folder = WEIGHTS / whole
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder holds a model that one of our recipes wrote."""
+    config = folder / CONFIG_FILE
+    return config.is_file() and read_json(config).get("model") == MODEL_TYPE
+
+
+def load_own(
+    folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
+) -> LiveModel:
+    """Load a vision transformer that one of our recipes wrote, in float32 unless asked otherwise.
+
+    Raises
+    ------
+    ValueError
+        If the folder is incomplete or altered.
+    """
     module = VisionTransformer.from_folder(folder)
     module = module.to(device=device, dtype=dtype or torch.float32)
     size = (module.config.image_size, module.config.image_size)
-    card = _card(folder)
     return LiveModel(
         module,
-        name=whole,
+        name=name,
         kind="vision",
         preprocess=Preprocess(required=size),
         layout=vision_layout(module, size),
         class_names=[str(digit) for digit in range(module.config.n_digits)],
-        card=card,
+        card=_card(folder),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 
 from sae_nb.checks import check_device
 from sae_nb.hook_points import near_names
-from sae_nb.models.bundled import bundled_names, load_bundled
+from sae_nb.models.bundled import bundled_names, is_own, load_bundled, load_own
 from sae_nb.models.checkpoints import load_folder
 from sae_nb.models.hub import hub_folder
 from sae_nb.models.live_model import LiveModel
@@ -75,7 +75,8 @@ def load_model(
     folder = Path(text).expanduser()
     if folder.is_dir():
         _check_no_revision(revision, text)
-        return load_folder(folder, name=folder.resolve().name, device=place, dtype=number_format)
+        load = load_own if is_own(folder) else load_folder
+        return load(folder, name=folder.resolve().name, device=place, dtype=number_format)
     _check_hub_id(text, isinstance(name, os.PathLike), bundled)
     folder = hub_folder(text, revision)
     return load_folder(folder, name=text, device=place, dtype=number_format)

@@ -13,8 +13,9 @@ from safetensors import safe_open
 
 import sae_nb.models
 from sae_nb.data import Scenes, digits, scenes
+from sae_nb.models import load_model
 from sae_nb.models.recipes.vision_training import Batch, accuracies
-from sae_nb.models.vision_transformer import VisionTransformer
+from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 FINISHED = ("tiny-vit", "tiny-vit-plain", "tiny-vit-tied")
@@ -142,3 +143,14 @@ def test_raw_handwriting_of_the_test_split_is_what_is_judged(unseen):
     """The judged renderings use all their classes and only unseen handwriting."""
     assert set(unseen.handwriting.tolist()) <= set(digits("test").handwriting.tolist())
     assert set(unseen.digit.tolist()) == set(range(10))
+
+
+def test_a_folder_that_the_recipe_wrote_loads_by_its_path(tmp_path: Path) -> None:
+    """What a person trains with the recipe opens like a bundled model."""
+    module = VisionTransformer(VisionTransformerConfig(n_blocks=2, residual_drop=0.0))
+    module.save(tmp_path / "mine")
+    model = load_model(tmp_path / "mine")
+    assert model.name == "mine"
+    assert model.patch_grid == (8, 8)
+    assert model.hook_points()[-2:] == ["resid_post.1", "final_norm"]
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
