@@ -143,6 +143,16 @@ def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
     assert panel.controls.strength.value == -3.0
 
 
+def test_slider_that_snaps_to_its_steps_changes_nothing(panel: sw.SteeringPanel) -> None:
+    """A browser reports the nearest step of the slider; the strength asked for stays."""
+    panel.strength = 1.2345
+    slider = panel.controls.strength
+    slider.value = round(slider.value / slider.step) * slider.step
+    assert panel.strength == 1.2345
+    slider.value += slider.step
+    assert panel.strength == slider.value
+
+
 def test_random_control_is_drawn_dashed_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
     """Its outline ends at the record's values, in dashed grey, and another seed moves it."""
     trace = panel.current_figure().data[RANDOM]
@@ -181,6 +191,24 @@ def test_panels_are_linked_by_atom(vit: Any, panel: sw.SteeringPanel) -> None:
     assert other.summary.recipe.atom == 11
     np.testing.assert_allclose(bars(other, AFTER), bars(panel, AFTER), atol=1e-6)
     other.close()
+
+
+def test_an_atom_browser_steers_the_panel(vit: Any) -> None:
+    """Browser and panel share one catalogue and one atom."""
+    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+    sae = sn.TopK(d_in=32, n_atoms=64, k=4)
+    sn.train(sae, acts, sn.TrainConfig(steps=30), progress=False)
+    browser = sw.AtomBrowser(sae, acts)
+    browser.wait()
+    made = sw.SteeringPanel(vit, "resid_post.1", sae, acts=browser.catalogue, atom=browser.atom)
+    t.link((browser, "atom"), (made, "atom"))
+    browser.next()
+    summary = made.summary
+    assert summary.recipe.atom == browser.atom
+    assert summary.recipe.p99 == pytest.approx(browser.catalogue.p99[browser.atom], rel=1e-5)
+    assert summary.edit_norm == pytest.approx(2 * summary.recipe.p99, rel=1e-4)
+    made.close()
+    browser.close()
 
 
 def test_another_head_answers(vit: Any, panel: sw.SteeringPanel) -> None:

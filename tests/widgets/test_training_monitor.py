@@ -18,6 +18,8 @@ from sae_nb_widgets.exporting import descendants
 from sae_nb_widgets.figures.training import training_figure
 from sae_nb_widgets.tracking import SHARE_OF_TIME, Redraws
 
+import sae_nb as sn
+
 
 def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:
     """A record as the training loop makes it."""
@@ -338,6 +340,66 @@ def test_stop_without_a_run_says_what_to_do() -> None:
     panel = sw.TrainingMonitor([record(1)])
     with pytest.raises(RuntimeError, match=r"Start one with sn\.start_training"):
         panel.stop()
+    panel.close()
+
+
+# --- the real thing ---------------------------------------------------------------------------------
+
+
+def test_real_run_is_followed_to_its_end() -> None:
+    """Paused, tuned, resumed and ended: the panel shows what the run did, to the last record."""
+    x = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
+    run = sn.start_training(
+        sn.TopK(d_in=16, n_atoms=32, k=4), x, sn.TrainConfig(steps=400, batch_size=64)
+    )
+    panel = sw.TrainingMonitor(run, interval=0.01)
+    panel.pause()
+    assert run.state == "paused"
+    assert panel.status.startswith("Paused at step")
+    panel.learning_rate = 2e-4
+    panel.wait()
+    assert [(change.name, change.value) for change in run.changes] == [("learning_rate", 2e-4)]
+    panel.resume()
+    result = run.wait(120)
+    until(lambda: not panel.following)
+    assert panel.status.startswith("Done: 400 steps")
+    assert panel.record.last_step == 400
+    np.testing.assert_allclose(drawn(panel, "y2")[-1], result.history[-1].r2, rtol=1e-5)
+    assert panel.record.frequency.shape == (32,)
+    panel.close()
+
+
+def test_real_failure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that breaks leaves its reason in the status line."""
+    sae = sn.TopK(d_in=16, n_atoms=32, k=4)
+    whole = sae.training_loss
+
+    def breaking(x: Any, silent: Any, dead_after: int, fraction: float) -> Any:
+        if fraction >= 0.5:
+            raise RuntimeError("the lights went out")
+        return whole(x, silent, dead_after, fraction)
+
+    monkeypatch.setattr(sae, "training_loss", breaking)
+    run = sn.start_training(sae, torch.randn(64, 16), sn.TrainConfig(steps=40, batch_size=32))
+    panel = sw.TrainingMonitor(run, interval=0.01)
+    until(lambda: run.state == "failed")
+    panel.wait()
+    assert panel.problem
+    assert "the lights went out" in panel.status
+    panel.close()
+
+
+def test_train_takes_the_monitor_as_a_listener() -> None:
+    """`sn.train(…, listeners=monitor)` in a cell is drawn while the cell runs."""
+    panel = sw.TrainingMonitor(interval=0.01)
+    saes = [sn.TopK(d_in=16, n_atoms=32, k=k) for k in (2, 4)]
+    x = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
+    config = sn.TrainConfig(steps=60, batch_size=64)
+    results = sn.train(saes, x, config, listeners=panel, progress=False)
+    panel.wait()
+    assert [len(result.history) for result in results] == [
+        summary.n_records for summary in panel.record.values()
+    ]
     panel.close()
 
 

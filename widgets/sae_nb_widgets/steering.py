@@ -30,7 +30,7 @@ from sae_nb_widgets.figures.steering import (
 from sae_nb_widgets.samples import Samples
 from sae_nb_widgets.steering_checks import check_parts
 from sae_nb_widgets.steering_controls import PICKED, unit_html
-from sae_nb_widgets.steering_detail import SteeringDetail, sentence
+from sae_nb_widgets.steering_detail import SteeringDetail, changes_sentence, sentence
 from sae_nb_widgets.steering_traits import SteeringTraits
 from sae_nb_widgets.strength_scale import StrengthScale, measured_p99, one_digit
 from sae_nb_widgets.theming import (
@@ -170,23 +170,10 @@ class SteeringPanel(SteeringTraits):
         self._listen()
 
     def _place(self) -> None:
-        made, several = self.controls, len(self._samples) > 1
-        what = [made.text] if self.kind == "language" else []
-        what += [made.sample] if several else []
-        hands = [made.curve] + [made.go_on] * bool(self.model.causal)
-        heads = [made.head] * (len(made.head.options) > 1)
+        first, more = steering_controls.rows(self, self.controls, self._unit)
         self.arrange(
-            controls=[made.atom, made.strength, self._unit, *what, *hands],
-            more=[
-                made.mode,
-                made.positions,
-                made.hook_point,
-                *heads,
-                made.seed,
-                *([made.n_new] * bool(self.model.causal)),
-                made.recipe,
-                made.replay,
-            ],
+            controls=first,
+            more=more,
             figure=[self._picture, self._detail_view.texts],
             detail=self._detail_view.cards,
         )
@@ -194,7 +181,7 @@ class SteeringPanel(SteeringTraits):
     def _listen(self) -> None:
         made = self.controls
         self._fit_slider()
-        made.strength.observe(lambda change: self.set_trait("strength", change["new"]), "value")
+        made.strength.observe(self._move_strength, "value")
         made.positions.observe(self._choose_positions, "value")
         made.hook_point.observe(lambda change: self.set_trait("hook_point", change["new"]), "value")
         made.curve.on_click(lambda _: self.dose_response())
@@ -291,7 +278,7 @@ class SteeringPanel(SteeringTraits):
         if clean is None:
             read_at = read_hook_point(model, recipe.hook_point)
             clean = self._clean[key] = read_answer(model, batch, recipe.hook_point, read_at)
-        self._scale.length = float(np.linalg.norm(clean.edited, axis=-1).mean())
+        self._scale.length = float(np.median(np.linalg.norm(clean.edited, axis=-1)))
         for old in list(self._clean)[:-CLEAN_RUNS_KEPT]:
             self._clean.pop(old, None)
         return summarise_steering(self.model, batch, self.sae, recipe, clean=clean)
@@ -315,6 +302,10 @@ class SteeringPanel(SteeringTraits):
             elif change["name"] == "sample":
                 self.set_trait("text", self._samples.text(self.sample) or "")
             self._request()
+
+    def _move_strength(self, change: t.Bunch) -> None:
+        if not steering_controls.snapped(change["owner"], self.strength):
+            self.strength = change["new"]
 
     def _follow_strength(self) -> None:
         slider = self.controls.strength
@@ -456,6 +447,7 @@ class SteeringPanel(SteeringTraits):
         def done(record: Continuation) -> None:
             self._continuation = record
             self._detail_view.show_continuation(record, self.current)
+            self.say(changes_sentence(record))
 
         self.run_async(
             lambda: summarise_continuation(

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 
 def check_parts(model: Any, sae: Any, hook_point: str) -> None:
+    """Refuse what is no live model, no SAE, or no pair of the two.
+
+    Raises
+    ------
+    TypeError
+        If one of them is something else.
+    HookPointNotFound, ValueError
+        If the hook point does not exist or has another width.
+    """
     for name in ("hook_points", "interventions", "lock", "batches"):
         if not hasattr(model, name):
             raise TypeError(
@@ -28,6 +37,13 @@ def check_parts(model: Any, sae: Any, hook_point: str) -> None:
 
 
 def check_point(model: LiveModel, sae: SparseAutoencoder, name: str) -> None:
+    """Refuse a hook point that does not exist, cannot be edited, or has another width.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError
+        With the near names, or both widths.
+    """
     check_width(model, check_hook_point(model, name), int(sae.d_in), "the SAE")
 
 

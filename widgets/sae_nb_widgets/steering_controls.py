@@ -86,7 +86,7 @@ def build(
             description="recipe",
             rows=3,
             continuous_update=False,
-            layout=ipw.Layout(width="100%"),
+            layout=ipw.Layout(width="calc(100% - 90px)"),
             style=_TIGHT,
         ),
         replay=_button("replay", "Do what the recipe on the left says"),
@@ -97,6 +97,16 @@ def build(
         t.link((panel, name), (getattr(made, name), "value"))
     t.link((panel, "max_new_tokens"), (made.n_new, "value"))
     return made
+
+
+def rows(panel: Any, made: Controls, unit: ipw.Widget) -> tuple[list[Any], list[Any]]:
+    """Return the controls that are always there, and those behind "more"."""
+    talks = bool(panel.model.causal)
+    what = [made.text] * (panel.kind == "language") + [made.sample] * (made.sample.max > 0)
+    first = [made.atom, made.strength, unit, *what, made.curve, *([made.go_on] * talks)]
+    heads = [made.head] * (len(made.head.options) > 1)
+    more = [made.mode, made.positions, made.hook_point, *heads, made.seed, *([made.n_new] * talks)]
+    return first, [*more, made.recipe, made.replay]
 
 
 _TIGHT = {"description_width": "initial"}
@@ -148,6 +158,14 @@ def fit_slider(slider: ipw.FloatSlider, value: float, low: float, high: float) -
         slider.step = (high - low) / 200
 
 
+def snapped(slider: ipw.FloatSlider, strength: float) -> bool:
+    """Whether a slider only shows `strength` on the nearest of its steps.
+
+    Browsers move a slider onto its steps and report that as a change; nobody has moved it.
+    """
+    return abs(slider.value - strength) <= 0.51 * slider.step
+
+
 def unit_html(text: str) -> str:
     """Return the unit beside the slider."""
     return f"<span>{escape(text)}</span>"
@@ -164,6 +182,7 @@ def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
 
 
 def offer(menu: ipw.Dropdown, value: str) -> None:
+    """Choose a value of a menu, which gets it as a new option where it lacks it."""
     if value not in menu.options:
         menu.options = (*menu.options, value)
     menu.value = value
@@ -205,5 +224,12 @@ def show_positions(menu: ipw.Dropdown, positions: Any, kind: str) -> None:
 
 
 def where_words(positions: Sequence[int]) -> str:
+    """Name positions that were picked by hand.
+
+    Examples
+    --------
+    >>> where_words((3, 4))
+    'picked: 3, 4'
+    """
     shown = ", ".join(str(position) for position in positions[:4])
     return f"picked: {shown}{' …' if len(positions) > 4 else ''}"

@@ -14,7 +14,7 @@ from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.figures.steering import strength_words
 from sae_nb_widgets.theming import escape, format_number, theme, visible_token
 
-THUMBNAIL_SHARE = 0.9  # of the theme's thumbnail: three stand side by side in the column
+THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "‖Δ‖ / ‖x‖"
 
 
@@ -163,7 +163,7 @@ def columns_html(parts: list[tuple[str, list[tuple[str, bool]]]], note: str) -> 
     True
     """
     columns = "".join(
-        f'<div style="flex:1 1 200px;min-width:0"><div class="sae-nb-cardtitle">{escape(title)}</div>'
+        f'<div style="flex:1 1 150px;min-width:0"><div class="sae-nb-cardtitle">{escape(title)}</div>'
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">'
         f"{''.join(_token(text, changed) for text, changed in tokens)}</div></div>"
         for title, tokens in parts
@@ -192,4 +192,13 @@ def sentence(summary: SteeringSummary) -> str:
         return text
     return (
         f"{text} · KL {format_number(summary.kl)} nats (random {format_number(summary.kl_random)})"
+    )
+
+
+def changes_sentence(record: Continuation) -> str:
+    """Say how many of the new tokens the edit changed, and a random direction."""
+    ours, control = int(record.after_changed.sum()), int(record.random_changed.sum())
+    return (
+        f"{ours} of {len(record.after)} new tokens differ from those before "
+        f"(random direction: {control} of {len(record.random)})"
     )

@@ -19,7 +19,7 @@ WIDEST = 5.0
 """End of the slider, in multiples of the 99th percentile or as a factor."""
 
 WIDEST_LENGTHS = 2.0
-"""End of the slider where no percentile is known, in mean lengths of a state."""
+"""End of the slider where no percentile is known, in median lengths of a state."""
 
 
 class StrengthScale:

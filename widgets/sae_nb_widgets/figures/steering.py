@@ -68,7 +68,7 @@ def steering_figure(
         legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
         xaxis={"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
         yaxis={"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
-        xaxis2={"domain": [0, 0.45], "anchor": "y2", "visible": False},
+        xaxis2={"domain": [0, 0.42], "anchor": "y2", "visible": False},
         yaxis2={
             "domain": [0, 0.3],
             "anchor": "x2",
@@ -76,7 +76,7 @@ def steering_figure(
             "zeroline": True,
             "zerolinecolor": "rgba(128,128,128,0.6)",
         },
-        xaxis3={"domain": [0.58, 1], "anchor": "y3", "visible": False, "matches": "x2"},
+        xaxis3={"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
         yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
     )
     if summary is not None:
@@ -199,8 +199,8 @@ def curve_words(curve: SteeringCurve) -> str:
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
     if recipe.unit == "p99":
-        return f"strength added, × p99 ({format_number(recipe.p99)})"
-    return "strength added, units of the model"
+        return "strength, × p99"
+    return "strength added"
 
 
 def figure_height(n_rows: int, *, curve: bool) -> int:
@@ -220,6 +220,7 @@ def _bar_traces() -> list[Any]:
         go.Bar(name="after", marker={"color": AFTER_COLOUR, "line": {"width": 0}}, **shared),
         go.Scatter(
             name="random, same norm",
+            showlegend=True,
             mode="lines",
             fill="toself",
             fillcolor=BAND_COLOUR,
@@ -238,12 +239,16 @@ def _bar_traces() -> list[Any]:
     ]
 
 
+_NO_LINE = {"width": 0, "color": "rgba(0,0,0,0)"}
+
+
 def _curve_traces() -> list[Any]:
     dashed = {"color": CONTROL, "dash": CONTROL_DASH, "width": 1.6}
     strong = {"color": AFTER_COLOUR, "width": 2.2}
     effect = {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
     cost = {"xaxis": "x3", "yaxis": "y3", "showlegend": False}
-    band = {"mode": "lines", "fill": "toself", "fillcolor": BAND_COLOUR, "line": {"width": 0}}
+    band = {"mode": "lines", "fill": "toself", "fillcolor": BAND_COLOUR, "line": _NO_LINE}
+    mine = {"mode": "lines+markers", "line": strong, "marker": {"color": AFTER_COLOUR}}
     shown = "strength %{x:.3g}<br>%{y:.3g}<extra>"
     return [
         go.Scatter(**band, **effect, hoverinfo="skip"),
@@ -253,20 +258,16 @@ def _curve_traces() -> list[Any]:
         go.Scatter(
             mode="lines+markers",
             line={"color": NEAREST_COLOUR, "width": 1.4},
-            marker={"size": 5, "symbol": "square"},
+            marker={"size": 5, "symbol": "square", "color": NEAREST_COLOUR},
             hovertemplate=f"{shown}nearest atom</extra>",
             **(effect | {"showlegend": True}),
         ),
-        go.Scatter(
-            mode="lines+markers", line=strong, hovertemplate=f"{shown}this atom</extra>", **effect
-        ),
+        go.Scatter(hovertemplate=f"{shown}this atom</extra>", **mine, **effect),
         go.Scatter(**band, **cost, hoverinfo="skip"),
         go.Scatter(
             mode="lines", line=dashed, hovertemplate=f"{shown}random, median</extra>", **cost
         ),
-        go.Scatter(
-            mode="lines+markers", line=strong, hovertemplate=f"{shown}this atom</extra>", **cost
-        ),
+        go.Scatter(hovertemplate=f"{shown}this atom</extra>", **mine, **cost),
     ]
 
 
@@ -325,11 +326,13 @@ def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
 def _change_words(summary: SteeringSummary) -> list[str]:
     """Before → after at the end of the bars, where there is something to read."""
     return [
-        f" {format_number(float(b), digits=2)} → {format_number(float(a), digits=2)}"
-        if max(a, b) >= WORTH_WRITING
-        else ""
+        f" {_brief(float(b))} → {_brief(float(a))}" if max(a, b) >= WORTH_WRITING else ""
         for b, a in zip(summary.before, summary.after, strict=True)
     ]
+
+
+def _brief(value: float) -> str:
+    return format_number(value, digits=2) if abs(value) >= 0.001 else "< 0.001"
 
 
 def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.training import Axis, TrainingSummary
 from sae_nb_widgets.theming import (
+    THIN_SPACE,
     category_style,
     format_count,
     format_number,
@@ -27,7 +28,7 @@ from sae_nb_widgets.theming import (
 STRIP_POINTS = 600  # atoms drawn of a long strip: two per pixel at most
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Curve:
     """One small plot."""
 
@@ -35,10 +36,19 @@ class Curve:
     """Name in the summary."""
 
     title: str
-    """What stands above it."""
+    """What stands above it, short enough for a third of a narrow panel."""
+
+    words: str
+    """What a pointed-at value is called."""
 
     factor: float = 1.0
     """From the summary's unit to the unit of the axis."""
+
+    unit: str = ""
+    """Unit of the axis."""
+
+    says_newest: bool = True
+    """Whether the newest value stands in the title."""
 
     positive: bool = False
     """Whether its axis is logarithmic when every value is above zero."""
@@ -48,12 +58,25 @@ class Curve:
 
 
 CURVES = (
-    Curve("loss", "loss", positive=True),
-    Curve("r2", "R², variance explained"),
-    Curve("l0", "L0, atoms per row", from_zero=True),
-    Curve("dead_fraction", "dead atoms, %", 100.0, from_zero=True),
-    Curve("tokens_per_second", "rows per second", from_zero=True),
-    Curve("learning_rate", "learning rate", positive=True),
+    Curve(field="loss", title="loss", words="loss", positive=True),
+    Curve(field="r2", title="R²", words="R², variance explained"),
+    Curve(field="l0", title="L0", words="L0, atoms per row", from_zero=True),
+    Curve(
+        field="dead_fraction",
+        title="dead",
+        words="dead atoms, %",
+        factor=100.0,
+        unit=f"{THIN_SPACE}%",
+        from_zero=True,
+    ),
+    Curve(field="tokens_per_second", title="rows/s", words="rows per second", from_zero=True),
+    Curve(
+        field="learning_rate",
+        title="learning rate",
+        words="learning rate",
+        says_newest=False,
+        positive=True,
+    ),
 )
 COLUMNS = 3
 
@@ -144,7 +167,8 @@ def _axes(*, strip: bool, several: bool) -> dict[str, Any]:
             "anchor": f"y{_number(i)}",
             "showticklabels": below,
             "title": {"text": "step" if below else ""},
-            "nticks": 5,
+            "nticks": 4,
+            "tickangle": 0,
         } | ({"matches": "x"} if i else {})
         axes[f"yaxis{_number(i)}"] = {
             "domain": rows[row],
@@ -305,20 +329,21 @@ def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> Non
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return up to about five round numbers for a logarithmic axis.
+    """Return three to five round numbers for a logarithmic axis, fewer if there are none.
 
     Examples
     --------
     >>> log_ticks(0.11, 0.52), log_ticks(1e-5, 1e-3)
     ([0.1, 0.2, 0.5], [1e-05, 0.0001, 0.001])
     """
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    powers = range(first, last + 1)
-    if last - first > 2:
-        return [float(f"1e{p}") for p in list(powers)[:: math.ceil(len(powers) / 5)]]
-    steps = (1, 2, 5) if last - first < 2 else (1,)
-    ticks = [float(f"{digit}e{power}") for power in powers for digit in steps]
-    return [tick for tick in ticks if 0.8 * low <= tick <= 1.25 * high]
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for digits in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+        ticks = [tick for tick in ticks if 0.9 * low <= tick <= 1.1 * high]
+        if len(ticks) >= 3:
+            break
+    return ticks[:: max(math.ceil(len(ticks) / 5), 1)]
 
 
 def _short(value: float) -> str:
@@ -332,10 +357,11 @@ def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
 
 def _title(curve: Curve, summaries: Sequence[TrainingSummary]) -> str:
     """Name of the curve, with its newest value where there is one run."""
-    if len(summaries) != 1 or not len(summaries[0].step):
-        return curve.title
+    title = curve.title + (f",{curve.unit}" if curve.unit else "")
+    if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
+        return title
     newest = float(getattr(summaries[0], curve.field)[-1]) * curve.factor
     if math.isnan(newest):
-        return curve.title
+        return title
     value = format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest)
-    return f"{curve.title}: <b>{value}</b>"
+    return f"{curve.title}: <b>{value}{curve.unit}</b>"

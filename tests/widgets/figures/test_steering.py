@@ -1,0 +1,152 @@
+"""The figure of a steering: honest bars, an honest verdict, inert labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sae_nb_widgets.figures import still
+from sae_nb_widgets.figures.steering import (
+    AFTER,
+    CURVE_TRACES,
+    EFFECT_BAND,
+    RANDOM,
+    curve_words,
+    mark_strength,
+    steering_figure,
+    strength_words,
+    update_curve,
+)
+
+from sae_nb.steering_effects import DoseResponse
+from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
+from sae_nb.summaries.steering_curve import SteeringCurve
+
+RECIPE = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
+
+
+def summary(**given: Any) -> SteeringSummary:
+    """Three tokens, one of them markup."""
+    fields: dict[str, Any] = {
+        "recipe": RECIPE,
+        "edit_norm": 2.0,
+        "outcome": "next token",
+        "names": (" cat", "<script>alert(1)</script>", "\n"),
+        "ids": np.array([4, 7, 9]),
+        "before": np.array([0.7, 0.2, 0.0]),
+        "after": np.array([0.1, 0.8, 0.02]),
+        "random": np.array([0.65, 0.22, 0.0]),
+        "target": 7,
+        "kl": 1.2,
+        "kl_random": 0.01,
+        "tokens": ("a",),
+        "read_at": None,
+        "state_change": None,
+        "state_change_random": None,
+    }
+    return SteeringSummary(**(fields | given))
+
+
+def curve(effect_at_two: float, **given: Any) -> SteeringCurve:
+    """Three strengths, four random directions with effects from −0.1 to 0.1."""
+    strengths = np.array([-2.0, 0.0, 2.0])
+    spread = np.linspace(-0.1, 0.1, 4)[:, None] * np.array([1.0, 0.0, 1.0])
+    response = DoseResponse(
+        hook_point="resid_post.1",
+        atom=3,
+        strengths=strengths,
+        effect=np.array([-0.3, 0.0, effect_at_two]),
+        control=spread,
+        kl=np.array([0.5, 0.0, 0.6]),
+        control_kl=np.abs(spread),
+        clean=0.2,
+        measure="probability of class b",
+        control_seeds=(0, 1, 2, 3),
+        n=1,
+    )
+    fields: dict[str, Any] = {
+        "recipe": RECIPE,
+        "strengths": strengths,
+        "response": response,
+        "nearest_atom": 9,
+        "nearest_cosine": 0.4,
+        "nearest_effect": np.array([0.0, 0.0, 0.1]),
+        "target_name": "b",
+    }
+    return SteeringCurve(**(fields | given))
+
+
+def test_labels_are_text() -> None:
+    """Markup in a token, in hover texts and in labels, is escaped; white space is shown."""
+    figure = steering_figure(summary())
+    assert "<script>" not in figure.to_json()
+    assert figure.layout.yaxis.ticktext[0] == "“ cat”"
+    assert figure.layout.yaxis.ticktext[2] == "“↵”"
+
+
+def test_long_names_are_cut() -> None:
+    """A name never takes the room of the bars."""
+    figure = steering_figure(summary(names=("x" * 90, "b", "c"), outcome="class"))
+    assert len(figure.layout.yaxis.ticktext[0]) <= 18
+
+
+@pytest.mark.parametrize(("top", "end"), [(0.004, 0.01), (0.3, 0.5), (0.7, 1.0)])
+def test_axis_has_room_for_the_longest_bar(top: float, end: float) -> None:
+    """It ends at one of few values, so that it seldom jumps, and never cuts a bar."""
+    values = np.array([top, top / 2, 0.0])
+    figure = steering_figure(summary(before=values, after=values, random=values))
+    low, high = figure.layout.xaxis.range
+    assert (low, figure.layout.xaxis.tickvals[-1]) == (0.0, end)
+    assert high > end >= top
+
+
+def test_random_outline_is_a_rectangle_per_outcome() -> None:
+    """From zero to the random direction's value, dashed."""
+    trace = steering_figure(summary()).data[RANDOM]
+    x = np.asarray(trace.x).reshape(-1, 6)
+    np.testing.assert_allclose(x[:, 1], [0.65, 0.22, 0.0], atol=1e-6)
+    np.testing.assert_allclose(x[:, 0], 0)
+    assert np.isnan(x[:, 5]).all()
+
+
+def test_curve_comes_and_goes() -> None:
+    """It takes room below the bars only while it is there."""
+    figure = steering_figure(summary())
+    height = figure.layout.height
+    update_curve(figure, curve(0.5))
+    mark_strength(figure, 2.0)
+    assert figure.layout.height > height
+    assert figure.layout.yaxis.domain[0] > figure.layout.yaxis2.domain[1]
+    assert all(figure.data[index].visible for index in CURVE_TRACES)
+    np.testing.assert_allclose(np.asarray(figure.data[EFFECT_BAND].y)[[0, 5]], [0.09, -0.09], 1e-5)
+    update_curve(figure, None)
+    assert figure.layout.height == height
+    assert not any(figure.data[index].visible for index in CURVE_TRACES)
+
+
+@pytest.mark.parametrize(
+    ("effect", "verdict"), [(0.05, "inside"), (0.5, "outside"), (-0.5, "outside")]
+)
+def test_verdict_compares_with_the_random_band(effect: float, verdict: str) -> None:
+    """An effect that random directions reach as well is called that."""
+    words = curve_words(curve(effect))
+    assert f"{verdict} the band of 4 random directions" in words
+
+
+def test_strength_words_name_unit_and_amount() -> None:
+    """Multiples, coefficients and factors read differently."""
+    p99 = SteeringRecipe(hook_point="a", atom=1, strength=2.0, unit="p99", p99=3.0)
+    assert strength_words(p99) == "add 2.00 × p99 (= 6.00)"
+    assert strength_words(SteeringRecipe(hook_point="a", atom=1, strength=0.5, mode="scale")) == (
+        "scale by 0.500"
+    )
+
+
+def test_still_drawing_has_bars_and_curves() -> None:
+    """Readers without JavaScript see the same."""
+    svg = still.to_svg(steering_figure(summary(), curve(0.5)))
+    assert "not drawn here" not in svg
+    assert "random, same norm" in svg
+    assert "<script" not in svg
+    assert steering_figure(summary()).data[AFTER].name == "after"
