@@ -239,6 +239,16 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
     made.close()
 
 
+def test_strength_chosen_while_percentiles_are_measured_stays(vit: Any) -> None:
+    """The panel's own first choice never overrides a person's."""
+    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts)
+    made.atom, made.strength = 7, 3.5
+    made.wait()
+    assert (made.unit, made.strength, made.summary.recipe.strength) == ("p99", 3.5, 3.5)
+    made.close()
+
+
 def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> None:
     """It is stated in the model's units, and strong enough to be seen."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5)

@@ -50,6 +50,9 @@ STRENGTH_AT_FIRST = 2.0
 
 CURVE_POINTS = 11
 CLEAN_RUNS_KEPT = 8
+STATES_HAVE_NO_CURVE = (
+    "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
+)
 EXPLAINED = (
     "atom",
     "strength",
@@ -293,7 +296,8 @@ class SteeringPanel(SteeringTraits):
             if change["name"] in ("atom", "mode"):
                 self._fit_slider()
             elif change["name"] == "strength":
-                self._follow_strength()
+                self._auto = False  # whoever has chosen one keeps it
+                steering_controls.follow(self.controls.strength, self.strength)
             elif change["name"] == "positions":
                 self._show_positions()
             elif change["name"] == "hook_point":
@@ -306,11 +310,6 @@ class SteeringPanel(SteeringTraits):
     def _move_strength(self, change: t.Bunch) -> None:
         if not steering_controls.snapped(change["owner"], self.strength):
             self.strength = change["new"]
-
-    def _follow_strength(self) -> None:
-        slider = self.controls.strength
-        if slider.value != self.strength:
-            steering_controls.fit_slider(slider, self.strength, slider.min, slider.max)
 
     def _step_atom(self, step: int) -> None:
         self.atom = (self.atom + step) % self.n_atoms
@@ -422,11 +421,7 @@ class SteeringPanel(SteeringTraits):
         with self.guarded("dose–response"):
             summary, recipe, inputs = self.summary, self.current, self._input()
             if summary.outcome == "state":
-                raise ValueError(
-                    "A dose–response curve needs a model that scores classes or next tokens, and "
-                    f"{self.model.name} gives states. Wrap it with class_names= if its outputs are "
-                    "class scores."
-                )
+                raise ValueError(f"{STATES_HAVE_NO_CURVE}, and {self.model.name} gives states.")
             if strengths is None:
                 high = self._scale.limits(self.atom, "add")[1]
                 strengths = np.linspace(-high, high, CURVE_POINTS).tolist()

@@ -158,6 +158,12 @@ def fit_slider(slider: ipw.FloatSlider, value: float, low: float, high: float) -
         slider.step = (high - low) / 200
 
 
+def follow(slider: ipw.FloatSlider, strength: float) -> None:
+    """Have a slider show a strength that was set elsewhere, beyond its ends if need be."""
+    if slider.value != strength:
+        fit_slider(slider, strength, slider.min, slider.max)
+
+
 def snapped(slider: ipw.FloatSlider, strength: float) -> bool:
     """Whether a slider only shows `strength` on the nearest of its steps.
 

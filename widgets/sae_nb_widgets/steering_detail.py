@@ -186,10 +186,10 @@ def sentence(summary: SteeringSummary) -> str:
     values = (summary.before[place], summary.after[place], summary.random[place])
     before, after, random = (format_number(float(value)) for value in values)
     name = visible_token(summary.target_name)
-    text = f"Atom {recipe.atom}, {strength_words(recipe)}: “{name}” {before} → {after}"
-    text += f" (random direction {random})"
+    text = f"Atom {recipe.atom}, {strength_words(recipe)}: "
     if summary.kl is None or summary.kl_random is None:
-        return text
+        return f"{text}“{name}” turns most, cosine {after} (random direction {random})"
+    text += f"“{name}” {before} → {after} (random direction {random})"
     return (
         f"{text} · KL {format_number(summary.kl)} nats (random {format_number(summary.kl_random)})"
     )
