@@ -17,7 +17,9 @@ FOLDER ?=
 PYTEST_FLAGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
-PYTEST := $(BIN)/pytest -q -ra --durations=5 $(PYTEST_FLAGS)
+# Test processes side by side; each computes with one thread, or they would wait for each other's.
+JOBS ?= 2
+PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 $(PYTEST_FLAGS)
 PACKAGES := -e ".[dev]"
 
 help: ## list the targets
@@ -54,7 +56,8 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 lab: $(STAMP) ## set up once, then open JupyterLab on the tour
-	$(BIN)/jupyter lab notebooks/00_tour.ipynb
+	root=$$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
+	$(BIN)/jupyter lab $$root notebooks/00_tour.ipynb
 
 tour: $(STAMP) ## run the tour without a screen and write tour.html
 	@$(BIN)/python notebooks/run_tour.py $(if $(FOLDER),--folder "$(FOLDER)")
@@ -72,7 +75,7 @@ browser: ## get a system Chromium where the machine can
 
 test: $(STAMP) browser ## the tests, browser included
 	@mkdir -p build
-	$(PYTEST) --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/proofs
+	$(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/proofs
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
@@ -82,7 +85,7 @@ check: $(STAMP) ## format, lint, types, import contract
 
 notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 	@mkdir -p build
-	$(PYTEST) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
+	$(BIN)/pytest -q -ra $(PYTEST_FLAGS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
 
 proofs: $(STAMP) ## short versions of the proof experiments
 	@if compgen -G 'tests/proofs/test_*.py' >/dev/null; then

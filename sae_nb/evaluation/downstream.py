@@ -6,6 +6,7 @@ dictionary in the SAE's place. CE recovered = (CE_ablated − CE_spliced) / (CE_
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -132,7 +133,7 @@ def _samples_of(batch: Batch) -> Int[Tensor, " rows"]:
     return batch.sample.amax(dim=1)
 
 
-class _Score:
+class _Score(abc.ABC):
     """Compares an output with the clean one, row by row: subclasses say how."""
 
     def __init__(self, clean: Tensor, batch: Batch, truth: Tensor | None) -> None:
@@ -140,17 +141,17 @@ class _Score:
         self.reference = self.prepare(clean)
         self.clean = {"n": self.count(), **{f"{k}_clean": v for k, v in self(clean).items()}}
 
+    @abc.abstractmethod
     def prepare(self, clean: Tensor) -> Tensor:
         """Return what later outputs are compared with."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def count(self) -> Float[Tensor, " rows"]:
         """Return how many scored outputs each row has."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
         """Return sums per row."""
-        raise NotImplementedError
 
 
 class _NextToken(_Score):
