@@ -240,7 +240,7 @@ class _Vectors(_Score):
 
 
 def _scorer(scoring: Scoring, clean: Tensor, batch: Batch, truth: Tensor | None) -> _Score:
-    kinds = {
+    kinds: dict[Scoring, Callable[[Tensor, Batch, Tensor | None], _Score]] = {
         "next_token": _NextToken,
         "labels": _Classes,
         "classes": _Classes,
