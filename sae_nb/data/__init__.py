@@ -1,4 +1,4 @@
-"""Data with known answers, made on the fly from a seed, and readers for pictures people have.
+"""Data with known answers, made on the fly from a seed, and readers for pictures and texts people have.
 
 Each name is imported from its room on first use. The rooms are called after ideas (`rendering`,
 `handwriting`), because a function and a module may not share a name.
@@ -11,22 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sae_nb.data.cifar import Photos, cifar10
+    from sae_nb.data.corpus import Prose, prose
+    from sae_nb.data.grammar import Stories, stories
     from sae_nb.data.handwriting import Digits, digits
     from sae_nb.data.picture_folder import PictureFolder, pictures
     from sae_nb.data.planted import PlantedDictionary, planted_dictionary
     from sae_nb.data.rendering import Scenes, scenes
+    from sae_nb.data.text_folder import TextFolder, text
 
 _HOME = {
     "Digits": "handwriting",
     "Photos": "cifar",
     "PictureFolder": "picture_folder",
     "PlantedDictionary": "planted",
+    "Prose": "corpus",
     "Scenes": "rendering",
+    "Stories": "grammar",
+    "TextFolder": "text_folder",
     "cifar10": "cifar",
     "digits": "handwriting",
     "pictures": "picture_folder",
     "planted_dictionary": "planted",
+    "prose": "corpus",
     "scenes": "rendering",
+    "stories": "grammar",
+    "text": "text_folder",
 }
 
 __all__ = [
@@ -34,12 +43,18 @@ __all__ = [
     "Photos",
     "PictureFolder",
     "PlantedDictionary",
+    "Prose",
     "Scenes",
+    "Stories",
+    "TextFolder",
     "cifar10",
     "digits",
     "pictures",
     "planted_dictionary",
+    "prose",
     "scenes",
+    "stories",
+    "text",
 ]
 
 
