@@ -223,7 +223,6 @@ def orthogonal_matching_pursuit(  # type: ignore[misc]
         gradient=gradient,
         trace=trace,
         memory_cap=memory_cap,
-        refresh_every=k,
     )
 
 
@@ -302,7 +301,6 @@ def gradient_pursuit(  # type: ignore[misc]
         gradient=gradient,
         trace=trace,
         memory_cap=memory_cap,
-        refresh_every=k,
     )
 
 
@@ -347,7 +345,7 @@ def explain_plan(
     facts = check_dictionary(dictionary, normalise=normalise)
     problem = Problem(
         x=rows_of(x, dictionary),
-        dictionary=facts.unit,
+        dictionary=facts.atoms(dictionary),
         k=check_k(k, len(dictionary)),
         algorithm=algorithm,
         trace=trace,

@@ -100,7 +100,9 @@ def pursue(problem: Problem, plan: Plan, facts: Known, kernels: Kernels) -> Step
     """
     steps, buffers = Steps.empty(problem), Buffers(problem, plan)
     lent: AbstractContextManager[Tensor] = (
-        gram_of(facts) if plan.strategy == "gram" else nullcontext(problem.x.new_empty(0, 0))
+        gram_of(facts, problem.dictionary)
+        if plan.strategy == "gram"
+        else nullcontext(problem.x.new_empty(0, 0))
     )
     cache = _RowCache(problem, buffers.row_cache)
     with lent as gram:

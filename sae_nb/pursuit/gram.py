@@ -30,13 +30,23 @@ class Known:
 
     version: int
     fingerprint: Tensor
-    unit: Tensor
-    """Its rows at unit norm: its own memory, or a copy where it was normalised."""
+    copy: Tensor | None
+    """Its rows at unit norm where they are not its own memory, which nothing here may keep alive."""
 
     gram: Tensor | None = None
     spare: Tensor | None = None
     users: int = 0
     making: threading.Lock = field(default_factory=threading.Lock)
+
+    def atoms(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n_atoms d_in"]:
+        """The rows at unit norm, contiguous.
+
+        Parameters
+        ----------
+        dictionary
+            The one these facts are about.
+        """
+        return dictionary.detach() if self.copy is None else self.copy
 
 
 def known(dictionary: Float[Tensor, "n_atoms d_in"], *, normalised: bool) -> Known | None:
@@ -73,7 +83,8 @@ def remember(
         Whether that made a difference.
     """
     key = _key(dictionary, normalised)
-    entry = Known(_version(dictionary), _fingerprint(dictionary), unit)
+    own = unit.untyped_storage()._cdata == dictionary.untyped_storage()._cdata
+    entry = Known(_version(dictionary), _fingerprint(dictionary), None if own else unit)
     with _LOCK:
         old = _KNOWN.get(key)
         if old is None:
@@ -87,13 +98,17 @@ def remember(
 
 
 @contextmanager
-def gram_of(entry: Known) -> Iterator[Float[Tensor, "n_atoms n_atoms"]]:
+def gram_of(
+    entry: Known, atoms: Float[Tensor, "n_atoms d_in"]
+) -> Iterator[Float[Tensor, "n_atoms n_atoms"]]:
     """Lend the Gram matrix G = D Dᵀ, made at the first use.
 
     Parameters
     ----------
     entry
         A dictionary that was looked up or remembered.
+    atoms
+        Its rows at unit norm.
     """
     with _LOCK:
         entry.users += 1
@@ -101,7 +116,7 @@ def gram_of(entry: Known) -> Iterator[Float[Tensor, "n_atoms n_atoms"]]:
         with entry.making:
             gram = entry.gram
             if gram is None:
-                gram = gram_matrix(entry.unit, out=entry.spare)
+                gram = gram_matrix(atoms, out=entry.spare)
                 entry.gram, entry.spare = gram, None
         yield gram
     finally:

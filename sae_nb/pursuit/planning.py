@@ -177,7 +177,7 @@ def _plan(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> Plan:
 def _seconds(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> float:
     rates, n, k, item = machine(size.device, size.dtype), size.n_atoms, size.k, size.dtype.itemsize
     product = 2 * size.rows * size.d_in * n / rates.products
-    refreshes = (k - 1) // size.refresh_every
+    refreshes = 0 if size.refits else (k - 1) // size.refresh_every
     if strategy == "direct":
         return k * (product + size.rows * n * item / rates.stream)
     if size.refits:

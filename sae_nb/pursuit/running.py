@@ -56,10 +56,11 @@ def run_pursuit(
     facts = check_dictionary(dictionary, normalise=normalise)
     for name in ("tolerance", "relative_tolerance"):
         asked[name] = check_tolerance(asked[name], name)
-    check_count(asked["refresh_every"], name="refresh_every")
+    if "refresh_every" in asked:
+        check_count(asked["refresh_every"], name="refresh_every")
     problem = Problem(
         x=rows_of(x, dictionary),
-        dictionary=facts.unit,
+        dictionary=facts.atoms(dictionary),
         k=check_k(k, len(dictionary)),
         algorithm=algorithm,
         **asked,

@@ -1,0 +1,161 @@
+"""Every strategy gives the same codes; the plan says what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from sae_nb.pursuit import engine, explain_plan, gram, matching_pursuit, planning
+from sae_nb.pursuit.cpu import Cpu
+from sae_nb.pursuit.planning import Plan, Size, make_plan
+
+SIZE = Size(
+    rows=4096,
+    d_in=768,
+    n_atoms=8192,
+    k=32,
+    dtype=torch.float32,
+    device=torch.device("cpu"),
+    refits=False,
+    trace=False,
+    refresh_every=32,
+    gram_known=False,
+)
+
+
+def _problem(rows: int = 150) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, 24, generator=generator, dtype=torch.float64)
+    dictionary = torch.randn(260, 24, generator=generator, dtype=torch.float64)
+    return x, dictionary / dictionary.norm(dim=1, keepdim=True)
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
+    """The plans that were followed."""
+    from sae_nb.pursuit import running
+
+    followed: list[Plan] = []
+
+    def note(*arguments: Any) -> Plan:
+        followed.append(make_plan(*arguments))
+        return followed[-1]
+
+    monkeypatch.setattr(running, "make_plan", note)
+    return followed
+
+
+def test_every_strategy_gives_the_same_codes(
+    pursuit: Any, nonnegative: bool, plans: list[Plan]
+) -> None:
+    """With the Gram matrix and without, in one tile and in many; some of its rows: next test."""
+    x, dictionary = _problem()
+    expected = pursuit(x, dictionary, 10, nonnegative=nonnegative, backend="reference").to_dense()
+    for cap in (None, 2_000_000, 600_000, 500_000, 400_000, 250_000, 120_000, 90_000):
+        gram.forget()
+        codes = pursuit(x, dictionary, 10, nonnegative=nonnegative, memory_cap=cap)
+        assert torch.allclose(codes.to_dense(), expected, atol=1e-9)
+        assert cap is None or plans[-1].peak_bytes <= cap
+    assert {plan.strategy for plan in plans} == {"gram", "direct"}
+    assert len({plan.tile_rows for plan in plans}) > 2
+
+
+@pytest.mark.parametrize("slots", [1, 3, 64, 260])
+@pytest.mark.parametrize("reselect", [True, False])
+def test_a_row_cache_of_any_size_gives_the_same_codes(slots: int, reselect: bool) -> None:
+    """Also when one step chooses more atoms than there are slots."""
+    from sae_nb.pursuit.checking import check_dictionary
+    from sae_nb.pursuit.problem import Problem
+
+    x, dictionary = _problem(40)
+    problem = Problem(
+        x=x, dictionary=dictionary, k=9, algorithm="matching_pursuit", reselect=reselect,
+        refresh_every=4,
+    )  # fmt: skip
+    facts = check_dictionary(dictionary, normalise=False)
+    plan = Plan("rows", tile_rows=17, gram_rows=slots, bytes={}, seconds=0.0)
+    steps = engine.pursue(problem, plan, facts, Cpu())
+    expected, trace = matching_pursuit(
+        x, dictionary, 9, reselect=reselect, backend="reference", trace=True
+    )
+    assert torch.equal(steps.atoms.gather(1, steps.places.long()), trace.atoms)
+    assert torch.allclose(steps.selections().merge(steps.amounts[steps.taken()]), expected.values)
+
+
+@pytest.mark.parametrize("refresh_every", [1, 3, 16, 1000])
+def test_refreshing_changes_nothing_but_rounding(refresh_every: int) -> None:
+    """Correlations computed anew at any interval lead to the same codes."""
+    x, dictionary = _problem()
+    expected = matching_pursuit(x, dictionary, 20, backend="reference").to_dense()
+    ours = matching_pursuit(x, dictionary, 20, refresh_every=refresh_every).to_dense()
+    assert torch.allclose(ours, expected, atol=1e-9)
+
+
+def test_drift_stays_within_its_bound() -> None:
+    """After 32 fp32 updates correlations are off by a few units in the last place of ‖x‖."""
+    from sae_nb.pursuit.checking import check_dictionary
+    from sae_nb.pursuit.problem import Problem, Steps
+
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.nn.functional.normalize(torch.randn(512, 64, generator=generator), dim=1)
+    x = torch.randn(64, 64, generator=generator)
+    problem = Problem(x=x, dictionary=dictionary, k=33, algorithm="matching_pursuit")
+    plan = Plan("gram", tile_rows=64, gram_rows=512, bytes={}, seconds=0.0)
+    steps, buffers = Steps.empty(problem), engine.Buffers(problem, plan)
+    facts = check_dictionary(dictionary, normalise=False)
+    with gram.gram_of(facts, dictionary) as matrix:
+        tile = engine.Tile(problem, steps, slice(0, 64), buffers, matrix)
+        tile.correlate()
+        Cpu().matching(tile, 0, 33, keep=True)
+    last = dictionary[steps.atoms.gather(1, steps.places.long())[:, -1].long()]
+    before = tile.r + steps.amounts[:, -1:] * last
+    exact = before.double() @ dictionary.double().T
+    drift = (tile.c - exact).abs().amax(dim=1) / x.norm(dim=1)
+    assert 0 < float(drift.max()) < 33 * torch.finfo(torch.float32).eps
+
+
+def test_the_plan_adds_up() -> None:
+    """The Gram matrix, a tile, and what is returned."""
+    plan = make_plan(SIZE, 2**30)
+    assert plan.strategy == "gram"
+    assert plan.tile_rows * 8192 * 4 == planning.TILE_BYTES["cpu"]
+    assert plan.bytes["Gram matrix"] == 8192**2 * 4
+    assert plan.bytes["correlations"] == 64 * 2**20
+    assert plan.peak_bytes < 2**28 + 2**26 + 2**24
+    assert plan.peak_bytes < SIZE.rows * SIZE.n_atoms * SIZE.k * 4 / 10
+    text = str(plan)
+    assert "Gram matrix" in text
+    assert "256.0 MiB" in text
+    assert "not direct: about" in text
+
+
+def test_a_smaller_cap_means_less_memory_and_more_time() -> None:
+    """Down to one row at a time, then a refusal that says what is needed."""
+    plans = [make_plan(SIZE, cap) for cap in (2**30, 2**28, 2**26, 2**24)]
+    assert plans[0].strategy == "gram"
+    assert {plan.strategy for plan in plans[1:]} <= {"rows", "direct"}
+    assert [p.peak_bytes for p in plans] == sorted((p.peak_bytes for p in plans), reverse=True)
+    assert [p.seconds for p in plans] == sorted(p.seconds for p in plans)
+    assert all("gram: does not fit" in " ".join(p.others) for p in plans[1:])
+    with pytest.raises(MemoryError, match="at least"):
+        make_plan(SIZE, 2**16)
+
+
+def test_few_rows_do_not_pay_for_a_whole_gram_matrix() -> None:
+    """Eight inputs against 8192 atoms: only the rows chosen are made, unless all are there."""
+    from dataclasses import replace
+
+    few = replace(SIZE, rows=8)
+    assert make_plan(few, 2**31).strategy != "gram"
+    assert make_plan(replace(few, gram_known=True), 2**31).strategy == "gram"
+
+
+def test_explaining_does_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It predicts what the pursuit then does."""
+    x, dictionary = _problem()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "mm", None)
+        plan = explain_plan(x, dictionary, 5, memory_cap=500_000)
+    assert plan.peak_bytes <= 500_000
