@@ -70,14 +70,14 @@ class TrainingMonitor(Panel):
     learning_rate = t.Float(1e-3, help="Peak of the schedule; a change acts on the running thread.")
     log_x = t.Bool(False, help="Draw the steps on a logarithmic axis.")
     acts_on = t.Int(-1, help="Which run the controls act on; -1 for all.")
-    interval = t.Float(0.5, help="Seconds between two redraws, at least.")
+    interval = t.Float(1.0, help="Seconds between two redraws, at least.")
 
     # What `close` reads, also of a monitor that was refused before it was built.
     _closed = True
     _runs: Sequence[Any] = ()
     _redraws: Redraws | None = None
 
-    def __init__(self, run: Any = None, *, interval: float = 0.5, **kwargs: Any) -> None:
+    def __init__(self, run: Any = None, *, interval: float = 1.0, **kwargs: Any) -> None:
         self._tracked = track(run) if run is not None else []
         self._runs = _distinct([one.run for one in self._tracked if one.run is not None])
         self._summaries: list[TrainingSummary] = []
