@@ -336,7 +336,7 @@ class TrainingMonitor(Panel):
         self.buttons["resume"].disabled = "paused" not in states
         self.buttons["stop"].disabled = not states & {"running", "paused"}
         self._rate.disabled = not states & set(GOING)
-        self._progress.value = _progress_html(self._summaries)
+        self._progress.value = _progress_html(self._summaries) if self._runs else ""
         failed = [summary for summary in self._summaries if summary.state == "failed"]
         if failed:
             with self.hold_trait_notifications():
@@ -435,11 +435,9 @@ def _live_names(runs: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _progress_html(summaries: Sequence[TrainingSummary]) -> str:
-    """Return a bar for the run that is furthest from its end; nothing once all have ended."""
-    going = [summary for summary in summaries if summary.state in GOING and summary.steps]
-    if not going:
-        return ""
-    share = 100 * min(summary.last_step / summary.steps for summary in going)
+    """Return a bar for the run that is furthest from its end; it stays, so that nothing jumps."""
+    known = [summary for summary in summaries if summary.steps]
+    share = 100 * min((summary.last_step / summary.steps for summary in known), default=0.0)
     return (
         f'<div class="sae-nb-progress" role="progressbar" aria-label="steps done" '
         f'aria-valuenow="{share:.0f}"><div style="width:{share:.1f}%"></div></div>'

@@ -179,7 +179,7 @@ def _axes(*, strip: bool, several: bool) -> dict[str, Any]:
     if strip:
         title = {"text": "atoms, most used first"}
         axes["xaxis7"] = {"domain": [0, 1], "anchor": "y7", "title": title}
-        axes["yaxis7"] = {"domain": rows[2], "anchor": "x7", "type": "log"}
+        axes["yaxis7"] = {"domain": rows[2], "anchor": "x7"}
         axes["yaxis7"]["title"] = {"text": "% of rows"}
     return axes
 
@@ -312,9 +312,17 @@ def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axi
             values = [getattr(summary, curve.field) for summary in summaries]
             _set_log_axis(layout[f"yaxis{_number(i)}"], values)
         annotations[i].text = _title(curve, summaries)
-    frequencies = [len(s.frequency) for s in summaries if s.frequency is not None]
-    if frequencies and len(annotations) > len(CURVES) and layout.xaxis7.range is None:
-        layout.xaxis7.range = [0, max(frequencies) + 1]
+    if len(annotations) > len(CURVES):
+        _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
+
+
+def _set_strip_axes(layout: Any, frequencies: Sequence[Float[np.ndarray, " n_atoms"]]) -> None:
+    if not frequencies:
+        return
+    # The hollow markers of dead atoms stand a step below the rarest living one: no tick there.
+    _set_log_axis(layout.yaxis7, [100 * frequency[frequency > 0] for frequency in frequencies])
+    if layout.xaxis7.range is None:
+        layout.xaxis7.range = [0, max(len(frequency) for frequency in frequencies) + 1]
 
 
 def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> None:
