@@ -220,7 +220,9 @@ def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 dictionary = torch.nn.functional.normalize(torch.randn(n_atoms, d_in), dim=1)
 x = torch.randn(rows, d_in)
-matching_pursuit(x[:8], dictionary[:64].clone(), 4)
+small = dictionary[:1000, :64] / dictionary[:1000, :64].norm(dim=1, keepdim=True)
+for some in (10**8, 10**6, 3 * 10**5):  # every loop compiled, every thread started
+    matching_pursuit(x[:100, :64].contiguous(), small, 4, memory_cap=some)
 x[:256] @ dictionary[:512].T
 before = peak()
 codes = matching_pursuit(x, dictionary, k, memory_cap=cap)

@@ -338,8 +338,8 @@ def explain_plan(
     -------
     >>> import torch
     >>> plan = explain_plan(torch.randn(100, 16), torch.eye(16), 4)
-    >>> plan.strategy, plan.peak_bytes
-    ('gram', 36...)
+    >>> plan.strategy, plan.tile_rows, plan.bytes["Gram matrix"]
+    ('gram', 100, 1024)
     """
     check_choice(algorithm, Algorithm, "algorithm")
     facts = check_dictionary(dictionary, normalise=normalise)

@@ -80,7 +80,7 @@ class Problem:
 
     def limits(self) -> Float[Tensor, " rows"]:
         """Squared residual norm at which each row stops; −1 where it does not."""
-        squares = self.x.detach().double().square().sum(dim=1)
+        squares = self.x.detach().norm(dim=1).double().square()
         limits = torch.full_like(squares, -1.0)
         if self.tolerance is not None:
             limits = limits.clamp_min(self.tolerance**2)

@@ -53,7 +53,7 @@ def test_every_strategy_gives_the_same_codes(
     """With the Gram matrix and without, in one tile and in many; some of its rows: next test."""
     x, dictionary = _problem()
     expected = pursuit(x, dictionary, 10, nonnegative=nonnegative, backend="reference").to_dense()
-    for cap in (None, 2_000_000, 600_000, 500_000, 400_000, 250_000, 120_000, 90_000):
+    for cap in (None, 2_000_000, 600_000, 500_000, 400_000, 250_000, 150_000, 120_000):
         gram.forget()
         codes = pursuit(x, dictionary, 10, nonnegative=nonnegative, memory_cap=cap)
         assert torch.allclose(codes.to_dense(), expected, atol=1e-9)
@@ -123,7 +123,7 @@ def test_the_plan_adds_up() -> None:
     assert plan.tile_rows * 8192 * 4 == planning.TILE_BYTES["cpu"]
     assert plan.bytes["Gram matrix"] == 8192**2 * 4
     assert plan.bytes["correlations"] == 64 * 2**20
-    assert plan.peak_bytes < 2**28 + 2**26 + 2**24
+    assert plan.peak_bytes < 2**28 + 2**26 + 2**25
     assert plan.peak_bytes < SIZE.rows * SIZE.n_atoms * SIZE.k * 4 / 10
     text = str(plan)
     assert "Gram matrix" in text
@@ -133,7 +133,7 @@ def test_the_plan_adds_up() -> None:
 
 def test_a_smaller_cap_means_less_memory_and_more_time() -> None:
     """Down to one row at a time, then a refusal that says what is needed."""
-    plans = [make_plan(SIZE, cap) for cap in (2**30, 2**28, 2**26, 2**24)]
+    plans = [make_plan(SIZE, cap) for cap in (2**30, 2**28, 2**26, 2**25)]
     assert plans[0].strategy == "gram"
     assert {plan.strategy for plan in plans[1:]} <= {"rows", "direct"}
     assert [p.peak_bytes for p in plans] == sorted((p.peak_bytes for p in plans), reverse=True)
