@@ -39,3 +39,15 @@ def test_the_script_is_made_anew_after_everything_was_closed() -> None:
     assert new is not old
     assert new.comm is not None
     assert figure_widget().bundle is new
+
+
+def test_a_reloaded_page_starts_from_the_picture_as_it_is_now() -> None:
+    """The state a browser asks for holds the newest data and layout."""
+    plot = Plot(go.Figure(go.Bar(y=[1, 2])))
+    with plot.batch_update():
+        plot.data[0].y = [5, 6, 7]
+        plot.layout.title.text = "later"
+    state = plot.get_state()
+    assert list(state["_widget_data"][0]["y"]) == [5, 6, 7]
+    assert state["_widget_layout"]["title"]["text"] == "later"
+    plot.close()

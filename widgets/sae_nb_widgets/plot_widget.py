@@ -7,7 +7,9 @@ model, and a plot answers at once with a module of 3 kB.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import ipywidgets as ipw
@@ -58,3 +60,14 @@ class Plot(go.FigureWidget):
     @t.default("bundle")
     def _default_bundle(self) -> PlotlyScript:
         return shared_script()
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Return the state a browser starts from: the picture as it is now.
+
+        plotly keeps there what the figure was when it was made, so a reloaded page would show that.
+        """
+        if key is None and "_data_objs" in self.__dict__:
+            # Past the traits: a browser that already shows the picture need not be told.
+            self._trait_values["_widget_data"] = deepcopy(self._data)
+            self._trait_values["_widget_layout"] = deepcopy(self._layout_obj._props)
+        return dict(super().get_state(key, drop_defaults))
