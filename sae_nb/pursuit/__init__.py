@@ -75,7 +75,8 @@ def matching_pursuit(  # type: ignore[misc]
     nonnegative
         Only positive coefficients; otherwise atoms are chosen by |⟨r, d_j⟩|.
     backend
-        Who computes: "auto" is "cuda" on a GPU, "cpu" on the CPU.
+        Who computes: "auto" is "cuda" on a GPU ("reference" where Numba finds no CUDA toolkit), "cpu"
+        on the CPU.
     tolerance
         Stop an input when ‖r‖ is at most this, in units of x.
     relative_tolerance

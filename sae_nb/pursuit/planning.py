@@ -50,7 +50,7 @@ def machine(device: torch.device, dtype: torch.dtype) -> Machine:
     if device.type == "cuda":
         return Machine(5e13 / slower, 2e12, 5e12 / slower)
     cores = torch.get_num_threads()
-    return Machine(7e10 * cores / slower, 1e10 * cores, 1.2e10 * cores / slower)
+    return Machine(5e10 * cores / slower, 3e9 * cores, 6e9 * cores / slower)
 
 
 @dataclass(frozen=True, kw_only=True)
