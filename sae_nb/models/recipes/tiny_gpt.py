@@ -1,0 +1,297 @@
+"""Train ``tiny-gpt`` from nothing on two CPU cores; a killed run continues exactly.
+
+    python -m sae_nb.models.recipes.tiny_gpt --out DIR [--extra-text FOLDER] [--resume]
+
+DIR receives the finished model, its tokenizer and card, and what is needed to continue. It reads the
+prose and docstrings that ship with CPython, stories told anew at every step, and a folder's texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_nb.data.grammar import stories
+from sae_nb.files import write_bytes, write_json, write_tensors
+from sae_nb.models.recipes.kneser_ney import KneserNeyTrigram
+from sae_nb.models.recipes.language_streams import (
+    STORIES_PER_STEP,
+    Batches,
+    TrainingText,
+    gather,
+    judged_ids,
+    token_ids,
+    train_tokenizer,
+)
+from sae_nb.models.recipes.language_training import (
+    LanguageRecipe,
+    LanguageTraining,
+    nats_per_token,
+)
+from sae_nb.models.recipes.run_checkpoints import CHECKPOINT_FILE
+
+logger = logging.getLogger("sae_nb.recipes.tiny_gpt")
+
+NAME = "tiny-gpt"
+_N_TRIGRAM_STORIES = 8_000
+
+
+def train_tiny_gpt(
+    recipe: LanguageRecipe, out: Path, *, extra: Path | None = None, resume: bool = False
+) -> dict[str, Any]:
+    """Train the model and write model, tokenizer, card and checkpoint below a folder.
+
+    Parameters
+    ----------
+    recipe
+        What to train, and for how long.
+    out
+        Receives ``tiny-gpt/`` and ``tiny-gpt.checkpoint/``.
+    extra
+        Folder of ``.txt`` files to read beside what CPython brings along.
+    resume
+        Continue from ``tiny-gpt.checkpoint/`` if it is there; the result is bit-equal to an
+        uninterrupted run with the same number of threads.
+
+    Returns
+    -------
+    dict
+        The card of the finished model.
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint belongs to another recipe or was begun on other text.
+    """
+    material = gather(extra, recipe.seed)
+    tokenizer = train_tokenizer(material)
+    batches = Batches(material, tokenizer)
+    judged = {name: judged_ids(tokenizer, texts) for name, texts in material.held_out.items()}
+    training = LanguageTraining(recipe, _fingerprint(material))
+    checkpoint = out / f"{NAME}.checkpoint"
+    if resume and (checkpoint / CHECKPOINT_FILE).exists():
+        training.restore(checkpoint)
+    with torch.random.fork_rng(devices=[]):
+        while training.step < recipe.steps:
+            began = time.perf_counter()
+            training.model.train()
+            rows, length = recipe.rows_at(training.step)
+            training.advance(batches.at(training.step, rows, length + 1))
+            training.seconds += time.perf_counter() - began
+            if training.step % recipe.log_every == 0 or training.step == recipe.steps:
+                _log(training, judged)
+                training.save(checkpoint)
+    return export(training, tokenizer, material, out / NAME)
+
+
+def export(
+    training: LanguageTraining, tokenizer: Any, material: TrainingText, folder: Path
+) -> dict[str, Any]:
+    """Save fp16 weights and tokenizer, read them back, judge what was read, and write its card.
+
+    Parameters
+    ----------
+    training
+        The finished run.
+    tokenizer
+        Its tokenizer.
+    material
+        What it read, and what it is judged on.
+    folder
+        Receives everything.
+
+    Returns
+    -------
+    dict
+        The card.
+    """
+    from transformers import AutoModelForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    module: Any = training.model
+    # The output matrix is the embedding: named once, stored once.
+    halves = {name: p.detach().half() for name, p in module.named_parameters()}
+    write_tensors(folder / "model.safetensors", halves, {"format": "pt"})
+    module.config.architectures = [type(module).__name__]
+    module.config.dtype = torch.float16
+    module.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    card = _card(training, loaded, tokenizer, material)
+    write_json(folder / "card.json", card)
+    write_bytes(folder / "card.md", card_text(card).encode())
+    return card
+
+
+def trigram_baselines(
+    tokenizer: Any, material: TrainingText, judged: dict[str, list[list[int]]]
+) -> dict[str, dict[str, float]]:
+    """Nats per token of Kneser–Ney trigrams on held-out texts, by what they were fitted on.
+
+    Parameters
+    ----------
+    tokenizer
+        As the model has it.
+    material
+        The training text.
+    judged
+        Name → token ids of held-out texts.
+
+    Returns
+    -------
+    dict
+        "all" → fitted on everything the model reads; then on CPython's text and on stories alone,
+        which suits the judged texts better, each → name of the held-out texts → nats per token.
+    """
+    ids = {name: token_ids(tokenizer, texts) for name, texts in material.sources.items()}
+    ids["stories"] = token_ids(tokenizer, stories(_N_TRIGRAM_STORIES, material.seed).texts)
+    choices = {"all": list(ids), "cpython": ["prose", "docstrings"], "stories": ["stories"]}
+    boundary = int(tokenizer.bos_token_id)
+    table = {}
+    for label, names in choices.items():
+        texts = [text for name in names for text in ids[name]]
+        trigram = KneserNeyTrigram(texts, len(tokenizer), boundary)
+        table[label] = {k: round(trigram.nats_per_token(v), 4) for k, v in judged.items()}
+    return table
+
+
+def _card(
+    training: LanguageTraining, loaded: Any, tokenizer: Any, material: TrainingText
+) -> dict[str, Any]:
+    judged = {name: judged_ids(tokenizer, texts) for name, texts in material.held_out.items()}
+    boundary = int(tokenizer.bos_token_id)
+    nats = {name: round(nats_per_token(loaded, ids, boundary), 4) for name, ids in judged.items()}
+    r = training.recipe
+    extra = " --extra-text FOLDER" if "extra" in material.sources else ""
+    return {
+        "name": NAME,
+        "data": {name: sum(map(len, texts)) for name, texts in material.sources.items()},
+        "stories_told": training.step * STORIES_PER_STEP,
+        "recipe": asdict(r),
+        "step": training.step,
+        "tokens_seen": training.step * r.rows * r.row_length,
+        "minutes": round(training.seconds / 60, 1),
+        "threads": torch.get_num_threads(),
+        "last_training_loss": round(training.loss, 4),
+        "held_out": {
+            "weights": "fp16 file as loaded",
+            "tokens": {name: sum(len(i) + 1 for i in ids) for name, ids in judged.items()},
+            "nats_per_token": nats,
+            "trigram": trigram_baselines(tokenizer, material, judged),
+        },
+        "parameters": sum(p.numel() for p in loaded.parameters()),
+        "seed": r.seed,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": time.strftime("%Y-%m-%d"),
+        "command": f"python -m sae_nb.models.recipes.tiny_gpt{extra} --steps {r.steps}"
+        f" --decay-steps {r.decay_steps} --seed {r.seed} --out DIR",
+    }
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """A model card for people, from the card's facts.
+
+    Parameters
+    ----------
+    card
+        As `export` returns it.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    held_out, recipe = card["held_out"], card["recipe"]
+    nats, trigram = held_out["nats_per_token"], held_out["trigram"]
+    rows = "\n".join(
+        f"| {name} | {held_out['tokens'][name]} | {nats[name]:.3f} | "
+        + " | ".join(f"{table[name]:.3f}" for table in trigram.values())
+        + " |"
+        for name in nats
+    )
+    data = ", ".join(f"{name} {n / 1e6:.2f} M characters" for name, n in card["data"].items())
+    shape = recipe["shape"]
+    return f"""# {card["name"]}
+
+A Llama of {card["parameters"]} parameters ({shape["n_blocks"]} blocks of width {shape["d_model"]},
+context {shape["context_length"]}, byte-level BPE of {shape["n_tokens"]} tokens, embedding and output
+tied), trained by this project as a live model for lessons, not for writing in earnest.
+
+Held-out nats per token ({held_out["weights"]}; each text read by itself) beside those of an
+interpolated Kneser–Ney trigram fitted on all training text, on CPython's alone, on stories alone:
+
+| held out | tokens | {card["name"]} | {" | ".join(f"trigram, {label}" for label in trigram)} |
+| --- | --- | --- | {" | ".join("---" for _ in trigram)} |
+{rows}
+
+- **Data**: {data}; {card["stories_told"]} stories told once each. Prose and docstrings ship with
+  CPython {card["python"]}; "extra" is public-domain text: plays of Shakespeare, inaugural and
+  state-of-the-union addresses. Paragraphs that share a sentence were removed before the split.
+- **Training**: {card["step"]} steps, {card["tokens_seen"]} tokens, rows of {recipe["row_length"]} and
+  {4 * recipe["row_length"]} tokens, dropout {recipe["dropout"]}, seed {card["seed"]}, loss of the last batch
+  {card["last_training_loss"]}; {card["minutes"]} minutes, CPU threads: {card["threads"]}; torch
+  {card["torch"]}, {card["date"]}.
+- **Optimisers**: Muon ({recipe["muon_learning_rate"]}) for the matrices inside the blocks, AdamW
+  ({recipe["adam_learning_rate"]}) for the rest; weight decay {recipe["weight_decay"]},
+  {recipe["warmup_steps"]} steps of warm-up, linear decay over the last {recipe["decay_steps"]}.
+- **Command**: `{card["command"]}`
+- **Licence**: that of this project. Texts of CPython: Python Software Foundation License.
+"""
+
+
+def _fingerprint(material: TrainingText) -> str:
+    """Short hash of all training text: a run is only continued on the same."""
+    digest = hashlib.sha256()
+    for name, texts in material.sources.items():
+        digest.update("\0".join((name, *texts)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _log(training: LanguageTraining, judged: dict[str, list[list[int]]]) -> None:
+    nats = {name: nats_per_token(training.model, ids[:100], 0) for name, ids in judged.items()}
+    logger.info(
+        "%s step %d/%d, loss %.3f, held out %s, %.1f min, %.3f s/step",
+        NAME,
+        training.step,
+        training.recipe.steps,
+        training.loss,
+        " ".join(f"{name} {value:.3f}" for name, value in nats.items()),
+        training.seconds / 60,
+        training.seconds / max(training.step, 1),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and train.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line; None takes the program's own.
+    """
+    defaults = LanguageRecipe()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
+    parser.add_argument("--extra-text", type=Path, help="folder of .txt files to read beside")
+    parser.add_argument("--steps", type=int, default=defaults.steps)
+    parser.add_argument("--decay-steps", type=int, default=defaults.decay_steps)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--resume", action="store_true", help="continue what --out holds")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    recipe = LanguageRecipe(steps=given.steps, decay_steps=given.decay_steps, seed=given.seed)
+    train_tiny_gpt(recipe, given.out, extra=given.extra_text, resume=given.resume)
+
+
+if __name__ == "__main__":
+    main()
