@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sae_nb.files import read_json
+from sae_nb.models.checkpoints import load_folder
 from sae_nb.models.live_model import LiveModel
 from sae_nb.models.preprocessing import Preprocess
 from sae_nb.models.token_layout import vision_layout
@@ -52,7 +53,12 @@ def load_bundled(
             f"Checkpoint {whole!r} must be one of {base}'s: {', '.join(steps) or 'it has none'}, "
             "or the bare name for the last one."
         )
-    return load_own(WEIGHTS / whole, name=whole, device=device, dtype=dtype)
+    folder = WEIGHTS / whole
+    if is_own(folder):
+        return load_own(folder, name=whole, device=device, dtype=dtype)
+    model = load_folder(folder, name=whole, device=device, dtype=dtype or torch.float32)
+    model.card = _card(folder)
+    return model
 
 
 def is_own(folder: Path) -> bool:

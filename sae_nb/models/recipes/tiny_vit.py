@@ -23,8 +23,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sae_nb.data.cifar import cifar10
 from sae_nb.data.rendering import scenes
 from sae_nb.files import write_bytes, write_json
+from sae_nb.models.recipes.run_checkpoints import CHECKPOINT_FILE
 from sae_nb.models.recipes.vision_training import (
-    CHECKPOINT_FILE,
     VARIANTS,
     Batch,
     RecipeConfig,

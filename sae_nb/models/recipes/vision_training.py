@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae_nb.files import read_json, read_tensors, write_json, write_tensors
+from sae_nb.models.recipes.run_checkpoints import read_record, restore_run, save_run
 from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
 
 VARIANTS: dict[str, VisionTransformerConfig] = {
@@ -21,7 +21,6 @@ VARIANTS: dict[str, VisionTransformerConfig] = {
     "tiny-vit-plain": VisionTransformerConfig(residual_drop=0.0),
     "tiny-vit-tied": VisionTransformerConfig(shared_blocks=(4, 4, 4)),
 }
-CHECKPOINT_FILE = "checkpoint.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,29 +170,14 @@ class TrainingState:
         folder
             Made if it is not there; an older checkpoint in it is replaced.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, Tensor] = {}
-        for prefix, module in self._modules():
-            tensors |= {f"{prefix}.{name}": p for name, p in module.named_parameters()}
-        for name, optimiser in self.optimisers.items():
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
-        file = f"step-{self.step}.safetensors"
-        write_tensors(folder / file, tensors)
         record = {
             "config": asdict(self.config),
             "data": self.data,
-            "step": self.step,
             "seconds": self.seconds,
             "loss": self.loss if self.step else None,
-            "file": file,
         }
-        write_json(folder / CHECKPOINT_FILE, record)
-        for old in folder.glob("step-*.safetensors"):
-            if old.name != file:
-                old.unlink()
+        save_run(folder, self.step, self._modules(), self.optimisers, record)
 
-    @torch.no_grad()
     def restore(self, folder: Path) -> None:
         """Continue from a checkpoint of the same recipe.
 
@@ -208,7 +192,7 @@ class TrainingState:
             If the recipe differs from the one it was begun with. How long a run takes may still be
             changed while its step size has not begun to fall: up to there the steps are the same.
         """
-        record = read_json(folder / CHECKPOINT_FILE)
+        record = read_record(folder)
         begun = {**record["config"], "data": record["data"]}
         given = {**asdict(self.config), "data": self.data}
         settled = record["step"] > min(r["steps"] - r["decay_steps"] for r in (begun, given))
@@ -218,19 +202,12 @@ class TrainingState:
                 f"A run must continue with the recipe it was begun with, {begun}, got {given}."
                 " Give the same options, or another folder to begin anew."
             )
-        tensors = read_tensors(folder / record["file"])
-        for prefix, module in self._modules():
-            for name, parameter in module.named_parameters():
-                parameter.copy_(tensors[f"{prefix}.{name}"])
-        for name, optimiser in self.optimisers.items():
-            groups = optimiser.state_dict()["param_groups"]
-            state = _optimiser_state(name, tensors)
-            optimiser.load_state_dict({"state": state, "param_groups": groups})
+        restore_run(folder, self._modules(), self.optimisers)
         self.step, self.seconds = int(record["step"]), float(record["seconds"])
         self.loss = float("nan") if record["loss"] is None else float(record["loss"])
 
-    def _modules(self) -> tuple[tuple[str, nn.Module], ...]:
-        return ("model", self.model), ("patch_digit", self.patch_digit)
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "patch_digit": self.patch_digit}
 
     def _loss(self, batch: Batch) -> Tensor:
         smoothing = self.config.smoothing
@@ -284,13 +261,3 @@ def accuracies(model: VisionTransformer, batch: Batch) -> dict[str, float]:
     if batch.patch_mask is not None:
         right["foreground"] = (heads["foreground"] > 0) == batch.patch_mask
     return {name: round(value.float().mean().item(), 4) for name, value in right.items()}
-
-
-def _optimiser_state(name: str, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        owner, _, rest = key.partition(".")
-        if owner == name:
-            index, _, field = rest.partition(".")
-            state.setdefault(int(index), {})[field] = value
-    return state
