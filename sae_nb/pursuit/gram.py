@@ -148,8 +148,20 @@ def gram_matrix(
     for first in range(0, n, PANEL):
         last = min(first + PANEL, n)
         torch.mm(dictionary[first:last], dictionary[first:].T, out=gram[first:last, first:])
-        gram[last:, first:last] = gram[first:last, last:].T
+        if gram.device.type != "cpu":
+            gram[last:, first:last] = gram[first:last, last:].T
+    if gram.device.type == "cpu":
+        _mirror(gram)
     return gram
+
+
+def _mirror(gram: Tensor) -> None:
+    """Fill the part below the diagonal; torch's copy of a transposed block takes a third longer."""
+    from sae_nb.kernels.threads import parallel
+    from sae_nb.pursuit import loops
+
+    with parallel():
+        loops.mirror(gram.numpy())
 
 
 def forget() -> None:
