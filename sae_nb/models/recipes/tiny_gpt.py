@@ -23,6 +23,7 @@ import torch
 from sae_nb.data.grammar import stories
 from sae_nb.files import write_bytes, write_json, write_tensors
 from sae_nb.models.recipes.kneser_ney import KneserNeyTrigram
+from sae_nb.models.recipes.language_card import card_text
 from sae_nb.models.recipes.language_streams import (
     STORIES_PER_STEP,
     Batches,
@@ -196,57 +197,6 @@ def _card(
         "command": f"python -m sae_nb.models.recipes.tiny_gpt{extra} --steps {r.steps}"
         f" --decay-steps {r.decay_steps} --seed {r.seed} --out DIR",
     }
-
-
-def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts.
-
-    Parameters
-    ----------
-    card
-        As `export` returns it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
-    held_out, recipe = card["held_out"], card["recipe"]
-    nats, trigram = held_out["nats_per_token"], held_out["trigram"]
-    rows = "\n".join(
-        f"| {name} | {held_out['tokens'][name]} | {nats[name]:.3f} | "
-        + " | ".join(f"{table[name]:.3f}" for table in trigram.values())
-        + " |"
-        for name in nats
-    )
-    data = ", ".join(f"{name} {n / 1e6:.2f} M characters" for name, n in card["data"].items())
-    shape = recipe["shape"]
-    return f"""# {card["name"]}
-
-A Llama of {card["parameters"]} parameters ({shape["n_blocks"]} blocks of width {shape["d_model"]},
-context {shape["context_length"]}, byte-level BPE of {shape["n_tokens"]} tokens, embedding and output
-tied), trained by this project as a live model for lessons, not for writing in earnest.
-
-Held-out nats per token ({held_out["weights"]}; each text read by itself) beside those of an
-interpolated Kneser–Ney trigram fitted on all training text, on CPython's alone, on stories alone:
-
-| held out | tokens | {card["name"]} | {" | ".join(f"trigram, {label}" for label in trigram)} |
-| --- | --- | --- | {" | ".join("---" for _ in trigram)} |
-{rows}
-
-- **Data**: {data}; {card["stories_told"]} stories told once each. Prose and docstrings ship with
-  CPython {card["python"]}; "extra" is public-domain text: plays of Shakespeare, inaugural and
-  state-of-the-union addresses. Paragraphs that share a sentence were removed before the split.
-- **Training**: {card["step"]} steps, {card["tokens_seen"]} tokens, rows of {recipe["row_length"]} and
-  {4 * recipe["row_length"]} tokens, dropout {recipe["dropout"]}, seed {card["seed"]}, loss of the last batch
-  {card["last_training_loss"]}; {card["minutes"]} minutes, CPU threads: {card["threads"]}; torch
-  {card["torch"]}, {card["date"]}.
-- **Optimisers**: Muon ({recipe["muon_learning_rate"]}) for the matrices inside the blocks, AdamW
-  ({recipe["adam_learning_rate"]}) for the rest; weight decay {recipe["weight_decay"]},
-  {recipe["warmup_steps"]} steps of warm-up, linear decay over the last {recipe["decay_steps"]}.
-- **Command**: `{card["command"]}`
-- **Licence**: that of this project. Texts of CPython: Python Software Foundation License.
-"""
 
 
 def _fingerprint(material: TrainingText) -> str:

@@ -190,8 +190,8 @@ def test_every_fourth_step_uses_the_whole_context():
 
 def test_tokens_give_the_text_back(tokenizer):
     """Byte level: any text survives; the boundary is no part of it."""
-    texts = ["One day Anna met a dog.", "naïve café ☕ 漢字\n\ttabs", "<|endoftext|> typed by hand"]
-    for text, ids in zip(texts[:2], token_ids(tokenizer, texts[:2]), strict=True):
+    texts = ["One day Anna met a dog.", "naïve café ☕ 漢字\n\ttabs"]
+    for text, ids in zip(texts, token_ids(tokenizer, texts), strict=True):
         assert tokenizer.decode(ids) == text
         assert 0 not in ids
     assert tokenizer(texts[0])["input_ids"] == [0, *token_ids(tokenizer, texts[:1])[0]]
