@@ -418,6 +418,15 @@ def test_sparsity_reaches_the_sae(plain_sae: Any, rows: Tensor) -> None:
 # Interruption
 
 
+@pytest.fixture
+def python_handles_ctrl_c() -> Iterator[None]:
+    """Python's own handler: a process started in the background inherits an ignored SIGINT."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_ctrl_c_ends_after_the_step_with_a_usable_result(plain_sae: Any, rows: Tensor) -> None:
     """A signal during step 17 leaves exactly the state of step 17 (or of 18, had it begun)."""
     sae = plain_sae()
@@ -462,6 +471,7 @@ def test_interrupt_raised_by_user_code_is_the_same(
     assert (result.stopped, result.steps) == ("interrupted", 20)
 
 
+@pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_second_ctrl_c_interrupts_inside_a_step(plain_sae: Any, rows: Tensor) -> None:
     """The step is torn, so the weights of the last good record are put back."""
     sae, steps = plain_sae(), []
