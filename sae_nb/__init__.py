@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from sae_nb.evaluation.report import evaluate
     from sae_nb.hook_points import HookPoint, HookPointNotFound
     from sae_nb.models import LiveModel, load_model, wrap
+    from sae_nb.pursuit import (
+        gradient_pursuit,
+        matching_pursuit,
+        orthogonal_matching_pursuit,
+    )
     from sae_nb.steering import ablate, random_direction, splice, steer
     from sae_nb.steering_effects import best_effect, dose_response
     from sae_nb.streaming import stream
@@ -40,9 +45,12 @@ _HOME = {
     "concatenate": "sae_nb.activations",
     "dose_response": "sae_nb.steering_effects",
     "evaluate": "sae_nb.evaluation.report",
+    "gradient_pursuit": "sae_nb.pursuit",
     "load_activations": "sae_nb.activations",
     "load_model": "sae_nb.models",
     "load_sae": "sae_nb.architectures",
+    "matching_pursuit": "sae_nb.pursuit",
+    "orthogonal_matching_pursuit": "sae_nb.pursuit",
     "random_direction": "sae_nb.steering",
     "splice": "sae_nb.steering",
     "start_training": "sae_nb.training",
@@ -51,7 +59,7 @@ _HOME = {
     "train": "sae_nb.training",
     "wrap": "sae_nb.models",
 }
-_ROOMS = {"data", "evaluation", "models", "summaries", "training"}
+_ROOMS = {"data", "evaluation", "models", "pursuit", "summaries", "training"}
 
 __all__ = [
     "Activations",
@@ -69,9 +77,12 @@ __all__ = [
     "concatenate",
     "dose_response",
     "evaluate",
+    "gradient_pursuit",
     "load_activations",
     "load_model",
     "load_sae",
+    "matching_pursuit",
+    "orthogonal_matching_pursuit",
     "random_direction",
     "splice",
     "start_training",
