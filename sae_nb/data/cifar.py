@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.data.picture_folder import decode_picture, pictures
+from sae_nb.data.records import Record
 
 CLASSES = (
     "airplane",
@@ -37,8 +38,8 @@ _BINARY = {
 }
 
 
-@dataclass(frozen=True)
-class Photos:
+@dataclass(frozen=True, repr=False)
+class Photos(Record):
     """Small colour photographs with their classes.
 
     Parameters

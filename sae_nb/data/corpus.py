@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from sae_nb.data.records import Record
+
 Split = Literal["train", "test", "all"]
 
 _TEST_SHARE = 10  # one paragraph in ten is held out
@@ -20,8 +22,8 @@ _BULLET = re.compile(r"^\s*(?:[*•-]|\d+\.|\[\d+\])\s+")
 _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
 
-@dataclass(frozen=True)
-class Prose:
+@dataclass(frozen=True, repr=False)
+class Prose(Record):
     """Paragraphs of one split of the Python reference, in the order of its topics.
 
     Parameters

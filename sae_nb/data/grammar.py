@@ -13,6 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.checks import check_count
+from sae_nb.data.records import Record
 from sae_nb.data.story_words import (
     ANIMALS,
     BEGINNINGS,
@@ -88,8 +89,8 @@ class Mentions:
         return int(self.story.shape[0])
 
 
-@dataclass(frozen=True)
-class Stories:
+@dataclass(frozen=True, repr=False)
+class Stories(Record):
     """Stories of three to eight sentences and their labels; characters count from 0 in each story.
 
     Parameters

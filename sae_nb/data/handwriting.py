@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.data.records import Record
+
 Split = Literal["train", "test", "all"]
 
 N_HANDWRITINGS = 1797
@@ -18,8 +20,8 @@ N_TRAIN_HANDWRITINGS = 1400
 _SPLIT_SEED = 0
 
 
-@dataclass(frozen=True)
-class Digits:
+@dataclass(frozen=True, repr=False)
+class Digits(Record):
     """The raw 8×8 handwritten digits of one split.
 
     Parameters

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_memory
+from sae_nb.data.records import Record
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
-@dataclass(frozen=True)
-class PictureFolder:
+@dataclass(frozen=True, repr=False)
+class PictureFolder(Record):
     """Pictures in a folder, in the order of their paths; each is decoded when it is asked for.
 
     ``folder[3]`` is one picture between 0 and 1, ``folder[:10]`` a smaller folder, iteration yields

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_k, check_memory
+from sae_nb.data.records import Record
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 _TILE_ENTRIES = 1 << 22  # uniforms held at once while supports are drawn
 
 
-@dataclass(frozen=True)
-class PlantedDictionary:
+@dataclass(frozen=True, repr=False)
+class PlantedDictionary(Record):
     """Vectors, and the dictionary and codes they were made from.
 
     Parameters

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_memory
 from sae_nb.data.handwriting import Digits, Split, digits
+from sae_nb.data.records import Record
 
 IMAGE_SIZE = 32
 PATCH_SIZE = 4
@@ -50,8 +51,8 @@ _CELL = 6.0  # pixels between neighbouring positions
 _BYTES = 2 * 3 * 4 * IMAGE_SIZE**2 + 2 * IMAGE_SIZE**2  # per picture, pieces and their union
 
 
-@dataclass(frozen=True)
-class Scenes:
+@dataclass(frozen=True, repr=False)
+class Scenes(Record):
     """Rendered pictures and the value of every factor that made them.
 
     Parameters

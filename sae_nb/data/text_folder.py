@@ -6,11 +6,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sae_nb.data.records import Record
+
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n")
 
 
-@dataclass(frozen=True)
-class TextFolder:
+@dataclass(frozen=True, repr=False)
+class TextFolder(Record):
     """Paragraphs of the texts in a folder, file after file in the order of their paths.
 
     Parameters
