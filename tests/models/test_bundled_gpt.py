@@ -1,0 +1,140 @@
+"""Promises of the bundled language model: as good as its card says, better than a trigram, small."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+
+import sae_nb.models
+from sae_nb.capturing import capture
+from sae_nb.data import prose, stories
+from sae_nb.models import LiveModel, load_model
+from sae_nb.models.recipes.kneser_ney import KneserNeyTrigram
+from sae_nb.models.recipes.language_streams import Stream, judged_ids, token_ids
+from sae_nb.models.recipes.language_training import nats_per_token
+
+FOLDER = Path(sae_nb.models.__path__[0]) / "weights" / "tiny-gpt"
+
+
+@functools.cache
+def _model() -> LiveModel:
+    return load_model("tiny-gpt", device="cpu")
+
+
+@pytest.fixture
+def model() -> LiveModel:
+    return _model()
+
+
+@pytest.fixture
+def card() -> dict[str, Any]:
+    return json.loads((FOLDER / "card.json").read_text())
+
+
+def test_files_are_fp16_small_and_complete(card):
+    """Weights, settings, tokenizer, both cards: at most 6 MB, every tensor half precision."""
+    files = {path.name for path in FOLDER.iterdir()}
+    assert files == {
+        "card.json",
+        "card.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 6e6
+    with safe_open(FOLDER / "model.safetensors", "pt") as file:
+        tensors = [file.get_tensor(key) for key in file.keys()]  # noqa: SIM118
+    assert {tensor.dtype for tensor in tensors} == {torch.float16}
+    assert sum(tensor.numel() for tensor in tensors) == card["parameters"]
+
+
+def test_it_opens_by_name_with_its_card(model, card):
+    """A causal language model with the standard hook points, read at the context it promises."""
+    assert (model.name, model.kind, model.causal) == ("tiny-gpt", "language", True)
+    assert model.dtype == torch.float32
+    assert model.card == card
+    assert 4 <= model.structure.n_blocks <= 6
+    assert 128 <= model.width("resid_post.2") <= 192
+    assert model.module.config.max_position_embeddings == 512
+    assert len(model.tokenizer) == 1024
+    assert model.structure.additive is True
+
+
+def test_the_card_beats_the_trigram_on_prose_and_on_stories(card):
+    """Apart, and against every trigram: on all text, on CPython's alone, on stories alone."""
+    held_out = card["held_out"]
+    for name in ("prose", "stories"):
+        best = min(table[name] for table in held_out["trigram"].values())
+        assert held_out["nats_per_token"][name] < best, name
+
+
+def test_unseen_stories_cost_what_the_card_says(model, card):
+    """Stories of a seed nobody used: within 3 %, and below a trigram fitted on 2000 others."""
+    judged = judged_ids(model.tokenizer, stories(150, seed=77).texts)
+    measured = nats_per_token(model.module, judged, 0)
+    assert measured == pytest.approx(card["held_out"]["nats_per_token"]["stories"], rel=0.03)
+    fitted = token_ids(model.tokenizer, stories(2_000, seed=0).texts)
+    assert measured < KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
+
+
+def test_held_out_prose_costs_what_the_card_says(model, card):
+    """Exactly under the Python it was judged with; under any, below a trigram of the same prose."""
+    judged = judged_ids(model.tokenizer, prose("test").texts)
+    measured = nats_per_token(model.module, judged, 0)
+    if card["python"].split(".")[:2] == platform.python_version().split(".")[:2]:
+        # Patch releases of Python correct a paragraph here and there.
+        assert measured == pytest.approx(card["held_out"]["nats_per_token"]["prose"], abs=0.03)
+    fitted = token_ids(model.tokenizer, prose("train").texts)
+    assert measured < KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
+
+
+def test_the_end_of_the_context_is_as_good_as_its_middle(model):
+    """Rotary positions were trained up to 512: late tokens are predicted no worse."""
+    told = token_ids(model.tokenizer, stories(120, seed=78).texts)
+    ids = torch.from_numpy(Stream(told, 0)._ids)
+    rows = ids[: len(ids) // 513 * 513].view(-1, 513)
+    with torch.no_grad():
+        logits = model.module(rows[:, :-1]).logits
+    nats = F.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none").mean(dim=0)
+    assert float(nats[384:].mean()) < float(nats[128:256].mean()) + 0.1
+
+
+def test_it_writes_stories_about_who_was_there(model):
+    """A greedy continuation stays in the story's world: known words, the hero's own pronoun."""
+    written = model.generate("One day Anna went to the forest with a fox.", max_new_tokens=40)
+    words = set(" ".join(stories(500, seed=0).texts).replace(".", "").replace(",", "").split())
+    told = written.replace(".", "").replace(",", "").split()[:-1]  # the last may be cut
+    assert sum(word in words for word in told) >= 0.9 * len(told)
+    assert "She" in written or "fox" in written
+    assert " he " not in written.lower()
+
+
+def test_captured_states_are_the_models_own(model):
+    """`capture` at resid_post.2 is what transformers calls hidden state 3."""
+    text = "Thieves came to the castle and burned the gate."
+    acts = capture(model, [text], "resid_post.2", progress=False)
+    ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+    with torch.no_grad():
+        states = model.module(ids, output_hidden_states=True).hidden_states[3][0]
+    assert ids[0, 0] == model.end_of_text
+    torch.testing.assert_close(acts.x, states[1:])  # the first token is dropped and said so
+
+
+def test_the_card_says_how_to_make_it_again(card):
+    """Data, steps, loss, seed, date and command are all there, also for people."""
+    assert card["command"].startswith("python -m sae_nb.models.recipes.tiny_gpt")
+    assert card["tokens_seen"] == card["step"] * 1024
+    assert 0 < card["last_training_loss"] < 5
+    assert {"data", "date", "minutes", "python", "recipe", "seed", "torch"} <= set(card)
+    text = (FOLDER / "card.md").read_text()
+    assert card["command"] in text
+    assert f"{card['held_out']['nats_per_token']['prose']:.3f}" in text
