@@ -36,8 +36,8 @@ def load_model(
     Parameters
     ----------
     name
-        A bundled model ("tiny-vit", "tiny-vit@step-N" for a checkpoint along its training), a
-        checkpoint folder, or a hub id ("owner/model").
+        A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N" for a checkpoint along its
+        training), a checkpoint folder, or a hub id ("owner/model").
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype

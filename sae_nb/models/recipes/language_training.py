@@ -50,7 +50,7 @@ class LanguageRecipe:
     shape: LanguageShape = field(default_factory=LanguageShape)
     """Size of the model."""
 
-    steps: int = 3_600
+    steps: int = 7_200
     """Optimiser steps in all."""
 
     rows: int = 8
@@ -74,7 +74,7 @@ class LanguageRecipe:
     warmup_steps: int = 100
     """Linear warm-up."""
 
-    decay_steps: int = 1_200
+    decay_steps: int = 2_400
     """Last steps, in which the step size falls linearly to zero; before, it is constant."""
 
     seed: int = 0
