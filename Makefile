@@ -104,6 +104,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	@for variant in tiny-vit tiny-vit-tied tiny-vit-plain; do
 		$(BIN)/python -m sae_nb.models.recipes.tiny_vit --variant $$variant --out build/models/$$variant
 	done
+	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
 
 peers: $(STAMP) ## compare with other libraries
 	@echo "peers: there are no peer comparisons yet beyond the reimplementations in benchmarks/."

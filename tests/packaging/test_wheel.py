@@ -35,7 +35,8 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"sae_nb/__init__.py", "sae_nb/py.typed"} <= names
     assert {"sae_nb_widgets/__init__.py", "sae_nb_widgets/py.typed"} <= names
-    assert "sae_nb/models/weights/tiny-vit/model.safetensors" in names
+    for model in ("tiny-vit", "tiny-vit-tied", "tiny-gpt"):
+        assert f"sae_nb/models/weights/{model}/model.safetensors" in names
     assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
 
 
