@@ -1,8 +1,4 @@
-"""Synthesis operators A: codes → reconstruction, and their adjoints; the dictionary lives here.
-
-An operator knows nothing of encoders, penalties or losses. Another parametrisation of the
-dictionary (convex hulls, convolutions, group orbits) is another class with these methods.
-"""
+"""The free dictionary: a matrix with unit rows, and its adjoint."""
 
 from __future__ import annotations
 

@@ -1,13 +1,8 @@
-"""Proximal maps: from pre-codes to sparse codes, z = argmin ½‖z − u‖² + g(z).
-
-A prox has two faces: on dense pre-codes (small inputs), and fused with the affine map that makes
-the pre-codes, so that they exist in tiles only. Both give `SparseCodes`.
-"""
+"""TopK as a projection: the k largest positive pre-codes of each row."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,25 +10,6 @@ from torch import Tensor
 from sae_nb import kernels
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import reference
-
-
-@runtime_checkable
-class Prox(Protocol):
-    """What a solver needs of a penalty g."""
-
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
-        """The proximal map of dense pre-codes."""
-        ...
-
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
-        """The proximal map of (x − centre) weightᵀ + bias, without keeping it."""
-        ...
 
 
 @dataclass(frozen=True)

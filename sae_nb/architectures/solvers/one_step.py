@@ -1,9 +1,4 @@
-"""Solvers: how codes are found from an operator, a prox and a number of steps.
-
-Encoding is inference, min_z ½‖x − b − A z‖² + g(z). Proximal gradient descent repeats
-z ← prox_g(z + t Aᵀ(x − b − A z)). A one-layer SAE encoder is its first step from z = 0, with a
-learned map in place of t Aᵀ.
-"""
+"""One step: the encoder of most SAEs, a first ISTA step with a learned adjoint."""
 
 from __future__ import annotations
 
