@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, TopK, load_sae
     from sae_nb.capturing import capture
     from sae_nb.codes import SparseCodes
+    from sae_nb.diagnosis import doctor
     from sae_nb.evaluation.report import evaluate
     from sae_nb.hook_points import HookPoint, HookPointNotFound
     from sae_nb.models import LiveModel, load_model, wrap
@@ -43,6 +44,7 @@ _HOME = {
     "best_effect": "sae_nb.steering_effects",
     "capture": "sae_nb.capturing",
     "concatenate": "sae_nb.activations",
+    "doctor": "sae_nb.diagnosis",
     "dose_response": "sae_nb.steering_effects",
     "evaluate": "sae_nb.evaluation.report",
     "gradient_pursuit": "sae_nb.pursuit",
@@ -75,6 +77,7 @@ __all__ = [
     "best_effect",
     "capture",
     "concatenate",
+    "doctor",
     "dose_response",
     "evaluate",
     "gradient_pursuit",

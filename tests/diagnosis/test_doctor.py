@@ -1,0 +1,278 @@
+"""The doctor: right on a healthy machine, and each planted fault is named with its cure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb import __main__ as command
+from sae_nb.diagnosis import computing, machine, screen
+from sae_nb.diagnosis.findings import Checkup, Finding
+
+Patch = pytest.MonkeyPatch
+
+
+def _without(patch: Patch, *missing: str) -> None:
+    """Make packages look uninstalled to metadata and to the import system's finder."""
+    version, find = metadata.version, screen.importlib.util.find_spec
+
+    def no_version(name: str) -> str:
+        if name in missing:
+            raise metadata.PackageNotFoundError(name)
+        return version(name)
+
+    patch.setattr(metadata, "version", no_version)
+    patch.setattr(
+        screen.importlib.util, "find_spec", lambda name: None if name in missing else find(name)
+    )
+
+
+def test_every_check_of_this_machine_is_answered() -> None:
+    """All checks run here; the essential ones pass, and every complaint comes with a cure."""
+    checkup = sn.doctor()
+    assert checkup.usable, str(checkup)
+    assert len({f.name for f in checkup}) == len(checkup) == 14
+    assert all(f.fix for f in checkup if f.state != "ok")
+    assert {"ok"} == {checkup[name].state for name in ("torch", "kernels", "nnsight", "widgets")}
+
+
+def test_the_command_prints_the_same_and_exits_with_zero() -> None:
+    """`python -m sae_nb doctor` works from a shell, with its network taken away."""
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_):\n    raise OSError('no network')\n"
+        "socket.socket.connect = refuse\n"
+        "from sae_nb.__main__ import main\n"
+        "sys.exit(main(['doctor', 'python', 'torch', 'offline']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[1] for line in done.stdout.splitlines()] == ["python", "torch", "offline"]
+
+
+def test_nothing_about_the_person_or_the_host_is_told() -> None:
+    """No path, user or host name is in the report people paste into an issue."""
+    import getpass
+    import platform
+
+    text = str(sn.doctor("python", "packages", "torch", "gpu", "jupyterlab", "memory", "disk"))
+    assert str(Path.home()) not in text
+    assert str(Path.cwd()) not in text
+    assert platform.node() not in text
+    assert f" {getpass.getuser()} " not in text
+
+
+def test_a_missing_module_is_named_with_its_cure(monkeypatch: Patch) -> None:
+    """Without numba the report says so, goes on, and is not usable."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+    checkup = sn.doctor("numba", "python")
+    assert checkup["numba"].state == "cannot"
+    assert "pip install numba" in checkup["numba"].fix
+    assert checkup["python"].state == "ok"
+    assert not checkup.usable
+
+
+def test_a_dependency_that_is_missing_or_too_old_is_named(monkeypatch: Patch) -> None:
+    """Both are told in one line, with the version that is needed."""
+    _without(monkeypatch, "umap-learn")
+    known = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda n: "7.0" if n == "ipywidgets" else known(n))
+    finding = sn.doctor("packages")["packages"]
+    assert finding.state == "cannot"
+    assert "umap-learn is missing" in finding.what
+    assert "ipywidgets 7.0 is installed, >=8.1 is needed" in finding.what
+
+
+def test_an_old_python_is_refused(monkeypatch: Patch) -> None:
+    """Below 3.11 nothing else is worth reading."""
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4))
+    assert sn.doctor("python")["python"].state == "cannot"
+
+
+@pytest.mark.parametrize(
+    ("built", "driver", "usable", "state", "words"),
+    [
+        (None, None, False, "ok", "none"),
+        ("13.0", None, False, "warn", "no NVIDIA driver answers"),
+        (None, ("H200", "570.1"), False, "cannot", "torch is a CPU build"),
+        ("13.0", ("H200", "470.1"), False, "cannot", "driver 470.1"),
+    ],
+)
+def test_gpu_driver_and_build_are_compared(
+    monkeypatch: Patch,
+    built: str | None,
+    driver: tuple[str, str] | None,
+    usable: bool,
+    state: str,
+    words: str,
+) -> None:
+    """A CUDA build without GPU, a GPU without CUDA build, and a driver too old are told apart."""
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: usable)
+    monkeypatch.setattr(machine, "_driver", lambda: driver)
+    finding = sn.doctor("gpu")["gpu"]
+    assert finding.state == state
+    assert words in finding.what
+    assert sn.doctor("gpu").usable
+
+
+@pytest.mark.parametrize(
+    ("gib", "state", "usable"), [(0.4, "cannot", False), (1.2, "warn", True), (8.0, "ok", True)]
+)
+def test_little_memory_is_said(monkeypatch: Patch, gib: float, state: str, usable: bool) -> None:
+    """Below what a bundled model needs it is essential; below comfort it is a warning."""
+    monkeypatch.setattr(machine, "_free_memory", lambda: int(gib * machine.GIB))
+    checkup = sn.doctor("memory")
+    assert (checkup["memory"].state, checkup.usable) == (state, usable)
+
+
+@pytest.mark.parametrize(
+    ("limit", "use"),
+    [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")],
+)
+def test_a_containers_limit_counts(
+    monkeypatch: Patch, tmp_path: Path, limit: str, use: str
+) -> None:
+    """What is left is the limit less the use, cached file pages not counted; "max" is no limit."""
+    (tmp_path / limit).write_text("1000000000\n")
+    (tmp_path / use).write_text("700000000\n")
+    (tmp_path / "memory.stat").write_text("anon 600000000\ninactive_file 100000000\n")
+    monkeypatch.setattr(machine, "CONTAINERS", ((tmp_path, limit, use),))
+    assert machine._free_memory() == 400_000_000
+    (tmp_path / limit).write_text("max\n")
+    assert machine._free_memory() != 400_000_000
+
+
+def test_a_full_disk_is_said(monkeypatch: Patch) -> None:
+    """Little room is a warning: the lessons still run."""
+    left = type("Usage", (), {"free": 10**8})
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: left)
+    assert sn.doctor("disk")["disk"].state == "warn"
+
+
+def test_missing_weights_are_said(monkeypatch: Patch, tmp_path: Path) -> None:
+    """A checkout without the models' weights cannot do the lessons."""
+    from sae_nb.models import bundled
+
+    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path)
+    assert not sn.doctor("offline").usable
+
+
+@pytest.mark.parametrize("wrong", [1.0, float("nan")])
+def test_a_kernel_that_computes_something_else_is_caught(monkeypatch: Patch, wrong: float) -> None:
+    """Agreement is measured, not assumed."""
+    monkeypatch.setattr(computing, "_difference", lambda *_: wrong)
+    checkup = sn.doctor("kernels")
+    assert checkup["kernels"].state == "cannot"
+    assert not checkup.usable
+
+
+def test_the_difference_is_measured_on_the_kernels_themselves(monkeypatch: Patch) -> None:
+    """A flipped sign in what the pursuit returns shows."""
+    from sae_nb import pursuit
+
+    real = pursuit.matching_pursuit
+
+    def flipped(*args: object, backend: str, **options: object) -> object:
+        codes = real(*args, backend=backend, **options)
+        if backend == "cpu":
+            codes.values.neg_()
+        return codes
+
+    assert computing._difference("cpu", "cpu") < computing.AGREEMENT
+    monkeypatch.setattr(pursuit, "matching_pursuit", flipped)
+    assert computing._difference("cpu", "cpu") > 0.1
+
+
+def test_a_layer_that_takes_turns_is_a_warning(monkeypatch: Patch) -> None:
+    """Numba without OpenMP works, one kernel at a time."""
+    import numba
+
+    monkeypatch.setattr(numba, "threading_layer", lambda: "workqueue")
+    finding = sn.doctor("numba")["numba"]
+    assert finding.state == "warn"
+    assert "OpenMP" in finding.fix
+
+
+def test_cuda_kernels_without_their_toolkit_name_the_extra(monkeypatch: Patch) -> None:
+    """A usable GPU with a Numba that finds no toolkit."""
+
+    def fails(*_: object) -> float:
+        raise ValueError("The CUDA pursuit kernels need numba-cuda.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(computing, "_difference", fails)
+    finding = sn.doctor("cuda kernels")["cuda kernels"]
+    assert finding.state == "cannot"
+    assert "sae-nb[cuda13]" in finding.fix
+
+
+def test_missing_widgets_and_extensions_are_told_apart(monkeypatch: Patch, tmp_path: Path) -> None:
+    """A package that is not there, and a browser extension that is not there."""
+    monkeypatch.setattr(screen, "_extension_folders", lambda: [tmp_path])
+    finding = sn.doctor("jupyterlab")["jupyterlab"]
+    assert finding.state == "cannot"
+    assert "anywidget" in finding.what
+    _without(monkeypatch, "anywidget", "jupyterlab")
+    assert "anywidget missing" in sn.doctor("widgets")["widgets"].what
+    assert sn.doctor("jupyterlab")["jupyterlab"].state == "warn"
+    assert sn.doctor("widgets", "jupyterlab").usable
+
+
+def test_no_browser_is_a_warning(monkeypatch: Patch) -> None:
+    """Only the tests need one."""
+    monkeypatch.setattr(screen.shutil, "which", lambda _: None)
+    assert sn.doctor("chromium")["chromium"].state == "warn"
+
+
+def test_a_check_that_breaks_does_not_take_the_others_along(monkeypatch: Patch) -> None:
+    """An unforeseen error becomes a finding with its name."""
+
+    def breaks(_: object) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(machine.shutil, "disk_usage", breaks)
+    checkup = sn.doctor("disk", "python")
+    assert checkup["disk"].what == "RuntimeError: the disk is on fire"
+    assert checkup["python"].state == "ok"
+    assert checkup.usable
+
+
+def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the function with an error, by the command with its exit status."""
+    with pytest.raises(ValueError, match="python, packages, torch"):
+        sn.doctor("pyhton")
+    assert command.main(["doctor", "pyhton"]) == 2
+    assert "pyhton" in capsys.readouterr().err
+    with pytest.raises(KeyError, match="disk"):
+        Checkup((Finding(name="disk", state="ok", what=""),))["memory"]
+
+
+def test_exit_status_says_whether_it_is_usable(
+    monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 when an essential check fails, 0 when another one does."""
+    fails: Callable[..., int] = lambda: 0  # noqa: E731
+    monkeypatch.setattr(machine, "_free_memory", fails)
+    assert command.main(["doctor", "memory"]) == 1
+    assert "begin with the first line" in capsys.readouterr().out
+    monkeypatch.setattr(screen.shutil, "which", lambda _: None)
+    assert command.main(["doctor", "chromium", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["usable"]
+    assert report["findings"][0]["name"] == "chromium"
+
+
+def test_what_is_shown_in_a_notebook_is_escaped() -> None:
+    """Driver names and errors are data."""
+    finding = Finding(name="gpu", state="ok", what="<script>alert(1)</script>")
+    assert "<script>" not in Checkup((finding,))._repr_html_()
