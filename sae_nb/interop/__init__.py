@@ -1,0 +1,30 @@
+"""Other libraries' files: one reader each, and writers for what others read.
+
+Nothing here imports another library. Pickled weights pass through `tensors_only`, which builds
+tensors and nothing else.
+"""
+
+from __future__ import annotations
+
+from sae_nb.interop.dictionary_learning import read_dictionary_learning
+from sae_nb.interop.gemma_scope import read_gemma_scope
+from sae_nb.interop.imported import Encoding, Imported, Origin
+from sae_nb.interop.openai import read_openai
+from sae_nb.interop.overcomplete import read_overcomplete
+from sae_nb.interop.saelens import read_saelens
+from sae_nb.interop.sparsify import read_sparsify
+from sae_nb.interop.temporal import ImportedTemporal, read_temporal
+
+__all__ = [
+    "Encoding",
+    "Imported",
+    "ImportedTemporal",
+    "Origin",
+    "read_dictionary_learning",
+    "read_gemma_scope",
+    "read_openai",
+    "read_overcomplete",
+    "read_saelens",
+    "read_sparsify",
+    "read_temporal",
+]

@@ -1,0 +1,185 @@
+"""dictionary_learning: folders with `config.json` and a state dict `ae.pt`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sae_nb.files import read_json
+from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.tensors_only import read_tensors_and_facts
+
+CONFIG, WEIGHTS = "config.json", "ae.pt"
+LIBRARY = "dictionary_learning"
+
+
+def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> Imported:
+    """Read an SAE that dictionary_learning saved.
+
+    Parameters
+    ----------
+    folder
+        A `trainer_…` folder with `config.json` and `ae.pt`; `ae.pt` may be a whole training backup.
+    pre_bias
+        For JumpReLU only: whether the bias is subtracted before encoding. The library does not store
+        it; its default is False.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If the class is unknown, or the weights are cut short, of other shapes, or hold anything but
+        tensors.
+
+    Source
+    ------
+    saprmarks/dictionary_learning, dictionary.py and trainers/*.py.
+    """
+    folder = Path(folder)
+    config = read_json(folder / CONFIG)
+    trainer = config.get("trainer") if isinstance(config, Mapping) else None
+    name = trainer.get("dict_class") if isinstance(trainer, Mapping) else None
+    if not isinstance(trainer, Mapping) or name not in _READERS:
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must name a `trainer.dict_class` out of "
+            f"{', '.join(_READERS)}, got {name!r}."
+        )
+    tensors = _state(folder / WEIGHTS)
+    origin = _origin(config, str(name))
+    try:
+        parts, encoding = _READERS[name](tensors, pre_bias)
+    except KeyError as error:
+        raise ValueError(
+            f"{str(folder / WEIGHTS)!r} must hold the tensors of {name}, and {error} is missing. Is "
+            "`dict_class` right?"
+        ) from error
+    hook_point = _hook_point(trainer, config.get("buffer") or {})
+    return assemble(encoding=encoding, origin=origin, hook_point=hook_point, **parts)
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    tensors, facts = read_tensors_and_facts(path)
+    inside = {n.removeprefix("ae."): t for n, t in tensors.items() if n.startswith("ae.")}
+    if inside:  # a backup: the optimiser's tensors and the step lie beside the SAE's
+        return inside
+    if facts:
+        raise ValueError(
+            f"{str(path)!r} must hold tensors only, got {next(iter(facts))!r} too. Save the state "
+            "dict alone."
+        )
+    return tensors
+
+
+def _origin(config: Mapping[str, Any], name: str) -> Origin:
+    trainer, buffer = config["trainer"], config.get("buffer") or {}
+    stated = {"l0": trainer["k"]} if isinstance(trainer.get("k"), int) else {}
+    return Origin(
+        library=LIBRARY,
+        architecture=name,
+        model_name=trainer.get("lm_name"),
+        hook_name=trainer.get("submodule_name") or f"layer {trainer.get('layer')}",
+        context_length=buffer.get("ctx_len"),
+        stated=stated,
+    )
+
+
+def _hook_point(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | None:
+    layer, submodule = trainer.get("layer"), trainer.get("submodule_name")
+    if submodule:
+        name = str(submodule)
+        if name.startswith("resid_post_layer_"):
+            return f"resid_post.{name.removeprefix('resid_post_layer_')}"
+        return name
+    if isinstance(layer, int) and buffer.get("io", "out") == "out":
+        return f"resid_post.{layer}"
+    return None
+
+
+Parts = dict[str, Any]
+
+
+def _linear(t: Mapping[str, Tensor]) -> Parts:
+    return {"dictionary": t["decoder.weight"].T, "encoder": t["encoder.weight"]}
+
+
+def _auto_encoder(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
+    parts = _linear(t)
+    # The library renormalises on loading: unit atoms, their norms moved to the encoder.
+    norms = parts["dictionary"].norm(dim=1)
+    parts["dictionary"] = parts["dictionary"] / norms[:, None]
+    parts["encoder"] = parts["encoder"] * norms[:, None]
+    parts["encoder_bias"] = t["encoder.bias"] * norms
+    return {**parts, "bias": t["bias"]}, Encoding(rule="relu")
+
+
+def _auto_encoder_new(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
+    parts = {**_linear(t), "encoder_bias": t["encoder.bias"], "bias": t["decoder.bias"]}
+    return parts, Encoding(rule="relu", pre_bias=False)
+
+
+def _gated(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
+    parts = {
+        **_linear(t),
+        "bias": t["decoder_bias"],
+        "gate_bias": t["gate_bias"],
+        "encoder_bias": t["mag_bias"],
+        "magnitude": t["r_mag"].exp(),
+    }
+    return parts, Encoding(rule="gated")
+
+
+def _jump_relu(t: Mapping[str, Tensor], pre_bias: bool) -> tuple[Parts, Encoding]:
+    parts = {**_matrices(t), "threshold": t["threshold"]}
+    return parts, Encoding(rule="jumprelu", pre_bias=pre_bias)
+
+
+def _topk(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
+    parts = {**_linear(t), "encoder_bias": t["encoder.bias"], "bias": t["b_dec"]}
+    return parts, Encoding(rule="topk", k=int(t["k"]))
+
+
+def _batch_topk(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
+    parts = {**_linear(t), "encoder_bias": t["encoder.bias"], "bias": t["b_dec"]}
+    return _thresholded(parts, t)
+
+
+def _matryoshka(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
+    return _thresholded(_matrices(t), t)
+
+
+def _matrices(t: Mapping[str, Tensor]) -> Parts:
+    return {
+        "dictionary": t["W_dec"],
+        "encoder": t["W_enc"].T,
+        "encoder_bias": t["b_enc"],
+        "bias": t["b_dec"],
+    }
+
+
+def _thresholded(parts: Parts, t: Mapping[str, Tensor]) -> tuple[Parts, Encoding]:
+    if float(t["threshold"]) < 0:
+        # Never set while training: the library's own threshold code would then be dense.
+        k = int(t["k"])
+        warnings.warn(
+            f"This SAE was saved before its threshold was set; the {k} largest codes of each input "
+            "are kept instead.",
+            stacklevel=5,
+        )
+        return parts, Encoding(rule="topk", k=k)
+    return {**parts, "threshold": t["threshold"]}, Encoding(rule="jumprelu")
+
+
+_READERS = {
+    "AutoEncoder": _auto_encoder,
+    "AutoEncoderNew": _auto_encoder_new,
+    "GatedAutoEncoder": _gated,
+    "JumpReluAutoEncoder": _jump_relu,
+    "AutoEncoderTopK": _topk,
+    "BatchTopKSAE": _batch_topk,
+    "MatryoshkaBatchTopKSAE": _matryoshka,
+}

@@ -1,0 +1,348 @@
+"""Imported: another library's SAE, giving the codes and reconstructions that library gives.
+
+u = (norm(x) − p·b)Eᵀ + a,  z = select(u),  x̂ = denorm(zD + b) + xWᵀ, where p says whether the bias
+is taken off first and W is the skip connection some have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
+from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.recipe import Recipe
+from sae_nb.codes import SparseCodes
+from sae_nb.interop.pursuits import matching, orthogonal
+from sae_nb.interop.selections import group_maxima, kept, largest, tiles
+
+Rule = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "groupmax", "matching", "orthogonal"]
+Norm = Literal["none", "layer_norm", "constant_norm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an imported SAE comes from, as its file states it."""
+
+    library: str
+    """The library that wrote it."""
+
+    architecture: str
+    """What that library calls the architecture."""
+
+    model_name: str | None = None
+    """The model it was trained on."""
+
+    hook_name: str | None = None
+    """The place, in that library's words."""
+
+    hook_name_out: str | None = None
+    """For a transcoder, the place it reconstructs; None: the place it reads."""
+
+    context_length: int | None = None
+    """Tokens per sequence while training."""
+
+    prepend_bos: bool | None = None
+    """Whether sequences began with the begin-of-text token."""
+
+    stated: dict[str, float] = field(default_factory=dict)
+    """Figures the file states, such as "l0"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """The rule by which another library turns activations into codes."""
+
+    rule: Rule
+    """Which entries of the pre-codes stay, or which pursuit."""
+
+    k: int | None = None
+    """Entries, groups or steps per row, for rules that have it."""
+
+    pre_bias: bool = True
+    """Whether the bias is subtracted before encoding."""
+
+    norm: Norm = "none"
+    """How each activation is normalised before encoding, undone after decoding."""
+
+    tolerance: float = 0.0
+    """‖r‖ at which a pursuit stops; 0: never."""
+
+    stops_on_same_support: bool = False
+    """Whether a pursuit stops once a step has added no atom."""
+
+    nonnegative: bool = True
+    """Whether a pursuit counts a negative correlation as zero."""
+
+    keeps_equal: bool = False
+    """Whether an entry equal to its threshold stays."""
+
+
+class Imported(SparseAutoencoder):
+    """Another library's SAE, read by `sae_nb.interop`; for use, not for training.
+
+    Codes, reconstructions and `dictionary` are that library's to rounding. So, unlike our own
+    architectures, atoms need not have unit norm: a code counts in lengths of its atom. Made by the
+    readers, not by hand.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        Sizes.
+    encoding
+        The rule, an `Encoding` or its fields.
+    origin
+        Where it comes from, an `Origin` or its fields.
+    parts
+        Names of the optional tensors it has: "encoder", "encoder_bias", "threshold", "gate_bias",
+        "magnitude", "skip".
+
+    Example
+    -------
+    >>> sae = Imported(2, 3, encoding={"rule": "relu"}, origin={"library": "x", "architecture": "y"})
+    >>> sae.origin.library, sae.encoding.rule, sae(torch.ones(1, 2)).shape
+    ('x', 'relu', torch.Size([1, 2]))
+    """
+
+    encoder: Tensor
+    encoder_bias: Tensor
+    threshold: Tensor
+    gate_bias: Tensor
+    magnitude: Tensor
+    skip: Tensor
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        encoding: Encoding | dict[str, Any],
+        origin: Origin | dict[str, Any],
+        parts: tuple[str, ...] = ("encoder", "encoder_bias"),
+    ) -> None:
+        super().__init__(DenseOperator(d_in, n_atoms))
+        self.encoding = encoding if isinstance(encoding, Encoding) else Encoding(**encoding)
+        self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+        self.parts = tuple(parts)
+        shapes = part_shapes(d_in, n_atoms)
+        for name in self.parts:
+            self.register_parameter(name, nn.Parameter(torch.zeros(shapes[name])))
+
+    @property
+    def k(self) -> int | None:
+        """Entries, groups or steps per row; None where the rule has no such number."""
+        return self.encoding.k
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild it."""
+        return {
+            "d_in": self.d_in,
+            "n_atoms": self.n_atoms,
+            "encoding": asdict(self.encoding),
+            "origin": asdict(self.origin),
+            "parts": list(self.parts),
+        }
+
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
+        """Add up the atoms of each row, and the bias.
+
+        Where activations are normalised (`encoding.norm`), this is in normalised units, and `sae(x)`
+        gives the model's.
+
+        Parameters
+        ----------
+        codes
+            Codes of this SAE, edited or not.
+        """
+        return super().decode(codes)
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """Reconstruct activations, in their own dtype.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units.
+        """
+        rows = self._rows(x)
+        x_hat = self.decode(self._encode(rows, self.k))
+        centre, scale = self._norm(rows)
+        x_hat = x_hat * scale + centre
+        if "skip" in self.parts:
+            x_hat = x_hat + rows @ self.skip.T
+        return x_hat.reshape(x.shape).to(x.dtype)
+
+    def recipe(self) -> Recipe:
+        """Refuse: imported SAEs are not trained."""
+        raise TypeError(NO_TRAINING)
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
+        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
+        dead_after: int,  # noqa: ARG002
+        step_fraction: float,  # noqa: ARG002
+    ) -> TrainingLoss:
+        """Refuse: imported SAEs are not trained.
+
+        Parameters
+        ----------
+        x, silent_tokens, dead_after, step_fraction
+            Not used.
+        """
+        raise TypeError(NO_TRAINING)
+
+    def _norm(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        if self.encoding.norm == "layer_norm":
+            # SAELens divides by std + 1e-5 on the way in and multiplies by std on the way out.
+            return x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
+        if self.encoding.norm == "constant_norm":
+            return 0.0, x.norm(dim=1, keepdim=True) / self.d_in**0.5
+        return 0.0, 1.0
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        centre, scale = self._norm(x)
+        guard = 1e-5 if self.encoding.norm == "layer_norm" else 0.0
+        x = (x - centre) / (scale + guard)
+        if self.encoding.pre_bias:
+            x = x - self.bias
+        if self.encoding.rule in ("matching", "orthogonal"):
+            return self._pursue(x, k)
+        parts = [self._select(x[rows], k) for rows in tiles(len(x), self.n_atoms)]
+        return SparseCodes.concatenate(parts)
+
+    def _pursue(self, x: Tensor, k: int | None) -> SparseCodes:
+        steps = self.d_in if k is None else k
+        if self.encoding.rule == "orthogonal":
+            return orthogonal(x, self.dictionary, steps)
+        return matching(
+            x,
+            self.dictionary,
+            steps,
+            tolerance=self.encoding.tolerance,
+            stops_on_same_support=self.encoding.stops_on_same_support,
+            nonnegative=self.encoding.nonnegative,
+        )
+
+    def _select(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        u = x @ self.encoder.T
+        if self.encoding.rule == "gated":
+            magnitudes = torch.relu(u * self.magnitude + self.encoder_bias)
+            return kept(magnitudes, u + self.gate_bias > 0)
+        if "encoder_bias" in self.parts:
+            u = u + self.encoder_bias
+        if self.encoding.rule == "abstopk":
+            return kept(u, largest(u.abs(), int(k or 1)))
+        z = torch.relu(u)
+        if self.encoding.rule == "jumprelu":
+            at_least = self.encoding.keeps_equal
+            return kept(z, z >= self.threshold if at_least else z > self.threshold)
+        if self.encoding.rule == "topk":
+            return kept(z, largest(z, int(k or 1)))
+        if self.encoding.rule == "groupmax":
+            return kept(z, group_maxima(z, int(k or 1)))
+        return kept(z, torch.ones_like(z, dtype=torch.bool))
+
+
+NO_TRAINING = (
+    "An SAE read from another library must be used as it is: its recipe is not in the file. Train one "
+    "of sae_nb's architectures instead, such as sn.TopK(d_in=…, n_atoms=…, k=…)."
+)
+
+
+def part_shapes(d_in: int, n_atoms: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the optional tensors.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        Sizes.
+    """
+    return {
+        "encoder": (n_atoms, d_in),
+        "encoder_bias": (n_atoms,),
+        "threshold": (n_atoms,),
+        "gate_bias": (n_atoms,),
+        "magnitude": (n_atoms,),
+        "skip": (d_in, d_in),
+    }
+
+
+def assemble(
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+    *,
+    encoding: Encoding,
+    origin: Origin,
+    hook_point: str | None,
+    **parts: Tensor | None,
+) -> Imported:
+    """Put an imported SAE together from its tensors, in eval mode.
+
+    Parameters
+    ----------
+    dictionary
+        Atoms as the library uses them.
+    bias
+        Added after decoding; None is zero.
+    encoding, origin
+        How it encodes and where it comes from.
+    hook_point
+        Its place, in our words.
+    parts
+        The optional tensors by name; None leaves one out.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or a number is not finite.
+    """
+    n_atoms, d_in = _checked_size(dictionary)
+    given = {name: tensor for name, tensor in parts.items() if tensor is not None}
+    with torch.device("meta"):
+        sae = Imported(d_in, n_atoms, encoding=encoding, origin=origin, parts=tuple(given))
+    shapes = {"dictionary": (n_atoms, d_in), "bias": (d_in,), **part_shapes(d_in, n_atoms)}
+    zero = torch.zeros(d_in)
+    given |= {"dictionary": dictionary, "bias": zero if bias is None else bias}
+    ready = {name: _checked(name, value, shapes[name]) for name, value in given.items()}
+    state = {"operator.weight": ready.pop("dictionary"), "pre_bias": ready.pop("bias"), **ready}
+    state |= {f"scaling.{name}": v for name, v in _identity_scaling(d_in).items()}
+    state["initialised"] = torch.tensor(data=True)
+    sae.load_state_dict(state, assign=True)
+    sae.hook_point, sae.model_name = hook_point, origin.model_name
+    return sae.eval()
+
+
+def _identity_scaling(d_in: int) -> dict[str, Tensor]:
+    from sae_nb.architectures.initialisation import InputScaling
+
+    return dict(InputScaling(d_in).state_dict())
+
+
+def _checked_size(dictionary: Tensor) -> tuple[int, int]:
+    if dictionary.ndim != 2 or 0 in dictionary.shape:
+        raise ValueError(
+            "The dictionary in the file must be a matrix with a row per atom, got shape "
+            f"{tuple(dictionary.shape)}. The file may be damaged, or of another kind."
+        )
+    return dictionary.shape[0], dictionary.shape[1]
+
+
+def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if value.numel() == 1 and len(shape) == 1:
+        value = value.reshape(1).expand(shape)
+    if tuple(value.shape) != shape:
+        raise ValueError(
+            f"`{name}` in the file must have shape {shape} to fit its dictionary, got "
+            f"{tuple(value.shape)}. The file may be damaged, or of another kind."
+        )
+    value = value.to(torch.float32)
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(
+            f"`{name}` in the file must be finite, got NaN or infinity. Download it again."
+        )
+    return value.contiguous().clone()

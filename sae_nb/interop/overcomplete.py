@@ -1,0 +1,159 @@
+"""overcomplete: state dicts; what they do not hold is asked for, or read from `about.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sae_nb.files import read_json
+from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.tensors_only import read_tensors_only
+
+WEIGHTS, ABOUT = "state_dict.pt", "about.json"
+LIBRARY = "overcomplete"
+_KINDS = {
+    "SAE": "relu",
+    "TopKSAE": "topk",
+    "RATopKSAE": "topk",
+    "BatchTopKSAE": "batchtopk",
+    "JumpSAE": "jumprelu",
+    "RAJumpSAE": "jumprelu",
+    "MpSAE": "matching",
+    "OMPSAE": "orthogonal",
+}
+
+
+def read_overcomplete(
+    folder: str | Path,
+    *,
+    kind: str | None = None,
+    k: int | None = None,
+    threshold: float | None = None,
+    delta: float | None = None,
+) -> Imported:
+    """Read the state dict of an overcomplete SAE.
+
+    The library has no file format: `torch.save(sae.state_dict(), "state_dict.pt")` holds the tensors,
+    and `about.json` beside it, or the arguments here, the numbers that are not among them.
+
+    Parameters
+    ----------
+    folder
+        Holds `state_dict.pt`; or that file.
+    kind
+        Class of the SAE: "SAE", "TopKSAE", "BatchTopKSAE", "JumpSAE", "MpSAE", "OMPSAE",
+        "RATopKSAE", "RAJumpSAE".
+    k
+        `top_k` or `k` of that class.
+    threshold
+        Running threshold of a BatchTopKSAE.
+    delta
+        Largest relaxation of an archetypal dictionary; None trusts the stored one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a number that is needed is not given, the encoder has several blocks, or the file holds
+        anything but tensors.
+
+    Source
+    ------
+    KempnerInstitute/overcomplete 0.3, sae/*.py.
+    """
+    path = Path(folder)
+    weights = path / WEIGHTS if path.is_dir() else path
+    about = _about(weights.parent / ABOUT)
+    kind = kind or about.get("class")
+    if kind not in _KINDS:
+        raise ValueError(
+            f"`kind` must be one of {', '.join(_KINDS)}, got {kind!r}. Say which class the state dict "
+            "is of."
+        )
+    tensors = read_tensors_only(weights)
+    k = k or about.get("top_k") or about.get("k")
+    threshold = about.get("running_threshold") if threshold is None else threshold
+    delta = about.get("delta") if delta is None else delta
+    encoding = _encoding(_KINDS[kind], k, threshold)
+    return assemble(
+        _dictionary(tensors, delta),
+        None,
+        encoding=encoding,
+        origin=Origin(library=LIBRARY, architecture=kind),
+        hook_point=None,
+        **_encoder(tensors, encoding, threshold),
+    )
+
+
+def _about(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    about = read_json(path)
+    return dict(about) if isinstance(about, Mapping) else {}
+
+
+def _encoding(rule: str, k: int | None, threshold: float | None) -> Encoding:
+    if rule == "batchtopk":
+        if threshold is None:
+            raise ValueError(
+                "`threshold` must be given for a BatchTopKSAE, whose running threshold is not in its "
+                "state dict. Pass sae.running_threshold."
+            )
+        return Encoding(rule="jumprelu", pre_bias=False, keeps_equal=True)
+    if rule in ("topk", "matching", "orthogonal") and k is None:
+        raise ValueError("`k` must be given: it is not in the state dict. Pass the SAE's own.")
+    chosen: Any = rule
+    uses_k = rule in ("topk", "matching", "orthogonal")
+    return Encoding(rule=chosen, k=k if uses_k else None, pre_bias=False, nonnegative=False)
+
+
+def _encoder(
+    tensors: Mapping[str, Tensor], encoding: Encoding, threshold: float | None
+) -> dict[str, Tensor]:
+    if encoding.rule in ("matching", "orthogonal"):
+        return {}
+    blocks = [
+        name for name in tensors if name.startswith("encoder.") and ".final_block.0." not in name
+    ]
+    norm = {name.rpartition(".")[2]: tensors[name] for name in blocks if ".final_block.1." in name}
+    if len(norm) != len(blocks):
+        raise ValueError(
+            "The encoder must be one linear map, with or without batch normalisation, to be read here, "
+            f"got further tensors such as {blocks[0]!r}."
+        )
+    weight, bias = (tensors[f"encoder.final_block.0.{name}"] for name in ("weight", "bias"))
+    if "running_var" in norm:
+        weight, bias = _folded(weight, bias, norm)
+    parts = {"encoder": weight, "encoder_bias": bias}
+    if "thresholds" in tensors:
+        parts["threshold"] = tensors["thresholds"].exp()
+    elif encoding.rule == "jumprelu":
+        parts["threshold"] = torch.tensor(float(threshold or 0.0))
+    return parts
+
+
+def _folded(weight: Tensor, bias: Tensor, norm: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    gain = 1 / (norm["running_var"] + 1e-5).sqrt()
+    shift = -norm["running_mean"] * gain
+    if "weight" in norm:
+        gain, shift = gain * norm["weight"], shift * norm["weight"] + norm["bias"]
+    return weight * gain[:, None], bias * gain + shift
+
+
+def _dictionary(tensors: Mapping[str, Tensor], delta: float | None) -> Tensor:
+    gain = tensors.get("dictionary.multiplier", torch.zeros(())).exp()
+    if "dictionary.W" not in tensors:
+        atoms = tensors["dictionary._weights"]
+        # What the library does to its weights when it leaves training mode, "l2" by default.
+        return gain * torch.nn.functional.normalize(atoms, dim=1)
+    mixture = torch.relu(tensors["dictionary.W"])
+    mixture = mixture / (mixture.sum(dim=1, keepdim=True) + 1e-8)
+    relax = tensors["dictionary.Relax"]
+    if delta is not None:
+        relax = relax * (delta / relax.norm(dim=1, keepdim=True)).clamp(max=1)
+    return gain * (mixture @ tensors["dictionary.C"] + relax)

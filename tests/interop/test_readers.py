@@ -1,0 +1,337 @@
+"""Readers on small files written here from the formats' descriptions: codes, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sae_nb.architectures import load_sae
+from sae_nb.interop import (
+    Imported,
+    read_dictionary_learning,
+    read_gemma_scope,
+    read_openai,
+    read_overcomplete,
+    read_saelens,
+    read_sparsify,
+)
+from sae_nb.interop.hook_names import known_hook_point, reads_heads
+
+D, N = 6, 10
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers of one seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def x() -> Tensor:
+    """A few activations."""
+    return draw(7, D, seed=9)
+
+
+def saelens(folder: Path, tensors: dict[str, Tensor], **config: Any) -> Path:
+    """Write a folder as SAELens does."""
+    folder.mkdir(exist_ok=True)
+    metadata = {"sae_lens_version": "6.0.0", "hook_name": "blocks.2.hook_resid_pre"}
+    base = {"d_in": D, "d_sae": N, "apply_b_dec_to_input": True, "metadata": metadata}
+    (folder / "cfg.json").write_text(json.dumps({**base, **config}))
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "sae_weights.safetensors")
+    return folder
+
+
+def standard() -> dict[str, Tensor]:
+    """Tensors of a plain SAE."""
+    return {
+        "W_enc": draw(D, N, seed=1),
+        "b_enc": draw(N, seed=2),
+        "W_dec": draw(N, D, seed=3),
+        "b_dec": draw(D, seed=4),
+    }
+
+
+@pytest.mark.parametrize("norm", ["none", "layer_norm", "constant_norm_rescale"])
+def test_saelens_norms_are_applied_and_undone(tmp_path: Path, x: Tensor, norm: str) -> None:
+    """Against the formula written out."""
+    t = standard()
+    folder = saelens(tmp_path / "s", t, architecture="standard", normalize_activations=norm)
+    mean, out, into = torch.zeros(7, 1), torch.ones(7, 1), torch.ones(7, 1)
+    if norm == "layer_norm":
+        mean, out = x.mean(1, keepdim=True), x.std(1, keepdim=True)
+        into = out + 1e-5
+    elif norm == "constant_norm_rescale":
+        out = into = x.norm(dim=1, keepdim=True) / D**0.5
+    z = torch.relu(((x - mean) / into - t["b_dec"]) @ t["W_enc"] + t["b_enc"])
+    x_hat = (z @ t["W_dec"] + t["b_dec"]) * out + mean
+    sae = read_saelens(folder)
+    assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-5)
+    assert torch.allclose(sae(x), x_hat, atol=1e-5)
+    assert sae.hook_point == "resid_post.1"
+
+
+def test_a_scale_that_is_not_in_the_file_is_asked_for_and_folded(tmp_path: Path, x: Tensor) -> None:
+    """Without it nothing is guessed; with it codes are those of scaled activations."""
+    t = standard()
+    norm = "expected_average_only_in"
+    folder = saelens(tmp_path / "s", t, architecture="standard", normalize_activations=norm)
+    with pytest.raises(ValueError, match="Pass scale="):
+        read_saelens(folder)
+    plain = read_saelens(saelens(tmp_path / "p", t, architecture="standard"))
+    scaled = read_saelens(folder, scale=2.5)
+    assert torch.allclose(scaled.encode(x).to_dense(), plain.encode(2.5 * x).to_dense(), atol=1e-4)
+    assert torch.allclose(scaled(x), plain(2.5 * x) / 2.5, atol=1e-5)
+
+
+def test_files_older_than_version_six_are_understood(tmp_path: Path, x: Tensor) -> None:
+    """Top-level names, and top-k as an activation function."""
+    folder = tmp_path / "old"
+    saelens(folder, standard())
+    old = {
+        "d_in": D,
+        "d_sae": N,
+        "hook_point": "blocks.0.hook_resid_pre",
+        "activation_fn_str": "topk",
+        "activation_fn_kwargs": {"k": 3},
+        "apply_b_dec_to_input": True,
+        "model_name": "gpt2-small",
+        "context_size": 64,
+        "normalize_activations": False,
+    }
+    (folder / "cfg.json").write_text(json.dumps(old))
+    sae = read_saelens(folder)
+    assert isinstance(sae, Imported)
+    assert (sae.hook_point, sae.model_name) == ("embed", "gpt2-small")
+    assert sae.origin.context_length == 64
+    assert int(sae.encode(x).l0.max()) <= 3
+
+
+def test_a_skip_transcoder_adds_the_skip(tmp_path: Path, x: Tensor) -> None:
+    """x̂ gains x Wᵀ; another output width is refused."""
+    t = standard() | {"W_skip": draw(D, D, seed=5)}
+    facts = {"architecture": "skip_transcoder", "apply_b_dec_to_input": False, "d_out": D}
+    sae = read_saelens(saelens(tmp_path / "s", t, **facts))
+    z = torch.relu(x @ t["W_enc"] + t["b_enc"])
+    expected = z @ t["W_dec"] + t["b_dec"] + x @ t["W_skip"].T
+    assert torch.allclose(sae(x), expected, atol=1e-5)
+    wide = saelens(tmp_path / "w", t, **{**facts, "d_out": D + 1})
+    with pytest.raises(ValueError, match="d_out = d_in=6"):
+        read_saelens(wide)
+
+
+def test_an_unknown_architecture_lists_the_known_ones(tmp_path: Path) -> None:
+    """Rule, given, do."""
+    folder = saelens(tmp_path / "s", standard(), architecture="mystery")
+    with pytest.raises(ValueError, match=r"standard.*got 'mystery'"):
+        read_saelens(folder)
+
+
+@pytest.mark.parametrize("damage", ["shape", "nan", "cut"])
+def test_damaged_weights_are_named(tmp_path: Path, damage: str) -> None:
+    """Wrong shapes, NaN and files cut short each get a sentence."""
+    t = standard()
+    if damage == "shape":
+        t["b_enc"] = draw(N + 1)
+    elif damage == "nan":
+        t["W_dec"][2, 3] = torch.nan
+    folder = saelens(tmp_path / "s", t, architecture="standard")
+    weights = folder / "sae_weights.safetensors"
+    if damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-20])
+    match = {"shape": r"must have shape \(10,\)", "nan": "must be finite", "cut": "safetensors"}
+    with pytest.raises(ValueError, match=match[damage]):
+        read_saelens(folder)
+
+
+def dictionary_learning(folder: Path, name: str, state: dict[str, Any], **trainer: Any) -> Path:
+    """Write a folder as dictionary_learning does."""
+    folder.mkdir(exist_ok=True)
+    facts = {"dict_class": name, "layer": 3, "lm_name": "m", "submodule_name": None, **trainer}
+    (folder / "config.json").write_text(json.dumps({"trainer": facts, "buffer": {"io": "out"}}))
+    torch.save(state, folder / "ae.pt")
+    return folder
+
+
+def batch_topk(threshold: float) -> dict[str, Tensor]:
+    """State of a BatchTopKSAE."""
+    return {
+        "encoder.weight": draw(N, D, seed=1),
+        "encoder.bias": draw(N, seed=2),
+        "decoder.weight": draw(D, N, seed=3),
+        "b_dec": draw(D, seed=4),
+        "k": torch.tensor(2, dtype=torch.int32),
+        "threshold": torch.tensor(threshold),
+    }
+
+
+def test_a_threshold_never_set_falls_back_to_k_with_a_warning(tmp_path: Path, x: Tensor) -> None:
+    """Otherwise its codes would be dense."""
+    folder = dictionary_learning(tmp_path / "d", "BatchTopKSAE", batch_topk(-1.0))
+    with pytest.warns(UserWarning, match="the 2 largest codes"):
+        sae = read_dictionary_learning(folder)
+    assert int(sae.encode(x).l0.max()) == 2
+    assert sae.hook_point == "resid_post.3"
+
+
+def test_a_training_backup_is_read_for_the_sae_in_it(tmp_path: Path, x: Tensor) -> None:
+    """Optimiser and step beside it are left out."""
+    state = batch_topk(0.5)
+    backup = {"step": 3, "ae": state, "optimizer": {"lr": 0.1}, "norm_factor": 2.0}
+    plain = dictionary_learning(tmp_path / "a", "BatchTopKSAE", state)
+    whole = dictionary_learning(tmp_path / "b", "BatchTopKSAE", backup)
+    first, second = read_dictionary_learning(plain), read_dictionary_learning(whole)
+    assert torch.equal(first.encode(x).to_dense(), second.encode(x).to_dense())
+
+
+def test_a_class_that_does_not_fit_its_weights_is_named(tmp_path: Path) -> None:
+    """Another architecture's file is not read as something."""
+    folder = dictionary_learning(tmp_path / "d", "GatedAutoEncoder", batch_topk(0.5))
+    with pytest.raises(ValueError, match=r"tensors of GatedAutoEncoder.*missing"):
+        read_dictionary_learning(folder)
+    odd = dictionary_learning(tmp_path / "o", "Mystery", batch_topk(0.5))
+    with pytest.raises(ValueError, match="got 'Mystery'"):
+        read_dictionary_learning(odd)
+
+
+def test_sparsify_reads_its_place_from_the_folder(tmp_path: Path, x: Tensor) -> None:
+    """layers.4 is the residual stream after block 4."""
+    folder = tmp_path / "layers.4"
+    folder.mkdir()
+    (folder / "cfg.json").write_text(json.dumps({"activation": "topk", "k": 2, "d_in": D}))
+    t = {
+        "encoder.weight": draw(N, D, seed=1),
+        "encoder.bias": draw(N, seed=2),
+        "W_dec": draw(N, D, seed=3),
+        "b_dec": draw(D, seed=4),
+    }
+    save_file(t, folder / "sae.safetensors")
+    sae = read_sparsify(folder)
+    assert (sae.hook_point, int(sae.encode(x).l0.max())) == ("resid_post.4", 2)
+    save_file({k: v for k, v in t.items() if k != "W_dec"}, folder / "sae.safetensors")
+    with pytest.raises(ValueError, match="without its decoder"):
+        read_sparsify(folder)
+
+
+def test_gemma_scope_reads_arrays_and_never_objects(tmp_path: Path, x: Tensor) -> None:
+    """JumpReLU without pre-bias; layer and L0 from the folder; object arrays are refused."""
+    folder = tmp_path / "layer_12" / "width_16k" / "average_l0_82"
+    folder.mkdir(parents=True)
+    w_enc, w_dec, b_enc, b_dec = draw(D, N, seed=1), draw(N, D, seed=2), draw(N, seed=3), draw(D)
+    theta = torch.rand(N, generator=torch.Generator().manual_seed(5))
+    arrays = {"w_enc": w_enc, "w_dec": w_dec, "b_enc": b_enc, "b_dec": b_dec, "threshold": theta}
+    np.savez(folder / "params.npz", **{k: v.numpy() for k, v in arrays.items()})
+    sae = read_gemma_scope(folder)
+    u = x @ w_enc + b_enc
+    z = u * (u > theta)
+    assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-6)
+    assert torch.allclose(sae(x), z @ w_dec + b_dec, atol=1e-5)
+    assert (sae.hook_point, sae.origin.stated) == ("resid_post.12", {"l0": 82.0})
+    np.savez(folder / "params.npz", w_enc=np.array([{}], dtype=object))
+    with pytest.raises(ValueError, match="Nothing in it was run"):
+        read_gemma_scope(folder)
+
+
+def test_openai_normalises_only_with_topk(tmp_path: Path, x: Tensor) -> None:
+    """Against the formula written out."""
+    state: dict[str, Any] = {
+        "pre_bias": draw(D, seed=1),
+        "latent_bias": draw(N, seed=2),
+        "encoder.weight": draw(N, D, seed=3),
+        "decoder.weight": draw(D, N, seed=4),
+        "activation": "TopK",
+        "activation_state_dict": {"k": 3, "postact_fn": "ReLU"},
+    }
+    torch.save(state, tmp_path / "o.pt")
+    sae = read_openai(tmp_path / "o.pt", hook_point="resid_post.1")
+    mean, std = x.mean(1, keepdim=True), x.std(1, keepdim=True)
+    u = ((x - mean) / (std + 1e-5) - state["pre_bias"]) @ state["encoder.weight"].T
+    u = u + state["latent_bias"]
+    top = u.topk(3, dim=1)
+    z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+    x_hat = (z @ state["decoder.weight"].T + state["pre_bias"]) * std + mean
+    assert torch.allclose(sae(x), x_hat, atol=1e-5)
+    torch.save({**state, "activation": "Mystery"}, tmp_path / "m.pt")
+    with pytest.raises(ValueError, match="got 'Mystery'"):
+        read_openai(tmp_path / "m.pt")
+
+
+def test_overcomplete_asks_for_what_its_state_dict_lacks(tmp_path: Path, x: Tensor) -> None:
+    """Class, k and threshold; batch normalisation is folded and more blocks are refused."""
+    state = {
+        "encoder.final_block.0.weight": draw(N, D, seed=1),
+        "encoder.final_block.0.bias": draw(N, seed=2),
+        "encoder.final_block.1.running_mean": draw(N, seed=3),
+        "encoder.final_block.1.running_var": draw(N, seed=4).abs() + 0.5,
+        "encoder.final_block.1.weight": draw(N, seed=5),
+        "encoder.final_block.1.bias": draw(N, seed=6),
+        "dictionary._weights": draw(N, D, seed=7),
+        "dictionary.multiplier": torch.tensor(0.3),
+    }
+    file = tmp_path / "state_dict.pt"
+    torch.save(state, file)
+    with pytest.raises(ValueError, match="`kind` must be one of"):
+        read_overcomplete(tmp_path)
+    with pytest.raises(ValueError, match="`k` must be given"):
+        read_overcomplete(tmp_path, kind="TopKSAE")
+    with pytest.raises(ValueError, match="running threshold"):
+        read_overcomplete(tmp_path, kind="BatchTopKSAE", k=3)
+    sae = read_overcomplete(file, kind="SAE")
+    norm = torch.nn.BatchNorm1d(N)
+    norm.load_state_dict(
+        {k.rpartition(".")[2]: v for k, v in state.items() if "block.1" in k}, strict=False
+    )
+    u = x @ state["encoder.final_block.0.weight"].T + state["encoder.final_block.0.bias"]
+    z = norm.eval()(u).relu()
+    assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-5)
+    torch.save({**state, "encoder.mlp.weight": draw(2, 2)}, file)
+    with pytest.raises(ValueError, match="one linear map"):
+        read_overcomplete(file, kind="SAE")
+
+
+def test_an_imported_sae_is_saved_and_loaded_as_ours(tmp_path: Path, x: Tensor) -> None:
+    """Codes, origin and place survive our own folder."""
+    sae = read_saelens(saelens(tmp_path / "s", standard(), architecture="standard"))
+    sae.save(tmp_path / "ours")
+    again = load_sae(tmp_path / "ours")
+    assert isinstance(again, Imported)
+    assert again.origin == sae.origin
+    assert again.hook_point == "resid_post.1"
+    assert torch.equal(again.encode(x).to_dense(), sae.encode(x).to_dense())
+
+
+def test_load_sae_recognises_other_libraries_folders(tmp_path: Path, x: Tensor) -> None:
+    """One door for all."""
+    folder = saelens(tmp_path / "s", standard(), architecture="standard")
+    assert torch.equal(load_sae(folder)(x), read_saelens(folder)(x))
+
+
+def test_an_imported_sae_is_not_trained(tmp_path: Path, x: Tensor) -> None:
+    """Its recipe is not in the file, and the message says what to do."""
+    from sae_nb.training import TrainConfig, train
+
+    sae = read_saelens(saelens(tmp_path / "s", standard(), architecture="standard"))
+    with pytest.raises(TypeError, match="Train one of sae_nb's architectures"):
+        train(sae, x, TrainConfig(steps=1), progress=False)
+
+
+def test_places_are_told_in_our_words() -> None:
+    """The stream before a block is the one after its predecessor."""
+    names = {
+        "blocks.3.hook_resid_pre": "resid_post.2",
+        "blocks.0.hook_resid_pre": "embed",
+        "blocks.3.hook_resid_post": "resid_post.3",
+        "blocks.3.hook_mlp_out": "mlp_out.3",
+        "model.layers.7": "resid_post.7",
+        "transformer.h.2": "resid_post.2",
+        "embed_tokens": "embed",
+        "vision.head": "vision.head",
+        None: None,
+    }
+    assert {name: known_hook_point(name) for name in names} == names
+    assert reads_heads("blocks.1.attn.hook_z")
+    assert not reads_heads("blocks.1.hook_attn_out")
