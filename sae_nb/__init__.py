@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations, concatenate, load_activations
-    from sae_nb.architectures import SparseAutoencoder, TopK, load_sae
+    from sae_nb.architectures import (
+        MatchingPursuit,
+        OrthogonalMatchingPursuit,
+        SparseAutoencoder,
+        TopK,
+        load_sae,
+    )
     from sae_nb.capturing import capture
     from sae_nb.codes import SparseCodes
     from sae_nb.diagnosis import doctor
     from sae_nb.evaluation.report import evaluate
+    from sae_nb.exercises.registry import exercise, exercise_report
     from sae_nb.hook_points import HookPoint, HookPointNotFound
     from sae_nb.models import LiveModel, load_model, wrap
     from sae_nb.pursuit import (
@@ -35,6 +42,8 @@ _HOME = {
     "HookPoint": "sae_nb.hook_points",
     "HookPointNotFound": "sae_nb.hook_points",
     "LiveModel": "sae_nb.models",
+    "MatchingPursuit": "sae_nb.architectures",
+    "OrthogonalMatchingPursuit": "sae_nb.architectures",
     "SparseAutoencoder": "sae_nb.architectures",
     "SparseCodes": "sae_nb.codes",
     "TopK": "sae_nb.architectures",
@@ -47,6 +56,8 @@ _HOME = {
     "doctor": "sae_nb.diagnosis",
     "dose_response": "sae_nb.steering_effects",
     "evaluate": "sae_nb.evaluation.report",
+    "exercise": "sae_nb.exercises.registry",
+    "exercise_report": "sae_nb.exercises.registry",
     "gradient_pursuit": "sae_nb.pursuit",
     "load_activations": "sae_nb.activations",
     "load_model": "sae_nb.models",
@@ -68,6 +79,8 @@ __all__ = [
     "HookPoint",
     "HookPointNotFound",
     "LiveModel",
+    "MatchingPursuit",
+    "OrthogonalMatchingPursuit",
     "SparseAutoencoder",
     "SparseCodes",
     "TopK",
@@ -80,6 +93,8 @@ __all__ = [
     "doctor",
     "dose_response",
     "evaluate",
+    "exercise",
+    "exercise_report",
     "gradient_pursuit",
     "load_activations",
     "load_model",

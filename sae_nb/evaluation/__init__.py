@@ -6,12 +6,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sae_nb.evaluation.coherence import babel, coactive_babel, distinct_atoms
     from sae_nb.evaluation.controls import RandomDictionary
     from sae_nb.evaluation.definitions import Definition, define
     from sae_nb.evaluation.matching import Stability, match_atoms, stability
     from sae_nb.evaluation.measurement import Measurement
     from sae_nb.evaluation.reconstruction import explained_variance
     from sae_nb.evaluation.report import Report, evaluate
+    from sae_nb.evaluation.superposition import (
+        antipodal_loss,
+        critical_sparsity,
+        dedicated_loss,
+        feature_dimensionality,
+        interference,
+    )
 
 _HOME = {
     "Definition": "definitions",
@@ -19,9 +27,17 @@ _HOME = {
     "RandomDictionary": "controls",
     "Report": "report",
     "Stability": "matching",
+    "antipodal_loss": "superposition",
+    "babel": "coherence",
+    "coactive_babel": "coherence",
+    "critical_sparsity": "superposition",
+    "dedicated_loss": "superposition",
     "define": "definitions",
+    "distinct_atoms": "coherence",
     "evaluate": "report",
     "explained_variance": "reconstruction",
+    "feature_dimensionality": "superposition",
+    "interference": "superposition",
     "match_atoms": "matching",
     "stability": "matching",
 }
@@ -32,9 +48,17 @@ __all__ = [
     "RandomDictionary",
     "Report",
     "Stability",
+    "antipodal_loss",
+    "babel",
+    "coactive_babel",
+    "critical_sparsity",
+    "dedicated_loss",
     "define",
+    "distinct_atoms",
     "evaluate",
     "explained_variance",
+    "feature_dimensionality",
+    "interference",
     "match_atoms",
     "stability",
 ]

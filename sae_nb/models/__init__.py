@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sae_nb.models.bottleneck import Bottleneck, train_bottlenecks
     from sae_nb.models.bundled import bundled_names
     from sae_nb.models.inputs import Batch
     from sae_nb.models.interventions import Intervention, RunState
@@ -16,23 +17,27 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Batch": "inputs",
+    "Bottleneck": "bottleneck",
     "Intervention": "interventions",
     "LiveModel": "live_model",
     "Preprocess": "preprocessing",
     "RunState": "interventions",
     "bundled_names": "bundled",
     "load_model": "loading",
+    "train_bottlenecks": "bottleneck",
     "wrap": "wrapping",
 }
 
 __all__ = [
     "Batch",
+    "Bottleneck",
     "Intervention",
     "LiveModel",
     "Preprocess",
     "RunState",
     "bundled_names",
     "load_model",
+    "train_bottlenecks",
     "wrap",
 ]
 

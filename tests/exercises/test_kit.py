@@ -1,0 +1,446 @@
+"""The exercise kit: verdicts and hints, never a traceback, and no answer given away."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sae_nb as sn
+from sae_nb.exercises.answers import (
+    WrongForm,
+    describe,
+    function,
+    is_blank,
+    number,
+    one_of,
+    tensor,
+    whole_number,
+    whole_numbers,
+)
+from sae_nb.exercises.kit import Exercise, Task
+from sae_nb.exercises.verdicts import Revelation
+
+HOSTILE = "<script>alert(1)</script>"
+SECRET = 41.5
+
+
+def task(**given: object) -> Task:
+    """A task whose answer is 41.5."""
+    facts = {
+        "id": "00.1",
+        "title": "The number",
+        "question": "Which number, `x < y`?\n\nTake care.",
+        "form": number(),
+        "difficulty": "core",
+        "minutes": 4,
+        "why": "Numbers matter.",
+        "hints": ("It is positive.", "It is above 40.", "It ends in a half."),
+        "judge": lambda answer: None if answer == SECRET else f"{answer:g} is not it.",
+    }
+    return Task(**(facts | given))
+
+
+@pytest.fixture
+def one() -> Exercise:
+    """An exercise that is checked."""
+    return Exercise(task())
+
+
+@pytest.fixture
+def guessed() -> Exercise:
+    """An exercise that is predicted."""
+    return Exercise(task(judge=None, measure=lambda: SECRET, unit="atoms", hints=()))
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    """The kernel's exercises as nobody has touched them."""
+    for row in sn.exercise_report().rows:
+        sn.exercise(row[0]).reset()
+
+
+# --- checking -------------------------------------------------------------------------------------
+
+
+def test_the_right_answer_says_why_it_matters(one: Exercise) -> None:
+    """Right is true, and more than "right"."""
+    verdict = one.check(SECRET)
+    assert verdict
+    assert verdict.passed
+    assert "Numbers matter." in verdict.message
+    assert one.solved
+
+
+def test_every_wrong_try_reveals_the_next_hint(one: Exercise) -> None:
+    """Hints come one at a time, in order, and then no more."""
+    hints = [one.check(wrong).hint for wrong in range(5)]
+    assert [hint[:11] for hint in hints[:3]] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3"]
+    assert "It is above 40." in hints[1]
+    assert "solutions" in hints[3]
+    assert hints[3] == hints[4]
+    assert (one.tries, one.hints_shown, one.solved) == (5, 3, False)
+
+
+def test_a_wrong_verdict_is_false_and_says_what_is_wrong(one: Exercise) -> None:
+    """The judge's own sentence is passed on."""
+    verdict = one.check(3)
+    assert not verdict
+    assert "3 is not it." in verdict.message
+
+
+def test_a_blank_has_its_own_message_and_costs_nothing(one: Exercise) -> None:
+    """`...` is told apart from a wrong answer."""
+    verdict = one.check(...)
+    assert (verdict.state, bool(verdict)) == ("blank", False)
+    assert "replace the ..." in verdict.message
+    assert "a number" in verdict.message
+    assert (one.tries, one.hints_shown) == (0, 0)
+
+
+def test_a_wrong_form_names_what_is_expected_and_costs_nothing() -> None:
+    """The sentence of the brief: a list of 3 where a tensor of shape (5,) is asked for."""
+    five = Exercise(task(form=tensor(5), judge=lambda answer: "no"))
+    verdict = five.check([1, 2, 3])
+    assert verdict.state == "form"
+    assert "xpected a tensor of shape (5,), got a list of 3" in verdict.message
+    assert (five.tries, five.hints_shown) == (0, 0)
+
+
+def test_a_hint_can_be_asked_for(one: Exercise) -> None:
+    """`hint` shows the next, then stays at the last."""
+    texts = [one.hint().message for _ in range(4)]
+    assert "It is positive." in texts[0]
+    assert texts[2] == texts[3]
+    assert not one.hint()
+
+
+def test_a_solved_exercise_stays_solved(one: Exercise) -> None:
+    """Trying on afterwards takes nothing away."""
+    one.check(SECRET)
+    one.check(1)
+    assert one.solved
+    one.reset()
+    assert not one.solved
+    assert one.hints_shown == 0
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=True),
+    st.complex_numbers(),
+    st.text(max_size=20),
+    st.binary(max_size=4),
+    st.lists(st.one_of(st.floats(), st.text(max_size=3), st.lists(st.integers(), max_size=3))),
+    st.dictionaries(st.text(max_size=2), st.integers(), max_size=3),
+    st.sampled_from(
+        [
+            torch.zeros(2, 3),
+            torch.zeros(5, dtype=torch.bool),
+            torch.full((5,), math.nan),
+            torch.zeros(5, device="meta"),
+            np.array(["a", "b"]),
+            np.array([object(), None]),
+            np.zeros((0, 5)),
+            range(3),
+            print,
+            int,
+            object(),
+            iter([1]),
+            {1, 2},
+            lambda: ...,
+        ]
+    ),
+)
+FORMS = [
+    number(0, 1),
+    whole_number(0, 10),
+    tensor(5),
+    tensor(None, 2),
+    whole_numbers(3),
+    one_of("up", "down"),
+    function(number(), takes="one number"),
+]
+
+
+@settings(deadline=None, max_examples=150)
+@given(answer=ANYTHING, form=st.sampled_from(FORMS))
+def test_no_answer_gives_a_traceback(answer: object, form: object) -> None:
+    """Whatever is passed, a verdict comes back and can be shown."""
+    asked = Exercise(task(form=form, judge=lambda value: "no" if not callable(value) else None))
+    for verdict in (asked.check(answer), asked.predict(answer), asked.reveal()):
+        assert isinstance(verdict.message, str)
+        assert "<div" in verdict._repr_html_()
+
+
+class Nasty:
+    """An object that answers nothing without raising."""
+
+    def __getattr__(self, name: str) -> object:
+        raise RuntimeError(HOSTILE)
+
+    def __repr__(self) -> str:
+        raise RuntimeError(HOSTILE)
+
+    def __len__(self) -> int:
+        raise RuntimeError(HOSTILE)
+
+    def __iter__(self) -> Iterator[object]:
+        raise RuntimeError(HOSTILE)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.says)
+def test_an_object_that_raises_at_everything_is_told_too(form: object) -> None:
+    """Its type's name is all that is asked of it."""
+    verdict = Exercise(task(form=form, judge=lambda value: "no")).check(Nasty())
+    assert verdict.state == "form"
+    assert "a Nasty" in verdict.message
+
+
+# --- forms ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "value"),
+    [
+        (number(), torch.tensor([0.5]), 0.5),
+        (number(), np.float32(0.5), 0.5),
+        (whole_number(), 5.0, 5),
+        (whole_number(), torch.tensor(3), 3),
+        (whole_numbers(2), (1, 2.0), [1, 2]),
+        (whole_numbers(), np.array([4, 1]), [4, 1]),
+        (one_of("up", "down"), " UP ", "up"),
+    ],
+)
+def test_many_spellings_of_an_answer_are_read(form: object, answer: object, value: object) -> None:
+    """Tensors, arrays, tuples and other cases count."""
+    assert form.read(answer) == value
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "told"),
+    [
+        (number(0, 1), 7, "a number between 0 and 1, got 7"),
+        (number(), "0.4", "a number, got the text '0.4'"),
+        (number(), True, "a number, got True"),
+        (number(), math.nan, "a number, got nan"),
+        (whole_number(1), 2.5, "a whole number of at least 1, got 2.5"),
+        (tensor(5, None), torch.zeros(5), "a tensor of shape (5, any), got a tensor of shape (5,)"),
+        (tensor(2), [1, math.inf], "finite numbers"),
+        (whole_numbers(2), [1, 1], "a list of 2 different whole numbers, got a list of 2"),
+        (one_of("up", "down"), "left", "one of 'up', 'down', got the text 'left'"),
+        (function(number(), takes="x"), 3, "a function that takes x and returns a number, got 3"),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said(form: object, answer: object, told: str) -> None:
+    """Expected and given, in one sentence."""
+    with pytest.raises(WrongForm) as raised:
+        form.read(answer)
+    assert told in str(raised.value)
+
+
+def test_tensors_are_judged_without_their_graph() -> None:
+    """Half precision, gradients and nested lists all become plain doubles."""
+    read = tensor(2, 2).read(torch.eye(2, dtype=torch.float16, requires_grad=True))
+    assert read.dtype == torch.float64
+    assert not read.requires_grad
+    assert torch.equal(read, tensor(2, 2).read([[1, 0], [0, 1]]))
+
+
+def broken(x: object) -> object:
+    """A student's function that divides by zero."""
+    return x / 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "state", "told"),
+    [
+        (broken, "form", "your function raised ZeroDivisionError"),
+        (lambda x: None, "form", "returned nothing"),
+        (lambda x: ..., "blank", "still returns ..."),
+        (lambda x: "five", "form", "about what your function returned: expected a number"),
+        (lambda: 1, "form", "raised TypeError"),
+    ],
+)
+def test_a_students_function_is_asked_gently(asked: object, state: str, told: str) -> None:
+    """What it raises or returns wrongly becomes a sentence."""
+    form = function(number(), takes="one number")
+    judge = lambda measure: None if measure(2.0) == SECRET else "no"  # noqa: E731
+    verdict = Exercise(task(form=form, judge=judge)).check(asked)
+    assert verdict.state == state
+    assert told.lower() in verdict.message.lower()
+
+
+def test_a_keyboard_interrupt_is_no_answer() -> None:
+    """Stopping an endless function stops the cell."""
+
+    def endless(x: object) -> object:
+        raise KeyboardInterrupt
+
+    form = function(number(), takes="one number")
+    with pytest.raises(KeyboardInterrupt):
+        Exercise(task(form=form, judge=lambda measure: measure(1.0))).check(endless)
+
+
+def test_blanks_are_found_inside_lists() -> None:
+    """A half-filled list is a blank, a zero is not."""
+    assert is_blank([[1.0, ...], [2.0, 3.0]])
+    assert not is_blank(0)
+    assert not is_blank([])
+    assert describe(torch.zeros(2, 3)) == "a tensor of shape (2, 3)"
+
+
+# --- predict, then reveal -------------------------------------------------------------------------
+
+
+def test_nothing_is_revealed_before_a_prediction(guessed: Exercise) -> None:
+    """The measured value is not even computed."""
+    refused = guessed.reveal()
+    assert (bool(refused), refused.state) == (False, "refused")
+    assert "predict" in refused.message.lower()
+    assert str(SECRET) not in repr(refused) + refused._repr_html_()
+
+
+def test_the_prediction_stands_beside_the_measured_value(guessed: Exercise) -> None:
+    """Both numbers, their distance and its direction."""
+    assert guessed.predict(40).state == "noted"
+    assert not guessed.solved
+    seen = guessed.reveal()
+    assert isinstance(seen, Revelation)
+    assert seen.passed
+    assert (seen.predicted, seen.measured, seen.error) == (40.0, SECRET, -1.5)
+    for part in ("40 atoms", "41.5 atoms", "1.5 atoms too low", "Numbers matter."):
+        assert part in seen.message
+    assert guessed.solved
+
+
+def test_a_prediction_counts_once_it_is_revealed(guessed: Exercise) -> None:
+    """Before, it may be changed; after, it may not."""
+    guessed.predict(1)
+    guessed.predict(2)
+    first = guessed.reveal()
+    assert guessed.predict(SECRET).state == "refused"
+    assert guessed.reveal() is first
+    assert first.predicted == 2.0
+
+
+def test_measuring_happens_once() -> None:
+    """A second look costs nothing."""
+    calls: list[int] = []
+    asked = Exercise(task(judge=None, measure=lambda: calls.append(1) or 2.0))
+    asked.predict(1)
+    asked.reveal()
+    asked.reveal()
+    assert calls == [1]
+
+
+def test_a_blank_prediction_is_none(guessed: Exercise) -> None:
+    """After `predict(...)` nothing is revealed."""
+    assert guessed.predict(...).state == "blank"
+    assert guessed.reveal().state == "refused"
+
+
+def test_words_can_be_predicted() -> None:
+    """Up or down: equal or not, and no distance."""
+    asked = Exercise(task(form=one_of("up", "down"), judge=None, measure=lambda: "down"))
+    asked.predict("up")
+    seen = asked.reveal()
+    assert seen.error is None
+    assert "the other way" in seen.message
+
+
+def test_the_wrong_method_says_which_is_right(one: Exercise, guessed: Exercise) -> None:
+    """Checked ones are not predicted, predicted ones not checked."""
+    assert ".check(answer)" in one.predict(1).message
+    assert ".check(answer)" in one.reveal().message
+    assert ".predict(value)" in guessed.check(1).message
+
+
+def test_a_task_is_checked_or_predicted() -> None:
+    """Neither and both are refused when it is written."""
+    with pytest.raises(ValueError, match="got neither"):
+        task(judge=None)
+    with pytest.raises(ValueError, match="got both"):
+        task(measure=lambda: 1.0)
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_an_exercise_shows_what_is_asked(one: Exercise) -> None:
+    """Question, difficulty, minutes, form, what to call."""
+    for shown in (repr(one), one._repr_html_()):
+        for part in ("00.1", "The number", "core", "4 min", "Take care.", "a number", ".check("):
+            assert part in shown
+    assert "<code>x &lt; y</code>" in one._repr_html_()
+
+
+@pytest.mark.parametrize("which", ["one", "guessed"])
+def test_the_answer_is_nowhere_to_be_read(which: str, request: pytest.FixtureRequest) -> None:
+    """Not in the exercise, the task, or a verdict that is not about it."""
+    asked = request.getfixturevalue(which)
+    verdicts = [asked.check(3), asked.predict(3), asked.hint()]
+    shown = [repr(asked), asked._repr_html_(), str(asked), repr(asked._task)]
+    shown += [text for v in verdicts for text in (repr(v), v._repr_html_())]
+    shown += [str(dataclasses.asdict(v)) for v in verdicts]
+    assert not any(str(SECRET) in text for text in shown)
+
+
+def test_what_a_student_types_is_escaped() -> None:
+    """Answers are data: no markup of theirs reaches the page."""
+    form = one_of("up", HOSTILE)
+    asked = Exercise(task(form=form, title=HOSTILE, judge=lambda a: f"{a} is wrong"))
+    cards = [asked._repr_html_(), asked.check(HOSTILE)._repr_html_()]
+    cards += [asked.check(HOSTILE * 2)._repr_html_()]
+    assert all("<script>" not in card and "&lt;script&gt;" in card for card in cards)
+
+
+# --- at the front door ----------------------------------------------------------------------------
+
+
+def test_an_unknown_exercise_lists_those_there_are() -> None:
+    """A typo costs one look."""
+    with pytest.raises(ValueError, match=r"no exercise '01.99'. There are 01.1, 01.2"):
+        sn.exercise("01.99")
+    with pytest.raises(TypeError, match='text such as "01.2", got 1.2'):
+        sn.exercise(1.2)
+
+
+def test_an_exercise_keeps_its_state_in_a_kernel() -> None:
+    """Asking twice gives the same object; the leading zero may be left out."""
+    assert sn.exercise("01.1") is sn.exercise(" 1.1 ")
+    sn.exercise("01.1").hint()
+    assert sn.exercise("01.1").hints_shown == 1
+
+
+def test_the_report_counts_what_is_solved() -> None:
+    """One line per exercise."""
+    before = sn.exercise_report("01")
+    assert (before.n_solved, before.all_solved) == (0, False)
+    assert before.rows[0][0] == "01.1"
+    sn.exercise("01.1").check(0.4)
+    after = sn.exercise_report("01")
+    assert after.n_solved == 1
+    assert "1 of" in repr(after)
+    assert "solved" in after._repr_html_()
+    with pytest.raises(ValueError, match="got '77'"):
+        sn.exercise_report("77")
+
+
+def test_every_exercise_is_complete() -> None:
+    """Numbered as its notebook, with minutes, hints and a reason, and judged from a blank state."""
+    for id, _, _ in sn.exercise_report().rows:
+        asked = sn.exercise(id)
+        assert asked.minutes >= 1
+        assert asked.check(...).state in ("blank", "refused")
+        assert asked.predict(...).state in ("blank", "refused")
+        assert len(asked._task.hints) >= 2
+        assert asked._task.why.endswith(".")
