@@ -9,6 +9,7 @@ from __future__ import annotations
 from sae_nb.interop.dictionary_learning import read_dictionary_learning
 from sae_nb.interop.gemma_scope import read_gemma_scope
 from sae_nb.interop.imported import Encoding, Imported, Origin
+from sae_nb.interop.neuronpedia import write_neuronpedia
 from sae_nb.interop.openai import read_openai
 from sae_nb.interop.overcomplete import read_overcomplete
 from sae_nb.interop.saelens import read_saelens
@@ -27,4 +28,5 @@ __all__ = [
     "read_saelens",
     "read_sparsify",
     "read_temporal",
+    "write_neuronpedia",
 ]

@@ -10,6 +10,7 @@ import re
 
 from sae_nb.hook_points import standard_name
 
+_OURS = re.compile(r"(resid_pre|resid_mid|resid_post|attn_out|mlp_out)\.(\d+)")
 _HEADS = re.compile(r"blocks\.(\d+)\.attn\.hook_z")
 _BLOCKS = re.compile(r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h|blocks)\.(\d+)")
 
@@ -57,3 +58,22 @@ def reads_heads(name: str | None) -> bool:
         The place, as the other library names it.
     """
     return bool(name and _HEADS.fullmatch(name))
+
+
+def lens_name(hook_point: str) -> str:
+    """Return TransformerLens' name of a standard hook point; other names are returned as they are.
+
+    Parameters
+    ----------
+    hook_point
+        Our name.
+
+    Example
+    -------
+    >>> lens_name("resid_post.6"), lens_name("embed"), lens_name("encoder.pooler")
+    ('blocks.6.hook_resid_post', 'hook_embed', 'encoder.pooler')
+    """
+    if hook_point == "embed":
+        return "hook_embed"
+    match = _OURS.fullmatch(hook_point)
+    return f"blocks.{match[2]}.hook_{match[1]}" if match else hook_point
