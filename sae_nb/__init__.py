@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from sae_nb.steering import ablate, random_direction, splice, steer
     from sae_nb.steering_effects import best_effect, dose_response
     from sae_nb.streaming import stream
+    from sae_nb.summaries.contrast import contrast
+    from sae_nb.summaries.input import top_atoms
     from sae_nb.training import TrainConfig, TrainingRun, start_training, train
 
 _HOME = {
@@ -53,6 +55,7 @@ _HOME = {
     "best_effect": "sae_nb.steering_effects",
     "capture": "sae_nb.capturing",
     "concatenate": "sae_nb.activations",
+    "contrast": "sae_nb.summaries.contrast",
     "doctor": "sae_nb.diagnosis",
     "dose_response": "sae_nb.steering_effects",
     "evaluate": "sae_nb.evaluation.report",
@@ -69,6 +72,7 @@ _HOME = {
     "start_training": "sae_nb.training",
     "steer": "sae_nb.steering",
     "stream": "sae_nb.streaming",
+    "top_atoms": "sae_nb.summaries.input",
     "train": "sae_nb.training",
     "wrap": "sae_nb.models",
 }
@@ -90,6 +94,7 @@ __all__ = [
     "best_effect",
     "capture",
     "concatenate",
+    "contrast",
     "doctor",
     "dose_response",
     "evaluate",
@@ -106,6 +111,7 @@ __all__ = [
     "start_training",
     "steer",
     "stream",
+    "top_atoms",
     "train",
     "wrap",
 ]

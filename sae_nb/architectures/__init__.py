@@ -8,13 +8,26 @@ one file and one line in `ARCHITECTURES`.
 from __future__ import annotations
 
 from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
+from sae_nb.architectures.matching_pursuit import MatchingPursuit
+from sae_nb.architectures.orthogonal_matching_pursuit import OrthogonalMatchingPursuit
 from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.saving import load_sae
 from sae_nb.architectures.topk import TopK
 
-__all__ = ["ARCHITECTURES", "Recipe", "SparseAutoencoder", "TopK", "TrainingLoss", "load_sae"]
+__all__ = [
+    "ARCHITECTURES",
+    "MatchingPursuit",
+    "OrthogonalMatchingPursuit",
+    "Recipe",
+    "SparseAutoencoder",
+    "TopK",
+    "TrainingLoss",
+    "load_sae",
+]
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
+    "MatchingPursuit": MatchingPursuit,
+    "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit,
     "TopK": TopK,
 }
 """Every architecture by its saved name."""

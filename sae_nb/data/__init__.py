@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from sae_nb.data.corpus import Prose, prose
     from sae_nb.data.grammar import Stories, stories
     from sae_nb.data.handwriting import Digits, digits
+    from sae_nb.data.hierarchy import ConceptTree, concept_tree
     from sae_nb.data.picture_folder import PictureFolder, pictures
     from sae_nb.data.planted import PlantedDictionary, planted_dictionary
     from sae_nb.data.rendering import Scenes, scenes
+    from sae_nb.data.sparse_inputs import sparse_features
     from sae_nb.data.text_folder import TextFolder, text
 
 _HOME = {
+    "ConceptTree": "hierarchy",
     "Digits": "handwriting",
     "Photos": "cifar",
     "PictureFolder": "picture_folder",
@@ -29,16 +32,19 @@ _HOME = {
     "Stories": "grammar",
     "TextFolder": "text_folder",
     "cifar10": "cifar",
+    "concept_tree": "hierarchy",
     "digits": "handwriting",
     "pictures": "picture_folder",
     "planted_dictionary": "planted",
     "prose": "corpus",
     "scenes": "rendering",
+    "sparse_features": "sparse_inputs",
     "stories": "grammar",
     "text": "text_folder",
 }
 
 __all__ = [
+    "ConceptTree",
     "Digits",
     "Photos",
     "PictureFolder",
@@ -48,11 +54,13 @@ __all__ = [
     "Stories",
     "TextFolder",
     "cifar10",
+    "concept_tree",
     "digits",
     "pictures",
     "planted_dictionary",
     "prose",
     "scenes",
+    "sparse_features",
     "stories",
     "text",
 ]

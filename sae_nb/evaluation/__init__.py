@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sae_nb.evaluation.attribution import Attribution, SpliceCheck, attribute
     from sae_nb.evaluation.coherence import babel, coactive_babel, distinct_atoms
     from sae_nb.evaluation.controls import RandomDictionary
     from sae_nb.evaluation.definitions import Definition, define
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     )
 
 _HOME = {
+    "Attribution": "attribution",
     "Definition": "definitions",
     "Measurement": "measurement",
     "RandomDictionary": "controls",
     "Report": "report",
+    "SpliceCheck": "attribution",
     "Stability": "matching",
+    "attribute": "attribution",
     "antipodal_loss": "superposition",
     "babel": "coherence",
     "coactive_babel": "coherence",
@@ -43,11 +47,14 @@ _HOME = {
 }
 
 __all__ = [
+    "Attribution",
     "Definition",
     "Measurement",
     "RandomDictionary",
     "Report",
+    "SpliceCheck",
     "Stability",
+    "attribute",
     "antipodal_loss",
     "babel",
     "coactive_babel",

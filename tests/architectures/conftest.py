@@ -11,6 +11,8 @@ from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 
 D_IN, N_ATOMS, K = 12, 40, 4
 SETTINGS: dict[str, dict[str, Any]] = {
+    "MatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
+    "OrthogonalMatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "TopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
 }
 """Constructor arguments of each; an architecture without a line here fails the contract."""

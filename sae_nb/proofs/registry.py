@@ -1,0 +1,138 @@
+"""Experiments by name: every module of `sae_nb.proofs.experiments` is one."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sae_nb.proofs.claims import Claim
+
+ROOM = "sae_nb.proofs.experiments"
+NOT_CODE = {"CLAIMS", "TITLE", "__all__"}
+"""What may be worded anew without the numbers becoming old."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One file of `sae_nb.proofs.experiments`.
+
+    Example
+    -------
+    >>> found = experiment("monotone")
+    >>> found.name, "steps" in found.size
+    ('monotone', True)
+    """
+
+    name: str
+    """Of the file, and of its artefact."""
+
+    title: str
+    """What it is about."""
+
+    run: Callable[..., dict[str, float]]
+    """run(seed, **size): the numbers of one seed."""
+
+    claims: tuple[Claim, ...]
+    """What the numbers are to show."""
+
+    size: dict[str, Any]
+    """Full size: the keyword defaults of `run`."""
+
+    short: dict[str, Any]
+    """What a short run, as `make proofs` takes it, changes."""
+
+    code: str
+    """Fingerprint of the code, docstrings, comments and wording of the claims left out."""
+
+
+def experiment_names() -> list[str]:
+    """Every experiment there is.
+
+    Example
+    -------
+    >>> "monotone" in experiment_names()
+    True
+    """
+    package = importlib.import_module(ROOM)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def experiment(name: str) -> Experiment:
+    """Find an experiment by the name of its file.
+
+    Parameters
+    ----------
+    name
+        One of `experiment_names()`.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+
+    Example
+    -------
+    >>> experiment("monotone").claims[0].paper
+    'arXiv 2506.05239'
+    """
+    names = experiment_names()
+    if name not in names:
+        raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
+    module = importlib.import_module(f"{ROOM}.{name}")
+    defaults = inspect.signature(module.run).parameters.values()
+    return Experiment(
+        name=name,
+        title=module.TITLE,
+        run=module.run,
+        claims=module.CLAIMS,
+        size={p.name: _plain(p.default) for p in defaults if p.name != "seed"},
+        short=dict(module.SHORT),
+        code=fingerprint(Path(inspect.getfile(module)).read_text(encoding="utf-8")),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A default as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def fingerprint(source: str) -> str:
+    r"""A digest of what a module does, the same whatever its comments, docstrings and claims say.
+
+    Parameters
+    ----------
+    source
+        Its text.
+
+    Example
+    -------
+    >>> fingerprint("x = 1  # one") == fingerprint('''"A module."\nx = 1''')
+    True
+    """
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not _is_wording(node)]
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            node.body = body[1:]  # type: ignore[attr-defined]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
+
+
+def _is_wording(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    if isinstance(node, ast.AnnAssign):
+        targets = [node.target]
+    named = any(isinstance(target, ast.Name) and target.id in NOT_CODE for target in targets)
+    return named or _is_text(node)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
