@@ -1,0 +1,261 @@
+"""Promises of the SAEs whose encoder is a pursuit, beyond the contract of every SAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit
+from sae_nb.architectures.revival import due, rebirths
+from sae_nb.pursuit.gram import known
+
+BOTH = [MatchingPursuit, OrthogonalMatchingPursuit]
+
+
+def make(kind: Any, k: int = 3, seed: int = 0, **options: Any) -> Any:
+    return kind(8, 20, k, generator=torch.Generator().manual_seed(seed), **options)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return 3 + torch.randn(200, 8, generator=torch.Generator().manual_seed(1))
+
+
+def started(kind: Any, x: Tensor, **options: Any) -> Any:
+    sae = make(kind, **options)
+    sae.initialise(x, None)
+    return sae
+
+
+def error_of(sae: Any, x: Tensor, k: int | None = None) -> Tensor:
+    with torch.no_grad():
+        return (x - sae.decode(sae.encode(x, k=k))).norm(dim=1)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_more_steps_never_hurt(kind: Any, x: Tensor) -> None:
+    """For every row and every k beyond the one trained with."""
+    sae = started(kind, x)
+    errors = torch.stack([error_of(sae, x, k) for k in range(1, 13)])
+    assert bool((errors.diff(dim=0) <= 1e-5 * errors[:1]).all())
+    assert float(errors[-1].mean()) < 0.5 * float(errors[0].mean())
+
+
+def test_the_residual_is_orthogonal_to_the_atom_used_last(x: Tensor) -> None:
+    """Conditional orthogonality: with k = 1 to the only one."""
+    sae = started(MatchingPursuit, x)
+    with torch.no_grad():
+        codes = sae.encode(x, k=1)
+        residual = x - sae.decode(codes)
+    used = codes.l0 == 1
+    along = (residual[used] * sae.dictionary[codes.atoms.long()]).sum(dim=1)
+    assert float(along.abs().max()) < 1e-5
+    assert int(used.sum()) > 150
+
+
+def test_refitting_leaves_a_residual_orthogonal_to_every_atom_used(x: Tensor) -> None:
+    """Least squares on the support, where all of it is positive."""
+    sae = started(OrthogonalMatchingPursuit, x)
+    with torch.no_grad():
+        codes = sae.encode(x)
+        along = (x - sae.decode(codes)) @ sae.dictionary.T
+    assert float(along[codes.to_dense() != 0].abs().max()) < 1e-4
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_inputs_get_as_many_atoms_as_they_need(kind: Any, x: Tensor) -> None:
+    """With a tolerance a row stops once it is met: more steps allowed change only the others."""
+    for options in ({"tolerance": 1.0}, {"relative_tolerance": 0.3}):
+        sae = started(kind, x, k=4, **options)
+        limit = sae.tolerance or 0.3 * (x - sae.bias).norm(dim=1)
+        met = error_of(sae, x) <= limit
+        assert 20 < int(met.sum()) < 180
+        few, many = sae.encode(x).to_dense(), sae.encode(x, k=16).to_dense()
+        same = torch.isclose(few, many, rtol=1e-4, atol=1e-5).all(dim=1)
+        assert torch.equal(same, met)
+        assert sae.encode(x).l0.unique().numel() > 2
+
+
+def test_signed_codes_take_either_direction(x: Tensor) -> None:
+    """Only when allowed."""
+    assert bool((started(MatchingPursuit, x).encode(x).values > 0).all())
+    signed = started(MatchingPursuit, x, nonnegative=False)
+    assert bool((signed.encode(x).values < 0).any())
+    first = error_of(signed, x, 1) <= error_of(started(MatchingPursuit, x), x, 1) + 1e-5
+    assert bool(first.all())
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_the_loss_has_the_gradient_of_finite_differences(kind: Any, x: Tensor) -> None:
+    """Also where codes are treated as constants: for refitted codes that is exact."""
+    sae = started(kind, x).double()
+    x = x[:10].double()
+
+    def loss() -> Tensor:
+        silent = torch.zeros(20, dtype=torch.int64)
+        return sae.training_loss(x, silent, 100, 0.0).total
+
+    loss().backward()
+    weight, gradient = sae.operator.weight, sae.operator.weight.grad.clone()
+    # Only turns keep atoms on the sphere, where the pursuit is defined.
+    direction = torch.randn(20, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    with torch.no_grad():
+        direction -= (direction * weight).sum(dim=1, keepdim=True) * weight
+        start, step = weight.clone(), 1e-5
+        values = []
+        for sign in (1, -1):
+            weight.copy_(torch.nn.functional.normalize(start + sign * step * direction, dim=1))
+            values.append(float(loss()))
+        weight.copy_(start)
+    slope = (values[0] - values[1]) / (2 * step)
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4)
+
+
+def test_without_a_bias_nothing_is_subtracted(x: Tensor, tmp_path: Path) -> None:
+    """b stays 0 through training and files."""
+    sae = make(MatchingPursuit, bias=False)
+    sn.train(sae, x, sn.TrainConfig(steps=5, batch_size=50), progress=False)
+    assert bool((sae.bias == 0).all())
+    sae.save(tmp_path / "sae")
+    loaded = sn.load_sae(tmp_path / "sae")
+    assert not loaded.has_bias
+    assert loaded.settings() == sae.settings()
+    assert bool((loaded.bias == 0).all())
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_every_option_survives_a_file(kind: Any, tmp_path: Path) -> None:
+    """Settings rebuild the SAE."""
+    options = {"tolerance": 0.5, "relative_tolerance": 0.1, "nonnegative": False}
+    sae = make(kind, **options, dropout=0.2, revive=False)
+    sae.save(tmp_path / "sae")
+    assert sn.load_sae(tmp_path / "sae").settings() == sae.settings()
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_dropout_leaves_atoms_out_in_training_alone(kind: Any, x: Tensor) -> None:
+    """A batch uses only atoms that were kept, with their own numbers; encode uses all."""
+    sae = started(kind, x, dropout=0.5)
+    silent = torch.zeros(20, dtype=torch.int64)
+    torch.manual_seed(0)
+    kept = torch.rand(20) >= 0.5
+    torch.manual_seed(0)
+    loss = sae.training_loss(x, silent, 1000, 0.0)
+    assert bool(kept[loss.codes.atoms.long()].all())
+    assert torch.allclose(sae.decode(loss.codes), loss.x_hat, atol=1e-5)
+    assert len(sae.encode(x).atoms.unique()) > int(kept.sum())
+    loss.total.backward()
+    used = torch.zeros(20, dtype=torch.bool).index_fill(0, loss.codes.atoms.long(), True)
+    assert bool((sae.operator.weight.grad[~used] == 0).all())
+    assert bool((sae.operator.weight.grad[used] != 0).any(dim=1).all())
+
+
+def test_encode_finds_the_kept_gram_matrix(x: Tensor) -> None:
+    """The parameter, and `sae.dictionary`, are one dictionary to the cache; a step makes it new."""
+    sae = started(MatchingPursuit, x)
+    sae.encode(x)
+    facts = known(sae.dictionary, normalised=False)
+    assert facts is not None
+    assert facts.gram is not None
+    sae.encode(x[:10], k=5)
+    sn.matching_pursuit(x, sae.dictionary, 2)
+    assert known(sae.operator.weight, normalised=False) is facts
+    with torch.no_grad():
+        sae.operator.weight.neg_()
+    assert known(sae.dictionary, normalised=False) is None
+
+
+def test_silent_atoms_are_reborn_as_different_residuals(x: Tensor) -> None:
+    """After the step, on the sphere, each explaining an input that was left over."""
+    sae = started(MatchingPursuit, x)
+    silent = torch.zeros(20, dtype=torch.int64)
+    silent[[3, 7, 11]] = 1000
+    before = sae.dictionary.clone()
+    loss = sae.training_loss(x, silent, 1000, 0.0)
+    assert torch.equal(sae.dictionary, before)
+    sae.after_optimiser_step()
+    changed = ((sae.dictionary - before).abs() > 1e-5).any(dim=1)
+    assert changed.nonzero().flatten().tolist() == [3, 7, 11]
+    residual = torch.nn.functional.normalize(x - loss.x_hat, dim=1)
+    best = (sae.dictionary[[3, 7, 11]] @ residual.T).max(dim=1)
+    assert torch.allclose(best.values, torch.ones(3), atol=1e-5)
+    assert len(set(best.indices.tolist())) == 3
+
+
+def test_a_dead_atom_gets_another_try_only_after_as_long_again() -> None:
+    """One rebirth per `dead_after` rows, whatever the batch size."""
+    for rows in (10, 50, 100):
+        tries = [
+            silent for silent in range(0, 1001, rows) if bool(due(torch.tensor(silent), 100, rows))
+        ]
+        assert tries == list(range(100, 1001, 100))
+    assert [s for s in range(0, 400, 70) if bool(due(torch.tensor(s), 100, 70))] == [140, 210, 350]
+
+
+def test_fewer_rows_than_dead_atoms_revive_some() -> None:
+    """And rows without a residual revive none."""
+    dead = torch.arange(10)
+    residual = torch.zeros(4, 3)
+    residual[1, 0], residual[2, 1] = 2.0, 1.0
+    atoms, directions = rebirths(residual, dead)
+    assert atoms.tolist() == [0, 1]
+    assert sorted(directions.tolist()) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    assert len(rebirths(torch.zeros(4, 3), dead)[0]) == 0
+
+
+def test_revival_fills_a_dictionary_that_would_stay_half_dead() -> None:
+    """Atoms that start where no data are come alive; without revival they stay where they are."""
+    generator = torch.Generator().manual_seed(0)
+    data = sn.data.planted_dictionary(24, 16, 4000, 2, seed=3)
+    live = {}
+    for revive in (True, False):
+        sae = sn.MatchingPursuit(16, 32, 2, revive=revive, generator=generator)
+        with torch.no_grad():
+            away = -data.x.mean(dim=0) / data.x.mean(dim=0).norm()
+            sae.operator.weight[16:] = away + 0.01 * torch.randn(16, 16, generator=generator)
+            sae.operator.project_()
+        config = sn.TrainConfig(steps=200, batch_size=128, seed=0)
+        sn.train(sae, data.x, config, progress=False)
+        live[revive] = float((sae.encode(data.x).frequency[16:] > 0).float().mean())
+    assert live[True] > 0.7
+    assert live[False] < live[True] - 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", BOTH)
+def test_it_finds_planted_atoms_in_a_few_hundred_steps(kind: Any) -> None:
+    """With its own recipe."""
+    data = sn.data.planted_dictionary(64, 32, 8000, 3, seed=0)
+    sae = kind(32, 64, 3, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, data.x, sn.TrainConfig(steps=300, batch_size=256, seed=0), progress=False)
+    cosines = sn.evaluation.match_atoms(data.dictionary, sae.dictionary)[2]
+    assert float(cosines.mean()) > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 0}, "`k` must"),
+        ({"k": 21}, "`k` must"),
+        ({"tolerance": -1.0}, "`tolerance` must"),
+        ({"relative_tolerance": 1.5}, "`relative_tolerance` must be at most 1"),
+        ({"dropout": 1.0}, r"`dropout` must be a share of the atoms in \[0, 1\), got 1.0"),
+        ({"dropout": True}, "`dropout` must be a share"),
+    ],
+)
+@pytest.mark.parametrize("kind", BOTH)
+def test_bad_settings_are_refused(kind: Any, options: dict[str, Any], message: str) -> None:
+    """By name, before anything is drawn."""
+    with pytest.raises(ValueError, match=message):
+        make(kind, **options)
+
+
+def test_an_unknown_gradient_is_refused() -> None:
+    """With the words there are."""
+    with pytest.raises(ValueError, match="`gradient` must be one of"):
+        make(MatchingPursuit, gradient="none")

@@ -1,0 +1,83 @@
+"""Promises of the concept tree: cosines within and between levels, chances, and the equation itself."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sae_nb.data import concept_tree
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.5, 0.8, 0.99])
+def test_cosines_are_the_correlation_within_a_level_and_zero_between(correlation):
+    """Exactly: among the top level, among the children of one parent, and nowhere else."""
+    tree = concept_tree(10, correlation, seed=3)
+    atoms = tree.dictionary.double()
+    level = tree.parent[:, None] == tree.parent[None, :]
+    truth = torch.where(level, correlation, 0.0).fill_diagonal_(1.0).double()
+    assert torch.allclose(atoms @ atoms.T, truth, atol=1e-6)
+
+
+def test_vectors_are_codes_times_dictionary():
+    """x = Z D, without noise."""
+    tree = concept_tree(300, 0.3, seed=1)
+    assert torch.allclose(tree.x, tree.codes.to_dense() @ tree.dictionary, atol=1e-5)
+    assert len(tree) == 300
+
+
+def test_the_tree_has_three_families_and_eight_leaves():
+    """Parents 0, 4, 8, each followed by its children."""
+    parent = concept_tree(1).parent
+    assert parent.tolist() == [-1, 0, 0, 0, -1, 4, 4, 4, -1, 8, 8, 8, *[-1] * 8]
+
+
+def test_one_concept_of_the_top_level_and_a_child_only_with_its_parent():
+    """The rules of the world hold in every row."""
+    tree = concept_tree(5_000, seed=2)
+    on = tree.codes.to_dense() != 0
+    top = tree.parent < 0
+    assert bool((on[:, top].sum(dim=1) == 1).all())
+    for child in (~top).nonzero().flatten().tolist():
+        assert bool((on[:, tree.parent[child]] | ~on[:, child]).all())
+    assert bool((on[:, ~top].sum(dim=1) <= 1).all())
+
+
+def test_chances_and_strengths_are_as_published():
+    """0.2 for a parent, 0.2 for each child given its parent, 0.05 for a leaf; N(1.5, 0.25²)."""
+    tree = concept_tree(40_000, seed=4)
+    share = tree.codes.frequency
+    chance = torch.full((20,), 0.04)
+    chance[[0, 4, 8]], chance[12:] = 0.2, 0.05
+    spread = (chance * (1 - chance) / 40_000).sqrt()
+    assert float(((share - chance).abs() / spread).max()) < 4
+    assert float(tree.codes.l0.float().mean()) == pytest.approx(1.36, abs=0.02)
+    assert float(tree.codes.values.mean()) == pytest.approx(1.5, abs=0.01)
+    assert float(tree.codes.values.std()) == pytest.approx(0.25, abs=0.01)
+
+
+def test_the_seed_decides_and_the_atoms_do_not_depend_on_n():
+    """Same seed, same world."""
+    first, again, more = (
+        concept_tree(50, seed=5),
+        concept_tree(50, seed=5),
+        concept_tree(80, seed=5),
+    )
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.dictionary, more.dictionary)
+    assert not torch.equal(first.dictionary, concept_tree(50, seed=6).dictionary)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"n": 0}, ValueError, "`n` must"),
+        ({"correlation": 1.0}, ValueError, r"in \[0, 1\), got 1.0"),
+        ({"correlation": -0.1}, ValueError, r"in \[0, 1\), got -0.1"),
+        ({"correlation": "high"}, TypeError, "must be a number, got 'high'"),
+        ({"seed": -1}, ValueError, "`seed` must"),
+    ],
+)
+def test_bad_numbers_are_refused(changes, error, message):
+    """Rule, given, do."""
+    with pytest.raises(error, match=message):
+        concept_tree(**({"n": 10} | changes))

@@ -1,0 +1,51 @@
+"""The committed artefacts are what the experiments beside them make, and the table is what they say."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sae_nb.files import read_json
+from sae_nb.proofs import artefact_of, claims_table, experiment, experiment_names, read_artefacts
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(params=experiment_names())
+def artefact(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Of every experiment."""
+    return read_json(DOCS / "claims" / f"{request.param}.json")
+
+
+def test_at_least_three_seeds_at_full_size(artefact: dict[str, Any]) -> None:
+    """As the experiment is now."""
+    assert len(artefact["seeds"]) >= 3
+    assert artefact["size"] == experiment(artefact["experiment"]).size
+
+
+def test_it_was_made_by_the_code_beside_it(artefact: dict[str, Any]) -> None:
+    """Up to comments and wording; another Python may print the same code differently."""
+    made_with = {r["environment"]["python"].rsplit(".", 1)[0] for r in artefact["seeds"].values()}
+    if platform.python_version().rsplit(".", 1)[0] not in made_with:
+        pytest.skip(f"made with Python {made_with}")
+    name = artefact["experiment"]
+    assert artefact["code"] == experiment(name).code, f"run `python -m sae_nb.proofs {name}` again"
+
+
+def test_verdicts_follow_from_the_numbers_of_the_seeds(artefact: dict[str, Any]) -> None:
+    """Nothing in an artefact was written by hand; `python -m sae_nb.proofs --table` judges anew."""
+    found = experiment(artefact["experiment"])
+    again = artefact_of(found, _in_order(artefact["seeds"]), artefact["size"])
+    assert artefact == again | {"code": artefact["code"]}
+
+
+def test_the_table_is_up_to_date() -> None:
+    """docs/claims.md is made from docs/claims/*.json."""
+    assert (DOCS / "claims.md").read_text() == claims_table(read_artefacts(DOCS / "claims"))
+
+
+def _in_order(seeds: dict[str, Any]) -> dict[str, Any]:
+    return {seed: seeds[seed] for seed in sorted(seeds, key=int)}
