@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TopK,
         load_sae,
     )
+    from sae_nb.architectures.sparse_coding import sparse_code
     from sae_nb.capturing import capture
     from sae_nb.codes import SparseCodes
     from sae_nb.diagnosis import doctor
@@ -68,6 +69,7 @@ _HOME = {
     "matching_pursuit": "sae_nb.pursuit",
     "orthogonal_matching_pursuit": "sae_nb.pursuit",
     "random_direction": "sae_nb.steering",
+    "sparse_code": "sae_nb.architectures.sparse_coding",
     "splice": "sae_nb.steering",
     "start_training": "sae_nb.training",
     "steer": "sae_nb.steering",
@@ -107,6 +109,7 @@ __all__ = [
     "matching_pursuit",
     "orthogonal_matching_pursuit",
     "random_direction",
+    "sparse_code",
     "splice",
     "start_training",
     "steer",

@@ -6,6 +6,17 @@ dictionary (convex hulls, convolutions, group orbits) is another class with thes
 
 from __future__ import annotations
 
+from sae_nb.architectures.operators.convolution import ConvolutionOperator
 from sae_nb.architectures.operators.dense import UNIT_GUARD, DenseOperator, random_unit_rows
+from sae_nb.architectures.operators.linear_map import Operator
+from sae_nb.architectures.operators.matrix import FixedOperator, MatrixOperator
 
-__all__ = ["UNIT_GUARD", "DenseOperator", "random_unit_rows"]
+__all__ = [
+    "UNIT_GUARD",
+    "ConvolutionOperator",
+    "DenseOperator",
+    "FixedOperator",
+    "MatrixOperator",
+    "Operator",
+    "random_unit_rows",
+]

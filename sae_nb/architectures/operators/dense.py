@@ -6,14 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.codes import SparseCodes
-from sae_nb.kernels import decode, squared_error
+from sae_nb.architectures.operators.matrix import MatrixOperator
 
 UNIT_GUARD = 1e-12
 """Added to atom norms before dividing, far below any norm that training reaches."""
 
 
-class DenseOperator(nn.Module):
+class DenseOperator(MatrixOperator, nn.Module):
     """A free matrix with unit rows: A z = z D, ‖d_j‖ = 1.
 
     Parameters
@@ -50,55 +49,6 @@ class DenseOperator(nn.Module):
     def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
         """The effective dictionary D, with its gradient."""
         return self.weight
-
-    def synthesise(
-        self, codes: SparseCodes, bias: Float[Tensor, " d_in"] | None = None
-    ) -> Float[Tensor, "rows d_in"]:
-        """A z + b.
-
-        Parameters
-        ----------
-        codes
-            Strengths and atoms.
-        bias
-            Added to every row.
-        """
-        return decode(codes, self.atoms(), bias)
-
-    def squared_error(
-        self,
-        codes: SparseCodes,
-        bias: Float[Tensor, " d_in"] | None,
-        target: Float[Tensor, "rows d_in"],
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
-        """Σ‖target − (A z + b)‖², with A z + b and the residual as constants.
-
-        Parameters
-        ----------
-        codes
-            Strengths and atoms.
-        bias
-            Added to every row.
-        target
-            What the rows should be.
-        """
-        return squared_error(codes, self.atoms(), bias, target)
-
-    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
-        """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense.
-
-        Parameters
-        ----------
-        r
-            Rows, usually residuals.
-        """
-        return r @ self.atoms().T
-
-    def lipschitz(self) -> float:
-        """‖A‖², the largest curvature of ½‖x − A z‖²: 1 / lipschitz is a safe step."""
-        atoms = self.atoms().detach()
-        gram = atoms.T @ atoms if self.d_in < self.n_atoms else atoms @ atoms.T
-        return float(torch.linalg.eigvalsh(gram)[-1])
 
     @torch.no_grad()
     def project_gradient_(self) -> None:

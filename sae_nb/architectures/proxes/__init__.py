@@ -1,12 +1,27 @@
 """Proximal maps: from pre-codes to sparse codes, z = argmin ½‖z − u‖² + g(z).
 
-A prox has two faces: on dense pre-codes (small inputs), and fused with the affine map that makes
-the pre-codes, so that they exist in tiles only. Both give `SparseCodes`. A new penalty is one file.
+A prox has two faces for encoders: on dense pre-codes (small inputs), and fused with the affine map
+that makes the pre-codes, so that they exist in tiles only. Both give `SparseCodes`. A `Penalty` also
+has a value and a step, for solvers. A new penalty is one file.
 """
 
 from __future__ import annotations
 
-from sae_nb.architectures.proxes.penalty import Prox
+from sae_nb.architectures.proxes.grouped import GroupProx
+from sae_nb.architectures.proxes.penalty import Penalty, Prox
+from sae_nb.architectures.proxes.quadratic import IdentityProx, RidgeProx
+from sae_nb.architectures.proxes.simplex import SimplexProx
+from sae_nb.architectures.proxes.thresholding import HardProx, SoftProx
 from sae_nb.architectures.proxes.top_k import TopKProx
 
-__all__ = ["Prox", "TopKProx"]
+__all__ = [
+    "GroupProx",
+    "HardProx",
+    "IdentityProx",
+    "Penalty",
+    "Prox",
+    "RidgeProx",
+    "SimplexProx",
+    "SoftProx",
+    "TopKProx",
+]

@@ -1,0 +1,176 @@
+"""Links: how a reconstruction η = A z + b speaks of data, as the mean of a distribution.
+
+A link is a negative log-likelihood that is convex in η, its mean μ(η) with ∂nll/∂η = μ(η) − x, and
+a bound on its curvature, which together with ‖A‖² gives every solver its step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Float
+from torch import Tensor
+
+
+@runtime_checkable
+class Link(Protocol):
+    """What a solver needs of a likelihood."""
+
+    @property
+    def curvature(self) -> float:
+        """Largest second derivative of the negative log-likelihood in η."""
+        ...
+
+    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+        """The expected data; ∂nll/∂η = mean(η) − x."""
+        ...
+
+    def nll(
+        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
+    ) -> Float[Tensor, " rows"]:
+        """Negative log-likelihood of each row, up to a constant."""
+        ...
+
+
+@dataclass(frozen=True)
+class GaussianLink:
+    """Real numbers: nll = ½‖x − η‖², mean η.
+
+    Example
+    -------
+    >>> GaussianLink().nll(torch.tensor([[3.0]]), torch.tensor([[1.0]])).tolist()
+    [2.0]
+    """
+
+    @property
+    def curvature(self) -> float:
+        """1."""
+        return 1.0
+
+    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+        """η itself.
+
+        Parameters
+        ----------
+        eta
+            Reconstruction.
+        """
+        return eta
+
+    def nll(
+        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
+    ) -> Float[Tensor, " rows"]:
+        """½‖x − η‖².
+
+        Parameters
+        ----------
+        x, eta
+            Data and reconstruction.
+        """
+        return 0.5 * (x - eta).square().sum(dim=1)
+
+
+@dataclass(frozen=True)
+class BinomialLink:
+    """Shares of successes in [0, 1]: nll = Σ log(1 + e^η) − x η, mean 1 / (1 + e^−η).
+
+    Source
+    ------
+    Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py.
+
+    Example
+    -------
+    >>> BinomialLink().mean(torch.zeros(1, 1)).tolist()
+    [[0.5]]
+    """
+
+    @property
+    def curvature(self) -> float:
+        """¼, the variance of a fair coin."""
+        return 0.25
+
+    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+        """The logistic function of η.
+
+        Parameters
+        ----------
+        eta
+            Log-odds.
+        """
+        return torch.sigmoid(eta)
+
+    def nll(
+        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
+    ) -> Float[Tensor, " rows"]:
+        """Σ log(1 + e^η) − x η.
+
+        Parameters
+        ----------
+        x, eta
+            Shares and log-odds.
+        """
+        return (F.softplus(eta) - x * eta).sum(dim=1)
+
+
+@dataclass(frozen=True)
+class PoissonLink:
+    """Counts: nll = Σ e^η − x η, mean e^η, made linear above the largest rate.
+
+    e^η has no bounded curvature, so no step would be safe. Above log(max_rate) the nll goes on as a
+    straight line: it stays convex with curvature at most max_rate, and its minimum is the same as
+    long as the data stay below max_rate.
+
+    Raises
+    ------
+    ValueError
+        If `max_rate` is not positive and finite.
+
+    Source
+    ------
+    Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py, which clips the residual
+    instead.
+
+    Example
+    -------
+    >>> PoissonLink(max_rate=10.0).mean(torch.tensor([[0.0, 50.0]])).tolist()
+    [[1.0, 10.0]]
+    """
+
+    max_rate: float
+    """Largest mean count, in the units of the data; above every count."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_rate < math.inf:
+            raise ValueError(f"`max_rate` must be positive and finite, got {self.max_rate}.")
+
+    @property
+    def curvature(self) -> float:
+        """The largest rate."""
+        return self.max_rate
+
+    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+        """e^η, at most `max_rate`.
+
+        Parameters
+        ----------
+        eta
+            Log-rates.
+        """
+        return eta.clamp_max(math.log(self.max_rate)).exp()
+
+    def nll(
+        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
+    ) -> Float[Tensor, " rows"]:
+        """Σ e^η − x η, with a straight line above the largest rate.
+
+        Parameters
+        ----------
+        x, eta
+            Counts and log-rates.
+        """
+        beyond = (eta - math.log(self.max_rate)).clamp_min(0)
+        return (self.mean(eta) * (1 + beyond) - x * eta).sum(dim=1)

@@ -1,0 +1,221 @@
+"""Sparse coding against a given dictionary: choose a penalty, a likelihood and a solver by name."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.architectures.links import BinomialLink, GaussianLink, Link, PoissonLink
+from sae_nb.architectures.operators import FixedOperator, Operator
+from sae_nb.architectures.proxes import Penalty
+from sae_nb.architectures.proxes.choosing import ProxName, choose_penalty
+from sae_nb.architectures.solvers import SOLVERS, SolverTrace
+from sae_nb.architectures.solvers.running import Solved
+from sae_nb.checks import check_finite, check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.pursuit.checking import check_choice
+
+SolverName = Literal["fista", "ista", "admm", "cg"]
+LinkName = Literal["gaussian", "poisson", "binomial"]
+
+
+@overload
+def sparse_code(
+    x: Tensor, dictionary: Tensor | Operator, *, trace: Literal[False] = ..., **options: Any
+) -> SparseCodes: ...
+@overload
+def sparse_code(
+    x: Tensor, dictionary: Tensor | Operator, *, trace: Literal[True], **options: Any
+) -> tuple[SparseCodes, SolverTrace]: ...
+
+
+# The overloads tell only what `trace` changes; the options are spelled out once, below.
+def sparse_code(
+    x: Float[Tensor, "*batch d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"] | Operator,
+    *,
+    prox: ProxName | Penalty = "soft+",
+    weight: float | Tensor | None = None,
+    k: int | None = None,
+    groups: Int[Tensor, " n_atoms"] | None = None,
+    link: LinkName | Link = "gaussian",
+    bias: Float[Tensor, " d_in"] | None = None,
+    solver: SolverName = "fista",
+    n_steps: int = 100,
+    start: SparseCodes | None = None,
+    tolerance: float | None = None,
+    tail: int | None = None,
+    trace: bool = False,
+    memory_cap: int | None = None,
+    **settings: Any,
+) -> Solved:
+    """Find the codes that explain x by few atoms: min_z nll(x, z D + b) + g(z).
+
+    Every step is 1 / (‖D‖² · curvature of the nll), computed from the dictionary. Dense codes exist in
+    tiles of bounded memory only. Gradients flow into `x` and the dictionary through all steps, or
+    through the last `tail` of them.
+
+    Parameters
+    ----------
+    x
+        Inputs; leading axes are kept in `codes.shape`. fp16 and bf16 are computed in fp32.
+    dictionary
+        Atoms, of any norms, or an operator (a convolution, say).
+    prox
+        The penalty g by name, with "+" for codes ≥ 0, or a `Penalty`. "soft": λ‖z‖₁; "hard": λ‖z‖₀;
+        "group": λ Σ‖z_G‖₂; "top-k": at most k entries, ≥ 0; "simplex": entries ≥ 0 that sum to 1, with
+        λ as their cost; "ridge": ½ λ‖z‖²; "identity": nothing, least squares.
+    weight
+        λ ≥ 0: one number; for "soft", "ridge" and "simplex" also one per atom or per input and atom.
+        None: for "soft" and "group" a tenth of the λ at which an input's code is zero, in the mean
+        over inputs; for "hard" half the square of that; 0 for "simplex".
+    k
+        For "top-k".
+    groups
+        For "group": the group of each atom, counted from 0.
+    link
+        "gaussian" (½‖x − x̂‖²), "poisson" (counts, x̂ the log-rate) or "binomial" (shares in [0, 1], x̂
+        the log-odds), or a `Link`.
+    bias
+        b, added to every reconstruction.
+    solver
+        "fista" and "ista" for every penalty and link, "admm" for Gaussian ones (fewer, dearer steps),
+        "cg" for "ridge" and "identity".
+    n_steps
+        Most steps.
+    start
+        Codes to begin with; None is zero.
+    tolerance
+        Stop an input when a step changes its code by less than this share of its norm.
+    tail
+        Only the last this many steps carry a gradient; the memory of the others is not kept.
+    trace
+        Also return every step, for small inputs.
+    memory_cap
+        Most bytes of dense codes at once; None is 256 MiB.
+    settings
+        Of one solver: `restart` (fista), `rho` (admm).
+
+    Returns
+    -------
+    SparseCodes or tuple
+        The codes; with `trace` also a `SolverTrace`, which is read like a pursuit's.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If inputs do not fit together or are not finite, the penalty lacks what it needs, data are
+        impossible under the link, or the solver cannot do what is asked.
+    MemoryError
+        If not even one row fits under the cap.
+
+    Source
+    ------
+    One problem, four solvers: Beck and Teboulle 2009 (FISTA), Boyd et al. 2011 (ADMM). Truncated
+    gradients as in DUNL (btolooshams/dunl-compneuro).
+
+    Example
+    -------
+    >>> x = torch.tensor([[3.0, 0.5]])
+    >>> sparse_code(x, torch.eye(2), weight=1.0).to_dense().tolist()
+    [[2.0, 0.0]]
+    >>> sparse_code(x, torch.eye(2), prox="simplex").to_dense().tolist()
+    [[1.0, 0.0]]
+    """
+    operator, rows = _checked(x, dictionary, bias)
+    likelihood = _link(link, rows)
+    penalty = choose_penalty(prox, operator, rows, bias, weight=weight, k=k, groups=groups)
+    check_choice(solver, SolverName, "solver")
+    solve = SOLVERS[solver]
+    solved = solve(
+        operator,
+        rows,
+        penalty,
+        n_steps=n_steps,
+        link=likelihood,
+        bias=bias,
+        start=_checked_start(start, rows, operator),
+        tolerance=tolerance,
+        tail=tail,
+        trace=trace,
+        memory_cap=memory_cap,
+        **_settings(settings, solver),
+    )
+    shape = x.shape[:-1]
+    if isinstance(solved, tuple):
+        return solved[0].reshape(*shape), solved[1]
+    return solved.reshape(*shape)
+
+
+def _checked(
+    x: object, dictionary: Tensor | Operator, bias: Tensor | None
+) -> tuple[Operator, Float[Tensor, "rows d_in"]]:
+    if isinstance(dictionary, Tensor) or not isinstance(dictionary, Operator):
+        atoms = check_matrix(dictionary, name="dictionary")
+        half = atoms.dtype in (torch.float16, torch.bfloat16)
+        operator: Operator = FixedOperator(atoms.float() if half else atoms)
+    else:
+        operator = dictionary
+    rows = check_matrix(x, d_in=operator.d_in, flatten=True)
+    rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    like = operator.energy()
+    for name, tensor in (("x", rows), ("bias", bias)):
+        if tensor is not None and (tensor.dtype, tensor.device) != (like.dtype, like.device):
+            raise ValueError(
+                f"`{name}` and `dictionary` must have one dtype and device, got {tensor.dtype} on "
+                f"{tensor.device} and {like.dtype} on {like.device}. Use .to(…) first."
+            )
+    if bias is not None:
+        if bias.shape != (operator.d_in,):
+            raise ValueError(
+                f"`bias` must have shape ({operator.d_in},), got {tuple(bias.shape)}. Flatten it."
+            )
+        check_finite(bias[None], name="bias")
+    return operator, rows
+
+
+def _checked_start(
+    start: SparseCodes | None, rows: Tensor, operator: Operator
+) -> SparseCodes | None:
+    if start is not None and (len(start), start.n_atoms) != (len(rows), operator.n_atoms):
+        raise ValueError(
+            f"`start` must be codes of {len(rows)} rows × {operator.n_atoms} atoms, got {start!r}. "
+            "Encode the same inputs with the same dictionary."
+        )
+    return start
+
+
+def _settings(settings: dict[str, Any], solver: str) -> dict[str, Any]:
+    own = {"fista": {"restart"}, "admm": {"rho"}}.get(solver, set())
+    unknown = sorted(settings.keys() - own)
+    if unknown:
+        raise TypeError(
+            f"`{unknown[0]}` must be a setting of solver={solver!r}, which has "
+            f"{', '.join(sorted(own)) or 'none of its own'}. Leave it out, or choose another solver."
+        )
+    return settings
+
+
+def _link(link: LinkName | Link, x: Tensor) -> Link:
+    if not isinstance(link, str):
+        return link
+    check_choice(link, LinkName, "link")
+    if link == "gaussian":
+        return GaussianLink()
+    low, high = float(x.detach().min()), float(x.detach().max())
+    if link == "binomial":
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"`x` must hold shares between 0 and 1 for link='binomial', got {low:g} … {high:g}. "
+                "Divide counts by the number of trials."
+            )
+        return BinomialLink()
+    if low < 0:
+        raise ValueError(
+            f"`x` must hold counts ≥ 0 for link='poisson', got {low:g}. Use link='gaussian'."
+        )
+    # Twice the largest count: rates of the fit stay below it, and the step stays as large as it can.
+    return PoissonLink(max_rate=max(2 * high, 1.0))

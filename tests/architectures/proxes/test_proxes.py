@@ -1,0 +1,213 @@
+"""Every penalty against brute force and general-purpose optimisers: its prox is what it says."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from torch import Tensor
+
+from sae_nb.architectures.proxes import (
+    GroupProx,
+    HardProx,
+    IdentityProx,
+    Penalty,
+    Prox,
+    RidgeProx,
+    SimplexProx,
+    SoftProx,
+    TopKProx,
+)
+from sae_nb.architectures.proxes.simplex import FIRST_LOOK, simplex_threshold
+
+N = 6
+WEIGHTS = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64)
+GROUPS = torch.tensor([0, 1, 0, 2, 2, 2])
+PENALTIES: dict[str, Penalty] = {
+    "soft": SoftProx(0.4),
+    "soft+": SoftProx(0.4, nonnegative=True),
+    "weighted soft": SoftProx(WEIGHTS),
+    "weighted soft+": SoftProx(WEIGHTS, nonnegative=True),
+    "hard": HardProx(0.3),
+    "hard+": HardProx(0.3, nonnegative=True),
+    "group": GroupProx(GROUPS, 0.5),
+    "group+": GroupProx(GROUPS, 0.5, nonnegative=True),
+    "top-k": TopKProx(2),
+    "simplex": SimplexProx(),
+    "costly simplex": SimplexProx(WEIGHTS),
+    "ridge": RidgeProx(0.7),
+    "weighted ridge": RidgeProx(WEIGHTS),
+    "identity": IdentityProx(),
+}
+CONVEX = [name for name, penalty in PENALTIES.items() if penalty.convex]
+
+vectors = st.lists(st.floats(-4, 4, allow_nan=False, width=32), min_size=N, max_size=N).map(
+    lambda v: torch.tensor([v], dtype=torch.float64)
+)
+steps = st.floats(0.1, 3.0)
+
+
+def value(penalty: Penalty, z: Tensor, v: Tensor, step: float) -> float:
+    """½‖z − v‖² + step · g(z), what a prox minimises."""
+    return float(0.5 * (z - v).square().sum() + step * penalty.objective(z)[0])
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+@settings(max_examples=25, deadline=None)
+@given(v=vectors, step=steps, data=st.data())
+def test_no_other_code_does_better(name: str, v: Tensor, step: float, data: Any) -> None:
+    """Neither a random one, nor a neighbour, nor the input, nor zero."""
+    penalty = PENALTIES[name]
+    best = penalty.dense(v, step)
+    at_best = value(penalty, best, v, step)
+    assert np.isfinite(at_best)
+    other = data.draw(vectors)
+    nearby = best + 0.05 * other
+    rivals = [v, torch.zeros_like(v), other, nearby, nearby.relu(), v.relu(), penalty.dense(other)]
+    rivals += [penalty.dense(nearby, step), best * 0.9]
+    assert all(value(penalty, rival, v, step) >= at_best - 1e-9 for rival in rivals)
+
+
+@pytest.mark.parametrize("name", CONVEX)
+@settings(max_examples=30, deadline=None)
+@given(u=vectors, v=vectors, step=steps)
+def test_convex_proxes_are_firmly_non_expansive(
+    name: str, u: Tensor, v: Tensor, step: float
+) -> None:
+    """‖p − q‖² ≤ ⟨p − q, u − v⟩ for p = prox(u), q = prox(v): why solvers converge."""
+    p, q = PENALTIES[name].dense(u, step), PENALTIES[name].dense(v, step)
+    assert float((p - q).square().sum()) <= float(((p - q) * (u - v)).sum()) + 1e-9
+
+
+@pytest.mark.parametrize("name", CONVEX)
+def test_convex_proxes_agree_with_a_quadratic_program(name: str) -> None:
+    """SLSQP on ½‖z − v‖² + g(z), split into parts ≥ 0, finds the same point."""
+    penalty = PENALTIES[name]
+    generator = torch.Generator().manual_seed(3)
+    nonnegative = name.endswith("+") or "simplex" in name
+    for _ in range(5):
+        v = 1.5 * torch.randn(1, N, generator=generator, dtype=torch.float64)
+        ours = penalty.dense(v, 0.8)
+
+        def cost(parts: np.ndarray, v: Tensor = v) -> float:
+            z = torch.from_numpy(parts[:N] - (0 if nonnegative else parts[N:]))[None]
+            if "simplex" in name:
+                linear = 0.0 if penalty.cost is None else float((penalty.cost * z).sum())
+                return float(0.5 * (z - v).square().sum()) + 0.8 * linear
+            return value(penalty, z, v, 0.8)
+
+        sums = ({"type": "eq", "fun": lambda parts: parts[:N].sum() - 1},)
+        found = minimize(
+            cost,
+            np.full(N if nonnegative else 2 * N, 1 / N),
+            method="SLSQP",
+            bounds=[(0, None)] * (N if nonnegative else 2 * N),
+            constraints=sums if "simplex" in name else (),
+            options={"ftol": 1e-13, "maxiter": 500},
+        )
+        z = torch.from_numpy(found.x[:N] - (0 if nonnegative else found.x[N:]))
+        assert torch.allclose(ours[0], z, atol=2e-3), name
+        assert value(penalty, ours, v, 0.8) <= cost(found.x) + 1e-8
+
+
+@pytest.mark.parametrize("name", ["hard", "hard+", "top-k"])
+def test_proxes_that_choose_agree_with_trying_every_support(name: str) -> None:
+    """All 64 supports, entries kept as they are (what is best for each)."""
+    penalty = PENALTIES[name]
+    for v in torch.randn(20, 1, N, dtype=torch.float64):
+        tried = [
+            value(penalty, v * torch.tensor([mask], dtype=v.dtype), v, 0.7)
+            for mask in itertools.product([0, 1], repeat=N)
+        ]
+        assert value(penalty, penalty.dense(v, 0.7), v, 0.7) == pytest.approx(min(tried))
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_the_sparse_faces_are_the_dense_one(name: str) -> None:
+    """Called on pre-codes, or fused with the affine map in tiles: the same codes."""
+    penalty = PENALTIES[name]
+    assert isinstance(penalty, Prox)
+    x, weight = torch.randn(9, 3).double(), torch.randn(N, 3).double()
+    bias, centre = torch.randn(N).double(), torch.randn(3).double()
+    pre_codes = (x - centre) @ weight.T + bias
+    expected = penalty.dense(pre_codes)
+    assert torch.allclose(penalty(pre_codes).to_dense(), expected, atol=1e-12)
+    fused = penalty.of_affine(x, weight, bias, centre)
+    assert torch.allclose(fused.to_dense(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(PENALTIES) - {"hard", "hard+"}))
+def test_gradients_are_those_of_finite_differences(name: str) -> None:
+    """In float64, away from the kinks (where entries come and go)."""
+    penalty = PENALTIES[name]
+    v = torch.tensor([[2.0, -1.5, 1.1, 0.3, -0.2, 0.9], [1.4, 1.2, 1.3, 1.45, 0.1, -3.0]]).double()
+    assert torch.autograd.gradcheck(lambda u: penalty.dense(u, 0.8), v.requires_grad_())
+    assert torch.autograd.gradcheck(lambda u: penalty(u).to_dense(), v)
+
+
+def test_the_simplex_jacobian_is_centring_on_the_support() -> None:
+    """∂z/∂v = diag(s) − s sᵀ / Σs with s the support."""
+    v = torch.tensor([[1.0, 0.7, -5.0, 0.6]], dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda u: SimplexProx().dense(u), v)[0, :, 0]
+    s = torch.tensor([1.0, 1.0, 0.0, 1.0], dtype=torch.float64)
+    assert torch.allclose(jacobian, torch.diag(s) - torch.outer(s, s) / 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(v=vectors, shift=st.floats(-1e3, 1e3))
+def test_the_simplex_does_not_see_a_common_shift(v: Tensor, shift: float) -> None:
+    """Why a distance may drop its ‖x‖²."""
+    prox = SimplexProx()
+    assert torch.allclose(prox.dense(v + shift), prox.dense(v), atol=1e-9)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1.0, 1e4])
+def test_rows_of_any_spread_land_on_the_simplex(spread: float) -> None:
+    """Supports of one entry and of all of them, beyond the first look, far from zero, in fp32."""
+    n_atoms = 5 * FIRST_LOOK
+    v = 1000 + spread * torch.randn(30, n_atoms)
+    dense, sparse = SimplexProx().dense(v), SimplexProx()(v)
+    assert torch.equal(sparse.to_dense() > 0, dense > 0)
+    assert torch.allclose(dense.sum(dim=1), torch.ones(30), atol=1e-4)
+    assert float(dense.min()) >= 0
+    if spread == 0.0:
+        assert torch.allclose(dense, torch.full_like(dense, 1 / n_atoms), atol=1e-6)
+    by_sorting = torch.sort(v.double(), dim=1, descending=True).values
+    theta = (by_sorting.cumsum(1) - 1) / torch.arange(1, n_atoms + 1)
+    kept = (by_sorting > theta).sum(dim=1, keepdim=True)
+    exact = theta.gather(1, kept - 1)
+    assert torch.allclose(simplex_threshold(v.double()), exact, atol=1e-9)
+
+
+def test_weights_follow_their_rows_into_tiles() -> None:
+    """A penalty per row and atom gives each tile its own rows."""
+    weights = torch.rand(8, N)
+    v = torch.randn(8, N)
+    for penalty in (SoftProx(weights), SimplexProx(weights), RidgeProx(weights)):
+        whole = penalty.dense(v)
+        parts = [penalty.of_rows(slice(i, i + 3)).dense(v[i : i + 3]) for i in (0, 3, 6)]
+        assert torch.allclose(torch.cat(parts), whole)
+
+
+def test_what_is_not_allowed_costs_infinity() -> None:
+    """Negative codes, too many of them, sums other than 1."""
+    z = torch.tensor([[1.0, -1.0, 0, 0, 0, 0]])
+    for name in ("soft+", "hard+", "group+", "top-k", "simplex"):
+        assert float(PENALTIES[name].objective(z)) == torch.inf
+    assert float(TopKProx(2).objective(torch.ones(1, N))) == torch.inf
+    assert float(SimplexProx().objective(torch.ones(1, N))) == torch.inf
+    assert float(GroupProx(GROUPS, 0.5).objective(z)) == pytest.approx(1.0)
+
+
+def test_a_silent_group_has_no_gradient_and_no_nan() -> None:
+    """At zero the norm has a corner; the gradient there is taken as zero."""
+    v = torch.zeros(1, N, requires_grad=True)
+    penalty = GroupProx(GROUPS, 0.5)
+    (penalty.dense(v).sum() + penalty.objective(v).sum()).backward()
+    assert torch.equal(v.grad, torch.zeros(1, N))
