@@ -41,6 +41,7 @@ class PursuitAutoencoder(SparseAutoencoder):
     """
 
     live_numbers = ("k",)
+    dropout_seed: Tensor
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         self.tolerance, self.relative_tolerance = tolerance, relative_tolerance
         self.nonnegative, self.revive, self.dropout = bool(nonnegative), bool(revive), dropout
         self.pre_bias.requires_grad_(bool(bias))
+        self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
         self._born: tuple[Tensor, Tensor] | None = None
 
     @staticmethod
@@ -111,9 +113,10 @@ class PursuitAutoencoder(SparseAutoencoder):
         x
             The first rows; 8192 are enough.
         generator
-            Not used: nothing is drawn here.
+            Draws the seed of the dropout.
         """
         super().initialise(x, generator)
+        self.dropout_seed.random_(2**31, generator=generator)
         if not self.has_bias:
             self.scaling.mean.zero_()
             self.pre_bias.zero_()
@@ -123,7 +126,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         x: Float[Tensor, "rows d_in"],
         silent_tokens: Int[Tensor, " n_atoms"],
         dead_after: int,
-        step_fraction: float,  # noqa: ARG002
+        step_fraction: float,
     ) -> TrainingLoss:
         """Unexplained share of variance; dead atoms are marked for rebirth after the step.
 
@@ -136,9 +139,9 @@ class PursuitAutoencoder(SparseAutoencoder):
         dead_after
             Silent for this many, an atom is dead.
         step_fraction
-            Not used: nothing is scheduled.
+            Share of the run that is over; with the seed it decides what is left out.
         """
-        codes = self._training_codes(x)
+        codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
         reconstruction = error / (len(x) * self.scaling.variance)
         if self.revive:
@@ -160,18 +163,24 @@ class PursuitAutoencoder(SparseAutoencoder):
             self._born = None
         super().after_optimiser_step()
 
-    def _training_codes(self, x: Tensor) -> SparseCodes:
+    def _training_codes(self, x: Tensor, step_fraction: float) -> SparseCodes:
         """Codes of a batch, with only some of the atoms where there is dropout."""
         atoms = self.operator.atoms()
         if self.dropout == 0:
             return self._pursue(x - self.bias, atoms, self.k, self._training_gradient)
-        kept = (torch.rand(self.n_atoms, device=x.device) >= self.dropout).nonzero().flatten()
-        # Nothing kept is as likely as a coin that stands on its edge, and must not end a training.
-        kept = kept if len(kept) else torch.arange(self.n_atoms, device=x.device)
+        kept = self._kept(step_fraction)
         some = atoms.index_select(0, kept)
         codes = self._pursue(x - self.bias, some, min(self.k, len(kept)), self._training_gradient)
         full = kept.to(index_dtype(self.n_atoms))[codes.atoms.long()]
         return SparseCodes(codes.values, full, codes.offsets, self.n_atoms, codes.shape)
+
+    def _kept(self, step_fraction: float) -> Int[Tensor, " n_kept"]:
+        """Atoms that a batch may use; a function of the step, so that a resumed run repeats it."""
+        seed = int(self.dropout_seed) + round(step_fraction * 2**32)
+        drawn = torch.rand(self.n_atoms, generator=torch.Generator().manual_seed(seed))
+        kept = (drawn >= self.dropout).nonzero().flatten()
+        # With few atoms all may be drawn; a batch without any would end the training.
+        return (kept if len(kept) else torch.arange(self.n_atoms)).to(self.device)
 
     def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
         # A parameter and its detached view are one dictionary to the cache of Gram matrices.

@@ -142,10 +142,9 @@ def test_dropout_leaves_atoms_out_in_training_alone(kind: Any, x: Tensor) -> Non
     """A batch uses only atoms that were kept, with their own numbers; encode uses all."""
     sae = started(kind, x, dropout=0.5)
     silent = torch.zeros(20, dtype=torch.int64)
-    torch.manual_seed(0)
-    kept = torch.rand(20) >= 0.5
-    torch.manual_seed(0)
     loss = sae.training_loss(x, silent, 1000, 0.0)
+    kept = torch.zeros(20, dtype=torch.bool).index_fill(0, sae._kept(0.0), True)
+    assert 4 <= int(kept.sum()) <= 16
     assert bool(kept[loss.codes.atoms.long()].all())
     assert torch.allclose(sae.decode(loss.codes), loss.x_hat, atol=1e-5)
     assert len(sae.encode(x).atoms.unique()) > int(kept.sum())
@@ -153,6 +152,30 @@ def test_dropout_leaves_atoms_out_in_training_alone(kind: Any, x: Tensor) -> Non
     used = torch.zeros(20, dtype=torch.bool).index_fill(0, loss.codes.atoms.long(), True)
     assert bool((sae.operator.weight.grad[~used] == 0).all())
     assert bool((sae.operator.weight.grad[used] != 0).any(dim=1).all())
+
+
+def test_what_is_left_out_depends_on_the_step_and_the_seed_alone(x: Tensor) -> None:
+    """Not on torch's global generator, so a resumed run repeats it."""
+    torch.manual_seed(1)
+    first, again, other = (make(MatchingPursuit, dropout=0.5) for _ in range(3))
+    for sae, seed in ((first, 0), (again, 0), (other, 1)):
+        sae.initialise(x, torch.Generator().manual_seed(seed))
+    assert torch.equal(first._kept(0.5), again._kept(0.5))
+    assert not torch.equal(first._kept(0.5), first._kept(0.51))
+    assert not torch.equal(first._kept(0.5), other._kept(0.5))
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_training_does_not_look_at_global_randomness(kind: Any, x: Tensor) -> None:
+    """Revival and dropout included: the same seed gives the same dictionary."""
+    found = []
+    for luck in (1, 2):
+        sae = make(kind, dropout=0.3)
+        torch.manual_seed(luck)
+        config = sn.TrainConfig(steps=12, batch_size=50, dead_after_tokens=50, seed=3)
+        sn.train(sae, x, config, progress=False)
+        found.append(sae.dictionary)
+    assert torch.equal(*found)
 
 
 def test_encode_finds_the_kept_gram_matrix(x: Tensor) -> None:
