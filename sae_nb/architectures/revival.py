@@ -70,5 +70,5 @@ def rebirths(
     if n == 0 or not bool(line[-1] > 0):
         return dead[:0], residual[:0]
     middle = (torch.arange(n, device=line.device, dtype=line.dtype) + 0.5) / n * line[-1]
-    rows = torch.searchsorted(line, middle).clamp_max(len(line) - 1).unique()
+    rows = torch.unique(torch.searchsorted(line, middle).clamp_max(len(line) - 1))
     return dead[: len(rows)], torch.nn.functional.normalize(residual[rows], dim=1)
