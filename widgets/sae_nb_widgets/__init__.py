@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from sae_nb_widgets.atom import AtomBrowser
     from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip
     from sae_nb_widgets.panel import Panel
+    from sae_nb_widgets.pursuit import PursuitStepper
     from sae_nb_widgets.steering import SteeringPanel
     from sae_nb_widgets.theming import theme
     from sae_nb_widgets.training import TrainingMonitor
@@ -17,6 +18,7 @@ _HOME = {
     "AtomBrowser": "sae_nb_widgets.atom",
     "Panel": "sae_nb_widgets.panel",
     "PictureGrid": "sae_nb_widgets.components",
+    "PursuitStepper": "sae_nb_widgets.pursuit",
     "Sparkbars": "sae_nb_widgets.components",
     "SteeringPanel": "sae_nb_widgets.steering",
     "TokenStrip": "sae_nb_widgets.components",
@@ -28,6 +30,7 @@ __all__ = [
     "AtomBrowser",
     "Panel",
     "PictureGrid",
+    "PursuitStepper",
     "Sparkbars",
     "SteeringPanel",
     "TokenStrip",

@@ -1,0 +1,205 @@
+"""PursuitSteps: what is recorded is what the kernels did, and the rest follows from it exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures.sparse_coding import sparse_code
+from sae_nb.summaries.pursuit_steps import (
+    ALGORITHMS,
+    PURSUITS,
+    PursuitSteps,
+    strongest_atoms,
+    summarise_pursuit,
+)
+
+DATA = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, noise=0.02, seed=1)
+SIGNED = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, nonnegative=False, seed=2)
+K = 7
+
+
+def record(algorithm: str, **given: Any) -> PursuitSteps:
+    """Row 2 of planted data."""
+    return summarise_pursuit(DATA.x, DATA.dictionary, algorithm, **({"row": 2, "k": K} | given))
+
+
+def dense(steps: PursuitSteps, step: int) -> np.ndarray:
+    """The code of a step, zeros included."""
+    return steps.dense_code_at(step, np.arange(steps.n_atoms))
+
+
+# --- what is shown is what runs -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("algorithm", list(PURSUITS))
+def test_last_code_is_the_kernels_own(algorithm: str, nonnegative: bool) -> None:
+    """The code at the last step equals what the public function returns, up to rounding."""
+    run = getattr(sn, PURSUITS[algorithm])
+    codes, trace = run(DATA.x[2:3], DATA.dictionary, K, nonnegative=nonnegative, trace=True)
+    steps = record(algorithm, nonnegative=nonnegative)
+    np.testing.assert_allclose(dense(steps, K), codes.to_dense()[0], rtol=1e-5, atol=1e-6)
+    n = steps.n_steps
+    np.testing.assert_array_equal(steps.residual_norms, trace.residual_norms[0, : n + 1])
+    np.testing.assert_array_equal(steps.chosen, trace.atoms[0, :n])
+    assert n == int(trace.n_steps[0]) > 2
+
+
+@pytest.mark.parametrize("algorithm", ["ista", "fista"])
+def test_last_code_is_the_solvers_own(algorithm: str) -> None:
+    """ISTA and FISTA are `sparse_code` with the recorded penalty, step for step."""
+    steps = record(algorithm, n_steps=20)
+    codes, trace = sparse_code(
+        DATA.x[2:3], DATA.dictionary, weight=steps.penalty, solver=algorithm, n_steps=20, trace=True
+    )
+    np.testing.assert_array_equal(dense(steps, 20), codes.to_dense()[0])
+    np.testing.assert_array_equal(dense(steps, 9), trace.codes_at(9).to_dense()[0])
+    np.testing.assert_array_equal(steps.residual_norms, trace.residual_norms[0])
+    assert steps.n_steps == 20
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_residuals_and_correlations_follow_from_the_codes(algorithm: str) -> None:
+    """At every step x_hat = z D, ‖x − x_hat‖ is the kernel's norm, and c = (x − x_hat) Dᵀ."""
+    steps = record(algorithm)
+    dictionary = DATA.dictionary.double().numpy()
+    for t in range(steps.n_steps + 1):
+        residual = steps.x - dense(steps, t).astype(np.float64) @ dictionary
+        np.testing.assert_allclose(steps.residual_at(t), residual, atol=1e-6)
+        assert np.linalg.norm(residual) == pytest.approx(steps.residual_norms[t], abs=1e-5)
+        np.testing.assert_allclose(steps.correlations_at(t), residual @ dictionary.T, atol=1e-5)
+
+
+def test_correlations_change_by_gram_rows() -> None:
+    """A step of matching pursuit takes a · G[j] off the correlations: the lesson of the picture."""
+    steps, gram = record("mp"), (DATA.dictionary @ DATA.dictionary.T).numpy()
+    for t in range(steps.n_steps):
+        amount = (dense(steps, t + 1) - dense(steps, t))[steps.chosen[t]]
+        expected = steps.correlations[t] - amount * gram[steps.chosen[t]]
+        np.testing.assert_allclose(steps.correlations[t + 1], expected, atol=1e-5)
+
+
+# --- mathematics of each algorithm ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", list(PURSUITS))
+def test_next_atom_is_the_one_that_is_taken(algorithm: str) -> None:
+    """The atom that is ringed at a step is the one whose correlation is largest, and it is taken."""
+    steps = record(algorithm)
+    for t in range(steps.n_steps):
+        ringed = steps.next_atom(t)
+        assert ringed == steps.chosen[t]
+        free = np.ones(steps.n_atoms, bool)
+        if algorithm == "omp":
+            free[steps.chosen[:t]] = False
+        assert steps.correlations[t, ringed] == pytest.approx(
+            steps.correlations[t, free].max(), abs=1e-5
+        )
+
+
+def test_residual_is_orthogonal_to_what_was_taken() -> None:
+    """MP: to the last atom; signed OMP: to all atoms of the code."""
+    mp, omp = record("mp"), record("omp", nonnegative=False)
+    for t in range(1, mp.n_steps + 1):
+        assert abs(mp.correlations[t, mp.chosen[t - 1]]) < 1e-5
+    for t in range(1, omp.n_steps + 1):
+        assert np.abs(omp.correlations[t, omp.chosen[:t]]).max() < 1e-5
+
+
+def test_solvers_end_at_the_penalty() -> None:
+    """FISTA's limit: every atom of the code correlates by λ, no other by more."""
+    steps = record("fista", n_steps=400)
+    used, _values = steps.code_at(400)
+    np.testing.assert_allclose(steps.correlations[400, used], steps.penalty, atol=1e-3)
+    assert steps.correlations[400].max() <= steps.penalty + 1e-3
+    start = float((DATA.x[2] @ DATA.dictionary.T).max())
+    assert steps.penalty == pytest.approx(0.1 * start)
+
+
+def test_signed_codes_choose_by_size() -> None:
+    """With signs allowed the largest |correlation| comes next, and coefficients of both signs occur."""
+    signs = set()
+    for row in range(6):
+        steps = summarise_pursuit(SIGNED.x, SIGNED.dictionary, row=row, k=6, nonnegative=False)
+        assert steps.next_atom(0) == np.abs(steps.correlations[0]).argmax()
+        signs |= set(np.sign(steps.values).tolist())
+    assert signs == {-1.0, 1.0}
+
+
+def test_nothing_is_next_where_nothing_is_left() -> None:
+    """An input that two atoms explain leaves rounding, which is not ringed."""
+    x = 2 * torch.eye(8)[1] + torch.eye(8)[5]
+    steps = summarise_pursuit(x, torch.eye(8), "mp", k=6)
+    assert (steps.n_steps, steps.next_atom(0), steps.next_atom(1)) == (2, 1, 5)
+    assert steps.next_atom(2) == -1
+
+
+def test_steps_past_the_end_are_the_last_one() -> None:
+    """Two records of different lengths can be read in lock-step; no step is before the first."""
+    steps = record("mp")
+    np.testing.assert_array_equal(dense(steps, 500), dense(steps, steps.n_steps))
+    assert steps.reached(-3) == 0
+    assert len(steps.code_at(0)[0]) == 0
+
+
+# --- which bars -----------------------------------------------------------------------------------
+
+
+def test_chosen_atoms_always_have_a_bar() -> None:
+    """However few bars there are, the atoms of either algorithm are among them."""
+    both = [record("mp"), record("omp")]
+    chosen = {atom for one in both for atom in one.chosen.tolist()}
+    shown = strongest_atoms(both, most=len(chosen) + 2)
+    assert chosen < set(shown.tolist())
+    assert len(shown) == len(chosen) + 2
+
+
+def test_sorted_bars_keep_their_places() -> None:
+    """The order is that of the input's own correlations, at whatever step; the other is by row."""
+    steps = record("omp")
+    start = steps.correlations[0, strongest_atoms([steps])]
+    assert (np.diff(start) <= 0).all()
+    by_row = strongest_atoms([steps], order="dictionary")
+    np.testing.assert_array_equal(by_row, np.arange(48))
+
+
+# --- refused --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"algorithm": "lasso"}, "algorithm"),
+        ({"k": 0}, "k"),
+        ({"k": 49}, "n_atoms=48"),
+        ({"row": 6}, "row"),
+        ({"algorithm": "ista", "n_steps": 0}, "n_steps"),
+        ({"algorithm": "fista", "penalty_share": 1.0}, "penalty_share"),
+    ],
+)
+def test_bad_requests_are_refused_by_name(change: dict[str, Any], names: str) -> None:
+    """Rule, given, do."""
+    with pytest.raises(ValueError, match=names):
+        record(**({"algorithm": "mp"} | change))
+
+
+@pytest.mark.parametrize("bad", [DATA.x[:, :7], DATA.x * float("nan"), 2 * DATA.x.int()])
+def test_bad_inputs_are_refused(bad: Tensor) -> None:
+    """Width, numbers and kind of x are checked before anything runs."""
+    with pytest.raises((ValueError, TypeError), match="`x`"):
+        summarise_pursuit(bad, DATA.dictionary)
+
+
+def test_zero_input_has_a_zero_code() -> None:
+    """Nothing to explain: no steps, no error, with every algorithm."""
+    for algorithm in ALGORITHMS:
+        steps = summarise_pursuit(torch.zeros(24), DATA.dictionary, algorithm, k=4, n_steps=3)
+        assert not len(steps.values)
+        assert steps.residual_norms.max() == 0
+        assert steps.next_atom(0) == -1

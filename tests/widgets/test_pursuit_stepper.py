@@ -1,0 +1,440 @@
+"""PursuitStepper: every control is a trait, the picture is the record, playing ends and leaks nothing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.figures.pursuit import IN_CODE, NOW, RING, START, TRACES_PER_ALGORITHM
+
+import sae_nb as sn
+
+DATA = sn.data.planted_dictionary(60, 25, 4, 4, coherence=0.3, noise=0.02, seed=3)
+PICTURES = DATA.x.relu()
+
+
+@pytest.fixture
+def panel() -> Iterator[sw.PursuitStepper]:
+    """MP beside OMP on planted rows."""
+    made = sw.PursuitStepper(DATA.x, DATA.dictionary, k=6)
+    made.wait()
+    assert not made.problem, made.status
+    yield made
+    made.close()
+
+
+def trace(made: sw.PursuitStepper, which: int, algorithm: int = 0) -> Any:
+    """One trace of the figure on screen."""
+    return made.current_figure().data[TRACES_PER_ALGORITHM * algorithm + which]
+
+
+def soon(holds: Callable[[], bool], timeout: float = 10.0) -> bool:
+    """Whether something becomes true in time."""
+    deadline = time.monotonic() + timeout
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
+
+
+def players() -> int:
+    """Threads that play."""
+    return sum(one.name == "sae_nb player" and one.is_alive() for one in threading.enumerate())
+
+
+# --- the picture is the record --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("algorithm", [0, 1])
+def test_bars_are_the_correlations_of_the_step(panel: sw.PursuitStepper, algorithm: int) -> None:
+    """At every step, forwards and backwards, of both algorithms."""
+    record, shown = panel.steps[algorithm], panel._shown[algorithm]
+    for step in (0, 3, 6, 2, 0):
+        panel.step = step
+        np.testing.assert_array_equal(
+            trace(panel, NOW, algorithm).y, record.correlations_at(step)[shown]
+        )
+        np.testing.assert_array_equal(
+            trace(panel, START, algorithm).y, record.correlations[0][shown]
+        )
+        used, _ = record.code_at(step)
+        assert set(shown[np.asarray(trace(panel, IN_CODE, algorithm).x, int)]) == set(used.tolist())
+
+
+def test_going_back_is_exact(panel: sw.PursuitStepper) -> None:
+    """Everything on screen at step 2 is the same before and after a visit to the end."""
+    panel.step = 2
+    before = (panel.current_figure().to_json(), panel._chosen.atoms.value, panel._parts.curves.data)
+    panel.step = panel.last_step
+    assert panel.current_figure().to_json() != before[0]
+    panel.step = 2
+    after = (panel.current_figure().to_json(), panel._chosen.atoms.value, panel._parts.curves.data)
+    assert after == before
+
+
+def test_codes_are_those_of_the_kernels(panel: sw.PursuitStepper) -> None:
+    """At the last step the two columns are the codes that sn.matching_pursuit and its refit give."""
+    panel.step = panel.last_step
+    for run, one in zip((sn.matching_pursuit, sn.orthogonal_matching_pursuit), panel.steps):
+        expected = run(DATA.x[:1], DATA.dictionary, 6).to_dense()[0]
+        shown = one.dense_code_at(panel.step, np.arange(60))
+        np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_next_atom_is_ringed(panel: sw.PursuitStepper) -> None:
+    """The ring sits on the bar of the atom that the next step adds to the list."""
+    for step in range(panel.steps[0].n_steps):
+        panel.step = step
+        ringed = int(panel._shown[0][int(trace(panel, RING).x[0])])
+        panel.step = step + 1
+        assert panel.steps[0].chosen[step] == ringed
+        assert f">{ringed}<" in panel._chosen.atoms.value
+
+
+def test_norms_are_those_of_the_trace(panel: sw.PursuitStepper) -> None:
+    """The curves on the right hold every step's norm, and a click on them goes there."""
+    for i, one in enumerate(panel.steps):
+        np.testing.assert_allclose(
+            panel._chosen.norms.values(i)[: one.n_steps + 1], one.residual_norms
+        )
+    panel._chosen.norms.selected = 4
+    assert panel.step == 4
+    assert panel._chosen.norms.cursor == 4
+
+
+# --- every control is a trait ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("row", 3), ("k", 3), ("nonnegative", False), ("algorithm_a", "gp"), ("algorithm_b", "ista")],
+)
+def test_trait_runs_the_algorithm_anew(panel: sw.PursuitStepper, name: str, value: Any) -> None:
+    """The record on screen is of what was asked."""
+    setattr(panel, name, value)
+    panel.wait()
+    assert not panel.problem, panel.status
+    asked = {"row": panel.row, "nonnegative": panel.nonnegative}
+    for one, algorithm in zip(panel.steps, panel.algorithms):
+        fresh = sn.summaries.summarise_pursuit(
+            DATA.x, DATA.dictionary, algorithm, k=panel.k, **asked
+        )
+        np.testing.assert_array_equal(one.correlations, fresh.correlations)
+    assert name not in ("row", "nonnegative") or getattr(panel.steps[0], name) == value
+
+
+def test_second_algorithm_can_be_left_out(panel: sw.PursuitStepper) -> None:
+    """One algorithm has one row of bars and one column of atoms."""
+    panel.algorithm_b = ""
+    panel.wait()
+    assert len(panel.steps) == 1
+    assert len(panel.current_figure().data) == TRACES_PER_ALGORITHM
+    assert "OMP" not in panel._chosen.atoms.value
+
+
+def test_two_dictionaries_step_together() -> None:
+    """The second column uses the other dictionary; without naming algorithms both are MP."""
+    other = torch.nn.functional.normalize(torch.randn(30, 25), dim=1)
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, other_dictionary=other, k=5)
+    panel.wait()
+    assert panel.algorithms == ("mp", "mp")
+    assert [one.n_atoms for one in panel.steps] == [60, 30]
+    expected = sn.matching_pursuit(DATA.x[:1], other, 5).to_dense()[0]
+    shown = panel.steps[1].dense_code_at(5, np.arange(30))
+    np.testing.assert_allclose(shown, expected, atol=1e-6)
+    panel.close()
+
+
+def test_controls_follow_traits_and_traits_controls(panel: sw.PursuitStepper) -> None:
+    """Slider, menus and fields are linked both ways."""
+    panel.controls.step.value = 3
+    assert panel.step == 3
+    panel.step = 5
+    assert panel.controls.step.value == 5
+    menus = [one for one in descendants(panel) if isinstance(one, ipw.Dropdown)]
+    by_name = {one.description: one for one in menus}
+    by_name["B"].value = "gp"
+    assert panel.algorithm_b == "gp"
+    by_name["speed"].value = 8.0
+    assert panel.speed == 8.0
+    for control in (one for one in descendants(panel) if isinstance(one, ipw.Button)):
+        assert control.tooltip
+
+
+def test_order_and_scale_of_the_bars(panel: sw.PursuitStepper) -> None:
+    """Dictionary order is by row; scaled bars fill their axis at a late step."""
+    panel.order = "dictionary"
+    assert panel._shown[0].tolist() == list(range(60))
+    panel.step = panel.last_step
+    wide = panel.current_figure().layout.yaxis.range
+    panel.fit_bars = True
+    narrow = panel.current_figure().layout.yaxis.range
+    assert narrow[1] - narrow[0] < 0.6 * (wide[1] - wide[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("step", 7), ("step", -1), ("row", 4), ("k", 0), ("k", 61), ("atom", 60), ("speed", 0.0),
+     ("penalty_share", 1.0), ("algorithm_a", ""), ("algorithm_b", "lasso"), ("order", "size")],
+)  # fmt: skip
+def test_impossible_values_are_refused_and_nothing_changes(
+    panel: sw.PursuitStepper, name: str, value: Any
+) -> None:
+    """The trait keeps its value."""
+    before = getattr(panel, name)
+    with pytest.raises(t.TraitError):
+        setattr(panel, name, value)
+    assert getattr(panel, name) == before
+
+
+def test_a_shorter_run_takes_the_step_with_it(panel: sw.PursuitStepper) -> None:
+    """At step 6 of 6, asking for k = 2 shows step 2 of 2."""
+    panel.step = 6
+    panel.k = 2
+    panel.wait()
+    assert (panel.step, panel.last_step, panel.controls.step.max) == (2, 2, 2)
+
+
+def test_keys_step_play_and_clear(panel: sw.PursuitStepper) -> None:
+    """→ ← go on and back and stop at the ends; space plays; Escape unmarks the atom."""
+    panel.press("ArrowLeft")
+    assert panel.step == 0
+    panel.press("ArrowRight")
+    panel.press("ArrowRight")
+    panel.press("ArrowLeft")
+    assert panel.step == 1
+    panel.press("End")
+    panel.press("ArrowRight")
+    assert panel.step == 6
+    panel.atom = 9
+    panel.press("Escape")
+    assert panel.atom == -1
+    panel.press(" ")
+    assert panel.playing
+    panel.press(" ")
+    assert not panel.playing
+
+
+def test_atom_can_be_linked_and_clicked(panel: sw.PursuitStepper) -> None:
+    """A click on a bar marks its atom, in both algorithms and in the list; a second one unmarks it."""
+    from plotly.callbacks import Points
+
+    atom = int(panel.steps[0].chosen[0])
+    place = int(np.flatnonzero(panel._shown[0] == atom)[0])
+    bars = panel._picture.data[NOW]
+    panel.step = 1
+    panel._on_click(bars, Points(point_inds=[place]), None)
+    assert panel.atom == atom
+    assert "outline" in panel._chosen.atoms.value
+    panel._on_click(bars, Points(point_inds=[place]), None)
+    assert panel.atom == -1
+
+
+# --- playing --------------------------------------------------------------------------------------
+
+
+def test_playing_goes_to_the_end_and_stops(panel: sw.PursuitStepper) -> None:
+    """Every step is visited once, in order, and the thread ends."""
+    seen: list[int] = []
+    panel.observe(lambda change: seen.append(change["new"]), "step")
+    panel.speed = 40.0
+    panel.playing = True
+    assert soon(lambda: not panel.playing)
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert soon(lambda: players() == 0)
+    panel.playing = True  # at the end it begins anew
+    assert panel.step == 0
+    panel.playing = False
+
+
+def test_pausing_stays_where_it_is(panel: sw.PursuitStepper) -> None:
+    """After a pause nothing moves, and playing again goes on from there."""
+    panel.speed = 40.0
+    panel.playing = True
+    assert soon(lambda: panel.step >= 2)
+    panel.playing = False
+    assert soon(lambda: players() == 0)
+    here = panel.step
+    time.sleep(0.1)
+    assert panel.step == here
+    panel.playing = True
+    assert soon(lambda: panel.step == 6)
+
+
+def test_closing_ends_the_player() -> None:
+    """No thread outlives the panel, closing twice is harmless, and a late step draws nothing."""
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=6)
+    panel.wait()
+    panel.speed = 45.0
+    panel.playing = True
+    panel.close()
+    panel.close()
+    assert soon(lambda: players() == 0)
+
+
+def test_many_starts_make_one_thread(panel: sw.PursuitStepper) -> None:
+    """Pressing play and pause quickly never leaves two players behind."""
+    panel.speed = 0.5
+    for _ in range(10):
+        panel.toggle()
+    panel.playing = True
+    assert soon(lambda: players() == 1)
+
+
+# --- what it takes --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "names"),
+    [
+        ({"k": 0}, ValueError, "`k`"),
+        ({"k": 61}, ValueError, "n_atoms=60"),
+        ({"algorithms": ["mp", "omp", "gp"]}, ValueError, "one or two"),
+        ({"algorithms": []}, ValueError, "one or two"),
+        ({"algorithms": ["lasso"]}, ValueError, "mp, omp, gp, ista, fista"),
+        ({"picture_shape": (5, 6)}, ValueError, "d_in=25"),
+        ({"other_dictionary": torch.eye(24)}, ValueError, "other_dictionary"),
+        ({"x": DATA.x[:, :9]}, ValueError, "`x`"),
+        ({"x": [1.0, 2.0]}, TypeError, "`x`"),
+    ],
+)
+def test_what_does_not_fit_is_refused(change: dict[str, Any], error: type, names: str) -> None:
+    """By name, before anything is made."""
+    given = {"x": DATA.x, "dictionary": DATA.dictionary} | change
+    with pytest.raises(error, match=names):
+        sw.PursuitStepper(**given)
+
+
+def test_atoms_of_other_norms_are_a_sentence_on_screen() -> None:
+    """The kernels' own message stands in the status line; normalise=True is the way out."""
+    panel = sw.PursuitStepper(DATA.x, 3 * DATA.dictionary, k=3)
+    panel.wait()
+    assert panel.problem
+    assert "unit norm" in panel.status
+    panel.close()
+    mended = sw.PursuitStepper(DATA.x, 3 * DATA.dictionary, k=3, normalise=True)
+    mended.wait()
+    assert not mended.problem
+    mended.close()
+
+
+def test_activations_and_arrays_are_taken_too() -> None:
+    """One row, rows, an array, activations: all the same inputs."""
+    acts = sn.Activations.from_tensor(DATA.x)
+    for x in (DATA.x[0], DATA.x.numpy(), acts):
+        panel = sw.PursuitStepper(x, DATA.dictionary, algorithms=["mp"], k=3)
+        panel.wait()
+        np.testing.assert_array_equal(panel.steps[0].x, DATA.x[0])
+        panel.close()
+
+
+def test_large_dictionaries_show_their_strongest_bars() -> None:
+    """16 384 atoms: 200 bars, said so on the axis, and a step costs less than 200 kB."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(16_384, 32, generator=generator)
+    dictionary = torch.nn.functional.normalize(rows, dim=1)
+    panel = sw.PursuitStepper(torch.randn(32, generator=generator), dictionary, k=16)
+    panel.wait()
+    figure = panel.current_figure()
+    assert len(figure.data[NOW].y) == 200
+    assert "200 of 16384" in figure.layout.xaxis2.title.text
+    assert set(panel.steps[0].chosen.tolist()) <= set(panel._shown[0].tolist())
+    sent: list[int] = []
+    for widget in descendants(panel):
+        widget.send_state = _counting(widget, sent)  # type: ignore[method-assign]
+    panel.forth()
+    assert 0 < sum(sent) < 200_000
+    panel.close()
+
+
+def _counting(widget: Any, sent: list[int]) -> Callable[..., None]:
+    """Stand in for `send_state` and count what it would send."""
+
+    def send_state(key: Any = None) -> None:
+        state = widget.get_state(key)
+        size = sum(len(v) for v in state.values() if isinstance(v, bytes))
+        rest = {k: v for k, v in state.items() if not isinstance(v, bytes)}
+        sent.append(size + len(json.dumps(rest, default=_as_text)))
+
+    return send_state
+
+
+def _as_text(value: Any) -> str:
+    return "x" * len(bytes(value)) if isinstance(value, memoryview) else str(value)
+
+
+def test_labels_are_text(tmp_path: Path) -> None:
+    """Hostile labels are escaped on screen and in exports."""
+    bad = "<script>alert(1)</script>"
+    atom = int((DATA.dictionary @ DATA.x[0]).argmax())
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3, labels={atom: bad})
+    panel.wait()
+    panel.step = 1
+    assert "&lt;script&gt;" in panel._chosen.atoms.value
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert bad not in page
+    panel.close()
+
+
+# --- taking it away -------------------------------------------------------------------------------
+
+
+def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
+    """Input, reconstructions and what is left as pictures; the page holds them, bars and numbers."""
+    panel = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))
+    panel.wait()
+    panel.step = 2
+    assert len(panel._parts.given.captions) == 1
+    assert panel._parts.so_far.captions == ["MP so far", "OMP so far", "MP left", "OMP left"]
+    norms = [float(one.residual_norms[one.reached(2)]) for one in panel.steps]
+    np.testing.assert_allclose(panel._parts.so_far.strengths[2:], norms, rtol=1e-6)
+    page = panel.to_html(tmp_path / "page.html", share_script=True).read_text(encoding="utf-8")
+    for part in ("MP so far", "2 of 4", "MP: residual norm", "needs a running kernel"):
+        assert part in page
+    assert panel.to_png()[:4] == b"\x89PNG"
+    bundle = panel._repr_mimebundle_()
+    assert "residual norm" in bundle["text/html"]
+    panel.close()
+
+
+def test_one_figure_widget(panel: sw.PursuitStepper) -> None:
+    """At most one, reused from step to step and from algorithm to algorithm."""
+    figures = [one for one in descendants(panel) if isinstance(one, go.FigureWidget)]
+    panel.algorithm_a = "gp"
+    panel.wait()
+    assert [one for one in descendants(panel) if isinstance(one, go.FigureWidget)] == figures
+    assert len(figures) == 1
+
+
+def test_larger_scale_redraws(panel: sw.PursuitStepper) -> None:
+    """Lecture size changes the figure and keeps the step."""
+    panel.step = 3
+    height = panel.current_figure().layout.height
+    try:
+        sw.theme("lecture")
+        assert panel.current_figure().layout.height > height
+        np.testing.assert_array_equal(
+            trace(panel, NOW).y, panel.steps[0].correlations_at(3)[panel._shown[0]]
+        )
+    finally:
+        sw.theme("normal")
+
+
+def test_closed_panel_leaves_no_widgets() -> None:
+    """What the panel made is closed with it."""
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3)
+    panel.wait()
+    made = list(descendants(panel))
+    panel.close()
+    assert all(one.comm is None for one in made)

@@ -1,0 +1,320 @@
+"""PursuitSteps → one plotly figure: correlation of every atom with what is left, algorithm by algorithm.
+
+Pale bars are the correlations with the input itself; over them lie those with what is left, paler the
+more of them has gone. Atoms in the code carry a dot, the one that comes next is ringed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+
+from sae_nb.summaries.pursuit_steps import PursuitSteps
+from sae_nb_widgets.theming import (
+    NEUTRAL,
+    OKABE_ITO,
+    format_number,
+    plot_text,
+    template,
+    theme,
+)
+
+START, NOW, PENALTY, IN_CODE, RING, SELECTED = range(6)
+TRACES_PER_ALGORITHM = 6
+
+ALGORITHM_COLOURS = (OKABE_ITO[2], OKABE_ITO[3])
+"""First and second algorithm; blue and vermilion mean something else in other panels."""
+
+SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
+START_COLOUR = "rgba(128,128,128,0.22)"
+PALEST = 0.25  # opacity of a bar of which nothing is left
+ROOM_FOR_RING = 0.16
+N_TICKS = 6
+GAP = 0.15  # between two algorithms, as a share of the height
+PLOT_PX = 215
+SPACE_PX = 62
+
+
+def pursuit_figure(
+    steps: Sequence[PursuitSteps],
+    shown: Sequence[Int[np.ndarray, " n"]],
+    step: int = 0,
+    *,
+    atom: int = -1,
+    fit: bool = False,
+    name_of: Callable[[int], str] = str,
+) -> go.Figure:
+    """Bars of the correlations of one or two algorithms, one above the other.
+
+    Parameters
+    ----------
+    steps
+        One record per algorithm.
+    shown
+        Atoms of the bars of each, in order.
+    step
+        Which step.
+    atom
+        The atom that is selected; −1 for none.
+    fit
+        Scale the bars to this step; otherwise one scale holds for all, so that nothing jumps.
+    name_of
+        Number and label of an atom, in words.
+    """
+    figure = go.Figure([trace for i in range(len(steps)) for trace in _traces(i)])
+    figure.update_layout(
+        template=template(),
+        barmode="overlay",
+        bargap=0.04,
+        hovermode="x",
+        showlegend=False,
+        height=figure_height(len(steps)),
+        margin={"l": 52, "r": 18, "t": 26, "b": 40},
+    )
+    for i, (record, atoms) in enumerate(zip(steps, shown, strict=True)):
+        _set_axes(figure, i, len(steps), record, atoms)
+        _start(figure, i, record, atoms, name_of)
+    update_step(figure, steps, shown, step, atom=atom, fit=fit)
+    return figure
+
+
+def update_step(
+    figure: go.Figure,
+    steps: Sequence[PursuitSteps],
+    shown: Sequence[Int[np.ndarray, " n"]],
+    step: int,
+    *,
+    atom: int = -1,
+    fit: bool = False,
+) -> None:
+    """Show another step in a figure of `pursuit_figure`; a widget sends one message.
+
+    Parameters
+    ----------
+    figure
+        Figure or FigureWidget made of the same records.
+    steps, shown, step, atom, fit
+        As in `pursuit_figure`.
+    """
+    ends = _range(steps, shown, step if fit else None)
+    with figure.batch_update():
+        for i, (record, atoms) in enumerate(zip(steps, shown, strict=True)):
+            _now(figure.data, i, record, atoms, step)
+            _ring(figure.data, i, record, atoms, step)
+            _select(figure.data, i, record, atoms, step, atom)
+            figure.layout[_axis("yaxis", i)].range = ends
+        figure.layout.annotations = [_heading(i, one, step) for i, one in enumerate(steps)]
+
+
+def figure_height(n: int) -> int:
+    """Height in CSS pixels of the bars of n algorithms."""
+    scale = theme().font_px / 13
+    return int(scale * (SPACE_PX + PLOT_PX * n + (60 if n == 1 else 0)))
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+def _axis(name: str, index: int) -> str:
+    return name if index == 0 else f"{name}{index + 1}"
+
+
+def _traces(index: int) -> list[Any]:
+    axes = {"xaxis": _axis("x", index), "yaxis": _axis("y", index)}
+    colour, quiet = ALGORITHM_COLOURS[index], {"hoverinfo": "skip", "showlegend": False}
+    shown = (
+        "%{hovertext}<br>now %{y:.3g}<br>before this step %{customdata[0]:.3g}"
+        "<br>with the input %{customdata[1]:.3g}<br>coefficient %{customdata[2]:.3g}<extra></extra>"
+    )
+    text, ring = {"size": theme().font_px}, {"width": 2.5, "color": colour}
+    return [
+        go.Bar(marker={"color": START_COLOUR, "line": {"width": 0}}, **axes, **quiet),
+        go.Bar(marker={"color": NEUTRAL, "line": {"width": 0}}, hovertemplate=shown, **axes),
+        go.Scatter(mode="lines", line={"color": colour, "width": 1.2, "dash": "dot"}, **axes, **quiet),
+        go.Scatter(
+            mode="markers",
+            marker={"symbol": ("circle", "diamond")[index], "size": 7, "color": colour},
+            cliponaxis=False,
+            **axes,
+            **quiet,
+        ),
+        go.Scatter(
+            mode="markers+text",
+            marker={"symbol": "circle-open", "size": 13, "color": colour, "line": ring},
+            textposition="middle right",
+            textfont=text,
+            cliponaxis=False,
+            **axes,
+            **quiet,
+        ),
+        go.Scatter(
+            mode="text", textposition="bottom center", textfont=text, cliponaxis=False,
+            **axes, **quiet,
+        ),
+    ]  # fmt: skip
+
+
+def _start(
+    figure: go.Figure,
+    index: int,
+    record: PursuitSteps,
+    atoms: Int[np.ndarray, " n"],
+    name_of: Callable[[int], str],
+) -> None:
+    """Draw what stays the same from step to step."""
+    traces = figure.data[TRACES_PER_ALGORITHM * index :]
+    places = np.arange(len(atoms), dtype=np.float32)
+    traces[START].x, traces[START].y = places, _floats(record.correlations[0, atoms])
+    traces[NOW].x = places
+    traces[NOW].hovertext = [plot_text(name_of(atom)) for atom in atoms.tolist()]
+    if record.penalty is not None:
+        ends, level = [-0.8, len(atoms) - 0.2], record.penalty
+        both = [] if record.nonnegative else [None, *ends]
+        traces[PENALTY].x = [*ends, *both]
+        traces[PENALTY].y = [level, level, *([None, -level, -level] if both else [])]
+
+
+def _now(
+    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int
+) -> None:
+    at = record.reached(step)
+    now, start = record.correlations[at, atoms], record.correlations[0, atoms]
+    before = record.correlations[max(at - 1, 0), atoms]
+    code = record.dense_code_at(step, atoms)
+    bars, dots = (data[TRACES_PER_ALGORITHM * index + which] for which in (NOW, IN_CODE))
+    bars.y = _floats(now)
+    bars.customdata = np.stack([before, start, code], axis=1).astype(np.float32)
+    # Only numbers change from step to step: a message that named the colours of some traces would
+    # make the browser forget those of the others.
+    bars.marker.opacity = _opacity(now, start)
+    used = np.flatnonzero(code)
+    dots.x, dots.y = used.astype(np.float32), _floats(now[used])
+
+
+def _opacity(
+    now: Float[np.ndarray, " n"], start: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Opacity of each bar: the less is left of its correlation with the input, the paler."""
+    left = np.abs(now) / np.maximum(np.abs(start), 1e-12)
+    return _floats(PALEST + (1 - PALEST) * np.clip(left, 0, 1))
+
+
+def _ring(
+    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int
+) -> None:
+    """Ring the atom that comes next, where its bar is shown."""
+    ring, atom = data[TRACES_PER_ALGORITHM * index + RING], record.next_atom(step)
+    place = np.flatnonzero(atoms == atom)
+    ring.x = place.astype(np.float32)
+    ring.y = _floats(record.correlations_at(step)[[atom] * len(place)])
+    # A label that starts near the right edge would be cut off.
+    right = not len(place) or place[0] < 0.8 * len(atoms)
+    ring.textposition = "middle right" if right else "middle left"
+    ring.text = [f" {atom} " for _ in place]
+
+
+def _select(
+    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int, atom: int
+) -> None:
+    """Point at the selected atom from below; text takes the page's own colour."""
+    mark, place = data[TRACES_PER_ALGORITHM * index + SELECTED], np.flatnonzero(atoms == atom)
+    low = np.minimum(record.correlations_at(step)[[atom] * len(place)], 0)
+    mark.x, mark.y, mark.text = place.astype(np.float32), _floats(low), ["▲"] * len(place)
+
+
+def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
+    return {
+        "text": plot_text(heading(record, step)),
+        "x": 0.5,
+        "y": 1.0,
+        "xref": f"{_axis('x', index)} domain",
+        "yref": f"{_axis('y', index)} domain",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": theme().font_px},
+    }
+
+
+def heading(record: PursuitSteps, step: int) -> str:
+    """Say what the step did and which atom comes next.
+
+    Parameters
+    ----------
+    record
+        One algorithm.
+    step
+        Which step.
+    """
+    at, name = record.reached(step), SHORT[record.algorithm]
+    if record.penalty is not None:
+        used, _ = record.code_at(at)
+        return f"{name} · {len(used)} atoms in use · dotted: λ = {format_number(record.penalty)}"
+    took = f" took atom {record.chosen[at - 1]}" if at else ""
+    if at < record.n_steps:
+        return f"{name}{took} · next: {record.next_atom(at)}"
+    why = "nothing left to take" if record.next_atom(at) < 0 else f"{at} steps done"
+    return f"{name}{took} · {why}"
+
+
+# --- axes -----------------------------------------------------------------------------------------
+
+
+def _floats(values: Any) -> Float[np.ndarray, " n"]:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _range(
+    steps: Sequence[PursuitSteps], shown: Sequence[Int[np.ndarray, " n"]], step: int | None
+) -> list[float]:
+    """One range for all algorithms: of one step and the one before it, or of all steps."""
+    ends = [0.0]
+    for record, atoms in zip(steps, shown, strict=True):
+        at = 0 if step is None else record.reached(step)
+        rows = slice(None) if step is None else slice(max(at - 1, 0), at + 1)
+        part = record.correlations[rows][:, atoms]
+        ends += [float(part.min()), float(part.max())]
+    low, high = min(ends), max(ends)
+    span = (high - low) or 1.0
+    return [low - (0.1 if low < 0 else 0.06) * span, high + ROOM_FOR_RING * span]
+
+
+def _ticks(atoms: Int[np.ndarray, " n"]) -> dict[str, Any]:
+    places = np.unique(np.linspace(0, len(atoms) - 1, min(N_TICKS, len(atoms))).round().astype(int))
+    return {"tickvals": places.tolist(), "ticktext": [str(atom) for atom in atoms[places]]}
+
+
+def _set_axes(
+    figure: go.Figure, index: int, n: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"]
+) -> None:
+    part = (1 - GAP * (n - 1)) / n
+    top = 1 - index * (part + GAP)
+    # Only the lowest axis is named: all have the same.
+    title = _axis_title(record, atoms) if index == n - 1 else ""
+    figure.update_layout(
+        {
+            _axis("xaxis", index): {
+                "anchor": _axis("y", index),
+                "showgrid": False,
+                "range": [-0.8, len(atoms) - 0.2],
+                "title": {"text": title},
+                **_ticks(atoms),
+            },
+            _axis("yaxis", index): {
+                "anchor": _axis("x", index),
+                "domain": [max(top - part, 0), top],
+                "title": {"text": "correlation"},
+                "zeroline": True,
+                "zerolinecolor": "rgba(128,128,128,0.6)",
+            },
+        }
+    )
+
+
+def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
+    if len(atoms) == record.n_atoms:
+        return "atom"
+    return f"atom ({len(atoms)} of {record.n_atoms}: those strongest at any step)"

@@ -1,0 +1,484 @@
+"""PursuitStepper: how a sparse code comes about, step by step, forwards and backwards."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import numpy as np
+import plotly.graph_objects as go
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+import traitlets as t
+from torch import Tensor
+
+from sae_nb.checks import check_k, check_matrix
+from sae_nb.summaries.pursuit_steps import (
+    ALGORITHMS,
+    PENALTY_SHARE,
+    PURSUITS,
+    SOLVER_STEPS,
+    PursuitSteps,
+    check_algorithm,
+    strongest_atoms,
+    summarise_pursuit,
+)
+from sae_nb_widgets import exporting, pursuit_controls
+from sae_nb_widgets.figures.pursuit import SHORT, pursuit_figure, update_step
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.pursuit_controls import NONE
+from sae_nb_widgets.pursuit_detail import Chosen, Parts
+from sae_nb_widgets.pursuit_player import Player
+from sae_nb_widgets.theming import figure_widget, format_count, format_number
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+RECORDS_KEPT = 12
+LEFT_PX = 196
+
+
+class PursuitStepper(Panel):
+    """How does the code come about?
+
+    Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what
+    is explained, what is left, and the correlation of every atom with it.
+
+    Parameters
+    ----------
+    x
+        One input, rows of them, or `Activations`.
+    dictionary
+        Atoms of unit norm.
+    algorithms
+        One or two of "mp", "omp", "gp" (greedy, k steps), "ista", "fista" (proximal, 60 steps). None
+        is matching pursuit beside orthogonal matching pursuit, or on both dictionaries where two are
+        given.
+    k
+        Steps of a greedy algorithm.
+    picture_shape
+        (height, width) or (3, height, width) where inputs are pictures; None draws coordinates.
+    other_dictionary
+        What the second algorithm uses in place of `dictionary`, of the same width.
+    labels
+        What people call atoms, by number.
+    normalise
+        Scale the atoms to unit norm first; coefficients then belong to the scaled atoms.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If inputs, dictionaries, k and picture shape do not fit together.
+    traitlets.TraitError
+        If there is no such algorithm.
+
+    Examples
+    --------
+    >>> panel = PursuitStepper(torch.tensor([3.0, 4.0]), torch.eye(2), algorithms=["mp"], k=2)
+    >>> panel.wait()
+    >>> panel.step = 1
+    >>> panel.record["MP: residual norm"], panel.steps[0].next_atom(1)
+    (3.0, 0)
+    >>> panel.close()
+    """
+
+    question = "How does the code come about?"
+    explanation = (
+        "Each bar is the correlation of an atom with what is left of the input; the ringed one is "
+        "taken next, and taking it shrinks the bars of all atoms that overlap with it. Pale bars are "
+        "where they began.",
+        "One input is one input, and a small residual does not say that the atoms are the true ones: "
+        "on coherent dictionaries a good fit can have a wrong support.",
+        "Matching pursuit: Mallat and Zhang 1993; as an SAE's encoder: arXiv 2506.03093.",
+    )
+    stem = "pursuit"
+    needs_kernel = "Going to another step needs a running kernel; this is the step that was shown."
+
+    # What `close` reads, also of a panel that was refused before it was built.
+    _closed = True
+    _player: Player | None = None
+
+    step = t.Int(0, help="Which step is shown; 0 is before the first.")
+    row = t.Int(0, help="Which of the inputs.")
+    algorithm_a = t.Enum(ALGORITHMS, default_value="mp", help="First algorithm.")
+    algorithm_b = t.Enum(
+        (*ALGORITHMS, NONE), default_value=NONE, help="Second algorithm; empty for none."
+    )
+    playing = t.Bool(False, help="Whether it goes from step to step by itself.")
+    speed = t.Float(2.0, help="Steps per second while it plays.")
+    k = t.Int(16, help="Steps of a greedy algorithm.")
+    penalty_share = t.Float(PENALTY_SHARE, help="λ of ISTA and FISTA as a share of the largest.")
+    nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
+    order = t.Enum(("sorted", "dictionary"), default_value="sorted", help="Order of the bars.")
+    fit_bars = t.Bool(False, help="Scale the bars to the step that is shown.")
+    atom = t.Int(-1, help="Atom that is marked, in the first dictionary; −1 for none.")
+
+    def __init__(
+        self,
+        x: Any,
+        dictionary: Float[Tensor, "n_atoms d_in"],
+        *,
+        algorithms: Sequence[str] | None = None,
+        k: int = 16,
+        picture_shape: tuple[int, ...] | None = None,
+        other_dictionary: Float[Tensor, "other_atoms d_in"] | None = None,
+        labels: Mapping[int, str] | None = None,
+        normalise: bool = False,
+    ) -> None:
+        first = _prepared(dictionary, normalise, "dictionary")
+        second = (
+            first
+            if other_dictionary is None
+            else _prepared(other_dictionary, normalise, "other_dictionary", first.shape[1])
+        )
+        self._dictionaries, self.n_atoms = (first, second), len(first)
+        self._x = _inputs(x, first)
+        named = _named(algorithms, two=other_dictionary is not None)
+        check_k(k, min(len(first), len(second)))
+        self._shape = _picture_shape(picture_shape, first.shape[1])
+        self._labels = labels or {}
+        self._known: OrderedDict[tuple[Any, ...], PursuitSteps] = OrderedDict()
+        self.steps: tuple[PursuitSteps, ...] = ()
+        self._shown: list[np.ndarray] = []
+        self._player = Player(self._advance, lambda: self.speed)
+        super().__init__()
+        self.k, self.algorithm_a, self.algorithm_b = k, named[0], named[1]
+        self._build()
+        self._request()
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self.controls = pursuit_controls.build(self, len(self._x))
+        self._picture = figure_widget()
+        self._parts = Parts(self._shape)
+        self._chosen = Chosen(self._shape, self.name_of)
+        self.arrange(
+            controls=self.controls.first,
+            more=self.controls.more,
+            figure=self._picture,
+            detail=self._chosen.widgets,
+        )
+        left = ipw.Box(list(self._parts.widgets)).add_class("sae-nb-line")
+        left.layout.min_width, left.layout.align_items = "0", "flex-start"
+        self._body.children = (left, *self._body.children)
+        # Three columns; below 700 px the style sheet puts them under each other.
+        self._body.layout.grid_template_columns = (
+            f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
+        )
+        self._listen()
+
+    def _listen(self) -> None:
+        asked = ["row", "algorithm_a", "algorithm_b", "k", "penalty_share", "nonnegative"]
+        self.observe(self._on_asked, asked)
+        self.observe(self._on_step, ["step", "atom", "fit_bars"])
+        self.observe(self._on_order, "order")
+        self.observe(self._on_playing, "playing")
+        self._chosen.norms.observe(self._on_norms, "selected")
+        self.bind_key("ArrowRight", self.forth)
+        self.bind_key("ArrowLeft", self.back)
+        self.bind_key(" ", self.toggle)
+        self.bind_key("Home", lambda: self.set_trait("step", 0))
+        self.bind_key("End", lambda: self.set_trait("step", self.last_step))
+        self.bind_key("Escape", lambda: self.set_trait("atom", -1))
+
+    def name_of(self, atom: int) -> str:
+        """Number and label of an atom, in words."""
+        label = self._labels.get(atom, "")
+        return f"{atom} {label}".strip()
+
+    # --- what is asked ----------------------------------------------------------------------------
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The one or two algorithms shown."""
+        return (self.algorithm_a, *([self.algorithm_b] if self.algorithm_b != NONE else []))
+
+    @property
+    def last_step(self) -> int:
+        """Last step of the player: of the records, or the most there can be until they are there."""
+        if self.steps:
+            return max(one.n_steps for one in self.steps)
+        return max(self.k if name in PURSUITS else SOLVER_STEPS for name in self.algorithms)
+
+    @t.validate("step")
+    def _step_exists(self, proposal: t.Bunch) -> int:
+        if not 0 <= proposal["value"] <= self.last_step:
+            raise t.TraitError(
+                f"`step` must be between 0 and {self.last_step}, got {proposal['value']}."
+            )
+        return int(proposal["value"])
+
+    @t.validate("row", "k", "atom")
+    def _in_range(self, proposal: t.Bunch) -> int:
+        name, value = proposal["trait"].name, int(proposal["value"])
+        fewest = min(len(one) for one in self._dictionaries)
+        ends = {"row": (0, len(self._x) - 1), "k": (1, fewest), "atom": (-1, self.n_atoms - 1)}
+        low, high = ends[name]
+        if not low <= value <= high:
+            raise t.TraitError(f"`{name}` must be between {low} and {high}, got {value}.")
+        return value
+
+    @t.validate("speed", "penalty_share")
+    def _positive(self, proposal: t.Bunch) -> float:
+        name, value = proposal["trait"].name, float(proposal["value"])
+        high = {"speed": 50.0, "penalty_share": 1.0}[name]
+        if not 0 < value < high:
+            raise t.TraitError(f"`{name}` must be above 0 and below {high:g}, got {value:g}.")
+        return value
+
+    def _request(self) -> None:
+        """Run what is not known yet; an older request is dropped."""
+        asked = [self._key(i, name) for i, name in enumerate(self.algorithms)]
+        missing = [key for key in asked if key not in self._known]
+        if not missing:
+            self._take([self._known[key] for key in asked])
+            return
+
+        def done(answer: Mapping[tuple[Any, ...], PursuitSteps]) -> None:
+            self._known.update(answer)
+            self._take([self._known[key] for key in asked])
+            while len(self._known) > RECORDS_KEPT:
+                self._known.popitem(last=False)
+
+        names = " and ".join(SHORT[name] for name in self.algorithms)
+        work = {key: self._known.get(key) for key in asked}
+        self.run_async(lambda: self._computed(work), done, doing=f"running {names}")
+
+    def _key(self, index: int, name: str) -> tuple[Any, ...]:
+        greedy = name in PURSUITS
+        which = index if self._dictionaries[1] is not self._dictionaries[0] else 0
+        return (name, self.row, which, self.nonnegative, self.k if greedy else self.penalty_share)
+
+    def _computed(
+        self, work: Mapping[tuple[Any, ...], PursuitSteps | None]
+    ) -> dict[tuple[Any, ...], PursuitSteps]:
+        """Run in the worker thread: touches no widget."""
+        answer = {}
+        for key, known in work.items():
+            name, row, which, nonnegative, number = key
+            size = {"k": number} if name in PURSUITS else {"penalty_share": number}
+            answer[key] = known or summarise_pursuit(
+                self._x, self._dictionaries[which], name, row=row, nonnegative=nonnegative, **size
+            )
+        return answer
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def _take(self, steps: Sequence[PursuitSteps]) -> None:
+        """Show other records, at the same step where they have it."""
+        with self._drawing:
+            self.steps = tuple(steps)
+            self.chips = self._facts()
+            if self.step > self.last_step:
+                self.step = self.last_step
+            self._chosen.begin(steps, self._dictionaries, self.last_step)
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Make the bars anew: other atoms, another order, another size."""
+        if not self.steps:
+            return
+        same = self._dictionaries[0] is self._dictionaries[1]
+        groups = [self.steps] * len(self.steps) if same else [(one,) for one in self.steps]
+        self._shown = [strongest_atoms(group, order=self.order) for group in groups]
+        built = pursuit_figure(
+            self.steps, self._shown, self.step, atom=self.atom, name_of=self.name_of
+        )
+        self._picture.data = ()
+        self._picture.add_traces(built.data)
+        self._picture.layout = built.layout
+        for trace in self._picture.data:
+            trace.on_click(self._on_click)
+        self._draw()
+
+    def _draw(self) -> None:
+        with self._drawing:
+            update_step(
+                self._picture,
+                self.steps,
+                self._shown,
+                self.step,
+                atom=self.atom,
+                fit=self.fit_bars,
+            )
+            self._parts.show(self.steps, self.step)
+            self._chosen.show(self.steps, self.step, self.atom)
+            pursuit_controls.fit_slider(self.controls, self.step, self.last_step)
+            self.say(_sentence(self.steps, self.step))
+
+    def restyle(self) -> None:
+        """Redraw with the current theme's sizes."""
+        super().restyle()
+        if self._figure is not None:
+            with self._drawing:
+                self._rebuild()
+
+    def _facts(self) -> dict[str, str]:
+        sizes = [format_count(len(one)) for one in self._dictionaries]
+        two = self._dictionaries[0] is not self._dictionaries[1]
+        facts = {"atoms": " | ".join(sizes) if two else sizes[0]}
+        facts["width"] = format_count(self._x.shape[1])
+        if len(self._x) > 1:
+            facts["input"] = f"{self.row} of {format_count(len(self._x))}"
+        return facts
+
+    # --- what was changed -------------------------------------------------------------------------
+
+    def _on_asked(self, _: t.Bunch) -> None:
+        with self.guarded("running the pursuit"):
+            self._request()
+
+    def _on_step(self, _: t.Bunch) -> None:
+        if self.steps:
+            with self.guarded("drawing the step"):
+                self._draw()
+
+    def _on_order(self, _: t.Bunch) -> None:
+        with self.guarded("ordering the bars"), self._drawing:
+            self._rebuild()
+
+    def _on_norms(self, change: t.Bunch) -> None:
+        if change["new"] >= 0:
+            self.step = change["new"]
+
+    def _on_click(self, trace: go.Bar, points: Any, _: Any) -> None:
+        if points.point_inds:
+            index = list(self._picture.data).index(trace) * len(self.steps)
+            atoms = self._shown[index // len(self._picture.data)]
+            chosen = int(atoms[points.point_inds[0]])
+            self.atom = -1 if chosen == self.atom else chosen
+
+    # --- the player -------------------------------------------------------------------------------
+
+    def forth(self) -> None:
+        """One step on; at the last one nothing happens."""
+        self.step = min(self.step + 1, self.last_step)
+
+    def back(self) -> None:
+        """One step back; at the first one nothing happens."""
+        self.step = max(self.step - 1, 0)
+
+    def toggle(self) -> None:
+        """Play, or pause."""
+        self.playing = not self.playing
+
+    def _on_playing(self, change: t.Bunch) -> None:
+        if self._player is None or not change["new"]:
+            self._stop_playing()
+            return
+        if self.step >= self.last_step:
+            self.step = 0
+        self._player.start()
+
+    def _stop_playing(self) -> None:
+        if self._player is not None:
+            self._player.stop()
+
+    def _advance(self) -> bool:
+        """Take one step, in the player's thread; say whether there is another."""
+        with self._drawing:
+            if self._closed or not self.playing:
+                return False
+            with self.guarded("playing"):
+                self.forth()
+            if self.step >= self.last_step:
+                self.playing = False
+            return self.playing
+
+    def close(self) -> None:
+        """Stop playing and free the panel."""
+        self._stop_playing()
+        if not self._closed:
+            # A step under way is drawn to its end.
+            with self._drawing:
+                super().close()
+
+    # --- taking it away ---------------------------------------------------------------------------
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the step on screen says, in numbers."""
+        shown: dict[str, Any] = {"step": self.step, "row": self.row}
+        for one in self.steps:
+            at, name = one.reached(self.step), SHORT[one.algorithm]
+            atoms, values = one.code_at(at)
+            pairs = zip(atoms.tolist(), values.tolist(), strict=True)
+            shown[f"{name}: residual norm"] = float(one.residual_norms[at])
+            shown[f"{name}: residual norms"] = one.residual_norms
+            shown[f"{name}: next atom"] = one.next_atom(at)
+            shown[f"{name}: code"] = ", ".join(
+                f"{self.name_of(atom)}: {format_number(value)}" for atom, value in pairs
+            )
+        return shown
+
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question, and the step."""
+        return {**self.chips, "step": f"{self.step} of {self.last_step}"}
+
+    def static_main(self) -> str:
+        """Return what stands left of the figure as HTML that needs no script."""
+        return exporting.static_html(self._parts.widgets)
+
+    def export_name(self) -> str:
+        """Return the name, without ending, of files the export buttons write."""
+        return f"{self.stem}_{'_'.join(self.algorithms)}_step_{self.step}"
+
+
+def _prepared(dictionary: Any, normalise: bool, name: str, d_in: int | None = None) -> Tensor:
+    atoms = check_matrix(dictionary, name=name, d_in=d_in).detach()
+    return F.normalize(atoms, dim=1) if normalise else atoms
+
+
+def _inputs(x: Any, dictionary: Tensor) -> Tensor:
+    rows = x if isinstance(x, Tensor) else getattr(x, "x", x)
+    rows = torch.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
+    return check_matrix(rows, d_in=dictionary.shape[1], flatten=True).detach()
+
+
+def _named(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str, str]:
+    given = list(algorithms) if algorithms is not None else ["mp", "mp" if two else "omp"]
+    if not 1 <= len(given) <= 2:
+        raise ValueError(f"`algorithms` must name one or two, got {given}.")
+    for name in given:
+        check_algorithm(name)
+    return given[0], given[1] if len(given) > 1 else NONE
+
+
+def _picture_shape(shape: tuple[int, ...] | None, d_in: int) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    size = tuple(int(n) for n in shape)
+    if len(size) not in (2, 3) or (len(size) == 3 and size[0] != 3) or np.prod(size) != d_in:
+        raise ValueError(
+            f"`picture_shape` must be (height, width) or (3, height, width) with d_in={d_in} numbers, "
+            f"got {tuple(shape)}. Leave it out where inputs are no pictures."
+        )
+    return size
+
+
+def _sentence(steps: Sequence[PursuitSteps], step: int) -> str:
+    """Say how much is left, and where two greedy algorithms part."""
+    parts = []
+    for one in steps:
+        whole, left = (
+            float(one.residual_norms[0]) or 1.0,
+            float(one.residual_norms[one.reached(step)]),
+        )
+        share = format_number(100 * (left / whole) ** 2)
+        parts.append(f"{SHORT[one.algorithm]} leaves {share} % of ‖x‖²")
+    text = f"Step {step}: {', '.join(parts)}"
+    first = _first_difference(steps)
+    if first is not None:
+        text += f" · they part at step {first}"
+    return text
+
+
+def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:
+    """First step at which two greedy algorithms choose different atoms."""
+    if len(steps) < 2 or any(one.penalty is not None for one in steps):
+        return None
+    pairs = zip(steps[0].chosen.tolist(), steps[1].chosen.tolist())
+    return next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)
