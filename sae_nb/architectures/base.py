@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.architectures.initialisation import InputScaling, geometric_median
-from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.operators import MatrixOperator
 from sae_nb.architectures.recipe import Recipe
 from sae_nb.checks import check_k, check_matrix
 from sae_nb.codes import SparseCodes
@@ -72,9 +72,13 @@ class SparseAutoencoder(nn.Module, ABC):
     live_numbers: tuple[str, ...] = ()
     """Attributes that may change while the SAE trains."""
 
+    unit_atoms: bool = True
+    """Whether atoms have unit norm, so that a code is a length in the model's units. Where they have
+    not, codes have no unit and atoms carry it."""
+
     initialised: Tensor
 
-    def __init__(self, operator: DenseOperator) -> None:
+    def __init__(self, operator: MatrixOperator) -> None:
         super().__init__()
         self.operator = operator
         self.d_in, self.n_atoms = operator.d_in, operator.n_atoms
@@ -140,7 +144,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @property
     def dictionary(self) -> Float[Tensor, "n_atoms d_in"]:
-        """The effective atoms, detached; rows of unit norm."""
+        """The effective atoms, detached; rows of unit norm where `unit_atoms`."""
         return self.operator.atoms().detach()
 
     @property

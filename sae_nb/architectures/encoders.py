@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.operators import MatrixOperator
 
 
 class LearnedAdjoint(nn.Module):
@@ -22,7 +22,7 @@ class LearnedAdjoint(nn.Module):
     Gregor and LeCun, "Learning fast approximations of sparse coding", ICML 2010.
     """
 
-    def __init__(self, operator: DenseOperator) -> None:
+    def __init__(self, operator: MatrixOperator) -> None:
         super().__init__()
         atoms = operator.atoms().detach()
         self.weight = nn.Parameter(atoms.clone())

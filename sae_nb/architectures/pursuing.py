@@ -41,6 +41,7 @@ class PursuitAutoencoder(SparseAutoencoder):
     """
 
     live_numbers = ("k",)
+    operator: DenseOperator
     dropout_seed: Tensor
 
     def __init__(
