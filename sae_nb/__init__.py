@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         matching_pursuit,
         orthogonal_matching_pursuit,
     )
+    from sae_nb.ready_made import ExampleStore, load_examples, ready_made_names
     from sae_nb.steering import ablate, random_direction, splice, steer
     from sae_nb.steering_effects import best_effect, dose_response
     from sae_nb.streaming import stream
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Activations": "sae_nb.activations",
+    "ExampleStore": "sae_nb.ready_made",
     "HookPoint": "sae_nb.hook_points",
     "HookPointNotFound": "sae_nb.hook_points",
     "LiveModel": "sae_nb.models",
@@ -64,11 +66,13 @@ _HOME = {
     "exercise_report": "sae_nb.exercises.registry",
     "gradient_pursuit": "sae_nb.pursuit",
     "load_activations": "sae_nb.activations",
+    "load_examples": "sae_nb.ready_made",
     "load_model": "sae_nb.models",
     "load_sae": "sae_nb.architectures",
     "matching_pursuit": "sae_nb.pursuit",
     "orthogonal_matching_pursuit": "sae_nb.pursuit",
     "random_direction": "sae_nb.steering",
+    "ready_made_names": "sae_nb.ready_made",
     "sparse_code": "sae_nb.architectures.sparse_coding",
     "splice": "sae_nb.steering",
     "start_training": "sae_nb.training",
@@ -78,10 +82,20 @@ _HOME = {
     "train": "sae_nb.training",
     "wrap": "sae_nb.models",
 }
-_ROOMS = {"data", "evaluation", "models", "pursuit", "summaries", "training"}
+_ROOMS = {
+    "data",
+    "evaluation",
+    "geometry",
+    "models",
+    "pursuit",
+    "ready_made",
+    "summaries",
+    "training",
+}
 
 __all__ = [
     "Activations",
+    "ExampleStore",
     "HookPoint",
     "HookPointNotFound",
     "LiveModel",
@@ -104,11 +118,13 @@ __all__ = [
     "exercise_report",
     "gradient_pursuit",
     "load_activations",
+    "load_examples",
     "load_model",
     "load_sae",
     "matching_pursuit",
     "orthogonal_matching_pursuit",
     "random_direction",
+    "ready_made_names",
     "sparse_code",
     "splice",
     "start_training",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -17,10 +17,15 @@ from sae_nb.files import (
     write_manifest,
     write_tensors,
 )
+from sae_nb.ready_made.shelf import near_names, shelf_folder
 
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
 _Sae = TypeVar("_Sae", bound=SparseAutoencoder)
 
 
@@ -43,6 +48,30 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
         _check_is_sae(folder)
+    with new_folder(folder, replace=replace) as partial:
+        write_sae(sae, partial)
+        write_manifest(partial, KIND, architecture=type(sae).__name__)
+
+
+def write_sae(
+    sae: SparseAutoencoder, folder: Path, *, matrices_as: torch.dtype | None = None
+) -> None:
+    """Write the two files of an SAE into a folder that the caller seals with a manifest.
+
+    Parameters
+    ----------
+    sae
+        Of a registered architecture.
+    folder
+        Exists.
+    matrices_as
+        Narrower number format in which matrices are stored; None stores them as they are. They are
+        widened again on loading.
+    """
+    state = sae.state_dict()
+    if matrices_as is not None:
+        state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
+    write_tensors(folder / WEIGHTS, state)
     config = {
         "architecture": type(sae).__name__,
         "settings": sae.settings(),
@@ -50,10 +79,7 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
         "model_name": sae.model_name,
         "dtype": str(sae.dtype).removeprefix("torch."),
     }
-    with new_folder(folder, replace=replace) as partial:
-        write_tensors(partial / WEIGHTS, sae.state_dict())
-        write_json(partial / CONFIG, config)
-        write_manifest(partial, KIND, architecture=config["architecture"])
+    write_json(folder / CONFIG, config)
 
 
 def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
@@ -62,12 +88,13 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     Parameters
     ----------
     folder_or_name
-        A folder written by `sae.save`.
+        A folder written by `sae.save`, or the name of a ready-made SAE, such as
+        "tiny-vit/resid_post.6" (`sn.ready_made_names()` lists them). A folder comes first.
 
     Raises
     ------
     FileNotFoundError
-        If there is no such folder, or a file of it is missing.
+        If there is neither such a folder nor such a name, or a file is missing.
     ValueError
         If a file was cut short or altered, or the folder holds something else.
 
@@ -82,9 +109,7 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     """
     from sae_nb.architectures import ARCHITECTURES
 
-    folder = Path(folder_or_name)
-    if not folder.is_dir():
-        _refuse_file(folder)
+    folder = _located(folder_or_name)
     if not (folder / "manifest.json").is_file():
         _refuse_folder(folder)
     read_manifest(folder, KIND)
@@ -122,13 +147,26 @@ def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
     return sae
 
 
+def _located(folder_or_name: str | Path) -> Path:
+    """Return the folder that a path or a name stands for."""
+    folder = Path(folder_or_name)
+    if folder.is_dir():
+        return folder
+    shelved = shelf_folder(folder_or_name) if isinstance(folder_or_name, str) else None
+    if shelved is None:
+        _refuse_file(folder)
+    return shelved
+
+
 def _rebuild(
     architecture: type[SparseAutoencoder], config: dict[str, Any], folder: Path
 ) -> SparseAutoencoder:
     # On the meta device nothing is drawn: loading leaves the global generator alone.
     with torch.device("meta"):
         sae = architecture(**config["settings"])
-    tensors = read_tensors(folder / WEIGHTS)
+    stored = read_tensors(folder / WEIGHTS)
+    dtype = _dtype_of(config, folder)
+    tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in stored.items()}
     try:
         sae.load_state_dict(tensors, assign=True)
     except RuntimeError as error:
@@ -136,8 +174,21 @@ def _rebuild(
             f"{str(folder / WEIGHTS)!r} must hold the tensors of a {architecture.__name__} with "
             f"{config['settings']}, and does not ({error}). Save the SAE again."
         ) from error
+    if any(tensors[name].dtype != stored[name].dtype for name in stored):
+        # Rounding in a narrower format left rows a little off the sphere.
+        sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
     return sae.eval()
+
+
+def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:
+    name = config.get("dtype")
+    if name not in _DTYPES:
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must name a dtype among {', '.join(_DTYPES)}, got {name!r}. "
+            "Save the SAE again."
+        )
+    return _DTYPES[name]
 
 
 def _check_is_sae(folder: Path) -> None:
@@ -150,14 +201,15 @@ def _check_is_sae(folder: Path) -> None:
         )
 
 
-def _refuse_file(path: Path) -> None:
+def _refuse_file(path: Path) -> NoReturn:
     if path.is_file() and path.suffix in _PICKLES:
         raise ValueError(
             f"`folder_or_name` must be a folder, got {str(path)!r}, which by its name is a pickle: it "
             "could run code and is never opened. Convert it with safetensors."
         )
     raise FileNotFoundError(
-        f"No folder {str(path)!r}. Pass the folder that sae.save(…) wrote."
+        f"No folder {str(path)!r}, and no ready-made SAE of that name. Pass the folder that "
+        f"sae.save(…) wrote, or one of {near_names(path.as_posix())}."
         if not path.is_file()
         else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."
     )

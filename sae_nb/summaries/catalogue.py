@@ -49,6 +49,10 @@ class AtomCatalogue:
         Called with (rows done, rows in all) while encoding.
     labels
         Human readings by atom, searched by `search`; may be changed from outside at any time.
+    r2_of_source
+        For `acts` that are only the SAE's own reconstruction (a ready-made example store): R² as it
+        was measured on the activations themselves. `codes` are then needed, and nothing is ever
+        encoded again, because what the SAE missed is gone.
 
     Raises
     ------
@@ -80,6 +84,7 @@ class AtomCatalogue:
         batch_size: int | None = None,
         listener: Callable[[int, int], None] | None = None,
         labels: Mapping[int, str] | None = None,
+        r2_of_source: float | None = None,
     ) -> None:
         self.acts = _checked(sae, acts)
         self.sae = sae
@@ -90,8 +95,13 @@ class AtomCatalogue:
                 f"`codes` must be of the {len(self.acts)} rows and {self.n_atoms} atoms given, got "
                 f"{len(codes)} rows and {codes.n_atoms} atoms. Use sae.encode(acts.x)."
             )
+        if r2_of_source is not None and codes is None:
+            raise ValueError(
+                "`codes` must be given with `r2_of_source`: reconstructions are not encoded again."
+            )
         if batch_size is not None:
             check_count(batch_size, name="batch_size")
+        self._r2_of_source = r2_of_source
         self._batch_size = batch_size or int(np.clip(PRE_CODE_ENTRIES // self.n_atoms, 64, 8192))
         self.listener = listener
         self._lock = threading.RLock()
@@ -137,6 +147,8 @@ class AtomCatalogue:
 
         R² = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖², summed over rows before dividing, μ their mean.
         """
+        if self._r2_of_source is not None:
+            return self._r2_of_source
         if not hasattr(self.sae, "decode"):
             return None
         rows = torch.arange(0, len(self.acts), max(1, len(self.acts) // R2_ROWS))[:R2_ROWS]
@@ -324,6 +336,11 @@ class AtomCatalogue:
     @cached_property
     def _near_misses(self) -> tuple[SparseCodes, Int[np.ndarray, " m"]] | str:
         """Codes with twice the k on some rows, and those rows; or why there are none."""
+        if self._r2_of_source is not None:
+            return (
+                "These examples keep codes and no activations, so what lies just below an atom's "
+                "threshold is not known. Capture activations to see it."
+            )
         k = getattr(self.sae, "k", None)
         if not isinstance(k, int) or 2 * k > self.n_atoms:
             kind = type(self.sae).__name__
@@ -342,7 +359,7 @@ class AtomCatalogue:
     @property
     def near_misses_known(self) -> bool:
         """Whether `near_misses` answers at once; its first call encodes some rows again."""
-        return "_near_misses" in self.__dict__
+        return self._r2_of_source is not None or "_near_misses" in self.__dict__
 
     def near_misses(self, atom: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]] | str:
         """Rows in which `atom` would fire if k were doubled, and how strongly; or why not known."""
