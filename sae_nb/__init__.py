@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sae_nb.activations import Activations, concatenate, load_activations
     from sae_nb.architectures import (
+        Archetypal,
         MatchingPursuit,
         OrthogonalMatchingPursuit,
+        SpaDE,
         SparseAutoencoder,
         TopK,
         load_sae,
@@ -43,12 +45,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Activations": "sae_nb.activations",
+    "Archetypal": "sae_nb.architectures",
     "ExampleStore": "sae_nb.ready_made",
     "HookPoint": "sae_nb.hook_points",
     "HookPointNotFound": "sae_nb.hook_points",
     "LiveModel": "sae_nb.models",
     "MatchingPursuit": "sae_nb.architectures",
     "OrthogonalMatchingPursuit": "sae_nb.architectures",
+    "SpaDE": "sae_nb.architectures",
     "SparseAutoencoder": "sae_nb.architectures",
     "SparseCodes": "sae_nb.codes",
     "TopK": "sae_nb.architectures",
@@ -95,12 +99,14 @@ _ROOMS = {
 
 __all__ = [
     "Activations",
+    "Archetypal",
     "ExampleStore",
     "HookPoint",
     "HookPointNotFound",
     "LiveModel",
     "MatchingPursuit",
     "OrthogonalMatchingPursuit",
+    "SpaDE",
     "SparseAutoencoder",
     "SparseCodes",
     "TopK",

@@ -7,18 +7,22 @@ one file and one line in `ARCHITECTURES`.
 
 from __future__ import annotations
 
+from sae_nb.architectures.archetypal import Archetypal
 from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.matching_pursuit import MatchingPursuit
 from sae_nb.architectures.orthogonal_matching_pursuit import OrthogonalMatchingPursuit
 from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.saving import load_sae
+from sae_nb.architectures.spade import SpaDE
 from sae_nb.architectures.topk import TopK
 
 __all__ = [
     "ARCHITECTURES",
+    "Archetypal",
     "MatchingPursuit",
     "OrthogonalMatchingPursuit",
     "Recipe",
+    "SpaDE",
     "SparseAutoencoder",
     "TopK",
     "TrainingLoss",
@@ -26,8 +30,10 @@ __all__ = [
 ]
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
+    "Archetypal": Archetypal,  # type: ignore[type-abstract]  # concrete once its base is known
     "MatchingPursuit": MatchingPursuit,
     "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit,
+    "SpaDE": SpaDE,
     "TopK": TopK,
 }
 """Every architecture by its saved name."""

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sae_nb.data.cifar import Photos, cifar10
+    from sae_nb.data.concept_clouds import ConceptClouds, six_gaussians, uneven_dimensions
     from sae_nb.data.corpus import Prose, prose
+    from sae_nb.data.families import planted_families
     from sae_nb.data.grammar import Stories, stories
     from sae_nb.data.handwriting import Digits, digits
     from sae_nb.data.hierarchy import ConceptTree, concept_tree
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from sae_nb.data.text_folder import TextFolder, text
 
 _HOME = {
+    "ConceptClouds": "concept_clouds",
     "ConceptTree": "hierarchy",
     "Digits": "handwriting",
     "Photos": "cifar",
@@ -36,14 +39,18 @@ _HOME = {
     "digits": "handwriting",
     "pictures": "picture_folder",
     "planted_dictionary": "planted",
+    "planted_families": "families",
     "prose": "corpus",
     "scenes": "rendering",
+    "six_gaussians": "concept_clouds",
     "sparse_features": "sparse_inputs",
     "stories": "grammar",
     "text": "text_folder",
+    "uneven_dimensions": "concept_clouds",
 }
 
 __all__ = [
+    "ConceptClouds",
     "ConceptTree",
     "Digits",
     "Photos",
@@ -58,11 +65,14 @@ __all__ = [
     "digits",
     "pictures",
     "planted_dictionary",
+    "planted_families",
     "prose",
     "scenes",
+    "six_gaussians",
     "sparse_features",
     "stories",
     "text",
+    "uneven_dimensions",
 ]
 
 

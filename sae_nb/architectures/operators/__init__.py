@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from sae_nb.architectures.operators.convolution import ConvolutionOperator
 from sae_nb.architectures.operators.dense import UNIT_GUARD, DenseOperator, random_unit_rows
+from sae_nb.architectures.operators.free import FreeOperator
+from sae_nb.architectures.operators.hull import HullOperator
 from sae_nb.architectures.operators.linear_map import Operator
 from sae_nb.architectures.operators.matrix import FixedOperator, MatrixOperator
 
@@ -16,6 +18,8 @@ __all__ = [
     "ConvolutionOperator",
     "DenseOperator",
     "FixedOperator",
+    "FreeOperator",
+    "HullOperator",
     "MatrixOperator",
     "Operator",
     "random_unit_rows",

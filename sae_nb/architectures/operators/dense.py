@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.architectures.operators.free import normal_rows
 from sae_nb.architectures.operators.matrix import MatrixOperator
 
 UNIT_GUARD = 1e-12
@@ -76,11 +77,5 @@ def random_unit_rows(
     generator
         Draws them; None is torch's global generator.
     """
-    rows = torch.empty(n, width)
-    if rows.is_meta:
-        return rows
-    if generator is None:
-        rows.normal_()
-    else:
-        rows.copy_(torch.randn(n, width, generator=generator, device=generator.device))
-    return rows / rows.norm(dim=1, keepdim=True)
+    rows = normal_rows(n, width, generator)
+    return rows if rows.is_meta else rows / rows.norm(dim=1, keepdim=True)

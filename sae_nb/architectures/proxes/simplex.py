@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures.proxes.penalty import Penalty, tile_of
+from sae_nb.architectures.proxes.chosen import chosen_pre_codes
+from sae_nb.architectures.proxes.penalty import Penalty, affine, row_tiles, tile_of
 from sae_nb.architectures.proxes.thresholding import forbid
 from sae_nb.codes import SparseCodes
 from sae_nb.support import index_dtype, offsets_of
@@ -62,13 +63,35 @@ class SimplexProx(Penalty):
     def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
         """The projection of dense pre-codes, sparse."""
         v = self._shifted(pre_codes, 1.0)
-        row, atom = (v > simplex_threshold(v)).nonzero(as_tuple=True)
-        counts = torch.bincount(row, minlength=len(v))
-        chosen = v[row, atom]
-        theta = (v.new_zeros(len(v)).index_add(0, row, chosen) - 1) / counts
-        values = (chosen - theta[row]).clamp_min(0)
-        n_atoms = v.shape[1]
-        return SparseCodes(values, atom.to(index_dtype(n_atoms)), offsets_of(counts), n_atoms)
+        return _on_support(entries_above(v, simplex_threshold(v)))
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The projection of (x − centre) weightᵀ + bias, in tiles, with sparse gradients.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        if self.cost is not None and self.cost.ndim == 2:
+            return super().of_affine(x, weight, bias, centre)
+        if self.cost is not None:
+            bias = -self.cost if bias is None else bias - self.cost
+        chosen = []
+        with torch.no_grad():
+            for rows in row_tiles(len(x), len(weight)):
+                v = SimplexProx()._shifted(affine(x[rows], weight, bias, centre), 1.0)
+                chosen.append(entries_above(v, simplex_threshold(v)))
+        entries = SparseCodes.concatenate(chosen)
+        return _on_support(chosen_pre_codes(x, weight, bias, centre, entries))
 
     def _shifted(self, v: Tensor, step: float) -> Tensor:
         # Relative to the largest entry, so that sums of large numbers keep their digits.
@@ -96,6 +119,29 @@ class SimplexProx(Penalty):
             The tile.
         """
         return self if self.cost is None else replace(self, cost=tile_of(self.cost, rows))
+
+
+def entries_above(
+    v: Float[Tensor, "rows n_atoms"], threshold: Float[Tensor, "rows 1"]
+) -> SparseCodes:
+    """The entries of each row above its threshold, as they are.
+
+    Parameters
+    ----------
+    v, threshold
+        Dense rows, and one number for each.
+    """
+    row, atom = (v > threshold).nonzero(as_tuple=True)
+    offsets = offsets_of(torch.bincount(row, minlength=len(v)))
+    return SparseCodes(v[row, atom], atom.to(index_dtype(v.shape[1])), offsets, v.shape[1])
+
+
+def _on_support(entries: SparseCodes) -> SparseCodes:
+    """Entries of each row lowered by one number, so that they sum to 1."""
+    row = entries.support.rows
+    total = entries.values.new_zeros(len(entries)).index_add(0, row, entries.values)
+    theta = (total - 1) / entries.l0
+    return entries.with_values(torch.relu(entries.values - theta[row]))
 
 
 @torch.no_grad()

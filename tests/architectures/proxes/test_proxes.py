@@ -211,3 +211,23 @@ def test_a_silent_group_has_no_gradient_and_no_nan() -> None:
     penalty = GroupProx(GROUPS, 0.5)
     (penalty.dense(v).sum() + penalty.objective(v).sum()).backward()
     assert torch.equal(v.grad, torch.zeros(1, N))
+
+
+@pytest.mark.parametrize("cost", [None, WEIGHTS])
+def test_fused_simplex_gradients_are_sparse_and_right(cost: Tensor | None) -> None:
+    """Into inputs, encoder rows, bias, centre and cost, by finite differences in float64."""
+    generator = torch.Generator().manual_seed(5)
+    x, weight, bias, centre = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((4, 3), (N, 3), (N,), (3,))
+    )
+
+    def codes(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> Tensor:
+        z = SimplexProx(cost).of_affine(x, weight, bias, centre)
+        return z.to_dense()
+
+    assert torch.autograd.gradcheck(codes, (x, weight, bias, centre))
+    z = codes(x, weight, bias, centre)
+    dense = SimplexProx(cost).dense((x - centre) @ weight.T + bias)
+    assert torch.allclose(z, dense)
+    assert bool((z == 0).any())

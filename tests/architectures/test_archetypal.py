@@ -1,0 +1,220 @@
+"""Archetypal: what the constraint guarantees, at every step of training, over every base."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import nnls
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import ARCHITECTURES, Archetypal, SparseAutoencoder
+from sae_nb.architectures.archetypal import HOSTS
+
+BASES = [name for name in HOSTS if name in ARCHITECTURES]
+D_IN, N_ATOMS = 10, 24
+
+
+def build(base: str = "TopK", seed: int = 0, **settings: Any) -> Archetypal:
+    generator = torch.Generator().manual_seed(seed)
+    try:
+        return Archetypal(D_IN, N_ATOMS, 4, base=base, generator=generator, **settings)
+    except TypeError:
+        return Archetypal(D_IN, N_ATOMS, base=base, generator=generator, **settings)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    """Points of a curved cloud, far from the origin."""
+    generator = torch.Generator().manual_seed(1)
+    z = torch.rand(400, 12, generator=generator) * (torch.rand(400, 12, generator=generator) < 0.25)
+    return 20 + 3 * z @ torch.randn(12, D_IN, generator=generator)
+
+
+def train(sae: SparseAutoencoder, x: Tensor, steps: int = 40) -> None:
+    sn.train(sae, x, sn.TrainConfig(steps=steps, batch_size=128, seed=0), progress=False)
+
+
+def hull_residuals(points: Tensor, candidates: Tensor) -> np.ndarray:
+    """Distance of each point to the convex hull, by NNLS with a row that makes weights sum to 1."""
+    scale = float(candidates.std())
+    middle = candidates.mean(dim=0)
+    weight = 100.0  # of the sum constraint
+    system = torch.cat([(candidates - middle).T / scale, torch.full((1, len(candidates)), weight)])
+    targets = torch.cat([(points - middle) / scale, torch.full((len(points), 1), weight)], dim=1)
+    return np.array([nnls(system.double().numpy(), t.double().numpy())[1] for t in targets])
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("delta", [0.0, 0.7])
+def test_the_constraint_holds_after_training(base: str, delta: float, x: Tensor) -> None:
+    """Rows of W on the simplex, ‖Λ_j‖ ≤ δ, and with δ = 0 every archetype in conv(C)."""
+    sae = build(base, delta=delta)
+    assert isinstance(sae, ARCHITECTURES[base])
+    train(sae, x)
+    assert float(sae.mixture.min()) >= 0
+    assert torch.allclose(sae.mixture.sum(dim=1), torch.ones(N_ATOMS), atol=1e-5)
+    assert float(sae.relaxation.norm(dim=1).max()) <= delta + 1e-5
+    assert float((sae.mixture - torch.eye(N_ATOMS)).abs().max()) > 0.05
+    if delta == 0:
+        assert hull_residuals(sae.archetypes, sae.candidates).max() <= 1e-4
+        assert hull_residuals(sae.archetypes, x).max() <= 1e-4
+    else:
+        assert float(sae.relaxation.norm(dim=1).max()) > 0.1 * delta
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_base_learns_under_the_constraint(base: str, x: Tensor) -> None:
+    """More of the variance after training than before; finite, δ = 0 included."""
+    sae = build(base, delta=0.0)
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    before = float((x - sae(x)).detach().square().sum())
+    train(sae, x, steps=80)
+    after = float((x - sae(x)).detach().square().sum())
+    assert np.isfinite(after)
+    assert after < 0.9 * before
+
+
+def test_atoms_point_from_the_mean_at_archetypes(x: Tensor) -> None:
+    """d_j ∝ archetype − mean, unit norm, in the model's units."""
+    sae = build()
+    train(sae, x, steps=10)
+    directions = sae.archetypes - sae.scaling.mean
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    assert torch.allclose(sae.dictionary, directions, atol=1e-5)
+    by_hand = sae.mixture @ (sae.candidates - sae.scaling.mean) + sae.relaxation / sae.scaling.scale
+    assert torch.allclose(sae.archetypes - sae.scaling.mean, by_hand, rtol=1e-3, atol=1e-3)
+
+
+def test_without_candidates_it_starts_from_centroids(x: Tensor) -> None:
+    """Of the first training data; none of them at the origin."""
+    sae = build(n_candidates=30)
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    assert sae.candidates.shape == (30, D_IN)
+    inertia = torch.cdist(x, sae.candidates).min(dim=1).values.square().sum()
+    drawn = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(2))[:30]]
+    assert float(inertia) < 0.8 * float(torch.cdist(x, drawn).min(dim=1).values.square().sum())
+    assert torch.allclose(sae.dictionary.norm(dim=1), torch.ones(N_ATOMS), atol=1e-5)
+    assert len(torch.unique(sae.mixture.argmax(dim=1))) == N_ATOMS
+    assert torch.allclose(
+        sae.encoder.weight / sae.encoder.weight.norm(dim=1)[:, None], sae.dictionary
+    )
+
+
+def test_given_candidates_stay_as_given(x: Tensor) -> None:
+    """Through training, saving and loading; order kept where there are as many as atoms."""
+    points = x[:N_ATOMS]
+    sae = build(candidates=points, delta=0.0)
+    assert torch.allclose(sae.candidates, points, rtol=1e-4)
+    assert torch.equal(sae.mixture, torch.eye(N_ATOMS))
+    train(sae, x)
+    assert torch.allclose(sae.candidates, points, rtol=1e-4)
+    assert hull_residuals(sae.archetypes, points).max() <= 1e-4
+
+
+def test_given_candidates_are_saved_before_training_too(x: Tensor, tmp_path: Path) -> None:
+    """A loaded SAE still knows that they were given, and does not look for others."""
+    build(candidates=x[:30]).save(tmp_path / "sae")
+    loaded = Archetypal.load(tmp_path / "sae")
+    assert torch.allclose(loaded.candidates, x[:30])
+    loaded.initialise(x, torch.Generator().manual_seed(0))
+    assert torch.allclose(loaded.candidates, x[:30], rtol=1e-4)
+
+
+def test_files_and_copies_keep_base_and_constraint(x: Tensor, tmp_path: Path) -> None:
+    """Base, δ, candidates, W and Λ; deep copies too."""
+    sae = build(BASES[-1], delta=0.3, n_candidates=31, tied=False)
+    train(sae, x, steps=5)
+    sae.save(tmp_path / "sae")
+    loaded = sn.load_sae(tmp_path / "sae")
+    assert type(loaded) is type(sae)
+    assert isinstance(loaded, ARCHITECTURES[BASES[-1]])
+    for other in (loaded, copy.deepcopy(sae).eval()):
+        assert other.settings() == sae.settings()
+        assert torch.equal(other.dictionary, sae.eval().dictionary)
+        assert torch.equal(other.encode(x).values, sae.encode(x).values)
+
+
+def test_the_dictionary_is_never_stale(x: Tensor) -> None:
+    """It is kept between calls, and made anew whenever W, Λ or C change, in any mode."""
+    sae = build()
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        first = sae.dictionary
+    assert sae.dictionary is not None
+    with torch.no_grad():
+        assert sae.operator.atoms() is sae.operator.atoms()
+        sae.operator.mixture[0] = sae.operator.mixture[1]
+    assert torch.allclose(sae.dictionary[0], first[1])
+    with torch.no_grad():
+        assert torch.equal(sae.operator.atoms()[0], sae.operator.atoms()[1])
+    sae.double()
+    with torch.no_grad():
+        assert sae.operator.atoms().dtype == torch.float64
+
+
+def test_candidates_far_beyond_atoms_span_any_dictionary(x: Tensor) -> None:
+    """With δ large, Λ reaches any point: the constraint costs nothing."""
+    sae = build(delta=100.0)
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    target = torch.nn.functional.normalize(torch.randn(N_ATOMS, D_IN), dim=1)
+    with torch.no_grad():
+        wanted = 3 * target - sae.operator.mixture @ sae.operator.candidates
+        sae.operator.offset.copy_(wanted / D_IN**0.5)
+    sae.after_optimiser_step()
+    assert torch.allclose(sae.dictionary, target, atol=1e-5)
+
+
+def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
+    """R² rises from δ = 0 to δ = 2 to the free dictionary, up to noise."""
+    r2 = []
+    for sae in (
+        build(delta=0.0),
+        build(delta=2.0),
+        sn.TopK(D_IN, N_ATOMS, 4, generator=torch.Generator().manual_seed(0)),
+    ):
+        train(sae, x, steps=150)
+        r2.append(sn.evaluation.explained_variance(x, sae(x).detach()))
+    assert r2[0] < r2[1] < r2[2] + 0.02
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"delta": -0.1}, ValueError, r"`delta` must be a finite number ≥ 0, got -0.1"),
+        ({"delta": float("nan")}, ValueError, "`delta` must be a finite number"),
+        ({"base": "SpaDE"}, ValueError, "`base` must be one of TopK.*got 'SpaDE'"),
+        ({"n_candidates": 23}, ValueError, "at least n_atoms=24 candidates.*got 23"),
+        ({"candidates": torch.randn(23, D_IN)}, ValueError, "at least n_atoms=24.*origin, got 23"),
+        ({"candidates": torch.randn(40, 3)}, ValueError, r"d_in=10, got shape \(40, 3\)"),
+        (
+            {"candidates": torch.full((40, D_IN), torch.nan)},
+            ValueError,
+            "`candidates` must be finite",
+        ),
+        ({"candidates": torch.zeros(40, D_IN)}, ValueError, "no direction, got 0 of 40"),
+        (
+            {"candidates": torch.randn(40, D_IN), "n_candidates": 30},
+            ValueError,
+            "`n_candidates` must be 40",
+        ),
+        ({"sharpness": 3}, TypeError, "sharpness"),
+    ],
+)
+def test_bad_input_is_refused(
+    settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    """Rule, given, do."""
+    with pytest.raises(error, match=message):
+        Archetypal(D_IN, N_ATOMS, 4, **settings)
+
+
+def test_too_little_data_for_centroids_is_refused_before_training(x: Tensor) -> None:
+    """With the number needed and what else would do."""
+    with pytest.raises(ValueError, match="n_candidates=24 rows to find candidates, got 20. Give"):
+        train(build(), x[:20])
