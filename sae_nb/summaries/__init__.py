@@ -9,37 +9,74 @@ if TYPE_CHECKING:
     from sae_nb.summaries.atom import AtomSummary, summarise_atom
     from sae_nb.summaries.catalogue import AtomCatalogue
     from sae_nb.summaries.contrast import Contrast
+    from sae_nb.summaries.encoder_study import EncoderStudy, study_encoders
     from sae_nb.summaries.input_summary import InputSummary
+    from sae_nb.summaries.pursuit_checks import PursuitChecks, measure_pursuits
     from sae_nb.summaries.pursuit_steps import PursuitSteps, summarise_pursuit
+    from sae_nb.summaries.selectivity import (
+        SelectivitySummary,
+        row_factors,
+        summarise_selectivity,
+    )
     from sae_nb.summaries.session import SessionSummary, summarise_session
     from sae_nb.summaries.steering import SteeringSummary, summarise_steering
+    from sae_nb.summaries.superposition import (
+        SuperpositionSummary,
+        fit_atoms,
+        summarise_superposition,
+    )
+    from sae_nb.summaries.support_study import SupportStudy, study_supports
 
 _HOME = {
     "AtomCatalogue": "catalogue",
     "AtomSummary": "atom",
     "Contrast": "contrast",
+    "EncoderStudy": "encoder_study",
     "InputSummary": "input_summary",
+    "PursuitChecks": "pursuit_checks",
     "PursuitSteps": "pursuit_steps",
+    "SelectivitySummary": "selectivity",
     "SessionSummary": "session",
     "SteeringSummary": "steering",
+    "SuperpositionSummary": "superposition",
+    "SupportStudy": "support_study",
+    "fit_atoms": "superposition",
+    "measure_pursuits": "pursuit_checks",
+    "row_factors": "selectivity",
+    "study_encoders": "encoder_study",
+    "study_supports": "support_study",
     "summarise_atom": "atom",
     "summarise_pursuit": "pursuit_steps",
+    "summarise_selectivity": "selectivity",
     "summarise_session": "session",
     "summarise_steering": "steering",
+    "summarise_superposition": "superposition",
 }
 
 __all__ = [
     "AtomCatalogue",
     "AtomSummary",
     "Contrast",
+    "EncoderStudy",
     "InputSummary",
+    "PursuitChecks",
     "PursuitSteps",
+    "SelectivitySummary",
     "SessionSummary",
     "SteeringSummary",
+    "SuperpositionSummary",
+    "SupportStudy",
+    "fit_atoms",
+    "measure_pursuits",
+    "row_factors",
+    "study_encoders",
+    "study_supports",
     "summarise_atom",
     "summarise_pursuit",
+    "summarise_selectivity",
     "summarise_session",
     "summarise_steering",
+    "summarise_superposition",
 ]
 
 
