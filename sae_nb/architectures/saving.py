@@ -21,6 +21,9 @@ from sae_nb.ready_made.shelf import near_names, shelf_folder
 
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
+P99 = "strength_p99"
+"""Attribute of an SAE that knows how strongly its atoms fire, for `steer(…, unit="p99")`."""
+
 _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -79,6 +82,9 @@ def write_sae(
         "model_name": sae.model_name,
         "dtype": str(sae.dtype).removeprefix("torch."),
     }
+    known = getattr(sae, P99, None)
+    if known is not None:
+        config[P99] = [float(f"{value:.6g}") for value in torch.as_tensor(known).tolist()]
     write_json(folder / CONFIG, config)
 
 
@@ -88,8 +94,11 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     Parameters
     ----------
     folder_or_name
-        A folder written by `sae.save`, or the name of a ready-made SAE, such as
-        "tiny-vit/resid_post.6" (`sn.ready_made_names()` lists them). A folder comes first.
+        A folder written by `sae.save`, or by SAELens, dictionary_learning, sparsify, overcomplete,
+        Gemma Scope or the authors of temporal SAEs (see `sae_nb.interop`); the name of a ready-made
+        SAE, such as "tiny-vit/resid_post.6" (`sn.ready_made_names()` lists them); or
+        "hf:owner/repository/path" for a folder on the Hugging Face hub, the only name that goes to
+        the network. A folder comes first.
 
     Raises
     ------
@@ -111,16 +120,20 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
 
     folder = _located(folder_or_name)
     if not (folder / "manifest.json").is_file():
-        _refuse_folder(folder)
+        return _of_another_library(folder)
     read_manifest(folder, KIND)
     config = read_json(folder / CONFIG)
     name = config.get("architecture")
-    if name not in ARCHITECTURES:
+    if name in ARCHITECTURES:
+        return _rebuild(ARCHITECTURES[name], config, folder)
+    from sae_nb import interop
+
+    if name not in interop.IMPORTED:
         raise ValueError(
             f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. It may be "
             "from a newer version of sae_nb."
         )
-    return _rebuild(ARCHITECTURES[name], config, folder)
+    return _rebuild(interop.IMPORTED[name], config, folder)
 
 
 def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
@@ -152,10 +165,23 @@ def _located(folder_or_name: str | Path) -> Path:
     folder = Path(folder_or_name)
     if folder.is_dir():
         return folder
+    if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):
+        from sae_nb.interop.hub import hub_sae
+
+        return hub_sae(folder_or_name)
     shelved = shelf_folder(folder_or_name) if isinstance(folder_or_name, str) else None
     if shelved is None:
         _refuse_file(folder)
     return shelved
+
+
+def _of_another_library(folder: Path) -> SparseAutoencoder:
+    from sae_nb.interop.detection import known_layouts, reader_of
+
+    reader = reader_of(folder)
+    if reader is not None:
+        return reader(folder)
+    _refuse_folder(folder, known_layouts())
 
 
 def _rebuild(
@@ -178,6 +204,8 @@ def _rebuild(
         # Rounding in a narrower format left rows a little off the sphere.
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
+    if P99 in config:
+        setattr(sae, P99, torch.tensor(config[P99]))
     return sae.eval()
 
 
@@ -215,10 +243,10 @@ def _refuse_file(path: Path) -> NoReturn:
     )
 
 
-def _refuse_folder(folder: Path) -> None:
+def _refuse_folder(folder: Path, layouts: str) -> NoReturn:
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
     found = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
     raise ValueError(
         f"{str(folder)!r} must be a folder written by sae.save, with a manifest.json, and has none."
-        f"{found} Pass another folder."
+        f"{found} Folders of other libraries are known by their files: {layouts}. Pass another folder."
     )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sae_nb.evaluation.coherence import babel, coactive_babel, distinct_atoms
     from sae_nb.evaluation.controls import RandomDictionary
     from sae_nb.evaluation.definitions import Definition, define
+    from sae_nb.evaluation.fit import FitCheck, check_fit
     from sae_nb.evaluation.matching import Stability, match_atoms, stability
     from sae_nb.evaluation.measurement import Measurement
     from sae_nb.evaluation.reconstruction import explained_variance
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Attribution": "attribution",
     "Definition": "definitions",
+    "FitCheck": "fit",
     "Measurement": "measurement",
     "RandomDictionary": "controls",
     "Report": "report",
@@ -33,6 +35,7 @@ _HOME = {
     "attribute": "attribution",
     "antipodal_loss": "superposition",
     "babel": "coherence",
+    "check_fit": "fit",
     "coactive_babel": "coherence",
     "critical_sparsity": "superposition",
     "dedicated_loss": "superposition",
@@ -49,6 +52,7 @@ _HOME = {
 __all__ = [
     "Attribution",
     "Definition",
+    "FitCheck",
     "Measurement",
     "RandomDictionary",
     "Report",

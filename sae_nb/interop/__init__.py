@@ -6,6 +6,7 @@ tensors and nothing else.
 
 from __future__ import annotations
 
+from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.interop.dictionary_learning import read_dictionary_learning
 from sae_nb.interop.gemma_scope import read_gemma_scope
 from sae_nb.interop.imported import Encoding, Imported, Origin
@@ -16,7 +17,14 @@ from sae_nb.interop.saelens import read_saelens
 from sae_nb.interop.sparsify import read_sparsify
 from sae_nb.interop.temporal import ImportedTemporal, read_temporal
 
+IMPORTED: dict[str, type[SparseAutoencoder]] = {
+    "Imported": Imported,
+    "ImportedTemporal": ImportedTemporal,
+}
+"""Classes of imported SAEs by their saved name."""
+
 __all__ = [
+    "IMPORTED",
     "Encoding",
     "Imported",
     "ImportedTemporal",

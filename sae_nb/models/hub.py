@@ -33,14 +33,14 @@ def hub_folder(name: str, revision: str | None) -> Path:
     FileNotFoundError
         If it is not in the cache and cannot be reached, or there is no such id.
     """
-    cached = _snapshot(name, revision, local_files_only=True)
+    cached = snapshot(name, revision, local_files_only=True)
     if isinstance(cached, Path) and (_is_complete(cached) or is_offline()):
         return cached
     if is_offline():
         raise FileNotFoundError(_unreachable(name, "the hub is switched off by HF_HUB_OFFLINE."))
-    fetched = _snapshot(name, revision, allow_patterns=_SMALL_FILES, ignore_patterns=_SUBFOLDERS)
+    fetched = snapshot(name, revision, allow_patterns=_SMALL_FILES, ignore_patterns=_SUBFOLDERS)
     if isinstance(fetched, Path):
-        fetched = _snapshot(name, revision, allow_patterns=_weights_of(fetched))
+        fetched = snapshot(name, revision, allow_patterns=_weights_of(fetched))
     if isinstance(fetched, Path):
         return fetched
     raise FileNotFoundError(_unreachable(name, first_line(fetched))) from fetched
@@ -61,8 +61,18 @@ def first_line(error: BaseException) -> str:
     return line if line.endswith((".", "!")) else f"{line}."
 
 
-def _snapshot(name: str, revision: str | None, **options: Any) -> Path | Exception:
-    """Return the folder, or why there is none."""
+def snapshot(name: str, revision: str | None, **options: Any) -> Path | Exception:
+    """Return the local folder of a repository, or why there is none.
+
+    Parameters
+    ----------
+    name
+        "owner/repository".
+    revision
+        Branch, tag or commit; None: main.
+    options
+        For `huggingface_hub.snapshot_download`.
+    """
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

@@ -27,7 +27,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 def texts() -> tuple[Any, Any, Any]:
     """A small SAE on the bundled language model."""
     model = sn.load_model("tiny-gpt")
-    acts = sn.capture(model, list(sn.data.stories(20, seed=1).texts), "resid_post.2", progress=False)
+    acts = sn.capture(
+        model, list(sn.data.stories(20, seed=1).texts), "resid_post.2", progress=False
+    )
     sae = sn.TopK(acts.d_in, 150, 4, generator=torch.Generator().manual_seed(0))
     sae.model_name, sae.hook_point = "tiny-gpt", "resid_post.2"
     return model, acts, sae
@@ -63,7 +65,9 @@ def test_the_same_sae_gives_the_same_bytes(texts: tuple[Any, Any, Any], tmp_path
         write_neuronpedia(sae, acts, tmp_path / name)
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.gz"))
     assert files
-    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+    assert all(
+        (tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files
+    )
     with pytest.raises(FileExistsError):
         write_neuronpedia(sae, acts, tmp_path / "a")
 

@@ -1,0 +1,55 @@
+"""Names on the hub: what is asked for, what is fetched, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.interop import hub
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """A hub that holds one SAE of ours, and remembers what it was asked."""
+    asked: list[dict[str, Any]] = []
+    sae = sn.TopK(4, 8, 2, generator=torch.Generator().manual_seed(0))
+    sae.save(tmp_path / "saes" / "layer_3")
+
+    def snapshot(name: str, revision: str | None, **options: Any) -> Path | Exception:
+        asked.append({"name": name, "revision": revision, **options})
+        return OSError("not cached") if options.get("local_files_only") else tmp_path
+
+    monkeypatch.setattr(hub, "snapshot", snapshot)
+    monkeypatch.setattr(hub, "is_offline", lambda: False)
+    return asked
+
+
+def test_only_the_folder_named_is_fetched(fetched: list[dict[str, Any]]) -> None:
+    """Owner, repository, revision and path reach the hub; nothing else is asked for."""
+    sae = sn.load_sae("hf:someone/things@v2/saes/layer_3")
+    assert sae.n_atoms == 8
+    assert [call["name"] for call in fetched] == ["someone/things"] * 2
+    assert fetched[-1]["revision"] == "v2"
+    assert fetched[-1]["allow_patterns"] == ["saes/layer_3/*"]
+
+
+def test_a_folder_that_is_not_there_is_named(fetched: list[dict[str, Any]]) -> None:
+    """The repository and the path are said."""
+    with pytest.raises(FileNotFoundError, match=r"'someone/things' has no folder 'nowhere'"):
+        sn.load_sae("hf:someone/things/nowhere")
+    assert fetched
+
+
+@pytest.mark.parametrize("name", ["hf:", "hf:owner", "hf:owner/", "hf:owner/repo/../../etc"])
+def test_a_name_of_another_form_is_refused_before_the_network(name: str) -> None:
+    """Nothing is asked of the hub."""
+    with pytest.raises(ValueError, match=r"hf:owner/repository/path"):
+        sn.load_sae(name)
+
+
+def test_offline_says_so_without_trying() -> None:
+    """The suite runs with the hub switched off."""
+    with pytest.raises(FileNotFoundError, match="switched off by HF_HUB_OFFLINE"):
+        sn.load_sae("hf:someone/things/layer_3")
