@@ -75,7 +75,7 @@ def write_sae(
     if matrices_as is not None:
         state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
     write_tensors(folder / WEIGHTS, state)
-    config = {
+    config: dict[str, Any] = {
         "architecture": type(sae).__name__,
         "settings": sae.settings(),
         "hook_point": None if sae.hook_point is None else str(sae.hook_point),

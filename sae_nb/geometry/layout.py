@@ -81,7 +81,7 @@ def nearest_by_cosine(
         raise ValueError(f"`n_nearest` must be below the {len(x)} rows of `x`, got {n_nearest}.")
     unit = torch.nn.functional.normalize(x, dim=1)
     rows, distances = [], []
-    for tile in torch.arange(len(x)).split(max(1, _TILE // len(x))):
+    for tile in torch.split(torch.arange(len(x)), max(1, _TILE // len(x))):
         cosine = unit[tile] @ unit.T
         cosine[torch.arange(len(tile)), tile] = -torch.inf
         best = cosine.topk(n_nearest, dim=1)

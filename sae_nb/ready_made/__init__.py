@@ -10,18 +10,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sae_nb.ready_made.examples import ExampleStore, load_examples
+    from sae_nb.ready_made.class_steering import ClassTrial, ClassTurn
+    from sae_nb.ready_made.examples import ExampleStore, SteeredAtom, load_examples
     from sae_nb.ready_made.matching import FactorMatch
+    from sae_nb.ready_made.sentiment import neutral_beginnings, story_sentiment
+    from sae_nb.ready_made.sentiment_steering import SentimentShift, SentimentTrial
     from sae_nb.ready_made.shelf import ready_made_names
 
 _HOME = {
+    "ClassTrial": "class_steering",
+    "ClassTurn": "class_steering",
     "ExampleStore": "examples",
     "FactorMatch": "matching",
+    "SentimentShift": "sentiment_steering",
+    "SentimentTrial": "sentiment_steering",
+    "SteeredAtom": "examples",
     "load_examples": "examples",
+    "neutral_beginnings": "sentiment",
     "ready_made_names": "shelf",
+    "story_sentiment": "sentiment",
 }
 
-__all__ = ["ExampleStore", "FactorMatch", "load_examples", "ready_made_names"]
+__all__ = [
+    "ClassTrial",
+    "ClassTurn",
+    "ExampleStore",
+    "FactorMatch",
+    "SentimentShift",
+    "SentimentTrial",
+    "SteeredAtom",
+    "load_examples",
+    "neutral_beginnings",
+    "ready_made_names",
+    "story_sentiment",
+]
 
 
 def __getattr__(name: str) -> Any:

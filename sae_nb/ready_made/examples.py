@@ -26,6 +26,32 @@ if TYPE_CHECKING:
     from sae_nb.summaries.catalogue import AtomCatalogue
 
 
+@dataclass(frozen=True, kw_only=True)
+class SteeredAtom:
+    """An atom that does to the live model what its label says, as measured on fresh inputs."""
+
+    label: str
+    """The factor it tells."""
+
+    atom: int
+    """Row of the dictionary."""
+
+    by: float
+    """How much of it was added, in the model's units."""
+
+    by_p99: float
+    """The same in multiples of its 99th percentile: `steer(…, by=by_p99, unit="p99")`."""
+
+    effect: float
+    """Share of inputs whose answer became the labelled one, minus the share without."""
+
+    interval: tuple[float, float]
+    """95 %."""
+
+    random: float
+    """Largest effect, up or down, of random directions of the same norm."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExampleStore:
     """Samples, codes and readings that come with a ready-made SAE.
@@ -60,6 +86,9 @@ class ExampleStore:
 
     missed: list[str]
     """Known factors that no single atom tells."""
+
+    steered: list[SteeredAtom]
+    """Atoms that steer the model towards their label, the strongest first."""
 
     frequency: Float[np.ndarray, " n_atoms"]
     """Share of rows in which each atom fires, on a large sample."""
@@ -209,11 +238,28 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
         labels=labels,
         matches=[FactorMatch(**match) for match in facts["matches"]],
         missed=list(facts["missed"]),
+        steered=_steered(facts["steering"]),
         frequency=arrays["frequency"].numpy(),
         p99=arrays["p99"].numpy(),
         r2=float(facts["r2"]),
         facts=facts,
     )
+
+
+def _steered(measured: list[dict[str, Any]]) -> list[SteeredAtom]:
+    found = [
+        SteeredAtom(
+            label=one["label"],
+            atom=one["atom"],
+            by=one["by"],
+            by_p99=one["by_p99"],
+            effect=one["shift"] if "shift" in one else one["turned"],
+            interval=tuple(one["interval"]),
+            random=max(one["random"], key=abs),
+        )
+        for one in measured
+    ]
+    return sorted(found, key=lambda atom: -atom.effect)
 
 
 def _note(match: dict[str, Any]) -> str:

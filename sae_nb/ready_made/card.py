@@ -1,0 +1,177 @@
+"""The card of a ready-made SAE for people, from the facts its recipe noted."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+_ROWS = {
+    "r2": "R²",
+    "cosine": "cosine of x and x̂",
+    "l0": "atoms per row (L0)",
+    "dead_fraction": "share of atoms silent on these rows",
+    "dense_fraction": "share of atoms active on more than a tenth of the rows",
+    "ce_recovered": "cross-entropy recovered in the model",
+    "accuracy_recovered": "accuracy recovered in the model",
+    "accuracy": "accuracy on reconstructions",
+    "accuracy_clean": "accuracy without",
+    "ce": "cross-entropy on reconstructions, nats",
+    "ce_clean": "cross-entropy without, nats",
+    "kl": "KL to the model's own answer, nats",
+}
+"""What a card shows of a report, and in which words."""
+
+
+def card_text(facts: dict[str, Any]) -> str:
+    """Return a card in Markdown.
+
+    Parameters
+    ----------
+    facts
+        As the recipe noted them.
+    """
+    plan, training = facts["plan"], facts["training"]
+    model, _, hook_point = facts["name"].partition("/")
+    about = (
+        f"A TopK SAE of {plan['n_atoms']} atoms, {plan['k']} per row, on the activations of {model} at "
+        f"{hook_point}, trained by this project to be opened in lessons and demos. Weights are fp16 "
+        "on disk; every number here is measured on them as loaded."
+    )
+    parts = [
+        f"# {facts['name']}",
+        _filled(about),
+        "\n".join(_made(facts, plan, training)),
+        "## How well it reconstructs",
+        _filled(f"On {facts['judged_on']}, never trained or matched on; 95 % intervals."),
+        _report(facts["report"]),
+        "## What its atoms stand for",
+        _matches(facts),
+        *_steering(facts["steering"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
+    texts = [
+        f"**Data**: {training['rows']} rows of {training['data']}. Examples in the store: "
+        f"{facts['shown']}.",
+        f"**Training**: {plan['steps']} steps, {training['rows_seen']} rows, seed {plan['seed']}; "
+        f"{training['seconds']:.0f} s on CPU threads: {training['threads']}; torch "
+        f"{facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never "
+        "fire on the training rows.",
+        "**Coordinates**: UMAP of the atoms by cosine, seeded. **Strengths** in the store: 8 bits.",
+        "**Licence**: that of this project.",
+    ]
+    return [*(_filled(text, "- ") for text in texts), f"- **Command**: `{facts['command']}`"]
+
+
+def _report(report: dict[str, dict[str, float]]) -> str:
+    rows = []
+    for name, words in _ROWS.items():
+        if name not in report:
+            continue
+        m = report[name]
+        interval = f"{m['low']:.4g} … {m['high']:.4g}" if "low" in m and "high" in m else ""
+        others = (_number(m.get(key)) for key in ("floor", "control"))
+        rows.append([words, _number(m.get("value")), interval, *others])
+    return _table(["", "value", "95 %", "floor", "random atoms"], rows)
+
+
+def _matches(facts: dict[str, Any]) -> str:
+    text = (
+        "Each known factor and the atom that tells it best: the atom says yes above a threshold, both "
+        "chosen on other samples. A picture or story is as strong as its strongest row. Floor: always "
+        "saying yes."
+    )
+    rows = [
+        [m["factor"], m["per"], str(m["atom"]), *(f"{m[n]:.2f}" for n in _SCORES)]
+        for m in facts["matches"]
+    ]
+    header = ["factor", "of a", "atom", "F1", "precision", "recall", "floor"]
+    nearly = {m["factor"]: m for m in facts["nearly"]}
+    missed = ", ".join(f"{name} ({nearly[name]['f1']:.2f})" for name in facts["missed"])
+    last = f"**Missed** (best F1 below 0.5): {missed or 'none'}."
+    return "\n\n".join([_filled(text), _table(header, rows), _filled(last)])
+
+
+_SCORES = ("f1", "precision", "recall", "floor")
+
+
+def _steering(steering: Sequence[dict[str, Any]]) -> list[str]:
+    if not steering:
+        return []
+    words, table = (_told if "sign" in steering[0] else _turned)(steering)
+    return ["## What its atoms do", _filled(words), table]
+
+
+def _turned(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    words = (
+        f"Share of {steering[0]['n']} or so held-out pictures of other digits that become the atom's "
+        "digit when it is added at every position (minus the few that were it already), with a 95 % "
+        f"interval, and the largest share that any of {len(steering[0]['random'])} random directions "
+        "of the same length turns to that digit. Atom and strength were chosen on other handwriting."
+    )
+    rows = [
+        [*_dose(s), f"{s['turned']:+.1%}", _percents(s["interval"]), f"{max(s['random']):+.1%}"]
+        for s in steering
+    ]
+    header = ["label", "atom", "strength (× p99)", "turned", "95 %", "random, most"]
+    return words, _table(header, rows)
+
+
+def _told(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    first = steering[0]
+    words = (
+        "Stories are begun without sentiment and continued for 60 tokens at temperature 1, the atom "
+        "added at every position; each is read by the grammar. Shift: share of continuations of the "
+        f"labelled sentiment, minus the share without steering ({first['n']} continuations, "
+        f"{len(first['by_seed'])} sampling seeds, 95 % by prompts). Cost written: nats per token that "
+        "the unsteered model finds these continuations worse than its own. Cost read: nats per token "
+        "that held-out stories are read worse under steering. Grammatical: share of the steered "
+        "sentences that the grammar can make. Atom and strength were chosen on other prompts."
+    )
+    rows = [
+        [
+            *_dose(s),
+            f"{s['clean']:.1%} → {s['steered']:.1%}",
+            f"{s['shift']:+.1%}",
+            _percents(s["interval"]),
+            f"{s['cost_written']:+.2f}",
+            f"{s['cost_read']:+.2f}",
+            f"{s['grammatical']:.0%}",
+            f"{max(s['random'], key=abs):+.1%}",
+        ]
+        for s in steering
+    ]
+    header = ["label", "atom", "strength (× p99)", "share", "shift", "95 %", "cost written"]
+    return words, _table([*header, "cost read", "grammatical", "random, most"], rows)
+
+
+def _dose(s: dict[str, Any]) -> list[str]:
+    return [s["label"], str(s["atom"]), f"{s['by']:.1f} ({s['by_p99']:g})"]
+
+
+def _percents(interval: Sequence[float]) -> str:
+    low, high = interval
+    return f"{low:+.1%} … {high:+.1%}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _filled(text: str, mark: str = "") -> str:
+    return textwrap.fill(
+        text,
+        100,
+        initial_indent=mark,
+        subsequent_indent=" " * len(mark),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
