@@ -238,7 +238,7 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
         labels=labels,
         matches=[FactorMatch(**match) for match in facts["matches"]],
         missed=list(facts["missed"]),
-        steered=_steered(facts["steering"]),
+        steered=_steered(facts["steering"] or []),
         frequency=arrays["frequency"].numpy(),
         p99=arrays["p99"].numpy(),
         r2=float(facts["r2"]),
