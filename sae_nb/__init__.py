@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations, concatenate, load_activations
     from sae_nb.architectures import (
         Archetypal,
+        BatchTopK,
         MatchingPursuit,
+        Matryoshka,
         OrthogonalMatchingPursuit,
+        ReLU,
         SpaDE,
         SparseAutoencoder,
         TopK,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from sae_nb.capturing import capture
     from sae_nb.codes import SparseCodes
     from sae_nb.diagnosis import doctor
+    from sae_nb.evaluation.fit import check_fit
     from sae_nb.evaluation.report import evaluate
     from sae_nb.exercises.registry import exercise, exercise_report
     from sae_nb.hook_points import HookPoint, HookPointNotFound
@@ -41,17 +45,21 @@ if TYPE_CHECKING:
     from sae_nb.streaming import stream
     from sae_nb.summaries.contrast import contrast
     from sae_nb.summaries.input import top_atoms
+    from sae_nb.sweeping import sweep
     from sae_nb.training import TrainConfig, TrainingRun, start_training, train
 
 _HOME = {
     "Activations": "sae_nb.activations",
     "Archetypal": "sae_nb.architectures",
+    "BatchTopK": "sae_nb.architectures",
     "ExampleStore": "sae_nb.ready_made",
     "HookPoint": "sae_nb.hook_points",
     "HookPointNotFound": "sae_nb.hook_points",
     "LiveModel": "sae_nb.models",
     "MatchingPursuit": "sae_nb.architectures",
+    "Matryoshka": "sae_nb.architectures",
     "OrthogonalMatchingPursuit": "sae_nb.architectures",
+    "ReLU": "sae_nb.architectures",
     "SpaDE": "sae_nb.architectures",
     "SparseAutoencoder": "sae_nb.architectures",
     "SparseCodes": "sae_nb.codes",
@@ -61,6 +69,7 @@ _HOME = {
     "ablate": "sae_nb.steering",
     "best_effect": "sae_nb.steering_effects",
     "capture": "sae_nb.capturing",
+    "check_fit": "sae_nb.evaluation.fit",
     "concatenate": "sae_nb.activations",
     "contrast": "sae_nb.summaries.contrast",
     "doctor": "sae_nb.diagnosis",
@@ -82,6 +91,7 @@ _HOME = {
     "start_training": "sae_nb.training",
     "steer": "sae_nb.steering",
     "stream": "sae_nb.streaming",
+    "sweep": "sae_nb.sweeping",
     "top_atoms": "sae_nb.summaries.input",
     "train": "sae_nb.training",
     "wrap": "sae_nb.models",
@@ -90,6 +100,7 @@ _ROOMS = {
     "data",
     "evaluation",
     "geometry",
+    "interop",
     "models",
     "pursuit",
     "ready_made",
@@ -100,12 +111,15 @@ _ROOMS = {
 __all__ = [
     "Activations",
     "Archetypal",
+    "BatchTopK",
     "ExampleStore",
     "HookPoint",
     "HookPointNotFound",
     "LiveModel",
     "MatchingPursuit",
+    "Matryoshka",
     "OrthogonalMatchingPursuit",
+    "ReLU",
     "SpaDE",
     "SparseAutoencoder",
     "SparseCodes",
@@ -115,6 +129,7 @@ __all__ = [
     "ablate",
     "best_effect",
     "capture",
+    "check_fit",
     "concatenate",
     "contrast",
     "doctor",
@@ -136,6 +151,7 @@ __all__ = [
     "start_training",
     "steer",
     "stream",
+    "sweep",
     "top_atoms",
     "train",
     "wrap",

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from sae_nb.architectures.archetypal import Archetypal
 from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
+from sae_nb.architectures.batch_topk import BatchTopK
 from sae_nb.architectures.matching_pursuit import MatchingPursuit
+from sae_nb.architectures.matryoshka import Matryoshka
 from sae_nb.architectures.orthogonal_matching_pursuit import OrthogonalMatchingPursuit
 from sae_nb.architectures.recipe import Recipe
+from sae_nb.architectures.relu import ReLU
 from sae_nb.architectures.saving import load_sae
 from sae_nb.architectures.spade import SpaDE
 from sae_nb.architectures.topk import TopK
@@ -19,8 +22,11 @@ from sae_nb.architectures.topk import TopK
 __all__ = [
     "ARCHITECTURES",
     "Archetypal",
+    "BatchTopK",
     "MatchingPursuit",
+    "Matryoshka",
     "OrthogonalMatchingPursuit",
+    "ReLU",
     "Recipe",
     "SpaDE",
     "SparseAutoencoder",
@@ -31,8 +37,11 @@ __all__ = [
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
     "Archetypal": Archetypal,  # type: ignore[type-abstract]  # concrete once its base is known
+    "BatchTopK": BatchTopK,
     "MatchingPursuit": MatchingPursuit,
+    "Matryoshka": Matryoshka,
     "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit,
+    "ReLU": ReLU,
     "SpaDE": SpaDE,
     "TopK": TopK,
 }

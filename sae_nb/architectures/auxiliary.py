@@ -7,8 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures.encoders import LearnedAdjoint
-from sae_nb.architectures.operators import MatrixOperator
-from sae_nb.architectures.proxes import TopKProx
+from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.proxes import Prox, TopKProx
 from sae_nb.kernels import squared_error
 
 
@@ -16,9 +16,10 @@ def auxk_loss(
     x: Float[Tensor, "rows d_in"],
     residual: Float[Tensor, "rows d_in"],
     adjoint: LearnedAdjoint,
-    operator: MatrixOperator,
+    operator: DenseOperator,
     *,
     dead: Int[Tensor, " n_dead"],
+    prox: Prox | None = None,
     aux_k: int,
     centre: Float[Tensor, " d_in"],
     scale: Float[Tensor, ""],
@@ -38,6 +39,8 @@ def auxk_loss(
         Encoder and dictionary.
     dead
         Atoms that have not fired for long; at least one.
+    prox
+        Makes codes of the pre-codes of dead atoms; None keeps the `aux_k` largest positive ones.
     aux_k
         Most dead atoms per row.
     centre, scale
@@ -50,7 +53,7 @@ def auxk_loss(
     """
     weight = adjoint.weight.index_select(0, dead)
     bias = adjoint.bias.index_select(0, dead) / scale
-    prox = TopKProx(min(aux_k, len(dead)))
+    prox = TopKProx(min(aux_k, len(dead))) if prox is None else prox
     codes = prox.of_affine(x, weight, bias, centre)
     atoms = operator.atoms().index_select(0, dead)
     error, *_ = squared_error(codes, atoms, None, residual)

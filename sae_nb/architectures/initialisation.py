@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.architectures.encoders import LearnedAdjoint
+from sae_nb.kernels import batch_topk_encode
+
 
 class InputScaling(nn.Module):
     """Mean and one scalar: x ↦ (x − μ)·s with s = √(d_in / E‖x − μ‖²).
@@ -108,3 +111,27 @@ def best_gain(x: Float[Tensor, "rows d_in"], x_hat: Float[Tensor, "rows d_in"]) 
     power = float(x_hat.square().sum())
     gain = float((x * x_hat).sum()) / power if power > 0 else 1.0
     return gain if gain > 0 else 1.0
+
+
+@torch.no_grad()
+def first_threshold(
+    x: Float[Tensor, "rows d_in"],
+    adjoint: LearnedAdjoint,
+    centre: Float[Tensor, " d_in"],
+    per_row: float,
+) -> Float[Tensor, ""]:
+    """The threshold above which an untrained encoder has so many pre-codes per row, on average.
+
+    Parameters
+    ----------
+    x
+        The first activations.
+    adjoint
+        The encoder, its bias still 0.
+    centre
+        The bias of the SAE.
+    per_row
+        Pre-codes that pass.
+    """
+    values = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
+    return values.min() if len(values) else x.new_zeros(())

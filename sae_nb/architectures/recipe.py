@@ -63,3 +63,21 @@ class Recipe:
             Length of the run.
         """
         return min(self.longest_warmup_steps, round(self.warmup_fraction * steps))
+
+
+def ramp(step_fraction: float, over: float) -> float:
+    """How far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past.
+
+    Parameters
+    ----------
+    step_fraction
+        Share of the run that is past.
+    over
+        Share of the run over which the term sets in; 0 is at once.
+
+    Example
+    -------
+    >>> [ramp(t, 0.1) for t in (0.0, 0.05, 0.5)]
+    [0.0, 0.5, 1.0]
+    """
+    return 1.0 if step_fraction >= over else step_fraction / over

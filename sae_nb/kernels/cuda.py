@@ -18,11 +18,14 @@ from torch.nn.functional import embedding_bag
 
 from sae_nb.kernels.dense import Dense, is_dense, residuals_of
 from sae_nb.kernels.paths import note
-from sae_nb.kernels.primitives import Entries, Primitives, Residuals
+from sae_nb.kernels.primitives import Entries, PreCodes, Primitives, Residuals
 from sae_nb.support import Support
 
 GATHER_ENTRIES = 64 * 2**20
 """Numbers gathered at once for dot products (256 MB in fp32)."""
+
+Choose = Callable[[Primitives], Entries]
+"""A selection with its number, waiting for the primitives that make it."""
 
 _LOCK = threading.Lock()
 _CHOICES: dict[tuple[object, ...], Primitives] = {}
@@ -36,16 +39,17 @@ class Sparse:
     def __init__(self) -> None:
         self._dense = Dense()
 
-    def topk(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        centre: Float[Tensor, " d_in"] | None,
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        k: int,
-    ) -> Entries:
-        """The k largest positive pre-codes; which of equal ones is torch.topk's choice."""
-        return self._dense.topk(x, centre, weight, bias, k)
+    def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
+        """The k largest of each row; which of equal ones is torch.topk's choice."""
+        return self._dense.topk(pre_codes, k, signed=signed)
+
+    def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
+        """The largest of all rows; of equal ones, those in earlier rows, then at lower atoms."""
+        return self._dense.batch_topk(pre_codes, n_kept)
+
+    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+        """The entries above their atom's threshold."""
+        return self._dense.above(pre_codes, thresholds)
 
     def sum_atoms(
         self,
@@ -119,30 +123,40 @@ def _bags(values: Tensor, index: Tensor, offsets: Tensor, table: Tensor) -> Tens
     )
 
 
-def primitives(
-    x: Float[Tensor, "rows d_in"], weight: Float[Tensor, "n_atoms d_in"], k: int, *, trains: bool
-) -> Primitives:
+def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
     """The path for these sizes: measured once where gradients are wanted, exact fp32 elsewhere.
 
     Codes that people keep are always made in the precision of the SAE. bf16 is considered only for
     a training step, and not under `torch.use_deterministic_algorithms`, because a timing decides.
+
+    Parameters
+    ----------
+    pre_codes
+        The first batch and the encoder.
+    choose
+        The selection, given primitives.
+    name
+        Of the selection and its number, e.g. "topk 32".
     """
-    if not trains or x.dtype != torch.float32 or torch.are_deterministic_algorithms_enabled():
+    x = pre_codes.x
+    exact = x.dtype != torch.float32 or torch.are_deterministic_algorithms_enabled()
+    if exact or not pre_codes.trains:
         return Sparse()
     rows = 1 << (len(x) - 1).bit_length()
-    key = (x.device, rows, *weight.shape, k)
+    key = (x.device, rows, *pre_codes.weight.shape, name)
     with _LOCK:
         if key not in _CHOICES:
-            _CHOICES[key] = fastest((Sparse(), Dense(torch.bfloat16)), x, weight, k)
+            candidates = (Sparse(), Dense(torch.bfloat16))
+            _CHOICES[key] = fastest(candidates, pre_codes.detach(), choose, name)
         return _CHOICES[key]
 
 
 @torch.no_grad()
 def fastest(
     candidates: tuple[Primitives, ...],
-    x: Float[Tensor, "rows d_in"],
-    weight: Float[Tensor, "n_atoms d_in"],
-    k: int,
+    pre_codes: PreCodes,
+    choose: Choose,
+    name: str,
     repeats: int = 3,
 ) -> Primitives:
     """Time a forward and backward of every candidate; note and return the fastest.
@@ -151,29 +165,29 @@ def fastest(
     ----------
     candidates
         Primitives to compare.
-    x, weight, k
-        The first batch, the encoder and the selections per row.
+    pre_codes, choose, name
+        As for `primitives`.
     repeats
         Timed runs after one unmeasured; the shortest counts.
     """
-    x, weight = x.detach(), weight.detach()
-    seconds = [_shortest(partial(_step, p, x, weight, k), x, repeats) for p in candidates]
+    x, n_atoms = pre_codes.x, pre_codes.n_atoms
+    seconds = [_shortest(partial(_step, p, pre_codes, choose), x, repeats) for p in candidates]
     best = min(range(len(candidates)), key=seconds.__getitem__)
     times = ", ".join(
         f"{p.name} {1e3 * s:.2f} ms" for p, s in zip(candidates, seconds, strict=True)
     )
-    shape = f"{len(x)} × {x.shape[1]}, {len(weight)} atoms, k {k}"
-    note("topk step", candidates[best].name, f"{times} at {shape} on {x.device}")
+    shape = f"{len(x)} × {x.shape[1]}, {n_atoms} atoms, {name}"
+    note(f"{name.split()[0]} step", candidates[best].name, f"{times} at {shape} on {x.device}")
     return candidates[best]
 
 
-def _step(p: Primitives, x: Tensor, weight: Tensor, k: int) -> None:
-    entries = p.topk(x, None, weight, None, k)
+def _step(p: Primitives, pre_codes: PreCodes, choose: Choose) -> None:
+    entries, weight = choose(p), pre_codes.weight
     support = Support(entries.atoms, entries.offsets, len(weight))
     g = p.sum_atoms(entries.values, support, weight)
     grad_values = p.dots(g, support, weight)
     p.sum_inputs(entries.values, support, g)
-    p.sum_inputs(grad_values, support, x)
+    p.sum_inputs(grad_values, support, pre_codes.x)
 
 
 def _shortest(work: Callable[[], None], x: Tensor, repeats: int) -> float:

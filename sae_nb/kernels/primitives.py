@@ -3,17 +3,64 @@
 With entries e of row i (atom j_e, value v_e), table rows t_j and gradient rows g_i:
 `sum_atoms` y_i = s + Σ_{e∈i} v_e t_{j_e};  `sum_inputs` y_j = Σ_{e: j_e = j} v_e t_{i_e};
 `dots` y_e = ⟨g_i, t_{j_e}⟩;  `totals` y_j = Σ_{e: j_e = j} v_e;  `residuals` r_i = x_i − y_i with
-y of `sum_atoms`, and Σ‖r_i‖².
+y of `sum_atoms`, and Σ‖r_i‖². Entries are chosen by one of three selections: `topk` by row,
+`batch_topk` over all rows, `above` by threshold.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.support import Support
+
+
+@dataclass(frozen=True, eq=False)
+class PreCodes:
+    """Pre-codes u = (x − centre) weightᵀ + bias that are described, not computed: they exist in tiles."""
+
+    x: Float[Tensor, "rows d_in"]
+    weight: Float[Tensor, "n_atoms d_in"]
+    bias: Float[Tensor, " n_atoms"] | None = None
+    centre: Float[Tensor, " d_in"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def n_atoms(self) -> int:
+        """Width of a row."""
+        return len(self.weight)
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """What they are made from."""
+        return self.x, self.weight, self.bias, self.centre
+
+    @property
+    def trains(self) -> bool:
+        """Whether a gradient is wanted of any of it."""
+        wanted = any(part is not None and part.requires_grad for part in self.tensors)
+        return torch.is_grad_enabled() and wanted
+
+    def detach(self) -> PreCodes:
+        """The same numbers without a gradient."""
+        bias, centre = (None if v is None else v.detach() for v in (self.bias, self.centre))
+        return PreCodes(self.x.detach(), self.weight.detach(), bias, centre)
+
+    def centred(self, rows: slice = slice(None)) -> Float[Tensor, "some d_in"]:
+        """Some rows of x − centre."""
+        x = self.x[rows]
+        return x if self.centre is None else x - self.centre
+
+    def dense(self) -> Float[Tensor, "rows n_atoms"]:
+        """All of them at once."""
+        u = self.centred() @ self.weight.T
+        return u if self.bias is None else u + self.bias
 
 
 class Entries(NamedTuple):
@@ -39,15 +86,16 @@ class Primitives(Protocol):
 
     name: str
 
-    def topk(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        centre: Float[Tensor, " d_in"] | None,
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        k: int,
-    ) -> Entries:
-        """The k largest positive of (x − centre) weightᵀ + bias in each row."""
+    def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
+        """The k largest positive pre-codes of each row, or the k of largest magnitude."""
+        ...
+
+    def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
+        """The `n_kept` largest positive pre-codes of all rows together."""
+        ...
+
+    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+        """The pre-codes above the threshold of their atom."""
         ...
 
     def sum_atoms(

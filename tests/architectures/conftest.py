@@ -12,8 +12,11 @@ from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 D_IN, N_ATOMS, K = 12, 40, 4
 SETTINGS: dict[str, dict[str, Any]] = {
     "Archetypal": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
+    "BatchTopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "MatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
+    "Matryoshka": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "OrthogonalMatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
+    "ReLU": {"d_in": D_IN, "n_atoms": N_ATOMS},
     "SpaDE": {"d_in": D_IN, "n_atoms": N_ATOMS},
     "TopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 from sae_nb.kernels.cpu import Cpu
 from sae_nb.kernels.cuda import Sparse
 from sae_nb.kernels.dense import Dense
+from sae_nb.kernels.primitives import PreCodes
 
 # The GPU's gathers run on CPU tensors too, so their arithmetic is tested without a GPU.
 PRIMITIVES = {"cpu": Cpu, "cuda sparse": Sparse, "dense": Dense}
@@ -26,6 +27,10 @@ class Problem:
     bias: Tensor
     centre: Tensor
     k: int
+
+    @property
+    def pre_codes(self) -> PreCodes:
+        return PreCodes(self.x, self.weight, self.bias, self.centre)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

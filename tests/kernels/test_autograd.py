@@ -10,7 +10,18 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import autograd, decode, reference, squared_error, topk_encode
+from sae_nb.kernels import (
+    autograd,
+    batch_topk_encode,
+    decode,
+    nested_squared_error,
+    per_entry,
+    reference,
+    squared_error,
+    threshold_encode,
+    topk_encode,
+)
+from sae_nb.kernels.primitives import PreCodes
 
 
 def dense_autograd(problem: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -27,9 +38,8 @@ def relative(a: Tensor, b: Tensor) -> float:
 
 
 def encoded(problem: Any, primitives: Any) -> SparseCodes:
-    return autograd.topk_encode(
-        primitives, problem.x, problem.weight, problem.bias, problem.k, problem.centre
-    )
+    entries = primitives.topk(problem.pre_codes.detach(), problem.k)
+    return autograd.chosen(primitives, problem.pre_codes, entries)
 
 
 def fused(problem: Any, primitives: Any, codes: SparseCodes) -> Tensor:
@@ -60,9 +70,7 @@ def test_gradients_equal_dense_autograd(
 def test_the_reference_equals_dense_autograd(problem: Any) -> None:
     """The definition is the dense one."""
     z, gradients = dense_autograd(problem)
-    codes = reference.topk_encode(
-        problem.x, problem.weight, problem.bias, problem.k, problem.centre
-    )
+    codes = reference.topk(problem.pre_codes.dense(), problem.k)
     loss, *_ = reference.squared_error(codes, problem.dictionary, problem.centre, problem.x)
     assert torch.equal(codes.to_dense().detach(), z)
     ours = torch.autograd.grad(loss, problem.inputs)
@@ -102,7 +110,108 @@ def test_the_reference_can_be_differentiated_twice() -> None:
 def test_no_gradient_is_computed_that_nobody_asked_for(primitives: Any) -> None:
     """Constant inputs cost nothing and get nothing."""
     x, weight = torch.randn(6, 4), torch.randn(9, 4, requires_grad=True)
-    codes = autograd.topk_encode(primitives, x, weight, None, 2, None)
+    pre_codes = PreCodes(x, weight)
+    codes = autograd.chosen(primitives, pre_codes, primitives.topk(pre_codes.detach(), 2))
     autograd.decode(primitives, codes, torch.randn(9, 4), None).sum().backward()
     assert weight.grad is not None
     assert x.grad is None
+
+
+SELECTIONS: dict[str, Callable[..., SparseCodes]] = {
+    "batch": lambda x, w, b, c, how: batch_topk_encode(x, w, b, k=2.5, centre=c, backend=how),
+    "signed": lambda x, w, b, c, how: topk_encode(x, w, b, k=3, centre=c, signed=True, backend=how),
+    "threshold": lambda x, w, b, c, how: threshold_encode(
+        x, w, b, thresholds=torch.linspace(-1, 1, len(w)), centre=c, backend=how
+    ),
+}
+
+
+@pytest.mark.parametrize("selection", list(SELECTIONS))
+def test_every_selection_has_the_references_gradients(problem: Any, selection: str) -> None:
+    """Of the codes themselves, to inputs, encoder, bias and centre, against dense autograd."""
+    p, results = problem, []
+    for backend in ("cpu", "reference"):
+        codes = SELECTIONS[selection](p.x, p.weight, p.bias, p.centre, backend)
+        error, *_ = squared_error(codes, p.dictionary, p.centre, p.x, backend=backend)
+        loss = error + codes.values.sum()
+        results.append((codes.to_dense().detach(), *torch.autograd.grad(loss, p.inputs)))
+    assert torch.equal(results[0][0] != 0, results[1][0] != 0)
+    assert max(relative(a, b) for a, b in zip(*results, strict=True)) < 2e-6
+
+
+@pytest.mark.parametrize("selection", list(SELECTIONS))
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_gradcheck_passes_for_every_selection(draw: Any, backend: Any, selection: str) -> None:
+    """Finite differences agree, where no entry is about to change sides."""
+    p = draw(4, 3, 6, 2, dtype=torch.float64, seed=3)
+
+    def chain(x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor) -> Tensor:
+        return SELECTIONS[selection](x, weight, bias, centre, backend).values
+
+    assert torch.autograd.gradcheck(chain, (p.x, p.weight, p.bias, p.centre))
+
+
+WIDTHS = {"one": (1.0,), "two": (0.1, 1.0), "many": (0.02, 0.1, 0.3, 0.5, 0.9, 1.0)}
+
+
+@pytest.mark.parametrize("shares", list(WIDTHS))
+def test_nested_errors_equal_dense_prefixes(problem: Any, primitives: Any, shares: str) -> None:
+    """Each prefix of the dictionary on its own: values, and gradients of any weighted sum of them."""
+    n_atoms = len(problem.weight)
+    widths = tuple(sorted({max(1, round(share * n_atoms)) for share in WIDTHS[shares]}))
+    weights = torch.linspace(0.5, 2, len(widths))
+    results = []
+    for fast in (True, False):
+        codes = encoded(problem, primitives)
+        inputs = (codes, problem.dictionary, problem.centre, problem.x)
+        if fast:
+            found = autograd.nested_squared_error(primitives, *inputs, widths)
+        else:
+            found = reference.nested_squared_error(*inputs, widths)
+        gradients = torch.autograd.grad((found[0] * weights).sum(), problem.inputs)
+        results.append((*(part.detach() for part in found), *gradients))
+    assert max(relative(a, b) for a, b in zip(*results, strict=True)) < 2e-6
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_gradcheck_passes_for_nested_errors(draw: Any, backend: Any) -> None:
+    """Three prefixes with a bias, every input."""
+    p = draw(4, 3, 6, 2, dtype=torch.float64, seed=3)
+
+    def chain(x: Tensor, weight: Tensor, dictionary: Tensor, centre: Tensor) -> Tensor:
+        codes = topk_encode(x, weight, k=3, centre=centre, backend=backend)
+        widths = (1, 3, 6)
+        return nested_squared_error(codes, dictionary, centre, x, widths=widths, backend=backend)[0]
+
+    assert torch.autograd.gradcheck(chain, (p.x, p.weight, p.dictionary, p.centre))
+
+
+def test_one_prefix_is_the_plain_squared_error(problem: Any) -> None:
+    """With the whole dictionary alone: error, reconstruction and residual."""
+    codes = topk_encode(problem.x, problem.weight, k=problem.k)
+    inputs = (codes, problem.dictionary, problem.centre, problem.x)
+    errors, *rest = nested_squared_error(*inputs, widths=(len(problem.weight),))
+    error, *plain = squared_error(*inputs)
+    assert torch.allclose(errors[0], error, rtol=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(rest, plain, strict=True))
+
+
+@pytest.mark.parametrize("widths", [(), (3,), (2, 2, 6), (0, 6), (4, 2, 6), (2, 7)])
+def test_widths_must_ascend_to_the_whole_dictionary(widths: tuple[int, ...]) -> None:
+    """Rule and given."""
+    codes = SparseCodes.from_dense(torch.ones(2, 6))
+    with pytest.raises(ValueError, match=r"ascend from at least 1 to n_atoms=6, got \["):
+        nested_squared_error(codes, torch.ones(6, 3), None, torch.ones(2, 3), widths=widths)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_numbers_per_atom_are_read_at_the_entries(backend: Any) -> None:
+    """And their gradients are added up by atom, zero where an atom is not used."""
+    codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0, 0.0], [1.0, 1.0, 0.0]]))
+    vector = torch.tensor([10.0, 20.0, 30.0], requires_grad=True)
+    read = per_entry(vector, codes, backend=backend)
+    assert read.tolist() == [20.0, 10.0, 20.0]
+    (read * torch.tensor([1.0, 2.0, 4.0])).sum().backward()
+    assert vector.grad.tolist() == [2.0, 5.0, 0.0]
+    with pytest.raises(ValueError, match=r"shape \(3,\), one number per atom, got \(2,\)"):
+        per_entry(torch.ones(2), codes)

@@ -10,43 +10,56 @@ import torch
 
 from sae_nb.kernels import cuda, decode, paths_taken, squared_error, topk_encode
 from sae_nb.kernels.dense import Dense
+from sae_nb.kernels.primitives import PreCodes
 
 
 class Slow(Dense):
     """Takes its time."""
 
-    def topk(self, *inputs: Any) -> Any:
+    def topk(self, *inputs: Any, **options: Any) -> Any:
         time.sleep(0.02)
-        return super().topk(*inputs)
+        return super().topk(*inputs, **options)
+
+
+def topk_of(pre_codes: PreCodes) -> Any:
+    return lambda primitives: primitives.topk(pre_codes, 4)
 
 
 def test_the_faster_path_is_chosen_and_named() -> None:
     """Whichever is slow loses; the note holds both times."""
-    x, weight = torch.randn(64, 8), torch.randn(128, 8)
+    pre_codes = PreCodes(torch.randn(64, 8), torch.randn(128, 8))
+    wanted = (pre_codes, topk_of(pre_codes), "topk k 4")
     slow = Slow(torch.bfloat16)
-    assert cuda.fastest((cuda.Sparse(), slow), x, weight, 4).name == "sparse"
+    assert cuda.fastest((cuda.Sparse(), slow), *wanted).name == "sparse"
     path = paths_taken()["topk step"]
     assert path.chosen == "sparse"
     assert "dense bf16" in path.reason
-    assert "64 × 8, 128 atoms, k 4" in path.reason
+    assert "64 × 8, 128 atoms, topk k 4" in path.reason
     slow.dtype = None
-    assert cuda.fastest((slow, Dense(torch.bfloat16)), x, weight, 4).name == "dense bf16"
+    assert cuda.fastest((slow, Dense(torch.bfloat16)), *wanted).name == "dense bf16"
 
 
 def test_codes_that_people_keep_are_never_bf16() -> None:
     """Without a gradient, in fp64 or under deterministic algorithms nothing is timed."""
     x, weight = torch.randn(64, 8), torch.randn(128, 8)
-    assert cuda.primitives(x, weight, 4, trains=False).name == "sparse"
-    assert cuda.primitives(x.double(), weight.double(), 4, trains=True).name == "sparse"
+
+    def name_of(pre_codes: PreCodes) -> str:
+        return cuda.primitives(pre_codes, topk_of(pre_codes.detach()), "topk k 4").name
+
+    trained = PreCodes(x, weight.requires_grad_())
+    assert name_of(trained.detach()) == "sparse"
+    assert name_of(PreCodes(x.double(), weight.detach().double().requires_grad_())) == "sparse"
+    with torch.no_grad():
+        assert name_of(trained) == "sparse"
     torch.use_deterministic_algorithms(True)
     try:
-        assert cuda.primitives(x, weight, 4, trains=True).name == "sparse"
+        assert name_of(trained) == "sparse"
     finally:
         torch.use_deterministic_algorithms(False)
 
 
-def test_a_choice_is_made_once_for_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second batch of about the same size does not measure again."""
+def test_a_choice_is_made_once_for_a_size_and_a_selection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second batch of about the same size does not measure again; another selection does."""
     asked = []
 
     def fake(candidates: Any, *_: Any) -> Any:
@@ -55,10 +68,11 @@ def test_a_choice_is_made_once_for_a_size(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(cuda, "fastest", fake)
     monkeypatch.setattr(cuda, "_CHOICES", {})
-    weight = torch.randn(128, 8)
-    for rows in (64, 60, 64):
-        assert cuda.primitives(torch.randn(rows, 8), weight, 4, trains=True).name == "dense bf16"
-    assert len(asked) == 1
+    weight = torch.randn(128, 8).requires_grad_()
+    for rows, name in ((64, "topk k 4"), (60, "topk k 4"), (64, "batch-topk k 4")):
+        pre_codes = PreCodes(torch.randn(rows, 8), weight)
+        assert cuda.primitives(pre_codes, topk_of(pre_codes), name).name == "dense bf16"
+    assert len(asked) == 2
 
 
 def test_bf16_gradients_are_close() -> None:
@@ -71,7 +85,8 @@ def test_bf16_gradients_are_close() -> None:
     gradients = []
     for primitives in (Dense(), Dense(torch.bfloat16)):
         encoder, atoms = weight.clone().requires_grad_(), weight.clone().requires_grad_()
-        codes = autograd.topk_encode(primitives, x, encoder, None, 60, None)
+        pre_codes = PreCodes(x, encoder)
+        codes = autograd.chosen(primitives, pre_codes, primitives.topk(pre_codes.detach(), 60))
         assert codes.support.path is primitives
         error, *_ = autograd.squared_error(primitives, codes, atoms, None, x)
         error.backward()

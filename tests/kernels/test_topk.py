@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb.kernels import cpu, reference, topk_encode
 from sae_nb.kernels.cuda import Sparse
+from sae_nb.kernels.primitives import PreCodes
 
 
 def select(pre_codes: Tensor, k: int, backend: Any = "cpu") -> Tensor:
@@ -61,7 +62,7 @@ def test_tiles_do_not_change_the_selection(
     generator = torch.Generator().manual_seed(1)
     x = torch.randint(-3, 4, (64, 8), generator=generator).float()
     weight = torch.randint(-3, 4, (300, 8), generator=generator).float()
-    whole = reference.topk_encode(x, weight, None, 20, None).to_dense()
+    whole = reference.topk(x @ weight.T, 20).to_dense()
     monkeypatch.setattr(cpu, "ROWS", rows)
     monkeypatch.setattr(cpu, "TILE_ENTRIES", entries)
     assert torch.equal(topk_encode(x, weight, k=20).to_dense(), whole)
@@ -92,15 +93,34 @@ def test_codes_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.allclose(alone.values, together.values, rtol=1e-5)
 
 
-def test_the_gpu_selection_agrees_without_ties() -> None:
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_gpu_selection_agrees_without_ties(signed: bool) -> None:
     """Gathers and torch.topk, run on CPU tensors."""
     x, weight = torch.randn(70, 16), torch.randn(500, 16)
-    values, atoms, offsets = Sparse().topk(x, None, weight, None, 9)
-    expected = reference.topk_encode(x, weight, None, 9, None)
+    values, atoms, offsets = Sparse().topk(PreCodes(x, weight), 9, signed=signed)
+    expected = reference.topk(x @ weight.T, 9, signed=signed)
     assert offsets.tolist() == expected.offsets.tolist()
     got = torch.zeros(70, 500)
     got[torch.repeat_interleave(torch.arange(70), offsets.diff()), atoms.long()] = values
     assert torch.allclose(got, expected.to_dense(), atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("k", [1, 5, 32, 200, 300])
+def test_signed_selection_equals_sorting_magnitudes(backend: Any, k: int) -> None:
+    """The k largest magnitudes with their sign; ties go to the lower atom whatever the sign."""
+    for name, pre_codes in hard_rows(300).items():
+        identity = torch.eye(300)
+        found = topk_encode(pre_codes, identity, k=k, signed=True, backend=backend).to_dense()
+        expected = brute_force(pre_codes.abs(), k) * pre_codes.sign()
+        assert torch.equal(found, expected), name
+
+
+def test_signed_selection_of_everything_is_the_identity() -> None:
+    """AbsTopK with k = n_atoms loses nothing."""
+    pre_codes = torch.randn(20, 77)
+    found = topk_encode(pre_codes, torch.eye(77), k=77, signed=True)
+    assert torch.equal(found.to_dense(), pre_codes)
 
 
 def test_a_nan_is_never_selected() -> None:

@@ -7,14 +7,19 @@ has a value and a step, for solvers. A new penalty is one file.
 
 from __future__ import annotations
 
+from sae_nb.architectures.proxes.abs_top_k import AbsTopKProx
+from sae_nb.architectures.proxes.batch_top_k import BatchTopKProx
 from sae_nb.architectures.proxes.grouped import GroupProx
 from sae_nb.architectures.proxes.penalty import Penalty, Prox
 from sae_nb.architectures.proxes.quadratic import IdentityProx, RidgeProx
 from sae_nb.architectures.proxes.simplex import SimplexProx
+from sae_nb.architectures.proxes.threshold import ThresholdProx
 from sae_nb.architectures.proxes.thresholding import HardProx, SoftProx
 from sae_nb.architectures.proxes.top_k import TopKProx
 
 __all__ = [
+    "AbsTopKProx",
+    "BatchTopKProx",
     "GroupProx",
     "HardProx",
     "IdentityProx",
@@ -23,5 +28,6 @@ __all__ = [
     "RidgeProx",
     "SimplexProx",
     "SoftProx",
+    "ThresholdProx",
     "TopKProx",
 ]

@@ -1,0 +1,173 @@
+"""Selection over a batch and by threshold: exactly what sorting everything would find, in tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sae_nb.kernels import batch_topk_encode, cpu, dense, reference, threshold_encode, topk_encode
+from sae_nb.kernels.primitives import Entries, PreCodes
+from sae_nb.support import Support
+
+
+def brute_force(pre_codes: Tensor, n_kept: int) -> Tensor:
+    """Sort every entry in Python: strength first, then the earlier row, then the lower atom."""
+    z, flat = torch.zeros_like(pre_codes).flatten(), pre_codes.flatten().tolist()
+    for place in sorted(range(len(flat)), key=lambda e: (-flat[e], e))[:n_kept]:
+        z[place] = max(flat[place], 0.0)
+    return z.view_as(pre_codes)
+
+
+def spread(entries: Entries, n_atoms: int) -> Tensor:
+    """Entries as a dense matrix."""
+    z = torch.zeros(len(entries.offsets) - 1, n_atoms, dtype=entries.values.dtype)
+    rows = Support(entries.atoms, entries.offsets, n_atoms).rows
+    z[rows, entries.atoms.long()] = entries.values
+    return z
+
+
+def hard_batches() -> dict[str, Tensor]:
+    """Matrices that a running threshold over the batch could get wrong."""
+    generator = torch.Generator().manual_seed(0)
+    ramp = torch.arange(1.0, 1 + 30 * 70).view(30, 70)
+    one_row = torch.zeros(30, 70)
+    one_row[17] = torch.rand(70, generator=generator)
+    return {
+        "random": torch.randn(30, 70, generator=generator),
+        "ascending": ramp,
+        "descending": -ramp + 30 * 70,
+        "all equal": torch.full((30, 70), 2.0),
+        "few values": torch.randint(-2, 3, (30, 70), generator=generator).float(),
+        "all negative": -torch.rand(30, 70, generator=generator) - 0.1,
+        "all zero": torch.zeros(30, 70),
+        "one greedy row": one_row,
+        "one positive": torch.eye(70)[:30] - 0.5,
+        "tiny and huge": torch.randn(30, 70, generator=generator).exp().pow(9),
+    }
+
+
+@pytest.mark.parametrize("n_kept", [1, 7, 30, 300, 2000, 2100])
+@pytest.mark.parametrize("tile", [10**6, 4 * 70, 70])
+def test_batch_selection_equals_sorting(
+    primitives: Any, n_kept: int, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ties go to earlier rows, then lower atoms, in one tile, in several, and row by row."""
+    for module in (cpu, dense):
+        monkeypatch.setattr(module, "TILE_ENTRIES", tile)
+    for name, pre_codes in hard_batches().items():
+        found = primitives.batch_topk(PreCodes(pre_codes, torch.eye(70)), n_kept)
+        assert torch.equal(spread(found, 70), brute_force(pre_codes, n_kept)), name
+        assert int(found.offsets[-1]) == min(n_kept, int((pre_codes > 0).sum())), name
+        codes = reference.batch_topk(pre_codes, n_kept)
+        assert torch.equal(codes.to_dense(), brute_force(pre_codes, n_kept)), name
+
+
+@pytest.mark.parametrize("tile", [10**6, 4 * 70, 70])
+def test_threshold_selection_equals_a_mask(
+    primitives: Any, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strictly above, atom by atom, negative entries where a threshold is negative."""
+    for module in (cpu, dense):
+        monkeypatch.setattr(module, "TILE_ENTRIES", tile)
+    thresholds = torch.randint(-2, 3, (70,), generator=torch.Generator().manual_seed(1)).float()
+    for name, pre_codes in hard_batches().items():
+        chosen = pre_codes > thresholds
+        found = primitives.above(PreCodes(pre_codes, torch.eye(70)), thresholds)
+        assert found.offsets.diff().tolist() == chosen.sum(dim=1).tolist(), name
+        assert torch.equal(spread(found, 70), pre_codes * chosen), name
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 12),
+    n_atoms=st.integers(1, 80),
+    share=st.floats(0.01, 1.0),
+    distinct=st.integers(2, 50),
+    seed=st.integers(0, 2**16),
+)
+def test_any_batch_is_selected_like_the_reference(
+    rows: int, n_atoms: int, share: float, distinct: int, seed: int
+) -> None:
+    """Whole numbers, so that ties abound: the same entries in the same order."""
+    generator = torch.Generator().manual_seed(seed)
+    pre_codes = torch.randint(-distinct, distinct, (rows, n_atoms), generator=generator).float()
+    k = max(share * n_atoms, 1 / rows)
+    identity = torch.eye(n_atoms)
+    found = batch_topk_encode(pre_codes, identity, k=k, backend="cpu")
+    expected = batch_topk_encode(pre_codes, identity, k=k, backend="reference")
+    for part in ("values", "atoms", "offsets"):
+        assert torch.equal(getattr(found, part), getattr(expected, part))
+
+
+def test_one_row_is_a_topk(problem: Any) -> None:
+    """BatchTopK of a batch of one input is TopK."""
+    for i in range(min(3, len(problem.x))):
+        one = topk_encode(problem.x[i : i + 1], problem.weight, problem.bias, k=problem.k)
+        batch = batch_topk_encode(problem.x[i : i + 1], problem.weight, problem.bias, k=problem.k)
+        assert torch.equal(one.to_dense(), batch.to_dense())
+
+
+def test_a_threshold_of_zero_is_a_relu(problem: Any) -> None:
+    """Every positive pre-code and nothing else."""
+    codes = threshold_encode(problem.x, problem.weight, problem.bias, thresholds=0.0)
+    u = problem.x @ problem.weight.T + problem.bias
+    assert torch.allclose(codes.to_dense(), u.relu(), atol=1e-4)
+
+
+def test_selections_do_not_depend_on_the_number_of_threads() -> None:
+    """Nor on who else runs."""
+    x, weight = torch.randn(500, 16), torch.randn(400, 16)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found.append(
+                (
+                    batch_topk_encode(x, weight, k=30),
+                    threshold_encode(x, weight, thresholds=torch.linspace(0, 9, 400)),
+                )
+            )
+    finally:
+        torch.set_num_threads(threads)
+    for alone, together in zip(*found, strict=True):
+        assert torch.equal(alone.atoms, together.atoms)
+        assert torch.allclose(alone.values, together.values, rtol=1e-5)
+
+
+def test_a_nan_is_never_selected(primitives: Any) -> None:
+    """It loses every comparison: no index goes astray, and finite rows are still searched."""
+    pre_codes = torch.rand(3, 100) + 0.5
+    pre_codes[1] = torch.nan
+    given = PreCodes(pre_codes, torch.eye(100))
+    # The product with the identity spreads the NaN over its row alone.
+    found = primitives.above(given, torch.ones(100))
+    assert bool((found.atoms < 100).all())
+    assert found.offsets.diff().tolist()[1] == 0
+    assert torch.equal(spread(found, 100)[[0, 2]], (pre_codes * (pre_codes > 1))[[0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("k", "error", "message"),
+    [
+        (0, ValueError, "`k` must be above 0 and at most n_atoms=6, got 0"),
+        (6.5, ValueError, "`k` must be above 0 and at most n_atoms=6, got 6.5"),
+        (float("nan"), ValueError, "got nan"),
+        ("3", TypeError, "`k` must be a number, got '3'"),
+        (True, TypeError, "`k` must be a number, got True"),
+    ],
+)
+def test_impossible_averages_are_refused(k: Any, error: type[Exception], message: str) -> None:
+    """Before any work."""
+    with pytest.raises(error, match=message):
+        batch_topk_encode(torch.ones(2, 4), torch.ones(6, 4), k=k)
+
+
+def test_thresholds_of_another_length_are_refused() -> None:
+    """Both lengths are named."""
+    with pytest.raises(ValueError, match=r"`thresholds` must have shape \(6,\), got \(5,\)"):
+        threshold_encode(torch.ones(2, 4), torch.ones(6, 4), thresholds=torch.ones(5))
