@@ -1,16 +1,18 @@
 """Pursuits against the loops of other libraries: time, support, memory, in one run on one machine.
 
 Run `python benchmarks/pursuit.py`. Times are medians of interleaved repeats, in units of one product
-x Dᵀ of the same size timed in the same rounds. The peers are re-implemented from their published
-code as it runs in fp32: SAELens (one product per step, dense codes and supports, scatter) and
-overcomplete (two products per step, dense one-hot selections). Support is compared row by row with
-the same pursuit in float64; "sure" leaves out rows where the float64 scores of the best two atoms
-agree to 1e-6 of ‖x‖ at some step, which no fp32 program can order.
+x Dᵀ of the same size timed in the same rounds, by the clock and by CPU time. The peers are
+re-implemented from their published code as it runs in fp32: SAELens (one product per step, dense
+codes and supports, scatter) and overcomplete (two products per step, dense one-hot selections).
+Support is compared row by row with the same pursuit in float64; "sure" leaves out rows where the
+float64 scores of the best two atoms agree to 1e-6 of ‖x‖ at some step, which no fp32 program can
+order.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import resource
 import statistics
@@ -19,10 +21,17 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from sae_nb.architectures import (
+    MatchingPursuit,
+    OrthogonalMatchingPursuit,
+    SparseAutoencoder,
+    TopK,
+)
 from sae_nb.pursuit import explain_plan, matching_pursuit, orthogonal_matching_pursuit
 from sae_nb.pursuit.gram import forget
 
@@ -74,16 +83,43 @@ def planted(rows: int, dictionary: Tensor, k: int, seed: int) -> Tensor:
     return x + 0.1 * x.norm(dim=1, keepdim=True) * unit(noise)
 
 
-def medians(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each, alternating, after one unmeasured round."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
+@dataclass(frozen=True)
+class Seconds:
+    """Medians of one piece of work: by the clock, and of this process's CPU time."""
+
+    wall: float
+    cpu: float
+
+
+def medians(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, Seconds]:
+    """Median times of each, alternating, after one unmeasured round."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
     for round_ in range(repeats + 1):
         for name, call in work.items():
-            began = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             call()
+            taken = time.perf_counter() - wall, time.process_time() - cpu
             if round_:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+                times[name].append(taken)
+    return {
+        name: Seconds(*(statistics.median(column) for column in zip(*taken, strict=True)))
+        for name, taken in times.items()
+    }
+
+
+COLUMNS = (
+    f"{'':34}{'ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}{'CPU ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}"
+)
+"""By the clock, and by CPU time, which other work on the machine disturbs less."""
+
+
+def cells(name: str, seconds: dict[str, Seconds], ours: str = "ours") -> str:
+    """One row of a table of times."""
+    line = f"{name:34}"
+    for clock in ("wall", "cpu"):
+        own, product, best = (getattr(seconds[n], clock) for n in (name, "x Dᵀ", ours))
+        line += f"{1e3 * own:9.0f}{own / product:9.2f}{own / best:11.2f}"
+    return line
 
 
 def same_rows(dense: Tensor, oracle: Tensor) -> Tensor:
@@ -120,15 +156,15 @@ def encode(arguments: argparse.Namespace) -> None:
     exact = matching_pursuit(x.double(), dictionary.double(), k, backend="reference").to_dense()
     sure = sure_rows(x, dictionary, k)
     print(f"\nmatching pursuit, B {rows}, d {d_in}, n {n_atoms}, k {k}, dictionary fixed")
-    print(f"{'':28}{'ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}{'support':>10}{'sure':>9}{'coef.':>10}")
+    print(f"{COLUMNS}{'support':>10}{'sure':>9}{'coef.':>10}")
     for name, call in work.items():
-        line = f"{name:28}{1e3 * seconds[name]:9.0f}{seconds[name] / seconds['x Dᵀ']:9.2f}"
+        line = cells(name, seconds)
         if name != "x Dᵀ":
             result = call()
             dense = result if isinstance(result, Tensor) else result.to_dense()  # type: ignore[attr-defined]
             same = same_rows(dense, exact)
             off = float((dense - exact)[same].abs().max() / exact.abs().max())
-            line += f"{seconds[name] / seconds['ours']:11.1f}{same.double().mean():10.2%}"
+            line += f"{same.double().mean():10.2%}"
             line += f"{same[sure].double().mean():9.2%}{off:10.1e}"
         print(line)
     print(f"plan: {explain_plan(x, dictionary, k)}")
@@ -140,34 +176,84 @@ def train_step(arguments: argparse.Namespace) -> None:
     generator = torch.Generator().manual_seed(0)
     dictionary = unit(torch.randn(n_atoms, d_in, generator=generator)).requires_grad_()
     x = planted(rows, dictionary.detach(), k, seed=2)
-
-    def ours() -> None:
-        from sae_nb.kernels import squared_error
-
-        with torch.no_grad():
-            dictionary.mul_(1.0)  # a new version: what an optimiser does
-        codes = matching_pursuit(x, dictionary, k)
-        squared_error(codes, dictionary, None, x)[0].backward()
-
-    def peer(encode: Callable[[Tensor, Tensor, int], Tensor]) -> Callable[[], None]:
-        def step() -> None:
-            codes = encode(x, dictionary, k)
-            (x - codes @ dictionary).square().sum().backward()
-
-        return step
-
-    work = {
+    work: dict[str, Callable[[], object]] = {
         "x Dᵀ": lambda: x @ dictionary.detach().T,
-        "ours": ours,
-        "SAELens-style": peer(one_product_per_step),
+        "ours": lambda: our_step(x, dictionary, k, "full"),
+        "ours, codes constant": lambda: our_step(x, dictionary, k, "dictionary"),
+        "SAELens-style": lambda: peer_step(one_product_per_step, x, dictionary, k),
+        "overcomplete-style": lambda: peer_step(two_products_per_step, x, dictionary, k),
     }
     seconds = medians(work, arguments.repeats)
     print(f"\nforward and backward, B {rows}, d {d_in}, n {n_atoms}, k {k}, Gram made every step")
-    print(f"{'':28}{'ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}")
+    print(COLUMNS)
     for name in work:
-        ratio = seconds[name] / seconds["ours"]
-        units = seconds[name] / seconds["x Dᵀ"]
-        print(f"{name:28}{1e3 * seconds[name]:9.0f}{units:9.2f}{ratio:11.1f}")
+        print(cells(name, seconds))
+
+
+def our_step(x: Tensor, dictionary: Tensor, k: int, gradient: str) -> None:
+    """One training step's arithmetic, from a dictionary that an optimiser has just changed."""
+    from sae_nb.kernels import squared_error
+
+    dictionary.grad = None
+    with torch.no_grad():
+        dictionary.mul_(1.0)
+    codes = matching_pursuit(x, dictionary, k, gradient=gradient)
+    squared_error(codes, dictionary, None, x)[0].backward()
+
+
+def peer_step(
+    encode: Callable[[Tensor, Tensor, int], Tensor], x: Tensor, dictionary: Tensor, k: int
+) -> None:
+    """The peers' arithmetic, in parts of 512 rows: their graph keeps k dense matrices of each."""
+    dictionary.grad = None
+    for part in x.split(512):
+        codes = encode(part, dictionary, k)
+        (part - codes @ dictionary).square().sum().backward()
+
+
+def sae_step(arguments: argparse.Namespace) -> None:
+    """A whole optimiser step of a MatchingPursuit SAE against one of TopK."""
+    rows, d_in, n_atoms, k = arguments.train_rows, arguments.d_in, arguments.n_atoms, arguments.k
+    generator = torch.Generator().manual_seed(0)
+    x = planted(rows, unit(torch.randn(n_atoms, d_in, generator=generator)), k, seed=4)
+    work: dict[str, Callable[[], object]] = {}
+    weight = torch.randn(n_atoms, d_in, generator=generator)
+    work["x Dᵀ"] = lambda: x @ weight.T
+    for name, sae in {
+        "TopK": TopK(d_in, n_atoms, k, generator=generator),
+        "MatchingPursuit": MatchingPursuit(d_in, n_atoms, k, generator=generator),
+        "MatchingPursuit, codes constant": MatchingPursuit(
+            d_in, n_atoms, k, gradient="dictionary", generator=generator
+        ),
+        "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit(
+            d_in, n_atoms, k, generator=generator
+        ),
+    }.items():
+        if name.startswith("Orthogonal") and not arguments.omp_step:
+            continue
+        work[name] = optimiser_step(sae, x)
+    seconds = medians(work, arguments.repeats)
+    print(f"\nwhole optimiser step, B {rows}, d {d_in}, n {n_atoms}, k {k}")
+    print(COLUMNS.replace("peer/ours", "   / TopK"))
+    for name in work:
+        print(cells(name, seconds, ours="TopK"))
+
+
+def optimiser_step(sae: SparseAutoencoder, x: Tensor) -> Callable[[], None]:
+    """What the training loop does with one batch."""
+    sae.initialise(x, None)
+    optimiser = torch.optim.Adam([p for p in sae.parameters() if p.requires_grad], fused=True)
+    silent = torch.zeros(sae.n_atoms, dtype=torch.int64)
+
+    def step() -> None:
+        optimiser.zero_grad(set_to_none=True)
+        sae.training_loss(x, silent, 10**9, 0.0).total.backward()
+        sae.before_optimiser_step()
+        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
+        optimiser.step()
+        sae.after_optimiser_step()
+
+    return step
 
 
 def orthogonal(arguments: argparse.Namespace) -> None:
@@ -200,11 +286,9 @@ def orthogonal(arguments: argparse.Namespace) -> None:
         ).to_dense(),
     )
     print(f"\northogonal matching pursuit, B {rows}, d {d_in}, n {n_atoms}, k {k}")
-    print(f"{'':28}{'ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}")
+    print(COLUMNS)
     for name in work:
-        ratio = seconds[name] / seconds["ours, signed"]
-        units = seconds[name] / seconds["x Dᵀ"]
-        print(f"{name:28}{1e3 * seconds[name]:9.1f}{units:9.1f}{ratio:11.1f}")
+        print(cells(name, seconds, ours="ours, signed"))
     print(
         f"support as float64: ours {same_rows(ours, exact).double().mean():.2%}, scikit-learn "
         f"{same_rows(theirs, exact).double().mean():.2%}"
@@ -220,10 +304,9 @@ def peak():
     return int(next(l for l in open("/proc/self/status") if l.startswith("VmHWM")).split()[1]) * 1024
 dictionary = torch.nn.functional.normalize(torch.randn(n_atoms, d_in), dim=1)
 x = torch.randn(rows, d_in)
-small = dictionary[:1000, :64] / dictionary[:1000, :64].norm(dim=1, keepdim=True)
-for some in (10**8, 10**6, 3 * 10**5):  # every loop compiled, every thread started
-    matching_pursuit(x[:100, :64].contiguous(), small, 4, memory_cap=some)
-x[:256] @ dictionary[:512].T
+small = torch.nn.functional.normalize(dictionary[:300, :16], dim=1)
+for some in (10**8, 4 * 10**5, 2 * 10**5):  # every loop compiled, every thread started
+    matching_pursuit(x[:100, :16].contiguous(), small, 4, memory_cap=some)
 before = peak()
 codes = matching_pursuit(x, dictionary, k, memory_cap=cap)
 print(peak() - before)
@@ -236,34 +319,79 @@ def memory(arguments: argparse.Namespace) -> None:
     dictionary, x = torch.eye(n_atoms, d_in), torch.zeros(rows, d_in)
     dictionary[d_in:, 0] = 1
     print(f"\npeak memory beyond the inputs, B {rows}, d {d_in}, n {n_atoms}, k {k}")
-    print(f"{'cap':>12}{'strategy':>12}{'predicted':>12}{'measured':>12}")
-    for cap in (2**30, 2**27, 2**25):
+    print(f"{'cap':>12}{'strategy':>12}{'predicted':>12}{'measured':>12}{'off by':>8}")
+    for cap in (2**30, 2**28, 2**27, 2**26, 2**25, 2**24):
         plan = explain_plan(x, dictionary, k, memory_cap=cap)
         command = [sys.executable, "-c", MEASURE, *map(str, (rows, d_in, n_atoms, k, cap))]
         measured = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         sizes = f"{plan.peak_bytes / 2**20:8.1f} MiB{measured / 2**20:8.1f} MiB"
+        sizes += f"{plan.peak_bytes / measured - 1:+8.1%}"
         print(f"{cap / 2**20:8.0f} MiB{plan.strategy:>12}{sizes}")
 
 
-PARTS = {"encode": encode, "train": train_step, "omp": orthogonal, "memory": memory}
+GROWTH = {"rows": (128, 256, 512, 1024), "n_atoms": (1024, 2048, 4096, 8192)}
+GROWTH |= {"d_in": (128, 256, 512, 1024), "k": (8, 16, 32, 64)}
+BASE = {"rows": 256, "n_atoms": 4096, "d_in": 512, "k": 32}
+
+
+def growth(arguments: argparse.Namespace) -> None:
+    """How time grows with each size, the others as in BASE: slopes of log time on log size."""
+    base = ", ".join(f"{name} {size}" for name, size in BASE.items())
+    print(f"\ngrowth of encoding with a fixed dictionary, CPU time, around {base}")
+    print(f"{'':10}{'from … to':>14}{'ours':>8}{'SAELens-style':>15}{'x Dᵀ':>8}")
+    for name, sizes in GROWTH.items():
+        times = [grown(BASE | {name: size}, arguments.repeats) for size in sizes]
+        slopes = {way: slope(sizes, [t[way].cpu for t in times]) for way in times[0]}
+        ways = f"{slopes['ours']:8.2f}{slopes['SAELens-style']:15.2f}{slopes['x Dᵀ']:8.2f}"
+        print(f"{name:10}{f'{sizes[0]} … {sizes[-1]}':>14}{ways}")
+
+
+def grown(size: dict[str, int], repeats: int) -> dict[str, Seconds]:
+    """Times at one size."""
+    generator = torch.Generator().manual_seed(0)
+    dictionary = unit(torch.randn(size["n_atoms"], size["d_in"], generator=generator))
+    x, k = planted(size["rows"], dictionary, size["k"], seed=5), size["k"]
+    work: dict[str, Callable[[], object]] = {
+        "x Dᵀ": lambda: x @ dictionary.T,
+        "ours": lambda: matching_pursuit(x, dictionary, k),
+        "SAELens-style": lambda: one_product_per_step(x, dictionary, k),
+    }
+    return medians(work, repeats)
+
+
+def slope(sizes: tuple[int, ...], seconds: list[float]) -> float:
+    """Least-squares slope of log seconds on log size."""
+    a, b = (torch.tensor(v, dtype=torch.float64).log() for v in (sizes, seconds))
+    a, b = a - a.mean(), b - b.mean()
+    return float((a @ b) / (a @ a))
+
+
+PARTS = {
+    "encode": encode,
+    "train": train_step,
+    "sae": sae_step,
+    "omp": orthogonal,
+    "memory": memory,
+    "growth": growth,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=512)
-    parser.add_argument("--train-rows", type=int, default=512)
+    parser.add_argument("--train-rows", type=int, default=4096)
     parser.add_argument("--omp-rows", type=int, default=256)
     parser.add_argument("--d-in", type=int, default=768)
     parser.add_argument("--omp-d-in", type=int, default=256)
     parser.add_argument("--n-atoms", type=int, default=8192)
     parser.add_argument("--k", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--omp-step", action="store_true", help="also time a step of an OMP SAE")
     parser.add_argument("--only", choices=list(PARTS), nargs="*", default=list(PARTS))
     arguments = parser.parse_args()
     threads = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, torch {torch.__version__}, {threads} threads"
-    )
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
+    print(f"{platform.machine()}, torch {torch.__version__}, {threads} threads, load before {load}")
     for name in arguments.only:
         PARTS[name](arguments)
         forget()

@@ -151,7 +151,7 @@ def _refit(tile: Tile, plan: Plan, kernels: Kernels) -> None:
 
 
 class _RowCache:
-    """Gram rows of atoms chosen lately, in a fixed number of slots; emptied when it overflows."""
+    """Gram rows of atoms chosen lately, in a fixed number of slots; emptied when it is full."""
 
     def __init__(self, problem: Problem, rows: Float[Tensor, "slots n_atoms"]) -> None:
         self.dictionary, self.rows, self.used = problem.dictionary, rows, 0
@@ -166,12 +166,12 @@ class _RowCache:
         wanted = tile.steps.atoms[took].gather(1, places[:, None]).flatten().long()
         wanted = torch.unique(wanted)
         missing = wanted[self.slot_of[wanted] < 0]
-        if len(missing) > len(self.rows) - self.used:
+        free = len(self.rows) - self.used
+        self._make(missing[:free])
+        kernels.apply_rows(tile, self.rows, self.slot_of, step)
+        # What is applied leaves, so that nothing is applied twice.
+        for part in missing[free:].split(len(self.rows)) if len(missing) > free else ():
             self._empty()
-            missing = wanted
-        for part in missing.split(len(self.rows)) if len(missing) else (missing,):
-            if len(part) > len(self.rows) - self.used:
-                self._empty()
             self._make(part)
             kernels.apply_rows(tile, self.rows, self.slot_of, step)
 
