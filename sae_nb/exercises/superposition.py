@@ -84,9 +84,10 @@ def measured_change(seed: int = 0) -> float:
     Returns
     -------
     float
-        The first of 25 sparsities at which the less important feature has more than half a length.
+        Just above the last of 31 sparsities, 0.02 apart, at which the second feature's direction is
+        shorter than a half.
     """
-    sparsities = [0.02 + 0.04 * i for i in range(24)]
+    sparsities = [0.3 + 0.02 * i for i in range(31)]
     toys = train_bottlenecks(
         sparsities,
         n_features=2,
@@ -96,9 +97,9 @@ def measured_change(seed: int = 0) -> float:
         n_restarts=8,
         seed=seed,
     )
-    stored = [abs(float(toy.directions[1, 0])) > 0.5 for toy in toys]
+    stored = [float(toy.directions.detach()[1].abs()) > 0.5 for toy in toys]
     alone = max(i for i, both in enumerate(stored) if not both)
-    return sparsities[alone] + 0.02
+    return round(sparsities[alone] + 0.01, 2)
 
 
 # --- 01.4: write the measure -----------------------------------------------------------------------

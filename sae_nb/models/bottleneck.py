@@ -154,6 +154,8 @@ def train_bottlenecks(
     True
     """
     chances = [check_sparsity(sparsity) for sparsity in sparsities]
+    if not chances:
+        raise ValueError("`sparsities` must name at least one, got none. Use [0.9] for one toy.")
     for name, value in (("steps", steps), ("batch_size", batch_size), ("n_restarts", n_restarts)):
         check_count(value, name=name)
     weights = _importance(importance, n_features)
@@ -238,7 +240,7 @@ def _picked(
     n_hidden: int,
 ) -> Bottleneck:
     best = int(losses[i].argmin())
-    toy = Bottleneck(n_features, n_hidden)
+    toy = Bottleneck(n_features, n_hidden, generator=torch.Generator())
     with torch.no_grad():
         toy.directions.copy_(trained[0][i, best])
         toy.bias.copy_(trained[1][i, best, 0])

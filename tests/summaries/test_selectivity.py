@@ -1,0 +1,100 @@
+"""Neurons, atoms and random directions as detectors: chosen on one set, judged on another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.ready_made.matching import Factor
+from sae_nb.summaries.selectivity import row_factors, summarise_selectivity
+
+
+class Dictionary:
+    """The least an SAE must be here: known atoms, encoded by correlation."""
+
+    def __init__(self, atoms: torch.Tensor) -> None:
+        self.dictionary = atoms
+        self.n_atoms, self.d_in = atoms.shape
+
+    def encode(self, x: torch.Tensor) -> sn.SparseCodes:
+        return sn.SparseCodes.from_dense(torch.relu(x @ self.dictionary.T - 0.2))
+
+
+@pytest.fixture
+def rotated() -> tuple[Dictionary, list[torch.Tensor], list[torch.Tensor]]:
+    """Eight features on orthogonal directions that are no neuron's."""
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0))).Q
+    present = [sn.data.sparse_features(3000, 8, 0.8, seed=seed) for seed in (1, 2)]
+    present = [torch.where(x > 0, x + 0.5, 0.0) for x in present]
+    return Dictionary(turn), [x @ turn for x in present], [x > 0 for x in present]
+
+
+def test_atoms_tell_what_neurons_mix(rotated: tuple) -> None:
+    """The true directions reach F1 1; neurons and as many random directions do not."""
+    sae, (x, fresh), (on, fresh_on) = rotated
+    found = summarise_selectivity(sae, x, row_factors(on), fresh, row_factors(fresh_on))
+    assert found.atoms.min() > 0.99
+    assert found.neurons.mean() < 0.8
+    assert found.random.mean() < 0.8
+    assert [match.atom for match in found.best_atoms] == list(range(8))
+    assert (found.neurons >= found.floor - 0.02).all()
+
+
+def test_neurons_are_given_both_signs(rotated: tuple) -> None:
+    """A neuron that falls where the feature is on is as good a detector."""
+    sae, _, (on, fresh_on) = rotated
+    x, fresh = 3 - on.float(), 3 - fresh_on.float()
+    found = summarise_selectivity(sae, x, row_factors(on), fresh, row_factors(fresh_on))
+    assert found.neurons.tolist() == [1.0] * 8
+    assert found.best_neurons == tuple((i, -1) for i in range(8))
+
+
+def test_chance_is_not_flattered(rotated: tuple) -> None:
+    """Truths that have nothing to do with the rows are told no better than by always saying yes."""
+    sae, (x, fresh), _ = rotated
+    generator = torch.Generator().manual_seed(3)
+    noise = [torch.rand(3000, 4, generator=generator) < 0.3 for _ in range(2)]
+    found = summarise_selectivity(sae, x, row_factors(noise[0]), fresh, row_factors(noise[1]))
+    for scores in (found.atoms, found.neurons, found.random):
+        assert (scores < found.floor + 0.03).all()
+
+
+def test_a_sample_is_as_strong_as_its_strongest_row() -> None:
+    """One row of three says it: the sample is told."""
+    x = torch.zeros(30, 4)
+    truth = np.zeros(10, dtype=bool)
+    truth[::2] = True
+    x[::6, 1] = 2.0  # the first row of every second sample
+    acts = Activations(x, sample=torch.arange(30) // 3, position=torch.arange(30) % 3)
+    factors = [Factor(name="there", per="sample", truth=truth)]
+    found = summarise_selectivity(Dictionary(torch.eye(4)), acts, factors, acts, factors)
+    assert found.atoms.tolist() == [1.0]
+    assert found.match("there").atom == 1
+    assert found.best_neurons == ((1, 1),)
+
+
+def test_the_table_has_a_row_per_factor_and_the_mean(rotated: tuple) -> None:
+    """As a person reads it."""
+    sae, (x, fresh), (on, fresh_on) = rotated
+    found = summarise_selectivity(sae, x, row_factors(on), fresh, row_factors(fresh_on))
+    assert list(found.table.columns) == ["atoms", "neurons", "random", "floor"]
+    assert list(found.table.index) == [*(f"feature {i}" for i in range(8)), "mean"]
+    assert found.table.loc["mean", "atoms"] == pytest.approx(found.atoms.mean(), abs=1e-3)
+    assert "atoms 0.99" in repr(found) or "atoms 1.0" in repr(found)
+
+
+def test_bad_input_is_refused(rotated: tuple) -> None:
+    """Rule, given, do."""
+    sae, (x, fresh), (on, fresh_on) = rotated
+    truth, other = row_factors(on), row_factors(fresh_on)
+    with pytest.raises(ValueError, match="name the same things in the same order"):
+        summarise_selectivity(sae, x, truth, fresh, other[::-1])
+    with pytest.raises(ValueError, match="must name the same things"):
+        summarise_selectivity(sae, x, [], fresh, [])
+    with pytest.raises(ValueError, match="last dimension d_in=8"):
+        summarise_selectivity(sae, x[:, :3], truth, fresh, other)
+    with pytest.raises(KeyError, match="must be one of"):
+        summarise_selectivity(sae, x, truth, fresh, other).match("nothing")

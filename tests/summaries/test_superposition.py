@@ -1,0 +1,68 @@
+"""The toy's record: what was learned, beside the truth and beside chance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sae_nb.models.bottleneck import Bottleneck, train_bottlenecks
+from sae_nb.summaries.superposition import fit_atoms, summarise_superposition
+
+
+def pentagon(sparsity: float = 0.97) -> Bottleneck:
+    """A toy that is what training makes of rare features, without training."""
+    angle = 2 * torch.pi * torch.arange(5) / 5 + 0.3
+    toy = Bottleneck(5, 2, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        toy.directions.copy_(1.1 * torch.stack((angle.cos(), angle.sin()), dim=1))
+    toy.sparsity, toy.loss = sparsity, 0.01
+    return toy
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_atoms_find_the_directions_and_neurons_do_not(seed: int) -> None:
+    """Rare features: every atom on its feature; measured 0.998 ± 0.002 and F1 0.95 against 0.69."""
+    toy = pentagon()
+    found = summarise_superposition(toy, fit_atoms(toy, seed=seed), seed=seed).found
+    assert found is not None
+    assert found.cosine > 0.98
+    assert found.cosine > found.cosine_floor > found.cosine_neurons
+    assert found.atom_f1.min() > 0.85
+    assert found.neuron_f1.mean() < 0.75
+    assert found.random_f1.mean() < 0.80
+    assert len(set(found.matched)) == 5
+
+
+def test_the_record_holds_the_geometry() -> None:
+    """A pentagon of length 1.1: all stored, two fifths each, WᵀW as computed."""
+    record = summarise_superposition(pentagon())
+    assert record.stored == (0, 1, 2, 3, 4)
+    assert record.dimensionality == pytest.approx([0.4] * 5, abs=1e-5)
+    assert record.gram[0, 0] == pytest.approx(1.21, abs=1e-5)
+    assert record.found is None
+    assert "5 of 5 features stored" in repr(record)
+
+
+def test_nothing_is_claimed_where_nothing_is_rare() -> None:
+    """Dense features: atoms are no better than random directions, and the record shows it."""
+    (toy,) = train_bottlenecks([0.0], seed=1)
+    found = summarise_superposition(toy, fit_atoms(toy)).found
+    assert found is not None
+    assert found.atom_f1.mean() < found.random_f1.mean() + 0.1
+
+
+def test_only_reconstruction_picks_among_starts() -> None:
+    """More starts never rebuild worse."""
+    toy = pentagon()
+    x = toy.hidden(torch.rand(500, 5) * (torch.rand(500, 5) < 0.1)).detach()
+    errors = [
+        float((x - fit_atoms(toy, n_starts=n, steps=60)(x).detach()).square().mean())
+        for n in (1, 4)
+    ]
+    assert errors[1] <= errors[0] * 1.05
+
+
+def test_an_untrained_toy_has_no_record() -> None:
+    """Rule, given, do."""
+    with pytest.raises(ValueError, match="`toy` must be trained"):
+        summarise_superposition(Bottleneck(5, 2))
