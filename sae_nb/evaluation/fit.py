@@ -27,9 +27,11 @@ Cause = Literal[
     "none", "layer", "scale", "begin-of-text", "centring", "normalisation", "another model"
 ]
 
-CLEARLY = 0.6
-"""A mistake is named when undoing it leaves less than this share of the unexplained variance. Ours:
-on tiny-gpt and tiny-vit every planted mistake leaves less than .45, and no right use more than .97."""
+CLEARLY = 0.9
+"""A mistake is named when undoing it leaves less than this share of the unexplained variance. Ours: for
+TopK SAEs of tiny-gpt (120–300 steps, two seeds, four layers), undoing a planted mistake of layer, scale,
+centring or normalisation left .001–.72, of the begin-of-text token .81–.99 (a mistake that small does no
+harm), and no other use of an SAE that fits left less than 1.009."""
 
 POOR = 0.5
 """R² below which an SAE does not fit, whatever the reason. Ours."""

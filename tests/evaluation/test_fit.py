@@ -1,0 +1,114 @@
+"""check_fit names the mistake that was planted, and none where there is none."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+
+PLACE = "resid_post.1"
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[str]:
+    """Texts no SAE here was trained on."""
+    return list(sn.data.stories(30, seed=4).texts)
+
+
+def rows(model: Any, **how: Any) -> Tensor:
+    """Activations to train on."""
+    texts = list(sn.data.stories(60, seed=3).texts)
+    return sn.capture(model, texts, PLACE, progress=False, **how).x
+
+
+def trained(x: Tensor, model_name: str = "tiny-gpt") -> Any:
+    """A small SAE of some activations."""
+    sae = sn.TopK(x.shape[1], 256, 8, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, x, sn.TrainConfig(steps=120, batch_size=512), progress=False)
+    sae.hook_point, sae.model_name = PLACE, model_name
+    return sae
+
+
+@pytest.fixture(scope="module")
+def right(model: Any) -> Any:
+    """An SAE that fits."""
+    return trained(rows(model))
+
+
+def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[str]) -> None:
+    """With its figures, and nothing doubted."""
+    check = sn.check_fit(model, right, held_out)
+    assert check.fits
+    assert check.doubts == ()
+    assert check.recovered is not None
+    assert check.recovered > 0.9
+    assert check.best == check.trials[0]
+    assert "as stated: R²" in repr(check)
+
+
+def test_another_layer_is_named_with_the_right_one(
+    model: Any, right: Any, held_out: list[str]
+) -> None:
+    """The place it was trained at is found."""
+    check = sn.check_fit(model, right, held_out, hook_point="resid_post.2", splice=False)
+    assert (check.cause, check.best.use) == ("layer", f"at {PLACE}")
+    assert PLACE in check.advice
+
+
+MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
+    "scale": lambda x: 0.05 * x,
+    "centring": lambda x: x - x.mean(dim=0),
+    "normalisation": lambda x: (x - x.mean(1, keepdim=True)) / x.std(1, keepdim=True),
+}
+
+
+@pytest.mark.parametrize("cause", MISTAKES)
+def test_changed_activations_are_named(model: Any, held_out: list[str], cause: str) -> None:
+    """Scaled, centred or normalised before training."""
+    check = sn.check_fit(model, trained(MISTAKES[cause](rows(model))), held_out, splice=False)
+    assert check.cause == cause
+    assert check.best.r2 > check.trials[0].r2
+
+
+def test_a_begin_of_text_token_that_was_not_there_is_named(model: Any, held_out: list[str]) -> None:
+    """Trained without, stated with."""
+    sae = trained(rows(model, add_bos=False))
+    sae.origin = SimpleNamespace(prepend_bos=True, stated={"l0": 8.0})
+    check = sn.check_fit(model, sae, held_out, splice=False)
+    assert check.cause == "begin-of-text"
+    assert "add_bos=False" in check.advice
+    assert check.stated == {"l0": 8.0}
+
+
+def test_another_model_is_suspected_when_nothing_helps(right: Any, held_out: list[str]) -> None:
+    """A twin whose weights moved by their own size."""
+    twin = sn.load_model("tiny-gpt")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in twin.module.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator) * weight.std())
+    right.model_name = "tiny-gpt-chat"
+    check = sn.check_fit(twin, right, held_out, splice=False)
+    right.model_name = "tiny-gpt"
+    assert check.cause == "another model"
+    assert check.doubts == ("It names 'tiny-gpt-chat' as its model, and this is 'tiny-gpt'.",)
+
+
+def test_an_sae_without_a_place_or_of_another_width_is_refused(model: Any, right: Any) -> None:
+    """Before anything runs."""
+    sae = sn.TopK(model.width("resid_post.0"), 8, 2)
+    with pytest.raises(ValueError, match="`hook_point` must be given"):
+        sn.check_fit(model, sae)
+    wide = sn.TopK(7, 8, 2)
+    with pytest.raises(ValueError, match=r"got d_in=7.*none here has that width"):
+        sn.check_fit(model, wide, hook_point=PLACE)
