@@ -14,6 +14,7 @@ from sae_nb.interop.neuronpedia import write_neuronpedia
 from sae_nb.interop.openai import read_openai
 from sae_nb.interop.overcomplete import read_overcomplete
 from sae_nb.interop.saelens import read_saelens
+from sae_nb.interop.saelens_writing import write_saelens
 from sae_nb.interop.sparsify import read_sparsify
 from sae_nb.interop.temporal import ImportedTemporal, read_temporal
 
@@ -37,4 +38,5 @@ __all__ = [
     "read_sparsify",
     "read_temporal",
     "write_neuronpedia",
+    "write_saelens",
 ]

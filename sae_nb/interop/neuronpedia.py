@@ -37,7 +37,6 @@ def write_neuronpedia(
     model: LiveModel | None = None,
     set_name: str = "sae_nb",
     n_examples: int = 10,
-    replace: bool = False,
 ) -> Path:
     """Write the bulk-import tree of one SAE: features, activations, and the four files that name them.
 
@@ -52,15 +51,13 @@ def write_neuronpedia(
     acts
         What its atoms fire on; or a catalogue of it, encoded already.
     folder
-        Gets the tree; appears only when complete.
+        Gets the tree; must not exist, and appears only when complete.
     model
         A language model, for the tokens each atom raises and lowers.
     set_name
         Name of the set of sources.
     n_examples
         Strongest examples per atom; a third as many are drawn from each lower band.
-    replace
-        Whether a tree written here before may be replaced.
 
     Returns
     -------
@@ -72,7 +69,7 @@ def write_neuronpedia(
     ValueError
         If model or hook point of the SAE are not known, or the parts do not fit.
     FileExistsError
-        If the folder is there and `replace` is False.
+        If the folder exists.
 
     Source
     ------
@@ -90,7 +87,7 @@ def write_neuronpedia(
     source = f"{str(hook_point).rpartition('.')[2]}-{set_name}"
     names = _Names(str(model_id), source, set_name, lens_name(str(hook_point)))
     folder = Path(folder)
-    with new_folder(folder, replace=replace) as partial:
+    with new_folder(folder) as partial:
         root = partial / names.model / source
         for name, row in _headers(names).items():
             _write_lines(root / f"{name}.jsonl", [row])

@@ -1,0 +1,88 @@
+"""What we write for SAELens gives the same codes when it is read again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import ARCHITECTURES
+from sae_nb.interop import Imported, read_saelens, write_saelens
+
+D, N = 8, 24
+CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "Archetypal", "Temporal", "Gated"}
+SIZES: dict[str, dict[str, object]] = {
+    name: {"k": 3}
+    for name in (
+        "TopK",
+        "BatchTopK",
+        "AbsTopK",
+        "Matryoshka",
+        "MatchingPursuit",
+        "Archetypal",
+        "OrthogonalMatchingPursuit",
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    """Rows away from the origin, of no particular scale."""
+    return 3 * torch.randn(200, D, generator=torch.Generator().manual_seed(0)) + 5
+
+
+def trained(name: str, x: Tensor) -> sn.SparseAutoencoder:
+    """A few steps, so that every part has moved."""
+    sae = ARCHITECTURES[name](D, N, **SIZES.get(name, {}))  # type: ignore[arg-type]
+    sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=50), progress=False)
+    sae.model_name, sae.hook_point = "tiny-gpt", "resid_post.2"
+    return sae
+
+
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - CANNOT))
+def test_codes_survive_the_way_through_saelens_files(name: str, x: Tensor, tmp_path: Path) -> None:
+    """Codes, reconstruction and place, for every architecture SAELens can express."""
+    sae = trained(name, x)
+    again = read_saelens(write_saelens(sae, tmp_path / "s", context_size=64))
+    codes, expected = again.encode(x).to_dense(), sae.encode(x).to_dense()
+    assert torch.allclose(codes, expected, rtol=1e-4, atol=1e-4)
+    assert torch.allclose(again(x), sae(x), rtol=1e-4, atol=1e-4)
+    assert again.hook_point == "resid_post.2"
+    assert again.origin.context_length == 64  # type: ignore[attr-defined]
+    config = json.loads((tmp_path / "s" / "cfg.json").read_text())
+    assert config["metadata"]["hook_name"] == "blocks.2.hook_resid_post"
+    assert config["metadata"]["sae_lens_version"] == "6.54.12"
+
+
+def test_what_saelens_cannot_compute_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    """By name, before a file is made."""
+    with pytest.raises(TypeError, match="got SpaDE"):
+        write_saelens(sn.SpaDE(D, N), tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_an_existing_folder_is_kept(x: Tensor, tmp_path: Path) -> None:
+    """Nothing is overwritten by accident."""
+    sae = trained("TopK", x)
+    write_saelens(sae, tmp_path / "s")
+    with pytest.raises(FileExistsError):
+        write_saelens(sae, tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    "name", ["standard", "topk", "abstopk", "jumprelu", "gated", "matching_pursuit"]
+)
+def test_saelens_own_files_survive_reading_and_writing(
+    peer_files: Path, tmp_path: Path, name: str, x: Tensor
+) -> None:
+    """Read, written, read: the same codes; written again: the same bytes."""
+    first = read_saelens(peer_files / "saelens" / name)
+    rows = torch.randn(20, first.d_in, generator=torch.Generator().manual_seed(1))
+    second = read_saelens(write_saelens(first, tmp_path / "a"))
+    assert isinstance(second, Imported)
+    assert torch.allclose(second.encode(rows).to_dense(), first.encode(rows).to_dense(), atol=1e-6)
+    write_saelens(first, tmp_path / "b")
+    for file in ("cfg.json", "sae_weights.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
