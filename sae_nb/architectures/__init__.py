@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
-    "Archetypal": Archetypal,  # type: ignore[type-abstract]  # concrete once its base is known
+    "Archetypal": Archetypal,
     "BatchTopK": BatchTopK,
     "MatchingPursuit": MatchingPursuit,
     "Matryoshka": Matryoshka,

@@ -11,11 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures.base import SparseAutoencoder
+from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.encoders import LearnedAdjoint
 from sae_nb.architectures.operators import HullOperator
 from sae_nb.architectures.operators.hull import with_direction
+from sae_nb.architectures.recipe import Recipe
 from sae_nb.checks import check_count, check_matrix
+from sae_nb.codes import SparseCodes
 
 HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
 """Architectures with an encoder of their own, over whose codes any dictionary can be held."""
@@ -118,6 +120,26 @@ class Archetypal(SparseAutoencoder):
         names = ("base", "delta", "n_candidates", "tied")
         return super().settings() | {name: getattr(self, name) for name in names}  # type: ignore[safe-super]
 
+    def recipe(self) -> Recipe:
+        """Defaults for training: those of the base."""
+        return super().recipe()  # type: ignore[safe-super]
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        silent_tokens: Int[Tensor, " n_atoms"],
+        dead_after: int,
+        step_fraction: float,
+    ) -> TrainingLoss:
+        """Loss of one batch: that of the base.
+
+        Parameters
+        ----------
+        x, silent_tokens, dead_after, step_fraction
+            As there.
+        """
+        return super().training_loss(x, silent_tokens, dead_after, step_fraction)  # type: ignore[safe-super]
+
     @property
     def n_candidates(self) -> int:
         """Points that atoms are mixed from."""
@@ -165,6 +187,9 @@ class Archetypal(SparseAutoencoder):
         points = given if bool(self.has_candidates) else self._centroids(rows, generator)
         self._hold(points, generator)
         super().initialise(x, generator)
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        return super()._encode(x, k)  # type: ignore[safe-super]
 
     def _centroids(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         if len(rows) < self.n_candidates:
@@ -225,8 +250,9 @@ def centroids(
     Example
     -------
     >>> x = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
-    >>> centroids(x, 2, torch.Generator().manual_seed(0)).sort(dim=0).values.round(decimals=3).tolist()
-    [[0.1], [5.1]]
+    >>> found = centroids(x, 2, torch.Generator().manual_seed(0))
+    >>> [round(float(centre), 3) for centre in found.sort(dim=0).values]
+    [0.1, 5.1]
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures.encoders import LearnedAdjoint
-from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.operators import MatrixOperator
 from sae_nb.architectures.proxes import Prox, TopKProx
 from sae_nb.kernels import squared_error
 
@@ -16,7 +16,7 @@ def auxk_loss(
     x: Float[Tensor, "rows d_in"],
     residual: Float[Tensor, "rows d_in"],
     adjoint: LearnedAdjoint,
-    operator: DenseOperator,
+    operator: MatrixOperator,
     *,
     dead: Int[Tensor, " n_dead"],
     prox: Prox | None = None,

@@ -35,7 +35,7 @@ class SpaDE(SparseAutoencoder):
         Rows of the dictionary, and prototypes.
     sparsity
         γ ≥ 0, weight of the distance to the prototypes used; larger is sparser. May change in
-        training.
+        training. The default (ours) uses about 15 of 512 on a vision transformer's activations.
     generator
         Draws the first prototypes; None is torch's global generator.
 
@@ -68,7 +68,7 @@ class SpaDE(SparseAutoencoder):
         d_in: int,
         n_atoms: int,
         *,
-        sparsity: float = 1e-3,
+        sparsity: float = 0.1,
         generator: torch.Generator | None = None,
     ) -> None:
         d_in = check_count(d_in, name="d_in")
@@ -93,8 +93,13 @@ class SpaDE(SparseAutoencoder):
         return F.softplus(self.log_sharpness)
 
     def recipe(self) -> Recipe:
-        """Defaults for training, made for hundreds to thousands of steps."""
-        return Recipe(learning_rate=1e-2, decay_fraction=0.8)
+        """Defaults for training, made for hundreds to thousands of steps.
+
+        Prototypes and atoms live in scaled units, where entries are about 1 whatever the model, so the
+        rate does not depend on the width. The published one is 1e-2, falling over the whole of a
+        run ten times as long.
+        """
+        return Recipe(learning_rate=2e-2, decay_fraction=0.8)
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
