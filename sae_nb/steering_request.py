@@ -195,7 +195,12 @@ def _in_coefficients(
         raise ValueError(
             '`unit="p99"` has no meaning with mode="scale", whose `by` is a factor. Leave `unit` out.'
         )
-    p99 = strength_p99(sae, acts)[list(atoms)].tolist()
+    rows = list(atoms)
+    strengths = strength_p99(sae, acts)[rows]
+    if mode == "add":
+        # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
+        strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).to(strengths)
+    p99 = strengths.tolist()
     silent = [atom for atom, value in zip(atoms, p99, strict=True) if not value > 0]
     if silent:
         raise ValueError(
