@@ -196,10 +196,10 @@ def _in_coefficients(
             '`unit="p99"` has no meaning with mode="scale", whose `by` is a factor. Leave `unit` out.'
         )
     rows = list(atoms)
-    strengths = strength_p99(sae, acts)[rows]
+    strengths = torch.as_tensor(strength_p99(sae, acts)[rows], dtype=torch.float64)
     if mode == "add":
         # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
-        strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).to(strengths)
+        strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).double().cpu()
     p99 = strengths.tolist()
     silent = [atom for atom, value in zip(atoms, p99, strict=True) if not value > 0]
     if silent:
