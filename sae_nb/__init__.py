@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sae_nb.activations import Activations, concatenate, load_activations
     from sae_nb.architectures import (
+        AbsTopK,
         Archetypal,
         BatchTopK,
+        Gated,
+        JumpReLU,
         MatchingPursuit,
         Matryoshka,
         OrthogonalMatchingPursuit,
@@ -49,12 +52,15 @@ if TYPE_CHECKING:
     from sae_nb.training import TrainConfig, TrainingRun, start_training, train
 
 _HOME = {
+    "AbsTopK": "sae_nb.architectures",
     "Activations": "sae_nb.activations",
     "Archetypal": "sae_nb.architectures",
     "BatchTopK": "sae_nb.architectures",
     "ExampleStore": "sae_nb.ready_made",
+    "Gated": "sae_nb.architectures",
     "HookPoint": "sae_nb.hook_points",
     "HookPointNotFound": "sae_nb.hook_points",
+    "JumpReLU": "sae_nb.architectures",
     "LiveModel": "sae_nb.models",
     "MatchingPursuit": "sae_nb.architectures",
     "Matryoshka": "sae_nb.architectures",
@@ -109,12 +115,15 @@ _ROOMS = {
 }
 
 __all__ = [
+    "AbsTopK",
     "Activations",
     "Archetypal",
     "BatchTopK",
     "ExampleStore",
+    "Gated",
     "HookPoint",
     "HookPointNotFound",
+    "JumpReLU",
     "LiveModel",
     "MatchingPursuit",
     "Matryoshka",

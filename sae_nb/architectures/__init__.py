@@ -7,9 +7,12 @@ one file and one line in `ARCHITECTURES`.
 
 from __future__ import annotations
 
+from sae_nb.architectures.abs_topk import AbsTopK
 from sae_nb.architectures.archetypal import Archetypal
 from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.batch_topk import BatchTopK
+from sae_nb.architectures.gated import Gated
+from sae_nb.architectures.jump_relu import JumpReLU
 from sae_nb.architectures.matching_pursuit import MatchingPursuit
 from sae_nb.architectures.matryoshka import Matryoshka
 from sae_nb.architectures.orthogonal_matching_pursuit import OrthogonalMatchingPursuit
@@ -21,8 +24,11 @@ from sae_nb.architectures.topk import TopK
 
 __all__ = [
     "ARCHITECTURES",
+    "AbsTopK",
     "Archetypal",
     "BatchTopK",
+    "Gated",
+    "JumpReLU",
     "MatchingPursuit",
     "Matryoshka",
     "OrthogonalMatchingPursuit",
@@ -36,8 +42,11 @@ __all__ = [
 ]
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
+    "AbsTopK": AbsTopK,
     "Archetypal": Archetypal,
     "BatchTopK": BatchTopK,
+    "Gated": Gated,
+    "JumpReLU": JumpReLU,
     "MatchingPursuit": MatchingPursuit,
     "Matryoshka": Matryoshka,
     "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit,

@@ -130,7 +130,7 @@ class BatchTopK(OneStep):
             self.threshold.copy_(codes.values.min() * (1 - 1e-5))
         return float(self.threshold)
 
-    def _training_codes(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
         codes = self._with(self._training_prox(), x)
         if self.training and codes.nnz and torch.is_grad_enabled():
             smallest = codes.values.detach().min()

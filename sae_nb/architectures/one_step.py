@@ -20,6 +20,7 @@ from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.solvers import ista_step
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
+from sae_nb.support import offsets_of
 
 TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
@@ -98,8 +99,8 @@ class OneStep(SparseAutoencoder):
         super().initialise(x, generator)
         rows = self._rows(x)
         self._begin(rows)
-        x_hat = self.operator.synthesise(self._training_codes(rows))
-        self.encoder.rescale_(best_gain(rows - self.bias, x_hat))
+        x_hat = self.operator.synthesise(self._strengths(self._candidates(rows)))
+        self._rescale(best_gain(rows - self.bias, x_hat))
 
     def training_loss(
         self,
@@ -121,9 +122,10 @@ class OneStep(SparseAutoencoder):
         step_fraction
             Share of the run that is over, for schedules.
         """
-        codes = self._training_codes(x)
+        candidates = self._candidates(x)
+        codes = self._strengths(candidates)
         parts, x_hat, residual = self._reconstruction(x, codes)
-        parts |= self._terms(x, codes, step_fraction)
+        parts |= self._terms(x, candidates, codes, step_fraction)
         parts["auxiliary"] = (
             self.aux_weight,
             self._auxiliary(x, residual, silent_tokens >= dead_after),
@@ -131,7 +133,7 @@ class OneStep(SparseAutoencoder):
         return TrainingLoss(
             total=torch.stack([weight * term for weight, term in parts.values()]).sum(),
             parts={name: term.detach() for name, (_, term) in parts.items()},
-            codes=self._fired(codes).detach(),
+            codes=codes.detach(),
             x_hat=x_hat,
         )
 
@@ -144,16 +146,20 @@ class OneStep(SparseAutoencoder):
     def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
         """Read thresholds off the first activations, before the gain is."""
 
+    def _rescale(self, gain: float) -> None:
+        """Multiply pre-codes, and what they are compared with, by one number."""
+        self.encoder.rescale_(gain)
+
     def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
         return self._with(self._prox(k), x)
 
-    def _training_codes(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
-        """Codes of a batch as the loss sees them."""
+    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+        """Entries of a batch that the loss may look at."""
         return self._encode(x, getattr(self, "k", None))
 
-    def _fired(self, codes: SparseCodes) -> SparseCodes:
-        """Codes as dead-atom tracking sees them."""
-        return codes
+    def _strengths(self, candidates: SparseCodes) -> SparseCodes:
+        """Codes of a batch: the candidates with their strengths, zero where one is not used."""
+        return candidates
 
     def _reconstruction(
         self, x: Float[Tensor, "rows d_in"], codes: SparseCodes
@@ -165,6 +171,7 @@ class OneStep(SparseAutoencoder):
     def _terms(
         self,
         x: Float[Tensor, "rows d_in"],  # noqa: ARG002
+        candidates: SparseCodes,  # noqa: ARG002
         codes: SparseCodes,  # noqa: ARG002
         step_fraction: float,  # noqa: ARG002
     ) -> Parts:
@@ -197,6 +204,29 @@ class OneStep(SparseAutoencoder):
 
     def _auxiliary_prox(self, k: int) -> Prox:
         return TopKProx(k)
+
+
+def without_zeros(codes: SparseCodes) -> SparseCodes:
+    """The same codes, their stored zeros left out.
+
+    Parameters
+    ----------
+    codes
+        Codes, some of whose strengths may be zero.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> zeroed = codes.with_values(torch.tensor([1.0, 0.0, 0.0, 4.0]))
+    >>> without_zeros(zeroed).atoms.tolist(), without_zeros(zeroed).l0.tolist()
+    ([0, 1], [1, 1])
+    """
+    used = codes.values.detach() != 0
+    if bool(used.all()):
+        return codes
+    counts = torch.bincount(codes.support.rows[used], minlength=len(codes))
+    parts = (codes.values[used], codes.atoms[used], offsets_of(counts))
+    return SparseCodes(*parts, codes.n_atoms, codes.shape)
 
 
 def check_weight(weight: float, name: str) -> float:

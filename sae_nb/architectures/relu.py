@@ -99,7 +99,11 @@ class ReLU(OneStep):
         return ThresholdProx(0.0)
 
     def _terms(
-        self, x: Float[Tensor, "rows d_in"], codes: SparseCodes, step_fraction: float
+        self,
+        x: Float[Tensor, "rows d_in"],
+        candidates: SparseCodes,  # noqa: ARG002
+        codes: SparseCodes,
+        step_fraction: float,
     ) -> Parts:
         l1 = codes.values.sum() / (len(x) * self.scaling.variance.sqrt())
         price = self.price(codes, rows=len(x)) if self.training else 1.0

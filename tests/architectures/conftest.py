@@ -11,8 +11,11 @@ from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 
 D_IN, N_ATOMS, K = 12, 40, 4
 SETTINGS: dict[str, dict[str, Any]] = {
+    "AbsTopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "Archetypal": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "BatchTopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
+    "Gated": {"d_in": D_IN, "n_atoms": N_ATOMS},
+    "JumpReLU": {"d_in": D_IN, "n_atoms": N_ATOMS, "l0": K},
     "MatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "Matryoshka": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "OrthogonalMatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},

@@ -53,8 +53,8 @@ def test_the_loss_is_the_mean_over_dense_prefixes(rows: Tensor) -> None:
     for width in (4, 20, 40):
         x_hat = z[:, :width] @ sae.dictionary[:width] + sae.bias
         shares.append((rows - x_hat).square().sum() / (len(rows) * sae.scaling.variance))
-    assert loss.total.item() == pytest.approx(float(sum(shares)) / 3, rel=1e-5)
-    assert loss.parts["reconstruction"].item() == pytest.approx(float(shares[-1]), rel=1e-5)
+    assert loss.total.item() == pytest.approx(sum(shares).item() / 3, rel=1e-5)
+    assert loss.parts["reconstruction"].item() == pytest.approx(shares[-1].item(), rel=1e-5)
     assert loss.parts["prefixes"].item() == pytest.approx(
         float(shares[0] + shares[1]) / 2, rel=1e-5
     )

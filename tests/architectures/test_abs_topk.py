@@ -1,0 +1,77 @@
+"""AbsTopK: one atom for a concept and its opposite."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sae_nb.architectures import AbsTopK, TopK
+from sae_nb.architectures.proxes import AbsTopKProx
+from sae_nb.data.planted import planted_dictionary
+from sae_nb.training import TrainConfig, train
+
+
+def abs_topk(k: int = 3, seed: int = 0) -> AbsTopK:
+    return AbsTopK(16, 40, k, generator=torch.Generator().manual_seed(seed))
+
+
+def test_with_every_atom_it_is_the_identity_on_pre_codes() -> None:
+    """K = n_atoms leaves nothing out."""
+    sae, x = abs_topk(40), torch.randn(30, 16)
+    pre_codes = sae.encoder(x - sae.bias, sae.scaling.scale)
+    assert torch.allclose(sae.encode(x).to_dense(), pre_codes, atol=1e-6)
+
+
+def test_it_is_odd() -> None:
+    """Around its bias, an opposite input has the opposite code."""
+    sae, x = abs_topk(), torch.randn(30, 16)
+    ours, opposite = sae.encode(x), sae.encode(2 * sae.bias - x)
+    assert torch.allclose(ours.to_dense(), -opposite.to_dense(), atol=1e-5)
+    assert bool((ours.values > 0).any())
+    assert bool((ours.values < 0).any())
+
+
+def test_the_prox_is_the_nearest_code_of_either_sign() -> None:
+    """No other code with at most two entries is closer to the pre-codes."""
+    pre_codes = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    prox = AbsTopKProx(2)
+    best = prox(pre_codes).to_dense()
+    assert torch.equal(best, prox.dense(pre_codes))
+    assert torch.equal(best, prox.of_affine(pre_codes, torch.eye(6), None, None).to_dense())
+    distance = float((pre_codes - best).norm())
+    for i in range(6):
+        for j in range(i, 6):
+            other = torch.zeros(1, 6)
+            other[0, [i, j]] = pre_codes[0, [i, j]]
+            assert float((pre_codes - other).norm()) >= distance - 1e-6
+    assert prox.objective(best).tolist() == [0.0]
+    assert prox.objective(pre_codes).tolist() == [torch.inf]
+
+
+@pytest.mark.slow
+def test_signed_concepts_are_found_where_positive_codes_fail() -> None:
+    """Planted atoms with random signs: matched up to sign, and more explained than by TopK."""
+    data = planted_dictionary(64, 32, 8192, 3, noise=0.02, nonnegative=False, seed=0)
+    config = TrainConfig(steps=400, batch_size=512)
+    explained = {}
+    for kind in (AbsTopK, TopK):
+        sae = kind(32, 64, 3, generator=torch.Generator().manual_seed(0))
+        train(sae, data.x[:6144], config, progress=False)
+        test = data.x[6144:]
+        left = (test - sae(test).detach()).square().sum()
+        explained[kind] = 1 - float(left / (test - test.mean(dim=0)).square().sum())
+        if kind is AbsTopK:
+            cosine = (data.dictionary @ sae.dictionary.T).abs().amax(dim=1).mean()
+            assert float(cosine) >= 0.93
+    # Measured (seed 0): 0.90 against 0.70.
+    assert explained[AbsTopK] >= explained[TopK] + 0.1
+
+
+@pytest.mark.parametrize("k", [0, 41])
+def test_an_impossible_k_is_refused(k: int) -> None:
+    """At the start and at inference."""
+    message = f"`k` must be between 1 and n_atoms=40, got {k}"
+    with pytest.raises(ValueError, match=message):
+        abs_topk(k)
+    with pytest.raises(ValueError, match=message):
+        abs_topk().encode(torch.ones(2, 16), k=k)
