@@ -8,10 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures.proxes.chosen import chosen_pre_codes
 from sae_nb.architectures.proxes.penalty import Penalty, affine, row_tiles, tile_of
 from sae_nb.architectures.proxes.thresholding import forbid
 from sae_nb.codes import SparseCodes
+from sae_nb.kernels.autograd import chosen
+from sae_nb.kernels.backends import pick, primitives_of
+from sae_nb.kernels.primitives import Entries, PreCodes
 from sae_nb.support import index_dtype, offsets_of
 
 FIRST_LOOK = 64
@@ -85,13 +87,18 @@ class SimplexProx(Penalty):
             return super().of_affine(x, weight, bias, centre)
         if self.cost is not None:
             bias = -self.cost if bias is None else bias - self.cost
-        chosen = []
+        backend = pick("auto", x)
+        if backend == "reference":
+            return SimplexProx()(affine(x, weight, bias, centre))
+        parts = []
         with torch.no_grad():
             for rows in row_tiles(len(x), len(weight)):
                 v = SimplexProx()._shifted(affine(x[rows], weight, bias, centre), 1.0)
-                chosen.append(entries_above(v, simplex_threshold(v)))
-        entries = SparseCodes.concatenate(chosen)
-        return _on_support(chosen_pre_codes(x, weight, bias, centre, entries))
+                parts.append(entries_above(v, simplex_threshold(v)))
+        found = SparseCodes.concatenate(parts)
+        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
+        entries = Entries(found.values, found.atoms, found.offsets)
+        return _on_support(chosen(primitives_of(backend, found.support), pre_codes, entries))
 
     def _shifted(self, v: Tensor, step: float) -> Tensor:
         # Relative to the largest entry, so that sums of large numbers keep their digits.
