@@ -305,6 +305,7 @@ def test_many_starts_make_one_thread(panel: sw.PursuitStepper) -> None:
         ({"algorithms": ["lasso"]}, ValueError, "mp, omp, gp, ista, fista"),
         ({"picture_shape": (5, 6)}, ValueError, "d_in=25"),
         ({"other_dictionary": torch.eye(24)}, ValueError, "other_dictionary"),
+        ({"bias": torch.zeros(24)}, ValueError, r"\(25,\), got \(24,\)"),
         ({"x": DATA.x[:, :9]}, ValueError, "`x`"),
         ({"x": [1.0, 2.0]}, TypeError, "`x`"),
     ],
@@ -337,6 +338,23 @@ def test_activations_and_arrays_are_taken_too() -> None:
         panel.wait()
         np.testing.assert_array_equal(panel.steps[0].x, DATA.x[0])
         panel.close()
+
+
+def test_bias_is_taken_off_first_and_drawn_again() -> None:
+    """What is pursued is x − b; the curves of input and reconstruction hold b."""
+    bias = torch.linspace(-1, 1, 25)
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=5, bias=bias)
+    plain = sw.PursuitStepper(DATA.x - bias, DATA.dictionary, k=5)
+    for made in (panel, plain):
+        made.wait()
+        made.step = 3
+    for one, other in zip(panel.steps, plain.steps):
+        np.testing.assert_array_equal(one.correlations, other.correlations)
+    np.testing.assert_allclose(panel._parts.curves.values(0), DATA.x[0], rtol=1e-6, atol=1e-6)
+    with_bias, without = (made._parts.curves.values(1) for made in (panel, plain))
+    np.testing.assert_allclose(with_bias - without, bias, atol=1e-5)
+    panel.close()
+    plain.close()
 
 
 def test_large_dictionaries_show_their_strongest_bars() -> None:

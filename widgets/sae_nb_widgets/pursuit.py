@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 RECORDS_KEPT = 12
 LEFT_PX = 196
+SMALL = 100_000_000
+"""Multiplications up to which the first run is waited for: a tenth of a second."""
 
 
 class PursuitStepper(Panel):
@@ -60,6 +62,8 @@ class PursuitStepper(Panel):
         Steps of a greedy algorithm.
     picture_shape
         (height, width) or (3, height, width) where inputs are pictures; None draws coordinates.
+    bias
+        Subtracted from the inputs first, as an SAE does with its own, and added again to what is drawn.
     other_dictionary
         What the second algorithm uses in place of `dictionary`, of the same width.
     labels
@@ -123,6 +127,7 @@ class PursuitStepper(Panel):
         algorithms: Sequence[str] | None = None,
         k: int = 16,
         picture_shape: tuple[int, ...] | None = None,
+        bias: Float[Tensor, " d_in"] | None = None,
         other_dictionary: Float[Tensor, "other_atoms d_in"] | None = None,
         labels: Mapping[int, str] | None = None,
         normalise: bool = False,
@@ -134,7 +139,8 @@ class PursuitStepper(Panel):
             else _prepared(other_dictionary, normalise, "other_dictionary", first.shape[1])
         )
         self._dictionaries, self.n_atoms = (first, second), len(first)
-        self._x = _inputs(x, first)
+        self._bias = _checked_bias(bias, first)
+        self._x = _inputs(x, first) - self._bias.to(first.device)
         named = _named(algorithms, two=other_dictionary is not None)
         check_k(k, min(len(first), len(second)))
         self._shape = _picture_shape(picture_shape, first.shape[1])
@@ -145,15 +151,16 @@ class PursuitStepper(Panel):
         self._player = Player(self._advance, lambda: self.speed)
         super().__init__()
         self.k, self.algorithm_a, self.algorithm_b = k, named[0], named[1]
+        self.chips = self._facts()
         self._build()
-        self._request()
+        self._request(at_once=self._cost() <= SMALL)
 
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
         self.controls = pursuit_controls.build(self, len(self._x))
         self._picture = figure_widget()
-        self._parts = Parts(self._shape)
+        self._parts = Parts(self._shape, self._bias.cpu().numpy())
         self._chosen = Chosen(self._shape, self.name_of)
         self.arrange(
             controls=self.controls.first,
@@ -229,8 +236,18 @@ class PursuitStepper(Panel):
             raise t.TraitError(f"`{name}` must be above 0 and below {high:g}, got {value:g}.")
         return value
 
-    def _request(self) -> None:
-        """Run what is not known yet; an older request is dropped."""
+    def _cost(self) -> int:
+        """Multiplications of a run, roughly."""
+        return max(self.last_step * one.numel() for one in self._dictionaries)
+
+    def _request(self, *, at_once: bool = False) -> None:
+        """Run what is not known yet, off the main thread; an older request is dropped.
+
+        Parameters
+        ----------
+        at_once
+            Wait for it, so that readers without a kernel get the picture too.
+        """
         asked = [self._key(i, name) for i, name in enumerate(self.algorithms)]
         missing = [key for key in asked if key not in self._known]
         if not missing:
@@ -243,9 +260,13 @@ class PursuitStepper(Panel):
             while len(self._known) > RECORDS_KEPT:
                 self._known.popitem(last=False)
 
-        names = " and ".join(SHORT[name] for name in self.algorithms)
+        doing = f"running {' and '.join(SHORT[name] for name in self.algorithms)}"
         work = {key: self._known.get(key) for key in asked}
-        self.run_async(lambda: self._computed(work), done, doing=f"running {names}")
+        if at_once:
+            with self.guarded(doing):
+                done(self._computed(work))
+        else:
+            self.run_async(lambda: self._computed(work), done, doing=doing)
 
     def _key(self, index: int, name: str) -> tuple[Any, ...]:
         greedy = name in PURSUITS
@@ -436,6 +457,18 @@ def _inputs(x: Any, dictionary: Tensor) -> Tensor:
     rows = x if isinstance(x, Tensor) else getattr(x, "x", x)
     rows = torch.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
     return check_matrix(rows, d_in=dictionary.shape[1], flatten=True).detach()
+
+
+def _checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
+    if bias is None:
+        return torch.zeros(dictionary.shape[1])
+    if not isinstance(bias, Tensor) or bias.shape != dictionary.shape[1:]:
+        given = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
+        raise ValueError(
+            f"`bias` must be a tensor of shape ({dictionary.shape[1]},), got {given}. An SAE's own is "
+            "`sae.bias`."
+        )
+    return bias.detach().float()
 
 
 def _named(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str, str]:

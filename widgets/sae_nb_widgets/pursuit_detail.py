@@ -37,17 +37,22 @@ class Parts:
     ----------
     picture_shape
         (height, width) or (3, height, width) of the input; None draws coordinates.
+    bias
+        Added to inputs and reconstructions that are drawn.
     """
 
-    def __init__(self, picture_shape: PictureShape | None) -> None:
-        self._shape = picture_shape
+    def __init__(
+        self, picture_shape: PictureShape | None, bias: Float[np.ndarray, " d_in"]
+    ) -> None:
+        self._shape, self._bias = picture_shape, bias
         self.given = PictureGrid(description="the input")
         self.so_far = PictureGrid(description="reconstructions so far and what is left")
         self.curves = Curves(x_name="coordinate", height=VECTOR_HEIGHT)
         self.widgets: tuple[ipw.Widget, ...] = (
             (self.curves,) if picture_shape is None else (self.given, self.so_far)
         )
-        self.so_far.hint = "Bars and numbers: norms."
+        without = " without the bias" if bias.any() else ""
+        self.so_far.hint = f"Bars and numbers: norms{without}."
         # Under each other in a narrow column, beside each other where the panel is one column.
         self.curves.layout.width = "100%"
         self.given.layout.flex, self.so_far.layout.flex = "0 0 100px", "1 1 186px"
@@ -60,17 +65,19 @@ class Parts:
             self._show_pictures(self._shape, steps, step)
 
     def _show_pictures(self, shape: PictureShape, steps: Sequence[PursuitSteps], step: int) -> None:
-        x, parts, captions = steps[0].x, [], []
+        x, parts, captions = steps[0].x + self._bias, [], []
         limit = float(np.abs(x).max()) or 1.0
-        for what, signed in (("so far", False), ("left", True)):
+        has_signs = bool((x < -1e-6 * limit).any())
+        for what, residual in (("so far", False), ("left", True)):
             for one in steps:
-                vector = one.residual_at(step) if signed else one.x_hat[one.reached(step)]
-                parts.append(picture(vector, shape, limit, signed=signed or bool((x < 0).any())))
+                so_far = one.x_hat[one.reached(step)] + self._bias
+                vector = one.residual_at(step) if residual else so_far
+                parts.append(picture(vector, shape, limit, signed=residual or has_signs))
                 captions.append(f"{SHORT[one.algorithm]} {what}")
         norms = [float(np.linalg.norm(one.x_hat[one.reached(step)])) for one in steps]
         norms += [float(one.residual_norms[one.reached(step)]) for one in steps]
-        whole = float(np.linalg.norm(x))
-        given = picture(x, shape, limit, signed=bool((x < 0).any()))
+        whole = float(steps[0].residual_norms[0])
+        given = picture(x, shape, limit, signed=has_signs)
         self.given.show(
             given[None], captions=["the input"], strengths=[whole], maximum=whole or 1.0
         )
@@ -81,11 +88,14 @@ class Parts:
             grid.thumbnail = int(0.88 * theme().thumbnail_px)
 
     def _show_curves(self, steps: Sequence[PursuitSteps], step: int) -> None:
-        x = steps[0].x
-        parts = [x, *(one.x_hat for one in steps), *(one.x - one.x_hat for one in steps)]
+        x = steps[0].x + self._bias
+        parts = [x, *(one.x_hat + self._bias for one in steps)]
+        parts += [one.x - one.x_hat for one in steps]
         low = min(0.0, *(float(part.min()) for part in parts))
         high = max(0.0, *(float(part.max()) for part in parts)) or 1.0
-        so_far = [_line(one, i, one.x_hat[one.reached(step)]) for i, one in enumerate(steps)]
+        so_far = [
+            _line(one, i, one.x_hat[one.reached(step)] + self._bias) for i, one in enumerate(steps)
+        ]
         left = [_line(one, i, one.residual_at(step)) for i, one in enumerate(steps)]
         given = [Line(values=x, colour=INPUT_COLOUR)]
         self.curves.show(

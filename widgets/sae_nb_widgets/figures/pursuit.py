@@ -68,6 +68,7 @@ def pursuit_figure(
     figure = go.Figure([trace for i in range(len(steps)) for trace in _traces(i)])
     figure.update_layout(
         template=template(),
+        autosize=True,
         barmode="overlay",
         bargap=0.04,
         hovermode="x",
