@@ -219,7 +219,7 @@ def _render(source: Digits, draws: dict[str, Tensor], noise: Tensor) -> Scenes:
     inks = torch.tensor(list(INKS.values()))
     other = (colour + 1 + _choose(draws["disc_colour"], len(INKS) - 1)) % len(INKS)
     disc = _disc_coverage(draws, distractor, x, y)
-    picture = _background(draws, texture)
+    picture = background(draws, texture)
     # A disc is dimmer than the dimmest ink (luminance .41 against .51): a digit on it stays legible.
     picture = picture.lerp(0.42 * inks[other][:, :, None, None], disc[:, None])
     picture = picture.lerp(inks[colour][:, :, None, None], coverage[:, None])
@@ -269,7 +269,18 @@ def _digit_coverage(
     return t * t * (3 - 2 * t)
 
 
-def _background(draws: dict[str, Tensor], texture: Tensor) -> Tensor:
+def background(
+    draws: dict[str, Float[Tensor, " n"]], texture: Int[Tensor, " n"]
+) -> Float[Tensor, "n 3 32 32"]:
+    """Return what lies behind the digit: a texture, tinted and shifted.
+
+    Parameters
+    ----------
+    draws
+        Numbers in [0, 1) by name: shift_x, shift_y, hue, tone, step.
+    texture
+        Index into `TEXTURES`.
+    """
     steps = torch.arange(IMAGE_SIZE)
     y = (draws["shift_y"] * IMAGE_SIZE).long()[:, None, None] + steps[:, None]
     x = (draws["shift_x"] * IMAGE_SIZE).long()[:, None, None] + steps

@@ -6,6 +6,7 @@ uploads or draws is converted, and every conversion is stated.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,7 +43,7 @@ def fit_picture(model: LiveModel, given: Any) -> Fitted:
         A vision model.
     given
         A tensor or array (bytes, or floats in [0, 1]; grey, RGB or RGBA, channels first or last), a
-        PIL picture, or a file.
+        PIL picture, a file, or the bytes of one.
 
     Returns
     -------
@@ -82,6 +83,8 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
         return _upright(given, notes)
     if isinstance(given, str | Path):
         return _from_file(Path(given).expanduser(), notes)
+    if isinstance(given, bytes | bytearray | memoryview):
+        return _decoded(io.BytesIO(bytes(given)), "the file", notes)
     if isinstance(given, Tensor):
         given = given.detach().cpu()
         given = (given.float() if given.is_floating_point() else given).numpy()
@@ -99,12 +102,19 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
 def _from_file(path: Path, notes: list[str]) -> Image.Image:
     if not path.is_file():
         raise FileNotFoundError(f"A picture must be a file that exists, got {str(path)!r}.")
+    return _decoded(path, repr(path.name), notes)
+
+
+def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Image:
     try:
-        with Image.open(path) as picture:
+        with Image.open(file) as picture:
             return _upright(picture, notes)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow names the object in memory where it cannot tell what a file is.
+        why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
         raise ValueError(
-            f"{path.name!r} must be a picture Pillow can read, but {error}. Save it as PNG or JPEG."
+            f"A picture must be in a file Pillow can read, but of {name}: {why}. Save it as PNG or "
+            "JPEG."
         ) from error
 
 

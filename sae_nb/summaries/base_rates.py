@@ -68,7 +68,7 @@ def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
         return given
     if given is None:
         store = ready_made_store(sae)
-        return None if store is None else _of(sae, store, "the ready-made SAE's examples")
+        return None if store is None else base_rate(sae, store)
     if isinstance(given, Activations):
         if given.d_in != int(sae.d_in):
             raise ValueError(
@@ -78,7 +78,8 @@ def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
         from sae_nb.summaries.contrast import encoded
 
         return _of(sae, encoded(sae, given), f"{len(given)} rows of activations")
-    return _of(sae, given, "the numbers given")
+    name = getattr(given, "name", None)
+    return _of(sae, given, f"examples of {name}" if name else "the numbers given")
 
 
 def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) -> Mapping[int, str]:
@@ -128,13 +129,20 @@ def ready_made_store(sae: SparseAutoencoder) -> Any:
         Any SAE.
     """
     name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
-    from sae_nb.ready_made import load_examples, ready_made_names
+    from sae_nb.ready_made import ready_made_names
 
     if name not in ready_made_names():
         return None
     twin, mine = _ready_made_dictionary(name), sae.dictionary.detach().cpu()
     same = twin.shape == mine.shape and torch.equal(twin, mine.to(twin))
-    return load_examples(name) if same else None
+    return _ready_made_examples(name) if same else None
+
+
+@lru_cache(maxsize=8)
+def _ready_made_examples(name: str) -> Any:
+    from sae_nb.ready_made import load_examples
+
+    return load_examples(name)
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb_widgets.theming import CIVIDIS, cividis, escape, format_number
+from sae_nb_widgets.theming import CIVIDIS, SIGNED, cividis, escape, format_number
 
 
 @cache
@@ -73,6 +73,20 @@ def shade(fraction: float) -> str:
     return f"rgba({r},{g},{b},{alpha:.3g})"
 
 
+def signed_shade(fraction: float) -> str:
+    """CSS colour of a signed value given as a fraction of the maximum: blue below zero, orange above.
+
+    Examples
+    --------
+    >>> signed_shade(-1.0), signed_shade(0.0)
+    ('rgba(0,114,178,0.85)', 'rgba(213,94,0,0)')
+    """
+    clipped = float(np.clip(np.nan_to_num(fraction), -1, 1))
+    r, g, b = SIGNED[0] if clipped < 0 else SIGNED[2]
+    alpha = 0.15 + 0.7 * abs(clipped) if clipped else 0
+    return f"rgba({r},{g},{b},{alpha:.3g})"
+
+
 def bar_html(value: float, maximum: float) -> str:
     """Return the thin bar under a caption, as HTML."""
     width = 100 * float(np.clip(value / maximum if maximum else 0, 0, 1))
@@ -81,12 +95,15 @@ def bar_html(value: float, maximum: float) -> str:
     )
 
 
-def legend_html(maximum: float, unit: str = "") -> str:
-    """Return the colour legend 0 … maximum, as HTML."""
+def legend_html(maximum: float, unit: str = "", signed: bool = False) -> str:
+    """Return the colour legend 0 … maximum, or −maximum … maximum, as HTML."""
     stops = ",".join(shade(f) for f in (0, 0.25, 0.5, 0.75, 1))
-    top = escape(format_number(maximum, unit))
+    top, low = escape(format_number(maximum, unit)), "0"
+    if signed:
+        stops = ",".join(signed_shade(f) for f in (-1, -0.5, 0, 0.5, 1))
+        low = escape(format_number(-maximum))
     ramp = f'<span class="sae-nb-ramp" style="background:linear-gradient(to right,{stops})"></span>'
-    return f'<span class="sae-nb-legend"><span>0</span>{ramp}<span>{top}</span></span>'
+    return f'<span class="sae-nb-legend"><span>{low}</span>{ramp}<span>{top}</span></span>'
 
 
 def common_maximum(strengths: Float[np.ndarray, " n"], maximum: float | None) -> float:

@@ -18,6 +18,7 @@ from sae_nb_widgets.components.base import (
     legend_html,
     script,
     shade,
+    signed_shade,
 )
 from sae_nb_widgets.theming import escape, format_number, theme
 
@@ -60,6 +61,7 @@ class PictureGrid(Component):
     )
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
+    signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
     show_heat = t.Bool(True, help="Draw the heat-map over the pictures.").tag(sync=True)
     bare = t.Bool(False, help="Leave out captions, bars and numbers.").tag(sync=True)
     titled = t.Bool(False, help="Write the description above the pictures.").tag(sync=True)
@@ -142,7 +144,7 @@ class PictureGrid(Component):
         title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
         title = title if self.titled else ""
         figures = "".join(self._picture_html(i) for i in range(len(self.captions)))
-        legend = legend_html(self.maximum, self.unit) if self.heat_shape[0] else ""
+        legend = legend_html(self.maximum, self.unit, self.signed) if self.heat_shape[0] else ""
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
             f'{title}<div class="sae-nb-grid" style="--thumbnail:{self.thumbnail}px">{figures}</div>'
@@ -178,7 +180,8 @@ class PictureGrid(Component):
         rects = []
         for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
             row, column = divmod(patch, columns)
-            fill = shade(value / self.maximum) if self.show_heat else "transparent"
+            colour = signed_shade if self.signed else shade
+            fill = colour(value / self.maximum) if self.show_heat else "transparent"
             shown = "not captured" if np.isnan(value) else format_number(value)
             rects.append(
                 f'<rect x="{column * width:.3g}" y="{row * height:.3g}" width="{width:.3g}" '

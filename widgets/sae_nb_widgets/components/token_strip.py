@@ -15,6 +15,7 @@ from sae_nb_widgets.components.base import (
     legend_html,
     script,
     shade,
+    signed_shade,
 )
 from sae_nb_widgets.theming import escape, format_number, visible_token
 
@@ -50,6 +51,8 @@ class TokenStrip(Component):
     )
     maximum = t.Float(1.0, help="Strength of the brightest colour.").tag(sync=True)
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
+    signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
+    bare = t.Bool(False, help="Leave out the read-out and the legend.").tag(sync=True)
     hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Row and token; -1 for none."
@@ -138,9 +141,14 @@ class TokenStrip(Component):
         rows = "".join(self._row_html(i) for i in range(len(self.tokens)))
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
-            f'<div class="sae-nb-strip">{rows}</div><div class="sae-nb-foot"><span></span>'
-            f"{legend_html(self.maximum, self.unit)}</div></div>"
+            f'<div class="sae-nb-strip">{rows}</div>{self._foot_html()}</div>'
         )
+
+    def _foot_html(self) -> str:
+        if self.bare:
+            return ""
+        legend = legend_html(self.maximum, self.unit, self.signed)
+        return f'<div class="sae-nb-foot"><span></span>{legend}</div>'
 
     def _row_html(self, row: int) -> str:
         caption = escape(self.captions[row]) if row < len(self.captions) else ""
@@ -167,7 +175,9 @@ class TokenStrip(Component):
         classes += ["sae-nb-selected"] if self.selected == (row, token) else []
         shown = "not captured" if np.isnan(value) else format_number(value)
         style = ""
-        if value > 0:
+        if self.signed and value:
+            style = f' style="background-color:{signed_shade(value / self.maximum)}"'
+        elif value > 0:
             ink = ";color:#000" if value / self.maximum > 0.6 else ""
             style = f' style="background-color:{shade(value / self.maximum)}{ink}"'
         return (

@@ -61,7 +61,7 @@ function render({ model, el }) {
         context.lineTo(x + w, y);
         context.stroke();
       } else if (model.get("show_heat")) {
-        context.fillStyle = shade(values[p] / maximum);
+        context.fillStyle = (model.get("signed") ? signedShade : shade)(values[p] / maximum);
         context.fillRect(x, y, w, h);
       }
     }
@@ -139,7 +139,7 @@ function render({ model, el }) {
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
     readout.textContent = cells.length ? model.get("hint") : "";
-    const scale = heatShape()[0] ? [legend(maximum, model.get("unit"))] : [];
+    const scale = heatShape()[0] ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...(cells.length ? scale : []));
     decode();
   }
@@ -177,7 +177,7 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare"], build);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
   build();
   return onTheme(paint);

@@ -22,6 +22,13 @@ function shade(t) {
   return `rgba(${r},${g},${b},${s > 0 ? (0.2 + 0.75 * s).toFixed(3) : 0})`;
 }
 
+// Signed values: blue below zero, orange above, nothing at zero.
+function signedShade(t) {
+  const s = Math.min(Math.max(t || 0, -1), 1);
+  const rgb = s < 0 ? "0,114,178" : "213,94,0";
+  return `rgba(${rgb},${s ? (0.15 + 0.7 * Math.abs(s)).toFixed(3) : 0})`;
+}
+
 function formatNumber(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (value === 0) return "0";
@@ -103,13 +110,14 @@ function choose(model, value) {
   model.save_changes();
 }
 
-// The colour legend: 0 … maximum.
-function legend(maximum, unit) {
+// The colour legend: 0 … maximum, or −maximum … maximum.
+function legend(maximum, unit, signed = false) {
   const box = make("span", "sae-nb-legend", { "aria-hidden": "true" });
   const ramp = make("span", "sae-nb-ramp");
-  const stops = [0, 0.25, 0.5, 0.75, 1].map(shade).join(",");
+  const colours = signed ? [-1, -0.5, 0, 0.5, 1].map(signedShade) : [0, 0.25, 0.5, 0.75, 1].map(shade);
+  const stops = colours.join(",");
   ramp.style.background = `linear-gradient(to right, ${stops})`;
   const top = formatNumber(maximum) + (unit ? THIN + unit : "");
-  box.append(make("span", "", {}, "0"), ramp, make("span", "", {}, top));
+  box.append(make("span", "", {}, signed ? formatNumber(-maximum) : "0"), ramp, make("span", "", {}, top));
   return box;
 }

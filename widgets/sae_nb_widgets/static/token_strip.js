@@ -26,6 +26,7 @@ function render({ model, el }) {
     span.classList.toggle("sae-nb-special", special);
     span.classList.toggle("sae-nb-peak", model.get("peaks")[row] === token);
     if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
+    else if (model.get("signed")) span.style.backgroundColor = signedShade(value / maximum);
     else if (value > 0) {
       span.style.backgroundColor = shade(value / maximum);
       span.style.color = inkOn(Math.min(value / maximum, 1), root);
@@ -82,8 +83,9 @@ function render({ model, el }) {
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     list.replaceChildren(...(rows.length ? rows : [empty]));
     readout.textContent = rows.length ? model.get("hint") : "";
-    const scale = rows.length ? [legend(model.get("maximum"), model.get("unit"))] : [];
+    const scale = rows.length ? [legend(model.get("maximum"), model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...scale);
+    foot.style.display = model.get("bare") ? "none" : "";
     active = [0, Math.max(model.get("peaks")[0] ?? 0, 0)];
     mark();
   }
@@ -133,7 +135,7 @@ function render({ model, el }) {
   list.addEventListener("keydown", onKey);
   const names = ["tokens", "token_strengths", "special", "captions", "strengths", "peaks"];
   redrawOn(model, [...names, "maximum", "clipped", "empty_text", "unit", "hint",
-    "first_positions"], build);
+    "first_positions", "signed", "bare"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return onTheme(() => setTimeout(build, 50));

@@ -1,0 +1,111 @@
+// PairedBars: rows of a label and two bars, with a dashed tick for chance and a solid one for exact.
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component");
+  const list = make("div", "sae-nb-paired", { role: "listbox", tabindex: "0" });
+  root.append(list);
+  el.append(root);
+  let rows = [];
+  let active = 0;
+  let timer = 0;
+
+  function cell(column, row) {
+    const low = column.signed ? -1 : 0;
+    const percent = (value) => {
+      const share = value / (column.maximum || 1);
+      return 100 * Math.min(Math.max((share - low) / (1 - low), 0), 1);
+    };
+    const value = column.values[row] || 0;
+    const node = make("div", "sae-nb-paircell");
+    const track = make("div", "sae-nb-track");
+    if (column.signed) track.append(make("div", "sae-nb-zero"));
+    const fill = make("div", "sae-nb-fill");
+    const [zero, end] = [percent(0), percent(value)];
+    fill.style.left = `${Math.min(zero, end)}%`;
+    fill.style.width = `${Math.abs(end - zero)}%`;
+    if (column.signed) fill.style.background = value < 0 ? "rgb(0,114,178)" : "rgb(213,94,0)";
+    track.append(fill);
+    for (const [name, style] of [["control", "control"], ["exact", "before"]]) {
+      const at = column[name][row];
+      if (at === null || at === undefined) continue;
+      const tick = make("div", `sae-nb-${style}`);
+      tick.style.left = `${percent(at)}%`;
+      track.append(tick);
+    }
+    node.title = column.tips[row] || "";
+    node.append(track, make("div", "sae-nb-number", {}, column.notes[row]));
+    return node;
+  }
+
+  function rowFor(label, index) {
+    const node = make("div", "sae-nb-pairrow", { role: "option", id: `${list.id}-${index}` });
+    const columns = model.get("columns");
+    const said = columns.map((c) => c.tips[index] || `${c.title} ${c.notes[index]}`);
+    node.setAttribute("aria-label", [label, ...said].join(", "));
+    node.append(make("div", "sae-nb-label", { dir: "auto", title: label }, label),
+      ...columns.map((column) => cell(column, index)));
+    node.addEventListener("click", () => {
+      active = index;
+      choose(model, index);
+    });
+    node.addEventListener("mouseenter", () => point(index));
+    return node;
+  }
+
+  // A pointer that only passes over the rows asks for nothing.
+  function point(index) {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      if (model.get("hovered") === index || index >= model.get("labels").length) return;
+      model.set("hovered", index);
+      model.save_changes();
+    }, 90);
+  }
+
+  function mark() {
+    rows.forEach((node, i) => {
+      node.setAttribute("aria-selected", String(i === model.get("selected")));
+      node.classList.toggle("sae-nb-selected", i === model.get("selected"));
+      node.classList.toggle("sae-nb-active", i === active);
+    });
+  }
+
+  function build() {
+    list.id = list.id || `pairs-${Math.random().toString(36).slice(2)}`;
+    list.setAttribute("aria-label", model.get("description"));
+    const columns = model.get("columns");
+    list.className = `sae-nb-paired sae-nb-of${columns.length}`;
+    const head = make("div", "sae-nb-pairrow sae-nb-pairhead");
+    head.append(make("div", "sae-nb-cardtitle", {}, model.get("description")),
+      ...columns.map((column) => make("div", "sae-nb-cardtitle", {}, column.title)));
+    rows = model.get("labels").map(rowFor);
+    const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
+    list.replaceChildren(...(rows.length ? [head, ...rows] : [empty]));
+    active = Math.max(model.get("selected"), 0);
+    mark();
+  }
+
+  list.addEventListener("mouseleave", () => point(-1));
+  list.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step !== undefined && rows.length) {
+      active = Math.min(Math.max(active + step, 0), rows.length - 1);
+      list.setAttribute("aria-activedescendant", `${list.id}-${active}`);
+      rows[active].scrollIntoView({ block: "nearest" });
+      point(active);
+      mark();
+    } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
+      choose(model, active);
+    } else if (event.key === "Escape") {
+      choose(model, -1);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  redrawOn(model, ["labels", "columns", "description", "empty_text"], build);
+  redrawOn(model, ["selected"], mark);
+  build();
+  return () => clearTimeout(timer);
+}
+export default { initialize, render };
