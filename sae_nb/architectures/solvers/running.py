@@ -151,7 +151,7 @@ def _solve_tile(
     z = inference.start
     active = torch.ones(len(z), dtype=torch.bool, device=z.device)
     taken = torch.zeros(len(z), dtype=torch.int64, device=z.device)
-    history = [z.detach()]
+    history = _History(inference) if limits.trace else None
     stream = iterates(inference)
     for step in range(1, limits.n_steps + 1):
         in_tail = step > limits.n_steps - limits.tail
@@ -162,11 +162,11 @@ def _solve_tile(
         if limits.tolerance is not None:
             active = active & _moved(new, z, limits.tolerance)
         z = new
-        if limits.trace:
-            history.append(z.detach())
+        if history is not None:
+            history.add(z)
         if not bool(active.any()):
             break
-    return z, _trace(inference, history, taken) if limits.trace else None
+    return z, None if history is None else history.trace(taken)
 
 
 @torch.no_grad()
@@ -174,12 +174,27 @@ def _moved(new: Tensor, old: Tensor, tolerance: float) -> Tensor:
     return (new - old).norm(dim=1) > tolerance * new.norm(dim=1)
 
 
-@torch.no_grad()
-def _trace(inference: Inference, history: list[Tensor], taken: Int[Tensor, " rows"]) -> SolverTrace:
-    return SolverTrace(
-        steps=[SparseCodes.from_dense(z) for z in history],
-        residual_norms=torch.stack([inference.residual(z).norm(dim=1) for z in history], dim=1),
-        objective=torch.stack([inference.objective(z) for z in history], dim=1),
-        n_steps=taken,
-        n_atoms=inference.operator.n_atoms,
-    )
+class _History:
+    """The steps of one tile, kept sparse."""
+
+    def __init__(self, inference: Inference) -> None:
+        self.inference = inference
+        self.codes: list[SparseCodes] = []
+        self.norms: list[Tensor] = []
+        self.objectives: list[Tensor] = []
+        self.add(inference.start)
+
+    @torch.no_grad()
+    def add(self, z: Float[Tensor, "rows n_atoms"]) -> None:
+        self.codes.append(SparseCodes.from_dense(z.detach()))
+        self.norms.append(self.inference.residual(z).norm(dim=1))
+        self.objectives.append(self.inference.objective(z))
+
+    def trace(self, taken: Int[Tensor, " rows"]) -> SolverTrace:
+        return SolverTrace(
+            steps=self.codes,
+            residual_norms=torch.stack(self.norms, dim=1),
+            objective=torch.stack(self.objectives, dim=1),
+            n_steps=taken,
+            n_atoms=self.inference.operator.n_atoms,
+        )
