@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.architectures.sparse_coding import sparse_code
     from sae_nb.capturing import capture
+    from sae_nb.classical import fit_classical
     from sae_nb.codes import SparseCodes
     from sae_nb.diagnosis import doctor
     from sae_nb.evaluation.fit import check_fit
@@ -83,6 +84,7 @@ _HOME = {
     "evaluate": "sae_nb.evaluation.report",
     "exercise": "sae_nb.exercises.registry",
     "exercise_report": "sae_nb.exercises.registry",
+    "fit_classical": "sae_nb.classical",
     "gradient_pursuit": "sae_nb.pursuit",
     "load_activations": "sae_nb.activations",
     "load_examples": "sae_nb.ready_made",
@@ -146,6 +148,7 @@ __all__ = [
     "evaluate",
     "exercise",
     "exercise_report",
+    "fit_classical",
     "gradient_pursuit",
     "load_activations",
     "load_examples",

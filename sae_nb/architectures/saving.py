@@ -126,14 +126,13 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     name = config.get("architecture")
     if name in ARCHITECTURES:
         return _rebuild(ARCHITECTURES[name], config, folder)
-    from sae_nb import interop
-
-    if name not in interop.IMPORTED:
+    elsewhere = _fixed_classes()
+    if name not in elsewhere:
         raise ValueError(
             f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. It may be "
             "from a newer version of sae_nb."
         )
-    return _rebuild(interop.IMPORTED[name], config, folder)
+    return _rebuild(elsewhere[name], config, folder)
 
 
 def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
@@ -173,6 +172,14 @@ def _located(folder_or_name: str | Path) -> Path:
     if shelved is None:
         _refuse_file(folder)
     return shelved
+
+
+def _fixed_classes() -> dict[str, type[SparseAutoencoder]]:
+    """Classes that are read or fitted, never trained."""
+    from sae_nb.classical import Classical
+    from sae_nb.interop import IMPORTED
+
+    return {**IMPORTED, "Classical": Classical}
 
 
 def _of_another_library(folder: Path) -> SparseAutoencoder:

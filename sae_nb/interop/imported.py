@@ -108,6 +108,8 @@ class Imported(SparseAutoencoder):
     ('x', 'relu', torch.Size([1, 2]))
     """
 
+    unit_atoms = False
+
     encoder: Tensor
     encoder_bias: Tensor
     threshold: Tensor

@@ -48,6 +48,8 @@ class ImportedTemporal(SparseAutoencoder):
         Where it comes from.
     """
 
+    unit_atoms = False
+
     encoder: Tensor
 
     def __init__(
