@@ -1,0 +1,108 @@
+"""InputSteering: what the lens shows is what is steered, also after the picture changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import traitlets as t
+from sae_nb_widgets.input_steering import InputSteering
+
+import sae_nb as sn
+
+
+class Lens(t.HasTraits):
+    """What an InputSteering needs of a lens."""
+
+    picture = t.Any(None)
+    text = t.Unicode("")
+    atom = t.Int(0)
+
+    def __init__(self, model: Any, sae: Any, **state: Any) -> None:
+        super().__init__(**state)
+        self.model, self.sae, self.hook_point = model, sae, "resid_post.6"
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Any, Any, torch.Tensor]:
+    """A vision model, its SAE, and two pictures the model reads differently."""
+    model = sn.load_model("tiny-vit")
+    sae, examples = sn.load_sae("tiny-vit/resid_post.6"), sn.load_examples("tiny-vit/resid_post.6")
+    pictures = examples.acts.context.pictures[:30]
+    answers = model(pictures).argmax(dim=-1)
+    return model, sae, torch.stack([pictures[answers == 7][0], pictures[answers == 0][0]])
+
+
+@pytest.fixture
+def joined(parts: tuple[Any, Any, torch.Tensor]) -> Iterator[tuple[Lens, InputSteering]]:
+    """A lens on the 7 and the panel that follows it."""
+    model, sae, pictures = parts
+    lens = Lens(model, sae, picture=pictures[0], atom=3)
+    panel = InputSteering(lens, strength=20.0)
+    panel.wait()
+    yield lens, panel
+    panel.close()
+
+
+def test_the_lens_picture_is_what_the_model_reads(
+    joined: tuple[Lens, InputSteering], parts: tuple[Any, Any, torch.Tensor]
+) -> None:
+    """The answer before steering is the model's answer to the picture in the lens, twice over."""
+    (lens, panel), (model, _, pictures) = joined, parts
+    for picture, digit in ((pictures[0], 7), (pictures[1], 0), (pictures[0], 7)):
+        lens.picture = picture
+        before = np.asarray(panel.summary.before)
+        assert int(before.argmax()) == digit
+        expected = model(picture[None]).softmax(dim=-1)[0].numpy()
+        assert np.allclose(before, expected, atol=1e-5)
+
+
+def test_many_changes_end_on_the_last(
+    joined: tuple[Lens, InputSteering], parts: tuple[Any, Any, torch.Tensor]
+) -> None:
+    """Drawing quickly never leaves the clean run of an earlier picture behind."""
+    (lens, panel), (_, _, pictures) = joined, parts
+    for _ in range(5):
+        lens.picture = pictures[1]
+        lens.picture = pictures[0]
+        panel.strength += 1.0
+    assert int(np.asarray(panel.summary.before).argmax()) == 7
+    assert not panel.problem
+
+
+def test_one_atom_for_both(joined: tuple[Lens, InputSteering]) -> None:
+    """Choosing in the lens steers; choosing in the panel moves the lens."""
+    lens, panel = joined
+    lens.atom = 17
+    assert panel.summary.recipe.atom == 17
+    panel.atom = 5
+    assert lens.atom == 5
+
+
+def test_a_closed_panel_lets_go(joined: tuple[Lens, InputSteering]) -> None:
+    """The lens goes on alone."""
+    lens, panel = joined
+    panel.close()
+    lens.atom = 9
+    assert panel.atom != 9
+
+
+def test_the_curve_of_another_picture_is_dropped(
+    joined: tuple[Lens, InputSteering], parts: tuple[Any, Any, torch.Tensor]
+) -> None:
+    """A dose-response curve belongs to the picture it was measured on."""
+    (lens, panel), (_, _, pictures) = joined, parts
+    panel.dose_response([0.0, 10.0], n_controls=1)
+    assert panel.curve is not None
+    lens.picture = pictures[1]
+    assert panel.curve is None
+
+
+def test_an_empty_lens_is_refused(parts: tuple[Any, Any, torch.Tensor]) -> None:
+    """Said with what to do, before a panel exists."""
+    model, sae, _ = parts
+    with pytest.raises(ValueError, match="Draw or choose one first"):
+        InputSteering(Lens(model, sae))
