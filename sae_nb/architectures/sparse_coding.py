@@ -14,12 +14,15 @@ from sae_nb.architectures.proxes import Penalty
 from sae_nb.architectures.proxes.choosing import ProxName, choose_penalty
 from sae_nb.architectures.solvers import SOLVERS, SolverTrace
 from sae_nb.architectures.solvers.running import Solved
-from sae_nb.checks import check_finite, check_matrix
+from sae_nb.checks import check_finite, check_matrix, check_memory
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit.checking import check_choice
 
 SolverName = Literal["fista", "ista", "admm", "cg"]
 LinkName = Literal["gaussian", "poisson", "binomial"]
+
+STEP_TILES = 3
+"""Most dense tiles that autograd keeps of a step: 1 to 3 measured, by penalty and solver."""
 
 
 @overload
@@ -110,7 +113,7 @@ def sparse_code(
         If inputs do not fit together or are not finite, the penalty lacks what it needs, data are
         impossible under the link, or the solver cannot do what is asked.
     MemoryError
-        If not even one row fits under the cap.
+        If not even one row fits under the cap, or the graph of all steps would not fit in memory.
 
     Source
     ------
@@ -129,6 +132,7 @@ def sparse_code(
     likelihood = _link(link, rows)
     penalty = choose_penalty(prox, operator, rows, bias, weight=weight, k=k, groups=groups)
     check_choice(solver, SolverName, "solver")
+    _check_graph(operator, rows, n_steps if tail is None else tail)
     solve = SOLVERS[solver]
     solved = solve(
         operator,
@@ -175,6 +179,18 @@ def _checked(
             )
         check_finite(bias[None], name="bias")
     return operator, rows
+
+
+def _check_graph(operator: Operator, rows: Tensor, steps: object) -> None:
+    """Refuse an unrolled graph that would not fit; other calls need tiles only."""
+    wanted = rows.requires_grad or operator.energy().requires_grad
+    if torch.is_grad_enabled() and wanted and isinstance(steps, int):
+        per_step = STEP_TILES * len(rows) * operator.n_atoms * rows.element_size()
+        check_memory(
+            steps * per_step,
+            f"The graph of {steps} steps on {len(rows)} rows × {operator.n_atoms} atoms",
+            "Use a smaller `tail`, fewer rows at once, or torch.no_grad().",
+        )
 
 
 def _checked_start(

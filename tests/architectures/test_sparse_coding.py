@@ -161,6 +161,17 @@ def test_a_dictionary_can_be_learned_through_it() -> None:
     assert errors[-1] < 0.4 * errors[0]
 
 
+def test_a_graph_that_would_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what would fit; a call that wants no gradient is not refused."""
+    monkeypatch.setattr("sae_nb.checks.available_memory", lambda: 2**20)
+    dictionary = DICTIONARY.clone().requires_grad_()
+    with pytest.raises(MemoryError, match="The graph of 100 steps on 30 rows × 40 atoms.*`tail`"):
+        sn.sparse_code(X, dictionary)
+    assert sn.sparse_code(X, dictionary, tail=5).values.requires_grad
+    with torch.no_grad():
+        assert sn.sparse_code(X, dictionary, weight=0.05, n_steps=3).nnz > 0
+
+
 CASES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "x": ({"x": X[:, :5]}, ValueError, r"last dimension d_in=16, got shape \(30, 5\)"),
     "nan": ({"x": X.index_fill(0, torch.tensor([4]), torch.nan)}, ValueError, "first is row 4"),
