@@ -22,6 +22,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder, load_sae
 from sae_nb.checks import check_count, check_matrix
+from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation.matching import stability
 from sae_nb.evaluation.report import Report, evaluate
 from sae_nb.files import read_json, write_json
@@ -134,7 +135,8 @@ def sweep(
     data
         Activations to train on.
     architectures
-        Names ("TopK", "JumpReLU", …) or classes.
+        Names ("TopK", "JumpReLU", …) or classes; "PCA", "KMeans", "NMF", "SemiNMF", "ConvexNMF" and
+        "ArchetypalAnalysis" are fitted to the same rows.
     n_atoms
         Size of the dictionaries, or several.
     settings
@@ -184,12 +186,13 @@ def sweep(
     train_on, test_on = _split(data, test)
     store = _Store(folder, _identity(train_on, config))
     measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
-    d_in = int(train_on.d_in)
     todo = [one for one in wanted if _name(*one) not in store.done]
     for start in range(0, len(todo), at_once):
         group = todo[start : start + at_once]
-        saes = [_built(d_in, *one) for one in group]
-        train(saes, train_on, config, progress=progress)
+        saes = [_built(train_on, *one) for one in group]
+        trained = [sae for sae in saes if not isinstance(sae, Classical)]
+        if trained:
+            train(trained, train_on, config, progress=progress)
         for one, sae in zip(group, saes, strict=True):
             store.keep(one, sae, _numbers(evaluate(sae, test_on, **measure)))
     return Sweep(tuple(store.row(one) for one in wanted))
@@ -206,7 +209,10 @@ def _combinations(
 ) -> Iterator[Wanted]:
     names = [_known(architecture) for architecture in architectures]
     sizes = [n_atoms] if isinstance(n_atoms, int) else list(n_atoms)
-    known = {name: set(inspect.signature(ARCHITECTURES[name]).parameters) for name in names}
+    known = {
+        name: {"k"} if name in METHODS else set(inspect.signature(ARCHITECTURES[name]).parameters)
+        for name in names
+    }
     _check_settings(settings, known, seeds)
     for name, size in itertools.product(names, sizes):
         own = {key: values for key, values in settings.items() if key in known[name]}
@@ -237,8 +243,9 @@ def _check_settings(
 
 def _known(architecture: str | type[SparseAutoencoder]) -> str:
     name = architecture if isinstance(architecture, str) else architecture.__name__
-    if name not in ARCHITECTURES:
-        raise ValueError(f"`architectures` must be among {', '.join(ARCHITECTURES)}, got {name!r}.")
+    if name not in ARCHITECTURES and name not in METHODS:
+        known = ", ".join((*ARCHITECTURES, *METHODS))
+        raise ValueError(f"`architectures` must be among {known}, got {name!r}.")
     return name
 
 
@@ -262,7 +269,13 @@ def _as_activations(rows: object, name: str) -> Activations:
     )
 
 
-def _built(d_in: int, name: str, settings: Mapping[str, Any], seed: int) -> SparseAutoencoder:
+def _built(
+    data: Activations, name: str, settings: Mapping[str, Any], seed: int
+) -> SparseAutoencoder:
+    if name in METHODS:
+        chosen: Any = name
+        return fit_classical(data, chosen, **settings, seed=seed)
+    d_in = int(data.d_in)
     generator = torch.Generator().manual_seed(seed)
     build: Any = ARCHITECTURES[name]
     if "generator" not in inspect.signature(build).parameters:

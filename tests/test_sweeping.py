@@ -45,6 +45,23 @@ def test_an_sae_of_a_sweep_is_the_one_trained_alone(x: Tensor) -> None:
     assert torch.equal(together.saes[1].dictionary, alone.dictionary)
 
 
+def test_classical_rows_stand_beside_trained_ones(x: Tensor) -> None:
+    """Fitted on the same rows, measured on the same held-out ones."""
+    found = sweep(
+        x,
+        ["TopK", "PCA", "KMeans"],
+        n_atoms=10,
+        settings={"k": [3]},
+        seeds=(0, 1),
+        config=SHORT,
+        progress=False,
+    )
+    assert list(found.summary["architecture"]) == ["TopK", "PCA", "KMeans"]
+    pca = found.summary.iloc[1]
+    assert pca["stability"] == pytest.approx(1)
+    assert pca["l0"] == 3
+
+
 def test_a_stopped_sweep_goes_on_where_it_was(
     x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
