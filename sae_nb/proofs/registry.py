@@ -16,8 +16,6 @@ from typing import Any
 from sae_nb.proofs.claims import Claim
 
 ROOM = "sae_nb.proofs.experiments"
-NOT_CODE = {"CLAIMS", "TITLE", "__all__"}
-"""What may be worded anew without the numbers becoming old."""
 
 
 @dataclass(frozen=True)
@@ -105,33 +103,47 @@ def _plain(value: Any) -> Any:
 
 
 def fingerprint(source: str) -> str:
-    r"""A digest of what a module does, the same whatever its comments, docstrings and claims say.
+    r"""A digest of `run` and all it uses of its module, whatever comments and docstrings say.
+
+    Claims may be worded anew without the numbers becoming old. What other modules do is not looked
+    at: their versions are in the artefact.
 
     Parameters
     ----------
     source
-        Its text.
+        Text of the module.
 
     Example
     -------
-    >>> fingerprint("x = 1  # one") == fingerprint('''"A module."\nx = 1''')
+    >>> fingerprint("N = 1\ndef run(): return N  # one") == fingerprint("def run(): return N\nN = 1")
     True
     """
-    tree = ast.parse(source)
-    tree.body = [node for node in tree.body if not _is_wording(node)]
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            node.body = body[1:]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]
+    parts = {name: node for node in ast.parse(source).body for name in _names(node)}
+    used, waiting = {}, ["run"]
+    while waiting:
+        name = waiting.pop()
+        if name in parts and name not in used:
+            used[name] = _text(parts[name])
+            waiting += [n.id for n in ast.walk(parts[name]) if isinstance(n, ast.Name)]
+    return hashlib.sha256("\n".join(used[name] for name in sorted(used)).encode()).hexdigest()[:16]
 
 
-def _is_wording(node: ast.stmt) -> bool:
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement at the top of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else []
-    if isinstance(node, ast.AnnAssign):
-        targets = [node.target]
-    named = any(isinstance(target, ast.Name) and target.id in NOT_CODE for target in targets)
-    return named or _is_text(node)
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+
+
+def _text(node: ast.stmt) -> str:
+    """A definition without docstrings and comments."""
+    for inner in ast.walk(node):
+        body = getattr(inner, "body", None)
+        if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
+            inner.body = body[1:]  # type: ignore[attr-defined]
+    return ast.unparse(node)
 
 
 def _is_text(node: ast.stmt) -> bool:

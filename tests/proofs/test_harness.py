@@ -242,10 +242,12 @@ def test_the_command_line_runs_and_refuses(
 def test_the_fingerprint_sees_code_and_not_words() -> None:
     """Comments, docstrings and claims may change; a number may not."""
     before = "'''A.'''\nTITLE = 'a'\nN = 1\ndef run(seed):\n    '''B.'''\n    return {'n': N}\n"
-    after = "# c\nTITLE = 'b'\nN = 1\n\n\ndef run(seed):\n    return {'n': N}  # d\n\nCLAIMS = ()\n"
+    after = "# c\nTITLE = 'b'\nN = 1\n\n\ndef run(seed):\n    return {'n': N}  # d\n\nCLAIMS = (M := 2,)\n"
     assert fingerprint(before) == fingerprint(after)
     assert fingerprint(before) != fingerprint(before.replace("N = 1", "N = 2"))
     assert fingerprint(before) != fingerprint(before.replace("'n'", "'m'"))
+    helped = before.replace("'n': N", "'n': f(N)") + "def f(n):\n    return n\n"
+    assert fingerprint(helped) != fingerprint(helped.replace("return n\n", "return n + 1\n"))
 
 
 @pytest.mark.parametrize("name", experiment_names())

@@ -146,6 +146,11 @@ CLAIMS = (
                 short=0.02,
             ),
         ),
+        shown=tuple(
+            Shown(number=f"{name} r2 k={k}", label=f"R², {kind}, k {k}")
+            for k in (2, 5, 10)
+            for name, kind in (("mp", "MP"), ("topk", "TopK"))
+        ),
         floor=Shown(number="random r2", label="MP with random atoms, best k"),
         control=Shown(number="r2 ahead of random", label="MP trained − random atoms, worst k"),
     ),
@@ -162,7 +167,11 @@ CLAIMS = (
             ),
             Line(number="topk largest gain", label="the same, TopK, most", at_most=0.0, short=0.05),
         ),
-        shown=(Shown(number="topk lost by 64", label="R² that TopK loses from k to 64, least"),),
+        shown=tuple(
+            Shown(number=f"{name} r2 at 64 k={k}", label=f"R² with 64, {kind}, k {k}")
+            for k in (2, 5, 10)
+            for name, kind in (("mp", "MP"), ("topk", "TopK"))
+        ),
         floor=Shown(number="random smallest gain", label="MP with random atoms, least gain"),
     ),
     Claim(
