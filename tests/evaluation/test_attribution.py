@@ -1,0 +1,248 @@
+"""Attribution: gradient × activation at the activation itself, and what removing an atom really does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.attribution import Attribution, attribute
+from sae_nb.evaluation.outcomes import largest_cosine
+
+
+class Plain:
+    """z = relu(x Dᵀ), x̂ = z D / 2 + 0.1: a poor reconstruction, so that the error matters."""
+
+    def __init__(self, d_in: int, n_atoms: int, seed: int = 0) -> None:
+        rows = torch.randn(n_atoms, d_in, generator=torch.Generator().manual_seed(seed))
+        self.dictionary = nn.functional.normalize(rows, dim=1)
+        self.d_in, self.n_atoms = d_in, n_atoms
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense((x @ self.dictionary.T).relu())
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        return codes.to_dense() @ self.dictionary + 0.1
+
+
+SAE = Plain(6, 10)
+
+
+@pytest.fixture
+def bent() -> Any:
+    """A network that bends after the hook point."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    return sn.wrap(module, class_names=["a", "b", "c"], name="bent")
+
+
+@pytest.fixture
+def straight() -> Any:
+    """A network that does not."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3))
+    return sn.wrap(module, class_names=["a", "b", "c"], name="straight")
+
+
+INPUT = torch.tensor([[1.0, -0.5, 2.0, 0.3]])
+
+
+def attributed(model: Any, sae: Any = SAE, **choices: Any) -> Attribution:
+    """Attribute the one input at the first layer."""
+    return attribute(model, next(model.batches(INPUT)), "0", sae, **choices)
+
+
+def measure(model: Any, x: Tensor, index: int) -> Tensor:
+    """A logit above the mean logit, from the activation at the hook point on."""
+    logits = model.module[1:](x)
+    return logits[..., index] - logits.mean(dim=-1)
+
+
+def test_effects_are_the_gradient_through_codes_and_error(bent: Any) -> None:
+    """∂m/∂z through x = decode(z) + e, e constant, times z: as autograd says it."""
+    found = attributed(bent)
+    x = bent.module[0](INPUT).detach()
+    codes = SAE.encode(x)
+    z = codes.to_dense().requires_grad_(True)
+    error = x - (z @ SAE.dictionary + 0.1).detach()
+    value = measure(bent, z @ SAE.dictionary + 0.1 + error, found.outcome.index).sum()
+    (slope,) = torch.autograd.grad(value, z)
+    expected = (slope * z).detach()[0]
+    got = torch.zeros(10)
+    got[found.codes.atoms.long()] = torch.from_numpy(found.effects)
+    torch.testing.assert_close(got, expected)
+    assert found.value == pytest.approx(float(value.detach()))
+
+
+def test_effects_and_error_add_up_to_the_gradient_along_x(bent: Any) -> None:
+    """Σ_j z_j⟨d_j, g⟩ + ⟨b, g⟩ + ⟨e, g⟩ = ⟨x, g⟩: nothing is lost."""
+    found = attributed(bent)
+    x = bent.module[0](INPUT).detach().numpy()[0]
+    g = found.gradient[0]
+    bias = 0.1 * g.sum()
+    assert found.effects.sum() + bias + found.error[0] == pytest.approx(float(x @ g), abs=1e-5)
+
+
+def test_first_order_is_exact_where_the_model_is_linear(straight: Any) -> None:
+    """Every atom, and the random control is measured in the same units."""
+    found = attributed(straight)
+    for atom in found.codes.atoms.tolist():
+        check = found.splice(atom, n_controls=0)
+        assert check.exact == pytest.approx(check.first_order, abs=1e-5)
+
+
+def test_splice_removes_the_atom_and_keeps_the_error(bent: Any) -> None:
+    """m(x) − m(x − z_j d_j), computed by hand; KL and probabilities too."""
+    found = attributed(bent, target=1)
+    x = bent.module[0](INPUT).detach()
+    atom = int(found.codes.atoms[0])
+    z = SAE.encode(x).to_dense()[0, atom]
+    without = x - z * SAE.dictionary[atom]
+    check = found.splice(atom)
+    expected = measure(bent, x, 1) - measure(bent, without, 1)
+    assert check.exact == pytest.approx(float(expected.detach()), abs=1e-5)
+    p, q = (bent.module[1:](v).softmax(-1)[0].detach() for v in (x, without))
+    assert check.probability == pytest.approx((float(p[1]), float(q[1])), abs=1e-6)
+    assert check.kl == pytest.approx(float((p * (p / q).log()).sum()), abs=1e-6)
+    assert check.exact != pytest.approx(check.first_order, abs=1e-4)
+
+
+def test_model_is_as_before(bent: Any) -> None:
+    """Neither attribution nor splicing leaves an edit or a gradient behind."""
+    before = bent(INPUT)
+    found = attributed(bent)
+    found.splice(int(found.codes.atoms[0]))
+    assert bent.interventions == []
+    assert torch.equal(bent(INPUT), before)
+    assert all(p.grad is None for p in bent.module.parameters())
+
+
+def test_control_is_what_random_directions_reach(straight: Any) -> None:
+    """The closed form is the 95 % quantile that drawn directions have, in the linear model exactly."""
+    found = attributed(straight)
+    active, _, control = found.totals()
+    place = int(np.argmax(control))
+    check = found.splice(int(active[place]), n_controls=400, seed=3)
+    assert check.control == pytest.approx(float(control[place]), rel=0.12)
+    cosines = [abs(float(sn.random_direction(6, seed)[0])) for seed in range(4000)]
+    assert np.quantile(cosines, 0.95) == pytest.approx(largest_cosine(6), rel=0.03)
+
+
+def test_common_shift_of_all_logits_is_no_contribution(straight: Any) -> None:
+    """What the softmax does not see is not measured."""
+    before = attributed(straight, target=0)
+    with torch.no_grad():
+        straight.module[1].weight += torch.randn(6)
+    after = attributed(straight, target=0)
+    np.testing.assert_allclose(before.effects, after.effects, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(2, "c"), ("b", "b"), (lambda logits: logits[0], "<lambda>")]
+)
+def test_targets_by_number_name_and_function(bent: Any, target: Any, name: str) -> None:
+    """And None is the top answer."""
+    found = attributed(bent, target=target)
+    assert found.outcome.name == name
+    top = int(bent(INPUT).argmax())
+    assert attributed(bent).outcome.index == top
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [(3, "between 0 and 2"), ("z", "one of the classes"), (1.5, "class or token id"), (True, "id")],
+)
+def test_unknown_target_is_refused(bent: Any, target: Any, error: str) -> None:
+    """Rule and given, and nothing is left in the model."""
+    with pytest.raises((TypeError, ValueError), match=error):
+        attributed(bent, target=target)
+    assert bent.interventions == []
+
+
+def test_function_that_gives_no_number_is_refused(bent: Any) -> None:
+    """A vector has no gradient × activation."""
+    with pytest.raises(ValueError, match="into one number"):
+        attributed(bent, target=lambda logits: logits)
+
+
+def test_unknown_atom_is_refused_before_the_model_runs(bent: Any) -> None:
+    """Numbers as given."""
+    with pytest.raises(IndexError, match="between 0 and 9"):
+        attributed(bent).splice(10)
+
+
+def test_activation_that_is_not_finite_is_named(bent: Any) -> None:
+    """Hook point and row."""
+    with torch.no_grad():
+        bent.module[0].bias[0] = torch.nan
+    with pytest.raises(ValueError, match="activations at 0.* must be finite"):
+        attributed(bent)
+
+
+def test_sae_of_another_width_is_refused(bent: Any) -> None:
+    """Both widths are named."""
+    with pytest.raises(ValueError, match=r"width 6 and the SAE 5"):
+        attributed(bent, Plain(5, 10))
+
+
+def test_models_that_give_states_are_measured_along_their_own_output() -> None:
+    """⟨out, out₀⟩ / ‖out₀‖, whose gradient is a direction; there are no probabilities."""
+    model = sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(6, 4)))
+    x = torch.randn(1, 6, generator=torch.Generator().manual_seed(1))
+    found = attribute(model, next(model.batches(x)), "0", SAE)
+    assert found.value == pytest.approx(float(model(x).norm()), abs=1e-5)
+    check = found.splice(int(found.codes.atoms[0]), n_controls=2)
+    assert check.kl is None
+    assert check.probability is None
+
+
+# --- a language model: the sink is left alone ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+def test_first_token_is_neither_read_nor_spliced(gpt: Any) -> None:
+    """Capture drops it, so the SAE never saw it; removing an atom leaves its state alone."""
+    sae = Plain(128, 32)
+    batch = next(gpt.batches(["Anna was very happy and"]))
+    found = attribute(gpt, batch, "resid_post.1", sae)
+    assert 0 not in found.position
+    assert len(found.position) == found.n_positions - 1
+    atom = int(found.codes.atoms[0])
+    with sn.ablate(gpt, "resid_post.1", sae, atom, positions=found._mask()):
+        with_mask = gpt(["Anna was very happy and"])
+    with sn.ablate(gpt, "resid_post.1", sae, atom, positions="not_first"):
+        assert torch.equal(gpt(["Anna was very happy and"]), with_mask)
+    logits = with_mask[0, -1]
+    exact = found.value - float(logits[found.outcome.index] - logits.mean())
+    assert found.splice(atom, n_controls=0).exact == pytest.approx(exact, abs=1e-5)
+
+
+def test_text_of_one_token_has_no_position_to_read(gpt: Any) -> None:
+    """Said, and what to do."""
+    batch = next(gpt.batches(torch.tensor([[0]])))
+    with pytest.raises(ValueError, match="longer text"):
+        attribute(gpt, batch, "resid_post.1", Plain(128, 32))
+
+
+def test_next_token_is_the_last_one_of_the_text(gpt: Any) -> None:
+    """Its name is what the model would say next."""
+    text = "Anna was very"
+    found = attribute(gpt, next(gpt.batches([text])), "resid_post.1", Plain(128, 32))
+    said = gpt.generate(text, 1, echo=False, return_ids=True)
+    assert found.outcome.index == int(said[-1])
+    other = attribute(gpt, next(gpt.batches([text])), "resid_post.1", Plain(128, 32), target=" the")
+    assert other.outcome.name == " the"
+    with pytest.raises(ValueError, match="one token"):
+        attribute(
+            gpt, next(gpt.batches([text])), "resid_post.1", Plain(128, 32), target="happy and sad"
+        )

@@ -1,0 +1,101 @@
+"""Permutation floors: exact where everything can be tried, and rarely passed by chance."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from sae_nb.evaluation.permutations import n_arrangements, permuted_difference
+
+
+def sparse(rows: int, columns: int, seed: int, density: float = 0.3) -> csr_matrix:
+    """Exponential strengths at random places."""
+    generator = np.random.default_rng(seed)
+    values = generator.exponential(size=(rows, columns))
+    return csr_matrix(values * (generator.random((rows, columns)) < density))
+
+
+def test_every_arrangement_is_tried_where_they_are_few() -> None:
+    """p-values and floor equal a brute force over all 20 arrangements of 3 + 3."""
+    a, b = sparse(3, 5, 0, 0.9), sparse(3, 5, 1, 0.9)
+    found = permuted_difference(a, b, n_permutations=1000)
+    units = np.concatenate((a.toarray(), b.toarray()))
+    scale = units.std(axis=0) * 2 / 3 * np.sqrt(9 / 6)
+    observed = np.abs(units[:3].mean(0) - units[3:].mean(0))
+    drawn = np.array(
+        [
+            np.abs(units[list(c)].mean(0) - np.delete(units, list(c), 0).mean(0))
+            for c in itertools.combinations(range(6), 3)
+        ]
+    )
+    assert n_arrangements(3, 3) == len(drawn) == 20
+    np.testing.assert_allclose(found.value, units[:3].mean(0) - units[3:].mean(0))
+    np.testing.assert_allclose(found.p, (drawn >= observed - 1e-12).mean(axis=0))
+    tops = (drawn / scale).max(axis=1)
+    expected = [(tops >= o - 1e-9).mean() for o in observed / scale]
+    np.testing.assert_allclose(found.p_adjusted, expected)
+    np.testing.assert_allclose(found.floor, np.quantile(tops, 0.95, method="higher") * scale)
+
+
+def test_chance_passes_the_floor_in_about_one_of_twenty_trials() -> None:
+    """Family-wise: any of 40 columns beyond its floor, over 200 trials without a difference."""
+    passed = [
+        permuted_difference(
+            sparse(15, 40, 2 * s), sparse(15, 40, 2 * s + 1), n_permutations=200, seed=s
+        ).above_floor.any()
+        for s in range(200)
+    ]
+    assert 0.005 <= np.mean(passed) <= 0.10
+
+
+def test_planted_difference_is_found_and_has_the_smallest_p() -> None:
+    """One column of 300 is 2 higher in a."""
+    a, b = sparse(20, 300, 0).toarray(), sparse(20, 300, 1)
+    a[:, 7] += 2
+    found = permuted_difference(csr_matrix(a), b, n_permutations=500, seed=0)
+    assert found.above_floor.tolist().count(True) == 1
+    assert found.above_floor[7]
+    assert found.p_adjusted[7] == pytest.approx(1 / 501)
+    assert (found.p_adjusted >= found.p - 1e-12).all()
+
+
+def test_seed_decides_and_nothing_else() -> None:
+    """The same seed, the same floor; another one, another."""
+    a, b = sparse(12, 30, 0), sparse(14, 30, 1)
+    one, same, other = (permuted_difference(a, b, n_permutations=99, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.floor, same.floor)
+    assert not np.array_equal(one.p, other.p)
+
+
+def test_blocks_of_permutations_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held a few at a time or all at once, the numbers are of the same size."""
+    from sae_nb.evaluation import permutations
+
+    a, b = sparse(3, 20, 0), sparse(4, 20, 1)
+    whole = permuted_difference(a, b, n_permutations=1000)
+    monkeypatch.setattr(permutations, "_NUMBERS", 60)
+    parts = permuted_difference(a, b, n_permutations=1000)
+    np.testing.assert_allclose(whole.p_adjusted, parts.p_adjusted)
+    np.testing.assert_allclose(whole.floor, parts.floor)
+
+
+def test_columns_that_never_vary_differ_by_nothing() -> None:
+    """Empty and constant columns: p is 1, no floor is passed."""
+    a = csr_matrix(np.array([[0.0, 2.0, 1.0]] * 4))
+    b = csr_matrix(np.array([[0.0, 2.0, 0.0]] * 4))
+    found = permuted_difference(a, b)
+    assert found.p[:2].tolist() == [1.0, 1.0]
+    assert found.above_floor.tolist()[:2] == [False, False]
+    assert found.p[2] == pytest.approx(2 / 70)
+
+
+def test_sums_of_unequal_groups_are_compared_with_what_their_sizes_give() -> None:
+    """Ten units sum to more than five by their number alone, and that is no difference."""
+    a, b = csr_matrix(np.ones((10, 1)) + 0.01 * sparse(10, 1, 0, 1.0)), csr_matrix(np.ones((5, 1)))
+    found = permuted_difference(a, b, weights=(1.0, 1.0), n_permutations=400)
+    assert found.value[0] > 4.9
+    assert found.expected[0] == pytest.approx(5.0, abs=0.1)
+    assert abs(found.value[0] - found.expected[0]) < 0.2

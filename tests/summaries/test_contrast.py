@@ -1,0 +1,143 @@
+"""contrast: differences between two sets of inputs, grouped by sample, sparse, with a floor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.summaries.contrast import contrast
+
+
+class Relu:
+    """z = relu(x) over the axes: codes can be read off the activations."""
+
+    def __init__(self, d_in: int) -> None:
+        self.d_in = self.n_atoms = d_in
+        self.dictionary = torch.eye(d_in)
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(x.relu())
+
+
+SAE = Relu(12)
+
+
+def rows(n: int, seed: int, per_sample: int = 1) -> Activations:
+    """Random activations of n samples, each row of a sample the same: rows are not independent."""
+    x = torch.randn(n, 12, generator=torch.Generator().manual_seed(seed))
+    sample = torch.arange(n).repeat_interleave(per_sample)
+    return Activations.from_tensor(x[sample], sample=sample)
+
+
+def test_means_and_rates_are_those_of_samples() -> None:
+    """A sample of three rows counts as one: means of sample means."""
+    x = torch.zeros(4, 12)
+    x[:, 0] = torch.tensor([3.0, 0.0, 0.0, 4.0])
+    a = Activations.from_tensor(x, sample=torch.tensor([0, 0, 0, 1]))
+    b = Activations.from_tensor(torch.zeros(2, 12))
+    found = contrast(SAE, a, b)
+    assert found.strength.a[0] == pytest.approx((1.0 + 4.0) / 2)
+    assert found.rate.a[0] == pytest.approx((1 / 3 + 1.0) / 2)
+    assert found.strength.value[0] == pytest.approx(2.5)
+    assert found.n_units == (2, 2)
+    assert found.n_rows == (4, 2)
+
+
+def test_copies_of_rows_within_a_sample_are_no_evidence() -> None:
+    """Every row fifty times: the same difference, the same p. Permuting rows would believe it."""
+    once = contrast(SAE, rows(8, 2), rows(8, 3), n_permutations=300)
+    often = contrast(SAE, rows(8, 2, 50), rows(8, 3, 50), n_permutations=300)
+    np.testing.assert_allclose(once.strength.value, often.strength.value, rtol=1e-6)
+    np.testing.assert_array_equal(once.strength.p_adjusted, often.strength.p_adjusted)
+    fooled = contrast(SAE, rows(8, 2, 50), rows(8, 3, 50), n_permutations=300, permute="positions")
+    assert fooled.strength.above_floor.sum() > often.strength.above_floor.sum() == 0
+
+
+def test_planted_atom_comes_first() -> None:
+    """One atom is stronger in a: it leads both orders and nothing else passes the floor."""
+    a = rows(30, 0)
+    x = a.x.clone()
+    x[:, 5] += 3
+    found = contrast(SAE, Activations.from_tensor(x), rows(30, 1), n_permutations=400)
+    assert found.order()[0] == found.order("rate")[0] == 5
+    assert found.strength.above_floor.nonzero()[0].tolist() == [5]
+    table = found.table(3)
+    assert table.index[0] == 5
+    assert table.loc[5, "strength_difference"] > table.loc[5, "strength_floor"]
+
+
+def test_one_input_on_each_side_permutes_positions_and_says_so() -> None:
+    """There is nothing else to permute."""
+    a = Activations.from_tensor(rows(20, 0).x, sample=torch.zeros(20, dtype=torch.int64))
+    found = contrast(SAE, a, a)
+    assert found.permuted == "positions"
+    assert "positions were permuted" in found.caveat
+    assert not found.strength.above_floor.any()
+
+
+def test_too_few_samples_say_that_nothing_can_be_told() -> None:
+    """2 against 2 allow six arrangements."""
+    found = contrast(SAE, rows(2, 0), rows(2, 1))
+    assert found.n_permutations == 6
+    assert "no difference can be told" in found.caveat
+    assert not found.strength.above_floor.any()
+
+
+def test_sixteen_thousand_atoms_stay_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No dense code is ever asked for."""
+
+    def refuse(_self: SparseCodes) -> Tensor:
+        raise AssertionError("a dense code was made")
+
+    monkeypatch.setattr(SparseCodes, "to_dense", refuse)
+    sae = sn.TopK(d_in=12, n_atoms=16_384, k=8, generator=torch.Generator().manual_seed(0))
+    found = contrast(sae, rows(20, 0, 5), rows(20, 1, 5), n_permutations=50)
+    assert len(found.strength.a) == 16_384
+    assert np.isfinite(found.strength.floor).all()
+
+
+def test_codes_and_plain_matrices_are_taken_too() -> None:
+    """Each row is a sample then."""
+    a, b = rows(9, 0), rows(9, 1)
+    want = contrast(SAE, a, b)
+    for given in ((a.x, b.x), (SAE.encode(a.x), SAE.encode(b.x))):
+        found = contrast(SAE, *given)
+        np.testing.assert_array_equal(found.strength.p, want.strength.p)
+
+
+def test_labels_are_text_in_the_table() -> None:
+    """A label that is markup is escaped."""
+    found = contrast(SAE, rows(9, 0), rows(9, 1), labels={0: "<script>x</script>"})
+    assert "<script>" not in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (torch.randn(4, 11), ValueError, "width d_in=12"),
+        (SparseCodes.from_dense(torch.ones(2, 5)), ValueError, "12 atoms"),
+        ("text", TypeError, "acts_b"),
+        (torch.full((3, 12), torch.nan), ValueError, "finite"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given: Any, error: type[Exception], words: str) -> None:
+    """Naming the side."""
+    with pytest.raises(error, match=words):
+        contrast(SAE, rows(4, 0), given)
+
+
+def test_wrong_choices_are_refused() -> None:
+    """Counts, quantities, units."""
+    with pytest.raises(ValueError, match="at least 1"):
+        contrast(SAE, rows(4, 0), rows(4, 1), n_permutations=0)
+    with pytest.raises(ValueError, match="permute"):
+        contrast(SAE, rows(4, 0), rows(4, 1), permute="rows")
+    with pytest.raises(ValueError, match="one of"):
+        contrast(SAE, rows(4, 0), rows(4, 1)).order("attribution")

@@ -1,0 +1,307 @@
+"""top_atoms: what fired, against its base rate, and what mattered; bad input is refused or said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.summaries.input import top_atoms
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    """The bundled vision model."""
+    return sn.load_model("tiny-vit")
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+def untrained(d_in: int, n_atoms: int = 96, k: int = 6) -> Any:
+    """An SAE that nobody trained, at no place in particular."""
+    return sn.TopK(
+        d_in=d_in, n_atoms=n_atoms, k=k, generator=torch.Generator().manual_seed(0)
+    ).eval()
+
+
+VIT_SAE, GPT_SAE = untrained(64), untrained(128)
+PICTURE = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+class Axes:
+    """z = relu(x) over two axes."""
+
+    d_in = n_atoms = 2
+    dictionary = torch.eye(2)
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(x.relu())
+
+    def decode(self, codes: SparseCodes) -> Tensor:
+        return codes.to_dense()
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def test_numbers_by_hand() -> None:
+    """Two positions, two atoms: strengths, lifts and contributions can be read off."""
+
+    class Mean(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean(dim=1)
+
+    model = sn.wrap(nn.Sequential(nn.Identity(), Mean()), class_names=["a", "b"])
+    x = torch.tensor([[[3.0, 0.0], [1.0, 2.0], [0.0, -1.0], [4.0, 0.0]]])
+    found = top_atoms(model, Axes(), x, "0", frequency=[0.25, 0.5], target="a")
+    used = found.used
+    assert used.atom.tolist() == [0, 1]
+    assert used.n_fired.tolist() == [3, 1]
+    assert used.strength.tolist() == [4.0, 2.0]
+    assert used.total_strength.tolist() == [8.0, 2.0]
+    assert used.lift.tolist() == [0.75 / 0.25, 0.25 / 0.5]
+    # m = ℓ_a − mean(ℓ) = (x̄_a − x̄_b) / 2 and x̄ is over four positions: ∂m/∂x = ±1/8.
+    np.testing.assert_allclose(used.attribution, [8 / 8, -2 / 8], atol=1e-6)
+    kl = 0.75 * np.log(3) + 0.25 * np.log(0.25 / 0.75)
+    assert used.surprise[0] == pytest.approx(4 * kl)
+    assert used.surprise[1] < 0
+    assert found.strengths(0).tolist() == [3.0, 1.0, 0.0, 4.0]
+    np.testing.assert_allclose(found.attributions(1), [0, -2 / 8, 0, 0], atol=1e-6)
+    assert found.at(1) == [(1, 2.0, pytest.approx(-0.25)), (0, 1.0, pytest.approx(0.125))]
+    assert found.order("attribution").tolist() == [0, 1]
+
+
+def test_record_is_of_the_model_as_it_is(vit: Any) -> None:
+    """Strengths are those of a capture; the answer is the model's."""
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    acts = sn.capture(vit, (255 * PICTURE[None]).round().byte(), "resid_post.6", progress=False)
+    codes = VIT_SAE.encode(acts.x)
+    dense = codes.to_dense().detach().numpy()
+    atom = int(found.used.atom[0])
+    np.testing.assert_allclose(found.strengths(atom), dense[:, atom], atol=1e-5)
+    assert found.target == int(vit((255 * PICTURE[None]).round().byte()).argmax())
+    assert len(found.tokens) == 69
+    assert found.patches(found.strengths(atom)).shape == (8, 8)
+
+
+def test_splice_check_is_the_ablation(vit: Any) -> None:
+    """The exact number is what `ablate` does to the logit."""
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.9")
+    atom = found.top(1, "attribution")[0]
+    check = found.splice_check(atom, n_controls=1)
+    shown = torch.from_numpy(found.picture)[None]
+    with sn.ablate(vit, "resid_post.9", VIT_SAE, atom):
+        logits = vit(shown)[0]
+    gone = float(logits[found.target] - logits.mean())
+    assert check.exact == pytest.approx(found.value - gone, abs=1e-4)
+    assert check.first_order == pytest.approx(
+        float(found.used.attribution[found.place(atom)]), abs=1e-5
+    )
+
+
+def test_orders_sort_what_they_say(vit: Any) -> None:
+    """Each by its own column, falling."""
+    share = np.random.default_rng(0).uniform(0.01, 0.3, 96)
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", frequency=share)
+    assert found.natural_order == "surprise"
+    for by in ("surprise", "lift", "strength", "total strength"):
+        places = np.searchsorted(found.used.atom, found.order(by))
+        column = getattr(found.used, by.replace(" ", "_"))[places]
+        assert (np.diff(column) <= 1e-12).all()
+    with pytest.raises(ValueError, match="one of"):
+        found.order("loudest")
+
+
+# --- base rates -----------------------------------------------------------------------------------
+
+
+def test_without_a_base_rate_the_record_says_so(vit: Any) -> None:
+    """There is no lift, and asking for it names what to pass."""
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    assert found.used.lift is None
+    assert any("no base rate" in note for note in found.notes)
+    with pytest.raises(ValueError, match="needs a base rate"):
+        found.order("lift")
+
+
+def test_base_rates_from_activations_codes_and_numbers_agree(vit: Any) -> None:
+    """Three ways to say the same."""
+    pictures = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    acts = sn.capture(vit, pictures, "resid_post.6", progress=False)
+    codes = VIT_SAE.encode(acts.x).detach()
+    ways = (acts, codes, codes.frequency)
+    lifts = [
+        top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", frequency=way).used.lift for way in ways
+    ]
+    np.testing.assert_allclose(lifts[0], lifts[1])
+    seen = codes.frequency.numpy()[top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6").used.atom] > 0
+    np.testing.assert_allclose(lifts[0][seen], lifts[2][seen], rtol=1e-6)
+
+
+def test_atom_never_seen_before_has_a_finite_lift(vit: Any) -> None:
+    """It may be as frequent as 1 / (n + 1)."""
+    none = SparseCodes.from_dense(torch.zeros(999, 96))
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", frequency=none)
+    share = found.used.n_fired / 69
+    np.testing.assert_allclose(found.used.lift, share * 1000)
+
+
+def test_ready_made_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
+    """Nothing has to be passed; an SAE with other atoms at the same place gets none of it."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    found = top_atoms(vit, sae, PICTURE)
+    assert found.hook_point == "resid_post.6"
+    assert found.base is not None
+    assert len(found.labels) > 0
+    other = untrained(64, sae.n_atoms)
+    other.model_name, other.hook_point = sae.model_name, sae.hook_point
+    assert top_atoms(vit, other, PICTURE).base is None
+
+
+@pytest.mark.parametrize(
+    ("frequency", "error", "words"),
+    [
+        ([0.5] * 95, ValueError, "each of the 96 atoms"),
+        ([1.5] * 96, ValueError, "between 0 and 1"),
+        ([float("nan")] * 96, ValueError, "between 0 and 1"),
+        ("often", TypeError, "one share per atom"),
+    ],
+)
+def test_wrong_base_rates_are_refused(
+    vit: Any, frequency: Any, error: type[Exception], words: str
+) -> None:
+    """Before the model runs."""
+    with pytest.raises(error, match=words):
+        top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", frequency=frequency)
+
+
+# --- two inputs -----------------------------------------------------------------------------------
+
+
+def test_an_input_does_not_differ_from_itself(vit: Any) -> None:
+    """No atom passes its floor; contributions are compared where they are to one measure."""
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    same = found.compare(found)
+    assert not same.strength.above_floor.any()
+    assert same.permuted == "positions"
+    assert same.attribution is not None
+    assert np.abs(same.attribution.value).max() == 0
+    other = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", target=(found.target + 1) % 10)
+    assert found.compare(other).attribution is None
+
+
+def test_contributions_of_two_inputs_add_up(vit: Any) -> None:
+    """The difference is that of the totals."""
+    first = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6", target=3)
+    second = top_atoms(vit, VIT_SAE, 1 - PICTURE, "resid_post.6", target=3)
+    found = first.compare(second, n_permutations=50)
+    total = first.used.attribution.sum() - second.used.attribution.sum()
+    assert found.attribution.value.sum() == pytest.approx(total, abs=1e-5)
+
+
+def test_inputs_of_two_saes_are_not_compared(vit: Any) -> None:
+    """Atom 3 of one is not atom 3 of the other."""
+    first = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    with pytest.raises(ValueError, match="same SAE"):
+        first.compare(top_atoms(vit, untrained(64), PICTURE, "resid_post.6"))
+
+
+# --- what people pass -----------------------------------------------------------------------------
+
+
+def test_pictures_of_other_sizes_and_modes_are_converted_and_said(vit: Any, tmp_path: Path) -> None:
+    """PIL, file, array: the record is the same as of the converted picture."""
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8))
+    grey.save(tmp_path / "grey.png")
+    found = top_atoms(vit, VIT_SAE, tmp_path / "grey.png", "resid_post.6")
+    assert [n for n in found.notes if "base rate" not in n] == [
+        "grey levels to RGB",
+        "64×48 cropped to 48×48",
+        "48×48 scaled to 32×32",
+    ]
+    again = top_atoms(vit, VIT_SAE, found.picture, "resid_post.6")
+    assert [n for n in again.notes if "base rate" not in n] == []
+    np.testing.assert_array_equal(found.strength, again.strength)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (torch.full((3, 32, 32), torch.nan), ValueError, "finite"),
+        (torch.rand(2, 3, 32, 32), ValueError, "one at a time"),
+        (255 * torch.rand(3, 32, 32), ValueError, r"lie in \[0, 1\]"),
+        ("no such file.png", FileNotFoundError, "exists"),
+        ({"a": 1}, TypeError, "picture"),
+        (torch.zeros(3, 0, 4), ValueError, "shape"),
+    ],
+)
+def test_no_picture_is_refused(vit: Any, given: Any, error: type[Exception], words: str) -> None:
+    """Rule, given, do."""
+    with pytest.raises(error, match=words):
+        top_atoms(vit, VIT_SAE, given, "resid_post.6")
+
+
+@pytest.mark.parametrize(("given", "error"), [("", ValueError), (" \n", ValueError)])
+def test_empty_texts_are_refused(gpt: Any, given: Any, error: type[Exception]) -> None:
+    """Said in words."""
+    with pytest.raises(error, match="at least one word"):
+        top_atoms(gpt, GPT_SAE, given, "resid_post.2")
+
+
+def test_model_of_the_wrong_kind_is_named(vit: Any, gpt: Any) -> None:
+    """A picture for a language model."""
+    with pytest.raises(TypeError, match="language model tiny-gpt"):
+        top_atoms(gpt, GPT_SAE, PICTURE, "resid_post.2")
+    with pytest.raises(ValueError, match="width 64 and the SAE 128"):
+        top_atoms(vit, GPT_SAE, PICTURE, "resid_post.6")
+    with pytest.raises(ValueError, match="hook_point"):
+        top_atoms(vit, VIT_SAE, PICTURE)
+    with pytest.raises(TypeError, match="live model"):
+        top_atoms(nn.Identity(), VIT_SAE, PICTURE, "0")
+    with pytest.raises(TypeError, match="sparse autoencoder"):
+        top_atoms(vit, nn.Identity(), PICTURE, "resid_post.6")
+
+
+def test_long_text_is_cut_and_said(gpt: Any) -> None:
+    """At what the model can read."""
+    found = top_atoms(gpt, GPT_SAE, "a fox and " * 400, "resid_post.2")
+    assert len(found.tokens) == 512
+    assert any("cut at 512 tokens" in note for note in found.notes)
+
+
+def test_special_tokens_in_a_text_are_said_and_not_read(gpt: Any) -> None:
+    """The end-of-text token is a sink wherever it stands."""
+    found = top_atoms(gpt, GPT_SAE, "a<|endoftext|>b", "resid_post.2")
+    assert any("special token" in note for note in found.notes)
+    assert found.special.sum() == 2
+    assert set(np.flatnonzero(found.special)).isdisjoint(found.read)
+
+
+def test_nothing_in_the_record_is_markup(gpt: Any) -> None:
+    """Labels and tokens are escaped where HTML is made."""
+    labels = dict.fromkeys(range(96), HOSTILE)
+    found = top_atoms(gpt, GPT_SAE, f"{HOSTILE} cat", "resid_post.2", labels=labels)
+    assert "<script>" not in found._repr_html_()
+    assert found.name_of(3) == f"3 {HOSTILE}"
+
+
+def test_positions_and_atoms_that_do_not_exist_are_refused(vit: Any) -> None:
+    """With the range there is."""
+    found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    with pytest.raises(IndexError, match="0 and 68"):
+        found.at(69)
+    with pytest.raises(IndexError, match="0 and 95"):
+        found.strengths(96)
