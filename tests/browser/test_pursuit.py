@@ -130,6 +130,26 @@ def test_choosing_another_algorithm_runs_it(lab: Any, panel: Any) -> None:
     assert lab.problems() == []
 
 
+def _gaps(lab: Any) -> list[float]:
+    """How much narrower or wider than its column each stepper's figure is drawn."""
+    return list(
+        lab.page.evaluate(
+            "() => [...document.querySelectorAll('.sae-nb-panel .sae-nb-main')].map(n =>"
+            "Math.abs(n.querySelector('.main-svg').getBoundingClientRect().width - n.clientWidth))"
+        )
+    )
+
+
+def test_figures_fill_their_column(lab: Any) -> None:
+    """Also those drawn before the columns had their width."""
+    for handle in lab.page.locator(".sae-nb-panel").all():
+        handle.scroll_into_view_if_needed()
+        lab.page.wait_for_timeout(1500)
+    gaps = _gaps(lab)
+    assert len(gaps) == 3
+    assert max(gaps) <= 4
+
+
 @pytest.mark.parametrize("width", [960, 700])
 def test_nothing_is_cut_off(lab: Any, panel: Any, width: int) -> None:
     """No part of the panel is wider than it, at both widths that the style asks for."""
@@ -139,6 +159,7 @@ def test_nothing_is_cut_off(lab: Any, panel: Any, width: int) -> None:
         lab.page.wait_for_timeout(1500)
         panel.scroll_into_view_if_needed()
         lab.shot(f"width_{width}", panel)
+        assert max(_gaps(lab)) <= 4
         too_wide = panel.evaluate(
             "p => [...p.querySelectorAll('.sae-nb-detail, .sae-nb-main, .sae-nb-component, svg')]"
             ".filter(n => n.getBoundingClientRect().right > p.getBoundingClientRect().right + 1)"

@@ -139,8 +139,29 @@ def test_second_algorithm_can_be_left_out(panel: sw.PursuitStepper) -> None:
     panel.algorithm_b = ""
     panel.wait()
     assert len(panel.steps) == 1
-    assert len(panel.current_figure().data) == TRACES_PER_ALGORITHM
+    drawn = [one for one in panel.current_figure().data if one.visible]
+    assert len(drawn) == TRACES_PER_ALGORITHM
+    assert not panel.current_figure().layout.xaxis2.visible
     assert "OMP" not in panel._chosen.atoms.value
+
+
+def test_an_answer_that_nobody_waits_for_is_not_drawn(panel: sw.PursuitStepper) -> None:
+    """Going to another input and back at once ends at the first one, whoever answers last."""
+    panel.row = 2
+    panel.row = 0
+    panel.wait()
+    assert [one.row for one in panel.steps] == [0, 0]
+    panel.row = 2
+    panel.wait()
+    assert [one.row for one in panel.steps] == [2, 2]
+
+
+def test_the_first_picture_is_there_at_once() -> None:
+    """A small problem is drawn before the panel is shown, for readers without a kernel too."""
+    panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3)
+    assert len(panel.steps) == 2
+    assert "MP: code" in panel._repr_mimebundle_()["text/html"]
+    panel.close()
 
 
 def test_two_dictionaries_step_together() -> None:

@@ -9,32 +9,38 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
-import torch
-import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 import traitlets as t
-from torch import Tensor
 
-from sae_nb.checks import check_k, check_matrix
+from sae_nb.checks import check_k
 from sae_nb.summaries.pursuit_steps import (
-    ALGORITHMS,
-    PENALTY_SHARE,
     PURSUITS,
-    SOLVER_STEPS,
     PursuitSteps,
-    check_algorithm,
     strongest_atoms,
     summarise_pursuit,
 )
 from sae_nb_widgets import exporting, pursuit_controls
-from sae_nb_widgets.figures.pursuit import SHORT, pursuit_figure, update_step
-from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.pursuit_controls import NONE
+from sae_nb_widgets.figures.pursuit import (
+    SHORT,
+    TRACES_PER_ALGORITHM,
+    pursuit_figure,
+    update_records,
+    update_step,
+)
 from sae_nb_widgets.pursuit_detail import Chosen, Parts
+from sae_nb_widgets.pursuit_inputs import (
+    algorithm_names,
+    checked_bias,
+    checked_shape,
+    input_rows,
+    unit_atoms,
+)
 from sae_nb_widgets.pursuit_player import Player
+from sae_nb_widgets.pursuit_traits import PursuitTraits
 from sae_nb_widgets.theming import figure_widget, format_count, format_number
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from torch import Tensor
 
 RECORDS_KEPT = 12
 LEFT_PX = 196
@@ -42,7 +48,7 @@ SMALL = 100_000_000
 """Multiplications up to which the first run is waited for: a tenth of a second."""
 
 
-class PursuitStepper(Panel):
+class PursuitStepper(PursuitTraits):
     """How does the code come about?
 
     Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what
@@ -80,6 +86,7 @@ class PursuitStepper(Panel):
 
     Examples
     --------
+    >>> import torch
     >>> panel = PursuitStepper(torch.tensor([3.0, 4.0]), torch.eye(2), algorithms=["mp"], k=2)
     >>> panel.wait()
     >>> panel.step = 1
@@ -101,23 +108,7 @@ class PursuitStepper(Panel):
     needs_kernel = "Going to another step needs a running kernel; this is the step that was shown."
 
     # What `close` reads, also of a panel that was refused before it was built.
-    _closed = True
     _player: Player | None = None
-
-    step = t.Int(0, help="Which step is shown; 0 is before the first.")
-    row = t.Int(0, help="Which of the inputs.")
-    algorithm_a = t.Enum(ALGORITHMS, default_value="mp", help="First algorithm.")
-    algorithm_b = t.Enum(
-        (*ALGORITHMS, NONE), default_value=NONE, help="Second algorithm; empty for none."
-    )
-    playing = t.Bool(False, help="Whether it goes from step to step by itself.")
-    speed = t.Float(2.0, help="Steps per second while it plays.")
-    k = t.Int(16, help="Steps of a greedy algorithm.")
-    penalty_share = t.Float(PENALTY_SHARE, help="λ of ISTA and FISTA as a share of the largest.")
-    nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
-    order = t.Enum(("sorted", "dictionary"), default_value="sorted", help="Order of the bars.")
-    fit_bars = t.Bool(False, help="Scale the bars to the step that is shown.")
-    atom = t.Int(-1, help="Atom that is marked, in the first dictionary; −1 for none.")
 
     def __init__(
         self,
@@ -132,18 +123,15 @@ class PursuitStepper(Panel):
         labels: Mapping[int, str] | None = None,
         normalise: bool = False,
     ) -> None:
-        first = _prepared(dictionary, normalise, "dictionary")
-        second = (
-            first
-            if other_dictionary is None
-            else _prepared(other_dictionary, normalise, "other_dictionary", first.shape[1])
-        )
+        first = second = unit_atoms(dictionary, normalise, "dictionary")
+        if other_dictionary is not None:
+            second = unit_atoms(other_dictionary, normalise, "other_dictionary", first.shape[1])
         self._dictionaries, self.n_atoms = (first, second), len(first)
-        self._bias = _checked_bias(bias, first)
-        self._x = _inputs(x, first) - self._bias.to(first.device)
-        named = _named(algorithms, two=other_dictionary is not None)
+        self._bias = checked_bias(bias, first)
+        self._x = input_rows(x, first, self._bias)
+        named = algorithm_names(algorithms, two=other_dictionary is not None)
         check_k(k, min(len(first), len(second)))
-        self._shape = _picture_shape(picture_shape, first.shape[1])
+        self._shape = checked_shape(picture_shape, first.shape[1])
         self._labels = labels or {}
         self._known: OrderedDict[tuple[Any, ...], PursuitSteps] = OrderedDict()
         self.steps: tuple[PursuitSteps, ...] = ()
@@ -159,7 +147,9 @@ class PursuitStepper(Panel):
 
     def _build(self) -> None:
         self.controls = pursuit_controls.build(self, len(self._x))
-        self._picture = figure_widget()
+        self._picture = figure_widget(pursuit_figure())
+        for trace in self._picture.data:
+            trace.on_click(self._on_click)
         self._parts = Parts(self._shape, self._bias.cpu().numpy())
         self._chosen = Chosen(self._shape, self.name_of)
         self.arrange(
@@ -198,44 +188,6 @@ class PursuitStepper(Panel):
 
     # --- what is asked ----------------------------------------------------------------------------
 
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """The one or two algorithms shown."""
-        return (self.algorithm_a, *([self.algorithm_b] if self.algorithm_b != NONE else []))
-
-    @property
-    def last_step(self) -> int:
-        """Last step of the player: of the records, or the most there can be until they are there."""
-        if self.steps:
-            return max(one.n_steps for one in self.steps)
-        return max(self.k if name in PURSUITS else SOLVER_STEPS for name in self.algorithms)
-
-    @t.validate("step")
-    def _step_exists(self, proposal: t.Bunch) -> int:
-        if not 0 <= proposal["value"] <= self.last_step:
-            raise t.TraitError(
-                f"`step` must be between 0 and {self.last_step}, got {proposal['value']}."
-            )
-        return int(proposal["value"])
-
-    @t.validate("row", "k", "atom")
-    def _in_range(self, proposal: t.Bunch) -> int:
-        name, value = proposal["trait"].name, int(proposal["value"])
-        fewest = min(len(one) for one in self._dictionaries)
-        ends = {"row": (0, len(self._x) - 1), "k": (1, fewest), "atom": (-1, self.n_atoms - 1)}
-        low, high = ends[name]
-        if not low <= value <= high:
-            raise t.TraitError(f"`{name}` must be between {low} and {high}, got {value}.")
-        return value
-
-    @t.validate("speed", "penalty_share")
-    def _positive(self, proposal: t.Bunch) -> float:
-        name, value = proposal["trait"].name, float(proposal["value"])
-        high = {"speed": 50.0, "penalty_share": 1.0}[name]
-        if not 0 < value < high:
-            raise t.TraitError(f"`{name}` must be above 0 and below {high:g}, got {value:g}.")
-        return value
-
     def _cost(self) -> int:
         """Multiplications of a run, roughly."""
         return max(self.last_step * one.numel() for one in self._dictionaries)
@@ -248,7 +200,7 @@ class PursuitStepper(Panel):
         at_once
             Wait for it, so that readers without a kernel get the picture too.
         """
-        asked = [self._key(i, name) for i, name in enumerate(self.algorithms)]
+        asked = self._asked()
         missing = [key for key in asked if key not in self._known]
         if not missing:
             self._take([self._known[key] for key in asked])
@@ -256,7 +208,9 @@ class PursuitStepper(Panel):
 
         def done(answer: Mapping[tuple[Any, ...], PursuitSteps]) -> None:
             self._known.update(answer)
-            self._take([self._known[key] for key in asked])
+            # What was asked meanwhile may have been known, and is on screen already.
+            if asked == self._asked():
+                self._take([self._known[key] for key in asked])
             while len(self._known) > RECORDS_KEPT:
                 self._known.popitem(last=False)
 
@@ -267,6 +221,9 @@ class PursuitStepper(Panel):
                 done(self._computed(work))
         else:
             self.run_async(lambda: self._computed(work), done, doing=doing)
+
+    def _asked(self) -> list[tuple[Any, ...]]:
+        return [self._key(i, name) for i, name in enumerate(self.algorithms)]
 
     def _key(self, index: int, name: str) -> tuple[Any, ...]:
         greedy = name in PURSUITS
@@ -305,14 +262,7 @@ class PursuitStepper(Panel):
         same = self._dictionaries[0] is self._dictionaries[1]
         groups = [self.steps] * len(self.steps) if same else [(one,) for one in self.steps]
         self._shown = [strongest_atoms(group, order=self.order) for group in groups]
-        built = pursuit_figure(
-            self.steps, self._shown, self.step, atom=self.atom, name_of=self.name_of
-        )
-        self._picture.data = ()
-        self._picture.add_traces(built.data)
-        self._picture.layout = built.layout
-        for trace in self._picture.data:
-            trace.on_click(self._on_click)
+        update_records(self._picture, self.steps, self._shown, name_of=self.name_of)
         self._draw()
 
     def _draw(self) -> None:
@@ -367,8 +317,8 @@ class PursuitStepper(Panel):
 
     def _on_click(self, trace: go.Bar, points: Any, _: Any) -> None:
         if points.point_inds:
-            index = list(self._picture.data).index(trace) * len(self.steps)
-            atoms = self._shown[index // len(self._picture.data)]
+            index = list(self._picture.data).index(trace) // TRACES_PER_ALGORITHM
+            atoms = self._shown[index]
             chosen = int(atoms[points.point_inds[0]])
             self.atom = -1 if chosen == self.atom else chosen
 
@@ -446,50 +396,6 @@ class PursuitStepper(Panel):
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write."""
         return f"{self.stem}_{'_'.join(self.algorithms)}_step_{self.step}"
-
-
-def _prepared(dictionary: Any, normalise: bool, name: str, d_in: int | None = None) -> Tensor:
-    atoms = check_matrix(dictionary, name=name, d_in=d_in).detach()
-    return F.normalize(atoms, dim=1) if normalise else atoms
-
-
-def _inputs(x: Any, dictionary: Tensor) -> Tensor:
-    rows = x if isinstance(x, Tensor) else getattr(x, "x", x)
-    rows = torch.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
-    return check_matrix(rows, d_in=dictionary.shape[1], flatten=True).detach()
-
-
-def _checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
-    if bias is None:
-        return torch.zeros(dictionary.shape[1])
-    if not isinstance(bias, Tensor) or bias.shape != dictionary.shape[1:]:
-        given = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
-        raise ValueError(
-            f"`bias` must be a tensor of shape ({dictionary.shape[1]},), got {given}. An SAE's own is "
-            "`sae.bias`."
-        )
-    return bias.detach().float()
-
-
-def _named(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str, str]:
-    given = list(algorithms) if algorithms is not None else ["mp", "mp" if two else "omp"]
-    if not 1 <= len(given) <= 2:
-        raise ValueError(f"`algorithms` must name one or two, got {given}.")
-    for name in given:
-        check_algorithm(name)
-    return given[0], given[1] if len(given) > 1 else NONE
-
-
-def _picture_shape(shape: tuple[int, ...] | None, d_in: int) -> tuple[int, ...] | None:
-    if shape is None:
-        return None
-    size = tuple(int(n) for n in shape)
-    if len(size) not in (2, 3) or (len(size) == 3 and size[0] != 3) or np.prod(size) != d_in:
-        raise ValueError(
-            f"`picture_shape` must be (height, width) or (3, height, width) with d_in={d_in} numbers, "
-            f"got {tuple(shape)}. Leave it out where inputs are no pictures."
-        )
-    return size
 
 
 def _sentence(steps: Sequence[PursuitSteps], step: int) -> str:

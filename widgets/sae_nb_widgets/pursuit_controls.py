@@ -10,11 +10,9 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.summaries.pursuit_steps import ALGORITHMS, TITLES
+from sae_nb_widgets.pursuit_inputs import NONE
 
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-NONE = ""
-"""Value of `algorithm_b` that leaves the second algorithm out."""
-
 _TIGHT = {"description_width": "initial"}
 
 

@@ -31,7 +31,7 @@ ALGORITHM_COLOURS = (OKABE_ITO[2], OKABE_ITO[3])
 
 SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
 START_COLOUR = "rgba(128,128,128,0.22)"
-PALEST = 0.25  # opacity of a bar of which nothing is left
+PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
 N_TICKS = 6
 GAP = 0.15  # between two algorithms, as a share of the height
@@ -40,12 +40,10 @@ SPACE_PX = 62
 
 
 def pursuit_figure(
-    steps: Sequence[PursuitSteps],
-    shown: Sequence[Int[np.ndarray, " n"]],
+    steps: Sequence[PursuitSteps] = (),
+    shown: Sequence[Int[np.ndarray, " n"]] = (),
     step: int = 0,
     *,
-    atom: int = -1,
-    fit: bool = False,
     name_of: Callable[[int], str] = str,
 ) -> go.Figure:
     """Bars of the correlations of one or two algorithms, one above the other.
@@ -53,19 +51,21 @@ def pursuit_figure(
     Parameters
     ----------
     steps
-        One record per algorithm.
+        One record per algorithm; none leaves the axes empty.
     shown
         Atoms of the bars of each, in order.
     step
         Which step.
-    atom
-        The atom that is selected; −1 for none.
-    fit
-        Scale the bars to this step; otherwise one scale holds for all, so that nothing jumps.
     name_of
         Number and label of an atom, in words.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        Which `update_records` and `update_step` change in place. A figure on screen must never be
+        built anew: the browser would forget that it fits its column.
     """
-    figure = go.Figure([trace for i in range(len(steps)) for trace in _traces(i)])
+    figure = go.Figure([*_traces(0), *_traces(1)])
     figure.update_layout(
         template=template(),
         autosize=True,
@@ -73,14 +73,49 @@ def pursuit_figure(
         bargap=0.04,
         hovermode="x",
         showlegend=False,
-        height=figure_height(len(steps)),
         margin={"l": 52, "r": 18, "t": 26, "b": 40},
     )
-    for i, (record, atoms) in enumerate(zip(steps, shown, strict=True)):
-        _set_axes(figure, i, len(steps), record, atoms)
-        _start(figure, i, record, atoms, name_of)
-    update_step(figure, steps, shown, step, atom=atom, fit=fit)
+    for i in (0, 1):
+        y_axis = {
+            "anchor": _axis("x", i),
+            "title": {"text": "correlation"},
+            "zeroline": True,
+            "zerolinecolor": "rgba(128,128,128,0.6)",
+        }
+        x_axis = {"anchor": _axis("y", i), "showgrid": False}
+        figure.update_layout({_axis("xaxis", i): x_axis, _axis("yaxis", i): y_axis})
+    update_records(figure, steps, shown, name_of=name_of)
+    update_step(figure, steps, shown, step)
     return figure
+
+
+def update_records(
+    figure: go.Figure,
+    steps: Sequence[PursuitSteps],
+    shown: Sequence[Int[np.ndarray, " n"]],
+    *,
+    name_of: Callable[[int], str] = str,
+) -> None:
+    """Show other algorithms, inputs or atoms in a figure of `pursuit_figure`.
+
+    Parameters
+    ----------
+    figure
+        Figure or FigureWidget.
+    steps, shown, name_of
+        As in `pursuit_figure`. `update_step` draws the rest.
+    """
+    with figure.batch_update():
+        figure.layout.height = figure_height(max(len(steps), 1))
+        for i in (0, 1):
+            present = i < len(steps)
+            for trace in figure.data[TRACES_PER_ALGORITHM * i :][:TRACES_PER_ALGORITHM]:
+                trace.visible = present
+            for name in ("xaxis", "yaxis"):
+                figure.layout[_axis(name, i)].visible = present
+            if present:
+                _set_axes(figure, i, len(steps), steps[i], shown[i])
+                _start(figure, i, steps[i], shown[i], name_of)
 
 
 def update_step(
@@ -101,6 +136,8 @@ def update_step(
     steps, shown, step, atom, fit
         As in `pursuit_figure`.
     """
+    if not steps:
+        return
     ends = _range(steps, shown, step if fit else None)
     with figure.batch_update():
         for i, (record, atoms) in enumerate(zip(steps, shown, strict=True)):
@@ -172,11 +209,11 @@ def _start(
     traces[START].x, traces[START].y = places, _floats(record.correlations[0, atoms])
     traces[NOW].x = places
     traces[NOW].hovertext = [plot_text(name_of(atom)) for atom in atoms.tolist()]
-    if record.penalty is not None:
-        ends, level = [-0.8, len(atoms) - 0.2], record.penalty
-        both = [] if record.nonnegative else [None, *ends]
-        traces[PENALTY].x = [*ends, *both]
-        traces[PENALTY].y = [level, level, *([None, -level, -level] if both else [])]
+    ends, level = [-0.8, len(atoms) - 0.2], record.penalty
+    lines = [] if level is None else [level] if record.nonnegative else [level, -level]
+    # A gap between the two lines of a signed code.
+    traces[PENALTY].x = _floats([x for _ in lines for x in (*ends, np.nan)])
+    traces[PENALTY].y = _floats([y for line in lines for y in (line, line, np.nan)])
 
 
 def _now(
@@ -283,36 +320,19 @@ def _range(
     return [low - (0.1 if low < 0 else 0.06) * span, high + ROOM_FOR_RING * span]
 
 
-def _ticks(atoms: Int[np.ndarray, " n"]) -> dict[str, Any]:
-    places = np.unique(np.linspace(0, len(atoms) - 1, min(N_TICKS, len(atoms))).round().astype(int))
-    return {"tickvals": places.tolist(), "ticktext": [str(atom) for atom in atoms[places]]}
-
-
 def _set_axes(
     figure: go.Figure, index: int, n: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"]
 ) -> None:
     part = (1 - GAP * (n - 1)) / n
     top = 1 - index * (part + GAP)
+    figure.layout[_axis("yaxis", index)].domain = [max(top - part, 0), top]
+    x = figure.layout[_axis("xaxis", index)]
+    x.range = [-0.8, len(atoms) - 0.2]
     # Only the lowest axis is named: all have the same.
-    title = _axis_title(record, atoms) if index == n - 1 else ""
-    figure.update_layout(
-        {
-            _axis("xaxis", index): {
-                "anchor": _axis("y", index),
-                "showgrid": False,
-                "range": [-0.8, len(atoms) - 0.2],
-                "title": {"text": title},
-                **_ticks(atoms),
-            },
-            _axis("yaxis", index): {
-                "anchor": _axis("x", index),
-                "domain": [max(top - part, 0), top],
-                "title": {"text": "correlation"},
-                "zeroline": True,
-                "zerolinecolor": "rgba(128,128,128,0.6)",
-            },
-        }
-    )
+    x.title.text = _axis_title(record, atoms) if index == n - 1 else ""
+    places = np.linspace(0, len(atoms) - 1, min(N_TICKS, len(atoms))).round().astype(int)
+    x.tickvals = np.unique(places).tolist()
+    x.ticktext = [str(atom) for atom in atoms[np.unique(places)]]
 
 
 def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
