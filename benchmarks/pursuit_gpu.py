@@ -138,7 +138,9 @@ def train_step(options: argparse.Namespace) -> None:
     work: dict[str, Callable[[], object]] = {
         "x Dᵀ": lambda: x @ dictionary.detach().T,
         "ours": lambda: our_step(x, dictionary, k, "full"),
-        "SAELens-style": lambda: peer_step(one_product_per_step, x, dictionary, k),
+        "SAELens-style": lambda: [
+            peer_step(one_product_per_step, part, dictionary, k) for part in x.split(1024)
+        ],
     }
     times = {name: milliseconds(call, options.repeats) for name, call in work.items()}
     print(f"\nforward and backward, B {rows}, d {options.d_in}, n {options.n_atoms}, k {k}")
