@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab tour test check bench bench-gpu notebooks proofs proofs-full models peers browser sync clean ci
+.PHONY: help lab demo doctor gallery tour test check bench bench-gpu notebooks proofs proofs-full models peers browser sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -59,6 +59,18 @@ lab: $(STAMP) ## set up once, then open JupyterLab on the tour
 	root=$$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
 	$(BIN)/jupyter lab $$root notebooks/00_tour.ipynb
 
+demo: $(STAMP) ## open the demo: ready-made SAEs, runs by itself
+	root=$$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
+	# The folder names the demo as a notebook that runs when it is opened, and holds the extension for it.
+	export JUPYTER_PATH="$(CURDIR)/binder/jupyter" JUPYTER_CONFIG_PATH="$(CURDIR)/binder/jupyter"
+	$(BIN)/jupyter lab $$root notebooks/demo.ipynb
+
+doctor: $(STAMP) ## what this machine can do, and how to fix the rest
+	@$(BIN)/python -m sae_nb doctor
+
+gallery: $(STAMP) browser ## write docs/gallery: every panel as a page without a kernel
+	@OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py
+
 tour: $(STAMP) ## run the tour without a screen and write tour.html
 	@$(BIN)/python notebooks/run_tour.py $(if $(FOLDER),--folder "$(FOLDER)")
 
@@ -109,8 +121,9 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 peers: $(STAMP) ## compare with other libraries
 	@echo "peers: there are no peer comparisons yet beyond the reimplementations in benchmarks/."
 
-sync: $(STAMP) ## refresh each notebook's .ipynb from its .py
-	@$(BIN)/jupytext --sync notebooks/[0-9]*.py
+sync: $(STAMP) ## refresh each notebook's links and its .ipynb from its .py
+	@$(BIN)/python notebooks/badges.py
+	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/demo.py
 
 ci: check test notebooks proofs
 	@$(BIN)/python .ci/summary.py build

@@ -67,9 +67,14 @@ def _extension_folders() -> list[Path]:
 
 def chromium() -> Finding:
     """Look for a browser that tests can drive; nobody else needs one."""
-    named = os.environ.get("SAE_NB_CHROMIUM")
-    if any(name and shutil.which(name) for name in (named, *BROWSERS)):
+    if find_chromium() is not None:
         return Finding(name="chromium", state="ok", what="here, for the browser tests")
     what = "none; only the browser tests need it, and they skip"
     fix = "Install chromium, or name one in SAE_NB_CHROMIUM, to run them."
     return Finding(name="chromium", state="warn", what=what, fix=fix)
+
+
+def find_chromium() -> str | None:
+    """Return the command of a Chromium that can be driven, or None."""
+    names = (os.environ.get("SAE_NB_CHROMIUM"), *BROWSERS)
+    return next((found for name in names if name and (found := shutil.which(name))), None)

@@ -1,0 +1,117 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Demo: draw a digit, turn an atom up
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/demo.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/demo.ipynb)
+#
+# Two small networks, and for each a **sparse autoencoder** (SAE) that takes its inner states apart into a
+# few *atoms*. Everything is trained already and lies in this folder: nothing is downloaded.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import sys
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+
+# %% [markdown]
+# ## 1 · Draw a 7. Which atoms does the network use?
+#
+# **Draw on the canvas** with mouse or finger, or choose an example. Each bar is an atom: how strongly it
+# fired, and how much the network's answer hung on it. Click one, and the heat shows where it fired.
+
+# %%
+vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+examples = sn.load_examples("tiny-vit/resid_post.6")
+lens = sw.InputLens(vit, sae, examples=examples)
+lens.draw([[(9, 8), (22, 8), (14, 24)]])
+lens
+
+# %% [markdown]
+# ## 2 · Turn an atom up
+#
+# The same picture, with one atom made stronger half-way through the network. Here it is the atom that
+# fires on fours, and **the 7 becomes a 4**. Pull the slider down to 0 and up again. The dashed grey bars
+# are a random direction of the same length: an effect counts when it beats that. Draw something else or
+# click another atom above, and this panel follows.
+
+# %%
+four = examples.match("digit 4").atom
+steering = sw.InputSteering(lens, examples.catalogue(sae), atom=four, strength=3.0)
+steering
+
+# %% [markdown]
+# ## 3 · Steer what a language model says
+#
+# A language model of 0.9 million parameters has read small stories. **Type the beginning of one.**
+
+# %%
+gpt, gpt_sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+stories = sn.load_examples("tiny-gpt/resid_post.3")
+words = sw.InputLens(gpt, gpt_sae, examples=stories)
+words.text = "Tom and Lucy walked to the castle. They carried a lamp."
+words
+
+# %% [markdown]
+# Below, the atom that tells bad stories from good ones is turned up at every word, and the story takes a
+# bad turn: before, after, and under a random direction of the same length. Pull the slider below zero for
+# the opposite, and press *continue the text* after a change. One story can tip for any reason: the tour
+# counts over many.
+
+# %%
+bad = stories.match("bad story").atom
+telling = sw.InputSteering(words, stories.catalogue(gpt_sae), atom=bad, strength=1.5)
+telling.max_new_tokens = 32
+telling.continue_text()
+telling
+
+# %% [markdown]
+# ## 4 · The same without panels
+#
+# The panels only call what you can call. This cell fails if what is said above does not hold.
+
+# %%
+pictures, by = examples.acts.context.pictures[:40], 3.0 * float(examples.p99[four])
+before = (vit(pictures).argmax(dim=1) == 4).float().mean()
+with sn.steer(vit, "resid_post.6", sae, atom=four, by=by):
+    after = (vit(pictures).argmax(dim=1) == 4).float().mean()
+assert [steering.summary.before.argmax(), steering.summary.after.argmax()] == [7, 4]
+assert telling.continuation.before != telling.continuation.after
+assert after > 0.9 > 0.5 > before
+assert not {"sklearn", "umap"} & set(sys.modules), "a demo opens at once"
+print(f"read as a 4: {before:.0%} of 40 pictures, {after:.0%} with the atom turned up")
+
+# %% [markdown]
+# Go on with [the tour](00_tour.ipynb), which trains an SAE while you watch; or look around among the atoms:
+
+# %%
+sw.AtomBrowser(
+    sae, examples.acts, atom=four, labels=examples.labels, catalogue=examples.catalogue(sae)
+)

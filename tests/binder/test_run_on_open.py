@@ -1,0 +1,82 @@
+"""The extension that runs a notebook on open: only those the server names, once, without complaint."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXTENSION = ROOT / "binder" / "jupyter" / "labextensions" / "sae-nb-run-on-open"
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def _load(name: str) -> ModuleType:
+    path = ROOT / "tests" / "browser" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def harness(request: pytest.FixtureRequest) -> ModuleType:
+    """A Lab with Binder's settings, or a skip (a failure with --require-browser)."""
+    lab = _load("lab")
+    if lab.chromium() is None:
+        reason = "no Chromium here: install one or set SAE_NB_CHROMIUM"
+        if request.config.getoption("--require-browser"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return _load("self_running")
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    """Three cells that leave a trace, and metadata that asks to be run."""
+    cells = [nbformat.v4.new_code_cell(source) for source in ("n = 6", "n *= 7", "print(n)")]
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"saeNbRunOnOpen": True})
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    path = tmp_path / "three.ipynb"
+    nbformat.write(made, path)
+    return path
+
+
+def test_a_named_notebook_runs_by_itself_and_only_once(
+    harness: ModuleType, notebook: Path, tmp_path: Path
+) -> None:
+    """Every cell has run in order, nobody having asked; a reloaded page does not run it again."""
+    with harness.SelfRunningLab(notebook, out=tmp_path / "out") as lab:
+        lab.until(lab.all_ran, "the notebook to run by itself")
+        assert [cell["count"] for cell in lab.state()["cells"]] == [1, 2, 3]
+        assert lab.page.locator(".jp-OutputArea-output", has_text="42").count() == 1
+        lab.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        lab.page.reload()
+        lab.settle(3000)
+        assert [cell["count"] for cell in lab.state()["cells"]] == [1, 2, 3]
+        assert lab.problems() == []
+
+
+def test_a_notebook_cannot_ask_for_it(harness: ModuleType, notebook: Path, tmp_path: Path) -> None:
+    """Not named by the server means not run, whatever its metadata say."""
+    lab = harness.SelfRunningLab(notebook, out=tmp_path / "out")
+    lab.named = False
+    with lab:
+        lab.settle(3000)
+        assert [cell["count"] for cell in lab.state()["cells"]] == [None, None, None]
+
+
+def test_the_extension_is_what_jupyterlab_loads() -> None:
+    """Its package.json names the script that is there."""
+    facts = json.loads((EXTENSION / "package.json").read_text())
+    script = EXTENSION / facts["jupyterlab"]["_build"]["load"]
+    assert f'window._JUPYTERLAB["{facts["name"]}"]' in script.read_text()
+    assert facts["name"] == EXTENSION.name
