@@ -82,7 +82,7 @@ def _matches(facts: dict[str, Any]) -> str:
     text = (
         "Each known factor and the atom that tells it best: the atom says yes above a threshold, both "
         "chosen on other samples. A picture or story is as strong as its strongest row. Floor: always "
-        "saying yes."
+        "saying yes. A factor counts as found where F1 is at least half-way from its floor to 1."
     )
     rows = [
         [m["factor"], m["per"], str(m["atom"]), *(f"{m[n]:.2f}" for n in _SCORES)]
@@ -91,7 +91,7 @@ def _matches(facts: dict[str, Any]) -> str:
     header = ["factor", "of a", "atom", "F1", "precision", "recall", "floor"]
     nearly = {m["factor"]: m for m in facts["nearly"]}
     missed = ", ".join(f"{name} ({nearly[name]['f1']:.2f})" for name in facts["missed"])
-    last = f"**Missed** (best F1 below 0.5): {missed or 'none'}."
+    last = f"**Missed** (with the best F1 there is): {missed or 'none'}."
     return "\n\n".join([_filled(text), _table(header, rows), _filled(last)])
 
 
@@ -123,13 +123,15 @@ def _turned(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
 def _told(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
     first = steering[0]
     words = (
-        "Stories are begun without sentiment and continued for 60 tokens at temperature 1, the atom "
-        "added at every position; each is read by the grammar. Shift: share of continuations of the "
-        f"labelled sentiment, minus the share without steering ({first['n']} continuations, "
-        f"{len(first['by_seed'])} sampling seeds, 95 % by prompts). Cost written: nats per token that "
-        "the unsteered model finds these continuations worse than its own. Cost read: nats per token "
-        "that held-out stories are read worse under steering. Grammatical: share of the steered "
-        "sentences that the grammar can make. Atom and strength were chosen on other prompts."
+        "Stories are begun without sentiment and continued until they end (at most 100 tokens), the "
+        f"atom added at every position, sampling at temperature {first['temperature']:g}; each is read "
+        "by the grammar. Shift: share of continuations of the labelled sentiment, minus the share "
+        f"without steering ({first['n']} continuations, {len(first['by_seed'])} sampling seeds, 95 % by "
+        "prompts). Cost written: nats per token that the unsteered model finds these continuations "
+        "worse than its own. Cost read: nats per token that held-out stories are read worse under "
+        "steering. Grammatical: share of the steered sentences that the grammar can make. Random: the "
+        f"largest shift, up or down, of {len(first['random'])} random directions of the same norm. "
+        "Atom and strength were chosen on other prompts."
     )
     rows = [
         [

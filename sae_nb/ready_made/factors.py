@@ -121,9 +121,19 @@ class _Places:
         """
         order = np.lexsort((start, story))
         first = (story * 1_000_000 + start)[order] - 1
-        last = (story * 1_000_000 + end)[order] - 1
+        last = (story * 1_000_000 + end)[order]
         behind = np.searchsorted(first, self.key, side="right") - 1
         return (behind >= 0) & (self.key < last[np.maximum(behind, 0)])
+
+    def ending(
+        self,
+        story: Int[np.ndarray, " m"],
+        start: Int[np.ndarray, " m"],
+        end: Int[np.ndarray, " m"],
+    ) -> Bool[np.ndarray, " rows"]:
+        """Whether each token is the last that begins in one of the stretches."""
+        within = self.inside(story, start, end)
+        return within & ~np.append(within[1:], False)
 
     def after(
         self, story: Int[np.ndarray, " m"], at: Int[np.ndarray, " m"]
@@ -149,15 +159,15 @@ def _openings(told: Stories) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _mentioned(told: Stories, place: _Places) -> dict[str, Bool[np.ndarray, " rows"]]:
-    """Tokens that name an entity: by kind, and one by one."""
+    """Last tokens of names, where it is known who is meant: by kind, and one by one."""
     mention = told.mentions
     columns = (mention.story.numpy(), mention.start.numpy(), mention.end.numpy())
     entity = mention.entity.numpy()
     kinds = np.array(told.entity_kinds)
     found = {
-        f"a {kind}": place.inside(*(c[kinds[entity] == kind] for c in columns))
+        f"any {kind}": place.ending(*(c[kinds[entity] == kind] for c in columns))
         for kind in dict.fromkeys(told.entity_kinds)
     }
     for number, (name, kind) in enumerate(zip(told.entities, told.entity_kinds, strict=True)):
-        found[f"{kind} {name}"] = place.inside(*(c[entity == number] for c in columns))
+        found[f"{kind} {name}"] = place.ending(*(c[entity == number] for c in columns))
     return found

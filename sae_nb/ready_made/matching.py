@@ -1,6 +1,8 @@
 """Which atom stands for which known factor: F1 of "the atom is stronger than θ" against the truth.
 
-F1 = 2TP / (2TP + FP + FN). Atom and θ are chosen on one set of samples and judged on another.
+F1 = 2TP / (2TP + FP + FN). Always saying yes reaches a floor of 2p / (1 + p), p the factor's share, so
+what counts is the gain (F1 − floor) / (1 − floor). Atom and θ are chosen on one set of samples and
+judged on another.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.codes import SparseCodes
 
 FOUND_FROM = 0.5
-"""F1 on fresh samples from which a factor counts as found. Ours."""
+"""Gain on fresh samples from which a factor counts as found. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,6 +61,16 @@ class FactorMatch:
 
     floor: float
     """F1 of always saying yes."""
+
+    @property
+    def gain(self) -> float:
+        """How far F1 is on the way from its floor to 1."""
+        return (self.f1 - self.floor) / (1 - self.floor) if self.floor < 1 else 0.0
+
+    @property
+    def found(self) -> bool:
+        """Whether the atom tells the factor."""
+        return self.gain >= FOUND_FROM
 
 
 class Matches(NamedTuple):
@@ -116,10 +128,12 @@ def match_factors(chosen_on: Evidence, judged_on: Evidence) -> Matches:
         factor = judged_on.factors[number]
         return judge(fresh[factor.per], factor, atom, float(threshold[number, atom]))
 
+    floors = np.array([_floor(factor.truth) for factor in chosen_on.factors])
+    gain = (f1 - floors[:, None]) / np.maximum(1 - floors, 1e-9)[:, None]
     fires = np.flatnonzero(np.isfinite(f1).any(axis=0))
     return Matches(
         by_factor=[judged(n, int(atom)) for n, atom in enumerate(np.argmax(f1, axis=1))],
-        by_atom=[judged(int(np.argmax(f1[:, atom])), int(atom)) for atom in fires],
+        by_atom=[judged(int(np.argmax(gain[:, atom])), int(atom)) for atom in fires],
     )
 
 
@@ -146,8 +160,12 @@ def judge(codes: SparseCodes, factor: Factor, atom: int, threshold: float) -> Fa
         recall=hits / max(real, 1),
         per=factor.per,
         threshold=threshold,
-        floor=2 * real / (len(factor.truth) + real),
+        floor=_floor(factor.truth),
     )
+
+
+def _floor(truth: Bool[np.ndarray, " units"]) -> float:
+    return float(2 * truth.sum() / (len(truth) + truth.sum()))
 
 
 def strongest_rows(codes: SparseCodes, sample: Int[np.ndarray, " rows"]) -> SparseCodes:

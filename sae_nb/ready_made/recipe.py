@@ -30,7 +30,7 @@ from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.ready_made.card import card_text
-from sae_nb.ready_made.matching import FOUND_FROM, Evidence, FactorMatch, match_factors
+from sae_nb.ready_made.matching import Evidence, FactorMatch, match_factors
 from sae_nb.ready_made.material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.ready_made.packing import write_examples
 from sae_nb.ready_made.steering_figures import measure_steering
@@ -64,12 +64,12 @@ class Plan:
 
 
 PLANS = {
-    "tiny-vit": Plan(n_atoms=512, k=16, steps=4000, sizes=Sizes(samples=(5000, 1000, 1000, 200))),
+    "tiny-vit": Plan(n_atoms=512, k=16, steps=3000, sizes=Sizes(samples=(5000, 1000, 1000, 160))),
     "tiny-gpt": Plan(
         n_atoms=1024,
         k=16,
-        steps=4000,
-        sizes=Sizes(samples=(3000, 1000, 1000, 200), prose=(None, 200, 60, 40)),
+        steps=2000,
+        sizes=Sizes(samples=(2500, 600, 600, 190), prose=(None, 200, 60, 30)),
     ),
 }
 """What the shipped SAEs were made with, by model."""
@@ -176,8 +176,8 @@ def _judged(model: LiveModel, sae: SparseAutoencoder, plan: Plan) -> dict[str, A
     judged, acts, source = _encoded(model, sae, plan, JUDGE)
     matches = match_factors(chosen, judged)
     report = evaluate(sae, acts, model=model, inputs=source.inputs, labels=source.labels)
-    found = sorted((m for m in matches.by_factor if m.f1 >= FOUND_FROM), key=lambda m: -m.f1)
-    missed = [m for m in matches.by_factor if m.f1 < FOUND_FROM]
+    found = sorted((m for m in matches.by_factor if m.found), key=lambda m: -m.f1)
+    missed = [m for m in matches.by_factor if not m.found]
     logger.info("%d factors found, %d missed", len(found), len(missed))
     return {
         "judged_on": source.words,
@@ -186,7 +186,7 @@ def _judged(model: LiveModel, sae: SparseAutoencoder, plan: Plan) -> dict[str, A
         "matches": [asdict(match) for match in found],
         "missed": [match.factor for match in missed],
         "nearly": [asdict(match) for match in missed],
-        "read": [asdict(match) for match in matches.by_atom if match.f1 >= FOUND_FROM],
+        "read": [asdict(match) for match in matches.by_atom if match.found],
     }
 
 

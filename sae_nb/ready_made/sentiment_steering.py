@@ -57,6 +57,9 @@ class SentimentShift:
     cost_read: float
     """Nats per token that held-out stories are read worse under steering; NaN if there were none."""
 
+    temperature: float
+    """Of sampling, with steering and without."""
+
     n: int
     """Continuations: prompts × seeds."""
 
@@ -75,7 +78,9 @@ class SentimentTrial:
     stories
         Whole stories to read, for the cost of reading.
     seeds
-        Of sampling at temperature 1.
+        Of sampling.
+    temperature
+        Of sampling, steered and not.
     max_new_tokens
         Length of a continuation.
 
@@ -93,7 +98,8 @@ class SentimentTrial:
         stories: Sequence[str] = (),
         *,
         seeds: Sequence[int] = (0, 1, 2),
-        max_new_tokens: int = 60,
+        temperature: float = 1.0,
+        max_new_tokens: int = 100,
     ) -> None:
         if not prompts or not seeds:
             raise ValueError(
@@ -103,6 +109,7 @@ class SentimentTrial:
         self._prompts = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in prompts]
         self._stories = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in stories]
         self._seeds = tuple(seeds)
+        self._temperature = float(temperature)
         self._length = check_count(max_new_tokens, name="max_new_tokens")
         self._clean = self._told(nullcontext())
         self._clean_reading = self._read(nullcontext())
@@ -137,6 +144,7 @@ class SentimentTrial:
             grammatical=steered.grammatical,
             cost_written=steered.nats - self._clean.nats,
             cost_read=self._read(edit()) - self._clean_reading,
+            temperature=self._temperature,
             n=wanted.size,
         )
 
@@ -146,7 +154,12 @@ class SentimentTrial:
         with edit:
             for seed in self._seeds:
                 new = self._model.generate(
-                    self._prompts, self._length, 1.0, seed=seed, return_ids=True, echo=False
+                    self._prompts,
+                    self._length,
+                    self._temperature,
+                    seed=seed,
+                    return_ids=True,
+                    echo=False,
                 )
                 written.append(cast(list[Tensor], new))
         texts = [[self._text(ids) for ids in run] for run in written]

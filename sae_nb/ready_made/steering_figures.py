@@ -25,13 +25,13 @@ from sae_nb.ready_made.sentiment_steering import SentimentTrial
 from sae_nb.steering import random_direction
 
 N_CONTROLS = 8
-N_CANDIDATES = 5
+N_CANDIDATES = 3
 MOST_NATS = 0.4
 """Cost allowed when choosing, below the half nat that is promised, so that fresh prompts keep it."""
 
 SENTIMENTS = {1: "good", -1: "bad"}
 CLASS_STRENGTHS = (1.5, 2.0, 2.5)
-SENTIMENT_STRENGTHS = (0.75, 1.0, 1.25, 1.5, 2.0)
+SENTIMENT_STRENGTHS = (0.5, 0.75, 1.0, 1.2, 1.35, 1.5)
 ENOUGH_TURNED = 0.9
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def _classes(
     for digit in range(len(model.class_names or ())):
         tried = [
             (choosing.turn(sae.dictionary[atom], by * p99[atom], digit).turned, -by, atom)
-            for atom in _labelled(read, f"digit {digit}")[:2]
+            for atom in _labelled(read, f"digit {digit}")[:N_CANDIDATES]
             for by in CLASS_STRENGTHS
         ]
         if not tried:
@@ -113,7 +113,7 @@ def _sentiments(
     hook_point = str(sae.hook_point)
     few = stories(40, own_seed + 2).texts
     choosing = SentimentTrial(
-        model, hook_point, neutral_beginnings(64, own_seed), few, seeds=[own_seed]
+        model, hook_point, neutral_beginnings(96, own_seed), few, seeds=[own_seed]
     )
     told = stories(200, own_seed + 3).texts
     prompts = neutral_beginnings(200, own_seed + 1)

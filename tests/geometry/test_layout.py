@@ -1,0 +1,102 @@
+"""Neighbours are exact, PCA is PCA, and a layout is kept under what it depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.geometry.layout import (
+    LayoutSettings,
+    cache_file,
+    cached_layout,
+    keep_layout,
+    nearest_by_cosine,
+    pca_layout,
+)
+
+
+def test_neighbours_are_those_of_all_cosines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the rows are looked at tile by tile."""
+    from sae_nb.geometry import layout
+
+    x = torch.randn(50, 6)
+    cosine = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=2)
+    cosine.fill_diagonal_(-2)
+    expected = cosine.topk(4, dim=1)
+    monkeypatch.setattr(layout, "_TILE", 7 * 50)
+    rows, distances = nearest_by_cosine(x, 4)
+    assert np.array_equal(rows, expected.indices.numpy())
+    assert np.allclose(distances, 1 - expected.values.numpy(), atol=1e-6)
+
+
+def test_length_does_not_count() -> None:
+    """A row ten times as long has the same neighbours and the same place."""
+    x = torch.randn(30, 5)
+    longer = x * torch.linspace(0.1, 10, 30)[:, None]
+    assert np.array_equal(nearest_by_cosine(x, 3)[0], nearest_by_cosine(longer, 3)[0])
+    assert np.allclose(pca_layout(x), pca_layout(longer), atol=1e-5)
+
+
+def test_a_zero_row_is_at_distance_one() -> None:
+    """It is near nothing, and nothing breaks."""
+    x = torch.cat((torch.zeros(1, 4), torch.eye(4)))
+    assert np.allclose(nearest_by_cosine(x, 2)[1][0], 1.0)
+    assert np.isfinite(pca_layout(x)).all()
+
+
+def test_pca_keeps_the_widest_plane() -> None:
+    """Points on a plane in ten dimensions keep their distances."""
+    angle = torch.linspace(0, 3, 40, dtype=torch.float64)
+    plane = torch.linalg.qr(torch.randn(10, 10, dtype=torch.float64)).Q[:2]
+    x = torch.stack((angle.cos(), angle.sin()), dim=1) @ plane
+    xy = torch.from_numpy(pca_layout(x)).double()
+    assert torch.allclose(torch.cdist(xy, xy), torch.cdist(x, x), atol=1e-5)
+
+
+def test_the_cache_tells_rows_and_settings_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number, seed or shape is another layout."""
+    monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path))
+    x = torch.randn(6, 4)
+    changed = x.clone()
+    changed[3, 2] += 1e-3
+    files = {
+        cache_file(x, LayoutSettings()),
+        cache_file(changed, LayoutSettings()),
+        cache_file(x.reshape(4, 6), LayoutSettings()),
+        cache_file(x, LayoutSettings(seed=1)),
+        cache_file(x, LayoutSettings(min_dist=0.2)),
+    }
+    assert len(files) == 5
+    assert all(file.is_relative_to(tmp_path) for file in files)
+    assert cache_file(x.clone(), LayoutSettings()) in files
+
+
+def test_a_damaged_entry_counts_as_missing(tmp_path: Path) -> None:
+    """So does one of another size."""
+    file = tmp_path / "kept.safetensors"
+    assert cached_layout(file, 5) is None
+    keep_layout(file, np.ones((5, 2), np.float32))
+    assert cached_layout(file, 5) is not None
+    assert cached_layout(file, 6) is None
+    file.write_bytes(file.read_bytes()[:-3])
+    assert cached_layout(file, 5) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"n_neighbours": 1}, {"seed": -1}, {"min_dist": 2.0}, {"n_epochs": 0}]
+)
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    """By name."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        LayoutSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_too_few_rows_for_the_neighbours_are_refused() -> None:
+    """With both numbers."""
+    with pytest.raises(ValueError, match="below the 3 rows.*got 3"):
+        nearest_by_cosine(torch.eye(3), 3)

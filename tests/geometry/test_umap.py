@@ -1,0 +1,118 @@
+"""UMAP: seeded, kept, in a process of its own that ends when told to, and better than PCA."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.geometry import LayoutSettings, nearest_by_cosine, pca_layout, start_umap, umap_layout
+from sae_nb.geometry import umap as module
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for every test."""
+    monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def clusters() -> torch.Tensor:
+    """Twelve directions in 32 dimensions with twenty rows around each."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(12, 32, generator=generator)
+    noise = 0.35 * torch.randn(12, 20, 32, generator=generator)
+    return (centres[:, None] + noise).reshape(240, 32)
+
+
+def _kept_together(xy: np.ndarray) -> float:
+    """Share of each point's five nearest in the plane that are of its own cluster."""
+    plane = torch.from_numpy(xy)
+    distance = torch.cdist(plane, plane).fill_diagonal_(torch.inf)
+    near = distance.topk(5, largest=False).indices // 20
+    return float((near == torch.arange(240)[:, None] // 20).float().mean())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache: Path) -> None:
+    """Twelve clusters stay apart, where PCA folds them; progress is told; the next time is free."""
+    settings = LayoutSettings(n_epochs=200, seed=3)
+    process = start_umap(clusters, settings)
+    assert not process.done
+    xy = process.wait()
+    assert process.stage[0] == "laying out"
+    process.close()
+    assert _kept_together(xy) > 0.95 > _kept_together(pca_layout(clusters))
+    again = start_umap(clusters, settings)
+    assert again.done
+    assert np.array_equal(again.wait(), xy)
+    again.close()
+    assert np.array_equal(umap_layout(clusters, settings), xy)
+    assert len(list(cache.rglob("*.safetensors"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_one_seed_gives_one_layout(clusters: torch.Tensor) -> None:
+    """Bit by bit; another seed gives another; nothing is kept without a cache."""
+    first, again = (umap_layout(clusters, LayoutSettings(n_epochs=30), cache=False) for _ in "ab")
+    other = umap_layout(clusters, LayoutSettings(n_epochs=30, seed=1), cache=False)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_few_rows_are_laid_out_by_pca(cache: Path) -> None:
+    """Where there is nothing to unfold, umap-learn is not even loaded."""
+    x = torch.randn(5, 3)
+    assert np.array_equal(umap_layout(x), pca_layout(x))
+
+
+def test_closing_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """At once, and its files go; waiting afterwards says why there is nothing."""
+    process = start_umap(torch.randn(40, 8))
+    child = process._child
+    folder = Path(process._folder.name)
+    assert child is not None
+    process.close()
+    assert child.poll() is not None
+    assert not folder.exists()
+    with pytest.raises(RuntimeError, match="closed before"):
+        process.wait()
+    process.close()
+
+
+def test_a_layout_that_takes_too_long_goes_on() -> None:
+    """The error names the stage, and the process is still there."""
+    process = start_umap(torch.randn(40, 8))
+    with pytest.raises(TimeoutError, match=r"40 rows.*after 0\.01 seconds"):
+        process.wait(0.01)
+    assert not process.done
+    process.close()
+
+
+def test_a_process_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last line is in the error."""
+    popen = subprocess.Popen
+    code = "import sys; print('no room left'); sys.exit(3)"
+
+    def failing(command: list[str], **options: object) -> object:
+        return popen([sys.executable, "-c", code], **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(module.subprocess, "Popen", failing)
+    process = start_umap(torch.randn(40, 8))
+    with pytest.raises(RuntimeError, match="status 3: no room left"):
+        process.wait()
+    process.close()
+
+
+def test_bad_rows_are_refused_before_anything_starts() -> None:
+    """NaN is named."""
+    with pytest.raises(ValueError, match=r"NaN|finite"):
+        start_umap(torch.full((40, 8), torch.nan))
+    assert nearest_by_cosine(torch.eye(3), 1)[0].shape == (3, 1)

@@ -1,0 +1,78 @@
+"""What the cards claim holds on fresh samples: codes, F1, R², and what the atoms do to the model.
+
+Gates are the measured means minus two standard deviations over seeds, named where they are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.data.rendering import scenes
+from sae_nb.ready_made.matching import judge, strongest_rows
+from sae_nb.ready_made.material import Sizes, material
+
+NAMES = sn.ready_made_names()
+GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))
+VIT = "tiny-vit/resid_post.6"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_codes_are_those_of_the_live_model(name: str) -> None:
+    """Capturing the stored samples again and encoding them gives the stored codes, to 8 bits."""
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
+    model = sn.load_model(sae.model_name)
+    context = examples.acts.context
+    few = 12
+    if context.pictures is not None:
+        # Pictures are kept in 8 bits: that alone moves a strength by a hundredth or so.
+        inputs, margin = context.pictures[:few], 0.03
+    else:
+        assert context.token_ids is not None
+        inputs, margin = [context.token_ids.sample(i).tolist() for i in range(few)], 0.002
+    acts = sn.capture(model, inputs, sae.hook_point, add_bos=False, progress=False)
+    codes = sae.encode(acts.x).detach()
+    mine = examples.codes.rows(examples.acts.sample < few)
+    assert len(codes) == len(mine)
+    live, stored = codes.to_dense(), mine.to_dense()
+    largest = examples.codes.values.max()
+    apart = ((live - stored).abs() > margin * largest + 0.01 * live).float()
+    assert float(apart.sum() / (live > 0).sum()) < 0.01
+    x_hat = examples.acts.x[examples.acts.sample < few]
+    missed = (acts.x - x_hat).square().sum() / (acts.x - acts.x.mean(dim=0)).square().sum()
+    assert 1 - float(missed) == pytest.approx(examples.r2, abs=0.03)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_f1_holds_on_samples_nobody_has_seen(name: str) -> None:
+    """Each found factor's F1, from scratch on other samples, within 0.1 and on average within 0.02."""
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
+    model = sn.load_model(sae.model_name)
+    sizes = Sizes(samples=(0, 0, 600, 0), prose=(0, 0, 60, 0))
+    fresh = material(model, 2, sizes, seed=77)
+    acts = sn.capture(model, fresh.inputs, sae.hook_point, batch_size=64, progress=False)
+    codes = sae.encode(acts.x).detach()
+    units = {"row": codes, "sample": strongest_rows(codes, acts.sample.numpy())}
+    factors = {factor.name: factor for factor in fresh.factors(acts)}
+    again = [
+        judge(units[m.per], factors[m.factor], m.atom, m.threshold).f1 - m.f1
+        for m in examples.matches
+    ]
+    assert max(map(abs, again)) < 0.1
+    assert abs(float(np.mean(again))) < 0.02
+
+
+def test_reconstructions_explain_what_the_cards_say() -> None:
+    """R² on other pictures, and base rates on other rows."""
+    sae, examples = sn.load_sae(VIT), sn.load_examples(VIT)
+    model = sn.load_model("tiny-vit")
+    acts = sn.capture(model, scenes(300, 91, "test"), sae.hook_point, progress=False)
+    report = sn.evaluate(sae, acts, n_bootstrap=0)
+    assert report["r2"].value == pytest.approx(examples.r2, abs=0.01)
+    there = np.corrcoef(sae.encode(acts.x).frequency.numpy(), examples.frequency)[0, 1]
+    assert there > 0.99
+    assert torch.isfinite(acts.x).all()
