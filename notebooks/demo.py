@@ -89,6 +89,7 @@ words
 bad = stories.match("bad story").atom
 telling = sw.InputSteering(words, stories.catalogue(gpt_sae), atom=bad, strength=1.5)
 telling.max_new_tokens = 32
+telling.wait()  # until it knows how strong the atom gets
 telling.continue_text()
 telling
 
