@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sae_nb.data.cifar import Photos, cifar10
     from sae_nb.data.concept_clouds import ConceptClouds, six_gaussians, uneven_dimensions
     from sae_nb.data.corpus import Prose, prose
+    from sae_nb.data.drawing import Paper, drawn_scene
     from sae_nb.data.families import planted_families
     from sae_nb.data.grammar import Stories, stories
     from sae_nb.data.handwriting import Digits, digits
@@ -27,6 +28,7 @@ _HOME = {
     "ConceptClouds": "concept_clouds",
     "ConceptTree": "hierarchy",
     "Digits": "handwriting",
+    "Paper": "drawing",
     "Photos": "cifar",
     "PictureFolder": "picture_folder",
     "PlantedDictionary": "planted",
@@ -37,6 +39,7 @@ _HOME = {
     "cifar10": "cifar",
     "concept_tree": "hierarchy",
     "digits": "handwriting",
+    "drawn_scene": "drawing",
     "pictures": "picture_folder",
     "planted_dictionary": "planted",
     "planted_families": "families",
@@ -53,6 +56,7 @@ __all__ = [
     "ConceptClouds",
     "ConceptTree",
     "Digits",
+    "Paper",
     "Photos",
     "PictureFolder",
     "PlantedDictionary",
@@ -63,6 +67,7 @@ __all__ = [
     "cifar10",
     "concept_tree",
     "digits",
+    "drawn_scene",
     "pictures",
     "planted_dictionary",
     "planted_families",

@@ -39,7 +39,7 @@ class Paper:
     ink: str = "white"
     """One of the inks of `scenes`."""
 
-    texture: str = "dots"
+    texture: str = "vertical"
     """One of its backgrounds."""
 
     seed: int = 0
@@ -98,7 +98,7 @@ def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None
     coverage
         How much ink each pixel has, 0 to 255.
     paper
-        Ink, texture behind, seed; white on dots when None.
+        Ink, texture behind, seed; white on stripes when None.
 
     Returns
     -------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -16,7 +15,6 @@ from torch import Tensor
 from sae_nb.evaluation.attribution import SpliceCheck
 from sae_nb.summaries.base_rates import BaseRate, base_rate, labels_of, ready_made_store
 from sae_nb.summaries.contrast import Contrast
-from sae_nb.summaries.input import top_atoms
 from sae_nb.summaries.input_summary import InputSummary
 from sae_nb_widgets import exporting, input_lens_bars, input_lens_controls
 from sae_nb_widgets.atom_controls import visible
@@ -26,6 +24,7 @@ from sae_nb_widgets.input_lens_bars import signed_number
 from sae_nb_widgets.input_lens_detail import InputLensDetail
 from sae_nb_widgets.input_lens_examples import InputExamples
 from sae_nb_widgets.input_lens_inputs import InputView, PictureView, TextView
+from sae_nb_widgets.input_lens_runs import Runs, Seen
 from sae_nb_widgets.input_lens_sources import InputLensSources
 from sae_nb_widgets.steering_checks import check_parts
 from sae_nb_widgets.theming import format_count, format_duration
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
     from sae_nb.models.live_model import LiveModel
 
-RUNS_KEPT = 8
-N_PERMUTATIONS = 500
 ASKED = ("text", "compare_text", "picture", "compare_picture", "target")
 SHOWN = ("atom", "sort", "heat", "n_shown")
 
@@ -46,20 +43,6 @@ EMPTY = {
     "language": "Type at least one word.",
     "vision": "Draw something, choose an example or upload a picture.",
 }
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the panel shows: one input, or two and what differs."""
-
-    first: InputSummary
-    second: InputSummary | None = None
-    contrast: Contrast | None = None
-
-    @property
-    def both(self) -> list[InputSummary]:
-        """The inputs there are."""
-        return [self.first] if self.second is None else [self.first, self.second]
 
 
 class InputLens(InputLensSources):
@@ -144,12 +127,12 @@ class InputLens(InputLensSources):
         self._given_rates = next((x for x in (frequency, acts, store) if x is not None), None)
         self._base: BaseRate | None = None
         self._seen: Seen | None = None
-        self._runs: dict[Any, InputSummary] = {}
+        self._runs = Runs(model, sae, self.hook_point, self._labels)
         self._checks: dict[tuple[int, int], SpliceCheck] = {}
         self._atoms: list[int] = []
-        self._sources = {"first": "", "second": ""}
+        self._sources: dict[str, str] = {}
         self._picture_notes = {}
-        self._ready = self._following = False
+        self._ready = self._following = self._putting = False
         self._chosen = self._filling = False
         super().__init__()
         self.chips = self._facts()
@@ -225,6 +208,8 @@ class InputLens(InputLensSources):
 
     def _on_asked(self, change: t.Bunch) -> None:
         name = str(change["name"])
+        if name in ASKED[:4] and not self._putting:
+            self._sources[name] = ""  # typed, or set by a program
         if name.startswith("compare") and change["new"] is not None and not self.comparing:
             self.comparing = bool(isinstance(change["new"], Tensor) or change["new"])
         self._request()
@@ -248,37 +233,12 @@ class InputLens(InputLensSources):
         def done(seen: Seen) -> None:
             self._draw(seen, time.perf_counter() - started)
 
-        self.run_async(lambda: self._read(given, asked), done, doing="reading")
-
-    def _read(self, given: list[Any], asked: str) -> Seen:
-        """Run in the worker thread: touches no widget."""
-        first = self._run(given[0], _target(asked))
-        if len(given) == 1:
-            return Seen(first)
-        # Both contributions are to one answer: that of the first input.
-        second = self._run(given[1], first.target)
-        return Seen(first, second, first.compare(second, n_permutations=N_PERMUTATIONS))
-
-    def _run(self, given: Any, target: int | str | None) -> InputSummary:
-        key = (given if isinstance(given, str) else given.numpy().tobytes(), target)
-        found = self._runs.get(key)
-        if found is None:
-            found = self._runs[key] = top_atoms(
-                self.model,
-                self.sae,
-                given,
-                self.hook_point,
-                frequency=self._base,
-                labels=self._labels,
-                target=target,
-            )
-        for old in list(self._runs)[:-RUNS_KEPT]:
-            self._runs.pop(old, None)
-        return found
+        runs, base = self._runs, self._base
+        self.run_async(lambda: runs.read(given, asked, base), done, doing="reading")
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""
-        self._runs.clear()
+        self._runs.forget()
         self._checks.clear()
         self._request()
 
@@ -358,10 +318,11 @@ class InputLens(InputLensSources):
         seen = self._seen
         if seen is None:
             return
-        words = {"first": self._sources["first"] or "the input", "second": self._sources["second"]}
-        names = [words["first"]]
+        kept = ASKED[:2] if self.kind == "language" else ASKED[2:4]
+        first, second = (self._sources.get(name, "") for name in kept)
+        names = [first or "the input"]
         if seen.second is not None:
-            names = [f"A {self._sources['first']}".strip(), f"B {words['second']}".strip()]
+            names = [f"A {first}".strip(), f"B {second}".strip()]
         self._view.show(seen.both, names, atom, self.heat)
         self._view.mark(self.token)
 
@@ -533,10 +494,3 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
             "sn.top_atoms(model, sae, tensor) for its record."
         )
     return str(name)
-
-
-def _target(asked: str) -> int | str | None:
-    """Turn what is asked about into a number ("#7"), a name, or nothing."""
-    if asked.startswith("#") and asked[1:].isdigit():
-        return int(asked[1:])
-    return asked or None

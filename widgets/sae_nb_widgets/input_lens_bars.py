@@ -157,7 +157,7 @@ def record_table(
 
 
 def _times(lift: float) -> str:
-    return f"{format_number(float(f'{lift:.2g}'))}{THIN_SPACE}×"
+    return f"{format_number(lift)}{THIN_SPACE}×"
 
 
 def signed_number(value: float) -> str:

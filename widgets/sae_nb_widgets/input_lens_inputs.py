@@ -39,6 +39,8 @@ class InputView:
 
     def __init__(self, prefix_tokens: int = 0) -> None:
         self._prefix = prefix_tokens
+        # What is marked by the panel itself was clicked by nobody.
+        self._filling = False
         self.widget: ipw.Widget = ipw.Box()
 
     def show(
@@ -48,7 +50,15 @@ class InputView:
         values = [heat_of(summary, atom, heat) for summary in summaries]
         sizes = np.concatenate([np.abs(v[np.isfinite(v)]) for v in values])
         top = float(sizes.max(initial=0.0)) or 1.0
+        self._filling = True
         self._draw(summaries, names, values, top, heat)
+        self._filling = False
+
+    def mark(self, position: int) -> None:
+        """Outline a position of the first input; −1 for none."""
+        self._filling = True
+        self._mark(position)
+        self._filling = False
 
     def _draw(
         self,
@@ -60,8 +70,7 @@ class InputView:
     ) -> None:
         raise NotImplementedError
 
-    def mark(self, position: int) -> None:
-        """Outline a position of the first input; −1 for none."""
+    def _mark(self, position: int) -> None:
         raise NotImplementedError
 
     def on_pick(self, pick: Pick) -> None:
@@ -98,8 +107,7 @@ class TextView(InputView):
             maximum=top,
         )
 
-    def mark(self, position: int) -> None:
-        """Outline a token."""
+    def _mark(self, position: int) -> None:
         inside = self.strip.tokens and 0 <= position < len(self.strip.tokens[0])
         self.strip.selected = (0, position) if inside else (-1, -1)
 
@@ -108,7 +116,7 @@ class TextView(InputView):
 
         def chosen(change: Any) -> None:
             row, token = change["new"]
-            if row <= 0:
+            if row <= 0 and not self._filling:
                 pick(token)
 
         self.strip.observe(chosen, "selected")
@@ -162,12 +170,11 @@ class PictureView(InputView):
         self.prefix.show(
             [[_short(token) for token in s.tokens[:first]] for s in summaries],
             [v[:first] for v in values],
-            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["also"],
+            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["others"],
             maximum=top,
         )
 
-    def mark(self, position: int) -> None:
-        """Outline a patch, or one of the tokens before."""
+    def _mark(self, position: int) -> None:
         rows, columns = self.grid.heat_shape
         patch = position - self._prefix
         self.grid.selected = (0, patch) if 0 <= patch < rows * columns else (-1, -1)
@@ -179,12 +186,12 @@ class PictureView(InputView):
 
         def on_patch(change: Any) -> None:
             picture, patch = change["new"]
-            if picture == 0 and patch >= 0:
-                pick(self._prefix + patch)
+            if picture <= 0 and not self._filling:
+                pick(-1 if patch < 0 else self._prefix + patch)
 
         def on_token(change: Any) -> None:
             row, token = change["new"]
-            if row == 0:
+            if row <= 0 and not self._filling:
                 pick(token)
 
         self.grid.observe(on_patch, "selected")

@@ -25,6 +25,8 @@ class InputLensSources(InputLensTraits):
     _pad: DrawPad
     _examples: InputExamples
     _sources: dict[str, str]
+    # An input is being set by the panel, which knows where it comes from.
+    _putting: bool
     # The pad is being cleared because something else was chosen; that is no drawing.
     _following: bool
 
@@ -69,13 +71,12 @@ class InputLensSources(InputLensTraits):
 
     def _put(self, given: Any, source: str) -> None:
         """Make something the input that drawing and choosing go to."""
-        self._sources[self.slot] = source
-        if self.kind == "language":
-            self.set_trait(TEXTS[self.slot], given)
-            return
-        if source != "drawing":
+        name = (TEXTS if self.kind == "language" else PICTURES)[self.slot]
+        if self.kind == "vision" and source != "drawing":
             self._clear_pad()
-        self.set_trait(PICTURES[self.slot], given)
+        self._sources[name], self._putting = source, True
+        self.set_trait(name, given)
+        self._putting = False
 
     def _clear_pad(self) -> None:
         self._following = True
@@ -87,8 +88,9 @@ class InputLensSources(InputLensTraits):
             return
         with self.guarded("drawing"):
             drawn = drawn_scene(self._pad.ink, Paper(ink=self.ink, texture=self.paper))
+            self._drawn_notes = drawn.notes
             self._put(drawn.picture, "drawing")
-            self._picture_notes[PICTURES[self.slot]] += drawn.notes
+            self._drawn_notes = ()
 
     def draw(self, strokes: list[list[Point]], *, clear: bool = True) -> None:
         """Draw strokes on the pad, as a pointer would, and read what is drawn.
@@ -129,7 +131,7 @@ class InputLensSources(InputLensTraits):
             if self.n_examples:
                 self.choose_example((self.example + 1) % self.n_examples)
             else:
-                self._put(self.picture, self._sources["first"])
+                self._put(self.picture, self._sources["picture"])
 
     def _fit_controls(self) -> None:
         visible(self.controls.compare_text, self.comparing)

@@ -35,6 +35,8 @@ class InputLensTraits(Panel):
     n_examples: int
     # What was done to the pictures, by the trait that holds them.
     _picture_notes: dict[str, tuple[str, ...]]
+    # What was done to a drawing before it became a picture.
+    _drawn_notes: tuple[str, ...] = ()
 
     text = t.Unicode("", help="What a language model reads.")
     compare_text = t.Unicode("", help="A second text beside it; empty for none.")
@@ -50,7 +52,7 @@ class InputLensTraits(Panel):
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
     n_shown = t.Int(12, help="How many atoms have bars.")
     ink = t.Enum(tuple(INKS), default_value="white", help="Ink of drawings.")
-    paper = t.Enum(TEXTURES, default_value="dots", help="Texture behind drawings.")
+    paper = t.Enum(TEXTURES, default_value="vertical", help="Texture behind drawings.")
 
     @t.validate("atom")
     def _atom_exists(self, proposal: t.Bunch) -> int:
@@ -62,8 +64,11 @@ class InputLensTraits(Panel):
         if value is None:
             self._picture_notes[name] = ()
             return None
-        picture, notes = or_trait_error(fit_picture, self.model, value)
-        self._picture_notes[name] = notes
+        try:
+            picture, notes = fit_picture(self.model, value)
+        except (OSError, TypeError, ValueError) as error:
+            raise t.TraitError(str(error)) from None
+        self._picture_notes[name] = (*self._drawn_notes, *notes)
         old = getattr(self, name)
         # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
         same = (

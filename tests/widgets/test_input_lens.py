@@ -1,0 +1,493 @@
+"""InputLens: every input is a trait, what is shown is the record, bad input is one sentence."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from PIL import Image
+from sae_nb_widgets.exporting import descendants
+from torch import nn
+
+import sae_nb as sn
+
+HOSTILE = "<script>window.hurt=1</script>"
+SEVEN = [[(9, 8), (22, 8), (14, 24)]]
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    """The bundled vision model."""
+    return sn.load_model("tiny-vit")
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+def untrained(d_in: int, n_atoms: int = 96) -> Any:
+    """An SAE that nobody trained."""
+    return sn.TopK(
+        d_in=d_in, n_atoms=n_atoms, k=6, generator=torch.Generator().manual_seed(0)
+    ).eval()
+
+
+VIT_SAE, GPT_SAE = untrained(64), untrained(128)
+PICTURES = torch.randint(
+    0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+)
+
+
+@pytest.fixture
+def lens(vit: Any) -> Iterator[sw.InputLens]:
+    """One picture of noise through an untrained SAE with made-up base rates and labels."""
+    made = sw.InputLens(
+        vit, VIT_SAE, "resid_post.6", frequency=[0.05] * 96, labels={3: HOSTILE, 5: "five"}
+    )
+    made.picture = PICTURES[0]
+    made.wait()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def reading(gpt: Any) -> Iterator[sw.InputLens]:
+    """A text through an untrained SAE."""
+    made = sw.InputLens(gpt, GPT_SAE, "resid_post.2")
+    made.text = "Anna lived near the library with a small fox"
+    made.wait()
+    yield made
+    made.close()
+
+
+def shown(made: sw.InputLens) -> np.ndarray:
+    """Strengths that the first column of bars has."""
+    return np.asarray(made._bars.columns[0]["values"])
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
+    """Strengths, lifts, contributions and controls are those of top_atoms."""
+    record = sn.top_atoms(vit, VIT_SAE, PICTURES[0], "resid_post.6", frequency=[0.05] * 96)
+    atoms = record.top(12, "surprise")
+    assert lens._atoms == atoms
+    places = [record.place(atom) for atom in atoms]
+    np.testing.assert_allclose(shown(lens), record.used.strength[places], rtol=1e-5)
+    mattered = lens._bars.columns[1]
+    np.testing.assert_allclose(mattered["values"], record.used.attribution[places], atol=1e-6)
+    np.testing.assert_allclose(np.abs(mattered["control"]), record.used.control[places], rtol=1e-4)
+    assert "×" in lens._bars.columns[0]["notes"][0]
+    assert lens._detail_view.answers.labels[0] == record.answers[0][1]
+    assert not lens.problem
+
+
+def test_another_input_is_read_anew(lens: sw.InputLens) -> None:
+    """The heat over the picture is the atom's strength in the new one."""
+    before = lens.summary
+    lens.picture = PICTURES[1]
+    assert lens.summary is not before
+    atom = lens.atom
+    heat = lens._view.grid.heat_maps[0]
+    np.testing.assert_allclose(heat, lens.summary.patches(lens.summary.strengths(atom)), rtol=1e-5)
+
+
+def test_typing_reads_the_text(reading: sw.InputLens) -> None:
+    """The field is the trait; tokens are shown as text."""
+    reading.controls.text.value = f"the fox {HOSTILE}"
+    reading.wait()
+    assert reading.text == f"the fox {HOSTILE}"
+    assert "".join(reading._view.strip.tokens[0]).endswith(HOSTILE)
+    assert "<script>" not in reading._view.strip.static_html()
+
+
+def test_drawing_is_read(vit: Any) -> None:
+    """Strokes on the pad make a picture like those the model knows, and it says seven."""
+    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6")
+    lens.draw(SEVEN)
+    assert lens.summary.answers[0][1] == "7"
+    assert lens._view.grid.captions[0] == "drawing"
+    lens.ink, lens.paper = "red", "diagonal"
+    assert lens.summary.answers[0][1] == "7"
+    red, green = (lens.picture[c].float()[8, 10:20].mean() for c in (0, 1))
+    assert red > green + 50
+    lens.draw([[(2, 1), (29, 1), (16, 31)]])
+    lens.wait()
+    assert "scaled to 22" in lens.status
+    lens.close()
+
+
+def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
+    """A grey GIF of another shape; then a file that is none."""
+    buffer = io.BytesIO()
+    Image.new("L", (90, 60), 120).save(buffer, "GIF")
+    upload = {
+        "name": "a.gif",
+        "type": "image/gif",
+        "size": 1,
+        "content": memoryview(buffer.getvalue()),
+    }
+    lens.controls.upload.value = (upload | {"last_modified": _now()},)
+    lens.wait()
+    assert "90×60 cropped to 60×60" in lens.status
+    assert lens._view.grid.captions[0] == "a.gif"
+    before = lens.picture
+    lens.controls.upload.value = (
+        upload
+        | {
+            "name": f"{HOSTILE}.png",
+            "content": memoryview(b"not a picture"),
+            "last_modified": _now(),
+        },
+    )
+    lens.wait()
+    assert lens.problem
+    assert "Pillow" in lens.status
+    assert lens.picture is before
+    assert HOSTILE not in lens._status_line.value
+
+
+def _now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(tz=UTC)
+
+
+def test_examples_are_those_behind_the_activations(vit: Any) -> None:
+    """By number, again after something else was drawn, and base rates are measured on them."""
+    acts = sn.capture(vit, PICTURES, "resid_post.6", progress=False)
+    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6", acts=acts)
+    lens.wait()
+    assert lens.n_examples == 2
+    assert torch.equal(lens.picture, PICTURES[0])
+    assert lens.summary.base.n_rows == len(acts)
+    assert "138 rows" in lens.chips["base rates"]
+    lens.controls.forth.click()
+    assert torch.equal(lens.picture, PICTURES[1])
+    lens.draw(SEVEN)
+    lens.choose_example(1)
+    assert torch.equal(lens.picture, PICTURES[1])
+    assert lens._pad.blank
+    lens.close()
+
+
+def test_ready_made_sae_needs_nothing_else(vit: Any) -> None:
+    """Examples, base rates and labels come with it."""
+    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
+    assert lens.summary.base is not None
+    assert lens.n_examples > 10
+    assert lens.sort == "surprise"
+    assert any(not label.isdigit() for label in lens._bars.labels)
+    lens.close()
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) -> None:
+    """The trait moves, the heat moves, and whoever is linked moves too."""
+    follower = sw.InputLens(lens.model, VIT_SAE, "resid_post.6")
+    t.link((lens, "atom"), (follower, "atom"))
+    lens._bars.selected = 4
+    assert lens.atom == lens._atoms[4] == follower.atom
+    follower.atom = 5
+    assert lens.atom == 5
+    heat = lens._view.grid.heat_maps[0]
+    np.testing.assert_allclose(heat, lens.summary.patches(lens.summary.strengths(5)), rtol=1e-5)
+    follower.close()
+
+
+def test_chosen_atom_stays_with_the_next_input(lens: sw.InputLens) -> None:
+    """Unless nobody has chosen one; then it is the first bar."""
+    lens.picture = PICTURES[1]
+    lens.wait()
+    assert lens.atom == lens._atoms[0]
+    lens._bars.selected = 3
+    chosen = lens.atom
+    lens.picture = PICTURES[0]
+    lens.wait()
+    assert lens.atom == chosen
+
+
+def test_pointing_at_a_bar_shows_its_atom_and_leaving_returns(lens: sw.InputLens) -> None:
+    """A glance, not a choice."""
+    kept = lens.atom
+    mine = lens._view.grid.heat_maps.copy()
+    lens._bars.hovered = 6
+    other = lens.summary.patches(lens.summary.strengths(lens._atoms[6]))
+    np.testing.assert_allclose(lens._view.grid.heat_maps[0], other, rtol=1e-5)
+    assert lens.atom == kept
+    lens._bars.hovered = -1
+    np.testing.assert_array_equal(lens._view.grid.heat_maps, mine)
+
+
+def test_positions_are_chosen_by_click_and_by_keys(lens: sw.InputLens) -> None:
+    """Patches, the tokens before them, ← →, Escape; the list is of that position."""
+    lens._view.grid.selected = (0, 10)
+    assert lens.token == 15
+    atoms = [atom for atom, _, _ in lens.summary.at(15, 6)]
+    assert lens._detail_view._atoms == atoms
+    assert "patch 1,2" in lens._detail_view.here.description
+    lens.press("ArrowRight")
+    assert lens.token == 16
+    lens._view.prefix.selected = (0, 0)
+    assert lens.token == 0
+    assert "cls" in lens._detail_view.here.description
+    lens.atom = 5  # redrawing does not lose the position
+    assert lens.token == 0
+    lens.press("Escape")
+    assert lens.token == -1
+
+
+def test_position_of_a_text_survives_redrawing(reading: sw.InputLens) -> None:
+    """And the begin-of-text token says that it is not read."""
+    reading._view.strip.selected = (0, 3)
+    assert reading.token == 3
+    reading._bars.hovered = 1
+    reading._bars.hovered = -1
+    assert reading.token == 3
+    reading.token = 0
+    assert reading._detail_view.here.empty_text.startswith("The SAE does not read")
+
+
+def test_contributions_can_be_drawn_over_the_input(lens: sw.InputLens) -> None:
+    """Signed, in the signed colours."""
+    lens.heat = "mattered"
+    assert lens._view.grid.signed
+    expected = lens.summary.patches(lens.summary.attributions(lens.atom))
+    np.testing.assert_allclose(lens._view.grid.heat_maps[0], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_asking_about_another_answer_attributes_to_it(lens: sw.InputLens) -> None:
+    """Click on an answer; by name; back to the model's own."""
+    lens._detail_view.answers.selected = 2
+    number, name, _ = lens.summary.answers[2]
+    assert lens.summary.target == number
+    assert f"“{name}”" in lens.summary.measure
+    lens.target = "4"
+    assert lens.summary.target == 4
+    lens.target = ""
+    assert lens.summary.target == lens.summary.answers[0][0]
+
+
+def test_next_input_is_asked_about_its_own_answer(lens: sw.InputLens) -> None:
+    """Showing the target on screen is not asking about it."""
+    assert lens.target == ""
+    lens.picture = PICTURES[1]
+    lens.wait()
+    assert lens.target == ""
+
+
+def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
+    """A tick on its bar, both numbers in words, and gone with the next input."""
+    lens.splice_check()
+    check = lens.check
+    record = lens.summary.splice_check(lens.atom)
+    assert check == record
+    place = lens._atoms.index(lens.atom)
+    assert lens._bars.columns[1]["exact"][place] == pytest.approx(check.exact)
+    assert "first order" in lens._detail_view.card.value
+    lens.picture = PICTURES[1]
+    lens.wait()
+    assert lens.check is None
+
+
+def test_open_and_steer_hand_over_the_atom(lens: sw.InputLens) -> None:
+    """Buttons appear with their callback; an error in it becomes a sentence."""
+    got: list[int] = []
+    assert lens._detail_view.open.layout.display == "none"
+    lens.on_open(got.append)
+    lens._detail_view.open.click()
+    assert got == [lens.atom]
+
+    def refuse(_atom: int) -> None:
+        raise ValueError("no such panel")
+
+    lens.on_steer(refuse)
+    lens._detail_view.steer.click()
+    assert lens.problem
+    assert "no such panel" in lens.status
+
+
+# --- two inputs -----------------------------------------------------------------------------------
+
+
+def test_second_input_turns_bars_into_differences_with_a_floor(lens: sw.InputLens) -> None:
+    """A − B, dashed floors, and what was permuted is said."""
+    lens.compare_picture = PICTURES[1]
+    found = lens.contrast
+    assert lens.comparing
+    atoms = lens._atoms
+    column = lens._bars.columns[0]
+    np.testing.assert_allclose(column["values"], found.strength.value[atoms], rtol=1e-5)
+    np.testing.assert_allclose(np.abs(column["control"]), found.strength.floor[atoms], rtol=1e-5)
+    assert "positions were permuted" in lens.status
+    assert len(lens._view.grid.captions) == 2
+    lens.comparing = False
+    lens.wait()
+    assert lens.contrast is None
+    assert lens.compare_picture is None
+    assert (shown(lens) >= 0).all()
+
+
+def test_compare_button_puts_another_input_beside(vit: Any) -> None:
+    """The next example; drawing then goes into the second slot."""
+    acts = sn.capture(vit, PICTURES, "resid_post.6", progress=False)
+    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6", acts=acts)
+    lens.wait()
+    lens.controls.comparing.value = True
+    lens.wait()
+    assert torch.equal(lens.compare_picture, PICTURES[1])
+    lens.draw(SEVEN)
+    lens.wait()
+    assert torch.equal(lens.picture, PICTURES[0])
+    assert lens._view.grid.captions[1] == "B drawing"
+    lens.close()
+
+
+def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens) -> None:
+    """Both contributions are to one measure, so that they can be subtracted."""
+    reading.compare_text = "The dog was sad"
+    found = reading.contrast
+    assert found.attribution is not None
+    assert reading._seen.second.target == reading.summary.target
+
+
+# --- bad input ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["  ", "\n"])
+def test_empty_text_is_one_sentence(reading: sw.InputLens, text: str) -> None:
+    """What was shown stays."""
+    before = reading.summary
+    reading.text = text
+    reading.wait()
+    assert reading.problem
+    assert "at least one word" in reading.status
+    assert reading.summary is before
+
+
+def test_long_text_and_special_tokens_are_said(reading: sw.InputLens) -> None:
+    """In the status line."""
+    reading.text = "a<|endoftext|> b" + " and" * 600
+    reading.wait()
+    assert "cut at 512 tokens" in reading.status
+    assert "special token" in reading.status
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "words"),
+    [
+        ("picture", torch.full((3, 8, 8), torch.nan), "finite"),
+        ("picture", "nowhere.png", "exists"),
+        ("compare_picture", torch.zeros(2, 3, 4, 4), "one at a time"),
+        ("atom", 96, "0 and 95"),
+        ("token", 69, "0 to 68"),
+        ("example", 99, "`example`"),
+        ("n_shown", 0, "between 1"),
+        ("ink", "gold", "ink"),
+        ("sort", "loudest", "sort"),
+    ],
+)
+def test_traits_refuse_what_cannot_be(
+    lens: sw.InputLens, trait: str, value: Any, words: str
+) -> None:
+    """And keep what they had."""
+    before = getattr(lens, trait)
+    with pytest.raises(t.TraitError, match=words):
+        setattr(lens, trait, value)
+    assert getattr(lens, trait) is before or getattr(lens, trait) == before
+
+
+def test_unknown_answer_is_one_sentence(lens: sw.InputLens) -> None:
+    """The classes there are."""
+    lens.target = HOSTILE
+    lens.wait()
+    assert lens.problem
+    assert "one of the classes" in lens.status
+    assert "<script>" not in lens._status_line.value
+
+
+def test_splice_check_of_a_silent_atom_says_so(lens: sw.InputLens) -> None:
+    """There is nothing to remove."""
+    silent = next(a for a in range(96) if lens.summary.place(a) is None)
+    lens.atom = silent
+    lens.splice_check()
+    assert "does not fire" in lens.status
+    assert "does not fire" in lens._detail_view.card.value
+
+
+def test_parts_that_do_not_fit_are_refused(vit: Any) -> None:
+    """Before anything is built."""
+    with pytest.raises(ValueError, match="width 64 and the SAE 128"):
+        sw.InputLens(vit, GPT_SAE, "resid_post.6")
+    with pytest.raises(ValueError, match="hook_point"):
+        sw.InputLens(vit, VIT_SAE)
+    plain = sn.wrap(nn.Sequential(nn.Identity()))
+    with pytest.raises(TypeError, match="reads tensors"):
+        sw.InputLens(plain, VIT_SAE, "0")
+    with pytest.raises(ValueError, match="each of the 96 atoms"):
+        sw.InputLens(vit, VIT_SAE, "resid_post.6", frequency=[0.1])
+
+
+def test_vision_only_things_are_refused_for_text(reading: sw.InputLens) -> None:
+    """Drawing needs a canvas."""
+    with pytest.raises(TypeError, match="reads text"):
+        reading.draw(SEVEN)
+
+
+# --- the panel as a panel -------------------------------------------------------------------------
+
+
+def test_every_control_has_a_label_and_a_tooltip(lens: sw.InputLens) -> None:
+    """Panels' rule."""
+    kinds = (
+        ipw.Text,
+        ipw.BoundedIntText,
+        ipw.Dropdown,
+        ipw.Button,
+        ipw.ToggleButton,
+        ipw.FloatSlider,
+    )
+    for widget in descendants(lens):
+        if isinstance(widget, kinds):
+            assert widget.description
+            assert widget.tooltip
+
+
+def test_page_without_a_kernel_has_it_all(lens: sw.InputLens, tmp_path: Path) -> None:
+    """Small, no script, hostile labels inert; picture, bars and numbers are there."""
+    lens.atom = 3
+    page = lens.to_html(tmp_path / "page.html").read_text()
+    assert len(page) < 200_000
+    assert "<script" not in page
+    assert "sae-nb-pairrow" in page
+    assert "<svg" in page
+    assert "contributes" in page
+    assert "&lt;script&gt;" in page
+
+
+def test_picture_of_the_bars(lens: sw.InputLens, tmp_path: Path) -> None:
+    """PNG without a browser, in the fallback too."""
+    assert lens.to_png(tmp_path / "bars.png").startswith(b"\x89PNG")
+    assert "data:image/png" in lens._repr_mimebundle_()["text/html"]
+
+
+def test_closing_frees_every_widget(vit: Any) -> None:
+    """Nothing stays connected; closing twice is harmless."""
+    lens = sw.InputLens(vit, VIT_SAE, "resid_post.6")
+    inside = list(descendants(lens))
+    lens.close()
+    lens.close()
+    assert all(widget.comm is None for widget in inside)
