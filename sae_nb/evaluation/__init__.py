@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         feature_dimensionality,
         interference,
     )
+    from sae_nb.evaluation.supports import support_recovery
 
 _HOME = {
     "Attribution": "attribution",
@@ -47,6 +48,7 @@ _HOME = {
     "interference": "superposition",
     "match_atoms": "matching",
     "stability": "matching",
+    "support_recovery": "supports",
 }
 
 __all__ = [
@@ -72,6 +74,7 @@ __all__ = [
     "interference",
     "match_atoms",
     "stability",
+    "support_recovery",
 ]
 
 

@@ -37,7 +37,8 @@ PURSUITS = {
     "gp": "gradient_pursuit",
 }
 SOLVER_STEPS = 60
-"""Iterations of ISTA and FISTA that are kept: FISTA is within 1 % of its limit on our examples."""
+"""Iterations of ISTA and FISTA that are kept. Then FISTA's objective is at most 3 % above its limit and
+ISTA's 33 % (40 inputs: planted atoms of mean cosine 0.3, and tiny-vit's SAE): its slowness shows."""
 
 PENALTY_SHARE = 0.1
 """Weight of the l1 penalty as a share of the smallest one that gives the zero code. Ours."""

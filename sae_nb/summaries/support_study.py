@@ -20,7 +20,7 @@ from sae_nb.architectures.sparse_coding import sparse_code
 from sae_nb.codes import SparseCodes
 from sae_nb.data.families import planted_families
 from sae_nb.data.planted import PlantedDictionary, planted_dictionary
-from sae_nb.evaluation.support_recovery import support_recovery
+from sae_nb.evaluation.supports import support_recovery
 from sae_nb.kernels import topk_encode
 
 if TYPE_CHECKING:
