@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         row_factors,
         summarise_selectivity,
     )
-    from sae_nb.summaries.session import SessionSummary, summarise_session
+    from sae_nb.summaries.session import SessionSummary, peak_memory, summarise_session
     from sae_nb.summaries.steering import SteeringSummary, summarise_steering
     from sae_nb.summaries.superposition import (
         SuperpositionSummary,
@@ -45,6 +45,7 @@ _HOME = {
     "row_factors": "selectivity",
     "study_encoders": "encoder_study",
     "study_supports": "support_study",
+    "peak_memory": "session",
     "summarise_atom": "atom",
     "summarise_pursuit": "pursuit_steps",
     "summarise_selectivity": "selectivity",
@@ -71,6 +72,7 @@ __all__ = [
     "row_factors",
     "study_encoders",
     "study_supports",
+    "peak_memory",
     "summarise_atom",
     "summarise_pursuit",
     "summarise_selectivity",
