@@ -36,6 +36,9 @@ class Known:
     gram: Tensor | None = None
     spare: Tensor | None = None
     users: int = 0
+    seconds_without: float = 0.0
+    """What calls took longer, by prediction, because there was no Gram matrix yet."""
+
     making: threading.Lock = field(default_factory=threading.Lock)
 
     def atoms(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n_atoms d_in"]:

@@ -73,6 +73,8 @@ class Size:
     trace: bool
     refresh_every: int
     gram_known: bool
+    seconds_without: float = 0.0
+    """What earlier calls with this dictionary took longer for want of its Gram matrix."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,22 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
     return replace(best, others=others)
 
 
+def lost_without_gram(size: Size, plan: Plan) -> float:
+    """Seconds a plan takes longer than it would with the Gram matrix at hand.
+
+    Parameters
+    ----------
+    size
+        What was asked.
+    plan
+        The way taken.
+    """
+    if plan.strategy == "gram":
+        return 0.0
+    ready = replace(size, gram_known=True)
+    return max(0.0, plan.seconds - _seconds(ready, "gram", plan.tile_rows, size.n_atoms))
+
+
 def _fit(size: Size, strategy: Strategy, cap: int, tile_rows: int | None) -> Plan | None:
     """The plan with the largest tiles under the cap, or None."""
     item = size.dtype.itemsize
@@ -209,7 +227,10 @@ def _seconds(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> float
         updates = k * size.rows * n * item / rates.stream
     whole_gram = n * n * size.d_in / rates.products
     if strategy == "gram":
-        return (1 + refreshes) * product + updates + (0 if size.gram_known else whole_gram)
+        # What was already paid for not having it counts as an instalment: many small calls then
+        # never cost more than twice what they would, had their number been known.
+        to_pay = 0.0 if size.gram_known else max(0.0, whole_gram - size.seconds_without)
+        return (1 + refreshes) * product + updates + to_pay
     # Every tile chooses about this many different atoms; kept rows serve later tiles too.
     per_tile = n * -torch.expm1(torch.tensor(-rows * k / n, dtype=torch.float64)).item()
     tiles = -(-size.rows // rows)

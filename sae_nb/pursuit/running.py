@@ -23,7 +23,7 @@ from sae_nb.pursuit.checking import (
     pick_backend,
 )
 from sae_nb.pursuit.gram import Known
-from sae_nb.pursuit.planning import Plan, Size, make_plan
+from sae_nb.pursuit.planning import Plan, Size, lost_without_gram, make_plan
 from sae_nb.pursuit.problem import Algorithm, Problem, Steps
 from sae_nb.pursuit.results import PursuitTrace
 from sae_nb.support import offsets_of
@@ -126,6 +126,7 @@ def _by_kernels(
     from sae_nb.pursuit.engine import Kernels, pursue
 
     plan = plan_for(problem, facts, memory_cap)
+    facts.seconds_without += lost_without_gram(_size(problem, facts), plan)
     if backend == "cpu":
         from sae_nb.pursuit.cpu import Cpu
 
@@ -150,7 +151,12 @@ def plan_for(problem: Problem, facts: Known, memory_cap: int | None) -> Plan:
     problem, facts, memory_cap
         What is asked, what is known of the dictionary, and the most bytes beyond the inputs.
     """
-    size = Size(
+    cap = None if memory_cap is None else check_count(memory_cap, name="memory_cap")
+    return make_plan(_size(problem, facts), cap)
+
+
+def _size(problem: Problem, facts: Known) -> Size:
+    return Size(
         rows=len(problem.x),
         d_in=problem.x.shape[1],
         n_atoms=len(problem.dictionary),
@@ -161,9 +167,8 @@ def plan_for(problem: Problem, facts: Known, memory_cap: int | None) -> Plan:
         trace=problem.trace,
         refresh_every=problem.refresh_every,
         gram_known=facts.gram is not None,
+        seconds_without=facts.seconds_without,
     )
-    cap = None if memory_cap is None else check_count(memory_cap, name="memory_cap")
-    return make_plan(size, cap)
 
 
 def _pack(

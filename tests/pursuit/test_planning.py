@@ -154,6 +154,27 @@ def test_few_rows_do_not_pay_for_a_whole_gram_matrix() -> None:
     assert make_plan(replace(few, gram_known=True), 2**31).strategy == "gram"
 
 
+def test_many_small_calls_make_the_gram_matrix_in_the_end(plans: list[Plan]) -> None:
+    """Once they have lost as much as it costs; from then on all use it, until the atoms change."""
+    generator = torch.Generator().manual_seed(0)
+    dictionary = torch.nn.functional.normalize(torch.randn(1500, 64, generator=generator), dim=1)
+    x = torch.randn(4, 64, generator=generator)
+    for _ in range(200):
+        matching_pursuit(x, dictionary, 6)
+        if plans[-1].strategy == "gram":
+            break
+    calls = len(plans)
+    assert plans[0].strategy != "gram"
+    assert plans[-1].strategy == "gram"
+    assert 3 < calls < 200
+    matching_pursuit(x, dictionary, 6)
+    assert plans[-1].strategy == "gram"
+    assert explain_plan(x, dictionary, 6).strategy == "gram"
+    dictionary.neg_()
+    matching_pursuit(x, dictionary, 6)
+    assert plans[-1].strategy == plans[0].strategy
+
+
 def test_explaining_does_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """It predicts what the pursuit then does."""
     x, dictionary = _problem()
