@@ -155,13 +155,13 @@ def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
     return Form(says=says, convert=convert)
 
 
-def tensor(*shape: int | None) -> Form:
+def tensor(*shape: int | str | None) -> Form:
     """Finite numbers in a given shape: a tensor, an array, or nested lists.
 
     Parameters
     ----------
     shape
-        Sizes; None where any size will do.
+        Sizes; a letter ("n") or None where any size will do.
     """
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     says = f"a tensor of shape ({sizes}{',' if len(shape) == 1 else ''})"
@@ -170,7 +170,8 @@ def tensor(*shape: int | None) -> Form:
         value = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer, float))
         value = value.detach().cpu().double()
         fits = value.ndim == len(shape)
-        if not fits or any(want not in (None, have) for want, have in zip(shape, value.shape)):
+        asked = (want if isinstance(want, int) else have for want, have in zip(shape, value.shape))
+        if not fits or tuple(asked) != tuple(value.shape):
             raise ValueError(value.shape)
         if not bool(torch.isfinite(value).all()):
             raise WrongForm(f"expected {says} of finite numbers, and yours holds NaN or infinity")

@@ -210,7 +210,7 @@ TASKS = (
             "row, and returns the dimensionality of each: D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², where ŵ_i is "
             "w_i divided by its length."
         ),
-        form=function(tensor(None), takes="one tensor of shape (n, m)"),
+        form=function(tensor("n"), takes="one tensor of shape (n, m)"),
         difficulty="stretch",
         minutes=8,
         judge=_judge_dimensionality,

@@ -24,6 +24,9 @@ STORED_FROM = 0.5
 SILENT_BELOW = 0.05
 """A hidden vector shorter than this holds no feature worth an atom."""
 
+JUDGED_ROWS = 4096
+"""Inputs to choose detectors on, and as many to judge them on: an F1 is then known to about 0.02."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SuperpositionSummary:
@@ -202,7 +205,7 @@ def _found(toy: Bottleneck, sae: TopK, stored: Sequence[int], seed: int) -> Foun
     truth = toy.directions.detach()[list(stored)]
     _, matched, cosines = match_atoms(truth, sae.dictionary)
     x, fresh = (
-        sparse_features(8192, toy.n_features, toy.sparsity or 0.0, seed=s)
+        sparse_features(JUDGED_ROWS, toy.n_features, toy.sparsity or 0.0, seed=s)
         for s in (2 * seed + 11, 2 * seed + 12)
     )
     with torch.no_grad():

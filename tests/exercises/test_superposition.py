@@ -101,7 +101,7 @@ def test_a_right_measure_is_right() -> None:
         (lambda w: w.norm(dim=1) ** 2 / ((w @ w.T) ** 2).sum(dim=1), "length 3, row 0"),
         (lambda w: torch.ones(len(w)), "an antipodal pair"),
         (lambda w: w.norm(dim=1)[:1], "returned 1 numbers"),
-        (lambda w: w, "expected a tensor of shape (any,)"),
+        (lambda w: w, "expected a tensor of shape (n,)"),
         (lambda w: w.nonsense, "raised AttributeError"),
         (0.4, "a function that takes"),
         (lambda w: ..., "still returns ..."),

@@ -248,6 +248,10 @@ def _numbers_html(record: SuperpositionSummary) -> str:
 
 def _sorted_toys(toys: Sequence[Bottleneck]) -> list[Bottleneck]:
     """Toys by sparsity, refused if they cannot stand in one sweep."""
+    if not toys:
+        raise ValueError(
+            "`toys` must hold at least one, got none. Leave it out to train them here."
+        )
     shapes = {tuple(toy.directions.shape) for toy in toys}
     if len(shapes) != 1 or any(toy.sparsity is None for toy in toys):
         untrained = sum(toy.sparsity is None for toy in toys)

@@ -48,7 +48,7 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
     """
     n_features, n_hidden = sweep[0].directions.shape if sweep else (0, 2)
     flat = n_hidden == 2
-    figure = go.Figure(_traces(n_features, flat))
+    figure = go.Figure(_traces(n_features, flat) if sweep else [])
     figure.update_layout(
         template=template(),
         height=figure_height(),
@@ -93,9 +93,7 @@ def update_superposition_figure(
         for name in ("neuron", "atom"):
             values = nothing if found is None else getattr(found, f"{name}_f1")
             _bars(figure, name, values, f"F1 of the best {name}")
-        _draw_control(
-            _named(figure, "random"), nothing if found is None else found.random_f1
-        )
+        _draw_control(_named(figure, "random"), nothing if found is None else found.random_f1)
 
 
 def figure_height() -> int:

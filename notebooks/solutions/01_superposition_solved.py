@@ -1,0 +1,226 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# > The solved copy, written by `notebooks/solve.py`. Edit only the answers here, and everything else in the notebook itself.
+#
+# # Neurons or atoms? A toy whose truth is known
+#
+# Look at one neuron of a network and it fires for many things that have nothing in common. One
+# explanation is **superposition**: the network stores more features than it has neurons, as directions
+# that lie between the neurons' axes. Then a neuron is the wrong thing to look at, and directions are the
+# right one. But which directions?
+#
+# In a real model nobody knows. So we begin with a toy in which we do (Elhage et al. 2022, arXiv
+# 2209.10652), watch superposition appear, let a sparse autoencoder (SAE) search for the directions
+# without telling it, and only then ask the same question of a real, if small, vision transformer.
+#
+# Exercises check themselves. Replace the `...` and run the cell; a wrong answer brings a hint. About 25
+# minutes with the exercises, a minute without.
+
+# %%
+import torch
+
+import sae_nb as sn
+import sae_nb_widgets as sw
+
+# %% [markdown]
+# ## 1 · Five features, two neurons, one slider
+#
+# The toy is given five numbers, squeezes them through two neurons, and must give the five numbers back:
+# $\hat x = \mathrm{ReLU}(W^\top W x + b)$. Each feature is 0 with chance $S$, the *sparsity*, and else
+# somewhere between 0 and 1; feature 0 matters most, feature 4 least.
+#
+# The panel trains such a toy at twelve sparsities. **Move the slider slowly from left to right** (or
+# press ← →) and watch the arrows: one per feature, where the two neurons are the axes.
+
+# %%
+panel = sw.SuperpositionToy()
+panel
+
+# %% [markdown]
+# At $S = 0$ the toy keeps the two features that matter most, one per dimension, and gives up the rest.
+# The rarer the features, the more it stores: four in two opposite pairs, then all five. What they cost
+# each other is in $W^\top W$: off the diagonal, everything that is not white is *interference*. The ReLU
+# forgives the blue (negative) part.
+#
+# How much room has a feature? Its *dimensionality* is
+# $D_i = \lVert w_i\rVert^2 \,/\, \sum_j (\hat w_i \cdot w_j)^2$: 1 when it is alone in its direction, ½
+# when it shares it with one opposite. The curves at the bottom left show it at every sparsity.
+
+# %%
+panel.wait(180)
+panel.sparsity = 0.97
+panel.wait(180)
+record = panel.record
+record
+
+# %%
+assert record.stored == (0, 1, 2, 3, 4), "rare features are all stored"
+assert 1.95 < record.dimensionality.sum() < 2.01, "in no more room than there is"
+assert record.interference.min() > 0.5, "and none is alone"
+
+# %% tags=["exercise"]
+share = 2 / 5
+verdict = sn.exercise("01.1").check(share)
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+sn.exercise("01.2")
+
+# %% [markdown]
+# Write the five rows yourself, or compute them. Any five directions that keep apart are right, whatever
+# their order and however they are turned.
+
+# %% tags=["exercise"]
+angle = 2 * torch.pi * torch.arange(5) / 5
+directions = torch.stack((angle.cos(), angle.sin()), dim=1)
+verdict = sn.exercise("01.2").check(directions)
+assert verdict.passed, verdict.message
+verdict
+
+# %% [markdown]
+# ## 2 · When does sharing begin?
+#
+# Take the smallest case: two features, one neuron. Either the neuron belongs to the first feature, or
+# both share it as opposites, $W = [1, -1]$. Sharing hurts only when both are on at once.
+#
+# Commit to a number before you look.
+
+# %%
+sn.exercise("01.3")
+
+# %% tags=["exercise"]
+guess = 0.5
+verdict = sn.exercise("01.3").predict(guess)
+assert verdict.state == "noted", verdict.message
+verdict
+
+# %% tags=["exercise"]
+verdict = sn.exercise("01.3").reveal()
+assert verdict.passed, verdict.message
+verdict
+
+# %% [markdown]
+# Both losses can be written down: giving the neuron away costs the variance of the other feature,
+# sharing it costs $(1 + r)(1 - S)^2/6$. They cross at
+
+# %%
+sn.evaluation.critical_sparsity(0.3)
+
+# %% [markdown]
+# ## 3 · Who finds the directions?
+#
+# Look at the last picture of the panel. At $S = 0.97$ an SAE that was shown nothing but the two hidden
+# numbers has put an atom on every feature (the rings), and each atom tells its feature from the other
+# four. No neuron does. And neither do random directions, of which we allow as many as there are atoms:
+# in a plane they are never far from anything, so nearness alone proves nothing.
+#
+# In a plane. So let us try 32 features in 10 neurons, three times, from toy to SAE. Everything is
+# measured against the truth, which the SAE never saw: mean cosine of each feature with its atom, and F1
+# of the best detector on fresh inputs.
+
+# %%
+seeds, equal = range(3), torch.ones(32)
+shape = {"n_features": 32, "n_hidden": 10, "importance": equal, "n_restarts": 1, "steps": 400}
+toys = [sn.models.train_bottlenecks([0.97], **shape, seed=seed)[0] for seed in seeds]
+saes = [sn.summaries.fit_atoms(toys[s], k=2, steps=300, n_starts=1, seed=s) for s in seeds]
+runs = [sn.summaries.summarise_superposition(toys[s], saes[s], seed=s) for s in seeds]
+runs
+
+# %% [markdown]
+# The claim, in all three: atoms lie on the features; neurons and random directions do not.
+
+# %%
+for run in runs:
+    found = run.found
+    assert len(run.stored) == 32, "32 features in 10 neurons"
+    assert found.cosine > 0.99, "atoms lie on the features"
+    assert max(found.cosine_floor, found.cosine_neurons) < 0.70, "chance and neurons do not"
+    assert found.atom_f1.mean() > 0.83 > 0.56 > max(found.neuron_f1.mean(), found.random_f1.mean())
+
+# %% [markdown]
+# ## 4 · The same question, asked of a real model
+#
+# `tiny-vit` looks at pictures of handwritten digits. Halfway through, at `resid_post.6`, its class token
+# is 64 numbers: 64 neurons. A ready-made SAE takes them apart into 512 atoms. For each digit, which single
+# neuron, which single atom, which of 512 random directions tells it best? Detector and threshold are
+# chosen on 500 pictures and judged on 500 others; everything three times, with other pictures.
+
+# %%
+model = sn.load_model("tiny-vit")
+sae = sn.load_sae("tiny-vit/resid_post.6")
+names, draws = [f"digit {d}" for d in range(10)], []
+for seed in (10, 11, 12):
+    pictures = sn.data.scenes(1000, seed=seed, split="test")
+    acts = sn.capture(model, pictures, sae.hook_point, progress=False)
+    cls, digit = acts.x[acts.position == 0], pictures.digit[:, None] == torch.arange(10)
+    some, fresh = (sn.summaries.row_factors(half, names) for half in digit.split(500))
+    digits = sn.summaries.summarise_selectivity(sae, cls[:500], some, cls[500:], fresh, seed=seed)
+    draws.append(digits)
+draws
+
+# %%
+draws[0].table
+
+# %% [markdown]
+# Read it slowly. Atoms tell digits better than neurons do, every time. But so do *random directions*: in a
+# residual stream nothing singles out the axes, and there are many more directions to choose from, each
+# allowed its best threshold. They come close to the atoms. "Better than a neuron" is a weak claim;
+# without the control we would not have noticed.
+#
+# What atoms have over a random direction is that nobody needed labels to find them, and that each fires
+# on few pictures, so that one can look at what it stands for:
+
+# %%
+browser = sw.AtomBrowser(sae, acts, model=model)
+browser.atom = digits.match("digit 7").atom
+browser
+
+# %%
+atoms, neurons, random, floor = (
+    sum(getattr(draw, kind).mean() for draw in draws) / len(draws)
+    for kind in ("atoms", "neurons", "random", "floor")
+)
+assert atoms > 0.89, "single atoms tell digits"
+assert atoms - neurons > 0.08, "better than neurons"
+assert atoms > random > neurons > floor, "but so do random directions"
+
+# %% [markdown]
+# What this does *not* show: that the atoms are the model's own parts, or all of them. In the toy we knew
+# how many features there were, and that they were independent. Here we know neither.
+#
+# ## 5 · Write the measure
+#
+# One number told us most of this story. Write it.
+
+# %%
+sn.exercise("01.4")
+
+
+# %% tags=["exercise"]
+def dimensionality(directions):
+    lengths = directions.norm(dim=1)
+    along = directions @ directions.T / lengths[:, None]
+    return lengths**2 / (along**2).sum(dim=1)
+
+
+verdict = sn.exercise("01.4").check(dimensionality)
+assert verdict.passed, verdict.message
+verdict
+
+# %%
+sn.exercise_report("01")
