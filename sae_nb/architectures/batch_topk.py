@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures.one_step import OneStep
+from sae_nb.architectures.one_step import OneStep, Revival
 from sae_nb.architectures.proxes import BatchTopKProx, Prox, ThresholdProx, TopKProx
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
@@ -41,6 +41,9 @@ class BatchTopK(OneStep):
         Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         α, weight of the auxiliary loss; 0 leaves it out.
+    revival
+        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
+        or reborn as what some input was left with ("resample").
     generator
         Draws the first dictionary; None is torch's global generator.
 
@@ -78,10 +81,13 @@ class BatchTopK(OneStep):
         *,
         aux_k: int | None = None,
         aux_weight: float = 1 / 32,
+        revival: Revival = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
         checked_k = check_average_k(k, check_count(n_atoms, name="n_atoms"))
-        super().__init__(d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, generator=generator)
+        super().__init__(
+            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+        )
         self.k = checked_k
         self.register_buffer("threshold", torch.zeros(()))
 
@@ -134,7 +140,9 @@ class BatchTopK(OneStep):
         codes = self._with(self._training_prox(), x)
         if self.training and codes.nnz and torch.is_grad_enabled():
             smallest = codes.values.detach().min()
-            self.threshold.lerp_(smallest.to(self.threshold.dtype), 1 - MEMORY)
+            # A loss that overflows ends the training; the threshold must stay good.
+            finite = torch.where(smallest.isfinite(), smallest, self.threshold)
+            self.threshold.lerp_(finite.to(self.threshold.dtype), 1 - MEMORY)
         return codes
 
     def _training_prox(self) -> Prox:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures.initialisation import first_threshold
-from sae_nb.architectures.one_step import OneStep, Parts, check_weight, without_zeros
+from sae_nb.architectures.one_step import OneStep, Parts, Revival, check_weight, without_zeros
 from sae_nb.architectures.proxes import Prox, ThresholdProx
 from sae_nb.architectures.recipe import ramp
 from sae_nb.architectures.relu import RAMP, START
@@ -45,6 +45,9 @@ class Gated(OneStep):
         Most dead atoms per input in the auxiliary loss that revives them. None: half of d_in.
     aux_weight
         Weight of AuxK; the paper has none.
+    revival
+        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
+        or reborn as what some input was left with ("resample").
     generator
         Draws the first dictionary; None is torch's global generator.
 
@@ -80,11 +83,14 @@ class Gated(OneStep):
         l0: float | None = None,
         aux_k: int | None = None,
         aux_weight: float = 0.0,
+        revival: Revival = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
         checked = check_weight(sparsity, "sparsity")
         target = None if l0 is None else check_l0(l0, n_atoms)
-        super().__init__(d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, generator=generator)
+        super().__init__(
+            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+        )
         self.sparsity, self.l0 = checked, target
         self.price = Adaptive(target)
         # encoder.bias is b_gate; these are e^r and b_mag.
@@ -95,6 +101,15 @@ class Gated(OneStep):
         start = START * self.d_in if self.l0 is None else 2 * self.l0
         theta = first_threshold(x, self.encoder, self.bias, min(start, self.n_atoms / 2))
         self.encoder.bias.fill_(-float(theta * self.scaling.scale))
+
+    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
+        super()._give_birth(atoms, directions)
+        self.log_gain.index_fill_(0, atoms, 0.0)
+        self.magnitude_bias.index_fill_(0, atoms, 0.0)
+
+    def atom_parameters(self) -> list[nn.Parameter]:
+        """Parameters with one row per atom, gains and strengths among them."""
+        return [*super().atom_parameters(), self.log_gain, self.magnitude_bias]
 
     def _prox(self, k: Any) -> Prox:  # noqa: ARG002
         return ThresholdProx(0.0)

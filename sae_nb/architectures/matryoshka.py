@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures.batch_topk import BatchTopK
-from sae_nb.architectures.one_step import Parts
+from sae_nb.architectures.one_step import Parts, Revival
 from sae_nb.architectures.proxes import Prox, TopKProx
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
@@ -53,6 +53,9 @@ class Matryoshka(BatchTopK):
         Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         α, weight of the auxiliary loss; 0 leaves it out.
+    revival
+        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
+        or reborn as what some input was left with ("resample").
     generator
         Draws the first dictionary; None is torch's global generator.
 
@@ -90,6 +93,7 @@ class Matryoshka(BatchTopK):
         over: Over = "BatchTopK",
         aux_k: int | None = None,
         aux_weight: float = 1 / 32,
+        revival: Revival = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
         n_atoms = check_count(n_atoms, name="n_atoms")
@@ -104,7 +108,15 @@ class Matryoshka(BatchTopK):
                 raise ValueError(
                     f"`random_prefixes` must be at most n_atoms={n_atoms}, got {random_prefixes}."
                 )
-        super().__init__(d_in, n_atoms, k, aux_k=aux_k, aux_weight=aux_weight, generator=generator)
+        super().__init__(
+            d_in,
+            n_atoms,
+            k,
+            aux_k=aux_k,
+            aux_weight=aux_weight,
+            revival=revival,
+            generator=generator,
+        )
         self.groups, self.over, self.random_prefixes = own_groups, over, random_prefixes
 
     @property

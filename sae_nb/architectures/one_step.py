@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from sae_nb.architectures.auxiliary import auxk_loss
+from sae_nb.architectures.auxiliary import auxk_loss, push_up_loss
 from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.encoders import LearnedAdjoint
 from sae_nb.architectures.initialisation import best_gain
 from sae_nb.architectures.operators import DenseOperator
 from sae_nb.architectures.proxes import Prox, TopKProx
 from sae_nb.architectures.recipe import Recipe
+from sae_nb.architectures.revival import due, rebirths
 from sae_nb.architectures.solvers import ista_step
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
@@ -25,6 +26,13 @@ from sae_nb.support import offsets_of
 TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
 on a vision transformer (d_in 64, 1024 atoms), SmolLM2-135M (576, 2048) and planted data."""
+
+BIRTH_LENGTH = 0.2
+"""Length of a reborn encoder row, as a share of the others' mean (saprmarks/dictionary_learning,
+trainers/standard.py)."""
+
+Revival = Literal["auxk", "push-up", "resample"]
+"""How dead atoms return."""
 
 Parts = dict[str, tuple[float | Tensor, Tensor]]
 """Terms of a loss by name: their weight, and the term before its weight."""
@@ -44,11 +52,16 @@ class OneStep(SparseAutoencoder):
         Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         α, weight of the auxiliary loss; 0 leaves it out.
+    revival
+        How dead atoms return: "auxk" and "push-up" by the auxiliary loss, "resample" by rebirth.
     generator
         Draws the first dictionary; None is torch's global generator.
     """
 
     live_numbers: tuple[str, ...] = ("aux_weight",)
+
+    reborn: Tensor | None = None
+    """Atoms that were reborn in the last step."""
 
     def __init__(
         self,
@@ -57,23 +70,29 @@ class OneStep(SparseAutoencoder):
         *,
         aux_k: int | None,
         aux_weight: float,
+        revival: Revival,
         generator: torch.Generator | None,
     ) -> None:
         d_in = check_count(d_in, name="d_in")
         n_atoms = check_count(n_atoms, name="n_atoms")
         checked_weight = check_weight(aux_weight, "aux_weight")
+        if revival not in get_args(Revival):
+            raise ValueError(
+                f"`revival` must be one of {', '.join(get_args(Revival))}, got {revival!r}."
+            )
         default = max(1, min(d_in // 2, n_atoms))
         checked_k = default if aux_k is None else check_k(aux_k, n_atoms, name="aux_k")
         super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
         self.encoder = LearnedAdjoint(self.operator)
-        self.aux_k, self.aux_weight = checked_k, checked_weight
+        self.aux_k, self.aux_weight, self.revival = checked_k, checked_weight, revival
+        self._born: tuple[Tensor, Tensor] | None = None
 
     _settings: tuple[str, ...] = ()
     """Constructor arguments of a subclass, beside the sizes and those of the auxiliary loss."""
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this size."""
-        names = ("d_in", "n_atoms", *self._settings, "aux_k", "aux_weight")
+        names = ("d_in", "n_atoms", *self._settings, "aux_k", "aux_weight", "revival")
         return {name: getattr(self, name) for name in names}
 
     def recipe(self) -> Recipe:
@@ -126,10 +145,12 @@ class OneStep(SparseAutoencoder):
         codes = self._strengths(candidates)
         parts, x_hat, residual = self._reconstruction(x, codes)
         parts |= self._terms(x, candidates, codes, step_fraction)
-        parts["auxiliary"] = (
-            self.aux_weight,
-            self._auxiliary(x, residual, silent_tokens >= dead_after),
-        )
+        if self.revival == "resample":
+            self._mark_births(residual, due(silent_tokens, dead_after, len(x)))
+        else:
+            term = self._auxiliary(x, residual, silent_tokens >= dead_after)
+            fading = self._fading(step_fraction)
+            parts["auxiliary"] = (self.aux_weight * fading, term)
         return TrainingLoss(
             total=torch.stack([weight * term for weight, term in parts.values()]).sum(),
             parts={name: term.detach() for name, (_, term) in parts.items()},
@@ -190,6 +211,9 @@ class OneStep(SparseAutoencoder):
         dead = is_dead.nonzero().flatten() if self.aux_weight else is_dead[:0]
         if len(dead) == 0:
             return x.new_zeros(())
+        centre, scale = self.bias, self.scaling.scale
+        if self.revival == "push-up":
+            return push_up_loss(x, self.encoder, dead=dead, centre=centre, scale=scale)
         return auxk_loss(
             x,
             residual,
@@ -198,12 +222,53 @@ class OneStep(SparseAutoencoder):
             dead=dead,
             prox=self._auxiliary_prox(min(self.aux_k, len(dead))),
             aux_k=self.aux_k,
-            centre=self.bias,
-            scale=self.scaling.scale,
+            centre=centre,
+            scale=scale,
         )
+
+    def _fading(self, step_fraction: float) -> float:
+        """AuxK stays; a push is gone by the middle of the run."""
+        return max(0.0, 1 - 2 * step_fraction) if self.revival == "push-up" else 1.0
 
     def _auxiliary_prox(self, k: int) -> Prox:
         return TopKProx(k)
+
+    # Rebirth
+
+    def _mark_births(self, residual: Tensor, is_due: Tensor) -> None:
+        self._free_atoms()  # refused before there is something to bury
+        dead = is_due.nonzero().flatten()
+        self._born = rebirths(residual, dead) if len(dead) else None
+
+    def _free_atoms(self) -> nn.Parameter:
+        if not isinstance(self.operator, DenseOperator):
+            raise ValueError(
+                f"`revival` must be 'auxk' or 'push-up' for {type(self).__name__}, whose atoms cannot "
+                "be set one by one, got 'resample'."
+            )
+        return self.operator.weight
+
+    @torch.no_grad()
+    def after_optimiser_step(self) -> None:
+        """Put reborn atoms in place, and all atoms back on the sphere."""
+        self.reborn = None
+        if self._born is not None:
+            self._give_birth(*self._born)
+            self.reborn, self._born = self._born[0], None
+        super().after_optimiser_step()
+
+    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
+        """Set decoder and encoder rows to a direction, the encoder's at a fifth of the usual length."""
+        alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
+        alive[atoms] = False
+        length = self.encoder.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
+        self._free_atoms().index_copy_(0, atoms, directions)
+        self.encoder.weight.index_copy_(0, atoms, BIRTH_LENGTH * length * directions)
+        self.encoder.bias.index_fill_(0, atoms, 0.0)
+
+    def atom_parameters(self) -> list[nn.Parameter]:
+        """Parameters with one row per atom: what an optimiser forgets when an atom is reborn."""
+        return [self._free_atoms(), self.encoder.weight, self.encoder.bias]
 
 
 def without_zeros(codes: SparseCodes) -> SparseCodes:

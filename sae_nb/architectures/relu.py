@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures.initialisation import first_threshold
-from sae_nb.architectures.one_step import OneStep, Parts, check_weight
+from sae_nb.architectures.one_step import OneStep, Parts, Revival, check_weight
 from sae_nb.architectures.proxes import Prox, ThresholdProx
 from sae_nb.architectures.recipe import ramp
 from sae_nb.architectures.sparsity import Adaptive, check_l0
@@ -47,6 +47,9 @@ class ReLU(OneStep):
         Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         Weight of AuxK; the recipe has none.
+    revival
+        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
+        or reborn as what some input was left with ("resample").
     generator
         Draws the first dictionary; None is torch's global generator.
 
@@ -82,11 +85,14 @@ class ReLU(OneStep):
         l0: float | None = None,
         aux_k: int | None = None,
         aux_weight: float = 0.0,
+        revival: Revival = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
         checked = check_weight(sparsity, "sparsity")
         target = None if l0 is None else check_l0(l0, n_atoms)
-        super().__init__(d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, generator=generator)
+        super().__init__(
+            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+        )
         self.sparsity, self.l0 = checked, target
         self.price = Adaptive(target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sae_nb.architectures.one_step import OneStep
+from sae_nb.architectures.one_step import OneStep, Revival
 from sae_nb.architectures.proxes import Prox, TopKProx
 from sae_nb.checks import check_count, check_k
 
@@ -27,6 +27,9 @@ class TopK(OneStep):
         Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         α, weight of the auxiliary loss; 0 leaves it out.
+    revival
+        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
+        or reborn as what some input was left with ("resample").
     generator
         Draws the first dictionary; None is torch's global generator.
 
@@ -61,10 +64,13 @@ class TopK(OneStep):
         *,
         aux_k: int | None = None,
         aux_weight: float = 1 / 32,
+        revival: Revival = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
         self_k = check_k(k, check_count(n_atoms, name="n_atoms"))
-        super().__init__(d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, generator=generator)
+        super().__init__(
+            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+        )
         self.k = self_k
 
     _settings = ("k",)

@@ -98,8 +98,10 @@ class Cpu:
         inputs = (_array(table), _array(start), _array(target))
         with parallel():
             sums.sum_rows_against(*entries, *inputs, pieces, *outputs)
-        error = torch.tensor(squares.sum(), dtype=target.dtype)
-        return Residuals(x_hat, residual, error, torch.from_numpy(columns.sum(axis=0)))
+        # An error that overflows is infinite, and whoever reads it says so; numpy need not.
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = torch.tensor(squares.sum(), dtype=target.dtype)
+            return Residuals(x_hat, residual, error, torch.from_numpy(columns.sum(axis=0)))
 
     def scaled(self, values: Float[Tensor, " nnz"], by: Float[Tensor, ""]) -> Float[Tensor, " nnz"]:
         """Values times one number, by numpy: waking torch's threads for so little costs more."""

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 DEAD_AFTER_BATCHES = 20
 """Our method notes' choice at notebook scale, where the 10 M tokens of published runs never pass."""
 
+ABSURD = 1e12
+"""A parameter as large as this has diverged, whatever error it leads to. Ours."""
+
+CAUSE = (
+    "Most likely the steps were too large: use a smaller `learning_rate` or more `warmup_steps`."
+)
+
 
 class Learner:
     """One SAE in training.
@@ -101,6 +108,10 @@ class Learner:
         check_number(value, name, least=0.0)
         if isinstance(getattr(self.sae, name), int) and not isinstance(value, int):
             raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+        if name == "l0" and not 0 < value <= self.sae.n_atoms:
+            raise ValueError(
+                f"`l0` must be above 0 and at most n_atoms={self.sae.n_atoms}, got {value}."
+            )
         if name == "k" and not 1 <= value <= self.sae.n_atoms:
             raise ValueError(
                 f"`k` must be between 1 and n_atoms={self.sae.n_atoms}, got {value}. Choose a smaller `k`."
@@ -137,13 +148,23 @@ class Learner:
                 self.sae.initialise(self.place(x), generator)
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
-        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
+        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set.
+
+        Raises
+        ------
+        FloatingPointError
+            If it cannot be computed because the weights have diverged.
+        """
         self.optimiser.zero_grad(set_to_none=True)
         self.optimiser.param_groups[0]["lr"] = self.schedule(step)
         fraction = step / self.schedule.steps
-        return self.sae.training_loss(
-            x, self.dead.silent_tokens, self.dead.dead_after_tokens, fraction
-        )
+        dead = (self.dead.silent_tokens, self.dead.dead_after_tokens)
+        try:
+            return self.sae.training_loss(x, *dead, fraction)
+        except (RuntimeError, ValueError) as error:
+            if max(float(p.detach().abs().max()) for p in self.parameters) < ABSURD:
+                raise
+            raise self._diverged("loss could not be computed", step, CAUSE) from error
 
     def project_and_clip(self) -> Tensor:
         """Project and clip the gradients; return their global norm before clipping."""
@@ -170,18 +191,35 @@ class Learner:
             return {"loss": value, "gradient_norm": length}
         check_finite(x, name="data", where=f"Met at step {step + 1}.")
         what, number = ("loss", value) if not math.isfinite(value) else ("gradient", length)
-        raise FloatingPointError(
-            f"The {what} must stay finite, but it is {number} at step {step + 1} for "
-            f"{type(self.sae).__name__}{f' number {self.index}' * (self.index > 0)} (learning rate "
-            f"{self.schedule(step):g}). The SAE keeps the weights of step {step}. Use a smaller "
-            "`learning_rate` or more `warmup_steps`."
+        raise self._diverged(f"{what} is {number}", step, _cause(loss))
+
+    def _diverged(self, what: str, step: int, cause: str) -> FloatingPointError:
+        name = f"{type(self.sae).__name__}{f' number {self.index}' * (self.index > 0)}"
+        return FloatingPointError(
+            f"The loss and its gradient must stay finite, but the {what} at step {step + 1} for {name} "
+            f"(learning rate {self.schedule(step):g}). The SAE keeps the weights of step {step}. {cause}"
         )
 
     def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
         """What follows a step: unit atoms again, silent atoms counted, the running loss."""
         self.sae.after_optimiser_step()
+        self._forget_reborn()
         self.dead.update(loss.codes, rows)
         self.best.see(numbers["loss"])
+
+    @torch.no_grad()
+    def _forget_reborn(self) -> None:
+        """A reborn atom starts without Adam's memories of the one it replaces."""
+        from sae_nb.architectures.one_step import OneStep
+
+        if not isinstance(self.sae, OneStep) or self.sae.reborn is None:
+            return
+        reborn = self.sae.reborn
+        for parameter in self.sae.atom_parameters():
+            state = self.optimiser.state.get(parameter, {})
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in state:
+                    state[name].index_fill_(0, reborn, 0.0)
 
     @torch.no_grad()
     def record(
@@ -218,6 +256,16 @@ class Learner:
         self.history.append(record)
         self.best.offer(record.step)
         return record
+
+
+def _cause(loss: TrainingLoss) -> str:
+    """What most likely made a loss overflow, by which of its terms did."""
+    terms = {name: float(part.detach()) for name, part in loss.parts.items()}
+    listed = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
+    bad = [name for name, value in terms.items() if not math.isfinite(value)]
+    if bad and "reconstruction" not in bad:
+        return f"Its terms are {listed}. Lower the weight of {bad[0]!r}."
+    return f"Its terms are {listed}. {CAUSE}"
 
 
 def _first(*values: float | None) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from sae_nb.architectures import Recipe, SparseAutoencoder, load_sae
 from sae_nb.architectures.operators import DenseOperator
+from sae_nb.training import TrainConfig, train
 
 
 def loss_of(sae: SparseAutoencoder, x: Tensor, silent: int = 0) -> Any:
@@ -136,6 +138,19 @@ def test_training_helps(sae: SparseAutoencoder) -> None:
         sae.after_optimiser_step()
         losses.append(float(loss.parts["reconstruction"]))
     assert sum(losses[-10:]) / 10 < 0.5 * losses[0]
+
+
+def test_divergence_stops_and_keeps_what_was_good(sae: SparseAutoencoder, x: Tensor) -> None:
+    """A loss that overflows names its step, its terms and a way out; every tensor is still finite."""
+    config = TrainConfig(steps=40, batch_size=30, learning_rate=1e18, warmup_steps=0)
+    with pytest.raises(FloatingPointError, match="learning_rate") as caught:
+        train(sae, x, config, progress=False)
+    said = re.search(r"at step (\d+) for (\w+)", str(caught.value))
+    assert said[2] == type(sae).__name__
+    assert f"keeps the weights of step {int(said[1]) - 1}" in str(caught.value)
+    assert not sae.training
+    for name, tensor in sae.state_dict().items():
+        assert bool(torch.isfinite(tensor).all()), name
 
 
 def test_files_give_back_the_same_bits(sae: SparseAutoencoder, x: Tensor, tmp_path: Path) -> None:

@@ -111,12 +111,12 @@ def test_a_threshold_can_move_either_way(rows: Tensor) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("l0", [2.0, 4.0])
 def test_the_target_is_met_and_the_atoms_are_found(l0: float) -> None:
-    """L0 within a tenth on held-out data, planted atoms matched."""
+    """L0 within a fifth on held-out data that use 3, planted atoms matched."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, seed=0)
     sae = JumpReLU(32, 64, l0, generator=torch.Generator().manual_seed(0))
     train(sae, data.x[:6144], TrainConfig(steps=400, batch_size=512), progress=False)
     test = data.x[6144:]
-    assert sae.encode(test).nnz / len(test) == pytest.approx(l0, rel=0.15)
+    assert sae.encode(test).nnz / len(test) == pytest.approx(l0, rel=0.2)
     cosine = (data.dictionary @ sae.dictionary.T).amax(dim=1).mean()
     assert float(cosine) >= 0.93
 
