@@ -16,13 +16,31 @@
 # %% [markdown]
 # # The tour: from a live model to a steered one
 #
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
+#
 # A vision transformer with twelve blocks looks at pictures of handwritten digits. Its residual stream
 # mixes everything it knows about a patch into 64 numbers. A **sparse autoencoder** (SAE) takes those
 # numbers apart again: into a few active *atoms* out of many, each of which can be looked at, and added
 # back to the living model to see what changes.
 #
 # You will: load a model → capture its activations → train an SAE while watching → look at its atoms →
-# check the numbers → steer. About a minute on two CPU cores; nothing is downloaded.
+# check the numbers → steer. Then the same with words: open an SAE that is trained already, and turn the
+# stories of a small language model sad with one atom. About a minute on two CPU cores; nothing is
+# downloaded.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
 
 # %%
 import time
@@ -135,10 +153,73 @@ with sn.steer(model, hook_point, sae, atom=effect.atom, by=effect.amount):
 #
 # The cell below fails if the tour's claims do not hold.
 
-# %%
+# %% tags=["closing"]
 summary = sn.summaries.summarise_session(model, acts, report, effect, started=started)
 assert report["r2"].value > report["r2"].control > report["r2"].floor
 assert report["dead_fraction"].value < 0.5
 assert abs(effect.effect) > effect.control_p95
 assert torch.equal(model(inputs[1:2]), before), "steering must leave no trace"
 print(summary)
+
+# %% [markdown] tags=["words"]
+# ## 8 · The same with words
+#
+# A language model with four blocks has learned to tell short stories, in which either good things happen
+# or bad ones. Its SAE lies ready, with examples: nothing is trained here. Each *factor* of the stories
+# that one atom tells is listed with its F1 on fresh text, and so are those that none tells.
+
+# %% tags=["words"]
+writer = sn.load_model("tiny-gpt")
+word_sae = sn.load_sae("tiny-gpt/resid_post.3")
+examples = sn.load_examples("tiny-gpt/resid_post.3")
+examples
+
+# %% tags=["words"]
+story = next(atom for atom in examples.steered if "bad" in atom.label)
+catalogue = examples.catalogue(word_sae)
+reader = sw.AtomBrowser(word_sae, examples.acts, model=writer, catalogue=catalogue)
+reader.atom = story.atom
+reader
+
+# %% [markdown] tags=["words"]
+# Where it fires is what it tells. What it *does* is another question: add it to the model at every
+# position, and let the same beginning go on.
+
+# %% tags=["words"]
+beginning = "One day Emma went to the garden with a rabbit. The rabbit looked at the kite."
+steered_words = {"sae": word_sae, "atom": story.atom, "by": story.by}
+print("as it is:", writer.generate(beginning, max_new_tokens=48, temperature=1.0, seed=0))
+with sn.steer(writer, word_sae.hook_point, **steered_words):
+    print("steered: ", writer.generate(beginning, max_new_tokens=48, temperature=1.0, seed=0))
+
+# %% tags=["words"]
+beginnings = [beginning, *sn.ready_made.neutral_beginnings(48, seed=7)]
+telling = sw.SteeringPanel(writer, word_sae.hook_point, word_sae, inputs=beginnings)
+telling.wait()
+telling.atom, telling.strength = story.atom, story.by_p99
+telling.wait()
+telling.continue_text()
+telling
+
+# %% [markdown] tags=["words"]
+# One story proves nothing. Many beginnings in which nothing good or bad has happened yet, two samples of
+# each, every sentence read by the grammar that told the model its stories: how many go badly? And how
+# many under random directions of the same length? The *cost* is what the unsteered model thinks of the
+# steered stories, in nats per token: a model that is pushed too hard stops telling stories at all.
+
+# %% tags=["words"]
+trial = sn.ready_made.SentimentTrial(writer, word_sae.hook_point, beginnings, seeds=(0, 1))
+shift = trial.shift(word_sae.dictionary[story.atom], story.by, sign=-1)
+directions = [sn.random_direction(word_sae.d_in, seed) for seed in range(2)]
+random_shifts = [trial.shift(direction, story.by, sign=-1).shift for direction in directions]
+shift
+
+# %% tags=["words", "closing"]
+assert shift.shift > max(0.2, *random_shifts), "the atom must do what its label says"
+assert shift.cost_written < 0.5
+assert not writer.interventions, "steering must leave no trace"
+print(f"stories that go badly          {shift.clean:.0%} → {shift.steered:.0%} under one atom")
+print(f"shift, random directions       {shift.shift:+.0%}, at most {max(random_shifts):+.0%}")
+print(f"cost in nats per token         {shift.cost_written:+.2f}")
+print(f"seconds for the whole tour     {time.perf_counter() - started:.0f}")
+print(f"peak memory (GB)               {(sn.summaries.peak_memory() or float('nan')) / 1e9:.2f}")

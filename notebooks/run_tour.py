@@ -2,8 +2,8 @@
 
     python notebooks/run_tour.py [--folder CHECKPOINT] [--hook-point resid_post.3] [--out tour.html]
 
-With --folder the same cells run on a local Hugging Face language model: only the cell that names
-model, inputs, labels and hook point is replaced.
+With --folder the same cells run on a local Hugging Face language model: the cell that names model,
+inputs, labels and hook point is replaced, and the second half, on the bundled one, is left out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from plotly.offline import get_plotlyjs
 from traitlets.config import Config
 
 NOTEBOOK = Path(__file__).with_name("00_tour.ipynb")
-PANELS = ("monitor", "browser", "panel")
+PANELS = ("monitor", "browser", "panel", "reader", "telling")
 # The page template's own scripts (mathematics, diagrams, widgets) would be fetched when it is opened.
 SCRIPT_FROM_ELSEWHERE = re.compile(r"<script[^>]*>(?:(?!</script>).)*</script>", re.DOTALL)
 LANGUAGE_CELL = """\
@@ -33,7 +33,7 @@ inputs = [" ".join(text.split())[:240] for text in pydoc_data.topics.topics.valu
 labels, hook_point = None, {hook_point!r}
 """
 EXPORT_CELL = """\
-for name in {panels!r}:
+for name in set({panels!r}) & set(globals()):
     globals()[name].wait()
     globals()[name].to_html(f"{folder}/{{name}}.html", share_script=True)
 """
@@ -43,6 +43,12 @@ def with_material(notebook: nbformat.NotebookNode, source: str) -> nbformat.Note
     """Replace the cell tagged `material`, which alone says what the tour runs on."""
     (cell,) = (c for c in notebook.cells if "material" in c.metadata.get("tags", []))
     cell.source = source
+    return notebook
+
+
+def without_words(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Leave out the half that runs on the bundled language model."""
+    notebook.cells = [c for c in notebook.cells if "words" not in c.metadata.get("tags", [])]
     return notebook
 
 
@@ -56,7 +62,8 @@ def run(notebook: nbformat.NotebookNode) -> dict[str, str]:
             NotebookClient(notebook, timeout=600, resources=place).execute()
         finally:
             notebook.cells.pop()
-        return {name: (Path(folder) / f"{name}.html").read_text("utf-8") for name in PANELS}
+        written = ((name, Path(folder) / f"{name}.html") for name in PANELS)
+        return {name: page.read_text("utf-8") for name, page in written if page.is_file()}
 
 
 def to_html(notebook: nbformat.NotebookNode, pages: dict[str, str]) -> str:
@@ -87,13 +94,14 @@ def _place(name: str) -> str:
 
 
 def closing_table(notebook: nbformat.NotebookNode) -> str:
-    """What the last code cell printed."""
-    last = [cell for cell in notebook.cells if cell.cell_type == "code"][-1]
-    return "".join(out.text for out in last.outputs if out.output_type == "stream")
+    """What the cells that end a half printed."""
+    closing = [cell for cell in notebook.cells if "closing" in cell.metadata.get("tags", [])]
+    outputs = [out for cell in closing for out in cell.outputs if out.output_type == "stream"]
+    return "".join(out.text for out in outputs if out.name == "stdout")
 
 
 def main() -> int:
-    """Parse, run, write, print the closing table."""
+    """Parse, run, write, print the closing tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", help="local checkpoint of a language model")
     parser.add_argument("--hook-point", default="resid_post.3")
@@ -103,7 +111,7 @@ def main() -> int:
     if arguments.folder:
         folder = str(Path(arguments.folder).resolve())
         source = LANGUAGE_CELL.format(folder=folder, hook_point=arguments.hook_point)
-        with_material(notebook, source)
+        without_words(with_material(notebook, source))
     try:
         pages = run(notebook)
     except CellExecutionError as error:

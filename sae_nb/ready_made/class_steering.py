@@ -18,7 +18,7 @@ from sae_nb.models.live_model import LiveModel
 from sae_nb.steering import steer
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ClassTurn:
     """What adding one direction did to a model's classes."""
 
@@ -30,6 +30,10 @@ class ClassTurn:
 
     n: int
     """Pictures of other classes."""
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"ClassTurn({self.turned:+.1%}, 95 % {low:+.1%} … {high:+.1%}; {self.n} pictures)"
 
 
 class ClassTrial:

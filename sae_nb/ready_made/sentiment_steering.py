@@ -7,6 +7,7 @@ own. Cost of reading: nats per token of held-out stories under steering, minus w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ _TEXTS_AT_ONCE = 64
 N_BOOTSTRAP = 1000
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SentimentShift:
     """What adding one direction did to continuations."""
 
@@ -62,6 +63,15 @@ class SentimentShift:
 
     n: int
     """Continuations: prompts × seeds."""
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        read = "" if math.isnan(self.cost_read) else f", {self.cost_read:+.2f} read"
+        return (
+            f"SentimentShift({self.clean:.1%} → {self.steered:.1%}: {self.shift:+.1%}, 95 % "
+            f"{low:+.1%} … {high:+.1%}; cost in nats per token {self.cost_written:+.2f} written{read}; "
+            f"{self.grammatical:.0%} of the sentences grammatical; {self.n} continuations)"
+        )
 
 
 class SentimentTrial:

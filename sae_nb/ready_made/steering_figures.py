@@ -25,13 +25,13 @@ from sae_nb.ready_made.sentiment_steering import SentimentTrial
 from sae_nb.steering import random_direction
 
 N_CONTROLS = 8
-N_CANDIDATES = 3
+N_CANDIDATES = 2
 MOST_NATS = 0.4
 """Cost allowed when choosing, below the half nat that is promised, so that fresh prompts keep it."""
 
 SENTIMENTS = {1: "good", -1: "bad"}
 CLASS_STRENGTHS = (1.5, 2.0, 2.5)
-SENTIMENT_STRENGTHS = (0.5, 0.75, 1.0, 1.2, 1.35, 1.5)
+SENTIMENT_STRENGTHS = (0.75, 1.0, 1.15, 1.3, 1.45)
 ENOUGH_TURNED = 0.9
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def _sentiments(
 ) -> list[dict[str, Any]]:
     own_seed = 1000 * (seed + 1) + 20
     hook_point = str(sae.hook_point)
-    few = stories(40, own_seed + 2).texts
+    few = stories(24, own_seed + 2).texts
     choosing = SentimentTrial(
         model, hook_point, neutral_beginnings(96, own_seed), few, seeds=[own_seed]
     )

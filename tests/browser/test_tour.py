@@ -79,3 +79,21 @@ def test_moving_the_slider_steers_the_model(tour: Any) -> None:
     tour.settle()
     tour.shot("steering_after", panel)
     assert tour.problems() == []
+
+
+def test_the_second_half_reads_and_steers_text(tour: Any) -> None:
+    """Token strips of the labelled atom, and a story before and after beside the random direction."""
+    readers = tour.page.locator(".sae-nb-panel").filter(has_text="What makes this atom fire?")
+    assert readers.count() == 2
+    readers.nth(1).scroll_into_view_if_needed()
+    assert readers.nth(1).locator(".sae-nb-token").count() > 20
+    tellers = tour.page.locator(".sae-nb-panel").filter(
+        has_text="What happens if this were stronger?"
+    )
+    assert tellers.count() == 2
+    tellers.nth(1).scroll_into_view_if_needed()
+    for title in ("before", "after", "random direction"):
+        assert tellers.nth(1).get_by_text(title, exact=True).first.is_visible()
+    tour.settle()
+    tour.shot("story_after", tellers.nth(1))
+    assert tour.problems() == []

@@ -15,8 +15,11 @@ import pytest
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NOTEBOOKS = sorted(FOLDER.glob("[0-9]*.ipynb"))
-ELSEWHERE = re.compile(r"(?:src|href)=[\"']https?://[^\"']*|import\([\"']https?://[^\"']*")
+NOTEBOOKS = [*sorted(FOLDER.glob("[0-9]*.ipynb")), FOLDER / "demo.ipynb"]
+# A link that waits to be clicked is no request.
+ELSEWHERE = re.compile(
+    r"src=[\"']https?://[^\"']*|<link[^>]*href=[\"']https?://[^\"']*|import\([\"']https?://[^\"']*"
+)
 Record = Callable[[str, object], None]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -55,13 +58,26 @@ def test_tour_runs_and_becomes_one_page(
     monkeypatch.setattr(sys, "argv", ["run_tour.py", "--out", str(tmp_path / "tour.html")])
     assert run_tour.main() == 0
     table = capsys.readouterr().out
-    for name in ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions"):
+    first = ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions")
+    for name in (*first, "stories that go badly", "cost in nats", "whole tour"):
         assert re.search(rf"^.*{name}.*\S$", table, re.MULTILINE), name
     record_property("table", table)
     page = (tmp_path / "tour.html").read_text(encoding="utf-8")
     assert page.count('class="sae-nb-live"') == len(run_tour.PANELS)
     without_plotly = page.replace(run_tour.get_plotlyjs(), "")
     assert ELSEWHERE.findall(without_plotly) == []
+
+
+def test_a_model_of_ones_own_gets_the_first_half(run_tour: ModuleType) -> None:
+    """The cells on the bundled language model are left out, and nothing before them."""
+    whole = nbformat.read(FOLDER / "00_tour.ipynb", as_version=4)
+    n_cells = len(whole.cells)
+    first = run_tour.without_words(run_tour.with_material(whole, "model = None"))
+    assert 10 < len(first.cells) < n_cells
+    text = "\n".join(cell.source for cell in first.cells)
+    assert "tiny-gpt" not in text
+    assert "model = None" in text
+    assert "summarise_session" in first.cells[-1].source
 
 
 def test_a_failing_cell_fails_the_command(
