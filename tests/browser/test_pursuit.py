@@ -105,6 +105,16 @@ def test_space_plays_to_the_end(lab: Any, panel: Any) -> None:
     assert lab.problems() == []
 
 
+def test_space_on_the_play_button_is_one_press(lab: Any, panel: Any) -> None:
+    """The button has the focus and the panel hears the key: it plays, and does not stop at once."""
+    panel.locator("button:has(.fa-play)").focus()
+    lab.page.keyboard.press(" ")
+    panel.locator(".fa-pause").wait_for()
+    _shows(lab, panel, "Step 2:")
+    lab.page.keyboard.press(" ")
+    panel.locator(".fa-play").wait_for()
+
+
 def test_clicking_the_norms_goes_to_the_step(lab: Any, panel: Any) -> None:
     """A click in the middle of the curve is step 6; hovering reads both norms."""
     chart = panel.locator("svg[aria-label='']").last

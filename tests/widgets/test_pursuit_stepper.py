@@ -17,7 +17,14 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures.pursuit import IN_CODE, NOW, RING, START, TRACES_PER_ALGORITHM
+from sae_nb_widgets.figures.pursuit import (
+    IN_CODE,
+    NOW,
+    RING,
+    SELECTED,
+    START,
+    TRACES_PER_ALGORITHM,
+)
 
 import sae_nb as sn
 
@@ -206,7 +213,7 @@ def test_order_and_scale_of_the_bars(panel: sw.PursuitStepper) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("step", 7), ("step", -1), ("row", 4), ("k", 0), ("k", 61), ("atom", 60), ("speed", 0.0),
+    [("step", 7), ("step", -1), ("row", 4), ("k", 0), ("k", 61), ("atom", 60), ("atom", -1), ("speed", 0.0),
      ("penalty_share", 1.0), ("algorithm_a", ""), ("algorithm_b", "lasso"), ("order", "size")],
 )  # fmt: skip
 def test_impossible_values_are_refused_and_nothing_changes(
@@ -239,8 +246,10 @@ def test_keys_step_play_and_clear(panel: sw.PursuitStepper) -> None:
     panel.press("ArrowRight")
     assert panel.step == 6
     panel.atom = 9
+    assert panel.marked
     panel.press("Escape")
-    assert panel.atom == -1
+    assert not panel.marked
+    assert panel.atom == 9
     panel.press(" ")
     assert panel.playing
     panel.press(" ")
@@ -251,15 +260,34 @@ def test_atom_can_be_linked_and_clicked(panel: sw.PursuitStepper) -> None:
     """A click on a bar marks its atom, in both algorithms and in the list; a second one unmarks it."""
     from plotly.callbacks import Points
 
-    atom = int(panel.steps[0].chosen[0])
+    assert panel.atom == panel.steps[0].chosen[0]
+    assert not panel.marked
+    atom = int(panel.steps[0].chosen[1])
     place = int(np.flatnonzero(panel._shown[0] == atom)[0])
     bars = panel._picture.data[NOW]
-    panel.step = 1
+    panel.step = 2
     panel._on_click(bars, Points(point_inds=[place]), None)
     assert panel.atom == atom
     assert "outline" in panel._chosen.atoms.value
+    assert trace(panel, SELECTED).x.tolist() == [place]
     panel._on_click(bars, Points(point_inds=[place]), None)
-    assert panel.atom == -1
+    assert "outline" not in panel._chosen.atoms.value
+    assert not len(trace(panel, SELECTED).x)
+
+
+def test_atom_is_shared_with_another_panel(panel: sw.PursuitStepper) -> None:
+    """`traitlets.link` joins it with a panel whose atoms begin at 0; Escape unmarks here only."""
+    other = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3)
+    t.link((other, "atom"), (panel, "atom"))
+    other.atom = 17
+    assert panel.atom == 17
+    assert panel.marked
+    panel.atom = 31
+    assert other.atom == 31
+    panel.press("Escape")
+    assert other.marked
+    assert not panel.problem
+    other.close()
 
 
 # --- playing --------------------------------------------------------------------------------------

@@ -170,7 +170,8 @@ class PursuitStepper(PursuitTraits):
     def _listen(self) -> None:
         asked = ["row", "algorithm_a", "algorithm_b", "k", "penalty_share", "nonnegative"]
         self.observe(self._on_asked, asked)
-        self.observe(self._on_step, ["step", "atom", "fit_bars"])
+        self.observe(self._on_step, ["step", "marked", "fit_bars"])
+        self.observe(self._on_atom, "atom")
         self.observe(self._on_order, "order")
         self.observe(self._on_playing, "playing")
         self._chosen.norms.observe(self._on_norms, "selected")
@@ -179,7 +180,7 @@ class PursuitStepper(PursuitTraits):
         self.bind_key(" ", self.toggle)
         self.bind_key("Home", lambda: self.set_trait("step", 0))
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
-        self.bind_key("Escape", lambda: self.set_trait("atom", -1))
+        self.bind_key("Escape", lambda: self.set_trait("marked", False))
 
     def name_of(self, atom: int) -> str:
         """Number and label of an atom, in words."""
@@ -248,12 +249,20 @@ class PursuitStepper(PursuitTraits):
     def _take(self, steps: Sequence[PursuitSteps]) -> None:
         """Show other records, at the same step where they have it."""
         with self._drawing:
+            first = not self.steps
             self.steps = tuple(steps)
             self.chips = self._facts()
             if self.step > self.last_step:
                 self.step = self.last_step
             self._chosen.begin(steps, self._dictionaries, self.last_step)
             self._rebuild()
+            if first and not self.marked:
+                self._start_with(max(steps[0].next_atom(0), 0))
+
+    def _start_with(self, atom: int) -> None:
+        """Have an atom worth linking before one is clicked, without marking it."""
+        self.atom = atom
+        self.marked = False
 
     def _rebuild(self) -> None:
         """Make the bars anew: other atoms, another order, another size."""
@@ -265,6 +274,10 @@ class PursuitStepper(PursuitTraits):
         update_records(self._picture, self.steps, self._shown, name_of=self.name_of)
         self._draw()
 
+    @property
+    def _mark(self) -> int:
+        return self.atom if self.marked else -1
+
     def _draw(self) -> None:
         with self._drawing:
             update_step(
@@ -272,11 +285,11 @@ class PursuitStepper(PursuitTraits):
                 self.steps,
                 self._shown,
                 self.step,
-                atom=self.atom,
+                atom=self._mark,
                 fit=self.fit_bars,
             )
             self._parts.show(self.steps, self.step)
-            self._chosen.show(self.steps, self.step, self.atom)
+            self._chosen.show(self.steps, self.step, self._mark)
             pursuit_controls.fit_slider(self.controls, self.step, self.last_step)
             self.say(_sentence(self.steps, self.step))
 
@@ -307,6 +320,12 @@ class PursuitStepper(PursuitTraits):
             with self.guarded("drawing the step"):
                 self._draw()
 
+    def _on_atom(self, change: t.Bunch) -> None:
+        if self.marked:
+            self._on_step(change)
+        else:
+            self.marked = True
+
     def _on_order(self, _: t.Bunch) -> None:
         with self.guarded("ordering the bars"), self._drawing:
             self._rebuild()
@@ -320,7 +339,10 @@ class PursuitStepper(PursuitTraits):
             index = list(self._picture.data).index(trace) // TRACES_PER_ALGORITHM
             atoms = self._shown[index]
             chosen = int(atoms[points.point_inds[0]])
-            self.atom = -1 if chosen == self.atom else chosen
+            if chosen == self.atom:
+                self.marked = not self.marked
+            elif chosen < self.n_atoms:  # the second dictionary may have more
+                self.atom = chosen
 
     # --- the player -------------------------------------------------------------------------------
 

@@ -132,9 +132,9 @@ def _number(panel: Any, name: str, text: str, most: int, *, least: int = 0) -> i
     return field
 
 
-def _speed(panel: Any) -> ipw.SelectionSlider:
+def _speed(panel: Any) -> ipw.Dropdown:
     # Further speeds can be set by the trait; the menu then shows the one chosen last.
-    slider = ipw.Dropdown(
+    menu = ipw.Dropdown(
         options=[(f"{speed:g} steps / s", speed) for speed in SPEEDS],
         description="speed",
         tooltip="Steps per second while it plays",
@@ -142,14 +142,14 @@ def _speed(panel: Any) -> ipw.SelectionSlider:
         layout=ipw.Layout(width="170px"),
         value=panel.speed,
     )
-    slider.observe(lambda change: setattr(panel, "speed", change["new"]), "value")
+    menu.observe(lambda change: setattr(panel, "speed", change["new"]), "value")
 
     def follow(change: t.Bunch) -> None:
         if change["new"] in SPEEDS:
-            slider.value = change["new"]
+            menu.value = change["new"]
 
     panel.observe(follow, "speed")
-    return slider
+    return menu
 
 
 def _order(panel: Any) -> ipw.ToggleButtons:

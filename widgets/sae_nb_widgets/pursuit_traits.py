@@ -43,7 +43,8 @@ class PursuitTraits(Panel):
     nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
     order = t.Enum(("sorted", "dictionary"), default_value="sorted", help="Order of the bars.")
     fit_bars = t.Bool(False, help="Scale the bars to the step that is shown.")
-    atom = t.Int(-1, help="Atom that is marked, in the first dictionary; −1 for none.")
+    atom = t.Int(0, help="Atom of the first dictionary that was clicked; can be linked.")
+    marked = t.Bool(False, help="Whether that atom is marked in the bars and lists.")
 
     @property
     def algorithms(self) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ class PursuitTraits(Panel):
     def _in_range(self, proposal: t.Bunch) -> int:
         name, value = proposal["trait"].name, int(proposal["value"])
         fewest = min(len(one) for one in self._dictionaries)
-        ends = {"row": (0, len(self._x) - 1), "k": (1, fewest), "atom": (-1, self.n_atoms - 1)}
+        ends = {"row": (0, len(self._x) - 1), "k": (1, fewest), "atom": (0, self.n_atoms - 1)}
         low, high = ends[name]
         if not low <= value <= high:
             raise t.TraitError(f"`{name}` must be between {low} and {high}, got {value}.")
