@@ -26,6 +26,9 @@ PACKED_DEPTH is how much of d_in it takes at once. Measured with MKL on an AMD E
 
 PACKED_DEPTH = 204
 
+PRODUCT_BYTES = 2**20
+"""What a large product takes besides, in the same measurements; a small one in proportion."""
+
 WORKSPACE_BYTES = 12 * 2**20
 """A GPU product's own memory; unmeasured."""
 
@@ -212,7 +215,8 @@ def _packed_bytes(size: Size, rows: int) -> int:
         return min(WORKSPACE_BYTES, size.d_in * (rows + size.n_atoms) * item // 2)
     depth = -(-size.d_in // -(-size.d_in // PACKED_DEPTH))
     entries = min(size.n_atoms * depth, PACKED_ENTRIES[item])
-    return torch.get_num_threads() * entries * item
+    packed = torch.get_num_threads() * entries * item
+    return packed + min(PRODUCT_BYTES, packed // 4)
 
 
 def _seconds(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> float:

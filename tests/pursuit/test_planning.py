@@ -55,7 +55,7 @@ def test_every_strategy_gives_the_same_codes(
     """With the Gram matrix and without, in one tile and in many; some of its rows: next test."""
     x, dictionary = _problem()
     expected = pursuit(x, dictionary, 10, nonnegative=nonnegative, backend="reference").to_dense()
-    for cap in (None, 2_000_000, 600_000, 500_000, 400_000, 250_000, 150_000, 120_000):
+    for cap in (None, 2_000_000, 620_000, 520_000, 420_000, 270_000, 170_000, 140_000):
         gram.forget()
         codes = pursuit(x, dictionary, 10, nonnegative=nonnegative, memory_cap=cap)
         assert torch.allclose(codes.to_dense(), expected, atol=1e-9)
