@@ -119,6 +119,8 @@ class _Places:
 
         A token that begins with the space before a stretch belongs to it.
         """
+        if len(story) == 0:
+            return np.zeros(len(self.key), dtype=bool)
         order = np.lexsort((start, story))
         first = (story * 1_000_000 + start)[order] - 1
         last = (story * 1_000_000 + end)[order]
@@ -146,7 +148,7 @@ def _turning(told: Stories, sign: int) -> tuple[np.ndarray, np.ndarray]:
     """Stories of one sentiment, and the end of the first clause that shows it."""
     charged = (told.clauses.sentiment == sign).numpy()
     story, end = told.clauses.story.numpy()[charged], told.clauses.end.numpy()[charged]
-    first = np.append(True, story[1:] != story[:-1])
+    first = np.diff(story, prepend=-1) != 0
     return story[first], end[first]
 
 

@@ -11,6 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.data.rendering import scenes
+from sae_nb.ready_made import ClassTrial
 from sae_nb.ready_made.matching import judge, strongest_rows
 from sae_nb.ready_made.material import Sizes, material
 
@@ -49,7 +50,10 @@ def test_stored_codes_are_those_of_the_live_model(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_f1_holds_on_samples_nobody_has_seen(name: str) -> None:
-    """Each found factor's F1, from scratch on other samples, within 0.1 and on average within 0.02."""
+    """Each found factor's F1, from scratch on other samples, within 0.18 and on average within 0.04.
+
+    About sixty samples have a digit, so an F1 of 0.65 comes with a standard deviation of 0.06.
+    """
     sae, examples = sn.load_sae(name), sn.load_examples(name)
     model = sn.load_model(sae.model_name)
     sizes = Sizes(samples=(0, 0, 600, 0), prose=(0, 0, 60, 0))
@@ -62,8 +66,8 @@ def test_f1_holds_on_samples_nobody_has_seen(name: str) -> None:
         judge(units[m.per], factors[m.factor], m.atom, m.threshold).f1 - m.f1
         for m in examples.matches
     ]
-    assert max(map(abs, again)) < 0.1
-    assert abs(float(np.mean(again))) < 0.02
+    assert max(map(abs, again)) < 0.18
+    assert abs(float(np.mean(again))) < 0.04
 
 
 def test_reconstructions_explain_what_the_cards_say() -> None:
@@ -76,3 +80,20 @@ def test_reconstructions_explain_what_the_cards_say() -> None:
     there = np.corrcoef(sae.encode(acts.x).frequency.numpy(), examples.frequency)[0, 1]
     assert there > 0.99
     assert torch.isfinite(acts.x).all()
+
+
+def test_one_atom_turns_drawn_digits() -> None:
+    """Held-out digits become a 4 under its atom, and hardly ever under random directions.
+
+    0.946 ± 0.019 over five sets of 200 pictures; random directions at most 0.041 of twenty.
+    """
+    sae, examples = sn.load_sae(VIT), sn.load_examples(VIT)
+    atom = next(atom for atom in examples.steered if atom.label == "digit 4")
+    assert atom.label == examples.labels[atom.atom]
+    model = sn.load_model("tiny-vit")
+    pictures = scenes(200, 600, "test")
+    trial = ClassTrial(model, sae.hook_point, pictures, pictures.digit)
+    assert trial.turn(sae.dictionary[atom.atom], atom.by, 4).turned > 0.90
+    random = [trial.turn(sn.random_direction(sae.d_in, s), atom.by, 4).turned for s in range(8)]
+    assert max(random) < 0.10
+    assert atom.by == pytest.approx(atom.by_p99 * float(sae.strength_p99[atom.atom]), rel=1e-3)

@@ -78,6 +78,16 @@ def test_a_story_has_turned_after_its_first_charged_clause(told: sn.data.Stories
     assert np.array_equal(whole.truth, told.sentiment.numpy().astype(bool))
 
 
+def test_what_is_never_named_is_true_nowhere() -> None:
+    """One story names five or so entities; the other factors are there, and false."""
+    told = sn.data.stories(1, seed=9)
+    acts, starts = _letters(list(told.texts))
+    factors = story_factors(told, 1, acts, starts)
+    assert len(factors) == 7 + 4 + 50 + 2
+    named = [f for f in factors if f.name.split()[0] in told.entity_kinds and f.truth.any()]
+    assert 1 <= len(named) <= 6
+
+
 def test_scene_factors_say_what_the_pictures_say() -> None:
     """One digit, texture and position a picture; ink exactly on the patches that have it."""
     pictures = sn.data.scenes(30, seed=4)
