@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES, Archetypal
 from sae_nb.architectures.auxiliary import push_up_loss
@@ -43,6 +45,44 @@ def test_every_one_step_architecture_is_listed_here() -> None:
     """A new one is tested by being listed."""
     kinds = {name for name, kind in ARCHITECTURES.items() if issubclass(kind, OneStep)}
     assert kinds - {"Archetypal"} == set(COUNTS)
+
+
+class Shapes(TorchDispatchMode):
+    """Record the size of every floating-point tensor that torch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, Tensor) and tensor.is_floating_point():
+                self.made.append((str(func), tuple(tensor.shape)))
+        return out
+
+
+@pytest.mark.parametrize("name", list(COUNTS))
+def test_a_training_step_builds_no_dense_code_and_no_gradient_product(name: str) -> None:
+    """The only (rows, n_atoms) matrix is the tile of pre-codes; the only product makes it."""
+    rows, d_in, n_atoms = 96, 20, 1111
+    sae = make(name, n_atoms=n_atoms, d_in=d_in)
+    x = torch.randn(rows, d_in, generator=torch.Generator().manual_seed(0))
+    sae.initialise(x, None)
+    silent = torch.zeros(n_atoms, dtype=torch.long)
+    sae.training_loss(x, silent, 1, 0.5).total.backward()
+    with Shapes() as shapes:
+        sae.training_loss(x, silent, 1, 0.5).total.backward()
+    large = {func for func, shape in shapes.made if sorted(shape) == [rows, n_atoms]}
+    # The product, and names for the memory it is written to.
+    assert large <= {"aten.mm.out", "aten.view.default", "aten.detach.default"}
+    # Nor one of any other shape: only views of that memory are as large.
+    flat = {func for func, shape in shapes.made if shape and prod(shape) >= rows * n_atoms}
+    assert flat <= large | {"aten.slice.Tensor", "aten.view.dtype"}, flat - large
+    assert "aten.mm.out" in large
+    products = [shape for func, shape in shapes.made if func.startswith("aten.mm")]
+    # The second is a matrix times a vector: the gradient of the bias through the encoder.
+    assert sorted(products) in ([(1, d_in), (rows, n_atoms)], [(rows, n_atoms)])
 
 
 @pytest.mark.parametrize("name", list(COUNTS))

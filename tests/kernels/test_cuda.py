@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from sae_nb.kernels import cuda, decode, paths_taken, squared_error, topk_encode
+from sae_nb.kernels import (
+    batch_topk_encode,
+    cuda,
+    decode,
+    nested_squared_error,
+    paths_taken,
+    per_entry,
+    squared_error,
+    threshold_encode,
+    topk_encode,
+)
 from sae_nb.kernels.dense import Dense
 from sae_nb.kernels.primitives import PreCodes
 
@@ -118,3 +128,41 @@ def test_gpu_codes_and_gradients_equal_the_reference() -> None:
     for ours, again, reference in zip(*results, strict=True):
         assert torch.equal(ours, again)
         assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-4)
+
+
+SELECTIONS: dict[str, Any] = {
+    "batch": lambda x, w, how: batch_topk_encode(x, w, k=7.5, backend=how),
+    "signed": lambda x, w, how: topk_encode(x, w, k=8, signed=True, backend=how),
+    "threshold": lambda x, w, how: threshold_encode(
+        x, w, thresholds=torch.linspace(15, 25, len(w), device=x.device), backend=how
+    ),
+}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("selection", list(SELECTIONS))
+def test_gpu_selections_and_nested_errors_equal_the_reference(selection: str) -> None:
+    """Every selection, decoded by nested prefixes, with its gradients, in fp32 on the device."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        results = []
+        for backend in ("cuda", "cuda", "reference"):
+            generator = torch.Generator().manual_seed(0)
+            x, weight = (
+                torch.randn(*s, generator=generator).cuda() for s in ((256, 64), (512, 64))
+            )
+            weight.requires_grad_()
+            codes = SELECTIONS[selection](x, weight, backend)
+            errors, *_ = nested_squared_error(
+                codes, weight, None, x, widths=(32, 128, 512), backend=backend
+            )
+            vector = torch.ones(512, device=x.device, requires_grad=True)
+            read = per_entry(vector, codes, backend=backend)
+            (errors.sum() + (read * codes.values).sum()).backward()
+            results.append((codes.to_dense().detach(), weight.grad, vector.grad))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for ours, again, reference in zip(*results, strict=True):
+        assert torch.equal(ours, again)
+        assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-3)
