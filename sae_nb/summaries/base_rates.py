@@ -91,7 +91,7 @@ def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) ->
 
 
 def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
-    n_rows = getattr(given, "frequency_rows", None)
+    n_rows = None
     if isinstance(given, SparseCodes):
         n_rows = len(given)
         words = f"{n_rows} rows of codes" if words == "the numbers given" else words

@@ -179,7 +179,8 @@ def contrast(
     sae
         Whose atoms.
     acts_a, acts_b
-        Activations of its width; a plain matrix, or codes, of which every row is a sample.
+        Activations of its width, of different samples; a plain matrix, or codes, of which every row
+        is a sample.
     n_permutations
         Arrangements drawn; 1000 resolve p-values to 0.001.
     seed
@@ -211,6 +212,7 @@ def contrast(
     check_count(n_permutations, name="n_permutations")
     check_count(seed, name="seed", at_least=0)
     a, b = _sparse(sae, acts_a, "acts_a"), _sparse(sae, acts_b, "acts_b")
+    _check_apart(acts_a, acts_b, permute)
     from sae_nb.summaries.base_rates import labels_of
 
     return contrast_codes(
@@ -326,6 +328,21 @@ def _sparse(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
             f"{getattr(sae, 'hook_point', None)!r}."
         )
     return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
+
+
+def _check_apart(acts_a: Any, acts_b: Any, permute: Unit | None) -> None:
+    """Refuse two parts of one capture that share samples: swapping those would say nothing."""
+    parts = (acts_a, acts_b)
+    if not all(isinstance(acts, Activations) for acts in parts) or permute == "positions":
+        return
+    if acts_a.context is not acts_b.context:
+        return
+    a, b = (set(torch.unique(acts.sample).tolist()) for acts in parts)
+    if a & b and not len(a) == len(b) == 1:
+        raise ValueError(
+            f"`acts_a` and `acts_b` must be of different samples, but {len(a & b)} are in both. Take "
+            'subsets by sample, or pass permute="positions".'
+        )
 
 
 def encoded(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:

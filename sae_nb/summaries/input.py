@@ -97,8 +97,9 @@ def top_atoms(
     point = _checked_point(model, sae, hook_point)
     k = check_count(k, name="k")
     base = base_rate(sae, frequency)
-    batch, notes = one_input(model, input)
-    run = attribute(model, batch, point, sae, target=target)
+    with torch.inference_mode(False):  # what is made in it can carry no gradient
+        batch, notes = one_input(model, input)
+        run = attribute(model, batch, point, sae, target=target)
     if base is None:
         notes = (*notes, NO_BASE_RATE)
     return summarise_input(

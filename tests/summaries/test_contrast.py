@@ -141,3 +141,13 @@ def test_wrong_choices_are_refused() -> None:
         contrast(SAE, rows(4, 0), rows(4, 1), permute="rows")
     with pytest.raises(ValueError, match="one of"):
         contrast(SAE, rows(4, 0), rows(4, 1)).order("attribution")
+
+
+def test_parts_of_one_capture_must_not_share_samples() -> None:
+    """Half of the rows of every sample against the other half is no comparison of samples."""
+    whole = rows(6, 0, 4)
+    odd = torch.arange(24) % 2 == 1
+    with pytest.raises(ValueError, match="6 are in both"):
+        contrast(SAE, whole.subset(odd), whole.subset(~odd))
+    first = whole.sample < 3
+    assert contrast(SAE, whole.subset(first), whole.subset(~first)).n_units == (3, 3)

@@ -305,3 +305,21 @@ def test_positions_and_atoms_that_do_not_exist_are_refused(vit: Any) -> None:
         found.at(69)
     with pytest.raises(IndexError, match="0 and 95"):
         found.strengths(96)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_gradients_are_taken_wherever_it_is_called(vit: Any, mode: Any) -> None:
+    """Inside blocks that switch them off, too."""
+    with mode():
+        found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    plain = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    np.testing.assert_allclose(found.attribution, plain.attribution, atol=1e-6)
+
+
+def test_edits_in_force_are_part_of_the_run(vit: Any) -> None:
+    """Inside a steering block the record is of the steered model."""
+    atom = int(top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6").used.atom[0])
+    with sn.ablate(vit, "resid_post.6", VIT_SAE, atom):
+        found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    before = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
+    assert found.strengths(atom).max() < before.strengths(atom).max()

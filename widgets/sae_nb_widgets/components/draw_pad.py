@@ -43,7 +43,7 @@ class DrawPad(Component):
         sync=True, from_json=lambda value, _: bytes(value)
     )
     colour = t.Unicode("#f7f7f7", help="CSS colour of the ink.").tag(sync=True)
-    thickness = t.Float(3.0, min=1.0, max=6.0, help="Width of the brush in pixels.").tag(sync=True)
+    thickness = t.Float(3.0, help="Width of the brush in pixels.").tag(sync=True)
     side = t.Int(192, help="Side of the canvas in CSS pixels.").tag(sync=True)
     hint = t.Unicode("Draw here", help="Said on the canvas while it is blank.").tag(sync=True)
 
