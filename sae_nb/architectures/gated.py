@@ -72,6 +72,7 @@ class Gated(OneStep):
     """
 
     live_numbers = ("sparsity", "aux_weight")
+    birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
     _settings = ("sparsity", "l0")
 
     def __init__(

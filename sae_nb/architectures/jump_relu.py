@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures.initialisation import first_threshold
-from sae_nb.architectures.one_step import BIRTH_LENGTH, OneStep, Parts, Revival, check_weight
+from sae_nb.architectures.one_step import OneStep, Parts, Revival, check_weight
 from sae_nb.architectures.proxes import Prox, ThresholdProx
 from sae_nb.architectures.recipe import ramp
 from sae_nb.architectures.sparsity import check_l0
@@ -128,9 +127,7 @@ class JumpReLU(OneStep):
 
     def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
         super()._give_birth(atoms, directions)
-        # A short encoder row gives small pre-codes: the threshold must be as much lower.
-        usual = self.log_threshold.median() + math.log(BIRTH_LENGTH)
-        self.log_threshold.index_fill_(0, atoms, float(usual))
+        self.log_threshold.index_fill_(0, atoms, float(self.log_threshold.median()))
 
     def atom_parameters(self) -> list[nn.Parameter]:
         """Parameters with one row per atom, thresholds among them."""

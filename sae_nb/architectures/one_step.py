@@ -27,10 +27,6 @@ TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
 on a vision transformer (d_in 64, 1024 atoms), SmolLM2-135M (576, 2048) and planted data."""
 
-BIRTH_LENGTH = 0.2
-"""Length of a reborn encoder row, as a share of the others' mean (saprmarks/dictionary_learning,
-trainers/standard.py)."""
-
 Revival = Literal["auxk", "push-up", "resample"]
 """How dead atoms return."""
 
@@ -59,6 +55,10 @@ class OneStep(SparseAutoencoder):
     """
 
     live_numbers: tuple[str, ...] = ("aux_weight",)
+
+    birth_length: float = 1.0
+    """Length of a reborn encoder row, as a share of the others' mean. Ours: where atoms compete for k
+    places, a short row never wins one, and dies again."""
 
     reborn: Tensor | None = None
     """Atoms that were reborn in the last step."""
@@ -258,12 +258,12 @@ class OneStep(SparseAutoencoder):
         super().after_optimiser_step()
 
     def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
-        """Set decoder and encoder rows to a direction, the encoder's at a fifth of the usual length."""
+        """Set decoder and encoder rows to a direction."""
         alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
         alive[atoms] = False
         length = self.encoder.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         self._free_atoms().index_copy_(0, atoms, directions)
-        self.encoder.weight.index_copy_(0, atoms, BIRTH_LENGTH * length * directions)
+        self.encoder.weight.index_copy_(0, atoms, self.birth_length * length * directions)
         self.encoder.bias.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:

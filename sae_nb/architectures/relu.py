@@ -74,6 +74,7 @@ class ReLU(OneStep):
     """
 
     live_numbers = ("sparsity", "aux_weight")
+    birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
     _settings = ("sparsity", "l0")
 
     def __init__(

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES, Archetypal
 from sae_nb.architectures.auxiliary import push_up_loss
-from sae_nb.architectures.one_step import BIRTH_LENGTH, OneStep
+from sae_nb.architectures.one_step import OneStep
 from sae_nb.data.planted import planted_dictionary
 from sae_nb.training import TrainConfig, train
 from sae_nb.training.learner import Learner
@@ -87,7 +87,7 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(name: str)
 
 @pytest.mark.parametrize("name", list(COUNTS))
 def test_reborn_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> None:
-    """Decoder and encoder rows along residuals, small, without Adam's memory; others untouched."""
+    """Decoder and encoder rows along residuals, without Adam's memory; others untouched."""
     sae = make(name, revival="resample", aux_weight=0.0)
     learner = Learner(sae, TrainConfig(steps=10, dead_after_tokens=100), rows=len(rows))
     learner.begin(rows, seed=0)
@@ -109,7 +109,7 @@ def test_reborn_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> No
     assert float((sae.dictionary[dead] @ left.T).amax(dim=1).min()) > 0.999
     lengths = sae.encoder.weight.detach().norm(dim=1)
     alive = torch.ones(40, dtype=torch.bool).index_fill(0, dead, value=False)
-    assert torch.allclose(lengths[dead], BIRTH_LENGTH * lengths[alive].mean(), rtol=1e-4)
+    assert torch.allclose(lengths[dead], sae.birth_length * lengths[alive].mean(), rtol=1e-4)
     for parameter in sae.atom_parameters():
         memory = learner.optimiser.state[parameter]["exp_avg"]
         assert bool((memory[dead] == 0).all())
