@@ -220,8 +220,8 @@ CLAIMS = (
             Line(
                 number="others, least cosine across",
                 label="the same, ReLU and TopK, least",
-                at_least=0.1,
-                short=0.1,
+                at_least=0.05,
+                short=0.05,
             ),
         ),
         shown=(
