@@ -118,7 +118,12 @@ def _fitted(
             # The layout's own scale is about 10; a start of that size is not torn apart at once.
             init=10 * start / max(float(np.abs(start).max()), 1e-12),
             precomputed_knn=(rows, distances),
-            tqdm_kwds={"file": _Bar(say), "bar_format": "{n} {total}", "mininterval": 0.1},
+            tqdm_kwds={
+                "disable": False,
+                "file": _Bar(say),
+                "bar_format": "{n} {total}",
+                "mininterval": 0.1,
+            },
         )
         xy = fitting.fit_transform(x.numpy())
     return np.ascontiguousarray(xy, np.float32)
