@@ -72,4 +72,4 @@ def test_exercises_show_themselves_as_cards(lesson: Any) -> None:
     assert sum("Not answered yet" in text for text in shown) == 4
     assert sum("Predict first" in text for text in shown) == 1
     assert "0 of 4 exercises solved" in shown[-1]
-    assert lesson.page.locator(".jp-OutputArea-output div[role=note]").count() == 3
+    assert lesson.page.locator(".jp-OutputArea-output div[role=note]").count() == 4

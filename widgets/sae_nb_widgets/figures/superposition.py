@@ -212,7 +212,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "yaxis2": {"title": {"text": "row i"}, "autorange": "reversed", "scaleanchor": "x2"}
         | numbered,
         "xaxis3": {"title": {"text": "sparsity S: chance that a feature is off"}},
-        "yaxis3": {"title": {"text": "dimensionality"}, "range": [0, 1.08]},
+        "yaxis3": {"title": {"text": "dimensionality"}, "range": [-0.03, 1.08]},
         "xaxis4": plain | {"range": [-0.6, n_features - 0.4]},
         "yaxis4": {"title": {"text": "F1 on fresh inputs"}, "range": [0, 1.02]},
     }
