@@ -171,6 +171,9 @@ for run in runs:
 # %%
 model = sn.load_model("tiny-vit")
 sae = sn.load_sae("tiny-vit/resid_post.6")
+sae
+
+# %%
 names, draws = [f"digit {d}" for d in range(10)], []
 for seed in (10, 11, 12):
     pictures = sn.data.scenes(1000, seed=seed, split="test")
