@@ -15,10 +15,10 @@ from sae_nb.diagnosis.findings import Finding
 
 GIB = 2**30
 COMFORTABLE_MEMORY = 2.0
-"""GiB. The tour peaks at 1.2 GiB (docs of the budgets), and a browser wants some too."""
+"""GiB. The tour peaks at 1.0 (its last line says so), and a browser wants some too."""
 
 LEAST_MEMORY = 0.75
-"""GiB. torch, transformers and one bundled model take 0.45."""
+"""GiB. The demo, with two bundled models, peaks at 0.65."""
 
 COMFORTABLE_DISK = 2.0
 """GiB: a million captured rows of width 384 in fp32 take 1.5."""
