@@ -104,6 +104,11 @@ class Archetypal(SparseAutoencoder):
     ) -> None:
         own = {} if k is None else {"k": k}
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)  # type: ignore[arg-type, call-arg]
+        if getattr(self, "revival", None) == "resample":
+            raise ValueError(
+                "`revival` must be 'auxk' or 'push-up' for Archetypal, whose atoms are held in a hull, got "
+                "'resample'. Leave it out."
+            )
         n_candidates = _checked(self, delta, candidates, n_candidates)
         self.base, self.delta, self.tied = base, float(delta), bool(tied)
         self.operator = HullOperator(

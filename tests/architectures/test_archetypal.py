@@ -204,6 +204,7 @@ def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
             "`n_candidates` must be 40",
         ),
         ({"sharpness": 3}, TypeError, "sharpness"),
+        ({"revival": "resample"}, ValueError, "`revival` must be 'auxk' or 'push-up'"),
     ],
 )
 def test_bad_input_is_refused(
