@@ -323,3 +323,16 @@ def test_edits_in_force_are_part_of_the_run(vit: Any) -> None:
         found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
     before = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
     assert found.strengths(atom).max() < before.strengths(atom).max()
+
+
+def test_input_in_which_nothing_fires_is_a_record_too() -> None:
+    """No atom, no order, everything hangs on the error; no difference to itself."""
+    model = sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(2, 2)), class_names=["a", "b"])
+    found = top_atoms(model, Axes(), -torch.ones(1, 2), "0", frequency=[0.5, 0.5])
+    assert found.top() == []
+    assert len(found.table()) == 0
+    assert found.at(0) == []
+    assert found.strengths(1).tolist() == [0.0]
+    assert np.isfinite(found.error_attribution).all()
+    assert not found.compare(found).strength.above_floor.any()
+    assert found.splice_check(0, n_controls=0).exact == 0

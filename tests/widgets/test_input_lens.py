@@ -18,6 +18,7 @@ from sae_nb_widgets.exporting import descendants
 from torch import nn
 
 import sae_nb as sn
+from sae_nb.codes import SparseCodes
 
 HOSTILE = "<script>window.hurt=1</script>"
 SEVEN = [[(9, 8), (22, 8), (14, 24)]]
@@ -491,3 +492,27 @@ def test_closing_frees_every_widget(vit: Any) -> None:
     lens.close()
     lens.close()
     assert all(widget.comm is None for widget in inside)
+
+
+def test_input_in_which_nothing_fires_is_shown(vit: Any) -> None:
+    """Empty bars that say so, no error."""
+
+    class Silent:
+        d_in, n_atoms, dictionary = 64, 4, torch.eye(64)[:4]
+
+        def encode(self, x: torch.Tensor, k: int | None = None) -> Any:
+            return SparseCodes.from_dense(torch.zeros(*x.shape[:-1], 4))
+
+        def decode(self, codes: Any) -> torch.Tensor:
+            return codes.to_dense() @ self.dictionary
+
+    lens = sw.InputLens(vit, Silent(), "resid_post.6")
+    lens.picture = PICTURES[0]
+    lens.wait()
+    assert not lens.problem
+    assert lens._bars.labels == []
+    assert "No atom" in lens._bars.static_html()
+    lens.compare_picture = PICTURES[1]
+    lens.wait()
+    assert not lens.problem
+    lens.close()

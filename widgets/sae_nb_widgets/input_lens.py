@@ -310,6 +310,7 @@ class InputLens(InputLensSources):
             columns = input_lens_bars.columns_of(seen.first, atoms, checks)
         names = [seen.first.name_of(atom) for atom in atoms]
         place = atoms.index(self.atom) if self.atom in atoms else -1
+        self._bars.empty_text = "No atom fires here."
         self._filling = True
         self._bars.show(names, *columns, selected=place)
         self._filling = False
