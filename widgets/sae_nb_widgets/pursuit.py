@@ -151,7 +151,7 @@ class PursuitStepper(PursuitTraits):
         for trace in self._picture.data:
             trace.on_click(self._on_click)
         self._parts = Parts(self._shape, self._bias.cpu().numpy())
-        self._chosen = Chosen(self._shape, self.name_of)
+        self._chosen = Chosen(self._shape, self.label_of)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
@@ -182,10 +182,13 @@ class PursuitStepper(PursuitTraits):
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
         self.bind_key("Escape", lambda: self.set_trait("marked", False))
 
+    def label_of(self, atom: int) -> str:
+        """What people call an atom; empty where it has no name."""
+        return str(self._labels.get(atom, ""))
+
     def name_of(self, atom: int) -> str:
         """Number and label of an atom, in words."""
-        label = self._labels.get(atom, "")
-        return f"{atom} {label}".strip()
+        return f"{atom} {self.label_of(atom)}".strip()
 
     # --- what is asked ----------------------------------------------------------------------------
 

@@ -24,6 +24,10 @@ SPARK_POINTS = 48
 BARS_UP_TO = 96
 """Coordinates that are drawn as bars; more of them, and a curve is easier to read."""
 
+WORTH_A_TICK = 0.005
+"""Change of a coefficient, as a share of the largest, from which its old place is marked."""
+
+_ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 INPUT_COLOUR = "#7A818A"
 NORM_HEIGHT, VECTOR_HEIGHT = 116, 72
 
@@ -117,12 +121,12 @@ class Chosen:
     ----------
     picture_shape
         As in `Parts`; thumbnails are pictures, or else small curves.
-    name_of
-        Number and label of an atom, in words.
+    label_of
+        What people call an atom; empty where it has no name.
     """
 
-    def __init__(self, picture_shape: PictureShape | None, name_of: Callable[[int], str]) -> None:
-        self._shape, self._name_of = picture_shape, name_of
+    def __init__(self, picture_shape: PictureShape | None, label_of: Callable[[int], str]) -> None:
+        self._shape, self._label_of = picture_shape, label_of
         self._thumbnails: dict[tuple[int, int], str] = {}
         self.norms = Curves(x_name="step", height=NORM_HEIGHT, clickable=True)
         self.norms.description = "what is left: ‖r‖ after each step"
@@ -171,38 +175,22 @@ class Chosen:
         )
 
     def _row(
-        self,
-        index: int,
-        number: int,
-        value: float,
-        was: float,
-        *,
-        top: float,
-        new: bool,
-        mark: bool,
+        self, index: int, atom: int, value: float, was: float, *, top: float, new: bool, mark: bool
     ) -> str:
-        """Thumbnail, atom, coefficient, its bar, and a tick where it was before the step."""
-        width, tick = (100 * min(abs(v) / top, 1) for v in (value, was))
+        """Thumbnail, atom, coefficient, its bar with a tick where it was before, and its label."""
         outline = "outline:2px solid var(--sae-nb-ink);" if mark else ""
         weight = "font-weight:700;" if new else ""
-        name = escape(self._name_of(number))
-        place = (
-            f'<div style="position:absolute;left:{tick:.1f}%;top:-2px;height:8px;'
-            'border-left:2px solid var(--sae-nb-ink)"></div>'
-            if was and abs(was - value) > 0.005 * top
-            else ""
-        )
+        label = escape(self._label_of(atom))
+        named = f'<div style="{_ONE_LINE};color:var(--sae-nb-quiet)">{label}</div>' if label else ""
         return (
             f'<div style="display:grid;grid-template-columns:{THUMBNAIL_PX}px minmax(0,1fr);gap:6px;'
-            f'align-items:center;margin:3px 2px;{outline}" title="{name}: {format_number(value)}">'
-            f'{self._thumbnail(index, number)}<div style="min-width:0;line-height:1.25">'
+            f'align-items:center;margin:3px 2px;{outline}" '
+            f'title="{atom} {label}: {format_number(value)}">'
+            f'{self._thumbnail(index, atom)}<div style="min-width:0;line-height:1.25">'
             f'<div style="display:flex;justify-content:space-between;gap:4px;{weight}">'
-            f'<span style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap;flex:0 1 auto;'
-            f'min-width:2.2em">{name}</span>'
+            f"<span>{atom}</span>"
             f'<span class="sae-nb-number">{format_number(value, digits=2)}</span></div>'
-            f'<div style="position:relative;height:4px;background:var(--sae-nb-raised)">'
-            f'<div style="height:4px;width:{width:.1f}%;background:{ALGORITHM_COLOURS[index]}"></div>'
-            f"{place}</div></div></div>"
+            f"{_bar(index, value / top, was / top)}{named}</div></div>"
         )
 
     def _thumbnail(self, index: int, atom: int) -> str:
@@ -259,6 +247,22 @@ def _tag(atom: Float[np.ndarray, " d_in"], shape: PictureShape) -> str:
     return (
         f'<img alt="" width="{THUMBNAIL_PX}" height="{THUMBNAIL_PX}" '
         f'style="image-rendering:pixelated" src="data:image/png;base64,{data}"/>'
+    )
+
+
+def _bar(index: int, share: float, before: float) -> str:
+    """A coefficient as a share of the largest, with a tick where it was, if it was elsewhere."""
+    width, tick = (100 * min(abs(v), 1) for v in (share, before))
+    place = (
+        f'<div style="position:absolute;left:{tick:.1f}%;top:-2px;height:8px;'
+        'border-left:2px solid var(--sae-nb-ink)"></div>'
+        if before and abs(before - share) > WORTH_A_TICK
+        else ""
+    )
+    return (
+        '<div style="position:relative;height:4px;background:var(--sae-nb-raised)">'
+        f'<div style="height:4px;width:{width:.1f}%;background:{ALGORITHM_COLOURS[index]}"></div>'
+        f"{place}</div>"
     )
 
 
