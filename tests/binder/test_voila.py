@@ -1,0 +1,105 @@
+"""The demo under Voilà, as the page without code that Binder also serves."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 240
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+
+# Class (they are in order) with the longest bar of the trace whose name begins so.
+TOP = """([plot, name]) => {
+  const shares = Array.from(plot.data.find(t => (t.name || '').startsWith(name)).x);
+  return shares.indexOf(Math.max(...shares));
+}"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> ModuleType:
+    """Where Chromium is and how it is started; a skip without Voilà."""
+    if importlib.util.find_spec("voila") is None:
+        pytest.skip('needs Voilà: pip install -e ".[binder]"')
+    spec = importlib.util.spec_from_file_location("lab", ROOT / "tests" / "browser" / "lab.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.chromium() is None:
+        pytest.skip("no Chromium here: install one or set SAE_NB_CHROMIUM")
+    return module
+
+
+@pytest.fixture(scope="module")
+def address(lab: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Voilà serving the demo, on loopback, with Binder's settings."""
+    port = lab._free_port()
+    options = ["--no-browser", f"--port={port}", "--Voila.ip=127.0.0.1"]
+    command = [sys.executable, "-m", "voila", str(ROOT / "notebooks" / "demo.ipynb"), *options]
+    log = tmp_path_factory.mktemp("voila") / "log"
+    with log.open("w") as stream:
+        server = subprocess.Popen(
+            ["bash", str(ROOT / "binder" / "start"), *command], stdout=stream, stderr=stream
+        )
+    made = f"http://127.0.0.1:{port}/"
+    try:
+        _wait_until_it_listens(port, server, log)
+        yield made
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait_until_it_listens(port: int, server: Any, log: Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    # Not the page itself: asking for it would run the notebook.
+    probe = f"http://127.0.0.1:{port}/voila/static/nothing"
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(probe, timeout=2)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"Voilà did not start: {log.read_text()[-1000:]}")
+
+
+def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address: str) -> None:
+    """Five panels and no code; the 7 is read as a 4, and as a 7 with the slider at 0."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=lab.chromium(), args=lab.CHROMIUM_FLAGS
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page.set_default_timeout(SECONDS * 1000)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 5")
+        steering = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
+        plot = steering.locator(".js-plotly-plot").first.element_handle()
+        page.wait_for_function(f"arg => ({TOP})(arg) === 4", arg=[plot, "after"])
+        assert page.evaluate(TOP, [plot, "before"]) == 7
+        assert page.get_by_text("import sae_nb").count() == 0
+        slider = steering.get_by_role("slider").first
+        for _ in range(400):
+            if page.evaluate(TOP, [plot, "after"]) == 7:
+                break
+            slider.press("ArrowLeft")
+            page.wait_for_timeout(30)
+        page.wait_for_function(f"arg => ({TOP})(arg) === 7", arg=[plot, "after"])
+        assert errors == []
+        browser.close()
