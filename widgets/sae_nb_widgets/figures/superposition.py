@@ -110,45 +110,48 @@ def _titles(flat: bool) -> tuple[str, str, str]:
 
 
 def _traces(n_features: int, flat: bool) -> list[Any]:
-    traces: list[Any] = []
-    if flat:
-        traces += [_arrow(feature) for feature in range(n_features)]
-        traces.append(
-            go.Scatter(
-                name="atoms",
-                showlegend=False,
-                mode="lines+markers",
-                line={"color": ATOM_COLOUR, "width": 1.5, "dash": "dot"},
-                marker={"symbol": "circle-open", "color": ATOM_COLOUR, "line": {"width": 2.5}},
-                hovertemplate="atom %{customdata}<extra></extra>",
-                xaxis="x",
-                yaxis="y",
-            )
-        )
-    else:
-        traces.append(_bar("lengths", NEUTRAL, "x", "y"))
-    traces.append(
-        go.Heatmap(
-            name="gram",
-            colorscale=colour_scale(signed=True),
-            zmin=-1,
-            zmax=1,
-            showscale=False,
-            xgap=1,
-            ygap=1,
-            hovertemplate="row %{y} reads %{z:.2f} of feature %{x}<extra></extra>",
-            xaxis="x2",
-            yaxis="y2",
-        )
-    )
-    traces += [_curve(feature) for feature in range(n_features)]
-    traces.append(_line(CURSOR, {"color": "rgba(128,128,128,0.4)", "width": 6}, "x3", "y3"))
-    traces += [_bar("neuron", NEUTRAL, "x4", "y4"), _bar("atom", ATOM_COLOUR, "x4", "y4")]
+    arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": CONTROL, "width": 2, "dash": CONTROL_DASH}
-    traces.append(_line("random", control, "x4", "y4"))
-    for trace in traces[-3:]:
+    told_apart = [
+        _bar("neuron", NEUTRAL, "x4", "y4"),
+        _bar("atom", ATOM_COLOUR, "x4", "y4"),
+        _line("random", control, "x4", "y4"),
+    ]
+    for trace in told_apart:
         trace.showlegend = True
-    return traces
+    return [
+        *(arrows if flat else [_bar("lengths", NEUTRAL, "x", "y")]),
+        _gram(),
+        *(_curve(feature) for feature in range(n_features)),
+        _line(CURSOR, {"color": "rgba(128,128,128,0.4)", "width": 6}, "x3", "y3"),
+        *told_apart,
+    ]
+
+
+def _rings() -> go.Scatter:
+    return go.Scatter(
+        name="atoms",
+        showlegend=False,
+        mode="lines+markers",
+        line={"color": ATOM_COLOUR, "width": 1.5, "dash": "dot"},
+        marker={"symbol": "circle-open", "color": ATOM_COLOUR, "line": {"width": 2.5}},
+        hovertemplate="atom %{customdata}<extra></extra>",
+        xaxis="x",
+        yaxis="y",
+    )
+
+
+def _gram() -> go.Heatmap:
+    return go.Heatmap(
+        name="gram",
+        colorscale=colour_scale(signed=True),
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hovertemplate="row %{y} reads %{z:.2f} of feature %{x}<extra></extra>",
+        xaxis="x2",
+        yaxis="y2",
+    )
 
 
 def _arrow(feature: int) -> go.Scatter:
