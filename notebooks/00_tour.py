@@ -188,9 +188,9 @@ reader
 # %% tags=["words"]
 beginning = "One day Emma went to the garden with a rabbit. The rabbit looked at the kite."
 steered_words = {"sae": word_sae, "atom": story.atom, "by": story.by}
-print("as it is:", writer.generate(beginning, max_new_tokens=48, temperature=1.0, seed=0))
+print("as it is:", writer.generate(beginning, max_new_tokens=48, temperature=0.7, seed=0))
 with sn.steer(writer, word_sae.hook_point, **steered_words):
-    print("steered: ", writer.generate(beginning, max_new_tokens=48, temperature=1.0, seed=0))
+    print("steered: ", writer.generate(beginning, max_new_tokens=48, temperature=0.7, seed=0))
 
 # %% tags=["words"]
 beginnings = [beginning, *sn.ready_made.neutral_beginnings(48, seed=7)]
@@ -208,7 +208,8 @@ telling
 # steered stories, in nats per token: a model that is pushed too hard stops telling stories at all.
 
 # %% tags=["words"]
-trial = sn.ready_made.SentimentTrial(writer, word_sae.hook_point, beginnings, seeds=(0, 1))
+how = {"seeds": (0, 1), "temperature": 0.7}
+trial = sn.ready_made.SentimentTrial(writer, word_sae.hook_point, beginnings, **how)
 shift = trial.shift(word_sae.dictionary[story.atom], story.by, sign=-1)
 directions = [sn.random_direction(word_sae.d_in, seed) for seed in range(2)]
 random_shifts = [trial.shift(direction, story.by, sign=-1).shift for direction in directions]

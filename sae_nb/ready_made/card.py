@@ -131,7 +131,7 @@ def _told(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
         "worse than its own. Cost read: nats per token that held-out stories are read worse under "
         "steering. Grammatical: share of the steered sentences that the grammar can make. Random: the "
         f"largest shift, up or down, of {len(first['random'])} random directions of the same norm. "
-        "Atom and strength were chosen on other prompts."
+        "Shift at 1: at temperature 1. Atom and strength were chosen on other prompts."
     )
     rows = [
         [
@@ -143,11 +143,12 @@ def _told(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
             f"{s['cost_read']:+.2f}",
             f"{s['grammatical']:.0%}",
             f"{max(s['random'], key=abs):+.1%}",
+            f"{s['hotter']:+.1%}",
         ]
         for s in steering
     ]
     header = ["label", "atom", "strength (× p99)", "share", "shift", "95 %", "cost written"]
-    return words, _table([*header, "cost read", "grammatical", "random, most"], rows)
+    return words, _table([*header, "cost read", "grammatical", "random, most", "shift at 1"], rows)
 
 
 def _dose(s: dict[str, Any]) -> list[str]:

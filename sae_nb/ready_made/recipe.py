@@ -66,10 +66,10 @@ class Plan:
 PLANS = {
     "tiny-vit": Plan(n_atoms=512, k=16, steps=3000, sizes=Sizes(samples=(5000, 1000, 1000, 160))),
     "tiny-gpt": Plan(
-        n_atoms=512,
+        n_atoms=1024,
         k=16,
         steps=2000,
-        sizes=Sizes(samples=(2500, 600, 600, 200), prose=(None, 200, 60, 40)),
+        sizes=Sizes(samples=(2500, 600, 600, 190), prose=(None, 200, 60, 30)),
     ),
 }
 """What the shipped SAEs were made with, by model."""

@@ -21,7 +21,7 @@ from sae_nb.models.live_model import LiveModel
 from sae_nb.ready_made.class_steering import ClassTrial
 from sae_nb.ready_made.matching import FactorMatch
 from sae_nb.ready_made.sentiment import neutral_beginnings
-from sae_nb.ready_made.sentiment_steering import SentimentTrial
+from sae_nb.ready_made.sentiment_steering import SentimentShift, SentimentTrial
 from sae_nb.steering import random_direction
 
 N_CONTROLS = 8
@@ -33,6 +33,9 @@ SENTIMENTS = {1: "good", -1: "bad"}
 CLASS_STRENGTHS = (1.5, 2.0, 2.5)
 SENTIMENT_STRENGTHS = (0.75, 1.0, 1.15, 1.3, 1.45)
 ENOUGH_TURNED = 0.9
+TEMPERATURE = 0.7
+"""Of the stories that are judged. Ours: at 1 the model errs often enough by itself to hide an effect;
+the card states the shift at 1 too."""
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +114,19 @@ def _sentiments(
 ) -> list[dict[str, Any]]:
     own_seed = 1000 * (seed + 1) + 20
     hook_point = str(sae.hook_point)
-    few = stories(24, own_seed + 2).texts
-    choosing = SentimentTrial(
-        model, hook_point, neutral_beginnings(96, own_seed), few, seeds=[own_seed]
-    )
-    told = stories(200, own_seed + 3).texts
+    few, told = (stories(n, own_seed + 2 + i).texts for i, n in enumerate((24, 200)))
     prompts = neutral_beginnings(200, own_seed + 1)
-    judging = SentimentTrial(model, hook_point, prompts, told)
-    controls = SentimentTrial(model, hook_point, prompts, seeds=[0])
+    choosing = SentimentTrial(
+        model,
+        hook_point,
+        neutral_beginnings(64, own_seed),
+        few,
+        seeds=[own_seed],
+        temperature=TEMPERATURE,
+    )
+    judging = SentimentTrial(model, hook_point, prompts, told, temperature=TEMPERATURE)
+    controls = SentimentTrial(model, hook_point, prompts[:100], seeds=[0], temperature=TEMPERATURE)
+    hotter = SentimentTrial(model, hook_point, prompts, seeds=[0])
     found = []
     for sign, name in SENTIMENTS.items():
         chosen = _best_sentiment(choosing, sae, _labelled(read, name), p99, sign)
@@ -134,10 +142,14 @@ def _sentiments(
         logger.info("%s, atom %d at %.2f p99: %s", label, atom, by_p99, shift)
         found.append(
             {"label": label, "sign": sign, "atom": atom, "by_p99": by_p99, "by": by}
-            | {"random": random}
-            | asdict(shift)
+            | {"random": random, "hotter": hotter.shift(sae.dictionary[atom], by, sign).shift}
+            | _plain(shift)
         )
     return found
+
+
+def _plain(shift: SentimentShift) -> dict[str, Any]:
+    return {name: value for name, value in asdict(shift).items() if value == value}
 
 
 def _best_sentiment(

@@ -107,6 +107,8 @@ def test_cards_tell_what_was_steered() -> None:
         temperature=0.7,
         n=600,
     )
-    told = card_text({**facts, "steering": [dose | {"sign": -1} | asdict(shift)]})
+    told = card_text({**facts, "steering": [dose | {"sign": -1, "hotter": 0.4} | asdict(shift)]})
     assert "at temperature 0.7;" in " ".join(told.split())
-    assert "40.0% → 90.0% | +50.0% | +45.0% … +55.0% | +0.10 | +0.20 | 90% | -4.0% |" in told
+    assert (
+        "40.0% → 90.0% | +50.0% | +45.0% … +55.0% | +0.10 | +0.20 | 90% | -4.0% | +40.0% |" in told
+    )
