@@ -76,7 +76,7 @@ class Contrast:
         return found
 
     def order(self, of: Quantity = "strength") -> Int[np.ndarray, " n_atoms"]:
-        """Return the atoms, most unlikely by chance first, then by the size of the difference.
+        """Return the atoms: those beyond their floor first, by p; then by the size of the difference.
 
         Parameters
         ----------
@@ -90,7 +90,8 @@ class Contrast:
         """
         found = self.difference(of)
         out = np.abs(found.value - found.expected)
-        return np.lexsort((-out, -out / np.maximum(found.floor, 1e-30), found.p_adjusted))
+        # Below the floor p says nothing more, and a tiny but steady difference is still tiny.
+        return np.lexsort((-out, np.where(found.above_floor, found.p_adjusted, 1.0)))
 
     @property
     def smallest_p(self) -> float:

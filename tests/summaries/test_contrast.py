@@ -151,3 +151,17 @@ def test_parts_of_one_capture_must_not_share_samples() -> None:
         contrast(SAE, whole.subset(odd), whole.subset(~odd))
     first = whole.sample < 3
     assert contrast(SAE, whole.subset(first), whole.subset(~first)).n_units == (3, 3)
+
+
+def test_order_puts_what_passes_the_floor_first_and_then_goes_by_size() -> None:
+    """Whatever is large by chance comes after what is not chance."""
+    x, y = rows(30, 0).x.clone(), rows(30, 1).x.clone()
+    x[:, 5] = 0.5 + 0.01 * x[:, 5]
+    y[:, 5] = 0.0
+    x[:, 2] *= 50
+    found = contrast(SAE, x, y, n_permutations=400)
+    passed = found.strength.above_floor[found.order()]
+    assert passed[0]
+    assert not (np.diff(passed.astype(int)) > 0).any()
+    rest = np.abs(found.strength.value[found.order()])[passed.sum() :]
+    assert (np.diff(rest) <= 1e-12).all()

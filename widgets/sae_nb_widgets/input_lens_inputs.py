@@ -85,7 +85,7 @@ class TextView(InputView):
         super().__init__(prefix_tokens)
         self.strip = TokenStrip(
             description="the input",
-            hint="hover a token for the atom's strength, click to list its atoms",
+            hint="hover a token for its number, click to list its atoms",
         )
         self.strip.empty_text = "Type a text above."
         self.widget = self.strip
@@ -130,7 +130,7 @@ class PictureView(InputView):
         self.pad = DrawPad(description="canvas to draw on")
         self.grid = PictureGrid(
             description="the input",
-            hint="hover a patch for the atom's strength, click to list its atoms",
+            hint="hover a patch for its number, click to list its atoms",
         )
         self.grid.empty_text = "Draw something, choose an example or upload a picture."
         self.prefix = TokenStrip(description="tokens that are no patches", bare=True)
