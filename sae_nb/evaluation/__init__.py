@@ -63,6 +63,7 @@ __all__ = [
     "antipodal_loss",
     "attribute",
     "babel",
+    "check_fit",
     "coactive_babel",
     "critical_sparsity",
     "dedicated_loss",
