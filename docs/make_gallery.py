@@ -115,6 +115,7 @@ def lens_on_picture() -> Any:
     model, sae, examples, _ = material(VISION)
     panel = sw.InputLens(model, sae, examples=examples)
     panel.draw([SEVEN])
+    panel.sort = "attribution"
     return panel
 
 
@@ -123,6 +124,7 @@ def lens_on_text() -> Any:
     model, sae, examples, _ = material(LANGUAGE)
     panel = sw.InputLens(model, sae, examples=examples)
     panel.text = STORY
+    panel.sort = "attribution"
     return panel
 
 

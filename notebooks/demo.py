@@ -45,13 +45,15 @@ import sae_nb_widgets as sw
 # ## 1 · Draw a 7. Which atoms does the network use?
 #
 # **Draw on the canvas** with mouse or finger, or choose an example. Each bar is an atom: how strongly it
-# fired, and how much the network's answer hung on it. Click one, and the heat shows where it fired.
+# fired, and how much the network's answer hung on it; the ones that mattered most come first. Click one,
+# and the heat shows where it fired.
 
 # %%
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
 examples = sn.load_examples("tiny-vit/resid_post.6")
 lens = sw.InputLens(vit, sae, examples=examples)
 lens.draw([[(9, 8), (22, 8), (14, 24)]])
+lens.sort = "attribution"
 lens
 
 # %% [markdown]
@@ -77,6 +79,7 @@ gpt, gpt_sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
 stories = sn.load_examples("tiny-gpt/resid_post.3")
 words = sw.InputLens(gpt, gpt_sae, examples=stories)
 words.text = "Tom and Lucy walked to the castle. They carried a lamp."
+words.sort = "attribution"
 words
 
 # %% [markdown]
