@@ -87,7 +87,7 @@ browser: ## get a system Chromium where the machine can
 
 test: $(STAMP) browser ## the tests, browser included
 	@mkdir -p build
-	$(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/proofs
+	$(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/proofs
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
@@ -97,7 +97,7 @@ check: $(STAMP) ## format, lint, types, import contract
 
 notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 	@mkdir -p build
-	$(BIN)/pytest -q -ra $(PYTEST_FLAGS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
+	$(BIN)/pytest -q -ra $(PYTEST_FLAGS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py tests/notebooks/test_solutions.py
 
 proofs: $(STAMP) ## one short seed of every proof experiment; checks of the committed artefacts
 	@mkdir -p build
@@ -124,6 +124,7 @@ peers: $(STAMP) ## compare with other libraries
 sync: $(STAMP) ## refresh each notebook's links and its .ipynb from its .py
 	@$(BIN)/python notebooks/badges.py
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/demo.py
+	$(BIN)/python notebooks/solve.py
 
 ci: check test notebooks proofs
 	@$(BIN)/python .ci/summary.py build

@@ -337,6 +337,19 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     assert "continue again" in talking._detail_view.texts.value
 
 
+def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None:
+    """Asked while strengths are measured, it is in multiples of the percentile, not in model units."""
+    acts = sn.capture(gpt, ["the cat sat", "the dog sat"], "resid_post.0", progress=False)
+    panel = sw.SteeringPanel(gpt, "resid_post.0", PlainSae(16, 32), ["the cat"], acts=acts, atom=3)
+    panel.strength = 1.5
+    panel.continue_text()
+    panel.wait()
+    assert panel.continuation is not None
+    assert panel.unit == "p99"
+    assert "× p99" in panel._detail_view.texts.value
+    panel.close()
+
+
 def test_markup_in_tokens_is_inert(gpt: Any, talking: sw.SteeringPanel) -> None:
     """A token that is a script is text in every view and in the exported page."""
     talking.text = "the <script>alert(1)</script> cat"

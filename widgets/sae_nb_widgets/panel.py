@@ -164,7 +164,9 @@ class Panel(ipw.VBox):
         main = (
             [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
         )
-        self._figure = next((w for w in main if isinstance(w, go.FigureWidget)), None)
+        # By type name along the bases: asking plotly for the class imports seconds of validation code.
+        plots = (w for w in main if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
+        self._figure = next(plots, None)
         self._controls.children = (*controls, self._more_button)
         _show(self._more_button, bool(more))
         _show(self._controls, bool(controls) or bool(more))

@@ -53,17 +53,8 @@ CLEAN_RUNS_KEPT = 8
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
-EXPLAINED = (
-    "atom",
-    "strength",
-    "mode",
-    "positions",
-    "hook_point",
-    "sample",
-    "seed",
-    "head",
-    "text",
-)
+EXPLAINED = ("atom", "strength", "mode", "positions", "hook_point")
+EXPLAINED += ("sample", "seed", "head", "text")
 """Traits that make up the recipe: changing one runs the model."""
 
 
@@ -148,7 +139,7 @@ class SteeringPanel(SteeringTraits):
         self._summary: SteeringSummary | None = None
         self._curve: SteeringCurve | None = None
         self._continuation: Continuation | None = None
-        self._ready, self._auto = False, strength is None
+        self._ready, self._auto, self._text_waits = False, strength is None, False
         super().__init__()
         first_text = self._samples.text(0) or ""
         self.set_trait("hook_point", hook_point)
@@ -197,13 +188,11 @@ class SteeringPanel(SteeringTraits):
         self.bind_key("Escape", lambda: self.set_trait("positions", None))
 
     def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "at": self.hook_point, "SAE": type(self.sae).__name__}
-        facts |= {"atoms": format_count(self.n_atoms)}
+        facts = {"model": self.model.name, "at": self.hook_point}
+        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
         if self._samples.made_up:
             facts["inputs"] = "made up, none were given"
         return facts
-
-    # --- strengths --------------------------------------------------------------------------------
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, off the main thread where it must be measured."""
@@ -222,6 +211,8 @@ class SteeringPanel(SteeringTraits):
             self.strength = STRENGTH_AT_FIRST
         self._fit_slider()
         self._request()
+        if self._text_waits:
+            self.continue_text()
 
     @property
     def unit(self) -> Unit:
@@ -232,8 +223,6 @@ class SteeringPanel(SteeringTraits):
         ends = self._scale.limits(self.atom, self.mode)
         steering_controls.fit_slider(self.controls.strength, self.strength, *ends)
         self._unit.value = unit_html(self._scale.words(self.atom, self.mode))
-
-    # --- running the model ------------------------------------------------------------------------
 
     @property
     def current(self) -> SteeringRecipe:
@@ -437,6 +426,9 @@ class SteeringPanel(SteeringTraits):
 
     def continue_text(self) -> None:
         """Continue the text before and after, and under the random direction."""
+        self._text_waits = not self._ready  # until then the unit of the strength is not known
+        if self._text_waits:
+            return
         recipe, inputs, n_new = self.current, self._input(), self.max_new_tokens
 
         def done(record: Continuation) -> None:
