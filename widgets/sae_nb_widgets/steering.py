@@ -53,7 +53,7 @@ CLEAN_RUNS_KEPT = 8
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
-EXPLAINED = ("atom", "strength", "mode", "positions", "hook_point")
+EXPLAINED: tuple[str, ...] = ("atom", "strength", "mode", "positions", "hook_point")
 EXPLAINED += ("sample", "seed", "head", "text")
 """Traits that make up the recipe: changing one runs the model."""
 
