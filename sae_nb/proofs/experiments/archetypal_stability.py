@@ -1,0 +1,319 @@
+"""E5, are archetypal dictionaries stable, or are they just initialised alike? Digits, 128 atoms, k = 8.
+
+Every arm is trained twice for each seed; stability is the mean cosine of matched atoms. Arms differ in
+what the two runs share: nothing, their first dictionary, their candidates, their first encoder.
+"Subsets" are draws of 90 % of the data, with k-means refitted on each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures.archetypal import centroids
+from sae_nb.evaluation.matching import stability
+from sae_nb.proofs.claims import Claim, Line, Shown
+
+TITLE = "Stable, or just initialised alike? (E5)"
+SHORT = {"steps": 150}
+PAPER, REPLY = "arXiv 2502.12892", "arXiv 2606.02061"
+N_ATOMS, K = 128, 8
+SUBSET = 0.9
+
+
+def run(seed: int, *, steps: int = 500, n_runs: int = 2) -> dict[str, float]:
+    """Train every arm `n_runs` times and compare its dictionaries.
+
+    Parameters
+    ----------
+    seed
+        Decides everything: seed s takes the runs n_runs · s, n_runs · s + 1, …
+    steps
+        Of 256 rows.
+    n_runs
+        Trainings per arm.
+    """
+    train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
+    runs = [n_runs * seed + i for i in range(n_runs)]
+    shared = centroids(train, N_ATOMS, _generator(seed))
+    numbers: dict[str, float] = {}
+    for name, arm in _arms(shared).items():
+        saes = [_trained(*arm(i, train), i, steps) for i in runs]
+        numbers |= _measured(saes, train, test, name)
+    subsets = [_subset(train, i) for i in runs]
+    raw = [centroids(x, N_ATOMS, _generator(i)) - train.mean(dim=0) for x, i in zip(subsets, runs)]
+    numbers["raw centroids of subsets stability"] = stability(raw).value
+    random = [torch.randn(N_ATOMS, train.shape[1], generator=_generator(i)) for i in runs]
+    numbers["random directions stability"] = stability(random).value
+    return numbers | _differences(numbers)
+
+
+Arm = Callable[[int, Tensor], tuple[SparseAutoencoder, Tensor]]
+
+
+def _arms(shared: Tensor) -> dict[str, Arm]:
+    """What each arm trains on run i, and on which rows."""
+
+    def topk(i: int, x: Tensor) -> tuple[SparseAutoencoder, Tensor]:
+        return sn.TopK(x.shape[1], N_ATOMS, K, generator=_generator(i)), x
+
+    def topk_shared(i: int, x: Tensor) -> tuple[SparseAutoencoder, Tensor]:
+        return _begin_as(topk(i, x)[0], shared - x.mean(dim=0)), x
+
+    def topk_own(i: int, x: Tensor) -> tuple[SparseAutoencoder, Tensor]:
+        rows = _subset(x, i)
+        points = centroids(rows, N_ATOMS, _generator(i))
+        return _begin_as(topk(i, x)[0], points - rows.mean(dim=0)), rows
+
+    def held(delta: float, *, tied: bool, permuted: bool = False) -> Arm:
+        def arm(i: int, x: Tensor) -> tuple[SparseAutoencoder, Tensor]:
+            order = torch.randperm(N_ATOMS, generator=_generator(i))
+            points = shared[order] if permuted else shared
+            return _held(i, x.shape[1], delta, tied=tied, candidates=points), x
+
+        return arm
+
+    def held_own(delta: float, *, tied: bool) -> Arm:
+        def arm(i: int, x: Tensor) -> tuple[SparseAutoencoder, Tensor]:
+            rows = _subset(x, i)
+            points = centroids(rows, N_ATOMS, _generator(i))
+            return _held(i, x.shape[1], delta, tied=tied, candidates=points), rows
+
+        return arm
+
+    return {
+        "TopK": topk,
+        "TopK shared start": topk_shared,
+        "TopK start from own subset": topk_own,
+        "A-SAE shared C, random E": held(0.0, tied=False),
+        "RA-SAE shared C, random E": held(1.0, tied=False),
+        "RA-SAE shared C permuted, random E": held(1.0, tied=False, permuted=True),
+        "RA-SAE shared C, E from C": held(1.0, tied=True),
+        "A-SAE own C, random E": held_own(0.0, tied=False),
+        "RA-SAE own C, E from C": held_own(1.0, tied=True),
+    }
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _subset(x: Tensor, i: int) -> Tensor:
+    chosen = torch.randperm(len(x), generator=_generator(100_000 + i))
+    return x[chosen[: round(SUBSET * len(x))]]
+
+
+def _held(i: int, d_in: int, delta: float, *, tied: bool, candidates: Tensor) -> SparseAutoencoder:
+    return sn.Archetypal(
+        d_in, N_ATOMS, K, delta=delta, candidates=candidates, tied=tied, generator=_generator(i)
+    )
+
+
+@torch.no_grad()
+def _begin_as(sae: SparseAutoencoder, points: Float[Tensor, "n_atoms d_in"]) -> SparseAutoencoder:
+    """Let dictionary and encoder of a TopK begin as the directions of some points."""
+    directions = torch.nn.functional.normalize(points, dim=1)
+    for name, parameter in sae.named_parameters():
+        if name.endswith("weight"):
+            parameter.copy_(directions)
+    return sae
+
+
+def _trained(sae: SparseAutoencoder, x: Tensor, i: int, steps: int) -> SparseAutoencoder:
+    sn.train(sae, x, sn.TrainConfig(steps=steps, batch_size=256, seed=i), progress=False)
+    return sae
+
+
+@torch.no_grad()
+def _measured(
+    saes: list[SparseAutoencoder], train: Tensor, test: Tensor, name: str
+) -> dict[str, float]:
+    r2 = [sn.evaluation.explained_variance(test, sae(test)) for sae in saes]
+    numbers = {
+        f"{name} stability": stability(saes).value,
+        f"{name} r2": sum(r2) / len(r2),
+        f"{name} ood": sum(out_of_distribution(sae, train) for sae in saes) / len(saes),
+        f"{name} stable rank": sum(stable_rank(sae.dictionary) for sae in saes) / len(saes),
+    }
+    if name.startswith("A-SAE"):
+        held = [sae for sae in saes if isinstance(sae, sn.Archetypal)]
+        numbers[f"{name} off the hull"] = max(
+            hull_residual(sae.archetypes, sae.candidates) for sae in held
+        )
+    return numbers
+
+
+def out_of_distribution(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> float:
+    """1 − mean_j max_i cos(d_j, x_i − mean): how far atoms are from anything in the data.
+
+    Parameters
+    ----------
+    sae
+        Whose atoms.
+    x
+        The data.
+    """
+    centred = torch.nn.functional.normalize(x - x.mean(dim=0), dim=1)
+    return 1 - float((sae.dictionary @ centred.T).max(dim=1).values.mean())
+
+
+def stable_rank(dictionary: Float[Tensor, "n_atoms d_in"]) -> float:
+    """‖D‖_F² / ‖D‖₂².
+
+    Parameters
+    ----------
+    dictionary
+        Atoms.
+
+    Example
+    -------
+    >>> stable_rank(torch.eye(3))
+    3.0
+    """
+    return float(dictionary.square().sum() / torch.linalg.matrix_norm(dictionary, 2) ** 2)
+
+
+def hull_residual(
+    points: Float[Tensor, "n d_in"], candidates: Float[Tensor, "n_candidates d_in"]
+) -> float:
+    """Largest distance of a point to the convex hull of candidates, as a share of their spread.
+
+    Non-negative least squares with one more row, which holds the sum of the weights at 1.
+
+    Parameters
+    ----------
+    points
+        Archetypes.
+    candidates
+        Corners of the hull, and points inside.
+
+    Example
+    -------
+    >>> corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    >>> hull_residual(torch.tensor([[0.3, 0.3]]), corners) < 1e-6
+    True
+    >>> hull_residual(torch.tensor([[1.0, 1.0]]), corners) > 0.5
+    True
+    """
+    from scipy.optimize import nnls
+
+    middle, spread = candidates.mean(dim=0), float(candidates.std())
+    corners, targets = ((part - middle).double() / spread for part in (candidates, points))
+    hold = 100.0
+    system = torch.cat([corners.T, torch.full((1, len(corners)), hold)]).numpy()
+    ones = torch.full((len(targets), 1), hold)
+    return max(float(nnls(system, row)[1]) for row in torch.cat([targets, ones], dim=1).numpy())
+
+
+def _differences(numbers: dict[str, float]) -> dict[str, float]:
+    def less(what: str, arm: str, other: str) -> float:
+        return numbers[f"{arm} {what}"] - numbers[f"{other} {what}"]
+
+    held, relaxed = "A-SAE shared C, random E", "RA-SAE shared C, random E"
+    return {
+        "gain of the constraint alone": less("stability", "A-SAE own C, random E", "TopK"),
+        "gain of a shared start alone": less("stability", "TopK shared start", "TopK"),
+        "ood saved by the hull": less("ood", "TopK", held),
+        "r2 gained by delta": less("r2", relaxed, held),
+        "off the hull": max(v for name, v in numbers.items() if name.endswith("off the hull")),
+    }
+
+
+def _shown(*arms: str) -> tuple[Shown, ...]:
+    return tuple(Shown(number=f"{arm} stability", label=f"stability, {arm}") for arm in arms)
+
+
+CLAIMS = (
+    Claim(
+        name="alike",
+        text="Dictionaries that begin alike end alike, held in a hull or not; others do not",
+        paper=REPLY,
+        lines=(
+            Line(
+                number="TopK stability",
+                label="stability, TopK, nothing shared",
+                at_most=0.75,
+                short=0.85,
+            ),
+            Line(
+                number="TopK shared start stability",
+                label="stability, TopK, first dictionary and encoder shared",
+                at_least=0.85,
+                short=0.85,
+            ),
+            Line(
+                number="RA-SAE shared C, E from C stability",
+                label="stability, RA-SAE, candidates and first encoder shared",
+                at_least=0.85,
+                short=0.85,
+            ),
+        ),
+        floor=Shown(number="random directions stability", label="random directions"),
+        control=Shown(
+            number="raw centroids of subsets stability", label="centroids of subsets, no training"
+        ),
+    ),
+    Claim(
+        name="stable",
+        text="Holding atoms in the hull of data makes dictionaries stable across trainings",
+        paper=PAPER,
+        lines=(),
+        shown=(
+            *_shown(
+                "TopK",
+                "A-SAE shared C, random E",
+                "RA-SAE shared C, random E",
+                "RA-SAE shared C permuted, random E",
+                "A-SAE own C, random E",
+                "RA-SAE own C, E from C",
+                "TopK start from own subset",
+            ),
+            Shown(
+                number="gain of the constraint alone",
+                label="stability gained by the constraint, nothing shared",
+            ),
+            Shown(
+                number="gain of a shared start alone",
+                label="stability gained by a shared start, no constraint",
+            ),
+        ),
+        floor=Shown(number="random directions stability", label="random directions"),
+        control=Shown(number="TopK shared start stability", label="shared start, no constraint"),
+    ),
+    Claim(
+        name="near the data",
+        text="Archetypal atoms stay in the hull of the candidates, nearer to data than free ones",
+        paper=PAPER,
+        lines=(
+            Line(
+                number="off the hull",
+                label="distance to the hull, A-SAE, share of its spread, most",
+                at_most=1e-4,
+                short=1e-4,
+            ),
+            Line(
+                number="ood saved by the hull",
+                label="OOD score, TopK − A-SAE",
+                at_least=0.0,
+            ),
+            Line(
+                number="r2 gained by delta",
+                label="test R², RA-SAE (δ = 1) − A-SAE (δ = 0)",
+                at_least=0.0,
+            ),
+        ),
+        shown=(
+            Shown(number="TopK r2", label="test R², TopK"),
+            Shown(number="A-SAE shared C, random E r2", label="test R², A-SAE"),
+            Shown(number="RA-SAE shared C, random E r2", label="test R², RA-SAE"),
+            Shown(number="RA-SAE shared C, E from C r2", label="test R², RA-SAE, E from C"),
+            Shown(number="TopK stable rank", label="stable rank, TopK"),
+            Shown(number="A-SAE shared C, random E stable rank", label="stable rank, A-SAE"),
+        ),
+    ),
+)
