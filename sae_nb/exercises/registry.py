@@ -12,6 +12,7 @@ from sae_nb.exercises.verdicts import CARD, card, count
 NOTEBOOKS = {
     "01": "superposition",
     "02": "pursuit",
+    "03": "hierarchy",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sae_nb.proofs.artefacts import artefact_of, read_artefacts
 from sae_nb.proofs.claims import Claim, Line, Shown, Summary, summarise
+from sae_nb.proofs.committed import Recorded, recorded
 from sae_nb.proofs.registry import Experiment, experiment, experiment_names
 from sae_nb.proofs.running import run_experiment, short_run
 from sae_nb.proofs.table import claims_table
@@ -18,6 +19,7 @@ __all__ = [
     "Claim",
     "Experiment",
     "Line",
+    "Recorded",
     "Shown",
     "Summary",
     "artefact_of",
@@ -25,6 +27,7 @@ __all__ = [
     "experiment",
     "experiment_names",
     "read_artefacts",
+    "recorded",
     "run_experiment",
     "short_run",
     "summarise",

@@ -9,8 +9,10 @@ mean cosine of two matched atoms of the top level (truth ρ).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 import sae_nb as sn
@@ -70,6 +72,48 @@ def run(
     sae = _trained(MAKERS["batch_topk"](seed), flat[:n], steps, seed)
     numbers["batch_topk PC, no hierarchy"] = _measured(sae, first)["PC"]
     return numbers
+
+
+def look(
+    seed: int = 0, *, correlation: float = 0.1, steps: int = 1000, n: int = 20_000
+) -> tuple[ConceptTree, dict[str, Learned]]:
+    """Train every kind once, at short size, and keep what it learned in the order of the truth.
+
+    Parameters
+    ----------
+    seed
+        Of the tree, the initialisation and the batches.
+    correlation
+        ρ of the tree.
+    steps
+        Of 200 rows.
+    n
+        Vectors to train on.
+
+    Returns
+    -------
+    tuple
+        The tree, and what each kind learned, by the names of `MAKERS`.
+    """
+    tree = sn.data.concept_tree(n + TEST, correlation, seed)
+    found = {}
+    for name, make in MAKERS.items():
+        sae = _trained(make(seed), tree.x[:n], steps, seed)
+        matched = sn.evaluation.match_atoms(tree.dictionary, sae.dictionary)[1]
+        atoms = sae.dictionary.detach()[torch.as_tensor(matched)]
+        found[name] = Learned(atoms, _measured(sae, tree))
+    return tree, found
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one SAE made of the tree."""
+
+    atoms: Float[Tensor, "n_atoms d_in"]
+    """Its atoms, each in the place of the concept it was matched with."""
+
+    numbers: dict[str, float]
+    """As `run` takes them."""
 
 
 def _mp(seed: int, gradient: Gradient = "full") -> SparseAutoencoder:
@@ -174,6 +218,7 @@ CLAIMS = (
         name="hierarchy and correlation",
         text="MP-SAE finds every concept: levels orthogonal, the likeness within a level kept",
         paper=PAPER,
+        notebook="03 §2",
         lines=_recovery(0.1, cosine=0.9, pc=0.05, pp=0.05),
         shown=(
             Shown(number="mp R² at 0.1", label="test R²"),
@@ -192,6 +237,7 @@ CLAIMS = (
             "concept has beyond its neighbour: two steps then are as exact as one, and nothing corrects it)"
         ),
         paper=PAPER,
+        notebook="03 §3",
         lines=_recovery(0.5),
         shown=(
             Shown(number="mp R² at 0.5", label="test R²"),
@@ -204,6 +250,7 @@ CLAIMS = (
         name="absorption",
         text="One-step encoders put the parent into its children",
         paper=PAPER,
+        notebook="03 §2",
         lines=(
             Line(number="relu PC at 0.1", label="PC, ReLU-L1", at_least=0.3, short=0.2),
             Line(number="batch_topk PC at 0.1", label="PC, BatchTopK", at_least=0.3, short=0.2),
@@ -224,6 +271,7 @@ CLAIMS = (
         name="Matryoshka",
         text="Matryoshka keeps levels apart (E7) and loses the likeness within them",
         paper=f"arXiv 2503.17547, {PAPER}",
+        notebook="03 §2",
         lines=(
             Line(number="matryoshka |PC| at 0.1", label="|PC|", at_most=0.2, short=0.25),
             Line(number="matryoshka PP at 0.1", label="PP, truth 0.1", at_most=0.02, short=0.05),
@@ -238,6 +286,7 @@ CLAIMS = (
         name="limit",
         text="Where concepts of a level have cosine 0.8 it fails within these steps",
         paper="ours",
+        notebook="03 §3",
         lines=(),
         shown=(
             Shown(number="mp least cosine at 0.8", label="least matched cosine"),

@@ -1,0 +1,84 @@
+"""What notebooks read of the committed numbers, and that it travels with the wheel."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sae_nb.files import read_json
+from sae_nb.proofs import committed, experiment_names, recorded
+from sae_nb.proofs.experiments import hierarchy, monotone
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_is_recorded(name: str) -> None:
+    """Means, spreads and verdicts are those of the artefact."""
+    found, artefact = recorded(name), read_json(ROOT / "docs" / "claims" / f"{name}.json")
+    for number, told in artefact["numbers"].items():
+        assert found.of(number).mean == pytest.approx(told["mean"], rel=1e-5, abs=1e-12)
+        assert found.low(number) <= told["mean"] + 1e-9
+        assert found.high(number) >= told["mean"] - 1e-9
+    for claim in artefact["claims"]:
+        assert found.verdict(claim["name"]) == claim["verdict"]
+    assert artefact["command"] in found.made
+    assert artefact["title"] in repr(found)
+
+
+def test_bounds_are_two_deviations_away() -> None:
+    """As the table of claims gates them."""
+    found = recorded("hierarchy")
+    line = read_json(ROOT / "docs" / "claims" / "hierarchy.json")["claims"][2]["lines"][1]
+    assert found.low(line["number"]) == pytest.approx(line["gate"], rel=1e-4)
+
+
+def test_a_table_has_every_number_of_its_claims() -> None:
+    """Lines with their bounds, and what is shown; floors and controls are named as such."""
+    table = recorded("hierarchy").table("absorption")
+    assert set(table["claim"]) == {"absorption"}
+    assert table["asked"].tolist()[:2] == ["≥ 0.3", "≥ 0.3"]
+    assert table["met"].tolist()[:2] == ["yes", "no"]
+    assert table["number"].tolist()[-2].startswith("floor: ")
+    assert table["number"].tolist()[-1].startswith("control: ")
+    assert len(recorded("hierarchy").table()) > len(table)
+
+
+def test_what_was_not_recorded_is_refused_with_what_was() -> None:
+    """Names of experiments, numbers and claims."""
+    with pytest.raises(ValueError, match="hierarchy"):
+        recorded("no such")
+    with pytest.raises(ValueError, match="relu PC at"):
+        recorded("hierarchy").of("no such")
+    with pytest.raises(ValueError, match="absorption"):
+        recorded("hierarchy").table("no such")
+
+
+def test_numbers_travel_with_the_wheel() -> None:
+    """Where there is no checkout they lie beside the code that reads them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    forced = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    wanted = committed.FOLDERS[-1].relative_to(ROOT).as_posix()
+    assert forced == {"docs/claims": wanted}
+
+
+def test_a_look_at_the_tree_puts_atoms_in_the_place_of_the_truth() -> None:
+    """Of the twenty steps nothing much is learned; shapes, order and numbers are there."""
+    tree, found = hierarchy.look(seed=0, steps=3, n=400)
+    assert set(found) == set(hierarchy.MAKERS)
+    for learned in found.values():
+        cosines = (learned.atoms * tree.dictionary).sum(dim=1)
+        top = cosines[tree.parent < 0].mean()
+        assert float(top) == pytest.approx(learned.numbers["parents"], abs=1e-5)
+
+
+def test_a_look_at_the_steps_gives_curves_of_equal_length() -> None:
+    """R² of matching pursuit rises with every step, trained or not."""
+    found = monotone.look(seed=0, steps=2)
+    for one in found.values():
+        assert len(one.ks) == len(one.r2)
+        assert len(one.sizes) == len(one.babel)
+    mp = found["MP"].r2
+    assert sorted(mp) == list(mp)
