@@ -69,6 +69,14 @@ class BestState:
         self._mean, self._weight = 0.0, 0.0
         self._lowest, self.step = math.inf, None
 
+    def mean_to_json(self) -> dict[str, float]:
+        """The running loss as a checkpoint needs it to go on; the copy of the weights is not saved."""
+        return {"mean": self._mean, "weight": self._weight}
+
+    def load_mean(self, state: dict[str, float]) -> None:
+        """Back from `mean_to_json`."""
+        self._mean, self._weight = state["mean"], state["weight"]
+
     @torch.no_grad()
     def offer(self, step: int) -> None:
         """Copy the weights of `step` if the running loss is as low as it ever was."""

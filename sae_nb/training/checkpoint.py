@@ -187,12 +187,17 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
         learner.history[:] = load_history(facts["history"])
         for name, value in facts["live"].items():
             learner.set(name, value)
+        if "plateau" in facts:  # older checkpoints have neither
+            learner.best.load_mean(facts["running_loss"])
+            learner.plateau.load(facts["plateau"])
     _load_random_state(read_tensors(path / "rng.safetensors"))
 
 
 def _facts(learner: Learner) -> dict[str, Any]:
     return {
         "live": learner.live(),
+        "running_loss": learner.best.mean_to_json(),
+        "plateau": learner.plateau.to_json(),
         "history": [record.to_json() for record in learner.history],
     }
 

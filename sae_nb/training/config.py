@@ -9,7 +9,14 @@ from typing import Any
 
 from sae_nb.checks import check_count, check_device
 
-OWN_BUSINESS = ("checkpoint", "checkpoint_every", "device", "log_every", "steps")
+OWN_BUSINESS = (
+    "checkpoint",
+    "checkpoint_every",
+    "device",
+    "log_every",
+    "steps",
+    "stop_on_plateau",
+)
 """Settings that leave every optimiser step as it is, so a resumed run may change them."""
 
 
@@ -63,6 +70,11 @@ class TrainConfig:
     log_every: int = 10
     """Steps between two records. The first and the last step are always recorded. Ours."""
 
+    stop_on_plateau: int | None = None
+    """Records without a gain after which the training stops (`result.stopped == "plateau"`): the running
+    loss has not come down by 1 % meanwhile. Several SAEs stop when all have. Looked for where the
+    learning rate is constant, so a run that stops goes without its decay. None: never."""
+
     checkpoint: str | Path | None = None
     """Folder for checkpoints, from which the same call resumes. None: none are written."""
 
@@ -76,9 +88,9 @@ class TrainConfig:
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             check_count(getattr(self, name), name=name)
         check_count(self.seed, name="seed", at_least=0)
-        for name in ("warmup_steps", "dead_after_tokens"):
+        for name in ("warmup_steps", "dead_after_tokens", "stop_on_plateau"):
             if getattr(self, name) is not None:
-                check_count(getattr(self, name), name=name, at_least=int(name[0] == "d"))
+                check_count(getattr(self, name), name=name, at_least=int(name != "warmup_steps"))
         for name in ("learning_rate", "gradient_clip"):
             check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
         check_number(self.sparsity, "sparsity", least=0.0)

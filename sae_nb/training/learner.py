@@ -13,6 +13,7 @@ from sae_nb.checks import check_finite
 from sae_nb.training.best_state import BestState
 from sae_nb.training.config import TrainConfig, check_number
 from sae_nb.training.dead_atoms import DeadAtoms
+from sae_nb.training.plateau import Plateau
 from sae_nb.training.records import History, TrainRecord
 from sae_nb.training.schedule import Schedule
 
@@ -72,7 +73,7 @@ class Learner:
         )
         dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
         self.dead = DeadAtoms(sae.n_atoms, dead_after, device=self.parameters[0].device)
-        self.best = BestState(sae)
+        self.best, self.plateau = BestState(sae), Plateau()
         self.history = History()
 
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
@@ -126,6 +127,8 @@ class Learner:
             setattr(self.sae, name, value)
             if hasattr(self, "best"):
                 self.best.forget()
+        if hasattr(self, "plateau"):
+            self.plateau.forget()
 
     def live(self) -> dict[str, float]:
         """Every live number as it is now."""
@@ -255,6 +258,7 @@ class Learner:
         )
         self.history.append(record)
         self.best.offer(record.step)
+        self.plateau.look(self.best.running_loss, record.step, self.schedule)
         return record
 
 

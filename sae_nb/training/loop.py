@@ -95,7 +95,7 @@ def train(
         Whether a checkpoint in `config.checkpoint` is continued: bit-exactly on a CPU with the same
         number of threads, torch's global generator included. A finished one returns at once, unless
         `steps` grew: then training goes on from its last step under the longer schedule. False
-        starts afresh and replaces it.
+        starts afresh and replaces it. One that stopped on a plateau is finished too.
 
     Returns
     -------
@@ -199,6 +199,8 @@ class Training:
         self.records = sorted(chain(*histories), key=lambda record: (record.step, record.sae))
         if self.config.steps != state["config"]["steps"]:
             self.changes.append(Change(step=self.step, name="steps", value=self.config.steps))
+            for learner in self.learners:
+                learner.plateau.forget()
 
     def set(self, **numbers: float) -> None:
         """Change live numbers of every SAE between two steps: all of them, or none on an error."""
@@ -249,6 +251,8 @@ class Training:
             return "interrupted"
 
     def _steps(self, bar: progress_bar) -> Stopped | None:
+        if self._has_plateaued():  # as read from the checkpoint
+            return "plateau"
         for x in self._batches():  # 1. a batch
             with self.control.turn() as go_on:
                 if not go_on:
@@ -273,7 +277,15 @@ class Training:
                 return None
             if self.control.stop_reason is not None:
                 break  # before another batch is waited for
+            if self._has_plateaued():
+                return "plateau"
         return self.control.stop_reason or "data ended"
+
+    def _has_plateaued(self) -> bool:
+        patience = self.config.stop_on_plateau
+        return patience is not None and all(
+            learner.plateau.waited >= patience for learner in self.learners
+        )
 
     def _batches(self) -> Iterator[Tensor]:
         config = self.config

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
     from sae_nb.training.config import TrainConfig
 
-Stopped = Literal["interrupted", "stopped", "data ended"]
+Stopped = Literal["interrupted", "stopped", "data ended", "plateau"]
 
 
 @dataclass(frozen=True, kw_only=True)

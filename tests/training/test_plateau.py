@@ -1,0 +1,205 @@
+"""A training that gets nowhere stops by itself; one that still gains, or may not stop, goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sae_nb.data import planted_dictionary
+from sae_nb.training import TrainConfig, TrainResult, train
+from sae_nb.training.plateau import Plateau
+from sae_nb.training.schedule import Schedule
+
+CONSTANT = Schedule(base=1.0, steps=1000, warmup_steps=0, decay_fraction=0.2)
+PATIENCE = 8
+
+
+@pytest.fixture
+def config() -> TrainConfig:
+    return TrainConfig(steps=2000, batch_size=128, log_every=5, stop_on_plateau=PATIENCE)
+
+
+def quietly(sae: Any, data: Any, config: TrainConfig, **more: Any) -> Any:
+    return train(sae, data, config, progress=False, **more)
+
+
+def waited(losses: list[float], first: int = 200) -> list[int]:
+    """Records without a gain after each loss, one record a step from `first` on."""
+    plateau, counts = Plateau(), []
+    for step, loss in enumerate(losses, start=first):
+        plateau.look(loss, step, CONSTANT)
+        counts.append(plateau.waited)
+    return counts
+
+
+# The rule
+
+
+def test_equal_losses_are_counted_and_a_lower_one_starts_again() -> None:
+    """The first record is the measure; only a gain of more than 1 % ends the wait."""
+    assert waited([1.0, 1.0, 1.5, 0.995, 0.98, 0.98]) == [0, 1, 2, 3, 0, 1]
+
+
+def test_slow_gains_add_up() -> None:
+    """Gains of 0.3 % a record are too small one by one, and never let four records pass."""
+    assert max(waited([0.997**i for i in range(300)])) == 3
+
+
+def test_losses_below_zero_compare_the_same_way() -> None:
+    """A loss with a negative term falls towards −∞."""
+    assert waited([-1.0, -1.005, -1.1, -1.1]) == [0, 1, 0, 1]
+
+
+def test_warm_up_and_decay_are_not_looked_at() -> None:
+    """The first tenth and the decay of the learning rate count neither for nor against."""
+    assert waited([1.0] * 150, first=1) == [0] * 101 + list(range(1, 50))
+    in_decay = waited([1.0] * 50, first=801)
+    assert in_decay == [0] * 50
+
+
+def test_state_survives_json() -> None:
+    """A plateau that went through a checkpoint counts on, one that saw nothing included."""
+    for losses in ([], [0.3, 0.3, 0.3]):
+        plateau, back = Plateau(), Plateau()
+        for step, loss in enumerate(losses, start=200):
+            plateau.look(loss, step, CONSTANT)
+        back.load(plateau.to_json())
+        assert (back.waited, back.lowest) == (plateau.waited, plateau.lowest)
+    assert Plateau().lowest == math.inf
+
+
+# Trainings
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_converged_run_stops_and_loses_little(
+    plain_sae: Any, config: TrainConfig, seed: int
+) -> None:
+    """It stops early, and went on it would have gained little at the same learning rate."""
+    x = planted_dictionary(16, 8, n=2000, k=2, noise=0.1, seed=seed).x
+    result = quietly(plain_sae(seed=seed), x, config)
+    assert result.stopped == "plateau"
+    assert 200 < result.steps < 1000
+    assert "stopped='plateau'" in repr(result)
+    longer = dataclasses.replace(config, stop_on_plateau=None, decay_fraction=0.0)
+    on = quietly(plain_sae(seed=seed), x, longer)
+    assert (on.stopped, on.steps) == (None, 2000)
+    early, late = (torch.tensor([r.r2 for r in one.history[-8:]]).mean() for one in (result, on))
+    assert late - early < 0.05
+    assert early > 0.7
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_run_that_still_gains_goes_on(plain_sae: Any, config: TrainConfig, seed: int) -> None:
+    """At a twentieth of the learning rate the loss is still falling at the end."""
+    x = planted_dictionary(16, 8, n=2000, k=2, noise=0.1, seed=seed).x
+    slow = dataclasses.replace(config, learning_rate=5e-4, steps=500)
+    result = quietly(plain_sae(seed=seed), x, slow)
+    assert (result.stopped, result.steps) == (None, 500)
+    assert result.history[-1].loss < 0.8 * result.history[20].loss
+
+
+def test_same_run_stops_at_the_same_step(plain_sae: Any, rows: Tensor, config: TrainConfig) -> None:
+    """Nothing but the losses decides."""
+    first, second = (quietly(plain_sae(), rows, config) for _ in range(2))
+    assert first.stopped == second.stopped == "plateau"
+    assert first.steps == second.steps
+
+
+def test_several_saes_stop_when_the_last_has_plateaued(
+    plain_sae: Any, rows: Tensor, config: TrainConfig
+) -> None:
+    """Trained together no SAE is cut short by another."""
+    alone = [quietly(plain_sae(seed=s), rows, config).steps for s in (0, 1)]
+    both = quietly([plain_sae(seed=0), plain_sae(seed=1)], rows, config)
+    assert [one.stopped for one in both] == ["plateau"] * 2
+    assert both[0].steps == both[1].steps >= max(alone)
+
+
+# Checkpoints
+
+
+def broken_at(step: int, sae: Any, data: Any, config: TrainConfig) -> None:
+    original, done = sae.after_optimiser_step, []
+
+    def strike() -> None:
+        original()
+        done.append(1)
+        if len(done) == step:
+            raise MemoryError("struck")
+
+    sae.after_optimiser_step = strike
+    with pytest.raises(MemoryError, match="struck"):
+        quietly(sae, data, config)
+
+
+@pytest.fixture
+def unbroken(plain_sae: Any, rows: Tensor, config: TrainConfig) -> TrainResult:
+    return quietly(plain_sae(), rows, config)
+
+
+@pytest.mark.parametrize("before_the_end", [1, 40])
+def test_resumed_run_stops_at_the_same_step(
+    plain_sae: Any,
+    rows: Tensor,
+    config: TrainConfig,
+    unbroken: TrainResult,
+    tmp_path: Path,
+    before_the_end: int,
+) -> None:
+    """The wait and the running loss go through the checkpoint."""
+    kept = dataclasses.replace(config, checkpoint=tmp_path / "run", checkpoint_every=30)
+    broken_at(unbroken.steps - before_the_end, plain_sae(), rows, kept)
+    resumed = quietly(plain_sae(seed=9), rows, kept)
+    assert (resumed.stopped, resumed.steps) == ("plateau", unbroken.steps)
+    pairs = zip(resumed.sae.parameters(), unbroken.sae.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_stopped_run_is_finished_until_asked_for_more(
+    plain_sae: Any, rows: Tensor, config: TrainConfig, tmp_path: Path
+) -> None:
+    """The same call trains no further; more steps, or no such stop, go on."""
+    kept = dataclasses.replace(config, checkpoint=tmp_path / "run")
+    first = quietly(plain_sae(), rows, kept)
+    again = plain_sae(seed=9)
+    again.training_loss = lambda *_: pytest.fail("trained")
+    second = quietly(again, rows, kept)
+    assert (second.stopped, second.steps) == ("plateau", first.steps)
+    assert second.history == first.history
+    longer = quietly(plain_sae(), rows, dataclasses.replace(kept, steps=2500))
+    assert longer.steps > first.steps
+    other = dataclasses.replace(kept, steps=2500, stop_on_plateau=None)
+    assert quietly(plain_sae(), rows, other).steps == 2500
+
+
+def test_changing_a_number_starts_the_wait_again(
+    plain_sae: Any, rows: Tensor, config: TrainConfig, unbroken: TrainResult
+) -> None:
+    """Losses before and after a change of the learning rate or the objective do not compare."""
+    from sae_nb.training.loop import Training
+
+    training = Training(plain_sae(), rows, config)
+    change_at = unbroken.steps - 5
+
+    def listener(record: Any) -> None:
+        if record.step == change_at:
+            training.set(learning_rate=0.0099)
+
+    training.listeners.append(listener)
+    training.run()
+    assert training.stopped == "plateau"
+    assert training.step >= change_at + PATIENCE * config.log_every
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, ValueError), (-2, ValueError), (1.5, TypeError)])
+def test_impossible_waits_are_refused(value: object, error: type[Exception]) -> None:
+    """A wait is a whole number of records, one at least."""
+    with pytest.raises(error, match="`stop_on_plateau` must be"):
+        TrainConfig(stop_on_plateau=value)
