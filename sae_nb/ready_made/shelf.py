@@ -41,7 +41,7 @@ def near_names(name: str) -> str:
 
     Example
     -------
-    >>> near_names("tiny-vit/resid_post.7").split()[0]
+    >>> near_names("tiny-vit/resid_post.7").split(",")[0]
     "'tiny-vit/resid_post.6'"
     """
     from difflib import get_close_matches
