@@ -13,6 +13,7 @@ NOTEBOOKS = {
     "01": "superposition",
     "02": "pursuit",
     "03": "hierarchy",
+    "04": "projections",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

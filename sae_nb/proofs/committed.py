@@ -44,6 +44,11 @@ class Recorded:
         last = max(record["date"] for record in records)
         return f"{self._artefact['command']} ({last}, {len(records)} seeds)"
 
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of all that was measured."""
+        return tuple(self._artefact["numbers"])
+
     def seeds(self, number: str) -> Float[np.ndarray, " seeds"]:
         """A number of every seed.
 

@@ -9,7 +9,7 @@ import pytest
 
 from sae_nb.files import read_json
 from sae_nb.proofs import committed, experiment_names, recorded
-from sae_nb.proofs.experiments import hierarchy, monotone
+from sae_nb.proofs.experiments import hierarchy, monotone, separability
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,3 +82,15 @@ def test_a_look_at_the_steps_gives_curves_of_equal_length() -> None:
         assert len(one.sizes) == len(one.babel)
     mp = found["MP"].r2
     assert sorted(mp) == list(mp)
+
+
+def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
+    """Its F1 is that of the strengths drawn, as far as the grid resolves them."""
+    test, sights = separability.look(seed=0, points=300, steps=20)
+    for sight in sights.values():
+        assert sight.strength.shape == (len(sight.ticks), len(sight.ticks))
+        step = float(sight.ticks[1] - sight.ticks[0])
+        cell = ((test.x - sight.ticks[0]) / step).round().long().clamp(0, len(sight.ticks) - 1)
+        on, member = sight.strength[cell[:, 1], cell[:, 0]] > 0, test.concept == 1
+        f1 = 2 * float((on & member).sum()) / float(on.sum() + member.sum())
+        assert f1 == pytest.approx(sight.f1, abs=0.05)

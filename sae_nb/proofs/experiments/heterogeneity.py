@@ -141,6 +141,7 @@ CLAIMS = (
         name="adaptive",
         text="SpaDE gives a concept more atoms the more dimensions it has; TopK cannot",
         paper=PAPER,
+        notebook="04 §3",
         lines=(
             Line(
                 number="SpaDE, slope",
@@ -178,6 +179,7 @@ CLAIMS = (
         name="relu is flat",
         text="ReLU gives every concept about the same number of atoms, too",
         paper=PAPER,
+        notebook="04 §3",
         lines=(Line(number="ReLU, slope", label="the slope, ReLU at TopK's mean L0", at_most=0.1),),
     ),
 )

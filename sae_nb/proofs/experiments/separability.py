@@ -8,6 +8,7 @@ sparsities, ReLU by a price that aims at the same mean L0, and the best any of t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.codes import SparseCodes
+from sae_nb.data import ConceptClouds
 from sae_nb.proofs.claims import Claim, Line, Shown
 
 TITLE = "What a latent can see: regions or half-spaces (E3)"
@@ -66,6 +68,74 @@ def run(
         sn.train(sae, train.x, _config(sae, steps, seed), progress=False)
         numbers |= _measured(sae, test.x, test.concept, name)
     return numbers | _worst(numbers, list(saes))
+
+
+def look(
+    seed: int = 0, *, concept: int = 1, points: int = 4000, steps: int = 300
+) -> tuple[ConceptClouds, dict[str, Sight]]:
+    """Train each kind once, at short size, and see where its best latent for a concept is on.
+
+    Parameters
+    ----------
+    seed
+        Of data, initialisation and batches.
+    concept
+        For which a latent is looked for; 1, 3, 5 are the inner ones.
+    points
+        Per concept, to train on.
+    steps
+        Of 512 rows.
+
+    Returns
+    -------
+    tuple
+        Unseen points, and what "SpaDE", "ReLU" and "TopK" see.
+    """
+    train = sn.data.six_gaussians(points, seed=seed)
+    test = sn.data.six_gaussians(2000, seed=10_000 + seed)
+    saes: dict[str, SparseAutoencoder] = {
+        "SpaDE": sn.SpaDE(2, N_ATOMS, sparsity=1e-3, generator=_generator(seed)),
+        "ReLU": sn.ReLU(2, N_ATOMS, l0=8, generator=_generator(seed)),
+        "TopK": sn.TopK(2, N_ATOMS, 8, generator=_generator(seed)),
+    }
+    for sae in saes.values():
+        sn.train(sae, train.x, _config(sae, steps, seed), progress=False)
+    return test, {name: _sight(sae, test, concept) for name, sae in saes.items()}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """Where in the plane one latent is on: the best of an SAE for one concept."""
+
+    latent: int
+    """Which."""
+
+    f1: float
+    """Of "it is on" against membership."""
+
+    ticks: Float[Tensor, " side"]
+    """Of both axes."""
+
+    strength: Float[Tensor, "side side"]
+    """Of the latent; rows are the second coordinate."""
+
+    numbers: dict[str, float]
+    """As `run` takes them, of the whole SAE."""
+
+
+@torch.no_grad()
+def _sight(sae: SparseAutoencoder, test: ConceptClouds, concept: int) -> Sight:
+    on = sae.encode(test.x).to_dense() > ON
+    member = test.concept == concept
+    f1 = 2 * on[member].sum(dim=0) / (on.sum(dim=0) + int(member.sum()))
+    latent = int(f1.argmax())
+    ticks = torch.linspace(-2.2, 2.2, 89)
+    second, first = torch.meshgrid(ticks, ticks, indexing="ij")
+    plane = torch.stack([first.flatten(), second.flatten()], dim=1)
+    strength = sae.encode(plane).to_dense()[:, latent].reshape(len(ticks), -1)
+    measured = _measured(sae, test.x, test.concept, "")
+    numbers = {name.strip(): value for name, value in measured.items()}
+    return Sight(latent, float(f1[latent]), ticks, strength, numbers)
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -178,6 +248,7 @@ CLAIMS = (
         name="regions",
         text="SpaDE has latents for concepts that no straight line cuts off; ReLU and TopK have none",
         paper=PAPER,
+        notebook="04 §2",
         lines=(
             Line(
                 number="SpaDE, inner F1",
@@ -210,6 +281,7 @@ CLAIMS = (
         name="blocks",
         text="Codes of two concepts share next to nothing in SpaDE",
         paper=PAPER,
+        notebook="04 §2",
         lines=(
             Line(
                 number="SpaDE, cosine across",

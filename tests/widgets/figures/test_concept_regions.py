@@ -1,0 +1,22 @@
+"""Figure of notebook 04: a square per SAE, every concept in each, strengths as shares of the most."""
+
+from __future__ import annotations
+
+import numpy as np
+from sae_nb_widgets.figures.concept_regions import MOST_POINTS, region_figure
+from sae_nb_widgets.figures.still import to_svg
+
+
+def test_every_sae_has_a_square_with_all_concepts() -> None:
+    """A latent that is never on is drawn as such."""
+    ticks, rng = np.linspace(-1, 1, 5), np.random.default_rng(0)
+    points, concept = rng.normal(size=(200, 2)), np.arange(200) % 2
+    strengths = {"SpaDE": 4 * np.eye(5), "silent": np.zeros((5, 5))}
+    figure = region_figure(strengths, ticks, points, concept)
+    maps = [trace for trace in figure.data if trace.type == "heatmap"]
+    assert [float(np.max(trace.z)) for trace in maps] == [1.0, 0.0]
+    dots = [trace for trace in figure.data if trace.type == "scatter"]
+    assert len(dots) == 4
+    assert {len(trace.x) for trace in dots} == {MOST_POINTS}
+    assert sum(bool(trace.showlegend) for trace in dots) == 2
+    assert "silent" in to_svg(figure)
