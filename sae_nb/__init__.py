@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from sae_nb.summaries.input import top_atoms
     from sae_nb.sweeping import sweep
     from sae_nb.training import TrainConfig, TrainingRun, start_training, train
+    from sae_nb.which import which_sae
 
 _HOME = {
     "AbsTopK": "sae_nb.architectures",
@@ -102,6 +103,7 @@ _HOME = {
     "sweep": "sae_nb.sweeping",
     "top_atoms": "sae_nb.summaries.input",
     "train": "sae_nb.training",
+    "which_sae": "sae_nb.which",
     "wrap": "sae_nb.models",
 }
 _ROOMS = {
@@ -166,6 +168,7 @@ __all__ = [
     "sweep",
     "top_atoms",
     "train",
+    "which_sae",
     "wrap",
 ]
 

@@ -1,4 +1,4 @@
-"""How atoms lie to each other: layouts of a dictionary in the plane."""
+"""How atoms and rows lie to each other: layouts in the plane, local dimension, nested directions."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sae_nb.geometry.layout import LayoutSettings, nearest_by_cosine, pca_layout
+    from sae_nb.geometry.local_dimension import local_dimensions, participation_ratio
+    from sae_nb.geometry.nested import nested_directions, nested_fraction
     from sae_nb.geometry.umap import UmapProcess, start_umap, umap_layout
 
 _HOME = {
     "LayoutSettings": "layout",
     "UmapProcess": "umap",
+    "local_dimensions": "local_dimension",
     "nearest_by_cosine": "layout",
+    "nested_directions": "nested",
+    "nested_fraction": "nested",
+    "participation_ratio": "local_dimension",
     "pca_layout": "layout",
     "start_umap": "umap",
     "umap_layout": "umap",
@@ -21,7 +27,11 @@ _HOME = {
 __all__ = [
     "LayoutSettings",
     "UmapProcess",
+    "local_dimensions",
     "nearest_by_cosine",
+    "nested_directions",
+    "nested_fraction",
+    "participation_ratio",
     "pca_layout",
     "start_umap",
     "umap_layout",
