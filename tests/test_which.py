@@ -68,6 +68,16 @@ def test_atoms_without_a_hierarchy_are_not_taken_for_one(coherence: float, seed:
 
 
 @SEEDS
+@pytest.mark.parametrize("support", ["exact", "bernoulli"])
+def test_sums_of_two_independent_atoms_are_no_hierarchy(support: str, seed: int) -> None:
+    """Rows of two atoms each, or of two on average: at most 0.035 of the atoms found."""
+    x = sn.data.planted_dictionary(20, 20, n=4000, k=2, support=support, seed=seed).x
+    hierarchy = found(which_sae(x))[2]
+    assert hierarchy.holds
+    assert hierarchy.value < 0.12
+
+
+@SEEDS
 def test_number_of_atoms_is_seen(seed: int) -> None:
     """Independent atoms spread like their shuffle (ratio 1.0 to 1.1), one or two a row far less."""
     varied = sn.data.planted_dictionary(20, 20, n=2000, k=2, support="bernoulli", seed=seed).x
