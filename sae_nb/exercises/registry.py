@@ -14,6 +14,7 @@ NOTEBOOKS = {
     "02": "pursuit",
     "03": "hierarchy",
     "04": "projections",
+    "05": "archetypal",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from sae_nb.files import read_json
 from sae_nb.proofs import committed, experiment_names, recorded
-from sae_nb.proofs.experiments import hierarchy, monotone, separability
+from sae_nb.proofs.experiments import archetypal_stability, hierarchy, monotone, separability
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,3 +94,14 @@ def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
         on, member = sight.strength[cell[:, 1], cell[:, 0]] > 0, test.concept == 1
         f1 = 2 * float((on & member).sum()) / float(on.sum() + member.sum())
         assert f1 == pytest.approx(sight.f1, abs=0.05)
+
+
+def test_a_look_at_two_arms_gives_falling_cosines_and_a_floor() -> None:
+    """A shared start is alike from the beginning."""
+    found = archetypal_stability.look(seed=0, steps=2)
+    assert list(found) == ["TopK", "TopK shared start", "random directions"]
+    for cosines in found.values():
+        assert (cosines[1:] <= cosines[:-1]).all()
+    assert found["TopK shared start"].mean() > 0.95
+    floor = recorded("archetypal_stability").seeds("random directions stability")[0]
+    assert found["random directions"].mean() == pytest.approx(floor, abs=1e-4)

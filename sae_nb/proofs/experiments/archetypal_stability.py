@@ -7,8 +7,9 @@ what the two runs share: nothing, their first dictionary, their candidates, thei
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures.archetypal import centroids
-from sae_nb.evaluation.matching import stability
+from sae_nb.evaluation.matching import match_atoms, stability
 from sae_nb.proofs.claims import Claim, Line, Shown
 
 TITLE = "Stable, or just initialised alike? (E5)"
@@ -51,6 +52,40 @@ def run(seed: int, *, steps: int = 500, n_runs: int = 2) -> dict[str, float]:
     random = [torch.randn(N_ATOMS, train.shape[1], generator=_generator(i)) for i in runs]
     numbers["random directions stability"] = stability(random).value
     return numbers | _differences(numbers)
+
+
+def look(
+    seed: int = 0,
+    *,
+    arms: Sequence[str] = ("TopK", "TopK shared start"),
+    steps: int = 150,
+) -> dict[str, Float[np.ndarray, " n_atoms"]]:
+    """Train some arms twice, at short size; how alike each atom and its match of the other run are.
+
+    Parameters
+    ----------
+    seed
+        As for `run`.
+    arms
+        Names as in the numbers of `run`.
+    steps
+        Of 256 rows.
+
+    Returns
+    -------
+    dict
+        Cosines in falling order, by arm; the last is "random directions".
+    """
+    train = sn.data.digits("train").images.flatten(1)
+    runs, known = [2 * seed, 2 * seed + 1], _arms(centroids(train, N_ATOMS, _generator(seed)))
+    pairs = {
+        name: [_trained(*known[name](i, train), i, steps).dictionary.detach() for i in runs]
+        for name in arms
+    }
+    pairs["random directions"] = [
+        torch.randn(N_ATOMS, train.shape[1], generator=_generator(i)) for i in runs
+    ]
+    return {name: np.sort(match_atoms(*pair)[2])[::-1] for name, pair in pairs.items()}
 
 
 Arm = Callable[[int, Tensor], tuple[SparseAutoencoder, Tensor]]
@@ -233,6 +268,7 @@ CLAIMS = (
         name="alike",
         text="Dictionaries that begin alike end alike, held in a hull or not; others do not",
         paper=REPLY,
+        notebook="05 §2",
         lines=(
             Line(
                 number="TopK stability",
@@ -262,6 +298,7 @@ CLAIMS = (
         name="stable",
         text="Holding atoms in the hull of data makes dictionaries stable across trainings",
         paper=PAPER,
+        notebook="05 §2",
         lines=(),
         shown=(
             *_shown(
@@ -289,6 +326,7 @@ CLAIMS = (
         name="near the data",
         text="Archetypal atoms stay in the hull of the candidates, nearer to data than free ones",
         paper=PAPER,
+        notebook="05 §3",
         lines=(
             Line(
                 number="off the hull",

@@ -19,4 +19,7 @@ def test_every_sae_has_a_square_with_all_concepts() -> None:
     assert len(dots) == 4
     assert {len(trace.x) for trace in dots} == {MOST_POINTS}
     assert sum(bool(trace.showlegend) for trace in dots) == 2
+    # Points stand in cells of the map: −1 is the first tick, 0 the third.
+    assert np.allclose(np.asarray(dots[0].x), (points[concept == 0][:MOST_POINTS, 0] + 1) / 0.5)
+    assert list(figure.layout.xaxis.tickvals) == [0, 2, 4]
     assert "silent" in to_svg(figure)
