@@ -169,6 +169,7 @@ print(summary)
 # that one atom tells is listed with its F1 on fresh text, and so are those that none tells.
 
 # %% tags=["words"]
+torch.set_num_threads(1)  # matrices this small are slower when two cores share them
 writer = sn.load_model("tiny-gpt")
 word_sae = sn.load_sae("tiny-gpt/resid_post.3")
 examples = sn.load_examples("tiny-gpt/resid_post.3")
@@ -193,22 +194,23 @@ with sn.steer(writer, word_sae.hook_point, **steered_words):
     print("steered: ", writer.generate(beginning, max_new_tokens=48, temperature=0.7, seed=0))
 
 # %% tags=["words"]
-beginnings = [beginning, *sn.ready_made.neutral_beginnings(32, seed=7)]
+beginnings = [beginning, *sn.ready_made.neutral_beginnings(64, seed=7)]
 telling = sw.SteeringPanel(writer, word_sae.hook_point, word_sae, inputs=beginnings)
 telling.wait()
 telling.atom, telling.strength = story.atom, story.by_p99
 telling.wait()
 telling.continue_text()
+telling.wait()
 telling
 
 # %% [markdown] tags=["words"]
-# One story proves nothing. Many beginnings in which nothing good or bad has happened yet, two samples of
-# each, every sentence read by the grammar that told the model its stories: how many go badly? And how
-# many under random directions of the same length? The *cost* is what the unsteered model thinks of the
-# steered stories, in nats per token: a model that is pushed too hard stops telling stories at all.
+# One story proves nothing. Many beginnings in which nothing good or bad has happened yet, every sentence
+# read by the grammar that told the model its stories: how many go badly? And how many under random
+# directions of the same length? The *cost* is what the unsteered model thinks of the steered stories, in
+# nats per token: a model that is pushed too hard stops telling stories at all.
 
 # %% tags=["words"]
-how = {"seeds": (0, 1), "temperature": 0.7, "max_new_tokens": 60}
+how = {"seeds": (0,), "temperature": 0.7, "max_new_tokens": 60}
 trial = sn.ready_made.SentimentTrial(writer, word_sae.hook_point, beginnings, **how)
 shift = trial.shift(word_sae.dictionary[story.atom], story.by, sign=-1)
 directions = [sn.random_direction(word_sae.d_in, seed) for seed in range(2)]

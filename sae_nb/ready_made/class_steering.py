@@ -71,7 +71,8 @@ class ClassTrial:
             The class.
         """
         unit = torch.nn.functional.normalize(direction.detach(), dim=0)
-        with steer(self._model, self._hook_point, direction=unit, by=by):
+        edit = steer(self._model, self._hook_point, direction=unit, by=by)
+        with self._model.lock, edit:
             steered = self._classes()
         others = self._labels != wanted
         moved = (steered == wanted)[others].double() - (self._clean == wanted)[others].double()

@@ -161,7 +161,8 @@ class SentimentTrial:
     def _told(self, edit: AbstractContextManager[Any]) -> _Told:
         """Continue every prompt with every seed under an edit; judge it by the unsteered model."""
         written: list[list[Tensor]] = []
-        with edit:
+        # The lock: a panel that runs the same model meanwhile must not be steered too.
+        with self._model.lock, edit:
             for seed in self._seeds:
                 new = self._model.generate(
                     self._prompts,
@@ -190,7 +191,7 @@ class SentimentTrial:
     def _read(self, edit: AbstractContextManager[Any]) -> float:
         if not self._stories:
             return float("nan")
-        with edit:
+        with self._model.lock, edit:
             return nats_per_token(
                 self._model, [ids[:1] for ids in self._stories], [ids[1:] for ids in self._stories]
             )
