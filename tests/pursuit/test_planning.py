@@ -215,7 +215,8 @@ print(plan.strategy, plan.peak_bytes, peak() - before)
 def test_the_predicted_memory_is_what_a_process_takes(cap: int, strategy: str) -> None:
     """High-water mark of a fresh process; within 10 % where measured, 15 % to be safe elsewhere."""
     command = [sys.executable, "-c", MEASURE, str(cap)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for _ in range(2):  # the first run compiles what no cache holds yet, which takes memory too
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     followed, predicted, measured = done.stdout.split()
     assert followed == strategy
     assert int(predicted) <= cap
