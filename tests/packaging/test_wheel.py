@@ -37,6 +37,9 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     assert {"sae_nb_widgets/__init__.py", "sae_nb_widgets/py.typed"} <= names
     for model in ("tiny-vit", "tiny-vit-tied", "tiny-gpt"):
         assert f"sae_nb/models/weights/{model}/model.safetensors" in names
+    for sae in ("tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"):
+        for file in ("sae.safetensors", "examples.safetensors", "README.md"):
+            assert f"sae_nb/ready_made/saes/{sae}/{file}" in names
     assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
 
 
