@@ -170,5 +170,5 @@ def simplex_threshold(v: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows 1
         theta = (u.cumsum(dim=1) - 1) / counts
         n_kept = (u > theta).sum(dim=1, keepdim=True)
         if looked_at == n_atoms or int(n_kept.max()) < looked_at:
-            return theta.gather(1, (n_kept - 1).clamp_min(0))  # a row of NaN keeps nothing
+            return theta.gather(1, n_kept - 1)  # NaN keeps nothing: an error, not a silent zero
         looked_at = min(4 * looked_at, n_atoms)
