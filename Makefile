@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor gallery tour test check bench bench-gpu notebooks proofs proofs-full models peers browser sync clean ci
+.PHONY: help lab demo doctor docs gallery tour test check bench bench-gpu notebooks proofs proofs-full models peers browser sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -68,6 +68,10 @@ demo: $(STAMP) ## open the demo: ready-made SAEs, runs by itself
 doctor: $(STAMP) ## what this machine can do, and how to fix the rest
 	@$(BIN)/python -m sae_nb doctor
 
+docs: $(STAMP) ## the documentation, in build/site; a warning is an error
+	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	echo "Open build/site/index.html."
+
 gallery: $(STAMP) browser ## write docs/gallery: every panel as a page without a kernel
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py
 
@@ -97,7 +101,8 @@ check: $(STAMP) ## format, lint, types, import contract
 
 notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 	@mkdir -p build
-	$(BIN)/pytest -q -ra $(PYTEST_FLAGS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py tests/notebooks/test_solutions.py
+	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
+	$(PYTEST) -n $(JOBS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py tests/notebooks/test_solutions.py
 
 proofs: $(STAMP) ## one short seed of every proof experiment; checks of the committed artefacts
 	@mkdir -p build
@@ -118,15 +123,16 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	done
 	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
 
-peers: $(STAMP) ## compare with other libraries
-	@echo "peers: there are no peer comparisons yet beyond the reimplementations in benchmarks/."
+peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
+	@$(BIN)/python benchmarks/peers
 
-sync: $(STAMP) ## refresh each notebook's links and its .ipynb from its .py
+sync: $(STAMP) ## refresh each notebook's links, its .ipynb from its .py, and the course's exercises
 	@$(BIN)/python notebooks/badges.py
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
+	$(BIN)/python docs/tools/lessons.py
 
-ci: check test notebooks proofs
+ci: check docs test notebooks proofs
 	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)

@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numba
 import torch
@@ -39,6 +40,7 @@ class Case:
         self.sae.initialise(self.x, generator)
         self.silent = torch.zeros(n_atoms, dtype=torch.int64, device=device)
         self.memory = torch.empty(rows, n_atoms, device=device)
+        self.compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
         self.optimiser = torch.optim.Adam(self.sae.parameters(), lr=1e-3, fused=True)
 
     @torch.no_grad()
@@ -86,6 +88,22 @@ class Case:
     def dense_normalised(self) -> object:
         """Overcomplete style: the same, with the dictionary normalised in the forward pass."""
         return self._dense(normalize(self.sae.operator.weight, dim=1)).backward()
+
+    def dense_compiled(self) -> object:
+        """SAELens style under torch.compile."""
+        self.sae.zero_grad()
+        return self._compiled(Case._dense)(self, self.sae.operator.weight).backward()
+
+    def ours_compiled(self) -> object:
+        """Ours under torch.compile, which must break its graph at every compiled loop."""
+        self.sae.zero_grad()
+        loss = self._compiled(type(self.sae).training_loss)
+        return loss(self.sae, self.x, self.silent, 10**9, 0.0).total.backward()
+
+    def _compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if function not in self.compiled:
+            self.compiled[function] = torch.compile(function)
+        return self.compiled[function]
 
     def _dense(self, dictionary: Tensor) -> Tensor:
         self.sae.zero_grad()
@@ -155,6 +173,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--without-dense", action="store_true", help="skip the slow baselines")
+    parser.add_argument("--compile", action="store_true", help="add torch.compile's ways")
     options = parser.parse_args()
     case = Case(options.rows, options.d_in, options.n_atoms, options.k, options.device)
     ways: dict[str, Work] = {
@@ -168,6 +187,9 @@ def main() -> None:
     if not options.without_dense:
         ways["dense autograd"] = case.dense
         ways["dense, normalised in forward"] = case.dense_normalised
+    if options.compile:
+        ways["TopK under torch.compile"] = case.ours_compiled
+        ways["dense autograd, torch.compile"] = case.dense_compiled
     print(
         f"B {options.rows}, d {options.d_in}, n {options.n_atoms}, k {options.k} · "
         f"{torch.get_num_threads()} threads on {platform.machine()} · torch {torch.__version__}, "

@@ -33,6 +33,7 @@ VISION, LANGUAGE = "tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"
 N_ATOMS = 5
 SEVEN = [(9, 8), (22, 8), (14, 24)]
 STORY = "Tom and Lucy walked to the castle. They carried a lamp."
+IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
 LARGEST_PICTURE = 100_000
 """Bytes: README shows several."""
 
@@ -170,6 +171,37 @@ def steered_text() -> Any:
     return panel
 
 
+def concept_map() -> Any:
+    """Return the map of a vision model's atoms, one of them chosen."""
+    _, sae, examples, _ = material(VISION)
+    panel = sw.ConceptMap(sae, examples=examples)
+    panel.wait(120)
+    panel.atom = examples.match("digit 4").atom
+    return panel
+
+
+def depth() -> Any:
+    """Return how pictures travel through the layers of the vision model."""
+    model, sae, _, _ = material(VISION)
+    panel = sw.DepthTrajectory(model, sn.data.scenes(24, seed=0, split="test"), sae=sae)
+    panel.wait(120)
+    return panel
+
+
+def in_time() -> Any:
+    """Return what the past of a story already said, for an SAE trained on 200 of them."""
+    model = material(LANGUAGE)[0]
+    texts = list(sn.data.stories(200, seed=0).texts)
+    acts = sn.capture(model, texts, "resid_post.2", progress=False)
+    generator = torch.Generator().manual_seed(0)
+    sae = sn.Temporal(acts.d_in, 128, 8, bottleneck_factor=2, generator=generator)
+    sn.train(sae, acts, sn.TrainConfig(steps=200, batch_size=512), progress=False)
+    panel = sw.TemporalPanel(model, sae, IN_TIME)
+    panel.wait(120)
+    panel.token = 9
+    return panel
+
+
 def trained() -> Any:
     """Return the monitor of a short training run on the examples' pictures."""
     model, _, examples, _ = material(VISION)
@@ -190,6 +222,9 @@ def entries() -> list[Entry]:
         Entry("lens-language", "a text read", "a text read", lens_on_text),
         Entry("steering-vision", "a digit steered", "a digit steered", steered_picture),
         Entry("steering-language", "a text steered", "a text steered", steered_text),
+        Entry("map", "a map of concepts", "a map of concepts", concept_map),
+        Entry("depth", "pictures through the layers", "through the layers", depth),
+        Entry("time", "a story and its past", "a story and its past", in_time),
         Entry("pursuit", "two pursuits in lock-step", "two pursuits", pursuit),
         Entry("superposition", "a toy of superposition", "a toy of superposition", superposition),
         Entry("training", "an SAE in training", "an SAE in training", trained),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         ReLU,
         SpaDE,
         SparseAutoencoder,
+        Temporal,
         TopK,
         load_sae,
     )
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
         orthogonal_matching_pursuit,
     )
     from sae_nb.ready_made import ExampleStore, load_examples, ready_made_names
+    from sae_nb.sessions import open_session
     from sae_nb.steering import ablate, random_direction, splice, steer
+    from sae_nb.steering_calibration import calibrate_strength
     from sae_nb.steering_effects import best_effect, dose_response
     from sae_nb.streaming import stream
     from sae_nb.summaries.contrast import contrast
@@ -71,11 +74,13 @@ _HOME = {
     "SpaDE": "sae_nb.architectures",
     "SparseAutoencoder": "sae_nb.architectures",
     "SparseCodes": "sae_nb.codes",
+    "Temporal": "sae_nb.architectures",
     "TopK": "sae_nb.architectures",
     "TrainConfig": "sae_nb.training",
     "TrainingRun": "sae_nb.training",
     "ablate": "sae_nb.steering",
     "best_effect": "sae_nb.steering_effects",
+    "calibrate_strength": "sae_nb.steering_calibration",
     "capture": "sae_nb.capturing",
     "check_fit": "sae_nb.evaluation.fit",
     "concatenate": "sae_nb.activations",
@@ -92,6 +97,7 @@ _HOME = {
     "load_model": "sae_nb.models",
     "load_sae": "sae_nb.architectures",
     "matching_pursuit": "sae_nb.pursuit",
+    "open_session": "sae_nb.sessions",
     "orthogonal_matching_pursuit": "sae_nb.pursuit",
     "random_direction": "sae_nb.steering",
     "ready_made_names": "sae_nb.ready_made",
@@ -108,13 +114,17 @@ _HOME = {
 }
 _ROOMS = {
     "data",
+    "dynamics",
     "evaluation",
     "geometry",
+    "golden",
     "interop",
+    "minkowski",
     "models",
     "pursuit",
     "ready_made",
     "summaries",
+    "temporal",
     "training",
 }
 
@@ -136,11 +146,13 @@ __all__ = [
     "SpaDE",
     "SparseAutoencoder",
     "SparseCodes",
+    "Temporal",
     "TopK",
     "TrainConfig",
     "TrainingRun",
     "ablate",
     "best_effect",
+    "calibrate_strength",
     "capture",
     "check_fit",
     "concatenate",
@@ -157,6 +169,7 @@ __all__ = [
     "load_model",
     "load_sae",
     "matching_pursuit",
+    "open_session",
     "orthogonal_matching_pursuit",
     "random_direction",
     "ready_made_names",

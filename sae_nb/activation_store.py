@@ -23,6 +23,7 @@ from sae_nb.files import (
     read_json,
     read_manifest,
     read_tensors,
+    sealed,
     sha256,
     write_json,
     write_tensors,
@@ -94,17 +95,19 @@ def seal(
     context = points[0].context
     write_json(
         folder / MANIFEST,
-        {
-            "kind": KIND,
-            "version": 1,
-            "files": files,
-            "model_name": model_name,
-            "several": several,
-            "points": described,
-            "n_samples": context.n_samples,
-            "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
-            **facts,
-        },
+        sealed(
+            {
+                "kind": KIND,
+                "version": 1,
+                "files": files,
+                "model_name": model_name,
+                "several": several,
+                "points": described,
+                "n_samples": context.n_samples,
+                "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
+                **facts,
+            }
+        ),
     )
 
 

@@ -7,7 +7,8 @@ give x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +16,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
+    from sae_nb.architectures.temporal import Temporal
     from sae_nb.codes import SparseCodes
     from sae_nb.models.interventions import RunState
 
@@ -32,6 +34,9 @@ NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches")
 class MaskedEdit:
     """Change the chosen positions and leave every other one bit for bit as it was.
 
+    A change that reads sequences is shown all columns from the first on, also in generation, where each
+    run brings only the newest: the edit keeps those before it until the next text begins.
+
     Parameters
     ----------
     positions
@@ -45,6 +50,7 @@ class MaskedEdit:
         self.change = change
         self.n_runs = 0
         self.n_touched = 0
+        self._before: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
         """Return the edited activations of one forward pass."""
@@ -56,12 +62,49 @@ class MaskedEdit:
         touched = int(mask.sum())
         self.n_runs += 1
         self.n_touched += touched
+        reads_sequences = getattr(self.change, "reads_sequences", False)
+        seen = self._from_the_first(tokens, mask, state) if reads_sequences else None
         if touched == 0:
             return x
-        changed = self.change(tokens).to(tokens)
+        changed = (self.change(tokens) if seen is None else _of_sequences(self.change, *seen)).to(
+            tokens
+        )
+        changed = changed[:, -tokens.shape[1] :]
         if touched == mask.numel():
             return changed.reshape(x.shape)
         return torch.where(mask[..., None], changed, tokens).reshape(x.shape)
+
+    def _from_the_first(
+        self, tokens: Tensor, mask: Tensor, state: RunState
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns 0 … now as they came in, which of them are touched, and which are real."""
+        now = (tokens.detach(), mask, _own_positions(tokens, state)[2])
+        if state.offset:
+            before = self._before
+            if before is None or before[0].shape[:2] != (len(tokens), state.offset):
+                raise ValueError(
+                    "An SAE that reads sequences must see a text from its first token, got columns"
+                    f" {state.offset} … of it alone. Let the edit be active from the prompt on, one text"
+                    " at a time."
+                )
+            now = (
+                torch.cat((before[0], now[0]), dim=1),
+                torch.cat((before[1], now[1]), dim=1),
+                torch.cat((before[2], now[2]), dim=1),
+            )
+        self._before = now
+        return now
+
+
+def _of_sequences(change: Change, tokens: Tensor, touched: Tensor, real: Tensor) -> Tensor:
+    """What a change that reads sequences makes of tokens; padding is nobody's past.
+
+    A reconstruction stands for the touched tokens alone, so a first token that the SAE was never
+    trained on stays out; atoms are changed in the codes of the whole text.
+    """
+    if isinstance(change, AtomsOfSequences):
+        return change.of_kept(tokens, real)
+    return cast("Temporal", change).reconstruct(tokens, touched)
 
 
 class Positions:
@@ -273,7 +316,7 @@ def change_atoms(
     Parameters
     ----------
     sae
-        Encodes the activations; sees whole sequences, because some SAEs look at the past.
+        Encodes the activations; one that reads sequences is shown each text without its padding.
     atoms
         Which latents.
     rows
@@ -300,7 +343,43 @@ def change_atoms(
             return x + delta.to(x)
         return (sae(tokens).to(d) + delta).to(x)
 
-    return change
+    reads_sequences = getattr(sae, "reads_sequences", False)  # anything that encodes will do
+    return AtomsOfSequences(change) if reads_sequences else change
+
+
+@dataclass(frozen=True, eq=False)
+class AtomsOfSequences:
+    """A change of atoms whose codes depend on the tokens before."""
+
+    change: Change
+    """Of sequences without padding."""
+
+    reads_sequences = True
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """Change every token; each row is one sequence."""
+        return self.change(x)
+
+    def of_kept(
+        self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time d_in"]:
+        """Change the kept tokens of each row as one sequence; the others come back as they were.
+
+        Parameters
+        ----------
+        x
+            Activations of a padded batch.
+        keep
+            Which tokens are text.
+        """
+        from sae_nb.temporal.ragged import padded, unpadded
+
+        counts = keep.sum(dim=1)
+        lengths = counts[counts > 0].tolist()
+        out = x.clone()
+        if lengths:
+            out[keep] = unpadded(self.change(padded(x[keep], lengths)), lengths).to(x.dtype)
+        return out
 
 
 def latents(codes: SparseCodes, atoms: Sequence[int]) -> Float[Tensor, "*batch chosen"]:

@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "manifest.json"
+SEAL = "checksum"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -93,6 +94,65 @@ def read_json(path: str | Path) -> Any:
             f"{str(path)!r} must be a JSON file, but it cannot be parsed ({error}). It may have been "
             "cut short; write or download it again."
         ) from error
+
+
+def json_object(path: str | Path) -> dict[str, Any]:
+    """Read one JSON file that must hold an object.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{str(path)!r} must hold a JSON object, got {type(content).__name__}. It was altered, or "
+            "is another file; make or download it again."
+        )
+    return content
+
+
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a JSON file says, however it is laid out."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same facts with their own checksum, which `check_seal` compares."""
+    # Through JSON: what is read again has strings for keys and lists for tuples.
+    return {**content, SEAL: checksum_of(json.loads(json.dumps(content)))}
+
+
+def check_seal(path: Path, content: dict[str, Any], *, needed: bool = True) -> dict[str, Any]:
+    """Return the facts of a sealed JSON file, without their checksum.
+
+    Parameters
+    ----------
+    path
+        Named in messages.
+    content
+        As read.
+    needed
+        Whether a file without a checksum is refused; manifests of the first versions have none.
+
+    Raises
+    ------
+    ValueError
+        If the facts are not those the file was written with.
+    """
+    facts = {name: value for name, value in content.items() if name != SEAL}
+    if SEAL not in content and not needed:
+        return facts
+    if content.get(SEAL) != checksum_of(facts):
+        raise ValueError(
+            f"{str(path)!r} does not have the checksum it was written with: it was altered or mixed "
+            "up. Put back a copy, or make or download it again."
+        )
+    return facts
 
 
 def write_tensors(
@@ -214,7 +274,9 @@ def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }
-    write_json(folder / MANIFEST, {"kind": kind, "version": version, "files": files, **facts})
+    write_json(
+        folder / MANIFEST, sealed({"kind": kind, "version": version, "files": files, **facts})
+    )
 
 
 def read_manifest(
@@ -256,10 +318,25 @@ def read_manifest(
             f"{str(folder)!r} must have format version {version}, got {manifest.get('version')!r}. "
             "It was written by another version of sae_nb; write it again with this one."
         )
+    manifest = check_seal(folder / MANIFEST, manifest, needed=False)
+    files = _listed(folder / MANIFEST, manifest)
     if verify != "none":
-        for name, expected in manifest["files"].items():
+        for name, expected in files.items():
             _verify(folder, name, expected, full=verify == "full")
     return manifest
+
+
+def _listed(path: Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each file's size and checksum, as the manifest states them."""
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(
+        isinstance(facts, dict) and facts.keys() >= {"bytes", "sha256"} for facts in files.values()
+    ):
+        raise ValueError(
+            f"{str(path)!r} must state size and checksum of each file, and does not. It was altered; "
+            "make or download the folder again."
+        )
+    return files
 
 
 def _verify(folder: Path, name: str, expected: dict[str, Any], *, full: bool) -> None:

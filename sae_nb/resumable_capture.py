@@ -31,7 +31,14 @@ from sae_nb.activation_store import (
 from sae_nb.activations import Activations
 from sae_nb.capture_identity import call_facts, check_finished, check_same, other_inputs
 from sae_nb.checks import check_count
-from sae_nb.files import MANIFEST, read_json, write_json, write_tensors
+from sae_nb.files import (
+    MANIFEST,
+    check_seal,
+    json_object,
+    sealed,
+    write_json,
+    write_tensors,
+)
 from sae_nb.fingerprints import BatchDigest
 from sae_nb.harvesting import (
     CaptureRecord,
@@ -160,7 +167,8 @@ class StoreWriter:
             self.shards = []
             self._write_progress()
             return []
-        begun = read_json(self.folder / PROGRESS)
+        progress = self.folder / PROGRESS
+        begun = check_seal(progress, json_object(progress), needed=False)
         check_same(self.folder, begun["call"], self.call, "half-done")
         for shard in begun["shards"]:
             for name, size in shard["files"].items():
@@ -252,7 +260,7 @@ class StoreWriter:
 
     def _write_progress(self) -> None:
         facts = {"kind": KIND, "version": 1, "call": self.call, "shards": self.shards}
-        write_json(self.folder / PROGRESS, facts)
+        write_json(self.folder / PROGRESS, sealed(facts))
 
     def finish(
         self,

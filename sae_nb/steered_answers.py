@@ -95,7 +95,7 @@ class Answers:
             edit = splice(self._model, self._point, lambda x: x + probe.to(x), self._positions)
             with self._model.lock, edit:
                 raw = self._model.forward(batch, grad=True)
-            outputs = _at_the_end(self._model.main_output(raw), batch)
+            outputs = answers_at_end(self._model.main_output(raw), batch)
             (slope,) = torch.autograd.grad(self._graded(outputs).sum(), probe)
             total += slope
         return total / self.n
@@ -104,14 +104,22 @@ class Answers:
         # The lock keeps other threads' forward passes out of the steered stretch.
         with self._model.lock, edit:
             outputs = [
-                _at_the_end(self._model.main_output(self._model.forward(batch)), batch)
+                answers_at_end(self._model.main_output(self._model.forward(batch)), batch)
                 for batch in self._batches
             ]
         return torch.cat(outputs)
 
 
-def _at_the_end(output: Tensor, batch: Batch) -> Tensor:
-    """Return the answer at each text's last token; anything that is not per token as it is."""
+def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
+    """Return the answer at each text's last token; anything that is not per token as it is.
+
+    Parameters
+    ----------
+    output
+        What the model answered.
+    batch
+        To what.
+    """
     keep = batch.keep
     if keep is None or output.ndim < 3 or output.shape[:2] != keep.shape:
         return output

@@ -25,7 +25,7 @@ from sae_nb.checks import check_count, check_matrix
 from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation.matching import stability
 from sae_nb.evaluation.report import Report, evaluate
-from sae_nb.files import read_json, write_json
+from sae_nb.files import check_seal, json_object, sealed, write_json
 from sae_nb.training import TrainConfig, train
 from sae_nb.training.sources import fingerprint
 
@@ -340,7 +340,7 @@ class _Store:
         self.done[row.name] = row
         if self.folder is not None:
             sae.save(self.folder / _place(row.name))
-            write_json(self.folder / FILE, self._stated())
+            write_json(self.folder / FILE, sealed(self._stated()))
 
     def _stated(self) -> dict[str, Any]:
         rows = [
@@ -356,9 +356,10 @@ class _Store:
         return {"kind": KIND, "version": 1, "identity": self.identity, "rows": rows}
 
     def _read(self, folder: Path) -> None:
-        stated = read_json(folder / FILE)
-        if not isinstance(stated, dict) or stated.get("kind") != KIND:
+        stated = json_object(folder / FILE)
+        if stated.get("kind") != KIND:
             raise ValueError(f"{str(folder / FILE)!r} must be of a sweep. Choose another folder.")
+        stated = check_seal(folder / FILE, stated)
         if stated["identity"] != self.identity:
             raise ValueError(
                 f"{str(folder)!r} must hold a sweep of the same data and config, and holds another. "

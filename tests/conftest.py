@@ -6,7 +6,13 @@ import socket
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in every run: a failure is then the change's own. `--hypothesis-profile=default`
+# draws new ones.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("steady")
 
 LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 

@@ -119,10 +119,11 @@ def test_other_kind_and_version_are_refused(tmp_path: Path) -> None:
 def test_manifest_cannot_point_outside(tmp_path: Path) -> None:
     """A manifest that names a file outside its folder is refused."""
     _folder(tmp_path / "f")
-    manifest = files.read_json(tmp_path / "f" / "manifest.json")
+    manifest = files.read_manifest(tmp_path / "f", "test")
     (tmp_path / "secret").write_text("x")
     manifest["files"]["../secret"] = {"bytes": 1, "sha256": files.sha256(tmp_path / "secret")}
-    files.write_json(tmp_path / "f" / "manifest.json", manifest)
+    hostile = files.sealed(manifest)
+    files.write_json(tmp_path / "f" / "manifest.json", hostile)
     with pytest.raises(ValueError, match="outside"):
         files.read_manifest(tmp_path / "f", "test")
 

@@ -186,8 +186,16 @@ steps.table("coherent globally, orthogonal locally")
 # it never takes two of them for the same thing.
 #
 # What this does not show: that MP finds more of what is there in general. In data with many more concepts
-# than dimensions it explains more and finds the true atoms *less* well (the last table of
-# [docs/claims.md](../docs/claims.md)).
+# than dimensions it explains more and finds the true atoms *less* well (the case made against it in
+# arXiv 2602.14687):
+
+# %%
+crowd = recorded("superposition_noise")
+crowd.table()
+
+# %% [markdown]
+# Its reading: where concepts overlap, each step also fits the noise that the overlap makes, and atoms are
+# pulled there. R² says how well inputs are rebuilt, not whether concepts were found.
 #
 # ## 6 · The checked numbers
 #
@@ -217,6 +225,10 @@ assert steps.low("r2 ahead of TopK") > 0.03
 assert steps.low("mp smallest gain") > 0
 assert steps.verdict("extensible") == "partly"
 assert steps.high("co-active ratio") < 0.9 < 1.0 < steps.low("global ratio")
+
+# %%
+# In a crowd it explains more and finds less.
+assert crowd.low("R² ahead crowded") > 0 > crowd.high("MCC ahead crowded")
 
 # %%
 # The short seed that ran here says the same.

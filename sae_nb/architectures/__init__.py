@@ -20,6 +20,7 @@ from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.relu import ReLU
 from sae_nb.architectures.saving import load_sae
 from sae_nb.architectures.spade import SpaDE
+from sae_nb.architectures.temporal import Temporal
 from sae_nb.architectures.topk import TopK
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Recipe",
     "SpaDE",
     "SparseAutoencoder",
+    "Temporal",
     "TopK",
     "TrainingLoss",
     "load_sae",
@@ -52,6 +54,7 @@ ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
     "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit,
     "ReLU": ReLU,
     "SpaDE": SpaDE,
+    "Temporal": Temporal,
     "TopK": TopK,
 }
 """Every architecture by its saved name."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.encoders import LearnedAdjoint
+from sae_nb.architectures.one_step import OneStep
 from sae_nb.architectures.operators import HullOperator
 from sae_nb.architectures.operators.hull import with_direction
 from sae_nb.architectures.recipe import Recipe
@@ -103,6 +104,8 @@ class Archetypal(SparseAutoencoder):
         **settings: Any,
     ) -> None:
         own = {} if k is None else {"k": k}
+        if isinstance(self, OneStep):
+            settings.setdefault("revival", "auxk")  # whatever the base prefers
         super().__init__(d_in, n_atoms, **own, generator=generator, **settings)  # type: ignore[arg-type, call-arg]
         if getattr(self, "revival", None) == "resample":
             raise ValueError(

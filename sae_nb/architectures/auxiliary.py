@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sae_nb.architectures.encoders import LearnedAdjoint
 from sae_nb.architectures.operators import MatrixOperator
-from sae_nb.architectures.proxes import Prox, TopKProx
+from sae_nb.architectures.proxes import TopKProx
 from sae_nb.kernels import squared_error
 
 
@@ -19,7 +19,6 @@ def auxk_loss(
     operator: MatrixOperator,
     *,
     dead: Int[Tensor, " n_dead"],
-    prox: Prox | None = None,
     aux_k: int,
     centre: Float[Tensor, " d_in"],
     scale: Float[Tensor, ""],
@@ -27,7 +26,7 @@ def auxk_loss(
     """‖e − ê‖² / Var(e) · min(n_dead / k_aux, 1), with ê = TopK_{k_aux}(u of dead atoms) D, no bias.
 
     Only pre-codes of dead atoms are computed. Gradients reach dead atoms (and the centre) alone: the
-    residual e is a constant.
+    residual e is a constant. Codes are positive even where the SAE's own have signs (see `AbsTopK`).
 
     Parameters
     ----------
@@ -39,8 +38,6 @@ def auxk_loss(
         Encoder and dictionary.
     dead
         Atoms that have not fired for long; at least one.
-    prox
-        Makes codes of the pre-codes of dead atoms; None keeps the `aux_k` largest positive ones.
     aux_k
         Most dead atoms per row.
     centre, scale
@@ -53,8 +50,7 @@ def auxk_loss(
     """
     weight = adjoint.weight.index_select(0, dead)
     bias = adjoint.bias.index_select(0, dead) / scale
-    prox = TopKProx(min(aux_k, len(dead))) if prox is None else prox
-    codes = prox.of_affine(x, weight, bias, centre)
+    codes = TopKProx(min(aux_k, len(dead))).of_affine(x, weight, bias, centre)
     atoms = operator.atoms().index_select(0, dead)
     error, *_ = squared_error(codes, atoms, None, residual)
     spread = (residual - residual.mean(dim=0)).square().sum()

@@ -69,6 +69,9 @@ class SparseAutoencoder(nn.Module, ABC):
     model_name: str | None = None
     """The model they came from, once known."""
 
+    folder: Path | None = None
+    """Where it was saved or read last; labels and notes that people type are kept there."""
+
     live_numbers: tuple[str, ...] = ()
     """Attributes that may change while the SAE trains."""
 
@@ -76,7 +79,12 @@ class SparseAutoencoder(nn.Module, ABC):
     """Whether atoms have unit norm, so that a code is a length in the model's units. Where they have
     not, codes have no unit and atoms carry it."""
 
+    reads_sequences: bool = False
+    """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
+
     initialised: Tensor
+    births: tuple[Tensor, Tensor] | None = None
+    """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
 
     def __init__(self, operator: MatrixOperator) -> None:
         super().__init__()
@@ -208,6 +216,10 @@ class SparseAutoencoder(nn.Module, ABC):
     @abstractmethod
     def recipe(self) -> Recipe:
         """Defaults for training an SAE of this kind and size."""
+
+    def learning_rate_shares(self) -> dict[nn.Parameter, float]:
+        """Parameters that take a share of the learning rate; the others take all of it."""
+        return {}
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:  # noqa: ARG002

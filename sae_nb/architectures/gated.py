@@ -44,10 +44,11 @@ class Gated(OneStep):
     aux_k
         Most dead atoms per input in the auxiliary loss that revives them. None: half of d_in.
     aux_weight
-        Weight of AuxK; the paper has none.
+        Weight of the auxiliary loss, where `revival` asks for one; the paper has none.
     revival
-        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or reborn as what some input was left with ("resample").
+        How dead atoms return: reborn as what some input was left with ("resample"), or by the auxiliary
+        loss ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
+        shut on every input: it does not reach one.
     generator
         Draws the first dictionary; None is torch's global generator.
 
@@ -84,7 +85,7 @@ class Gated(OneStep):
         l0: float | None = None,
         aux_k: int | None = None,
         aux_weight: float = 0.0,
-        revival: Revival = "auxk",
+        revival: Revival = "resample",
         generator: torch.Generator | None = None,
     ) -> None:
         checked = check_weight(sparsity, "sparsity")

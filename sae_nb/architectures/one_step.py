@@ -15,7 +15,7 @@ from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.encoders import LearnedAdjoint
 from sae_nb.architectures.initialisation import best_gain
 from sae_nb.architectures.operators import DenseOperator
-from sae_nb.architectures.proxes import Prox, TopKProx
+from sae_nb.architectures.proxes import Prox
 from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.revival import due, rebirths
 from sae_nb.architectures.solvers import ista_step
@@ -26,6 +26,11 @@ from sae_nb.support import offsets_of
 TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
 on a vision transformer (d_in 64, 1024 atoms), SmolLM2-135M (576, 2048) and planted data."""
+
+LAST_BIRTH = 0.6
+"""Share of the run after which no atom is reborn, so that the last ones settle. Ours: Gated on a vision
+transformer (d_in 64, 512 atoms, 1000 steps) explains 0.937 of the variance so, 0.929 with births to the
+end, 0.935 without any."""
 
 Revival = Literal["auxk", "push-up", "resample"]
 """How dead atoms return."""
@@ -85,7 +90,6 @@ class OneStep(SparseAutoencoder):
         super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
         self.encoder = LearnedAdjoint(self.operator)
         self.aux_k, self.aux_weight, self.revival = checked_k, checked_weight, revival
-        self._born: tuple[Tensor, Tensor] | None = None
 
     _settings: tuple[str, ...] = ()
     """Constructor arguments of a subclass, beside the sizes and those of the auxiliary loss."""
@@ -146,7 +150,8 @@ class OneStep(SparseAutoencoder):
         parts, x_hat, residual = self._reconstruction(x, codes)
         parts |= self._terms(x, candidates, codes, step_fraction)
         if self.revival == "resample":
-            self._mark_births(residual, due(silent_tokens, dead_after, len(x)))
+            is_due = due(silent_tokens, dead_after, len(x))
+            self._mark_births(residual, is_due & (step_fraction < LAST_BIRTH))
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after)
             fading = self._fading(step_fraction)
@@ -220,7 +225,6 @@ class OneStep(SparseAutoencoder):
             self.encoder,
             self.operator,
             dead=dead,
-            prox=self._auxiliary_prox(min(self.aux_k, len(dead))),
             aux_k=self.aux_k,
             centre=centre,
             scale=scale,
@@ -230,15 +234,12 @@ class OneStep(SparseAutoencoder):
         """AuxK stays; a push is gone by the middle of the run."""
         return max(0.0, 1 - 2 * step_fraction) if self.revival == "push-up" else 1.0
 
-    def _auxiliary_prox(self, k: int) -> Prox:
-        return TopKProx(k)
-
     # Rebirth
 
     def _mark_births(self, residual: Tensor, is_due: Tensor) -> None:
         self._free_atoms()  # refused before there is something to bury
         dead = is_due.nonzero().flatten()
-        self._born = rebirths(residual, dead) if len(dead) else None
+        self.births = rebirths(residual, dead) if len(dead) else None
 
     def _free_atoms(self) -> nn.Parameter:
         if not isinstance(self.operator, DenseOperator):
@@ -252,9 +253,9 @@ class OneStep(SparseAutoencoder):
     def after_optimiser_step(self) -> None:
         """Put reborn atoms in place, and all atoms back on the sphere."""
         self.reborn = None
-        if self._born is not None:
-            self._give_birth(*self._born)
-            self.reborn, self._born = self._born[0], None
+        if self.births is not None:
+            self._give_birth(*self.births)
+            self.reborn, self.births = self.births[0], None
         super().after_optimiser_step()
 
     def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:

@@ -68,7 +68,6 @@ class PursuitAutoencoder(SparseAutoencoder):
         self.nonnegative, self.revive, self.dropout = bool(nonnegative), bool(revive), dropout
         self.pre_bias.requires_grad_(bool(bias))
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
-        self._born: tuple[Tensor, Tensor] | None = None
 
     @staticmethod
     def _check_rest(
@@ -147,7 +146,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         reconstruction = error / (len(x) * self.scaling.variance)
         if self.revive:
             dead = due(silent_tokens, dead_after, len(x)).nonzero().flatten()
-            self._born = rebirths(residual.detach(), dead) if len(dead) else None
+            self.births = rebirths(residual.detach(), dead) if len(dead) else None
         return TrainingLoss(
             total=reconstruction,
             parts={"reconstruction": reconstruction.detach()},
@@ -158,10 +157,10 @@ class PursuitAutoencoder(SparseAutoencoder):
     @torch.no_grad()
     def after_optimiser_step(self) -> None:
         """Put reborn atoms in place, and all atoms back on the sphere."""
-        if self._born is not None:
-            atoms, directions = self._born
+        if self.births is not None:
+            atoms, directions = self.births
             self.operator.weight.index_copy_(0, atoms, directions)
-            self._born = None
+            self.births = None
         super().after_optimiser_step()
 
     def _training_codes(self, x: Tensor, step_fraction: float) -> SparseCodes:

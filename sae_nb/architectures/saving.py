@@ -47,6 +47,8 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     FileExistsError
         If the folder holds something else.
     """
+    from sae_nb.sessions import carry_over
+
     folder = Path(folder)
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
@@ -54,6 +56,8 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     with new_folder(folder, replace=replace) as partial:
         write_sae(sae, partial)
         write_manifest(partial, KIND, architecture=type(sae).__name__)
+        carry_over(folder, partial)
+    sae.folder = folder
 
 
 def write_sae(
@@ -116,9 +120,17 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     >>> load_sae(folder).settings()["n_atoms"]
     8
     """
+    folder = _located(folder_or_name)
+    sae = _read(folder)
+    if Path(folder_or_name).is_dir():
+        sae.folder = folder
+    return sae
+
+
+def _read(folder: Path) -> SparseAutoencoder:
+    """Read the SAE of a folder that is there, ours or another library's."""
     from sae_nb.architectures import ARCHITECTURES
 
-    folder = _located(folder_or_name)
     if not (folder / "manifest.json").is_file():
         return _of_another_library(folder)
     read_manifest(folder, KIND)

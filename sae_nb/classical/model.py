@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
+from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.architectures.operators import FreeOperator
 from sae_nb.architectures.proxes import AbsTopKProx
-from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.sparse_coding import sparse_code
+from sae_nb.architectures.untrained import Untrained
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
 
@@ -25,7 +25,7 @@ bundled models' activations with up to 256 atoms."""
 TOLERANCE = 1e-5
 
 
-class Classical(SparseAutoencoder):
+class Classical(Untrained, SparseAutoencoder):
     """A dictionary found by a classical factorisation, x̂ = zD + b, with its own way to find z.
 
     PCA: z = (x − b)Dᵀ, signed, the k largest |z|. KMeans: z = 1 at the nearest centroid. NMF, SemiNMF,
@@ -48,6 +48,10 @@ class Classical(SparseAutoencoder):
     [1, 1]
     """
 
+    no_training = (
+        "A classical factorisation must be fitted, not trained. Use fit_classical(acts, method, "
+        "n_atoms), or train an SAE such as sn.TopK."
+    )
     operator: FreeOperator
     unit_atoms = False
 
@@ -80,26 +84,6 @@ class Classical(SparseAutoencoder):
         self.initialised.fill_(value=True)
         return self.eval()
 
-    def recipe(self) -> Recipe:
-        """Refuse: a factorisation is fitted, not trained."""
-        raise TypeError(_NO_TRAINING)
-
-    def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
-        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
-        dead_after: int,  # noqa: ARG002
-        step_fraction: float,  # noqa: ARG002
-    ) -> TrainingLoss:
-        """Refuse: a factorisation is fitted, not trained.
-
-        Parameters
-        ----------
-        x, silent_tokens, dead_after, step_fraction
-            Not used.
-        """
-        raise TypeError(_NO_TRAINING)
-
     @torch.no_grad()
     def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
         atoms = self.operator.atoms().detach()
@@ -118,12 +102,6 @@ class Classical(SparseAutoencoder):
     def _solved(self, x: Tensor, atoms: Tensor, **penalty: Any) -> SparseCodes:
         bias = self.bias.detach()
         return sparse_code(x, atoms, bias=bias, n_steps=STEPS, tolerance=TOLERANCE, **penalty)
-
-
-_NO_TRAINING = (
-    "A classical factorisation must be fitted, not trained. Use fit_classical(acts, method, n_atoms), "
-    "or train an SAE such as sn.TopK."
-)
 
 
 def _nearest(x: Float[Tensor, "rows d_in"], centroids: Float[Tensor, "k d_in"]) -> SparseCodes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,7 +11,20 @@ from torch import Tensor
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
 
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+
+_LOOKED_AT = 4096  # rows that tell the L0 of an SAE
 _TILE = 2**24  # entries of (rows, n_atoms) correlations held at a time: 64 MiB in fp32
+
+
+def chance_generator(seed: int) -> torch.Generator:
+    """Return the generator that random dictionaries are drawn from.
+
+    Another stream than that of a seed itself, from which an untrained SAE may have drawn its atoms: it
+    would be its own control.
+    """
+    return torch.Generator().manual_seed(0x5AE0_0000 + seed)
 
 
 class RandomDictionary:
@@ -51,7 +66,7 @@ class RandomDictionary:
         self.mean = mean
         self.signed = signed
         self.gain = 1.0
-        rows = torch.randn(n_atoms, d_in, generator=torch.Generator().manual_seed(seed))
+        rows = torch.randn(n_atoms, d_in, generator=chance_generator(seed))
         self.dictionary = (rows / rows.norm(dim=1, keepdim=True)).to(mean)
 
     @torch.no_grad()
@@ -96,3 +111,29 @@ class RandomDictionary:
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         return self.decode(self.encode(x)).to(x.dtype)
+
+
+@torch.no_grad()
+def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
+    """Return random atoms, as many as an SAE has, with the L0 that it has on the first rows, and fitted.
+
+    Parameters
+    ----------
+    sae
+        Anything that encodes.
+    acts
+        Activations; 4096 rows are looked at.
+    seed
+        Draws the atoms.
+    """
+    from sae_nb.evaluation.row_pass import codes_of_rows
+
+    few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)
+    codes = [codes for _, _, codes in codes_of_rows(sae, few)]
+    l0 = sum(int(part.l0.sum()) for part in codes) / len(few)
+    signed = any(bool((part.values < 0).any()) for part in codes)
+    rows = few.rows(torch.arange(len(few)))
+    mean = rows.double().mean(dim=0).to(sae.dictionary)
+    k = min(max(round(l0), 1), sae.n_atoms)
+    random = RandomDictionary(sae.d_in, sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
+    return random.fit(rows)

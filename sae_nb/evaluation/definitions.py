@@ -6,6 +6,7 @@ value without its definition id says nothing.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,9 @@ class Definition:
     resampled: Literal["samples", "atoms"]
     """What the bootstrap draws."""
 
+    differs: str = ""
+    """Where libraries compute something else under this name; empty where they agree or have none."""
+
 
 _MEAN = "predict the mean row"
 _MEAN_ABLATED = "mean ablation: every spliced position becomes the mean row"
@@ -41,6 +45,8 @@ _ALL = (
         better="higher",
         floor=_MEAN,
         resampled="samples",
+        differs="dictionary_learning: r2_varratio. SAELens: r2_pertoken (legacy), "
+        "ev_saelens618. overcomplete: r2_scalar. SAE-Dark-Matter: r2_perdim.",
     ),
     Definition(
         id="r2_perdim",
@@ -78,6 +84,13 @@ _ALL = (
         resampled="samples",
     ),
     Definition(
+        id="ev_saelens618",
+        formula="1 − mean‖e‖² / (mean‖x‖² − (mean_j mean_t x_tj²)²); x² − x⁴, so it depends on the units",
+        better="higher",
+        floor=_MEAN,
+        resampled="samples",
+    ),
+    Definition(
         id="fvu_pooled",
         formula="Σ_t‖e_t‖² / Σ_t‖x_t − μ‖²",
         better="lower",
@@ -104,6 +117,8 @@ _ALL = (
         better="lower",
         floor=_MEAN,
         resampled="samples",
+        differs="Divide by d_in for the mean over entries. dictionary_learning and overcomplete "
+        "report mean ‖e‖, not squared; SAELens divides by the number of rows once more.",
     ),
     Definition(
         id="cosine_uncentred",
@@ -111,6 +126,7 @@ _ALL = (
         better="higher",
         floor=_MEAN,
         resampled="samples",
+        differs="High wherever a mean direction dominates: read cosine_centred beside it.",
     ),
     Definition(
         id="cosine_centred",
@@ -122,9 +138,11 @@ _ALL = (
     Definition(
         id="norm_ratio",
         formula="mean_t ‖x̂_t‖ / ‖x_t‖",
-        better="one",
+        better="none",
         floor=_MEAN,
         resampled="samples",
+        differs="The mean of ratios, as SAELens and dictionary_learning; shrinkage_gamma is the "
+        "ratio of means.",
     ),
     Definition(
         id="shrinkage_gamma",
@@ -132,6 +150,7 @@ _ALL = (
         better="one",
         floor=_MEAN,
         resampled="samples",
+        differs="SAELens and dictionary_learning: the same ratio of means.",
     ),
     Definition(
         id="l0_mean",
@@ -139,6 +158,8 @@ _ALL = (
         better="none",
         floor=_NO_FLOOR,
         resampled="samples",
+        differs="overcomplete: as a fraction of n_atoms. SAELens: counts z > 0, which misses "
+        "negative entries.",
     ),
     Definition(
         id="l0_quantile",
@@ -153,6 +174,9 @@ _ALL = (
         better="lower",
         floor=_NO_FLOOR,
         resampled="atoms",
+        differs="Depends on the rows looked at, which `n_rows` of the report states. "
+        "overcomplete tests Σ_t z = 0, which signed codes fool; dictionary_learning "
+        "looks at one batch.",
     ),
     Definition(
         id="density_median",
@@ -160,6 +184,7 @@ _ALL = (
         better="none",
         floor=_NO_FLOOR,
         resampled="atoms",
+        differs="SAELens and SAEBench count z > 0.",
     ),
     Definition(
         id="dense_fraction",
@@ -195,6 +220,7 @@ _ALL = (
         better="higher",
         floor=_MEAN_ABLATED,
         resampled="samples",
+        differs="SAELens, SAEBench and dictionary_learning: this one. Work on IOI: mean ablation.",
     ),
     Definition(
         id="ce_recovered_mean",
@@ -216,6 +242,7 @@ _ALL = (
         better="lower",
         floor=_MEAN_ABLATED,
         resampled="samples",
+        differs="SAEBench takes log(softmax), which underflows on confident tokens.",
     ),
     Definition(
         id="kl_score_zero",
@@ -273,17 +300,31 @@ _ALL = (
         better="higher",
         floor="two random dictionaries of the same shape",
         resampled="atoms",
-    ),
-    Definition(
-        id="stability_greedy",
-        formula="as stability_hungarian, but matched greedily among each atom's 16 nearest",
-        better="higher",
-        floor="two random dictionaries of the same shape",
-        resampled="atoms",
+        differs="overcomplete: the sum of 1 − cosine, not divided by the number of atoms. "
+        "interpreto: 1 − mean.",
     ),
 )
 
 _BY_ID = {definition.id: definition for definition in _ALL}
+
+_FAMILIES = ("causal_definitions", "atom_definitions", "truth_definitions", "concept_definitions")
+"""Modules here with `DEFINITIONS` of their own, read when an id is not among these."""
+
+
+def _family_definitions() -> dict[str, Definition]:
+    modules = (importlib.import_module(f"sae_nb.evaluation.{name}") for name in _FAMILIES)
+    return {one.id: one for module in modules for one in module.DEFINITIONS}
+
+
+def known_definitions() -> dict[str, Definition]:
+    """Return every definition there is, by id.
+
+    Example
+    -------
+    >>> "r2_pooled" in known_definitions()
+    True
+    """
+    return _BY_ID | _family_definitions()
 
 
 def define(definition: str) -> Definition:
@@ -309,6 +350,7 @@ def define(definition: str) -> Definition:
     >>> define("fvu_pooled").better
     'lower'
     """
-    if definition not in _BY_ID:
-        raise ValueError(f"`definition` must be one of {sorted(_BY_ID)}, got {definition!r}.")
-    return _BY_ID[definition]
+    known = _BY_ID if definition in _BY_ID else _BY_ID | _family_definitions()
+    if definition not in known:
+        raise ValueError(f"`definition` must be one of {sorted(known)}, got {definition!r}.")
+    return known[definition]

@@ -46,6 +46,9 @@ class Measurement:
     unit: str
     """"rows", "tokens", "samples", "atoms" or "pairs"."""
 
+    seconds: float = float("nan")
+    """What it cost, control and floor included; NaN where several rows share one pass."""
+
     def __float__(self) -> float:
         return float(self.value)
 
@@ -105,24 +108,25 @@ def _interval(values: Float[np.ndarray, " resamples"]) -> Interval:
 
 def bootstrap_values(
     values: Float[np.ndarray, " n"],
-    statistic: Literal["mean", "median"],
+    statistic: Literal["mean", "median"] | float,
     *,
     n_bootstrap: int,
     seed: int,
 ) -> Interval:
-    """Return the 95 % interval of the mean or median of independent values."""
+    """Return the 95 % interval of the mean, the median or another quantile of independent values."""
     if len(values) < 2 or n_bootstrap < 1:
         return UNKNOWN
     if statistic == "mean":
         columns = np.stack((values, np.ones_like(values)), axis=1)
         means = {"mean": lambda sums: sums[:, 0] / sums[:, 1]}
         return bootstrap(_pool(columns, seed), means, n_bootstrap=n_bootstrap, seed=seed)["mean"]
-    # A resampled median is an order statistic: the rank of the middle draw is Beta distributed, so
-    # no resample needs to be made.
+    # A resampled quantile is an order statistic: its rank is Beta distributed, so no resample needs to
+    # be made.
     n = len(values)
-    middle = (n + 1) / 2
-    ranks = np.random.default_rng(seed).beta(middle, n + 1 - middle, size=n_bootstrap)
-    low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
+    place = (n + 1) * (0.5 if statistic == "median" else float(statistic))
+    ranks = np.random.default_rng(seed).beta(place, n + 1 - place, size=n_bootstrap)
+    with np.errstate(invalid="ignore"):  # between two infinite values
+        low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
     return (float(low), float(high))
 
 

@@ -24,7 +24,13 @@ _TOP_NORM_FRACTION = 0.001
 _DIM_GROUPS = 128  # coarser groups for sums per dimension: (128, d_in) instead of (4096, d_in)
 
 ExplainedVariance = Literal[
-    "r2_pooled", "r2_perdim", "r2_varratio", "r2_pertoken", "r2_scalar", "r2_uncentred"
+    "r2_pooled",
+    "r2_perdim",
+    "r2_varratio",
+    "r2_pertoken",
+    "r2_scalar",
+    "r2_uncentred",
+    "ev_saelens618",
 ]
 
 
@@ -140,7 +146,8 @@ def reconstruction_values(sums: ReconstructionSums) -> dict[str, float]:
     sse, sst, _, _ = sums.rows()
     values["fvu_token_median"] = float(np.median(_row_fvu(sse, sst)))
     values["fvu_trimmed"] = float(_trimmed_fvu(_trimmed_sums(sums).sum(axis=0)))
-    return values
+    # Rows that do not vary leave nothing to explain: undefined, not infinitely bad.
+    return {name: v if np.isfinite(v) else float("nan") for name, v in values.items()}
 
 
 def _dimension_sums(sums: ReconstructionSums) -> Float[np.ndarray, "groups columns"]:
@@ -286,4 +293,7 @@ _EXPLAINED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "r2_pertoken": _r2_pertoken,
     "r2_scalar": lambda x, h: 1 - (x - h).square().mean() / (x - x.mean()).square().mean(),
     "r2_uncentred": lambda x, h: 1 - (x - h).square().sum() / x.square().sum(),
+    "ev_saelens618": lambda x, h: (
+        1 - (x - h).square().sum() / (x.square().sum() - len(x) * x.square().mean() ** 2)
+    ),
 }

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import check_count, check_matrix
+from sae_nb.evaluation.atom_rows import atom_rows
+from sae_nb.evaluation.cautions import cautions, warn_if_trained_on
 from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.downstream import downstream_rows
 from sae_nb.evaluation.measurement import Measurement
@@ -24,6 +26,7 @@ from sae_nb.evaluation.reconstruction import reconstruction_rows
 from sae_nb.evaluation.row_pass import RowPass, pass_over_rows
 from sae_nb.evaluation.sparsity import sparsity_rows
 from sae_nb.evaluation.splicing import splice_task
+from sae_nb.temporal.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +72,11 @@ class Report(Mapping[str, Measurement]):
         return len(self.measurements)
 
     @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the rows cannot show, in sentences."""
+        return tuple(self.provenance.get("cautions", ()))
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row per measurement, as pandas."""
         import pandas as pd
@@ -88,7 +96,7 @@ class Report(Mapping[str, Measurement]):
             )
             for row in shown
         ]
-        return "\n".join([self._title(), *(line.rstrip() for line in lines)])
+        return "\n".join([self._title(), *(line.rstrip() for line in lines), *self.cautions])
 
     def _repr_html_(self) -> str:
         header = "".join(f"<th>{escape(name)}</th>" for name in ("metric", *_HTML_COLUMNS))
@@ -102,6 +110,7 @@ class Report(Mapping[str, Measurement]):
         return (
             f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
+            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self.cautions)
         )
 
     def _title(self) -> str:
@@ -145,15 +154,17 @@ def evaluate(
     model_batch_size: int | None = None,
     n_bootstrap: int = 1000,
     seed: int = 0,
+    trained_on: Activations | Tensor | None = None,
     progress: bool = False,
 ) -> Report:
-    """Measure what an SAE reconstructs, how sparsely, and whether the model still works on it.
+    """Measure what an SAE reconstructs, how sparsely, with which atoms, and whether the model still works.
 
     Every row comes with a floor (predicting the mean row; mean ablation), a control (random unit
     atoms, as many, with the same L0 and the best gain) and a bootstrap interval over samples. With
     `model` and `inputs`, the SAE is also spliced into the live model: next-token cross-entropy of
     language decoders, cross-entropy and accuracy where `labels` are given, else KL of the class
-    probabilities, and for encoders the cosine of the output vectors.
+    probabilities, and for encoders the cosine of the output vectors. `evaluation_cost` says first how
+    long it will take.
 
     Parameters
     ----------
@@ -178,6 +189,9 @@ def evaluate(
         Resamples; 0 leaves intervals out.
     seed
         Of the random control and of the bootstrap.
+    trained_on
+        Rows the SAE was trained on, if they are at hand: a warning says how many of `acts` are among
+        them.
     progress
         Show a bar while splicing.
 
@@ -210,11 +224,14 @@ def evaluate(
         check_count(model_batch_size, name="model_batch_size")
     check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     task = splice_task(sae, acts, model, inputs, labels, hook_point)
+    shared = warn_if_trained_on(acts, trained_on)
     how = {"n_bootstrap": n_bootstrap, "seed": seed}
     rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
     found = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, **how)
     found |= sparsity_rows(rows.sparsity, rows.control_sparsity, **how)
+    found |= atom_rows(sae, rows, **how)
     facts = _provenance(sae, acts, rows, **how)
+    facts |= {"cautions": cautions(rows, sae.n_atoms), "trained_on_share": shared}
     if task is not None:
         scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
         found |= downstream_rows(scores, **how)
@@ -229,6 +246,8 @@ def _check_acts(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activatio
     where = (
         f"The SAE was trained at {sae.hook_point}." if sae.hook_point else "See `sae.hook_point`."
     )
+    if isinstance(acts, Tensor) and getattr(sae, "reads_sequences", False):
+        return Sequences(acts).acts  # the axis before the last is time
     if isinstance(acts, Tensor):
         # Finiteness is checked chunk by chunk as the rows are read, here and on disk alike.
         rows = check_matrix(acts, name="acts", d_in=sae.d_in, where=where, finite=False)
@@ -263,6 +282,9 @@ def _provenance(
         "rows_policy": dict(acts.context.policy),
         "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
         "n_control_rows": rows.control_sparsity.n,
+        "dead_by_rows": dict(rows.sparsity.dead_by_rows),
+        "n_rows_together": len(rows.codes.codes()),
+        "n_rows_near": len(rows.near),
         "n_bootstrap": n_bootstrap,
         "seed": seed,
     }

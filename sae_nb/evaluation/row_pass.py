@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,17 +16,50 @@ from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.checks import check_finite
 from sae_nb.evaluation.controls import RandomDictionary
 from sae_nb.evaluation.measurement import group_rows
+from sae_nb.evaluation.near_data import ROWS as NEAR_ROWS
 from sae_nb.evaluation.reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.sparsity import SparsitySums
+from sae_nb.temporal.decomposition import sequence_groups
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures.temporal import Temporal
     from sae_nb.codes import SparseCodes
 
 CONTROL_ROWS = 65_536
 """The floor and the random dictionary are measured on at most so many rows."""
 
 _FIT_ROWS = 4096  # rows the random dictionary's one gain is fitted on
+_PAIRS = 2**26  # pairs of active atoms whose meetings are counted: a quarter of a second
+
+
+class CodeSample:
+    """Codes of some rows, kept for what needs them together; the rows are drawn, not the first ones.
+
+    Parameters
+    ----------
+    rank
+        Place of every row in a random order.
+    """
+
+    def __init__(self, rank: Int[np.ndarray, " n"]) -> None:
+        self.rank = rank
+        self.most: int | None = None
+        self._parts: list[SparseCodes] = []
+
+    def update(self, codes: SparseCodes, rows: Int[np.ndarray, " batch"]) -> None:
+        """Take in a chunk; how many rows are kept in all is decided by the first one's L0."""
+        if self.most is None:
+            pairs = float(codes.l0.double().square().mean())
+            self.most = min(CONTROL_ROWS, max(int(_PAIRS / max(pairs, 1.0)), 64))
+        kept = np.flatnonzero(self.rank[rows] < self.most)
+        self._parts.append(codes.detach().rows(torch.from_numpy(kept).to(codes.device)).to("cpu"))
+
+    def codes(self) -> SparseCodes:
+        """Return all that was kept."""
+        from sae_nb.codes import SparseCodes
+
+        return SparseCodes.concatenate(self._parts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,6 +77,13 @@ class RowPass:
     random: RandomDictionary
     """The control itself."""
 
+    codes: CodeSample
+    control_codes: CodeSample
+    """Codes of a part of the rows, for what atoms do together."""
+
+    near: Float[Tensor, "rows d_in"]
+    """A part of the rows themselves."""
+
 
 def pass_over_rows(
     sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
@@ -57,13 +97,17 @@ def pass_over_rows(
     """
     moments = _moments(acts, batch_size)
     group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
-    recovered, sparsity = ReconstructionSums(moments, n_groups), SparsitySums(sae.n_atoms, n_groups)
+    recovered = ReconstructionSums(moments, n_groups)
+    norms = sae.dictionary.detach().double().norm(dim=1).cpu().numpy()
+    sparsity = SparsitySums(sae.n_atoms, n_groups, norms)
+    order = np.random.default_rng(seed).permutation(len(acts))
+    part, rank = order[:CONTROL_ROWS], np.argsort(order)
+    kept, control_kept = CodeSample(rank), CodeSample(rank)
     with torch.no_grad():
-        for rows, x in _chunks(acts, np.arange(len(acts)), batch_size, sae.dictionary):
-            codes = sae.encode(x)
-            recovered.update(x, _reconstruction(sae, x, codes), group[rows])
+        for rows, x, codes, x_hat in encoded_rows(sae, acts, batch_size):
+            recovered.update(x, x_hat, group[rows])
             sparsity.update(codes, group[rows])
-    part = _part(len(acts), seed)
+            kept.update(codes, rows)
     random = _random_like(sae, moments, sparsity, seed)
     random.fit(acts.rows(torch.from_numpy(part[:_FIT_ROWS])))
     floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
@@ -73,6 +117,7 @@ def pass_over_rows(
         floor.update(x, random.mean.expand_as(x), group[rows])
         control.update(x, random.decode(codes), group[rows])
         control_sparsity.update(codes, group[rows])
+        control_kept.update(codes, rows)
     return RowPass(
         mean=random.mean,
         reconstruction=recovered,
@@ -81,6 +126,9 @@ def pass_over_rows(
         sparsity=sparsity,
         control_sparsity=control_sparsity,
         random=random,
+        codes=kept,
+        control_codes=control_kept,
+        near=acts.rows(torch.from_numpy(np.sort(part[:NEAR_ROWS]))).to(sae.dictionary),
     )
 
 
@@ -96,6 +144,32 @@ def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str
     return f"row {rows[i]} of the whole: {acts.where(int(rows[i]))}"
 
 
+def encoded_rows(
+    sae: SparseAutoencoder, acts: Activations, size: int
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes, Tensor]]:
+    """Rows with their codes and reconstructions; whole sequences where the SAE reads those."""
+    if getattr(sae, "reads_sequences", False):
+        for rows, x, codes, x_hat in sequence_groups(cast("Temporal", sae), acts, size):
+            yield rows.numpy(), x, codes, x_hat
+        return
+    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+        codes = sae.encode(x)
+        yield chosen, x, codes, _reconstruction(sae, x, codes)
+
+
+@torch.no_grad()
+def codes_of_rows(
+    sae: Any, acts: Activations, size: int = 4096
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
+    """Rows with their codes alone, of anything that encodes."""
+    if getattr(sae, "reads_sequences", False):
+        for rows, x, codes, _ in encoded_rows(sae, acts, size):
+            yield rows, x, codes
+        return
+    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+        yield chosen, x, sae.encode(x).detach()
+
+
 def _reconstruction(sae: SparseAutoencoder, x: Tensor, codes: SparseCodes) -> Tensor:
     """Decode the codes; an SAE whose forward does more than that is run once more."""
     plain = type(sae).forward is SparseAutoencoder.forward
@@ -109,10 +183,6 @@ def _chunks(
         chosen = rows[start : start + size]
         x = acts.rows(torch.from_numpy(chosen))
         yield chosen, x if like is None else x.to(like)
-
-
-def _part(n: int, seed: int) -> Int[np.ndarray, " m"]:
-    return np.random.default_rng(seed).permutation(n)[:CONTROL_ROWS]
 
 
 def _random_like(

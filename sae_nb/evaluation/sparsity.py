@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.measurement import UNKNOWN, Measurement, bootstrap, bootstrap_values
@@ -26,14 +27,21 @@ class SparsitySums:
         Size of the dictionary.
     n_groups
         Bootstrap groups.
+    norms
+        ‖d_j‖, which strengths are taken times; None: unit atoms.
     """
 
-    def __init__(self, n_atoms: int, n_groups: int) -> None:
+    def __init__(
+        self, n_atoms: int, n_groups: int, norms: Float[np.ndarray, " n_atoms"] | None = None
+    ) -> None:
         self.atom_counts = np.zeros(n_atoms, dtype=np.int64)
         self.l0_counts = np.zeros(1, dtype=np.int64)
-        self.groups = np.zeros((n_groups, 2))
+        self.groups = np.zeros((n_groups, 5))
+        self.norms = norms
         self.n = 0
         self.signed = False
+        self.dead_by_rows: dict[int, float] = {}
+        """Share of atoms not active yet after so many rows, at every doubling of them."""
 
     def update(self, codes: SparseCodes, group: Int[np.ndarray, " rows"]) -> None:
         """Take in another chunk of codes."""
@@ -49,9 +57,24 @@ class SparsitySums:
         counts = np.bincount(l0, minlength=len(self.l0_counts))
         counts[: len(self.l0_counts)] += self.l0_counts
         self.l0_counts = counts
-        for column, weights in enumerate((None, l0)):
+        for column, weights in enumerate((None, l0, *self._strengths(codes))):
             self.groups[:, column] += np.bincount(group, weights, minlength=len(self.groups))
         self.n += len(l0)
+        if self.n >= 2 * max(self.dead_by_rows, default=0):
+            self.dead_by_rows[self.n] = float((self.atom_counts == 0).mean())
+
+    def _strengths(self, codes: SparseCodes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """‖z‖₁, Hoyer's sparsity, and whether anything is active, of every row."""
+        size = codes.values.detach().abs().double().cpu().numpy()
+        if self.norms is not None:
+            size = size * self.norms[codes.atoms.cpu().numpy()]
+        c, n = len(self.atom_counts), len(codes)
+        row = np.repeat(np.arange(n), codes.l0.cpu().numpy())
+        l1, squares = (np.bincount(row, v, n).astype(np.float64) for v in (size, size**2))
+        used = squares > 0
+        ratio = np.divide(l1, np.sqrt(squares), out=np.ones_like(l1), where=used)
+        hoyer = (np.sqrt(c) - ratio) / (np.sqrt(c) - 1) if c > 1 else np.full_like(l1, np.nan)
+        return l1, np.where(used, hoyer, 0.0), used.astype(np.float64)
 
     @property
     def l0(self) -> float:
@@ -64,31 +87,35 @@ class SparsitySums:
         return float(np.argmax(reached))
 
 
+_MEANS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "l0": ("l0_mean", lambda s: s[..., 1] / s[..., 0]),
+    "l1": ("l1_mean", lambda s: s[..., 2] / s[..., 0]),
+    "hoyer": ("hoyer_mean", lambda s: s[..., 3] / s[..., 4]),
+}
+
+
 def sparsity_rows(
     sums: SparsitySums, control: SparsitySums, *, n_bootstrap: int, seed: int
 ) -> dict[str, Measurement]:
     """Return the report's rows on sparsity and use, beside a random dictionary of the same L0."""
     how = {"n_bootstrap": n_bootstrap, "seed": seed}
-    l0 = bootstrap(sums.groups, {"l0": lambda s: s[:, 1] / s[:, 0]}, **how)["l0"]
-    rows = {
-        "l0": _measure("l0_mean", sums.l0, control.l0, l0, sums.n, "rows"),
-        "l0_p5": _measure(
-            "l0_quantile",
-            sums.l0_quantile(0.05),
-            control.l0_quantile(0.05),
-            UNKNOWN,
-            sums.n,
-            "rows",
-        ),
-        "l0_p95": _measure(
-            "l0_quantile",
-            sums.l0_quantile(0.95),
-            control.l0_quantile(0.95),
-            UNKNOWN,
-            sums.n,
-            "rows",
-        ),
-    }
+    intervals = bootstrap(sums.groups, {n: v for n, (_, v) in _MEANS.items()}, **how)
+    total, chances = sums.groups.sum(axis=0), control.groups.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows = {
+            name: _measure(
+                definition,
+                float(value(total)),
+                float(value(chances)),
+                intervals[name],
+                sums.n,
+                "rows",
+            )
+            for name, (definition, value) in _MEANS.items()
+        }
+    for q in (0.05, 0.5, 0.95):
+        pair = sums.l0_quantile(q), control.l0_quantile(q)
+        rows[f"l0_p{q * 100:.0f}"] = _measure("l0_quantile", *pair, UNKNOWN, sums.n, "rows")
     shares = {"dead_fraction": _dead, "dense_fraction": _dense, "rare_fraction": _rare}
     for name, share in shares.items():
         values = share(sums)

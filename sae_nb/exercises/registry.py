@@ -15,6 +15,12 @@ NOTEBOOKS = {
     "03": "hierarchy",
     "04": "projections",
     "05": "archetypal",
+    "06": "panels",
+    "07": "depth",
+    "08": "minkowski",
+    "09": "time",
+    "10": "evaluation",
+    "11": "steering",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
 

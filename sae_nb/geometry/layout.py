@@ -122,6 +122,36 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     return (xy * torch.where(largest < 0, -1.0, 1.0)).float().numpy()
 
 
+def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
+    """Return a digest of rows, settings and umap-learn's version: the name of a layout.
+
+    Parameters
+    ----------
+    x
+        Rows.
+    settings
+        How they are laid out.
+
+    Example
+    -------
+    >>> rows, seeds = torch.eye(3), (LayoutSettings(), LayoutSettings(seed=1))
+    >>> layout_key(rows, seeds[0]) == layout_key(rows.clone(), seeds[0])
+    True
+    >>> layout_key(rows, seeds[0]) == layout_key(rows, seeds[1])
+    False
+    """
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        made_by = version("umap-learn")
+    except PackageNotFoundError:
+        made_by = "absent"  # saved coordinates open without it
+    stated = f"{tuple(x.shape)} {asdict(settings)} umap-learn {made_by}"
+    digest = hashlib.sha256(stated.encode())
+    digest.update(x.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
 def cache_file(x: Float[Tensor, "n d"], settings: LayoutSettings) -> Path:
     """Return where the layout of these very rows with these settings is kept.
 
@@ -137,14 +167,9 @@ def cache_file(x: Float[Tensor, "n d"], settings: LayoutSettings) -> Path:
     Path
         Below the folder that the environment variable SAE_NB_CACHE names, or ~/.cache/sae_nb.
     """
-    from importlib.metadata import version
-
-    stated = f"{tuple(x.shape)} {asdict(settings)} umap-learn {version('umap-learn')}"
-    digest = hashlib.sha256(stated.encode())
-    digest.update(x.detach().cpu().float().contiguous().numpy().tobytes())
     named = os.environ.get(CACHE_VARIABLE)
     folder = Path(named) if named else Path.home() / ".cache" / "sae_nb"
-    return folder / "umap" / f"{digest.hexdigest()[:32]}.safetensors"
+    return folder / "umap" / f"{layout_key(x, settings)}.safetensors"
 
 
 def cached_layout(file: Path, n_rows: int) -> Float[np.ndarray, "n 2"] | None:

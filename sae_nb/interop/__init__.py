@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.interop.dictionary_learning import read_dictionary_learning
+from sae_nb.interop.dictionary_learning_writing import write_dictionary_learning
 from sae_nb.interop.gemma_scope import read_gemma_scope
 from sae_nb.interop.imported import Encoding, Imported, Origin
 from sae_nb.interop.neuronpedia import write_neuronpedia
@@ -16,6 +17,7 @@ from sae_nb.interop.overcomplete import read_overcomplete
 from sae_nb.interop.saelens import read_saelens
 from sae_nb.interop.saelens_writing import write_saelens
 from sae_nb.interop.sparsify import read_sparsify
+from sae_nb.interop.sparsify_writing import write_sparsify
 from sae_nb.interop.temporal import ImportedTemporal, read_temporal
 
 IMPORTED: dict[str, type[SparseAutoencoder]] = {
@@ -37,6 +39,8 @@ __all__ = [
     "read_saelens",
     "read_sparsify",
     "read_temporal",
+    "write_dictionary_learning",
     "write_neuronpedia",
     "write_saelens",
+    "write_sparsify",
 ]

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from sae_nb.files import read_json
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.strangers import named_errors
 from sae_nb.interop.tensors_only import read_tensors_and_facts
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
 LIBRARY = "dictionary_learning"
 
 
+@named_errors
 def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> Imported:
     """Read an SAE that dictionary_learning saved.
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.strangers import named_errors
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 LIBRARY = "Gemma Scope"
@@ -21,6 +22,7 @@ _LAYER = re.compile(r"layer_(\d+)")
 _L0 = re.compile(r"average_l0_(\d+)")
 
 
+@named_errors
 def read_gemma_scope(folder: str | Path) -> Imported:
     """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2.
 

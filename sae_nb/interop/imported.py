@@ -10,15 +10,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
+from sae_nb.architectures.base import SparseAutoencoder
+from sae_nb.architectures.one_step import without_zeros
 from sae_nb.architectures.operators import DenseOperator
-from sae_nb.architectures.recipe import Recipe
+from sae_nb.architectures.untrained import Untrained
 from sae_nb.codes import SparseCodes
 from sae_nb.interop.pursuits import matching, orthogonal
-from sae_nb.interop.selections import group_maxima, kept, largest, tiles
+from sae_nb.kernels import per_entry, threshold_encode, topk_encode
+from sae_nb.support import index_dtype, offsets_of
 
 Rule = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "groupmax", "matching", "orthogonal"]
 Norm = Literal["none", "layer_norm", "constant_norm"]
@@ -82,7 +84,16 @@ class Encoding:
     """Whether an entry equal to its threshold stays."""
 
 
-class Imported(SparseAutoencoder):
+class FromFile(Untrained):
+    """What every SAE from another library answers when it is to be trained."""
+
+    no_training = (
+        "An SAE read from another library must be used as it is: its recipe is not in the file. Train "
+        "one of sae_nb's architectures instead, such as sn.TopK(d_in=…, n_atoms=…, k=…)."
+    )
+
+
+class Imported(FromFile, SparseAutoencoder):
     """Another library's SAE, read by `sae_nb.interop`; for use, not for training.
 
     Codes, reconstructions and `dictionary` are that library's to rounding. So, unlike our own
@@ -178,26 +189,6 @@ class Imported(SparseAutoencoder):
             x_hat = x_hat + rows @ self.skip.T
         return x_hat.reshape(x.shape).to(x.dtype)
 
-    def recipe(self) -> Recipe:
-        """Refuse: imported SAEs are not trained."""
-        raise TypeError(NO_TRAINING)
-
-    def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
-        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
-        dead_after: int,  # noqa: ARG002
-        step_fraction: float,  # noqa: ARG002
-    ) -> TrainingLoss:
-        """Refuse: imported SAEs are not trained.
-
-        Parameters
-        ----------
-        x, silent_tokens, dead_after, step_fraction
-            Not used.
-        """
-        raise TypeError(NO_TRAINING)
-
     def _norm(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
         if self.encoding.norm == "layer_norm":
             # SAELens divides by std + 1e-5 on the way in and multiplies by std on the way out.
@@ -214,8 +205,7 @@ class Imported(SparseAutoencoder):
             x = x - self.bias
         if self.encoding.rule in ("matching", "orthogonal"):
             return self._pursue(x, k)
-        parts = [self._select(x[rows], k) for rows in tiles(len(x), self.n_atoms)]
-        return SparseCodes.concatenate(parts)
+        return self._select(x, k)
 
     def _pursue(self, x: Tensor, k: int | None) -> SparseCodes:
         steps = self.d_in if k is None else k
@@ -231,29 +221,74 @@ class Imported(SparseAutoencoder):
         )
 
     def _select(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
-        u = x @ self.encoder.T
-        if self.encoding.rule == "gated":
-            magnitudes = torch.relu(u * self.magnitude + self.encoder_bias)
-            return kept(magnitudes, u + self.gate_bias > 0)
-        if "encoder_bias" in self.parts:
-            u = u + self.encoder_bias
-        if self.encoding.rule == "abstopk":
-            return kept(u, largest(u.abs(), int(k or 1)))
-        z = torch.relu(u)
-        if self.encoding.rule == "jumprelu":
-            at_least = self.encoding.keeps_equal
-            return kept(z, z >= self.threshold if at_least else z > self.threshold)
-        if self.encoding.rule == "topk":
-            return kept(z, largest(z, int(k or 1)))
-        if self.encoding.rule == "groupmax":
-            return kept(z, group_maxima(z, int(k or 1)))
-        return kept(z, torch.ones_like(z, dtype=torch.bool))
+        rule, weight = self.encoding.rule, self.encoder
+        if rule == "gated":
+            return self._gated(x)
+        bias = self.encoder_bias if "encoder_bias" in self.parts else None
+        if rule == "jumprelu":
+            return threshold_encode(x, weight, bias, thresholds=self._limits())
+        if rule == "relu":
+            return threshold_encode(x, weight, bias, thresholds=0.0)
+        if rule == "groupmax":
+            return group_maxima(x, weight, bias, n_groups=int(k or 1))
+        return topk_encode(x, weight, bias, k=int(k or 1), signed=rule == "abstopk")
+
+    def _gated(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+        chosen = threshold_encode(x, self.encoder, thresholds=-self.gate_bias)
+        magnitude, bias = (per_entry(p, chosen) for p in (self.magnitude, self.encoder_bias))
+        return without_zeros(chosen.with_values(torch.relu(chosen.values * magnitude + bias)))
+
+    def _limits(self) -> Float[Tensor, " n_atoms"]:
+        limits = self.threshold.detach()
+        if self.encoding.keeps_equal:
+            # The kernels keep what is above a limit: above the next float below θ is θ and more.
+            limits = limits.nextafter(torch.full_like(limits, -torch.inf))
+        return limits.clamp_min(0.0)  # these libraries apply a ReLU as well
 
 
-NO_TRAINING = (
-    "An SAE read from another library must be used as it is: its recipe is not in the file. Train one "
-    "of sae_nb's architectures instead, such as sn.TopK(d_in=…, n_atoms=…, k=…)."
-)
+def group_maxima(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None,
+    *,
+    n_groups: int,
+) -> SparseCodes:
+    """The largest positive pre-code of each of k groups of neighbouring atoms.
+
+    Parameters
+    ----------
+    x
+        Inputs, centred.
+    weight, bias
+        Encoder.
+    n_groups
+        k; divides the number of atoms.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+
+    Example
+    -------
+    >>> x = torch.tensor([[1.0, 3.0, -1.0, -2.0]])
+    >>> group_maxima(x, torch.eye(4), None, n_groups=2).to_dense().tolist()
+    [[0.0, 3.0, 0.0, 0.0]]
+    """
+    n_atoms = len(weight)
+    if not 1 <= n_groups <= n_atoms or n_atoms % n_groups:
+        raise ValueError(
+            f"`k` must divide n_atoms={n_atoms} for groups of neighbouring atoms, got {n_groups}."
+        )
+    firsts = range(0, n_atoms, n_atoms // n_groups)
+    biases = [None] * n_groups if bias is None else bias.chunk(n_groups)
+    parts = [topk_encode(x, w, b, k=1) for w, b in zip(weight.chunk(n_groups), biases, strict=True)]
+    rows = torch.cat([part.support.rows for part in parts])
+    order = rows.argsort(stable=True)  # groups stay in order, and so do the atoms of a row
+    atoms = torch.cat([part.atoms + first for part, first in zip(parts, firsts, strict=True)])
+    values = torch.cat([part.values for part in parts])
+    offsets = offsets_of(torch.bincount(rows, minlength=len(x)))
+    return SparseCodes(values[order], atoms[order].to(index_dtype(n_atoms)), offsets, n_atoms)
 
 
 def part_shapes(d_in: int, n_atoms: int) -> dict[str, tuple[int, ...]]:

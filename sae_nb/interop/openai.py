@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.strangers import named_errors
 from sae_nb.interop.tensors_only import read_tensors_and_facts
 
 LIBRARY = "openai/sparse_autoencoder"
 _NEEDED = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
 
 
+@named_errors
 def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
     """Read an SAE of openai/sparse_autoencoder.
 

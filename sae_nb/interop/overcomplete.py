@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_nb.files import read_json
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.strangers import named_errors
 from sae_nb.interop.tensors_only import read_tensors_only
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
@@ -27,6 +28,7 @@ _KINDS = {
 }
 
 
+@named_errors
 def read_overcomplete(
     folder: str | Path,
     *,

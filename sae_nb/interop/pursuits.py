@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.architectures.proxes.penalty import row_tiles
 from sae_nb.codes import SparseCodes
-from sae_nb.interop.selections import tiles
 from sae_nb.support import index_dtype
 
 REFIT_STEPS = 10
@@ -53,7 +53,7 @@ def matching(
     n_atoms = len(dictionary)
     parts = [
         _matching_tile(x[rows], dictionary, steps, tolerance, stops_on_same_support, nonnegative)
-        for rows in tiles(len(x), n_atoms)
+        for rows in row_tiles(len(x), n_atoms)
     ]
     return SparseCodes.concatenate(parts)
 
@@ -105,7 +105,7 @@ def orthogonal(
     (gradient of a whole batch below 1e-5) is left out: rows would depend on each other.
     """
     parts = [
-        _orthogonal_tile(x[rows], dictionary, steps) for rows in tiles(len(x), len(dictionary))
+        _orthogonal_tile(x[rows], dictionary, steps) for rows in row_tiles(len(x), len(dictionary))
     ]
     return SparseCodes.concatenate(parts)
 

@@ -13,6 +13,7 @@ from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop.hook_names import known_hook_point
 from sae_nb.interop.imported import Encoding, Imported, Norm, Origin, assemble
+from sae_nb.interop.strangers import named_errors
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"
@@ -26,6 +27,7 @@ _PLAIN = ("standard", "transcoder", "skip_transcoder")
 _KNOWN = (*_PLAIN, *_JUMPS, "topk", "abstopk", "gated", "matching_pursuit", "batchtopk", "temporal")
 
 
+@named_errors
 def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAutoencoder:
     """Read an SAE that SAELens saved.
 

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import MatchingPursuit, SparseAutoencoder
+from sae_nb.architectures import Gated, MatchingPursuit, SparseAutoencoder, Temporal
 from sae_nb.architectures.one_step import OneStep
 from sae_nb.architectures.proxes import AbsTopKProx, ThresholdProx, TopKProx
 from sae_nb.files import new_folder, write_json, write_tensors
 from sae_nb.interop.hook_names import lens_name
 from sae_nb.interop.imported import Imported
 from sae_nb.interop.saelens import CONFIG, WEIGHTS
+from sae_nb.interop.temporal import DIVISOR
 
 VERSION = "6.54.12"
 """Version of SAELens whose layout this is; without one its reader takes the file for a very old one."""
@@ -45,8 +46,9 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     Parameters
     ----------
     sae
-        TopK, BatchTopK, Matryoshka, ReLU, JumpReLU, AbsTopK, Gated or MatchingPursuit, or one that
-        was read from another library.
+        TopK, BatchTopK, Matryoshka, ReLU, JumpReLU, AbsTopK, Gated or MatchingPursuit, a Temporal of
+        the published form with novel="TopK" and encoder_bias=False, or one that was read from another
+        library.
     folder
         Gets `cfg.json` and `sae_weights.safetensors`; must not exist, and appears only when complete.
     metadata
@@ -74,7 +76,7 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
-    layout = _layout(sae)
+    layout = saelens_layout(sae)
     folder = Path(folder)
     with new_folder(folder) as partial:
         write_tensors(partial / WEIGHTS, layout.tensors)
@@ -104,16 +106,27 @@ def _config(sae: SparseAutoencoder, layout: Layout, metadata: dict[str, Any]) ->
     }
 
 
-def _layout(sae: SparseAutoencoder) -> Layout:
-    for kind, layout in _LAYOUTS.items():
-        if isinstance(sae, kind):
-            found = layout(sae)
-            if found is not None:
-                return found
+def saelens_layout(sae: SparseAutoencoder) -> Layout:
+    """The SAE in SAELens' terms: what other writers start from, too.
+
+    Parameters
+    ----------
+    sae
+        Of ours, or read from another library.
+
+    Raises
+    ------
+    TypeError
+        If SAELens has no architecture that computes these codes.
+    """
+    layout = next((layout for kind, layout in _LAYOUTS.items() if isinstance(sae, kind)), None)
+    found = None if layout is None else layout(sae)
+    if found is not None:
+        return found
     raise TypeError(
         f"`sae` must be of an architecture whose codes SAELens can compute, got {type(sae).__name__}. "
-        "Save it with sae.save(…), or train a TopK, BatchTopK, JumpReLU, ReLU, Gated, AbsTopK or "
-        "MatchingPursuit."
+        "Save it with sae.save(…), or train a TopK, BatchTopK, JumpReLU, ReLU, Gated, AbsTopK, "
+        "MatchingPursuit, or a Temporal that is not strict, with novel='TopK' and encoder_bias=False."
     )
 
 
@@ -143,6 +156,48 @@ def _of_one_step(sae: Any) -> Layout | None:
         tensors["threshold"] = limits.expand(sae.n_atoms)
         return Layout(architecture="jumprelu", tensors=tensors)
     return None
+
+
+@torch.no_grad()
+def _of_gated(sae: Any) -> Layout:
+    scale = sae.scaling.scale
+    tensors = _decoder(sae) | {
+        "W_enc": sae.encoder.weight.float().T,
+        "b_gate": (sae.encoder.bias / scale).float(),
+        "b_mag": (sae.magnitude_bias / scale).float(),
+        "r_mag": sae.log_gain.float(),
+    }
+    return Layout(architecture="gated", tensors=tensors)
+
+
+@torch.no_grad()
+def _of_temporal(sae: Any) -> Layout | None:
+    """The published form, without thresholds per atom; SAELens has no other.
+
+    There one encoder serves attention and novel codes, λ = 1 / (4 d_in) comes on top, and nothing is
+    scaled: attention's own gain moves into the three maps that read its codes.
+    """
+    if sae.strict or sae.novel not in ("TopK", "ReLU") or bool(sae.encoder.bias.any()):
+        return None
+    encoder = sae.encoder.weight.float() * DIVISOR * sae.d_in
+    gain = sae.prescale * sae.scaling.scale.float()
+    read = (".k_ctx.weight", ".q_target.weight", ".v_ctx.weight")
+    attention = {
+        name: tensor.float() * (gain if name.endswith(read) else 1.0)
+        for name, tensor in sae.state_dict().items()
+        if name.startswith("attn_layers.")
+    }
+    facts = {
+        "n_heads": sae.n_heads,
+        "n_attn_layers": sae.n_layers,
+        "bottleneck_factor": sae.bottleneck_factor,
+        "sae_diff_type": "topk" if sae.novel == "TopK" else "relu",
+        "kval_topk": int(sae.k) if sae.novel == "TopK" else None,
+        "tied_weights": False,
+        "activation_normalization_factor": 1.0,
+    }
+    tensors = _decoder(sae) | {"W_enc": encoder.T} | attention
+    return Layout(architecture="temporal", tensors=tensors, facts=facts)
 
 
 def _of_matching_pursuit(sae: Any) -> Layout | None:
@@ -196,6 +251,8 @@ def _of_imported(sae: Any) -> Layout | None:
 
 _LAYOUTS: dict[type[Any], Callable[[Any], Layout | None]] = {
     Imported: _of_imported,
+    Temporal: _of_temporal,
+    Gated: _of_gated,
     OneStep: _of_one_step,
     MatchingPursuit: _of_matching_pursuit,
 }

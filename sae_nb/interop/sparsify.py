@@ -9,11 +9,13 @@ from typing import Any
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop.hook_names import known_hook_point
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.strangers import named_errors
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LIBRARY = "sparsify"
 
 
+@named_errors
 def read_sparsify(folder: str | Path) -> Imported:
     """Read an SAE or transcoder that sparsify saved; the folder's name is its hook point.
 

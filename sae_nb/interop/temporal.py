@@ -6,31 +6,29 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
-from sae_nb.architectures.operators import DenseOperator
-from sae_nb.architectures.recipe import Recipe
-from sae_nb.codes import SparseCodes
+from sae_nb.architectures.temporal import Temporal
 from sae_nb.files import read_tensors
-from sae_nb.interop.imported import NO_TRAINING, Origin
-from sae_nb.interop.selections import kept, largest
-from sae_nb.temporal.attention import CodeAttention
-from sae_nb.temporal.prediction import Prediction, predict
+from sae_nb.interop.imported import FromFile, Origin
+from sae_nb.interop.strangers import named_errors
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 LIBRARY = "Temporal Feature Analysis"
+DIVISOR = 4
+"""Theirs is λ = 1 / (4 d_in)."""
+UNLIMITED = 2**31 - 1
+"""Files do not say on what context they were trained: every token sees all before it."""
 
 
-class ImportedTemporal(SparseAutoencoder):
+class ImportedTemporal(FromFile, Temporal):
     """A temporal SAE read from a file: predicted part by attention over the past, novel part sparse.
 
-    `encode` gives the novel codes, `sae(x)` predicted and novel parts together. Activations are
-    sequences, (batch, time, d_in) or one (time, d_in): order matters. Atoms need not have unit norm.
+    It is an `sn.Temporal` of the published form, only not for training. Atoms are in the model's units and
+    need not have unit norm, so codes are as the file's own library has them.
 
     Parameters
     ----------
@@ -41,16 +39,17 @@ class ImportedTemporal(SparseAutoencoder):
     n_heads, n_layers, bottleneck_factor
         Shape of the attention.
     tied
-        Whether the encoder is the dictionary.
-    factor
-        Activations are multiplied by it first.
+        Whether the encoder is the dictionary, up to one number.
     origin
         Where it comes from.
     """
 
     unit_atoms = False
 
-    encoder: Tensor
+    def __new__(cls, *_: Any, k: int | None = None, **__: Any) -> ImportedTemporal:
+        """An object whose novel part is encoded as the file says."""
+        made = super().__new__(cls, novel="ReLU" if k is None else "TopK")
+        return cast(ImportedTemporal, made)
 
     def __init__(
         self,
@@ -62,112 +61,30 @@ class ImportedTemporal(SparseAutoencoder):
         n_layers: int,
         bottleneck_factor: int,
         tied: bool,
-        factor: float,
         origin: Origin | dict[str, Any],
     ) -> None:
-        super().__init__(DenseOperator(d_in, n_atoms))
-        self.k, self.tied, self.factor = k, tied, factor
-        self.shape = {
-            "n_heads": n_heads,
-            "n_layers": n_layers,
-            "bottleneck_factor": bottleneck_factor,
-        }
-        self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
-        if not tied:
-            self.register_parameter("encoder", nn.Parameter(torch.zeros(n_atoms, d_in)))
-        self.attn_layers = nn.ModuleList(
-            CodeAttention(n_atoms, n_heads, bottleneck_factor) for _ in range(n_layers)
+        super().__init__(
+            d_in,
+            n_atoms,
+            n_atoms if k is None else k,
+            n_heads=n_heads,
+            bottleneck_factor=bottleneck_factor,
+            n_layers=n_layers,
+            novel="ReLU" if k is None else "TopK",
+            tied=tied,
+            prescale=1.0,
+            context=UNLIMITED,
         )
+        self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild it."""
-        sizes = {"d_in": self.d_in, "n_atoms": self.n_atoms, "k": self.k, **self.shape}
-        return {**sizes, "tied": self.tied, "factor": self.factor, "origin": asdict(self.origin)}
+        names = ("d_in", "n_atoms", "n_heads", "n_layers", "bottleneck_factor", "tied")
+        own = {name: getattr(self, name) for name in names}
+        return {**own, "k": getattr(self, "k", None), "origin": asdict(self.origin)}
 
-    def encode(self, x: Float[Tensor, "*batch time d_in"], k: int | None = None) -> SparseCodes:
-        """Find the novel codes of sequences.
-
-        Parameters
-        ----------
-        x
-            Activations in order of time.
-        k
-            Novel atoms per token; None is the SAE's own.
-
-        Raises
-        ------
-        ValueError
-            If `x` is not one sequence or a batch of them, of this width and finite.
-        """
-        prediction = self.predict(x)
-        return self._novel(prediction, self.k if k is None else k).reshape(*x.shape[:-1])
-
-    def forward(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "*batch time d_in"]:
-        """Reconstruct sequences: predicted part, novel part and bias.
-
-        Parameters
-        ----------
-        x
-            Activations in order of time.
-        """
-        prediction = self.predict(x)
-        novel = self.decode(self._novel(prediction, self.k))
-        predicted = prediction.codes.flatten(0, 1) @ self.dictionary
-        return ((predicted + novel) / self.factor).reshape(x.shape).to(x.dtype)
-
-    def predict(self, x: Float[Tensor, "*batch time d_in"]) -> Prediction:
-        """What the past says of sequences.
-
-        Parameters
-        ----------
-        x
-            Activations in order of time.
-        """
-        if x.ndim not in (2, 3):
-            raise ValueError(
-                "`x` must be one sequence (time, d_in) or a batch of them (batch, time, d_in), got "
-                f"shape {tuple(x.shape)}."
-            )
-        rows = self._rows(x) * self.factor - self.bias
-        sequences = rows.reshape(-1, x.shape[-2], self.d_in)
-        layers = [layer for layer in self.attn_layers if isinstance(layer, CodeAttention)]
-        atoms = self.dictionary
-        return predict(sequences, self._encoder_rows(), atoms, layers, gain=self._gain)
-
-    def recipe(self) -> Recipe:
-        """Refuse: imported SAEs are not trained."""
-        raise TypeError(NO_TRAINING)
-
-    def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
-        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
-        dead_after: int,  # noqa: ARG002
-        step_fraction: float,  # noqa: ARG002
-    ) -> TrainingLoss:
-        """Refuse: imported SAEs are not trained.
-
-        Parameters
-        ----------
-        x, silent_tokens, dead_after, step_fraction
-            Not used.
-        """
-        raise TypeError(NO_TRAINING)
-
-    @property
-    def _gain(self) -> float:
-        return 1 / (4 * self.d_in)
-
-    def _encoder_rows(self) -> Tensor:
-        return self.dictionary if self.tied else self.encoder
-
-    def _novel(self, prediction: Prediction, k: int | None) -> SparseCodes:
-        rows = prediction.residual.flatten(0, 1)
-        z = torch.relu((rows * self._gain) @ self._encoder_rows().T)
-        return kept(z, torch.ones_like(z, dtype=torch.bool) if k is None else largest(z, k))
-
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
-        return self._novel(self.predict(x), k)
+    def after_optimiser_step(self) -> None:
+        """Nothing: atoms keep the norms they came with."""
 
 
 def temporal_of_saelens(
@@ -197,6 +114,7 @@ def temporal_of_saelens(
     )
 
 
+@named_errors
 def read_temporal(folder: str | Path) -> ImportedTemporal:
     """Read a temporal SAE as its authors publish them.
 
@@ -245,13 +163,18 @@ def _assembled(
     bias: Tensor,
     encoder: Tensor | None,
     attention: dict[str, Tensor],
+    *,
+    factor: float,
     **settings: Any,
 ) -> ImportedTemporal:
+    """The file's x ↦ x·factor and λ = 1 / (4 d_in) are folded into atoms, bias and encoder."""
     n_atoms, d_in = dictionary.shape
     sae = ImportedTemporal(d_in, n_atoms, tied=encoder is None, **settings)
-    state = {"operator.weight": dictionary, "pre_bias": bias, **attention}
-    if encoder is not None:
-        state["encoder"] = encoder
+    state = {"operator.weight": dictionary / factor, "pre_bias": bias / factor, **attention}
+    if encoder is None:
+        state["encoder.gain"] = torch.full((n_atoms,), factor**2 / (DIVISOR * d_in))
+    else:
+        state["encoder.weight"] = encoder * factor / (DIVISOR * d_in)
     kept_state = dict(sae.state_dict()) | {"initialised": torch.tensor(data=True)}
     try:
         sae.load_state_dict(kept_state | {n: t.to(torch.float32) for n, t in state.items()})

@@ -18,6 +18,7 @@ from torch.nn.functional import embedding_bag
 
 from sae_nb.kernels.dense import Dense, is_dense, residuals_of
 from sae_nb.kernels.paths import note
+from sae_nb.kernels.precision import is_exact
 from sae_nb.kernels.primitives import Entries, PreCodes, Primitives, Residuals
 from sae_nb.support import Support
 
@@ -127,7 +128,8 @@ def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
     """The path for these sizes: measured once where gradients are wanted, exact fp32 elsewhere.
 
     Codes that people keep are always made in the precision of the SAE. bf16 is considered only for
-    a training step, and not under `torch.use_deterministic_algorithms`, because a timing decides.
+    a training step, and neither under `torch.use_deterministic_algorithms`, because a timing decides,
+    nor where `precision("float32")` holds.
 
     Parameters
     ----------
@@ -139,8 +141,8 @@ def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
         Of the selection and its number, e.g. "topk 32".
     """
     x = pre_codes.x
-    exact = x.dtype != torch.float32 or torch.are_deterministic_algorithms_enabled()
-    if exact or not pre_codes.trains:
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    if x.dtype != torch.float32 or repeatable or is_exact() or not pre_codes.trains:
         return Sparse()
     rows = 1 << (len(x) - 1).bit_length()
     key = (x.device, rows, *pre_codes.weight.shape, name)

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sae_nb.summaries.atom import AtomSummary, summarise_atom
     from sae_nb.summaries.catalogue import AtomCatalogue
+    from sae_nb.summaries.concept_map import ConceptMapSummary, summarise_concepts
+    from sae_nb.summaries.concept_map_atlas import ConceptAtlas
     from sae_nb.summaries.contrast import Contrast
+    from sae_nb.summaries.depth import DepthSummary, summarise_depth
+    from sae_nb.summaries.depth_atoms import AtomDepths, atom_depths
+    from sae_nb.summaries.depth_paths import DepthPaths
     from sae_nb.summaries.encoder_study import EncoderStudy, study_encoders
     from sae_nb.summaries.input_summary import InputSummary
     from sae_nb.summaries.pursuit_checks import PursuitChecks, measure_pursuits
@@ -29,8 +34,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AtomCatalogue": "catalogue",
+    "AtomDepths": "depth_atoms",
     "AtomSummary": "atom",
+    "ConceptAtlas": "concept_map_atlas",
+    "ConceptMapSummary": "concept_map",
     "Contrast": "contrast",
+    "DepthPaths": "depth_paths",
+    "DepthSummary": "depth",
     "EncoderStudy": "encoder_study",
     "InputSummary": "input_summary",
     "PursuitChecks": "pursuit_checks",
@@ -40,6 +50,7 @@ _HOME = {
     "SteeringSummary": "steering",
     "SuperpositionSummary": "superposition",
     "SupportStudy": "support_study",
+    "atom_depths": "depth_atoms",
     "fit_atoms": "superposition",
     "measure_pursuits": "pursuit_checks",
     "row_factors": "selectivity",
@@ -47,6 +58,8 @@ _HOME = {
     "study_supports": "support_study",
     "peak_memory": "session",
     "summarise_atom": "atom",
+    "summarise_concepts": "concept_map",
+    "summarise_depth": "depth",
     "summarise_pursuit": "pursuit_steps",
     "summarise_selectivity": "selectivity",
     "summarise_session": "session",
@@ -56,8 +69,13 @@ _HOME = {
 
 __all__ = [
     "AtomCatalogue",
+    "AtomDepths",
     "AtomSummary",
+    "ConceptAtlas",
+    "ConceptMapSummary",
     "Contrast",
+    "DepthPaths",
+    "DepthSummary",
     "EncoderStudy",
     "InputSummary",
     "PursuitChecks",
@@ -67,6 +85,7 @@ __all__ = [
     "SteeringSummary",
     "SuperpositionSummary",
     "SupportStudy",
+    "atom_depths",
     "fit_atoms",
     "measure_pursuits",
     "peak_memory",
@@ -74,6 +93,8 @@ __all__ = [
     "study_encoders",
     "study_supports",
     "summarise_atom",
+    "summarise_concepts",
+    "summarise_depth",
     "summarise_pursuit",
     "summarise_selectivity",
     "summarise_session",

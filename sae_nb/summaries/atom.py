@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count
 from sae_nb.summaries.catalogue import AtomCatalogue
+from sae_nb.summaries.crops import Crops, build_crops
 from sae_nb.summaries.examples import (
     BANDS,
-    QUANTILES,
     Band,
     Choice,
     Example,
@@ -22,6 +22,7 @@ from sae_nb.summaries.examples import (
 )
 from sae_nb.summaries.firings import ORDERS, Order
 from sae_nb.summaries.footprints import Footprint, footprint_of
+from sae_nb.summaries.histograms import Histogram, strength_histogram
 from sae_nb.summaries.logits import Effects, logit_effects
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "AtomCatalogue",
     "AtomSummary",
     "Band",
+    "Crops",
     "Example",
     "Footprint",
     "Histogram",
@@ -43,21 +45,7 @@ __all__ = [
     "summarise_atom",
 ]
 
-N_BINS = 40
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Histogram:
-    """How often an atom fires how strongly; rows in which it is silent are not counted."""
-
-    edges: Float[np.ndarray, " n_bins_plus_1"]
-    """Borders of the bins, in units of z."""
-
-    counts: Int[np.ndarray, " n_bins"]
-    """Rows in each bin."""
-
-    marks: dict[str, float]
-    """Strength at the middle of each band that has one: "50 %", "99 %", "top"."""
+N_CROPS = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,7 +77,10 @@ class AtomSummary:
     """99th percentile of |z| where it fires."""
 
     histogram: Histogram
-    """Strengths where it fires."""
+    """Strengths where it fires, with the bands marked."""
+
+    frequencies: Histogram
+    """How often the atoms of the whole dictionary fire."""
 
     band: Band
     """Which examples follow."""
@@ -123,6 +114,9 @@ class AtomSummary:
 
     footprint: Footprint | None
     """Where in its sample it fires; None for plain vectors."""
+
+    crops: Crops | None = None
+    """The patches of the band themselves, for pictures."""
 
     logits_up: Effects = ()
     """Next tokens it raises most on the direct path, and how much; language models only."""
@@ -236,7 +230,8 @@ def describe_atom(
         mean_strength=float(firings.mean_strength[atom]),
         max_strength=float(firings.max_strength[atom]),
         p99=_quantile(np.abs(firings.strengths(atom)[1]), 0.99),
-        histogram=_histogram(firings.strengths(atom)[1]),
+        histogram=strength_histogram(firings.strengths(atom)[1]),
+        frequencies=catalogue.frequencies,
         band=band,
         examples=build_examples(catalogue, atom, _page(choice, page, n_examples)),
         n_examples=len(choice.rows),
@@ -248,6 +243,7 @@ def describe_atom(
         coactive_lifts=lifts,
         coactive_counts=counts,
         footprint=footprint_of(catalogue, atom),
+        crops=build_crops(catalogue, atom, band, N_CROPS, seed=seed),
         logits_up=up,
         logits_down=down,
     )
@@ -260,19 +256,6 @@ def _page(choice: Choice, page: int, size: int) -> Choice:
 
 def _quantile(size: Float[np.ndarray, " uses"], q: float) -> float:
     return float(np.quantile(size, q)) if len(size) else 0.0
-
-
-def _histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
-    low = min(float(strengths.min(initial=0.0)), 0.0)
-    high = max(float(strengths.max(initial=0.0)), 0.0)
-    span = (low, high if high > low else low + 1.0)
-    counts, edges = np.histogram(strengths, bins=N_BINS, range=span)
-    marks = {}
-    if len(strengths):
-        size = np.abs(strengths)
-        marks = {name: _quantile(size, q) for name, q in QUANTILES.items()}
-        marks["top"] = float(size.max())
-    return Histogram(edges=edges, counts=counts, marks=marks)
 
 
 def _logit_effects(

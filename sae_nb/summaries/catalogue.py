@@ -20,6 +20,7 @@ from sae_nb.summaries.firings import Firings, Order
 
 if TYPE_CHECKING:
     from sae_nb.summaries.atom import AtomSummary, Band
+    from sae_nb.summaries.histograms import Histogram
 
 # 2048 rows × 16 384 atoms of pre-codes are 128 MiB, the most an encoder may need at once.
 PRE_CODE_ENTRIES = 2048 * 16384
@@ -102,6 +103,7 @@ class AtomCatalogue:
         if batch_size is not None:
             check_count(batch_size, name="batch_size")
         self._r2_of_source = r2_of_source
+        self._r2_on_the_way: float | None = None
         self._batch_size = batch_size or int(np.clip(PRE_CODE_ENTRIES // self.n_atoms, 64, 8192))
         self.listener = listener
         self._lock = threading.RLock()
@@ -123,8 +125,14 @@ class AtomCatalogue:
         """Codes of every row; computed at first use, by one thread while others wait."""
         with self._lock:
             if self._codes is None:
-                self._codes = SparseCodes.concatenate(self._encoded_chunks())
+                whole = self._encoded_sequences if self.reads_sequences else self._encoded_chunks
+                self._codes = SparseCodes.concatenate(whole())
             return self._codes
+
+    @property
+    def reads_sequences(self) -> bool:
+        """Whether the SAE needs whole samples in order, as a temporal one does."""
+        return bool(getattr(self.sae, "reads_sequences", False))
 
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:
         """Codes of some rows, anew, on the CPU."""
@@ -141,6 +149,24 @@ class AtomCatalogue:
             if self.listener is not None:
                 self.listener(stop, n)
 
+    def _encoded_sequences(self) -> Iterator[SparseCodes]:
+        from sae_nb.temporal.decomposition import sequence_groups
+
+        done, missed = 0, 0.0
+        total, square = torch.zeros(self.acts.d_in, dtype=torch.float64), 0.0
+        with torch.no_grad():
+            for rows, x, codes, x_hat in sequence_groups(self.sae, self.acts, self._batch_size):
+                yield codes.detach().to("cpu")
+                x, x_hat = x.double().cpu(), x_hat.double().cpu()
+                missed += float((x - x_hat).square().sum())
+                total, square = total + x.sum(dim=0), square + float(x.square().sum())
+                done += len(rows)
+                if self.listener is not None:
+                    self.listener(done, len(self.acts))
+        # What the past suggests is no code, so R² can only be found on the way.
+        spread = square - float(total.square().sum()) / max(done, 1)
+        self._r2_on_the_way = 1 - missed / spread if spread > 0 else None
+
     @cached_property
     def r2(self) -> float | None:
         """Share of the variance explained on at most 4096 rows spread evenly; None without decode.
@@ -149,6 +175,12 @@ class AtomCatalogue:
         """
         if self._r2_of_source is not None:
             return self._r2_of_source
+        if self.reads_sequences:
+            _ = self.codes
+            if self._r2_on_the_way is None:  # the codes came from elsewhere
+                for _ in self._encoded_sequences():
+                    continue
+            return self._r2_on_the_way
         if not hasattr(self.sae, "decode"):
             return None
         rows = torch.arange(0, len(self.acts), max(1, len(self.acts) // R2_ROWS))[:R2_ROWS]
@@ -190,6 +222,13 @@ class AtomCatalogue:
     def alive(self) -> Bool[np.ndarray, " n_atoms"]:
         """Whether each atom is active anywhere."""
         return self.firings.alive
+
+    @cached_property
+    def frequencies(self) -> Histogram:
+        """How often the atoms fire, as a histogram on a logarithmic axis."""
+        from sae_nb.summaries.histograms import frequency_histogram
+
+        return frequency_histogram(self.firings)
 
     def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
         """Return the atoms in order; see `Firings.order`."""
@@ -341,7 +380,7 @@ class AtomCatalogue:
                 "These examples keep codes and no activations, so what lies just below an atom's "
                 "threshold is not known. Capture activations to see it."
             )
-        k = getattr(self.sae, "k", None)
+        k = None if self.reads_sequences else getattr(self.sae, "k", None)
         if not isinstance(k, int) or 2 * k > self.n_atoms:
             kind = type(self.sae).__name__
             return f"{kind} has no k to raise, so what lies just below its threshold is not known."

@@ -13,7 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sae_nb.summaries.answers import as_batch, outcome_names
-from sae_nb.summaries.steering import SteeringRecipe, control_of, edit_of
+from sae_nb.summaries.steering import control_of, edit_of
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +11,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.summaries.catalogue import AtomCatalogue
+from sae_nb.summaries.token_display import CONTINUED, REACH, displayed, is_special
+from sae_nb.tokens import Context
 
 Band = Literal["top", "99 %", "50 %", "random", "just below"]
 BANDS: tuple[Band, ...] = ("top", "99 %", "50 %", "random", "just below")
@@ -20,8 +21,6 @@ QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5}
 MOST_CANDIDATES = 20_000
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
 LARGEST_COORDINATES = 8
-# How tokenizers write tokens that stand for no text; used only to draw them quietly.
-SPECIAL = re.compile(r"<\|.+\|>|\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|<(s|/s|pad|bos|eos|unk|mask)>")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +52,7 @@ class Example:
     """z at cls and registers, by name."""
 
     tokens: tuple[str, ...] = ()
-    """Texts of the tokens around the position."""
+    """Texts of the tokens around the position, as people read them; see `token_display`."""
 
     token_strengths: Float[np.ndarray, " window"] | None = None
     """z at each of those tokens; NaN where nothing was captured."""
@@ -88,7 +87,9 @@ class Choice:
     """Why there are none."""
 
 
-def choose_rows(catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 0) -> Choice:
+def choose_rows(
+    catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 0, patches_only: bool = False
+) -> Choice:
     """Return the rows of a band, at most one per sample.
 
     "top" are the strongest firings; "99 %" and "50 %" those nearest that quantile of the strengths
@@ -105,6 +106,8 @@ def choose_rows(catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 
         Which of them.
     seed
         Of the random band.
+    patches_only
+        Leave out cls and registers, and take the band among what is left.
 
     Raises
     ------
@@ -114,8 +117,10 @@ def choose_rows(catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 
     if band not in BANDS:
         raise ValueError(f"`band` must be one of {list(BANDS)}, got {band!r}.")
     if band == "just below":
-        return _just_below(catalogue, atom)
+        return _just_below(catalogue, atom, patches_only)
     rows, strengths = catalogue.strengths(atom)
+    if patches_only:
+        rows, strengths = _patches(catalogue, rows, strengths)
     if not len(rows):
         return Choice(rows=rows, strengths=strengths, missing=f"Atom {atom} fires nowhere here.")
     order = _candidates(np.abs(strengths), band, np.random.default_rng([seed, atom]))
@@ -123,11 +128,18 @@ def choose_rows(catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 
     return Choice(rows=rows[order], strengths=strengths[order])
 
 
-def _just_below(catalogue: AtomCatalogue, atom: int) -> Choice:
+def _patches(
+    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], strengths: Float[np.ndarray, " m"]
+) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    kept = catalogue.positions[rows] >= catalogue.acts.context.prefix_tokens
+    return rows[kept], strengths[kept]
+
+
+def _just_below(catalogue: AtomCatalogue, atom: int, patches_only: bool) -> Choice:
     found = catalogue.near_misses(atom)
     if isinstance(found, str):
         return Choice(rows=np.zeros(0, np.int64), strengths=np.zeros(0, np.float32), missing=found)
-    rows, strengths = found
+    rows, strengths = _patches(catalogue, *found) if patches_only else found
     order = _candidates(np.abs(strengths), "top", np.random.default_rng(0))
     order = _one_per_sample(order, catalogue.samples[rows])
     missing = "" if len(rows) else f"No row looked at comes close to firing atom {atom}."
@@ -211,13 +223,37 @@ def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     context, sample = catalogue.acts.context, int(catalogue.samples[row])
     position = int(catalogue.positions[row])
     ids = context.token_ids.sample(sample).tolist() if context.token_ids is not None else []
-    z = catalogue.sample_strengths(atom, sample, len(ids))
+    return text_around(context, ids, position, catalogue.sample_strengths(atom, sample, len(ids)))
+
+
+def text_around(
+    context: Context, ids: list[int], position: int, strengths: Float[np.ndarray, " tokens"]
+) -> dict[str, Any]:
+    """Return the tokens around one of a text, from the beginning of a character on.
+
+    Parameters
+    ----------
+    context
+        Names tokens.
+    ids
+        Of the whole text.
+    position
+        Which token of it.
+    strengths
+        One per token of the whole text.
+    """
     first, last = max(position - TOKENS_BEFORE, 0), min(position + TOKENS_AFTER + 1, len(ids))
-    tokens = tuple(context.token_name(i, ids[i]) for i in range(first, last))
+    # A character at the edge of the window may begin, or go on, outside it.
+    start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
+    names = [context.token_name(i, ids[i]) for i in range(start, stop)]
+    texts = displayed(names)
+    while first > start and texts[first - start] == CONTINUED:
+        first -= 1
+    shown = slice(first - start, last - start)
     return {
-        "tokens": tokens,
-        "special": tuple(SPECIAL.fullmatch(token) is not None for token in tokens),
-        "token_strengths": z[first:last],
+        "tokens": tuple(texts[shown]),
+        "special": tuple(is_special(name) for name in names[shown]),
+        "token_strengths": strengths[first:last],
         "first_position": first,
         "clipped": (first > 0, last < len(ids)),
     }

@@ -6,18 +6,17 @@ gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.edits import MODES, Mode, change_atoms
+from sae_nb.edits import change_atoms
 from sae_nb.steering import random_direction, splice, steer
-from sae_nb.steering_request import UNITS, Unit
 from sae_nb.summaries.answers import (
     Reading,
     answering,
@@ -27,6 +26,7 @@ from sae_nb.summaries.answers import (
     read_hook_point,
     token_names,
 )
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,104 +41,6 @@ FEW_CLASSES = 12
 
 NEUTRAL: dict[str, float] = {"add": 0.0, "scale": 1.0}
 """Strengths that change nothing; "set" has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SteeringRecipe:
-    """Everything it takes to do the same again."""
-
-    hook_point: str
-    """Where."""
-
-    atom: int
-    """Which."""
-
-    strength: float
-    """How much, in `unit`s."""
-
-    unit: Unit = "coefficient"
-    """"p99": multiples of the atom's 99th percentile of non-zero strengths."""
-
-    p99: float | None = None
-    """That percentile, where it is known; "p99" needs it."""
-
-    mode: Mode = "add"
-    """What is done with it."""
-
-    positions: str | tuple[int, ...] | None = None
-    """Where in the input: None for all, a name, or indices."""
-
-    sample: int = 0
-    """Which input."""
-
-    text: str | None = None
-    """The input itself, where it is a text."""
-
-    seed: int = 0
-    """Of the random direction."""
-
-    head: str = ""
-    """Which of the model's heads answers; empty for the main one."""
-
-    model_name: str = ""
-    """Which model."""
-
-    def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"`mode` must be one of {list(MODES)}, got {self.mode!r}.")
-        if self.unit not in UNITS:
-            raise ValueError(f"`unit` must be one of {list(UNITS)}, got {self.unit!r}.")
-        if not math.isfinite(self.strength):
-            raise ValueError(f"`strength` must be finite, got {self.strength}.")
-        if self.unit == "p99" and (self.mode == "scale" or not (self.p99 and self.p99 > 0)):
-            raise ValueError(
-                f'`unit="p99"` needs a positive p99 and mode "add" or "set", got p99={self.p99} and '
-                f'mode {self.mode!r}. Use unit="coefficient".'
-            )
-
-    @property
-    def unit_size(self) -> float:
-        """One unit of strength in the model's units."""
-        return float(self.p99) if self.unit == "p99" and self.p99 else 1.0
-
-    @property
-    def amount(self) -> float:
-        """What `steer` gets: a coefficient, or for "scale" a factor."""
-        return self.strength * self.unit_size
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the recipe as plain JSON values."""
-        plain = asdict(self)
-        if isinstance(self.positions, tuple):
-            plain["positions"] = list(self.positions)
-        return plain
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> SteeringRecipe:
-        """Return the recipe of `to_json`; names it does not know are refused.
-
-        Raises
-        ------
-        ValueError
-            If a name is unknown or one that is needed is missing.
-
-        Example
-        -------
-        >>> recipe = SteeringRecipe(hook_point="resid_post.3", atom=17, strength=2.0, positions=(1, 2))
-        >>> SteeringRecipe.from_json(recipe.to_json()) == recipe
-        True
-        """
-        known = set(cls.__dataclass_fields__)
-        if unknown := sorted(set(fields) - known):
-            raise ValueError(
-                f"A steering recipe has the entries {sorted(known)}, got {unknown} too."
-            )
-        if missing := sorted({"hook_point", "atom", "strength"} - set(fields)):
-            raise ValueError(f"A steering recipe needs {missing}, got only {sorted(fields)}.")
-        positions = fields.get("positions")
-        if isinstance(positions, list):
-            fields = fields | {"positions": tuple(positions)}
-        return cls(**fields)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -242,8 +144,8 @@ def edit_of(
         model,
         recipe.hook_point,
         sae,
-        recipe.atom,
-        recipe.amount,
+        recipe.atoms,
+        recipe.amounts,
         mode=recipe.mode,
         positions=recipe.positions,
     )
@@ -262,17 +164,25 @@ def control_of(
     u = random_direction(sae.d_in, recipe.seed)
     if recipe.mode == "add":
         return steer(
-            model, recipe.hook_point, direction=u, by=recipe.amount, positions=recipe.positions
+            model, recipe.hook_point, direction=u, by=_norm(sae, recipe), positions=recipe.positions
         )
-    rows = sae.dictionary[[recipe.atom]].detach()
+    rows = sae.dictionary[list(recipe.atoms)].detach()
     inner = change_atoms(
-        sae, (recipe.atom,), rows, mode=recipe.mode, by=(recipe.amount,), keep_error=True
+        sae, recipe.atoms, rows, mode=recipe.mode, by=recipe.amounts, keep_error=True
     )
 
     def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         return x + (inner(x) - x).norm(dim=-1, keepdim=True) * u.to(x)
 
     return splice(model, recipe.hook_point, change, recipe.positions)
+
+
+def _norm(sae: SparseAutoencoder, recipe: SteeringRecipe) -> float:
+    """Return the norm of what "add" adds; below zero where a single atom is subtracted."""
+    if not recipe.others:
+        return recipe.amount
+    rows = torch.nn.functional.normalize(sae.dictionary[list(recipe.atoms)].detach().float(), dim=1)
+    return float((torch.tensor(recipe.amounts).to(rows) @ rows).norm())
 
 
 def summarise_steering(

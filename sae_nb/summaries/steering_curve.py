@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
+from sae_nb.steered_answers import Answers
+from sae_nb.steering import random_direction
+from sae_nb.steering_calibration import combined_direction
 from sae_nb.steering_effects import DoseResponse, dose_response
 from sae_nb.summaries.answers import answering, outcome_names
-from sae_nb.summaries.steering import SteeringRecipe
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
@@ -57,7 +61,8 @@ def summarise_dose_response(
 ) -> SteeringCurve:
     """Effect on one outcome and cost for several strengths, with nearest atom and random band.
 
-    The atom is added, whatever the recipe's mode.
+    The atom is added, whatever the recipe's mode; where atoms are combined, the others are scaled in
+    proportion to it, and nearest atom and random directions have the norm of the whole.
 
     Parameters
     ----------
@@ -102,15 +107,20 @@ def summarise_dose_response(
             seed=recipe.seed,
         )
 
-    nearest, cosine = nearest_atom(sae, recipe.atom)
-    response, beside = run(recipe.atom, n_controls), run(nearest, 0)
+    if recipe.others:
+        nearest, cosine = nearest_to(sae, _mixture(sae, recipe), recipe.atoms)
+        response, beside = _of_mixture(model, inputs, sae, recipe, given, target, n_controls)
+    else:
+        nearest, cosine = nearest_atom(sae, recipe.atom)
+        response = run(recipe.atom, n_controls)
+        beside = run(nearest, 0).effect
     return SteeringCurve(
         recipe=recipe,
         strengths=given,
         response=response,
         nearest_atom=nearest,
         nearest_cosine=cosine,
-        nearest_effect=beside.effect,
+        nearest_effect=beside,
         target_name=outcome_names(model, np.array([target]))[0],
     )
 
@@ -125,8 +135,76 @@ def nearest_atom(sae: SparseAutoencoder, atom: int) -> tuple[int, float]:
     atom
         Whose neighbour.
     """
+    return nearest_to(sae, sae.dictionary[atom].detach().float(), (atom,))
+
+
+def nearest_to(
+    sae: SparseAutoencoder, direction: Float[Tensor, " d_in"], besides: Sequence[int]
+) -> tuple[int, float]:
+    """Return the atom with the largest cosine to a direction, and the cosine.
+
+    Parameters
+    ----------
+    sae
+        Whose dictionary.
+    direction
+        Of any length.
+    besides
+        Atoms that do not count.
+    """
     rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
-    cosine = rows @ rows[atom]
-    cosine[atom] = -torch.inf
+    cosine = rows @ torch.nn.functional.normalize(direction.to(rows), dim=0)
+    cosine[list(besides)] = -torch.inf
     best = int(cosine.argmax())
     return best, float(cosine[best])
+
+
+def _mixture(sae: SparseAutoencoder, recipe: SteeringRecipe) -> Float[Tensor, " d_in"]:
+    """What one unit of the recipe's strength adds, the other atoms in proportion."""
+    if not recipe.strength:
+        raise ValueError(
+            f"`strength` of atom {recipe.atom} must not be 0 where atoms are combined: the others are "
+            "scaled with it. Set one, or take the others away."
+        )
+    return combined_direction(
+        sae, recipe.atoms, [amount / recipe.strength for amount in recipe.amounts]
+    )
+
+
+def _of_mixture(
+    model: LiveModel,
+    inputs: Any,
+    sae: SparseAutoencoder,
+    recipe: SteeringRecipe,
+    strengths: Float[np.ndarray, " strengths"],
+    target: int,
+    n_controls: int,
+) -> tuple[DoseResponse, Float[np.ndarray, " strengths"]]:
+    """Scale the whole combination; controls and nearest atom have its norm."""
+    direction = _mixture(sae, recipe)
+    norm = float(direction.norm())
+    nearest = sae.dictionary[nearest_to(sae, direction, recipe.atoms)[0]].detach().float()
+    run = Answers(model, inputs, recipe.hook_point, target, recipe.positions, None)
+    seeds = tuple(range(recipe.seed, recipe.seed + n_controls))
+
+    def curve(unit: Float[Tensor, " d_in"]) -> Float[np.ndarray, "strengths 2"]:
+        return np.array([run.effect(unit, norm * float(s)) for s in strengths])
+
+    ours = curve(direction / norm)
+    control = np.array([curve(random_direction(sae.d_in, seed)) for seed in seeds])
+    control = control.reshape(n_controls, len(strengths), 2)
+    beside = curve(torch.nn.functional.normalize(nearest, dim=0))
+    response = DoseResponse(
+        hook_point=str(model.hook_point(recipe.hook_point)),
+        atom=recipe.atom,
+        strengths=norm * strengths,
+        effect=ours[:, 0],
+        control=control[..., 0],
+        kl=ours[:, 1],
+        control_kl=control[..., 1],
+        clean=run.clean,
+        measure=run.words,
+        control_seeds=seeds,
+        n=run.n,
+    )
+    return response, beside[:, 0]

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 if TYPE_CHECKING:
+    from sae_nb.summaries.training_atoms import AtomMotion
     from sae_nb.training.records import TrainRecord
 
 Axis = Literal["linear", "log"]
@@ -90,6 +91,9 @@ class TrainingSummary:
     error: str = ""
     """Why the run failed, one sentence."""
 
+    motion: AtomMotion | None = None
+    """How far the atoms turn; None where nobody looked."""
+
     @property
     def last_step(self) -> int:
         """The newest step, 0 before the first record."""
@@ -152,6 +156,7 @@ class TrainingHistory:
         axis: Axis = "linear",
         frequency: Float[np.ndarray, " n_atoms"] | None = None,
         error: str = "",
+        motion: AtomMotion | None = None,
     ) -> TrainingSummary:
         """What a panel draws.
 
@@ -167,6 +172,8 @@ class TrainingHistory:
             Share of probe rows each atom is used by.
         error
             Why the run failed, one sentence.
+        motion
+            How far the atoms turn.
 
         Returns
         -------
@@ -196,6 +203,7 @@ class TrainingHistory:
             best_step=_best_step(table),
             frequency=frequency,
             error=error,
+            motion=motion,
         )
 
 

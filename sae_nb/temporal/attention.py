@@ -1,7 +1,7 @@
 """Causal attention in code space: what earlier codes say about the present one.
 
 Queries come from the code at t, keys and values from the codes before t; the first token sees an
-empty slot of zeros.
+empty slot of zeros, which every later token sees too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ class CodeAttention(nn.Module):
     Source
     ------
     Lubana et al., "Priors in Time", arXiv 2511.01836, eq. 3; initial row norms as in the authors'
-    code, eslubana/TemporalFeatureAnalysis sae/utils.py.
+    code, eslubana/TemporalFeatureAnalysis sae/utils.py. The window is ours.
+
+    Example
+    -------
+    >>> attention = CodeAttention(8, 2, 1, generator=torch.Generator().manual_seed(0))
+    >>> codes = torch.rand(1, 5, 8, generator=torch.Generator().manual_seed(1))
+    >>> whole = attention(shifted(codes), codes)
+    >>> torch.allclose(whole, attention(shifted(codes), codes, window=5), atol=1e-6)
+    True
     """
 
     def __init__(
@@ -63,6 +71,8 @@ class CodeAttention(nn.Module):
         self,
         past: Float[Tensor, "batch time n_atoms"],
         present: Float[Tensor, "batch time n_atoms"],
+        *,
+        window: int | None = None,
     ) -> Float[Tensor, "batch time n_atoms"]:
         """What the past says at every time.
 
@@ -72,9 +82,15 @@ class CodeAttention(nn.Module):
             Codes shifted by one: row t is the code at t − 1, row 0 is zero.
         present
             What asks: the codes themselves, or the past again for a strict prediction.
+        window
+            Most codes before a time that are seen from it; None is all. Longer sequences are then read
+            in chunks, and memory grows with their length, not with its square.
         """
         q, k, v = (self._heads(part) for part in self._projections(past, present))
-        attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if window is None or q.shape[2] <= window:
+            attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            attended = _in_chunks(q, k, v, window)
         out: Tensor = self.c_proj(attended.transpose(1, 2).flatten(2))
         return out
 
@@ -82,24 +98,50 @@ class CodeAttention(nn.Module):
         self,
         past: Float[Tensor, "batch time n_atoms"],
         present: Float[Tensor, "batch time n_atoms"],
+        *,
+        window: int | None = None,
     ) -> Float[Tensor, "batch heads time time"]:
         """How much each time attends to each slot of the past; slot 0 is the empty one.
 
         Parameters
         ----------
-        past, present
+        past, present, window
             As for a forward pass.
         """
         q, k, _ = (self._heads(part) for part in self._projections(past, present))
         scores = q @ k.mT / math.sqrt(q.shape[-1])
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-        return scores.masked_fill(later, -torch.inf).softmax(dim=-1)
+        n = scores.shape[-1]
+        seen = _seen(torch.arange(n), torch.arange(n), n if window is None else window)
+        return scores.masked_fill(~seen.to(q.device), -torch.inf).softmax(dim=-1)
 
     def _projections(self, past: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.q_target(present), self.k_ctx(past), self.v_ctx(past)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
+
+
+def _seen(queries: Tensor, slots: Tensor, window: int) -> Tensor:
+    """Which slots a time sees: the empty one, and those of the last `window` codes."""
+    t, slot = queries[:, None], slots[None, :]
+    return (slot == 0) | ((slot <= t) & (slot > t - window))
+
+
+def _in_chunks(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Attention to the last `window` codes and the empty slot, a chunk of times after the other."""
+    parts = []
+    for start in range(0, q.shape[2], window):
+        stop = min(start + window, q.shape[2])
+        first = max(1, start - window + 1)
+        slots = torch.cat([torch.zeros(1, dtype=torch.long), torch.arange(first, stop)])
+        mask = _seen(torch.arange(start, stop), slots, window).to(q.device)
+        keys, values = (torch.cat([x[:, :, :1], x[:, :, first:stop]], dim=2) for x in (k, v))
+        parts.append(
+            nn.functional.scaled_dot_product_attention(
+                q[:, :, start:stop], keys, values, attn_mask=mask
+            )
+        )
+    return torch.cat(parts, dim=2)
 
 
 def shifted(codes: Float[Tensor, "batch time n_atoms"]) -> Float[Tensor, "batch time n_atoms"]:
@@ -119,9 +161,12 @@ def shifted(codes: Float[Tensor, "batch time n_atoms"]) -> Float[Tensor, "batch 
 
 
 def _linear(width: int, out: int, head: int, generator: torch.Generator | None) -> nn.Linear:
-    layer = nn.Linear(width, out)
-    if layer.weight.is_meta:
+    here = torch.empty(0).device
+    # Built without memory first: torch's own first weights would be drawn from the global generator.
+    layer = nn.Linear(width, out, device="meta")
+    if here.type == "meta":
         return layer
+    layer = layer.to_empty(device=here)
     with torch.no_grad():
         rows = torch.randn(out, width, generator=generator)
         layer.weight.copy_(rows / rows.norm(dim=1, keepdim=True) / math.sqrt(head))

@@ -103,11 +103,14 @@ def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     if not (folder / POINTER).is_file():
         return None
     pointer = read_json(folder / POINTER)
-    if not isinstance(pointer, dict) or pointer.get("kind") != KIND:
+    if not isinstance(pointer, dict) or (pointer.get("kind"), type(pointer.get("latest"))) != (
+        KIND,
+        str,
+    ):
         raise ValueError(
             f"{str(folder / POINTER)!r} must name a {KIND}, but does not. Choose another folder."
         )
-    latest = folder / str(pointer["latest"])
+    latest = folder / pointer["latest"]
     recover(latest)
     read_manifest(latest, KIND)
     _tidy(folder, latest.name)

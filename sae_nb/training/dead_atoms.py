@@ -67,10 +67,21 @@ class DeadAtoms:
         rows
             Rows of the batch.
         """
+        self.count(fire_counts(codes, len(self.silent_tokens)), rows)
+
+    def count(self, fired: Int[Tensor, " n_atoms"], rows: int) -> None:
+        """Count one batch by its `fire_counts`.
+
+        Parameters
+        ----------
+        fired
+            Rows on which each atom fired.
+        rows
+            Rows of the batch.
+        """
         if self._rows >= self.dead_after_tokens:
             self._fired_before, self._rows_before = self._fired, self._rows
             self._fired, self._rows = torch.zeros_like(self._fired), 0
-        fired = fire_counts(codes, len(self.silent_tokens))
         self._fired += fired
         self._rows += rows
         self.silent_tokens += rows

@@ -10,12 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_finite
+from sae_nb.temporal.ragged import SequenceRows
 from sae_nb.training.best_state import BestState
 from sae_nb.training.config import TrainConfig, check_number
-from sae_nb.training.dead_atoms import DeadAtoms
+from sae_nb.training.dead_atoms import DeadAtoms, fire_counts
 from sae_nb.training.plateau import Plateau
 from sae_nb.training.records import History, TrainRecord
 from sae_nb.training.schedule import Schedule
+from sae_nb.training.team import Team
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
@@ -44,12 +46,21 @@ class Learner:
         Rows of a full batch.
     index
         Place of the SAE in the list that trains on the same batches.
+    team
+        Workers that train it together, each on its part of a batch.
     """
 
     def __init__(
-        self, sae: SparseAutoencoder, config: TrainConfig, *, rows: int, index: int = 0
+        self,
+        sae: SparseAutoencoder,
+        config: TrainConfig,
+        *,
+        rows: int,
+        index: int = 0,
+        team: Team | None = None,
     ) -> None:
         self.sae, self.config, self.index = sae, config, index
+        self.team = team or Team()
         self.parameters = [p for p in sae.parameters() if p.requires_grad]
         if config.sparsity is not None:
             self.set("sparsity", config.sparsity)
@@ -63,7 +74,7 @@ class Learner:
         )
         self.clip = _first(config.gradient_clip, recipe.gradient_clip, math.inf)
         self.optimiser = torch.optim.Adam(
-            self.parameters,
+            _groups(sae, self.parameters),
             lr=self.schedule.base,
             betas=recipe.betas,
             eps=recipe.epsilon,
@@ -79,8 +90,9 @@ class Learner:
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Rows where the parameters are, in their precision, fit for autograd."""
         like = self.parameters[0]
-        x = x.detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
-        return x.clone() if x.is_inference() else x
+        placed = x.detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
+        placed = placed.clone() if placed.is_inference() else placed
+        return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
 
     def live_numbers(self) -> tuple[str, ...]:
         """Numbers of the SAE that may change while it trains, e.g. its sparsity weight."""
@@ -149,6 +161,7 @@ class Learner:
             generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
             with torch.no_grad():
                 self.sae.initialise(self.place(x), generator)
+            self.team.share(self.sae)
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
         """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set.
@@ -159,15 +172,32 @@ class Learner:
             If it cannot be computed because the weights have diverged.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        self.optimiser.param_groups[0]["lr"] = self.schedule(step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule(step) * group.get("share", 1.0)
         fraction = step / self.schedule.steps
-        dead = (self.dead.silent_tokens, self.dead.dead_after_tokens)
+        # A worker sees one row of `size`: atoms come up for rebirth by what it sees.
+        size = self.team.size
+        dead = (self.dead.silent_tokens // size, max(1, self.dead.dead_after_tokens // size))
         try:
             return self.sae.training_loss(x, *dead, fraction)
         except (RuntimeError, ValueError) as error:
             if max(float(p.detach().abs().max()) for p in self.parameters) < ABSURD:
                 raise
             raise self._diverged("loss could not be computed", step, CAUSE) from error
+
+    def differentiate(self, loss: TrainingLoss, share: float) -> None:
+        """Set the gradients of the whole batch's loss.
+
+        Parameters
+        ----------
+        loss
+            Of this worker's part of the batch.
+        share
+            That part's share of the batch's rows.
+        """
+        total = loss.total if share == 1 else share * loss.total
+        total.backward()  # type: ignore[no-untyped-call]
+        self.team.sum_gradients(self.parameters)
 
     def project_and_clip(self) -> Tensor:
         """Project and clip the gradients; return their global norm before clipping."""
@@ -178,7 +208,9 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         return norm
 
-    def read(self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int) -> dict[str, float]:
+    def read(
+        self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int, share: float = 1.0
+    ) -> dict[str, float]:
         """Loss and gradient norm as numbers, refused while the weights are still good.
 
         Raises
@@ -189,7 +221,8 @@ class Learner:
             If the loss or its gradient is not finite for a finite batch.
         """
         # The one host sync of a step.
-        value, length = torch.stack([loss.total.detach(), norm]).tolist()
+        total = self.team.sum(share * loss.total.detach())
+        value, length = torch.stack([total, norm]).tolist()
         if math.isfinite(value) and math.isfinite(length):
             return {"loss": value, "gradient_norm": length}
         check_finite(x, name="data", where=f"Met at step {step + 1}.")
@@ -205,9 +238,12 @@ class Learner:
 
     def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
         """What follows a step: unit atoms again, silent atoms counted, the running loss."""
+        if not self.team.alone:
+            self.sae.births = self.team.of_first(self.sae.births, like=self.parameters[0])
+            self.team.average(self.sae.buffers())
         self.sae.after_optimiser_step()
         self._forget_reborn()
-        self.dead.update(loss.codes, rows)
+        self.dead.count(self.team.sum(fire_counts(loss.codes, self.sae.n_atoms)), rows)
         self.best.see(numbers["loss"])
 
     @torch.no_grad()
@@ -226,26 +262,35 @@ class Learner:
 
     @torch.no_grad()
     def record(
-        self, loss: TrainingLoss, x: Float[Tensor, "batch d_in"], numbers: dict[str, Any]
+        self,
+        loss: TrainingLoss,
+        x: Float[Tensor, "batch d_in"],
+        numbers: dict[str, Any],
+        share: float = 1.0,
     ) -> TrainRecord:
         """Add a record of this step to the history; offer its weights as the best so far.
 
         Parameters
         ----------
         loss
-            Of the batch.
+            Of this worker's part of the batch.
         x
-            The batch.
+            That part.
         numbers
             Fields the loop knows: step, tokens, loss, gradient norm, times.
+        share
+            The part's share of the batch's rows.
         """
+        mean = self.team.sum(share * x.mean(dim=0))
         residual = (x - loss.x_hat).square().sum()
-        spread = (x - x.mean(dim=0)).square().sum()
-        active = (loss.codes.values.detach() != 0).sum() / len(x)
+        spread = (x - mean).square().sum()
+        active = share * (loss.codes.values.detach() != 0).sum() / len(x)
+        parts = {name: share * part.detach() for name, part in loss.parts.items()}
+        sums = self.team.sum(
+            torch.stack([s.float() for s in (residual, spread, active, *parts.values())])
+        )
         dead = self.dead.mask.float().mean()
-        parts = {name: part.detach() for name, part in loss.parts.items()}
-        scalars = [residual, spread, active, dead, *parts.values()]
-        lost, total, l0, dead_fraction, *terms = torch.stack([s.float() for s in scalars]).tolist()
+        lost, total, l0, *terms, dead_fraction = torch.cat([sums, dead[None]]).tolist()
         record = TrainRecord(
             **numbers,
             steps=self.schedule.steps,
@@ -260,6 +305,15 @@ class Learner:
         self.best.offer(record.step)
         self.plateau.look(self.best.running_loss, record.step, self.schedule)
         return record
+
+
+def _groups(sae: SparseAutoencoder, parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameters by the share of the learning rate they take, those with all of it first."""
+    shares = sae.learning_rate_shares()
+    by_share: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+    for parameter in parameters:
+        by_share.setdefault(shares.get(parameter, 1.0), []).append(parameter)
+    return [{"params": held, "share": share} for share, held in by_share.items() if held]
 
 
 def _cause(loss: TrainingLoss) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import check_finite
+from sae_nb.kernels.precision import precision
 from sae_nb.progress import progress_bar
 from sae_nb.training.checkpoint import (
     check_folder,
@@ -28,7 +29,8 @@ from sae_nb.training.identity import check_fit, identity, remember_origin
 from sae_nb.training.learner import Learner
 from sae_nb.training.listeners import Listeners, as_list, show, tell
 from sae_nb.training.records import Change, Stopped, TrainRecord, TrainResult
-from sae_nb.training.sources import as_source, captured_at, is_checked, rows_known
+from sae_nb.training.sources import as_source, captured_at, check_team, is_checked, rows_known
+from sae_nb.training.team import current_team
 
 if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource
@@ -151,9 +153,12 @@ class Training:
         resume: bool = True,
     ) -> None:
         self.saes = list(sae) if isinstance(sae, Sequence) else [sae]
-        self.source = as_source(data)
+        self.source = as_source(data, self.saes)
         check_fit(self.saes, self.source)
-        self.config, self.control, self.listeners = config, Control(), as_list(listeners)
+        self.config, self.control = config, Control()
+        self.team = check_team(current_team(), self.source, config.batch_size)
+        # One worker speaks for all.
+        self.listeners = as_list(listeners) if self.team.is_first else []
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         self.stopped: Stopped | None = None
@@ -177,10 +182,13 @@ class Training:
         self.identity = identity(self.saes, self.source)
         rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
         self.learners = [
-            Learner(sae, self.config, rows=rows, index=i) for i, sae in enumerate(self.saes)
+            Learner(sae, self.config, rows=rows, index=i, team=self.team)
+            for i, sae in enumerate(self.saes)
         ]
         if self.folder is not None and resume:
-            self._resume(self.folder)
+            with self.team.first_before_others():
+                self._resume(self.folder)
+        self._agree()
         for sae in self.saes:
             remember_origin(sae, self.source)
 
@@ -202,6 +210,17 @@ class Training:
             for learner in self.learners:
                 learner.plateau.forget()
 
+    def _agree(self) -> None:
+        """Every worker starts with the first one's weights, at one step."""
+        steps = self.team.gather(self.step)
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"Workers must resume from one checkpoint, but stand at steps {steps}. Give them a "
+                "`checkpoint` folder that all of them see."
+            )
+        for sae in self.saes:
+            self.team.share(sae)
+
     def set(self, **numbers: float) -> None:
         """Change live numbers of every SAE between two steps: all of them, or none on an error."""
         with self.control.lock:
@@ -222,11 +241,13 @@ class Training:
             Whether a bar is shown.
         """
         self._started = time.perf_counter() - self.seconds
+        progress = progress and self.team.is_first
         self._mark, self._shown = (self.tokens, self.seconds), self.step
         try:
             with (
                 torch.inference_mode(False),
                 torch.enable_grad(),
+                precision(self.config.precision),
                 progress_bar(self.config.steps, "train", "step", enabled=progress) as bar,
             ):
                 bar.update(self._shown)
@@ -255,19 +276,19 @@ class Training:
             return "plateau"
         for x in self._batches():  # 1. a batch
             with self.control.turn() as go_on:
-                if not go_on:
-                    break
+                if not self.team.all(mine=go_on):
+                    return self.control.stop_reason or "stopped"
                 self._torn, due = True, self._is_due(self.step + 1)
                 for learner in self.learners:
-                    batch = learner.place(x)
+                    batch, share = self._my_part(learner.place(x))
                     loss = learner.loss(batch, self.step)  # 2. its loss
-                    loss.total.backward()  # type: ignore[no-untyped-call]  # 3. the gradient
+                    learner.differentiate(loss, share)  # 3. the gradient
                     norm = learner.project_and_clip()  # 4. projected and clipped
-                    numbers = learner.read(loss, norm, batch, self.step)
+                    numbers = learner.read(loss, norm, batch, self.step, share)
                     learner.optimiser.step()  # 5. one step of Adam
-                    learner.settle(loss, numbers, len(batch))  # 6. unit atoms, dead atoms, a record
+                    learner.settle(loss, numbers, len(x))  # 6. unit atoms, dead atoms, a record
                     if due:
-                        learner.record(loss, batch, numbers | self._times(len(x)))
+                        learner.record(loss, batch, numbers | self._times(len(x)), share)
                 self.step, self.tokens, self._torn = self.step + 1, self.tokens + len(x), False
             if due:
                 self._publish(bar)
@@ -275,11 +296,18 @@ class Training:
                 self._save()
             if self.step == self.config.steps:
                 return None
-            if self.control.stop_reason is not None:
+            if self.team.alone and self.control.stop_reason is not None:
                 break  # before another batch is waited for
             if self._has_plateaued():
                 return "plateau"
         return self.control.stop_reason or "data ended"
+
+    def _my_part(self, x: Tensor) -> tuple[Tensor, float]:
+        """Rows of a batch that are for this worker, and their share of it."""
+        if self.team.alone:
+            return x, 1.0
+        mine = x[self.team.part(len(x))]
+        return mine, len(mine) / len(x)
 
     def _has_plateaued(self) -> bool:
         patience = self.config.stop_on_plateau
@@ -367,7 +395,9 @@ class Training:
             "identity_now": identity(self.saes, self.source),
             "changes": [asdict(change) for change in self.changes],
         }
-        save_checkpoint(self.folder, state, self.learners)
+        if self.team.is_first:
+            save_checkpoint(self.folder, state, self.learners)
+        self.team.wait()
         self._saved = self.step
 
     def _cut_short(self) -> None:

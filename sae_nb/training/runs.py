@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import atexit
-import logging
-import threading
-import weakref
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.progress import Listener
+from sae_nb.training.background import BackgroundRun, State
 from sae_nb.training.config import TrainConfig
 from sae_nb.training.control import release
-from sae_nb.training.listeners import Listeners, as_list
+from sae_nb.training.listeners import Listeners
 from sae_nb.training.loop import Training
+from sae_nb.training.records import TrainResult
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from sae_nb.activations import ActivationSource
     from sae_nb.architectures.base import SparseAutoencoder
-    from sae_nb.training.fair_lock import FairLock
-    from sae_nb.training.records import Change, History, TrainRecord, TrainResult
+    from sae_nb.training.records import History, TrainRecord
 
-State = Literal["running", "paused", "stopping", "done", "failed"]
-
-EXIT_PATIENCE_SECONDS = 5.0
-"""How long a leaving interpreter waits for the step under way: a daemon thread that is still inside
-torch when the interpreter is taken down can crash it."""
+__all__ = ["State", "TrainingRun", "start_training"]
 
 
 def start_training(
@@ -77,7 +69,7 @@ def start_training(
     return TrainingRun(training, several=isinstance(sae, Sequence), progress=progress)
 
 
-class TrainingRun:
+class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
     """A training in a thread, made by `start_training`; every method may be called from any thread.
 
     `set(learning_rate=v)` replaces the peak of the schedule: from the next step on the learning
@@ -100,25 +92,16 @@ class TrainingRun:
     """
 
     def __init__(self, training: Training, *, several: bool, progress: bool) -> None:
-        self._training, self._several = training, several
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(
-            target=self._work, args=(progress,), name="sae_nb training", daemon=True
-        )
+        self._several = several
         try:
-            self._thread.start()
+            super().__init__(training, name="training", progress=progress)
         except BaseException:
             release(training.saes)
             raise
-        _runs.add(self)
 
-    def _work(self, progress: bool) -> None:
-        try:
-            self._training.run(progress=progress)
-        except BaseException as error:  # noqa: BLE001 - raised again by `wait`
-            self._error = error
-            # Said here too: nobody may be waiting.
-            _log.error("Training failed at step %d: %s", self._training.step + 1, error)
+    def _result(self) -> TrainResult | list[TrainResult]:
+        results = self._training.results()
+        return results if self._several else results[0]
 
     @property
     def sae(self) -> SparseAutoencoder | list[SparseAutoencoder]:
@@ -131,11 +114,6 @@ class TrainingRun:
         return self._training.config
 
     @property
-    def lock(self) -> FairLock:
-        """Held during every step, handed on in turn; `with run.lock:` sits between two steps."""
-        return self._training.control.lock
-
-    @property
     def records(self) -> list[TrainRecord]:
         """Every record so far: a live list that only grows, SAE after SAE within a step."""
         return self._training.records
@@ -144,11 +122,6 @@ class TrainingRun:
     def histories(self) -> list[History]:
         """Records by SAE: one live list each."""
         return [learner.history for learner in self._training.learners]
-
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """Numbers changed while it ran."""
-        return tuple(self._training.changes)
 
     def live(self, index: int = 0) -> dict[str, float]:
         """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own.
@@ -159,59 +132,6 @@ class TrainingRun:
             Which of several SAEs.
         """
         return self._training.learners[index].live()
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return self._training.step
-
-    @property
-    def state(self) -> State:
-        """What it is doing: running, paused, stopping, done, or failed."""
-        if not self._thread.is_alive():
-            return "failed" if self._error is not None else "done"
-        if self._training.control.stop_reason is not None:
-            return "stopping"
-        return "paused" if self._training.control.paused else "running"
-
-    @property
-    def error(self) -> BaseException | None:
-        """What ended a failed run."""
-        return self._error
-
-    def pause(self) -> None:
-        """Let no further step begin; returns when the one under way is done."""
-        self._training.control.pause()
-
-    def resume(self) -> None:
-        """Go on after a pause."""
-        self._training.control.resume()
-
-    def stop(self) -> None:
-        """End after the step under way; `wait` then gives the result."""
-        self._training.control.stop("stopped")
-
-    def set(self, **numbers: float) -> None:
-        """Change numbers from the next step on: `learning_rate`, and those the SAE names.
-
-        Parameters
-        ----------
-        numbers
-            Names and values. With several SAEs they apply to all of them.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a value is impossible or the SAE has no such number; then nothing is changed.
-        RuntimeError
-            If the training has ended.
-        """
-        if self.state in ("done", "failed"):
-            raise RuntimeError(
-                f"Numbers can be changed while a training runs, but this one is {self.state}. Start "
-                "another with the new values in its config."
-            )
-        self._training.set(**numbers)
 
     def snapshot(self, index: int = 0) -> SparseAutoencoder:
         """Copy of an SAE with the weights between two steps, in eval mode: safe to encode with.
@@ -236,65 +156,6 @@ class TrainingRun:
         with self.lock:
             return self._training.learners[index].dead.frequency
 
-    def add_listener(self, listener: Listener) -> None:
-        """Call `listener` with every record from now on, in the training thread.
-
-        Raises
-        ------
-        TypeError
-            If it cannot be called.
-        """
-        self._training.listeners += as_list([listener])
-
-    def remove_listener(self, listener: Listener) -> None:
-        """Stop calling a listener; nothing happens when it is not called any more."""
-        if listener in self._training.listeners:
-            self._training.listeners.remove(listener)
-
-    def wait(self, timeout: float | None = None) -> TrainResult | list[TrainResult]:
-        """Wait for the end and return the result; Ctrl-C ends the waiting, not the training.
-
-        Parameters
-        ----------
-        timeout
-            Seconds; None waits as long as it takes.
-
-        Returns
-        -------
-        TrainResult
-            As of `train`; a list for a list of SAEs.
-
-        Raises
-        ------
-        TimeoutError
-            If it is not done by then; the training goes on.
-        BaseException
-            Whatever ended a failed run.
-        """
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            raise TimeoutError(
-                f"The training is still {self.state} at step {self.step} of {self.config.steps} "
-                f"after {timeout} s. Wait longer, or end it with `run.stop()`."
-            )
-        if self._error is not None:
-            raise self._error
-        results = self._training.results()
-        return results if self._several else results[0]
-
     def __repr__(self) -> str:
         names = ", ".join(type(sae).__name__ for sae in self._training.saes)
         return f"TrainingRun({names}, {self.state}, step {self.step} of {self.config.steps})"
-
-
-_log = logging.getLogger(__name__)
-_runs: weakref.WeakSet[TrainingRun] = weakref.WeakSet()
-
-
-@atexit.register
-def _end_runs() -> None:
-    runs = [run for run in _runs if run._thread.is_alive()]
-    for run in runs:
-        run.stop()
-    for run in runs:
-        run._thread.join(EXIT_PATIENCE_SECONDS)

@@ -21,6 +21,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "OrthogonalMatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "ReLU": {"d_in": D_IN, "n_atoms": N_ATOMS},
     "SpaDE": {"d_in": D_IN, "n_atoms": N_ATOMS},
+    "Temporal": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
     "TopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
 }
 """Constructor arguments of each; an architecture without a line here fails the contract."""

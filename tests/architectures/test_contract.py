@@ -12,7 +12,12 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import Recipe, SparseAutoencoder, load_sae
+from sae_nb.architectures.one_step import without_zeros
 from sae_nb.architectures.operators import DenseOperator
+from sae_nb.architectures.proxes import simplex
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import decoding, encoding
+from sae_nb.pursuit import running
 from sae_nb.training import TrainConfig, train
 
 
@@ -52,10 +57,14 @@ def test_units_do_not_matter(make: Any, name: str, x: Tensor) -> None:
 
 
 def test_leading_axes_are_kept(sae: SparseAutoencoder, x: Tensor) -> None:
-    """Rows are rows: the same codes, in the shape of the input; a bare vector too."""
+    """Rows are rows: the same codes, in the shape of the input; a bare vector too.
+
+    Where an SAE reads sequences, the axis before the last is time, and those before it are kept.
+    """
     codes = sae.encode(x.reshape(3, 4, 5, -1))
     assert codes.shape == (3, 4, 5)
-    assert torch.equal(codes.values, sae.encode(x).values)
+    fewer_axes = x.reshape(12, 5, -1) if sae.reads_sequences else x
+    assert torch.equal(codes.values, sae.encode(fewer_axes).values)
     assert sae(x.reshape(3, 4, 5, -1)).shape == (3, 4, 5, sae.d_in)
     assert sae(x[0]).shape == (sae.d_in,)
     assert sae.encode(x[0]).shape == ()
@@ -69,9 +78,10 @@ def test_eval_is_deterministic(sae: SparseAutoencoder, x: Tensor) -> None:
 
 
 def test_a_row_does_not_depend_on_its_batch(sae: SparseAutoencoder, x: Tensor) -> None:
-    """In eval mode, alone or in company, up to the rounding of a matrix product."""
+    """In eval mode, alone or in company, up to the rounding of a matrix product; nor a sequence."""
     sae.eval()
-    assert torch.allclose(sae(x)[7:9], sae(x[7:9]), rtol=1e-4, atol=1e-3)
+    batch = x.reshape(12, 5, -1) if sae.reads_sequences else x
+    assert torch.allclose(sae(batch)[7:9], sae(batch[7:9]), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("silent", [0, 100])
@@ -187,6 +197,43 @@ def test_other_precisions_are_cast_to_the_saes(
     assert torch.equal(codes.values, sae.encode(y.float()).values)
 
 
+def test_the_cpu_gives_what_the_reference_gives(
+    sae: SparseAutoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes, loss and every gradient, by compiled loops and by dense torch, in double precision."""
+    sae.double().initialise(x.double(), torch.Generator().manual_seed(0))
+    found = {}
+    for backend in ("cpu", "reference"):
+        monkeypatch.setattr(running, "pick_backend", lambda *_, name=backend: name)
+        for module in (encoding, decoding, simplex):
+            monkeypatch.setattr(module, "pick", lambda *_, name=backend: name)
+        sae.zero_grad(set_to_none=True)
+        loss = loss_of(sae, x.double(), silent=100)
+        loss.total.backward()
+        gradients = [p.grad.clone() for p in sae.parameters() if p.grad is not None]
+        found[backend] = (loss.codes.to_dense(), loss.total.detach(), *gradients)
+    assert len(found["cpu"]) > 2
+    for ours, theirs in zip(found["cpu"], found["reference"], strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_rows_may_have_no_code(sae: SparseAutoencoder, x: Tensor) -> None:
+    """A row without one comes back as the bias, its neighbours as they were; all rows may be so."""
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    sae.eval()
+    whole = sae.encode(x)
+    empty = without_zeros(whole.with_values(whole.values * (whole.support.rows != 3)))
+    assert int(empty.l0[3]) == 0
+    x_hat = sae.decode(empty)
+    assert torch.allclose(x_hat[3], sae.bias, atol=1e-5)
+    others = torch.arange(len(x)) != 3
+    assert torch.allclose(x_hat[others], sae.decode(whole)[others], atol=1e-5)
+    none = SparseCodes(
+        whole.values[:0], whole.atoms[:0], torch.zeros_like(whole.offsets), whole.n_atoms
+    )
+    assert torch.allclose(sae.decode(none), sae.bias.expand_as(x), atol=1e-5)
+
+
 def test_double_precision_works(sae: SparseAutoencoder, x: Tensor) -> None:
     """A double SAE computes, and learns, in double."""
     sae.double()
@@ -199,12 +246,13 @@ def test_double_precision_works(sae: SparseAutoencoder, x: Tensor) -> None:
 
 
 def test_the_input_gets_a_gradient_when_it_asks(sae: SparseAutoencoder, x: Tensor) -> None:
-    """For attribution and for steering inside a trace; zero where a row is not touched."""
+    """For attribution and for steering inside a trace; zero where a row, or the past, is not touched."""
     sae.eval()
     leaf = x.clone().requires_grad_()
     sae.decode(sae.encode(leaf))[3].square().sum().backward()
     assert bool((leaf.grad[3] != 0).any())
-    assert bool((leaf.grad[[0, 1, 2, 4]] == 0).all())
+    untouched = [4, 5] if sae.reads_sequences else [0, 1, 2, 4]
+    assert bool((leaf.grad[untouched] == 0).all())
     with torch.no_grad():
         assert not sae.encode(x).values.requires_grad
     with torch.inference_mode():
@@ -260,6 +308,28 @@ def test_bad_activations_are_refused(
             call(change(x))
 
 
+@pytest.mark.parametrize(
+    ("size", "value", "error"),
+    [
+        ("d_in", 0, ValueError),
+        ("d_in", 2.5, TypeError),
+        ("n_atoms", -1, ValueError),
+        ("n_atoms", True, TypeError),
+        ("k", 0, ValueError),
+        ("k", 41, ValueError),
+        ("k", "4", TypeError),
+    ],
+)
+def test_sizes_out_of_range_are_refused(
+    name: str, make: Any, size: str, value: Any, error: type[Exception]
+) -> None:
+    """By name, with the value as it was given; before anything is made."""
+    if size == "k" and "k" not in make(name).settings():
+        pytest.skip(f"{name} has no k")
+    with pytest.raises(error, match=rf"`{size}` must .*got {value!r}"):
+        make(name, **{size: value})
+
+
 def test_a_wrong_width_names_the_hook_point(sae: SparseAutoencoder, x: Tensor) -> None:
     """Where to capture instead."""
     sae.hook_point = "resid_post.6"
@@ -269,6 +339,6 @@ def test_a_wrong_width_names_the_hook_point(sae: SparseAutoencoder, x: Tensor) -
 
 def test_codes_of_another_sae_are_refused(sae: SparseAutoencoder, x: Tensor, make: Any) -> None:
     """By their number of atoms."""
-    other = make(type(sae).__name__, n_atoms=41)
-    with pytest.raises(ValueError, match="n_atoms=40, got codes of 41 atoms"):
+    other = make(type(sae).__name__, n_atoms=44)
+    with pytest.raises(ValueError, match="n_atoms=40, got codes of 44 atoms"):
         sae.decode(other.encode(x))

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES, Archetypal
 from sae_nb.architectures.auxiliary import push_up_loss
-from sae_nb.architectures.one_step import OneStep
+from sae_nb.architectures.one_step import LAST_BIRTH, OneStep
 from sae_nb.data.planted import planted_dictionary
 from sae_nb.training import TrainConfig, train
 from sae_nb.training.learner import Learner
@@ -44,7 +44,7 @@ def rows() -> Tensor:
 def test_every_one_step_architecture_is_listed_here() -> None:
     """A new one is tested by being listed."""
     kinds = {name for name, kind in ARCHITECTURES.items() if issubclass(kind, OneStep)}
-    assert kinds - {"Archetypal"} == set(COUNTS)
+    assert kinds - {"Archetypal", "Temporal"} == set(COUNTS)  # tested in files of their own
 
 
 class Shapes(TorchDispatchMode):
@@ -138,6 +138,34 @@ def test_each_way_brings_dead_atoms_back(revival: str) -> None:
     assert dead[1 / 32] <= 0.1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["AbsTopK", "Gated"])
+def test_the_own_revival_reaches_signs_and_gates(name: str) -> None:
+    """Half of the atoms start too weak to be chosen; by the end nearly all are used."""
+    x = planted_dictionary(64, 32, 2048, 3, noise=0.02, seed=0).x
+    config = TrainConfig(steps=200, batch_size=512, dead_after_tokens=2048)
+    sae = make(name, n_atoms=64, d_in=32)
+    sae.initialise(x, None)
+    with torch.no_grad():
+        sae.encoder.weight[:32] *= 0.02
+    silent = 64 - len(sae.encode(x).atoms.unique())
+    assert silent >= 28
+    history = train(sae, x, config, progress=False).history
+    assert list(history)[-1].dead_fraction <= 0.1
+
+
+def test_no_atom_is_born_in_the_last_part_of_a_run(rows: Tensor) -> None:
+    """So that those born before have time to settle."""
+    sae = make("TopK", revival="resample")
+    sae.initialise(rows, None)
+    silent = torch.zeros(40, dtype=torch.long)
+    silent[5] = 100
+    for fraction, born in ((LAST_BIRTH - 0.01, [5]), (LAST_BIRTH, None), (1.0, None)):
+        sae.training_loss(rows, silent, 100, fraction)
+        sae.after_optimiser_step()
+        assert (sae.reborn if born is None else sae.reborn.tolist()) == born
+
+
 def test_the_push_needs_no_pre_codes(rows: Tensor) -> None:
     """It is minus the mean pre-code of dead atoms in scaled units, and only they are pushed."""
     sae = make("ReLU")
@@ -214,15 +242,16 @@ def test_a_checkpoint_outlives_a_divergence(name: str, tmp_path: Path) -> None:
         assert torch.equal(ours, theirs)
 
 
-# R² on held-out rows after 300 steps of their own recipe; measured (seeds 0 … 2) and what is asked.
+# After 300 steps of their own recipe: least R² on held-out rows, and largest share of atoms that no row of
+# the training data uses. Mean less, or plus, two standard deviations of seeds 0, 1, 2, rounded outwards.
 LEARNS = {
-    "TopK": ({"k": 16}, 0.90),
-    "BatchTopK": ({"k": 16}, 0.90),
-    "Matryoshka": ({"k": 16}, 0.90),
-    "AbsTopK": ({"k": 16}, 0.90),
-    "JumpReLU": ({"l0": 16.0}, 0.90),
-    "ReLU": ({}, 0.80),
-    "Gated": ({}, 0.86),
+    "TopK": ({"k": 16}, 0.92, 0.03),
+    "BatchTopK": ({"k": 16}, 0.92, 0.04),
+    "Matryoshka": ({"k": 16}, 0.93, 0.07),
+    "AbsTopK": ({"k": 16}, 0.92, 0.24),
+    "JumpReLU": ({"l0": 16.0}, 0.92, 0.18),
+    "ReLU": ({}, 0.84, 0.05),
+    "Gated": ({}, 0.89, 0.17),
 }
 
 
@@ -243,11 +272,13 @@ def test_its_own_recipe_learns_in_a_few_hundred_steps(
     name: str, activations: tuple[Tensor, Tensor]
 ) -> None:
     """On a bundled live model, at notebook size, without a setting."""
-    settings, asked = LEARNS[name]
+    settings, asked, dead = LEARNS[name]
     sae = make(name, n_atoms=512, d_in=64, **settings)
     train(sae, activations[0], TrainConfig(steps=300), progress=False)
     codes = sae.encode(activations[1]).detach()
     x, x_hat = activations[1], sae.decode(codes).detach()
     explained = 1 - float((x - x_hat).square().sum() / (x - x.mean(dim=0)).square().sum())
     assert explained >= asked
+    used = sae.encode(activations[0]).detach()
+    assert 1 - len(used.atoms[used.values != 0].unique()) / 512 <= dead
     assert 12 <= codes.nnz / len(x) <= 20

@@ -30,6 +30,11 @@ def opened(lab_module: ModuleType) -> Iterator[Any]:
         launched.close()
 
 
+def _was_left(request: Any) -> bool:
+    """Whether the page was left before a picture had come; one that is missing fails otherwise."""
+    return "ERR_ABORTED" in (request.failure or "")
+
+
 @pytest.fixture
 def page(opened: Any) -> Iterator[Any]:
     """A fresh page that must stay free of complaints and of requests beyond the disk."""
@@ -37,7 +42,7 @@ def page(opened: Any) -> Iterator[Any]:
     complaints: list[str] = []
     made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     made.on("pageerror", lambda error: complaints.append(str(error)))
-    made.on("requestfailed", lambda request: complaints.append(request.url))
+    made.on("requestfailed", lambda r: None if _was_left(r) else complaints.append(r.url))
     made.on(
         "request",
         lambda r: (
@@ -57,6 +62,9 @@ def test_there_is_a_page_for_every_question() -> None:
         "atom-language",
         "lens-vision",
         "lens-language",
+        "map",
+        "depth",
+        "time",
         "pursuit",
         "superposition",
         "steering-vision",
@@ -67,10 +75,10 @@ def test_there_is_a_page_for_every_question() -> None:
 
 
 def test_the_gallery_is_small() -> None:
-    """A clone should not wait for it: 7 MB with plotly's script, which is there once."""
+    """A clone should not wait for it: 8 MB with plotly's script, which is there once."""
     files = [p for folder in ("gallery", "pictures") for p in (DOCS / folder).iterdir()]
     sizes = {p: p.stat().st_size for p in files}
-    assert sum(sizes.values()) <= 7_000_000
+    assert sum(sizes.values()) <= 8_000_000
     assert sum(p.name == "plotly.min.js" for p in sizes) == 1
     assert max(s for p, s in sizes.items() if p.suffix in (".webp", ".png")) <= 100_000
 
@@ -103,8 +111,11 @@ def test_every_page_is_reached_from_the_index(page: Any) -> None:
     """Cards lead to rooms, rooms to their pages; every link and picture is a file."""
     page.goto((GALLERY / "index.html").as_uri())
     pictures = page.locator(".cards img")
-    sizes = pictures.evaluate_all("nodes => nodes.map(n => (n.loading = 'eager', n.naturalWidth))")
-    assert len(sizes) == page.locator(".cards a").count() > 0
+    pictures.evaluate_all("nodes => nodes.forEach(n => { n.loading = 'eager'; })")
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('.cards img')].every(n => n.naturalWidth > 0)"
+    )
+    assert pictures.count() == page.locator(".cards a").count() > 0
     reached: set[str] = set()
     todo = page.locator("a").evaluate_all("nodes => nodes.map(n => n.href)")
     while todo:

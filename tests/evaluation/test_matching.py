@@ -8,6 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import matching
+from sae_nb.evaluation.auction import auction
 
 
 def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
@@ -65,17 +66,77 @@ def test_the_hungarian_matching_is_optimal():
     assert sn.evaluation.stability([first, second]).value == pytest.approx(best, abs=1e-6)
 
 
-def test_large_dictionaries_are_matched_greedily_and_say_so(monkeypatch):
-    """The greedy result is a valid matching, never above the optimum, and close to it."""
+@pytest.mark.parametrize("mix", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_auction_is_as_near_the_optimum_as_it_says(mix, signed):
+    """Chance, partial and nearly full agreement: the gap to Hungarian is within the stated error."""
+    from scipy.optimize import linear_sum_assignment
+
+    first = dictionary(700, 48, 0)
+    order = torch.randperm(700, generator=torch.Generator().manual_seed(2))
+    second = mix * first[order] + (1 - mix) * dictionary(700, 48, 1)
+    second = torch.nn.functional.normalize(second, dim=1) * (-1 if signed else 1)
+    found = auction(first, second, signed=signed)
+    cosines = (first @ second.T).double().numpy()
+    cosines = np.abs(cosines) if signed else cosines
+    best = cosines[linear_sum_assignment(cosines, maximize=True)].mean()
+    assert sorted(found.partner) == list(range(700))
+    assert found.cosines == pytest.approx(cosines[range(700), found.partner], abs=1e-6)
+    assert -1e-6 <= best - found.cosines.mean() <= found.error + 1e-6
+    assert found.error < 1e-3
+
+
+def test_an_auction_that_is_cut_short_states_a_larger_error(monkeypatch):
+    """One round with short lists leaves atoms to be matched as they come; the bound still holds."""
+    from scipy.optimize import linear_sum_assignment
+
+    first, second = dictionary(600, 16, 0), dictionary(600, 16, 1)
+    whole = auction(first, second)
+    monkeypatch.setattr("sae_nb.evaluation.auction.CANDIDATES", 3)
+    found = auction(first, second, rounds=1)
+    cosines = (first @ second.T).double().numpy()
+    best = cosines[linear_sum_assignment(cosines, maximize=True)].mean()
+    assert sorted(found.partner) == list(range(600))
+    assert best - found.cosines.mean() <= found.error + 1e-6
+    assert found.error > whole.error
+
+
+def test_large_dictionaries_are_matched_by_auction_and_say_so(monkeypatch):
+    """A valid matching, within its error of the optimum, in both orders of size."""
     first = dictionary(200, 16, 0)
     second = first[torch.randperm(200)] + 0.2 * dictionary(200, 16, 1)
     exact = sn.evaluation.stability([first, second])
+    assert exact.error == 0
     monkeypatch.setattr(matching, "HUNGARIAN_UP_TO", 100)
-    greedy = sn.evaluation.stability([first, second])
-    assert (exact.definition, greedy.definition) == ("stability_hungarian", "stability_greedy")
-    assert exact.value - 0.02 < greedy.value <= exact.value + 1e-9
-    _, columns, _ = sn.evaluation.match_atoms(first, second)
-    assert len(set(columns[columns >= 0])) == (columns >= 0).sum()
+    near = sn.evaluation.stability([first, second])
+    assert (exact.definition, near.definition) == ("stability_hungarian", "stability_auction")
+    assert exact.value - near.error - 1e-6 <= near.value <= exact.value + 1e-6
+    for pair in ((first[:150], second), (first, second[:150])):
+        rows, columns, cosines = sn.evaluation.match_atoms(*pair)
+        assert len(set(rows)) == len(set(columns)) == 150
+        unit = [torch.nn.functional.normalize(d, dim=1).numpy() for d in pair]
+        assert cosines == pytest.approx((unit[0][rows] * unit[1][columns]).sum(1), abs=1e-5)
+
+
+def test_a_dictionary_collapsed_to_one_direction_is_no_better_than_pairs_at_random():
+    """Copies of one atom match perfectly, and so they do at random: the control says so."""
+    one = dictionary(1, 32, 0).expand(50, 32) + 0.01 * dictionary(50, 32, 1)
+    collapsed = sn.evaluation.stability([one, one.flip(0)])
+    assert collapsed.value > 0.99
+    assert collapsed.value - collapsed.control < 0.01
+    spread = sn.evaluation.stability([dictionary(50, 32, 0), dictionary(50, 32, 0)])
+    assert spread.value - spread.control > 0.9
+
+
+def test_an_atom_that_others_find_again_is_stable():
+    """One column for the concept map: 1 where found, low where not, NaN without a partner."""
+    atoms = torch.eye(6)
+    other = torch.cat([atoms[:3], dictionary(3, 6, 1)])
+    column = sn.evaluation.atom_stability(atoms, [other.flip(0), other])
+    assert column[:3] == pytest.approx(1)
+    assert (column[3:] < 0.95).all()
+    smaller = sn.evaluation.atom_stability(atoms, [atoms[:4]])
+    assert np.isnan(smaller).tolist() == [False] * 4 + [True] * 2
 
 
 def test_several_dictionaries_are_compared_pair_by_pair():

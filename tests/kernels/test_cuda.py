@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from sae_nb.architectures import TopK
 from sae_nb.kernels import (
     batch_topk_encode,
     cuda,
@@ -20,7 +21,9 @@ from sae_nb.kernels import (
     topk_encode,
 )
 from sae_nb.kernels.dense import Dense
+from sae_nb.kernels.precision import is_exact, precision
 from sae_nb.kernels.primitives import PreCodes
+from sae_nb.training import TrainConfig, train
 
 
 class Slow(Dense):
@@ -66,6 +69,31 @@ def test_codes_that_people_keep_are_never_bf16() -> None:
         assert name_of(trained) == "sparse"
     finally:
         torch.use_deterministic_algorithms(False)
+    with precision("float32"):
+        assert name_of(trained) == "sparse"
+
+
+def test_training_holds_the_precision_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step of a run with precision "float32" forbids bf16, and nothing after the run does."""
+    seen = []
+    take = TopK.training_loss
+
+    def watched(self: TopK, *inputs: Any) -> Any:
+        seen.append(is_exact())
+        return take(self, *inputs)
+
+    monkeypatch.setattr(TopK, "training_loss", watched)
+    for wanted in ("float32", "auto"):
+        config = TrainConfig(steps=2, batch_size=8, precision=wanted)
+        train(TopK(d_in=4, n_atoms=8, k=2), torch.randn(16, 4), config, progress=False)
+    assert seen == [True, True, False, False]
+    assert not is_exact()
+
+
+def test_an_unknown_precision_is_refused_before_any_work() -> None:
+    """The message lists what there is."""
+    with pytest.raises(ValueError, match=r"`precision` must be one of auto, float32, got 'fp8'"):
+        TrainConfig(precision="fp8")  # type: ignore[arg-type]
 
 
 def test_a_choice_is_made_once_for_a_size_and_a_selection(monkeypatch: pytest.MonkeyPatch) -> None:

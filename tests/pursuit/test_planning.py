@@ -220,4 +220,5 @@ def test_the_predicted_memory_is_what_a_process_takes(cap: int, strategy: str) -
     followed, predicted, measured = done.stdout.split()
     assert followed == strategy
     assert int(predicted) <= cap
-    assert int(predicted) == pytest.approx(int(measured), rel=0.15)
+    # A process that has freed some pages takes those first: a megabyte of 5 is within that.
+    assert int(predicted) == pytest.approx(int(measured), rel=0.15, abs=2**20)

@@ -17,7 +17,7 @@ from sae_nb.summaries.atom import (
     describe_atom,
     summarise_atom,
 )
-from sae_nb.summaries.examples import choose_rows
+from sae_nb.summaries.examples import choose_rows, text_around
 from sae_nb.summaries.logits import logit_effects
 from sae_nb.tokens import Context, Ragged
 
@@ -319,6 +319,21 @@ def test_token_strengths_surround_the_peak() -> None:
                 row = here & (acts.position == example.first_position + offset)
                 if row.any():
                     assert value == pytest.approx(float(dense[row, atom]))
+
+
+def test_a_window_begins_where_a_character_begins() -> None:
+    """Cut in the middle of a joined family, it reaches back to the family's first byte."""
+    family = "👩‍👩‍👧".encode()
+    vocabulary = {256: "a"} | {byte: f"<0x{byte:02X}>" for byte in range(256)}
+    ids = [256, *family, *[256] * 20]
+    context = Context(kind="language", n_samples=1, vocabulary=vocabulary)
+    strengths = np.arange(len(ids), dtype=float)
+    for position in range(25, 1 + len(family) + 24):
+        window = text_around(context, ids, position, strengths)
+        assert window["first_position"] == 1
+        assert window["tokens"][0] == "👩‍👩‍👧"
+        assert len(window["tokens"]) == len(window["token_strengths"]) == len(window["special"])
+        assert window["token_strengths"][0] == 1
 
 
 def test_script_tokens_are_not_special() -> None:

@@ -1,50 +1,34 @@
-"""Labels survive the session and refuse files that are something else."""
+"""Labels in memory: a mapping from atom to text, with a note beside it."""
 
 from __future__ import annotations
-
-import json
-
-import pytest
 
 from sae_nb.summaries.labels import Labels
 
 
-def test_labels_come_back_from_the_folder(tmp_path) -> None:
-    """Written at once, beside whatever else the folder holds; hostile text stays text."""
-    labels = Labels(tmp_path)
-    labels.write(17, "<script>seven</script>", note="مرحبا 🙂")
-    again = Labels(tmp_path)
-    assert dict(again) == {17: "<script>seven</script>"}
-    assert again.note(17) == "مرحبا 🙂"
-    assert (tmp_path / "labels.json").is_file()
-    assert not list(tmp_path.glob(".labels*")), "a temporary file was left behind"
-
-
-def test_an_empty_label_forgets_the_atom(tmp_path) -> None:
+def test_an_empty_label_forgets_the_atom() -> None:
     """Clearing both fields leaves no entry; a note alone is kept."""
-    labels = Labels(tmp_path / "mine.json")
+    labels = Labels()
     labels.write(3, "x")
     labels.write(4, "", note="only a note")
     labels.write(3, "")
-    assert list(Labels(tmp_path / "mine.json")) == [4]
+    assert list(labels) == [4]
     assert labels.label(3) == labels.note(3) == ""
+    assert labels.note(4) == "only a note"
 
 
-@pytest.mark.parametrize(
-    "content", ["[]", "{}", '{"kind": "atom labels", "version": 2, "atoms": {}}', '{"kind"', '"x"']
-)
-def test_another_file_is_refused_and_not_overwritten(tmp_path, content: str) -> None:
-    """Rule, given, do; the file stays as it is."""
-    path = tmp_path / "labels.json"
-    path.write_text(content)
-    with pytest.raises(ValueError, match="labels.json"):
-        Labels(path)
-    assert path.read_text() == content
+def test_labels_begin_with_what_is_given_and_never_change_it() -> None:
+    """From a plain mapping, or from other labels with their notes."""
+    first = Labels({1: "one"})
+    first.write(2, "two", note="a note")
+    second = Labels(first)
+    second.write(1, "changed")
+    assert dict(first) == {1: "one", 2: "two"}
+    assert dict(second) == {1: "changed", 2: "two"}
+    assert second.note(2) == "a note"
 
 
-def test_without_a_path_nothing_is_written(tmp_path, monkeypatch) -> None:
+def test_nothing_is_written_to_disk(tmp_path, monkeypatch) -> None:
     """In memory only."""
     monkeypatch.chdir(tmp_path)
     Labels().write(1, "x")
     assert list(tmp_path.iterdir()) == []
-    assert json.dumps(dict(Labels())) == "{}"

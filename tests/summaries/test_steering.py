@@ -17,13 +17,9 @@ from sae_nb.hook_points import HookPointNotFound
 from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.summaries.answers import as_batch, read_answer, read_hook_point
 from sae_nb.summaries.continuation import changed_tokens, summarise_continuation
-from sae_nb.summaries.steering import (
-    SteeringRecipe,
-    control_of,
-    edit_of,
-    summarise_steering,
-)
+from sae_nb.summaries.steering import control_of, edit_of, summarise_steering
 from sae_nb.summaries.steering_curve import nearest_atom, summarise_dose_response
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 
 
 class PlainSae:

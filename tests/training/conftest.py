@@ -64,6 +64,9 @@ class PlainSae(nn.Module):
             x_hat=x_hat.detach(),
         )
 
+    def learning_rate_shares(self) -> dict[nn.Parameter, float]:
+        return {}
+
     @torch.no_grad()
     def before_optimiser_step(self) -> None:
         unit, gradient = self.decoder, self.decoder.grad

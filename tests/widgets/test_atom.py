@@ -20,6 +20,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.summaries.atom import BANDS, AtomCatalogue
+from sae_nb.summaries.token_display import RIGHT_TO_LEFT
 from sae_nb.tokens import Context, Ragged
 
 N_ATOMS, D_IN, K = 32, 8, 3
@@ -168,8 +169,8 @@ def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
         texts.atom = atom
         strip = texts._examples.component
         for row, example in zip(strip.tokens, texts.summary.examples, strict=True):
-            assert row == list(example.tokens)
-            seen |= set(row)
+            assert [text.lstrip(RIGHT_TO_LEFT) for text in row] == list(example.tokens)
+            seen |= set(example.tokens)
     assert {HOSTILE, "مرحبا", "👩‍👩‍👧", "<|begin|>"} <= seen
 
 
@@ -370,12 +371,13 @@ def test_labels_are_kept_beside_the_sae(tmp_path) -> None:
     first.label, first.note = HOSTILE, "مرحبا"
     first.atom = 4
     assert (first.label, first.note) == ("", "")
-    saved = json.loads((tmp_path / "labels.json").read_text())
+    saved = json.loads((tmp_path / "annotations.json").read_text())
     assert saved["atoms"] == {"3": {"label": HOSTILE, "note": "مرحبا"}}
     again = sw.AtomBrowser(FakeTopK(), vectors(60), labels=tmp_path)
     again.search = "ALERT"
     assert (again.atom, again.label) == (3, HOSTILE)
-    assert "saved" in again._made.saved.value
+    assert again.saved
+    assert "saved ✓" in again._saved_line.value
     for browser in (first, again):
         browser.close()
 

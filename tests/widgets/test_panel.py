@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
+import traitlets as t
 from sae_nb_widgets.exporting import descendants, record_rows
 from sae_nb_widgets.theming import figure_widget
 
@@ -354,3 +356,45 @@ def test_an_answer_after_close_changes_nothing() -> None:
 def test_repr_is_short(panel) -> None:
     """A panel in a list prints a line, not its state."""
     assert len(repr(panel)) < 100
+
+
+class Remembering(sw.Panel):
+    """A panel with state of every kind."""
+
+    stem = "remembering"
+    kept_traits = ("atom", "picked", "share")
+    atom = t.Int(0)
+    picked = t.Any(None)
+    share = t.Float(0.5)
+
+    @t.validate("atom")
+    def _exists(self, proposal: t.Bunch) -> int:
+        if proposal["value"] > 9:
+            raise t.TraitError("`atom` must be below 10.")
+        return int(proposal["value"])
+
+
+def test_state_comes_back_by_way_of_json() -> None:
+    """Tuples, numpy numbers and sets survive; what a state does not name stays as it was."""
+    panel, other = Remembering(), Remembering()
+    panel.atom, panel.picked, panel.share = 7, (np.int64(3), 4), float(np.float32(0.25))
+    state = json.loads(json.dumps(panel.state()))
+    assert state == {"atom": 7, "picked": [3, 4], "share": 0.25}
+    other.restore(state)
+    assert (other.atom, other.picked, other.share) == (7, (3, 4), 0.25)
+    other.restore({"share": 0.75})
+    assert (other.atom, other.share) == (7, 0.75)
+    panel.close()
+    other.close()
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    """Unknown names are named, before anything changes; an impossible value stays a trait error."""
+    panel = Remembering()
+    with pytest.raises(ValueError, match=r"atom, picked, share.*got colour, size"):
+        panel.restore({"atom": 3, "colour": 1, "size": 2})
+    assert panel.atom == 0
+    with pytest.raises(t.TraitError, match="below 10"):
+        panel.restore({"atom": 12})
+    assert sw.Panel().state() == {}
+    panel.close()

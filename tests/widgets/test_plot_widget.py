@@ -20,6 +20,13 @@ def test_a_plot_is_a_figure_widget_without_the_script() -> None:
     second.close()
 
 
+def test_the_page_is_not_asked_to_count_views() -> None:
+    """A count is sent when a view goes away, which for a closed figure is an error on the page."""
+    plot = figure_widget()
+    assert plot.get_state()["_view_count"] is None
+    plot.close()
+
+
 def test_a_plot_is_updated_like_any_figure_widget() -> None:
     """In one batch, readable afterwards."""
     plot = Plot(go.Figure(go.Bar(y=[1, 2])))

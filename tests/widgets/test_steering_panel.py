@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from sae_nb_widgets.figures.steering import AFTER, BEFORE, EFFECT, EFFECT_BAND, 
 from torch import Tensor, nn
 
 import sae_nb as sn
+import sae_nb.steering
 from sae_nb.codes import SparseCodes
 from sae_nb.hook_points import HookPointNotFound
 from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.summaries.steering import control_of, edit_of
 
 
 class PlainSae:
@@ -186,8 +189,12 @@ def test_newest_request_wins(vit: Any, panel: sw.SteeringPanel) -> None:
 def test_panels_are_linked_by_atom(vit: Any, panel: sw.SteeringPanel) -> None:
     """`traitlets.link` is all it takes."""
     other = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=4.0)
+    for one in (panel, other):  # what they measure at the start may change their units
+        one.wait()
     t.link((panel, "atom"), (other, "atom"))
     panel.atom = 11
+    for one in (panel, other):
+        one.wait()
     assert other.summary.recipe.atom == 11
     np.testing.assert_allclose(bars(other, AFTER), bars(panel, AFTER), atol=1e-6)
     other.close()
@@ -538,3 +545,206 @@ def test_closed_panel_answers_no_more(vit: Any) -> None:
     made.strength = 2.0
     made.wait()
     assert made._summary is None
+
+
+# --- several atoms, divergences, recipes ----------------------------------------------------------
+
+
+def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) -> None:
+    """The bars are those of `steer` with both; a row's slider and button act; Δ of one is not both."""
+    alone = bars(panel, AFTER).copy()
+    panel.combine()
+    panel.atom, panel.strength = 9, 3.0
+    panel.wait()
+    assert panel.recipe()["others"] == [[5, 4.0]]
+    with sn.steer(vit, "resid_post.1", SAE, [9, 5], [3.0, 4.0]):
+        both = vit(PICTURES[:1])[0].softmax(-1).numpy()
+    np.testing.assert_allclose(bars(panel, AFTER), both, atol=1e-5)
+    assert np.abs(bars(panel, AFTER) - alone).max() > 1e-4
+    assert "Atoms 9 + 5" in panel.status
+    sliders = [w for w in descendants(panel) if getattr(w, "description", "") == "+ atom 5"]
+    sliders[0].value = -2.0
+    panel.wait()
+    assert panel.summary.recipe.amounts == (3.0, -2.0)
+    away = next(w for w in descendants(panel) if getattr(w, "description", "") == "without 5")
+    away.click()
+    panel.wait()
+    assert panel.others == ()
+    np.testing.assert_allclose(bars(panel, AFTER), steered(vit, panel), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["add", "set", "scale"])
+def test_control_of_a_combination_has_its_norm(
+    vit: Any, panel: sw.SteeringPanel, mode: str
+) -> None:
+    """Random and combination move the state equally far, whatever is done."""
+    panel.others, panel.mode = ((7, 2.0), (11, 1.5)), mode
+    panel.wait()
+    summary = panel.summary
+    recipe = summary.recipe
+    norms = []
+    for make in (edit_of, control_of):
+        kept: list[Tensor] = []
+        with vit.lock, make(vit, SAE, recipe):
+            with sn.steering.splice(
+                vit, "resid_post.1", lambda x, kept=kept: (kept.append(x), x)[1]
+            ):
+                vit(PICTURES[:1])
+        norms.append(kept[0])
+    clean = sn.capture(vit, PICTURES[:1], "resid_post.1", progress=False).x
+    ours, control = ((state[0] - clean).norm(dim=-1) for state in norms)
+    torch.testing.assert_close(ours, control, rtol=1e-3, atol=1e-3)
+
+
+def test_strength_is_found_for_a_divergence(panel: sw.SteeringPanel) -> None:
+    """Another atom, another strength, the same cost; moving the slider ends it."""
+    panel.target_kl = 0.002
+    panel.wait()
+    assert panel.summary.kl == pytest.approx(0.002, abs=2e-4)
+    first = panel.strength
+    assert first == panel.summary.recipe.strength != 4.0
+    assert panel.controls.strength.value == pytest.approx(first)
+    assert panel.controls.target_kl.value == 0.002
+    assert "found for KL" in panel.status
+    panel.atom = 20
+    panel.wait()
+    assert panel.summary.kl == pytest.approx(0.002, abs=2e-4)
+    assert panel.strength != first
+    panel.controls.strength.value = 1.0
+    panel.wait()
+    assert (panel.target_kl, panel.controls.target_kl.value) == (None, None)
+    assert panel.summary.recipe.strength == 1.0
+
+
+def test_atoms_combine_at_a_divergence(panel: sw.SteeringPanel) -> None:
+    """The atom kept by "combine" survives the run in between; both are scaled together."""
+    panel.target_kl = 0.002
+    panel.wait()
+    panel.combine()
+    panel.wait()
+    panel.atom = 20
+    panel.wait()
+    recipe = panel.summary.recipe
+    assert recipe.atoms == (20, 5)
+    assert panel.summary.kl == pytest.approx(0.002, abs=2e-4)
+    assert panel.others[0][1] == pytest.approx(recipe.amounts[1])
+
+
+def test_a_divergence_is_only_asked_of_what_is_added(panel: sw.SteeringPanel) -> None:
+    """Choosing one turns to "add"; choosing another mode lets go of it; states say why not."""
+    panel.mode = "scale"
+    panel.target_kl = 0.001
+    assert panel.mode == "add"
+    panel.mode = "set"
+    assert panel.target_kl is None
+    panel.wait()
+    assert not panel.problem
+
+
+def test_kept_recipes_are_offered_and_done_again(panel: sw.SteeringPanel, tmp_path: Path) -> None:
+    """Kept once each; choosing one brings everything back, and so does a file."""
+    panel.others = ((7, 2.0),)
+    first = panel.keep_recipe()
+    assert panel.keep_recipe() == first
+    assert len(panel.recipes) == 1
+    path = panel.save_recipe(tmp_path / "both.json")
+    panel.others, panel.atom, panel.strength = (), 8, 1.0
+    panel.keep_recipe()
+    assert len(panel.controls.kept.options) == 3
+    panel.controls.kept.value = 0
+    assert panel.controls.kept.value is None
+    assert panel.recipe() == first
+    panel.atom = 8
+    panel.replay(path)
+    panel.wait()
+    assert panel.recipe() == first
+
+
+def test_a_recipe_of_another_sae_is_refused_by_name(vit: Any, panel: sw.SteeringPanel) -> None:
+    """Both are named, and nothing changes."""
+    other = PlainSae(32, 48)
+    strange = sw.SteeringPanel(vit, "resid_post.1", other, PICTURES, atom=40, strength=1.0)
+    recipe = strange.recipe()
+    strange.close()
+    with pytest.raises(ValueError, match=r"PlainSae with 64 atoms.*PlainSae with 48 atoms"):
+        panel.replay(recipe)
+    assert panel.atom == 5
+    panel.controls.recipe.value = json.dumps(recipe)
+    panel.controls.replay.click()
+    assert panel.problem
+    assert "48 atoms" in panel.status
+
+
+def test_state_comes_back_also_while_strengths_are_measured(vit: Any) -> None:
+    """A session opens a panel whose unit is not known yet; the coefficients are the same."""
+    acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
+    first = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=3, strength=1.5)
+    first.wait()
+    first.others = ((6, 0.5),)
+    first.keep_recipe()
+    state = json.loads(json.dumps(first.state()))
+    amounts = first.current.amounts
+    first.close()
+    second = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts)
+    second.restore(state)
+    second.wait()
+    assert second.unit == "p99"
+    assert second.current.amounts == pytest.approx(amounts)
+    assert second.recipes == state["recipes"]
+    second.close()
+    with pytest.raises(ValueError, match="recipe, recipes"):
+        second.restore({"atom": 3})
+
+
+def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
+    vit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Percentiles come on a thread of their own: half a recipe in each unit would be another one."""
+    from sae_nb_widgets import steering
+    from sae_nb_widgets.strength_scale import StrengthScale
+
+    taking, begun = threading.Event(), threading.Event()
+    size, begin = StrengthScale.unit_size, sw.SteeringPanel._begin
+
+    def measured(sae: Any, acts: Any) -> np.ndarray:
+        taking.wait(10)
+        return np.full(64, 2.0)
+
+    def slow_size(self: Any, atom: int, mode: Any) -> float:
+        found = size(self, atom, mode)
+        if threading.current_thread() is threading.main_thread() and not taking.is_set():
+            taking.set()
+            begun.wait(0.3)
+        return found
+
+    def heard(self: Any, p99: Any) -> None:
+        begin(self, p99)
+        begun.set()
+
+    made_from = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=3.0)
+    made_from.others = ((6, 0.5),)
+    recipe = made_from.recipe()
+    made_from.close()
+    monkeypatch.setattr(steering, "measured_p99", measured)
+    monkeypatch.setattr(StrengthScale, "unit_size", slow_size)
+    monkeypatch.setattr(sw.SteeringPanel, "_begin", heard)
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, torch.zeros(2, 32))
+    made.replay(recipe)
+    made.wait()
+    assert made.unit == "p99"
+    assert made.current.amounts == pytest.approx([3.0, 0.5])
+    made.close()
+
+
+def test_curve_of_a_combination_scales_the_whole(planted: sw.SteeringPanel) -> None:
+    """At the strength shown it is the effect shown; the nearest atom is none of the combined."""
+    planted.others = ((2, 1.0),)
+    planted.wait()
+    planted.dose_response([0.0, planted.strength])
+    planted.wait()
+    curve = planted.curve
+    assert curve is not None
+    assert curve.response.kl[0] == pytest.approx(0.0, abs=1e-6)
+    assert curve.response.kl[1] == pytest.approx(planted.summary.kl, rel=1e-3)
+    assert curve.nearest_atom not in planted.current.atoms
+    assert curve.response.control.shape == (8, 2)

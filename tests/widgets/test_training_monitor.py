@@ -16,9 +16,12 @@ import torch
 import traitlets as t
 from sae_nb_widgets.exporting import descendants
 from sae_nb_widgets.figures.training import training_figure
-from sae_nb_widgets.tracking import SHARE_OF_TIME, Redraws
+from sae_nb_widgets.tracking import SHARE_OF_TIME, Redraws, track
 
 import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.summaries.training_atoms import Probe
+from sae_nb.tokens import Context
 
 
 def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:
@@ -221,7 +224,8 @@ def test_best_r2_is_marked(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
     run.take(4, r2=0.99)
     run.take(5, r2=0.1)
     monitor.refresh()
-    star = next(tr for tr in monitor.current_figure().data if tr.marker.symbol == "star")
+    scatters = (tr for tr in monitor.current_figure().data if tr.type == "scatter")
+    star = next(tr for tr in scatters if tr.marker.symbol == "star")
     assert (list(star.x), star.y[0]) == ([4], pytest.approx(0.99))
 
 
@@ -473,3 +477,106 @@ def test_figure_is_a_pure_function_of_its_summaries(monitor: sw.TrainingMonitor)
     whole = training_figure([monitor.record])
     for ours, theirs in zip(whole.data, monitor.current_figure().data, strict=True):
         np.testing.assert_array_equal(ours.y, theirs.y)
+
+
+# --- atoms while they are learned -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits_run() -> Iterator[Any]:
+    """A TopK SAE that learns 8 × 8 digits, and has ended."""
+    x = torch.as_tensor(sn.data.digits().images[:300]).flatten(1).float() / 255
+    sae = sn.TopK(d_in=64, n_atoms=40, k=4, generator=torch.Generator().manual_seed(0))
+    run = sn.start_training(sae, x, sn.TrainConfig(steps=10**6, batch_size=64, seed=0))
+    yield run
+    run.stop()
+    run.wait(60)
+
+
+def test_gallery_of_pixels_is_the_dictionary_now(digits_run: Any) -> None:
+    """The pictures are the atoms as they are, and they change while the training goes on."""
+    panel = sw.TrainingMonitor(digits_run, picture_shape=(8, 8), interval=0.05)
+    until(lambda: panel._gallery.gallery is not None, seconds=40)
+    digits_run.pause()
+    panel.refresh()
+    first = panel._gallery.gallery
+    rows = digits_run.sae.dictionary[list(first.atoms)]
+    np.testing.assert_allclose(first.rows, rows.detach().numpy(), atol=1e-6)
+    assert len(panel._gallery.grid.captions) == 24
+    sprite, step = panel._gallery.grid.sprite, digits_run.step
+    digits_run.resume()
+    until(lambda: digits_run.step > step + 20, seconds=40)
+    until(lambda: panel._gallery.grid.sprite != sprite, seconds=40)
+    assert not panel.problem
+    panel.close()
+
+
+def test_map_and_motion_are_of_the_run(digits_run: Any) -> None:
+    """One cell per atom, dead ones are gaps; the curves of motion have a point per look."""
+    panel = sw.TrainingMonitor(digits_run, interval=0.02)
+    step = digits_run.step
+    until(lambda: digits_run.step > step + 20, seconds=40)
+    until(lambda: panel.record.motion is not None, seconds=40)
+    digits_run.pause()
+    panel.refresh()
+    figure, summary = panel.current_figure(), panel.record
+    cells = np.asarray(figure.data[0].z, dtype=float).ravel()
+    assert np.isfinite(cells).sum() == int((summary.frequency > 0).sum())
+    np.testing.assert_allclose(figure.data[1].y, summary.motion.median)
+    assert (summary.motion.p90 >= summary.motion.median).all()
+    panel.map_by = "motion"
+    turned = np.asarray(panel.current_figure().data[0].z, dtype=float).ravel()
+    per_atom = summary.motion.per_atom
+    np.testing.assert_allclose(turned[: len(per_atom)], per_atom, atol=6e-4)
+    assert figure.layout.yaxis9.visible is False
+    digits_run.resume()
+    panel.close()
+
+
+def test_gallery_of_activations_shows_where_atoms_fire() -> None:
+    """On pictures the heat is the code; the SAE is left in the mode it was in."""
+    pictures = torch.randint(0, 255, (3, 3, 8, 8), dtype=torch.uint8)
+    context = Context(kind="vision", n_samples=3, pictures=pictures, patch_grid=(2, 2))
+    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    sample, position = torch.arange(3).repeat_interleave(4), torch.arange(4).repeat(3)
+    acts = Activations(x, sample=sample, position=position, context=context)
+    sae = sn.TopK(d_in=6, n_atoms=10, k=3, generator=torch.Generator().manual_seed(0)).train()
+    gallery = Probe(acts).gallery(sae, (2, 5))
+    codes = sae.encode(x).to_dense().abs()
+    best = codes[:, 2].argmax()
+    picture = int(sample[best])
+    np.testing.assert_array_equal(gallery.pictures[0], pictures[picture].numpy())
+    np.testing.assert_allclose(
+        gallery.heat[0].ravel(), codes[sample == picture, 2].detach(), atol=1e-6
+    )
+    assert sae.training
+
+
+def test_runs_are_added_to_a_shown_figure_and_the_best_is_ringed() -> None:
+    """Nothing is rebuilt: traces that were there stay the same objects."""
+    panel = sw.TrainingMonitor([record(1, l0=8.0, r2=0.7)])
+    before = panel._picture.data
+    other = FakeRun()
+    other.take(3, l0=8.0, r2=0.5)
+    panel._tracked = [*panel._tracked, *track(other, "worse")]
+    panel.refresh()
+    after = panel._picture.data
+    assert all(a is b for a, b in zip(before, after, strict=False))
+    assert len(after) > len(before)
+    now = [tr for tr in after if tr.yaxis == "y8" and tr.mode == "markers"]
+    assert [tr.marker.line.width for tr in now] == [3, 0]
+    assert panel._picture.layout.xaxis8.visible
+    panel.close()
+
+
+def test_lecture_scale_changes_sizes_in_place(monitor: sw.TrainingMonitor) -> None:
+    """Titles and height grow; the traces are the same objects."""
+    before, height = monitor._picture.data, monitor._picture.layout.height
+    try:
+        sw.theme("lecture")
+        assert monitor._picture.layout.height > height
+        assert {note.font.size for note in monitor._picture.layout.annotations} == {17}
+        assert all(a is b for a, b in zip(before, monitor._picture.data, strict=True))
+    finally:
+        sw.theme("normal")
+    assert monitor._picture.layout.height == height

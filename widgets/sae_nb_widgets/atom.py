@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,24 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.annotations import annotations_of
 from sae_nb.checks import check_atom
 from sae_nb.summaries.atom import BANDS, ORDERS, AtomCatalogue, AtomSummary, Band, Example
 from sae_nb.summaries.labels import Labels
 from sae_nb_widgets import atom_controls
+from sae_nb_widgets.atom_crops import CropSheet
 from sae_nb_widgets.atom_detail import AtomDetail
 from sae_nb_widgets.atom_examples import examples_view, place_in_words
-from sae_nb_widgets.figures.atom import BARS, MARKS, atom_figure, nearest_band, update_atom_figure
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.atom_notes import AtomNotes
+from sae_nb_widgets.figures.atom import (
+    BARS,
+    MARKS,
+    OFTEN,
+    THIS,
+    atom_figure,
+    nearest_band,
+    update_atom_figure,
+)
 from sae_nb_widgets.theming import (
     escape,
     figure_widget,
@@ -40,9 +49,10 @@ if TYPE_CHECKING:
 ENCODE_AT_ONCE = 3_000_000_000
 SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
+HINT = "← and → step through the atoms, / searches"
 
 
-class AtomBrowser(Panel):
+class AtomBrowser(AtomNotes):
     """What makes this atom fire?
 
     The activations are encoded once, off the main thread where that takes long; then every atom is
@@ -59,8 +69,8 @@ class AtomBrowser(Panel):
     atom
         First one shown; the most frequent when None.
     labels
-        Where labels and notes are kept: a folder (the SAE's, say), a JSON file, or `Labels`; in
-        memory when None.
+        Where labels and notes are kept: a folder (the SAE's, say), a JSON file, `Labels`, or a
+        mapping to begin with. None takes the folder the SAE knows (`sae.folder`), else memory.
     catalogue
         An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
 
@@ -88,14 +98,16 @@ class AtomBrowser(Panel):
 
     question = "What makes this atom fire?"
     explanation = (
-        "The histogram counts how often the atom fires how strongly; below it are the inputs behind "
-        "one part of it, shaded by the atom's strength at every patch or token.",
+        "The left histogram counts how strongly the atom fires, the right one how often all atoms do; "
+        "below are the inputs behind one part of the left one, shaded by the atom's strength at every "
+        "patch or token, and the patches themselves.",
         "Examples show what goes together with the atom, not what causes it or what the model does "
         "with it: look at the random and just-below bands too, since maxima flatter every atom, and "
         "steer to see effects.",
         "After Bricken et al., Towards Monosemanticity (2023); lift and nearest atoms are ours.",
     )
     stem = "atom"
+    kept_traits = ("sort", "alive_only", "show_heat", "search", "atom", "band", "page")
     needs_kernel = (
         "Other atoms, bands, search and labels need a running kernel and were left out; the figure, "
         "the examples shown and the numbers are all here."
@@ -108,8 +120,6 @@ class AtomBrowser(Panel):
     alive_only = t.Bool(True, help="Step over atoms that never fire.")
     page = t.Int(0, min=0, help="Which examples of the band.")
     show_heat = t.Bool(True, help="Draw the heat-map over pictures.")
-    label = t.Unicode("", help="What this atom is called.")
-    note = t.Unicode("", help="Anything else about it.")
     row = t.Int(-1, help="Row of the activations behind the example chosen; -1 for none.")
     found = t.Tuple(help="Atoms that answer to the search, best first.")
 
@@ -120,11 +130,13 @@ class AtomBrowser(Panel):
         model: LiveModel | None = None,
         *,
         atom: int | None = None,
-        labels: Labels | str | Path | None = None,
+        labels: Labels | Mapping[int, str] | str | Path | None = None,
         catalogue: AtomCatalogue | None = None,
     ) -> None:
-        self.labels = labels if isinstance(labels, Labels) else Labels(labels)
-        self.catalogue = catalogue or AtomCatalogue(sae, acts, labels=self.labels)
+        # What was measured stays readable beneath what people write.
+        measured = None if catalogue is None else catalogue.labels
+        self.catalogue = catalogue or AtomCatalogue(sae, acts)
+        self.labels = annotations_of(labels, self.catalogue.sae, measured)
         self.catalogue.labels = self.labels
         self.n_atoms = self.catalogue.n_atoms
         first = None if atom is None else check_atom(atom, self.n_atoms)
@@ -132,7 +144,6 @@ class AtomBrowser(Panel):
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
         self._drawn: tuple[int, Band, int] | None = None
-        self._from_book = False
         self._chosen = False
         self._said = self._started = 0.0
         super().__init__(chips=self._chips())
@@ -147,21 +158,30 @@ class AtomBrowser(Panel):
     def _build(self) -> None:
         self._plot = figure_widget(atom_figure(), height=theme().figure_height_px)
         self._examples = examples_view(self.catalogue.acts.context)
+        self._crops = CropSheet(self._choose_crop)
         self._made = made = atom_controls.build(self)
-        self._detail_cards = AtomDetail(made.labels, self.name_of, self._go)
+        self._detail_cards = AtomDetail(self.open_notes(), self.name_of, self._go)
         self.arrange(
             controls=made.first_row,
             more=made.more,
-            figure=[self._plot, made.bands, self._examples.widget],
+            figure=[
+                self._plot,
+                made.bands,
+                self._examples.widget,
+                self._crops.widget,
+                self._detail_cards.tokens,
+            ],
             detail=self._detail_cards.widgets,
         )
         atom_controls.visible(made.pages, False)
         self._examples.on_select(self._choose_example)
         self._plot.data[BARS].on_click(self._click_bar)
         self._plot.data[MARKS].on_click(self._click_mark)
+        self._plot.data[OFTEN].on_click(self._click_often)
         self.bind_key("ArrowRight", self.next)
         self.bind_key("ArrowLeft", self.previous)
         self.bind_key("Escape", self.clear_selection)
+        self.say(HINT)
 
     def _chips(self) -> dict[str, str]:
         acts, sae = self.catalogue.acts, self.catalogue.sae
@@ -303,20 +323,25 @@ class AtomBrowser(Panel):
             self.page = record.page
         update_atom_figure(self._plot, record, dark=self.dark)
         self._examples.show(record)
+        self._crops.show(record)
         self._detail_cards.show(record)
         made = self._made
         made.rank.value = escape(self._rank())
         made.page_text.value = escape(atom_controls.page_text(record))
         atom_controls.visible(made.pages, record.n_examples > len(record.examples))
-        with self._filling():
-            self.label, self.note = self.labels.label(record.atom), self.labels.note(record.atom)
-        self._say_saved()
+        self.show_notes(record.atom)
         self.row = -1
 
     def name_of(self, atom: int) -> str:
         """Return the number of an atom and its label, where it has one."""
         label = self.labels.label(atom)
         return f"{atom} {label}" if label else f"{atom}"
+
+    def names_changed(self) -> None:
+        """Draw neighbours and matches again with the labels they have now."""
+        if self._record is not None:
+            self._detail_cards.show(self._record)
+            self._show_found()
 
     def _rank(self) -> str:
         places = np.flatnonzero(self._order == self.atom)
@@ -378,7 +403,11 @@ class AtomBrowser(Panel):
             else:
                 self._order = self.catalogue.order(self.sort, alive_only=self.alive_only)
             self._made.rank.value = escape(self._rank())
-            self._detail_cards.show_found(self.found, self.catalogue.frequency[found].tolist())
+            self._show_found()
+
+    def _show_found(self) -> None:
+        often = self.catalogue.frequency[list(self.found)].tolist() if self.found else []
+        self._detail_cards.show_found(self.found, often)
 
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
@@ -399,36 +428,21 @@ class AtomBrowser(Panel):
         if points.point_inds:
             self.band = str(trace.customdata[points.point_inds[0]])
 
+    def _click_often(self, _: Any, points: Any, __: Any) -> None:
+        if points.xs and self.catalogue.encoded:
+            # The axis is logarithmic: the atom whose frequency is nearest as a ratio.
+            with np.errstate(divide="ignore"):
+                apart = np.abs(np.log10(self.catalogue.frequency) - float(points.xs[0]))
+            self.atom = int(np.argmin(apart))
+
+    def _choose_crop(self, row: int, words: str) -> None:
+        self.row = row
+        self.say(words)
+
     def _choose_example(self, example: Example | None, part: int) -> None:
         self.row = -1 if example is None else example.row
         if example is not None:
             self.say(place_in_words(example, part, self.catalogue.acts.context))
-
-    # --- labels -----------------------------------------------------------------------------------
-
-    @contextmanager
-    def _filling(self) -> Iterator[None]:
-        """Set label and note from the book without writing them back."""
-        self._from_book = True
-        try:
-            yield
-        finally:
-            self._from_book = False
-
-    @t.observe("label", "note")
-    def _label_changed(self, _: t.Bunch) -> None:
-        if self._from_book or self._record is None:
-            return
-        with self.guarded("saving the label"):
-            self.labels.write(self.atom, self.label, self.note)
-        self._say_saved()
-
-    def _say_saved(self) -> None:
-        text = ""
-        if self.label or self.note:
-            path = self.labels.path
-            text = "in memory; pass labels=folder to keep" if path is None else f"saved ✓ {path}"
-        self._made.saved.value = escape(text)
 
     @t.observe("show_heat")
     def _heat_changed(self, _: t.Bunch) -> None:
@@ -439,6 +453,8 @@ class AtomBrowser(Panel):
         super().restyle()
         if self._record is not None:
             self._plot.layout.height = theme().figure_height_px
-            self._plot.data[MARKS].textfont.size = theme().font_px
+            for trace in (MARKS, THIS):
+                self._plot.data[trace].textfont.size = theme().font_px
             self._examples.show(self._record)
+            self._crops.show(self._record)
             self._detail_cards.show(self._record)

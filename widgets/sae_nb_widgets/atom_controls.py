@@ -37,16 +37,13 @@ class Controls:
     more: tuple[ipw.Widget, ...]
     bands: ipw.Widget
     pages: ipw.Widget
-    labels: ipw.Widget
     rank: ipw.HTML
     page_text: ipw.HTML
-    saved: ipw.HTML
 
 
 def build(panel: Any) -> Controls:
     """Return the controls of `panel`, linked to its traits."""
-    rank, page_text, saved = ipw.HTML(), ipw.HTML(), ipw.HTML()
-    saved.add_class("sae-nb-live-only")
+    rank, page_text = ipw.HTML(), ipw.HTML()
     stepper = _stepper(panel)
     more = (
         _linked(panel, "alive_only", ipw.Checkbox, "skip atoms that never fire"),
@@ -62,10 +59,8 @@ def build(panel: Any) -> Controls:
         more=more,
         bands=_row(_bands(panel), pages).add_class("sae-nb-apart"),
         pages=pages,
-        labels=_labels(panel, saved),
         rank=rank,
         page_text=page_text,
-        saved=saved,
     )
 
 
@@ -119,22 +114,6 @@ def _bands(panel: Any) -> ipw.ToggleButtons:
     return buttons
 
 
-def _labels(panel: Any, saved: ipw.HTML) -> ipw.VBox:
-    fields = []
-    for name, hint in (("label", "what would you call it?"), ("note", "anything else")):
-        field = ipw.Text(
-            description=name,
-            placeholder=hint,
-            tooltip=f"The {name} of this atom; kept when you press Enter or leave the field",
-            continuous_update=False,
-            layout=ipw.Layout(width="auto"),
-            style={"description_width": "3em"},
-        )
-        t.link((panel, name), (field, "value"))
-        fields.append(field)
-    return ipw.VBox([*fields, saved], layout=ipw.Layout(overflow="hidden"))
-
-
 def _linked(panel: Any, trait: str, kind: type[ipw.Widget], text: str) -> ipw.Widget:
     widget = kind(
         description=text, indent=False, tooltip=text, layout=ipw.Layout(width="max-content")
@@ -173,8 +152,14 @@ def facts_html(record: AtomSummary) -> str:
     return (
         f'<p>Fires on <b class="sae-nb-keep">{escape(often)}</b> '
         f'<span class="sae-nb-keep">({escape(format_count(record.n_fired))})</span>.<br>'
-        f"Strength there: {strengths}.</p>"
+        f"Strength there: {strengths}.{_never(record)}</p>"
     )
+
+
+def _never(record: AtomSummary) -> str:
+    n = int(record.frequencies.marks.get("never", 0))
+    text = f"{format_count(n)} of {format_count(record.n_atoms)} atoms never fire here."
+    return f"<br>{escape(text)}" if n else ""
 
 
 def page_text(record: AtomSummary) -> str:

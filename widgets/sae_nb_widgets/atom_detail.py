@@ -46,7 +46,7 @@ class AtomDetail:
         )
         self.tokens = Sparkbars(description="next tokens it raises and lowers (direct path)")
         self.joint.empty_text = "No atom fires with it more often than by chance."
-        bars = (self.near, self.joint, self.where, self.map, self.tokens)
+        bars = (self.near, self.joint, self.where, self.map)
         self.widgets: tuple[ipw.Widget, ...] = (self.found, self._facts, labels, *bars)
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):

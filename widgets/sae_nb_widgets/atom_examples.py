@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
 
 from sae_nb.summaries.atom import AtomSummary, Example
+from sae_nb.summaries.token_display import gathered, spans
 from sae_nb.tokens import Context
 from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip
 from sae_nb_widgets.theming import THIN_SPACE, format_number
@@ -134,7 +135,7 @@ class TextExamples(ExamplesView):
             special=[example.special for example in examples],
             captions=[f"{e.sample}{THIN_SPACE}·{THIN_SPACE}{e.position}" for e in examples],
             strengths=[abs(example.strength) for example in examples],
-            peaks=[example.position - example.first_position for example in examples],
+            peaks=[_first_of(e.tokens, e.position - e.first_position) for e in examples],
             clipped=[example.clipped for example in examples],
             first_positions=[example.first_position for example in examples],
             maximum=record.max_strength,
@@ -178,6 +179,11 @@ def _strengths_of(example: Example) -> np.ndarray:
     return np.zeros(len(example.tokens)) if values is None else values
 
 
+def _first_of(tokens: Sequence[str], token: int) -> int:
+    """The token in which a token's character begins."""
+    return next((first for first, last in spans(tokens) if first <= token < last), token)
+
+
 def _values_of(example: Example) -> list[float]:
     return [] if example.coordinate_values is None else example.coordinate_values.tolist()
 
@@ -189,13 +195,24 @@ def place_in_words(example: Example, part: int, context: Context) -> str:
         name = context.token_name(part + context.prefix_tokens)
         return f"{context.sample_word} {example.sample}, {name}: {_shown(value)}"
     if part >= 0 and example.token_strengths is not None:
-        value = float(example.token_strengths[part])
-        position = example.first_position + part
-        return f"text {example.sample}, token {position} “{example.tokens[part]}”: {_shown(value)}"
+        return _token_in_words(example, _first_of(example.tokens, part))
     prefix = "; ".join(f"{name} {_shown(value)}" for name, value in example.prefix)
     return f"{example.place}: z = {format_number(example.strength)}" + (
         f" ({prefix})" if prefix else ""
     )
+
+
+def _token_in_words(example: Example, part: int) -> str:
+    last = next((last for first, last in spans(example.tokens) if first == part), part + 1)
+    position = example.first_position + part
+    tokens = (
+        f"token {position}"
+        if last == part + 1
+        else f"tokens {position}–{position + last - part - 1}"
+    )
+    value = float(gathered(example.tokens, _strengths_of(example))[part])
+    most = "strongest " if last > part + 1 else ""
+    return f"text {example.sample}, {tokens} “{example.tokens[part]}”: {most}{_shown(value)}"
 
 
 def _shown(value: float) -> str:

@@ -146,10 +146,12 @@ class InputLens(InputLensSources):
         self._bars = PairedBars(description="atoms")
         self._bars.empty_text = EMPTY[self.kind]
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
-        self._view: InputView = TextView()
+        self._view: InputView
         if self.kind == "vision":
             view = PictureView(self.model.prefix_tokens, [made.ink, made.undo, made.clear])
             self._view, self._pad = view, view.pad
+        else:
+            self._view = TextView()
         first, more = input_lens_controls.rows(self, made)
         order = (
             ipw.Box([made.sort, ipw.Box([ipw.Label("shade"), made.heat])])

@@ -37,11 +37,13 @@ class InputView:
         Positions before the first patch.
     """
 
+    widget: ipw.Widget
+    """What a panel places; each kind of view makes its own."""
+
     def __init__(self, prefix_tokens: int = 0) -> None:
         self._prefix = prefix_tokens
         # What is marked by the panel itself was clicked by nobody.
         self._filling = False
-        self.widget: ipw.Widget = ipw.Box()
 
     def show(
         self, summaries: Sequence[InputSummary], names: Sequence[str], atom: int, heat: str

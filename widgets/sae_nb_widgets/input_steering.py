@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.codes import SparseCodes
     from sae_nb.summaries.catalogue import AtomCatalogue
-    from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
+    from sae_nb.summaries.steering import SteeringSummary
+    from sae_nb.summaries.steering_recipe import SteeringRecipe
     from sae_nb_widgets.input_lens import InputLens
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ import traitlets as t
 
 from sae_nb_widgets import exporting
 from sae_nb_widgets.background import Background
+from sae_nb_widgets.closing import close_whole, owned_widgets
 from sae_nb_widgets.components.base import read_static, script
 from sae_nb_widgets.figures import still
 from sae_nb_widgets.theming import (
@@ -43,6 +45,9 @@ class PanelKeys(anywidget.AnyWidget):
     # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
     answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
     dark = t.Bool(False, help="Whether the page is dark.").tag(sync=True)
+    tips = t.Dict(help="Name of a control to what it does, where ipywidgets does not show it.").tag(
+        sync=True
+    )
 
 
 class Panel(ipw.VBox):
@@ -72,6 +77,8 @@ class Panel(ipw.VBox):
     # True until everything is made: a panel whose constructor failed has nothing to close.
     _closed: bool = True
     needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
+    # What a saved session keeps of this panel, in the order in which it is set again.
+    kept_traits: ClassVar[tuple[str, ...]] = ()
 
     status = t.Unicode("", help="What happened, how long it took, or what to do.")
     problem = t.Bool(False, help="Whether the status line reports an error.")
@@ -175,6 +182,11 @@ class Panel(ipw.VBox):
         _show(self._detail, bool(detail))
         toggle = self._body.remove_class if detail else self._body.add_class
         toggle("sae-nb-plain")
+        self._keys.tips = {
+            widget.description: widget.tooltip
+            for widget in exporting.descendants(self)
+            if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
+        }
 
     def bind_key(self, key: str, action: Callable[[], None]) -> None:
         """Call `action` when `key` ("ArrowLeft", "Escape", …) is pressed inside the panel."""
@@ -369,6 +381,44 @@ class Panel(ipw.VBox):
             exporting.write_file(Path(path), content)
         return content
 
+    def state(self) -> dict[str, Any]:
+        """Return what a saved session keeps of this panel, ready for JSON.
+
+        Returns
+        -------
+        dict
+            The traits named in `kept_traits` by name; tuples as lists, numpy numbers as Python's.
+        """
+        return {name: as_json(getattr(self, name)) for name in self.kept_traits}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave, in the order of `kept_traits`; what is not named stays.
+
+        Parameters
+        ----------
+        state
+            From `state()` of a panel of the same class, also by way of JSON.
+
+        Raises
+        ------
+        ValueError
+            If it names something this panel does not keep.
+        traitlets.TraitError
+            If a value does not fit this panel (an atom that its SAE does not have).
+        """
+        unknown = sorted(set(state) - set(self.kept_traits))
+        if unknown:
+            raise ValueError(
+                f"`state` must name what a {type(self).__name__} keeps "
+                f"({', '.join(self.kept_traits) or 'nothing'}), got {', '.join(unknown)}. "
+                "Take it from `state()` of the same kind of panel."
+            )
+        for name in self.kept_traits:
+            if name in state:
+                value = state[name]
+                tuples = isinstance(value, list) and not isinstance(self.traits()[name], t.List)
+                self.set_trait(name, tuple(value) if tuples else value)
+
     def export(self, kind: str) -> None:
         """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say so."""
         name = re.sub(r"[^\w.-]+", "_", self.export_name())
@@ -379,7 +429,11 @@ class Panel(ipw.VBox):
             self.say(f"Written: {path} ({exporting.format_bytes(size)}).")
 
     def close(self) -> None:
-        """Free the panel, its figure and its threads; closing twice is harmless."""
+        """Free the panel, its figure and its threads; closing twice is harmless.
+
+        Widgets that were made but have no place on screen are closed too, and so are the layouts and
+        styles, which ipywidgets would keep for good.
+        """
         if self._closed:
             return
         self._closed = True
@@ -387,9 +441,10 @@ class Panel(ipw.VBox):
         self._background.close()
         self._key_actions.clear()
         self.unobserve_all()
-        for child in exporting.descendants(self):
+        for child in [*exporting.descendants(self), *owned_widgets(self)]:
             if child is not self:
-                child.close()
+                close_whole(child)
+        self.layout.close()
         super().close()
 
     def __repr__(self) -> str:
@@ -406,6 +461,25 @@ class Panel(ipw.VBox):
                 self.question, self.static_chips(), self.current_figure(), self.record
             )
         return bundle
+
+
+def as_json(value: Any) -> Any:
+    """Return a trait's value as JSON has it: lists for tuples, Python's numbers for numpy's.
+
+    Examples
+    --------
+    >>> as_json({"atoms": (1, 2), "by": float("nan")})
+    {'atoms': [1, 2], 'by': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return [as_json(item) for item in sorted(value)]
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if callable(getattr(value, "tolist", None)):
+        return as_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _show(widget: ipw.Widget, shown: bool) -> None:

@@ -2,7 +2,7 @@
 
 Each FigureWidget carries 5 MB of script in its own state, and must have read it within two seconds
 of being made or the browser drops everything sent to it. Here the script is the state of one shared
-model, and a plot answers at once with a module of 3 kB.
+model, and a plot answers at once with a module of 5 kB.
 """
 
 from __future__ import annotations
@@ -13,6 +13,10 @@ from typing import Any
 
 import anywidget
 import ipywidgets as ipw
+
+# plotly asks pandas for its classes wherever it is loaded, also while another thread (sklearn's, in a
+# panel's background work) is half-way through loading it: it must be there before any figure.
+import pandas  # noqa: F401
 import plotly
 import plotly.graph_objects as go
 import traitlets as t
@@ -45,7 +49,7 @@ class Plot(go.FigureWidget):
     Example
     -------
     >>> plot = Plot(go.Figure(go.Bar(y=[1, 2])))
-    >>> isinstance(plot, go.FigureWidget), len(plot.get_state()["_esm"]) < 5_000
+    >>> isinstance(plot, go.FigureWidget), len(plot.get_state()["_esm"]) < 8_000
     (True, True)
     >>> plot.close()
     """
@@ -56,6 +60,12 @@ class Plot(go.FigureWidget):
         sync=True, **ipw.widget_serialization
     )
     version = t.Unicode(plotly.__version__, help="Which plotly the script is of.").tag(sync=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # plotly has the page count the figure's views, which nobody reads: ipywidgets then sends the
+        # count of a closed figure to nowhere, an error in the page's console for each.
+        self._view_count = None
 
     @t.default("bundle")
     def _default_bundle(self) -> PlotlyScript:

@@ -23,6 +23,7 @@ from sae_nb_widgets.figures.pursuit import (
     SHORT,
     TRACES_PER_ALGORITHM,
     pursuit_figure,
+    scale_texts,
     update_records,
     update_step,
 )
@@ -302,6 +303,7 @@ class PursuitStepper(PursuitTraits):
         if self._figure is not None:
             with self._drawing:
                 self._rebuild()
+                scale_texts(self._figure)
 
     def _facts(self) -> dict[str, str]:
         sizes = [format_count(len(one)) for one in self._dictionaries]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,11 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.codes import SparseCodes
-from sae_nb.steering_request import Unit
 from sae_nb.summaries.answers import Reading, answering, as_batch, read_answer, read_hook_point
 from sae_nb.summaries.continuation import Continuation, summarise_continuation
-from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary, summarise_steering
+from sae_nb.summaries.steering import SteeringSummary, summarise_steering
 from sae_nb.summaries.steering_curve import SteeringCurve, summarise_dose_response
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 from sae_nb_widgets import steering_controls
 from sae_nb_widgets.figures.steering import (
     curve_words,
@@ -30,8 +30,9 @@ from sae_nb_widgets.figures.steering import (
 from sae_nb_widgets.samples import Samples
 from sae_nb_widgets.steering_checks import check_parts
 from sae_nb_widgets.steering_controls import PICKED, unit_html
+from sae_nb_widgets.steering_costs import SteeringCosts, cost_words
 from sae_nb_widgets.steering_detail import SteeringDetail, changes_sentence, sentence
-from sae_nb_widgets.steering_traits import SteeringTraits
+from sae_nb_widgets.steering_mix import SteeringMix
 from sae_nb_widgets.strength_scale import StrengthScale, measured_p99, one_digit
 from sae_nb_widgets.theming import (
     figure_widget,
@@ -54,11 +55,11 @@ STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
 EXPLAINED: tuple[str, ...] = ("atom", "strength", "mode", "positions", "hook_point")
-EXPLAINED += ("sample", "seed", "head", "text")
+EXPLAINED += ("sample", "seed", "head", "text", "others", "target_kl")
 """Traits that make up the recipe: changing one runs the model."""
 
 
-class SteeringPanel(SteeringTraits):
+class SteeringPanel(SteeringCosts):
     """What happens if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -158,13 +159,14 @@ class SteeringPanel(SteeringTraits):
             n_samples=len(self._samples),
         )
         self._unit = ipw.HTML()
+        self._mix = SteeringMix(lambda others: self.set_trait("others", others))
         self._picture = figure_widget(steering_figure())
         self._detail_view = SteeringDetail(self.kind, self.model.prefix_tokens)
         self._place()
         self._listen()
 
     def _place(self) -> None:
-        first, more = steering_controls.rows(self, self.controls, self._unit)
+        first, more = steering_controls.rows(self, self.controls, self._unit, self._mix)
         self.arrange(
             controls=first,
             more=more,
@@ -181,6 +183,11 @@ class SteeringPanel(SteeringTraits):
         made.curve.on_click(lambda _: self.dose_response())
         made.go_on.on_click(lambda _: self.continue_text())
         made.replay.on_click(lambda _: self._replay_text())
+        made.combine.on_click(lambda _: self.combine())
+        made.keep.on_click(lambda _: self.keep_recipe())
+        made.kept.observe(self._choose_recipe, "value")
+        made.target_kl.observe(lambda change: self.set_trait("target_kl", change["new"]), "value")
+        self.observe(self._offer_recipes, "recipes")
         self._detail_view.on_pick(lambda position: self.set_trait("positions", (position,)))
         self.observe(self._on_change, list(EXPLAINED))
         self.bind_key("ArrowRight", lambda: self._step_atom(1))
@@ -207,6 +214,10 @@ class SteeringPanel(SteeringTraits):
 
     def _begin(self, p99: Float[np.ndarray, " n_atoms"] | None) -> None:
         self._scale.p99, self._ready = p99, True
+        self._scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
+        if self._waiting is not None:
+            self._take(self._waiting)
+            self._waiting = None
         if self._auto and self.unit == "p99":
             self.strength = STRENGTH_AT_FIRST
         self._fit_slider()
@@ -214,33 +225,11 @@ class SteeringPanel(SteeringTraits):
         if self._text_waits:
             self.continue_text()
 
-    @property
-    def unit(self) -> Unit:
-        """Unit of `strength`: "p99" where the atom's percentile is known, else "coefficient"."""
-        return self._scale.unit(self.atom, self.mode)
-
     def _fit_slider(self) -> None:
         ends = self._scale.limits(self.atom, self.mode)
         steering_controls.fit_slider(self.controls.strength, self.strength, *ends)
         self._unit.value = unit_html(self._scale.words(self.atom, self.mode))
-
-    @property
-    def current(self) -> SteeringRecipe:
-        """What the panel asks for now."""
-        return SteeringRecipe(
-            hook_point=self.hook_point,
-            atom=self.atom,
-            strength=self.strength,
-            unit=self.unit,
-            p99=self._scale.of(self.atom),
-            mode=self.mode,
-            positions=self.positions,
-            sample=self.sample,
-            seed=self.seed,
-            head=self.head,
-            text=self.text if self.kind == "language" and self.text else None,
-            model_name=self.model.name,
-        )
+        self._mix.show([o for o in self.others if o[0] != self.atom], self._scale, self.mode)
 
     def _input(self) -> Any:
         return [self.text] if self.kind == "language" and self.text else self._samples[self.sample]
@@ -273,20 +262,24 @@ class SteeringPanel(SteeringTraits):
         self._scale.length = float(np.median(np.linalg.norm(clean.edited, axis=-1)))
         for old in list(self._clean)[:-CLEAN_RUNS_KEPT]:
             self._clean.pop(old, None)
+        recipe = self._calibrated(recipe, inputs)
         return summarise_steering(self.model, batch, self.sae, recipe, clean=clean)
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""
         self._clean.clear()
+        self._identity = None
         self._request()
 
     def _on_change(self, change: t.Bunch) -> None:
         with self.guarded("steering"):
-            if change["name"] in ("atom", "mode"):
+            if change["name"] in ("atom", "mode", "others"):
                 self._fit_slider()
             elif change["name"] == "strength":
                 self._auto = False  # whoever has chosen one keeps it
                 steering_controls.follow(self.controls.strength, self.strength)
+            elif change["name"] == "target_kl":
+                steering_controls.show_target(self.controls.target_kl, self.target_kl)
             elif change["name"] == "positions":
                 self._show_positions()
             elif change["name"] == "hook_point":
@@ -294,7 +287,9 @@ class SteeringPanel(SteeringTraits):
                 self.chips = self._facts()
             elif change["name"] == "sample":
                 self.set_trait("text", self._samples.text(self.sample) or "")
-            self._request()
+            if not self._following:
+                self._settle_target(change["name"])
+                self._request()
 
     def _move_strength(self, change: t.Bunch) -> None:
         if not steering_controls.snapped(change["owner"], self.strength):
@@ -307,6 +302,8 @@ class SteeringPanel(SteeringTraits):
 
     def _draw(self, summary: SteeringSummary, seconds: float) -> None:
         self._summary = summary
+        if summary.recipe.target_kl is not None:
+            self._follow_found(summary.recipe)
         update_answer(self._picture, summary)
         self._detail_view.show(summary)
         if self._curve is not None and _question(self._curve.recipe) != _question(summary.recipe):
@@ -316,7 +313,7 @@ class SteeringPanel(SteeringTraits):
         self.controls.curve.disabled = summary.outcome == "state"
         self.controls.recipe.value = json.dumps(self.recipe())
         self._detail_view.mark_stale(self.current)
-        self.say(f"{sentence(summary)} · {format_duration(seconds)}")
+        self.say(f"{sentence(summary)}{cost_words(self._found)} · {format_duration(seconds)}")
         if self._auto and self.unit == "coefficient":
             # Only now is it known how long the states are.
             self._fit_slider()
@@ -445,48 +442,9 @@ class SteeringPanel(SteeringTraits):
             channel="text",
         )
 
-    def recipe(self) -> dict[str, Any]:
-        """Return everything it takes to do the same again, as plain JSON values."""
-        return self.current.to_json()
-
-    def replay(self, recipe: Mapping[str, Any]) -> None:
-        """Do what a recipe says.
-
-        Parameters
-        ----------
-        recipe
-            From `recipe()`, of this panel or another one.
-
-        Raises
-        ------
-        ValueError
-            If it is no recipe.
-        traitlets.TraitError
-            If this model or SAE has no such hook point, atom, sample or head; nothing changes then.
-        """
-        asked = SteeringRecipe.from_json(dict(recipe))
-        self._auto = False
-        with self.hold_trait_notifications():
-            self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
-            self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
-            self.head = asked.head
-            if asked.text is not None:
-                self.text = asked.text
-            # The same coefficient, also where percentiles were measured on other activations.
-            in_p99 = self._scale.unit(asked.atom, asked.mode) == "p99"
-            self.strength = asked.amount / ((self._scale.of(asked.atom) or 1.0) if in_p99 else 1.0)
-
-    def _replay_text(self) -> None:
-        with self.guarded("replaying the recipe"):
-            try:
-                fields = json.loads(self.controls.recipe.value)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"A recipe is written in JSON, and this is not: {error}."
-                ) from None
-            self.replay(fields)
-
 
 def _question(recipe: SteeringRecipe) -> SteeringRecipe:
     """Return what a dose–response curve is about: everything but how strong."""
-    return replace(recipe, strength=0.0, seed=0, mode="add")
+    parts = recipe.scaled(1 / recipe.strength).others if recipe.strength else recipe.others
+    others = tuple((atom, float(f"{amount:.4g}")) for atom, amount in parts)
+    return replace(recipe, strength=0.0, others=others, seed=0, mode="add", target_kl=None)

@@ -10,6 +10,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.edits import MODES
+from sae_nb.steering_calibration import TARGETS
 from sae_nb_widgets.theming import escape
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Controls:
     n_new: ipw.BoundedIntText
     recipe: ipw.Textarea
     replay: ipw.Button
+    target_kl: ipw.Dropdown
+    combine: ipw.Button
+    keep: ipw.Button
+    kept: ipw.Dropdown
 
 
 def build(
@@ -90,23 +95,35 @@ def build(
             style=_TIGHT,
         ),
         replay=_button("replay", "Do what the recipe on the left says"),
+        target_kl=_choice(
+            "at KL",
+            "Find the strength at which the answer moves by so many nats: atoms then cost the same",
+            [("as set", None), *((f"{kl:g}", kl) for kl in TARGETS)],
+        ),
+        combine=_button("combine", "Keep this atom at its strength and choose another one with it"),
+        keep=_button("keep", "Keep this recipe: it stays in the list, and in a saved session"),
+        kept=_choice("kept", "Do again what was kept", [("kept recipes …", None)]),
     )
     made.recipe.tooltip = "Everything it takes to do the same again; paste another one and replay"
     made.hook_point.value = panel.hook_point
     for name in ("atom", "sample", "text", "mode", "head", "seed"):
         t.link((panel, name), (getattr(made, name), "value"))
     t.link((panel, "max_new_tokens"), (made.n_new, "value"))
+    made.kept.layout.display = "none"
     return made
 
 
-def rows(panel: Any, made: Controls, unit: ipw.Widget) -> tuple[list[Any], list[Any]]:
+def rows(
+    panel: Any, made: Controls, unit: ipw.Widget, mix: ipw.Widget
+) -> tuple[list[Any], list[Any]]:
     """Return the controls that are always there, and those behind "more"."""
     talks = bool(panel.model.causal)
     what = [made.text] * (panel.kind == "language") + [made.sample] * (made.sample.max > 0)
-    first = [made.atom, made.strength, unit, *what, made.curve, *([made.go_on] * talks)]
+    how = [made.atom, made.strength, unit, made.target_kl, made.combine]
+    first = [*how, *what, made.curve, *([made.go_on] * talks), mix]
     heads = [made.head] * (len(made.head.options) > 1)
     more = [made.mode, made.positions, made.hook_point, *heads, made.seed, *([made.n_new] * talks)]
-    return first, [*more, made.recipe, made.replay]
+    return first, [*more, made.recipe, made.replay, made.keep, made.kept]
 
 
 _TIGHT = {"description_width": "initial"}
@@ -192,6 +209,18 @@ def offer(menu: ipw.Dropdown, value: str) -> None:
     if value not in menu.options:
         menu.options = (*menu.options, value)
     menu.value = value
+
+
+def show_target(menu: ipw.Dropdown, target: float | None) -> None:
+    """Have the menu of divergences show one, which it gets as a new option where it lacks it."""
+    if target not in {value for _, value in menu.options}:
+        menu.options = (*menu.options, (f"{target:g}", target))
+    menu.value = target
+
+
+def show_nothing(menu: ipw.Dropdown) -> None:
+    """Have a menu of things to do show its first line again."""
+    menu.value = menu.options[0][1]
 
 
 def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.summaries.continuation import Continuation
-from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
+from sae_nb.summaries.steering import SteeringSummary
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.figures.steering import strength_words
 from sae_nb_widgets.theming import escape, format_number, theme, visible_token
@@ -72,7 +73,7 @@ class SteeringDetail:
             self.strip.show(
                 [summary.tokens, summary.tokens],
                 [ours, control],
-                captions=[f"atom {summary.recipe.atom}", "random"],
+                captions=[summary.recipe.name, "random"],
                 strengths=[float(ours.mean()), float(control.mean())],
             )
 
@@ -86,7 +87,7 @@ class SteeringDetail:
             self.grid.show(
                 np.stack([summary.picture] * 3),
                 heat=np.stack([np.zeros_like(ours), ours, control]),
-                captions=["the picture", f"atom {summary.recipe.atom}", "random"],
+                captions=["the picture", summary.recipe.name, "random"],
                 strengths=[0.0, float(ours.mean()), float(control.mean())],
             )
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
@@ -186,7 +187,7 @@ def sentence(summary: SteeringSummary) -> str:
     values = (summary.before[place], summary.after[place], summary.random[place])
     before, after, random = (format_number(float(value)) for value in values)
     name = visible_token(summary.target_name)
-    text = f"Atom {recipe.atom}, {strength_words(recipe)}: "
+    text = f"{recipe.name.capitalize()}, {strength_words(recipe)}: "
     if summary.kl is None or summary.kl_random is None:
         return f"{text}“{name}” turns most, cosine {after} (random direction {random})"
     text += f"“{name}” {before} → {after} (random direction {random})"

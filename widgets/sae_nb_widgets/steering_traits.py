@@ -39,6 +39,9 @@ class SteeringTraits(Panel):
     seed = t.Int(0, help="Of the random direction.")
     head = t.Unicode("", help="Which head answers; empty for the main one.")
     text = t.Unicode("", help="What a language model reads.")
+    others = t.Tuple(help="Atoms changed with it: pairs of an atom and its strength, in its unit.")
+    target_kl = t.Float(None, allow_none=True, help="Divergence to find the strength for, in nats.")
+    recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
     max_new_tokens = t.Int(20, help="Tokens that a continuation adds.")
 
     @t.validate("atom")
@@ -73,6 +76,29 @@ class SteeringTraits(Panel):
         if not low <= value <= high:
             raise t.TraitError(f"`{name}` must be between {low} and {high}, got {value}.")
         return value
+
+    @t.validate("others")
+    def _others_exist(self, proposal: t.Bunch) -> tuple[tuple[int, float], ...]:
+        try:
+            pairs = tuple((int(atom), float(strength)) for atom, strength in proposal["value"])
+        except (TypeError, ValueError):
+            raise t.TraitError(
+                f"`others` must be pairs of an atom and its strength, got {proposal['value']!r}."
+            ) from None
+        for atom, strength in pairs:
+            or_trait_error(check_atom, atom, self.n_atoms)
+            if not np.isfinite(strength):
+                raise t.TraitError(f"`others` must have finite strengths, got {strength}.")
+        if len({atom for atom, _ in pairs}) < len(pairs):
+            raise t.TraitError(f"`others` must name each atom once, got {pairs}.")
+        return pairs
+
+    @t.validate("target_kl")
+    def _target_is_positive(self, proposal: t.Bunch) -> float | None:
+        value = proposal["value"]
+        if value is not None and not 0 < float(value) < np.inf:
+            raise t.TraitError(f"`target_kl` must be positive and finite, in nats, got {value}.")
+        return None if value is None else float(value)
 
     @t.validate("head")
     def _head_exists(self, proposal: t.Bunch) -> str:

@@ -37,11 +37,23 @@ class StrengthScale:
 
     def __init__(self) -> None:
         self.p99: Float[np.ndarray, " n_atoms"] | None = None
+        self.lengths: Float[np.ndarray, " n_atoms"] | None = None
         self.length: float | None = None
 
-    def of(self, atom: int) -> float | None:
-        """Return an atom's percentile; None when it is not known or the atom never fires."""
-        return None if self.p99 is None else float(self.p99[atom]) or None
+    def of(self, atom: int, mode: Mode = "set") -> float | None:
+        """Return an atom's percentile; None when it is not known or the atom never fires.
+
+        What "add" adds is a unit vector, so there an atom's length counts too: those of other
+        libraries' SAEs may be longer or shorter than 1.
+        """
+        if self.p99 is None:
+            return None
+        length = 1.0 if self.lengths is None or mode != "add" else float(self.lengths[atom])
+        return length * float(self.p99[atom]) or None
+
+    def unit_size(self, atom: int, mode: Mode) -> float:
+        """Return one unit of strength in the model's units."""
+        return (self.of(atom, mode) or 1.0) if self.unit(atom, mode) == "p99" else 1.0
 
     def unit(self, atom: int, mode: Mode) -> Unit:
         """Return the unit of a strength."""
@@ -60,7 +72,7 @@ class StrengthScale:
         """Return what stands beside the slider."""
         if mode == "scale":
             return "× its own strength"
-        p99 = self.of(atom)
+        p99 = self.of(atom, mode)
         if p99 is not None:
             return f"× p99 = {format_number(p99)}"
         return "units of the model" + (" (it never fires in acts)" * (self.p99 is not None))

@@ -17,6 +17,7 @@ from sae_nb.summaries.superposition import (
 )
 from sae_nb_widgets.figures.superposition import (
     figure_height,
+    scale_texts,
     superposition_figure,
     update_superposition_figure,
 )
@@ -222,6 +223,7 @@ class SuperpositionToy(Panel):
         super().restyle()
         if getattr(self, "_sweep", None):
             self._picture.layout.height = figure_height()
+            scale_texts(self._picture)
 
 
 def _numbers_html(record: SuperpositionSummary) -> str:

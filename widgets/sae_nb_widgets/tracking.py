@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.summaries.training import TrainingHistory, TrainingSummary
+from sae_nb.summaries.training_atoms import AtomMotion, MotionTracker
 from sae_nb_widgets.theming import format_count
 
 MAX_POINTS = 400
@@ -45,6 +46,9 @@ class Tracked:
     index: int = 0
     """Which SAE of the run."""
 
+    motion: MotionTracker = field(default_factory=MotionTracker)
+    """How far its atoms turn between two looks."""
+
     @property
     def name(self) -> str:
         """What the curves are called in the legend."""
@@ -72,15 +76,33 @@ class Tracked:
             state=state,
             max_points=MAX_POINTS,
             axis="log" if log_x else "linear",
-            frequency=self._frequency(),
+            frequency=self.frequency_now(),
+            motion=self._motion(),
             error="" if error is None else " ".join(str(error).split()) or type(error).__name__,
         )
 
-    def _frequency(self) -> Float[np.ndarray, " n_atoms"] | None:
+    def frequency_now(self) -> Float[np.ndarray, " n_atoms"] | None:
+        """Share of the latest inputs on which each atom fired; None where there is no run to ask."""
         if self.run is None or not hasattr(self.run, "frequency"):
             return None
         counted = self.run.frequency(self.index)
         return np.asarray(counted.detach().cpu(), dtype=np.float32)
+
+    @property
+    def sae(self) -> Any:
+        """The SAE in training, or None."""
+        if self.run is None:
+            return None
+        saes = self.run.sae
+        return saes[self.index] if isinstance(saes, Sequence) else saes
+
+    def _motion(self) -> AtomMotion | None:
+        if not hasattr(self.sae, "dictionary") or not hasattr(self.run, "lock"):
+            return None
+        with self.run.lock:  # type: ignore[union-attr]
+            step = self.run.step  # type: ignore[union-attr]
+            self.motion.look(self.sae.dictionary, step)
+        return self.motion.summary()
 
 
 def track(source: Any, name: str | None = None) -> list[Tracked]:

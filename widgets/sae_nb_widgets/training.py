@@ -12,14 +12,18 @@ import traitlets as t
 from sae_nb.summaries.training import TrainingHistory, TrainingSummary
 from sae_nb_widgets.figures.training import training_figure, update_training_figure
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.theming import (
-    figure_widget,
-    format_count,
-    format_duration,
-    format_number,
-    format_percent,
-)
+from sae_nb_widgets.theming import figure_widget, format_count, format_number
 from sae_nb_widgets.tracking import GOING, Redraws, Tracked, track
+from sae_nb_widgets.training_gallery import TrainingGallery, evenly_spaced
+from sae_nb_widgets.training_words import (
+    distinct,
+    failure,
+    live_names,
+    progress_html,
+    run_name,
+    saes,
+    training_sentence,
+)
 
 
 class TrainingMonitor(Panel):
@@ -34,6 +38,12 @@ class TrainingMonitor(Panel):
         A `TrainingRun`, a `TrainResult`, a list of records, or several of these in a list or in a
         mapping from names: then they are drawn over one another. None: the monitor is itself a
         listener, `sn.train(sae, data, listeners=monitor)`.
+    acts
+        Activations on which a gallery of atoms is read at every redraw: the picture or the tokens on
+        which each fires most.
+    picture_shape
+        (height, width) or (3, height, width) where the SAE's inputs are pixels: then the gallery
+        shows the atoms themselves.
     interval
         Seconds between two redraws, at least.
 
@@ -71,24 +81,37 @@ class TrainingMonitor(Panel):
     log_x = t.Bool(False, help="Draw the steps on a logarithmic axis.")
     acts_on = t.Int(-1, help="Which run the controls act on; -1 for all.")
     interval = t.Float(1.0, help="Seconds between two redraws, at least.")
+    map_by = t.Enum(("frequency", "motion"), "frequency", help="What the map's colours mean.")
+    n_gallery = t.Int(24, help="Atoms in the gallery.")
+
+    kept_traits = ("log_x", "map_by")
 
     # What `close` reads, also of a monitor that was refused before it was built.
     _closed = True
     _runs: Sequence[Any] = ()
     _redraws: Redraws | None = None
 
-    def __init__(self, run: Any = None, *, interval: float = 1.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        run: Any = None,
+        *,
+        acts: Any = None,
+        picture_shape: tuple[int, ...] | None = None,
+        interval: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
         self._tracked = track(run) if run is not None else []
-        self._runs = _distinct([one.run for one in self._tracked if one.run is not None])
+        self._runs = distinct([one.run for one in self._tracked if one.run is not None])
         self._summaries: list[TrainingSummary] = []
         self._drawn: Any = None
         self._following = False
         self._n_changes = 0
+        self._gallery = TrainingGallery(acts, picture_shape)
         super().__init__(interval=interval, chips=self._facts(), **kwargs)
         self._build_controls()
-        self._picture = figure_widget()
-        self._rebuild()
-        self.observe(self._on_log_x, "log_x")
+        self._picture = figure_widget(training_figure([]))
+        self._place()
+        self.observe(self._draw_anew, ["log_x", "map_by", "n_gallery"])
         self.observe(self._on_learning_rate, "learning_rate")
         self.observe(lambda _: self.refresh(), "acts_on")
         self.attach()
@@ -137,27 +160,50 @@ class TrainingMonitor(Panel):
             redraws.ask()
 
     def _draw_quietly(self) -> bool:
+        # Asked before drawing: a run that ends meanwhile is drawn once more.
+        going = any(one.state in GOING for one in self._tracked)
         with self.guarded("drawing the training"):
             self.refresh()
-        return not self._closed and any(one.state in GOING for one in self._tracked)
+        return going and not self._closed
 
     def _running(self) -> bool:
         return any(one.state == "running" for one in self._tracked)
 
     def refresh(self) -> None:
         """Draw the newest records now."""
-        key = ([one.key for one in self._tracked], self.log_x, self.acts_on)
+        choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery)
+        key = ([one.key for one in self._tracked], choices)
         if key == self._drawn or self._closed:
             return
         # Read before the panel is locked: counting waits for the training's step under way.
         summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
+        self._look_at_gallery()
         with self._drawing:
-            if len(summaries) != len(self._summaries):
-                self._rebuild(summaries)
             self._summaries, self._drawn = summaries, key
-            update_training_figure(self._picture, summaries, axis="log" if self.log_x else "linear")
+            self._draw_figure()
+            self._gallery.draw()
             self._follow_changes()
             self._draw_state()
+
+    def _draw_figure(self) -> None:
+        update_training_figure(
+            self._picture,
+            self._summaries,
+            axis="log" if self.log_x else "linear",
+            map_by=self.map_by,
+            shown=self._shown(),
+        )
+
+    def _shown(self) -> int:
+        """Which curves' atoms the map and the gallery are of: those of the run that is acted on."""
+        run = self._runs[self.acts_on] if self._runs and self.acts_on >= 0 else None
+        mine = [i for i, one in enumerate(self._tracked) if run is None or one.run is run]
+        return mine[0] if mine else 0
+
+    def _look_at_gallery(self) -> None:
+        if self._tracked and self._gallery.reads_anything:
+            one = self._tracked[self._shown()]
+            self._gallery.look(one, evenly_spaced(getattr(one.sae, "n_atoms", 0), self.n_gallery))
 
     def wait(self, timeout: float = 60.0) -> None:
         """Return when no change is on its way, with the newest records drawn.
@@ -248,7 +294,13 @@ class TrainingMonitor(Panel):
             lambda: self.set(**{name: value}), done, doing=f"changing {name}", channel=name
         )
 
-    def _on_log_x(self, _: t.Bunch) -> None:
+    @t.validate("n_gallery")
+    def _some(self, proposal: t.Bunch) -> int:
+        if not 1 <= proposal["value"] <= 200:
+            raise t.TraitError(f"`n_gallery` must be 1 to 200, got {proposal['value']}.")
+        return int(proposal["value"])
+
+    def _draw_anew(self, _: t.Bunch) -> None:
         with self.guarded("drawing the training"):
             self.refresh()
 
@@ -278,43 +330,48 @@ class TrainingMonitor(Panel):
             layout=ipw.Layout(width="auto"),
         )
         self._target = ipw.Dropdown(
-            options=[("all runs", -1), *((_run_name(r, i), i) for i, r in enumerate(self._runs))],
+            options=[("all runs", -1), *((run_name(r, i), i) for i, r in enumerate(self._runs))],
             description="acts on",
             tooltip="Which run the buttons and the learning rate act on",
             style={"description_width": "initial"},
             layout=ipw.Layout(width="240px"),
+        )
+        self._map_by = ipw.Dropdown(
+            options=[("how often it fires", "frequency"), ("how fast it turns", "motion")],
+            description="map of atoms by",
+            tooltip="What the colours of the map of all atoms mean",
+            style={"description_width": "initial"},
+            layout=ipw.Layout(width="auto"),
         )
         self._progress = ipw.HTML()
         with self._only_following():
             self.learning_rate = self._rate_in_force() or self.learning_rate
         t.link((self, "learning_rate"), (self._rate, "value"))
         t.link((self, "log_x"), (self._log, "value"))
+        t.link((self, "map_by"), (self._map_by, "value"))
         t.link((self, "acts_on"), (self._target, "value"))
 
-    def _rebuild(self, summaries: Sequence[TrainingSummary] = ()) -> None:
-        """Make the figure for as many runs as there are now."""
-        found = list(summaries) or [one.summary(log_x=self.log_x) for one in self._tracked]
-        strip = any(summary.frequency is not None for summary in found)
-        built = training_figure(found, axis="log" if self.log_x else "linear", strip=strip)
-        if len(self._picture.data):
-            self._picture.data = ()
-        self._picture.add_traces(built.data)
-        self._picture.layout = built.layout
-        self._summaries = found
+    def _place(self) -> None:
+        """Put the widgets in their slots, and draw what there is."""
         hands = [*self.buttons.values(), self._rate] if self._runs else []
         several = [self._target] if len(self._runs) > 1 else []
+        atoms = (
+            [self._map_by] if any(hasattr(one.sae, "dictionary") for one in self._tracked) else []
+        )
         self.arrange(
-            controls=[*hands, *several, self._log],
-            figure=[self._progress, self._picture],
+            controls=[*hands, *several, self._log, *atoms],
+            figure=[self._progress, self._picture, *self._gallery.widgets],
             more=self._live_numbers(),
         )
+        self._summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
+        self._draw_figure()
         self._draw_state()
 
     def _live_numbers(self) -> list[ipw.Widget]:
         """Boxes for the numbers that the SAEs let a running training change, such as sparsity."""
         boxes = []
-        for name in _live_names(self._runs):
-            value = getattr(_saes(self._runs[0])[0], name)
+        for name in live_names(self._runs):
+            value = getattr(saes(self._runs[0])[0], name)
             kind = ipw.IntText if isinstance(value, int) else ipw.FloatText
             box = kind(value=value, description=name, continuous_update=False)
             box.tooltip = f"Change {name} of the running training from its next step on"
@@ -336,13 +393,13 @@ class TrainingMonitor(Panel):
         self.buttons["resume"].disabled = "paused" not in states
         self.buttons["stop"].disabled = not states & {"running", "paused"}
         self._rate.disabled = not states & set(GOING)
-        self._progress.value = _progress_html(self._summaries) if self._runs else ""
+        self._progress.value = progress_html(self._summaries) if self._runs else ""
         failed = [summary for summary in self._summaries if summary.state == "failed"]
         if failed:
             with self.hold_trait_notifications():
-                self.problem, self.status = True, _failure(failed[0])
+                self.problem, self.status = True, failure(failed[0])
         else:
-            self.say(_sentence(self._summaries))
+            self.say(training_sentence(self._summaries))
 
     def _follow_changes(self) -> None:
         """Move the slider when the learning rate was changed elsewhere."""
@@ -361,7 +418,7 @@ class TrainingMonitor(Panel):
         if changed:
             return float(changed[-1])
         given = run.config.learning_rate
-        return float(given if given is not None else _saes(run)[0].recipe().learning_rate)
+        return float(given if given is not None else saes(run)[0].recipe().learning_rate)
 
     @contextmanager
     def _only_following(self) -> Iterator[None]:
@@ -374,8 +431,10 @@ class TrainingMonitor(Panel):
     def _facts(self) -> dict[str, str]:
         if not self._runs or len(self._tracked) != 1:
             return {"runs": format_count(len(self._tracked))} if len(self._tracked) > 1 else {}
-        sae = _saes(self._runs[0])[0]
-        facts = {"SAE": type(sae).__name__, "atoms": format_count(sae.n_atoms)}
+        sae = saes(self._runs[0])[0]
+        facts = {"trains": type(sae).__name__}
+        if hasattr(sae, "n_atoms"):
+            facts = {"SAE": type(sae).__name__, "atoms": format_count(sae.n_atoms)}
         if getattr(sae, "hook_point", None):
             facts["hook point"] = str(sae.hook_point)
         return facts
@@ -395,7 +454,8 @@ class TrainingMonitor(Panel):
         super().restyle()
         if self._figure is not None:
             with self._drawing:
-                self._rebuild()
+                self._draw_figure()
+                self._gallery.draw()
 
     def close(self) -> None:
         """Stop following and free the panel; the training goes on."""
@@ -409,73 +469,3 @@ def _button(text: str, icon: str, tooltip: str, action: Callable[[Any], None]) -
     )
     button.on_click(action)
     return button
-
-
-def _distinct(runs: Sequence[Any]) -> list[Any]:
-    return list({id(run): run for run in runs}.values())
-
-
-def _saes(run: Any) -> list[Any]:
-    return list(run.sae) if isinstance(run.sae, Sequence) else [run.sae]
-
-
-def _run_name(run: Any, index: int) -> str:
-    return f"{index}: {', '.join(type(sae).__name__ for sae in _saes(run))}"
-
-
-def _live_names(runs: Sequence[Any]) -> tuple[str, ...]:
-    """Numbers besides the learning rate that every SAE of every run lets a training change."""
-    named = [
-        set(getattr(type(sae), "live_numbers", ()) or ())
-        or {name for name in ("sparsity",) if hasattr(sae, name)}
-        for run in runs
-        for sae in _saes(run)
-    ]
-    return tuple(sorted(set.intersection(*named))) if named else ()
-
-
-def _progress_html(summaries: Sequence[TrainingSummary]) -> str:
-    """Return a bar for the run that is furthest from its end; it stays, so that nothing jumps."""
-    known = [summary for summary in summaries if summary.steps]
-    share = 100 * min((summary.last_step / summary.steps for summary in known), default=0.0)
-    return (
-        f'<div class="sae-nb-progress" role="progressbar" aria-label="steps done" '
-        f'aria-valuenow="{share:.0f}"><div style="width:{share:.1f}%"></div></div>'
-    )
-
-
-def _sentence(summaries: Sequence[TrainingSummary]) -> str:
-    """Say where the trainings are."""
-    if not any(len(summary.step) for summary in summaries):
-        return "Waiting for the first record."
-    if len(summaries) == 1:
-        return _one_sentence(summaries[0])
-    going = [summary for summary in summaries if summary.state in GOING]
-    if not going:
-        return f"All {len(summaries)} have ended."
-    left = [summary.seconds_left for summary in going if summary.seconds_left is not None]
-    text = f"{len(going)} of {len(summaries)} going on"
-    return f"{text} · {format_duration(max(left))} left" if left else text
-
-
-def _one_sentence(summary: TrainingSummary) -> str:
-    step, steps = format_count(summary.last_step), format_count(summary.steps)
-    if summary.state == "running":
-        left = summary.seconds_left
-        return f"Step {step} of {steps}" + (f" · {format_duration(left)} left" if left else "")
-    if summary.state == "paused":
-        return f"Paused at step {step} of {steps}. Resume goes on from there."
-    if summary.state == "stopping":
-        return f"Stopping at step {step} of {steps}."
-    spent = format_duration(summary.seconds)
-    r2 = f" · R² {format_number(float(summary.r2[-1]))}"
-    dead = f" · dead {format_percent(float(summary.dead_fraction[-1]), of='atoms')}"
-    if summary.last_step < summary.steps:
-        return f"Ended early, after {step} of {steps} steps in {spent}{r2}{dead}"
-    return f"Done: {steps} steps in {spent}{r2}{dead}"
-
-
-def _failure(summary: TrainingSummary) -> str:
-    """Say where and why a run failed, in one sentence."""
-    after = f"after step {format_count(summary.last_step)}" if summary.last_step else "at its start"
-    return f"{summary.name} failed {after}: {summary.error}"

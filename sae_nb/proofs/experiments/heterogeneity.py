@@ -21,13 +21,16 @@ TITLE = "As many atoms as a concept has dimensions (E4)"
 SHORT = {"points": 2000, "steps": 200, "spade_weights": [1.0], "ks": [16]}
 PAPER = "arXiv 2503.01822"
 N_ATOMS = 512
+PUBLISHED_PRICE = 0.5
+"""γ of the published ReLU, on inputs of length √d_in. The prototype of our method notes had 237 to 312 of
+512 atoms on at this price after 800 steps, hence "dense"; ours starts with few on, and has 18 to 77."""
 
 
 def run(
     seed: int,
     *,
     points: int = 8000,
-    steps: int = 500,
+    steps: int = 800,
     spade_weights: Sequence[float] = (0.1, 1.0),
     ks: Sequence[int] = (16, 32),
 ) -> dict[str, float]:
@@ -55,6 +58,9 @@ def run(
     for k in ks:
         saes[f"TopK {k}"] = sn.TopK(d_in, N_ATOMS, k, generator=_generator(seed))
         saes[f"ReLU {k}"] = sn.ReLU(d_in, N_ATOMS, l0=k, generator=_generator(seed))
+    saes["dense ReLU"] = sn.ReLU(
+        d_in, N_ATOMS, sparsity=PUBLISHED_PRICE / d_in**0.5, generator=_generator(seed)
+    )
     untrained = sn.SpaDE(d_in, N_ATOMS, generator=_generator(seed))
     untrained.initialise(data.x[torch.randperm(len(data), generator=_generator(seed))[:8192]], None)
     numbers = _measured(untrained, data, "untrained")
@@ -121,6 +127,7 @@ def _worst(numbers: dict[str, float], names: Sequence[str]) -> dict[str, float]:
         "SpaDE, least rise": min(over("least rise", "SpaDE")),
         "TopK, slope": max(abs(value) for value in over("slope", "TopK")),
         "ReLU, slope": max(abs(value) for value in over("slope", "ReLU")),
+        "dense ReLU, l0 ratio": numbers["dense ReLU l0 m=6"] / max(over("l0 m=6", "SpaDE")),
         "SpaDE, nmse ratio": min(_nmse_ratios(numbers, "SpaDE")),
         "TopK, nmse ratio": max(_nmse_ratios(numbers, "TopK")),
     }
@@ -146,7 +153,7 @@ CLAIMS = (
             Line(
                 number="SpaDE, slope",
                 label="slope of log L0 against log dimension, SpaDE, worst γ",
-                at_least=0.35,
+                at_least=0.4,
                 short=0.3,
             ),
             Line(
@@ -180,6 +187,22 @@ CLAIMS = (
         text="ReLU gives every concept about the same number of atoms, too",
         paper=PAPER,
         notebook="04 §3",
-        lines=(Line(number="ReLU, slope", label="the slope, ReLU at TopK's mean L0", at_most=0.1),),
+        lines=(
+            Line(
+                number="dense ReLU slope",
+                label="the slope, ReLU at the published γ = 0.5",
+                at_most=0.1,
+            ),
+            Line(
+                number="dense ReLU, l0 ratio",
+                label="its L0 at 6 dimensions, over SpaDE's",
+                at_least=10.0,
+            ),
+            Line(number="ReLU, slope", label="the slope, ReLU at TopK's mean L0", at_most=0.1),
+        ),
+        shown=(
+            Shown(number="dense ReLU l0 m=6", label="L0 at 6 dimensions, ReLU at γ = 0.5"),
+            Shown(number="dense ReLU l0 m=126", label="L0 at 126 dimensions, ReLU at γ = 0.5"),
+        ),
     ),
 )

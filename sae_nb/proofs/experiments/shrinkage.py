@@ -132,6 +132,7 @@ CLAIMS = (
         name="shrinkage",
         text="An ℓ1 penalty shortens the output; gates, thresholds and selections do not",
         paper=GATE,
+        notebook="04 §4",
         lines=(
             Line(
                 number="l1 least stretch",
@@ -153,6 +154,7 @@ CLAIMS = (
         name="gates explain more",
         text="At equal L0, Gated explains more than ReLU with ℓ1",
         paper=GATE,
+        notebook="04 §4",
         lines=(
             Line(
                 number="gated ahead of l1", label="R², Gated − ℓ1 at L0 5", at_least=0.0, short=0.0
@@ -165,6 +167,7 @@ CLAIMS = (
         name="L0 as asked",
         text="A threshold learned in training keeps the L0 that was asked for on inputs seen alone",
         paper=f"{BATCH}; {JUMP}",
+        notebook="04 §4",
         lines=(
             Line(
                 number="batchtopk off target",
@@ -184,6 +187,7 @@ CLAIMS = (
         name="atoms where they are needed",
         text="At equal mean L0, sharing atoms over the batch explains more than k for every input",
         paper=BATCH,
+        notebook="04 §4",
         lines=(
             Line(
                 number="batchtopk ahead of topk",

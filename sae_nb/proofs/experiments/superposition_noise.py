@@ -65,6 +65,7 @@ CLAIMS = (
         name="explains more",
         text="With superposition matching pursuit explains more than TopK at equal sparsity",
         paper=PAPER,
+        notebook="03 §5",
         lines=(
             Line(
                 number="R² ahead crowded",
@@ -83,6 +84,7 @@ CLAIMS = (
         name="finds less",
         text="and finds the true atoms less well",
         paper=PAPER,
+        notebook="03 §5",
         lines=(
             Line(
                 number="MCC ahead crowded",

@@ -20,8 +20,9 @@ from sae_nb_widgets.figures.steering import (
 )
 
 from sae_nb.steering_effects import DoseResponse
-from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
+from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_curve import SteeringCurve
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 
 RECIPE = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
 

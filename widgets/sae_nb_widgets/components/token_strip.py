@@ -8,6 +8,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
+from sae_nb.summaries.token_display import directed, displayed, gathered
 from sae_nb_widgets.components.base import (
     Component,
     bar_html,
@@ -24,7 +25,8 @@ class TokenStrip(Component):
     """Texts as rows of shaded tokens; hover a token to read its strength, click to select it.
 
     Tokens are data: in the browser they are written as text nodes, in exported HTML they are
-    escaped. NaN marks a token that was not captured; it is shown unshaded.
+    escaped. A character cut into several tokens is written whole where it begins, with the largest
+    strength of its tokens. NaN marks a token that was not captured; it is shown unshaded.
 
     Examples
     --------
@@ -97,9 +99,11 @@ class TokenStrip(Component):
         ValueError
             If a row of strengths or special marks has not one entry per token.
         """
-        rows = [[str(token) for token in row] for row in tokens]
+        rows = [displayed([str(token) for token in row]) for row in tokens]
         shades = _rows_of(token_strengths, rows, "token_strengths", 0.0)
+        shades = [gathered(row, values) for row, values in zip(rows, shades, strict=True)]
         marks = _rows_of(special, rows, "special", 0.0)
+        rows = [directed(row, mark.astype(bool).tolist()) for row, mark in zip(rows, marks)]
         flat = np.concatenate([*shades, np.zeros(0)])
         tops = [_peak(row) for row in shades] if peaks is None else [int(p) for p in peaks]
         with self.hold_sync(), self.hold_trait_notifications():

@@ -1,4 +1,4 @@
-"""The picture of one atom: how often it fires how strongly, with its bands marked."""
+"""The picture of one atom: how strongly it fires, with its bands marked, and how often, among all."""
 
 from __future__ import annotations
 
@@ -8,29 +8,39 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.summaries.atom import AtomSummary, Band
-from sae_nb_widgets.theming import NEUTRAL, format_count, format_number, template, theme
+from sae_nb_widgets.theming import (
+    NEUTRAL,
+    format_count,
+    format_number,
+    format_percent,
+    template,
+    theme,
+)
 
-BARS, MARKS = 0, 1
+BARS, MARKS, OFTEN, THIS = 0, 1, 2, 3
 MARK_NAMES: dict[str, str] = {"50 %": "50 %", "99 %": "99 %", "top": "max"}
+STRENGTHS_UP_TO, FREQUENCIES_FROM = 0.6, 0.71
+"""Where the first of the two pictures ends and the second begins, as shares of the width."""
 
 
 def atom_figure(record: AtomSummary | None = None) -> go.Figure:
-    """Return the histogram of an atom's strengths; empty axes for None.
+    """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side.
 
     Parameters
     ----------
     record
-        From `AtomCatalogue.summary`.
+        From `AtomCatalogue.summary`; empty axes for None.
     """
+    bars = {"color": NEUTRAL, "line": {"width": 0}}
+    mark = {"symbol": "triangle-down", "color": NEUTRAL, "line": {"width": 0}}
+    text = {"size": theme().font_px}
+    second: dict[str, Any] = {"xaxis": "x2", "yaxis": "y2"}
     figure = go.Figure(
         [
-            go.Bar(marker={"color": NEUTRAL, "line": {"width": 0}}, showlegend=False),
-            go.Scatter(
-                mode="markers+text",
-                marker={"symbol": "triangle-down", "color": NEUTRAL, "line": {"width": 0}},
-                textfont={"size": theme().font_px},
-                showlegend=False,
-            ),
+            go.Bar(marker=bars),
+            go.Scatter(mode="markers+text", marker=mark, textfont=text),
+            go.Bar(marker=bars, **second),
+            go.Scatter(mode="markers+text", marker={**mark, "size": 12}, textfont=text, **second),
         ]
     )
     figure.update_layout(
@@ -38,8 +48,19 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
         height=theme().figure_height_px,
         showlegend=False,
         hovermode="closest",
-        xaxis={"title": {"text": "strength z, where the atom fires"}, "fixedrange": True},
+        xaxis={
+            "title": {"text": "strength z, where the atom fires"},
+            "domain": [0, STRENGTHS_UP_TO],
+            "fixedrange": True,
+        },
         yaxis={"title": {"text": "rows (log)"}, "type": "log", "fixedrange": True},
+        xaxis2={
+            "title": {"text": "% of rows (log)"},
+            "domain": [FREQUENCIES_FROM, 1],
+            "fixedrange": True,
+            "anchor": "y2",
+        },
+        yaxis2={"title": {"text": "atoms"}, "anchor": "x2", "fixedrange": True},
     )
     if record is not None:
         update_atom_figure(figure, record)
@@ -58,23 +79,68 @@ def update_atom_figure(figure: go.Figure, record: AtomSummary, *, dark: bool = F
     dark
         Whether the page is dark: the chosen band is ringed in white, not black.
     """
+    ink = "white" if dark else "black"
+    with figure.batch_update():
+        _draw_strengths(figure, record, ink)
+        _draw_frequencies(figure, record, ink)
+
+
+def _draw_strengths(figure: go.Figure, record: AtomSummary, ink: str) -> None:
     counts, edges = record.histogram.counts, record.histogram.edges
     seen = counts > 0
     top = float(counts.max(initial=1))
-    with figure.batch_update():
-        bars = figure.data[BARS]
-        bars.x = ((edges[1:] + edges[:-1]) / 2)[seen].astype(np.float32)
-        bars.width = np.diff(edges)[seen].astype(np.float32) * 0.92
-        bars.y = counts[seen].astype(np.float32)
-        bars.hovertext = _bar_texts(counts[seen], edges[:-1][seen], edges[1:][seen])
-        bars.hoverinfo = "text"
-        _draw_marks(figure.data[MARKS], record, 2.2 * top, "white" if dark else "black")
-        figure.layout.xaxis.range = _strength_range(edges)
-        # The axis starts below 1, so that a bin of one row has a bar too.
-        figure.layout.yaxis.range = [np.log10(0.6), np.log10(8 * top)]
-        ticks = _count_ticks(top)
-        figure.layout.yaxis.tickvals = ticks
-        figure.layout.yaxis.ticktext = [format_count(tick) for tick in ticks]
+    bars = figure.data[BARS]
+    bars.x = ((edges[1:] + edges[:-1]) / 2)[seen].astype(np.float32)
+    bars.width = np.diff(edges)[seen].astype(np.float32) * 0.92
+    bars.y = counts[seen].astype(np.float32)
+    bars.hovertext = _bar_texts(counts[seen], edges[:-1][seen], edges[1:][seen])
+    bars.hoverinfo = "text"
+    _draw_marks(figure.data[MARKS], record, 2.2 * top, ink)
+    figure.layout.xaxis.range = _strength_range(edges)
+    # The axis starts below 1, so that a bin of one row has a bar too.
+    figure.layout.yaxis.range = [np.log10(0.6), np.log10(8 * top)]
+    ticks = _count_ticks(top)
+    figure.layout.yaxis.tickvals = ticks
+    figure.layout.yaxis.ticktext = [format_count(tick) for tick in ticks]
+
+
+def _draw_frequencies(figure: go.Figure, record: AtomSummary, ink: str) -> None:
+    # On a linear axis of logarithms: a bar on plotly's own has no width that one can choose.
+    found = record.frequencies
+    edges, counts = np.log10(found.edges), found.counts
+    top = float(counts.max(initial=1))
+    bars = figure.data[OFTEN]
+    bars.x = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
+    bars.width = np.diff(edges).astype(np.float32) * 0.92
+    bars.y = counts.astype(np.float32)
+    bars.hovertext = _frequency_texts(found.counts, found.edges)
+    bars.hoverinfo = "text"
+    _draw_this(figure.data[THIS], record, 1.1 * top, ink)
+    axis = figure.layout.xaxis2
+    axis.range = [float(edges[0]) - 0.15, 0.15]
+    powers = list(range(0, int(np.floor(edges[0])), -1))[::-1]
+    powers = powers if len(powers) <= 4 else powers[::-1][::2][::-1]
+    axis.tickvals = powers
+    axis.ticktext = [f"{100 * 10.0**power:g}" for power in powers]
+    axis.tickangle = 0
+    figure.layout.yaxis2.range = [0, 1.3 * top]
+    figure.layout.yaxis2.nticks = 4
+
+
+def _draw_this(trace: Any, record: AtomSummary, height: float, ink: str) -> None:
+    alive = record.n_fired > 0
+    at = float(np.log10(record.frequency)) if alive else 0.0
+    trace.x = np.array([at] * alive, np.float32)
+    trace.y = np.array([height] * alive, np.float32)
+    trace.text = ["this atom"] * alive
+    # Written towards the middle of the picture, where there is room for it.
+    middle = float(np.log10(record.frequencies.edges[0])) / 2
+    trace.textposition = "top left" if at > middle else "top right"
+    trace.hovertext = [f"this atom: {format_percent(record.frequency, of='rows')}"] * alive
+    trace.hoverinfo = "text"
+    trace.cliponaxis = False
+    trace.marker.line.color = ink
+    trace.marker.line.width = 2
 
 
 def _draw_marks(trace: Any, record: AtomSummary, height: float, ink: str) -> None:
@@ -114,6 +180,14 @@ def _bar_texts(counts: Any, low: Any, high: Any) -> list[str]:
         f"{format_count(n)} {'row' if n == 1 else 'rows'} with z from {format_number(a)} "
         f"to {format_number(b)}"
         for n, a, b in zip(counts.tolist(), low.tolist(), high.tolist())
+    ]
+
+
+def _frequency_texts(counts: Any, edges: Any) -> list[str]:
+    return [
+        f"{format_count(n)} {'atom fires' if n == 1 else 'atoms fire'} on {format_percent(a)} to "
+        f"{format_percent(min(b, 1.0))} of rows; click to see one"
+        for n, a, b in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist())
     ]
 
 

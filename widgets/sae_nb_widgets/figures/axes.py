@@ -63,7 +63,10 @@ def read_axis(
     values = _values_along(traces, name[0], categories)
     if log:
         values = np.log10(values[values > 0])
-    low, high = _range(settings, values, categories)
+    tight = any(trace.type == "heatmap" for trace in traces)
+    leader = _layout_axis(figure, settings.matches) if settings.matches else settings
+    source = settings if settings.range is not None else leader
+    low, high = _range(source, values, categories, tight=tight)
     base = figure.layout[f"{name[0]}axis"] if settings.domain is None else settings
     first, last = base.domain or (0.0, 1.0)
     start, end = pixels
@@ -103,9 +106,8 @@ def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> An
     parts = [np.zeros(0)]
     for trace in traces:
         given = numbers_of(trace[side], categories)
-        if trace.type == "heatmap" and trace[side] is None:
-            size = np.shape(trace.z)[1 if side == "x" else 0]
-            given = np.array([-0.5, size - 0.5])
+        if trace.type == "heatmap":
+            given = _heatmap_ends(trace, side, given)
         parts.append(given)
         long_side = "x" if trace.type == "bar" and trace.orientation == "h" else "y"
         if trace.type == "bar" and side == long_side:
@@ -114,7 +116,18 @@ def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> An
     return joined[np.isfinite(joined)]
 
 
-def _range(settings: Any, values: Any, categories: list[str]) -> tuple[float, float]:
+def _heatmap_ends(trace: Any, side: str, given: Any) -> Any:
+    """The outer borders of a heat-map's cells: half a cell beyond the outer centres."""
+    if trace[side] is None or len(given) < 2:
+        size = 0 if trace.z is None else np.shape(trace.z)[1 if side == "x" else 0]
+        return np.array([-0.5, size - 0.5]) if size else np.zeros(0)
+    half = (given[1] - given[0]) / 2, (given[-1] - given[-2]) / 2
+    return np.array([given[0] - half[0], given[-1] + half[1]])
+
+
+def _range(
+    settings: Any, values: Any, categories: list[str], *, tight: bool = False
+) -> tuple[float, float]:
     if settings.range is not None and None not in settings.range:
         return float(settings.range[0]), float(settings.range[1])
     if categories:
@@ -123,7 +136,7 @@ def _range(settings: Any, values: Any, categories: list[str]) -> tuple[float, fl
     if not len(values):
         return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
-    pad = 0.05 * (high - low) or 0.5
+    pad = 0.0 if tight else 0.05 * (high - low) or 0.5
     low = low if low == 0 else low - pad
     return (high + pad, low) if settings.autorange == "reversed" else (low, high + pad)
 

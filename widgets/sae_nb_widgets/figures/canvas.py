@@ -48,12 +48,15 @@ class Polyline:
 
 @dataclass(frozen=True)
 class Dot:
-    """A round marker."""
+    """A round marker; `outline` is a colour for its edge."""
 
     x: float
     y: float
     radius: float
     fill: str = INK
+    outline: str = ""
+    edge: float = 0
+    opacity: float = 1
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,12 @@ def _svg(stroke: Stroke) -> str:
                 f'stroke="{escape(colour)}" stroke-width="{width:.1f}"{dash}/>'
             )
         case Dot(x, y, radius, fill):
-            return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{escape(fill)}"/>'
+            edge = f' stroke="{escape(stroke.outline)}" stroke-width="{stroke.edge:g}"'
+            faint = f' opacity="{stroke.opacity:g}"' if stroke.opacity < 1 else ""
+            return (
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{escape(fill)}"'
+                f"{edge if stroke.outline else ''}{faint}/>"
+            )
         case Label(x, y, text, anchor, size, angle):
             turn = f' transform="rotate({angle:g} {x:.1f} {y:.1f})"' if angle else ""
             return (
@@ -127,6 +135,8 @@ def _svg(stroke: Stroke) -> str:
 
 
 def _faint(stroke: Stroke) -> bool:
+    if isinstance(stroke, Dot) and stroke.opacity < 1:
+        return True
     colour = getattr(stroke, "fill", "") or getattr(stroke, "colour", INK)
     return parse_colour(colour)[3] < 255
 
@@ -138,13 +148,23 @@ def _paint(sheet: Image.Image, draw: ImageDraw.ImageDraw, stroke: Stroke, scale:
             draw.rectangle(corners, fill=parse_colour(fill))
         case Polyline():
             _paint_line(draw, stroke, scale)
-        case Dot(x, y, radius, fill):
-            box = [(x - radius) * scale, (y - radius) * scale]
-            draw.ellipse(
-                [*box, (x + radius) * scale, (y + radius) * scale], fill=parse_colour(fill)
-            )
+        case Dot():
+            _paint_dot(draw, stroke, scale)
         case Label():
             _paint_text(sheet, draw, stroke, scale)
+
+
+def _paint_dot(draw: ImageDraw.ImageDraw, dot: Dot, scale: int) -> None:
+    x, y, radius = dot.x * scale, dot.y * scale, dot.radius * scale
+    fill, edge = (
+        (r, g, b, round(alpha * dot.opacity))
+        for r, g, b, alpha in map(parse_colour, (dot.fill, dot.outline))
+    )
+    box = [x - radius, y - radius, x + radius, y + radius]
+    # Pillow paints what it is given, transparent or not: an open ring has no inside to paint.
+    inside = fill if fill[3] else None
+    width = max(1, round(dot.edge * scale)) if dot.outline else 0
+    draw.ellipse(box, fill=inside, outline=edge if dot.outline else None, width=width)
 
 
 def _paint_line(draw: ImageDraw.ImageDraw, stroke: Polyline, scale: int) -> None:

@@ -338,4 +338,21 @@ def _set_axes(
 def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
     if len(atoms) == record.n_atoms:
         return "atom"
-    return f"atom ({len(atoms)} of {record.n_atoms}: those strongest at any step)"
+    return f"atom ({len(atoms)} of {record.n_atoms}, the strongest)"
+
+
+def scale_texts(figure: go.Figure) -> None:
+    """Give numbers and titles the size of the current scale.
+
+    Parameters
+    ----------
+    figure
+        From `pursuit_figure`; plain or a widget.
+    """
+    size = theme().font_px
+    with figure.batch_update():
+        for trace in figure.data:
+            if trace.type == "scatter" and trace.mode and "text" in trace.mode:
+                trace.textfont.size = size
+        for note in figure.layout.annotations:
+            note.font.size = size

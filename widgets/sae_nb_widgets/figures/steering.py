@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.summaries.steering import SteeringRecipe, SteeringSummary
+from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_curve import SteeringCurve
+from sae_nb.summaries.steering_recipe import SteeringRecipe
 from sae_nb_widgets.theming import (
     CONTROL,
     CONTROL_DASH,
@@ -105,6 +106,7 @@ def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
         words = figure.data[WORDS]
         words.x = np.maximum(np.maximum(summary.before, summary.after), summary.random)
         words.y, words.text = rows, _change_words(summary)
+        words.textfont.size = theme().font_px
         outline = figure.data[RANDOM]
         outline.x, outline.y, outline.hovertext = _outlines(summary.random, rows + BAR, labels)
         _set_answer_axes(figure, summary, labels)
@@ -164,11 +166,12 @@ def strength_words(recipe: SteeringRecipe) -> str:
     'add 2.00'
     """
     number = format_number(recipe.strength)
+    also = "".join(f", atom {atom} by {format_number(by)}" for atom, by in recipe.others)
     if recipe.mode == "scale":
-        return f"scale by {number}"
+        return f"scale by {number}{also}"
     if recipe.unit == "p99":
-        return f"{recipe.mode} {number} × p99 (= {format_number(recipe.amount)})"
-    return f"{recipe.mode} {number}"
+        return f"{recipe.mode} {number} × p99 (= {format_number(recipe.amount)}){also}"
+    return f"{recipe.mode} {number}{also}"
 
 
 def curve_words(curve: SteeringCurve) -> str:
@@ -198,9 +201,8 @@ def curve_words(curve: SteeringCurve) -> str:
 
 def unit_words(recipe: SteeringRecipe) -> str:
     """Name the unit of the strength axis."""
-    if recipe.unit == "p99":
-        return "strength, × p99"
-    return "strength added"
+    of = f" of atom {recipe.atom}, others in proportion" if recipe.others else ""
+    return f"strength{of}, × p99" if recipe.unit == "p99" else f"strength added{of}"
 
 
 def figure_height(n_rows: int, *, curve: bool) -> int:

@@ -101,6 +101,24 @@ def figure_height() -> int:
     return int((2 * PLOT_PX + GAP_PX) * theme().font_px / 13) + TOP_PX + BOTTOM_PX
 
 
+def scale_texts(figure: go.Figure) -> None:
+    """Give names, titles and the legend's title the size of the current scale.
+
+    Parameters
+    ----------
+    figure
+        From `superposition_figure`; plain or a widget.
+    """
+    size = theme().font_px
+    with figure.batch_update():
+        for trace in figure.data:
+            if trace.type == "scatter" and trace.mode and "text" in trace.mode:
+                trace.textfont.size = size
+        for note in figure.layout.annotations:
+            note.font.size = size + 1
+        figure.layout.legend.title.font.size = size + 1
+
+
 # --- parts ----------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Training summaries → one plotly figure of small curves, built once and then updated in place.
+"""Training summaries → one plotly figure of small plots, built once and then changed in place.
 
 Building takes 100 ms and an update 2 ms, and the training thread shares the interpreter with both.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,24 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.summaries.training import Axis, TrainingSummary
+from sae_nb_widgets.figures.training_atoms import (
+    MAP_TITLES,
+    N_SHARED,
+    MapBy,
+    pareto_points,
+    run_traces,
+    shared_traces,
+    update_shared,
+)
+from sae_nb_widgets.figures.training_rows import (
+    COLUMNS,
+    PER_RUN,
+    Rows,
+    arrange_rows,
+    number_of,
+    rows_of,
+    show_traces,
+)
 from sae_nb_widgets.theming import (
     THIN_SPACE,
     category_style,
@@ -78,13 +96,19 @@ CURVES = (
         positive=True,
     ),
 )
-COLUMNS = 3
 
 
 def training_figure(
-    summaries: Sequence[TrainingSummary], *, axis: Axis = "linear", strip: bool | None = None
+    summaries: Sequence[TrainingSummary],
+    *,
+    axis: Axis = "linear",
+    strip: bool | None = None,
+    map_by: MapBy = "frequency",
 ) -> go.Figure:
     """Loss, R², L0, dead atoms, throughput and learning rate over the steps, one colour per run.
+
+    Below them, where the runs know their atoms: atoms sorted by frequency, R² against L0 of several
+    runs, a map of every atom, and how fast the atoms turn.
 
     Parameters
     ----------
@@ -94,120 +118,115 @@ def training_figure(
         Of the steps.
     strip
         Whether there is a strip of atoms sorted by frequency; None: when a run knows them.
+    map_by
+        What the colours of the map mean.
 
     Returns
     -------
     plotly.graph_objects.Figure
         Which `update_training_figure` can bring up to date as often as wished.
     """
-    if strip is None:
-        strip = any(summary.frequency is not None for summary in summaries)
-    figure = _skeleton([summary.name for summary in summaries], strip=strip)
-    update_training_figure(figure, summaries, axis=axis)
+    rows = rows_of(summaries)
+    rows = rows if strip is None else replace(rows, strip=strip)
+    figure = go.Figure(shared_traces(_place(8), _place(9)))
+    figure.update_layout(
+        annotations=[_title_note(place, "") for place in range(len(CURVES) + 4)],
+        template=template(),
+        margin={"l": 52, "r": 12, "t": 0, "b": 0},
+        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+        hovermode="closest",
+        uirevision="training",  # a redraw keeps the reader's zoom
+        **_axes(),
+    )
+    update_training_figure(figure, summaries, axis=axis, map_by=map_by, rows=rows)
     return figure
 
 
 def update_training_figure(
-    figure: go.Figure, summaries: Sequence[TrainingSummary], *, axis: Axis = "linear"
+    figure: go.Figure,
+    summaries: Sequence[TrainingSummary],
+    *,
+    axis: Axis = "linear",
+    map_by: MapBy = "frequency",
+    shown: int = 0,
+    rows: Rows | None = None,
 ) -> None:
-    """Give a figure made by `training_figure` for these runs the newest numbers.
+    """Give a figure made by `training_figure` the newest numbers; runs that are new are added.
 
     Parameters
     ----------
     figure
         Figure or FigureWidget; a widget sends its browser one message.
     summaries
-        The runs it was made for, in the same order.
+        The runs it was made for, in the same order, and new ones behind them.
     axis
         Of the steps.
+    map_by
+        What the colours of the map mean.
+    shown
+        Whose atoms the map and the motion are of.
+    rows
+        Which rows there are; None finds out.
     """
-    per_run = len(figure.data) // len(summaries) if summaries else 0
+    rows = rows or rows_of(summaries)
+    n_drawn = (len(figure.data) - N_SHARED) // PER_RUN
+    new = [t for i in range(n_drawn, len(summaries)) for t in _run_traces(i, summaries[i].name)]
+    if new:
+        figure.add_traces(new)
+    show_traces(figure, rows, len(summaries))
+    points = pareto_points(summaries) if summaries else []
+    _ring(figure, points)
     with figure.batch_update():
-        for run, summary in enumerate(summaries):
-            traces = figure.data[run * per_run : (run + 1) * per_run]
-            for trace, (x, y, custom) in zip(traces, _points(summary), strict=False):
-                trace.x, trace.y = x, y
-                if custom is not None:
-                    trace.customdata = custom
+        arrange_rows(figure, rows)
+        for run, (summary, point) in enumerate(zip(summaries, points, strict=True)):
+            first = N_SHARED + run * PER_RUN
+            _set_run(figure.data[first : first + PER_RUN], summary, point)
+        chosen = summaries[shown] if 0 <= shown < len(summaries) else None
+        update_shared(figure, chosen, map_by)
         _set_axes(figure, summaries, axis)
+        figure.layout.annotations[len(CURVES) + 2].text = MAP_TITLES[map_by] if rows.atoms else ""
 
 
-def _skeleton(names: Sequence[str], *, strip: bool) -> go.Figure:
-    several = len(names) > 1
-    figure = go.Figure(
-        [
-            trace
-            for run, name in enumerate(names)
-            for trace in _run_traces(run, plot_text(name), several=several, strip=strip)
-        ]
-    )
-    titles = [curve.title for curve in CURVES] + [_STRIP_TITLE] * strip
-    figure.update_layout(
-        annotations=[_title_note(place, title) for place, title in enumerate(titles)],
-        template=template(),
-        height=figure_height(strip=strip, several=several),
-        margin={"l": 52, "r": 12, "t": 0, "b": 0},
-        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
-        hovermode="closest",
-        uirevision="training",  # a redraw keeps the reader's zoom
-        **_axes(strip=strip, several=several),
-    )
-    return figure
-
-
-def _axes(*, strip: bool, several: bool) -> dict[str, Any]:
-    """Axes of every small plot, placed by pixels: titles and tick labels do not grow with height."""
-    rows = _row_domains(strip=strip, several=several)
+def _axes() -> dict[str, Any]:
+    """Axes of every small plot; `arrange_rows` places them."""
     axes: dict[str, Any] = {}
     for i in range(len(CURVES)):
         row, column = divmod(i, COLUMNS)
         below = row == len(CURVES) // COLUMNS - 1
-        axes[f"xaxis{_number(i)}"] = {
+        axes[f"xaxis{number_of(i)}"] = {
             "domain": _COLUMN_DOMAINS[column],
-            "anchor": f"y{_number(i)}",
+            "anchor": f"y{number_of(i)}",
             "showticklabels": below,
             "title": {"text": "step" if below else ""},
             "nticks": 4,
             "tickangle": 0,
         } | ({"matches": "x"} if i else {})
-        axes[f"yaxis{_number(i)}"] = {
-            "domain": rows[row],
-            "anchor": f"x{_number(i)}",
+        axes[f"yaxis{number_of(i)}"] = {
+            "anchor": f"x{number_of(i)}",
             "nticks": 5,
             "rangemode": "tozero" if CURVES[i].from_zero else "normal",
         }
-    if strip:
-        title = {"text": "atoms, most used first"}
-        axes["xaxis7"] = {"domain": [0, 1], "anchor": "y7", "title": title}
-        axes["yaxis7"] = {"domain": rows[2], "anchor": "x7"}
-        axes["yaxis7"]["title"] = {"text": "% of rows"}
+    for place, x, y in (
+        (6, "atoms, most used first", "% of rows"),
+        (7, "L0, atoms per row", ""),
+        (8, "", ""),
+        (9, "step", ""),
+    ):
+        number = number_of(place)
+        axes[f"xaxis{number}"] = {"anchor": f"y{number}", "title": {"text": x}, "nticks": 4}
+        axes[f"yaxis{number}"] = {"anchor": f"x{number}", "title": {"text": y}, "nticks": 4}
+    axes["yaxis9"]["autorange"] = "reversed"
+    axes["yaxis10"]["rangemode"] = "tozero"
+    axes["xaxis7"]["nticks"] = 6
     return axes
 
 
 _COLUMN_DOMAINS = ([0.0, 0.285], [0.357, 0.642], [0.715, 1.0])
-PLOT_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 27, 46, 26
-
-
-def _row_domains(*, strip: bool, several: bool) -> list[list[float]]:
-    """Bottom and top of each row of plots, as fractions of the height, from the top down."""
-    size = theme().font_px / 13
-    height = figure_height(strip=strip, several=several)
-    top = height - LEGEND_PX * size * several
-    rows = []
-    for below in (8.0, TICKS_PX * size, TICKS_PX * size)[: 2 + strip]:
-        bottom = top - TITLE_PX * size - PLOT_PX * size
-        rows.append([bottom / height, (bottom + PLOT_PX * size) / height])
-        top = bottom - below
-    return rows
-
-
-def _number(place: int) -> str:
-    return "" if place == 0 else str(place + 1)
 
 
 def _title_note(place: int, text: str) -> dict[str, Any]:
     """Title of one small plot, tied to its axes so that it stays above them in every drawing."""
-    number = _number(place)
+    number = number_of(place)
     return {
         "text": text,
         "x": 0.5,
@@ -221,27 +240,20 @@ def _title_note(place: int, text: str) -> dict[str, Any]:
     }
 
 
-def figure_height(*, strip: bool, several: bool) -> int:
-    """Height in CSS pixels at the current scale."""
-    rows = 2 + strip
-    pixels = rows * (TITLE_PX + PLOT_PX) + 8 + (rows - 1) * TICKS_PX + LEGEND_PX * several
-    return int(pixels * theme().font_px / 13)
-
-
-_STRIP_TITLE = "how often each atom fires (dead: hollow)"
 _STRIP_KINDS = (
     ("circle", "atom %{customdata}<br>fires on %{y:.3g} % of rows<extra></extra>"),
     ("circle-open", "atom %{customdata}<br>has not fired lately<extra></extra>"),
 )
 
 
-def _run_traces(run: int, label: str, *, several: bool, strip: bool) -> list[Any]:
+def _run_traces(run: int, name: str) -> list[Any]:
     """Empty traces of one run, in the order of `_points`."""
     colour, _ = category_style(run)
+    label = plot_text(name)
     shared = {"name": label, "legendgroup": str(run), "showlegend": False}
     traces = [
         go.Scatter(
-            **(shared | {"showlegend": several and i == 0}),
+            **shared,
             mode="lines",
             line={"color": colour, "width": 1.6},
             hovertemplate=f"{label}<br>step %{{x:,}}<br>{curve.title} %{{y:.3g}}<extra></extra>",
@@ -254,23 +266,42 @@ def _run_traces(run: int, label: str, *, several: bool, strip: bool) -> list[Any
     traces.append(
         go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **_place(1))
     )
-    for symbol, hover in _STRIP_KINDS if strip else ():
+    for symbol, hover in _STRIP_KINDS:
         marker = {"color": colour, "size": 5, "symbol": symbol}
         traces.append(
             go.Scatter(**shared, mode="markers", marker=marker, hovertemplate=hover, **_place(6))
         )
-    return traces
+    return traces + run_traces(colour, label, str(run), _place(7))
+
+
+def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, Any, bool]) -> None:
+    for trace, (x, y, custom) in zip(traces, _points(summary), strict=False):
+        trace.x, trace.y = x, y
+        if custom is not None:
+            trace.customdata = custom
+    way, now = traces[-2:]
+    way.x, way.y = summary.l0, summary.r2
+    known = np.array(point[:2], dtype=np.float32)[:, None]
+    now.x, now.y = known if np.isfinite(known).all() else known[:, :0]
+
+
+def _ring(figure: go.Figure, points: Sequence[tuple[float, float, bool]]) -> None:
+    """Ring the runs that no other one beats, each by a message of its own: see `show_traces`."""
+    for run, (_, _, best) in enumerate(points):
+        line = figure.data[N_SHARED + (run + 1) * PER_RUN - 1].marker.line
+        if line.width != 3 * best:
+            line.width = 3 * best
 
 
 def _place(plot: int) -> dict[str, str]:
-    return {"xaxis": f"x{_number(plot)}", "yaxis": f"y{_number(plot)}"}
+    return {"xaxis": f"x{number_of(plot)}", "yaxis": f"y{number_of(plot)}"}
 
 
 Points = tuple[Any, Any, Any]
 
 
 def _points(summary: TrainingSummary) -> list[Points]:
-    """Arrays of every trace of a run, in the order of `_add_run`."""
+    """Arrays of the curves, the best step and the strip of a run, in the order of `_run_traces`."""
     curves: list[Points] = [
         (summary.step, getattr(summary, curve.field) * np.float32(curve.factor), None)
         for curve in CURVES
@@ -307,12 +338,12 @@ def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axi
     for i, curve in enumerate(CURVES):
         if axis != switched:
             # Between powers of ten plotly writes 2 and 5, which crowds a plot this small.
-            layout[f"xaxis{_number(i)}"].update(type=axis, dtick=1 if axis == "log" else None)
+            layout[f"xaxis{number_of(i)}"].update(type=axis, dtick=1 if axis == "log" else None)
         if curve.positive:
             values = [getattr(summary, curve.field) for summary in summaries]
-            _set_log_axis(layout[f"yaxis{_number(i)}"], values)
+            _set_log_axis(layout[f"yaxis{number_of(i)}"], values)
         annotations[i].text = _title(curve, summaries)
-    if len(annotations) > len(CURVES):
+    if layout.yaxis7.visible:
         _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
 
 

@@ -1,5 +1,5 @@
-// PanelKeys: invisible; hears the keys pressed inside its panel, tells light from dark, and has
-// plotly fit its figure again when the panel changes width.
+// PanelKeys: invisible; hears the keys pressed inside its panel, tells light from dark, has plotly
+// fit its figure again when the panel changes width, and names controls that have no name.
 function render({ model, el }) {
   el.style.display = "none";
   const panel = () => el.closest(".sae-nb-panel");
@@ -10,8 +10,7 @@ function render({ model, el }) {
     const root = panel();
     if (!root || !root.contains(event.target) || event.ctrlKey || event.metaKey || event.altKey)
       return;
-    if (event.key === "Escape" && typing(event.target)) event.target.blur();
-    else if (typing(event.target)) return;
+    if (typing(event.target)) return;
     if (event.key === "/") {
       const search = root.querySelector(".sae-nb-search input");
       if (!search) return;
@@ -21,6 +20,17 @@ function render({ model, el }) {
     } else {
       return;
     }
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  // ipywidgets keeps the keys pressed in a text field to itself, so this one is heard on its way in.
+  function onEscape(event) {
+    const root = panel();
+    if (event.key !== "Escape" || event.isComposing || !root || !typing(event.target)) return;
+    if (event.target.closest(".sae-nb-panel") !== root) return;
+    event.target.blur();
+    model.send({ kind: "key", key: "Escape" });
     event.preventDefault();
     event.stopPropagation();
   }
@@ -38,7 +48,25 @@ function render({ model, el }) {
     }
   }
 
+  // ipywidgets shows no tooltip on a text field, and leaves the handle of a slider, which is what
+  // takes the keys, without the slider's name.
+  function nameControls(root) {
+    const tips = model.get("tips");
+    for (const label of root.querySelectorAll(".widget-label:not([title])")) {
+      const tip = tips[label.textContent.trim()];
+      if (tip) label.title = tip;
+    }
+    for (const handle of root.querySelectorAll("[role=slider]:not([aria-label])")) {
+      const slider = handle.closest(".widget-slider, .widget-hslider, .widget-vslider");
+      const label = slider && slider.querySelector(".widget-label");
+      if (!label || !label.textContent.trim()) continue;
+      handle.setAttribute("aria-label", label.textContent.trim());
+      if (label.title) handle.setAttribute("aria-description", label.title);
+    }
+  }
+
   let resizes = null;
+  let newcomers = null;
   function attach(tries) {
     const root = panel();
     if (!root) {
@@ -55,6 +83,9 @@ function render({ model, el }) {
       window.dispatchEvent(new Event("resize"));
     });
     resizes.observe(root);
+    nameControls(root);
+    newcomers = new MutationObserver(() => nameControls(root));
+    newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
     fit(20);
   }
@@ -70,12 +101,15 @@ function render({ model, el }) {
   const figureSlot = () => panel() && panel().querySelector(".sae-nb-main");
 
   document.addEventListener("keydown", onKey);
+  document.addEventListener("keydown", onEscape, true);
   const stopTheme = onTheme(() => setTimeout(tellTheme, 50));
   attach(200);
   return () => {
     document.removeEventListener("keydown", onKey);
+    document.removeEventListener("keydown", onEscape, true);
     stopTheme();
     if (resizes) resizes.disconnect();
+    if (newcomers) newcomers.disconnect();
   };
 }
 export default { initialize, render };

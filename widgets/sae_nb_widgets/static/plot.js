@@ -43,6 +43,22 @@ function plotly(model) {
   return globalThis[shared];
 }
 
+// plotly's Python writes "_undefined_" for the traces that a message leaves alone, and its script
+// takes that for a value: the traces would lose what they had.
+function withoutGaps(message) {
+  if (!message || typeof message !== "object") return message;
+  const clean = { ...message };
+  for (const part of ["restyle_data", "style_data"]) {
+    if (!message[part] || Array.isArray(message[part])) continue;
+    clean[part] = {};
+    for (const [name, values] of Object.entries(message[part])) {
+      clean[part][name] = Array.isArray(values)
+        ? values.map((value) => (value === "_undefined_" ? undefined : value)) : values;
+    }
+  }
+  return clean;
+}
+
 // The model as plotly's widget sees it; while a note is repeated, `get` gives the noted value.
 function withNotes(model) {
   const handlers = {};
@@ -57,7 +73,10 @@ function withNotes(model) {
   }
   const seen = {
     widget_manager: model.widget_manager,
-    get: (name) => (name in repeated ? repeated[name] : model.get(name)),
+    get(name) {
+      const value = name in repeated ? repeated[name] : model.get(name);
+      return NOTED.includes(name) ? withoutGaps(value) : value;
+    },
     set: (name, value) => model.set(name, value),
     off: (...given) => model.off(...given),
     save_changes: () => model.save_changes(),
@@ -79,6 +98,24 @@ function withNotes(model) {
   return { seen, repeat };
 }
 
+// plotly pins the width of a figure whose height is changed, which then no longer fits its column.
+function keepFitting(el, tries = 100) {
+  const plot = el.querySelector(".js-plotly-plot") || (el._fullLayout ? el : null);
+  if (!plot || !plot.on) {
+    if (tries > 0) setTimeout(() => keepFitting(el, tries - 1), 100);
+    return;
+  }
+  const unpin = (changed) => {
+    if (!changed || !("height" in changed) || "width" in changed) return;
+    delete plot.layout.width;
+    plot.layout.autosize = true;
+    plot._fullLayout.autosize = true;
+    window.dispatchEvent(new Event("resize"));
+  };
+  plot.on("plotly_relayout", unpin);
+  plot.on("plotly_update", (changed) => unpin(changed && changed.layout));
+}
+
 export default () => {
   let loaded = null;
   return {
@@ -95,7 +132,9 @@ export default () => {
     },
     async render({ el }) {
       const { widget, seen } = await loaded;
-      return widget.render({ model: seen, el });
+      const done = await widget.render({ model: seen, el });
+      keepFitting(el);
+      return done;
     },
   };
 };

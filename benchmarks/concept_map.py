@@ -1,0 +1,256 @@
+"""How fast a ConceptMap of 16 384 atoms paints and answers, in the kernel and in Chromium.
+
+    python benchmarks/concept_map.py [--atoms 16384] [--width 768] [--no-browser]
+
+In the kernel: from setting a trait to every widget having its new state, serialised as a kernel would
+send it. In the browser: from the request to the pixels' next frame, in a JupyterLab of its own, with
+the bytes of every websocket frame. Goals: first paint ≤ 2 s once the coordinates are there, click to
+detail ≤ 100 ms, ≤ 200 kB per interaction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import comm
+import nbformat
+import numpy as np
+import sae_nb_widgets as sw
+import torch
+from comm.base_comm import BaseComm
+
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.geometry import nearest_by_cosine
+
+SENT: list[int] = []
+K, N_ROWS = 32, 20_000
+ROOT = Path(__file__).parents[1]
+
+
+class CountingComm(BaseComm):
+    """A connection to nobody that does what a kernel does before it sends."""
+
+    def publish_msg(self, _type: str, data: Any = None, **given: Any) -> None:
+        text = json.dumps(data, default=str)
+        SENT.append(len(text) + sum(memoryview(b).nbytes for b in given.get("buffers") or ()))
+
+
+class Random:
+    """A dictionary of clustered random directions whose codes are drawn, not computed."""
+
+    model_name, hook_point = "random", "resid_post.0"
+
+    def __init__(self, n_atoms: int, d_in: int, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        centres = torch.randn(200, d_in, generator=generator)
+        noise = torch.randn(n_atoms, d_in, generator=generator)
+        rows = centres[torch.randint(0, 200, (n_atoms,), generator=generator)] + noise
+        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
+        self.n_atoms, self.d_in = n_atoms, d_in
+
+    def encode(self, *_: Any) -> SparseCodes:
+        """Not asked: codes are given."""
+        raise RuntimeError("codes are given")
+
+
+def drawn(n_atoms: int, d_in: int) -> tuple[Random, Activations, SparseCodes, np.ndarray]:
+    """An SAE, activations, their codes (power-law frequencies) and coordinates."""
+    generator = np.random.default_rng(0)
+    weight = 1 / np.arange(1, n_atoms + 1)
+    atoms = generator.choice(n_atoms, (N_ROWS, K), p=weight / weight.sum())
+    atoms = torch.from_numpy(np.sort((atoms + np.arange(K) * 7) % n_atoms, axis=1))
+    codes = SparseCodes(
+        torch.from_numpy(generator.exponential(1, N_ROWS * K)).float(),
+        atoms.reshape(-1).int(),
+        torch.arange(0, N_ROWS * K + 1, K),
+        n_atoms,
+    )
+    acts = Activations.from_tensor(torch.randn(N_ROWS, d_in))
+    blobs = generator.normal(0, 10, (200, 2))[generator.integers(0, 200, n_atoms)]
+    xy = (blobs + generator.normal(0, 0.6, (n_atoms, 2))).astype(np.float32)
+    return Random(n_atoms, d_in), acts, codes, xy
+
+
+def timed(panel: sw.ConceptMap, what: str, changes: Iterable[Callable[[], Any]]) -> str:
+    """Make changes of one kind and return a line about them."""
+    seconds, sizes = [], []
+    for change in changes:
+        SENT.clear()
+        begin = time.perf_counter()
+        change()
+        seconds.append(time.perf_counter() - begin)
+        panel.wait()
+        sizes.append(sum(SENT))
+    if panel.problem:
+        raise RuntimeError(panel.status)
+    return (
+        f"{what:34s} median {1e3 * statistics.median(seconds):6.0f} ms  slowest "
+        f"{1e3 * max(seconds):6.0f} ms  sent {max(sizes) / 1e3:7.1f} kB at most"
+    )
+
+
+def kernel_rows(n_atoms: int, d_in: int, n: int) -> list[str]:
+    """Time every kind of change in this process."""
+    sae, acts, codes, xy = drawn(n_atoms, d_in)
+    began = time.perf_counter()
+    nearest_by_cosine(sae.dictionary, 15)
+    rows = [f"nearest 15 of every atom            {time.perf_counter() - began:6.1f} s"]
+    began = time.perf_counter()
+    panel = sw.ConceptMap(sae, acts, codes=codes, xy=xy, columns={"score": np.arange(n_atoms)})
+    made = time.perf_counter() - began
+    panel.wait(600)
+    rows.append(
+        f"panel made                          {made:6.1f} s, all measured and clustered "
+        f"after {time.perf_counter() - began:.1f} s"
+    )
+    places = [xy + np.float32(i) for i in range(3)]
+    rows.append(
+        timed(panel, "coordinates arrive: sent", (lambda p=p: panel._laid_out(p) for p in places))
+    )
+    generator = np.random.default_rng(1)
+    chosen = generator.choice(n_atoms, n, replace=False).tolist()
+    rows.append(
+        timed(panel, "click to detail", (lambda a=a: _set(panel, "atom", a) for a in chosen))
+    )
+    for size in (100, 1000, n_atoms):
+        lots = [generator.choice(n_atoms, size, replace=False).tolist() for _ in range(3)]
+        rows.append(
+            timed(panel, f"lasso around {size}", (lambda a=a: panel.select(a) for a in lots))
+        )
+    panel.clear_selection()
+    for trait, values in (
+        ("color_by", ["frequency", "score", "strength", "cluster"]),
+        ("size_by", ["equal", "energy"]),
+        ("edges", ["nearest", "co-active"]),
+        ("search", ["1", "77", "123"]),
+    ):
+        rows.append(timed(panel, trait, (lambda t=trait, v=v: _set(panel, t, v) for v in values)))
+    panel.close()
+    return rows
+
+
+def _set(panel: Any, name: str, value: Any) -> None:
+    setattr(panel, name, value)
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+CELLS = (
+    "import sys; sys.path.insert(0, {folder!r})\n"
+    "import concept_map as bench, sae_nb_widgets as sw\n"
+    "sae, acts, codes, xy = bench.drawn({n_atoms}, {d_in})\n"
+    "panel = sw.ConceptMap(sae, acts, codes=codes, xy=xy)\npanel.wait(600)\npanel",
+)
+AFTER_PLOT = """async ([code, done]) => {
+  const plot = document.querySelector('.js-plotly-plot');
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const began = performance.now();
+  kernel.requestExecute({code, silent: false, store_history: false});
+  const seen = new Function('plot', 'return ' + done);
+  while (!seen(plot)) {
+    if (performance.now() - began > 60000) return -1;
+    await new Promise(requestAnimationFrame);
+  }
+  await new Promise(requestAnimationFrame);
+  await new Promise(requestAnimationFrame);
+  return performance.now() - began;
+}"""
+CARD = "document.querySelector('.sae-nb-detail').innerText.includes('atom {atom}\\n')"
+
+
+def browser_rows(n_atoms: int, d_in: int) -> list[str]:
+    """Time painting and answering as a person sees it, and count what the websocket carries."""
+    path = ROOT / "tests" / "browser" / "lab.py"
+    spec = importlib.util.spec_from_file_location("lab", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"There is no {path}.")
+    lab_module = importlib.util.module_from_spec(spec)
+    sys.modules["lab"] = lab_module
+    spec.loader.exec_module(lab_module)
+    if lab_module.chromium() is None:
+        return ["no Chromium here: browser not measured"]
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = Path(folder) / "map.ipynb"
+        cell = CELLS[0].format(folder=str(ROOT / "benchmarks"), n_atoms=n_atoms, d_in=d_in)
+        code = [nbformat.v4.new_code_cell(cell)]
+        meta = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=code, metadata=meta), notebook)
+        with lab_module.Lab(notebook, out=Path(folder) / "out", timeout_s=600) as lab:
+            return _in_lab(lab)
+
+
+def _in_lab(lab: Any) -> list[str]:
+    carried = [0]
+
+    def count(frame: Any) -> None:
+        carried[0] += len(frame if isinstance(frame, bytes | str) else frame.get("payload", b""))
+
+    lab.page.on("websocket", lambda ws: (ws.on("framereceived", count), ws.on("framesent", count)))
+    lab.page.reload()
+    lab._until(lab._idle, "the notebook again")
+    lab.run_all(600)
+    lab.page.wait_for_function(
+        "() => { const p = document.querySelector('.js-plotly-plot');"
+        " return p && p.data && p.data[3].x.length > 0; }"
+    )
+    lab.settle(3000)
+    rows = []
+    for name, code, done in (
+        ("coordinates to paint", "panel._laid_out(xy + 3)", None),
+        *(
+            (f"click to detail {a}", f"panel.atom = {a}", CARD.format(atom=a))
+            for a in (11, 222, 3333)
+        ),
+        ("colour by frequency", "panel.color_by = 'frequency'", "plot.data[2].visible === true"),
+        ("lasso around 1000", "panel.select(list(range(1000)))", "plot.data[5].x.length === 1000"),
+    ):
+        if done is None:
+            lab.page.evaluate(
+                "() => { window.__old = document.querySelector('.js-plotly-plot').data[3].x[0]; }"
+            )
+            done = "plot.data[3].x[0] !== window.__old"
+        carried[0] = 0
+        ms = lab.page.evaluate(AFTER_PLOT, [code, done])
+        lab.settle(1500)
+        rows.append(f"browser: {name:28s} {ms:7.0f} ms  on the wire {carried[0] / 1e3:7.1f} kB")
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--atoms", type=int, default=16_384)
+    parser.add_argument("--width", type=int, default=768)
+    parser.add_argument("--clicks", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-browser", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    load = os.getloadavg()[0]
+    print(
+        f"{platform.machine()}, {os.cpu_count()} CPUs, load {load:.1f}, torch {torch.__version__}, "
+        f"{given.atoms} atoms of width {given.width}"
+    )
+    create = comm.create_comm
+    comm.create_comm = CountingComm
+    for row in kernel_rows(given.atoms, given.width, given.clicks):
+        print(row, flush=True)
+    comm.create_comm = create
+    if not given.no_browser:
+        for row in browser_rows(given.atoms, given.width):
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()

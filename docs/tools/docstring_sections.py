@@ -1,0 +1,58 @@
+"""Docstrings of the house, made readable for Markdown: "Source" and "Example" are headings of ours."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+# griffe knows "Examples"; "Source" would become a Markdown heading of its own in the contents.
+EXAMPLE = re.compile(r"^Example\n-+$", re.MULTILINE)
+SOURCE = re.compile(r"^Source\n-+\n", re.MULTILINE)
+UNDERLINE = re.compile(r"-{3,}")
+CODE_SPAN = re.compile(r"(`[^`]*`)")
+# What Markdown or HTML would take for markup. Equations are plain text here.
+MARKUP = re.compile(r"([_*\[\]])")
+
+
+class DocstringSections(griffe.Extension):
+    """Rewrites each docstring before it is parsed."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Of modules, classes, functions and attributes alike."""
+        if obj.docstring is not None:
+            obj.docstring.value = for_markdown(obj.docstring.value)
+
+
+def for_markdown(text: str) -> str:
+    r"""The docstring with our sections named as griffe knows them, and equations kept as they are.
+
+    Example
+    -------
+    >>> for_markdown("z_j is [u]₊, as in `z_j`.")
+    'z\\_j is \\[u\\]₊, as in `z_j`.'
+    """
+    text = SOURCE.sub("**Source**\n\n", EXAMPLE.sub("Examples\n--------", text))
+    lines = text.splitlines()
+    section = ""
+    kept = []
+    for number, line in enumerate(lines):
+        if UNDERLINE.fullmatch(line) and number:
+            section = lines[number - 1]
+        kept.append(line if _is_code(line, section, lines, number) else _escaped(line))
+    return "\n".join(kept)
+
+
+def _is_code(line: str, section: str, lines: list[str], number: int) -> bool:
+    """Examples, names of parameters, headings of sections and tables stay untouched."""
+    follows = lines[number + 1] if number + 1 < len(lines) else ""
+    named = section in {"Parameters", "Raises"} and not line.startswith(" ")
+    heading = UNDERLINE.fullmatch(follows) is not None
+    return section == "Examples" or named or heading or "**Source**" in line or "|--" in line
+
+
+def _escaped(line: str) -> str:
+    parts = CODE_SPAN.split(line)
+    parts[::2] = [MARKUP.sub(r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
+    return "".join(parts)

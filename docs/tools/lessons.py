@@ -1,0 +1,63 @@
+"""Where the notebooks are, and the course of notebooks/README.md as a page."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+# The repository is named in pyproject.toml alone.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SLUG = str(PROJECT["urls"]["Repository"]).removeprefix("https://github.com/")
+BINDER = f"https://mybinder.org/v2/gh/{SLUG}/main?urlpath=lab/tree/notebooks/"
+COLAB = f"https://colab.research.google.com/github/{SLUG}/blob/main/notebooks/"
+SOURCE = f"https://github.com/{SLUG}/blob/main/notebooks/"
+
+
+def notebook(argument: str) -> str:
+    """A notebook by its number, "03" or "03 §4", with links that open it."""
+    number, _, section = argument.partition(" ")
+    found = sorted(NOTEBOOKS.glob(f"{number}*.ipynb"))
+    if len(found) != 1:
+        raise ValueError(f"One notebook must begin with {number!r}, and {len(found)} do.")
+    name = found[0].name
+    where = f" {section}" if section else ""
+    return f"`notebooks/{name}`{where} ([Binder]({BINDER}{name}), [Colab]({COLAB}{name}))"
+
+
+def course(_: str) -> str:
+    """notebooks/README.md, with links that also work from a page."""
+    text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\]\(\.\./docs/([^)]+)\)", r"](\1)", text.replace("../README.md", "index.md"))
+    return re.sub(r"\]\(([\w/]+\.(?:ipynb|py)|solutions/?)\)", rf"]({SOURCE}\1)", text)
+
+
+BEGIN, END = "<!-- exercises: ", "<!-- end of exercises -->"
+COURSE = NOTEBOOKS / "README.md"
+
+
+def with_exercises(text: str) -> str:
+    """The course with its table of exercises as `sae_nb/exercises` has them now."""
+    from sae_nb.exercises import exercise_report
+
+    head, _, rest = text.partition(BEGIN)
+    marker, _, tail = rest.partition("\n")
+    _, _, tail = tail.partition(END)
+    ids = [row[0] for row in exercise_report().rows]
+    return f"{head}{BEGIN}{marker}\n{_exercise_table(ids)}\n{END}{tail}"
+
+
+def _exercise_table(ids: list[str]) -> str:
+    from sae_nb.exercises import exercise
+
+    tasks = [exercise(id) for id in ids]
+    rows = [f"| {one.id} | {one.title} | {one.difficulty} | {one.minutes} |" for one in tasks]
+    total = f"| | {len(tasks)} exercises | | {sum(one.minutes for one in tasks)} |"
+    head = ["| exercise | title | kind | minutes |", "| --- | --- | --- | --- |"]
+    return "\n".join([*head, *rows, total])
+
+
+if __name__ == "__main__":
+    COURSE.write_text(with_exercises(COURSE.read_text(encoding="utf-8")), encoding="utf-8")

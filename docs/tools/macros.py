@@ -1,0 +1,99 @@
+"""Words in double braces on a page become what the code, the artefacts and the benchmarks say today.
+
+`{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
+`{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
+`{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
+`{{ page: file / words }}`, `{{ claims_beyond: folder }}`. One that nothing answers to stops the build,
+so that no page can quote a figure that is gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lessons import course, notebook
+from measured import benchmark_table, claim, claims, claims_beyond, number
+from public_names import api, settings
+from raised import errors
+
+DOCS = Path(__file__).parents[1]
+# Pages that other commands write: they join the contents once they are there.
+WRITTEN_ELSEWHERE = {
+    "Metrics": "metrics.md",
+    "Reliability": "reliability.md",
+    "Other libraries, round trip": "interop.md",
+    "Scale": "scale.md",
+}
+
+
+def page_link(argument: str) -> str:
+    """A link to a page that another command writes, or its words alone; "page / words"."""
+    page, _, words = argument.partition(" / ")
+    return f"[{words}]({page})" if (DOCS / page).is_file() else words
+
+
+# What a browser fetches without being asked; a link that waits to be clicked is none.
+ELSEWHERE = re.compile(r"""(?:src=|<link[^>]+href=|url\()["']?(https?:)?//[^"'>)]+""")
+
+MACRO = re.compile(r"\{\{ (\w+): (.+?) \}\}")
+MACROS: dict[str, Callable[[str], str]] = {
+    "api": api,
+    "claim": claim,
+    "claims": claims,
+    "claims_beyond": claims_beyond,
+    "course": course,
+    "errors": errors,
+    "notebook": notebook,
+    "number": number,
+    "page": page_link,
+    "settings": settings,
+    "table": benchmark_table,
+}
+
+
+def expand(markdown: str) -> str:
+    """The page with every macro replaced.
+
+    Raises
+    ------
+    ValueError
+        If there is no such macro, or nothing of that name.
+    """
+    return MACRO.sub(lambda found: _answer(found[1], found[2]), markdown)
+
+
+def on_config(config: Any) -> Any:
+    """What mkdocs calls first: the section "Measured" gets the pages there are."""
+    section = next(part["Measured"] for part in config["nav"] if "Measured" in part)
+    section += [
+        {title: page} for title, page in WRITTEN_ELSEWHERE.items() if (DOCS / page).is_file()
+    ]
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """What mkdocs calls before it reads a page."""
+    return expand(markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """The page as it will be read, unless reading it would ask another machine for anything.
+
+    Raises
+    ------
+    ValueError
+        If it would.
+    """
+    found = ELSEWHERE.search(output)
+    if found:
+        raise ValueError(f"{page.file.src_uri} loads {found[0]!r}; keep everything on the site.")
+    return output
+
+
+def _answer(kind: str, argument: str) -> str:
+    if kind not in MACROS:
+        raise ValueError(f"No macro is called {kind!r}; there are {', '.join(sorted(MACROS))}.")
+    return MACROS[kind](argument)

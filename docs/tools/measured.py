@@ -1,0 +1,130 @@
+"""Figures of pages, read where they were measured: docs/claims and benchmarks/RESULTS.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+LOOKS = {
+    "holds": "success",
+    "partly": "warning",
+    "does not hold at this scale": "failure",
+    "shown, not asserted": "info",
+    "too few seeds": "question",
+}
+ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
+
+
+def claim(argument: str) -> str:
+    """One published claim with our numbers, floor, control and verdict; "experiment / name"."""
+    experiment, name = _pair(argument)
+    told = {one["name"]: one for one in _artefact(experiment)["claims"]}
+    return _box(_named(told, name, f"claims of {experiment}"), _artefact(experiment))
+
+
+def claims(experiment: str) -> str:
+    """Every claim of an experiment."""
+    artefact = _artefact(experiment)
+    return "\n\n".join(_box(one, artefact) for one in artefact["claims"])
+
+
+def claims_beyond(folder: str) -> str:
+    """Every experiment that no page of a folder of docs quotes, each under its title."""
+    pages = (ROOT / "docs" / folder).glob("*.md")
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    left = sorted(name for name in _experiments() if not re.search(rf"claims?: {name}\b", text))
+    return "\n\n".join(f"## {_artefact(name)['title']}\n\n{claims(name)}" for name in left)
+
+
+def number(argument: str) -> str:
+    """Mean ± standard deviation over seeds; "experiment / number"."""
+    experiment, name = _pair(argument)
+    records = _artefact(experiment)["seeds"].values()
+    values = [float(_named(one["numbers"], name, f"numbers of {experiment}")) for one in records]
+    mean = sum(values) / len(values)
+    # Over seeds, as the artefacts count it.
+    spread = (sum((value - mean) ** 2 for value in values) / max(len(values) - 1, 1)) ** 0.5
+    return f"{_digits(mean)} ± {_digits(spread)}"
+
+
+def benchmark_table(argument: str) -> str:
+    """A table of benchmarks/RESULTS.md by the beginning of its heading; "heading / which", from 1."""
+    heading, which = _pair(argument)
+    text = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    sections = re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]
+    found = [part for part in sections if part.replace("`", "").startswith(heading)]
+    tables = re.findall(r"(?:^\|.*\n?)+", found[0], re.MULTILINE) if found else []
+    if not 0 < int(which) <= len(tables):
+        raise ValueError(f"benchmarks/RESULTS.md has no table {which} under {heading!r}.")
+    return str(tables[int(which) - 1]).rstrip()
+
+
+def _pair(argument: str) -> tuple[str, str]:
+    first, _, second = argument.partition(" / ")
+    return first.strip(), second.strip()
+
+
+def _experiments() -> dict[str, Path]:
+    return {path.stem: path for path in (ROOT / "docs" / "claims").glob("*.json")}
+
+
+@cache
+def _artefact(experiment: str) -> dict[str, Any]:
+    path = _named(_experiments(), experiment, "experiments")
+    read: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return read
+
+
+def _named(known: dict[str, Any], name: str, what: str) -> Any:
+    if name not in known:
+        raise ValueError(f"{name!r} is none of the {what}: {', '.join(sorted(known))}.")
+    return known[name]
+
+
+def _box(one: dict[str, Any], artefact: dict[str, Any]) -> str:
+    """An admonition in the colour of the verdict."""
+    rows = [
+        (line["label"], line, f"{line['line']} {'✓' if line['met'] else '✗ missed'}")
+        for line in one["lines"]
+    ]
+    rows += [(part["label"], part, "") for part in one["shown"]]
+    rows += [
+        (f"{kind}: {one[kind]['label']}", one[kind], "")
+        for kind in ("floor", "control")
+        if one[kind]
+    ]
+    verdict = one["verdict"]
+    lines = [
+        _source(one, artefact),
+        "",
+        "| number | measured | asked |",
+        "|---|---|---|",
+        *(
+            f"| {_cell(label)} | {_digits(part['mean'])} ± {_digits(part['sd'])} | {asked} |"
+            for label, part, asked in rows
+        ),
+    ]
+    title = one["text"].replace('"', "“")
+    verdict = verdict[0].upper() + verdict[1:]
+    body = "\n".join(f"    {line}".rstrip() for line in lines)
+    return f'!!! {LOOKS[one["verdict"]]} "{verdict}: {title}"\n\n{body}'
+
+
+def _source(one: dict[str, Any], artefact: dict[str, Any]) -> str:
+    paper = ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", one["paper"])
+    parts = [paper, f"{one['n_seeds']} seeds", f"`{artefact['experiment']}`"]
+    if one["notebook"]:
+        parts.append(f"notebook {one['notebook']}")
+    return " · ".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("_", "\\_").replace("*", "\\*")
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

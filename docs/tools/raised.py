@@ -1,0 +1,182 @@
+"""The messages that the sources can raise, read from the `raise` statements, in hand-made groups."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = (ROOT / "sae_nb", ROOT / "widgets" / "sae_nb_widgets")
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "models": ("sae_nb.models", "sae_nb.hook_points", "sae_nb.forward_pass"),
+    "capture": (
+        "sae_nb.capturing",
+        "sae_nb.capture_identity",
+        "sae_nb.harvesting",
+        "sae_nb.memory_capture",
+        "sae_nb.resumable_capture",
+        "sae_nb.row_policy",
+        "sae_nb.rows",
+        "sae_nb.streaming",
+        "sae_nb.activations",
+        "sae_nb.activation_store",
+        "sae_nb.tokens",
+    ),
+    "numbers": ("sae_nb.checks", "sae_nb.codes", "sae_nb.support", "sae_nb.strengths"),
+    "architectures": (
+        "sae_nb.architectures",
+        "sae_nb.classical",
+        "sae_nb.kernels",
+        "sae_nb.pursuit",
+        "sae_nb.golden",
+        "sae_nb.which",
+    ),
+    "training": ("sae_nb.training", "sae_nb.sweeping", "sae_nb.progress"),
+    "files": (
+        "sae_nb.files",
+        "sae_nb.fingerprints",
+        "sae_nb.annotations",
+        "sae_nb.sessions",
+        "sae_nb.sae_identity",
+        "sae_nb.ready_made",
+        "sae_nb.interop",
+    ),
+    "steering": (
+        "sae_nb.steering",
+        "sae_nb.steering_calibration",
+        "sae_nb.steering_effects",
+        "sae_nb.steering_request",
+        "sae_nb.steered_answers",
+        "sae_nb.steered_runs",
+        "sae_nb.edits",
+    ),
+    "evaluation": ("sae_nb.evaluation", "sae_nb.geometry", "sae_nb.summaries"),
+    "depth": ("sae_nb.dynamics", "sae_nb.minkowski", "sae_nb.temporal"),
+    "data": ("sae_nb.data",),
+    "lessons": ("sae_nb.exercises", "sae_nb.proofs", "sae_nb.diagnosis"),
+    "panels": ("sae_nb_widgets",),
+}
+"""Group of the page → modules whose messages it lists; `sae_nb` itself belongs to "numbers"."""
+
+
+@dataclass(frozen=True, order=True)
+class Raised:
+    """One message, with what varies in braces."""
+
+    module: str
+    error: str
+    message: str
+
+
+def errors(group: str) -> str:
+    """Every message of a group as a list."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for one in messages():
+        if group_of(one.module) == group:
+            found.setdefault((one.error, one.message), set()).add(one.module)
+    if not found:
+        raise ValueError(f"No message belongs to {group!r}; groups are {', '.join(GROUPS)}.")
+    lines = [
+        f"- **{error}** `` {message} `` <small>{', '.join(sorted(modules))}</small>"
+        for (error, message), modules in sorted(found.items(), key=lambda item: item[0][1])
+    ]
+    return "\n".join(lines)
+
+
+def group_of(module: str) -> str | None:
+    """The group that lists a module's messages; None if nobody has put it in one."""
+    if module == "sae_nb":
+        return "numbers"
+    for group, modules in GROUPS.items():
+        if any(module == name or module.startswith(f"{name}.") for name in modules):
+            return group
+    return None
+
+
+@cache
+def messages() -> tuple[Raised, ...]:
+    """All of them, sorted; statements that pass an error on have none of their own."""
+    return tuple(sorted({one for folder in SOURCES for one in _of_folder(folder)}))
+
+
+def _of_folder(folder: Path) -> Iterator[Raised]:
+    for file in sorted(folder.rglob("*.py")):
+        parts = file.relative_to(folder.parent).with_suffix("").parts
+        module = ".".join(part for part in parts if part != "__init__")
+        yield from _of_module(module, ast.parse(file.read_text(encoding="utf-8")))
+
+
+def _of_module(module: str, tree: ast.Module) -> Iterator[Raised]:
+    functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    for function in [tree, *functions.values()]:
+        for node in _own(function):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                for error, message in _called(node.exc, function, functions):
+                    yield Raised(module, error, " ".join(message.split()))
+
+
+def _own(scope: ast.AST) -> Iterator[ast.AST]:
+    """Nodes of a function (or module) that belong to no function inside it."""
+    for child in ast.iter_child_nodes(scope):
+        if not isinstance(child, ast.FunctionDef):
+            yield child
+            yield from _own(child)
+
+
+def _called(
+    call: ast.Call, scope: ast.AST, functions: dict[str, ast.FunctionDef]
+) -> Iterator[tuple[str, str]]:
+    """Error and messages of `ValueError(…)`, or of a function here that makes the error."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    if name in functions:
+        for returned in _returned(functions[name]):
+            if isinstance(returned, ast.Call):
+                yield from _called(returned, functions[name], {})
+    elif name[:1].isupper() and call.args:
+        for message in _texts(call.args[0], scope, functions):
+            yield name, message
+
+
+def _returned(function: ast.FunctionDef) -> Iterator[ast.expr]:
+    for node in _own(function):
+        if isinstance(node, ast.Return) and node.value is not None:
+            yield node.value
+
+
+def _texts(node: ast.expr, scope: ast.AST, functions: dict[str, ast.FunctionDef]) -> Iterator[str]:
+    """What an expression can say; an expression that is no text says nothing."""
+    match node:
+        case ast.Constant(value=str() as text):
+            yield text
+        case ast.JoinedStr(values=parts):
+            yield "".join(_part(part) for part in parts)
+        case ast.IfExp(body=one, orelse=other):
+            yield from _texts(one, scope, functions)
+            yield from _texts(other, scope, functions)
+        case ast.BinOp(left=left, right=right, op=ast.Add()):
+            for first in _texts(left, scope, functions):
+                for second in list(_texts(right, scope, functions)) or ["{…}"]:
+                    yield first + second
+        case ast.Name(id=name):
+            for value in _assigned(name, scope):
+                yield from _texts(value, scope, functions)
+        case ast.Call(func=ast.Name(id=name)) if name in functions:
+            for value in _returned(functions[name]):
+                yield from _texts(value, functions[name], {})
+
+
+def _assigned(name: str, scope: ast.AST) -> Iterator[ast.expr]:
+    for node in _own(scope):
+        if isinstance(node, ast.Assign) and name in {ast.unparse(t) for t in node.targets}:
+            yield node.value
+
+
+def _part(part: ast.expr) -> str:
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    value = part.value if isinstance(part, ast.FormattedValue) else part
+    return f"{{{ast.unparse(value)}}}" if isinstance(value, ast.Name | ast.Attribute) else "{…}"

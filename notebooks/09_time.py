@@ -1,0 +1,326 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Time in activations: what did the past already say?
+#
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/09_time.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/09_time.ipynb)
+#
+# An SAE reads every token by itself, as if a text were a bag of words. Yet most of what a model knows of a
+# token it knew before: who is spoken of, which topic, which mood. `sn.Temporal` (arXiv 2511.01836) splits
+# each activation in two. Attention over the *past* suggests the **predicted** part; a sparse code holds what
+# is **novel**:
+#
+# $$\hat x_t = \underbrace{a_t\,u_t D}_{\text{predicted, from codes before } t} + \underbrace{z_t D}_{\text{novel, } k \text{ atoms}} + b$$
+#
+# Is the predicted part really the slow one? We ask where the answer is planted, and on a live language model,
+# with what did *not* reproduce. Under a minute for one short seed, live; beside it the full runs over three.
+
+# %% jupyter={"source_hidden": true} tags=["colab"]
+import sys
+
+if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
+    from pathlib import Path
+    from subprocess import run
+    import torch
+    from google.colab import output
+
+    Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
+    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    output.enable_custom_widget_manager()
+
+# %%
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.figures.temporal_studies import bands_figure, moments_figure, time_curves_figure
+from sae_nb_widgets.theming import figure_widget
+
+import sae_nb as sn
+from sae_nb.proofs import recorded
+from sae_nb.proofs.experiments import temporal, temporal_planted
+from sae_nb.temporal.garden_paths import EXAMPLES, garden_path_surprise
+
+# %% [markdown]
+# ## 1 · Two forms, and a leak
+#
+# In the **published** form the question that attention asks comes from token t itself, and so does the length
+# $a_t$: the token is *projected* on a direction chosen by its past.
+
+# %%
+sn.exercise("09.1")
+
+# %% tags=["exercise"]
+length = ...
+sn.exercise("09.1").check(length)
+
+# %% [markdown]
+# So the predicted part of the published form has seen the token. In the **strict** form (ours) the question
+# comes from token t − 1 and $a_t$ is fixed: a forecast, as its gradient shows. Which tokens reach the
+# prediction of token 5?
+
+# %%
+leaf = torch.randn(1, 9, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+reached = {}
+for strict in (False, True):
+    sae = sn.Temporal(32, 64, 4, strict, generator=torch.Generator().manual_seed(0))
+    sae.predict(leaf).codes[0, 5].square().sum().backward()
+    reached["strict" if strict else "published"] = (leaf.grad[0].norm(dim=1) > 0).int().tolist()
+    leaf.grad = None
+reached
+
+# %% [markdown]
+# ## 2 · Slow and fast, planted
+#
+# A world whose answer we know: a state *s* that stays while an **event** lasts (12 tokens on average), and
+# three atoms of noise, new at every token. A strict `Temporal` trains on it for some seconds. Dotted lines
+# are where events begin.
+
+# %%
+data, parts, planted_sae = temporal_planted.look(seed=0)
+borders = (data.events[0].diff() > 0).nonzero().flatten() + 1
+bands = bands_figure(parts.energy[0], borders=borders.tolist(), y_title="‖part‖²")
+figure_widget(bands, height=250)
+
+# %% [markdown]
+# Where an event begins, its state is news; after a token or two it is foreseen. Which codes hold the state?
+
+# %%
+planted = recorded("temporal_planted")
+planted.table()
+
+# %% [markdown]
+# The control is the same training on tokens in an order of chance: what is left to foresee is what all tokens
+# of one sequence share. **The published form does not hold on every seed**: its two parts compete for what is
+# slow, and where the novel part was first, the predicted part does not win it back within these steps.
+#
+# ## 3 · A live model
+#
+# The last block of `tiny-gpt` on English prose. TopK and both forms of Temporal, same dictionary size, same k,
+# same tokens. How alike are codes that are w tokens apart?
+
+# %%
+material, saes = temporal.look(seed=0)
+lags = [1, 2, 3, 5, 8, 13, 21]
+test = sn.temporal.decompose(saes["temporal"], material.test)
+with torch.no_grad():
+    topk = saes["topk"].encode(material.test).to_dense()
+sets = {part: temporal.dense_codes(test, part) for part in ("predicted", "novel")}
+sets["TopK"] = topk
+
+# %%
+curves = {
+    name: (lags, list(sn.temporal.autocorrelation(z, lags).values())) for name, z in sets.items()
+}
+axes = {"x_title": "tokens apart", "y_title": "mean cosine of codes"}
+figure_widget(time_curves_figure(curves, **axes), height=260)
+
+# %%
+sn.exercise("09.3")
+
+
+# %% tags=["exercise"]
+def lag_one_cosine(x):
+    return ...
+
+
+sn.exercise("09.3").check(lag_one_cosine)
+
+# %% [markdown]
+# That was a short seed. The full runs; a claim *holds* only if each line is met with two standard deviations
+# to spare:
+
+# %%
+text = recorded("temporal")
+text.table("smooth")
+
+# %% [markdown]
+# Mind the parameters: attention adds several times as many as TopK has, and the predicted code is dense. The
+# fair reading of the FVU line is "nothing is lost", not "better".
+#
+# And a larger model? On SmolLM2-135M, trained as shortly (`benchmarks/temporal_models.py`, three seeds), nothing is
+# lost in fit either, but only the *strict* form is smooth: the published one predicts an eighth of the energy,
+# and what it predicts moves nearly as fast as the rest. **Not reproduced there** with this little training.
+#
+# Does it need the *order* of tokens?
+
+# %%
+sn.exercise("09.2")
+
+# %% tags=["exercise"]
+guess = ...
+sn.exercise("09.2").predict(guess)
+
+# %% tags=["exercise"]
+sn.exercise("09.2").reveal()
+
+# %%
+text.table("order")
+
+# %% [markdown]
+# The smooth path is nearly gone, but half of the lag-1 lead stays, more than our line allows: it is what all
+# tokens of one text share. Take each text's own mean off, and order is all there is:
+
+# %%
+within = {}
+for name, z in {"predicted": sets["predicted"], "novel": sets["novel"]}.items():
+    own = z - z.mean(dim=1, keepdim=True)
+    orders = {"as read": own, "order lost": sn.temporal.permuted_order(own, seed=0)}
+    within[name] = {how: round(sn.temporal.lag_cosine(x), 2) for how, x in orders.items()}
+within
+
+# %% [markdown]
+# ## 4 · Where documents meet
+#
+# Texts put together of three documents, 32 tokens each. The cosine of each token's codes with each other's:
+# a block would be an event.
+
+# %%
+spliced = {
+    name: sn.temporal.decompose(saes[name], material.spliced) for name in ("temporal", "strict")
+}
+chosen = {
+    "predicted, strict": temporal.dense_codes(spliced["strict"], "predicted"),
+    "predicted": temporal.dense_codes(spliced["temporal"], "predicted"),
+    "novel": temporal.dense_codes(spliced["temporal"], "novel"),
+}
+
+# %%
+squares = {}
+for title, codes in chosen.items():
+    units = torch.nn.functional.normalize(codes - codes.mean(dim=(0, 1)), dim=-1)[3]
+    squares[title] = units @ units.T
+figure_widget(moments_figure(squares, borders=[32, 64]), height=280)
+
+# %%
+text.table("events", "forecast")
+
+# %% [markdown]
+# Two warnings are in this table. Tokens of one event are also *near* each other, and near tokens are alike
+# anyway. The gap of strict predictions is large, as it was reported; **at equal distance it is not there**.
+# What they follow is how far the text has come, rather than which document it is (in the planted world of
+# section 2 the gap stays at equal distance). And a strict forecast alone explains little of a token: what is
+# smooth need not be large.
+#
+# Spliced texts jump from one document to another. In a **story** the same people go on, and only time passes
+# (*"That same night …"*), at borders that are known. The null lends every story the borders of another one:
+
+# %%
+stories = recorded("temporal_stories")
+stories.table()
+
+# %% [markdown]
+# Now the two forms part. The strict forecast's gap is the same with borders of another story: it follows
+# position. The predicted part of the published form has seen the token, and notices the border, also at equal
+# distance (with little room to spare).
+
+# %% [markdown]
+# ## 5 · Does context open new directions?
+#
+# Before any SAE: does a later token use more dimensions than an earlier one? The statistic finds planted
+# growth, and loses it with the order.
+
+# %%
+grown = sn.data.growing_rank(400, seed=0)
+mixed = sn.temporal.permuted_order(grown, seed=0)
+dimension = {
+    "planted": sn.temporal.dimension_by_position(grown),
+    "planted, order lost": sn.temporal.dimension_by_position(mixed),
+    "tiny-gpt": sn.temporal.dimension_by_position(material.train, list(range(0, 96, 8))),
+}
+curves = {name: (list(found), list(found.values())) for name, found in dimension.items()}
+axes = {"x_title": "position", "y_title": "effective dimension"}
+figure_widget(time_curves_figure(curves, **axes), height=260)
+
+# %%
+sn.exercise("09.4")
+
+# %% tags=["exercise"]
+correlation = ...
+sn.exercise("09.4").predict(correlation)
+
+# %% tags=["exercise"]
+sn.exercise("09.4").reveal()
+
+# %%
+recorded("growing_dimension").table()
+
+# %%
+text.table("growth on text")
+
+# %% [markdown]
+# **Not reproduced**: in a model of four blocks and a past of 96 tokens, dimension rises over the first few
+# tokens and then stays; its rank correlation with position is no more than an order of chance may give. And
+# the span of the eight tokens before holds more of a token than chance, but less than we had asked for.
+#
+# ## 6 · Garden paths
+#
+# *"While the man hunted the deer ran…"* misleads until *ran*; a comma says it early. How much more surprised is
+# a model there than in the control, and how much more does the token add?
+
+# %%
+model = sn.load_model("tiny-gpt")
+surprise = garden_path_surprise(model, saes["temporal"], EXAMPLES)
+{what: "{:+.2f} ± {:.2f}".format(*surprise.effect(what)) for what in ("nats", "novel_energy")}
+
+# %% [markdown]
+# Six sentences and a model that never read such: expect no effect beyond its error here. The benchmarks of
+# the field (`sn.temporal.garden_paths.read_garden_paths`) and a larger model are the place to look: SmolLM2-135M is
+# 3.5 to 6.6 nats more surprised (three tables, 12 pairs each, error 0.6 to 0.7), while the *novel energy* of a
+# short training at its middle layer is not moved (`benchmarks/temporal_models.py`). Here is
+# one pair in lock-step: click a token to see where in its past it was read, and which atoms it adds.
+
+# %%
+pair = EXAMPLES[0]
+panel = sw.TemporalPanel(model, saes["temporal"], pair.garden, second_text=pair.control)
+panel.wait()
+panel
+
+# %% [markdown]
+# ## 7 · The checked numbers
+
+# %%
+# Planted: slow and fast come apart, and not without order; growth is found where it is planted.
+assert planted.verdict("slow and fast") == "holds"
+assert planted.low("planted strict slow R² lead") > 0.2
+assert planted.high("planted strict permuted slow R²") < planted.low(
+    "planted strict predicted slow R²"
+)
+assert recorded("growing_dimension").verdict("planted growth") == "holds"
+
+# %%
+# Text: smooth, at no cost in fit; strict forecasts know documents; no growth with position.
+assert text.high("temporal FVU over TopK") < 1.05
+assert text.low("temporal lag-1 lead") > 0.1
+assert text.high("temporal path share") < 0.7
+assert text.low("strict event gap lead") > 0 > text.of("strict predicted matched event gap").mean
+assert text.of("temporal order lost path share").mean > 0.7
+assert stories.verdict("stories") == stories.verdict("borders") == "holds"
+assert stories.of("strict predicted matched over lent").mean < 0
+assert 0.1 < text.of("temporal order lost lag-1 lead").mean < text.low("temporal lag-1 lead")
+assert text.verdict("growth on text") != "holds"
+
+# %%
+# The short seed that ran here says the same.
+live = {name: sn.temporal.lag_cosine(z) for name, z in sets.items()}
+assert live["predicted"] > live["novel"] + 0.1
+assert within["predicted"]["as read"] > 0.1 > within["predicted"]["order lost"]
+assert reached["strict"] == [1, 1, 1, 1, 1, 0, 0, 0, 0]
+news = parts.novel.norm(dim=-1)
+begins = data.events[:100].diff(dim=1, prepend=data.events[:100, :1]) > 0
+assert news[begins].mean() > 1.2 * news[~begins].mean()
+
+# %%
+sn.exercise_report("09")

@@ -1,0 +1,330 @@
+"""Phases of depth: the best cut of layers 1 … L into k runs, exactly, and whether it means anything.
+
+minimise Σ_m w(c_{m−1}, c_m) over 0 = c_0 < … < c_k = L, w(i, j) = Σ_{i<a<b≤j} (1 − S[a, b]): by
+dynamic programming, C[m, j] = min_i C[m−1, i] + w(i, j). Minimising what is left within the runs is
+maximising the cut between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_count
+
+Normalise = Literal["mass", "mean"]
+NORMALISATIONS = ("mass", "mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phases:
+    """Layers 1 … L cut into k contiguous phases."""
+
+    cuts: tuple[int, ...]
+    """0 = c_0 < … < c_k = L; phase m holds layers c_{m−1} + 1 … c_m."""
+
+    cost: float
+    """What was minimised: dissimilarity left within the phases."""
+
+    gain: float
+    """Share of the uncut cost that the cuts take away, in [0, 1]."""
+
+    within: float
+    """Mean similarity of two layers of one phase; NaN where every phase is one layer."""
+
+    across: float
+    """Mean similarity of two layers of different phases; NaN for one phase."""
+
+    contrast: float
+    """At each cut, and at equal distance in depth: similarity of two layers of the phase before and
+    of two of the phase after, averaged, minus that of two across the cut. 0 for a smooth band,
+    however its similarity falls with distance, and where depth only slows down steadily. NaN where
+    nothing can be compared."""
+
+    normalise: Normalise = "mass"
+    """How a phase's cost was taken."""
+
+    @property
+    def k(self) -> int:
+        """How many phases."""
+        return len(self.cuts) - 1
+
+    @property
+    def layers(self) -> list[range]:
+        """Layers of each phase, counted from 1 as in the papers."""
+        return [range(a + 1, b + 1) for a, b in pairwise(self.cuts)]
+
+    def __str__(self) -> str:
+        return " | ".join(
+            f"{r.start}–{r.stop - 1}" if len(r) > 1 else f"{r.start}" for r in self.layers
+        )
+
+
+def segment_phases(
+    S: Float[Tensor, "layers layers"],
+    k: int,
+    min_len: int = 2,
+    normalise: Normalise = "mass",
+) -> Phases:
+    """Cut layers into k contiguous phases so that least dissimilarity is left inside them.
+
+    Parameters
+    ----------
+    S
+        Similarity of layers, as `layer_similarity` gives it; its diagonal is ignored.
+    k
+        How many phases.
+    min_len
+        Fewest layers of a phase.
+    normalise
+        "mass": a phase costs the sum over its pairs, which is what max-cut does and favours phases of
+        one length. "mean": it costs its mean pair times its length, so every layer counts once.
+
+    Returns
+    -------
+    Phases
+        The exact optimum; of several, the one whose last cut is earliest.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `S` is no square matrix, or k phases of `min_len` do not fit.
+
+    Source
+    ------
+    Max-cut over contiguous segments: "Block-Recurrent Dynamics in Vision Transformers", arXiv
+    2512.19941. The exact O(k L²) programme and "mean" are ours.
+
+    Example
+    -------
+    >>> S = torch.block_diag(torch.ones(3, 3), torch.ones(4, 4))
+    >>> segment_phases(S, 2).cuts, str(segment_phases(S, 2))
+    ((0, 3, 7), '1–3 | 4–7')
+    """
+    s = check_similarity(S)
+    check_fit(len(s), k, min_len, normalise)
+    return phases_of(s, _optimum(phase_costs(s, normalise), k, min_len), normalise)
+
+
+def phases_at(
+    S: Float[Tensor, "layers layers"],
+    cuts: tuple[int, ...],
+    normalise: Normalise = "mass",
+) -> Phases:
+    """Return the record of given cuts, as `segment_phases` returns that of the best ones.
+
+    Example
+    -------
+    >>> S = torch.block_diag(torch.ones(3, 3), torch.ones(4, 4))
+    >>> phases_at(S, (0, 4, 7)).cost, phases_at(S, (0, 3, 7)).cost
+    (3.0, 0.0)
+    """
+    s = check_similarity(S)
+    inside = tuple(int(cut) for cut in cuts)
+    if (
+        len(inside) < 2
+        or (inside[0], inside[-1]) != (0, len(s))
+        or sorted(set(inside)) != list(inside)
+    ):
+        raise ValueError(f"`cuts` must be 0 = c_0 < … < c_k = {len(s)}, got {inside}.")
+    return phases_of(s, inside, normalise)
+
+
+def gain_curve(
+    S: Float[Tensor, "layers layers"],
+    k_max: int | None = None,
+    min_len: int = 2,
+    normalise: Normalise = "mass",
+) -> list[Phases]:
+    """Return the best phases for k = 1, 2, …: look for an elbow in `.gain` instead of asserting k.
+
+    Parameters
+    ----------
+    S, min_len, normalise
+        As for `segment_phases`.
+    k_max
+        Last k; None: as many as fit.
+
+    Example
+    -------
+    >>> S = torch.block_diag(torch.ones(3, 3), torch.ones(4, 4))
+    >>> [round(phases.gain, 3) for phases in gain_curve(S)]
+    [0.0, 1.0, 1.0]
+    """
+    s = check_similarity(S)
+    last = len(s) // min_len if k_max is None else k_max
+    check_fit(len(s), last, min_len, normalise)
+    costs = phase_costs(s, normalise)
+    return [phases_of(s, _optimum(costs, k, min_len), normalise) for k in range(1, last + 1)]
+
+
+def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
+    """Return similarities of layers as a plain matrix of doubles.
+
+    Parameters
+    ----------
+    S
+        A tensor or array, square and symmetric; its diagonal may hold anything.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if not isinstance(S, Tensor | np.ndarray):
+        raise TypeError(
+            f"`S` must be a matrix of similarities, got {type(S).__name__}. Use layer_similarity(states)."
+        )
+    s: np.ndarray = torch.as_tensor(S).detach().as_subclass(Tensor).cpu().double().numpy()
+    if s.ndim != 2 or s.shape[0] != s.shape[1] or len(s) < 1:
+        raise ValueError(f"`S` must be a square matrix of layers, got shape {s.shape}.")
+    off = ~np.eye(len(s), dtype=bool)
+    if not np.isfinite(s[off]).all():
+        raise ValueError("`S` must be finite off its diagonal, got NaN or infinity.")
+    if not np.allclose(s[off], s.T[off], atol=1e-5):
+        raise ValueError(
+            "`S` must be symmetric. Use (S + S.T) / 2 if its two halves are estimates."
+        )
+    return s
+
+
+def check_fit(layers: int, k: int, min_len: int, normalise: str) -> None:
+    """Refuse numbers of phases that do not fit the layers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `k` phases of `min_len` layers are too many, or `normalise` is unknown.
+    """
+    check_count(k, name="k")
+    check_count(min_len, name="min_len")
+    if normalise not in NORMALISATIONS:
+        raise ValueError(f"`normalise` must be one of {list(NORMALISATIONS)}, got {normalise!r}.")
+    if k > layers:
+        raise ValueError(f"`k` must be at most the {layers} layers, got {k}. Ask for fewer phases.")
+    if k * min_len > layers:
+        raise ValueError(
+            f"`k` phases of at least min_len={min_len} must fit in {layers} layers, got k={k}. Ask for"
+            f" at most {layers // min_len}, or a smaller `min_len`."
+        )
+
+
+def phase_costs(
+    s: Float[np.ndarray, "*draws layers layers"], normalise: str
+) -> Float[np.ndarray, "*draws ends ends"]:
+    """Return w(i, j) of layers i + 1 … j for all i ≤ j, from prefix sums over the pairs.
+
+    Parameters
+    ----------
+    s
+        Similarities; what stands on the diagonal is not looked at.
+    normalise
+        As for `segment_phases`.
+    """
+    n = s.shape[-1]
+    sums = np.zeros((*s.shape[:-2], n + 1, n + 1))
+    sums[..., 1:, 1:] = np.where(np.triu(np.ones((n, n), bool), 1), 1 - s, 0).cumsum(-2).cumsum(-1)
+    diagonal = sums.diagonal(axis1=-2, axis2=-1)
+    # Σ_{i<a<b≤j} = P[j, j] − P[i, j] − P[j, i] + P[i, i] with P the prefix sums.
+    both = sums + sums.swapaxes(-1, -2)
+    costs: np.ndarray = np.triu(diagonal[..., None, :] - both + diagonal[..., :, None])
+    if normalise == "mean":
+        length = np.arange(n + 1) - np.arange(n + 1)[:, None]
+        costs = np.where(length > 1, costs * 2 / np.maximum(length - 1, 1), 0.0)
+    return costs
+
+
+def best_cuts(
+    costs: Float[np.ndarray, "*draws ends ends"], k: int, min_len: int
+) -> Int[np.ndarray, "*draws cuts"]:
+    """Return the cuts of least total cost, by dynamic programming over the last phase's start.
+
+    Parameters
+    ----------
+    costs
+        w(i, j); any cost that adds up over phases.
+    k, min_len
+        Number of phases, and fewest layers of one.
+
+    Example
+    -------
+    >>> best_cuts(np.array([[0, 5, 9], [0, 0, 1], [0, 0, 0]]), 2, 1).tolist()
+    [0, 1, 2]
+    """
+    draws, n = costs.shape[:-2], costs.shape[-1] - 1
+    best = np.full((k + 1, *draws, n + 1), np.inf)
+    best[0, ..., 0] = 0.0
+    start = np.zeros((k + 1, *draws, n + 1), dtype=int)
+    for m in range(1, k + 1):
+        for j in range(m * min_len, n + 1):
+            last = j - min_len + 1
+            options = best[m - 1, ..., :last] + costs[..., :last, j]
+            start[m, ..., j] = options.argmin(axis=-1)
+            best[m, ..., j] = options.min(axis=-1)
+    cuts = np.full((*draws, k + 1), n)
+    for m in range(k, 0, -1):
+        cuts[..., m - 1] = np.take_along_axis(start[m], cuts[..., m, None], axis=-1)[..., 0]
+    return cuts
+
+
+def phases_of(s: np.ndarray, cuts: tuple[int, ...], normalise: Normalise) -> Phases:
+    """Return the record of given cuts of a checked matrix."""
+    costs = phase_costs(s, normalise)
+    cost = float(sum(costs[a, b] for a, b in pairwise(cuts)))
+    whole = float(costs[0, len(s)])
+    same = _same_phase(cuts)
+    off = ~np.eye(len(s), dtype=bool)
+    return Phases(
+        cuts=cuts,
+        cost=cost,
+        gain=1 - cost / whole if whole > 0 else 0.0,
+        within=_mean(s[same & off]),
+        across=_mean(s[~same]),
+        contrast=float(contrast_of(s, cuts)),
+        normalise=normalise,
+    )
+
+
+def contrast_of(
+    s: Float[np.ndarray, "*draws layers layers"], cuts: tuple[int, ...]
+) -> Float[np.ndarray, "*draws"]:
+    """Return how much more alike layers are beside the cuts than across them, at equal distance.
+
+    Parameters
+    ----------
+    s
+        Similarities.
+    cuts
+        Phases; NaN where no two neighbouring phases have two layers each.
+    """
+    steps = []
+    for (a, b), (_, c) in pairwise(pairwise(cuts)):
+        for distance in range(1, min(b - a, c - b)):
+            along = s.diagonal(distance, axis1=-2, axis2=-1)[..., a : c - distance]
+            # Pairs that start in the last `distance` layers before the cut end behind it.
+            before, across, after = np.split(along, (b - a - distance, b - a), axis=-1)
+            steps.append((before.mean(-1) + after.mean(-1)) / 2 - across.mean(-1))
+    if not steps:
+        return np.full(s.shape[:-2], np.nan)
+    found: np.ndarray = np.mean(steps, axis=0)
+    return found
+
+
+def _optimum(costs: np.ndarray, k: int, min_len: int) -> tuple[int, ...]:
+    return tuple(int(cut) for cut in best_cuts(costs, k, min_len))
+
+
+def _same_phase(cuts: tuple[int, ...]) -> np.ndarray:
+    of = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
+    same: np.ndarray = of[:, None] == of[None, :]
+    return same
+
+
+def _mean(x: np.ndarray) -> float:
+    return float(x.mean()) if x.size else float("nan")

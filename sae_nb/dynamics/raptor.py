@@ -1,0 +1,324 @@
+"""Raptor: a deep network told by k shared blocks, each applied several times in a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.dynamics.raptor_block import BlockSizes, RaptorBlock
+from sae_nb.files import (
+    new_folder,
+    read_json,
+    read_manifest,
+    read_tensors,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.models.interventions import RunState
+    from sae_nb.models.live_model import LiveModel
+
+KIND = "raptor"
+_MLP_NAMES = ("mlp", "ffn", "feed_forward", "intermediate", "fc1")
+
+
+class Raptor(nn.Module):
+    """k blocks in the place of L layers: block j is applied c_j − c_{j−1} times.
+
+    Embedding, final norm and heads stay the teacher's: `replacing` puts a Raptor between them.
+
+    Parameters
+    ----------
+    sizes
+        Of a block; `from_model` reads them from the teacher.
+    cuts
+        0 = c_0 < … < c_k = L: block j stands for layers c_{j−1} + 1 … c_j.
+    seed
+        Of the initial weights.
+
+    Source
+    ------
+    "Block-Recurrent Dynamics in Vision Transformers", arXiv 2512.19941; KempnerInstitute/raptor.
+
+    Example
+    -------
+    >>> raptor = Raptor(BlockSizes(d_model=8, n_heads=2, hidden=16), cuts=(0, 2, 5))
+    >>> raptor.k, raptor.n_layers, raptor.roll_out(torch.zeros(3, 4, 8)).shape
+    (2, 5, torch.Size([3, 6, 4, 8]))
+    """
+
+    def __init__(self, sizes: BlockSizes, cuts: Sequence[int], *, seed: int = 0) -> None:
+        super().__init__()
+        self.sizes, self.cuts = sizes, check_cuts(cuts)
+        generator = torch.Generator().manual_seed(seed)
+        self.blocks = nn.ModuleList(
+            RaptorBlock(sizes, generator=generator) for _ in range(len(self.cuts) - 1)
+        )
+        self._block_of = [j for j in range(self.k) for _ in range(self.cuts[j], self.cuts[j + 1])]
+
+    @classmethod
+    def from_model(
+        cls,
+        model: LiveModel,
+        cuts: Sequence[int],
+        *,
+        layer_scale: float | None = None,
+        seed: int = 0,
+    ) -> Raptor:
+        """Make an untrained Raptor for a pre-norm vision transformer, with blocks of its sizes.
+
+        Parameters
+        ----------
+        model
+            The teacher, from `load_model` or `wrap`.
+        cuts
+            Phases, as `segment_phases(…).cuts` gives them; the last must be the teacher's depth.
+        layer_scale
+            Start of a learned scale on both branches; the authors take 1e-5.
+        seed
+            Of the initial weights.
+
+        Raises
+        ------
+        ValueError
+            If the model is not a pre-norm vision transformer, or the cuts do not fit its depth.
+        """
+        sizes = replace(sizes_of(model), layer_scale=layer_scale)
+        return cls(sizes, check_cuts(cuts, n_layers=_depth(model)), seed=seed)
+
+    @property
+    def k(self) -> int:
+        """Distinct blocks."""
+        return len(self.cuts) - 1
+
+    @property
+    def n_layers(self) -> int:
+        """Layers L it stands for; also how often a block is applied in all."""
+        return self.cuts[-1]
+
+    def step(self, x: Float[Tensor, "n tokens d"], layer: int) -> Float[Tensor, "n tokens d"]:
+        """Take states of layer `layer` − 1 to layer `layer`.
+
+        Parameters
+        ----------
+        x
+            States.
+        layer
+            1 … L.
+        """
+        return cast(Tensor, self.blocks[self._block_of[layer - 1]](x, layer))
+
+    def roll_out(
+        self, embeddings: Float[Tensor, "n tokens d"], upto: int | None = None, *, start: int = 0
+    ) -> Float[Tensor, "n layers tokens d"]:
+        """Run on from the embeddings (or a later layer) on its own predictions.
+
+        Parameters
+        ----------
+        embeddings
+            States at layer `start`.
+        upto
+            Last layer; None: L.
+        start
+            Layer of the states given.
+
+        Returns
+        -------
+        Tensor
+            States of layers `start` … `upto`, the first as given.
+
+        Raises
+        ------
+        ValueError
+            If the states have another width or the layers are out of range.
+        """
+        last = self.n_layers if upto is None else upto
+        if embeddings.ndim != 3 or embeddings.shape[-1] != self.sizes.d_model:
+            raise ValueError(
+                f"`embeddings` must have shape (n, T, {self.sizes.d_model}), got"
+                f" {tuple(embeddings.shape)}. Pass states[:, {start}] of the teacher."
+            )
+        if not 0 <= start <= last <= self.n_layers:
+            raise ValueError(
+                f"`start` and `upto` must be layers 0 ≤ start ≤ upto ≤ {self.n_layers}, got {start}"
+                f" and {last}."
+            )
+        states = [embeddings]
+        for layer in range(start + 1, last + 1):
+            states.append(self.step(states[-1], layer))
+        return torch.stack(states, dim=1)
+
+    @contextmanager
+    def replacing(self, model: LiveModel) -> Iterator[LiveModel]:
+        """Inside the block, the model's answers are those of this Raptor under the teacher's heads.
+
+        It may be shallower than the model: its last state goes where the last block's would.
+
+        Raises
+        ------
+        ValueError
+            If the model is no pre-norm vision transformer, or of another width.
+
+        Example
+        -------
+        >>> from sae_nb.data import scenes
+        >>> from sae_nb.models import load_model
+        >>> model, pictures = load_model("tiny-vit"), scenes(2, seed=0)
+        >>> with Raptor.from_model(model, (0, 6, 12)).replacing(model):
+        ...     model(pictures).shape
+        torch.Size([2, 10])
+        """
+        from sae_nb.models.interventions import Intervention
+
+        depth, width = _depth(model), sizes_of(model).d_model
+        if width != self.sizes.d_model:
+            raise ValueError(
+                f"`model` must have states of width {self.sizes.d_model} for this Raptor, got {width}"
+                f" in {model.name}. Train one on this model's states."
+            )
+        held: dict[str, Tensor] = {}
+
+        def read(x: Tensor, _state: RunState) -> Tensor:
+            held["x"] = x
+            return x
+
+        @torch.no_grad()
+        def write(x: Tensor, _state: RunState) -> Tensor:
+            return self.roll_out(held.pop("x").to(self._dtype))[:, -1].to(x.dtype)
+
+        edits = [
+            Intervention(model.hook_point("resid_pre.0"), read),
+            Intervention(model.hook_point(f"resid_post.{depth - 1}"), write),
+        ]
+        model.interventions.extend(edits)
+        try:
+            yield model
+        finally:
+            for edit in edits:
+                model.interventions.remove(edit)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights, sizes and cuts to a folder, whole or not at all."""
+        with new_folder(folder, replace=True) as partial:
+            write_json(partial / "config.json", {"cuts": self.cuts, **vars(self.sizes)})
+            write_tensors(partial / "raptor.safetensors", self.state_dict())
+            write_manifest(partial, KIND)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Raptor:
+        """Read a folder written by `save`.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If it is not there, damaged, or of another kind.
+        """
+        read_manifest(folder, KIND)
+        config: dict[str, Any] = dict(read_json(Path(folder) / "config.json"))
+        raptor = cls(cuts=config.pop("cuts"), sizes=BlockSizes(**config))
+        raptor.load_state_dict(read_tensors(Path(folder) / "raptor.safetensors"))
+        return raptor.eval()
+
+    def extra_repr(self) -> str:
+        """Cuts, as torch prints a module."""
+        return f"cuts={self.cuts}"
+
+
+def check_cuts(cuts: Sequence[int], *, n_layers: int | None = None) -> tuple[int, ...]:
+    """Return cuts as a tuple if they are 0 = c_0 < … < c_k (= `n_layers`).
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+
+    Example
+    -------
+    >>> check_cuts([0, 4, 12], n_layers=12)
+    (0, 4, 12)
+    """
+    found = tuple(int(cut) for cut in cuts)
+    rising = all(a < b for a, b in pairwise(found))
+    end = "" if n_layers is None else f" = {n_layers}"
+    if len(found) < 2 or found[0] != 0 or not rising or n_layers not in (None, found[-1]):
+        raise ValueError(
+            f"`cuts` must be 0 = c_0 < … < c_k{end}, got {found}. Take"
+            " `segment_phases(similarity, k).cuts`."
+        )
+    return found
+
+
+def sizes_of(model: LiveModel) -> BlockSizes:
+    """Read the sizes of a pre-norm vision transformer's blocks.
+
+    Raises
+    ------
+    ValueError
+        If the model is not one.
+    """
+    structure = model.structure
+    if structure is None:
+        raise ValueError(
+            f"`model` must have repeated blocks, and none were found in {model.name}. A Raptor stands"
+            " for layers that are alike."
+        )
+    if model.kind != "vision":
+        raise ValueError(
+            f"`model` must be a vision transformer, got {model.name}, which reads {model.kind}. A"
+            " Raptor's attention looks at all tokens, not only at earlier ones."
+        )
+    if structure.additive is False:
+        raise ValueError(
+            f"`model` must have pre-norm blocks, but a norm follows each sum in {model.name}. States,"
+            " similarity and phases work for it; a Raptor does not."
+        )
+    width = model.width(f"resid_post.{structure.n_blocks - 1}")
+    block = model.get_module(f"{structure.blocks}.0")
+    d = width or next(p for p in block.parameters() if p.ndim == 1).shape[0]
+    config = getattr(model.module, "config", None)
+    return BlockSizes(d_model=d, n_heads=_heads(config, block, d), hidden=_hidden(config, block, d))
+
+
+def _depth(model: LiveModel) -> int:
+    sizes_of(model)
+    return cast(int, cast(Any, model.structure).n_blocks)
+
+
+def _heads(config: Any, block: nn.Module, d: int) -> int:
+    for holder, name in ((config, "n_heads"), (config, "num_attention_heads")):
+        if isinstance(getattr(holder, name, None), int):
+            return int(getattr(holder, name))
+    for part in block.modules():
+        for name in ("num_heads", "n_heads"):
+            if isinstance(getattr(part, name, None), int):
+                return int(getattr(part, name))
+    return next(n for n in (d // 64, d // 32, d // 16, 1) if n and d % n == 0)
+
+
+def _hidden(config: Any, block: nn.Module, d: int) -> int:
+    """Width of the MLP: what its first linear map puts out, else what the configuration says."""
+    for name in _MLP_NAMES:
+        part = getattr(block, name, None)
+        wide = [m.out_features for m in part.modules() if _widens(m, d)] if part is not None else []
+        if wide:
+            return int(wide[0])
+    said = getattr(config, "intermediate_size", None)
+    return int(said) if isinstance(said, int) else 4 * d
+
+
+def _widens(module: nn.Module, d: int) -> bool:
+    return isinstance(module, nn.Linear) and module.in_features == d

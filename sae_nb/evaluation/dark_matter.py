@@ -1,0 +1,420 @@
+"""Dark matter: how much of what an SAE misses could have been predicted from its input, and how.
+
+x − μ = explained + shrinkage + linear + nonlinear + rest, in shares of Σ‖x_t − μ‖² on held-out rows:
+shrinkage is what one gain and a constant win back, linear what e ≈ Bx predicts after that, nonlinear
+what random ReLU features of x add to it, and the rest neither finds.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_count
+from sae_nb.evaluation.controls import RandomDictionary
+from sae_nb.evaluation.encoded_rows import checked_rows
+from sae_nb.evaluation.error_norms import NormPrediction, predict_norms
+from sae_nb.evaluation.error_splicing import splice_parts
+from sae_nb.evaluation.linear_prediction import LinearFit, fit_linear, fit_ridge
+from sae_nb.evaluation.measurement import Interval, Measurement, bootstrap, group_rows
+from sae_nb.evaluation.splicing import SpliceTask, splice_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.architectures.base import SparseAutoencoder
+    from sae_nb.models.live_model import LiveModel
+
+ROWS_PER_DIMENSION = 10
+"""From so many training rows per dimension on, least squares is used as it is; below, ridge."""
+
+FEWEST_PER_DIMENSION = 2
+"""Below so many training rows per dimension nothing is measured."""
+
+PARTS = ("explained", "shrinkage", "linear", "nonlinear", "rest")
+_BATCH = 4096
+_MOST_FEATURES = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ErrorSplit(Measurement):
+    """What an SAE misses, split by how it could have been predicted.
+
+    `value` is R²(e | x) on held-out rows after one gain and a constant are refitted: the share of the
+    error that a linear map of the input predicts. Its floor is the same regression with inputs and
+    errors shuffled against each other; its control that of a random dictionary of the same L0.
+    """
+
+    shares: dict[str, Measurement]
+    """Shares of the variance of x by part, adding up to 1; explained is R² as it is."""
+
+    norm: NormPrediction
+    """How well ‖e‖² is predicted, and by what."""
+
+    gain: float
+    """The factor ≥ 1 on x̂ − mean that fits best; 1 where nothing shrinks."""
+
+    ridge: float
+    """λ of the linear fit in units of the mean variance of x; 0 is plain least squares."""
+
+    n_train: int
+    """Rows that were fitted on."""
+
+    guard: str
+    """What the number of rows allowed, in words."""
+
+    downstream: dict[str, Measurement]
+    """What the model loses on x̂, on x̂ with the linear part of the error given back, and with all the
+    rest given back; empty where no model was given."""
+
+    seconds: float
+    """What it cost."""
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """Everything as rows of a report."""
+        shares = {f"share_{name}": share for name, share in self.shares.items()}
+        costs = {f"loss_{name}": cost for name, cost in self.downstream.items()}
+        return {"error_linear_r2": self, "error_norm_r2": self.norm, **shares, **costs}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per part."""
+        import pandas as pd
+
+        rows = {name: (m.value, *m.interval) for name, m in self.shares.items()}
+        return pd.DataFrame(rows, index=["share", "low", "high"]).T
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {m.value:.3f}" for name, m in self.shares.items())
+        low, high = self.interval
+        return (
+            f"ErrorSplit(R²(e | x) {self.value:.3f}, 95 % {low:.3f} … {high:.3f}, shuffled "
+            f"{self.floor:.3f}, random dictionary {self.control:.3f}; shares of variance: {parts}; "
+            f"R²(‖e‖² | x) {self.norm.value:.3f}; {self.guard})"
+        )
+
+
+def split_error(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    *,
+    train_fraction: float = 0.5,
+    model: LiveModel | None = None,
+    labels: Int[Tensor, " samples"] | None = None,
+    hook_point: str | None = None,
+    max_rows: int = 40_000,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> ErrorSplit:
+    """Split what an SAE misses into what a linear map, a nonlinear one and neither predicts from x.
+
+    e' = (x − μ) − s(x̂ − m) with the gain s ≥ 1 refitted, B = argmin ‖e' − B(x − μ)‖² on training samples,
+    φ(x) random ReLU features: on other samples, 1 = R² + shrinkage + linear + nonlinear + rest, each
+    the part of Σ‖x − μ‖² that its step wins back.
+
+    Parameters
+    ----------
+    sae
+        In the units of `acts`; one row at a time (not a temporal SAE).
+    acts
+        Activations it was not trained on; samples are split in two.
+    train_fraction
+        Share of the samples that maps are fitted on.
+    model, labels, hook_point
+        Also run the model on the held-out samples with each part of the error given back: four passes
+        over them. `acts` must carry their samples; labels are one per sample.
+    max_rows
+        Rows used at most, whole samples drawn at random: what they take in memory is fp64.
+    n_bootstrap
+        Resamples of held-out samples for the intervals.
+    seed
+        Splits, shuffles, and draws the random dictionary and features.
+
+    Returns
+    -------
+    ErrorSplit
+        `.shares`, `.norm`, and R²(e | x) as `.value`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If widths do not fit, the SAE reads sequences or explains everything, or there are fewer than
+        2 training rows per dimension; from 2 to 10 a ridge penalty is chosen on a quarter of the
+        training samples, and `.guard` says so.
+
+    Source
+    ------
+    Engels et al., "Decomposing the dark matter of sparse autoencoders", arXiv 2410.14670: sections 3
+    and 4 without the refit (shrinkage alone makes e = (1 − s)x, which is linear in x) and without
+    splitting what is not linear.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> x = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    >>> split = split_error(sn.TopK(8, 32, 2), x, n_bootstrap=0)
+    >>> round(sum(part.value for part in split.shares.values()), 6)
+    1.0
+    """
+    start = time.perf_counter()
+    acts = _checked(sae, acts)
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    if len(acts) > check_count(max_rows, name="max_rows"):
+        acts = acts.split(max_rows / len(acts), seed=seed)[0]
+    train, test = acts.split(train_fraction, seed=seed)
+    _check_rows(len(train), acts.d_in, train_fraction)
+    task = splice_task(sae, test, model, None, labels, hook_point)
+    fitted, held = _rows_of(sae, train), _rows_of(sae, test)
+    if float(((fitted.x - fitted.x_hat) ** 2).sum()) < 1e-12 * float((fitted.x**2).sum()):
+        raise ValueError(
+            "`sae` must leave an error to be split, but it reconstructs every row to rounding. Look at "
+            "an SAE with fewer atoms per row."
+        )
+    steps = _steps(fitted, held, seed=seed)
+    how: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed}
+    control = _random_r2(fitted, held, sae.n_atoms, seed=seed)
+    shuffled = np.random.default_rng(seed).permutation(len(fitted.x))
+    shares, r2 = _measured(steps, held, **how)
+    return ErrorSplit(
+        value=r2[0],
+        floor=_linear_r2(fitted, held, shuffled),
+        control=control,
+        interval=r2[1],
+        definition="dark_matter_linear",
+        n=len(held.x),
+        unit="rows",
+        shares=shares,
+        norm=predict_norms(*_norm_problem(steps, fitted, held), **how),
+        gain=steps.refit.gain,
+        ridge=steps.linear.ridge,
+        n_train=len(fitted.x),
+        downstream={} if task is None else _downstream(task, sae, fitted, **how),
+        guard=_guard(len(fitted.x), acts.d_in, steps.linear.ridge),
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _RowsOf:
+    """Rows, what the SAE makes of them, and where they come from."""
+
+    x: Float[np.ndarray, "n d_in"]
+    x_hat: Float[np.ndarray, "n d_in"]
+    l0: Float[np.ndarray, " n"]
+    sample: Int[np.ndarray, " n"]
+    tokens: Int[np.ndarray, " n"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Refit:
+    """(x − μ) ≈ gain (x̂ − m), gain ≥ 1: what one number and a constant win back."""
+
+    mean: Float[np.ndarray, " d_in"]
+    mean_hat: Float[np.ndarray, " d_in"]
+    gain: float
+
+    def error(
+        self, x: Float[np.ndarray, "n d_in"], x_hat: Float[np.ndarray, "n d_in"]
+    ) -> Float[np.ndarray, "n d_in"]:
+        return (x - self.mean) - self.gain * (x_hat - self.mean_hat)
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """Squares of every held-out row: of x − μ, and of what is left after each step."""
+
+    refit: _Refit
+    linear: LinearFit
+    left: Float[np.ndarray, "n 5"]
+    error_train: Float[np.ndarray, "m d_in"]
+    error_held: Float[np.ndarray, "n d_in"]
+
+
+def _checked(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
+    acts = checked_rows(sae, acts)
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
+            "rows before. Use an SAE that is not temporal."
+        )
+    return acts
+
+
+def _check_rows(n: int, d_in: int, fraction: float) -> None:
+    if n < FEWEST_PER_DIMENSION * d_in:
+        wanted = int(np.ceil(ROWS_PER_DIMENSION * d_in / fraction))
+        raise ValueError(
+            f"`acts` must leave at least {FEWEST_PER_DIMENSION} training rows per dimension, "
+            f"{FEWEST_PER_DIMENSION * d_in} for d_in={d_in}, got {n}: a linear map of {d_in} inputs "
+            f"fits so few rows by heart. Capture about {wanted} rows."
+        )
+
+
+def _guard(n: int, d_in: int, ridge: float) -> str:
+    per = f"{n / d_in:.3g} training rows per dimension"
+    if ridge == 0:
+        return f"{per}: least squares"
+    return (
+        f"{per}, fewer than {ROWS_PER_DIMENSION}: ridge λ = {ridge:g}; more rows would find "
+        "somewhat more"
+    )
+
+
+@torch.no_grad()
+def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
+    x_hat, l0 = [], []
+    for part in torch.split(acts.x, _BATCH):
+        codes = sae.encode(part)
+        x_hat.append(sae.decode(codes).float().cpu())
+        row = torch.repeat_interleave(torch.arange(len(codes)), codes.l0.cpu())
+        active = (codes.values != 0).cpu()
+        l0.append(torch.bincount(row[active], minlength=len(codes)))
+    tokens = acts.tokens
+    language = tokens is not None and acts.context.kind == "language"
+    return _RowsOf(
+        acts.x.float().cpu().numpy().astype(np.float64),
+        torch.cat(x_hat).numpy().astype(np.float64),
+        torch.cat(l0).numpy().astype(np.float64),
+        acts.sample.numpy(),
+        tokens.ids.numpy() if tokens is not None and language else None,
+    )
+
+
+def _refit(rows: _RowsOf) -> _Refit:
+    mean, mean_hat = rows.x.mean(axis=0), rows.x_hat.mean(axis=0)
+    made = rows.x_hat - mean_hat
+    power = float((made**2).sum())
+    gain = float(((rows.x - mean) * made).sum()) / power if power > 0 else 1.0
+    # Below 1 x̂ carries variance that x has not: no shrinkage, and a smaller gain would only put
+    # a part of x itself, which is linear in x, into the error.
+    return _Refit(mean, mean_hat, max(gain, 1.0))
+
+
+def _steps(fitted: _RowsOf, held: _RowsOf, *, seed: int) -> _Steps:
+    """Fit every step on what the one before leaves, on training rows alone."""
+    refit = _refit(fitted)
+    error, left = refit.error(fitted.x, fitted.x_hat), refit.error(held.x, held.x_hat)
+    squares = [((held.x - held.x.mean(axis=0)) ** 2).sum(axis=1)]
+    squares += [((held.x - held.x_hat) ** 2).sum(axis=1), (left**2).sum(axis=1)]
+    linear = _fit(fitted, fitted.x, error)
+    after = left - linear(held.x)
+    squares.append((after**2).sum(axis=1))
+    features = _Features(fitted.x, seed=seed)
+    missed = error - linear(fitted.x)
+    nonlinear = _ridge(fitted, features(fitted.x), missed)
+    squares.append(((after - nonlinear(features(held.x))) ** 2).sum(axis=1))
+    return _Steps(refit, linear, np.stack(squares, axis=1), error, left)
+
+
+def _downstream(
+    task: SpliceTask, sae: Any, fitted: _RowsOf, *, n_bootstrap: int, seed: int
+) -> dict[str, Measurement]:
+    """Give parts of the error as it is back to the model: here shrinkage is a part of what is linear."""
+    error = _fit(fitted, fitted.x, fitted.x - fitted.x_hat)
+    mean = fitted.x.mean(axis=0)
+    return splice_parts(task, sae, error, mean, n_bootstrap=n_bootstrap, seed=seed)
+
+
+class _Features:
+    """relu(W x̃ + b), x̃ standardised by the training rows; fewer where rows are few."""
+
+    def __init__(self, x: Float[np.ndarray, "n d_in"], *, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        n_features = int(np.clip(len(x) // ROWS_PER_DIMENSION, 8, _MOST_FEATURES))
+        self.mean, self.scale = x.mean(axis=0), x.std(axis=0)
+        self.scale[self.scale == 0] = 1.0
+        self.weights = generator.standard_normal((x.shape[1], n_features)) / np.sqrt(x.shape[1])
+        self.bias = generator.standard_normal(n_features)
+
+    def __call__(self, x: Float[np.ndarray, "n d_in"]) -> Float[np.ndarray, "n features"]:
+        standard = (x - self.mean) / self.scale
+        return np.maximum(standard @ self.weights + self.bias, 0)
+
+
+def _fit(rows: _RowsOf, x: np.ndarray, error: np.ndarray) -> LinearFit:
+    if len(x) >= ROWS_PER_DIMENSION * x.shape[1]:
+        return fit_linear(x, error)
+    return _ridge(rows, x, error)
+
+
+def _ridge(rows: _RowsOf, x: np.ndarray, error: np.ndarray) -> LinearFit:
+    """Choose λ on a quarter of the training samples."""
+    samples = np.unique(rows.sample)
+    later = np.isin(rows.sample, samples[-max(1, len(samples) // 4) :])
+    return fit_ridge(x[~later], error[~later], x[later], error[later])
+
+
+def _linear_r2(fitted: _RowsOf, held: _RowsOf, order: np.ndarray | None = None) -> float:
+    """R²(e | x) on held-out rows; with an order, inputs are shuffled against errors."""
+    refit = _refit(fitted)
+    x = fitted.x if order is None else fitted.x[order]
+    fit = _fit(fitted, x, refit.error(fitted.x, fitted.x_hat))
+    error = refit.error(held.x, held.x_hat)
+    return 1 - float(((error - fit(held.x)) ** 2).sum() / (error**2).sum())
+
+
+def _random_r2(fitted: _RowsOf, held: _RowsOf, n_atoms: int, *, seed: int) -> float:
+    """R²(e | x) of random atoms with the same mean L0 and the best gain."""
+    k = int(np.clip(round(float(fitted.l0.mean())), 1, n_atoms))
+    mean = torch.from_numpy(fitted.x.mean(axis=0)).float()
+    random = RandomDictionary(len(mean), n_atoms, k, mean=mean, seed=seed)
+    x_train, x_test = (torch.from_numpy(r.x).float() for r in (fitted, held))
+    random.fit(x_train[:_BATCH])
+
+    def like(rows: _RowsOf, x: Tensor) -> _RowsOf:
+        made = torch.cat([random(part) for part in torch.split(x, _BATCH)]).numpy()
+        return _RowsOf(rows.x, made.astype(np.float64), rows.l0, rows.sample, rows.tokens)
+
+    return _linear_r2(like(fitted, x_train), like(held, x_test))
+
+
+def _measured(
+    steps: _Steps, held: _RowsOf, *, n_bootstrap: int, seed: int
+) -> tuple[dict[str, Measurement], tuple[float, Interval]]:
+    group, n_groups = group_rows(held.sample, len(held.x), seed=seed)
+    sums = np.zeros((n_groups, steps.left.shape[1]))
+    np.add.at(sums, group, steps.left)
+    statistics = {name: _share(i) for i, name in enumerate(PARTS)}
+    statistics["r2"] = lambda s: 1 - s[:, 3] / s[:, 2]
+    intervals = bootstrap(sums, statistics, n_bootstrap=n_bootstrap, seed=seed)
+    total = sums.sum(axis=0, keepdims=True)
+    shares = {
+        name: Measurement(
+            value=float(statistics[name](total)[0]),
+            floor=None,
+            control=None,
+            interval=intervals[name],
+            definition=f"error_share_{name}",
+            n=len(held.x),
+            unit="rows",
+        )
+        for name in PARTS
+    }
+    return shares, (float(statistics["r2"](total)[0]), intervals["r2"])
+
+
+def _share(step: int) -> Any:
+    """The part of Σ‖x − μ‖² won by a step; the last one is what is left."""
+    if step == len(PARTS) - 1:
+        return lambda s: s[:, step] / s[:, 0]
+    return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
+
+
+def _norm_problem(steps: _Steps, fitted: _RowsOf, held: _RowsOf) -> tuple[Any, ...]:
+    """Arguments of `predict_norms`: targets, inputs and the plain predictors, of both halves."""
+
+    def plain(rows: _RowsOf) -> dict[str, np.ndarray]:
+        centred = ((rows.x - steps.refit.mean) ** 2).sum(axis=1)
+        found = {"activation norm": centred, "l0": rows.l0}
+        return found if rows.tokens is None else {**found, "token": rows.tokens}
+
+    targets = ((steps.error_train**2).sum(axis=1), (steps.error_held**2).sum(axis=1))
+    return (*targets, fitted.x, held.x, plain(fitted), plain(held), held.sample)

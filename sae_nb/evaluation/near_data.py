@@ -1,0 +1,124 @@
+"""Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.evaluation.controls import chance_generator
+from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.geometry_of_atoms import copied_atoms
+from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+
+ROWS = 8192
+"""Rows that `evaluate` looks at: each atom is compared with all of them, so the time is theirs."""
+
+_TILE = 2**24
+
+
+def ood_score(
+    sae: Any,
+    x: Float[Tensor, "n d_in"],
+    *,
+    mean: Float[Tensor, " d_in"] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """How far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal to all.
+
+    A copy (|cosine| > 0.99) of an earlier atom counts 1, so that a collapsed dictionary gains nothing.
+
+    Parameters
+    ----------
+    sae
+        An SAE or a dictionary.
+    x
+        Activations. The score falls as their number grows: compare at the same number.
+    mean
+        What is taken off first; None: the mean of `x`. Zeros leave the rows as they are.
+    n_bootstrap
+        Resamples of the atoms.
+    seed
+        Of the random dictionary of the floor, and of the bootstrap.
+
+    Returns
+    -------
+    Measurement
+        The floor and the control are a random dictionary's.
+
+    Raises
+    ------
+    ValueError
+        If widths differ, or all rows are the mean.
+
+    Source
+    ------
+    "Archetypal SAE", arXiv 2502.12892, eq. 9. Centring is ours: with a mean far from zero every row
+    points the same way. So is leaving out copies.
+
+    Example
+    -------
+    >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    >>> round(ood_score(rows[:2], rows).value, 6)
+    0.0
+    """
+    start = time.perf_counter()
+    atoms = sae if isinstance(sae, Tensor) else sae.dictionary
+    atoms = check_matrix(atoms, name="dictionary").detach()
+    rows = check_matrix(x, d_in=atoms.shape[1])
+    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    away = distances_to_data(atoms, rows, mean)
+    random = torch.randn(atoms.shape, generator=chance_generator(seed)).to(atoms)
+    chance = float(distances_to_data(random, rows, mean).mean())
+    return Measurement(
+        value=float(away.mean()),
+        floor=chance,
+        control=chance,
+        interval=bootstrap_values(away, "mean", n_bootstrap=n_bootstrap, seed=seed),
+        definition=define("ood_score").id,
+        n=len(away),
+        unit="atoms",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def distances_to_data(
+    atoms: Float[Tensor, "n_atoms d_in"],
+    x: Float[Tensor, "n d_in"],
+    mean: Float[Tensor, " d_in"] | None = None,
+) -> Float[np.ndarray, " n_atoms"]:
+    """Return 1 − the largest cosine with any row, per atom; 1 for copies of an earlier atom.
+
+    Parameters
+    ----------
+    atoms
+        Only directions count.
+    x
+        Rows they are compared with.
+    mean
+        What is taken off; None: the mean of `x`.
+
+    Raises
+    ------
+    ValueError
+        If all rows are the mean.
+    """
+    centre = x.double().mean(dim=0).to(atoms) if mean is None else mean.to(atoms)
+    rows = x.to(atoms) - centre
+    lengths = rows.norm(dim=1)
+    told = lengths > 1e-6 * x.to(atoms).norm(dim=1).amax()
+    if not bool(told.any()):
+        raise ValueError(
+            f"`x` must vary for atoms to be near to it, got {len(x)} rows that are all their mean."
+        )
+    rows = rows[told] / lengths[told, None]
+    unit = torch.nn.functional.normalize(atoms)
+    tiles = torch.split(unit, max(1, _TILE // len(rows)))
+    best = torch.cat([(tile @ rows.T).amax(dim=1) for tile in tiles]).double().cpu().numpy()
+    return np.where(copied_atoms(unit), 1.0, 1 - best)

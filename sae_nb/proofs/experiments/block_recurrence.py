@@ -1,0 +1,318 @@
+"""E1 and E2, on small digit transformers: does residual drop make layers alike, and alike enough to share?
+
+Twelve pre-norm blocks of width 32 read 8×8 digits (cls, 2 registers, 16 patches), trained with and
+without residual drop. Then k shared blocks learn their states: a Raptor.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sae_nb.data import digits
+from sae_nb.dynamics.phases import segment_phases
+from sae_nb.dynamics.raptor_config import RaptorConfig, one_cycle
+from sae_nb.dynamics.raptor_loop import RaptorResult
+from sae_nb.dynamics.raptor_scores import raptor_accuracy, raptor_fit
+from sae_nb.dynamics.raptor_training import train_raptor
+from sae_nb.dynamics.similarity import layer_similarity, mean_adjacent, mean_off_diagonal
+from sae_nb.dynamics.states import States, capture_states
+from sae_nb.models import LiveModel, wrap
+from sae_nb.models.vision_transformer import Block, VisionTransformer, VisionTransformerConfig
+from sae_nb.proofs.claims import Claim, Line, Shown
+
+TITLE = "Depth that repeats itself: residual drop, phases, Raptor (E1, E2)"
+SHORT = {"teacher_steps": 40, "stage_1": 8, "stage_2": 8}
+PAPER = "arXiv 2512.19941"
+OURS = "ours"
+DROPS = {"p=0": 0.0, "p=.3": 0.3}
+N_LAYERS = 12
+BATCH, RATE, DECAY = 100, 3e-3, 0.02
+
+
+def run(
+    seed: int, *, teacher_steps: int = 240, stage_1: int = 60, stage_2: int = 90
+) -> dict[str, float]:
+    """Train both teachers and every Raptor, and take the numbers of the claims.
+
+    Parameters
+    ----------
+    seed
+        Of everything.
+    teacher_steps
+        Of 100 digits.
+    stage_1, stage_2
+        Steps of the Raptors' stages, 32 digits each.
+    """
+    numbers: dict[str, float] = {}
+    for name, drop in DROPS.items():
+        model = teacher(seed, drop, teacher_steps)
+        numbers |= {f"{name} {what}": value for what, value in looked_at(model).items()}
+        for kind, result in raptors(model, seed, stage_1, stage_2, name).items():
+            found = scored(result, model)
+            numbers |= {f"{name} {kind} {what}": value for what, value in found.items()}
+    return numbers | compared(numbers)
+
+
+def teacher(seed: int, drop: float, steps: int) -> LiveModel:
+    """Train one transformer on the training digits; each branch is dropped with the same chance."""
+    config = VisionTransformerConfig(
+        image_size=8, patch_size=2, d_model=32, mlp_ratio=4, n_registers=2, residual_drop=0.0
+    )
+    generator = torch.Generator().manual_seed(seed)
+    module = VisionTransformer(config, generator=generator)
+    for block in module.blocks:
+        cast(Block, block).residual_drop = drop
+    pictures, label = coloured("train")
+    optimiser = torch.optim.AdamW(module.parameters(), lr=RATE, weight_decay=DECAY)
+    module.train()
+    # Which pictures a block leaves out is drawn from torch's global generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = RATE * one_cycle(step, steps)
+            rows = torch.randint(len(pictures), (BATCH,), generator=generator)
+            loss = torch.nn.functional.cross_entropy(module(pictures[rows]), label[rows])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            optimiser.step()
+    return wrap(module.eval(), name=f"digits, residual drop {drop}")
+
+
+def coloured(split: str) -> tuple[Tensor, Tensor]:
+    """Digits as colour pictures of three equal channels, and their labels."""
+    record = digits(split)  # type: ignore[arg-type]
+    return record.images[:, None].expand(-1, 3, -1, -1).contiguous(), record.digit.long()
+
+
+def states_of(model: LiveModel, split: str = "train") -> States:
+    """States of the digits, all the test ones or as many of the training ones."""
+    pictures, _ = coloured(split)
+    return capture_states(model, pictures[:397], batch_size=200)
+
+
+def looked_at(model: LiveModel) -> dict[str, float]:
+    """Accuracy and similarity of layers on test digits, and the same before training."""
+    pictures, label = coloured("test")
+    similarity = layer_similarity(states_of(model, "test"))
+    answers = model(pictures, batch_size=200).argmax(dim=1)
+    config = cast(VisionTransformer, model.module).config
+    untrained = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
+    floor = layer_similarity(states_of(wrap(untrained.eval()), "test"))
+    cuts = segment_phases(similarity, 2).cuts
+    return {
+        "accuracy": float((answers == label).double().mean()),
+        "similarity": mean_off_diagonal(similarity.raw),
+        "adjacent similarity": mean_adjacent(similarity.raw),
+        "centred similarity": mean_off_diagonal(similarity.centred),
+        "CKA": mean_off_diagonal(similarity.cka),
+        "untrained similarity": mean_off_diagonal(floor.raw),
+        "first cut": float(cuts[1]),
+    }
+
+
+def raptors(
+    model: LiveModel, seed: int, stage_1: int, stage_2: int, name: str
+) -> dict[str, RaptorResult]:
+    """Every Raptor of one teacher by name: by k, and for the second teacher the controls."""
+    states = states_of(model)
+    similarity = layer_similarity(states)
+    dp = {k: segment_phases(similarity, k).cuts for k in (2, 3)}
+
+    def fit(
+        cuts: tuple[int, ...], first: int, second: int, forcing: str = "annealed"
+    ) -> RaptorResult:
+        config = RaptorConfig(
+            steps_1=first,
+            steps_2=second,
+            forcing=forcing,  # type: ignore[arg-type]
+            batch_size=32,
+            learning_rate=5e-3,
+            test_fraction=0.0,
+            seed=seed,
+        )
+        return train_raptor(states, cuts, config, model=model, progress=False)
+
+    found = {"k=2": fit(dp[2], stage_1, stage_2)}
+    if name != "p=.3":
+        return found
+    # Stage 1 costs about what stage 2 does, per step: each block runs on from its own first state.
+    whole = stage_1 + stage_2
+    return found | {
+        "k=1": fit((0, N_LAYERS), stage_1, stage_2),
+        "k=3": fit(dp[3], stage_1, stage_2),
+        "untied": fit(tuple(range(N_LAYERS + 1)), stage_1, stage_2),
+        "random cut": fit(random_cut(seed, dp[2]), stage_1, stage_2),
+        "stage 1 alone": fit(dp[2], whole, 0),
+        "teacher forcing alone": fit(dp[2], whole, 0, "always"),
+    }
+
+
+def random_cut(seed: int, other: tuple[int, ...]) -> tuple[int, ...]:
+    """One of the other admissible cuts into two."""
+    inner = [c for (c,) in combinations(range(2, N_LAYERS - 1), 1) if c != other[1]]
+    return 0, int(np.random.default_rng(seed).choice(inner)), N_LAYERS
+
+
+def scored(result: RaptorResult, model: LiveModel) -> dict[str, float]:
+    """Layer R² on test digits, floors, and accuracy under the teacher's head."""
+    pictures, label = coloured("test")
+    fit = raptor_fit(result.raptor, states_of(model, "test"))
+    accuracy = raptor_accuracy(result.raptor, model, pictures, label, batch_size=200)
+    return {
+        "R2": fit.mean_r2,
+        "last R2": float(fit.r2[-1]),
+        "relative error": float(fit.relative_error.mean()),
+        "floor R2": float(fit.floor.mean()),
+        "accuracy": accuracy.raptor,
+        "kept": accuracy.kept,
+    }
+
+
+def compared(numbers: dict[str, float]) -> dict[str, float]:
+    """Differences that the claims speak of."""
+    n, p = numbers, "p=.3 "
+    return {
+        "similarity gained": n[p + "similarity"] - n["p=0 similarity"],
+        "adjacent gained": n[p + "adjacent similarity"] - n["p=0 adjacent similarity"],
+        "centred gained": n[p + "centred similarity"] - n["p=0 centred similarity"],
+        "CKA gained": n[p + "CKA"] - n["p=0 CKA"],
+        "R2 gained by drop": n[p + "k=2 R2"] - n["p=0 k=2 R2"],
+        "R2 k=2 - k=1": n[p + "k=2 R2"] - n[p + "k=1 R2"],
+        "R2 k=3 - k=2": n[p + "k=3 R2"] - n[p + "k=2 R2"],
+        "R2 untied - k=3": n[p + "untied R2"] - n[p + "k=3 R2"],
+        "last R2 own - forced": n[p + "stage 1 alone last R2"]
+        - n[p + "teacher forcing alone last R2"],
+        "kept own - forced": n[p + "stage 1 alone kept"] - n[p + "teacher forcing alone kept"],
+        "kept stage 2 - stage 1": n[p + "k=2 kept"] - n[p + "stage 1 alone kept"],
+        "last R2 stage 2 - stage 1": n[p + "k=2 last R2"] - n[p + "stage 1 alone last R2"],
+        "R2 similarity cut - random cut": n[p + "k=2 R2"] - n[p + "random cut R2"],
+    }
+
+
+CLAIMS = (
+    Claim(
+        name="drop",
+        text="Residual drop in training makes the layers of a network more alike",
+        paper=PAPER,
+        lines=(
+            Line(
+                number="similarity gained",
+                label="mean similarity of two layers, drop .3 − none",
+                at_least=0.08,
+            ),
+            Line(number="adjacent gained", label="of neighbours, drop .3 − none", at_least=0.0),
+        ),
+        shown=(
+            Shown(number="p=0 similarity", label="mean similarity, no drop"),
+            Shown(number="p=.3 similarity", label="mean similarity, drop .3"),
+            Shown(number="centred gained", label="the same gain, centred cosine"),
+            Shown(number="CKA gained", label="the same gain, CKA"),
+            Shown(number="p=0 accuracy", label="test accuracy, no drop"),
+            Shown(number="p=.3 accuracy", label="test accuracy, drop .3"),
+        ),
+        floor=Shown(number="p=0 untrained similarity", label="untrained network"),
+        notebook="07 §1",
+    ),
+    Claim(
+        name="drop helps",
+        text="and easier to tell by two shared blocks",
+        paper=PAPER,
+        lines=(
+            Line(
+                number="R2 gained by drop",
+                label="mean layer R², k = 2, drop .3 − none",
+                at_least=0.0,
+            ),
+        ),
+        shown=(
+            Shown(number="p=0 k=2 R2", label="mean layer R², no drop"),
+            Shown(number="p=.3 k=2 R2", label="mean layer R², drop .3"),
+        ),
+        floor=Shown(number="p=.3 k=2 floor R2", label="the embeddings in every layer's place"),
+        notebook="07 §3",
+    ),
+    Claim(
+        name="two blocks",
+        text="Two blocks, shared, keep nearly all of the accuracy",
+        paper=PAPER,
+        lines=(
+            Line(number="p=.3 k=2 kept", label="accuracy kept, drop .3", at_least=0.9),
+            Line(number="p=.3 k=2 R2", label="mean layer R², drop .3", at_least=0.6),
+        ),
+        shown=(
+            Shown(number="p=0 k=2 kept", label="accuracy kept, no drop"),
+            Shown(number="p=.3 k=1 kept", label="accuracy kept, k = 1"),
+            Shown(number="p=.3 k=2 relative error", label="mean relative error, drop .3"),
+        ),
+        floor=Shown(number="p=.3 teacher forcing alone kept", label="teacher forcing alone"),
+        control=Shown(number="p=.3 untied kept", label="every block its own"),
+        notebook="07 §3",
+    ),
+    Claim(
+        name="more blocks",
+        text="More blocks tell more: R² rises with k",
+        paper=PAPER,
+        lines=(
+            Line(number="R2 k=2 - k=1", label="mean layer R², k = 2 − k = 1", at_least=0.0),
+            Line(number="R2 k=3 - k=2", label="mean layer R², k = 3 − k = 2", at_least=0.0),
+        ),
+        shown=(
+            Shown(number="p=.3 k=1 R2", label="k = 1"),
+            Shown(number="p=.3 k=2 R2", label="k = 2"),
+            Shown(number="p=.3 k=3 R2", label="k = 3"),
+        ),
+        floor=Shown(number="p=.3 k=2 floor R2", label="the embeddings in every layer's place"),
+        control=Shown(number="p=.3 untied R2", label="every block its own"),
+        notebook="07 §3",
+    ),
+    Claim(
+        name="own roll-out",
+        text="Learning from one's own roll-out is what matters, and both stages help",
+        paper=PAPER,
+        lines=(
+            Line(
+                number="kept own - forced",
+                label="accuracy kept, annealed − teacher forcing alone, as many steps",
+                at_least=0.1,
+            ),
+            Line(
+                number="last R2 stage 2 - stage 1",
+                label="last layer R², both stages − stage 1 alone, as many steps",
+                at_least=0.0,
+            ),
+        ),
+        shown=(
+            Shown(number="last R2 own - forced", label="last layer R², annealed − forcing alone"),
+            Shown(number="kept stage 2 - stage 1", label="accuracy kept, both stages − stage 1"),
+            Shown(number="p=.3 stage 1 alone last R2", label="stage 1 alone"),
+            Shown(number="p=.3 k=2 last R2", label="both stages"),
+        ),
+        control=Shown(number="p=.3 teacher forcing alone last R2", label="teacher forcing alone"),
+        notebook="07 §3",
+    ),
+    Claim(
+        name="which cut",
+        text="The cut by similarity beats another one",
+        paper=PAPER,
+        lines=(
+            Line(
+                number="R2 similarity cut - random cut",
+                label="mean layer R², cut by similarity − random admissible cut",
+                at_least=0.0,
+            ),
+        ),
+        shown=(
+            Shown(number="p=.3 first cut", label="layers before the cut by similarity, drop .3"),
+            Shown(number="p=.3 k=2 R2", label="mean layer R², cut by similarity"),
+        ),
+        control=Shown(number="p=.3 random cut R2", label="mean layer R², random cut"),
+        notebook="07 §3",
+    ),
+)

@@ -1,0 +1,214 @@
+"""Do seeds and subsets of data find the same atoms, before training and after? tiny-vit, tiny-gpt.
+
+TopK SAEs, two runs per seed, on the same activations and on two halves of the samples. The start of
+every run is drawn by its own seed, or shared. Rare atoms are those below the median density.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+import sae_nb as sn
+from sae_nb.evaluation import StabilityTrial, identifiability, stability_trial
+from sae_nb.proofs.claims import Claim, Line, Shown
+from sae_nb.ready_made.factors import scene_factors
+
+TITLE = "Atoms found again: seeds, halves of the data, frequent and rare atoms; factors told by one atom"
+SHORT = {"steps": 60, "models": ("tiny-vit",), "n_pictures": 260}
+N_ATOMS, K, MOST_ROWS = 256, 8, 20_000
+PLACES = {"tiny-vit": "resid_post.6", "tiny-gpt": "resid_post.2"}
+PAPER, VLM, REPLY = "arXiv 2502.12892", "arXiv 2504.11695", "arXiv 2606.02061"
+
+
+def run(
+    seed: int,
+    *,
+    steps: int = 300,
+    models: tuple[str, ...] = ("tiny-vit", "tiny-gpt"),
+    n_pictures: int = 300,
+) -> dict[str, float]:
+    """Train every arm twice and compare.
+
+    Parameters
+    ----------
+    seed
+        Seed s takes the runs 2s and 2s + 1, and data of its own.
+    steps
+        Of 512 rows.
+    models
+        Which of the bundled ones.
+    n_pictures
+        Scenes; a fifth of them are held out for the factors.
+    """
+    numbers: dict[str, float] = {}
+    for name in models:
+        acts, pictures = _captured(name, seed, n_pictures)
+        trials = {
+            "seeds": _trial(acts, seed, steps),
+            "halves": _trial(acts, seed, steps, subset=0.5),
+            "shared start": _trial(acts, seed, steps, shared=True),
+        }
+        for arm, trial in trials.items():
+            numbers |= _numbers(f"{name}, {arm}", trial)
+        numbers |= _by_frequency(name, trials["seeds"], acts)
+        if pictures is not None:
+            numbers |= _factors(name, trials["seeds"].saes[0], acts, pictures, seed)
+    return numbers
+
+
+def _captured(name: str, seed: int, n_pictures: int) -> tuple[sn.Activations, Any]:
+    model = sn.load_model(name)
+    if name == "tiny-vit":
+        pictures = sn.data.scenes(n_pictures, seed=seed)
+        inputs: Any = pictures.images
+    else:
+        pictures, inputs = None, list(sn.data.stories(160, seed=seed).texts)
+    acts = sn.capture(model, inputs, PLACES[name], max_rows=None, progress=False)
+    return acts, pictures
+
+
+def _trial(
+    acts: sn.Activations, seed: int, steps: int, *, subset: float = 1.0, shared: bool = False
+) -> StabilityTrial:
+    def make(run: int) -> sn.TopK:
+        drawn_by = seed if shared else 1000 + run
+        generator = torch.Generator().manual_seed(drawn_by)
+        return sn.TopK(acts.d_in, N_ATOMS, K, generator=generator)
+
+    config = sn.TrainConfig(steps=steps, batch_size=512)
+    runs = (2 * seed, 2 * seed + 1)
+    return stability_trial(make, acts, config, seeds=runs, subset=subset, progress=False)
+
+
+def _numbers(name: str, trial: StabilityTrial) -> dict[str, float]:
+    return {
+        f"{name}: start": trial.initial.value,
+        f"{name}: end": trial.final.value,
+        f"{name}: gain": trial.gain.value,
+        f"{name}: floor": float(trial.final.floor or 0.0),
+        f"{name}: at random": float(trial.final.control or 0.0),
+        f"{name}: end above floor": trial.final.value - float(trial.final.floor or 0.0),
+    }
+
+
+def _by_frequency(name: str, trial: StabilityTrial, acts: sn.Activations) -> dict[str, float]:
+    rows = acts.rows(torch.arange(min(len(acts), MOST_ROWS)))
+    density = trial.saes[0].encode(rows).frequency.numpy()
+    live = density > 0
+    middle = np.median(density[live])
+    often, rare = trial.per_atom[density > middle], trial.per_atom[live & (density <= middle)]
+    return {
+        f"{name}: stability of frequent atoms": float(often.mean()),
+        f"{name}: stability of rare atoms": float(rare.mean()),
+        f"{name}: frequent − rare": float(often.mean() - rare.mean()),
+    }
+
+
+def _factors(
+    name: str, sae: Any, acts: sn.Activations, pictures: Any, seed: int
+) -> dict[str, float]:
+    """Factors of pictures, told by the strongest row of a picture."""
+    known = [f for f in scene_factors(pictures, acts) if f.per == "sample"]
+    truth = np.stack([factor.truth for factor in known], axis=1)
+    how = {"n_bootstrap": 0, "seed": seed}
+    found = identifiability(sae, acts, truth, names=[f.name for f in known], **how)
+    untrained = sn.TopK(acts.d_in, N_ATOMS, K, generator=torch.Generator().manual_seed(seed))
+    untrained.initialise(acts.rows(torch.arange(8192)), None)
+    start = identifiability(untrained.eval(), acts, truth, **how)  # type: ignore[arg-type]
+    return {
+        f"{name}: identifiability": found.value,
+        f"{name}: identifiability, random dictionary": float(found.control or 0.0),
+        f"{name}: identifiability, untrained": start.value,
+        f"{name}: identifiability gained": found.value - float(found.control or 0.0),
+    }
+
+
+def _both(what: str, label: str, **bounds: float) -> tuple[Line, ...]:
+    return tuple(
+        Line(number=f"{name}{what}", label=f"{label}, {name}", **bounds)
+        for name in ("tiny-vit", "tiny-gpt")
+    )
+
+
+def _shown(what: str, label: str) -> tuple[Shown, ...]:
+    return tuple(
+        Shown(number=f"{name}{what}", label=f"{label}, {name}") for name in ("tiny-vit", "tiny-gpt")
+    )
+
+
+CLAIMS = (
+    Claim(
+        name="again",
+        text="TopK trainings that share nothing agree on more than chance, and on far less than all",
+        paper=PAPER,
+        lines=(
+            *_both(", seeds: end above floor", "stability − floor", at_least=0.1),
+            *_both(", seeds: end", "stability", at_most=0.85),
+        ),
+        shown=(
+            *_shown(", seeds: start", "before training"),
+            *_shown(", seeds: gain", "gained by training"),
+            *_shown(", seeds: at random", "the same atoms paired at random"),
+        ),
+        floor=Shown(number="tiny-vit, seeds: floor", label="random dictionaries, tiny-vit"),
+        control=Shown(number="tiny-gpt, seeds: floor", label="random dictionaries, tiny-gpt"),
+    ),
+    Claim(
+        name="start",
+        text="A shared start looks like stability: such runs agree fully before training, lose some of it "
+        "in training, and still end more alike than runs that share nothing",
+        paper=REPLY,
+        lines=(),
+        shown=(
+            *_shown(", shared start: gain", "stability gained by training"),
+            *_shown(", shared start: end", "stability with a shared start"),
+            *_shown(", seeds: end", "without"),
+        ),
+        control=Shown(
+            number="tiny-vit, seeds: gain", label="gained without a shared start, tiny-vit"
+        ),
+    ),
+    Claim(
+        name="halves",
+        text="Two halves of the data agree nearly as well as two seeds on all of it",
+        paper=PAPER,
+        lines=(),
+        shown=(
+            *_shown(", halves: end", "halves"),
+            *_shown(", seeds: end", "seeds alone"),
+        ),
+        floor=Shown(number="tiny-vit, halves: floor", label="random dictionaries, tiny-vit"),
+    ),
+    Claim(
+        name="frequent",
+        text="Frequent atoms are found again, rare ones are not",
+        paper=VLM,
+        lines=_both(": frequent − rare", "stability, frequent − rare", at_least=0.0),
+        shown=(
+            *_shown(": stability of frequent atoms", "frequent"),
+            *_shown(": stability of rare atoms", "rare"),
+        ),
+    ),
+    Claim(
+        name="identified",
+        text="Single atoms of a trained SAE tell known factors of pictures better than random atoms do",
+        paper=PAPER,
+        lines=(
+            Line(
+                number="tiny-vit: identifiability gained",
+                label="balanced accuracy on fresh pictures, trained − random dictionary",
+                at_least=0.0,
+            ),
+        ),
+        shown=(
+            Shown(number="tiny-vit: identifiability", label="TopK, trained"),
+            Shown(number="tiny-vit: identifiability, untrained", label="TopK, untrained"),
+        ),
+        control=Shown(
+            number="tiny-vit: identifiability, random dictionary", label="random dictionary"
+        ),
+    ),
+)

@@ -1,0 +1,255 @@
+"""How tokens are written for people: a character belongs to the token in which it begins.
+
+Tokenizers cut text anywhere: between the bytes of an emoji, between a letter and its accent, between
+the parts of a joined family. Drawn one by one such pieces are nonsense, or hang on the wrong letter.
+Here every character (with all that joins it) is written where it begins, and a token in which none
+begins is written as nothing of no width. There are as many texts as tokens, so positions stay true;
+`gathered` gives a character the largest strength of its tokens.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from jaxtyping import Float
+
+CONTINUED = "\u2060"
+"""What stands for a token in which no character begins: it has no width, breaks no line, and lets
+Arabic letters on both sides join."""
+
+# How tokenizers write tokens that stand for no text; used only to draw them quietly.
+SPECIAL = re.compile(r"<\|.+\|>|\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|<(s|/s|pad|bos|eos|unk|mask)>")
+REACH = 32
+"""Tokens a character may be spread over: a joined family of four emoji is 25 bytes."""
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+RIGHT_TO_LEFT = "\u200f"
+_JOINER = "\u200d"
+_NON_JOINER = "\u200c"
+
+
+def is_special(token: str) -> bool:
+    """Return whether a token stands for no text.
+
+    Examples
+    --------
+    >>> is_special("<|endoftext|>"), is_special("<script>")
+    (True, False)
+    """
+    return SPECIAL.fullmatch(token) is not None
+
+
+def displayed(tokens: Sequence[str]) -> list[str]:
+    r"""Return the texts to draw for neighbouring tokens, one per token.
+
+    Parameters
+    ----------
+    tokens
+        Their texts; a token that is no text of its own is written in the tokenizer's letters, one
+        per byte, or as "<0xF0>".
+
+    Examples
+    --------
+    >>> displayed([" hi", "ĠðŁ", "ĺ", "Ģ"])
+    [' hi', ' 😀', '\u2060', '\u2060']
+    >>> [ascii(text) for text in displayed(["e", "\u0301t"])]
+    ["'e\\u0301'", "'t'"]
+    """
+    texts = _with_bytes_joined(tokens)
+    return _with_characters_joined(texts, [is_special(token) for token in tokens])
+
+
+def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
+    r"""Return texts that are laid out in the direction of the words, not of a special token's name.
+
+    A browser asks the first letter it meets, which is that of "<|begin|>" in many a text: where the
+    first letter of a word is read from the right, an invisible mark that says so is put in front.
+
+    Parameters
+    ----------
+    texts
+        From `displayed`.
+    special
+        Which of them stand for no text.
+
+    Examples
+    --------
+    >>> ascii(directed(["<|begin|>", "\u0645"], [True, False])[0])
+    "'\\u200f<|begin|>'"
+    >>> directed(["<|begin|>", "a"], [True, False])
+    ['<|begin|>', 'a']
+    """
+    words = (letter for text, mark in zip(texts, special) if not mark for letter in text)
+    strong = next((d for d in map(unicodedata.bidirectional, words) if d in ("L", "R", "AL")), "L")
+    if strong == "L" or not any(special):
+        return list(texts)
+    return [RIGHT_TO_LEFT + texts[0], *texts[1:]]
+
+
+def gathered(
+    texts: Sequence[str], strengths: Float[np.ndarray, " tokens"]
+) -> Float[np.ndarray, " tokens"]:
+    """Return strengths in which a character spread over many tokens has the largest of theirs.
+
+    Parameters
+    ----------
+    texts
+        From `displayed`.
+    strengths
+        One per token; NaN where nothing was captured.
+
+    Examples
+    --------
+    >>> gathered(["a", "😀", CONTINUED, CONTINUED], np.array([1.0, 0.0, 3.0, np.nan])).tolist()
+    [1.0, 3.0, 3.0, nan]
+    """
+    out = np.array(strengths)
+    for start, stop in spans(texts):
+        known = out[start:stop][~np.isnan(out[start:stop])]
+        if len(known):
+            out[start] = known[np.abs(known).argmax()]
+    return out
+
+
+def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
+    """Return first and last-plus-one of the tokens of each character spread over more than one.
+
+    Examples
+    --------
+    >>> spans(["a", "😀", CONTINUED, CONTINUED, "b"])
+    [(1, 4)]
+    """
+    found: list[tuple[int, int]] = []
+    for i, text in enumerate(texts):
+        if text != CONTINUED or i == 0:
+            continue
+        if found and found[-1][1] == i:
+            found[-1] = (found[-1][0], i + 1)
+        else:
+            found.append((i - 1, i + 1))
+    return found
+
+
+# --- bytes ----------------------------------------------------------------------------------------
+
+
+@cache
+def _letters() -> dict[str, int]:
+    """Byte of each letter in which byte-level tokenizers write bytes (GPT-2's table)."""
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    table = {chr(byte): byte for byte in plain}
+    return table | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+def _incomplete(token: str) -> bytes | None:
+    """Bytes of a token that is no text of its own; None for one that is."""
+    found = _BYTE.fullmatch(token)
+    if found:
+        return bytes([int(found[1], 16)])
+    letters = _letters()
+    if not token or any(letter not in letters for letter in token):
+        return None
+    content = bytes(letters[letter] for letter in token)
+    return None if _decodes(content) else content
+
+
+def _decodes(content: bytes) -> str | None:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _with_bytes_joined(tokens: Sequence[str]) -> list[str]:
+    texts = list(tokens)
+    parts = [_incomplete(token) for token in tokens]
+    start = 0
+    while start < len(parts):
+        found = _shortest_text(parts[start : start + REACH])
+        if found is not None:
+            text, lengths = found
+            texts[start : start + len(lengths)] = _shared_out(text, lengths)
+        start += 1 if found is None else len(found[1])
+    return texts
+
+
+def _shortest_text(parts: Sequence[bytes | None]) -> tuple[str, list[int]] | None:
+    """Text of the fewest tokens, from the first on, whose bytes are whole characters together.
+
+    True text may look like bytes (an "ð" alone): such a token then begins no whole character and is
+    left as it is, and the next one is asked.
+    """
+    content = b""
+    for n, part in enumerate(parts):
+        if part is None:
+            return None
+        content += part
+        text = _decodes(content)
+        if text is not None:
+            return text, [len(part or b"") for part in parts[: n + 1]]
+    return None
+
+
+def _shared_out(text: str, lengths: Sequence[int]) -> list[str]:
+    """Give each character of a text to the token that holds its first byte."""
+    owner = [i for i, length in enumerate(lengths) for _ in range(length)]
+    out, at = [""] * len(lengths), 0
+    for character in text:
+        out[owner[at]] += character
+        at += len(character.encode())
+    return [piece or CONTINUED for piece in out]
+
+
+# --- characters of several code points ------------------------------------------------------------
+
+
+def _with_characters_joined(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
+    out = list(texts)
+    home, before = -1, ""
+    for i, text in enumerate(texts):
+        if special[i] or not text or text == CONTINUED:
+            home, before = (-1, "") if special[i] else (home, before)
+            continue
+        taken = _n_continuing(before, text) if home >= 0 else 0
+        if taken:
+            out[home] += text[:taken]
+            out[i] = text[taken:] or CONTINUED
+        before = (before + text)[-4:]
+        home = i if taken < len(text) else home
+    return out
+
+
+def _n_continuing(before: str, text: str) -> int:
+    """How many characters at the start of `text` join what comes before."""
+    taken = 0
+    while taken < len(text) and _joins(before, text[taken]):
+        before += text[taken]
+        taken += 1
+    return taken
+
+
+def _joins(before: str, character: str) -> bool:
+    if not before or before[-1].isspace():
+        return False
+    if unicodedata.category(character) in ("Mn", "Mc", "Me"):
+        return True
+    if character in (_JOINER, _NON_JOINER) or 0x1160 <= ord(character) <= 0x11FF:
+        return True
+    if 0x1F3FB <= ord(character) <= 0x1F3FF or 0xE0020 <= ord(character) <= 0xE007F:
+        return True
+    if _is_flag_letter(character):
+        return _flag_letters_at_end(before) % 2 == 1
+    return before[-1] == _JOINER and ord(character) > 0x2000
+
+
+def _is_flag_letter(character: str) -> bool:
+    return 0x1F1E6 <= ord(character) <= 0x1F1FF
+
+
+def _flag_letters_at_end(text: str) -> int:
+    return len(text) - len(text.rstrip("".join(map(chr, range(0x1F1E6, 0x1F200)))))

@@ -1,0 +1,248 @@
+"""Team: the processes that train one SAE together, each on its share of every batch.
+
+The dictionary is in every process. A batch is cut into as many parts as there are workers, gradients,
+losses and firings are added up over them, and so every worker takes the step that one process would
+take on the whole batch. Three things look at a worker's own part alone: which k·rows entries BatchTopK
+and Matryoshka keep, what AuxK is measured by (the variance left in the part), and the inputs from which
+dead atoms are reborn (the first worker's).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+PATIENCE = timedelta(minutes=30)
+"""How long a worker waits for the others before it gives up. torch's own, for gloo."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who trains: one process alone, or the workers of torch's default process group.
+
+    Example
+    -------
+    >>> team = Team()
+    >>> team.size, team.is_first, team.part(10)
+    (1, True, slice(0, 10, None))
+    """
+
+    rank: int = 0
+    """Which worker this process is, from 0."""
+
+    size: int = 1
+    """How many workers there are."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker writes files and shows progress."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no other worker."""
+        return self.size == 1
+
+    def part(self, n: int) -> slice:
+        """Which of n things in a row are this worker's: consecutive, all parts equal up to one.
+
+        Parameters
+        ----------
+        n
+            How many there are.
+        """
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """Sum over the workers.
+
+        Parameters
+        ----------
+        numbers
+            Of one shape in all of them.
+        """
+        if self.alone:
+            return numbers
+        total = numbers.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Put the sum over the workers in the place of each gradient.
+
+        Parameters
+        ----------
+        parameters
+            Whose gradients; those without one have none in any worker.
+        """
+        _together(self, [p.grad for p in parameters if p.grad is not None])
+
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Put the mean over the workers in the place of each floating-point tensor.
+
+        Parameters
+        ----------
+        tensors
+            Running means and the like.
+        """
+        floats = [t for t in tensors if t.is_floating_point()]
+        _together(self, floats)
+        if not self.alone:
+            for tensor in floats:
+                tensor.div_(self.size)
+
+    def share(self, module: nn.Module) -> None:
+        """Give every worker the first one's parameters and buffers.
+
+        Parameters
+        ----------
+        module
+            Of one shape in all of them.
+        """
+        if self.alone:
+            return
+        with torch.no_grad():
+            for tensor in (*module.parameters(), *module.buffers()):
+                # NCCL and gloo know no bool.
+                flat = tensor.to(torch.uint8) if tensor.dtype is torch.bool else tensor.contiguous()
+                dist.broadcast(flat, src=0)
+                tensor.copy_(flat)
+
+    def of_first(
+        self, births: tuple[Tensor, Tensor] | None, like: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """The first worker's births, which count for all: each drew them from its own inputs.
+
+        Parameters
+        ----------
+        births
+            This worker's: atoms, and the directions that replace them.
+        like
+            A tensor with the device, precision and last axis of the directions.
+        """
+        n = self.gather(0 if births is None else len(births[0]))[0]
+        if n == 0 or self.alone:
+            return births if self.alone else None
+        if births is None or not self.is_first:
+            atoms = torch.zeros(n, dtype=torch.int64, device=like.device)
+            births = (atoms, like.new_zeros(n, like.shape[-1]))
+        for tensor in births:
+            dist.broadcast(tensor.contiguous(), src=0)
+        return births
+
+    def all(self, *, mine: bool) -> bool:
+        """Whether it holds in every worker.
+
+        Parameters
+        ----------
+        mine
+            Whether it holds in this one.
+        """
+        return all(self.gather(int(mine)))
+
+    def gather(self, mine: int) -> list[int]:
+        """What every worker has, by rank.
+
+        Parameters
+        ----------
+        mine
+            What this one has.
+        """
+        if self.alone:
+            return [mine]
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        found = torch.zeros(self.size, dtype=torch.int64, device=device)
+        found[self.rank] = mine
+        dist.all_reduce(found)
+        return [int(number) for number in found]
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """The first worker runs the block, then the others do: for files that it tidies."""
+        if not self.is_first:
+            dist.barrier()
+        try:
+            yield
+        finally:
+            if self.is_first and not self.alone:
+                dist.barrier()
+
+    def wait(self) -> None:
+        """Go on when every worker has come here."""
+        if not self.alone:
+            dist.barrier()
+
+
+def current_team() -> Team:
+    """The workers of torch's default process group; alone where there is none."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Team()
+    return Team(rank=dist.get_rank(), size=dist.get_world_size())
+
+
+@contextmanager
+def workers(backend: str | None = None) -> Iterator[Team]:
+    """Join the processes that `torchrun` started; `train` inside the block shares the work with them.
+
+    `torchrun --nproc-per-node 2 train.py`, with the training inside `with sn.training.workers():`. A plain
+    `python train.py` runs the same file alone. With `TrainConfig(checkpoint=…)` and
+    `torchrun --max-restarts 3` a run whose worker dies goes on from its last checkpoint, with the result
+    it would have had.
+
+    Parameters
+    ----------
+    backend
+        Of torch.distributed. None: nccl where every worker has a GPU of its own, else gloo.
+
+    Yields
+    ------
+    Team
+        With `.rank`, `.size`, `.is_first`, and `.part(n)`, which inputs are this worker's.
+
+    Raises
+    ------
+    RuntimeError
+        If there is a process group already.
+
+    Example
+    -------
+    >>> with workers() as team:
+    ...     team.size
+    1
+    """
+    if dist.is_available() and dist.is_initialized():
+        raise RuntimeError(
+            "The workers must be joined once, but torch.distributed has a process group already. Leave "
+            "`workers()` out: `train` uses the group that is there."
+        )
+    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Team()
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    has_gpu = torch.cuda.is_available() and torch.cuda.device_count() > local
+    if has_gpu:
+        torch.cuda.set_device(local)
+    dist.init_process_group(backend or ("nccl" if has_gpu else "gloo"), timeout=PATIENCE)
+    try:
+        yield current_team()
+    finally:
+        dist.destroy_process_group()
+
+
+@torch.no_grad()
+def _together(team: Team, tensors: list[Tensor]) -> None:
+    """Sum each tensor over the workers in place, all of them in one message."""
+    if team.alone or not tensors:
+        return
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, part in zip(tensors, parts, strict=True):
+        tensor.copy_(part.view_as(tensor))

@@ -1,0 +1,216 @@
+"""Temporal: what a prediction may see, what it leaves, and what it is without attention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.architectures.temporal import NOVEL
+from sae_nb.temporal.attention import shifted
+from sae_nb.temporal.ragged import SequenceRows
+
+D_IN, N_ATOMS, K, TIME = 12, 40, 4, 9
+
+
+def build(**settings: Any) -> sn.Temporal:
+    sae = sn.Temporal(D_IN, N_ATOMS, K, generator=torch.Generator().manual_seed(0), **settings)
+    return sae.eval()
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(6, TIME, D_IN, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_a_strict_prediction_never_sees_the_present(x: torch.Tensor, n_layers: int) -> None:
+    """Its gradient to the present and the future is zero, and to the past is not."""
+    sae = build(strict=True, n_layers=n_layers)
+    leaf = x.clone().requires_grad_()
+    sae.predict(leaf).codes[:, 5].square().sum().backward()
+    reached = leaf.grad.abs().sum(dim=(0, 2)) > 0
+    assert reached.tolist() == [True] * 5 + [False] * 4
+
+
+def test_the_published_form_sees_the_present_and_never_the_future(x: torch.Tensor) -> None:
+    """The leak that the authors' form has, and no other."""
+    sae = build()
+    leaf = x.clone().requires_grad_()
+    sae.predict(leaf).codes[:, 5].square().sum().backward()
+    reached = leaf.grad.abs().sum(dim=(0, 2)) > 0
+    assert reached.tolist() == [True] * 6 + [False] * 3
+
+
+def test_a_changed_present_changes_no_strict_prediction(x: torch.Tensor) -> None:
+    """By perturbation, bit for bit; what the token adds takes up the change."""
+    sae, moved = build(strict=True), x.clone()
+    moved[:, 5] += 3.0
+    before, after = sn.temporal.decompose(sae, x), sn.temporal.decompose(sae, moved)
+    assert torch.equal(before.predicted[:, :6], after.predicted[:, :6])
+    assert not torch.equal(before.predicted[:, 6:], after.predicted[:, 6:])
+    assert not torch.equal(before.novel[:, 5], after.novel[:, 5])
+
+
+def test_the_published_residual_is_orthogonal_to_the_prediction(x: torch.Tensor) -> None:
+    """r_t = x_t − a_t p_t with a_t by projection."""
+    sae = build()
+    with torch.no_grad():
+        parts = sae.predict(x)
+    predicted = parts.codes @ sae.dictionary
+    assert torch.allclose(predicted, parts.predicted, atol=1e-5)
+    along = (predicted * parts.residual).sum(dim=-1)
+    assert float(along.abs().max()) < 1e-4 * float(x.square().sum(dim=-1).max())
+
+
+@pytest.mark.parametrize("novel", ["TopK", "BatchTopK", "ReLU"])
+def test_without_attention_it_is_the_plain_sae(x: torch.Tensor, novel: str) -> None:
+    """The same weights give the same codes, reconstructions and loss, bit for bit."""
+    sae = build(n_layers=0, novel=novel)
+    budget = {"l0": K} if novel == "ReLU" else {"k": K}
+    plain = getattr(sn, novel)(D_IN, N_ATOMS, **budget).eval()
+    plain.load_state_dict({n: t for n, t in sae.state_dict().items() if n != "longest_trained"})
+    assert torch.equal(sae(x), plain(x))
+    assert torch.equal(sae.encode(x).values, plain.encode(x).values)
+    silent = torch.full((N_ATOMS,), 100)
+    rows = x.flatten(0, 1)
+    losses = [one.training_loss(rows, silent, 100, 0.5).total for one in (sae, plain)]
+    assert torch.allclose(*losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("novel", NOVEL)
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_option_learns_and_is_saved(
+    x: torch.Tensor, tmp_path: Path, novel: str, tied: bool
+) -> None:
+    """A file gives back the options and the bits; a few steps lower the loss."""
+    sae = build(novel=novel, tied=tied, n_layers=2, prescale=0.5, bottleneck_factor=2)
+    result = sn.train(sae, x, sn.TrainConfig(steps=30, batch_size=54), progress=False)
+    assert result.history[-1].loss < result.history[0].loss
+    sae.save(tmp_path / "sae")
+    again = sn.load_sae(tmp_path / "sae")
+    assert again.settings() == sae.settings()
+    assert isinstance(again, sn.Temporal)
+    assert torch.equal(again(x), sae(x))
+    if novel == "none":
+        assert sae.encode(x).nnz == 0
+
+
+def test_a_fitted_threshold_leaves_k_on_average(x: torch.Tensor) -> None:
+    """Of what prediction leaves, not of the activations themselves."""
+    sae = build(novel="BatchTopK")
+    sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=54), progress=False)
+    for k in (K, 2):
+        sae.fit_threshold(x, k)
+        assert sae.encode(x).nnz / 54 == pytest.approx(k, abs=0.1)
+
+
+def test_tied_rows_stay_along_the_atoms(x: torch.Tensor) -> None:
+    """After training, too; untied ones do not."""
+    for tied in (True, False):
+        sae = build(tied=tied)
+        sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=54), progress=False)
+        cosine = torch.cosine_similarity(sae.encoder.weight, sae.dictionary, dim=1).abs()
+        assert bool((cosine > 1 - 1e-5).all()) == tied
+
+
+def test_padding_is_no_part_of_the_loss(x: torch.Tensor) -> None:
+    """Sequences of unlike length together weigh as their tokens do apart."""
+    sae = build(aux_weight=0.0)
+    rows = SequenceRows.of(torch.cat([x[0], x[1, :4]]), [TIME, 4])
+    silent = torch.zeros(N_ATOMS, dtype=torch.int64)
+    together = sae.training_loss(rows, silent, 100, 0.5)
+    alone = [sae.training_loss(part, silent, 100, 0.5) for part in (x[0], x[1, :4])]
+    weighted = (alone[0].total * TIME + alone[1].total * 4) / (TIME + 4)
+    assert torch.allclose(together.total, weighted, rtol=1e-5)
+    assert torch.allclose(together.x_hat, torch.cat([one.x_hat for one in alone]), atol=1e-5)
+
+
+def test_a_window_is_all_of_the_past_or_the_last_of_it(x: torch.Tensor) -> None:
+    """Chunks of a long sequence give what a mask over the whole would; what is too old is not seen."""
+    attention = build().attn_layers[0]
+    codes = torch.rand(2, 23, N_ATOMS, generator=torch.Generator().manual_seed(2))
+    past = shifted(codes)
+    whole = attention(past, codes)
+    assert torch.allclose(attention(past, codes, window=23), whole, atol=1e-5)
+    near = attention(past, codes, window=5)
+    assert torch.allclose(near[:, :5], whole[:, :5], atol=1e-5)
+    weights = attention.weights(past, codes, window=5)
+    assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 4, 23), atol=1e-5)
+    values = attention.v_ctx(past).reshape(2, 23, 4, -1).transpose(1, 2)
+    by_hand = attention.c_proj((weights @ values).transpose(1, 2).flatten(2))
+    assert torch.allclose(near, by_hand, atol=1e-5)
+    older = codes.clone()
+    older[:, :10] = 0
+    assert torch.allclose(
+        attention(shifted(older), older, window=5)[:, 16:],
+        near[:, 16:],
+        atol=1e-5,
+    )
+
+
+def test_contexts_longer_than_trained_are_said_and_read_in_windows(x: torch.Tensor) -> None:
+    """A warning, and every token sees as many tokens as in training."""
+    sae = build()
+    sn.train(sae, x, sn.TrainConfig(steps=2, batch_size=54), progress=False)
+    assert int(sae.longest_trained) == TIME
+    longer = torch.cat([x[:1], x[1:2]], dim=1)
+    with pytest.warns(UserWarning, match=f"each token sees the last {TIME} alone"):
+        read = sae(longer)
+    older = longer.clone()
+    older[:, 0] += 5.0
+    with pytest.warns(UserWarning, match="longer than any"):
+        assert torch.allclose(sae(older)[:, -1], read[:, -1], atol=1e-5)
+
+
+def test_other_tokens_pass_through_and_are_no_past(x: torch.Tensor) -> None:
+    """A spliced batch: padding on the left, a first token that was never trained on."""
+    sae, keep = build(), torch.ones(6, TIME, dtype=torch.bool)
+    keep[0, :3] = False
+    keep[1] = False
+    x[0, :3] = 1e4
+    out = sae.reconstruct(x, keep)
+    assert torch.equal(out[1], x[1])
+    assert torch.equal(out[0, :3], x[0, :3])
+    assert torch.allclose(out[0, 3:], sae(x[0, 3:]), atol=1e-5)
+    assert torch.allclose(out[2:], sae(x[2:]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_heads": 3}, "divisible by n_heads·bottleneck_factor=3, got 40"),
+        ({"bottleneck_factor": 4}, "bottleneck_factor=16, got 40"),
+        ({"novel": "Gated"}, "one of TopK, BatchTopK, ReLU, none, got 'Gated'"),
+        ({"prescale": 0.0}, "positive and finite, got 0.0"),
+        ({"context": 1}, "`context` must be"),
+        ({"n_layers": -1}, "`n_layers` must be"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], message: str) -> None:
+    """At construction, with the numbers as given."""
+    with pytest.raises(ValueError, match=message):
+        build(**settings)
+
+
+def test_a_resumed_training_goes_on_bit_for_bit(x: torch.Tensor, tmp_path: Path) -> None:
+    """Whole sequences in the same order, attention at its own rate."""
+    whole, broken = build(), build()
+    config = {"steps": 10, "batch_size": 18, "seed": 3, "log_every": 1}
+    sn.train(whole, x, sn.TrainConfig(**config), progress=False)
+
+    def interrupt(record: Any) -> None:
+        if record.step == 4:
+            raise KeyboardInterrupt
+
+    kept = sn.TrainConfig(**config, checkpoint=tmp_path / "run")
+    with pytest.warns(UserWarning, match="interrupted after step 4"):
+        sn.train(broken, x, kept, listeners=[interrupt], progress=False)
+    assert not torch.equal(broken.dictionary, whole.dictionary)
+    again = build()
+    sn.train(again, x, kept, progress=False)
+    ours, theirs = whole.state_dict(), again.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -1,0 +1,133 @@
+"""AtomBrowser: bands, crops, neighbours and search answer; labels are on disk when it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+import tempfile
+notes_folder = tempfile.mkdtemp()
+seven = vit_examples.match("digit 7").atom
+browser = sw.AtomBrowser(vit_sae, None, vit, atom=seven, catalogue=vit_catalogue, labels=notes_folder)
+browser""",
+    """\
+from sae_nb.tokens import describe_ids
+odd = ["مرحبا بالعالم، هذا نص طويل", "👩‍👩‍👧 smiled at 🏳️‍🌈 and e\\u0301te\\u0301.", "<script>alert('x')</script> & <b>"]
+odd_acts = sn.capture(gpt, odd * 4 + [story], gpt_sae.hook_point, progress=False)
+reader = sw.AtomBrowser(gpt_sae, odd_acts, gpt)
+reader""",
+    """\
+teller = sw.AtomBrowser(gpt_sae, None, gpt, catalogue=gpt_catalogue, atom=gpt_examples.match("bad story").atom)
+teller""",
+)
+PEAKS = "n => [...n.querySelectorAll('.sae-nb-picture .sae-nb-number')].map(e => e.textContent)"
+VALUE = "([n, text]) => n.value === text"
+OTHER = "([n, text]) => n.value !== text"
+
+
+def _field(panel: Any, name: str, role: str = "textbox") -> Any:
+    return panel.get_by_role(role, name=name).first.element_handle()
+
+
+def _band(page: Page, panel: Any, name: str) -> None:
+    """Press a band's button and wait until its examples, or the reason for none, are there."""
+    panel.get_by_role("button", name=name, exact=True).first.click()
+    panel.locator(".mod-active, [aria-pressed=true]").get_by_text(name).first.wait_for()
+
+
+def check_bands_change_the_examples(page: Page, stage: Any) -> None:
+    """Max, median, just below: each shows its own examples, or says why there are none."""
+    panel = stage.panel()
+    _band(page, panel, "max")
+    stage.settle()
+    stage("opened", panel)
+    strongest = panel.evaluate(PEAKS)
+    _band(page, panel, "50 %")
+    changed = f"([n, old]) => ({PEAKS})(n)[0] !== old"
+    page.wait_for_function(changed, arg=[panel.element_handle(), strongest[0]])
+    assert stage.ask("browser.band") == "50 %"
+    _band(page, panel, "just below")
+    panel.get_by_text("threshold is not known").wait_for()
+    stage("just-below", panel)
+    _band(page, panel, "max")
+    same = f"([n, old]) => ({PEAKS})(n)[0] === old"
+    page.wait_for_function(same, arg=[panel.element_handle(), strongest[0]])
+    assert panel.evaluate(PEAKS) == strongest
+
+
+def check_crops_name_their_patch(page: Page, stage: Any) -> None:
+    """Patches side by side; hovering says where, a click chooses the row."""
+    panel = stage.panel()
+    crops = panel.locator(".sae-nb-component", has_text="the patches themselves").locator("canvas")
+    crops.nth(3).wait_for()
+    assert crops.count() == 20
+    crops.nth(3).scroll_into_view_if_needed()
+    crops.nth(3).click()
+    stage.says(panel, ": z =")
+    assert stage.ask("browser.row") == stage.ask("int(browser.summary.crops.rows[3])")
+
+
+def check_a_label_is_on_disk_when_it_says_so(page: Page, stage: Any) -> None:
+    """Typed, saved, shown; then the next atom is visited and the label is still there."""
+    panel = stage.panel()
+    typed = "a <b>seven</b> مرحبا"
+    label = panel.get_by_role("textbox", name="label")
+    label.fill(typed)
+    label.press("Enter")
+    panel.get_by_text("saved ✓").wait_for()
+    assert stage.ask("open(browser.labels.path, encoding='utf-8').read()").count("seven") == 1
+    field = _field(panel, "label")
+    panel.get_by_role("button", name="›", exact=True).first.click()
+    page.wait_for_function(OTHER, arg=[field, typed])
+    panel.get_by_role("button", name="‹", exact=True).first.click()
+    page.wait_for_function(VALUE, arg=[field, typed])
+    stage.settle()
+    stage("labelled", panel)
+
+
+def check_frequencies_lead_to_atoms(page: Page, stage: Any) -> None:
+    """A bar of the frequency histogram is a door to an atom that fires so often."""
+    panel = stage.panel()
+    before = stage.ask("browser.atom")
+    field = _field(panel, "atom", "spinbutton")
+    bars = panel.locator(".js-plotly-plot .x2y2 .bars .point")
+    bars.nth(bars.count() // 3).hover(force=True)
+    page.wait_for_timeout(300)
+    bars.nth(bars.count() // 3).click(force=True)
+    page.wait_for_function(OTHER, arg=[field, str(before)])
+    stage.run(f"browser.atom = {before}")
+    page.wait_for_function(VALUE, arg=[field, str(before)])
+
+
+def check_characters_stay_whole(page: Page, stage: Any) -> None:
+    """Arabic reads from the right, joined emoji are one picture, script is a word."""
+    stage.run("reader.atom = int(reader.catalogue.order()[0])")
+    panel = stage.panel(which=1)
+    panel.locator(".sae-nb-text").get_by_text("👩‍👩‍👧").first.wait_for()
+    directions = panel.locator(".sae-nb-text").evaluate_all(
+        "rows => rows.map(r => [r.textContent.includes('م'), getComputedStyle(r).direction])"
+    )
+    written = " ".join(panel.locator(".sae-nb-text").all_text_contents())
+    wrong = [direction for arabic, direction in directions if arabic and direction != "rtl"]
+    if "🏳️‍🌈" not in written or wrong:
+        raise AssertionError((written, directions))
+    stage("odd", panel)
+
+
+def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
+    """Shaded words in context, next tokens raised and lowered; search by token steps through."""
+    panel = stage.panel(which=2)
+    assert panel.get_by_text("next tokens it raises and lowers").is_visible()
+    assert panel.locator(".sae-nb-token").count() > 50
+    stage("story", panel)
+    search = panel.locator(".sae-nb-search input")
+    search.fill("castle")
+    search.press("Enter")
+    stage.says(panel, "answer to")
+    stage("search", panel)
+    search.press("Escape")
+    page.wait_for_function(VALUE, arg=[search.element_handle(), ""])
+    assert stage.ask("teller.search") == ""

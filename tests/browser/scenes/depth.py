@@ -1,0 +1,112 @@
+"""DepthTrajectory: phases follow k, paths follow the layers, a push is answered, texts work too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+depth = sw.DepthTrajectory(vit, sn.data.scenes(48, seed=0, split="test"), sae=vit_sae)
+depth.wait(120)
+depth""",
+    """\
+depth_text = sw.DepthTrajectory(gpt, [story, "Anna lived near the library with a small fox. The sun came"])
+depth_text.wait(120)
+depth_text""",
+)
+HEADS = """plot => JSON.stringify(plot.data.filter(trace => /^head/.test(trace.meta) && trace.visible)
+  .map(trace => Array.from(trace.x, Number)))"""
+SQUARES = "plot => plot.data.find(trace => trace.meta === 'phases').x.length"
+
+
+def begin(stage: Any) -> None:
+    """The view as a check expects to find it."""
+    stage.run(
+        "depth.playing, depth.dimensions, depth.coordinates, depth.k = False, 2, 'pca', 3\n"
+        "depth.show, depth.color_by, depth.perturb_size, depth.layer = 'pictures', 'class', 0.0, 12\n"
+        "depth.wait(60)"
+    )
+    stage.settle()
+
+
+def check_keys_move_the_one_cursor(page: Page, stage: Any) -> None:
+    """Three times left: heads of the paths, the strips and the slider stand at layer 9."""
+    begin(stage)
+    panel = stage.panel("tiny-vit")
+    plot = panel.locator(".js-plotly-plot").first.element_handle()
+    before = plot.evaluate(HEADS)
+    panel.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_function(f"([plot, old]) => ({HEADS})(plot) !== old", arg=[plot, before])
+    stage.settle()
+    assert stage.ask("depth.layer") == 9
+    stage("layer-9", panel)
+
+
+def check_k_cuts_the_matrix(page: Page, stage: Any) -> None:
+    """One more phase is one more square, and the status line says where."""
+    begin(stage)
+    panel = stage.panel("tiny-vit")
+    plot = panel.locator(".js-plotly-plot").first.element_handle()
+    before = plot.evaluate(SQUARES)
+    stage.run("depth.k = 4")
+    page.wait_for_function(f"([plot, old]) => ({SQUARES})(plot) > old", arg=[plot, before])
+    stage.says(panel, "of the dissimilarity lies between")
+
+
+def check_a_push_is_answered(page: Page, stage: Any) -> None:
+    """The slider of the push starts a run of the rest of the network, drawn over the path."""
+    begin(stage)
+    panel = stage.panel("tiny-vit")
+    handle = panel.get_by_role("slider", name="push").first
+    for _ in range(20):
+        handle.press("ArrowRight")
+    stage.says(panel, "Push at layer 4")
+    stage.run("depth.wait(60)")
+    stage.settle()
+    assert "if blocks ignored the push" in panel.inner_text()
+    stage("pushed", panel)
+
+
+def check_a_patch_is_picked(page: Page, stage: Any) -> None:
+    """A click on the picture makes a patch the token whose paths are drawn."""
+    begin(stage)
+    panel = stage.panel("tiny-vit")
+    picture = panel.locator(".sae-nb-picture canvas").first
+    box = picture.bounding_box()
+    picture.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.3})
+    stage.settle()
+    assert stage.ask("depth._view.name(depth.token)").startswith("patch")
+    stage.run("depth.token = 0")
+
+
+def check_three_dimensions(page: Page, stage: Any) -> None:
+    """The sphere in 3-D, all tokens of one picture, coloured by type."""
+    begin(stage)
+    stage.run("depth.show, depth.color_by = 'tokens', 'token type'")
+    stage.run("depth.coordinates, depth.dimensions, depth.layer = 'sphere', 3, 10\ndepth.wait(60)")
+    stage.settle(1500)
+    stage("sphere", stage.panel("tiny-vit"))
+    stage.run("depth.dimensions = 2")
+    stage.settle()
+    stage("sphere-map", stage.panel("tiny-vit"))
+
+
+def check_phases_colour_paths_in_the_dark(page: Page, stage: Any) -> None:
+    """Dark theme, coloured by phase, atoms below."""
+    begin(stage)
+    stage.run("depth.color_by = 'phase'\ndepth.perturb_size = 0.5\ndepth.wait(60)")
+    stage.dark()
+    stage.settle()
+    stage("dark", stage.panel("tiny-vit"))
+    stage.dark(False)
+
+
+def check_texts_travel_too(page: Page, stage: Any) -> None:
+    """Tokens of a text in tiny-gpt, none of them lost."""
+    panel = stage.panel("tiny-gpt")
+    assert panel.locator(".sae-nb-token").count() >= 10
+    stage("text", panel)

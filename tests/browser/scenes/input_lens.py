@@ -1,0 +1,91 @@
+"""InputLens: draw a seven, see its atoms, open one elsewhere; compare two pictures; type a text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Locator, Page
+
+CELLS = (
+    """\
+lens = sw.InputLens(vit, vit_sae)
+browser = sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue)
+traitlets.link((lens, "atom"), (browser, "atom"))
+lens""",
+    "browser",
+    """\
+words = sw.InputLens(gpt, gpt_sae, examples=gpt_examples)
+words""",
+)
+
+
+def _draw(page: Page, panel: Locator, points: list[tuple[float, float]]) -> None:
+    box = panel.locator(".sae-nb-pad canvas").bounding_box()
+    assert box is not None
+    step = box["width"] / 32
+    at = [(box["x"] + x * step, box["y"] + y * step) for x, y in points]
+    page.mouse.move(*at[0])
+    page.mouse.down()
+    for point in at[1:]:
+        page.mouse.move(*point, steps=8)
+    page.mouse.up()
+
+
+def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
+    """The answer on screen becomes 7 and the picture is what was drawn."""
+    panel = stage.panel()
+    _draw(page, panel, [(9, 7), (22, 7), (14, 25)])
+    panel.locator(".sae-nb-picture .sae-nb-caption", has_text="drawing").wait_for()
+    stage.settle()  # one answer for each part of a stroke: the last counts
+    answer = panel.locator(".sae-nb-detail .sae-nb-barrow .sae-nb-label").first
+    assert answer.text_content() == "7"
+    assert panel.locator(".sae-nb-pairrow[role=option]").count() == 12
+    stage("drawn", panel)
+
+
+def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> None:
+    """A click on a bar moves the number in the AtomBrowser; splicing adds the exact tick."""
+    panel, other = stage.panel(), stage.panel("What makes this atom fire?")
+    panel.scroll_into_view_if_needed()
+    stage.settle()  # answers to an earlier drawing would move the bars
+    row = panel.locator(".sae-nb-pairrow[role=option]").nth(3)
+    number = str(row.locator(".sae-nb-label").text_content()).split()[0]
+    row.click()
+    field = other.locator("input[type=number]").first
+    page.wait_for_function(
+        "([field, number]) => field.value === number", arg=[field.element_handle(), number]
+    )
+    stage.settle()
+    panel.get_by_role("button", name="splice check").click()
+    panel.locator(".sae-nb-pairrow .sae-nb-before").first.wait_for()
+    stage.settle()
+    stage("spliced", panel)
+
+
+def check_second_picture_turns_bars_into_differences(page: Page, stage: Any) -> None:
+    """Two pictures, dashed floors, and the drawing pad fills the second."""
+    panel = stage.panel()
+    panel.get_by_role("button", name="compare").click()
+    panel.locator(".sae-nb-picture").nth(1).wait_for()
+    _draw(page, panel, [(16, 6), (16, 26)])
+    panel.locator(".sae-nb-caption", has_text="B drawing").wait_for()
+    assert "A − B" in str(panel.locator(".sae-nb-pairhead").text_content())
+    assert panel.locator(".sae-nb-pairrow .sae-nb-control").count() >= 12
+    stage.settle()
+    stage("compared", panel)
+
+
+def check_typed_text_is_read_and_is_only_text(page: Page, stage: Any) -> None:
+    """Markup in it stays a word; an empty one is one sentence."""
+    panel = stage.panel(which=2)
+    field = panel.locator("input[type=text]").first
+    field.fill("The fox <b>lost</b> the coin")
+    field.press("Enter")
+    panel.locator(".sae-nb-text", has_text="the coin").first.wait_for()
+    assert "<b>lost</b>" in str(panel.locator(".sae-nb-text").first.text_content())
+    assert panel.locator(".sae-nb-text b").count() == 0
+    stage("text", panel)
+    field.fill("  ")
+    field.press("Enter")
+    panel.locator(".sae-nb-problem", has_text="at least one word").wait_for()
+    stage("empty_text", panel)

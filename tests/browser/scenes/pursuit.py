@@ -1,0 +1,125 @@
+"""PursuitStepper: it steps, plays, goes back exactly, and compares algorithms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Locator, Page
+from sae_nb_widgets.figures.pursuit import IN_CODE, NOW, RING, TRACES_PER_ALGORITHM
+
+CELLS = (
+    """\
+strokes = torch.as_tensor(sn.data.digits().images[:40]).flatten(1).float() / 255
+strokes = strokes - strokes.mean(dim=0)
+candidates = torch.nn.functional.normalize(torch.randn(64, 64, generator=torch.Generator()
+    .manual_seed(0)), dim=1)
+stepper = sw.PursuitStepper(strokes, candidates, k=12, picture_shape=(8, 8))
+stepper""",
+    """\
+seen = sw.PursuitStepper(vit_examples.acts.x[:8] - vit_sae.bias.detach(), vit_sae.dictionary,
+    k=16, labels=dict(vit_examples.labels))
+seen""",
+)
+BARS = """plot => plot.data.map(t => ({y: Array.from(t.y || []), n: (t.x || []).length,
+  colour: t.marker && t.marker.color}))"""
+
+
+def _start(stage: Any) -> Locator:
+    """The first stepper, MP beside OMP on a digit, at step 0."""
+    panel: Locator = stage.panel()
+    panel.locator(".js-plotly-plot .bars .point").first.wait_for()
+    handle = panel.get_by_role("slider").first
+    handle.focus()
+    handle.press("Home")
+    stage.settle(200)
+    stage.says(panel, "Step 0:")
+    return panel
+
+
+def _bars(panel: Locator) -> list[dict[str, Any]]:
+    return list(panel.locator(".js-plotly-plot").first.element_handle().evaluate(BARS))
+
+
+def check_arrow_keys_step_forth_and_back_exactly(page: Page, stage: Any) -> None:
+    """→ three times and ← three times bring back the very same bars; forth they shrink."""
+    panel = _start(stage)
+    start = _bars(panel)
+    panel.locator(".sae-nb-question").click()
+    for step in (1, 2, 3):
+        page.keyboard.press("ArrowRight")
+        stage.says(panel, f"Step {step}:")
+    stage.settle()
+    third = _bars(panel)
+    assert max(third[NOW]["y"]) < 0.9 * max(start[NOW]["y"])
+    assert third[IN_CODE]["n"] == third[TRACES_PER_ALGORITHM + IN_CODE]["n"] == 3
+    stage("step_3", panel)
+    for step in (2, 1, 0):
+        page.keyboard.press("ArrowLeft")
+        stage.says(panel, f"Step {step}:")
+    stage.settle()
+    assert _bars(panel) == start
+
+
+def check_colours_survive_every_step(page: Page, stage: Any) -> None:
+    """Rings and dots keep their algorithm's colour, which a message for the bars must not erase."""
+    panel = _start(stage)
+    colours = [trace["colour"] for trace in _bars(panel)]
+    panel.locator(".sae-nb-question").click()
+    for step in (1, 2):
+        page.keyboard.press("ArrowRight")
+        stage.says(panel, f"Step {step}:")
+    stage.settle()
+    assert [trace["colour"] for trace in _bars(panel)] == colours
+    assert colours[RING] != colours[TRACES_PER_ALGORITHM + RING]
+
+
+def check_space_plays_to_the_end(page: Page, stage: Any) -> None:
+    """One press of space, and the player goes through all steps, draws each, and stops."""
+    panel = _start(stage)
+    panel.locator(".sae-nb-question").click()
+    page.keyboard.press(" ")
+    panel.locator(".fa-pause").wait_for()
+    stage.says(panel, "Step 12:")
+    panel.locator(".fa-play").wait_for()
+    stage.settle()
+    assert panel.get_by_text("MP · 12", exact=True).count() == 1
+
+
+def check_space_on_the_play_button_is_one_press(page: Page, stage: Any) -> None:
+    """The button has the focus and the panel hears the key: it plays, and does not stop at once."""
+    panel = _start(stage)
+    # So slowly that a busy machine does not miss the step between two presses.
+    stage.run("stepper.speed = 0.4")
+    panel.locator("button:has(.fa-play)").focus()
+    page.keyboard.press(" ")
+    panel.locator(".fa-pause").wait_for()
+    stage.says(panel, "Step 1:")
+    page.keyboard.press(" ")
+    panel.locator(".fa-play").wait_for()
+    stage.run("stepper.speed = 2.0")
+
+
+def check_clicking_the_norms_goes_to_the_step(page: Page, stage: Any) -> None:
+    """A click in the middle of the curve is step 6; hovering reads both norms."""
+    panel = _start(stage)
+    chart = panel.locator("svg[aria-label='']").last
+    box = chart.bounding_box()
+    assert box is not None
+    middle = {"x": box["width"] / 2, "y": box["height"] / 2}
+    chart.hover(position=middle)
+    assert panel.get_by_text("step 6 · MP").count() == 1
+    chart.click(position=middle)
+    stage.says(panel, "Step 6:")
+
+
+def check_choosing_another_algorithm_runs_it(page: Page, stage: Any) -> None:
+    """B = FISTA: sixty steps in the slider, λ in the picture."""
+    panel = _start(stage)
+    menu = panel.locator("select").nth(1)
+    menu.select_option(label="FISTA")
+    panel.get_by_text("of 60").wait_for()
+    stage.settle()
+    assert panel.locator(".js-plotly-plot .annotation-text").filter(has_text="λ").count() == 1
+    stage("fista", panel)
+    menu.select_option(label="orthogonal MP")
+    panel.get_by_text("of 12").wait_for()

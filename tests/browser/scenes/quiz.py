@@ -1,0 +1,60 @@
+"""AtomQuiz: pictures and texts, answers by button and by key, strengths after the answer alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from playwright.sync_api import Locator, Page
+
+CELLS = (
+    """\
+quiz = sw.AtomQuiz(catalogue=vit_catalogue, seed=2)
+quiz""",
+    """\
+texts = sw.AtomQuiz(catalogue=gpt_catalogue, seed=1)
+texts""",
+)
+
+
+def _asked_anew(panel: Locator, page: Page) -> None:
+    """Go on to an atom that was not answered yet."""
+    panel.get_by_role("button", name="next atom").click()
+    panel.get_by_role("button", name="5", exact=True).wait_for()
+    page.wait_for_timeout(200)
+
+
+def check_a_button_answers_and_the_strengths_appear(page: Page, stage: Any) -> None:
+    """Five options; after the answer exactly one says that it fires, and the score counts."""
+    panel = stage.panel("Where else does this atom fire?")
+    _asked_anew(panel, page)
+    stage.settle()
+    stage("asked", panel)
+    panel.get_by_role("button", name="3", exact=True).click()
+    panel.get_by_text(re.compile(r"[01] of \d+ right")).wait_for()
+    panel.get_by_role("button", name="fires").wait_for()
+    assert panel.get_by_role("button", name="fires").count() == 1
+    assert re.search(r"(Right|No): atom \d+ fires in option", panel.inner_text())
+    stage.settle()
+    stage("answered", panel)
+
+
+def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
+    """The button goes on; the status names another atom."""
+    panel = stage.panel("Where else does this atom fire?")
+    before = panel.locator(".sae-nb-statusline").inner_text()
+    _asked_anew(panel, page)
+    stage.settle()
+    assert panel.locator(".sae-nb-statusline").inner_text() != before
+
+
+def check_keys_answer_about_texts(page: Page, stage: Any) -> None:
+    """A digit answers; the text that fires is shaded then."""
+    panel = page.locator(".sae-nb-panel").nth(1)
+    _asked_anew(panel, page)
+    panel.get_by_role("button", name="next atom").focus()
+    page.keyboard.press("2")
+    panel.get_by_role("button", name="fires").wait_for()
+    assert panel.get_by_role("button", name="fires").count() == 1
+    stage.settle()
+    stage("texts", panel)

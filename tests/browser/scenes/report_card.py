@@ -1,0 +1,69 @@
+"""ReportCard: red marks where a random SAE is, a click and keys explain a row, rows are filtered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+card_pictures = sn.data.scenes(24, seed=5, split="test")
+card_acts = sn.capture(vit, card_pictures.images, "resid_post.6", progress=False)
+card_random = sn.TopK(d_in=vit_sae.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))
+card_saes = [vit_sae, card_random.eval()]
+card_reports = [sn.evaluate(sae, card_acts, n_bootstrap=200) for sae in card_saes]""",
+    """\
+card = sw.ReportCard(card_reports, ["trained", "random"], saes=card_saes, acts=card_acts)
+card""",
+)
+
+
+def check_a_random_sae_is_marked_red(page: Page, stage: Any) -> None:
+    """Marks and numbers of both columns; nothing of the random SAE's fit is clear."""
+    stage.run("card.show, card.metric = 'key', ''")
+    panel = stage.panel("Can I trust this SAE?")
+    page.wait_for_function(
+        "() => document.querySelectorAll('.js-plotly-plot .scatterlayer .point').length > 10"
+    )
+    stage("start", panel)
+    assert stage.ask("card._all.cell('r2', 'random').verdict") == "not clear"
+    assert stage.ask("card._all.cell('r2', 'trained').verdict") == "clear"
+    assert "random" in panel.inner_text()
+
+
+def check_a_click_explains_the_row(page: Page, stage: Any) -> None:
+    """Definition, what libraries do, the picture that moves it most."""
+    stage.run("card.show, card.metric = 'key', ''")
+    panel = stage.panel("Can I trust this SAE?")
+    dot = panel.locator(".js-plotly-plot .scatterlayer .point").first
+    dot.wait_for()
+    box = dot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_timeout(300)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    panel.get_by_text("what moves it most").wait_for()
+    panel.locator("img[alt='the sample']").wait_for()
+    stage("row", panel)
+    assert stage.ask("card.metric") == stage.ask("card.record.metrics[0]")
+
+
+def check_keys_step_and_a_button_filters(page: Page, stage: Any) -> None:
+    """↓ explains the next row; "not clear" leaves the rows with a red mark."""
+    stage.run("card.show, card.metric = 'key', 'r2'")
+    panel = stage.panel("Can I trust this SAE?")
+    panel.locator(".sae-nb-question").click()
+    panel.get_by_role("button", name="key").focus()
+    page.keyboard.press("ArrowDown")
+    stage.settle()
+    assert stage.ask("card.metric") == "cosine_centred"
+    before = stage.ask("len(card.record.metrics)")
+    panel.get_by_role("button", name="all", exact=True).click()
+    stage.settle()
+    assert stage.ask("len(card.record.metrics)") > before
+    stage("all", panel)
+    panel.get_by_role("button", name="not clear").click()
+    stage.settle()
+    assert stage.ask("card.show") == "not clear"
+    stage("not-clear", panel)

@@ -1,0 +1,96 @@
+"""SteeringPanel: the slider steers the live model, the curve has its band, recipes come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+sevens = pictures[vit(pictures).argmax(dim=-1) == 7]
+four = vit_examples.match("digit 4").atom
+steering = sw.SteeringPanel(vit, vit_sae.hook_point, vit_sae, sevens, vit_catalogue, atom=four)
+steering.wait()
+steering""",
+    """\
+bad = gpt_examples.match("bad story").atom
+telling = sw.SteeringPanel(gpt, gpt_sae.hook_point, gpt_sae, [story], gpt_catalogue, atom=bad)
+telling.wait()
+telling.max_new_tokens = 12
+telling""",
+)
+BARS = "plot => JSON.stringify(plot.data.map(trace => Array.from(trace.x || [], String)))"
+
+
+def check_moving_the_slider_steers_the_model(page: Page, stage: Any) -> None:
+    """The strength slider runs the live model again and the answer on screen changes."""
+    panel = stage.panel()
+    plot = panel.locator(".js-plotly-plot").first.element_handle()
+    before = plot.evaluate(BARS)
+    handle = panel.get_by_role("slider").first
+    for _ in range(5):
+        handle.press("ArrowRight")
+    page.wait_for_function(f"([plot, old]) => ({BARS})(plot) !== old", arg=[plot, before])
+    stage.settle()
+    stage("moved", panel)
+
+
+def check_the_curve_stands_beside_its_band(page: Page, stage: Any) -> None:
+    """Dose–response: the atom's line, the band of random directions, the nearest atom."""
+    panel = stage.panel()
+    panel.get_by_role("button", name="dose–response").click()
+    stage.says(panel, "the band of 8 random directions")
+    stage.settle()
+    assert panel.locator(".js-plotly-plot .x2y2 .js-line, .js-plotly-plot .x2y2 .js-fill").count()
+    stage("curve", panel)
+
+
+def check_a_text_goes_on_before_and_after(page: Page, stage: Any) -> None:
+    """Three columns: before, after with changed tokens marked, random direction."""
+    panel = stage.panel(which=1)
+    panel.get_by_role("button", name="continue the text").click()
+    panel.get_by_text("Continued,").wait_for()
+    for title in ("before", "after", "random direction"):
+        assert panel.get_by_text(title, exact=True).first.is_visible()
+    stage.settle()
+    stage("story", panel)
+
+
+def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: Any) -> None:
+    """Choosing a KL moves the slider; "combine" keeps the atom in a row while another is chosen."""
+    panel = stage.panel()
+    stage.run("steering.others, steering.atom, steering.strength = (), four, 2.0; steering.wait()")
+    panel.locator("select").first.select_option(label="0.25")
+    stage.says(panel, "found for KL 0.250")
+    kl, strength = stage.ask("[steering.summary.kl, steering.strength]")
+    assert abs(kl - 0.25) < 0.013
+    assert strength != 2.0
+    panel.get_by_role("button", name="combine").click()
+    field = panel.locator("input[type=number]").first
+    field.fill(str(stage.ask("vit_examples.match('digit 9').atom")))
+    field.press("Enter")
+    stage.says(panel, "found for KL 0.250")
+    panel.get_by_text(f"+ atom {stage.ask('four')}").wait_for()
+    assert len(stage.ask("steering.recipe()['others']")) == 1
+    stage.settle()
+    stage("combined", panel)
+    panel.get_by_role("button", name="without").click()
+    panel.locator("select").first.select_option(label="as set")
+    stage.settle()
+    assert stage.ask("steering.recipe()['others']") == []
+
+
+def check_a_wrong_recipe_is_one_sentence(page: Page, stage: Any) -> None:
+    """What is no JSON, and what is of another SAE, are said in the status line; nothing changes."""
+    panel = stage.panel()
+    atom = stage.ask("steering.atom")
+    panel.get_by_role("button", name="more").click()
+    field = panel.locator("textarea").first
+    field.fill(stage.ask("json.dumps(telling.recipe())"))
+    field.press("Tab")
+    panel.get_by_role("button", name="replay").click()
+    panel.locator(".sae-nb-problem", has_text="must be of the SAE that is steered").wait_for()
+    stage("other_sae", panel)
+    assert stage.ask("steering.atom") == atom
+    panel.get_by_role("button", name="more").click()

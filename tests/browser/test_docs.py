@@ -1,0 +1,72 @@
+"""The documentation as `make docs` builds it: read from disk without network, searched, on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SITE = Path(__file__).parents[2] / "build" / "site"
+PAGES = ("index.html", "methods/matching-pursuit.html", "api/sae_nb.html", "errors.html")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="`make docs` builds the pages"),
+]
+
+
+@pytest.fixture(scope="module")
+def opened(lab_module: ModuleType) -> Iterator[Any]:
+    """A Chromium without network."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
+        )
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(opened: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page that must stay free of complaints and of requests beyond the disk."""
+    made = opened.new_page(offline=True, color_scheme=request.param)
+    complaints: list[str] = []
+    made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
+    made.on("pageerror", lambda error: complaints.append(str(error)))
+    made.on(
+        "request",
+        lambda r: (
+            None if r.url.startswith(("file:", "data:", "blob:")) else complaints.append(r.url)
+        ),
+    )
+    yield made
+    made.close()
+    assert complaints == []
+
+
+def test_pages_open_from_disk_and_fit_a_phone(page: Any) -> None:
+    """Light and dark: text is there, every picture came, and nothing is wider than the screen."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in PAGES:
+        page.goto((SITE / name).as_uri())
+        assert len(page.inner_text("article")) > 300
+        wider = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(wider) <= 0, name
+        missing = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
+        assert page.evaluate(missing) == 0, name
+
+
+def test_search_finds_a_message_without_a_server(page: Any) -> None:
+    """What somebody reads in a traceback leads to the errors index, from disk."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto((SITE / "index.html").as_uri())
+    page.click("input.md-search__input")
+    page.keyboard.type("last dimension d_in")
+    page.wait_for_selector("a.md-search-result__link", timeout=30_000)
+    found = page.eval_on_selector_all("a.md-search-result__link", "all => all.map(a => a.href)")
+    assert any("errors.html" in link for link in found), found

@@ -1,0 +1,152 @@
+"""Script in labels, notes, texts, names and titles is shown as words and never runs, in any panel's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.panel import Panel
+
+import sae_nb as sn
+from sae_nb.annotations import Annotations
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
+
+
+@pytest.fixture(scope="module")
+def parts() -> SimpleNamespace:
+    """The bundled models with ready-made SAEs, and hostile labels and notes for every atom."""
+    made = SimpleNamespace()
+    for kind, shelf in (("vision", "tiny-vit/resid_post.6"), ("language", "tiny-gpt/resid_post.3")):
+        examples, sae = sn.load_examples(shelf), sn.load_sae(shelf)
+        book = Annotations(given=dict.fromkeys(range(0, sae.n_atoms, 2), HOSTILE))
+        book.write(3, HOSTILE, note=HOSTILE)
+        model = sn.load_model(shelf.split("/")[0])
+        setattr(made, kind, SimpleNamespace(model=model, sae=sae, examples=examples, labels=book))
+    return made
+
+
+def _language_acts(parts: SimpleNamespace) -> Any:
+    texts = [f"Lily said {HOSTILE} and was sad.", "Tom was happy."]
+    return sn.capture(parts.language.model, texts, parts.language.sae.hook_point, progress=False)
+
+
+def _atoms_of_texts(parts: SimpleNamespace) -> Panel:
+    acts, one = _language_acts(parts), parts.language
+    atom = int(one.sae.encode(acts.x).atoms[40])
+    return sw.AtomBrowser(one.sae, acts, labels=one.labels, atom=atom)
+
+
+def _atoms_of_pictures(parts: SimpleNamespace) -> Panel:
+    one = parts.vision
+    return sw.AtomBrowser(one.sae, one.examples.acts, labels=one.labels, atom=3)
+
+
+def _map(parts: SimpleNamespace) -> Panel:
+    one = parts.vision
+    shown = sw.ConceptMap(one.sae, examples=one.examples, labels=one.labels)
+    shown.selected = (2, 3, 4)
+    return shown
+
+
+def _steering(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    texts = [f"Once {HOSTILE} there was"]
+    return sw.SteeringPanel(
+        one.model, one.sae.hook_point, one.sae, texts, _language_acts(parts), atom=3
+    )
+
+
+def _lens(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    lens = sw.InputLens(one.model, one.sae, examples=one.examples)
+    lens.text = f"Once {HOSTILE} there was"
+    return lens
+
+
+def _time(parts: SimpleNamespace) -> Panel:
+    one = parts.language
+    torch.manual_seed(0)
+    sae = sn.Temporal(d_in=one.sae.d_in, n_atoms=32, k=4, context=64)
+    sae.hook_point = one.sae.hook_point
+    return sw.TemporalPanel(one.model, sae.eval(), f"Once {HOSTILE} there was")
+
+
+def _depth(parts: SimpleNamespace) -> Panel:
+    pictures = parts.vision.examples.acts.context.pictures[:4]
+    return sw.DepthTrajectory(parts.vision.model, pictures, labels=[HOSTILE, "b", HOSTILE, "b"])
+
+
+def _card(_parts: SimpleNamespace) -> Panel:
+    x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    saes = [sn.TopK(d_in=8, n_atoms=16, k=k).eval() for k in (2, 4)]
+    return sw.ReportCard([sn.evaluate(sae, x, n_bootstrap=50) for sae in saes], [HOSTILE, "b"])
+
+
+PANELS: dict[str, Callable[[SimpleNamespace], Panel]] = {
+    "atoms of texts": _atoms_of_texts,
+    "atoms of pictures": _atoms_of_pictures,
+    "map": _map,
+    "steering": _steering,
+    "lens": _lens,
+    "time": _time,
+    "depth": _depth,
+    "card": _card,
+}
+
+
+@pytest.fixture(scope="module")
+def opened(lab_module: ModuleType) -> Iterator[Any]:
+    """A Chromium without network."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=lab_module.chromium(), args=lab_module.CHROMIUM_FLAGS
+        )
+        yield launched.new_context(viewport={"width": 1060, "height": 900}, offline=True)
+        launched.close()
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_script_in_words_never_runs(
+    name: str, parts: SimpleNamespace, opened: Any, tmp_path: Path
+) -> None:
+    """Nor does any of it become an element; where the panel shows it, it is there as words."""
+    torch.set_num_threads(1)
+    panel = PANELS[name](parts)
+    panel.wait(120)
+    assert not panel.problem, panel.status
+    page = opened.new_page()
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    panel.to_html(tmp_path / "page.html")
+    panel.close()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_load_state("load")
+    page.mouse.move(300, 300)
+    page.mouse.move(500, 400)
+    assert page.evaluate("window.hurt") is None
+    assert asked == []
+    assert page.locator('img[src="x"]').count() == 0
+    inner = page.locator("script", has_text="window.hurt=1").evaluate_all(
+        "found => found.filter(e => !e.src && e.textContent.trim() === 'window.hurt=1').length"
+    )
+    assert inner == 0
+    page.close()
+
+
+def test_a_page_that_does_not_escape_is_hurt(opened: Any, tmp_path: Path) -> None:
+    """So the tests above can fail."""
+    (tmp_path / "page.html").write_text(f'<p title="{HOSTILE}">')
+    page = opened.new_page()
+    page.goto((tmp_path / "page.html").as_uri())
+    page.wait_for_load_state("load")
+    assert page.evaluate("window.hurt") == 1
+    page.close()

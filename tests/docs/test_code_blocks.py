@@ -1,0 +1,79 @@
+"""What a page shows runs as shown: in one process, offline, page by page."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+BLOCK = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?```python\n(?P<code>.*?)^```", re.S | re.M)
+PAGES = Path(__file__).parents[2] / "docs"
+QUICK_START = PAGES / "quickstart.md"
+OTHERS = sorted(
+    page
+    for page in [PAGES / "install.md", *PAGES.glob("howto/*.md"), *PAGES.glob("methods/*.md")]
+    if "```python" in page.read_text(encoding="utf-8")
+)
+
+
+def _run(page: Path, names: dict[str, object]) -> dict[str, object]:
+    """Every block of a page in order; those that cannot run here must say why, and be Python."""
+    for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        code = compile(block["code"], f"{page.name}", "exec")
+        if not block["why"]:
+            exec(code, names)
+    return names
+
+
+@pytest.fixture(autouse=True, scope="module")
+def offline() -> Iterator[None]:
+    """No page that runs needs the network, the quick start included."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("a page asked for the network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Pages may draw from torch's global generator."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def quick_start(offline: None) -> dict[str, object]:
+    """The names that the quick start leaves."""
+    torch.manual_seed(0)
+    return _run(QUICK_START, {})
+
+
+def test_the_quick_start_runs_as_shown(quick_start: dict[str, object]) -> None:
+    """From nothing to a steered model and a saved SAE."""
+    assert {"model", "acts", "sae", "report", "browser", "steered", "again"} <= set(quick_start)
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_a_page_runs_as_shown(page: Path, quick_start: dict[str, object]) -> None:
+    """Given what the quick start leaves, and nothing else."""
+    from sae_nb import architectures
+
+    registered = dict(architectures.ARCHITECTURES)
+    try:
+        _run(page, dict(quick_start))
+    finally:
+        architectures.ARCHITECTURES.clear()
+        architectures.ARCHITECTURES.update(registered)
+
+
+def test_no_block_escapes() -> None:
+    """Python blocks stand at the margin, where the test above finds them."""
+    for page in PAGES.rglob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert len(BLOCK.findall(text)) == text.count("```python"), page

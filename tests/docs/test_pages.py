@@ -1,0 +1,191 @@
+"""Pages say what is so today: their links, names, figures and messages are those of the code."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import sae_nb_widgets
+
+import sae_nb as sn
+from sae_nb.architectures import ARCHITECTURES
+from sae_nb.proofs.committed import recorded
+
+Tool = Callable[[str], ModuleType]
+ROOT = Path(__file__).parents[2]
+LINK = re.compile(r"(?<!`)\]\((?!https?:|mailto:)([^)\s]+)\)")
+CODE = re.compile(r"^```.*?^```|`[^`\n]+`|\{\{.*?\}\}|arXiv \S+", re.S | re.M)
+
+
+def _pages(docs: Path) -> list[Path]:
+    return sorted(docs.rglob("*.md"))
+
+
+def _heading_ids(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", one).strip().lower().replace(" ", "-") for one in headings}
+
+
+def test_links_inside_the_docs_resolve(docs: Path) -> None:
+    """To files that are there and headings that they have; the course's too."""
+    broken = []
+    for page in [*_pages(docs), ROOT / "notebooks" / "README.md"]:
+        for link in LINK.findall(CODE.sub("", page.read_text(encoding="utf-8"))):
+            path, _, anchor = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            known = target.suffix != ".md" or not anchor or "sae_nb" in anchor
+            if not target.exists() or not (known or anchor in _heading_ids(target.read_text())):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert not broken
+
+
+def test_every_page_is_in_the_contents(docs: Path, tool: Tool) -> None:
+    """A page that nobody can reach is no page."""
+    contents = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    later = tool("macros").WRITTEN_ELSEWHERE.values()
+    pages = [page.relative_to(docs).as_posix() for page in _pages(docs)]
+    assert [name for name in pages if name not in contents and name not in later] == []
+
+
+def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
+    """Those of `sae_nb`, its rooms and the panels; read from the sources, they are the real ones."""
+    names = tool("public_names")
+    assert {f"sae_nb.{room}" for room in sn._ROOMS} <= set(names.PACKAGES)
+    assert sorted(names.homes("sae_nb")) == sorted(sn.__all__)
+    assert sorted(names.homes("sae_nb_widgets")) == sorted(sae_nb_widgets.__all__)
+    for package, page in names.PACKAGES.items():
+        assert f"{{{{ api: {package} }}}}" in (docs / "api" / page).read_text(encoding="utf-8")
+        module = importlib.import_module(package)
+        assert sorted(names.homes(package)) == sorted(module.__all__)
+        told = names.api(package)
+        for name, home in names.homes(package).items():
+            assert f"::: {home}\n" in told or f"#{home})" in told
+            where, _, last = home.rpartition(".")
+            assert getattr(importlib.import_module(where), last) is getattr(module, name)
+
+
+def test_no_name_is_told_twice(tool: Tool) -> None:
+    """Each has one place; other packages that export it link there."""
+    names = tool("public_names")
+    told = [
+        home for package in names.PACKAGES for home in re.findall(r"::: (\S+)", names.api(package))
+    ]
+    assert len(told) == len(set(told))
+
+
+def test_every_architecture_has_a_page(docs: Path) -> None:
+    """With equation, uses, limits, verdict and notebook."""
+    pages = {page.stem.replace("-", ""): page for page in (docs / "methods").glob("*.md")}
+    assert {name.lower() for name in ARCHITECTURES} <= set(pages)
+    for page in set(pages.values()) - {docs / "methods" / "index.md"}:
+        text = page.read_text(encoding="utf-8")
+        for heading in ("## Equation", "## When to use", "## When not", "## Open"):
+            assert heading in text, f"{page.name} lacks {heading!r}"
+        assert re.search(r"^## .*(verdict|claim)", text, re.M | re.I)
+        assert "{{ claim" in text or "No verdict" in text
+        assert page.name in (docs / "methods" / "index.md").read_text(encoding="utf-8")
+
+
+def test_pages_quote_the_artefacts_and_nothing_else(docs: Path, tool: Tool) -> None:
+    """Every experiment's verdict is told; no figure with decimals is written by hand."""
+    expand, told = tool("macros").expand, ""
+    for page in (docs / "methods").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.findall(r"\d[.,]\d", CODE.sub("", text)), page.name
+        told += expand(text)
+    told += expand((docs / "more-claims.md").read_text(encoding="utf-8"))
+    assert "{{" not in told
+    for path in (docs / "claims").glob("*.json"):
+        assert f"`{path.stem}`" in told, f"no page tells what came of {path.stem}"
+
+
+def test_a_quoted_number_is_the_artefacts(tool: Tool) -> None:
+    """Mean and spread as the notebooks read them, verdict as the table has it."""
+    measured, shown = tool("measured"), recorded("monotone")
+    number = shown.of("mp r2 k=2")
+    assert measured.number("monotone / mp r2 k=2") == f"{number.mean:.3g} ± {number.sd:.3g}"
+    box = measured.claim("monotone / extensible")
+    assert box.startswith("!!! ")
+    assert shown.verdict("extensible") in box.lower()
+    assert len(re.findall(r"^    \| ", box, re.M)) == 1 + len(shown.table("extensible"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ claim: monotone / gone }}",
+        "{{ claims: gone }}",
+        "{{ number: monotone / gone }}",
+        "{{ table: pursuit.py / 99 }}",
+        "{{ table: gone.py / 1 }}",
+        "{{ errors: gone }}",
+        "{{ notebook: 99 }}",
+        "{{ gone: 1 }}",
+    ],
+)
+def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
+    """A page cannot quote a figure, table, message or notebook that is not there."""
+    with pytest.raises(ValueError):
+        tool("macros").expand(text)
+
+
+def test_benchmark_tables_are_copied_whole(tool: Tool) -> None:
+    """Every line of a table, from the section that was asked for."""
+    table = tool("measured").benchmark_table("sae_family.py / 1")
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert table in results
+    assert table.startswith("| SAE |")
+    assert "| Gated (at its start) |" in table
+
+
+def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
+    """A script, picture or sheet of another machine; links to click are free."""
+    guard, page = tool("macros").on_post_page, type("Page", (), {})()
+    page.file = type("File", (), {"src_uri": "x.md"})()
+    assert guard('<a href="https://arxiv.org">paper</a>', page=page)
+    for loads in (
+        '<script src="https://elsewhere.example/x.js"></script>',
+        '<link rel="stylesheet" href="https://elsewhere.example/x.css">',
+        '<img src="//elsewhere.example/x.png">',
+    ):
+        with pytest.raises(ValueError, match="keep everything on the site"):
+            guard(loads, page=page)
+
+
+def test_every_message_is_in_a_group_of_the_index(docs: Path, tool: Tool) -> None:
+    """A room whose errors nobody has grouped fails here."""
+    raised = tool("raised")
+    assert {one.module for one in raised.messages() if raised.group_of(one.module) is None} == set()
+    page = (docs / "errors.md").read_text(encoding="utf-8")
+    told = tool("macros").expand(page)
+    for group in raised.GROUPS:
+        assert f"{{{{ errors: {group} }}}}" in page
+    assert all(f"`` {one.message} ``" in told for one in raised.messages())
+
+
+def test_what_is_raised_is_in_the_index(tool: Tool) -> None:
+    """Messages of real mistakes are found by the words of the index."""
+    templates = [one.message for one in tool("raised").messages()]
+    patterns = [
+        re.compile(re.sub(r"\\\{.*?\\\}", ".*", re.escape(text)), re.S)
+        for text in templates
+        if len(re.sub(r"\{.*?\}", "", text)) > 20
+    ]
+    mistakes: list[Callable[[], object]] = [
+        lambda: sn.TopK(d_in=4, n_atoms=8, k=0),
+        lambda: sn.TopK(d_in=4, n_atoms=8, k=9),
+        lambda: sn.TrainConfig(steps=0),
+        lambda: sn.load_sae("no/such/folder"),
+        lambda: sn.load_model("no-such-model"),
+        lambda: sn.exercise("99.9"),
+        lambda: sn.data.scenes(0),
+    ]
+    for mistake in mistakes:
+        with pytest.raises((ValueError, FileNotFoundError)) as caught:
+            mistake()
+        text = " ".join(str(caught.value).split())
+        assert any(pattern.fullmatch(text) for pattern in patterns), text

@@ -1,0 +1,146 @@
+"""Pushes: nothing at size 0, the right size at the layer, the same network after it, both model kinds."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.data import scenes
+from sae_nb.dynamics.perturbation import pushed_states, self_correction
+from sae_nb.dynamics.states import capture_states
+from sae_nb.models.live_model import LiveModel
+
+
+@pytest.fixture(scope="module")
+def model() -> LiveModel:
+    """The bundled vision model."""
+    return sn.load_model("tiny-vit")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    """Three pictures."""
+    return scenes(3, seed=1).images
+
+
+def test_a_push_of_size_zero_changes_no_bit(model: LiveModel, pictures: torch.Tensor) -> None:
+    """The pushed states are the captured ones."""
+    states = capture_states(model, pictures, backend="hooks")
+    same = pushed_states(model, pictures, layer=5, size=0.0)
+    assert torch.equal(same, states.as_subclass(torch.Tensor))
+    fading = self_correction(model, pictures, layer=5, size=0.0, states=states)
+    assert float(fading.angles.max()) == 0.0
+    assert fading.ratio == 1.0
+
+
+@pytest.mark.parametrize("layer", [0, 4, 12])
+def test_the_push_has_its_size_where_it_happens(
+    model: LiveModel, pictures: torch.Tensor, layer: int
+) -> None:
+    """‖pushed − state‖ = ε‖state‖ for every token there, and nothing before."""
+    fading = self_correction(model, pictures, layer=layer, size=0.1)
+    states = capture_states(model, pictures, backend="hooks")[:, layer]
+    sizes = (fading.states[:, layer] - states).norm(dim=-1) / states.norm(dim=-1)
+    assert torch.allclose(sizes, torch.tensor(0.1), atol=1e-4)
+    assert float(fading.angles[:, :layer].sum()) == 0.0
+    assert float(fading.mean_angle[layer]) == pytest.approx(math.atan(0.1), rel=0.02)
+
+
+def test_the_rest_of_the_same_network_runs_on_it(model: LiveModel, pictures: torch.Tensor) -> None:
+    """Blocks called one after another by hand give the same states."""
+    pushed = pushed_states(model, pictures, layer=9, size=0.2, seed=3)
+    x = pushed[:, 9]
+    with torch.no_grad():
+        for number in (9, 10, 11):
+            x = model.module.blocks[number](x)
+            assert torch.allclose(x, pushed[:, number + 1], atol=1e-4)
+
+
+def test_the_model_is_left_as_it_was(model: LiveModel, pictures: torch.Tensor) -> None:
+    """No edit stays behind, not even after an error."""
+    before = model(pictures)
+    self_correction(model, pictures, layer=2, size=0.5)
+    with pytest.raises(ValueError, match="of these inputs"):
+        self_correction(model, pictures, layer=2, size=0.5, states=torch.zeros(1, 13, 69, 64) + 1)
+    assert torch.equal(model(pictures), before)
+    assert model.interventions == []
+
+
+def test_the_seed_decides(model: LiveModel, pictures: torch.Tensor) -> None:
+    """The same push again, or another one."""
+    first, again, other = (
+        pushed_states(model, pictures, layer=3, size=0.1, seed=seed) for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+class Contraction(nn.Module):
+    """A block that pulls every state half the way to a fixed point, or only adds to it."""
+
+    def __init__(self, pull: float) -> None:
+        super().__init__()
+        self.pull = pull
+        self.norm_1, self.attn = nn.Identity(), nn.Identity()
+        self.goal = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """One step."""
+        return x + self.pull * (self.goal - x) if self.pull else x + self.goal
+
+
+class Stack(nn.Module):
+    """Six such blocks."""
+
+    def __init__(self, pull: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Contraction(pull) for _ in range(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """All of them."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+@pytest.mark.parametrize("pull", [0.5, 0.0])
+def test_correction_is_told_from_longer_states(pull: float) -> None:
+    """A contraction beats norm growth; blocks that add a constant shrink angles by length alone."""
+    x = torch.tensor([[[1.0, 0.0, 0.0, 0.0], [0.9, 0.1, 0.0, 0.0]]])
+    fading = self_correction(sn.wrap(Stack(pull)), x, layer=1, size=0.1)
+    assert fading.ratio < 0.9
+    if pull:
+        assert fading.ratio == pytest.approx(0.5**5, rel=0.2)
+        assert fading.norm_only_ratio > 0.8
+    else:
+        assert fading.ratio == pytest.approx(fading.norm_only_ratio, rel=1e-3)
+
+
+def test_texts_are_pushed_token_by_token() -> None:
+    """A causal model feels a push of the kept tokens, aligned with the captured states."""
+    model = sn.load_model("tiny-gpt")
+    ids = torch.arange(40, 52).reshape(2, 6)
+    states = capture_states(model, ids, backend="hooks")
+    fading = self_correction(model, ids, layer=2, size=0.1, states=states)
+    assert fading.angles.shape == states.shape[:3]
+    assert float(fading.mean_angle[2]) == pytest.approx(math.atan(0.1), rel=0.05)
+    assert torch.allclose(fading.states[:, :2], states[:, :2].float(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("layer", "size"), [(-1, 0.1), (13, 0.1), (3, -0.1), (3, math.inf)])
+def test_pushes_that_cannot_be_are_refused(
+    model: LiveModel, pictures: torch.Tensor, layer: int, size: float
+) -> None:
+    """No such layer, no such size."""
+    with pytest.raises(ValueError, match="must be"):
+        self_correction(model, pictures, layer=layer, size=size)
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    """There is no rest of the network to run."""
+    with pytest.raises(ValueError, match="block"):
+        self_correction(sn.wrap(nn.Linear(3, 3)), torch.zeros(1, 3), layer=0, size=0.1)

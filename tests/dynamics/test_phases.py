@@ -1,0 +1,204 @@
+"""Phases: exact against brute force, planted ones recovered, none claimed where there are none (E7)."""
+
+from __future__ import annotations
+
+import importlib.util
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.data import scenes
+from sae_nb.dynamics import (
+    capture_states,
+    gain_curve,
+    layer_similarity,
+    phase_evidence,
+    phases_at,
+    recursive_max_cut,
+    segment_phases,
+)
+from sae_nb.models import LiveModel, load_model, wrap
+
+DISTANCE = (torch.arange(12)[:, None] - torch.arange(12)).abs()
+
+
+def blocks(*lengths: int, inside: float = 1.0, outside: float = 0.0) -> torch.Tensor:
+    """Similarity of planted phases."""
+    parts = torch.block_diag(*(torch.ones(n, n) for n in lengths))
+    return outside + (inside - outside) * parts
+
+
+def noise(size: int, scale: float, seed: int) -> torch.Tensor:
+    """Symmetric noise."""
+    drawn = torch.randn(size, size, generator=torch.Generator().manual_seed(seed)) * scale
+    return (drawn + drawn.T) / 2
+
+
+def test_dynamic_programming_equals_brute_force() -> None:
+    """Same cost as the best of all compositions on 50 random matrices, both normalisations (E7)."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        n = int(torch.randint(4, 11, (1,), generator=generator))
+        w = torch.rand(n, n, generator=generator)
+        s = 1 - (w + w.T) / 2
+        for k in range(1, min(4, n // 2) + 1):
+            all_cuts = [(0, *inner, n) for inner in combinations(range(1, n), k - 1)]
+            fitting = [c for c in all_cuts if min(b - a for a, b in pairwise(c)) >= 2]
+            for normalise in ("mass", "mean"):
+                best = min(phases_at(s, cuts, normalise).cost for cuts in fitting)
+                found = segment_phases(s, k, 2, normalise)
+                assert found.cost == pytest.approx(best, abs=1e-9)
+                assert found.cost == pytest.approx(phases_at(s, found.cuts, normalise).cost)
+
+
+def test_mass_within_and_cut_between_add_up() -> None:
+    """The least mass inside phases is the largest cut between them."""
+    s = 0.9**DISTANCE + noise(12, 0.1, 1)
+    found = segment_phases(s, 3)
+    of = np.repeat(np.arange(3), np.diff(found.cuts))
+    crossing = torch.tensor(of[:, None] != of[None, :])
+    assert found.cost + float((1 - s)[crossing].sum() / 2) == pytest.approx(
+        segment_phases(s, 1).cost, abs=1e-5
+    )
+
+
+@pytest.mark.parametrize("lengths", [(5, 7), (4, 4, 4), (2, 6, 4), (3, 2, 5, 2), (2, 10)])
+@pytest.mark.parametrize("normalise", ["mass", "mean"])
+def test_planted_phases_are_recovered_exactly(lengths: tuple[int, ...], normalise: str) -> None:
+    """Blocks on top of noise and of a band; the diagonal may hold anything."""
+    s = blocks(*lengths, inside=0.9, outside=0.2) + noise(12, 0.03, 2)
+    s.fill_diagonal_(torch.nan)
+    expected = tuple(np.cumsum((0, *lengths)).tolist())
+    assert segment_phases(s, len(lengths), normalise=normalise).cuts == expected
+
+
+def test_mean_follows_unequal_phases_where_mass_halves() -> None:
+    """Mass makes phases of one length; "mean" counts every layer once."""
+    s = blocks(2, 10, inside=0.6, outside=0.5)
+    assert segment_phases(s, 2).cuts == (0, 6, 12)
+    assert segment_phases(s, 2, normalise="mean").cuts == (0, 2, 12)
+
+
+def test_gain_rises_with_k_and_has_its_elbow_at_the_plant() -> None:
+    """Nothing is left to gain behind the true number of phases."""
+    gains = [phases.gain for phases in gain_curve(blocks(4, 4, 4))]
+    assert gains == sorted(gains)
+    assert gains[0] == 0
+    assert gains[2] == pytest.approx(1)
+    assert gains[1] < 0.8
+
+
+@pytest.mark.parametrize("lengths", [(4, 4, 4), (5, 7), (6, 3, 3)])
+def test_planted_phases_are_claimed(lengths: tuple[int, ...]) -> None:
+    """On top of a band and of noise."""
+    s = 0.5 * blocks(*lengths) + 0.5 * 0.9**DISTANCE + noise(12, 0.02, 3)
+    found = phase_evidence(s, len(lengths), draws=100)
+    assert found.supported
+    assert found.phases.cuts == tuple(np.cumsum((0, *lengths)).tolist())
+    assert found.phases.within > found.phases.across
+
+
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_no_phases_are_claimed_in_smooth_bands(k: int) -> None:
+    """A band, steady or slowing down with depth, beats shuffled layers and still has no phases."""
+    speeds = torch.tensor([1.29, 0.72, 0.6, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.165, 0.15])
+    position = speeds.cumsum(0)
+    slowing = torch.exp(-0.4 * (position[:, None] - position).abs())
+    for s in (0.9**DISTANCE, 0.6**DISTANCE, slowing):
+        found = phase_evidence(s, k, draws=100)
+        assert found.p_shuffled <= 0.05
+        assert not found.supported
+
+
+def test_few_false_claims_on_noisy_bands() -> None:
+    """Of forty bands with noise hardly more than the level claims phases."""
+    claimed = [
+        phase_evidence(0.8**DISTANCE + noise(12, 0.05, seed), 3, draws=60, seed=seed).supported
+        for seed in range(40)
+    ]
+    assert sum(claimed) <= 6
+
+
+def test_the_true_phases_of_the_tied_network_are_found() -> None:
+    """4 + 4 + 4 at k = 3, stable over pictures, in the raw and the centred reading; not at k = 2."""
+    states = capture_states(load_model("tiny-vit-tied"), scenes(96, seed=5))
+    similarity = layer_similarity(states)
+    found = phase_evidence(similarity, 3, draws=100)
+    assert found.phases.cuts == (0, 4, 8, 12)
+    assert found.supported
+    assert found.same_cuts > 0.9
+    assert segment_phases(similarity.centred, 3).cuts == (0, 4, 8, 12)
+    assert not phase_evidence(similarity, 2, draws=100).supported
+
+
+def test_max_cut_finds_planted_halves_and_stops_by_the_authors_rule() -> None:
+    """Two phases come out contiguous; eps decides whether they are split."""
+    s = blocks(5, 7, inside=0.95, outside=0.3)
+    assert recursive_max_cut(s, eps=0.2).cuts == (0, 5, 12)
+    assert len(recursive_max_cut(s, eps=0.99).groups) == 1
+    parts = recursive_max_cut(0.9**DISTANCE, eps=0.02)
+    assert list(parts.gains) == sorted(parts.gains, reverse=True)
+
+
+def test_max_cut_can_halve_a_phase_where_dynamic_programming_does_not() -> None:
+    """Of three equal phases the heaviest first bisection runs through the middle one."""
+    s = blocks(4, 4, 4, inside=0.95, outside=0.3)
+    assert segment_phases(s, 3).cuts == (0, 4, 8, 12)
+    assert recursive_max_cut(s, eps=0.1).cuts == (0, 4, 6, 8, 12)
+
+
+def test_max_cut_does_not_enforce_contiguity() -> None:
+    """Layers of one kind in turn: two groups with gaps, and no cuts."""
+    turn = (torch.arange(8)[:, None] % 2 == torch.arange(8) % 2).float()
+    found = recursive_max_cut(turn, eps=0.2)
+    assert found.groups == ((1, 3, 5, 7), (2, 4, 6, 8))
+    assert not found.contiguous
+    assert found.cuts is None
+
+
+def test_impossible_requests_say_what_would_fit() -> None:
+    """k beyond the layers, phases that do not fit, matrices that are none."""
+    s = blocks(4, 4)
+    with pytest.raises(ValueError, match="at most the 8 layers, got 9"):
+        segment_phases(s, 9)
+    with pytest.raises(ValueError, match="at most 4, or a smaller `min_len`"):
+        segment_phases(s, 5)
+    with pytest.raises(ValueError, match="normalise"):
+        segment_phases(s, 2, normalise="sum")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="square"):
+        segment_phases(torch.zeros(3, 4), 1)
+    with pytest.raises(ValueError, match="symmetric"):
+        segment_phases(torch.rand(4, 4), 2)
+    with pytest.raises(TypeError, match="layer_similarity"):
+        segment_phases([[1.0]], 1)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at most 20 layers"):
+        recursive_max_cut(torch.eye(24))
+
+
+@pytest.mark.parametrize("name", ["photo-vit", "stories"])
+def test_no_phases_are_claimed_in_shallow_networks(assets: Path, name: str) -> None:
+    """Negative controls: a four-block photograph ViT (post-norm) and a five-block language model."""
+    if name == "stories":
+        model = load_model(str(assets / "data" / "weights" / "stories260K_hf"))
+        inputs = torch.randint(3, 500, (16, 48), generator=torch.Generator().manual_seed(0))
+    else:
+        model, inputs = _photo_vit(assets), scenes(48, seed=0).images
+    states = capture_states(model, inputs)
+    similarity = layer_similarity(states)
+    for k in range(2, states.n_layers // 2 + 1):
+        assert not phase_evidence(similarity, k).supported
+        assert not phase_evidence(similarity, k, reading="centred").supported
+
+
+def _photo_vit(assets: Path) -> LiveModel:
+    path = Path(__file__).parents[1] / "real_models" / "photo_vit.py"
+    spec = importlib.util.spec_from_file_location("photo_vit", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vit = module.photo_vit(assets / "data" / "weights" / "vit4_cat_horse")
+    return wrap(vit, preprocess=module.normalised, prefix_tokens=1, patch_grid=(8, 8))

@@ -1,0 +1,168 @@
+"""Raptor: the tied network told exactly by its own blocks, the teacher's heads kept, bad teachers refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sae_nb.data import scenes
+from sae_nb.dynamics import (
+    BlockSizes,
+    Raptor,
+    capture_states,
+    raptor_accuracy,
+    raptor_fit,
+    sizes_of,
+    start_from_teacher,
+)
+from sae_nb.dynamics.raptor_loss import token_weights
+from sae_nb.models import LiveModel, load_model, wrap
+
+SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)
+CUTS = (0, 4, 8, 12)
+
+
+@pytest.fixture(scope="module")
+def tied() -> LiveModel:
+    """A network of three shared blocks, applied 4 + 4 + 4 times."""
+    return load_model("tiny-vit-tied")
+
+
+def test_the_tied_network_is_a_raptor(tied: LiveModel) -> None:
+    """With the network's own three blocks the roll-out is the network, to rounding."""
+    pictures = scenes(3, seed=0).images
+    raptor = start_from_teacher(Raptor.from_model(tied, CUTS), tied)
+    states = capture_states(tied, pictures)
+    own = raptor.roll_out(states[:, 0])
+    torch.testing.assert_close(own, states + 0, atol=1e-4, rtol=1e-4)
+    found = raptor_fit(raptor, states)
+    assert (found.r2 > 0.9999).all()
+    assert (found.relative_error < 1e-3).all()
+    assert set(found.by_kind) == {"cls", "register", "patch"}
+    before = tied(pictures)
+    with raptor.replacing(tied):
+        torch.testing.assert_close(tied(pictures), before, atol=1e-3, rtol=1e-3)
+    assert raptor_accuracy(raptor, tied, pictures, before.argmax(1)).kept == 1.0
+
+
+def test_in_its_place_an_untrained_raptor_answers_otherwise(tied: LiveModel) -> None:
+    """`replacing` changes every head, by both doors, and takes itself away."""
+    pictures, raptor = scenes(2, seed=1).images, Raptor.from_model(tied, CUTS)
+    before = tied(pictures)
+    last = raptor.roll_out(capture_states(tied, pictures)[:, 0])[:, -1].detach()
+    with raptor.replacing(tied):
+        assert not torch.allclose(tied(pictures), before, atol=0.1)
+        for backend in ("nnsight", "hooks"):
+            seen = capture_states(tied, pictures, backend=backend)[:, -1]
+            torch.testing.assert_close(seen, last, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(tied(pictures), before)
+    assert not tied.interventions
+
+
+def test_r2_and_error_are_what_they_say() -> None:
+    """Against their definitions, on states that the Raptor does not follow."""
+    raptor, x = Raptor(SIZES, (0, 1, 2)), torch.randn(6, 3, 4, 8)
+    found = raptor_fit(raptor, x, batch_size=4)
+    own = raptor.roll_out(x[:, 0]).detach()
+    for layer in (1, 2):
+        residual = (x[:, layer] - own[:, layer]).square().sum()
+        spread = (x[:, layer] - x[:, layer].mean(dim=(0, 1))).square().sum()
+        assert float(found.r2[layer - 1]) == pytest.approx(float(1 - residual / spread), abs=1e-4)
+        error = float((residual / x[:, layer].square().sum()).sqrt())
+        assert float(found.relative_error[layer - 1]) == pytest.approx(error, abs=1e-4)
+
+
+def test_gains_begin_at_one_and_know_the_step() -> None:
+    """Near one at the start, different from step to step."""
+    block = Raptor(SIZES, (0, 3)).blocks[0]
+    assert (block.gains(1) - 1).abs().max() < 1e-2
+    assert not torch.equal(block.gains(1), block.gains(2))
+
+
+def test_roll_out_stops_and_starts_where_it_is_told() -> None:
+    """A later start or an earlier end are parts of the whole."""
+    raptor, x = Raptor(SIZES, (0, 2, 5)), torch.randn(2, 3, 8)
+    whole = raptor.roll_out(x)
+    torch.testing.assert_close(raptor.roll_out(x, upto=3), whole[:, :4])
+    torch.testing.assert_close(raptor.roll_out(whole[:, 2], start=2), whole[:, 2:])
+
+
+def test_token_kinds_share_their_weight() -> None:
+    """One cls weighs as much as all patches; kinds that are missing leave theirs to the others."""
+    kinds = ("cls", *["register"] * 2, *["patch"] * 8)
+    weights = token_weights(kinds, (0.45, 0.10, 0.45))
+    assert float(weights[0]) == pytest.approx(0.45)
+    assert float(weights[1:3].sum()) == pytest.approx(0.10)
+    without = token_weights(("cls", "patch"), (0.45, 0.10, 0.45))
+    assert without.tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_it_survives_saving(tmp_path) -> None:
+    """Same cuts, same numbers."""
+    raptor, x = Raptor(SIZES, (0, 2, 5), seed=3), torch.randn(2, 3, 8)
+    raptor.save(tmp_path / "r")
+    again = Raptor.load(tmp_path / "r")
+    assert again.cuts == raptor.cuts
+    assert torch.equal(again.roll_out(x), raptor.roll_out(x))
+
+
+def test_hugging_face_vision_transformers_have_raptors() -> None:
+    """DINOv2 with registers, random weights: sizes read, heads kept."""
+    from transformers import Dinov2WithRegistersConfig, Dinov2WithRegistersModel
+
+    config = Dinov2WithRegistersConfig(
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=28,
+        patch_size=14,
+        num_register_tokens=2,
+    )
+    model = wrap(Dinov2WithRegistersModel(config).eval())
+    assert sizes_of(model) == BlockSizes(d_model=16, n_heads=2, hidden=32)
+    pictures = torch.rand(2, 3, 28, 28)
+    states = capture_states(model, pictures)
+    assert states.token_kinds == ("cls", "register", "register", *["patch"] * 4)
+    with Raptor.from_model(model, (0, 1, 3)).replacing(model):
+        assert model(pictures).shape == (2, 16)
+
+
+def test_a_shallower_one_stands_for_all_blocks(tied: LiveModel) -> None:
+    """Its last state is what the heads read; one of another width is refused."""
+    pictures, raptor = scenes(2, seed=2).images, Raptor(sizes_of(tied), (0, 1, 2, 3))
+    last = raptor.roll_out(capture_states(tied, pictures)[:, 0])[:, -1].detach()
+    with raptor.replacing(tied):
+        seen = capture_states(tied, pictures)[:, -1]
+    torch.testing.assert_close(seen, last, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="width 8 for this Raptor, got 64"):
+        Raptor(SIZES, (0, 2)).replacing(tied).__enter__()
+
+
+def test_teachers_it_cannot_stand_for_are_refused() -> None:
+    """Language models, post-norm blocks, networks without blocks, cuts of another depth."""
+    with pytest.raises(ValueError, match="vision transformer, got tiny-gpt"):
+        sizes_of(load_model("tiny-gpt"))
+    with pytest.raises(ValueError, match="repeated blocks"):
+        sizes_of(wrap(torch.nn.Linear(3, 3)))
+    with pytest.raises(ValueError, match="= 12"):
+        Raptor.from_model(load_model("tiny-vit"), (0, 4, 8))
+    with pytest.raises(ValueError, match="`cuts` must be 0"):
+        Raptor(SIZES, (0, 3, 2))
+    with pytest.raises(ValueError, match="must divide d_model"):
+        BlockSizes(d_model=8, n_heads=3, hidden=8)
+    with pytest.raises(ValueError, match="width 8"):
+        raptor_fit(Raptor(SIZES, (0, 2)), torch.zeros(1, 3, 4, 9))
+    with pytest.raises(ValueError, match="own make, got tiny-gpt"):
+        start_from_teacher(Raptor(SIZES, (0, 2)), load_model("tiny-gpt"))
+    with pytest.raises(ValueError, match="post-norm|follows each sum"):
+        sizes_of(_post_norm())
+
+
+def _post_norm() -> LiveModel:
+    """A live vision model that says its sums are normalised."""
+    from dataclasses import replace
+
+    model = load_model("tiny-vit")
+    model.structure = replace(model.structure, additive=False)  # type: ignore[misc]
+    return model

@@ -1,0 +1,193 @@
+"""Training a Raptor: it learns, resumes bit-exactly, pauses and stops; segments find a planted cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sae_nb.dynamics import (
+    BlockSizes,
+    Raptor,
+    RaptorConfig,
+    segment_errors,
+    start_raptor,
+    train_raptor,
+)
+from sae_nb.dynamics.raptor_loop import RaptorTraining
+from sae_nb.dynamics.raptor_loss import RaptorLoss
+
+SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)
+KINDS = ("cls", "patch", "patch", "patch")
+
+
+def planted(cuts: tuple[int, ...], n: int = 64, seed: int = 0) -> torch.Tensor:
+    """States of a network of shared blocks, made loud enough to matter."""
+    teacher = Raptor(SIZES, cuts, seed=seed)
+    with torch.no_grad():
+        for i, block in enumerate(teacher.blocks):
+            block.out.weight.mul_(6)
+            block.down.weight.mul_(6)
+            block.down.bias.normal_(0, 0.3, generator=torch.Generator().manual_seed(i))
+        x = torch.randn(n, 4, 8, generator=torch.Generator().manual_seed(seed + 1))
+        return teacher.roll_out(x)
+
+
+@pytest.fixture(scope="module")
+def states() -> torch.Tensor:
+    """Two planted phases of two layers each."""
+    return planted((0, 2, 4))
+
+
+def config(**changes: object) -> RaptorConfig:
+    """A short training."""
+    defaults = {"steps_1": 12, "steps_2": 12, "batch_size": 16, "learning_rate": 1e-2}
+    return RaptorConfig(**(defaults | changes))  # type: ignore[arg-type]
+
+
+def test_it_learns_a_planted_recurrence(states: torch.Tensor) -> None:
+    """Far above doing nothing on pictures it has not seen; the loss falls."""
+    result = train_raptor(
+        states,
+        (0, 2, 4),
+        config(steps_1=120, steps_2=120, log_every=1),
+        raptor=Raptor(SIZES, (0, 2, 4), seed=9),
+        token_kinds=KINDS,
+        progress=False,
+    )
+    assert result.fit.mean_r2 > 0.8
+    assert result.fit.mean_r2 > float(result.fit.floor.mean()) + 0.3
+    assert result.history[-1].loss < 0.6 * result.history[120].loss
+    assert result.skipped == ("register",)
+    assert result.r2.shape == result.relative_error.shape == (4,)
+
+
+def test_blocks_of_stage_1_learn_alone(states: torch.Tensor) -> None:
+    """The second block's gradient does not depend on the first block."""
+    gradients = []
+    for seed in (0, 1):
+        raptor = Raptor(SIZES, (0, 2, 4))
+        raptor.blocks[0].load_state_dict(Raptor(SIZES, (0, 2, 4), seed=seed).blocks[0].state_dict())
+        loss = RaptorLoss(raptor, config(forcing="never"), KINDS, torch.ones(5))
+        for _, term, _ in loss.terms(states, 0):
+            term.backward()
+        gradients.append(raptor.blocks[1].up.weight.grad.clone())
+    assert torch.equal(*gradients)
+
+
+def test_terms_are_the_published_losses(states: torch.Tensor) -> None:
+    """Teacher forcing, own roll-out and stage 2, written out for two blocks."""
+    raptor, setting = Raptor(SIZES, (0, 2, 4)), config(steps_1=100, anneal_fraction=1.0)
+    loss = RaptorLoss(raptor, setting, KINDS, torch.ones(5))
+    found = [(name, float(term.detach())) for name, term, _ in loss.terms(states, 25)]
+    assert [name for name, _ in found] == ["teacher forcing", "own roll-out"] * 2
+    with torch.no_grad():
+        forced = [raptor.step(states[:, layer - 1], layer) for layer in (1, 2)]
+        plain = sum((x - states[:, i]).square().mean() for x, i in zip(forced, (1, 2), strict=True))
+        own = raptor.roll_out(states[:, 2], start=2)[:, 1:] - states[:, 3:]
+        typed = own.square().mean(-1)
+        cls, patch = typed[..., 0].mean(), typed[..., 1:].mean()
+    assert found[0][1] == pytest.approx(0.75 * float(plain) / 2, rel=1e-4)
+    assert found[3][1] == pytest.approx(0.25 * float((0.34 * cls + 0.33 * patch) / 0.67), rel=1e-4)
+
+
+def test_a_resumed_training_is_bit_equal(states: torch.Tensor, tmp_path: Path) -> None:
+    """Stopped after 15 of 24 steps, in stage 2, and continued: the same weights and records."""
+
+    def run(folder: Path | None, stop_at: int | None = None) -> RaptorTraining:
+        settings = config(checkpoint=folder, checkpoint_every=5, log_every=1)
+        training = RaptorTraining.prepare(
+            states,
+            (0, 2, 4),
+            settings,
+            raptor=Raptor(SIZES, (0, 2, 4)),
+            token_kinds=KINDS,
+        )
+        if stop_at is not None:
+            training.listeners.append(
+                lambda r: training.control.stop("stopped") if r.step == stop_at else None
+            )
+        training.run()
+        return training
+
+    whole = run(None)
+    assert run(tmp_path / "c", stop_at=15).step == 15
+    assert len(list((tmp_path / "c").glob("step-*"))) == 1
+    again = run(tmp_path / "c")
+    assert [r.step for r in again.history] == [r.step for r in whole.history]
+    assert [r.loss for r in again.history] == [r.loss for r in whole.history]
+    for a, b in zip(again.raptor.parameters(), whole.raptor.parameters(), strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="learning_rate was 0.01"):
+        train_raptor(
+            states,
+            (0, 2, 4),
+            config(checkpoint=tmp_path / "c", learning_rate=1e-3),
+            raptor=Raptor(SIZES, (0, 2, 4)),
+            token_kinds=KINDS,
+            progress=False,
+        )
+
+
+def test_a_run_pauses_resumes_and_stops(states: torch.Tensor) -> None:
+    """Hands on a training in a thread; what it leaves is usable."""
+    seen: list[int] = []
+    run = start_raptor(
+        states, (0, 2, 4), config(steps_2=100_000), raptor=Raptor(SIZES, (0, 2, 4)),
+        listeners=lambda r: seen.append(r.step),
+    )  # fmt: skip
+    run.pause()
+    at = run.step
+    assert run.state == "paused"
+    run.set(learning_rate=2e-3)
+    assert run.live() == {"learning_rate": 2e-3}
+    run.resume()
+    run.stop()
+    result = run.wait(30)
+    assert result.stopped == "stopped"
+    assert run.step >= at
+    assert run.histories[0] is run.records
+    with pytest.raises(RuntimeError, match="this one is done"):
+        run.set(learning_rate=1e-3)
+    assert not run.snapshot().training
+
+
+def test_divergence_is_said(states: torch.Tensor) -> None:
+    """A loss that is no number ends the training."""
+    bad = states.clone()
+    bad[:, 1] *= 1e30
+    with pytest.raises(FloatingPointError, match="lower `learning_rate`"):
+        train_raptor(
+            bad, (0, 2, 4), config(normalise=False), raptor=Raptor(SIZES, (0, 2, 4)), progress=False
+        )
+
+
+def test_segment_errors_find_the_planted_cut() -> None:
+    """The cut where one block gives way to another leaves the least error, out of all."""
+    x = planted((0, 3, 6), n=96, seed=4)
+    calls: list[tuple[int, int, float]] = []
+    found = segment_errors(
+        x,
+        SIZES,
+        config(steps_1=40),
+        token_kinds=KINDS,
+        max_len=4,
+        on_fit=lambda i, j, e: calls.append((i, j, e)),
+    )
+    assert len(calls) == found.n_fits == 5 + 4 + 3
+    assert found.cuts(2) == (0, 3, 6)
+    assert found.rank_of((0, 3, 6)) == 1
+    assert found.ranking(2)[0] == (found.cuts(2), pytest.approx(found.ranking(2)[0][1]))
+
+
+def test_wrong_requests_are_refused(states: torch.Tensor) -> None:
+    """Cuts, steps and inputs that make no training."""
+    with pytest.raises(ValueError, match="= 4"):
+        train_raptor(states, (0, 2, 5), progress=False)
+    with pytest.raises(ValueError, match="must not both be 0"):
+        RaptorConfig(steps_1=0, steps_2=0)
+    with pytest.raises(ValueError, match="three weights"):
+        RaptorConfig(joint_weights=(1.0, 1.0))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="forcing"):
+        RaptorConfig(forcing="sometimes")  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""States of every layer: the same by both doors, the stream itself, tokens known, bad input refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+from sae_nb.data import scenes
+from sae_nb.dynamics import States, capture_states
+from sae_nb.dynamics.states import check_states
+from sae_nb.models import LiveModel, load_model, wrap
+
+
+@pytest.fixture(scope="module")
+def model() -> LiveModel:
+    """A live model with phases of its own."""
+    return load_model("tiny-vit-tied")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> torch.Tensor:
+    """Three pictures."""
+    return scenes(3, seed=0).images
+
+
+@pytest.fixture(scope="module")
+def states(model: LiveModel, pictures: torch.Tensor) -> States:
+    """Their states."""
+    return capture_states(model, pictures, batch_size=2)
+
+
+def test_nnsight_and_hooks_give_the_same_states(
+    model: LiveModel, pictures: torch.Tensor, states: States
+) -> None:
+    """Both doors agree to 1e-6, whatever the batches."""
+    hooked = capture_states(model, pictures, backend="hooks")
+    torch.testing.assert_close(hooked + 0, states + 0, atol=1e-6, rtol=1e-6)
+
+
+def test_each_state_is_what_the_next_block_gets(
+    model: LiveModel, pictures: torch.Tensor, states: States
+) -> None:
+    """Index 0 are the embeddings; block l takes state l − 1 to state l, the heads read the last."""
+    module = model.module
+    with torch.no_grad():
+        torch.testing.assert_close(states[:, 0], module.embed(pictures), atol=1e-5, rtol=1e-5)
+        for layer, block in enumerate(module.blocks):
+            after = block(states[:, layer])
+            torch.testing.assert_close(after, states[:, layer + 1], atol=1e-5, rtol=1e-5)
+        digit = module.heads_of(module.norm(states[:, -1]))["digit"]
+    torch.testing.assert_close(digit, model(pictures), atol=1e-4, rtol=1e-4)
+
+
+def test_tokens_keep_their_kinds(states: States) -> None:
+    """One cls, four registers, sixty-four patches in a grid."""
+    assert states.token_kinds == ("cls", *["register"] * 4, *["patch"] * 64)
+    assert states.patch_grid == (8, 8)
+    assert states.of_kind("patch").shape == (3, 13, 64, 64)
+    assert torch.equal(states.of_kind("cls")[:, :, 0], states[:, :, 0])
+    assert "1 cls, 4 register, 64 patch" in repr(states)
+
+
+def test_subsets_and_copies_know_their_tokens(states: States) -> None:
+    """`take`, deepcopy and pickle keep the kinds; arithmetic gives a plain tensor."""
+    for other in (states.take([2, 0]), copy.deepcopy(states), pickle.loads(pickle.dumps(states))):
+        assert isinstance(other, States)
+        assert other.token_kinds == states.token_kinds
+    assert torch.equal(states.take([2, 0])[1] + 0, states[0] + 0)
+    assert type(states + 1) is torch.Tensor
+    assert type(states[:, 0]) is torch.Tensor
+
+
+def test_half_precision_and_a_store(model: LiveModel, pictures: torch.Tensor, tmp_path) -> None:
+    """A store holds the same numbers, in the precision asked for; the second call only reads."""
+    first = capture_states(model, pictures, dtype=torch.float16, store=tmp_path / "s")
+    again = capture_states(model, pictures, dtype=torch.float16, store=tmp_path / "s")
+    assert first.dtype is torch.float16
+    assert torch.equal(first + 0, again + 0)
+
+
+def test_language_models_leave_out_the_attention_sink() -> None:
+    """A decoder's first token is dropped by default, and `positions` says so."""
+    model = load_model("tiny-gpt")
+    ids = torch.arange(24).view(2, 12)
+    states = capture_states(model, ids)
+    assert states.positions == tuple(range(1, 12))
+    assert set(states.token_kinds) == {"token"}
+    whole = capture_states(model, ids, drop_first=False)
+    torch.testing.assert_close(whole[:, :, 1:], states + 0, atol=1e-5, rtol=1e-5)
+
+
+def test_samples_of_different_length_are_refused() -> None:
+    """Texts of different token counts have no common token axis."""
+    with pytest.raises(ValueError, match="equally many tokens, got between 4 and 7"):
+        capture_states(load_model("tiny-gpt"), [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7, 8]])
+
+
+@pytest.mark.parametrize("drop_first", ["auto", False])
+def test_packed_windows_have_the_states_of_their_tokens(drop_first: str | bool) -> None:
+    """Texts of any lengths become windows of one, each read as it stands, ends of text included."""
+    model = load_model("tiny-gpt")
+    texts = [[5, 6, 7, 8, 9], [10, 11], list(range(12, 23)), [30]]
+    states = capture_states(model, texts, context_length=8, pack=True, drop_first=drop_first)
+    end = model.end_of_text
+    joined = [token for ids in texts for token in (*ids, end)]
+    windows = torch.tensor(joined[: len(joined) // 8 * 8]).view(-1, 8)
+    whole = capture_states(model, windows, drop_first=False)
+    first = 1 if drop_first == "auto" else 0
+    assert states.positions == tuple(range(first, 8))
+    torch.testing.assert_close(states + 0, whole[:, :, first:], atol=1e-5, rtol=1e-5)
+
+
+def test_packing_says_what_it_lacks() -> None:
+    """Pictures are not packed, and too little text fills no window."""
+    with pytest.raises(ValueError, match="fill a window of 64 tokens, got 4 tokens"):
+        capture_states(load_model("tiny-gpt"), [[1, 2, 3]], context_length=64, pack=True)
+    with pytest.raises(ValueError, match="are for language models"):
+        capture_states(load_model("tiny-vit"), scenes(1, seed=0), pack=True)
+
+
+def test_networks_without_repeated_blocks_are_refused() -> None:
+    """No blocks, or blocks of different shapes: said in words."""
+    plain = wrap(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()))
+    with pytest.raises(ValueError, match="repeated blocks, and 0 were found"):
+        capture_states(plain, torch.ones(2, 3))
+    stage = [torch.nn.Sequential(torch.nn.Linear(a, b)) for a, b in ((4, 4), (4, 6))]
+    stages = wrap(torch.nn.Sequential(torch.nn.Sequential(*stage)))
+    with pytest.raises(ValueError, match="states of one shape"):
+        capture_states(stages, torch.ones(2, 4))
+
+
+def test_wrong_states_are_named() -> None:
+    """Rule, given, do for everything that is not (n, L + 1, T, d)."""
+    with pytest.raises(TypeError, match="floating-point tensor, got list"):
+        check_states([1.0])
+    with pytest.raises(ValueError, match=r"\(n, L \+ 1, T, d\)"):
+        check_states(torch.zeros(3, 4))
+    with pytest.raises(ValueError, match="for each of the 2 tokens"):
+        check_states(torch.zeros(1, 3, 2, 4), ["cls"])
+    with pytest.raises(ValueError, match="finite"):
+        check_states(torch.full((1, 3, 2, 4), torch.nan))
+    with pytest.raises(ValueError, match="at least 4 layers"):
+        check_states(torch.zeros(1, 3, 2, 4), min_layers=4)

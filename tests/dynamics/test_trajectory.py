@@ -1,0 +1,55 @@
+"""All measurements in one record agree with each alone, for pictures and for texts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.data import scenes
+from sae_nb.dynamics.directions import angular_speed, directional_convergence
+from sae_nb.dynamics.ranks import update_rank
+from sae_nb.dynamics.states import capture_states
+from sae_nb.dynamics.trajectory import trajectories
+
+
+def test_every_measurement_is_in_the_record() -> None:
+    """Of real states, by kind of token; the table has one row per layer."""
+    pictures = scenes(24, seed=0)
+    states = capture_states(sn.load_model("tiny-vit"), pictures, backend="hooks")
+    found = trajectories(states, pictures.digit)
+    assert found.kinds == ("cls", "register", "patch")
+    assert torch.equal(found.convergence, directional_convergence(states))
+    assert torch.equal(found.speed, angular_speed(states))
+    assert torch.equal(found.update_rank.stable, update_rank(states).stable)
+    assert found.basins is not None
+    assert found.basins.n_classes == len(pictures.digit.unique())
+    cls = found.convergence[:, :, 0]
+    assert torch.allclose(found.mean("convergence", "cls"), cls.mean(dim=0))
+    assert torch.allclose(found.sd("convergence", "cls"), cls.std(dim=0, correction=0))
+    assert list(found.table.index) == list(range(13))
+    assert found.table["speed cls"].isna().tolist() == [True] + 12 * [False]
+
+
+def test_texts_have_tokens_only() -> None:
+    """The same record of a language model, without classes."""
+    ids = torch.arange(40, 60).reshape(2, 10)
+    found = trajectories(capture_states(sn.load_model("tiny-gpt"), ids, backend="hooks"))
+    assert found.kinds == ("token",)
+    assert found.basins is None
+    assert float((found.mean("convergence", "token")[-1] - 1).abs()) < 1e-5
+
+
+def test_a_kind_that_is_not_there_is_refused() -> None:
+    """With those that are."""
+    found = trajectories(torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ValueError, match=r"\['token'\]"):
+        found.mean("speed", "cls")
+
+
+def test_half_precision_states_are_measured_in_single() -> None:
+    """As `capture_states(dtype=torch.float16)` gives them."""
+    x = torch.randn(6, 4, 3, 8, generator=torch.Generator().manual_seed(0))
+    full, half = trajectories(x), trajectories(x.half())
+    assert half.convergence.dtype == torch.float32
+    assert torch.allclose(full.convergence, half.convergence, atol=5e-3)

@@ -1,0 +1,194 @@
+"""ITDA, universal SAEs, matched latents: identical models agree, unrelated ones as chance does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.itda import build_itda, compare_itda
+from sae_nb.evaluation.latent_matching import match_latents
+from sae_nb.evaluation.universal import train_universal
+from sae_nb.evaluation.universality import compare_firing, measure_universality
+
+
+def _sparse(n: int = 600, n_atoms: int = 12, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    on = torch.rand(n, n_atoms, generator=generator) < 0.15
+    return on * (0.5 + torch.rand(n, n_atoms, generator=generator))
+
+
+def _orthogonal(seed: int, size: int = 12) -> torch.Tensor:
+    square = torch.randn(size, size, generator=torch.Generator().manual_seed(seed))
+    return torch.linalg.qr(square).Q
+
+
+@pytest.fixture(scope="module")
+def planted() -> list[Activations]:
+    """One set of sparse factors seen by two models of different widths."""
+    z = _sparse(2000)
+    wide = torch.randn(12, 20, generator=torch.Generator().manual_seed(7)) / 20**0.5
+    return [Activations.from_tensor(z @ _orthogonal(1)), Activations.from_tensor(3 * z @ wide + 1)]
+
+
+# --- ITDA ------------------------------------------------------------------------------------------
+
+
+def test_one_row_of_each_kind_is_taken() -> None:
+    """By hand: three directions, each many times and at many lengths, need three rows, R² 1."""
+    axes = torch.eye(3).repeat_interleave(20, dim=0)
+    x = torch.cat([axes, -axes]) * torch.linspace(1, 2, 20).repeat(6)[:, None]
+    found = build_itda(x, k=3, threshold=0.1)
+    assert found.n_atoms == 3
+    assert found.value == pytest.approx(1, abs=1e-5)
+
+
+def test_itda_beats_as_many_random_rows_and_errs_below_its_threshold() -> None:
+    """Rare kinds are taken too; most rows miss less than τ of their energy."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.randn(40, 24, generator=generator)
+    weights = 1.0 / torch.arange(1, 41).float()
+    which = torch.multinomial(weights, 1500, replacement=True, generator=generator)
+    x = kinds[which] + 0.05 * torch.randn(1500, 24, generator=generator)
+    found = build_itda(x, k=2, threshold=0.2)
+    assert found.value > found.control
+    assert found.value > 0.8
+    assert found.n_atoms < 60  # 40 kinds, some of them sums of others
+    x_hat = found.decode(found.encode(x))
+    assert 1 - float((x - x_hat).square().sum() / (x - x.mean(0)).square().sum()) == pytest.approx(
+        found.value, abs=1e-5
+    )
+
+
+def test_a_rotated_model_takes_the_same_rows_and_an_unrelated_one_does_not() -> None:
+    """J = 1 under a rotation and a scale; near its floor for independent activations."""
+    x = torch.randn(400, 12, generator=torch.Generator().manual_seed(3))
+    one = build_itda(x, k=2, threshold=0.7)
+    turned = build_itda(4 * x @ _orthogonal(5), k=2, threshold=0.7)
+    assert compare_itda(one, turned).value > 0.95
+    other = torch.randn(400, 12, generator=torch.Generator().manual_seed(9))
+    strange = compare_itda(one, build_itda(other, k=2, threshold=0.7))
+    assert strange.value < 0.3
+    assert abs(strange.value - strange.floor) < 0.1
+
+
+def test_the_chance_of_an_overlap_by_hand() -> None:
+    """All rows against all rows overlap fully, whatever was meant."""
+    axes = torch.eye(4).repeat(5, 1)
+    found = build_itda(axes, k=4, threshold=0.05, n_bootstrap=0)
+    both = compare_itda(found, found, n_bootstrap=50)
+    assert both.value == 1
+    assert both.interval == (1.0, 1.0)
+    assert both.floor < 0.5
+
+
+# --- Universal -------------------------------------------------------------------------------------
+
+
+def test_firing_by_hand() -> None:
+    """Atom 0: both, both, none. Atom 1: first alone, second alone. Atom 2: first alone. 3: dead."""
+    first = torch.tensor([[1.0, 1, 1, 0], [2.0, 0, 0, 0], [0, 0, 0, 0]])
+    second = torch.tensor([[1.0, 0, 0, 0], [-1.0, 1, 0, 0], [0, 0, 0, 0]])
+    found = compare_firing([SparseCodes.from_dense(first), SparseCodes.from_dense(second)])
+    np.testing.assert_allclose(found.entropy, [1, 1, 0, np.nan])
+    np.testing.assert_allclose(found.overlap, [1, 0, 0, np.nan])
+    np.testing.assert_allclose(found.cofiring[0], [1, 1])
+    np.testing.assert_allclose(found.cofiring[1], [0, 0])
+    assert found.value == pytest.approx(1 / 3)
+
+
+def test_overlap_of_identical_codes_is_one_and_of_shuffled_ones_chance() -> None:
+    """The union is the true one: M identical models reach 1, not 1 / M."""
+    codes = SparseCodes.from_dense(_sparse())
+    found = compare_firing([codes, codes, codes])
+    assert found.value == 1
+    assert found.floor < 0.1
+    assert np.nanmin(found.entropy) == pytest.approx(1)
+    order = torch.randperm(600, generator=torch.Generator().manual_seed(1))
+    apart = compare_firing([codes, codes.rows(order)])
+    assert abs(apart.value - apart.floor) < 0.03
+    assert np.nanmin(apart.entropy) == pytest.approx(1)  # FE alone would call it universal
+
+
+def test_a_universal_sae_finds_shared_factors(planted) -> None:
+    """One model's code reconstructs the other; shuffled rows do not."""
+    sae = train_universal(planted, n_atoms=24, k=3, steps=250, batch_size=128, learning_rate=1e-2)
+    found = measure_universality(sae, planted)
+    across = found.r2[~np.eye(2, dtype=bool)]
+    assert np.diag(found.r2).min() > 0.6
+    assert across.min() > 0.5
+    assert found.r2_floor.max() < 0
+    assert found.value > 4 * found.floor
+
+
+# --- Matched latents -------------------------------------------------------------------------------
+
+
+def test_shuffled_latents_are_matched_again() -> None:
+    """Correlation 1 with the right partner, scale and all; cosines of the atoms besides."""
+    z, order = _sparse(), torch.randperm(12, generator=torch.Generator().manual_seed(2))
+    atoms = _orthogonal(0)
+    found = match_latents(
+        SparseCodes.from_dense(z),
+        SparseCodes.from_dense(5 * z[:, order]),
+        dictionaries=(atoms, atoms[order]),
+    )
+    np.testing.assert_array_equal(order[found.second], found.first)
+    np.testing.assert_allclose(found.correlations, 1, atol=1e-5)
+    np.testing.assert_allclose(found.cosines, 1, atol=1e-5)
+    assert found.above_chance == 1
+    assert found.floor < 0.2
+
+
+def test_correlations_are_those_of_numpy() -> None:
+    """On a small table, and unrelated latents stay at their floor."""
+    first, second = _sparse(seed=0), _sparse(seed=1)
+    found = match_latents(SparseCodes.from_dense(first), SparseCodes.from_dense(second))
+    expected = [
+        np.corrcoef(first[:, i].numpy(), second[:, j].numpy())[0, 1]
+        for i, j in zip(found.first, found.second, strict=True)
+    ]
+    np.testing.assert_allclose(found.correlations, expected, atol=1e-6)
+    assert abs(found.value - found.floor) < 0.03
+
+
+def test_wrong_input_is_named(planted) -> None:
+    """Unaligned samples, other rows, other dictionaries, silence, equal rows."""
+    x = planted[0].x
+    late = Activations.from_tensor(x, sample=torch.arange(len(x)).roll(1))
+    with pytest.raises(ValueError, match="row 0 is 'sample 0' at place 0"):
+        train_universal([planted[0], late], n_atoms=4, k=2, steps=1)
+    with pytest.raises(ValueError, match="2000 rows at place 0 and 10 at place 1"):
+        train_universal([planted[0], planted[1].subset(range(10))], n_atoms=4, k=2, steps=1)
+    some = SparseCodes.from_dense(torch.ones(4, 3))
+    with pytest.raises(ValueError, match=r"of the same rows, got \[4, 5\] rows"):
+        match_latents(some, SparseCodes.from_dense(torch.ones(5, 3)))
+    with pytest.raises(ValueError, match="all 3 at place 1 are silent"):
+        compare_firing([some, SparseCodes.from_dense(torch.zeros(4, 3))])
+    with pytest.raises(ValueError, match=r"one shared dictionary, got \[3, 7\] atoms"):
+        compare_firing([some, SparseCodes.from_dense(torch.ones(4, 7))])
+    with pytest.raises(ValueError, match="at least 10 rows, got at most 4 of 4"):
+        match_latents(some, some)
+    with pytest.raises(ValueError, match="all 9 rows are the same"):
+        build_itda(torch.ones(9, 3))
+    with pytest.raises(ValueError, match="built from the same rows, got 40 and 30"):
+        compare_itda(build_itda(x[:40]), build_itda(x[:30]))
+    with pytest.raises(ValueError, match="threshold"):
+        build_itda(x, threshold=1.0)
+
+
+def test_every_number_names_its_formula(planted) -> None:
+    """As all measurements do."""
+    codes = SparseCodes.from_dense(_sparse())
+    one = build_itda(planted[0].x[:100], n_bootstrap=0)
+    for found in (
+        one,
+        compare_itda(one, one),
+        compare_firing([codes] * 2),
+        match_latents(codes, codes),
+    ):
+        assert define(found.definition).formula
+        assert repr(found)

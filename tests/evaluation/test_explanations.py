@@ -1,0 +1,254 @@
+"""Rules, lift and the scores of explanations: what is planted is said, and chance stays chance."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.detection import score_explanations
+from sae_nb.evaluation.explanation_trials import balanced, least_alike
+from sae_nb.evaluation.explanations import JudgeGuesser, shown
+from sae_nb.evaluation.lift import token_lift
+from sae_nb.evaluation.predicates import Predicate
+from sae_nb.evaluation.row_facts import RowFacts
+from sae_nb.evaluation.rules import fires_in, induce_rule
+from sae_nb.evaluation.windows import Neighbours, Window, silent_windows
+from sae_nb.tokens import Context, Ragged
+
+WORDS = (" the", " cat", " dog", " sat", " undone", " untied", " ran", " Paris", ".", " blue")
+LENGTH, N_TEXTS, N_ATOMS = 12, 120, 4
+
+
+@pytest.fixture(scope="module")
+def texts():
+    """Random words, and four atoms: animals; "un…"; "the" before a word; chance."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(len(WORDS), (N_TEXTS, LENGTH), generator=generator)
+    context = Context(
+        kind="language",
+        n_samples=N_TEXTS,
+        token_ids=Ragged(ids.flatten(), torch.arange(0, N_TEXTS * LENGTH + 1, LENGTH)),
+        vocabulary=dict(enumerate(WORDS)),
+    )
+    n = N_TEXTS * LENGTH
+    acts = Activations.from_tensor(
+        torch.randn(n, 6, generator=generator),
+        sample=torch.arange(N_TEXTS).repeat_interleave(LENGTH),
+        position=torch.arange(LENGTH).repeat(N_TEXTS),
+        context=context,
+    )
+    before = torch.cat([torch.full((N_TEXTS, 1), -1), ids[:, :-1]], dim=1)
+    on = torch.stack(
+        [
+            torch.isin(ids, torch.tensor([1, 2])).flatten(),
+            torch.isin(ids, torch.tensor([4, 5])).flatten(),
+            (before == 0).flatten(),
+            torch.rand(n, generator=generator) < 0.1,
+        ],
+        dim=1,
+    )
+    strength = 0.5 + torch.rand(n, N_ATOMS, generator=generator)
+    codes = SparseCodes.from_dense(on * strength)
+    sae = SimpleNamespace(d_in=6, n_atoms=N_ATOMS, dictionary=torch.eye(6)[:N_ATOMS], encode=None)
+    return acts, codes, sae
+
+
+def test_planted_rules_are_said(texts) -> None:
+    """Two tokens; a beginning or its two words; the token before; nothing for chance."""
+    acts, codes, _ = texts
+    animals, undone, after, chance = (induce_rule(acts, codes, a) for a in range(N_ATOMS))
+    assert animals.terms == (Predicate("token", (" cat", " dog")),)
+    assert animals.f1 == animals.precision == animals.recall == 1
+    assert undone.f1 == 1
+    assert after.terms == (Predicate("before", (" the",)),)
+    assert chance.f1 < 0.4
+    assert "“ cat” or “ dog”" in animals.text
+
+
+def test_a_rule_holds_on_rows_it_never_saw(texts) -> None:
+    """Made on the first half, it names the firing rows of the second."""
+    acts, codes, _ = texts
+    half = len(acts) // 2
+    rule = induce_rule(acts.subset(range(half)), codes.rows(slice(0, half)), 0)
+    later = RowFacts.of(acts.subset(range(half, 2 * half)))
+    np.testing.assert_array_equal(rule.holds(later), fires_in(codes, 0)[half:])
+
+
+def test_conjunctions_and_labels_are_found() -> None:
+    """Fires where a label holds from position 2 on: two statements, F1 1."""
+    ids = torch.zeros(40 * 4, dtype=torch.long)
+    context = Context(
+        kind="language",
+        n_samples=40,
+        token_ids=Ragged(ids, torch.arange(0, 161, 4)),
+        vocabulary={0: " a"},
+    )
+    sample, position = torch.arange(40).repeat_interleave(4), torch.arange(4).repeat(40)
+    acts = Activations.from_tensor(
+        torch.rand(160, 2), sample=sample, position=position, context=context
+    )
+    good = torch.arange(40) % 2 == 0
+    codes = SparseCodes.from_dense((good[sample] & (position >= 2)).float()[:, None])
+    rule = induce_rule(acts, codes, 0, labels={"a good story": good})
+    assert rule.f1 == 1
+    assert {term.text for term in rule.terms} == {"a good story", "position 2 or later"}
+
+
+def test_lift_by_hand(texts) -> None:
+    """An atom on two of ten equal words: lift 1 / P of each, and log₂ of their inverse share in bits."""
+    acts, codes, _ = texts
+    found = token_lift(acts, codes, 0)
+    ids = acts.tokens.ids.numpy()
+    p = {w: float((ids == w).mean()) for w in (1, 2)}
+    both = p[1] + p[2]
+    assert set(found.tokens) == {" cat", " dog"}
+    np.testing.assert_allclose(found.lifts, 1 / both)
+    assert found.value == pytest.approx(-np.log2(both))
+    assert found.interval[0] - 1e-4 <= found.value <= found.interval[1]  # least at even shares
+    chance = token_lift(acts, codes, 3)
+    assert abs(chance.value - chance.floor) < 0.08
+
+
+def test_good_explanations_score_and_others_do_not(texts) -> None:
+    """Rules of planted atoms detect; the atom of chance and other atoms' rules stay near one half."""
+    acts, codes, sae = texts
+    found = score_explanations(sae, acts, range(N_ATOMS), codes=codes, n_examples=80, seed=1)
+    for atom in (0, 1, 2):
+        assert found.per_atom[atom]["detection"] == 1
+        assert found.per_atom[atom]["fuzzing"] == 1
+    assert abs(found.per_atom[3]["fuzzing"] - 0.5) < 0.15
+    assert found.scores["detection"].control < 0.75
+    assert found.scores["detection"].value == pytest.approx(found.value)
+    assert found.n_calls == 0
+    for measurement in found.measurements.values():
+        assert define(measurement.definition).formula
+
+
+def test_dense_and_random_codes_never_score_well(texts) -> None:
+    """Random codes: every score of every explanation near its chance."""
+    acts, _, sae = texts
+    generator = torch.Generator().manual_seed(3)
+    random = torch.rand(len(acts), N_ATOMS, generator=generator) < 0.05
+    found = score_explanations(
+        sae, acts, range(N_ATOMS), codes=SparseCodes.from_dense(random.float()), n_examples=120
+    )
+    assert abs(found.scores["detection"].value - 0.5) < 0.12
+    assert abs(found.scores["fuzzing"].value - 0.5) < 0.12
+    assert abs(found.scores["intruder"].value - 0.2) < 0.12
+
+
+def test_negatives_are_looked_at(texts) -> None:
+    """No silent window holds a row in which the atom fires, and windows stay in their sample."""
+    acts, codes, _ = texts
+    facts, active = RowFacts.of(acts), fires_in(codes, 0)
+    windows = silent_windows(active, Neighbours(facts), 30, 2, np.random.default_rng(0))
+    assert len(windows) == 30
+    for window in windows:
+        assert not active[window.rows].any()
+        assert len(set(facts.sample[window.rows])) == 1
+        assert (np.abs(facts.position[window.rows] - facts.position[window.centre]) <= 2).all()
+
+
+def test_balanced_accuracy_of_always_no_is_one_half() -> None:
+    """Where plain accuracy would say 0.71; hand counts besides; too few examples are no score."""
+    assert balanced([False] * 4, [False] * 10) == 0.5
+    assert balanced([True, True, True, False], [False, False, True, True]) == (0.75 + 0.5) / 2
+    assert np.isnan(balanced([True] * 3, [False] * 10))
+
+
+def test_the_intruder_is_the_least_alike() -> None:
+    """Three along one axis and one along another."""
+    assert least_alike(np.array([[1.0, 0], [1.0, 0], [0, 1.0], [0.8, 0.6]])) == 2
+
+
+def test_a_judge_is_asked_only_when_given(texts) -> None:
+    """It gets text and explanation; what cannot be read counts as no; calls are counted."""
+    acts, codes, sae = texts
+    prompts: list[str] = []
+
+    def judge(prompt: str) -> str:
+        prompts.append(prompt)
+        if "yes or no" not in prompt:
+            return "1"
+        shown_text = prompt.split("Text")[1].split("Does it")[0]
+        return "Yes." if " cat" in shown_text or " dog" in shown_text else "No, it does not."
+
+    found = score_explanations(
+        sae, acts, [0], codes=codes, judge=judge, explanations={0: "animals"}, n_examples=10
+    )
+    assert found.per_atom[0]["detection"] == 1
+    assert found.n_calls == len(prompts) > 10
+    assert found.texts == {0: "animals"}
+    assert "<<" in next(p for p in prompts if "marked" in p)
+    guesser = JudgeGuesser(lambda _: "perhaps", "x", RowFacts.of(acts))
+    assert not guesser.fires(Window(np.array([0]), 0))
+    assert guesser.n_unreadable == 1
+
+
+def test_windows_are_shown_as_text(texts) -> None:
+    """Tokens with their spaces, marked ones between << >>."""
+    acts, _, _ = texts
+    facts = RowFacts.of(acts)
+    names = [facts.names[int(facts.token[row])] for row in range(3)]
+    assert shown(Window(np.arange(3), 1), facts, [1]) == f"{names[0]}<<{names[1]}>>{names[2]}"
+
+
+def test_exemplars_tell_atoms_that_live_in_the_activations() -> None:
+    """Without tokens or labels: rows that fire lie on one side."""
+    x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
+    codes = SparseCodes.from_dense((x[:, :2] - 1).relu())
+    sae = SimpleNamespace(d_in=4, n_atoms=2, dictionary=torch.eye(4)[:2], encode=None)
+    found = score_explanations(sae, x, codes=codes, explain="exemplars")
+    assert found.value > 0.75
+    assert found.scores["intruder"].value > 0.3
+
+
+def test_repeated_tokens_are_known() -> None:
+    """In "a b a", the third; not over the border of a text."""
+    context = Context(
+        kind="language",
+        n_samples=2,
+        token_ids=Ragged(torch.tensor([7, 8, 7, 7]), torch.tensor([0, 3, 4])),
+        vocabulary={7: "a", 8: "b"},
+    )
+    acts = Activations.from_tensor(
+        torch.rand(4, 2),
+        sample=torch.tensor([0, 0, 0, 1]),
+        position=torch.tensor([0, 1, 2, 0]),
+        context=context,
+    )
+    facts = RowFacts.of(acts)
+    assert facts.repeated.tolist() == [False, False, True, False]
+    assert facts.before.tolist() == [-1, 7, 8, -1]
+
+
+def test_wrong_input_is_named(texts) -> None:
+    """Silent atoms, other rows, labels that are no booleans, a judge for no text."""
+    acts, codes, sae = texts
+    with pytest.raises(ValueError, match=f"{len(acts)} × 4, got 5 × 4"):
+        score_explanations(sae, acts, codes=codes.rows(slice(0, 5)))
+    rare = torch.zeros(len(acts), N_ATOMS)
+    rare[:3, 1] = 1
+    rarely = SparseCodes.from_dense(rare)
+    with pytest.raises(ValueError, match="got atom 1, which fires in 3 of"):
+        induce_rule(acts, rarely, 1)
+    with pytest.raises(ValueError, match="got none"):
+        score_explanations(sae, acts, codes=rarely)
+    with pytest.raises(TypeError, match="booleans by name"):
+        induce_rule(acts, codes, 0, labels={"a": torch.arange(N_TEXTS)})
+    with pytest.raises(ValueError, match="one entry per sample, 120"):
+        induce_rule(acts, codes, 0, labels={"a": torch.zeros(7, dtype=torch.bool)})
+    with pytest.raises(IndexError, match="between 0 and 3"):
+        token_lift(acts, codes, 9)
+    plain = torch.rand(40, 6)
+    some = SparseCodes.from_dense(torch.ones(40, N_ATOMS))
+    with pytest.raises(ValueError, match="`judge` reads text"):
+        score_explanations(sae, plain, codes=some, judge=str)
+    with pytest.raises(ValueError, match="must have tokens"):
+        token_lift(Activations.from_tensor(plain), some, 0)

@@ -1,0 +1,67 @@
+"""docs/metrics.md says what the code computes today: numbers, formulas, definitions."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from sae_nb.evaluation import published_formulas
+from sae_nb.evaluation.definitions import known_definitions
+
+DOCS = Path(__file__).parents[2] / "docs"
+NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_metrics", DOCS / "make_metrics.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def committed() -> str:
+    return (DOCS / "metrics.md").read_text(encoding="utf-8")
+
+
+def same(found: str, expected: str) -> bool:
+    """Equal text; numbers may differ as machines do."""
+    words, others = found.split(), expected.split()
+    return len(words) == len(others) and all(
+        a == b
+        or (
+            NUMBER.match(a)
+            and NUMBER.match(b)
+            and abs(float(a) - float(b)) <= 0.02 * abs(float(b)) + 2e-3
+        )
+        for a, b in zip(words, others, strict=True)
+    )
+
+
+def test_every_number_on_the_page_is_computed_again(script, committed):
+    """Line by line; run `python docs/make_metrics.py` after a change."""
+    expected, found = script.page().splitlines(), committed.splitlines()
+    assert len(found) == len(expected)
+    assert [
+        line for line, other in zip(found, expected, strict=True) if not same(line, other)
+    ] == []
+
+
+def test_every_definition_and_every_published_formula_is_on_the_page(committed):
+    """By id."""
+    for name in (*known_definitions(), *published_formulas()):
+        assert f"`{name}`" in committed, name
+
+
+def test_the_comparison_can_fail():
+    """Another number or another word is noticed; rounding is not."""
+    assert same("| 0.960 | rows", "| 0.961 | rows")
+    assert not same("| 0.960 | rows", "| 0.900 | rows")
+    assert not same("| 0.960 | rows", "| 0.960 | atoms")

@@ -1,0 +1,62 @@
+"""What an SAE costs token by token agrees with the report, and with an identity costs nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import token_costs
+
+TEXTS = [
+    "Anna walked to the river. She found a lamp.",
+    "The old dog slept in the garden all day.",
+    "Tom and Lucy lived near the castle.",
+]
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def acts(gpt):
+    return sn.capture(gpt, TEXTS, "resid_post.3", progress=False)
+
+
+def test_the_mean_of_the_tokens_is_the_report_s_number(gpt, acts):
+    """ΔCE and KL: pooled over tokens, as `evaluate` has them; batches do not matter."""
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    report = sn.evaluate(sae, acts, model=gpt, inputs=TEXTS, n_bootstrap=0)
+    for size in (1, 3):
+        costs = token_costs(gpt, sae, acts, TEXTS, batch_size=size)
+        assert len(costs.delta) == report["ce"].n
+        assert costs.delta.mean() == pytest.approx(report["delta_ce"].value, abs=1e-5)
+        assert costs.kl.mean() == pytest.approx(report["kl"].value, abs=1e-5)
+        assert costs.ce_clean.mean() == pytest.approx(report["ce_clean"].value, abs=1e-5)
+    assert (np.diff(costs.delta[costs.worst(5)]) <= 0).all()
+    assert set(costs.sample) == {0, 1, 2}
+
+
+def test_an_sae_that_gives_everything_back_costs_nothing(gpt, acts):
+    """x̂ = x: Δ and KL are zero at every token."""
+
+    class Identity(sn.TopK):
+        def forward(self, x):
+            return x
+
+        def decode(self, codes: SparseCodes):
+            raise AssertionError("forward is all a splice needs")
+
+    sae = Identity(acts.d_in, 2 * acts.d_in, 4).eval()
+    costs = token_costs(gpt, sae, acts, TEXTS)
+    assert np.abs(costs.delta).max() < 1e-6
+    assert costs.kl.max() < 1e-6
+
+
+def test_models_without_next_tokens_are_refused(acts):
+    """A vision model has none."""
+    with pytest.raises(ValueError, match="must predict next tokens"):
+        token_costs(sn.load_model("tiny-vit"), sn.load_sae("tiny-gpt/resid_post.3"), acts)

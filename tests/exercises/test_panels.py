@@ -1,0 +1,54 @@
+"""Exercises of notebook 06: right answers are right, near misses are told how far they are off."""
+
+from __future__ import annotations
+
+import pytest
+
+import sae_nb as sn
+from sae_nb.exercises import panels
+from sae_nb.steering_calibration import calibrate_strength
+from sae_nb.summaries.steering_recipe import SteeringRecipe
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    """The exercises as nobody has touched them."""
+    for row in sn.exercise_report("06").rows:
+        sn.exercise(row[0]).reset()
+
+
+def test_the_strength_that_costs_so_much_is_right() -> None:
+    """As `calibrate_strength` finds it; half of it is told its divergence."""
+    model, sae, examples, seven = panels._parts()
+    atom = examples.match("digit 4").atom
+    found = calibrate_strength(model, seven, sae.hook_point, sae, atom, panels.TARGET_KL)
+    strength = found.by[0] / float(examples.p99[atom])
+    assert sn.exercise("06.1").check(strength)
+    assert "was asked for" in repr(sn.exercise("06.1").check(strength / 2))
+
+
+def test_two_atoms_share_the_answer() -> None:
+    """A recipe of both digits is right; one atom, or no recipe, is told what is missing."""
+    _, sae, examples, _ = panels._parts()
+    four, nine = examples.match("digit 4").atom, examples.match("digit 9").atom
+    right = []
+    for share in (0.8, 1.0, 1.2, 1.5, 1.8):
+        for other in (0.8, 1.0, 1.2, 1.5, 1.8):
+            recipe = SteeringRecipe(
+                hook_point=sae.hook_point,
+                atom=four,
+                strength=share * float(examples.p99[four]),
+                others=((nine, other * float(examples.p99[nine])),),
+            )
+            right += [recipe] if panels._judge_recipe(recipe.to_json()) is None else []
+    assert right
+    assert sn.exercise("06.3").check(right[0].to_json())
+    alone = SteeringRecipe(hook_point=sae.hook_point, atom=four, strength=1.0)
+    assert "one atom only" in repr(sn.exercise("06.3").check(alone.to_json()))
+    assert "dictionary" in repr(sn.exercise("06.3").check([four, nine]))
+
+
+def test_few_random_directions_make_a_four() -> None:
+    """The prediction is held against a share that is measured."""
+    assert "Noted" in repr(sn.exercise("06.2").predict(0.05))
+    assert panels.measure_share() <= 0.1

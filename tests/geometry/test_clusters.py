@@ -1,0 +1,68 @@
+"""Clusters of a layout: planted ones found, noise left alone, tightness as counted pair by pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.geometry import cluster_points, mean_cosines
+
+
+def planted(sizes: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Blobs on a circle of radius 10, and which blob each point is of, shuffled."""
+    generator = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(len(sizes)), sizes)
+    angle = 2 * np.pi * truth / len(sizes)
+    xy = 10 * np.stack((np.cos(angle), np.sin(angle)), axis=1)
+    order = generator.permutation(len(truth))
+    return (xy + generator.normal(0, 0.2, xy.shape))[order], truth[order]
+
+
+def test_planted_clusters_are_found() -> None:
+    """Each blob is one cluster, the largest called 0."""
+    xy, truth = planted((60, 40, 25))
+    found = cluster_points(xy)
+    assert np.bincount(found[found >= 0]).tolist() == sorted(np.bincount(found[found >= 0]))[::-1]
+    assert (found >= 0).mean() > 0.95
+    for blob, cluster in enumerate((0, 1, 2)):
+        inside = found[truth == blob]
+        assert (inside[inside >= 0] == cluster).all()
+
+
+def test_one_blob_is_no_cluster_of_everything() -> None:
+    """HDBSCAN finds no structure where there is none but density, and never one that holds all."""
+    found = cluster_points(np.random.default_rng(0).uniform(0, 1, (200, 2)), min_cluster_size=60)
+    assert (found >= 0).mean() < 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 9])
+def test_few_points_have_no_clusters(n: int) -> None:
+    """And no error."""
+    assert cluster_points(np.zeros((n, 2))).tolist() == [-1] * n
+
+
+def test_points_in_one_place_are_no_error() -> None:
+    """Duplicate atoms lie on top of each other."""
+    assert len(cluster_points(np.zeros((30, 2)))) == 30
+
+
+def test_mean_cosines_are_those_of_all_pairs() -> None:
+    """The sum formula agrees with counting every pair; a zero row counts as cosine 0."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 5, generator=generator)
+    x[7] = 0
+    clusters = np.arange(30) % 4 - 1
+    unit = torch.nn.functional.normalize(x.double(), dim=1).numpy()
+    for cluster, value in enumerate(mean_cosines(x, clusters)):
+        inside = unit[clusters == cluster]
+        gram = inside @ inside.T
+        pairs = gram[~np.eye(len(gram), dtype=bool)]
+        assert value == pytest.approx(pairs.mean())
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((5, 3)), np.zeros(5), np.full((20, 2), np.nan)])
+def test_what_is_no_layout_is_refused(wrong: np.ndarray) -> None:
+    """Rule, given, do."""
+    with pytest.raises(ValueError, match=r"`xy` must be a finite matrix.*Use umap_layout"):
+        cluster_points(wrong)

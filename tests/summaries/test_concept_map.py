@@ -1,0 +1,280 @@
+"""The concept map's record: neighbours exact, planted groups named, matches exact, bad input refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.geometry import nearest_by_cosine
+from sae_nb.geometry import umap as umap_module
+from sae_nb.summaries.concept_map import summarise_concepts
+from sae_nb.summaries.concept_map_atlas import ConceptAtlas
+from sae_nb.summaries.concept_map_match import match_dictionaries
+from sae_nb.tokens import Context, Ragged
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+N_GROUPS, PER_GROUP, D_IN = 4, 15, 32
+WORDS = {0: " cat", 1: " dog", 2: " sea", 3: HOSTILE}
+
+
+class Planted:
+    """Four groups of atoms around four directions; each row fires atoms of its token's group."""
+
+    model_name, hook_point = "planted", "resid_post.0"
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        centres = torch.eye(N_GROUPS, D_IN)
+        noise = 0.05 * torch.randn(N_GROUPS, PER_GROUP, D_IN, generator=generator)
+        rows = (centres[:, None] + noise).reshape(-1, D_IN)
+        self.dictionary = torch.nn.functional.normalize(rows, dim=1)
+        self.dictionary[-1] = 0  # a dead atom without a direction
+        self.n_atoms, self.d_in = len(rows), D_IN
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        """Keep the k largest positive correlations."""
+        u = (x @ self.dictionary.T).relu()
+        best = u.topk(k or 3, dim=1)
+        return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
+
+
+def texts(n: int = 20, length: int = 12) -> Activations:
+    """Texts of four tokens; each token's row points at one group."""
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, N_GROUPS, (n * length,), generator=generator)
+    x = torch.eye(N_GROUPS, D_IN)[ids] + 0.05 * torch.randn(len(ids), D_IN, generator=generator)
+    offsets = torch.arange(n + 1) * length
+    context = Context(
+        kind="language", n_samples=n, token_ids=Ragged(ids, offsets), vocabulary=WORDS
+    )
+    sample = torch.arange(n).repeat_interleave(length)
+    position = torch.arange(length).repeat(n)
+    return Activations.from_tensor(x, sample=sample, position=position, context=context)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own for every test."""
+    monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def atlas() -> ConceptAtlas:
+    """Planted atoms on planted texts; one label that would like to be markup."""
+    return ConceptAtlas(Planted(), texts(), labels={2: HOSTILE, 3: "cats"})
+
+
+def group_layout() -> np.ndarray:
+    """Coordinates with one blob per planted group."""
+    generator = np.random.default_rng(0)
+    group = np.arange(N_GROUPS * PER_GROUP) // PER_GROUP
+    centres = 10 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    return (centres[group] + generator.normal(0, 0.1, (len(group), 2))).astype(np.float32)
+
+
+def test_neighbours_are_those_of_brute_force(atlas: ConceptAtlas) -> None:
+    """Every pair compared: the same atoms, the same distances, the atom itself left out."""
+    rows, distances = atlas.neighbours("atoms")
+    unit = torch.nn.functional.normalize(atlas.dictionary.double(), dim=1).numpy()
+    all_distances = 1 - unit @ unit.T
+    np.fill_diagonal(all_distances, np.inf)
+    expected = np.sort(all_distances, axis=1)[:, : rows.shape[1]]
+    assert np.allclose(distances, expected, atol=1e-5)
+    assert np.allclose(np.take_along_axis(all_distances, rows, axis=1), expected, atol=1e-5)
+
+
+def test_tiles_of_the_search_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocked search gives the same whatever the size of its blocks."""
+    x = torch.randn(70, 9, generator=torch.Generator().manual_seed(4))
+    whole = nearest_by_cosine(x, 6)
+    monkeypatch.setattr("sae_nb.geometry.layout._TILE", 70 * 8)
+    blocked = nearest_by_cosine(x, 6)
+    assert np.array_equal(whole[0], blocked[0])
+    assert np.allclose(whole[1], blocked[1])
+
+
+def test_planted_groups_are_found_and_named_by_their_tokens(atlas: ConceptAtlas) -> None:
+    """Four clusters, tight among the atoms, each called by the token that fires it."""
+    record = atlas.summary("atoms", group_layout(), "saved")
+    assert len(record.clusters) == N_GROUPS
+    names = set()
+    for cluster in record.clusters:
+        groups = np.unique(cluster.points // PER_GROUP)
+        assert len(groups) == 1
+        assert cluster.cosine > 0.7 > cluster.floor + 0.3
+        names.add((int(groups[0]), cluster.name))
+    assert names == {(i, f"“{WORDS[i].strip()}”") for i in range(N_GROUPS)}
+    column = record.columns["cluster"]
+    assert column.is_category
+    assert column.text(0) == "“cat”"
+
+
+def test_labels_name_a_cluster_before_tokens_do() -> None:
+    """What several atoms of a group are called says more than what they fire on."""
+    atlas = ConceptAtlas(Planted(), texts(), labels={0: "feline", 1: "feline", 20: "lonely"})
+    named = [c.name for c in atlas.summary("atoms", group_layout(), "saved").clusters]
+    assert "feline" in named
+    assert "lonely" not in named
+
+
+def test_columns_are_what_the_codes_say(atlas: ConceptAtlas) -> None:
+    """Frequency, strength and energy against a dense count; atoms that never fire are unknown."""
+    columns = atlas.columns("atoms")
+    assert atlas.catalogue is not None
+    z = atlas.catalogue.codes.to_dense().double().numpy()
+    dead = (z == 0).all(axis=0)
+    assert dead[-1]
+    assert np.isnan(columns["frequency"].values[dead]).all()
+    alive = ~dead
+    assert np.allclose(columns["frequency"].values[alive], (z != 0).mean(axis=0)[alive])
+    strength = np.abs(z).sum(axis=0)[alive] / (z != 0).sum(axis=0)[alive]
+    assert np.allclose(columns["strength"].values[alive], strength)
+    norms = atlas.dictionary.double().norm(dim=1).numpy()
+    energy = (z**2).mean(axis=0) * norms**2
+    assert np.allclose(columns["energy"].values[alive], energy[alive])
+
+
+@pytest.mark.parametrize("n_others", [6, 8, 11])
+def test_a_permuted_dictionary_is_matched_exactly(n_others: int) -> None:
+    """Every atom finds itself; atoms that only one side has are named as unmatched."""
+    generator = torch.Generator().manual_seed(2)
+    atoms = torch.nn.functional.normalize(torch.randn(max(8, n_others), 24, generator=generator))
+    first, second = atoms[:8], atoms[torch.randperm(n_others, generator=generator)]
+    match = match_dictionaries(first, second)
+    same = match.same
+    pairs = zip(match.atoms[same].tolist(), match.others[same].tolist())
+    assert all(torch.equal(first[a], second[b]) for a, b in pairs)
+    assert same.sum() == min(8, n_others)
+    assert len(match.unmatched) == 8 - min(8, n_others)
+    assert len(match.unmatched_others) == n_others - min(8, n_others)
+    assert match.floor < 0.7
+
+
+def test_a_selection_lists_atoms_and_the_inputs_that_fire_them_all(atlas: ConceptAtlas) -> None:
+    """Rows in which most fire come first; at most one per sample; the name is what they share."""
+    assert atlas.catalogue is not None
+    chosen = [0, 1, 2, 3, 4]
+    selection = atlas.select(chosen)
+    assert sorted(selection.atoms.tolist()) == chosen
+    assert selection.labels[selection.atoms.tolist().index(2)] == HOSTILE
+    assert (np.diff(np.nan_to_num(selection.columns["frequency"])) <= 0).all()
+    fired = (atlas.catalogue.codes.to_dense()[:, chosen] != 0).sum(dim=1)
+    assert selection.shared[0].n_atoms == int(fired.max())
+    assert selection.n_rows == int((fired >= 3).sum())
+    samples = [shared.sample for shared in selection.shared]
+    assert len(set(samples)) == len(samples)
+    here = selection.shared[0]
+    assert here.tokens[int(np.nanargmax(here.token_strengths))] == " cat"
+    assert selection.name == "“cat”"
+
+
+def test_rows_tell_which_atoms_fire_there_more(atlas: ConceptAtlas) -> None:
+    """Rows of one token bring up atoms of its group and no others."""
+    acts = atlas.catalogue.acts
+    rows = np.flatnonzero(acts.tokens.ids.numpy() == 2)
+    selection = atlas.select_points("tokens", rows.tolist())
+    assert set((selection.atoms // PER_GROUP).tolist()) == {2}
+    assert (selection.columns["lift"] > 1).all()
+
+
+@pytest.mark.parametrize("show", ["samples", "tokens"])
+def test_samples_and_tokens_are_points_too(atlas: ConceptAtlas, show: str) -> None:
+    """One point per sample by its mean code, or per row; columns of that many entries."""
+    record = summarise_concepts(atlas.sae, atlas.catalogue.acts, show=show, layout="pca")
+    n = 20 if show == "samples" else 240
+    assert record.xy.shape == (n, 2)
+    assert all(len(column.values) == n for column in record.columns.values())
+    assert len(record.table) == n
+    column = atlas.atom_column(show, 0)
+    dense = atlas.catalogue.codes.to_dense()[:, 0].numpy()
+    expected = dense.reshape(20, 12).max(axis=1) if show == "samples" else dense
+    assert np.allclose(column.values, expected)
+
+
+def test_mean_codes_keep_the_angles_between_samples(atlas: ConceptAtlas) -> None:
+    """The vectors that stand for samples have the cosines of their dense mean codes."""
+    mean = atlas.catalogue.codes.to_dense().reshape(20, 12, -1).mean(dim=1)
+    given = atlas.vectors("samples")
+    expected, found = (torch.nn.functional.normalize(x, dim=1) for x in (mean, given))
+    assert torch.allclose(expected @ expected.T, found @ found.T, atol=1e-4)
+
+
+def test_saved_coordinates_need_no_umap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given is used as it is, and nothing is computed."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("computed although saved")
+
+    monkeypatch.setattr(umap_module, "umap_layout", refuse)
+    xy = group_layout()
+    record = summarise_concepts(Planted(), xy=xy)
+    assert record.layout == "saved"
+    assert np.array_equal(record.xy, xy)
+
+
+def test_another_seed_is_another_key(atlas: ConceptAtlas) -> None:
+    """The cache entry is named by vectors and settings; the same ones give the same name."""
+    first = summarise_concepts(Planted(), layout="pca")
+    again = summarise_concepts(Planted(), layout="pca")
+    other = summarise_concepts(Planted(), layout="pca", seed=1)
+    assert first.key == again.key != other.key
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_dictionary_of_one_to_three_atoms_is_a_map(n: int) -> None:
+    """Nothing to unfold, nothing to cluster, no error."""
+    record = summarise_concepts(torch.eye(n, 5))
+    assert record.xy.shape == (n, 2)
+    assert record.neighbours.shape == (n, n - 1)
+    assert record.clusters == ()
+
+
+def test_bad_input_is_refused_by_name() -> None:
+    """Rule, given, do, before any work."""
+    sae, acts = Planted(), texts()
+    with pytest.raises(ValueError, match=r"`show` must be one of \['atoms'\].*pass `acts`"):
+        summarise_concepts(sae, show="tokens")
+    with pytest.raises(ValueError, match=r"`xy` must be finite.*60 atoms.*\(3, 2\)"):
+        ConceptAtlas(sae, xy=np.zeros((3, 2)))
+    with pytest.raises(ValueError, match=r"`other` must have width d_in=32.*got 7"):
+        ConceptAtlas(sae, other=torch.eye(7))
+    with pytest.raises(ValueError, match=r"Column 'age' must have one entry per atom"):
+        ConceptAtlas(sae, columns={"age": [1, 2]})
+    with pytest.raises(ValueError, match="must not be called 'cluster'"):
+        ConceptAtlas(sae, columns={"cluster": np.zeros(60)})
+    with pytest.raises(ValueError, match="codes alone"):
+        ConceptAtlas(sae, codes=sae.encode(acts.x))
+    with pytest.raises(TypeError, match=r"`sae` must be a sparse autoencoder or"):
+        ConceptAtlas("tiny-vit")
+    with pytest.raises(ValueError, match=r"`layout` must be 'umap' or 'pca', got 'tsne'"):
+        summarise_concepts(sae, layout="tsne")
+
+
+def test_given_columns_may_be_numbers_or_words() -> None:
+    """A stability over seeds, or any word per atom; an empty word is none."""
+    kinds = ["sea" if i % 2 else "" for i in range(60)]
+    record = summarise_concepts(
+        Planted(), layout="pca", columns={"score": np.arange(60), "kind": kinds}
+    )
+    assert not record.columns["score"].is_category
+    assert record.columns["kind"].names == ("sea",)
+    assert record.columns["kind"].text(0) == ""
+
+
+def test_edges_join_each_pair_once(atlas: ConceptAtlas) -> None:
+    """Nearest: within the planted group; co-active: atoms that fire in the same rows."""
+    near = atlas.edges("atoms", [0, 1], "nearest")
+    assert len({tuple(sorted(pair)) for pair in near.tolist()}) == len(near)
+    assert (near // PER_GROUP == 0).all()
+    often = int(np.nanargmax(atlas.columns("atoms")["frequency"].values))
+    joint = atlas.edges("atoms", [often], "co-active")
+    z = atlas.catalogue.codes.to_dense().numpy() != 0
+    assert all((z[:, a] & z[:, b]).any() for a, b in joint.tolist())
+    with pytest.raises(ValueError, match="need activations"):
+        ConceptAtlas(torch.eye(5)).edges("atoms", [0], "co-active")

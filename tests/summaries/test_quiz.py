@@ -1,0 +1,78 @@
+"""Quiz questions are fair: one option fires, the others do not anywhere in what is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.summaries.catalogue import AtomCatalogue
+from sae_nb.summaries.quiz import QuizScore, ask_about, askable_atoms, wilson_interval
+
+
+@pytest.fixture(scope="module")
+def catalogues() -> list[AtomCatalogue]:
+    """Pictures and texts with their ready-made SAEs."""
+    torch.set_num_threads(1)
+    names = ("tiny-vit/resid_post.6", "tiny-gpt/resid_post.3")
+    return [sn.load_examples(name).catalogue(sn.load_sae(name)) for name in names]
+
+
+def test_one_option_fires_and_the_others_are_silent(catalogues) -> None:
+    """In the whole picture, and in every token shown; answers are at all places."""
+    for catalogue in catalogues:
+        places = set()
+        for atom in askable_atoms(catalogue)[:25]:
+            question = ask_about(catalogue, int(atom))
+            places.add(question.answer)
+            for number, option in enumerate(question.options):
+                z = option.heat if option.heat is not None else option.token_strengths
+                prefix = [value for _, value in option.prefix]
+                fires = bool((np.nan_to_num(np.append(z.ravel(), prefix)) != 0).any())
+                assert fires == (number == question.answer)
+        assert len(places) >= 4
+
+
+def test_examples_and_options_are_of_different_samples(catalogues) -> None:
+    """Nobody answers by recognising a picture."""
+    for catalogue in catalogues:
+        question = ask_about(catalogue, int(askable_atoms(catalogue)[3]))
+        samples = [e.sample for e in (*question.examples, *question.options)]
+        assert len(set(samples)) == len(samples) == 9
+        assert question.chance == 0.2
+
+
+def test_questions_repeat_with_their_seed(catalogues) -> None:
+    """And differ with another."""
+    atom = int(askable_atoms(catalogues[0])[3])
+    first, again, other = (ask_about(catalogues[0], atom, seed=s) for s in (0, 0, 1))
+    assert [o.row for o in first.options] == [o.row for o in again.options]
+    assert [o.row for o in first.options] != [o.row for o in other.options]
+
+
+def test_wilson_by_hand_and_the_score_in_words() -> None:
+    """0 of 10: (0, 0.2775); 10 of 10 its mirror; nothing counted says nothing."""
+    low, high = wilson_interval(0, 10)
+    assert low == 0
+    assert high == pytest.approx(0.27753, abs=1e-4)
+    assert wilson_interval(10, 10)[0] == pytest.approx(1 - high)
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+    good = QuizScore(n_right=9, n_answered=10, chance=0.2)
+    assert good.better_than_chance
+    assert "9 of 10 right: 90 %" in good.words.replace("%", " %").replace("  ", " ")
+    assert not QuizScore(n_right=2, n_answered=10, chance=0.2).better_than_chance
+    assert not QuizScore(n_right=0, n_answered=0, chance=0.2).better_than_chance
+
+
+def test_wrong_input_is_named(catalogues) -> None:
+    """Atoms that fire too rarely, or are not there; plain vectors."""
+    catalogue = catalogues[0]
+    rare = int(np.flatnonzero(~np.isin(np.arange(catalogue.n_atoms), askable_atoms(catalogue)))[0])
+    with pytest.raises(ValueError, match=f"got atom {rare}"):
+        ask_about(catalogue, rare)
+    with pytest.raises(IndexError, match="between 0 and 511"):
+        ask_about(catalogue, 512)
+    x = torch.rand(30, 4)
+    with pytest.raises(ValueError, match="pictures or texts"):
+        ask_about(AtomCatalogue(sn.TopK(4, 8, 2), x), 0)

@@ -1,0 +1,165 @@
+"""Reports side by side: what is judged clear, where things lie, what moves a row."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.reconstruction import explained_variance
+from sae_nb.summaries.report_card import judge, summarise_report_card
+from sae_nb.summaries.report_examples import RowSums, elsewhere, most_moving, sums_by_sample
+
+NAN = (math.nan, math.nan)
+
+
+def measured(
+    value: float,
+    floor: float | None,
+    control: float | None,
+    id: str = "r2_pooled",
+    interval: tuple[float, float] = NAN,
+) -> Measurement:
+    """A number by hand."""
+    return Measurement(
+        value=value, floor=floor, control=control, interval=interval, definition=id, n=9, unit="samples"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("m", "verdict"),
+    [
+        (measured(0.9, 0.0, 0.5, interval=(0.8, 0.95)), "clear"),
+        (measured(0.9, 0.0, 0.85, interval=(0.8, 0.95)), "not clear"),  # inside the interval
+        (measured(0.9, 0.0, 0.87, interval=(0.899, 0.901)), "not clear"),  # within a twentieth
+        (measured(0.3, 0.0, 0.5), "not clear"),  # the control is better
+        (measured(-0.1, 0.0, None), "not clear"),  # worse than the floor
+        (measured(0.1, 1.0, 0.5, "fvu_pooled"), "clear"),  # lower is better
+        (measured(0.6, 1.0, 0.5, "fvu_pooled"), "not clear"),
+        (measured(16.0, None, 16.0, "l0_mean"), "description"),
+        (measured(math.nan, 0.0, 0.5), "undefined"),
+        (measured(1.0, 1.0, 1.0, "shrinkage_gamma"), "description"),  # all are at the ideal
+        (measured(2.2, 1.0, 1.0, "shrinkage_gamma"), "not clear"),
+        (measured(0.1, None, 0.6, "dense_fraction"), "description"),  # no merit by itself
+        (measured(0.6, None, 0.1, "dense_fraction"), "not clear"),
+        (measured(0.6, 0.0, 0.5, "nats_read"), "not clear"),
+        (measured(0.3, 0.0, 0.5, "nats_read"), "clear"),  # 0 is a limit, and no rival
+    ],
+)
+def test_verdicts_by_hand(m: Measurement, verdict: str) -> None:
+    """Value, floor, control, interval → what may be said."""
+    assert judge(m)[0] == verdict, judge(m)[1]
+
+
+@pytest.fixture(scope="module")
+def rows() -> torch.Tensor:
+    """Rows with planted atoms."""
+    planted = sn.data.planted_dictionary(d_in=16, n_atoms=32, k=3, n=1500, seed=0)
+    return planted.x
+
+
+def bad_saes(rows: torch.Tensor) -> dict[str, sn.TopK]:
+    """Random, collapsed, copied: SAEs that learned nothing."""
+    made = {
+        name: sn.TopK(d_in=16, n_atoms=32, k=3, generator=torch.Generator().manual_seed(i)).eval()
+        for i, name in enumerate(("random", "collapsed", "copied"))
+    }
+    with torch.no_grad():
+        for name in ("collapsed", "copied"):
+            sae = made[name]
+            unit = torch.nn.functional.normalize(rows[:1], dim=1)
+            for parameter in sae.parameters():
+                if parameter.shape == (32, 16):
+                    few = unit if name == "collapsed" else sae.dictionary[:2].repeat(16, 1)
+                    parameter.copy_(few.expand(32, 16) if name == "collapsed" else few)
+    return made
+
+
+@pytest.mark.parametrize("name", ["random", "collapsed", "copied"])
+def test_an_sae_that_learned_nothing_is_clear_on_no_row_of_its_fit(
+    name: str, rows: torch.Tensor
+) -> None:
+    """Of the rows that say how well it reconstructs."""
+    report = sn.evaluate(bad_saes(rows)[name], rows, n_bootstrap=100)
+    card = summarise_report_card([report], [name], show="all")
+    fit = ("r2", "fvu", "mse", "cosine_centred", "r2_per_dimension", "fvu_trimmed")
+    assert {m: card.cell(m, name).verdict for m in fit} == dict.fromkeys(fit, "not clear")
+
+
+def test_better_is_to_the_right_and_all_lies_on_one_scale() -> None:
+    """By hand: R² 0.9 and 0.6, floor 0, control 0.3; FVU is turned around."""
+    one = {"r2": measured(0.9, 0.0, 0.3), "fvu": measured(0.1, 1.0, 0.7, "fvu_pooled")}
+    two = {"r2": measured(0.6, 0.0, 0.3), "fvu": measured(0.4, 1.0, 0.7, "fvu_pooled")}
+    card = summarise_report_card([one, two], ["one", "two"])
+    a, b = card.row("r2")
+    assert (a.at, b.at, a.floor, a.control) == pytest.approx((1.0, 2 / 3, 0.0, 1 / 3))
+    c, d = summarise_report_card([one, two], ["one", "two"], show="all").row("fvu")
+    assert (c.at, d.at, c.floor) == pytest.approx((1.0, 2 / 3, 0.0))
+    assert math.isnan(a.low)
+
+
+def test_rows_that_only_one_report_has_leave_a_gap() -> None:
+    """And the selection "not clear" keeps what is not clear in any column."""
+    one = {"r2": measured(0.9, 0.0, 0.3)}
+    two = {"r2": measured(0.1, 0.0, 0.3), "fldd": measured(0.5, 0.0, 0.1, "fldd")}
+    card = summarise_report_card([one, two], ["one", "two"])
+    assert card.cell("fldd", "one") is None
+    assert card.metrics == ("r2", "fldd")
+    assert summarise_report_card([one, two], show="not clear").metrics == ("r2",)
+    assert card.n_not_clear("two") == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("reports", "names", "error"),
+    [([], None, ValueError), ({"r2": measured(1, 0, 0)}, None, TypeError), ([3], None, TypeError),
+     ([{}], ["a", "b"], ValueError), ([{}, {}], ["a", "a"], ValueError)],
+)  # fmt: skip
+def test_bad_input_is_refused(reports: object, names: object, error: type[Exception]) -> None:
+    """Rule, given, do."""
+    with pytest.raises(error):
+        summarise_report_card(reports, names)  # type: ignore[arg-type]
+
+
+def test_the_most_moving_sample_is_the_one_that_was_spoiled(rows: torch.Tensor) -> None:
+    """One sample is made a hundred times as long; R² over all rows is that of `explained_variance`."""
+    spoiled = rows.clone()
+    spoiled[60:63] *= 30
+    sample = torch.arange(len(rows)) // 3
+    acts = sn.Activations(spoiled, sample=sample, position=torch.arange(len(rows)) % 3)
+    sae = sn.TopK(d_in=16, n_atoms=32, k=3, generator=torch.Generator().manual_seed(0)).eval()
+    sums = sums_by_sample(sae, acts)
+    found = most_moving(sums, "r2_pooled")
+    assert found is not None
+    assert found.sample == 20
+    with torch.no_grad():
+        expected = explained_variance(spoiled, sae(spoiled))
+    assert found.value == pytest.approx(expected, abs=1e-5)
+    assert abs(found.without - found.value) > 5 * found.typical
+    assert most_moving(sums, "coherence") is None
+
+
+def test_leave_one_out_by_hand() -> None:
+    """Mean of 1, 2, 9 without 9 is 1.5."""
+    sums = RowSums(samples=np.arange(3), columns={"l0": np.array([1.0, 2, 9]), "n": np.ones(3)})
+    found = most_moving(sums, "l0_mean")
+    assert found is not None
+    assert (found.sample, found.value, found.without) == (2, 4.0, 1.5)
+
+
+def test_other_libraries_numbers_stand_beside_ours(rows: torch.Tensor) -> None:
+    """With an offset per dimension one scalar mean inflates R²."""
+    shifted = rows + torch.linspace(0, 30, 16)
+    index = torch.arange(len(rows))
+    acts = sn.Activations(shifted, sample=index, position=torch.zeros_like(index))
+    sae = sn.TopK(d_in=16, n_atoms=32, k=3, generator=torch.Generator().manual_seed(0)).eval()
+    found = elsewhere(sae, acts, "r2_pooled")
+    with torch.no_grad():
+        ours = explained_variance(shifted, sae(shifted))
+    assert found["overcomplete.r2_score"] > ours
+    assert elsewhere(sae, acts, "fldd") == {}
+    assert define("fldd")

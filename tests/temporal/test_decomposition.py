@@ -1,0 +1,109 @@
+"""decompose: two parts that add up, sequence by sequence; and evaluation on whole sequences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.temporal import decompose
+
+LENGTHS = (7, 4, 9)
+
+
+@pytest.fixture(scope="module")
+def acts() -> Activations:
+    sample = torch.cat([torch.full((n,), i) for i, n in enumerate(LENGTHS)])
+    position = torch.cat([torch.arange(1, n + 1) for n in LENGTHS])
+    x = 5 + torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    return Activations.from_tensor(x, sample=sample, position=position)
+
+
+@pytest.fixture(scope="module", params=[False, True])
+def sae(request: pytest.FixtureRequest, acts: Activations) -> sn.Temporal:
+    sae = sn.Temporal(6, 16, 3, request.param, generator=torch.Generator().manual_seed(0))
+    sn.train(sae, acts, sn.TrainConfig(steps=20, batch_size=20), progress=False)
+    return sae
+
+
+def test_the_parts_add_up_to_the_full_forward(sae: sn.Temporal, acts: Activations) -> None:
+    """For sequences of unlike length, each as it would be alone; padding is zero."""
+    parts = decompose(sae, acts)
+    assert parts.lengths == LENGTHS
+    assert parts.predicted.shape == (3, 9, 6)
+    for i, length in enumerate(LENGTHS):
+        x = acts.x[acts.sample == i]
+        assert torch.allclose(parts.x_hat[i, :length], sae(x), atol=1e-4)
+        assert not bool(parts.x_hat[i, length:].any())
+    assert torch.allclose(
+        parts.rows(parts.novel) + sae.bias, sae.decode(parts.novel_codes), atol=1e-4
+    )
+
+
+def test_codes_are_those_of_both_parts(sae: sn.Temporal, acts: Activations) -> None:
+    """Over one dictionary: predicted codes dense, novel codes sparse, one row per row of `acts`."""
+    parts = decompose(sae, acts)
+    assert torch.allclose(parts.predicted_codes @ sae.dictionary, parts.predicted, atol=1e-4)
+    assert len(parts.novel_codes) == len(acts)
+    first = sae.encode(acts.x[acts.sample == 1])
+    assert torch.allclose(parts.codes_of(1).to_dense(), first.to_dense(), atol=1e-4)
+    with pytest.raises(ValueError, match="were not kept"):
+        _ = decompose(sae, acts, predicted_codes=False).predicted_codes
+
+
+def test_energy_shares_sum_to_one(sae: sn.Temporal, acts: Activations) -> None:
+    """Per token; the strict form predicts nothing of a first token but a constant."""
+    parts = decompose(sae, acts)
+    shares = parts.rows(parts.energy_shares)
+    assert torch.allclose(shares.sum(dim=1), torch.ones(20), atol=1e-5)
+    if sae.strict:
+        assert torch.allclose(
+            parts.predicted[:, 0], parts.predicted[:1, 0].expand(3, -1), atol=1e-5
+        )
+
+
+def test_attention_looks_back_only(sae: sn.Temporal, acts: Activations) -> None:
+    """Rows sum to 1, slots after the present are empty, and it is not kept unless asked for."""
+    assert decompose(sae, acts).attention is None
+    seen = decompose(sae, acts, attention=True).attention
+    assert seen.shape == (3, 4, 9, 9)
+    assert torch.allclose(seen[2].sum(dim=-1), torch.ones(4, 9), atol=1e-5)
+    assert not bool(seen.triu(1).any())
+
+
+def test_a_plain_sae_is_refused() -> None:
+    """It has no predicted part."""
+    with pytest.raises(TypeError, match="SAE of sequences such as sn.Temporal, got TopK"):
+        decompose(sn.TopK(6, 16, 3), torch.randn(4, 6))
+
+
+def test_the_sae_is_left_in_its_mode(sae: sn.Temporal, acts: Activations) -> None:
+    """Training mode, too."""
+    sae.train()
+    decompose(sae, acts)
+    assert sae.training
+    sae.eval()
+
+
+def test_a_report_is_of_whole_sequences(sae: sn.Temporal, acts: Activations) -> None:
+    """R² is that of both parts, whatever the batch; rows in disorder are refused."""
+    parts = decompose(sae, acts)
+    spread = (acts.x - acts.x.mean(dim=0)).square().sum()
+    r2 = 1 - (acts.x - parts.rows(parts.x_hat)).square().sum() / spread
+    for batch_size in (2, 4096):
+        report = sn.evaluate(sae, acts, batch_size=batch_size, n_bootstrap=10)
+        assert report["r2"].value == pytest.approx(float(r2), abs=1e-5)
+    with pytest.raises(ValueError, match="in order of time"):
+        sn.evaluate(
+            sae, acts.subset(torch.randperm(20, generator=torch.Generator().manual_seed(1)))
+        )
+
+
+def test_codes_of_a_decomposition_open_the_atoms(sae: sn.Temporal, acts: Activations) -> None:
+    """The catalogue behind AtomBrowser takes them as they are."""
+    from sae_nb.summaries.catalogue import AtomCatalogue
+
+    codes = decompose(sae, acts).novel_codes
+    catalogue = AtomCatalogue(sae, acts, codes=codes)
+    assert torch.allclose(torch.as_tensor(catalogue.frequency).float(), codes.frequency.float())

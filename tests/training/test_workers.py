@@ -1,0 +1,132 @@
+"""Workers that share a batch take the steps that one process takes on all of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.training.sources import check_team
+
+SCRIPT = Path(__file__).with_name("workers_script.py")
+MEAN_OF_PARTS = [0, 2]
+"""SAEs of the script whose loss over a batch is the mean over its parts, rebirth and AuxK apart."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One process; two; two of which one is killed at step 30 and started again by torchrun."""
+    folder = tmp_path_factory.mktemp("workers")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    commands = {
+        "alone": [sys.executable, str(SCRIPT), str(folder), "alone"],
+        "two": [*torchrun, "2", str(SCRIPT), str(folder), "two"],
+        "killed": [*torchrun, "2", "--max-restarts", "1", str(SCRIPT), str(folder), "killed"],
+    }
+    for command in commands.values():
+        _run(command, folder)
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in commands} | {
+        "died": (folder / "died").exists()
+    }
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run it; where this machine's loopback did not connect the workers, begin once or twice more."""
+    quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    mode = command[-1]
+    for _ in range(3):
+        done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=240)
+        if done.returncode == 0 or "connectFullMesh failed" not in done.stderr:
+            break
+        shutil.rmtree(folder / f"checkpoint-{mode}", ignore_errors=True)
+        (folder / "died").unlink(missing_ok=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_workers_have_the_curve_of_one_process(runs: dict[str, Any]) -> None:
+    """Same global batches, same losses and R², up to the order of sums; an odd batch is cut 65 : 65."""
+    (one, alone), (two, together) = runs["alone"], runs["two"]
+    assert (one, two) == (1, 2)
+    for i in MEAN_OF_PARTS:
+        for what in ("loss", "r2"):
+            torch.testing.assert_close(
+                torch.tensor(together[i][what]), torch.tensor(alone[i][what]), rtol=1e-3, atol=1e-4
+            )
+
+
+@pytest.mark.slow
+def test_batch_wide_choices_end_near_those_of_one_process(runs: dict[str, Any]) -> None:
+    """BatchTopK chooses within a part, and rebirths are the first worker's: other steps, the same end."""
+    for i in {0, 1, 2, 3} - set(MEAN_OF_PARTS):
+        assert abs(runs["two"][1][i]["r2"][-1] - runs["alone"][1][i]["r2"][-1]) < 0.05
+        assert runs["two"][1][i]["r2"][-1] > runs["two"][1][i]["r2"][0] + 0.1
+
+
+@pytest.mark.slow
+def test_workers_hold_the_same_dictionary(runs: dict[str, Any]) -> None:
+    """To the bit, though each began with its own random weights, atoms were reborn and one restarted."""
+    for name in ("two", "killed"):
+        assert [sae["apart"] for sae in runs[name][1]] == [0.0] * 4
+
+
+@pytest.mark.slow
+def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
+    """torchrun starts the workers again; they go on from step 20 and end where the others ended."""
+    assert runs["died"]
+    assert runs["killed"] == runs["two"]
+
+
+def test_parts_cover_a_batch_once() -> None:
+    """Every row is some worker's, and none is two workers'."""
+    for n, size in ((8, 2), (7, 3), (5, 5)):
+        taken = [i for rank in range(size) for i in range(n)[sn.training.Team(rank, size).part(n)]]
+        assert taken == list(range(n))
+
+
+def test_parts_of_a_capture_open_as_one(tmp_path: Path) -> None:
+    """Each worker captures its inputs into a folder of its own: rows, samples and pictures of one pass."""
+    model, pictures = sn.load_model("tiny-vit"), torch.rand(7, 3, 32, 32)
+    for rank in range(3):
+        mine = pictures[sn.training.Team(rank, 3).part(7)]
+        sn.capture(model, mine, "resid_post.2", store=tmp_path / f"part-{rank}", progress=False)
+    whole = sn.capture(model, pictures, "resid_post.2", progress=False)
+    joined = sn.concatenate([sn.load_activations(part) for part in sorted(tmp_path.iterdir())])
+    torch.testing.assert_close(joined.x[:], whole.x, rtol=1e-4, atol=1e-4)
+    assert torch.equal(joined.sample, whole.sample)
+    assert torch.equal(joined.context.pictures, whole.context.pictures)
+
+
+def test_process_without_torchrun_is_alone() -> None:
+    """The same script runs by itself."""
+    with sn.training.workers() as team:
+        assert (team.size, team.is_first, team.all(mine=False), team.gather(3)) == (
+            1,
+            True,
+            False,
+            [3],
+        )
+
+
+def test_batches_too_small_for_the_workers_are_refused() -> None:
+    """A worker without rows has no gradient."""
+    source = sn.Activations.from_tensor(torch.ones(9, 2))
+    with pytest.raises(ValueError, match="at least the number of workers, 4, got 3 rows"):
+        check_team(sn.training.Team(0, 4), source, 3)
+
+
+def test_sequences_are_refused_for_several_workers() -> None:
+    """A sequence cut by rows would lose its past."""
+    from sae_nb.temporal import Sequences
+
+    source = Sequences(torch.randn(3, 4, 2), context=4)
+    with pytest.raises(ValueError, match="one process, got 2 workers"):
+        check_team(sn.training.Team(0, 2), source, 8)

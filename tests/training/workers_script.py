@@ -1,0 +1,79 @@
+"""What each worker runs in test_workers.py: several SAEs on the same batches, results written by the first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+import sae_nb as sn
+
+torch.set_num_threads(1)
+
+
+def rows() -> torch.Tensor:
+    """Rows that are 3-sparse in 48 hidden atoms."""
+    generator = torch.Generator().manual_seed(0)
+    atoms = torch.nn.functional.normalize(torch.randn(48, 16, generator=generator), dim=1)
+    picked = torch.rand(1024, 48, generator=generator).topk(3, dim=1).indices
+    strengths = 1 + torch.rand(1024, 3, generator=generator)
+    return torch.zeros(1024, 48).scatter(1, picked, strengths) @ atoms
+
+
+def saes(rank: int) -> list[sn.SparseAutoencoder]:
+    """Of different first weights in every worker: the first one's must count."""
+    made = torch.Generator().manual_seed(rank)
+    return [
+        sn.TopK(16, 96, 3, aux_weight=0.0, generator=made),
+        sn.TopK(16, 96, 3, revival="resample", generator=made),
+        sn.MatchingPursuit(16, 96, 3, generator=made),
+        sn.BatchTopK(16, 96, 3, generator=made),
+    ]
+
+
+def main(folder: Path, mode: str) -> None:
+    """Train as one of the workers; in mode "killed", the last worker dies once, at step 30."""
+    with sn.training.workers() as team:
+        trained = saes(team.rank)
+        config = sn.TrainConfig(
+            steps=60,
+            batch_size=130,
+            log_every=5,
+            dead_after_tokens=1300,
+            checkpoint=folder / f"checkpoint-{mode}",
+            checkpoint_every=20,
+        )
+        if mode == "killed" and team.rank == team.size - 1:
+            watch(folder / "died")
+        results = sn.train(trained, rows(), config, progress=False)
+        weights = [sae.dictionary.detach().double() for sae in trained]
+        apart = [float((team.sum(w) / team.size - w).abs().max()) for w in weights]
+        if team.is_first:
+            report = [
+                {"loss": [h.loss for h in r.history], "r2": [h.r2 for h in r.history], "apart": far}
+                for r, far in zip(results, apart, strict=True)
+            ]
+            (folder / f"{mode}.json").write_text(json.dumps([team.size, report]))
+
+
+def watch(mark: Path) -> None:
+    """Kill this process at the 30th time it sums gradients of its first SAE, once in all."""
+    whole, seen = sn.training.Team.sum_gradients, 0
+
+    def counted(team: sn.training.Team, parameters: list[torch.nn.Parameter]) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 4 * 30 and not mark.exists():
+            mark.write_text("died once")
+            os.kill(os.getpid(), signal.SIGKILL)
+        whole(team, parameters)
+
+    sn.training.Team.sum_gradients = counted
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,254 @@
+"""Labels and notes in panels: "saved" is true only after the write, and two panels agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.atom_examples import TextExamples, place_in_words
+
+from sae_nb.activations import Activations
+from sae_nb.annotations import Annotations
+from sae_nb.codes import SparseCodes
+from sae_nb.summaries.atom import AtomCatalogue
+from sae_nb.summaries.token_display import CONTINUED
+from sae_nb.tokens import Context, Ragged
+
+HOSTILE = "<script>alert(1)</script>"
+TEXTS = (HOSTILE, "مرحبا بالعالم", "👩‍👩‍👧 é 🏳️‍🌈")
+
+
+class Signs:
+    """Four atoms, the signs of two numbers."""
+
+    d_in, n_atoms = 2, 4
+    hook_point, model_name = "resid_post.1", "fake"
+    dictionary = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]])
+
+    def encode(self, x, k=None):
+        """Keep what is positive."""
+        return SparseCodes.from_dense((x @ self.dictionary.T).relu())
+
+
+def _rows(n: int = 40) -> torch.Tensor:
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+
+
+def _browser(labels=None, **choices):
+    return sw.AtomBrowser(Signs(), _rows(), atom=1, labels=labels, **choices)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_is_typed_comes_back_in_another_panel(tmp_path, text: str) -> None:
+    """Script, right to left, emoji; label and note; escaped where HTML is made of them."""
+    first = _browser(tmp_path)
+    assert not first.saved
+    first.label, first.note = text, text[::-1]
+    assert first.saved
+    assert "saved ✓" in first._saved_line.value
+    first.close()
+    again = _browser(tmp_path)
+    assert (again.label, again.note, again.saved) == (text, text[::-1], True)
+    page = again.to_html(tmp_path / "page.html", share_script=True).read_text()
+    assert HOSTILE not in page
+    again.close()
+
+
+def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None:
+    """While writing, after a failed write, in memory, and for labels nobody typed."""
+    browser = _browser(tmp_path)
+    during = []
+    write = Annotations.write
+
+    def watched(self, *words):
+        during.append(browser.saved)
+        write(self, *words)
+
+    monkeypatch.setattr(Annotations, "write", watched)
+    browser.label = "north"
+    assert (during, browser.saved) == ([False], True)
+
+    def broken(self, *words):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Annotations, "write", broken)
+    browser.label = "south"
+    assert not browser.saved
+    assert browser.problem
+    assert "the disk is full" in browser.status
+    assert "saved ✓" not in browser._saved_line.value
+    browser.close()
+    monkeypatch.undo()
+    memory = _browser()
+    memory.label = "north"
+    assert not memory.saved
+    assert "in memory" in memory._saved_line.value
+    memory.close()
+
+
+def test_measured_labels_are_shown_and_not_called_saved() -> None:
+    """They come with the SAE; typing over one is typing."""
+    catalogue = AtomCatalogue(Signs(), _rows(), labels={1: "measured"})
+    browser = _browser(catalogue=catalogue)
+    assert (browser.label, browser.saved) == ("measured", False)
+    assert "measured, not typed" in browser._saved_line.value
+    browser.label = ""
+    browser.atom = 2
+    browser.atom = 1
+    assert browser.label == ""
+    browser.close()
+
+
+def test_two_panels_on_one_file_show_the_same_words(tmp_path) -> None:
+    """Typed in one, there in the other at once, fields and neighbours alike; both write."""
+    first, second = _browser(tmp_path), _browser(tmp_path)
+    first.label = "north"
+    assert (second.label, second.saved) == ("north", True)
+    second.note = "mostly"
+    assert (first.note, first.label) == ("mostly", "north")
+    second.atom = 0
+    first.atom = 2
+    first.label = "west"
+    assert "2 west" in second._detail_cards.near.labels
+    assert second.label == ""
+    book = Annotations(tmp_path, Signs())
+    assert dict(book) == {1: "north", 2: "west"}
+    first.close()
+    second.label = "east"
+    assert second.saved
+    second.close()
+
+
+def test_panels_of_one_catalogue_share_their_labels() -> None:
+    """Without a file too."""
+    catalogue = AtomCatalogue(Signs(), _rows())
+    first, second = _browser(catalogue=catalogue), _browser(catalogue=catalogue)
+    first.label = "north"
+    assert second.label == "north"
+    first.close()
+    second.close()
+
+
+def test_an_sae_that_knows_its_folder_keeps_its_labels_there(tmp_path) -> None:
+    """Nothing needs to be passed."""
+    sae = Signs()
+    sae.folder = tmp_path
+    browser = sw.AtomBrowser(sae, _rows(), atom=3)
+    browser.label = "south"
+    browser.close()
+    assert Annotations(tmp_path, Signs())[3] == "south"
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "another SAE's"])
+def test_a_damaged_file_is_refused_by_name(tmp_path, damage: str) -> None:
+    """Before the panel is built, and the file stays as it is."""
+    book = Annotations(tmp_path, Signs())
+    book.write(1, "north")
+    path = Path(book.path)
+    sae = Signs()
+    if damage == "truncated":
+        path.write_text(path.read_text()[:40])
+    elif damage == "altered":
+        path.write_text(path.read_text().replace("north", "south"))
+    else:
+        sae.dictionary = Signs.dictionary.flip(0)
+    content = path.read_text()
+    with pytest.raises(ValueError, match=r"annotations\.json"):
+        sw.AtomBrowser(sae, _rows(), labels=tmp_path)
+    assert path.read_text() == content
+
+
+# --- the rest of what a session keeps -------------------------------------------------------------
+
+
+def test_state_comes_back_through_json() -> None:
+    """Filters and selection; an atom that is not there is refused."""
+    import json
+
+    browser = _browser()
+    browser.sort, browser.alive_only, browser.band = "index", False, "random"
+    browser.search = "2"
+    browser.atom = 3
+    state = json.loads(json.dumps(browser.state()))
+    other = _browser()
+    other.restore(state)
+    assert other.state() == browser.state()
+    assert (other.atom, other.search, other.band) == (3, "2", "random")
+    with pytest.raises(Exception, match="between 0 and 3"):
+        other.restore({"atom": 4})
+    browser.close()
+    other.close()
+
+
+# --- pictures and characters ----------------------------------------------------------------------
+
+
+def _picture_browser():
+    grid, n = (2, 3), 6
+    context = Context(
+        kind="vision", n_samples=n, patch_grid=grid, prefix_tokens=1,
+        pictures=torch.randint(0, 255, (n, 3, 8, 12), dtype=torch.uint8),
+    )  # fmt: skip
+    acts = Activations.from_tensor(
+        _rows(n * 7), sample=torch.arange(n).repeat_interleave(7),
+        position=torch.arange(7).repeat(n), context=context,
+    )  # fmt: skip
+    return sw.AtomBrowser(Signs(), acts, atom=0)
+
+
+def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
+    """One sprite; a click chooses the row and says where it is; nothing to see is hidden."""
+    browser = _picture_browser()
+    grid, crops = browser._crops.grid, browser.summary.crops
+    assert len(grid.captions) == len(crops.rows) > 1
+    assert grid.layout.display is None
+    grid.selected = (1, -1)
+    assert browser.row == int(crops.rows[1])
+    assert crops.places[1] in browser.status
+    before = grid.sprite
+    browser.atom = 2
+    assert grid.sprite != before
+    browser.close()
+    vectors = _browser()
+    assert vectors._crops.grid.layout.display == "none"
+    vectors.close()
+
+
+def test_a_click_on_a_frequency_leads_to_such_an_atom() -> None:
+    """The nearest one as a ratio."""
+    browser = _browser()
+    often = browser.catalogue.frequency
+    points = type("Points", (), {"point_inds": [0], "xs": [float(np.log10(often[3])) + 1e-3]})
+    browser._plot.data[2]._dispatch_on_click(points, None)
+    assert often[browser.atom] == often[3]
+    browser.close()
+
+
+def test_a_character_of_many_tokens_is_one_on_screen() -> None:
+    """Shaded by its strongest token, bold where it begins, named with all its tokens."""
+    words = {0: "a", 1: "ðŁ", 2: "ĺ", 3: "Ģ"}
+    ids = torch.tensor([0, 1, 2, 3, 0])
+    context = Context(
+        kind="language", n_samples=1, vocabulary=words,
+        token_ids=Ragged(ids, torch.tensor([0, 5])),
+    )  # fmt: skip
+    x = torch.tensor([[0.1, 0], [0.2, 0], [5.0, 0], [0.3, 0], [0.1, 0]])
+    acts = Activations.from_tensor(
+        x, sample=torch.zeros(5, dtype=torch.int64), position=torch.arange(5), context=context
+    )
+    browser = sw.AtomBrowser(Signs(), acts, atom=0)
+    strip = browser._examples.component
+    assert isinstance(browser._examples, TextExamples)
+    assert strip.tokens == [["a", "😀", CONTINUED, CONTINUED, "a"]]
+    assert strip.peaks == [1]
+    assert strip.token_strength(0, 1) == 5.0
+    example = browser.summary.examples[0]
+    assert example.token_strengths.tolist() == pytest.approx([0.1, 0.2, 5.0, 0.3, 0.1])
+    words_said = place_in_words(example, 1, context)
+    assert "tokens 1–3 “😀”: strongest z = 5.00" in words_said
+    assert place_in_words(example, 2, context) == words_said
+    assert "token 4 “a”: z" in place_in_words(example, 4, context)
+    browser.close()

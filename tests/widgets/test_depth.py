@@ -1,0 +1,458 @@
+"""DepthTrajectory: one cursor, phases, paths, pushes and roll-outs by traits alone; no browser needed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.figures.depth import named
+
+import sae_nb as sn
+from sae_nb.dynamics.states import States, capture_states
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """The bundled vision model."""
+    return sn.load_model("tiny-vit")
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Any:
+    """A dozen labelled pictures."""
+    return sn.data.scenes(N, seed=3)
+
+
+@pytest.fixture(scope="module")
+def states(model: Any, scenes: Any) -> States:
+    """Their states, captured once."""
+    return capture_states(model, scenes, backend="hooks")
+
+
+class Doubling:
+    """Stands for a Raptor: every block doubles the embeddings, so that directions stay."""
+
+    def roll_out(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """As many layers as tiny-vit has."""
+        return torch.stack([embeddings * 2.0**step for step in range(13)], dim=1)
+
+
+@pytest.fixture(scope="module")
+def shared(model: Any, scenes: Any, states: States) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """One panel with everything and the state it began with: making one costs a quarter of a second."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    made = sw.DepthTrajectory(model, scenes, states=states, raptor=Doubling(), sae=sae)
+    made.wait()
+    assert not made.problem, made.status
+    yield made, made.state()
+    made.close()
+
+
+@pytest.fixture
+def panel(shared: tuple[Any, dict[str, Any]]) -> sw.DepthTrajectory:
+    """The panel as it began."""
+    made, began = shared
+    made.restore(began)
+    made.wait()
+    assert not made.problem, made.status
+    return made
+
+
+def drawn(panel: sw.DepthTrajectory, name: str) -> Any:
+    """A trace of the panel's figure."""
+    return named(panel.current_figure(), name)
+
+
+def strip(panel: sw.DepthTrajectory, title: str) -> np.ndarray:
+    """Lines of the chart whose title begins so."""
+    strips = panel._strips
+    place = next(i for i, c in enumerate(strips.charts) if c["title"].startswith(title))
+    rows = [i for i, line in enumerate(strips.lines) if line["chart"] == place]
+    return np.stack([strips.values(row) for row in rows])
+
+
+def test_every_part_shares_one_cursor(panel: sw.DepthTrajectory) -> None:
+    """Slider, strips, mark on the matrix and ends of the paths follow; the strips lead as well."""
+    panel.layer = 5
+    assert panel._strips.cursor == panel.controls.layer.value == 5
+    assert list(drawn(panel, "layer").x) == [5]
+    own = drawn(panel, "this one")
+    assert len(own.x) == 6
+    assert np.allclose(own.x, panel.paths.points[panel._drawn.own, :6, 0])
+    panel._strips.cursor = 9
+    assert panel.layer == 9
+    panel.layer = 0
+    assert len(drawn(panel, "layer").x) == 0
+
+
+def test_heads_are_where_paths_are_at_the_layer(panel: sw.DepthTrajectory) -> None:
+    """All classes together: every input once."""
+    panel.layer = 7
+    heads = [t for t in panel.current_figure().data if str(t.meta).startswith("head") and t.visible]
+    x = np.sort(np.concatenate([np.asarray(h.x) for h in heads]))
+    assert np.allclose(x, np.sort(panel.paths.points[:, 7, 0]))
+    assert sorted(h.name for h in heads if len(h.x)) == sorted(
+        {str(d) for d in panel._labels.tolist()}
+    )
+
+
+def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
+    """Squares, bands of the strips and the chosen point of the gain curve."""
+    for similarity in ("raw", "centred", "cka"):
+        panel.similarity = similarity
+        for k in (2, 4):
+            panel.k = k
+            phases = panel.summary.phases[similarity][k]
+            assert tuple(panel._strips.cuts) == phases.cuts
+            assert np.isfinite(drawn(panel, "phases").x).sum() == 5 * k
+            assert list(drawn(panel, "k").x) == [k]
+            assert drawn(panel, "k").y[0] == pytest.approx(phases.gain)
+            assert str(phases) in panel.status
+        heat = np.asarray(drawn(panel, "similarity").z)
+        assert np.allclose(heat, panel.summary.similarity[similarity])
+
+
+def test_clicking_the_gain_curve_or_the_matrix_chooses(panel: sw.DepthTrajectory) -> None:
+    """The second point is k = 2; a cell is the layer of its column."""
+
+    class Points:
+        def __init__(self, index: int, x: float) -> None:
+            self.point_inds, self.xs = [index], [x]
+
+    panel._on_click(named(panel._picture, "gain"), Points(1, 2.0), None)
+    panel._on_click(named(panel._picture, "similarity"), Points(7, 8.0), None)
+    assert (panel.k, panel.layer) == (2, 8)
+
+
+def test_clicking_a_head_chooses_its_input(panel: sw.DepthTrajectory) -> None:
+    """Also where another colour hides some of the paths."""
+
+    class Points:
+        point_inds = (0,)
+
+    heads = [t for t in panel._picture.data if str(t.meta).startswith("head") and t.visible]
+    trace = [head for head in heads if len(head.x)][-1]
+    text = trace.text[0]
+    panel._on_click(trace, Points(), None)
+    assert text.startswith(f"input {panel.picture} ")
+
+
+def test_a_push_is_run_and_drawn(panel: sw.DepthTrajectory) -> None:
+    """It starts on the path, away by its size, and the strips show it beside what length alone does."""
+    panel.perturb_layer, panel.perturb_size = 4, 0.3
+    panel.wait()
+    assert len(drawn(panel, "pushed").x) == 13 - 4
+    lines = strip(panel, "angle to no push")
+    assert np.isnan(lines[:, :4]).all()
+    assert lines[0, 4] == lines[1, 4] == pytest.approx(np.arctan(0.3), rel=0.1)
+    assert "Push at layer 4" in panel.status
+    panel.press("Escape")
+    panel.wait()
+    assert panel.pushed is None
+    assert drawn(panel, "pushed").visible is False
+    assert not any(c["title"].startswith("angle to no push") for c in panel._strips.charts)
+
+
+def test_the_newest_push_wins(panel: sw.DepthTrajectory) -> None:
+    """Of a slider dragged over many sizes, the last is what stays."""
+    for size in np.linspace(0.05, 0.6, 12):
+        panel.perturb_size = float(size)
+    panel.wait()
+    assert panel.pushed.size == pytest.approx(0.6)
+    panel.perturb_size = 0.2
+    panel.perturb_size = 0.0
+    panel.wait()
+    assert panel.pushed is None
+
+
+def test_a_push_does_not_hold_the_main_thread(panel: sw.DepthTrajectory) -> None:
+    """While another thread has the model, setting the size returns at once; the answer comes after."""
+    taken, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with panel.model.lock:
+            taken.set()
+            let_go.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(10)
+    panel.perturb_size = 0.25
+    assert panel.pushed is None
+    let_go.set()
+    holder.join()
+    panel.wait()
+    assert panel.pushed.size == 0.25
+
+
+def test_raptor_is_rolled_out_over_the_path(panel: sw.DepthTrajectory) -> None:
+    """A roll-out that keeps directions stays at the embeddings, and its angle grows from 0."""
+    rolled = drawn(panel, "Raptor")
+    assert rolled.line.dash == "dash"
+    assert np.ptp(rolled.x) == pytest.approx(0.0, abs=1e-5)
+    own = panel.states[panel.picture, :, panel.token]
+    expected = torch.arccos(torch.cosine_similarity(own, own[:1], dim=-1).clamp(-1, 1))
+    assert np.allclose(strip(panel, "angle of Raptor")[0], expected, atol=2e-3)
+
+
+def test_atoms_are_born_and_die(panel: sw.DepthTrajectory) -> None:
+    """Their strips peak at 1; as coordinates they are the codes themselves."""
+    energy = strip(panel, "atoms")
+    assert energy.max(axis=1) == pytest.approx(1.0)
+    peaks = energy.argmax(axis=1)
+    assert len(set(peaks.tolist())) > 1
+    panel.coordinates, panel.atoms = "atoms", panel.atoms[:2]
+    panel.wait()
+    scale = float(panel.depths.scale[7])
+    codes = panel.sae.encode(panel.states[:, 7, 0] * scale).to_dense().detach()
+    assert scale == pytest.approx(1.0)
+    assert np.allclose(panel.paths.points[:, 7, :2], codes[:, panel.atoms].numpy(), atol=1e-5)
+
+
+def test_colours_mean_class_kind_or_phase(panel: sw.DepthTrajectory) -> None:
+    """Stretches of a path belong to the phase of the block that made them."""
+    panel.color_by = "phase"
+    cuts = panel.summary.phases["raw"][3].cuts
+    groups = panel._drawn.groups[0]
+    for number, (first, last) in enumerate(itertools.pairwise(cuts)):
+        assert set(groups[first + 1 : last + 1]) == {number}
+    panel.show, panel.color_by = "tokens", "token type"
+    panel.wait()
+    assert panel._drawn.names == ("cls", "register", "patch")
+    assert set(panel.paths.inputs) == {panel.picture}
+    assert "cls" in panel._legend.value
+
+
+@pytest.mark.parametrize("coordinates", ["pca", "sphere"])
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_two_and_three_dimensions(
+    panel: sw.DepthTrajectory, coordinates: str, dimensions: int
+) -> None:
+    """Only the traces of the chosen kind are shown, and a still picture can always be drawn."""
+    panel.coordinates, panel.dimensions = coordinates, dimensions
+    panel.wait()
+    kinds = {
+        t.type for t in panel.current_figure().data if str(t.meta).startswith("head") and t.visible
+    }
+    assert kinds == {"scatter" if dimensions == 2 else "scatter3d"}
+    if coordinates == "sphere":
+        radius = np.linalg.norm(panel._drawn.points, axis=-1)
+        assert radius.max() <= 2.001 if dimensions == 2 else np.allclose(radius, 1, atol=1e-5)
+    assert panel.to_png()[:4] == b"\x89PNG"
+
+
+def test_the_picked_token_is_marked_and_shaded(panel: sw.DepthTrajectory) -> None:
+    """A click on a patch makes it the token; its shade is what the last block turned it by."""
+    view = panel._view
+    view.grid.selected = (0, 10)
+    assert panel.token == 15
+    assert view.name(15) == "patch 1,2"
+    panel.layer = 6
+    turned = panel.summary.trajectories.speed[panel.picture, 5]
+    assert view.grid.patch_strength(0, 10) == pytest.approx(float(turned[15]))
+    view.strip.selected = (0, 2)
+    assert panel.token == 2
+    assert view.grid.selected == (0, -1)
+
+
+def test_keys_step_and_play(panel: sw.DepthTrajectory) -> None:
+    """Arrows move the cursor, brackets the input; playing ends at the last layer."""
+    panel.layer = 5
+    panel.press("ArrowRight")
+    panel.press("]")
+    assert (panel.layer, panel.picture) == (6, 1)
+    panel.press("[")
+    panel.press("[")
+    assert panel.picture == N - 1
+    panel.press("Home")
+    assert panel.layer == 0
+    panel.speed, panel.playing = 50.0, True
+    panel._player.wait(30)
+    assert (panel.layer, panel.playing) == (12, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("layer", 13),
+        ("picture", N),
+        ("token", 69),
+        ("k", 0),
+        ("k", 9),
+        ("similarity", "dot"),
+        ("coordinates", "tsne"),
+        ("dimensions", 4),
+        ("color_by", "size"),
+        ("perturb_size", -0.1),
+        ("perturb_layer", -1),
+        ("atoms", [100000]),
+        ("speed", 0.0),
+    ],
+)
+def test_traits_refuse_what_cannot_be_shown(
+    panel: sw.DepthTrajectory, name: str, value: Any
+) -> None:
+    """And stay as they were."""
+    before = getattr(panel, name)
+    with pytest.raises(t.TraitError):
+        setattr(panel, name, value)
+    assert getattr(panel, name) == before
+
+
+def test_the_state_comes_back(panel: sw.DepthTrajectory) -> None:
+    """By way of JSON, into the same panel after other choices."""
+    panel.layer, panel.k, panel.similarity, panel.picture, panel.token = 4, 2, "cka", 5, 20
+    panel.perturb_size = 0.3
+    kept = json.loads(json.dumps(panel.state()))
+    panel.layer, panel.k, panel.similarity, panel.picture, panel.token = 9, 3, "raw", 0, 0
+    panel.perturb_size = 0.0
+    panel.restore(kept)
+    panel.wait()
+    assert panel.state() == kept
+    assert panel.pushed.size == 0.3
+
+
+def test_the_page_holds_what_was_on_screen(panel: sw.DepthTrajectory, tmp_path: Path) -> None:
+    """Question, figure, strips, picture and numbers; within 6 MB."""
+    panel.layer, panel.perturb_size = 8, 0.2
+    panel.wait()
+    page = panel.to_html(tmp_path / "depth.html")
+    text = page.read_text(encoding="utf-8")
+    assert "How does an input travel" in text
+    assert "layer 8" in text
+    assert "if blocks ignored the push" in text
+    assert page.stat().st_size < 6_000_000
+
+
+def test_messages_stay_small(panel: sw.DepthTrajectory) -> None:
+    """A layer, an input, a push: each below 200 kB to the browser."""
+    sent: list[int] = []
+
+    def size(value: Any) -> int:
+        if isinstance(value, dict):
+            return sum(size(v) for v in value.values())
+        if isinstance(value, list | tuple):
+            return sum(size(v) for v in value)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return len(bytes(value))
+        return value.nbytes if isinstance(value, np.ndarray) else len(str(value))
+
+    for widget in (
+        panel._picture,
+        panel._strips,
+        panel._view.grid,
+        panel._view.strip,
+        panel._legend,
+    ):
+        for name in (
+            "_py2js_update",
+            "_py2js_restyle",
+            "_py2js_relayout",
+            "data",
+            "sprite",
+            "heat",
+            "value",
+        ):
+            if widget.has_trait(name):
+                widget.observe(lambda change: sent.append(size(change["new"])), name)
+    for act in (("layer", 3), ("picture", 4), ("perturb_size", 0.4), ("k", 5), ("show", "tokens")):
+        sent.clear()
+        panel.set_trait(*act)
+        panel.wait()
+        assert 0 < sum(sent) < 200_000, act
+
+
+def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypatch: Any) -> None:
+    """PCA is shown until the layout is there; new states lie between their nearest neighbours."""
+    from sae_nb_widgets import depth_runs
+
+    class Process:
+        done = False
+
+        def __init__(self, rows: torch.Tensor) -> None:
+            self.rows, self.closed = rows, False
+
+        def wait(self) -> np.ndarray:
+            return self.rows[:, :2].numpy()
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr(depth_runs, "start_umap", Process)
+    panel = sw.DepthTrajectory(model, scenes, states=states)
+    panel.wait()
+    panel.coordinates = "umap"
+    assert panel.paths.coordinates == "pca"
+    panel.wait()
+    assert panel.paths.coordinates == "umap"
+    assert panel.paths.axes[2] == "layer"
+    placed = panel.paths.project(panel.states[3, 6, :1])
+    assert np.allclose(placed[0], panel.paths.points[3, 6], atol=0.05)
+    process = panel._umap
+    panel.close()
+    assert process.closed
+
+
+def test_texts_travel_too() -> None:
+    """A language model: tokens, phases as colours, texts cut to one length and it is said."""
+    panel = sw.DepthTrajectory(
+        sn.load_model("tiny-gpt"), ["The old dog lost the key near the river.", "It was a sad day"]
+    )
+    panel.wait()
+    assert not panel.problem, panel.status
+    assert "cut to" in panel.status
+    assert (panel.show, panel.color_by) == ("tokens", "phase")
+    assert set(panel.summary.trajectories.token_kinds) == {"token"}
+    panel.perturb_size = 0.2
+    panel.wait()
+    assert panel.pushed.angles.shape[2] == panel.n_tokens
+    panel.close()
+
+
+def test_one_picture_is_enough(model: Any, scenes: Any) -> None:
+    """Without classes and without a crowd: its tokens travel."""
+    panel = sw.DepthTrajectory(model, scenes.images[:1])
+    panel.wait()
+    assert not panel.problem, panel.status
+    assert panel.show == "tokens"
+    assert panel.summary.trajectories.basins is None
+    panel.close()
+
+
+@pytest.mark.parametrize("wrong", ["states", "labels", "sae", "raptor", "model"])
+def test_parts_of_other_models_are_refused(
+    model: Any, scenes: Any, states: States, wrong: str
+) -> None:
+    """Before any work, by name."""
+    parts: dict[str, Any] = {
+        "states": {"states": states.take([0, 1])},
+        "labels": {"labels": [1, 2]},
+        "sae": {"sae": sn.TopK(d_in=10, n_atoms=16, k=2)},
+        "raptor": {"raptor": object()},
+        "model": {},
+    }
+    given = sn.wrap(torch.nn.Linear(3, 3)) if wrong == "model" else model
+    inputs = torch.zeros(2, 3) if wrong == "model" else scenes
+    with pytest.raises((TypeError, ValueError), match=f"`{wrong}` must"):
+        sw.DepthTrajectory(given, inputs, **parts[wrong])
+
+
+def test_closing_frees_everything(model: Any, scenes: Any, states: States) -> None:
+    """Also twice, also while it plays."""
+    panel = sw.DepthTrajectory(model, scenes, states=states)
+    panel.playing = True
+    panel.close()
+    panel.close()
+    panel._player.wait(10)
+    assert not panel._player.alive

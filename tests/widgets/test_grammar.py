@@ -1,0 +1,298 @@
+"""One grammar for all panels: what each of them has to have, do and give away, whatever it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import ipywidgets as ipw
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.figures.still import to_svg
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.plot_widget import shared_script
+
+import sae_nb as sn
+
+CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
+CONTROLS += (ipw.BoundedIntText, ipw.IntText, ipw.FloatText, ipw.FloatSlider, ipw.IntSlider)
+CONTROLS += (ipw.FloatLogSlider, ipw.SelectionSlider, ipw.ToggleButtons, ipw.FloatRangeSlider)
+PLOTLY_STARTS = "plotly.js v"  # in the licence line of its script
+HEAVY = 6_500_000
+
+
+@cache
+def vision() -> SimpleNamespace:
+    """The bundled vision model, its ready-made SAE and examples."""
+    torch.set_num_threads(1)
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    return SimpleNamespace(
+        model=sn.load_model("tiny-vit"),
+        sae=sae,
+        examples=examples,
+        catalogue=examples.catalogue(sae),
+        pictures=examples.acts.context.pictures[:4],
+    )
+
+
+def _atom_browser() -> Panel:
+    v = vision()
+    return sw.AtomBrowser(v.sae, v.examples.acts, catalogue=v.catalogue)
+
+
+def _quiz() -> Panel:
+    return sw.AtomQuiz(catalogue=vision().catalogue)
+
+
+def _concept_map() -> Panel:
+    return sw.ConceptMap(vision().sae, examples=vision().examples)
+
+
+def _lens() -> Panel:
+    lens = sw.InputLens(vision().model, vision().sae, examples=vision().examples)
+    lens.draw([[(9, 8), (22, 8), (14, 24)]])
+    return lens
+
+
+def _input_steering() -> Panel:
+    return sw.InputSteering(_lens(), vision().catalogue, atom=3)
+
+
+def _steering() -> Panel:
+    v = vision()
+    return sw.SteeringPanel(v.model, v.sae.hook_point, v.sae, v.pictures, v.catalogue, atom=3)
+
+
+def _stepper() -> Panel:
+    rows = torch.nn.functional.normalize(
+        torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), dim=1
+    )
+    return sw.PursuitStepper(rows[:3] + 0.1, rows, k=4)
+
+
+def _toy() -> Panel:
+    return sw.SuperpositionToy(sparsities=(0.0, 0.9), n_features=3, find_atoms=False)
+
+
+def _monitor() -> Panel:
+    fields = ("step", "steps", "tokens", "seconds", "loss", "r2", "l0", "dead_fraction")
+    rows = [(i, 30, 64 * i, 0.1 * i, 1 / i, 1 - 1 / i, 8.0, 0.1) for i in range(1, 31)]
+    return sw.TrainingMonitor([SimpleNamespace(**dict(zip(fields, r, strict=True))) for r in rows])
+
+
+def _depth() -> Panel:
+    return sw.DepthTrajectory(vision().model, vision().pictures)
+
+
+def _temporal() -> Panel:
+    start = torch.Generator().manual_seed(0)
+    sae = sn.Temporal(d_in=128, n_atoms=64, k=4, generator=start).eval()
+    sae.hook_point = "resid_post.2"
+    text = "Anna lived near the library. One day the fox ran away."
+    return sw.TemporalPanel(sn.load_model("tiny-gpt"), sae, text, boundaries=[6])
+
+
+def _report_card() -> Panel:
+    x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    saes = [sn.TopK(d_in=8, n_atoms=16, k=k).eval() for k in (2, 4)]
+    reports = [sn.evaluate(sae, x, n_bootstrap=50) for sae in saes]
+    index = torch.arange(len(x))
+    acts = sn.Activations(x, sample=index, position=torch.zeros_like(index))
+    card = sw.ReportCard(reports, ["k = 2", "k = 4"], saes=saes, acts=acts)
+    card.metric = "r2"
+    return card
+
+
+MAKERS: dict[str, Callable[[], Panel]] = {
+    "AtomBrowser": _atom_browser,
+    "AtomQuiz": _quiz,
+    "ConceptMap": _concept_map,
+    "DepthTrajectory": _depth,
+    "InputLens": _lens,
+    "InputSteering": _input_steering,
+    "PursuitStepper": _stepper,
+    "ReportCard": _report_card,
+    "SteeringPanel": _steering,
+    "SuperpositionToy": _toy,
+    "TemporalPanel": _temporal,
+    "TrainingMonitor": _monitor,
+}
+
+
+@pytest.fixture(scope="module")
+def panel(request: pytest.FixtureRequest) -> Iterator[Panel]:
+    """One panel with everything drawn, shared by the tests below."""
+    made = MAKERS[request.param]()
+    made.wait(120)
+    yield made
+    made.close()
+
+
+every_panel = pytest.mark.parametrize("panel", sorted(MAKERS), indirect=True)
+
+
+def test_every_public_panel_is_held_to_the_grammar() -> None:
+    """A panel that is added to the package is added here."""
+    public = {n for n in sw.__all__ if isinstance(getattr(sw, n), type)}
+    panels = {n for n in public if issubclass(getattr(sw, n), Panel)} - {"Panel"}
+    assert panels == set(MAKERS)
+
+
+@every_panel
+def test_a_question_and_three_sentences(panel: Panel) -> None:
+    """What it shows, what it cannot show, the paper."""
+    assert panel.question.endswith("?")
+    assert len(panel.explanation) == 3
+    assert all(len(sentence) > 20 for sentence in panel.explanation[:2])
+    assert not panel.problem, panel.status
+
+
+@every_panel
+def test_every_control_has_a_label_and_says_what_it_does(panel: Panel) -> None:
+    """Something to be called by, and a tooltip."""
+    controls = [w for w in descendants(panel) if isinstance(w, CONTROLS)]
+    assert controls
+    # Buttons in a row are named one by one; a number beside its words is named by its tooltip.
+    named = ("description", "icon", "tooltip", "tooltips")
+    assert [type(w) for w in controls if not any(getattr(w, n, "") for n in named)] == []
+    explained = ("tooltip", "tooltips")
+    assert [w.description for w in controls if not any(getattr(w, n, "") for n in explained)] == []
+
+
+@every_panel
+def test_one_figure_at_most(panel: Panel) -> None:
+    """Each further one would be another 5 MB for plotly's own, and another redraw."""
+    figures = [w for w in descendants(panel) if type(w).__name__ in ("Plot", "FigureWidget")]
+    assert len(figures) <= 1
+
+
+@every_panel
+def test_state_survives_json(panel: Panel) -> None:
+    """What a session keeps comes back to the same panel unchanged."""
+    state = json.loads(json.dumps(panel.state(), allow_nan=False))
+    panel.restore(state)
+    panel.wait(120)
+    assert json.loads(json.dumps(panel.state())) == state
+    assert not panel.problem, panel.status
+
+
+@every_panel
+def test_lecture_scale_and_dark_are_redrawn_in_place(panel: Panel) -> None:
+    """The traces shown stay the same objects; text grows; nothing fails; all comes back."""
+    figure = panel._figure
+    before = () if figure is None else figure.data
+    try:
+        sw.theme("lecture")
+        panel._keys.dark = True
+        panel.wait(120)
+        assert panel.dark
+        assert "--sae-nb-font: 16px" in panel._style.value
+        if figure is not None:
+            assert all(a is b for a, b in zip(before, figure.data, strict=True))
+            assert figure.layout.template.layout.font.size == 16
+        assert not panel.problem, panel.status
+    finally:
+        panel._keys.dark = False
+        sw.theme("normal")
+
+
+@every_panel
+def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
+    """One file, one copy of plotly's script, nothing asked for elsewhere, a drawing without it."""
+    text = panel.to_html(tmp_path / "alone.html").read_text(encoding="utf-8")
+    has_figure = panel._figure is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["alone.html"]
+    assert text.count(PLOTLY_STARTS) >= has_figure
+    assert text.count("<script") <= 3 if has_figure else True
+    assert 'src="http' not in text
+    assert len(text) < HEAVY
+    assert ("<noscript><div" in text) == has_figure
+    assert '<table class="sae-nb-record">' in text
+
+
+@every_panel
+def test_pages_in_a_folder_share_one_script(panel: Panel, tmp_path: Path) -> None:
+    """Two pages and one script, which neither of them holds."""
+    for name in ("a.html", "b.html"):
+        page = panel.to_html(tmp_path / name, share_script=True)
+        assert page.stat().st_size < 1_500_000
+    scripts = list(tmp_path.glob("*.js"))
+    assert len(scripts) == (panel._figure is not None)
+
+
+@every_panel
+def test_readers_without_widgets_see_picture_and_table(panel: Panel) -> None:
+    """What a notebook shows where nothing runs: a drawing of the figure, and the record."""
+    bundle = panel._repr_mimebundle_()
+    fallback = bundle["text/html"]
+    figure = panel.current_figure()
+    assert panel.question.replace("'", "&#x27;") in fallback
+    assert "<table" in fallback
+    assert ("<img" in fallback) == (figure is not None)
+    assert figure is None or "<svg" in to_svg(figure)
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+@every_panel
+def test_atom_is_linkable(panel: Panel) -> None:
+    """`traitlets.link` and nothing else joins it to another panel; impossible atoms are refused."""
+    if not panel.has_trait("atom"):
+        pytest.skip("shows no atom")
+    other = _Holder()
+    other.atom = panel.atom
+    link = t.link((other, "atom"), (panel, "atom"))
+    wanted = 1 if panel.atom != 1 else 2
+    other.atom = wanted
+    panel.wait(120)
+    assert panel.atom == wanted
+    with pytest.raises(t.TraitError):
+        panel.atom = 10**9
+    link.unlink()
+
+
+class _Holder(t.HasTraits):
+    """Something else that has an atom."""
+
+    atom = t.Int(0)
+
+
+@every_panel
+def test_keys_that_are_pressed_anywhere_do_no_harm(panel: Panel) -> None:
+    """Every key the panel answers acts without an error; Escape after all leaves it whole."""
+    for key in [*panel._key_actions, "Escape"]:
+        panel.press(key)
+        panel.wait(120)
+        assert not panel.problem, f"{key}: {panel.status}"
+
+
+def test_closing_leaves_the_shared_script_alone() -> None:
+    """Other panels live on it, and it is 5 MB to send again."""
+    first, second = _monitor(), _monitor()
+    script = shared_script()
+    first.close()
+    assert script.comm is not None
+    assert second._picture.bundle is shared_script() is script
+    second.close()
+
+
+@pytest.mark.parametrize("name", ["AtomBrowser", "InputLens", "SteeringPanel", "TrainingMonitor"])
+def test_closing_frees_what_opening_made(name: str) -> None:
+    """No widget stays behind, shared script apart; a second close is harmless."""
+    alive = ipw.widgets.widget._instances
+    warm = MAKERS[name]()
+    warm.wait(120)
+    warm.close()
+    before = len(alive)
+    for _ in range(3):
+        made = MAKERS[name]()
+        made.wait(120)
+        made.close()
+        made.close()
+    assert len(alive) <= before

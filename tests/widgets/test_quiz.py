@@ -1,0 +1,107 @@
+"""AtomQuiz: answers count once, keys and buttons answer, strengths are hidden until then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+
+import sae_nb as sn
+
+
+@pytest.fixture(scope="module", params=["tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"])
+def quiz(request: pytest.FixtureRequest) -> Iterator[sw.AtomQuiz]:
+    """A quiz about pictures, and one about texts."""
+    torch.set_num_threads(1)
+    examples, sae = sn.load_examples(request.param), sn.load_sae(request.param)
+    made = sw.AtomQuiz(catalogue=examples.catalogue(sae), seed=1)
+    yield made
+    made.close()
+
+
+def test_a_right_and_a_wrong_answer_are_counted_once(quiz: sw.AtomQuiz) -> None:
+    """A second answer to a question changes nothing; the score shows its interval and chance."""
+    quiz.go_on()
+    quiz.answers = []
+    quiz.take(quiz.asked.answer)
+    quiz.take((quiz.asked.answer + 1) % 5)
+    assert quiz.status.startswith("Right")
+    assert (quiz.score.n_right, quiz.score.n_answered) == (1, 1)
+    quiz.go_on()
+    quiz.take((quiz.asked.answer + 1) % 5)
+    assert quiz.status.startswith("No")
+    assert (quiz.score.n_right, quiz.score.n_answered) == (1, 2)
+    assert "1 of 2 right" in quiz._score_card.value
+    assert "guessing reaches 20%" in quiz._score_card.value
+
+
+def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> None:
+    """Neither shade nor bold token before; both after, and the buttons say which fires."""
+    quiz.go_on()
+    view = quiz._cards.view
+    before = view.static_html()
+    if hasattr(view, "heat"):
+        assert view.heat_shape == (0, 0)
+        assert view.bare
+    else:
+        assert view.peaks == [-1] * 5
+        assert not any(any(view._row_values(row)) for row in range(5))
+    quiz.take(0)
+    assert view.static_html() != before
+    assert quiz._cards.buttons[quiz.asked.answer].description.endswith("fires")
+    assert all(button.disabled for button in quiz._cards.buttons)
+
+
+def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
+    """1 … 5 and the right arrow; a click on a picture or text answers as well."""
+    atom = quiz.atom
+    quiz.press("ArrowRight")
+    assert quiz.atom != atom
+    assert quiz.answer == -1
+    quiz.press("3")
+    assert quiz.answer == 2
+    quiz.press("ArrowRight")
+    quiz._cards.view.selected = (4, 0)
+    assert quiz.answer == 4
+    assert not quiz.problem, quiz.status
+
+
+def test_atoms_that_cannot_be_asked_about_say_why(quiz: sw.AtomQuiz) -> None:
+    """Linked from elsewhere: no question, no failure; atoms that are not there are refused."""
+    possible = set(quiz._order.tolist())
+    rare = next(a for a in range(quiz._catalogue.n_atoms) if a not in possible)
+    quiz.atom = rare
+    assert quiz.asked is None
+    assert f"atom {rare}" in quiz.status
+    n = quiz.score.n_answered
+    quiz.take(0)
+    assert quiz.score.n_answered == n
+    quiz.go_on()
+    assert quiz.asked is not None
+    with pytest.raises(t.TraitError, match="`atom`"):
+        quiz.atom = 10**6
+    with pytest.raises(t.TraitError, match="`answer`"):
+        quiz.answer = 5
+
+
+def test_score_survives_a_session(quiz: sw.AtomQuiz) -> None:
+    """What is kept is the atom and every answer."""
+    quiz.answers = [[3, 1], [4, 0]]
+    state = quiz.state()
+    quiz.answers = []
+    quiz.restore(state)
+    assert quiz.score.n_right == 1
+    assert quiz.record["answered"] == 2
+
+
+def test_nothing_to_ask_is_refused() -> None:
+    """No SAE at all, and atoms that are all too rare."""
+    with pytest.raises(ValueError, match="neither"):
+        sw.AtomQuiz()
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    catalogue = examples.catalogue(sn.load_sae("tiny-vit/resid_post.6"))
+    with pytest.raises(ValueError, match="got none of 1"):
+        sw.AtomQuiz(catalogue=catalogue, atoms=[3])

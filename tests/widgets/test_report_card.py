@@ -1,0 +1,179 @@
+"""ReportCard: rows are chosen by click, key and menu; what is behind a row is told; bad input is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+from sae_nb_widgets.figures.report_card import ALARM, NOT_CLEAR, report_card_figure
+from sae_nb_widgets.report_card_detail import sample_html
+
+import sae_nb as sn
+from sae_nb.evaluation.measurement import Measurement
+from sae_nb.summaries.report_examples import MovingSample
+
+
+@pytest.fixture(scope="module")
+def parts() -> SimpleNamespace:
+    """Reports of a ready-made SAE and of one that was never trained."""
+    saes = [
+        sn.load_sae("tiny-vit/resid_post.6"),
+        sn.TopK(d_in=64, n_atoms=64, k=8, generator=torch.Generator().manual_seed(0)).eval(),
+    ]
+    acts = sn.load_examples("tiny-vit/resid_post.6").acts
+    acts = acts.subset(acts.sample < 12)
+    reports = [sn.evaluate(sae, acts, n_bootstrap=100) for sae in saes]
+    return SimpleNamespace(saes=saes, acts=acts, reports=reports)
+
+
+@pytest.fixture
+def card(parts: SimpleNamespace) -> Iterator[sw.ReportCard]:
+    """A card of both."""
+    made = sw.ReportCard(parts.reports, ["trained", "untrained"], saes=parts.saes, acts=parts.acts)
+    yield made
+    made.close()
+
+
+def told(card: sw.ReportCard) -> str:
+    """What stands beside the figure."""
+    return "".join(w.value for w in card._detail_view.widgets)
+
+
+def test_an_untrained_sae_has_no_clear_row_of_fit(card: sw.ReportCard) -> None:
+    """Red and marked, in figure and words."""
+    fit = [card._all.cell(m, "untrained") for m in ("r2", "fvu", "cosine_centred")]
+    assert {cell.verdict for cell in fit} == {"not clear"}
+    assert card._all.cell("r2", "trained").verdict == "clear"
+    bad, judged = card._all.n_not_clear("untrained")
+    assert bad == judged > 10
+    figure = card.current_figure()
+    red = next(trace for trace in figure.data if trace.marker.color == ALARM)
+    assert len(red.x) >= 2
+    assert red.marker.symbol == "x"
+    numbers = next(trace for trace in figure.data if trace.name == "numbers")
+    assert sum(NOT_CLEAR in text for text in numbers.text) == len(red.x)
+    assert "untrained: " in card.status
+
+
+def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard) -> None:
+    """Definition id, what libraries do, the sample that moves it, other libraries' numbers."""
+    card.metric = "r2"
+    card.wait()
+    said = told(card)
+    assert "r2_pooled" in said
+    assert "Libraries differ" in said
+    assert "without sample" in said
+    assert "overcomplete.r2_score" in said
+    card.metric = "effective_rank"
+    card.wait()
+    assert "no sample can be named" in told(card)
+    card.press("Escape")
+    assert card.metric == ""
+    assert "Click a row" in told(card)
+
+
+def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:
+    """↓ from nothing is the first row; a click takes the row at its height."""
+    card.press("ArrowDown")
+    assert card.metric == card.record.metrics[0] == card._rows.value
+    card.press("ArrowDown")
+    assert card.metric == card.record.metrics[1]
+    card._on_click(None, SimpleNamespace(ys=[2.2]), None)
+    assert card.metric == card.record.metrics[2]
+    card._rows.value = card.record.metrics[0]
+    assert card.metric == card.record.metrics[0]
+    assert len(card.current_figure().layout.shapes) == 1
+    card.wait()
+
+
+def test_show_changes_the_rows_and_keeps_the_choice_where_it_can(card: sw.ReportCard) -> None:
+    """All rows are more; what is clear goes with "not clear"."""
+    few = len(card.record.metrics)
+    card.metric = "r2"
+    card.show = "all"
+    assert len(card.record.metrics) > few
+    assert card.metric == "r2"
+    traces = card._plot.data
+    card.show = "key"
+    assert all(a is b for a, b in zip(traces, card._plot.data, strict=True))
+    with pytest.raises(t.TraitError, match='show="all"'):
+        card.metric = "babel"
+    card.wait()
+
+
+def test_state_comes_back(card: sw.ReportCard, parts: SimpleNamespace) -> None:
+    """Which rows are drawn, and which is explained."""
+    card.show, card.metric = "all", "babel"
+    other = sw.ReportCard(parts.reports)
+    other.restore(card.state())
+    assert (other.show, other.metric) == ("all", "babel")
+    other.close()
+    card.wait()
+
+
+def test_without_rows_the_card_says_what_would_show_an_example(parts: SimpleNamespace) -> None:
+    """Reports alone are enough for all else."""
+    made = sw.ReportCard(parts.reports)
+    made.metric = "r2"
+    assert "Pass the SAEs and activations" in told(made)
+    assert made.record.saes == ("TopK 1", "TopK 2")
+    made.close()
+
+
+def test_a_text_that_moves_a_row_is_shown_as_text() -> None:
+    """The tokens of that sample, escaped."""
+    acts = sn.load_examples("tiny-gpt/resid_post.3").acts
+    words = sample_html(
+        acts, MovingSample(sample=0, value=0.9, without=0.8, n_samples=3, typical=0.01)
+    )
+    ids = acts.context.token_ids.sample(0).tolist()
+    assert "".join(acts.context.vocabulary[i] for i in ids[1:5]) in words
+    assert words.startswith("<p>“")
+
+
+def test_names_are_data(parts: SimpleNamespace) -> None:
+    """Nothing a name holds becomes HTML."""
+    nasty = "<img src=x onerror=alert(1)>"
+    made = sw.ReportCard(parts.reports, [nasty, "b"])
+    made.metric = "r2"
+    assert "<img src=x" not in told(made) + made.static_main()
+    figure = report_card_figure(made._summary, "r2")
+    assert not any("<img src=x" in str(trace.text) + str(trace.customdata) for trace in figure.data)
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"saes": ["x"]}, "go together"), ({"names": ["a"]}, "`names` must be one for each")],
+)
+def test_bad_input_is_refused(
+    parts: SimpleNamespace, changes: dict[str, object], words: str
+) -> None:
+    """At the constructor."""
+    with pytest.raises(ValueError, match=words):
+        sw.ReportCard(parts.reports, **changes)
+
+
+def test_saes_must_be_those_of_the_reports(parts: SimpleNamespace) -> None:
+    """As many, and of the width of the rows."""
+    with pytest.raises(ValueError, match="one for each of 2 reports"):
+        sw.ReportCard(parts.reports, saes=parts.saes[:1], acts=parts.acts)
+    wide = [sn.TopK(d_in=8, n_atoms=16, k=2)] * 2
+    with pytest.raises(ValueError, match="width of the SAEs"):
+        sw.ReportCard(parts.reports, saes=wide, acts=parts.acts)
+
+
+def test_any_mapping_of_measurements_is_a_column() -> None:
+    """Causal measurements stand on the same card, an undefined number among them."""
+    m = Measurement(
+        value=float("nan"), floor=0.0, control=0.1, interval=(0.0, 1.0), definition="fldd", n=3,
+        unit="pairs",
+    )  # fmt: skip
+    made = sw.ReportCard([{"v": m}], ["illusion"])
+    made.metric = "v"
+    assert "not defined" in told(made)
+    made.close()

@@ -1,0 +1,77 @@
+// RowTable: a table whose rows can be chosen; text goes through textContent only.
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component");
+  const title = make("div", "sae-nb-cardtitle");
+  const box = make("div", "sae-nb-tablebox", { tabindex: "0", role: "listbox" });
+  box.id = `table-${Math.random().toString(36).slice(2)}`;
+  root.append(title, box);
+  el.append(root);
+  let rows = [];
+  let active = 0;
+
+  const kind = (column) => (model.get("numeric")[column] ? "sae-nb-number" : "");
+
+  function rowFor(cells, index) {
+    const node = make("tr", "", { role: "option", id: `${box.id}-${index}` });
+    const headers = model.get("headers");
+    node.setAttribute("aria-label", cells.map((c, i) => `${headers[i]} ${c}`).join(", "));
+    node.append(...cells.map((text, i) => make("td", kind(i), { dir: "auto", title: text }, text)));
+    node.addEventListener("click", () => {
+      active = index;
+      choose(model, index);
+      mark();
+    });
+    return node;
+  }
+
+  function mark() {
+    rows.forEach((node, i) => {
+      const chosen = i === model.get("selected");
+      node.setAttribute("aria-selected", String(chosen));
+      node.classList.toggle("sae-nb-selected", chosen);
+      node.classList.toggle("sae-nb-active", i === active);
+    });
+  }
+
+  function build() {
+    title.textContent = model.get("description");
+    box.setAttribute("aria-label", model.get("description"));
+    rows = model.get("cells").map(rowFor);
+    active = 0;
+    if (!rows.length) {
+      box.replaceChildren(make("div", "sae-nb-empty", {}, model.get("empty_text")));
+      return;
+    }
+    const table = make("table", "sae-nb-table", { role: "presentation" });
+    const head = make("thead");
+    const line = make("tr");
+    line.append(...model.get("headers").map((name, i) => make("th", kind(i), {}, name)));
+    head.append(line);
+    const body = make("tbody");
+    body.append(...rows);
+    table.append(head, body);
+    box.replaceChildren(table);
+    mark();
+  }
+
+  box.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step !== undefined && rows.length) {
+      active = Math.min(Math.max(active + step, 0), rows.length - 1);
+      box.setAttribute("aria-activedescendant", rows[active].id);
+      rows[active].scrollIntoView({ block: "nearest" });
+      mark();
+    } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
+      choose(model, active);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  redrawOn(model, ["headers", "cells", "numeric", "description", "empty_text"], build);
+  redrawOn(model, ["selected"], mark);
+  build();
+  return () => box.replaceChildren();
+}
+export default { initialize, render };
