@@ -9,7 +9,10 @@ dead atoms are reborn (the first worker's).
 
 from __future__ import annotations
 
+import importlib
 import os
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 PATIENCE = timedelta(minutes=30)
 """How long a worker waits for the others before it gives up. torch's own, for gloo."""
@@ -229,11 +233,46 @@ def workers(backend: str | None = None) -> Iterator[Team]:
     has_gpu = torch.cuda.is_available() and torch.cuda.device_count() > local
     if has_gpu:
         torch.cuda.set_device(local)
-    dist.init_process_group(backend or ("nccl" if has_gpu else "gloo"), timeout=PATIENCE)
+    # Its functions take the group of the moment of import as their default. Imported during training, as
+    # torch does, they would keep the group, and its threads, beyond the block: a process that ends while
+    # such a thread frees a tensor is aborted.
+    importlib.import_module("torch.distributed.nn")
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    dist.init_process_group(
+        backend or ("nccl" if has_gpu else "gloo"),
+        store=dist.PrefixStore(_meet(store, rank, size), store),
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+    )
     try:
         yield current_team()
     finally:
         dist.destroy_process_group()
+
+
+def _meet(store: dist.Store, rank: int, size: int) -> str:
+    """Agree on a name that no earlier generation of these workers has used.
+
+    torchrun keeps one store over restarts and torch writes every generation's addresses under the same
+    keys, so a worker started again may read where a dead one listened, and hang. Nothing in the
+    environment numbers the generations on every node alike. So each worker leaves a name drawn afresh,
+    and the first answers the names it finds, stale ones included, until every worker has heard it.
+    """
+    mine = uuid.uuid4().hex
+    store.set(f"here/{rank}", mine)
+    if rank != 0:
+        name = store.get(f"answer/{mine}").decode()
+        store.set(f"heard/{name}/{rank}", "")
+        return name
+    missing = set(range(1, size))
+    while missing:
+        for other in tuple(missing):
+            store.set(f"answer/{store.get(f'here/{other}').decode()}", mine)
+            if store.check([f"heard/{mine}/{other}"]):
+                missing.remove(other)
+        time.sleep(0.01)
+    return mine
 
 
 @torch.no_grad()

@@ -343,9 +343,10 @@ def test_an_answer_after_close_changes_nothing() -> None:
         release.wait(10)
         return 1
 
+    before = set(threading.enumerate())
     panel.run_async(work, drawn.append)
     assert started.wait(10)
-    thread = next(t for t in threading.enumerate() if t.name.startswith("sae_nb "))
+    (thread,) = (t for t in threading.enumerate() if t not in before and t.name == "sae_nb main")
     panel.close()
     release.set()
     thread.join(10)

@@ -353,10 +353,15 @@ def test_stop_without_a_run_says_what_to_do() -> None:
 def test_real_run_is_followed_to_its_end() -> None:
     """Paused, tuned, resumed and ended: the panel shows what the run did, to the last record."""
     x = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
+    made = threading.Event()  # the first steps wait for the panel: it would miss a fast machine's run
     run = sn.start_training(
-        sn.TopK(d_in=16, n_atoms=32, k=4), x, sn.TrainConfig(steps=400, batch_size=64)
+        sn.TopK(d_in=16, n_atoms=32, k=4),
+        x,
+        sn.TrainConfig(steps=400, batch_size=64, log_every=10),
+        listeners=lambda _: made.wait(60),
     )
     panel = sw.TrainingMonitor(run, interval=0.01)
+    made.set()
     panel.pause()
     assert run.state == "paused"
     assert panel.status.startswith("Paused at step")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -104,6 +106,8 @@ class TrainingMonitor(Panel):
         self._runs = distinct([one.run for one in self._tracked if one.run is not None])
         self._summaries: list[TrainingSummary] = []
         self._drawn: Any = None
+        # Looks at the runs, numbered in the order in which they were taken: several threads draw.
+        self._turns, self._counting, self._drawn_turn = itertools.count(1), threading.Lock(), 0
         self._following = False
         self._n_changes = 0
         self._gallery = TrainingGallery(acts, picture_shape)
@@ -172,14 +176,18 @@ class TrainingMonitor(Panel):
     def refresh(self) -> None:
         """Draw the newest records now."""
         choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery)
-        key = ([one.key for one in self._tracked], choices)
-        if key == self._drawn or self._closed:
-            return
+        with self._counting:
+            turn, key = next(self._turns), ([one.key for one in self._tracked], choices)
+        with self._drawing:  # a drawing of the same that is under way is waited for
+            if key == self._drawn or self._closed:
+                return
         # Read before the panel is locked: counting waits for the training's step under way.
         summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
         self._look_at_gallery()
         with self._drawing:
-            self._summaries, self._drawn = summaries, key
+            if turn < self._drawn_turn:  # another thread has drawn what is newer meanwhile
+                return
+            self._summaries, self._drawn, self._drawn_turn = summaries, key, turn
             self._draw_figure()
             self._gallery.draw()
             self._follow_changes()
