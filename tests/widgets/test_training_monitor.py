@@ -353,14 +353,21 @@ def test_stop_without_a_run_says_what_to_do() -> None:
 def test_real_run_is_followed_to_its_end() -> None:
     """Paused, tuned, resumed and ended: the panel shows what the run did, to the last record."""
     x = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
-    made = threading.Event()  # the first steps wait for the panel: it would miss a fast machine's run
+    # The first record waits for the panel, and the panel for it: neither may be over before the other.
+    begun, made = threading.Event(), threading.Event()
+
+    def meet(_: Any) -> None:
+        begun.set()
+        made.wait(60)
+
     run = sn.start_training(
         sn.TopK(d_in=16, n_atoms=32, k=4),
         x,
         sn.TrainConfig(steps=400, batch_size=64, log_every=10),
-        listeners=lambda _: made.wait(60),
+        listeners=meet,
     )
     panel = sw.TrainingMonitor(run, interval=0.01)
+    assert begun.wait(60)
     made.set()
     panel.pause()
     assert run.state == "paused"
@@ -375,6 +382,35 @@ def test_real_run_is_followed_to_its_end() -> None:
     assert panel.record.last_step == 400
     np.testing.assert_allclose(drawn(panel, "y2")[-1], result.history[-1].r2, rtol=1e-5)
     assert panel.record.frequency.shape == (32,)
+    panel.close()
+
+
+def test_a_drawing_under_way_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`refresh` returns with the picture on screen, also when another thread is still drawing it."""
+    records = [record(step, steps=4) for step in range(1, 4)]
+    panel = sw.TrainingMonitor(records)
+    panel.detach()
+    drawing, go_on = threading.Event(), threading.Event()
+    whole = panel._draw_figure
+
+    def slow() -> None:
+        drawing.set()
+        go_on.wait(30)
+        whole()
+
+    monkeypatch.setattr(panel, "_draw_figure", slow)
+    records.append(record(4, steps=4))
+    first, second = (threading.Thread(target=panel.refresh, daemon=True) for _ in range(2))
+    first.start()
+    assert drawing.wait(30)
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()
+    go_on.set()
+    second.join(30)
+    assert not second.is_alive()
+    assert panel.record.last_step == 4
+    first.join(30)
     panel.close()
 
 
