@@ -33,7 +33,7 @@ def test_it_is_reentrant_and_keeps_others_out() -> None:
         thread = threading.Thread(target=other)
         thread.start()
         assert not entered.wait(0.05)
-    assert entered.wait(5)
+    assert entered.wait(60)
     thread.join()
     assert lock.acquire(blocking=False)
     lock.release()

@@ -117,7 +117,7 @@ def drawn(panel: sw.TrainingMonitor, axis: str = "y") -> np.ndarray:
     return np.asarray(trace.y)
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a thread to bring something about."""
     end = time.monotonic() + seconds
     while not condition():
