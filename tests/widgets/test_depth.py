@@ -377,6 +377,8 @@ def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypat
     """PCA is shown until the layout is there; new states lie between their nearest neighbours."""
     from sae_nb_widgets import depth_runs
 
+    looked = threading.Event()
+
     class Process:
         done = False
 
@@ -384,6 +386,7 @@ def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypat
             self.rows, self.closed = rows, False
 
         def wait(self) -> np.ndarray:
+            looked.wait(30)
             return self.rows[:, :2].numpy()
 
         def close(self) -> None:
@@ -394,6 +397,7 @@ def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypat
     panel.wait()
     panel.coordinates = "umap"
     assert panel.paths.coordinates == "pca"
+    looked.set()
     panel.wait()
     assert panel.paths.coordinates == "umap"
     assert panel.paths.axes[2] == "layer"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
-import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,7 +24,6 @@ from sae_nb_widgets.depth_input import DepthInputView
 from sae_nb_widgets.depth_runs import Measured
 from sae_nb_widgets.figures import depth as figures
 from sae_nb_widgets.figures import still
-from sae_nb_widgets.pursuit_player import Player
 from sae_nb_widgets.theming import figure_widget, format_number
 
 if TYPE_CHECKING:
@@ -93,9 +91,6 @@ class DepthTrajectory(DepthDrawing):
     stem = "depth"
     needs_kernel = "Other inputs, layers and pushes need a running kernel; this is what was shown."
 
-    # What `close` reads, also of a panel that was refused before it was built.
-    _player: Player | None = None
-
     def __init__(
         self,
         model: LiveModel,
@@ -117,7 +112,6 @@ class DepthTrajectory(DepthDrawing):
         self.summary = self.states = self.depths = None
         self.paths = self.pushed = self.rolled = None
         self._drawn: figures.DrawnPaths | None = None
-        self._player = Player(self._advance, lambda: self.speed)
         super().__init__()
         self._set_out()
         self._build()
@@ -174,16 +168,13 @@ class DepthTrajectory(DepthDrawing):
         self.observe(lambda _: self._on_look(), ["dimensions", "color_by", "dark"])
         self.observe(lambda _: self._on_push(), ["perturb_layer", "perturb_size", "perturb_seed"])
         self.observe(lambda _: self._on_atoms(), "atoms")
-        self.observe(self._on_playing, "playing")
         self._strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         for trace in self._picture.data:
             if str(trace.meta).startswith(("head", "gain", "similarity")):
                 trace.on_click(self._on_click)
-        for key, step in (("ArrowRight", 1), ("ArrowLeft", -1)):
-            self.bind_key(key, lambda step=step: self.step(step))  # type: ignore[misc]
+        self.can_play()
         for key, step in (("]", 1), ("[", -1)):
             self.bind_key(key, lambda step=step: self.step_picture(step))  # type: ignore[misc]
-        self.bind_key(" ", lambda: self.set_trait("playing", not self.playing))
         self.bind_key("Home", lambda: self.set_trait("layer", 0))
         self.bind_key("End", lambda: self.set_trait("layer", self.n_layers))
         self.bind_key("Escape", lambda: self.set_trait("perturb_size", 0.0))
@@ -337,36 +328,28 @@ class DepthTrajectory(DepthDrawing):
 
     # --- the player -------------------------------------------------------------------------------
 
-    def _on_playing(self, change: t.Bunch) -> None:
-        if self._player is None or not change["new"]:
-            self._stop_playing()
-            return
-        if self.layer >= self.n_layers:
-            self.layer = 0
-        self._player.start()
+    @property
+    def at_end(self) -> bool:
+        """Whether the cursor is at the last layer."""
+        return self.layer >= self.n_layers
 
-    def _stop_playing(self) -> None:
-        if self._player is not None:
-            self._player.stop()
+    def to_start(self) -> None:
+        """Go to the embedding."""
+        self.layer = 0
 
-    def _advance(self) -> bool:
-        """Go one layer on, in the player's thread; say whether there is another."""
-        with self._drawing:
-            if self._closed or not self.playing:
-                return False
-            with self.guarded("playing"):
-                self.step(1)
-            if self.layer >= self.n_layers:
-                self.playing = False
-            return self.playing
+    def forth(self) -> None:
+        """One layer on; at the last one nothing happens."""
+        self.step(1)
+
+    def back(self) -> None:
+        """One layer back; at the embedding nothing happens."""
+        self.step(-1)
 
     def close(self) -> None:
         """Stop playing, end a UMAP under way, and free the panel."""
-        self._stop_playing()
         if not self._closed:
             self._end_umap()
-            with self._drawing:
-                super().close()
+        super().close()
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""

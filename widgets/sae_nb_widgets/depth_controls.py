@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb_widgets.control_pieces import icon_button, line, wide
 from sae_nb_widgets.depth_traits import LARGEST_PUSH, SHOWS
+from sae_nb_widgets.playing import play_button
 
 SPEEDS = (1.0, 2.0, 3.0, 6.0, 12.0)
 _TIGHT = {"description_width": "initial"}
@@ -37,11 +39,7 @@ class Controls:
 
 def build(panel: Any) -> Controls:
     """Return the controls of `panel`, linked to its traits."""
-    play = ipw.ToggleButton(
-        icon="play", tooltip="Play through the layers, or pause (space)", layout=_wide("42px")
-    )
-    t.link((panel, "playing"), (play, "value"))
-    play.observe(lambda change: setattr(play, "icon", _ICONS[change["new"]]), "value")
+    play = play_button(panel, "Play through the layers, or pause (space)")
     layer = _slider(
         panel, "layer", "layer", (0, panel.n_layers), "The cursor all parts share (← →)", 190
     )
@@ -60,9 +58,9 @@ def build(panel: Any) -> Controls:
     size = _push_size(panel)
     color_by = _colours(panel)
     first = (
-        _row(play, layer),
-        _row(k, similarity),
-        _row(size, where),
+        line(play, layer),
+        line(k, similarity),
+        line(size, where),
     )
     more = (
         _coordinates(panel),
@@ -76,37 +74,20 @@ def build(panel: Any) -> Controls:
     return Controls(play, layer, k, size, color_by, first, more)
 
 
-_ICONS = {True: "pause", False: "play"}
-
-
 def chooser(panel: Any) -> ipw.Box:
     """Return the buttons and the number that choose an input."""
     field = ipw.BoundedIntText(
         min=0,
         max=panel.n_inputs - 1,
         tooltip="Which input is looked at ([ and ])",
-        layout=_wide("74px"),
+        layout=wide("74px"),
     )
     t.link((panel, "picture"), (field, "value"))
-    return _row(
-        _button("chevron-left", "The input before ([)", lambda: panel.step_picture(-1)),
+    return line(
+        icon_button("chevron-left", "The input before ([)", lambda: panel.step_picture(-1)),
         field,
-        _button("chevron-right", "The next input (])", lambda: panel.step_picture(1)),
+        icon_button("chevron-right", "The next input (])", lambda: panel.step_picture(1)),
     )
-
-
-def _wide(width: str) -> ipw.Layout:
-    return ipw.Layout(width=width, min_width="0")
-
-
-def _row(*widgets: ipw.Widget) -> ipw.Box:
-    return ipw.Box(list(widgets)).add_class("sae-nb-line")
-
-
-def _button(icon: str, tip: str, action: Callable[[], None]) -> ipw.Button:
-    button = ipw.Button(icon=icon, tooltip=tip, layout=_wide("36px"))
-    button.on_click(lambda _: action())
-    return button
 
 
 def _slider(
@@ -120,7 +101,7 @@ def _slider(
         description=text,
         tooltip=tip,
         style=_TIGHT,
-        layout=_wide(f"{width}px"),
+        layout=wide(f"{width}px"),
     )
     t.link((panel, name), (slider, "value"))
     return slider
@@ -135,7 +116,7 @@ def _menu(
         description=text,
         tooltip=tip,
         style=_TIGHT,
-        layout=_wide(f"{width}px"),
+        layout=wide(f"{width}px"),
     )
     t.link((panel, name), (menu, "value"))
     return menu
@@ -150,7 +131,7 @@ def _push_size(panel: Any) -> ipw.FloatSlider:
         readout_format=".2f",
         tooltip="Length of the push in lengths of the state; 0 for none (Esc)",
         style=_TIGHT,
-        layout=_wide("190px"),
+        layout=wide("190px"),
     )
     slider.observe(lambda change: setattr(panel, "perturb_size", change["new"]), "value")
 
@@ -168,7 +149,7 @@ def _push_again(panel: Any) -> tuple[ipw.Widget, ...]:
         description="other direction",
         icon="random",
         tooltip="Push in another random direction",
-        layout=_wide("140px"),
+        layout=wide("140px"),
     )
 
     def again(_: Any) -> None:
@@ -215,7 +196,7 @@ def _speed(panel: Any) -> ipw.Dropdown:
         description="speed",
         tooltip="Layers per second while it plays",
         style=_TIGHT,
-        layout=_wide("160px"),
+        layout=wide("160px"),
     )
     menu.observe(lambda change: setattr(panel, "speed", change["new"]), "value")
 
@@ -233,7 +214,7 @@ def _atoms(panel: Any) -> ipw.Text:
         tooltip="Atoms to follow over depth, by number, separated by commas",
         continuous_update=False,
         style=_TIGHT,
-        layout=_wide("210px"),
+        layout=wide("210px"),
     )
 
     def read(change: t.Bunch) -> None:

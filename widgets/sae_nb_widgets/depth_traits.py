@@ -8,7 +8,7 @@ import traitlets as t
 
 from sae_nb.summaries.depth import SIMILARITIES, DepthSummary
 from sae_nb.summaries.depth_paths import COORDINATES
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.playing import PlayingPanel
 
 SHOWS = ("pictures", "tokens")
 COLOURS = ("class", "token type", "phase")
@@ -16,7 +16,7 @@ FASTEST = 50.0
 LARGEST_PUSH = 2.0
 
 
-class DepthTraits(Panel):
+class DepthTraits(PlayingPanel):
     """Which layer, input and token, seen how; each part can be set, observed and linked."""
 
     kept_traits = (
@@ -55,7 +55,6 @@ class DepthTraits(Panel):
     perturb_size = t.Float(0.0, help="Length of the push, in lengths of the state; 0 for none.")
     perturb_seed = t.Int(0, help="Which random direction.")
     atoms = t.List(t.Int(), help="Atoms whose energy is followed over depth.")
-    playing = t.Bool(False, help="Whether the cursor goes through the layers by itself.")
     speed = t.Float(3.0, help="Layers per second while it plays.")
 
     @t.validate("layer", "perturb_layer", "picture", "token", "perturb_seed")

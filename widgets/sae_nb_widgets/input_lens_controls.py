@@ -10,6 +10,7 @@ import traitlets as t
 
 from sae_nb.data.rendering import INKS, TEXTURES
 from sae_nb.summaries.input_summary import USE_ORDERS
+from sae_nb_widgets.control_pieces import small_button
 from sae_nb_widgets.input_lens_traits import MOST_SHOWN
 
 LARGEST_UPLOAD = 20_000_000
@@ -54,8 +55,8 @@ def build(panel: Any) -> Controls:
         text=_text("text", "What the model reads").add_class("sae-nb-search"),
         compare_text=_text("beside", "A second text; bars become differences"),
         example=_number("example", "One of the examples", panel.n_examples - 1, 130),
-        back=_button("‹", "The example before"),
-        forth=_button("›", "The next example"),
+        back=small_button("‹", "The example before"),
+        forth=small_button("›", "The next example"),
         upload=ipw.FileUpload(
             accept="image/*",
             multiple=False,
@@ -93,8 +94,8 @@ def build(panel: Any) -> Controls:
             layout=ipw.Layout(width="220px"),
             style=_TIGHT,
         ),
-        clear=_button("clear", "Take everything off the canvas (Delete)"),
-        undo=_button("undo", "Take back a stroke (Backspace)"),
+        clear=small_button("clear", "Take everything off the canvas (Delete)"),
+        undo=small_button("undo", "Take back a stroke (Backspace)"),
     )
     for name in ("text", "compare_text", "sort", "heat", "atom", "target", "n_shown"):
         t.link((panel, name), (getattr(made, name), "value"))
@@ -184,7 +185,3 @@ def _toggles(options: Any, tip: str) -> ipw.ToggleButtons:
         style={"button_width": "auto"},
         layout=ipw.Layout(width="auto"),
     )
-
-
-def _button(text: str, tip: str) -> ipw.Button:
-    return ipw.Button(description=text, tooltip=tip).add_class("sae-nb-small")

@@ -12,6 +12,7 @@ from sae_nb.summaries.contrast import Contrast
 from sae_nb.summaries.input_summary import InputSummary
 from sae_nb_widgets.atom_controls import visible
 from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.control_pieces import small_button
 from sae_nb_widgets.exporting import LIVE_ONLY
 from sae_nb_widgets.input_lens_bars import signed_number
 from sae_nb_widgets.theming import (
@@ -50,9 +51,11 @@ class InputLensDetail:
         self.card = ipw.HTML()
         self.here = Sparkbars(description="strongest atoms there")
         self.here.empty_text = "No atom fires there."
-        self.check = _button("splice check", "Run the model without this atom: the exact effect")
-        self.open = _button("open", "Show this atom in the atom browser")
-        self.steer = _button("steer", "Make this atom stronger in the steering panel")
+        self.check = small_button(
+            "splice check", "Run the model without this atom: the exact effect"
+        )
+        self.open = small_button("open", "Show this atom in the atom browser")
+        self.steer = small_button("steer", "Make this atom stronger in the steering panel")
         self.buttons = ipw.Box((self.check, self.open, self.steer)).add_class("sae-nb-line")
         self.buttons.add_class(LIVE_ONLY)
         self.widgets: tuple[ipw.Widget, ...] = (self.answers, self.card, self.buttons, self.here)
@@ -174,7 +177,3 @@ def _floor(contrast: Contrast | None, atom: int) -> str:
         f"<p>A − B in mean strength: <b>{signed_number(value)}</b>, {word} the floor of "
         f"±{format_number(floor)} (p = {format_number(float(found.p_adjusted[atom]))}, corrected).</p>"
     )
-
-
-def _button(text: str, tip: str) -> ipw.Button:
-    return ipw.Button(description=text, tooltip=tip).add_class("sae-nb-small")

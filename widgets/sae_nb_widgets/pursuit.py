@@ -35,7 +35,6 @@ from sae_nb_widgets.pursuit_inputs import (
     input_rows,
     unit_atoms,
 )
-from sae_nb_widgets.pursuit_player import Player
 from sae_nb_widgets.pursuit_traits import PursuitTraits
 from sae_nb_widgets.theming import figure_widget, format_count, format_number
 
@@ -108,9 +107,6 @@ class PursuitStepper(PursuitTraits):
     stem = "pursuit"
     needs_kernel = "Going to another step needs a running kernel; this is the step that was shown."
 
-    # What `close` reads, also of a panel that was refused before it was built.
-    _player: Player | None = None
-
     def __init__(
         self,
         x: Any,
@@ -137,7 +133,6 @@ class PursuitStepper(PursuitTraits):
         self._known: OrderedDict[tuple[Any, ...], PursuitSteps] = OrderedDict()
         self.steps: tuple[PursuitSteps, ...] = ()
         self._shown: list[np.ndarray] = []
-        self._player = Player(self._advance, lambda: self.speed)
         super().__init__()
         self.k, self.algorithm_a, self.algorithm_b = k, named[0], named[1]
         self.chips = self._facts()
@@ -174,11 +169,8 @@ class PursuitStepper(PursuitTraits):
         self.observe(self._on_step, ["step", "marked", "fit_bars"])
         self.observe(self._on_atom, "atom")
         self.observe(self._on_order, "order")
-        self.observe(self._on_playing, "playing")
         self._chosen.norms.observe(self._on_norms, "selected")
-        self.bind_key("ArrowRight", self.forth)
-        self.bind_key("ArrowLeft", self.back)
-        self.bind_key(" ", self.toggle)
+        self.can_play()
         self.bind_key("Home", lambda: self.set_trait("step", 0))
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
         self.bind_key("Escape", lambda: self.set_trait("marked", False))
@@ -359,40 +351,14 @@ class PursuitStepper(PursuitTraits):
         """One step back; at the first one nothing happens."""
         self.step = max(self.step - 1, 0)
 
-    def toggle(self) -> None:
-        """Play, or pause."""
-        self.playing = not self.playing
+    @property
+    def at_end(self) -> bool:
+        """Whether the last step is shown."""
+        return self.step >= self.last_step
 
-    def _on_playing(self, change: t.Bunch) -> None:
-        if self._player is None or not change["new"]:
-            self._stop_playing()
-            return
-        if self.step >= self.last_step:
-            self.step = 0
-        self._player.start()
-
-    def _stop_playing(self) -> None:
-        if self._player is not None:
-            self._player.stop()
-
-    def _advance(self) -> bool:
-        """Take one step, in the player's thread; say whether there is another."""
-        with self._drawing:
-            if self._closed or not self.playing:
-                return False
-            with self.guarded("playing"):
-                self.forth()
-            if self.step >= self.last_step:
-                self.playing = False
-            return self.playing
-
-    def close(self) -> None:
-        """Stop playing and free the panel."""
-        self._stop_playing()
-        if not self._closed:
-            # A step under way is drawn to its end.
-            with self._drawing:
-                super().close()
+    def to_start(self) -> None:
+        """Go before the first step."""
+        self.step = 0
 
     # --- taking it away ---------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,8 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.summaries.pursuit_steps import ALGORITHMS, TITLES
+from sae_nb_widgets.control_pieces import icon_button, line
+from sae_nb_widgets.playing import play_button
 from sae_nb_widgets.pursuit_inputs import NONE
 
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -29,9 +30,7 @@ class Controls:
 
 def build(panel: Any, n_rows: int) -> Controls:
     """Return the controls of `panel`, linked to its traits."""
-    play = ipw.ToggleButton(
-        icon="play", tooltip="Play from here, or pause (space)", layout=_wide("42px")
-    )
+    play = play_button(panel, "Play from here, or pause (space)")
     step = ipw.IntSlider(
         min=0,
         max=max(panel.last_step, 1),
@@ -42,17 +41,15 @@ def build(panel: Any, n_rows: int) -> Controls:
         layout=ipw.Layout(width="190px"),
     )
     count = ipw.HTML()
-    t.link((panel, "playing"), (play, "value"))
     t.link((panel, "step"), (step, "value"))
-    play.observe(lambda change: setattr(play, "icon", _ICONS[change["new"]]), "value")
-    player = _row(
-        _button("step-backward", "One step back (←)", panel.back),
+    player = line(
+        icon_button("step-backward", "One step back (←)", panel.back),
         play,
-        _button("step-forward", "One step on (→)", panel.forth),
+        icon_button("step-forward", "One step on (→)", panel.forth),
         step,
         count,
     )
-    names = _row(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
+    names = line(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
     rows = [_number(panel, "row", "input", n_rows - 1)] if n_rows > 1 else []
     more = (
         _speed(panel),
@@ -75,28 +72,11 @@ def build(panel: Any, n_rows: int) -> Controls:
     return Controls(play, step, count, (player, names, *rows), more)
 
 
-_ICONS = {True: "pause", False: "play"}
-
-
 def fit_slider(made: Controls, step: int, last: int) -> None:
     """Let the slider end at the last step there is."""
     made.step.max = max(last, 1)
     made.step.disabled = last == 0
     made.count.value = f'<span class="sae-nb-keep">{step} of {last}</span>'
-
-
-def _wide(width: str) -> ipw.Layout:
-    return ipw.Layout(width=width, min_width="0")
-
-
-def _row(*widgets: ipw.Widget) -> ipw.Box:
-    return ipw.Box(list(widgets)).add_class("sae-nb-line")
-
-
-def _button(icon: str, tip: str, action: Callable[[], None]) -> ipw.Button:
-    button = ipw.Button(icon=icon, tooltip=tip, layout=_wide("36px"))
-    button.on_click(lambda _: action())
-    return button
 
 
 def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:

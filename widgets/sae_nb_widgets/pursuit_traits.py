@@ -12,14 +12,14 @@ from sae_nb.summaries.pursuit_steps import (
     SOLVER_STEPS,
     PursuitSteps,
 )
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.playing import PlayingPanel
 from sae_nb_widgets.pursuit_inputs import NONE
 
 FASTEST = 50.0
 """Steps per second: more cannot be told apart."""
 
 
-class PursuitTraits(Panel):
+class PursuitTraits(PlayingPanel):
     """Which step of which algorithms on which input; each part can be set, observed and linked."""
 
     # What `close` reads, also of a panel that was refused before it was built.
@@ -36,8 +36,6 @@ class PursuitTraits(Panel):
     algorithm_b = t.Enum(
         (*ALGORITHMS, NONE), default_value=NONE, help="Second algorithm; empty for none."
     )
-    playing = t.Bool(False, help="Whether it goes from step to step by itself.")
-    speed = t.Float(2.0, help="Steps per second while it plays.")
     k = t.Int(16, help="Steps of a greedy algorithm.")
     penalty_share = t.Float(PENALTY_SHARE, help="λ of ISTA and FISTA as a share of the largest.")
     nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
