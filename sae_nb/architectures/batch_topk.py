@@ -139,12 +139,16 @@ class BatchTopK(OneStep):
 
     def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
         codes = self._with(self._training_prox(), x)
-        if self.training and codes.nnz and torch.is_grad_enabled():
-            smallest = codes.values.detach().min()
+        if codes.nnz:
+            self._remember(codes.values.detach().min())
+        return codes
+
+    def _remember(self, smallest: Tensor) -> None:
+        """Move the threshold towards the smallest pre-code that a training batch kept."""
+        if self.training and torch.is_grad_enabled():
             # A loss that overflows ends the training; the threshold must stay good.
             finite = torch.where(smallest.isfinite(), smallest, self.threshold)
             self.threshold.lerp_(finite.to(self.threshold.dtype), 1 - MEMORY)
-        return codes
 
     def _training_prox(self) -> Prox:
         return BatchTopKProx(self.k)

@@ -151,6 +151,6 @@ class JumpReLU(OneStep):
         step_fraction: float,
     ) -> Parts:
         theta = per_entry(self.thresholds, candidates)
-        active = step(candidates.values, theta, self.bandwidth).sum() / len(x)
+        active = self.over_atoms(step(candidates.values, theta, self.bandwidth).sum()) / len(x)
         missed = (active / self.l0 - 1).square()
         return {"l0 target": (self.sparsity * ramp(step_fraction, RAMP), missed)}

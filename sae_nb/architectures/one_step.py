@@ -165,6 +165,16 @@ class OneStep(SparseAutoencoder):
 
     # For subclasses
 
+    def over_atoms(self, number: Tensor) -> Tensor:
+        """A sum over the atoms here as a sum over all; `training.shards` adds other workers' atoms.
+
+        Parameters
+        ----------
+        number
+            The sum; may carry a gradient.
+        """
+        return number
+
     @abstractmethod
     def _prox(self, k: Any) -> Prox:
         """What makes codes of pre-codes, with another k where one was asked for."""

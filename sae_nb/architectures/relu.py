@@ -112,6 +112,6 @@ class ReLU(OneStep):
         codes: SparseCodes,
         step_fraction: float,
     ) -> Parts:
-        l1 = codes.values.sum() / (len(x) * self.scaling.variance.sqrt())
-        price = self.price(codes, rows=len(x)) if self.training else 1.0
+        l1 = self.over_atoms(codes.values.sum()) / (len(x) * self.scaling.variance.sqrt())
+        price = self.price(codes, len(x), self.over_atoms) if self.training else 1.0
         return {"l1": (self.sparsity * ramp(step_fraction, RAMP) * price, l1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,12 @@ class Adaptive(nn.Module):
         self.register_buffer("price", torch.ones(()))
 
     @torch.no_grad()
-    def forward(self, codes: SparseCodes, rows: int) -> Tensor:
+    def forward(
+        self,
+        codes: SparseCodes,
+        rows: int,
+        over_atoms: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
         """The price after a batch.
 
         Parameters
@@ -48,9 +54,12 @@ class Adaptive(nn.Module):
             Of the batch.
         rows
             Inputs in it.
+        over_atoms
+            Makes a count over the atoms of `codes` one over all atoms, where some are elsewhere.
         """
         if self.l0 is not None:
-            used = (codes.values > 0).sum() / (rows * self.l0)
+            entries = (codes.values > 0).sum()
+            used = (entries if over_atoms is None else over_atoms(entries)) / (rows * self.l0)
             step = used.clamp_min(1e-3).log().clamp(-1.0, 1.0)
             self.price.mul_((GAIN * step).exp())
         return self.price.clone()

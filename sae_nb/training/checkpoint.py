@@ -67,7 +67,12 @@ def _is_ours(path: Path) -> bool:
     return path.name.lstrip(".").startswith(("step-", POINTER))
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any], learners: list[Learner]) -> None:
+def save_checkpoint(
+    folder: Path,
+    state: dict[str, Any],
+    learners: list[Learner],
+    tensors: list[dict[str, dict[str, Tensor]]],
+) -> None:
     """Write one checkpoint, then remove the one before it.
 
     Parameters
@@ -78,14 +83,15 @@ def save_checkpoint(folder: Path, state: dict[str, Any], learners: list[Learner]
         JSON-able facts of the loop; must hold "step".
     learners
         The SAEs in training.
+    tensors
+        Of each, from `Learner.tensors`.
     """
     name = f"step-{state['step']:08d}"
     with new_folder(folder / name, replace=True) as partial:
         write_json(partial / "state.json", state | {"learners": [_facts(one) for one in learners]})
-        for i, learner in enumerate(learners):
-            write_tensors(partial / f"sae-{i}.safetensors", learner.sae.state_dict())
-            write_tensors(partial / f"optimiser-{i}.safetensors", _moments(learner))
-            write_tensors(partial / f"dead-{i}.safetensors", learner.dead.state())
+        for i, groups in enumerate(tensors):
+            for group, held in groups.items():
+                write_tensors(partial / f"{group}-{i}.safetensors", held)
         write_tensors(partial / "rng.safetensors", _random_state(learners))
         write_manifest(partial, KIND, step=state["step"])
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
@@ -202,15 +208,6 @@ def _facts(learner: Learner) -> dict[str, Any]:
         "running_loss": learner.best.mean_to_json(),
         "plateau": learner.plateau.to_json(),
         "history": [record.to_json() for record in learner.history],
-    }
-
-
-def _moments(learner: Learner) -> dict[str, Tensor]:
-    state = learner.optimiser.state
-    return {
-        f"{i}.{name}": value
-        for i, parameter in enumerate(learner.parameters)
-        for name, value in state[parameter].items()
     }
 
 

@@ -15,6 +15,7 @@ OWN_BUSINESS = (
     "checkpoint_every",
     "device",
     "log_every",
+    "shard_atoms",
     "steps",
     "stop_on_plateau",
 )
@@ -87,6 +88,12 @@ class TrainConfig:
     way was taken: `sae_nb.kernels.paths_taken()`); "float32": never. Parameters, sums, optimiser and
     kept codes are fp32 either way; a CPU computes in fp32 always."""
 
+    shard_atoms: bool = False
+    """Whether several workers (`workers`) cut the dictionary by atoms and each see the whole batch, in
+    place of each having the whole dictionary and a part of the batch. For dictionaries whose weights,
+    gradients and moments outgrow one worker. While it trains, an SAE holds its worker's atoms only; at the
+    end every worker has all of them, and checkpoints always do."""
+
     device: str | None = None
     """Where to train; the SAE stays there. None: where the SAE is."""
 
@@ -101,6 +108,8 @@ class TrainConfig:
             check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
         check_number(self.sparsity, "sparsity", least=0.0)
         check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
+        if not isinstance(self.shard_atoms, bool):
+            raise TypeError(f"`shard_atoms` must be True or False, got {self.shard_atoms!r}.")
         if self.precision not in get_args(Precision):
             raise ValueError(
                 f"`precision` must be one of {', '.join(get_args(Precision))}, got {self.precision!r}."

@@ -44,6 +44,9 @@ class DeadAtoms:
     ([0, 8, 0], 0.3333333432674408)
     """
 
+    BY_ATOM = ("silent_tokens", "fired", "fired_before")
+    """Tensors of `state` with one number per atom."""
+
     def __init__(
         self, n_atoms: int, dead_after_tokens: int, device: torch.device | str | None = None
     ) -> None:

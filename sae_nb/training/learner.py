@@ -17,6 +17,7 @@ from sae_nb.training.dead_atoms import DeadAtoms, fire_counts
 from sae_nb.training.plateau import Plateau
 from sae_nb.training.records import History, TrainRecord
 from sae_nb.training.schedule import Schedule
+from sae_nb.training.shards import Shard
 from sae_nb.training.team import Team
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Learner:
         Place of the SAE in the list that trains on the same batches.
     team
         Workers that train it together, each on its part of a batch.
+    shard
+        This worker's atoms, where the workers share those in place of the batch.
     """
 
     def __init__(
@@ -58,9 +61,10 @@ class Learner:
         rows: int,
         index: int = 0,
         team: Team | None = None,
+        shard: Shard | None = None,
     ) -> None:
         self.sae, self.config, self.index = sae, config, index
-        self.team = team or Team()
+        self.team, self.shard = team or Team(), shard
         self.parameters = [p for p in sae.parameters() if p.requires_grad]
         if config.sparsity is not None:
             self.set("sparsity", config.sparsity)
@@ -82,8 +86,8 @@ class Learner:
             # One pass over the parameters instead of ten.
             fused=all(p.is_floating_point() for p in self.parameters),
         )
-        dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
-        self.dead = DeadAtoms(sae.n_atoms, dead_after, device=self.parameters[0].device)
+        self.dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
+        self.dead = DeadAtoms(sae.n_atoms, self.dead_after, device=self.parameters[0].device)
         self.best, self.plateau = BestState(sae), Plateau()
         self.history = History()
 
@@ -163,6 +167,44 @@ class Learner:
                 self.sae.initialise(self.place(x), generator)
             self.team.share(self.sae)
 
+    @torch.no_grad()
+    def cut(self) -> None:
+        """Keep this worker's atoms only, with what Adam and the count of silence know of them."""
+        if self.shard is None:
+            return
+        for parameter in self.shard.sae.atom_parameters():
+            for name, moment in self.optimiser.state.get(parameter, {}).items():
+                if moment.shape == parameter.shape:
+                    self.optimiser.state[parameter][name] = self.shard.part(moment)
+        self.shard.cut()
+        counts = self.dead.state()
+        mine = {name: self.shard.part(counts[name]) for name in DeadAtoms.BY_ATOM}
+        self.dead = DeadAtoms(self.shard.n_atoms, self.dead_after, self.parameters[0].device)
+        self.dead.load(counts | mine)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps, of all atoms in the first worker; every worker must call it."""
+        groups = {
+            "sae": self.sae.state_dict(),
+            "optimiser": {
+                f"{i}.{name}": value
+                for i, parameter in enumerate(self.parameters)
+                for name, value in self.optimiser.state[parameter].items()
+            },
+            "dead": self.dead.state(),
+        }
+        if self.shard is None or not self.shard.is_cut:
+            return groups
+        own = set(self.shard.sae.atom_parameters())
+        by_atom = set(DeadAtoms.BY_ATOM) | {n for n, p in self.sae.named_parameters() if p in own}
+        by_atom |= {
+            f"{i}.{name}"
+            for i, parameter in enumerate(self.parameters)
+            for name, value in self.optimiser.state[parameter].items()
+            if parameter in own and value.shape == parameter.shape
+        }
+        return {name: self.shard.at_first(group, by_atom) for name, group in groups.items()}
+
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
         """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set.
 
@@ -179,7 +221,7 @@ class Learner:
         size = self.team.size
         dead = (self.dead.silent_tokens // size, max(1, self.dead.dead_after_tokens // size))
         try:
-            return self.sae.training_loss(x, *dead, fraction)
+            return (self.shard or self.sae).training_loss(x, *dead, fraction)
         except (RuntimeError, ValueError) as error:
             if max(float(p.detach().abs().max()) for p in self.parameters) < ABSURD:
                 raise
@@ -198,12 +240,17 @@ class Learner:
         total = loss.total if share == 1 else share * loss.total
         total.backward()  # type: ignore[no-untyped-call]
         self.team.sum_gradients(self.parameters)
+        if self.shard is not None:
+            self.shard.sum_gradients()
 
     def project_and_clip(self) -> Tensor:
         """Project and clip the gradients; return their global norm before clipping."""
         self.sae.before_optimiser_step()
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        if self.shard is None:
+            norm = torch.nn.utils.get_total_norm(gradients)
+        else:
+            norm = self.shard.norm(self.parameters)
         if self.clip < math.inf:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         return norm
@@ -243,7 +290,7 @@ class Learner:
             self.team.average(self.sae.buffers())
         self.sae.after_optimiser_step()
         self._forget_reborn()
-        self.dead.count(self.team.sum(fire_counts(loss.codes, self.sae.n_atoms)), rows)
+        self.dead.count(self.team.sum(fire_counts(loss.codes, len(self.dead.mask))), rows)
         self.best.see(numbers["loss"])
 
     @torch.no_grad()
@@ -284,12 +331,12 @@ class Learner:
         mean = self.team.sum(share * x.mean(dim=0))
         residual = (x - loss.x_hat).square().sum()
         spread = (x - mean).square().sum()
-        active = share * (loss.codes.values.detach() != 0).sum() / len(x)
+        active = share * self._over_atoms((loss.codes.values.detach() != 0).sum()) / len(x)
         parts = {name: share * part.detach() for name, part in loss.parts.items()}
         sums = self.team.sum(
             torch.stack([s.float() for s in (residual, spread, active, *parts.values())])
         )
-        dead = self.dead.mask.float().mean()
+        dead = self._over_atoms(self.dead.mask.sum()).float() / self.sae.n_atoms
         lost, total, l0, *terms, dead_fraction = torch.cat([sums, dead[None]]).tolist()
         record = TrainRecord(
             **numbers,
@@ -305,6 +352,10 @@ class Learner:
         self.best.offer(record.step)
         self.plateau.look(self.best.running_loss, record.step, self.schedule)
         return record
+
+    def _over_atoms(self, number: Tensor) -> Tensor:
+        """A sum over this worker's atoms as one over all."""
+        return number if self.shard is None else self.shard.whole(number)
 
 
 def _groups(sae: SparseAutoencoder, parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:

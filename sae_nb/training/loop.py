@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
@@ -29,8 +29,9 @@ from sae_nb.training.identity import check_fit, identity, remember_origin
 from sae_nb.training.learner import Learner
 from sae_nb.training.listeners import Listeners, as_list, show, tell
 from sae_nb.training.records import Change, Stopped, TrainRecord, TrainResult
+from sae_nb.training.shards import Shard
 from sae_nb.training.sources import as_source, captured_at, check_team, is_checked, rows_known
-from sae_nb.training.team import current_team
+from sae_nb.training.team import Team, current_team
 
 if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource
@@ -181,9 +182,12 @@ class Training:
                 sae.to(self.config.device)
         self.identity = identity(self.saes, self.source)
         rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
+        by_atoms = self.config.shard_atoms and not self.team.alone
+        team = Team() if by_atoms else self.team
+        shards = [Shard(sae, self.team) if by_atoms else None for sae in self.saes]
         self.learners = [
-            Learner(sae, self.config, rows=rows, index=i, team=self.team)
-            for i, sae in enumerate(self.saes)
+            Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard)
+            for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
         ]
         if self.folder is not None and resume:
             with self.team.first_before_others():
@@ -256,6 +260,11 @@ class Training:
                 if self.stopped is not None:
                     with self.control.lock:
                         self._cut_short()
+                self._make_whole()
+        except FloatingPointError:
+            # Met by all workers alike. After any other error the others would wait here in vain.
+            self._make_whole()
+            raise
         finally:
             self.seconds = self._elapsed()
             for sae in self.saes:
@@ -274,7 +283,10 @@ class Training:
     def _steps(self, bar: progress_bar) -> Stopped | None:
         if self._has_plateaued():  # as read from the checkpoint
             return "plateau"
-        for x in self._batches():  # 1. a batch
+        batches = self._batches()
+        for learner in self.learners:
+            learner.cut()
+        for x in batches:  # 1. a batch
             with self.control.turn() as go_on:
                 if not self.team.all(mine=go_on):
                     return self.control.stop_reason or "stopped"
@@ -304,7 +316,7 @@ class Training:
 
     def _my_part(self, x: Tensor) -> tuple[Tensor, float]:
         """Rows of a batch that are for this worker, and their share of it."""
-        if self.team.alone:
+        if self.team.alone or self.config.shard_atoms:
             return x, 1.0
         mine = x[self.team.part(len(x))]
         return mine, len(mine) / len(x)
@@ -392,13 +404,24 @@ class Training:
             "seconds": self.seconds,
             "config": self.config.to_json(),
             "identity": self.identity,
-            "identity_now": identity(self.saes, self.source),
+            "identity_now": identity(self.saes, self.source) | self._shapes(),
             "changes": [asdict(change) for change in self.changes],
         }
+        tensors = [learner.tensors() for learner in self.learners]
         if self.team.is_first:
-            save_checkpoint(self.folder, state, self.learners)
+            save_checkpoint(self.folder, state, self.learners, tensors)
         self.team.wait()
         self._saved = self.step
+
+    def _shapes(self) -> dict[str, Any]:
+        """The SAEs' tensors as they were given: a worker may hold a share of them now."""
+        return {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")}
+
+    def _make_whole(self) -> None:
+        """Every worker gets all atoms, when all of them come here."""
+        for learner in self.learners:
+            if learner.shard is not None and learner.shard.is_cut:
+                learner.shard.make_whole()
 
     def _cut_short(self) -> None:
         """Keep what counts of a run that did not reach its last step."""

@@ -140,7 +140,17 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         ----------
         index
             Which of several SAEs.
+
+        Raises
+        ------
+        RuntimeError
+            If workers share the atoms, so that none has all of them.
         """
+        if self.config.shard_atoms and not self._training.team.alone:
+            raise RuntimeError(
+                "A snapshot must have all atoms, but with `shard_atoms` each worker has only its own. "
+                "Wait for the end, or read a checkpoint."
+            )
         with self.lock:
             copy = deepcopy(self._training.saes[index])
         return copy.eval()

@@ -4,7 +4,7 @@ The dictionary is in every process. A batch is cut into as many parts as there a
 losses and firings are added up over them, and so every worker takes the step that one process would
 take on the whole batch. Three things look at a worker's own part alone: which k·rows entries BatchTopK
 and Matryoshka keep, what AuxK is measured by (the variance left in the part), and the inputs from which
-dead atoms are reborn (the first worker's).
+dead atoms are reborn (the first worker's). `shards` is the other way: the atoms cut, the batch not.
 """
 
 from __future__ import annotations
@@ -141,6 +141,55 @@ class Team:
             dist.broadcast(tensor.contiguous(), src=0)
         return births
 
+    def exchange(self, mine: Tensor) -> list[Tensor]:
+        """What every worker has, by rank.
+
+        Parameters
+        ----------
+        mine
+            Of one shape in all of them.
+        """
+        if self.alone:
+            return [mine]
+        found = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(found, mine.contiguous())
+        return found
+
+    def send(self, tensor: Tensor, source: int) -> None:
+        """Write one worker's tensor into everybody's.
+
+        Parameters
+        ----------
+        tensor
+            Contiguous, of one shape in all of them.
+        source
+            Whose counts.
+        """
+        if not self.alone:
+            dist.broadcast(tensor, src=source)
+
+    def hand_over(self, tensor: Tensor) -> None:
+        """Send a tensor to the first worker, which must `receive` it.
+
+        Parameters
+        ----------
+        tensor
+            Contiguous.
+        """
+        dist.send(tensor, dst=0)
+
+    def receive(self, into: Tensor, source: int) -> None:
+        """Write what a worker hands over into a tensor.
+
+        Parameters
+        ----------
+        into
+            Contiguous, of the sender's shape.
+        source
+            The sender.
+        """
+        dist.recv(into, src=source)
+
     def all(self, *, mine: bool) -> bool:
         """Whether it holds in every worker.
 
@@ -198,7 +247,8 @@ def workers(backend: str | None = None) -> Iterator[Team]:
     `torchrun --nproc-per-node 2 train.py`, with the training inside `with sn.training.workers():`. A plain
     `python train.py` runs the same file alone. With `TrainConfig(checkpoint=…)` and
     `torchrun --max-restarts 3` a run whose worker dies goes on from its last checkpoint, with the result
-    it would have had.
+    it would have had. With `TrainConfig(shard_atoms=True)` the workers share the dictionary in place of
+    the batch, for one that outgrows a worker's memory.
 
     Parameters
     ----------
@@ -240,7 +290,7 @@ def workers(backend: str | None = None) -> Iterator[Team]:
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     dist.init_process_group(
         backend or ("nccl" if has_gpu else "gloo"),
-        store=dist.PrefixStore(_meet(store, rank, size), store),
+        store=dist.PrefixStore(_meet(store, rank, size), store),  # type: ignore[attr-defined]
         rank=rank,
         world_size=size,
         timeout=PATIENCE,
@@ -251,7 +301,7 @@ def workers(backend: str | None = None) -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-def _meet(store: dist.Store, rank: int, size: int) -> str:
+def _meet(store: dist.Store, rank: int, size: int) -> str:  # type: ignore[name-defined]
     """Agree on a name that no earlier generation of these workers has used.
 
     torchrun keeps one store over restarts and torch writes every generation's addresses under the same

@@ -1,0 +1,215 @@
+"""Workers that share the atoms of a dictionary take the steps that one process takes with all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.architectures.proxes import BatchTopKProx, TopKProx
+from sae_nb.codes import SparseCodes
+from sae_nb.training.shards import Shard, check_can_shard
+from sae_nb.training.team import Team
+
+SCRIPT = Path(__file__).with_name("shards_script.py")
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+NAMES = ("topk", "push-up", "batch", "relu", "jump")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One process; two, three; two of which one is killed at step 30 and started again by torchrun."""
+    folder = tmp_path_factory.mktemp("shards")
+    commands = {
+        "alone": [sys.executable, str(SCRIPT), str(folder), "alone"],
+        "two": [*TORCHRUN, "2", str(SCRIPT), str(folder), "two"],
+        "three": [*TORCHRUN, "3", str(SCRIPT), str(folder), "three"],
+        "killed": [*TORCHRUN, "2", "--max-restarts", "1", str(SCRIPT), str(folder), "killed"],
+    }
+    for command in commands.values():
+        _run(command)
+    found: dict[str, Any] = {
+        name: json.loads((folder / f"{name}.json").read_text()) for name in commands
+    }
+    return found | {"died": (folder / "died").exists(), "folder": folder}
+
+
+def _run(command: list[str]) -> None:
+    quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["two", "three"])
+def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -> None:
+    """Loss, clipped gradient's norm, R², L0, dead atoms and AuxK, record by record."""
+    alone, together = runs["alone"][1], runs[mode][1]
+    assert runs[mode][0] == {"two": 2, "three": 3}[mode]
+    for name in NAMES:
+        for what in ("loss", "gradient_norm", "r2", "l0", "dead", "auxiliary"):
+            torch.testing.assert_close(
+                torch.tensor(together[name][what]),
+                torch.tensor(alone[name][what]),
+                rtol=1e-4,
+                atol=1e-6,
+                msg=lambda found, at=(name, what): f"{at}: {found}",
+            )
+
+
+@pytest.mark.slow
+def test_auxiliary_losses_were_at_work(runs: dict[str, Any]) -> None:
+    """Otherwise the comparison would say nothing about them."""
+    assert all(max(sae["auxiliary"]) > 0.01 for sae in runs["alone"][1].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["two", "three"])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_joined_dictionary_is_that_of_one_process(
+    runs: dict[str, Any], mode: str, name: str
+) -> None:
+    """Opened by `load_sae` like any other, tensor by tensor, thresholds and prices included."""
+    one, joined = (sn.load_sae(runs["folder"] / run / name) for run in ("alone", mode))
+    assert joined.settings() == one.settings()
+    for key, tensor in one.state_dict().items():
+        torch.testing.assert_close(joined.state_dict()[key], tensor, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_every_worker_ends_with_the_whole_sae(runs: dict[str, Any]) -> None:
+    """To the bit."""
+    for mode in ("two", "three", "killed"):
+        assert [sae["apart"] for sae in runs[mode][1].values()] == [0.0] * len(NAMES)
+
+
+@pytest.mark.slow
+def test_a_worker_holds_its_share_of_memory(runs: dict[str, Any]) -> None:
+    """Parameters, gradients and moments, counted in bytes while it trains: half, and a third."""
+    for mode, size in (("two", 2), ("three", 3)):
+        for name in NAMES:
+            share = runs[mode][1][name]["bytes"] / runs["alone"][1][name]["bytes"]
+            assert share == pytest.approx(1 / size, rel=0.03)
+
+
+@pytest.mark.slow
+def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
+    """torchrun starts the workers again; they go on from step 20 and end where the others ended."""
+    assert runs["died"]
+    assert runs["killed"] == runs["two"]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_shards_is_whole(runs: dict[str, Any]) -> None:
+    """One process opens it: a finished run is given back, moments of all atoms included."""
+    script = _script()
+    trained = list(script.saes(0).values())
+    config = sn.TrainConfig(
+        steps=61,
+        batch_size=130,
+        log_every=5,
+        dead_after_tokens=400,
+        gradient_clip=0.5,
+        checkpoint=runs["folder"] / "checkpoint-two",
+    )
+    results = sn.train(trained, script.rows(), config, progress=False)
+    assert [len(result.history) for result in results] == [14] * len(NAMES)
+    whole = sn.load_sae(runs["folder"] / "two" / "topk")
+    torch.testing.assert_close(trained[0].dictionary, whole.dictionary, rtol=0, atol=0.1)
+
+
+def _script() -> SimpleNamespace:
+    """What the workers' script defines."""
+    threads = torch.get_num_threads()
+    names = runpy.run_path(str(SCRIPT))
+    torch.set_num_threads(threads)
+    return SimpleNamespace(**names)
+
+
+class Together(Team):
+    """Workers that are threads of one process, for what needs no gradients."""
+
+    def __init__(self, rank: int, size: int, barrier: Barrier, board: dict[int, Tensor]) -> None:
+        super().__init__(rank, size)
+        object.__setattr__(self, "barrier", barrier)
+        object.__setattr__(self, "board", board)
+
+    def exchange(self, mine: Tensor) -> list[Tensor]:
+        """What each thread has put on the board."""
+        self.board[self.rank] = mine
+        self.barrier.wait()
+        found = [self.board[rank] for rank in range(self.size)]
+        self.barrier.wait()
+        return found
+
+
+@pytest.mark.parametrize("kind", ["row", "batch"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_ties_are_settled_as_in_one_process(kind: str, size: int) -> None:
+    """Pre-codes of few different values: the very entries that one process keeps, and no others."""
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(20):
+        pre_codes = torch.randint(-2, 3, (7, 11), generator=generator).float()
+        k = int(torch.randint(1, 6, (), generator=generator))
+        prox = TopKProx if kind == "row" else BatchTopKProx
+        whole = prox(k)(pre_codes).to_dense()
+        assert torch.equal(_in_threads(pre_codes, k, size, kind), whole)
+
+
+def _in_threads(pre_codes: Tensor, k: int, size: int, kind: str) -> Tensor:
+    barrier, board = Barrier(size), {}
+
+    def work(rank: int) -> Tensor:
+        team = Together(rank, size, barrier, board)
+        shard = Shard(sn.TopK(4, pre_codes.shape[1], k), team)
+        mine = pre_codes[:, shard.mine]
+        if kind == "row":
+            own: SparseCodes = TopKProx(min(k, shard.n_atoms))(mine)
+            return shard._largest_by_row(own, k).to_dense()
+        own = BatchTopKProx(min(k, shard.n_atoms))(mine)
+        return shard._largest_of_all(own, k * len(mine))[0].to_dense()
+
+    with ThreadPoolExecutor(size) as pool:
+        return torch.cat(list(pool.map(work, range(size))), dim=1)
+
+
+@pytest.mark.parametrize(
+    "sae",
+    [sn.MatchingPursuit(4, 8, 2), sn.Matryoshka(4, 8, 2), sn.AbsTopK(4, 8, 2), sn.Gated(4, 8)],
+    ids=lambda sae: type(sae).__name__,
+)
+def test_other_architectures_are_refused_by_name(sae: sn.SparseAutoencoder) -> None:
+    """A subclass of one that can be sharded included."""
+    with pytest.raises(ValueError, match=f"must be False for {type(sae).__name__}.*Leave it out"):
+        check_can_shard(sae, Team(0, 2))
+
+
+def test_what_cannot_be_cut_is_refused() -> None:
+    """Rebirth draws atoms for all workers; a worker without atoms has nothing to do."""
+    with pytest.raises(ValueError, match="'auxk' or 'push-up' with `shard_atoms`"):
+        check_can_shard(sn.TopK(4, 8, 2, revival="resample"), Team(0, 2))
+    with pytest.raises(ValueError, match="at least the number of workers, 9, got 8"):
+        check_can_shard(sn.TopK(4, 8, 2), Team(0, 9))
+    with pytest.raises(TypeError, match="`shard_atoms` must be True or False, got 'yes'"):
+        sn.TrainConfig(shard_atoms="yes")
+
+
+def test_one_process_has_nothing_to_share() -> None:
+    """The same script runs by itself, any architecture included, to the bit as without."""
+    x = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))
+    saes = [sn.MatchingPursuit(4, 8, 2, generator=torch.Generator().manual_seed(1)) for _ in "ab"]
+    for sae, shard in zip(saes, (False, True), strict=True):
+        sn.train(sae, x, sn.TrainConfig(steps=5, shard_atoms=shard), progress=False)
+    assert torch.equal(saes[0].dictionary, saes[1].dictionary)
