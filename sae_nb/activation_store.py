@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from sae_nb.files import (
     read_json,
     read_manifest,
     read_tensors,
+    replacing,
     sealed,
     sha256,
     write_json,
@@ -141,14 +141,10 @@ def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
     entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, size]}
     header = json.dumps({"pictures": entry}).encode()
     header += b" " * (-len(header) % 8)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for part in parts:
             file.write(read_tensors(part)["pictures"].contiguous().numpy().data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dict[str, Activations]:

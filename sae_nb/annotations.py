@@ -6,7 +6,6 @@ its own checksum, so labels never end up on the atoms of another SAE and damage 
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.files import check_seal, read_json, sealed, write_json
+from sae_nb.folder_locks import holding_folder
 from sae_nb.sae_identity import SaeIdentity, identity_of
 from sae_nb.summaries.labels import Labels
+from sae_nb.write_errors import is_partial
 
 FILE = "annotations.json"
 KIND = "atom annotations"
@@ -299,16 +300,9 @@ def _parsed(path: Path, atoms: Any, n_atoms: int) -> Entries:
 @contextmanager
 def _alone(path: Path | None) -> Iterator[None]:
     """Keep other processes from writing between our reading and our writing."""
-    if path is None or os.name == "nt":  # Windows locks no folders; the newest writer wins there
+    if path is None or is_partial(path.parent):  # a folder in the making is held already
         yield
         return
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The folder is locked: the file itself is replaced by each write, and a lock file would litter.
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with holding_folder(path.parent):
         yield
-    finally:
-        os.close(handle)

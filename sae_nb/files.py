@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from sae_nb.folder_locks import Lock
+from sae_nb.swapping import recover, swap_in, tidy_old
+from sae_nb.write_errors import named_write_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,30 +40,85 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+def _new_partial(path: Path, *, folder: bool = False) -> tuple[Path, Lock]:
+    """A temporary sibling of `path`, held so that others can tell it from what a killed process left."""
+    while True:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        if folder:
+            partial.mkdir()
+        else:
+            # Opened as any new file, so that the umask decides who may read it (mkstemp: the owner
+            # alone).
+            partial.open("xb").close()
+        try:
+            lock = Lock(partial)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # tidied away by somebody in the instant before it was held
+        if not lock.is_held or lock.holds(partial):
+            return partial, lock
+
+
+def _tidy_partials(path: Path) -> None:
+    """Remove what killed processes left beside `path`; what a living one holds stays."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
+    for name in os.listdir(path.parent):
+        if ours.fullmatch(name):
+            _remove_if_left(path.with_name(name))
+
+
+def _remove_if_left(partial: Path) -> None:
+    try:
+        lock = Lock(partial)
+    except OSError:  # at work, or just gone
+        return
+    try:
+        if lock.is_held and partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        elif lock.is_held:
+            partial.unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path`; flush and rename it on success, remove it on error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    # Opened as any new file, so that the umask decides who may read it (mkstemp: the owner alone).
-    partial.open("xb").close()
-    try:
-        yield partial
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `path`; flush and rename it on success, remove it on error.
+
+    Parameters
+    ----------
+    path
+        Final name of a file; folders on the way to it are made.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; says why, and what was there before is as it was.
+    """
+    with named_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_partials(path)
+        partial, lock = _new_partial(path)
+        try:
+            yield partial
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            lock.release()
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write `content` under `path` atomically."""
-    with _replacing(Path(path)) as partial:
+    """Write `content` under `path` atomically.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; says why, and what was there before is as it was.
+    """
+    with replacing(Path(path)) as partial:
         partial.write_bytes(content)
 
 
@@ -221,8 +281,11 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     ------
     FileExistsError
         If `path` exists and `replace` is false, or if it is not a folder of ours.
+    OSError
+        If it cannot be written; says why, and what was there before is as it was.
     """
     path = Path(path)
+    recover(path)
     if path.exists():
         if not replace:
             raise FileExistsError(
@@ -233,37 +296,21 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
                 f"{str(path)!r} holds files that are not ours (no {MANIFEST}), so it is not "
                 "replaced. Choose another name."
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(path)
-    partial.mkdir()
+    with named_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_partials(path)
+        partial, lock = _new_partial(path, folder=True)
     try:
-        yield partial
-        _sync_folder(partial)
-        _swap_in(partial, path)
+        with named_write_errors(path, only_room=True):
+            yield partial
+        with named_write_errors(path):
+            _sync_folder(partial)
+            swap_in(partial, path, replace=replace)
+            tidy_old(path)
+            _sync_folder(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _swap_in(partial: Path, path: Path) -> None:
-    if not path.exists():
-        partial.rename(path)
-    else:
-        # A folder cannot be renamed over a full one: step aside first. A kill between the two
-        # renames leaves the old folder whole under the `.old` name, which `recover` finds.
-        old = path.with_name(f".{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        path.rename(old)
-        partial.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    _sync_folder(path.parent)
-
-
-def recover(path: str | Path) -> None:
-    """Put back the previous version of a folder whose replacement was killed half-way."""
-    path = Path(path)
-    old = path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():
-        old.rename(path)
+        lock.release()
 
 
 def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any) -> None:
@@ -305,6 +352,7 @@ def read_manifest(
         If the folder is of another kind or version, or a file was cut short or altered.
     """
     folder = Path(folder)
+    recover(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
     manifest = read_json(folder / MANIFEST)

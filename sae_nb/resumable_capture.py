@@ -7,7 +7,6 @@ have written. `activation_store` seals the finished folder and reads it.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from sae_nb.files import (
     write_tensors,
 )
 from sae_nb.fingerprints import BatchDigest
+from sae_nb.folder_locks import holding_folder
 from sae_nb.harvesting import (
     CaptureRecord,
     CaptureSettings,
@@ -341,23 +341,9 @@ def _alone(folder: Path) -> Iterator[None]:
     """Hold the folder, so that two captures never write into each other."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"`store` must be a folder, but {str(folder)!r} is a file.")
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":
+    refusal = (
+        f"`store` must be written by one capture at a time, but another one is writing to "
+        f"{str(folder)!r}. Wait for it, or choose another folder."
+    )
+    with holding_folder(folder, refusal):
         yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Given back by the system when the process dies, so a kill leaves no stale lock.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise ValueError(
-            f"`store` must be written by one capture at a time, but another one is writing to "
-            f"{str(folder)!r}. Wait for it, or choose another folder."
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(handle)

@@ -8,14 +8,21 @@ copied: it is found by its fingerprint in the folder around the session, or amon
 from __future__ import annotations
 
 import importlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.annotations import FILE, Annotations
-from sae_nb.files import MANIFEST, new_folder, read_json, read_manifest, write_json, write_manifest
+from sae_nb.files import (
+    MANIFEST,
+    new_folder,
+    read_json,
+    read_manifest,
+    write_bytes,
+    write_json,
+    write_manifest,
+)
 from sae_nb.sae_identity import SaeIdentity, identity_of
 
 if TYPE_CHECKING:
@@ -287,10 +294,9 @@ def carry_over(old: Path, new: Path) -> None:
     new
         Folder that takes its place.
     """
-    if (old / FILE).is_file():
-        shutil.copy2(old / FILE, new / FILE)
-    if (old / INSIDE).is_dir():
-        shutil.copytree(old / INSIDE, new / INSIDE)
+    for file in (old / FILE, *sorted((old / INSIDE).rglob("*"))):
+        if file.is_file():
+            write_bytes(new / file.relative_to(old), file.read_bytes())
 
 
 # --- where ----------------------------------------------------------------------------------------

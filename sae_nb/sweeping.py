@@ -11,6 +11,7 @@ import inspect
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation.matching import stability
 from sae_nb.evaluation.report import Report, evaluate
 from sae_nb.files import check_seal, json_object, sealed, write_json
+from sae_nb.folder_locks import holding_folder
 from sae_nb.training import TrainConfig, train
 from sae_nb.training.sources import fingerprint
 
@@ -184,18 +186,30 @@ def sweep(
             "`config.checkpoint` must be None in a sweep, which keeps its own. Use folder=…"
         )
     train_on, test_on = _split(data, test)
-    store = _Store(folder, _identity(train_on, config))
-    measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
-    todo = [one for one in wanted if _name(*one) not in store.done]
-    for start in range(0, len(todo), at_once):
-        group = todo[start : start + at_once]
-        saes = [_built(train_on, *one) for one in group]
-        trained = [sae for sae in saes if not isinstance(sae, Classical)]
-        if trained:
-            train(trained, train_on, config, progress=progress)
-        for one, sae in zip(group, saes, strict=True):
-            store.keep(one, sae, _numbers(evaluate(sae, test_on, **measure)))
-    return Sweep(tuple(store.row(one) for one in wanted))
+    with _alone(folder):
+        store = _Store(folder, _identity(train_on, config))
+        measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
+        todo = [one for one in wanted if _name(*one) not in store.done]
+        for start in range(0, len(todo), at_once):
+            group = todo[start : start + at_once]
+            saes = [_built(train_on, *one) for one in group]
+            trained = [sae for sae in saes if not isinstance(sae, Classical)]
+            if trained:
+                train(trained, train_on, config, progress=progress)
+            for one, sae in zip(group, saes, strict=True):
+                store.keep(one, sae, _numbers(evaluate(sae, test_on, **measure)))
+        return Sweep(tuple(store.row(one) for one in wanted))
+
+
+def _alone(folder: str | Path | None) -> AbstractContextManager[None]:
+    """Hold the folder, so that two sweeps never write into each other."""
+    if folder is None:
+        return nullcontext()
+    refusal = (
+        f"`folder` must be written by one sweep at a time, but another one is at work in "
+        f"{str(folder)!r}. Wait for it, or choose another folder."
+    )
+    return holding_folder(Path(folder), refusal)
 
 
 Wanted = tuple[str, dict[str, Any], int]

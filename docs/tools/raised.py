@@ -38,6 +38,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "training": ("sae_nb.training", "sae_nb.sweeping", "sae_nb.progress"),
     "files": (
         "sae_nb.files",
+        "sae_nb.folder_locks",
+        "sae_nb.swapping",
+        "sae_nb.write_errors",
         "sae_nb.fingerprints",
         "sae_nb.annotations",
         "sae_nb.sessions",

@@ -18,6 +18,7 @@ from sae_nb.files import (
     write_tensors,
 )
 from sae_nb.ready_made.shelf import near_names, shelf_folder
+from sae_nb.swapping import recover
 
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
@@ -174,6 +175,7 @@ def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
 def _located(folder_or_name: str | Path) -> Path:
     """Return the folder that a path or a name stands for."""
     folder = Path(folder_or_name)
+    recover(folder)
     if folder.is_dir():
         return folder
     if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):

@@ -19,7 +19,7 @@ from sae_nb.dynamics.raptor_loss import Errors, RaptorLoss
 from sae_nb.dynamics.raptor_scores import RaptorFit, check_depth, raptor_fit
 from sae_nb.dynamics.states import TOKEN_KINDS, TokenKind, capture_states, check_states
 from sae_nb.progress import progress_bar
-from sae_nb.training.checkpoint import check_folder
+from sae_nb.training.checkpoint import check_folder, hold_checkpoints
 from sae_nb.training.control import Control
 from sae_nb.training.listeners import Listeners, as_list, tell
 from sae_nb.training.records import Change, History, Stopped, TrainRecord
@@ -117,6 +117,7 @@ class RaptorTraining:
         self.step, self.seconds = 0, 0.0
         self.stopped: Stopped | None = None
         self.history, self.changes = History(), list[Change]()
+        self._lock = None if self.folder is None else hold_checkpoints(self.folder)
         if self.folder is not None and resume:
             load_raptor_checkpoint(self.folder, self)
 
@@ -173,6 +174,8 @@ class RaptorTraining:
         finally:
             self.seconds = self._elapsed()
             self.raptor.eval()
+            if self._lock is not None:
+                self._lock.release()
 
     def _steps(self, bar: progress_bar) -> Stopped | None:
         self.raptor.train()

@@ -22,11 +22,12 @@ from sae_nb.files import (
     read_json,
     read_manifest,
     read_tensors,
-    recover,
     write_json,
     write_manifest,
     write_tensors,
 )
+from sae_nb.folder_locks import Lock, hold_folder
+from sae_nb.swapping import recover
 from sae_nb.training.config import OWN_BUSINESS, TrainConfig
 from sae_nb.training.records import load_history
 
@@ -57,6 +58,21 @@ def check_folder(folder: str | Path) -> Path:
             "Choose another name."
         )
     return folder
+
+
+def hold_checkpoints(folder: Path) -> Lock:
+    """Hold a folder of checkpoints for one training, so that two never write into each other.
+
+    Raises
+    ------
+    ValueError
+        If another training, of this kernel or of another one, is at work in it.
+    """
+    return hold_folder(
+        folder,
+        f"`checkpoint` must be written by one training at a time, but another one is at work in "
+        f"{str(folder)!r}. Wait for it or end it (`run.stop()`), or choose another folder.",
+    )
 
 
 def _contents(folder: Path) -> Iterable[Path]:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import check_finite
+from sae_nb.folder_locks import Lock
 from sae_nb.kernels.precision import precision
 from sae_nb.progress import progress_bar
 from sae_nb.training.checkpoint import (
     check_folder,
     check_same_run,
+    hold_checkpoints,
     load_checkpoint,
     restore,
     save_checkpoint,
@@ -167,16 +169,25 @@ class Training:
         self.changes: list[Change] = []
         self._saved: int | None = None  # step of the checkpoint on disk
         self.kept: dict[int, int] = {}  # by SAE: the step whose weights were put back
+        self._lock: Lock | None = None  # on the folder, held by the first worker
         self._torn = False  # whether a step was cut short between its first and its last line
         claim(self.saes)
         try:
             with torch.inference_mode(False):
                 self._prepare(resume)
         except BaseException:
-            release(self.saes)
+            self.let_go()
             raise
 
+    def let_go(self) -> None:
+        """Free the SAEs and the checkpoints for another training."""
+        release(self.saes)
+        if self._lock is not None:
+            self._lock.release()
+
     def _prepare(self, resume: bool) -> None:
+        if self.folder is not None and self.team.is_first:
+            self._lock = hold_checkpoints(self.folder)
         if self.config.device is not None:
             for sae in self.saes:
                 sae.to(self.config.device)
@@ -269,7 +280,7 @@ class Training:
             self.seconds = self._elapsed()
             for sae in self.saes:
                 sae.eval()
-            release(self.saes)
+            self.let_go()
 
     def _loop(self, bar: progress_bar) -> Stopped | None:
         try:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sae_nb.training.background import BackgroundRun, State
 from sae_nb.training.config import TrainConfig
-from sae_nb.training.control import release
 from sae_nb.training.listeners import Listeners
 from sae_nb.training.loop import Training
 from sae_nb.training.records import TrainResult
@@ -96,7 +95,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         try:
             super().__init__(training, name="training", progress=progress)
         except BaseException:
-            release(training.saes)
+            training.let_go()
             raise
 
     def _result(self) -> TrainResult | list[TrainResult]:

@@ -1,0 +1,107 @@
+"""What keeps a file from being written, said as rule, given, do: disks that are full, folders that are
+read-only or no folders.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PARTIAL = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
+
+_NO_ROOM = {
+    errno.ENOSPC: (
+        "must lie on a disk with room left",
+        "the disk is full",
+        "Make room, or choose a folder on another disk",
+    ),
+    errno.EDQUOT: (
+        "must lie on a disk with room left",
+        "your share of it is used up",
+        "Make room, or choose a folder on another disk",
+    ),
+    errno.EFBIG: (
+        "must not be larger than a file may be here",
+        "it would be",
+        "Raise the limit (`ulimit -f`), or choose a folder on another disk",
+    ),
+    errno.EROFS: (
+        "must lie on a disk that can be written to",
+        "it is read-only",
+        "Choose another folder",
+    ),
+}
+"""What only writing runs into, whatever else a block does."""
+
+_IN_A_FOLDER = ("must lie in a folder", "Choose another name")
+_REFUSED = (
+    "must lie in a folder you may write to",
+    "permission was refused",
+    "Choose another folder, or ask for the right to write there",
+)
+_RULES = {
+    **_NO_ROOM,
+    errno.EACCES: _REFUSED,
+    errno.EPERM: _REFUSED,
+    errno.ENAMETOOLONG: (
+        "must have a name that the disk takes",
+        "it is too long",
+        "Choose a shorter one",
+    ),
+}
+
+
+@contextmanager
+def named_write_errors(path: Path, *, only_room: bool = False) -> Iterator[None]:
+    """Turn what the system says when `path` cannot be written into a sentence; its type stays.
+
+    Parameters
+    ----------
+    path
+        What is being written.
+    only_room
+        Whether only errors are named that nothing but writing gives (full and read-only disks):
+        for blocks that also read.
+
+    Raises
+    ------
+    OSError
+        Of the type and with the `errno` that the system gave.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Without `strerror` it is a sentence of ours already.
+        if error.strerror is None or (only_room and error.errno not in _NO_ROOM):
+            raise
+        named = type(error)(_sentence(_final(path), error))
+        named.errno = error.errno
+        raise named from error
+
+
+def _sentence(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
+        rule, do = _IN_A_FOLDER
+        file = next((one for one in path.parents if one.exists() and not one.is_dir()), None)
+        given = "the one it was to lie in is gone" if file is None else f"{str(file)!r} is a file"
+    else:
+        fallback = ("must be writable", "the system refuses", "Choose another folder")
+        rule, given, do = _RULES.get(error.errno or 0, fallback)
+    return (
+        f"{str(path)!r} {rule}, but {given} ({error.strerror}). {do}; what was there before is as "
+        "it was."
+    )
+
+
+def is_partial(path: Path) -> bool:
+    """Whether the name is a temporary one, of what is being written."""
+    return _PARTIAL.match(path.name) is not None
+
+
+def _final(path: Path) -> Path:
+    """The path under its final name: people know nothing of temporary ones."""
+    parts = (_PARTIAL.match(part) for part in path.parts)
+    return Path(*(m[1] if m else part for m, part in zip(parts, path.parts, strict=True)))
