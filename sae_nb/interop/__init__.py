@@ -14,6 +14,7 @@ from sae_nb.interop.imported import Encoding, Imported, Origin
 from sae_nb.interop.neuronpedia import write_neuronpedia
 from sae_nb.interop.openai import read_openai
 from sae_nb.interop.overcomplete import read_overcomplete
+from sae_nb.interop.overcomplete_writing import write_overcomplete
 from sae_nb.interop.saelens import read_saelens
 from sae_nb.interop.saelens_writing import write_saelens
 from sae_nb.interop.sparsify import read_sparsify
@@ -41,6 +42,7 @@ __all__ = [
     "read_temporal",
     "write_dictionary_learning",
     "write_neuronpedia",
+    "write_overcomplete",
     "write_saelens",
     "write_sparsify",
 ]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sae_nb.files import read_json
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.originals import remember
 from sae_nb.interop.strangers import named_errors
 from sae_nb.interop.tensors_only import read_tensors_and_facts
 
@@ -61,7 +62,8 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
             "`dict_class` right?"
         ) from error
     hook_point = _hook_point(trainer, config.get("buffer") or {})
-    return assemble(encoding=encoding, origin=origin, hook_point=hook_point, **parts)
+    sae = assemble(encoding=encoding, origin=origin, hook_point=hook_point, **parts)
+    return sae if pre_bias else remember(sae, LIBRARY, tensors, config)
 
 
 def _state(path: Path) -> dict[str, Tensor]:

@@ -10,14 +10,21 @@ from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.files import new_folder, write_json
-from sae_nb.interop.dictionary_learning import CONFIG, WEIGHTS
+from sae_nb.interop.dictionary_learning import (
+    CONFIG,
+    LIBRARY,
+    WEIGHTS,
+    read_dictionary_learning,
+)
+from sae_nb.interop.originals import Original, contiguous, put_back
 from sae_nb.interop.saelens_writing import Layout, saelens_layout
 
 
 def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that dictionary_learning loads it and computes the same codes.
 
-    BatchTopK, Matryoshka and JumpReLU become a "JumpReluAutoEncoder" with their thresholds.
+    BatchTopK, Matryoshka and JumpReLU become a "JumpReluAutoEncoder" with their thresholds. What
+    dictionary_learning wrote and `read_dictionary_learning` read is written back to the bit.
 
     Parameters
     ----------
@@ -53,6 +60,21 @@ def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Pat
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
+    folder = Path(folder)
+    with new_folder(folder) as partial:
+        if not put_back(sae, LIBRARY, partial, write=_as_it_was, read=read_dictionary_learning):
+            state, trainer = _as_theirs(sae)
+            torch.save(contiguous(state), partial / WEIGHTS)
+            write_json(partial / CONFIG, {"trainer": trainer})
+    return folder
+
+
+def _as_it_was(original: Original, folder: Path) -> None:
+    torch.save(contiguous(original.tensors), folder / WEIGHTS)
+    write_json(folder / CONFIG, original.config)
+
+
+def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     layout = saelens_layout(sae)
     found = _CLASSES.get(layout.architecture)
     if found is None or layout.facts.get("normalize_activations", "none") != "none":
@@ -69,12 +91,7 @@ def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Pat
         "submodule_name": None if sae.hook_point is None else str(sae.hook_point),
         **({"k": layout.facts["k"]} if "k" in layout.facts else {}),
     }
-    folder = Path(folder)
-    with new_folder(folder) as partial:
-        state = {n: t.detach().contiguous().clone() for n, t in tensors_of(layout).items()}
-        torch.save(state, partial / WEIGHTS)
-        write_json(partial / CONFIG, {"trainer": trainer})
-    return folder
+    return tensors_of(layout), trainer
 
 
 def _linear(layout: Layout) -> dict[str, Tensor]:

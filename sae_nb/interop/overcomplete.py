@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sae_nb.files import read_json
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.originals import remember
 from sae_nb.interop.strangers import named_errors
 from sae_nb.interop.tensors_only import read_tensors_only
 
@@ -40,7 +42,8 @@ def read_overcomplete(
     """Read the state dict of an overcomplete SAE.
 
     The library has no file format: `torch.save(sae.state_dict(), "state_dict.pt")` holds the tensors,
-    and `about.json` beside it, or the arguments here, the numbers that are not among them.
+    and `about.json` beside it, or the arguments here, the numbers that are not among them. Its `center`, which
+    `write_overcomplete` puts there, is taken off inputs and added to reconstructions.
 
     Parameters
     ----------
@@ -71,6 +74,7 @@ def read_overcomplete(
     path = Path(folder)
     weights = path / WEIGHTS if path.is_dir() else path
     about = _about(weights.parent / ABOUT)
+    found = dict(about)
     kind = kind or about.get("class")
     if kind not in _KINDS:
         raise ValueError(
@@ -82,14 +86,21 @@ def read_overcomplete(
     threshold = about.get("running_threshold") if threshold is None else threshold
     delta = about.get("delta") if delta is None else delta
     encoding = _encoding(_KINDS[kind], k, threshold)
-    return assemble(
-        _dictionary(tensors, delta),
-        None,
+    center, normalised = about.get("center"), about.get("normalization", "l2") != "identity"
+    if center is not None:
+        encoding = replace(encoding, pre_bias=True)
+    sae = assemble(
+        _dictionary(tensors, delta, normalised=normalised),
+        None if center is None else torch.tensor(center, dtype=torch.float32),
         encoding=encoding,
         origin=Origin(library=LIBRARY, architecture=kind),
         hook_point=None,
         **_encoder(tensors, encoding, threshold),
     )
+    given = {"class": kind, "running_threshold": threshold, "delta": delta}
+    given["k" if kind in ("MpSAE", "OMPSAE") else "top_k"] = k
+    missing = {name: fact for name, fact in given.items() if fact is not None and name not in found}
+    return remember(sae, LIBRARY, tensors, found | missing)
 
 
 def _about(path: Path) -> dict[str, Any]:
@@ -147,10 +158,12 @@ def _folded(weight: Tensor, bias: Tensor, norm: Mapping[str, Tensor]) -> tuple[T
     return weight * gain[:, None], bias * gain + shift
 
 
-def _dictionary(tensors: Mapping[str, Tensor], delta: float | None) -> Tensor:
+def _dictionary(tensors: Mapping[str, Tensor], delta: float | None, *, normalised: bool) -> Tensor:
     gain = tensors.get("dictionary.multiplier", torch.zeros(())).exp()
     if "dictionary.W" not in tensors:
         atoms = tensors["dictionary._weights"]
+        if not normalised:
+            return gain * atoms
         # What the library does to its weights when it leaves training mode, "l2" by default.
         return gain * torch.nn.functional.normalize(atoms, dim=1)
     mixture = torch.relu(tensors["dictionary.W"])

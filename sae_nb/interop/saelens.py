@@ -13,6 +13,7 @@ from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop.hook_names import known_hook_point
 from sae_nb.interop.imported import Encoding, Imported, Norm, Origin, assemble
+from sae_nb.interop.originals import remember
 from sae_nb.interop.strangers import named_errors
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -57,8 +58,16 @@ def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAut
     SAELens 6.54, saes/*.py and the conversion of older files in loading/pretrained_sae_loaders.py.
     """
     folder = Path(folder)
-    config = modern(read_json(folder / CONFIG))
-    tensors = read_tensors(folder / WEIGHTS)
+    found = read_json(folder / CONFIG)
+    config, tensors = modern(found), read_tensors(folder / WEIGHTS)
+    sae = _of(config, tensors, folder, scale)
+    # With a factor given from outside, the file alone is no longer this SAE.
+    return sae if scale is not None else remember(sae, LIBRARY, tensors, found)
+
+
+def _of(
+    config: dict[str, Any], tensors: dict[str, Tensor], folder: Path, scale: float | None
+) -> SparseAutoencoder:
     architecture = config.get("architecture", "standard")
     if architecture not in _KNOWN:
         raise ValueError(

@@ -16,7 +16,8 @@ from sae_nb.architectures.proxes import AbsTopKProx, ThresholdProx, TopKProx
 from sae_nb.files import new_folder, write_json, write_tensors
 from sae_nb.interop.hook_names import lens_name
 from sae_nb.interop.imported import Imported
-from sae_nb.interop.saelens import CONFIG, WEIGHTS
+from sae_nb.interop.originals import Original, put_back
+from sae_nb.interop.saelens import CONFIG, LIBRARY, WEIGHTS, read_saelens
 from sae_nb.interop.temporal import DIVISOR
 
 VERSION = "6.54.12"
@@ -41,7 +42,7 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     """Write an SAE so that SAELens loads it and computes the same codes.
 
     BatchTopK, Matryoshka and JumpReLU become "jumprelu" with their thresholds, as SAELens itself
-    saves them for inference.
+    saves them for inference. What SAELens wrote and `read_saelens` read is written back to the bit.
 
     Parameters
     ----------
@@ -76,11 +77,18 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
-    layout = saelens_layout(sae)
+
+    def as_it_was(original: Original, to: Path) -> None:
+        stated = dict(original.config.get("metadata") or {}) | metadata
+        write_tensors(to / WEIGHTS, original.tensors)
+        write_json(to / CONFIG, original.config | ({"metadata": stated} if metadata else {}))
+
     folder = Path(folder)
     with new_folder(folder) as partial:
-        write_tensors(partial / WEIGHTS, layout.tensors)
-        write_json(partial / CONFIG, _config(sae, layout, metadata))
+        if not put_back(sae, LIBRARY, partial, write=as_it_was, read=read_saelens):
+            layout = saelens_layout(sae)
+            write_tensors(partial / WEIGHTS, layout.tensors)
+            write_json(partial / CONFIG, _config(sae, layout, metadata))
     return folder
 
 

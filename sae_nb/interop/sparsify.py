@@ -9,6 +9,7 @@ from typing import Any
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop.hook_names import known_hook_point
 from sae_nb.interop.imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop.originals import remember
 from sae_nb.interop.strangers import named_errors
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -54,7 +55,7 @@ def read_sparsify(folder: str | Path) -> Imported:
     signed = bool(config.get("signed"))
     if signed and rule == "topk":
         rule = "abstopk"
-    return assemble(
+    sae = assemble(
         tensors["W_dec"],
         tensors["b_dec"],
         encoding=Encoding(rule=rule, k=config["k"], pre_bias=not config.get("transcode", False)),
@@ -69,3 +70,4 @@ def read_sparsify(folder: str | Path) -> Imported:
         encoder_bias=tensors["encoder.bias"],
         skip=tensors.get("W_skip"),
     )
+    return remember(sae, LIBRARY, tensors, config)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.files import new_folder, write_json, write_tensors
+from sae_nb.interop.originals import Original, put_back
 from sae_nb.interop.saelens_writing import saelens_layout
-from sae_nb.interop.sparsify import CONFIG, WEIGHTS
+from sae_nb.interop.sparsify import CONFIG, LIBRARY, WEIGHTS, read_sparsify
 
 
 def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     """Write an SAE so that sparsify loads it and computes the same codes.
+
+    What sparsify wrote and `read_sparsify` read is written back to the bit.
 
     Parameters
     ----------
@@ -48,6 +54,21 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
+    folder = Path(folder)
+    with new_folder(folder) as partial:
+        if not put_back(sae, LIBRARY, partial, write=_as_it_was, read=read_sparsify):
+            tensors, config = _as_theirs(sae)
+            write_tensors(partial / WEIGHTS, tensors)
+            write_json(partial / CONFIG, config)
+    return folder
+
+
+def _as_it_was(original: Original, folder: Path) -> None:
+    write_tensors(folder / WEIGHTS, original.tensors)
+    write_json(folder / CONFIG, original.config)
+
+
+def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     layout = saelens_layout(sae)
     plain = layout.facts.get("normalize_activations", "none") == "none"
     if layout.architecture != "topk" or not plain:
@@ -72,8 +93,4 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
         "transcode": not layout.facts.get("apply_b_dec_to_input", True),
         "d_in": sae.d_in,
     }
-    folder = Path(folder)
-    with new_folder(folder) as partial:
-        write_tensors(partial / WEIGHTS, tensors)
-        write_json(partial / CONFIG, config)
-    return folder
+    return tensors, config
