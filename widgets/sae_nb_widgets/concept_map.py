@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
 AT_ONCE = 1_500_000_000
 POLL_SECONDS = 0.1
+# As SVG a map of 512 atoms is on screen in half the page's CPU; at some thousand it is the other way.
+MOST_WITHOUT_WEBGL = 2000
 
 
 class ConceptMap(ConceptMapDrawing):
@@ -71,7 +73,8 @@ class ConceptMap(ConceptMapDrawing):
     atom
         First one shown; the most frequent when None.
     webgl
-        Whether points are drawn by WebGL; False for browsers without it, up to some thousand points.
+        Whether points are drawn by WebGL: needed for many, slower to start for few, and a page has only
+        so many such canvases. None: above 2 000 atoms.
 
     Raises
     ------
@@ -130,7 +133,7 @@ class ConceptMap(ConceptMapDrawing):
         catalogue: AtomCatalogue | None = None,
         seed: int = 0,
         atom: int | None = None,
-        webgl: bool = True,
+        webgl: bool | None = None,
     ) -> None:
         measured = None if examples is None else examples.labels
         self.labels = annotations_of(labels, sae, measured)
@@ -149,7 +152,9 @@ class ConceptMap(ConceptMapDrawing):
         self._record: ConceptMapSummary | None = None
         self._selection: SelectionSummary | None = None
         self._process: UmapProcess | None = None
-        self._measured, self._said, self._webgl = False, 0.0, webgl
+        self._measured, self._said = False, 0.0
+        n = self.atlas.n_atoms + self.atlas.n_others
+        self._webgl = n > MOST_WITHOUT_WEBGL if webgl is None else webgl
         self._ticket = 0
         super().__init__(seed=seed)
         self._chosen = atom is not None

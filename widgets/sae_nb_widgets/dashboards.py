@@ -112,11 +112,12 @@ class Dashboard(ipw.VBox):
             catalogue=catalogue,
         )  # fmt: skip
         self._join("browser", browser)
-        concept_map = self._concept_map(browser.atom)
         steering = SteeringPanel(
             about.model, about.hook_point, about.sae, about.inputs, catalogue, atom=browser.atom
         )
         self._join("steering", steering)
+        # Last: its search for clusters loads scikit-learn in a thread, which slows what is made meanwhile.
+        concept_map = self._concept_map(browser.atom)
         shown = [concept_map, browser, steering] if concept_map else [browser, steering]
         self._views[CONCEPTS].children = shown
         if concept_map:

@@ -22,6 +22,10 @@ import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb_widgets.components.base import read_static
+from sae_nb_widgets.plotly_loading import load_renderers
+
+# Before the first mention of FigureWidget, which loads them itself.
+load_renderers()
 
 
 class PlotlyScript(anywidget.AnyWidget):

@@ -17,7 +17,7 @@ concept_noise = torch.linspace(0, 0.25, len(gpt_sae.dictionary))[:, None]
 concept_noise = concept_noise * torch.randn(gpt_sae.dictionary.shape, generator=torch.Generator().manual_seed(0))
 concept_pair = sw.ConceptMap(
     gpt_sae, examples=gpt_examples, other=gpt_sae.dictionary + concept_noise,
-    xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))))
+    xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))), webgl=True)
 concept_pair.wait()
 concept_pair""",
 )
@@ -52,14 +52,15 @@ def _shown(page: Page, panel: Any) -> None:
 
 
 def check_the_map_is_painted(page: Page, stage: Any) -> None:
-    """Clusters named, one plot, a canvas that WebGL drew."""
+    """Clusters named, one plot, a mark for every atom: few points need no WebGL."""
     stage.run("concepts.clear_selection(); concepts.color_by = 'cluster'")
     panel = stage.panel("tiny-vit")
     _shown(page, panel)
     # Of all places with that name the first may be hidden: a list of what an earlier search found.
     panel.get_by_text("digit 1").locator("visible=true").first.wait_for()
     assert panel.locator(".js-plotly-plot").count() == 1
-    assert panel.evaluate(PAINTED)
+    assert panel.locator(".scatterlayer .point").count() >= stage.ask("concepts.atlas.n_atoms")
+    assert panel.locator("canvas.gl-canvas").count() == 0
     stage("map", panel)
 
 
@@ -154,6 +155,7 @@ def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
     """The button shows the second one; the sentence says how many atoms are in both, and by chance."""
     panel = stage.panel("tiny-gpt")
     _shown(page, panel)
+    assert panel.evaluate(PAINTED)  # as a large map is drawn
     panel.get_by_role("button", name="compare").first.click()
     stage.says(panel, "atoms are in both")
     stage.settle()
