@@ -3,7 +3,8 @@
 Each library lives in an environment of its own (they cannot be installed together), made from the index
 of your pip. In it runs one script of this folder, which knows nothing of sae_nb: it opens every SAE we
 wrote, encodes and decodes fixed inputs, and saves the SAE with the library's own call. Here the figures are
-compared with ours, and what the library saved is read again. The table goes to docs/interop.md.
+compared with ours, and what the library saved is read again. The table goes to docs/interop.md; libraries
+that were not asked for keep their rows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ import torch
 import sae_nb as sn
 from sae_nb import golden
 from sae_nb.files import read_tensors, write_tensors
-from sae_nb.interop import write_dictionary_learning, write_saelens, write_sparsify
+from sae_nb.interop import (
+    write_dictionary_learning,
+    write_overcomplete,
+    write_saelens,
+    write_sparsify,
+)
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "interop.md"
@@ -36,18 +42,11 @@ class Peer:
     requirement: str
     architectures: tuple[str, ...]
     write: Callable[[Any, Path], object]
+    theirs: tuple[str, ...] = ()
+    """Classes of its own that we only read: its script makes one each, with drawn weights."""
 
-
-def _plain(sae: Any, folder: Path) -> None:
-    """For a library without a file format: tensors by our names, for its script to put in place."""
-    folder.mkdir(parents=True)
-    tensors = {"dictionary": sae.dictionary, "bias": sae.bias, "k": torch.tensor(sae.k)}
-    if hasattr(sae, "encoder"):
-        tensors |= {
-            "encoder": sae.encoder.weight,
-            "encoder_bias": sae.encoder.bias / sae.scaling.scale,
-        }
-    write_tensors(folder / "tensors.safetensors", tensors)
+    beside: tuple[str, ...] = ()
+    """Further requirements, where the library's own leave too much open to be imported."""
 
 
 PEERS = (
@@ -73,7 +72,23 @@ PEERS = (
         ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "ReLU", "Gated"),
         write_dictionary_learning,
     ),
-    Peer("overcomplete", "overcomplete==0.3.0", ("TopK",), _plain),
+    Peer(
+        "overcomplete",
+        "overcomplete==0.3.0",
+        (
+            "TopK",
+            "Archetypal",
+            "BatchTopK",
+            "Matryoshka",
+            "JumpReLU",
+            "ReLU",
+            "MatchingPursuit",
+        ),
+        write_overcomplete,
+        theirs=("MpSAE", "OMPSAE", "RATopKSAE", "RAJumpSAE"),
+        # It asks for any version and imports matplotlib.cm.get_cmap, which 3.11 no longer has.
+        beside=("matplotlib<3.11",),
+    ),
 )
 
 
@@ -83,10 +98,14 @@ def main() -> None:
     parser.add_argument("peers", nargs="*", default=[peer.name for peer in PEERS])
     parser.add_argument("--build", type=Path, default=Path("build/peers"))
     wanted = parser.parse_args()
-    lines = [
-        line for peer in PEERS if peer.name in wanted.peers for line in rows(peer, wanted.build)
-    ]
-    text = _HEAD + "\n".join(lines) + "\n"
+    lines, kept = [], PAGE.read_text(encoding="utf-8").splitlines() if PAGE.is_file() else []
+    for peer in PEERS:
+        name = peer.requirement.partition("==")[0]
+        if peer.name in wanted.peers:
+            lines += rows(peer, wanted.build)
+        else:
+            lines += [line for line in kept if line.startswith(f"| {name} ")]
+    text = _HEAD + "\n".join(lines) + "\n" + _TAIL
     PAGE.write_text(text, encoding="utf-8")
     print(text)
     if any("**differs**" in line for line in lines):
@@ -103,19 +122,22 @@ def rows(peer: Peer, build: Path) -> list[str]:
         peer.write(sn.load_sae(recorded.folder), files / name / "ours")
         write_tensors(files / name / "x.safetensors", {"x": recorded.x.reshape(-1, 8)})
     script = HERE / f"in_{peer.name}.py"
-    subprocess.run([str(python), str(script), str(files)], check=True)
-    return [_row(peer, name, files / name) for name in peer.architectures]
+    subprocess.run([str(python), str(script), str(files), *peer.theirs], check=True)
+    made = [_row(peer, name, files / name) for name in peer.architectures]
+    return made + [_row_of_theirs(peer, name, files / name) for name in peer.theirs]
 
 
 def environment(peer: Peer, folder: Path) -> Path:
     """The Python of an environment that has the library, made at the first run."""
     python = folder / "bin" / "python"
-    if not (folder / ".installed").is_file():
+    asked = " ".join(("safetensors", peer.requirement, *peer.beside))
+    marker = folder / ".installed"
+    if not marker.is_file() or marker.read_text() != asked:
         venv.create(folder, with_pip=True, clear=True)
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, f"torch=={torch.__version__.split('+')[0]}", "numpy"], check=True)
-        subprocess.run([*pip, "safetensors", peer.requirement], check=True)
-        (folder / ".installed").touch()
+        subprocess.run([*pip, *asked.split()], check=True)
+        marker.write_text(asked)
     return python
 
 
@@ -123,15 +145,28 @@ def _row(peer: Peer, name: str, folder: Path) -> str:
     recorded, found = golden.read(name), read_tensors(folder / "found.safetensors")
     codes = _apart(found["codes"], recorded.codes.to_dense().reshape(found["codes"].shape))
     x_hat = _apart(found["x_hat"], recorded.x_hat.reshape(found["x_hat"].shape))
-    again = "no format"
-    if (folder / "again").is_dir():
-        sae = sn.load_sae(folder / "again")
-        again = "same codes" if not recorded.differences(sae) else "**differs**"
+    sae = sn.load_sae(folder / "again")
+    again = "same codes" if not recorded.differences(sae) else "**differs**"
     verdict = "same" if max(codes, x_hat) < 1e-5 else "**differs**"
     return (
         f"| {peer.requirement.replace('==', ' ')} | {name} | {verdict} | {codes:.1e} | {x_hat:.1e} | "
         f"{again} |"
     )
+
+
+def _row_of_theirs(peer: Peer, name: str, folder: Path) -> str:
+    """The other way round: the library's own SAE and codes, and what we make of its file."""
+    found, x = (
+        read_tensors(folder / "found.safetensors"),
+        read_tensors(folder / "x.safetensors")["x"],
+    )
+    sae = sn.load_sae(folder / "again")
+    with torch.no_grad():
+        codes = _apart(found["codes"], sae.encode(x).to_dense())
+        x_hat = _apart(found["x_hat"], sae(x))
+    verdict = "same" if max(codes, x_hat) < 1e-5 else "**differs**"
+    library = peer.requirement.replace("==", " ")
+    return f"| {library} | its own {name}, read here | {verdict} | {codes:.1e} | {x_hat:.1e} | its own file |"
 
 
 def _apart(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -143,10 +178,18 @@ _HEAD = """# Other libraries, round trip
 Written by `make peers`: SAEs of ours (`sn.golden`) written for a library, opened by that library itself
 in an environment of its own, run there on fixed inputs, saved there with its own call and read again
 here. Largest differences of codes and reconstructions from ours; "same" is below 1e-5. overcomplete has
-no file format: its own module is filled with our tensors. A library without a row was not run.
+no file format: its classes load our `state_dict.pt`, and inputs and reconstructions are moved by the centre
+that `about.json` names. Rows "read here" go the other way: an SAE the library made, its codes, and ours from
+its file. A library without a row was not run.
 
 | library | architecture | its codes | codes apart by | x̂ apart by | saved there, read here |
 | --- | --- | --- | --- | --- | --- |
+"""
+
+_TAIL = """
+overcomplete's QSAE has dense codes (soft quantisation) and is not read. Files that these libraries wrote come
+back to the bit, tensors and configuration, when they are read and written again
+(`tests/interop/test_written_back.py`, 28 files of the four).
 """
 
 if __name__ == "__main__":
