@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -81,6 +82,13 @@ def recover(path: str | Path) -> None:
     old = _old(path)
     if path.name and old.exists() and not path.exists():
         old.rename(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that is no longer needed; killed half-way, nothing of it has its name any more."""
+    hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    path.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def tidy_old(path: Path) -> None:

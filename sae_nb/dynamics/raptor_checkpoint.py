@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from sae_nb.dynamics.raptor_config import OWN_BUSINESS
 from sae_nb.files import new_folder, read_tensors, write_json, write_manifest, write_tensors
 from sae_nb.fingerprints import inputs_digest
+from sae_nb.swapping import remove_folder
 from sae_nb.training.checkpoint import KIND, POINTER, load_checkpoint
 from sae_nb.training.records import Change, load_history
 
@@ -38,7 +38,7 @@ def save_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
     for older in folder.glob("step-*"):
         if older.name != name:
-            shutil.rmtree(older)
+            remove_folder(older)
 
 
 def load_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:

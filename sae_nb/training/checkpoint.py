@@ -27,7 +27,7 @@ from sae_nb.files import (
     write_tensors,
 )
 from sae_nb.folder_locks import Lock, hold_folder
-from sae_nb.swapping import recover
+from sae_nb.swapping import recover, remove_folder
 from sae_nb.training.config import OWN_BUSINESS, TrainConfig
 from sae_nb.training.records import load_history
 
@@ -144,7 +144,9 @@ def _tidy(folder: Path, latest: str) -> None:
     for path in list(folder.iterdir()):
         if not _is_ours(path) or path.name in (latest, POINTER):
             continue
-        if path.is_dir():
+        if path.is_dir() and not path.name.startswith("."):
+            remove_folder(path)
+        elif path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
