@@ -40,7 +40,8 @@ def call_facts(
         )
     return {
         "model": model.name,
-        "weights": weights_digest(model.module),
+        # The weights of a remote model are the server's: a name is all there is to know them by.
+        "weights": "remote" if model.remote else weights_digest(model.module),
         "model_dtype": str(model.dtype),
         "device": model.device.type,
         "tokenizer": tokenizer_digest(model.tokenizer),

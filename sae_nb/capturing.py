@@ -26,6 +26,7 @@ from sae_nb.forward_pass import (
 )
 from sae_nb.hook_points import HookPoint, read_tensor, replace_tensor
 from sae_nb.models.interventions import Intervention, check_writable, edited, installed
+from sae_nb.remote_capture import run_remotely
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch
@@ -121,11 +122,22 @@ def read_batch(
     for name, point in points.items():
         places.setdefault((point.path, point.side), []).append((name, point))
     pass_ = ForwardPass(batch.to(model.device), places, take, stop_early)
-    run = _run_traced if backend == "nnsight" else run_with_hooks
+    run = _way(model, backend)
     with model.lock, torch.inference_mode(False), torch.no_grad():
         run(model, pass_)
     if pass_.left:
         raise never_ran(pass_.left)
+
+
+def _way(model: LiveModel, backend: Backend) -> Callable[[LiveModel, ForwardPass], None]:
+    if not model.remote:
+        return _run_traced if backend == "nnsight" else run_with_hooks
+    if backend != "nnsight":
+        raise ValueError(
+            f"`backend` must be 'nnsight' for {model.name!r}, which runs remotely, got {backend!r}. "
+            "Leave it out."
+        )
+    return run_remotely
 
 
 def _run_traced(model: LiveModel, pass_: ForwardPass) -> None:

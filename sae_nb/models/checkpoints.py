@@ -62,7 +62,7 @@ def load_folder(
     check_weight_files(folder, name)
     wanted = torch.float32 if dtype is None and device.type == "cpu" else dtype
     check_room(folder, name, wanted, device)
-    config = _config(folder, name)
+    config = read_config(folder, name)
     module = _weights(folder, name, config, wanted).to(device).eval()
     if reads_pictures(module):
         return _vision(folder, name, module)
@@ -71,12 +71,12 @@ def load_folder(
         name=name,
         kind="language",
         causal=facts.is_causal(module),
-        tokenizer=_tokenizer(folder, name),
+        tokenizer=read_tokenizer(folder, name),
         class_names=facts.class_names(module),
     )
 
 
-def _config(folder: Path, name: str) -> Any:
+def read_config(folder: Path, name: str) -> Any:
     from transformers import AutoConfig
 
     try:
@@ -166,7 +166,7 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
         )
 
 
-def _tokenizer(folder: Path, name: str) -> Any:
+def read_tokenizer(folder: Path, name: str) -> Any:
     from transformers import AutoTokenizer
 
     if not any((folder / file_name).is_file() for file_name in _TOKENIZER_FILES):

@@ -46,6 +46,30 @@ def hub_folder(name: str, revision: str | None) -> Path:
     raise FileNotFoundError(_unreachable(name, first_line(fetched))) from fetched
 
 
+def hub_small_files(name: str, revision: str | None) -> Path:
+    """Return the local folder of a hub id with its configuration and tokenizer; no weights are fetched.
+
+    Parameters
+    ----------
+    name, revision
+        As in `hub_folder`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If they are not in the cache and cannot be reached.
+    """
+    cached = snapshot(name, revision, local_files_only=True)
+    if isinstance(cached, Path) and (cached / "config.json").is_file():
+        return cached
+    if is_offline():
+        raise FileNotFoundError(_unreachable(name, "the hub is switched off by HF_HUB_OFFLINE."))
+    fetched = snapshot(name, revision, allow_patterns=_SMALL_FILES, ignore_patterns=_SUBFOLDERS)
+    if isinstance(fetched, Path):
+        return fetched
+    raise FileNotFoundError(_unreachable(name, first_line(fetched))) from fetched
+
+
 def is_offline() -> bool:
     """Whether the environment, now or at import, forbids the hub."""
     from huggingface_hub.constants import HF_HUB_OFFLINE

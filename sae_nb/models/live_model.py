@@ -60,6 +60,8 @@ class LiveModel:
         The nnsight object the user gave, kept for their own traces.
     card
         Facts on a bundled model: data, steps, accuracies.
+    remote
+        Where its captures run, if not here: `nnsight_object` then has no weights.
 
     Example
     -------
@@ -83,6 +85,7 @@ class LiveModel:
         class_names: Sequence[str] | None = None,
         nnsight_object: Any = None,
         card: dict[str, Any] | None = None,
+        remote: bool | str = False,
     ) -> None:
         self.module = module
         self.name = name
@@ -94,6 +97,7 @@ class LiveModel:
         self.patch_grid = layout.patch_grid if layout is not None else None
         self.class_names = tuple(class_names) if class_names is not None else None
         self.card = card
+        self.remote = remote
         self.interventions: list[Intervention] = []
         self.lock: ModelLock = lock_of(module)
         self.given_nnsight = nnsight_object
@@ -111,16 +115,17 @@ class LiveModel:
             parts.append(f"{self.prefix_tokens} + {rows}×{columns} tokens")
         count = sum(parameter.numel() for parameter in self.module.parameters())
         dtype = str(self.dtype).removeprefix("torch.")
-        parts.append(f"{count / 1e6:.3g} M parameters, {dtype} on {self.device}")
+        where = "run remotely" if self.remote else f"on {self.device}"
+        parts.append(f"{count / 1e6:.3g} M parameters, {dtype} {where}")
         return f"LiveModel({self.name!r}: {'; '.join(parts)})"
 
     # What it is
 
     @property
     def device(self) -> torch.device:
-        """Where its first parameter is."""
+        """Where its first parameter is; the CPU for a model that runs remotely."""
         tensor = next(self.module.parameters(), None)
-        return tensor.device if tensor is not None else torch.device("cpu")
+        return torch.device("cpu") if tensor is None or self.remote else tensor.device
 
     @property
     def dtype(self) -> torch.dtype:

@@ -13,6 +13,7 @@ from sae_nb.models.bundled import bundled_names, is_own, load_bundled, load_own
 from sae_nb.models.checkpoints import load_folder
 from sae_nb.models.hub import hub_folder
 from sae_nb.models.live_model import LiveModel
+from sae_nb.models.remote import check_remote, load_remote
 
 _DTYPES = {
     "float64": torch.float64,
@@ -27,6 +28,8 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
+    *,
+    remote: bool | str = False,
 ) -> LiveModel:
     """Load a live model: bundled, from a folder, or from the Hugging Face hub.
 
@@ -45,6 +48,13 @@ def load_model(
         for bundled models and on a CPU, else as stored.
     revision
         Branch, tag or commit of a hub id; "step-N" of a bundled model.
+    remote
+        True: for a language model that does not fit. Only its configuration and tokenizer are fetched, and
+        every `capture` sends its texts to the server nnsight is configured for, and waits; the
+        server's answer is unpacked by nnsight, so ask only one you trust. "local": nnsight's dry run of
+        that, on this machine. An address: another server. Everything else (steering, generation, panels
+        that run the model) needs the weights and says so. Nothing is contacted before a capture, but
+        the hub for an id that is not cached.
 
     Returns
     -------
@@ -66,11 +76,15 @@ def load_model(
     """
     if not isinstance(name, (str, os.PathLike)) or not str(name).strip():
         raise TypeError(f"`name` must be a model's name or folder, got {name!r}.")
-    place = check_device(device)
-    number_format = _dtype(dtype)
     text = os.fspath(name)
     bundled = bundled_names()
-    if text.partition("@")[0] in {known.partition("@")[0] for known in bundled}:
+    is_bundled = text.partition("@")[0] in {known.partition("@")[0] for known in bundled}
+    if check_remote(remote):
+        _check_nothing_local(device, dtype, text, is_bundled)
+        return load_remote(text, remote, revision)
+    place = check_device(device)
+    number_format = _dtype(dtype)
+    if is_bundled:
         return load_bundled(text, device=place, dtype=number_format, revision=revision)
     folder = Path(text).expanduser()
     if folder.is_dir():
@@ -88,6 +102,19 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if dtype is None or (isinstance(dtype, torch.dtype) and dtype in _DTYPES.values()):
         return dtype
     raise ValueError(f"`dtype` must be one of {', '.join(_DTYPES)} or None, got {dtype!r}.")
+
+
+def _check_nothing_local(device: object, dtype: object, name: str, is_bundled: bool) -> None:
+    if is_bundled:
+        raise ValueError(
+            f"`name` must be a hub id for a model that runs remotely, got {name!r}, which is bundled "
+            "and small. Leave `remote` out."
+        )
+    if device is not None or dtype is not None:
+        raise ValueError(
+            f"`device` and `dtype` must be None for a model that runs remotely, got {device!r} and "
+            f"{dtype!r}: the server decides. Leave them out."
+        )
 
 
 def _check_no_revision(revision: str | None, name: str) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.hook_points import HookPointNotFound
+from sae_nb.models.remote import no_weights
 from sae_nb.tokens import describe_ids
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def logit_effects(
     if model.kind != "language" or model.tokenizer is None or unembedding is None:
         return (), ()
     weight = unembedding.weight.detach()
+    if weight.is_meta:
+        no_weights(model.name, "Which tokens an atom raises or lowers")
     if weight.shape[1] != len(direction):
         return (), ()
     with torch.no_grad():
