@@ -1,6 +1,6 @@
 """The demo as on Binder, under load: visitors one after another, little memory, and no network at all.
 
-    python benchmarks/binder_load.py [--visitors 20] [--ways lab voila] [--image ENVIRONMENT] [--folder CHECKOUT]
+    python benchmarks/binder_load.py [--visitors 20] [--ways lab voila] [--image DIR] [--folder DIR]
 
 The script moves into a network of its own that has loopback and nothing else (`unshare`), so neither the
 server, nor the kernel, nor the page can fetch anything. Each visitor gets what Binder gives: the same
@@ -15,72 +15,43 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
-import importlib.util
 import json
 import os
 import shutil
 import signal
 import socket
-import statistics
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-DEMO = "notebooks/demo.ipynb"
-GROUPS = Path("/sys/fs/cgroup")
-MIB = 2**20
-SECONDS = 240
-OUTSIDE = ("192.0.2.1", 80)
-"""An address that nobody has (RFC 5737): with a network, asking for it times out or is refused by a router;
-without one, there is no way to it."""
+from binder_parts.browsing import ROOT, SECONDS, browser, gallery
+from binder_parts.confinement import (
+    MIB,
+    Watch,
+    group,
+    highest,
+    limiter,
+    loopback_up,
+    network,
+    until,
+    without_network,
+)
+from binder_parts.tables import Visit, gallery_table, table
 
+DEMO = "notebooks/demo.ipynb"
 # Class (they are in order) with the longest bar of the trace whose name begins so.
 TOP = """([plot, name]) => {
   const shares = Array.from(plot.data.find(t => (t.name || '').startsWith(name)).x);
   return shares.indexOf(Math.max(...shares));
 }"""
 PAGES = {"lab": f"lab/tree/{DEMO}", "voila": f"voila/render/{DEMO}"}
-
-
-@dataclass
-class Visit:
-    """What one visitor saw, and what was left behind."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Since the page was asked for; "server" since the server was started."""
-
-    resident: float = 0.0
-    """MiB, server and kernels together, at its highest."""
-
-    charged: float | None = None
-    """MiB, highest of the control group; None without one."""
-
-    refused: int | None = None
-    """Times the control group's limit was reached."""
-
-    left: int = 0
-    """Processes that were there after the visitor had gone."""
-
-    grown: int = 0
-    """Bytes the image had more afterwards than before."""
-
-    home: int = 0
-    """Bytes in the visitor's own folder, which goes with the visitor."""
-
-    problems: list[str] = field(default_factory=list)
-    """What a visitor would call broken, and requests that led outside."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +64,8 @@ class Image:
     """Bytes of memory a visitor may use."""
 
     def size(self) -> int:
-        """Bytes on disk of all files, each counted once."""
-        seen: dict[tuple[int, int], int] = {}
-        for top in {self.environment, self.folder}:
-            for where, _, names in os.walk(top):
-                for name in names:
-                    with contextlib.suppress(FileNotFoundError):
-                        facts = os.lstat(os.path.join(where, name))
-                        seen[facts.st_dev, facts.st_ino] = facts.st_size
-        return sum(seen.values())
+        """Bytes of all files."""
+        return size(self.environment) + size(self.folder)
 
     def launched(self, *arguments: str) -> list[str]:
         """A command of the image's own Python, started the way Binder starts it."""
@@ -119,6 +83,7 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=int, default=1024, help="MiB, by default Binder's guarantee"
     )
+    parser.add_argument("--json", type=Path, help="file for the last way's visits")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     wanted = parser.parse_args()
     if not wanted.inside and (way_in := without_network()):
@@ -140,121 +105,19 @@ def main() -> None:
             visits.append(visit(image, WAYS[way]))
             print(f"{way} {number + 1}: {visits[-1]}", file=sys.stderr, flush=True)
         print(table(way, visits))
+        if wanted.json:
+            wanted.json.write_text(json.dumps([asdict(v) for v in visits]))
 
 
-# No network, little memory
-
-
-def without_network() -> list[str] | None:
-    """A command prefix that puts what follows into a network of its own; None where that is not allowed."""
-    for prefix in (["unshare", "-n"], ["unshare", "-r", "-n"]):
-        with contextlib.suppress(FileNotFoundError):
-            if subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0:
-                return prefix
-    return None
-
-
-def loopback_up() -> None:
-    """Switch the loopback interface on: a new network has it, but down."""
-    with socket.socket() as s:
-        flags = struct.pack("16sH14x", b"lo", 0x1 | 0x40)  # IFF_UP, IFF_RUNNING
-        fcntl.ioctl(s, 0x8914, flags)  # SIOCSIFFLAGS
-
-
-def network() -> str:
-    """Whether there is a way out, found by trying."""
-    with socket.socket() as s:
-        s.settimeout(2)
-        try:
-            s.connect(OUTSIDE)
-        except TimeoutError:
-            return "there is one"
-        except OSError as error:
-            return f"none but loopback ({error.strerror})"
-    return "there is one"
-
-
-def limiter() -> str:
-    """What holds a visitor to the limit."""
-    with group(MIB) as made:
-        if made is None:
-            return "watching resident memory, with a kill above it"
-        return f"a control group ({'v1' if (made / 'memory.limit_in_bytes').is_file() else 'v2'})"
-
-
-@contextlib.contextmanager
-def group(limit: int) -> Iterator[Path | None]:
-    """A memory control group of its own, removed afterwards; None where none can be made."""
-    parent = GROUPS / "memory" if (GROUPS / "memory").is_dir() else GROUPS
-    made = parent / f"binder_load_{os.getpid()}"
-    name = "memory.limit_in_bytes" if parent != GROUPS else "memory.max"
-    try:
-        made.mkdir()
-        (made / name).write_text(str(limit))
-    except OSError:
-        with contextlib.suppress(OSError):
-            made.rmdir()
-        yield None
-        return
-    try:
-        yield made
-    finally:
-        until(lambda: not members(made), 10)
-        with contextlib.suppress(OSError):
-            made.rmdir()
-
-
-def members(made: Path) -> list[int]:
-    """Processes of a control group."""
-    return [int(line) for line in (made / "cgroup.procs").read_text().split()]
-
-
-def highest(made: Path) -> tuple[float, int]:
-    """MiB charged to a control group at its peak, and how often the limit was reached."""
-    if (made / "memory.max_usage_in_bytes").is_file():
-        count = int((made / "memory.failcnt").read_text())
-        return int((made / "memory.max_usage_in_bytes").read_text()) / MIB, count
-    events = dict(line.split() for line in (made / "memory.events").read_text().splitlines())
-    return int((made / "memory.peak").read_text()) / MIB, int(events["max"])
-
-
-class Watch(threading.Thread):
-    """Adds up the resident memory of a process and all it started, five times a second."""
-
-    def __init__(self, pid: int, limit: int | None) -> None:
-        super().__init__(daemon=True)
-        self.pid, self.limit, self.peak, self.stopped = pid, limit, 0, threading.Event()
-        self.seen: set[Any] = set()
-
-    def run(self) -> None:
-        """Until told to stop; kills above the limit where no control group does."""
-        while not self.stopped.wait(0.2):
-            now = sum(self._resident(process) for process in self._all())
-            self.peak = max(self.peak, now)
-            if self.limit is not None and now > self.limit:
-                os.killpg(self.pid, signal.SIGKILL)
-
-    def _all(self) -> set[Any]:
-        import psutil
-
-        with contextlib.suppress(psutil.NoSuchProcess):
-            top = psutil.Process(self.pid)
-            self.seen |= {top, *top.children(recursive=True)}
-        return self.seen
-
-    def _resident(self, process: Any) -> int:
-        import psutil
-
-        try:
-            return int(process.memory_info().rss)
-        except psutil.NoSuchProcess:
-            return 0
-
-    def left(self) -> list[Any]:
-        """Those that still run; processes that ended and were replaced are not taken for them."""
-        import psutil
-
-        return [p for p in self.seen if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+def size(folder: Path) -> int:
+    """Bytes of all files in a folder, each counted once."""
+    seen: dict[tuple[int, int], int] = {}
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                facts = os.lstat(os.path.join(where, name))
+                seen[facts.st_dev, facts.st_ino] = facts.st_size
+    return sum(seen.values())
 
 
 # One visitor
@@ -274,7 +137,8 @@ Way = Callable[[Place, Visit], None]
 
 def visit(image: Image, way: Way) -> Visit:
     """One visitor: come, look, touch, leave; and what is left."""
-    seen, before = Visit(), image.size()
+    seen = Visit()
+    before = {part: size(part) for part in (image.environment, image.folder)}
     home = Path(tempfile.mkdtemp(prefix="visitor_"))
     started: list[Watch] = []
     with group(image.limit) as made:
@@ -312,24 +176,18 @@ def visit(image: Image, way: Way) -> Visit:
                 process.kill()
         if made is not None:
             seen.charged, seen.refused = highest(made)
-    seen.home = Image(home, home, 0).size()
-    seen.grown = image.size() - before
+    seen.home = size(home)
+    grown = {part: size(part) - held for part, held in before.items()}
+    seen.grown, seen.folder_grown = sum(grown.values()), grown[image.folder]
     shutil.rmtree(home, ignore_errors=True)
     return seen
 
 
 def environment(home: Path, image: Image) -> dict[str, str]:
-    """What a container has: a path, an empty home, and nothing of ours."""
+    """What a container has: a path, an empty home, and nothing of ours but caps on threads."""
     path = f"{image.environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
-
-
-def until(holds: Callable[[], bool], seconds: float) -> bool:
-    """Wait until something holds, at most so long; return whether it does."""
-    deadline = time.monotonic() + seconds
-    while not (held := holds()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return held
+    caps = {n: value for n, value in os.environ.items() if n.endswith("_NUM_THREADS")}
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home), **caps}
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
@@ -378,40 +236,6 @@ def answers(address: str) -> bool:
     except (urllib.error.URLError, OSError):
         return False
     return True
-
-
-def browser_tests() -> ModuleType:
-    """The browser tests' own knowledge of Chromium and JupyterLab."""
-    spec = importlib.util.spec_from_file_location("lab", ROOT / "tests" / "browser" / "lab.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def browser(problems: list[str]) -> Iterator[Any]:
-    """A new Chromium with an empty profile; yields a page that reports errors and requests outside."""
-    from playwright.sync_api import sync_playwright
-
-    lab = browser_tests()
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=lab.chromium(), args=lab.CHROMIUM_FLAGS
-        )
-        page = chromium.new_page(viewport={"width": 1280, "height": 1600})
-        page.set_default_timeout(SECONDS * 1000)
-        page.on("pageerror", lambda error: problems.append(f"page: {error}"))
-
-        def asked(request: Any) -> None:
-            local = ("http://127.0.0.1", "ws://127.0.0.1", "file:", "data:", "blob:")
-            if not request.url.startswith(local):
-                problems.append(f"outside: {request.url[:100]}")
-
-        page.on("request", asked)
-        yield page
-        chromium.close()
 
 
 def in_browser(way: str) -> Way:
@@ -497,77 +321,6 @@ def in_kernel(place: Place, seen: Visit) -> None:
 
 
 WAYS: dict[str, Way] = {"lab": in_browser("lab"), "voila": in_browser("voila"), "kernel": in_kernel}
-
-
-# Pages from disk
-
-
-@dataclass
-class Opened:
-    """A page of the gallery, opened again and again."""
-
-    seconds: list[float] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-
-
-def gallery(folder: Path, times: int) -> dict[str, Opened]:
-    """Every page of the gallery, as often as there are visitors, in a new browser each time."""
-    pages = {page.name: Opened() for page in sorted(folder.glob("*.html"))}
-    for _ in range(times):
-        problems: list[str] = []
-        with browser(problems) as page:
-            for name, opened in pages.items():
-                begun = time.monotonic()
-                page.goto((folder / name).as_uri(), wait_until="load")
-                if name != "index.html":
-                    page.locator(".sae-nb-panel, .js-plotly-plot, canvas, svg").first.wait_for()
-                opened.seconds.append(time.monotonic() - begun)
-                opened.problems += problems
-                problems.clear()
-    return pages
-
-
-# Tables
-
-
-def table(way: str, visits: list[Visit]) -> str:
-    """Markdown: a row a figure, over all visitors."""
-    rows = [
-        f"\n{way}: {len(visits)} visitors\n",
-        "| what | first | median | worst |",
-        "| --- " * 4 + "|",
-    ]
-
-    def row(name: str, values: list[float], digits: int = 1) -> None:
-        if values:
-            shown = (values[0], statistics.median(values), max(values))
-            rows.append(f"| {name} | " + " | ".join(f"{v:.{digits}f}" for v in shown) + " |")
-
-    for name in dict.fromkeys(name for v in visits for name in v.seconds):
-        row(f"{name}, s", [v.seconds[name] for v in visits if name in v.seconds])
-    row("resident, server and kernel, MiB", [v.resident for v in visits], 0)
-    row("control group's peak, MiB", [v.charged for v in visits if v.charged is not None], 0)
-    row("times the limit was reached", [v.refused for v in visits if v.refused is not None], 0)
-    row("processes left", [v.left for v in visits], 0)
-    row("image grown by, bytes", [v.grown for v in visits], 0)
-    row("visitor's own folder, kB", [v.home / 1e3 for v in visits], 0)
-    found = [problem for v in visits for problem in v.problems]
-    rows.append(f"\n{len(found)} problems" + "".join(f"\n- {p}" for p in dict.fromkeys(found)))
-    return "\n".join(rows)
-
-
-def gallery_table(pages: dict[str, Opened]) -> str:
-    """Markdown: all pages, and the slowest."""
-    seconds = {name: opened.seconds for name, opened in pages.items()}
-    every = [s for times in seconds.values() for s in times]
-    slowest = max(seconds, key=lambda name: statistics.median(seconds[name]))
-    found = [problem for opened in pages.values() for problem in opened.problems]
-    return (
-        f"\ngallery: {len(pages)} pages, {len(every)} openings; median {statistics.median(every):.2f} s, "
-        f"worst {max(every):.2f} s; slowest page {slowest}, median "
-        f"{statistics.median(seconds[slowest]):.2f} s; {len(found)} problems"
-        + "".join(f"\n- {p}" for p in dict.fromkeys(found))
-    )
 
 
 if __name__ == "__main__":
