@@ -185,6 +185,49 @@ def _in_threads(pre_codes: Tensor, k: int, size: int, kind: str) -> Tensor:
         return torch.cat(list(pool.map(work, range(size))), dim=1)
 
 
+class Counting(Team):
+    """One of two workers, the other silent, that counts the numbers it passes on."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 2)
+        object.__setattr__(self, "passed", [])
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """Nothing is added."""
+        self.passed.append(numbers.numel())
+        return numbers.detach().clone()
+
+    def exchange(self, mine: Tensor) -> list[Tensor]:
+        """The other one has zeros."""
+        self.passed.append(mine.numel())
+        return [mine, torch.zeros_like(mine)]
+
+    def gather(self, mine: int) -> list[int]:
+        """The other one has as many."""
+        return [mine, mine]
+
+
+@pytest.mark.parametrize("n_atoms", [64, 256])
+def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
+    """rows · d_in of a sum and rows · k candidates (twice with AuxK, whose k is d_in / 2), never codes."""
+    rows, d_in, k = 10, 8, 3
+    x = torch.randn(rows, d_in, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(d_in, n_atoms, k)
+    sae.initialise(x, None)
+    shard = Shard(sae, Counting())
+    sae.encoder.weight.data = shard.part(sae.encoder.weight)
+    sae.encoder.bias.data = shard.part(sae.encoder.bias)
+    sae.operator.weight.data = shard.part(sae.operator.weight)
+    alive = torch.zeros(shard.n_atoms, dtype=torch.int64)
+    for silent, expected in (
+        (alive, rows * d_in + rows * k + 1),
+        (alive + 9, 2 * rows * d_in + rows * k + rows * d_in // 2 + 1),
+    ):
+        shard.team.passed.clear()
+        shard.training_loss(x, silent, 5, 0.5)
+        assert sum(shard.team.passed) == expected
+
+
 @pytest.mark.parametrize(
     "sae",
     [sn.MatchingPursuit(4, 8, 2), sn.Matryoshka(4, 8, 2), sn.AbsTopK(4, 8, 2), sn.Gated(4, 8)],
