@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures.initialisation import first_threshold
-from sae_nb.architectures.one_step import OneStep, Parts, Revival, check_weight, without_zeros
-from sae_nb.architectures.proxes import Prox, ThresholdProx
+from sae_nb.architectures.one_step import Parts, Revival, without_zeros
+from sae_nb.architectures.priced import RAMP, Priced
 from sae_nb.architectures.recipe import ramp
-from sae_nb.architectures.relu import RAMP, START
-from sae_nb.architectures.sparsity import Adaptive, check_l0
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry, squared_error, threshold_encode
 
@@ -22,7 +17,7 @@ SPARSITY = 0.3
 reconstruct."""
 
 
-class Gated(OneStep):
+class Gated(Priced):
     """A sparse autoencoder that pays for using an atom, not for its strength, so nothing shrinks.
 
     With v = (x − b)Eᵀ: the gate is open where π = v + b_gate > 0, and then
@@ -72,10 +67,6 @@ class Gated(OneStep):
     True
     """
 
-    live_numbers = ("sparsity", "aux_weight")
-    birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
-    _settings = ("sparsity", "l0")
-
     def __init__(
         self,
         d_in: int,
@@ -88,21 +79,19 @@ class Gated(OneStep):
         revival: Revival = "resample",
         generator: torch.Generator | None = None,
     ) -> None:
-        checked = check_weight(sparsity, "sparsity")
-        target = None if l0 is None else check_l0(l0, n_atoms)
         super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+            d_in,
+            n_atoms,
+            sparsity=sparsity,
+            l0=l0,
+            aux_k=aux_k,
+            aux_weight=aux_weight,
+            revival=revival,
+            generator=generator,
         )
-        self.sparsity, self.l0 = checked, target
-        self.price = Adaptive(target)
         # encoder.bias is b_gate; these are e^r and b_mag.
         self.log_gain = nn.Parameter(torch.zeros(self.n_atoms))
         self.magnitude_bias = nn.Parameter(torch.zeros(self.n_atoms))
-
-    def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
-        start = START * self.d_in if self.l0 is None else 2 * self.l0
-        theta = first_threshold(x, self.encoder, self.bias, min(start, self.n_atoms / 2))
-        self.encoder.bias.fill_(-float(theta * self.scaling.scale))
 
     def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
         super()._give_birth(atoms, directions)
@@ -112,9 +101,6 @@ class Gated(OneStep):
     def atom_parameters(self) -> list[nn.Parameter]:
         """Parameters with one row per atom, gains and strengths among them."""
         return [*super().atom_parameters(), self.log_gain, self.magnitude_bias]
-
-    def _prox(self, k: Any) -> Prox:  # noqa: ARG002
-        return ThresholdProx(0.0)
 
     def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
         return without_zeros(self._strengths(self._candidates(x)))

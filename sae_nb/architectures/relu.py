@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures.initialisation import first_threshold
-from sae_nb.architectures.one_step import OneStep, Parts, Revival, check_weight
-from sae_nb.architectures.proxes import Prox, ThresholdProx
+from sae_nb.architectures.one_step import Parts, Revival
+from sae_nb.architectures.priced import RAMP, Priced
 from sae_nb.architectures.recipe import ramp
-from sae_nb.architectures.sparsity import Adaptive, check_l0
 from sae_nb.codes import SparseCodes
 
 SPARSITY = 0.15
 """Default weight of ℓ1. λ = 5 of the April-2024 recipe at d_in 768 is 0.18 in our units."""
 
-START = 0.25
-"""Atoms per input before training, as a share of d_in, where no target says otherwise. Ours."""
 
-RAMP = 0.05
-"""Share of the run over which the penalty sets in (April-2024 recipe)."""
-
-
-class ReLU(OneStep):
+class ReLU(Priced):
     """A sparse autoencoder whose sparsity is a price: z = [(x − b)Eᵀ + a]₊,  x̂ = zD + b.
 
     Trained on ‖x − x̂‖² / V + λ Σ_j z_j / √V with V = E‖x − μ‖²: λ / 2 of the typical length of x is
@@ -73,10 +63,6 @@ class ReLU(OneStep):
     True
     """
 
-    live_numbers = ("sparsity", "aux_weight")
-    birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
-    _settings = ("sparsity", "l0")
-
     def __init__(
         self,
         d_in: int,
@@ -89,21 +75,16 @@ class ReLU(OneStep):
         revival: Revival = "auxk",
         generator: torch.Generator | None = None,
     ) -> None:
-        checked = check_weight(sparsity, "sparsity")
-        target = None if l0 is None else check_l0(l0, n_atoms)
         super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+            d_in,
+            n_atoms,
+            sparsity=sparsity,
+            l0=l0,
+            aux_k=aux_k,
+            aux_weight=aux_weight,
+            revival=revival,
+            generator=generator,
         )
-        self.sparsity, self.l0 = checked, target
-        self.price = Adaptive(target)
-
-    def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
-        start = START * self.d_in if self.l0 is None else 2 * self.l0
-        theta = first_threshold(x, self.encoder, self.bias, min(start, self.n_atoms / 2))
-        self.encoder.bias.fill_(-float(theta * self.scaling.scale))
-
-    def _prox(self, k: Any) -> Prox:  # noqa: ARG002
-        return ThresholdProx(0.0)
 
     def _terms(
         self,
