@@ -12,7 +12,7 @@ from sae_nb.dynamics.raptor_config import OWN_BUSINESS
 from sae_nb.files import new_folder, read_tensors, write_json, write_manifest, write_tensors
 from sae_nb.fingerprints import inputs_digest
 from sae_nb.swapping import remove_folder
-from sae_nb.training.checkpoint import KIND, POINTER, load_checkpoint
+from sae_nb.training.checkpoint import KIND, POINTER, load_checkpoint, without_place
 from sae_nb.training.records import Change, load_history
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _facts(training: RaptorTraining) -> dict[str, Any]:
         "step": training.step,
         "seconds": training.seconds,
         "peak": training.peak,
-        "config": training.config.to_json(),
+        "config": without_place(training.config.to_json()),
         "identity": _identity(training),
         "history": [record.to_json() for record in training.history],
         "changes": [asdict(change) for change in training.changes],

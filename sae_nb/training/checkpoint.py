@@ -103,6 +103,7 @@ def save_checkpoint(
         Of each, from `Learner.tensors`.
     """
     name = f"step-{state['step']:08d}"
+    state = state | {"config": without_place(state["config"])}
     with new_folder(folder / name, replace=True) as partial:
         write_json(partial / "state.json", state | {"learners": [_facts(one) for one in learners]})
         for i, groups in enumerate(tensors):
@@ -112,6 +113,11 @@ def save_checkpoint(
         write_manifest(partial, KIND, step=state["step"])
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
     _tidy(folder, name)
+
+
+def without_place(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are kept: where a folder lies says something about a machine, and it may move."""
+    return config | {"checkpoint": None}
 
 
 def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
