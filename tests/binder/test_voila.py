@@ -76,7 +76,7 @@ def _wait_until_it_listens(port: int, server: Any, log: Path) -> None:
 
 
 def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address: str) -> None:
-    """Five panels and no code; the 7 is read as a 4, and as a 7 with the slider at 0."""
+    """Five panels, no code, nothing from elsewhere; the 7 is read as a 4, and as a 7 at slider 0."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -87,6 +87,8 @@ def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address
         page.set_default_timeout(SECONDS * 1000)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
         page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 5")
         steering = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
@@ -102,4 +104,6 @@ def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address
             page.wait_for_timeout(30)
         page.wait_for_function(f"arg => ({TOP})(arg) === 7", arg=[plot, "after"])
         assert errors == []
+        own = (address, "data:", "blob:")
+        assert [url for url in asked if not url.startswith(own)] == []
         browser.close()
