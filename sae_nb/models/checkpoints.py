@@ -77,6 +77,20 @@ def load_folder(
 
 
 def read_config(folder: Path, name: str) -> Any:
+    """Read the configuration of a checkpoint.
+
+    Parameters
+    ----------
+    folder
+        Holds ``config.json``.
+    name
+        For messages.
+
+    Raises
+    ------
+    ValueError
+        If transformers does not know the architecture.
+    """
     from transformers import AutoConfig
 
     try:
@@ -167,6 +181,20 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
 
 
 def read_tokenizer(folder: Path, name: str) -> Any:
+    """Read the tokenizer of a checkpoint; None if it has none.
+
+    Parameters
+    ----------
+    folder
+        Of the checkpoint.
+    name
+        For messages.
+
+    Raises
+    ------
+    ValueError
+        If its files cannot be read.
+    """
     from transformers import AutoTokenizer
 
     if not any((folder / file_name).is_file() for file_name in _TOKENIZER_FILES):
