@@ -108,8 +108,10 @@ proofs: $(STAMP) ## one short seed of every proof experiment; checks of the comm
 	@mkdir -p build
 	$(PYTEST) --junitxml=build/proofs.xml tests/proofs
 
-proofs-full: $(STAMP) ## every proof experiment over three seeds; writes docs/claims (an hour or two)
-	@OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb.proofs --all --seeds 0 1 2 --out docs/claims
+proofs-full: $(STAMP) ## every proof experiment over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
+	@mkdir -p build
+	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 $(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/reliability.xml tests/reliability
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb.proofs --all --seeds 0 1 2 --out docs/claims
 
 bench: $(STAMP) ## every benchmark; each prints one table
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

@@ -107,12 +107,24 @@ def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
         Said in a `ValueError` when somebody else holds it.
     """
     if refusal is None:
-        with named_write_errors(folder / "…"):
-            folder.mkdir(parents=True, exist_ok=True)
-        lock = Lock(folder, wait=True)
+        lock = _wait_for(folder)
     else:
         lock = hold_folder(folder, refusal)
     try:
         yield
     finally:
+        lock.release()
+
+
+def _wait_for(folder: Path) -> Lock:
+    while True:
+        with named_write_errors(folder / "…"):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = Lock(folder, wait=True)
+        except FileNotFoundError:
+            continue
+        # Whoever held it may have put another folder in its place: that one counts now.
+        if not lock.is_held or lock.holds(folder):
+            return lock
         lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,6 +18,7 @@ from sae_nb.files import (
     write_manifest,
     write_tensors,
 )
+from sae_nb.folder_locks import holding_folder
 from sae_nb.ready_made.shelf import near_names, shelf_folder
 from sae_nb.swapping import recover
 
@@ -54,7 +56,12 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
         _check_is_sae(folder)
-    with new_folder(folder, replace=replace) as partial:
+    # Held, so that a label another kernel writes meanwhile goes to the old folder before its labels are
+    # carried over, or to the new one.
+    with (
+        holding_folder(folder) if replace else nullcontext(),
+        new_folder(folder, replace=replace) as partial,
+    ):
         write_sae(sae, partial)
         write_manifest(partial, KIND, architecture=type(sae).__name__)
         carry_over(folder, partial)

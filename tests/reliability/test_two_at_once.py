@@ -149,6 +149,37 @@ def test_two_that_save_the_same_leave_one_of_them_whole(tmp_path: Path, exchange
     assert left == set()
 
 
+def _label_again_and_again(folder: Path, times: int) -> None:
+    from sae_nb.annotations import Annotations
+
+    for atom in range(times):
+        Annotations(folder, sae()).write(atom % 8, f"label {atom}", note=str(atom))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_label_written_while_the_sae_is_saved_is_kept(tmp_path: Path) -> None:
+    """One kernel saves the SAE over and over, another labels its atoms: the last label of each is there."""
+    from sae_nb.annotations import Annotations
+
+    folder = tmp_path / "sae"
+    one = sae()
+    one.save(folder)
+    context = multiprocessing.get_context("fork")
+    labelling = context.Process(target=_label_again_and_again, args=(folder, 80))
+    labelling.start()
+    saves = 0
+    while labelling.is_alive():
+        one.save(folder)
+        saves += 1
+    labelling.join()
+    assert labelling.exitcode == 0
+    assert saves > 3
+    one.save(folder)
+    kept = Annotations(folder, one)
+    assert dict(kept) == {atom % 8: f"label {atom}" for atom in range(72, 80)}
+
+
 def _reading(folder: Path) -> Any:
     """The dictionary found; None where files were exchanged between reading one and the next."""
     try:
