@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sae_nb.activations import Activations
+    from sae_nb.summaries.concept_map_archetypes import ArchetypePlaces
 
 Show = Literal["atoms", "samples", "tokens"]
 SHOWN: tuple[Show, ...] = ("atoms", "samples", "tokens")
@@ -135,7 +136,7 @@ class ConceptMapSummary:
     """Where the atoms of the second dictionary lie; None without one."""
 
     layout: str
-    """How the coordinates came about: "umap", "pca", "saved"."""
+    """How the coordinates came about: "umap", "pca", "saved", "archetypes"."""
 
     columns: Mapping[str, Column]
     """What points can be coloured by."""
@@ -157,6 +158,9 @@ class ConceptMapSummary:
 
     key: str
     """Digest of the vectors and settings behind the coordinates: the name of the cache entry."""
+
+    archetypes: ArchetypePlaces | None = None
+    """The polygon that atoms are placed on, where they are laid out by archetypes."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -185,7 +189,7 @@ def summarise_concepts(
     acts: Activations | Float[Tensor, "n d_in"] | None = None,
     *,
     show: Show = "atoms",
-    layout: Literal["umap", "pca"] = "umap",
+    layout: Literal["umap", "pca", "archetypes"] = "umap",
     **given: Any,
 ) -> ConceptMapSummary:
     """Return the map of a dictionary; for several views or lookups make one `ConceptAtlas`.
@@ -201,7 +205,8 @@ def summarise_concepts(
     show
         What the points are: "atoms", "samples" (by their mean code) or "tokens" (activations).
     layout
-        "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before both.
+        "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
+        the atoms of an archetypal SAE by their weights on the three most used archetypes.
     given
         `codes`, `labels`, `columns`, `other`, `xy`, `examples`, `catalogue`, `seed` of
         `ConceptAtlas`.

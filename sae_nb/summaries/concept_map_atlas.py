@@ -31,6 +31,7 @@ from sae_nb.summaries.concept_map import (
     ConceptMatch,
     Show,
 )
+from sae_nb.summaries.concept_map_archetypes import archetype_places, with_archetypes
 from sae_nb.summaries.concept_map_clusters import cluster_column, describe_clusters
 from sae_nb.summaries.concept_map_columns import (
     atom_columns,
@@ -221,7 +222,7 @@ class ConceptAtlas:
         return LayoutSettings(seed=self.seed)
 
     def coordinates(
-        self, show: Show, layout: Literal["umap", "pca"]
+        self, show: Show, layout: Literal["umap", "pca", "archetypes"]
     ) -> tuple[Float[np.ndarray, "n 2"], str]:
         """Return coordinates and how they came about; a UMAP is computed in this process.
 
@@ -230,7 +231,8 @@ class ConceptAtlas:
         show
             Which points.
         layout
-            "pca" is PCA; "umap" takes what is saved, else the cache, else computes.
+            "pca" is PCA; "archetypes" is for an archetypal SAE's atoms; "umap" takes what is saved, else
+            the cache, else computes.
 
         Raises
         ------
@@ -240,8 +242,10 @@ class ConceptAtlas:
         from sae_nb.geometry.umap import umap_layout
 
         show = self.check_view(show)
+        if layout == "archetypes" and show == "atoms":
+            return archetype_places(self.sae).xy, layout
         if layout not in ("umap", "pca"):
-            raise ValueError(f"`layout` must be 'umap' or 'pca', got {layout!r}.")
+            raise ValueError(f"`layout` of {show} must be 'umap' or 'pca', got {layout!r}.")
         if layout == "pca":
             return self.pca(show), "pca"
         saved = self.saved(show)
@@ -361,6 +365,7 @@ class ConceptAtlas:
             match=self.match if show == "atoms" else None,
             key=self._once((show, "key"), lambda: layout_key(self.vectors(show), self.settings())),
         )
+        record = with_archetypes(record, self.sae)
         return self.with_clusters(record) if clusters else record
 
     def _provenance(self, show: Show, layout: str) -> dict[str, str]:

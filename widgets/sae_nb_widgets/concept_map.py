@@ -235,7 +235,9 @@ class ConceptMap(ConceptMapDrawing):
 
     def _first_layout(self, show: Any, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
         """Coordinates that are there without waiting, and how they came about."""
-        if layout == "pca":
+        if layout == "archetypes" and show == "atoms":
+            return self.atlas.coordinates(show, "archetypes")
+        if layout != "umap":
             return self.atlas.pca(show), "pca"
         saved = self.atlas.saved(show)
         if saved is not None:

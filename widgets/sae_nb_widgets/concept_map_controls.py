@@ -8,7 +8,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.concept_map_traits import DRAGS, EDGES, LAYOUTS
+from sae_nb_widgets.concept_map_traits import DRAGS, EDGES
 
 DRAG_TIPS = {
     "lasso": "Draw around points to select them; Shift adds, double click clears",
@@ -119,7 +119,9 @@ def _edges(panel: Any) -> ipw.Box:
 
 def _layout(panel: Any) -> ipw.Dropdown:
     tip = "UMAP keeps neighbours together; PCA is linear and there at once"
-    return _linked_dropdown(panel, "layout_by", "layout", LAYOUTS, tip)
+    if len(panel.layouts) > 2:
+        tip += "; archetypes: by the weights on the three most used"
+    return _linked_dropdown(panel, "layout_by", "layout", panel.layouts, tip)
 
 
 def _seed(panel: Any) -> ipw.BoundedIntText:

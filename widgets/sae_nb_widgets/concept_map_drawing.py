@@ -18,8 +18,8 @@ from sae_nb_widgets import concept_map_controls, concept_map_detail
 from sae_nb_widgets.concept_map_detail import MOST_BARS, MOST_LISTED
 from sae_nb_widgets.concept_map_inputs import reading
 from sae_nb_widgets.concept_map_traits import ATOM, CLUSTER, EQUAL, ConceptMapTraits
+from sae_nb_widgets.figures import concept_corners, concept_map_words
 from sae_nb_widgets.figures import concept_map as drawing
-from sae_nb_widgets.figures import concept_map_words
 from sae_nb_widgets.theming import escape, format_count
 
 if TYPE_CHECKING:
@@ -93,6 +93,11 @@ class ConceptMapDrawing(ConceptMapTraits):
         if self._record is not None:
             drawing.draw_points(self._plot, self._record, self._texts(None))
             drawing.draw_comparison(self._plot, self._record, self.compare)
+            places = self._record.archetypes
+            concept_corners.draw_corners(self._plot, places)
+            if places is not None:
+                n = self.atlas.sae.mixture.shape[1]
+                self.say(concept_corners.corner_words(places, n))
 
     def _texts(self, column: Column | None) -> list[str]:
         if self._record is None:
@@ -189,8 +194,12 @@ class ConceptMapDrawing(ConceptMapTraits):
         record = self._record
         if record is None or not self._measured:
             return
-        self._draw_chosen()
+        # The cards go first: the page draws what comes first, and a large plot takes it far longer.
         self._show_atom(record)
+        self._draw_selected(record)
+        self._draw_chosen()
+
+    def _draw_selected(self, record: ConceptMapSummary) -> None:
         show = record.show
         chosen = tuple(self.selected if show == "atoms" else self.marked)
         if show == "atoms":

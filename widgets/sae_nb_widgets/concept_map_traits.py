@@ -9,6 +9,7 @@ import traitlets as t
 
 from sae_nb.checks import check_atom
 from sae_nb.summaries.concept_map import SHOWN, Column
+from sae_nb.summaries.concept_map_archetypes import has_archetypes
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.steering_checks import or_trait_error
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from sae_nb.summaries.concept_map import ConceptMapSummary
     from sae_nb.summaries.concept_map_atlas import ConceptAtlas
 
-LAYOUTS = ("umap", "pca")
+LAYOUTS = ("umap", "pca", "archetypes")
 EDGES = ("none", "nearest", "co-active")
 DRAGS = ("lasso", "box", "zoom")
 EQUAL = "equal"
@@ -91,6 +92,15 @@ class ConceptMapTraits(Panel):
             )
         return value
 
+    @t.validate("layout_by")
+    def _layout_exists(self, proposal: t.Bunch) -> str:
+        if proposal["value"] not in self.layouts:
+            raise t.TraitError(
+                f"`layout_by` must be one of {list(self.layouts)} here, got {proposal['value']!r}: a map of "
+                "archetypes needs one archetypal SAE, whose atoms are mixtures of data points."
+            )
+        return str(proposal["value"])
+
     @t.validate("compare")
     def _has_other(self, proposal: t.Bunch) -> bool:
         if proposal["value"] and self.atlas.other is None:
@@ -103,6 +113,12 @@ class ConceptMapTraits(Panel):
     @property
     def _columns(self) -> dict[str, Column]:
         return {} if self._record is None else dict(self._record.columns)
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Layouts there are: archetypes only where the atoms are mixtures of some."""
+        mixed = has_archetypes(self.atlas.sae) and self.atlas.other is None
+        return LAYOUTS if mixed else LAYOUTS[:2]
 
     @property
     def colours(self) -> tuple[str, ...]:

@@ -1,0 +1,49 @@
+"""A map of archetypes: the polygon is drawn, named and taken away, and refused where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+
+from sae_nb.architectures import Archetypal
+
+
+def test_an_archetypal_sae_has_a_polygon() -> None:
+    """Sides and names of corners come with the layout and go with it; the status line says what is held."""
+    points = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    sae = Archetypal(
+        d_in=5, n_atoms=8, k=2, candidates=points, generator=torch.Generator().manual_seed(0)
+    )
+    panel = sw.ConceptMap(sae)
+    panel.wait()
+    try:
+        panel.layout_by = "archetypes"
+        panel.wait()
+        assert panel.record.layout == "archetypes"
+        assert panel.chips["layout"] == "archetypes"
+        assert "3 archetypes of most weight among 12" in panel.status
+        assert len(panel._plot.data[0].x) == 4
+        assert [note.text.split()[0] for note in panel._plot.layout.annotations] == [
+            "archetype"
+        ] * 3
+        panel.color_by = "corner weight"
+        assert not panel.problem
+        panel.color_by, panel.layout_by = "cluster", "pca"
+        panel.wait()
+        assert len(panel._plot.data[0].x) == 0
+        assert not panel._plot.layout.annotations
+    finally:
+        panel.close()
+
+
+def test_archetypes_are_refused_where_there_are_none() -> None:
+    """And not offered."""
+    panel = sw.ConceptMap(torch.eye(6))
+    try:
+        assert "archetypes" not in panel.layouts
+        with pytest.raises(t.TraitError, match="needs one archetypal SAE"):
+            panel.layout_by = "archetypes"
+    finally:
+        panel.close()
