@@ -71,7 +71,9 @@ SMALL_TEXT = """(panel, least) => {
   return [...found];
 }"""
 FAINT_TEXT = """panel => {
-  const parse = c => { const m = (c.match(/[\\d.]+/g) || []).map(Number);
+  // what CSS has mixed comes as color(srgb 0.7 0.3 0), in shares of one
+  const parse = c => { const whole = c.startsWith('color(srgb') ? 255 : 1;
+    const m = (c.match(/[\\d.]+/g) || []).map((v, i) => Number(v) * (i < 3 ? whole : 1));
     return m.length >= 3 ? [m[0], m[1], m[2], m.length > 3 ? m[3] : 1] : [0, 0, 0, 0]; };
   const over = (a, b) => [0, 1, 2].map(i => a[i] * a[3] + b[i] * (1 - a[3])).concat(1);
   const light = c => c.slice(0, 3).map(v => v / 255)

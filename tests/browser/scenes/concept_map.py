@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from grammar import FAINT_TEXT
 from playwright.sync_api import Page
 
 CELLS = (
@@ -182,7 +183,7 @@ def check_outlines_are_white_on_dark(page: Page, stage: Any) -> None:
 
 
 def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
-    """One sentence says what is wrong; PCA is there and answers."""
+    """One sentence says what is wrong, legibly in light and dark; PCA is there and answers."""
     stage.run(
         "concept_start = concept_map_module.start_umap\n"
         "def concept_refuse(*_):\n"
@@ -194,7 +195,12 @@ def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
     try:
         panel.locator(".sae-nb-problem").get_by_text("umap-learn is not installed").wait_for()
         assert stage.ask("concepts.record.layout") == "pca"
-        stage("error", panel)
+        for dark in (False, True):
+            stage.dark(dark)
+            sentence = panel.locator(".sae-nb-problem")
+            assert sentence.evaluate(FAINT_TEXT) == []
+            assert sentence.evaluate("n => getComputedStyle(n).color").startswith("color(srgb")
+            stage(f"error-{'dark' if dark else 'light'}", panel)
     finally:
         stage.run("concept_map_module.start_umap = concept_start; concepts.layout_by = 'pca'")
         stage.settle()
