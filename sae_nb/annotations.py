@@ -17,7 +17,7 @@ from sae_nb.files import check_seal, read_json, sealed, write_json
 from sae_nb.folder_locks import holding_folder
 from sae_nb.sae_identity import SaeIdentity, identity_of
 from sae_nb.summaries.labels import Labels
-from sae_nb.write_errors import is_partial
+from sae_nb.write_errors import is_partial, place
 
 FILE = "annotations.json"
 KIND = "atom annotations"
@@ -197,7 +197,7 @@ class Annotations(Labels):
 
 def annotations_file(path: str | Path) -> Path:
     """Return the file that a folder or a file name stands for, in one spelling."""
-    path = Path(path)
+    path = place(path)
     return (path if path.suffix == ".json" else path / FILE).resolve()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sae_nb.folder_locks import Lock
 from sae_nb.swapping import recover, swap_in, tidy_old
-from sae_nb.write_errors import named_write_errors
+from sae_nb.write_errors import named_write_errors, place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +118,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     OSError
         If it cannot be written; says why, and what was there before is as it was.
     """
-    with replacing(Path(path)) as partial:
+    with replacing(place(path)) as partial:
         partial.write_bytes(content)
 
 
@@ -284,7 +284,7 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     OSError
         If it cannot be written; says why, and what was there before is as it was.
     """
-    path = Path(path)
+    path = place(path)
     recover(path)
     if path.exists():
         if not replace:

@@ -87,7 +87,7 @@ def hold_folder(folder: Path, refusal: str) -> Lock:
     ValueError
         If somebody else holds it.
     """
-    with named_write_errors(folder / "…"):
+    with named_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
         return Lock(folder)
@@ -118,7 +118,7 @@ def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
 
 def _wait_for(folder: Path) -> Lock:
     while True:
-        with named_write_errors(folder / "…"):
+        with named_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
             lock = Lock(folder, wait=True)

@@ -50,6 +50,7 @@ from sae_nb.harvesting import (
 )
 from sae_nb.hook_points import HookPoint
 from sae_nb.row_policy import BatchRows
+from sae_nb.write_errors import place
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch, Batches
@@ -76,7 +77,7 @@ def capture_to_store(
     """
     if shard_rows is not None:
         check_count(shard_rows, name="shard_rows")
-    folder = Path(store)
+    folder = place(store)
     call = call_facts(model, inputs, points, settings, shard_rows, several)
     batches = settings.batches(model, inputs)
     with _alone(folder):

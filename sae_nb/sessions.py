@@ -24,6 +24,7 @@ from sae_nb.files import (
     write_manifest,
 )
 from sae_nb.sae_identity import SaeIdentity, identity_of
+from sae_nb.write_errors import place
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -104,8 +105,8 @@ class Session:
         """
         from sae_nb.architectures import load_sae
 
-        for place in self._candidates():
-            sae = load_sae(place)
+        for candidate in self._candidates():
+            sae = load_sae(candidate)
             if self.sae.is_same(identity_of(sae)):
                 return sae
         raise FileNotFoundError(
@@ -203,7 +204,7 @@ def save_session(
     ValueError
         If a state holds what JSON has no word for, or an absolute path of this machine.
     """
-    folder = _session_folder(Path(path))
+    folder = _session_folder(place(path))
     _refuse_other_folders(folder)
     identity = identity_of(sae)
     content = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _PARTIAL = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
@@ -82,11 +82,27 @@ def named_write_errors(path: Path, *, only_room: bool = False) -> Iterator[None]
         raise named from error
 
 
+def place(path: str | Path) -> Path:
+    """Return the path of something to be written, if the system can look there at all.
+
+    Raises
+    ------
+    OSError
+        If its name is too long, or a folder on the way to it is closed to this user; says so.
+    """
+    path = Path(path)
+    with named_write_errors(path), suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()
+    return path
+
+
 def _sentence(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
         rule, do = _IN_A_FOLDER
-        file = next((one for one in path.parents if one.exists() and not one.is_dir()), None)
-        given = "the one it was to lie in is gone" if file is None else f"{str(file)!r} is a file"
+        here = (path, *path.parents)
+        file = next((one for one in here if one.exists() and not one.is_dir()), None)
+        nowhere = "there is none and none can be made"
+        given = nowhere if file is None else f"{str(file)!r} is a file"
     else:
         fallback = ("must be writable", "the system refuses", "Choose another folder")
         rule, given, do = _RULES.get(error.errno or 0, fallback)

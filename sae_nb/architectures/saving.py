@@ -21,6 +21,7 @@ from sae_nb.files import (
 from sae_nb.folder_locks import holding_folder
 from sae_nb.ready_made.shelf import near_names, shelf_folder
 from sae_nb.swapping import recover
+from sae_nb.write_errors import place
 
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
@@ -52,7 +53,7 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     """
     from sae_nb.sessions import carry_over
 
-    folder = Path(folder)
+    folder = place(folder)
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
         _check_is_sae(folder)

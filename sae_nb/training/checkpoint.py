@@ -30,6 +30,7 @@ from sae_nb.folder_locks import Lock, hold_folder
 from sae_nb.swapping import recover, remove_folder
 from sae_nb.training.config import OWN_BUSINESS, TrainConfig
 from sae_nb.training.records import load_history
+from sae_nb.write_errors import place
 
 if TYPE_CHECKING:
     from sae_nb.training.learner import Learner
@@ -46,7 +47,7 @@ def check_folder(folder: str | Path) -> Path:
     FileExistsError
         If it is a file, or a folder with files that are not of a checkpoint.
     """
-    folder = Path(folder)
+    folder = place(folder)
     if folder.is_file():
         raise FileExistsError(
             f"`checkpoint` must be a folder, but {str(folder)!r} is a file. Choose another name."

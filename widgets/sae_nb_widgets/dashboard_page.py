@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
+from sae_nb.write_errors import place
 from sae_nb_widgets.components.base import read_static
 from sae_nb_widgets.exporting import SHARED_SCRIPT, Page, page_html, write_file
 from sae_nb_widgets.panel import Panel
@@ -33,7 +34,7 @@ def write(panels: Sequence[Panel], path: Path, *, share_script: bool = False) ->
     ValueError
         If `path` is a folder.
     """
-    if path.is_dir():
+    if place(path).is_dir():
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     content = get_plotlyjs()
     script = f"<script>{content}</script>"

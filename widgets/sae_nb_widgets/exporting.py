@@ -15,6 +15,7 @@ import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from sae_nb.files import write_bytes
+from sae_nb.write_errors import place
 from sae_nb_widgets.components.base import Component, read_static
 from sae_nb_widgets.figures import still
 from sae_nb_widgets.theming import (
@@ -82,7 +83,7 @@ def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
     ValueError
         If `path` is a folder.
     """
-    if path.is_dir():
+    if place(path).is_dir():
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     script = ""
     if page.figure is not None and share_script:
