@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.harvesting",
         "sae_nb.memory_capture",
         "sae_nb.resumable_capture",
+        "sae_nb.remote_capture",
         "sae_nb.row_policy",
         "sae_nb.rows",
         "sae_nb.streaming",
