@@ -201,6 +201,8 @@ def save_session(
     ------
     FileExistsError
         If `path` holds something else.
+    OSError
+        If it cannot be written; says why, and what was saved before is as it was.
     ValueError
         If a state holds what JSON has no word for, or an absolute path of this machine.
     """

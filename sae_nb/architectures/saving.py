@@ -50,6 +50,8 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     ------
     FileExistsError
         If the folder holds something else.
+    OSError
+        If it cannot be written; says why, and what was saved before is as it was.
     """
     from sae_nb.sessions import carry_over
 
