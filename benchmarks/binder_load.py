@@ -39,6 +39,7 @@ from binder_parts.confinement import (
     highest,
     limiter,
     loopback_up,
+    members,
     network,
     until,
     without_network,
@@ -164,7 +165,7 @@ def visit(image: Image, way: Way) -> Visit:
         try:
             way(Place(image, home, start), seen)
         except Exception as error:  # noqa: BLE001  (a visit that failed is a row, not the end)
-            log = (home / "log").read_text(errors="replace")[-500:]
+            log = (home / "log").read_text(errors="replace")[-500:] if started else ""
             seen.problems.append(f"{type(error).__name__}: {str(error)[:300]} … {log}")
         for watch in started:
             watch.stopped.set()
@@ -174,7 +175,11 @@ def visit(image: Image, way: Way) -> Visit:
             seen.left += len(watch.left())
             for process in watch.left():
                 process.kill()
-        if made is not None:
+        if made is not None:  # it also has those that left their parents
+            until(lambda: not members(made), 10)
+            seen.left = max(seen.left, len(members(made)))
+            for pid in members(made):
+                os.kill(pid, signal.SIGKILL)
             seen.charged, seen.refused = highest(made)
     seen.home = size(home)
     grown = {part: size(part) - held for part, held in before.items()}

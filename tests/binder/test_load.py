@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
@@ -33,6 +35,8 @@ def _may_leave_the_network() -> bool:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_visitors_leave_nothing_and_need_no_network(checkout: Path, tmp_path: Path) -> None:
     """Every cell runs, the slider answers; no process, no file of the image, within Binder's memory."""
     if not sys.platform.startswith("linux") or importlib.util.find_spec("psutil") is None:
@@ -52,3 +56,26 @@ def test_visitors_leave_nothing_and_need_no_network(checkout: Path, tmp_path: Pa
         assert visit["left"] == 0
         assert visit["folder_grown"] == 0
         assert 100 < visit["resident"] < 1024
+
+
+def test_what_a_visitor_leaves_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that goes on, a file in the image, and a visit that failed: each in the record."""
+    pytest.importorskip("psutil")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    load = importlib.import_module("binder_load")
+    monkeypatch.setattr(load, "until", lambda holds, _: holds())  # no patience
+    (tmp_path / "binder").mkdir()
+    (tmp_path / "binder" / "start").write_text('exec "$@"\n')
+    image = load.Image(Path(sys.prefix), tmp_path, 2**30)
+
+    def careless(place: Any, _: Any) -> None:
+        place.start("-c", "import time; print('here', flush=True); time.sleep(300)")
+        while not (place.home / "log").read_text():
+            time.sleep(0.02)
+        (tmp_path / "forgotten").write_text("seven b")
+        raise RuntimeError("the page fell over")
+
+    seen = load.visit(image, careless)
+    assert seen.left == 1
+    assert seen.folder_grown == 7
+    assert "the page fell over" in seen.problems[0]
