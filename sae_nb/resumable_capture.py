@@ -7,6 +7,7 @@ have written. `activation_store` seals the finished folder and reads it.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -50,11 +51,14 @@ from sae_nb.harvesting import (
 )
 from sae_nb.hook_points import HookPoint
 from sae_nb.row_policy import BatchRows
-from sae_nb.write_errors import place
+from sae_nb.write_errors import is_partial, place
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch, Batches
     from sae_nb.models.live_model import LiveModel
+
+_PART = re.compile(r"samples-\d{5}\.safetensors")
+"""Samples of one shard, joined at the end."""
 
 
 def capture_to_store(
@@ -83,6 +87,7 @@ def capture_to_store(
     with _alone(folder):
         if (folder / MANIFEST).is_file():
             check_finished(folder, call, batches)
+            _tidy_finished(folder)
         else:
             writer = StoreWriter(folder, call, points, shard_rows)
             _fill(model, batches, points, settings, writer, progress)
@@ -335,6 +340,13 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
     for counter in counters:
         total.update(counter)
     return dict(total)
+
+
+def _tidy_finished(folder: Path) -> None:
+    """Remove what a capture that was killed after its manifest was written had not yet removed."""
+    for path in folder.iterdir():
+        if path.name == PROGRESS or _PART.fullmatch(path.name) or is_partial(path):
+            path.unlink()
 
 
 @contextmanager

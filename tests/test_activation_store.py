@@ -301,6 +301,18 @@ def test_finished_store_is_opened_without_running_the_model(
     assert seen == []
 
 
+def test_what_a_kill_after_the_manifest_left_is_tidied(model: LiveModel, tmp_path: Path) -> None:
+    """Parts that were joined already go with the next call; a file of somebody else stays."""
+    folder = tmp_path / "s"
+    to_store(model, folder)
+    whole = contents(folder)
+    for name in ("capture.json", "samples-00000.safetensors", ".manifest.json.0a1b2c3d.partial"):
+        (folder / name).write_text("left")
+    (folder / "notes.txt").write_text("mine")
+    to_store(model, folder)
+    assert contents(folder) == whole | {"notes.txt": b"mine"}
+
+
 def one_by_one(n: int = 20, *, scale: float = 1.0) -> Iterator[Tensor]:
     yield from pictures()[:n] * scale
 
