@@ -245,7 +245,7 @@ class ConceptAtlas:
         if layout == "archetypes" and show == "atoms":
             return archetype_places(self.sae).xy, layout
         if layout not in ("umap", "pca"):
-            raise ValueError(f"`layout` of {show} must be 'umap' or 'pca', got {layout!r}.")
+            raise ValueError(f"`layout` must be 'umap' or 'pca', got {layout!r}.")
         if layout == "pca":
             return self.pca(show), "pca"
         saved = self.saved(show)
