@@ -11,6 +11,7 @@ from pathlib import Path
 
 _HERE = -100  # AT_FDCWD: paths count from the working folder
 _EXCHANGE = 2  # RENAME_EXCHANGE
+_MEANWHILE = (errno.ENOTEMPTY, errno.EEXIST)  # somebody else gave a folder the name
 
 
 def swap_in(partial: Path, path: Path, *, replace: bool) -> None:
@@ -35,7 +36,7 @@ def swap_in(partial: Path, path: Path, *, replace: bool) -> None:
             try:
                 partial.rename(path)
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                if error.errno not in _MEANWHILE:
                     raise
             else:
                 return
@@ -66,10 +67,7 @@ def _step_aside(path: Path) -> None:
     # whole under the `.old` name, which `recover` finds.
     old = _old(path)
     shutil.rmtree(old, ignore_errors=True)
-    try:
-        path.rename(old)
-    except FileNotFoundError:
-        return
+    _rename_unless_done(path, old)
 
 
 def _old(path: Path) -> Path:
@@ -81,7 +79,16 @@ def recover(path: str | Path) -> None:
     path = Path(path)
     old = _old(path)
     if path.name and old.exists() and not path.exists():
-        old.rename(path)
+        _rename_unless_done(old, path)
+
+
+def _rename_unless_done(one: Path, other: Path) -> None:
+    """Rename, unless somebody else was quicker."""
+    try:
+        one.rename(other)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, *_MEANWHILE):
+            raise
 
 
 def remove_folder(path: Path) -> None:
