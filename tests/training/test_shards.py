@@ -25,6 +25,7 @@ from sae_nb.training.team import Team
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
 NAMES = ("topk", "push-up", "batch", "relu", "jump")
 
 
@@ -48,8 +49,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def _run(command: list[str]) -> None:
     quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=quiet, stdout=pipe, stderr=pipe, text=True) as run:
+        try:
+            said = run.communicate(timeout=240)[1]
+        finally:
+            # Not killed: torchrun must take its workers with it.
+            run.terminate()
+    assert run.returncode == 0, said[-3000:]
 
 
 @pytest.mark.slow
