@@ -244,7 +244,11 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"No file {str(path)!r} any more: it was replaced or removed while it was read. Read it again."
+            ) from error
         raise ValueError(
             f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
             f"{_what_it_is(path)} Write or download it again."
