@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -91,3 +96,34 @@ def rows() -> Tensor:
     picked = torch.rand(512, 16, generator=generator).topk(2, dim=1).indices
     codes = torch.zeros(512, 16).scatter(1, picked, 1 + torch.rand(512, 2, generator=generator))
     return codes @ atoms + 0.01 * torch.randn(512, 8, generator=generator)
+
+
+# --- several processes ------------------------------------------------------------------------------
+
+_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
+@pytest.fixture(scope="session")
+def run_modes() -> Callable[..., None]:
+    """Runs a script by one process or by torchrun's workers, with one thread each."""
+    return _run_modes
+
+
+def _run_modes(script: Path, folder: Path, *modes: tuple[str, int]) -> None:
+    """Run `script FOLDER MODE` for each mode with its number of workers; "killed" may restart once."""
+    for mode, workers in modes:
+        restarts = ["--max-restarts", "1"] if mode == "killed" else []
+        launcher = [sys.executable] if workers == 1 else [*_TORCHRUN, str(workers), *restarts]
+        _run([*launcher, str(script), str(folder), mode])
+
+
+def _run(command: list[str]) -> None:
+    quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=quiet, stdout=pipe, stderr=pipe, text=True) as run:
+        try:
+            said = run.communicate(timeout=240)[1]
+        finally:
+            # Not killed: torchrun must take its workers with it.
+            run.terminate()
+    assert run.returncode == 0, said[-3000:]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
-import subprocess
-import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -24,39 +22,22 @@ from sae_nb.training.shards import Shard, check_can_shard
 from sae_nb.training.team import Team
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
 NAMES = ("topk", "push-up", "batch", "relu", "jump")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, run_modes: Callable[..., None]
+) -> dict[str, Any]:
     """One process; two, three; two of which one is killed at step 30 and started again by torchrun."""
     folder = tmp_path_factory.mktemp("shards")
-    commands = {
-        "alone": [sys.executable, str(SCRIPT), str(folder), "alone"],
-        "two": [*TORCHRUN, "2", str(SCRIPT), str(folder), "two"],
-        "three": [*TORCHRUN, "3", str(SCRIPT), str(folder), "three"],
-        "killed": [*TORCHRUN, "2", "--max-restarts", "1", str(SCRIPT), str(folder), "killed"],
-    }
-    for command in commands.values():
-        _run(command)
+    modes = {"alone": 1, "two": 2, "three": 3, "killed": 2}
+    run_modes(SCRIPT, folder, *modes.items())
     found: dict[str, Any] = {
-        name: json.loads((folder / f"{name}.json").read_text()) for name in commands
+        name: json.loads((folder / f"{name}.json").read_text()) for name in modes
     }
     return found | {"died": (folder / "died").exists(), "folder": folder}
-
-
-def _run(command: list[str]) -> None:
-    quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=quiet, stdout=pipe, stderr=pipe, text=True) as run:
-        try:
-            said = run.communicate(timeout=240)[1]
-        finally:
-            # Not killed: torchrun must take its workers with it.
-            run.terminate()
-    assert run.returncode == 0, said[-3000:]
 
 
 @pytest.mark.slow

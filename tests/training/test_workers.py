@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,31 +16,22 @@ from sae_nb.training.sources import check_team
 from sae_nb.training.team import _meet
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
+pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
 MEAN_OF_PARTS = [0, 2]
 """SAEs of the script whose loss over a batch is the mean over its parts, rebirth and AuxK apart."""
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, run_modes: Callable[..., None]
+) -> dict[str, Any]:
     """One process; two; two of which one is killed at step 30 and started again by torchrun."""
     folder = tmp_path_factory.mktemp("workers")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-    commands = {
-        "alone": [sys.executable, str(SCRIPT), str(folder), "alone"],
-        "two": [*torchrun, "2", str(SCRIPT), str(folder), "two"],
-        "killed": [*torchrun, "2", "--max-restarts", "1", str(SCRIPT), str(folder), "killed"],
-    }
-    for command in commands.values():
-        _run(command)
-    return {name: json.loads((folder / f"{name}.json").read_text()) for name in commands} | {
+    modes = {"alone": 1, "two": 2, "killed": 2}
+    run_modes(SCRIPT, folder, *modes.items())
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in modes} | {
         "died": (folder / "died").exists()
     }
-
-
-def _run(command: list[str]) -> None:
-    quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=quiet, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
