@@ -92,6 +92,12 @@ def xy_of(panel: sw.ConceptMap, place: int) -> np.ndarray:
     return np.stack((np.asarray(trace.x, float), np.asarray(trace.y, float)), axis=1)
 
 
+def ring_of(panel: sw.ConceptMap) -> tuple[float, float, str]:
+    """Where the ring around the current atom is, and its colour."""
+    (ring,) = panel._plot.layout.shapes
+    return ring.xanchor, ring.yanchor, ring.line.color
+
+
 def lasso(panel: sw.ConceptMap, points: list[int], trace: int | None = None) -> None:
     """What the browser sends when a lasso is closed."""
     shown = drawing.GROUPS if panel._plot.data[drawing.GROUPS].visible else drawing.NUMBERS
@@ -126,7 +132,7 @@ def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     t.link((panel, "atom"), (other, "atom"))
     click(panel, 5)
     assert panel.atom == other.atom == 5
-    assert np.allclose(xy_of(panel, drawing.ATOM), places()[[5]])
+    assert np.allclose(ring_of(panel)[:2], places()[5])
     assert "sea" in panel._cards._facts.value
     expected = panel.atlas.neighbours("atoms")[0][5, :5].tolist()
     assert [int(label.split()[0]) for label in panel._cards.near.labels] == expected
@@ -398,7 +404,7 @@ def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert "No module named 'umap'" in panel.status
     assert panel.record.layout == "pca"
     panel.atom = 4
-    assert len(xy_of(panel, drawing.ATOM)) == 1
+    assert len(ring_of(panel)) == 3
     panel.close()
 
 
@@ -433,9 +439,9 @@ def test_dark_and_lecture_redraw(panel: sw.ConceptMap) -> None:
     """Outlines turn white on dark pages; figure and text grow in lectures; a box can be drawn."""
     panel.drag = "box"
     assert panel._plot.layout.dragmode == "select"
-    assert panel._plot.data[drawing.ATOM].marker.color == "black"
+    assert ring_of(panel)[2] == "black"
     panel.dark = True
-    assert panel._plot.data[drawing.ATOM].marker.color == "white"
+    assert ring_of(panel)[2] == "white"
     before = panel._plot.layout.height
     try:
         theme("lecture")

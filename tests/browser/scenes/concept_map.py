@@ -45,7 +45,7 @@ def _shown(page: Page, panel: Any) -> None:
         "panel => { const p = panel.querySelector('.js-plotly-plot');"
         " const drawn = p && p.querySelector('.main-svg');"
         " const slot = panel.querySelector('.sae-nb-main');"
-        " return drawn && p.data && p.data.length === 9 && p.data[3].x.length > 0 &&"
+        " return drawn && p.data && p.data.length === 8 && p.data[3].x.length > 0 &&"
         " p.querySelector('.textpoint text') && "
         " Math.abs(drawn.getBoundingClientRect().width - slot.clientWidth) < 5; }",
         arg=panel.element_handle(),
@@ -175,7 +175,7 @@ def check_outlines_are_white_on_dark(page: Page, stage: Any) -> None:
     stage.run("concepts.search = 'digit 0'")
     stage.dark()
     page.wait_for_function(
-        "p => p.querySelector('.js-plotly-plot').data[7].marker.color === 'white'",
+        "p => p.querySelector('.js-plotly-plot').layout.shapes[0].line.color === 'white'",
         arg=panel.element_handle(),
     )
     stage("dark", panel)

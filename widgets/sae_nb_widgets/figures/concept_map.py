@@ -23,7 +23,7 @@ from sae_nb_widgets.theming import (
     theme,
 )
 
-JOINS, OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED, EDGES, ATOM, NAMES = range(9)
+JOINS, OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED, EDGES, NAMES = range(8)
 INK = "#767676"
 """Of names where no style sheet says otherwise."""
 
@@ -64,7 +64,6 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
         UNMATCHED: points(mode="markers", marker=_ring(NOVEL, 1)),
         SELECTED: points(mode="markers", marker=_ring("black", 1.6)),
         EDGES: go.Scatter(mode="lines", line={"color": NEUTRAL, "width": 1.2}, opacity=0.7),
-        ATOM: go.Scatter(mode="markers", marker=_ring("black", 2.6)),
         NAMES: go.Scatter(mode="text", textfont={"size": theme().font_px}),
     }
     names = (
@@ -75,7 +74,6 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
         "unmatched",
         "selected",
         "edges",
-        "atom",
         "names",
     )
     for place, trace in traces.items():
@@ -95,7 +93,7 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
         showlegend=False,
     )
     # A selection is an outline: what is not selected keeps its colour and its opacity.
-    for place in (OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED, ATOM):
+    for place in (OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED):
         figure.data[place].selected.marker.opacity = 1
         figure.data[place].unselected.marker.opacity = 1
     figure.data[NAMES].selected.textfont.color = INK
@@ -315,7 +313,6 @@ def draw_sizes(figure: go.Figure, values: Float[np.ndarray, " n"] | None, n_poin
     with figure.batch_update():
         figure.data[SELECTED].marker.size = ring
         figure.data[UNMATCHED].marker.size = ring - 3
-        figure.data[ATOM].marker.size = 2 * float(base_size(n_points)) + 8
         figure.data[OTHER].marker.size = 0.8 * float(base_size(n_points))
 
 
@@ -377,13 +374,33 @@ def draw_selection(
     """
     ink = "white" if dark else "black"
     with figure.batch_update():
-        for place, chosen in ((SELECTED, points), (ATOM, current)):
-            trace = figure.data[place]
-            trace.x, trace.y = _columns(record.xy[chosen])
-            trace.marker.color = ink
-            trace.marker.line.color = ink
+        outlined = figure.data[SELECTED]
+        outlined.x, outlined.y = _columns(record.xy[points])
+        outlined.marker.color = ink
+        outlined.marker.line.color = ink
+        figure.layout.shapes = [
+            _circle(at, base_size(len(record.ids)) + 4, ink) for at in record.xy[current].tolist()
+        ]
         lines = _segments(record.xy[edges[:, 0]], record.xy[edges[:, 1]]) if len(edges) else None
         figure.data[EDGES].x, figure.data[EDGES].y = _columns(lines)
+
+
+def _circle(at: Sequence[float], radius: float, colour: str) -> dict[str, Any]:
+    """A ring of so many pixels: a shape, because plotly computes every trace anew when one moves."""
+    return {
+        "type": "circle",
+        "xref": "x",
+        "yref": "y",
+        "xsizemode": "pixel",
+        "ysizemode": "pixel",
+        "xanchor": at[0],
+        "yanchor": at[1],
+        "x0": -radius,
+        "x1": radius,
+        "y0": -radius,
+        "y1": radius,
+        "line": {"color": colour, "width": 2.6},
+    }
 
 
 def draw_comparison(figure: go.Figure, record: ConceptMapSummary, shown: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sae_nb_widgets.figures.axes import Axis, read_axis
-from sae_nb_widgets.figures.canvas import Drawing, Label, Polyline, Rectangle, Stroke
+from sae_nb_widgets.figures.canvas import Dot, Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb_widgets.figures.still_traces import DRAWN, Beside, colour_at
 from sae_nb_widgets.theming import OKABE_ITO, theme
 
@@ -147,6 +147,11 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, x_name: str, y_name: str) -> li
     ours = {x_name, f"{x_name} domain", y_name, f"{y_name} domain", "paper", None}
     for shape in figure.layout.shapes:
         if shape.xref not in ours or shape.yref not in ours:
+            continue
+        if shape.xsizemode == "pixel":  # a ring around a point
+            at, up = float(x.place(shape.xanchor)[0]), float(y.place(shape.yanchor)[0])
+            edge = {"outline": shape.line.color, "edge": shape.line.width}
+            strokes.append(Dot(at, up, abs(shape.x1 - shape.x0) / 2, "none", **edge))
             continue
         x0, x1 = (_position(x, v, shape.xref, (x.start, x.end)) for v in (shape.x0, shape.x1))
         y0, y1 = (_position(y, v, shape.yref, (y.start, y.end)) for v in (shape.y0, shape.y1))
