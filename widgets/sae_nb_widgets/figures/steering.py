@@ -36,7 +36,7 @@ BAND_COLOUR = "rgba(140,140,140,0.18)"
 
 BAR = 0.26  # thickness of one of three bars, in rows
 LONGEST_NAME = 18
-ROOM_FOR_WORDS = 1.3
+ROOM_FOR_WORDS = 1.45
 WORTH_WRITING = 0.03  # probability from which the numbers stand beside the bars
 ROW_PX = 30
 SPACE_PX = 108  # legend above, axis below
