@@ -158,6 +158,29 @@ def test_with_a_running_loop_answers_arrive_on_its_thread() -> None:
     assert where == [threading.main_thread().name]
 
 
+def test_what_is_forgotten_is_never_heard_of() -> None:
+    """Neither the answer nor the error of what runs, and what waits for its turn never starts."""
+    heard: list[str] = []
+    started, release = threading.Event(), threading.Event()
+
+    def broken() -> None:
+        started.set()
+        release.wait(10)
+        raise RuntimeError("closed")
+
+    background = Background(lambda busy: heard.append(f"busy {busy}"))
+    background.submit(broken, lambda _: heard.append("answer"), lambda e: heard.append(str(e)))
+    assert started.wait(10)
+    background.submit(lambda: heard.append("ran"), lambda _: None, lambda e: heard.append(str(e)))
+    background.forget()
+    release.set()
+    background.wait(10)
+    assert heard == ["busy True", "busy True", "busy False"]
+    background.submit(lambda: 1, lambda _: heard.append("answer"), lambda e: heard.append(str(e)))
+    background.wait(10)
+    assert "answer" in heard
+
+
 def test_a_cell_can_wait_for_its_own_panel() -> None:
     """wait() delivers by itself while the loop is held up by the cell that calls it."""
     seen: list[int] = []

@@ -396,6 +396,27 @@ def test_umap_runs_elsewhere_while_pca_is_shown(monkeypatch: pytest.MonkeyPatch)
     panel.close()
 
 
+def test_a_umap_nobody_waits_for_is_not_complained_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another layout is chosen while UMAP runs: its process is closed, which is no error to show."""
+
+    class Closing(FakeProcess):
+        def close(self) -> None:
+            super().close()
+            self.answer, self.done = RuntimeError("it was closed"), True
+
+    process = Closing(places(), done=False)
+    panel = unfolding(monkeypatch, process)
+    while panel._process is not process:
+        assert panel.busy
+    panel.layout_by = "pca"
+    panel.wait()
+    assert process.closed
+    assert not panel.problem
+    assert "UMAP" not in panel.status
+    assert panel.record.layout == "pca"
+    panel.close()
+
+
 def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture stays usable; the status line names the failure."""
     panel = unfolding(monkeypatch, FakeProcess(RuntimeError("No module named 'umap'."), done=True))

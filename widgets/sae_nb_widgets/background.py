@@ -63,6 +63,14 @@ class Background:
                 target=self._run, args=(channel,), name=f"sae_nb {channel}", daemon=True
             ).start()
 
+    def forget(self, channel: str = "main") -> None:
+        """Drop what was asked for on a channel: what has not started never starts, no answer is handed on."""
+        with self._changed:
+            self._newest[channel] = self._newest.get(channel, 0) + 1
+            dropped = self._next.pop(channel, None) is not None
+        if dropped:
+            self._finish_one()
+
     def _run(self, channel: str) -> None:
         while True:
             with self._changed:

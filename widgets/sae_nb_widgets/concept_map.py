@@ -354,9 +354,11 @@ class ConceptMap(ConceptMapDrawing):
     def _end_umap(self) -> None:
         """Stop a layout nobody waits for any more."""
         self._ticket += 1
+        self.forget_async("layout")
         process, self._process = self._process, None
         if process is not None:
             process.close()
+            self.say("")
 
     def _look_for_clusters(self, record: ConceptMapSummary) -> None:
         def done(found: ConceptMapSummary) -> None:

@@ -293,6 +293,10 @@ class Panel(ipw.VBox):
 
         self._background.submit(work, finish, lambda error: self.fail(error, doing), channel)
 
+    def forget_async(self, channel: str = "main") -> None:
+        """Nobody wants what runs on a channel any more: neither its answer nor its error is shown."""
+        self._background.forget(channel)
+
     def wait(self, timeout: float = 60.0) -> None:
         """Return when no work is running, with every answer drawn.
 
