@@ -9,7 +9,7 @@ from sae_nb.summaries.concept_map_archetypes import ArchetypePlaces
 from sae_nb_widgets.figures.concept_map import JOINS
 from sae_nb_widgets.theming import format_percent, theme
 
-OUTSIDE, INWARDS = 1.15, 0.5
+OUTSIDE, INWARDS = 0.08, 0.5
 
 
 def draw_corners(figure: go.Figure, places: ArchetypePlaces | None) -> None:
@@ -37,7 +37,7 @@ def draw_corners(figure: go.Figure, places: ArchetypePlaces | None) -> None:
     figure.layout.annotations = [
         {
             "x": float(x),
-            "y": float(OUTSIDE * y),
+            "y": float(y + OUTSIDE * np.sign(y)),
             # Inwards from corners at the sides, where nothing may be beyond them.
             "xanchor": "right" if x > INWARDS else "left" if x < -INWARDS else "center",
             "text": f"archetype {archetype}",
