@@ -37,10 +37,12 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     odd = {name: f"{PLANTED}-{name.lower()}" for name in names}
     more = {"HOME": str(folders["home"]), "TMPDIR": str(folders["temporary"])}
     more |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    # What torch set in this process, should it have compiled something, is no wish of a user's.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("TORCH")}
     script = Path(__file__).with_name("confined.py")
     done = subprocess.run(
         [sys.executable, str(script), str(folders["given"])],
-        env=os.environ | odd | more,
+        env=ours | odd | more,
         cwd=folders["work"],
         capture_output=True,
         text=True,
