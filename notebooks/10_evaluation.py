@@ -132,8 +132,7 @@ pair = [sn.TopK(**config, generator=torch.Generator().manual_seed(i)) for i in (
 for seed, one in enumerate(pair):
     sn.train(one, acts, sn.TrainConfig(steps=120, seed=seed), progress=False)
 agreement = sn.evaluation.stability(pair)
-shown = ("value", "floor", "control", "shared_fraction")
-{name: round(float(getattr(agreement, name)), 3) for name in shown}
+agreement
 
 # %% [markdown]
 # Above the floor, and far from one: much of what a training finds is this training's own. Over three seeds, on

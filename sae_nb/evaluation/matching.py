@@ -52,6 +52,15 @@ class Stability(Measurement):
     error: float = 0.0
     """What the best matching could add to `value` at most; 0 where it was found exactly."""
 
+    def __repr__(self) -> str:
+        beside = {"floor": self.floor, "control": self.control}
+        known = "".join(f", {name} {x:.3f}" for name, x in beside.items() if x is not None)
+        low, high = self.interval
+        return (
+            f"Stability({self.value:.3f} [{low:.3f}, {high:.3f}] over {self.n} {self.unit}{known}; "
+            f"{self.shared_fraction:.0%} of matched atoms above .7)"
+        )
+
 
 def stability(
     saes: Sequence[Any],

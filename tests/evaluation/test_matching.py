@@ -166,3 +166,13 @@ def test_bad_lists_are_refused():
         sn.evaluation.stability(one)
     with pytest.raises(ValueError, match="d_in=4"):
         sn.evaluation.stability([one, dictionary(8, 5, 0)])
+
+
+def test_a_stability_is_shown_in_one_line() -> None:
+    """Its number with interval, floor and control; not the arrays it holds."""
+    pair = [torch.eye(8), torch.eye(8)[torch.randperm(8)]]
+    shown = repr(sn.evaluation.stability(pair, n_bootstrap=20))
+    assert shown.startswith("Stability(1.000 [1.000, 1.000] over 1 pairs")
+    assert "floor 0." in shown
+    assert "100% of matched atoms above .7" in shown
+    assert "\n" not in shown
