@@ -66,16 +66,7 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
         EDGES: go.Scatter(mode="lines", line={"color": NEUTRAL, "width": 1.2}, opacity=0.7),
         NAMES: go.Scatter(mode="text", textfont={"size": theme().font_px}),
     }
-    names = (
-        "joins",
-        "other",
-        "numbers",
-        "groups",
-        "unmatched",
-        "selected",
-        "edges",
-        "names",
-    )
+    names = ("joins", "other", "numbers", "groups", "unmatched", "selected", "edges", "names")
     for place, trace in traces.items():
         trace.update(name=names[place], showlegend=False, x=[], y=[])
         if place not in (NUMBERS, GROUPS, OTHER):
