@@ -22,7 +22,7 @@ import sae_nb_widgets as sw
 import torch
 from PIL import Image
 from sae_nb_widgets.exporting import PAGE_COLOURS
-from sae_nb_widgets.theming import escape
+from sae_nb_widgets.figures.theme import escape
 
 import sae_nb as sn
 from sae_nb.diagnosis.screen import find_chromium

@@ -13,7 +13,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.theming import cividis, figure_widget, format_number
+from sae_nb_widgets.figures.theme import cividis, format_number
+from sae_nb_widgets.theming import figure_widget
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"

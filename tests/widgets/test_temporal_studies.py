@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sae_nb_widgets.figures.still import to_svg
 from sae_nb_widgets.figures.temporal_studies import bands_figure, moments_figure, time_curves_figure
-from sae_nb_widgets.theming import NOVEL, PREDICTED
+from sae_nb_widgets.figures.theme import NOVEL, PREDICTED
 
 
 def test_bands_are_the_two_energies_and_the_borders() -> None:

@@ -10,8 +10,9 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets import theming
 from sae_nb_widgets.components.base import read_static, script, shade
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CIVIDIS,
+    SCALES,
     THIN_SPACE,
     cividis,
     escape,
@@ -19,6 +20,7 @@ from sae_nb_widgets.theming import (
     format_number,
     plot_text,
     signed_colours,
+    template,
 )
 
 
@@ -105,8 +107,8 @@ def test_no_text_in_a_panel_is_smaller_than_thirteen_pixels() -> None:
     sizes = [int(px) for px in re.findall(r"font-size:[^;]*?(\d+)px", css)]
     assert sizes
     assert min(sizes) >= 13
-    assert theming.SCALES["normal"].font_px >= 13
-    assert theming.SCALES["lecture"].font_px >= 16
+    assert SCALES["normal"].font_px >= 13
+    assert SCALES["lecture"].font_px >= 16
 
 
 def test_lecture_scale_reaches_open_panels_and_forgets_closed_ones() -> None:
@@ -135,7 +137,7 @@ def test_text_is_escaped_for_html_and_for_plotly() -> None:
 
 def test_plots_have_no_background_of_their_own() -> None:
     """Transparent, so that light and dark both show through."""
-    layout = theming.template().layout
+    layout = template().layout
     assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
 
 

@@ -30,15 +30,15 @@ from sae_nb_widgets.figures.atom import (
     nearest_band,
     update_atom_figure,
 )
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     escape,
-    figure_widget,
     format_count,
     format_duration,
     format_number,
     format_percent,
     theme,
 )
+from sae_nb_widgets.theming import figure_widget
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -10,7 +10,7 @@ import traitlets as t
 
 from sae_nb.summaries.atom import BANDS, ORDERS, AtomSummary
 from sae_nb.summaries.labels import Labels
-from sae_nb_widgets.theming import escape, format_count, format_number, format_percent
+from sae_nb_widgets.figures.theme import escape, format_count, format_number, format_percent
 
 EXAMPLES_PER_PAGE = 12
 BAND_NAMES = {

@@ -9,7 +9,7 @@ import traitlets as t
 
 from sae_nb.summaries.atom import AtomSummary, Crops
 from sae_nb_widgets.components import PictureGrid
-from sae_nb_widgets.theming import format_number, theme
+from sae_nb_widgets.figures.theme import format_number, theme
 
 TITLE = "the patches themselves, with one patch around each"
 

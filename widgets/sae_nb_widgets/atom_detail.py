@@ -11,7 +11,7 @@ import traitlets as t
 from sae_nb.summaries.atom import AtomSummary
 from sae_nb_widgets.atom_controls import facts_html, visible
 from sae_nb_widgets.components import PictureGrid, Sparkbars
-from sae_nb_widgets.theming import format_count, format_number, format_percent
+from sae_nb_widgets.figures.theme import format_count, format_number, format_percent
 
 MOST_FOUND = 8
 

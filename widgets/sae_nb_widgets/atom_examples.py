@@ -12,7 +12,7 @@ from sae_nb.summaries.atom import AtomSummary, Example
 from sae_nb.summaries.token_display import gathered, spans
 from sae_nb.tokens import Context
 from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip
-from sae_nb_widgets.theming import THIN_SPACE, format_number
+from sae_nb_widgets.figures.theme import THIN_SPACE, format_number
 
 
 def examples_view(context: Context) -> ExamplesView:

@@ -10,8 +10,8 @@ import traitlets as t
 
 from sae_nb.annotations import Annotations
 from sae_nb.summaries.labels import Labels
+from sae_nb_widgets.figures.theme import escape
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.theming import escape
 
 IN_MEMORY = "in memory only; pass labels=folder to keep it"
 

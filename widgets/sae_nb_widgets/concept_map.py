@@ -24,8 +24,8 @@ from sae_nb_widgets.concept_map_detail import ConceptDetail
 from sae_nb_widgets.concept_map_drawing import ConceptMapDrawing
 from sae_nb_widgets.concept_map_inputs import SharedInputs
 from sae_nb_widgets.figures import concept_map as drawing
+from sae_nb_widgets.figures.theme import format_count, format_duration, format_percent
 from sae_nb_widgets.map_plot import MapPlot
-from sae_nb_widgets.theming import format_count, format_duration, format_percent
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

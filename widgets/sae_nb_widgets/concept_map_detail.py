@@ -13,7 +13,7 @@ from sae_nb.summaries.concept_map import Cluster, ConceptMapSummary
 from sae_nb.summaries.concept_map_selection import SelectionSummary
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components.row_table import RowTable
-from sae_nb_widgets.theming import escape, format_count, format_number, format_percent
+from sae_nb_widgets.figures.theme import escape, format_count, format_number, format_percent
 
 MOST_LISTED = 200
 MOST_BARS = 5

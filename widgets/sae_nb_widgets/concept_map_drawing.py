@@ -20,7 +20,7 @@ from sae_nb_widgets.concept_map_inputs import reading
 from sae_nb_widgets.concept_map_traits import ATOM, CLUSTER, EQUAL, ConceptMapTraits
 from sae_nb_widgets.figures import concept_corners, concept_map_words
 from sae_nb_widgets.figures import concept_map as drawing
-from sae_nb_widgets.theming import escape, format_count
+from sae_nb_widgets.figures.theme import escape, format_count
 
 if TYPE_CHECKING:
     from sae_nb_widgets.concept_map_controls import Controls

@@ -10,7 +10,7 @@ import numpy as np
 from sae_nb.summaries.concept_map_selection import SharedInput
 from sae_nb.tokens import Context
 from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip
-from sae_nb_widgets.theming import format_count, format_number
+from sae_nb_widgets.figures.theme import format_count, format_number
 
 READ = "Σ|z| / p99 of the atoms chosen"
 

@@ -10,8 +10,8 @@ from plotly.offline import get_plotlyjs
 from sae_nb.write_errors import place
 from sae_nb_widgets.components.base import read_static
 from sae_nb_widgets.exporting import SHARED_SCRIPT, Page, page_html, write_file
+from sae_nb_widgets.figures.theme import escape
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.theming import escape
 
 TITLE = "What has this SAE learned, and what does it do?"
 STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; }"

@@ -18,14 +18,9 @@ from sae_nb_widgets import dashboard_page
 from sae_nb_widgets.components.base import read_static
 from sae_nb_widgets.dashboard_subject import Subject, first_inputs, text_of
 from sae_nb_widgets.exporting import descendants, fallback_html, format_bytes
+from sae_nb_widgets.figures.theme import escape, format_duration, theme
 from sae_nb_widgets.panel import Panel, logger
-from sae_nb_widgets.theming import (
-    escape,
-    forget_styled,
-    format_duration,
-    keep_styled,
-    theme,
-)
+from sae_nb_widgets.theming import forget_styled, keep_styled
 
 CONCEPTS, DEPTH, TIME = "concepts", "depth", "time"
 TAB_NAMES = {

@@ -24,7 +24,8 @@ from sae_nb_widgets.depth_input import DepthInputView
 from sae_nb_widgets.depth_runs import Measured
 from sae_nb_widgets.figures import depth as figures
 from sae_nb_widgets.figures import still
-from sae_nb_widgets.theming import figure_widget, format_number
+from sae_nb_widgets.figures.theme import format_number
+from sae_nb_widgets.theming import figure_widget
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder

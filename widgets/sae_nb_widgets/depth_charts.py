@@ -14,7 +14,7 @@ from sae_nb.summaries.depth import DepthSummary
 from sae_nb.summaries.depth_atoms import AtomDepths
 from sae_nb_widgets.components.curves import Chart, Line
 from sae_nb_widgets.figures.depth import KIND_COLOURS
-from sae_nb_widgets.theming import CONTROL, NOVEL, PREDICTED, category_style
+from sae_nb_widgets.figures.theme import CONTROL, NOVEL, PREDICTED, category_style
 
 THIS = "this one"
 ATOM_COLOURS = tuple(category_style(i)[0] for i in (5, 4, 2, 3))

@@ -18,7 +18,7 @@ from sae_nb_widgets.depth_input import DepthInputView
 from sae_nb_widgets.depth_runs import DepthRuns
 from sae_nb_widgets.figures import depth as figures
 from sae_nb_widgets.figures.depth_traces import MOST_GROUPS, style_of
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     NOVEL,
     PREDICTED,
     escape,

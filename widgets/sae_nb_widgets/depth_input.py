@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.depth_inputs import DepthInputs
 from sae_nb_widgets.components import PictureGrid, TokenStrip
-from sae_nb_widgets.theming import theme
+from sae_nb_widgets.figures.theme import theme
 
 PICTURE_SHARE = 1.65
 """Side of the picture in thumbnails."""

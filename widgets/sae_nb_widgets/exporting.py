@@ -18,7 +18,7 @@ from sae_nb.files import write_bytes
 from sae_nb.write_errors import place
 from sae_nb_widgets.components.base import Component, read_static
 from sae_nb_widgets.figures import still
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     THIN_SPACE,
     escape,
     format_count,

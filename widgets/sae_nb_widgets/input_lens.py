@@ -20,6 +20,7 @@ from sae_nb_widgets import exporting, input_lens_bars, input_lens_controls
 from sae_nb_widgets.atom_controls import visible
 from sae_nb_widgets.components import PairedBars
 from sae_nb_widgets.figures.input_lens import input_lens_figure
+from sae_nb_widgets.figures.theme import format_count, format_duration
 from sae_nb_widgets.input_lens_bars import signed_number
 from sae_nb_widgets.input_lens_detail import InputLensDetail
 from sae_nb_widgets.input_lens_examples import InputExamples
@@ -27,7 +28,6 @@ from sae_nb_widgets.input_lens_inputs import InputView, PictureView, TextView
 from sae_nb_widgets.input_lens_runs import Runs, Seen
 from sae_nb_widgets.input_lens_sources import InputLensSources
 from sae_nb_widgets.steering_checks import check_parts
-from sae_nb_widgets.theming import format_count, format_duration
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from sae_nb.evaluation.permutations import Difference
 from sae_nb.summaries.contrast import Contrast, Quantity
 from sae_nb.summaries.input_summary import InputSummary, UseOrder
 from sae_nb_widgets.components import Column
-from sae_nb_widgets.theming import THIN_SPACE, format_number
+from sae_nb_widgets.figures.theme import THIN_SPACE, format_number
 
 COMPARED_BY: Mapping[str, Quantity] = {
     "surprise": "strength",

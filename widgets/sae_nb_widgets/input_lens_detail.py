@@ -14,14 +14,14 @@ from sae_nb_widgets.atom_controls import visible
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.control_pieces import small_button
 from sae_nb_widgets.exporting import LIVE_ONLY
-from sae_nb_widgets.input_lens_bars import signed_number
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     escape,
     format_count,
     format_number,
     format_percent,
     visible_token,
 )
+from sae_nb_widgets.input_lens_bars import signed_number
 
 MOST_ANSWERS = 5
 MOST_HERE = 6

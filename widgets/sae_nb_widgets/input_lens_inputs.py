@@ -13,7 +13,7 @@ from sae_nb.summaries.input_summary import InputSummary
 from sae_nb_widgets.atom_controls import visible
 from sae_nb_widgets.components import DrawPad, PictureGrid, TokenStrip
 from sae_nb_widgets.exporting import LIVE_ONLY
-from sae_nb_widgets.theming import theme
+from sae_nb_widgets.figures.theme import theme
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
 PICTURE_SHARES = (2.0, 1.6)

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from jaxtyping import Int
 
 from sae_nb_widgets.components.base import read_static
+from sae_nb_widgets.figures.theme import FIGURE_CONFIG, template
 from sae_nb_widgets.plot_widget import Plot
-from sae_nb_widgets.theming import FIGURE_CONFIG, template
 
 Lasso = Callable[[int, Int[np.ndarray, " m"]], None]
 

@@ -22,14 +22,8 @@ from sae_nb_widgets.background import Background
 from sae_nb_widgets.closing import close_whole, owned_widgets
 from sae_nb_widgets.components.base import read_static, script
 from sae_nb_widgets.figures import still
-from sae_nb_widgets.theming import (
-    escape,
-    forget_styled,
-    format_duration,
-    keep_styled,
-    template,
-    theme,
-)
+from sae_nb_widgets.figures.theme import escape, format_duration, template, theme
+from sae_nb_widgets.theming import forget_styled, keep_styled
 
 T = TypeVar("T")
 logger = logging.getLogger("sae_nb_widgets")

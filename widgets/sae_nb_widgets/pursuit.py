@@ -27,6 +27,7 @@ from sae_nb_widgets.figures.pursuit import (
     update_records,
     update_step,
 )
+from sae_nb_widgets.figures.theme import format_count, format_number
 from sae_nb_widgets.pursuit_detail import Chosen, Parts
 from sae_nb_widgets.pursuit_inputs import (
     algorithm_names,
@@ -36,7 +37,7 @@ from sae_nb_widgets.pursuit_inputs import (
     unit_atoms,
 )
 from sae_nb_widgets.pursuit_traits import PursuitTraits
-from sae_nb_widgets.theming import figure_widget, format_count, format_number
+from sae_nb_widgets.theming import figure_widget
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -16,7 +16,7 @@ from sae_nb.summaries.pursuit_steps import PursuitSteps
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components.curves import Chart, Curves, Line
 from sae_nb_widgets.figures.pursuit import ALGORITHM_COLOURS, SHORT
-from sae_nb_widgets.theming import escape, format_number, signed_colours, theme
+from sae_nb_widgets.figures.theme import escape, format_number, signed_colours, theme
 
 MOST_LISTED = 16
 THUMBNAIL_PX = 28

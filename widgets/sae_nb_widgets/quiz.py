@@ -14,9 +14,9 @@ from sae_nb.summaries.catalogue import AtomCatalogue
 from sae_nb.summaries.examples import Example
 from sae_nb.summaries.quiz import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom_examples import examples_view
+from sae_nb_widgets.figures.theme import escape, format_count, format_number
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.quiz_options import OptionCards
-from sae_nb_widgets.theming import escape, format_count, format_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

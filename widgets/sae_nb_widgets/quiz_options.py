@@ -10,7 +10,7 @@ import numpy as np
 from sae_nb.summaries.examples import Example
 from sae_nb.tokens import Context
 from sae_nb_widgets.components import PictureGrid, TokenStrip
-from sae_nb_widgets.theming import theme
+from sae_nb_widgets.figures.theme import theme
 
 
 class OptionCards:

@@ -13,9 +13,10 @@ import traitlets as t
 from sae_nb.summaries.report_card import ReportCardSummary, summarise_report_card
 from sae_nb.summaries.report_examples import RowSums, elsewhere, most_moving, sums_by_sample
 from sae_nb_widgets.figures import report_card as figures
+from sae_nb_widgets.figures.theme import escape, format_count, format_number
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.report_card_detail import ReportCardDetail, RowExamples
-from sae_nb_widgets.theming import escape, figure_widget, format_count, format_number
+from sae_nb_widgets.theming import figure_widget
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

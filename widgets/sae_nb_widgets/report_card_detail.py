@@ -16,7 +16,7 @@ from sae_nb.evaluation.definitions import Definition
 from sae_nb.summaries.report_card import ReportCardSummary, ReportCell
 from sae_nb.summaries.report_examples import MovingSample
 from sae_nb_widgets.figures.report_card import NOT_CLEAR, metric_words
-from sae_nb_widgets.theming import escape, format_count, format_number, theme
+from sae_nb_widgets.figures.theme import escape, format_count, format_number, theme
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -27,6 +27,7 @@ from sae_nb_widgets.figures.steering import (
     update_answer,
     update_curve,
 )
+from sae_nb_widgets.figures.theme import format_count, format_duration
 from sae_nb_widgets.samples import Samples
 from sae_nb_widgets.steering_checks import check_parts
 from sae_nb_widgets.steering_controls import PICKED, unit_html
@@ -34,11 +35,7 @@ from sae_nb_widgets.steering_costs import SteeringCosts, cost_words
 from sae_nb_widgets.steering_detail import SteeringDetail, changes_sentence, sentence
 from sae_nb_widgets.steering_mix import SteeringMix
 from sae_nb_widgets.strength_scale import StrengthScale, measured_p99, one_digit
-from sae_nb_widgets.theming import (
-    figure_widget,
-    format_count,
-    format_duration,
-)
+from sae_nb_widgets.theming import figure_widget
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

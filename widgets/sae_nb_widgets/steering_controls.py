@@ -11,7 +11,7 @@ import traitlets as t
 
 from sae_nb.edits import MODES
 from sae_nb.steering_calibration import TARGETS
-from sae_nb_widgets.theming import escape
+from sae_nb_widgets.figures.theme import escape
 
 if TYPE_CHECKING:
     from sae_nb.models.live_model import LiveModel

@@ -12,8 +12,8 @@ import numpy as np
 from sae_nb.steering_calibration import CalibratedStrength, calibrate_strength
 from sae_nb.summaries.answers import answering
 from sae_nb.summaries.steering_recipe import SteeringRecipe
+from sae_nb_widgets.figures.theme import format_number
 from sae_nb_widgets.steering_recipes import SteeringRecipes
-from sae_nb_widgets.theming import format_number
 
 
 class SteeringCosts(SteeringRecipes):

@@ -13,7 +13,7 @@ from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_recipe import SteeringRecipe
 from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.figures.steering import strength_words
-from sae_nb_widgets.theming import escape, format_number, theme, visible_token
+from sae_nb_widgets.figures.theme import escape, format_number, theme, visible_token
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "‖Δ‖ / ‖x‖"

@@ -9,8 +9,8 @@ import traitlets as t
 
 from sae_nb.edits import Mode
 from sae_nb_widgets import steering_controls
+from sae_nb_widgets.figures.theme import escape
 from sae_nb_widgets.strength_scale import StrengthScale
-from sae_nb_widgets.theming import escape
 
 Others = Sequence[tuple[int, float]]
 

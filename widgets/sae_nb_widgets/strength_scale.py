@@ -10,7 +10,7 @@ from jaxtyping import Float
 from sae_nb.edits import Mode
 from sae_nb.steering_request import Unit
 from sae_nb.strengths import strength_p99
-from sae_nb_widgets.theming import format_number
+from sae_nb_widgets.figures.theme import format_number
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder

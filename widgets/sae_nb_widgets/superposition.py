@@ -21,8 +21,9 @@ from sae_nb_widgets.figures.superposition import (
     superposition_figure,
     update_superposition_figure,
 )
+from sae_nb_widgets.figures.theme import escape, format_count, format_number
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.theming import escape, figure_widget, format_count, format_number
+from sae_nb_widgets.theming import figure_widget
 
 SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.83, 0.88, 0.92, 0.95, 0.97, 0.98, 0.99)
 """Where the toys are trained: closer together where arrangements change. Ours."""

@@ -15,11 +15,12 @@ from sae_nb.summaries.temporal import TemporalSummary, read_in_time, summarise_s
 from sae_nb_widgets import temporal_controls
 from sae_nb_widgets.figures import temporal as figures
 from sae_nb_widgets.figures.temporal_frame import empty_figure, figure_height
+from sae_nb_widgets.figures.theme import format_count, format_number
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.temporal_detail import TemporalDetail
 from sae_nb_widgets.temporal_strip import TimeStrip
 from sae_nb_widgets.temporal_unfolding import Unfolding
-from sae_nb_widgets.theming import figure_widget, format_count, format_number
+from sae_nb_widgets.theming import figure_widget
 
 if TYPE_CHECKING:
     from sae_nb.architectures.temporal import Temporal

@@ -8,7 +8,7 @@ import ipywidgets as ipw
 
 from sae_nb.summaries.temporal import TemporalSummary
 from sae_nb_widgets.components import Sparkbars
-from sae_nb_widgets.theming import NOVEL, PREDICTED, escape, format_number, visible_token
+from sae_nb_widgets.figures.theme import NOVEL, PREDICTED, escape, format_number, visible_token
 
 NOTHING_CHOSEN = "Click a token, or step with ← →."
 

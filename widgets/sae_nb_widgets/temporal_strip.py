@@ -12,7 +12,7 @@ import traitlets as t
 from sae_nb.summaries.temporal import TemporalSummary
 from sae_nb_widgets.components import TokenStrip
 from sae_nb_widgets.components.curves import Chart, Curves, Line
-from sae_nb_widgets.theming import OKABE_ITO
+from sae_nb_widgets.figures.theme import OKABE_ITO
 
 MOST_CHANNELS = 4
 """Channels of a signal that are drawn; those that move most. Ours."""

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.training import TrainingHistory, TrainingSummary
 from sae_nb.summaries.training_atoms import AtomMotion, MotionTracker
-from sae_nb_widgets.theming import format_count
+from sae_nb_widgets.figures.theme import format_count
 
 MAX_POINTS = 400
 """Per curve: more than a small plot has pixels; 45 kB per redraw of one run."""

@@ -12,9 +12,10 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.summaries.training import TrainingHistory, TrainingSummary
+from sae_nb_widgets.figures.theme import format_count, format_number
 from sae_nb_widgets.figures.training import training_figure, update_training_figure
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.theming import figure_widget, format_count, format_number
+from sae_nb_widgets.theming import figure_widget
 from sae_nb_widgets.tracking import GOING, Redraws, Tracked, track
 from sae_nb_widgets.training_gallery import TrainingGallery, evenly_spaced
 from sae_nb_widgets.training_words import (

@@ -9,9 +9,9 @@ import numpy as np
 
 from sae_nb.summaries.training_atoms import AtomGallery, Probe, gallery_of_rows
 from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.figures.theme import theme
 from sae_nb_widgets.pursuit_detail import picture
 from sae_nb_widgets.pursuit_inputs import checked_shape
-from sae_nb_widgets.theming import theme
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

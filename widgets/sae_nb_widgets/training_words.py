@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from sae_nb.summaries.training import TrainingSummary
-from sae_nb_widgets.theming import format_count, format_duration, format_number, format_percent
+from sae_nb_widgets.figures.theme import (
+    format_count,
+    format_duration,
+    format_number,
+    format_percent,
+)
 from sae_nb_widgets.tracking import GOING
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb_widgets.theming import CIVIDIS, SIGNED, cividis, escape, format_number
+from sae_nb_widgets.figures.theme import CIVIDIS, SIGNED, cividis, escape, format_number
 
 
 @cache

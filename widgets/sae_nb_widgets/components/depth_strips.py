@@ -12,7 +12,7 @@ from jaxtyping import Float
 from sae_nb_widgets.components.base import Component, script
 from sae_nb_widgets.components.curves import Chart
 from sae_nb_widgets.figures.canvas import Drawing, Label, Polyline, Rectangle, Stroke
-from sae_nb_widgets.theming import escape, format_number, theme
+from sae_nb_widgets.figures.theme import escape, format_number, theme
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.1

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sae_nb.data.drawing import Point, raster
 from sae_nb_widgets.components.base import Component, script
-from sae_nb_widgets.theming import escape
+from sae_nb_widgets.figures.theme import escape
 
 SIZE = 32
 

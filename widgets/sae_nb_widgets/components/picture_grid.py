@@ -20,7 +20,7 @@ from sae_nb_widgets.components.base import (
     shade,
     signed_shade,
 )
-from sae_nb_widgets.theming import escape, format_number, theme
+from sae_nb_widgets.figures.theme import escape, format_number, theme
 
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
 LARGEST_SIDE = 128

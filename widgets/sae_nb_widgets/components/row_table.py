@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb_widgets.components.base import Component, read_static, script
-from sae_nb_widgets.theming import escape
+from sae_nb_widgets.figures.theme import escape
 
 
 class RowTable(Component):

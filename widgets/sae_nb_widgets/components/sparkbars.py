@@ -8,7 +8,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb_widgets.components.base import Component, float_list, script
-from sae_nb_widgets.theming import escape, format_number
+from sae_nb_widgets.figures.theme import escape, format_number
 
 
 class Sparkbars(Component):

@@ -18,7 +18,7 @@ from sae_nb_widgets.components.base import (
     shade,
     signed_shade,
 )
-from sae_nb_widgets.theming import escape, format_number, visible_token
+from sae_nb_widgets.figures.theme import escape, format_number, visible_token
 
 
 class TokenStrip(Component):

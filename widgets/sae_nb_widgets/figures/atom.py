@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.summaries.atom import AtomSummary, Band
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     NEUTRAL,
     format_count,
     format_number,

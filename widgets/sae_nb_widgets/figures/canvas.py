@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sae_nb_widgets.theming import escape
+from sae_nb_widgets.figures.theme import escape
 
 INK = "currentColor"
 # Readable on white and on black, for pictures that do not know their background.

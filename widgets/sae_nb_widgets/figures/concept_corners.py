@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from sae_nb.summaries.concept_map_archetypes import ArchetypePlaces
 from sae_nb_widgets.figures.concept_map import JOINS
-from sae_nb_widgets.theming import format_percent, theme
+from sae_nb_widgets.figures.theme import format_percent, theme
 
 OUTSIDE, INWARDS = 0.08, 0.5
 

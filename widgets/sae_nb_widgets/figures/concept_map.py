@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.summaries.concept_map import Column, ConceptMapSummary
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     MARKERS,
     NEUTRAL,
     NOVEL,

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.concept_map import Column, ConceptMapSummary
 from sae_nb_widgets.figures.concept_map import NAMES, PALETTE
-from sae_nb_widgets.theming import MARKERS, escape, format_count, plot_text, theme
+from sae_nb_widgets.figures.theme import MARKERS, escape, format_count, plot_text, theme
 
 MOST_NAMES = 16
 MOST_IN_LEGEND = 10

@@ -13,13 +13,7 @@ from jaxtyping import Float, Int
 
 from sae_nb_widgets.figures import depth_traces as traces
 from sae_nb_widgets.figures.depth_traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
-from sae_nb_widgets.theming import (
-    colour_scale,
-    format_number,
-    plot_text,
-    template,
-    theme,
-)
+from sae_nb_widgets.figures.theme import colour_scale, format_number, plot_text, template, theme
 
 KIND_COLOURS = {"cls": "#CC79A7", "register": "#E69F00", "patch": "#009E73", "token": "#009E73"}
 """Of token types. Blue and vermilion are taken: what Raptor predicts, and what a push brings."""

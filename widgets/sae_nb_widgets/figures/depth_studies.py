@@ -13,7 +13,7 @@ from jaxtyping import Float
 if TYPE_CHECKING:
     from sae_nb.dynamics import PhaseEvidence
 
-from sae_nb_widgets.theming import CONTROL, category_style, colour_scale, template, theme
+from sae_nb_widgets.figures.theme import CONTROL, category_style, colour_scale, template, theme
 
 GAP = 0.04
 HEIGHT_PX = 270

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CONTROL,
     NOVEL,
     OKABE_ITO,

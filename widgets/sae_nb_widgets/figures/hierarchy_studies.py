@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb_widgets.theming import category_style, colour_scale, template, theme
+from sae_nb_widgets.figures.theme import category_style, colour_scale, template, theme
 
 GAP = 0.03
 HEIGHT_PX = 250

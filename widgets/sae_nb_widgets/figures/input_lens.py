@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sae_nb_widgets.components.paired_bars import NEGATIVE, POSITIVE
-from sae_nb_widgets.theming import CONTROL, NEUTRAL, plot_text, template
+from sae_nb_widgets.figures.theme import CONTROL, NEUTRAL, plot_text, template
 
 ROW_PX = 24
 LONGEST_NAME = 22

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from sae_nb.minkowski.atom_geometry import DictionaryGeometry
 from sae_nb.minkowski.places import ELSEWHERE
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CONTROL,
     NEUTRAL,
     OKABE_ITO,

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from sae_nb.summaries.pursuit_steps import PursuitSteps
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     NEUTRAL,
     OKABE_ITO,
     format_number,

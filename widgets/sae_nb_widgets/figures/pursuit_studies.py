@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.encoder_study import ENCODERS, EncoderStudy
 from sae_nb.summaries.support_study import METHODS, SupportStudy
-from sae_nb_widgets.theming import CONTROL, CONTROL_DASH, OKABE_ITO, template, theme
+from sae_nb_widgets.figures.theme import CONTROL, CONTROL_DASH, OKABE_ITO, template, theme
 
 STYLES: dict[str, tuple[str, str]] = {
     "one step": (OKABE_ITO[4], "square"),

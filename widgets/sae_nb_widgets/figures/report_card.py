@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import plotly.graph_objects as go
 
 from sae_nb.summaries.report_card import ReportCardSummary, ReportCell
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CONTROL,
     CONTROL_DASH,
     NEUTRAL,

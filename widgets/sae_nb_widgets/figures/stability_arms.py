@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb_widgets.theming import CONTROL, OKABE_ITO, template, theme
+from sae_nb_widgets.figures.theme import CONTROL, OKABE_ITO, template, theme
 
 ROW_PX = 26
 BAR = "rgba(86,180,233,0.3)"

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_curve import SteeringCurve
 from sae_nb.summaries.steering_recipe import SteeringRecipe
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CONTROL,
     CONTROL_DASH,
     OKABE_ITO,

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from sae_nb.evaluation.fragility import Fragility
 from sae_nb.evaluation.steering_quality import Arm, SteeringCurves
 from sae_nb.evaluation.subspace_illusion import IllusionCheck
-from sae_nb_widgets.theming import CONTROL, CONTROL_DASH, NEUTRAL, NOVEL, OKABE_ITO, template
+from sae_nb_widgets.figures.theme import CONTROL, CONTROL_DASH, NEUTRAL, NOVEL, OKABE_ITO, template
 
 COLOURS = {
     "atom": NOVEL,

@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from sae_nb_widgets.figures.axes import Axis, read_axis
 from sae_nb_widgets.figures.canvas import Dot, Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb_widgets.figures.still_traces import DRAWN, Beside, colour_at
-from sae_nb_widgets.theming import OKABE_ITO, theme
+from sae_nb_widgets.figures.theme import OKABE_ITO, theme
 
 WIDTH = 700
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 26, 46

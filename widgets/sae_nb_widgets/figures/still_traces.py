@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from sae_nb_widgets.figures.axes import Axis, categories_of, numbers_of
 from sae_nb_widgets.figures.canvas import Dot, Label, Polyline, Rectangle, Stroke
-from sae_nb_widgets.theming import cividis as cividis_colours
-from sae_nb_widgets.theming import format_number, signed_colours, theme
+from sae_nb_widgets.figures.theme import cividis as cividis_colours
+from sae_nb_widgets.figures.theme import format_number, signed_colours, theme
 
 MOST_CELLS = 64
 """Along one side of a heat-map; more are thinned."""

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.summaries.superposition import SuperpositionSummary
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CONTROL,
     CONTROL_DASH,
     NEUTRAL,

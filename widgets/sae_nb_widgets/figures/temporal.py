@@ -24,7 +24,7 @@ from sae_nb_widgets.figures.temporal_frame import (
     named,
     place_rows,
 )
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     category_style,
     colour_scale,
     format_number,

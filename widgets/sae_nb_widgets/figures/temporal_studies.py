@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb_widgets.theming import (
+from sae_nb_widgets.figures.theme import (
     CONTROL,
     NOVEL,
     PREDICTED,

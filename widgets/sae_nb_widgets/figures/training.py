@@ -15,6 +15,15 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.summaries.training import Axis, TrainingSummary
+from sae_nb_widgets.figures.theme import (
+    THIN_SPACE,
+    category_style,
+    format_count,
+    format_number,
+    plot_text,
+    template,
+    theme,
+)
 from sae_nb_widgets.figures.training_atoms import (
     MAP_TITLES,
     N_SHARED,
@@ -32,15 +41,6 @@ from sae_nb_widgets.figures.training_rows import (
     number_of,
     rows_of,
     show_traces,
-)
-from sae_nb_widgets.theming import (
-    THIN_SPACE,
-    category_style,
-    format_count,
-    format_number,
-    plot_text,
-    template,
-    theme,
 )
 
 STRIP_POINTS = 600  # atoms drawn of a long strip: two per pixel at most

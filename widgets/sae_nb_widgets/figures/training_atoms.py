@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.training import TrainingSummary
 from sae_nb.summaries.training_atoms import AtomMotion, pareto_front
-from sae_nb_widgets.theming import NEUTRAL, colour_scale, format_number, format_percent, theme
+from sae_nb_widgets.figures.theme import NEUTRAL, colour_scale, format_number, format_percent, theme
 
 MapBy = Literal["frequency", "motion"]
 N_SHARED = 3

@@ -9,8 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sae_nb.summaries.training import TrainingSummary
+from sae_nb_widgets.figures.theme import theme
 from sae_nb_widgets.figures.training_atoms import MAP, N_SHARED, has_motion
-from sae_nb_widgets.theming import theme
 
 N_CURVES, COLUMNS = 6, 3
 PER_RUN = N_CURVES + 5
