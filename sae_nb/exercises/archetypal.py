@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.evaluation.matching import match_atoms
 from sae_nb.exercises.answers import function, number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 CLOSE = 1e-3
 
@@ -62,59 +62,11 @@ def _judge_stability(mine: Callable[[Tensor, Tensor], float]) -> str | None:
     return None
 
 
-TASKS = (
-    Task(
-        id="05.1",
-        title="A shuffled copy",
-        question="The second dictionary is the first with its atoms shuffled. What is their stability?",
-        form=number(-1, 1),
-        difficulty="warm-up",
-        minutes=1,
-        judge=_judge_shuffled,
-        why=(
-            "The order of atoms means nothing, so atoms are matched first, one to one, for the largest "
-            "sum of cosines. Random directions are matched, too: that is why their floor is not 0."
-        ),
-        hints=(
-            "Atoms are matched before they are compared.",
-            "What is the cosine of an atom with its own copy?",
-        ),
-    ),
-    Task(
-        id="05.2",
-        title="What does a shared start do?",
-        question=(
-            "A plain TopK, nothing held anywhere, trained twice on other batches: stability 0.58. Now "
-            "both trainings begin with the same dictionary and encoder. What is it then?"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=2,
-        measure=shared_start,
-        why=(
-            "As stable as the archetypal SAE that shares its candidates, with no constraint at all. "
-            "So stability under a shared start says little about the constraint."
-        ),
-        hints=("How far does an atom travel in a training?", "Centroids themselves reach 0.88."),
-    ),
-    Task(
-        id="05.3",
-        title="Write stability",
-        question=(
-            "Write a function that takes two dictionaries of unit atoms, shape (n, d) each, matches "
-            "their atoms one to one for the largest sum of cosines, and returns the mean cosine."
-        ),
-        form=function(number(), takes="two dictionaries"),
-        difficulty="core",
-        minutes=6,
-        judge=_judge_stability,
-        why=(
-            "One to one is the point: if every atom may take its nearest, ten copies of one atom look "
-            "perfectly stable against any dictionary that has it."
-        ),
-        hints=(
-            "All cosines at once, `first @ second.T`. The largest of each row is not one to one.",
-            "`scipy.optimize.linear_sum_assignment` matches; it takes `maximize=True`.",
-        ),
-    ),
+TASKS = tasks(
+    "archetypal",
+    {
+        "05.1": Answer(number(-1, 1), judge=_judge_shuffled),
+        "05.2": Answer(number(0, 1), measure=shared_start),
+        "05.3": Answer(function(number(), takes="two dictionaries"), judge=_judge_stability),
+    },
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sae_nb.dynamics.phases import segment_phases
 from sae_nb.exercises.answers import function, number, whole_numbers
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 CLOSE = 1e-4
 
@@ -68,65 +68,11 @@ def _judge_cut(mine: Callable[[Tensor], float]) -> str | None:
     return None
 
 
-TASKS = (
-    Task(
-        id="07.1",
-        title="Where are the phases?",
-        question=(
-            "`tiny-vit-tied` has three blocks; the first is applied four times, then the second four "
-            "times, then the third. After which two layers must three phases be cut?"
-        ),
-        form=whole_numbers(2),
-        difficulty="warm-up",
-        minutes=1,
-        judge=_judge_cuts,
-        why=(
-            "A network whose phases are known is the positive control: a method that does not find "
-            "these has nothing to say about a network whose phases are not known."
-        ),
-        hints=("A cut is named by the last layer before it.", "Four and four and four."),
-    ),
-    Task(
-        id="07.2",
-        title="Exchange two layers",
-        question=(
-            "Layers 1 and 9 of `tiny-vit-tied` change places: the first of the first phase and the "
-            "first of the third. What share of its answers turns wrong?"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=2,
-        measure=swap_drop,
-        why=(
-            "Within a phase nothing at all is lost, since the layers are one block. Far across it most "
-            "is, and so it would be in any network: that is why phases are judged at equal distance. "
-            "Layers 4 and 5, of two phases and next to each other, lose a twentieth."
-        ),
-        hints=(
-            "Exchanging 1 and 4 changes nothing at all: why?",
-            "The third block would begin on states that only the first has ever seen.",
-        ),
-    ),
-    Task(
-        id="07.3",
-        title="Write the cut",
-        question=(
-            "Write a function that takes similarities of layers, shape (n, n), and returns after how "
-            "many layers to cut into two phases, so that the sum of 1 − similarity over all pairs "
-            "within a phase is least. A phase may be one layer."
-        ),
-        form=function(number(), takes="a matrix of similarities"),
-        difficulty="core",
-        minutes=6,
-        judge=_judge_cut,
-        why=(
-            "With two phases every cut can be tried. With k of them the best cut of the first j layers "
-            "follows from that of fewer: that is the dynamic programme, k · n² steps instead of all cuts."
-        ),
-        hints=(
-            "Try every cut c from 1 to n − 1 and add up `1 - S` over the two squares on the diagonal.",
-            "`(1 - S[:c, :c]).sum() + (1 - S[c:, c:]).sum()` counts every pair twice: no matter, but "
-            "the diagonal must count the same for every cut.",
-        ),
-    ),
+TASKS = tasks(
+    "depth",
+    {
+        "07.1": Answer(whole_numbers(2), judge=_judge_cuts),
+        "07.2": Answer(number(0, 1), measure=swap_drop),
+        "07.3": Answer(function(number(), takes="a matrix of similarities"), judge=_judge_cut),
+    },
 )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sae_nb.exercises.answers import Form, WrongForm, describe, function, number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 CLOSE = 0.005
 
@@ -77,62 +77,11 @@ def _judge_clear(mine: Callable[[float, float, float, float], bool]) -> str | No
     return None
 
 
-TASKS = (
-    Task(
-        id="10.1",
-        title="R² by hand",
-        question=(
-            "Two rows: (0, 0) and (2, 4). Their reconstructions: (1, 1) and (1, 3). What is the pooled "
-            "R², 1 − Σ‖x − x̂‖² / Σ‖x − μ‖²?"
-        ),
-        form=number(),
-        difficulty="warm-up",
-        minutes=3,
-        judge=_judge_r2,
-        why=(
-            "μ is the mean of each dimension. One library takes a single mean over all numbers and reports "
-            "0.64 for the same rows; with larger offsets 0.75 reads as 0.98."
-        ),
-        hints=("μ = (1, 2).", "Each error is (∓1, ∓1): together 4. Each row is (∓1, ∓2) from μ."),
-    ),
-    Task(
-        id="10.2",
-        title="How much does a random dictionary keep?",
-        question=(
-            "In the place of the SAE comes a dictionary of random directions, with as many atoms and the "
-            "same L0. Which share of the pictures does tiny-vit still read rightly? (0 … 1; clean: about 1)"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=2,
-        measure=random_accuracy,
-        why=(
-            "A score that random directions nearly reach says little about an SAE. ΔCE and KL, in nats, "
-            "still tell them apart where accuracy is saturated."
-        ),
-        hints=(
-            "512 random directions in 64 dimensions, 16 at a time: how much of a vector is left over?",
-            "Predicting the mean row reads about a sixth. It is far above that.",
-        ),
-    ),
-    Task(
-        id="10.3",
-        title="When is a number clear of its control?",
-        question=(
-            "Write a function of value, low, high (its 95 % interval) and control that says whether the "
-            "value is better than the control and the control not within its interval. Higher is better."
-        ),
-        form=function(TRUTH, takes="value, low, high, control"),
-        difficulty="core",
-        minutes=4,
-        judge=_judge_clear,
-        why=(
-            "That is what decides between a blue dot and a red ✕, with one more rule: nearer than a "
-            "twentieth is not clear either, for another random dictionary would differ by as much."
-        ),
-        hints=(
-            "Two conditions, joined by `and`.",
-            "`value > control and not low <= control <= high`",
-        ),
-    ),
+TASKS = tasks(
+    "evaluation",
+    {
+        "10.1": Answer(number(), judge=_judge_r2),
+        "10.2": Answer(number(0, 1), measure=random_accuracy),
+        "10.3": Answer(function(TRUTH, takes="value, low, high, control"), judge=_judge_clear),
+    },
 )

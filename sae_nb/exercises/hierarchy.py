@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.evaluation.coherence import babel
 from sae_nb.exercises.answers import function, number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 TOLERANCE = 0.01  # an answer rounded to two digits is right
 CLOSE = 1e-3
@@ -66,68 +66,11 @@ def _judge_babel(mine: Callable[[Tensor, int], float]) -> str | None:
     return None
 
 
-TASKS = (
-    Task(
-        id="03.1",
-        title="An atom that holds two concepts",
-        question=(
-            "A child never comes without its parent. An encoder that may use one atom per input gives "
-            "the two one atom, along parent + child (orthogonal, equally strong). What is the cosine "
-            "of this atom with the parent?"
-        ),
-        form=number(-1, 1),
-        difficulty="warm-up",
-        minutes=2,
-        judge=_judge_absorbed,
-        why=(
-            "This is absorption: the child's atom says parent, too, and the parent's own atom falls "
-            "silent whenever the child is there. PC, the mean cosine of parents and children, sees it."
-        ),
-        hints=(
-            "Write parent = (1, 0), child = (0, 1), and make parent + child a unit vector.",
-            "(1, 1) / √2.",
-        ),
-    ),
-    Task(
-        id="03.2",
-        title="Is it the hierarchy?",
-        question=(
-            "BatchTopK puts a third of the parent into its children: PC is 0.33 on the tree. Now the "
-            "same concepts come as often, but the children of one vector are handed to another: none "
-            "follows from anything. What is PC then?"
-        ),
-        form=number(-1, 1),
-        difficulty="core",
-        minutes=2,
-        measure=parent_in_children_alone,
-        why=(
-            "Nothing is absorbed where nothing follows from anything. So it was neither the atoms nor "
-            "the sparsity but that a child tells of its parent, which saves an atom."
-        ),
-        hints=(
-            "What does an encoder save with an atom for parent + child? When does it?",
-            "Random atoms have about 0 as well.",
-        ),
-    ),
-    Task(
-        id="03.3",
-        title="Write the Babel function",
-        question=(
-            "Write a function that takes unit atoms of shape (n, d) and r, and returns "
-            "μ₁(r): the largest sum, over atoms, of the r largest |cosines| with other atoms."
-        ),
-        form=function(number(), takes="a dictionary and r"),
-        difficulty="core",
-        minutes=6,
-        judge=_judge_babel,
-        why=(
-            "μ₁(1) is the coherence, one pair; μ₁(r) says how well r atoms together can stand in for "
-            "another one. Matching pursuit needs it small only among atoms that are used together."
-        ),
-        hints=(
-            "All cosines at once: `dictionary @ dictionary.T`. Which of them do not count?",
-            "Take absolute values and `fill_diagonal_(0)`.",
-            "`.topk(r, dim=1).values.sum(dim=1).max()`.",
-        ),
-    ),
+TASKS = tasks(
+    "hierarchy",
+    {
+        "03.1": Answer(number(-1, 1), judge=_judge_absorbed),
+        "03.2": Answer(number(-1, 1), measure=parent_in_children_alone),
+        "03.3": Answer(function(number(), takes="a dictionary and r"), judge=_judge_babel),
+    },
 )

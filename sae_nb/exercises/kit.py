@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sae_nb.exercises.answers import Blank, Form, WrongForm
 from sae_nb.exercises.verdicts import CARD, Revelation, State, Verdict, card, count, told_number
+from sae_nb.files import filled, read_toml
 
 Difficulty = Literal["warm-up", "core", "stretch"]
 
@@ -72,6 +73,34 @@ class Task:
                 f"Exercise {self.id} must have either `judge` (it is checked) or `measure` (it is "
                 "predicted), got " + ("neither." if self.judge is None else "both.")
             )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What form an answer must have, and how it is judged or measured (as in `Task`)."""
+
+    form: Form
+    judge: Callable[[Any], str | None] | None = None
+    measure: Callable[[], float | str] | None = None
+
+
+def tasks(chapter: str, answers: Mapping[str, Answer]) -> tuple[Task, ...]:
+    """The exercises of a notebook: texts of `chapter.toml`, and by number how they are answered."""
+    file = f"{chapter}.toml"
+    texts = read_toml(__package__ or "", file)
+    for id in texts.keys() ^ answers.keys():
+        where, other = (file, f"{chapter}.py") if id in texts else (f"{chapter}.py", file)
+        raise ValueError(f"Exercise {id} is in {where}, but not in {other}. Add it there.")
+    return tuple(
+        filled(
+            Task,
+            texts[id] | {"hints": tuple(texts[id].get("hints", ()))},
+            f"{file}, exercise {id}",
+            id=id,
+            **vars(answer),
+        )
+        for id, answer in answers.items()
+    )
 
 
 class Exercise:

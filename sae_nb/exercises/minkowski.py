@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.exercises.answers import function, number, whole_number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 from sae_nb.minkowski.decision import off_support
 
 CLOSE = 1e-3
@@ -65,63 +65,11 @@ def _judge_off_support(mine: Callable[[Tensor, Tensor], float]) -> str | None:
     return None
 
 
-TASKS = (
-    Task(
-        id="08.1",
-        title="Corners of a sum",
-        question=(
-            "One tile is a triangle, the other a segment that sticks out of its plane. How many corners "
-            "has their Minkowski sum, the set of all sums of a point of each?"
-        ),
-        form=whole_number(),
-        difficulty="warm-up",
-        minutes=1,
-        judge=_judge_corners,
-        why=(
-            "A prism: 3 × 2 corners from 3 + 2 archetypes. Twelve archetypes in three tiles of four make "
-            "64 corners; as one simplex they make 12."
-        ),
-        hints=("Picture a prism.", "Every corner is one corner of each tile, added."),
-    ),
-    Task(
-        id="08.2",
-        title="What does R² say?",
-        question=(
-            "Rows are sums of points of three tetrahedra, in 16 dimensions. We fit a single simplex with "
-            "as many corners, 12, and let them lie anywhere. What is its R² on held-out rows?"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=2,
-        measure=free_simplex_r2,
-        why=(
-            "Nearly perfect, with the wrong model: rows span 9 dimensions, and 12 free corners can "
-            "enclose anything there. Its corners are far from every row, and that gives it away."
-        ),
-        hints=(
-            "How many dimensions do three tetrahedra fill together?",
-            "How many corners does a simplex need to enclose a ball in 9 dimensions?",
-        ),
-    ),
-    Task(
-        id="08.3",
-        title="Write off-support",
-        question=(
-            "Write a function that takes corners, shape (v, d), and rows, shape (n, d), and returns the "
-            "median distance of a corner to its nearest row, divided by the median distance of a row to "
-            "its nearest other row."
-        ),
-        form=function(number(), takes="corners and rows"),
-        difficulty="core",
-        minutes=6,
-        judge=_judge_off_support,
-        why=(
-            "Dividing by the rows' own distances takes the unit away; the median lets a few corners "
-            "stick out. A corner that no row comes near is a sign of a hull that is merely loose."
-        ),
-        hints=(
-            "`torch.cdist(corners, x)` has all distances; take the smallest of each row of it.",
-            "A row's nearest row must not be itself: fill the diagonal with infinity first.",
-        ),
-    ),
+TASKS = tasks(
+    "minkowski",
+    {
+        "08.1": Answer(whole_number(), judge=_judge_corners),
+        "08.2": Answer(number(0, 1), measure=free_simplex_r2),
+        "08.3": Answer(function(number(), takes="corners and rows"), judge=_judge_off_support),
+    },
 )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sae_nb.exercises.answers import Form, WrongForm, number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 TARGET_KL = 0.25
 CLOSE = 0.03  # nats
@@ -94,61 +94,14 @@ def _judge_recipe(fields: Mapping[str, Any]) -> str | None:
     return f"The answer gives the 4 {four:.2f} and the 9 {nine:.2f}; at least 0.2 each is wanted."
 
 
-TASKS = (
-    Task(
-        id="06.1",
-        title="The same cost",
-        question=(
-            "In the steering panel of section 3, how many times its 99th percentile must the atom of "
-            f"fours be added, at all positions, for the answer to move by KL = {TARGET_KL:g} nats?"
+TASKS = tasks(
+    "panels",
+    {
+        "06.1": Answer(number(), judge=_judge_strength),
+        "06.2": Answer(number(), measure=measure_share),
+        "06.3": Answer(
+            Form(says="a dictionary, as `panel.recipe()` returns", convert=_as_recipe),
+            judge=_judge_recipe,
         ),
-        form=number(),
-        difficulty="warm-up",
-        minutes=3,
-        why=(
-            "Strengths of different atoms, layers and random directions can be compared once they cost "
-            "the answer equally much."
-        ),
-        hints=(
-            "Move the slider and read the KL in the status line.",
-            "The menu “at KL” finds it; `steering.strength` then holds the number.",
-        ),
-        judge=_judge_strength,
-    ),
-    Task(
-        id="06.2",
-        title="How special is it?",
-        question=(
-            "Twice its percentile, the atom turns this 7 into a 4. Of 40 random directions of the same "
-            "length, which share does so too? Predict a number between 0 and 1."
-        ),
-        form=number(),
-        difficulty="core",
-        minutes=2,
-        why="An effect is the atom's only as far as it leaves the band of random directions.",
-        hints=(
-            "In 64 dimensions a random direction has a cosine of about 0.12 with any atom.",
-            "The grey band of the dose–response curve is where random directions end up.",
-        ),
-        measure=measure_share,
-    ),
-    Task(
-        id="06.3",
-        title="Half a four, half a nine",
-        question=(
-            "Write a recipe, as `panel.recipe()` gives it, that adds two atoms and leaves the 4 and the "
-            "9 at least 0.2 of the probability each."
-        ),
-        form=Form(says="a dictionary, as `panel.recipe()` returns", convert=_as_recipe),
-        difficulty="stretch",
-        minutes=8,
-        why=(
-            "A recipe is plain JSON: it goes into a paper's appendix, and whoever replays it gets the same."
-        ),
-        hints=(
-            "“combine” keeps an atom while you choose another one: those of digit 4 and digit 9.",
-            "`recipe['others']` holds pairs of an atom and its amount, in the model's units.",
-        ),
-        judge=_judge_recipe,
-    ),
+    },
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sae_nb.architectures.proxes.simplex import simplex_threshold
 from sae_nb.exercises.answers import WrongForm, function, number, tensor
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 TOLERANCE = 0.02  # an answer rounded to two digits is right
 CLOSE = 1e-4
@@ -81,68 +81,13 @@ def _judge_projection(project: Callable[[Tensor], Tensor]) -> str | None:
     return None
 
 
-TASKS = (
-    Task(
-        id="04.1",
-        title="The nearest point of the simplex",
-        question=(
-            "SpaDE's encoder projects on the simplex: no entry negative, all together 1. Which point "
-            "of it is nearest to (0.9, 0.5, −0.2)?"
+TASKS = tasks(
+    "projections",
+    {
+        "04.1": Answer(tensor(3), judge=_judge_point),
+        "04.2": Answer(number(0, 1), measure=best_half_space),
+        "04.3": Answer(
+            function(tensor(None), takes="one tensor of shape (n,)"), judge=_judge_projection
         ),
-        form=tensor(3),
-        difficulty="warm-up",
-        minutes=3,
-        judge=_judge_point,
-        why=(
-            "The same θ is taken off every entry, and what falls below 0 stays there. θ depends on the "
-            "whole input: that is how a code gets as many atoms as it needs, and nobody set k."
-        ),
-        hints=(
-            "Take the same amount θ off every entry, and cut at 0.",
-            "Suppose two stay: (0.9 − θ) + (0.5 − θ) = 1.",
-        ),
-    ),
-    Task(
-        id="04.2",
-        title="What can a half-space see?",
-        question=(
-            "Three outer clouds, three inner ones, equally many points. One latent, on beyond a "
-            'straight line or among the k largest, shall say "it is this inner cloud". A latent that '
-            "is always on has an F1 of 0.29. What do the best latents of ReLU and TopK reach?"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=3,
-        measure=best_half_space,
-        why=(
-            "Any half-plane that holds an inner cloud also holds an outer one, or most of one. "
-            "Training cannot help it: the shape of what a latent sees was chosen with the encoder."
-        ),
-        hints=(
-            "How many points lie in a half-plane that holds the whole inner cloud, at the least?",
-            "With all of it and one more cloud: precision ½, recall 1.",
-        ),
-    ),
-    Task(
-        id="04.3",
-        title="Write the projection",
-        question=(
-            "Write a function that takes n numbers and returns the nearest point of the simplex: no "
-            "entry negative, their sum 1."
-        ),
-        form=function(tensor(None), takes="one tensor of shape (n,)"),
-        difficulty="stretch",
-        minutes=8,
-        judge=_judge_projection,
-        why=(
-            "Sorting is all it takes. `SpaDE` is this function behind 2λ⟨x, a_j⟩ − λ‖a_j‖², minus "
-            "the squared distances to prototypes up to a term that all atoms share: near ones stay."
-        ),
-        hints=(
-            "Sort in falling order, u. If i entries stay, θ = (u_1 + … + u_i − 1) / i.",
-            "How many stay? The last i with u_i > θ_i. `cumsum` gives every θ_i at once.",
-            "`theta = (u.cumsum(0) - 1) / torch.arange(1, len(v) + 1)`, `kept = (u > theta).sum()`, "
-            "then `(v - theta[kept - 1]).clamp(min=0)`.",
-        ),
-    ),
+    },
 )

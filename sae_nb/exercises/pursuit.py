@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
 
 from sae_nb.exercises.answers import WrongForm, function, number, tensor
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 from sae_nb.pursuit import matching_pursuit
 
 TOLERANCE = 0.01  # an answer rounded to two digits is right
@@ -108,93 +108,12 @@ _CASES = {
 }
 
 
-TASKS = (
-    Task(
-        id="02.1",
-        title="What is left",
-        question=(
-            "An input has length 5. The atom that matching pursuit takes first (its length is 1) "
-            "correlates with it by 4. How long is the residual after this step?"
-        ),
-        form=number(0, 5),
-        difficulty="warm-up",
-        minutes=2,
-        judge=_judge_left,
-        why=(
-            "Pythagoras: ‖r‖² falls by exactly the square of the correlation, at every step. So the "
-            "residual never grows, and the largest correlation is the best next step there is."
-        ),
-        hints=(
-            "What is subtracted lies along the atom; what is left is orthogonal to it.",
-            "5² = 4² + ‖r‖².",
-        ),
-    ),
-    Task(
-        id="02.2",
-        title="An atom that fools greed",
-        question=(
-            "The input is x = (1, 1), made of the atoms (1, 0) and (0, 1). Give a third atom, a unit "
-            "vector in the plane, that matching pursuit takes first although it was not used."
-        ),
-        form=tensor(2),
-        difficulty="core",
-        minutes=4,
-        judge=_judge_bait,
-        why=(
-            "Greed takes what explains most now. An atom between two others beats both where both are "
-            "on, and nothing later takes it out again: the fit is as good, the support is wrong."
-        ),
-        hints=(
-            "It must correlate with x by more than 1, which is what the two true atoms reach.",
-            "Which direction correlates most with x?",
-            "Close to the diagonal: `torch.tensor([0.6, 0.8])` correlates by 1.4.",
-        ),
-    ),
-    Task(
-        id="02.3",
-        title="How far does one step get among siblings?",
-        question=(
-            "256 atoms, six of them on. When all are unrelated, one step (the six largest "
-            "correlations) names 72 % of the true ones. Now they come in families of eight with a "
-            "cosine of 0.8 between siblings. What share does one step name then?"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=3,
-        measure=named_by_one_step,
-        why=(
-            "Seven siblings of a strong atom correlate with the input by 0.8 times its strength and "
-            "take the places of weaker true atoms. A pursuit subtracts the strong atom first, and its "
-            "siblings sink with it: that is what the fading bars show."
-        ),
-        hints=(
-            "How many of the six places does one true atom's family fill?",
-            "At worst a single family fills all six: one of six, 0.17. Random atoms have 0.02.",
-        ),
-    ),
-    Task(
-        id="02.4",
-        title="Write matching pursuit",
-        question=(
-            "Write a function that takes one input x of shape (d,), a dictionary of shape (n, d) with "
-            "unit rows, and k, and returns the n coefficients of non-negative matching pursuit. k "
-            "times: correlate what is left with all atoms, take the largest correlation if it is "
-            "positive, add it to that atom's coefficient, and subtract its part."
-        ),
-        form=function(tensor(None), takes="x, dictionary and k"),
-        difficulty="stretch",
-        minutes=10,
-        judge=_judge_pursuit,
-        why=(
-            "Four lines, and at every step a product with the whole dictionary. "
-            "`sn.matching_pursuit` does the same with one product in all and rows of the Gram matrix."
-        ),
-        hints=(
-            "Start with `z = torch.zeros(len(dictionary), dtype=x.dtype)` and what is left, `r = x`.",
-            "`c = dictionary @ r`, `j = c.argmax()`: how much is taken, and where does it go?",
-            "An atom may be chosen again: add to its coefficient, do not overwrite it. And take "
-            "`c[j].clamp(min=0)`.",
-            "`z[j] += a`, then `r = r - a * dictionary[j]`.",
-        ),
-    ),
+TASKS = tasks(
+    "pursuit",
+    {
+        "02.1": Answer(number(0, 5), judge=_judge_left),
+        "02.2": Answer(tensor(2), judge=_judge_bait),
+        "02.3": Answer(number(0, 1), measure=named_by_one_step),
+        "02.4": Answer(function(tensor(None), takes="x, dictionary and k"), judge=_judge_pursuit),
+    },
 )

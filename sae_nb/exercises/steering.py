@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.exercises.answers import function, number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 
 COST = 0.4338
 """½ ln(½ / σ(2)) + ½ ln(½ / σ(−2)) nats."""
@@ -79,66 +79,11 @@ def _judge_share(mine: Callable[[Tensor, Tensor], float]) -> str | None:
     return None
 
 
-TASKS = (
-    Task(
-        id="11.1",
-        title="What does a push cost?",
-        question=(
-            "Two classes, equally likely. Steering adds 2 to the log-odds of one. What does it cost, "
-            "KL(clean‖steered), in nats?"
-        ),
-        form=number(),
-        difficulty="warm-up",
-        minutes=3,
-        judge=_judge_cost,
-        why=(
-            "Strengths of two directions cannot be compared by their norm: the model may hardly hear one "
-            "of them. What they cost the answer can."
-        ),
-        hints=(
-            "The chances become σ(2) = 0.881 and 0.119.",
-            "½ ln(½ / 0.881) + ½ ln(½ / 0.119).",
-        ),
-    ),
-    Task(
-        id="11.2",
-        title="And an SAE that learned nothing?",
-        question=(
-            "Take an SAE that was never trained, choose the atom that reads a digit best, the same way as "
-            "before, and add it at the same cost. By how much do the digit's log-odds grow? (The trained "
-            "atom: see the table above. Random directions: at most about 1.7.)"
-        ),
-        form=number(-5, 10),
-        difficulty="core",
-        minutes=3,
-        measure=untrained_success,
-        why=(
-            "Choosing the best of 512 directions by what they read is itself a fit. It is the choice, more "
-            "than the training, that finds a direction for the digit here: the floor is high."
-        ),
-        hints=(
-            "The best of 512 random directions in 64 dimensions is not random any more.",
-            "Between a random direction and the trained atom; nearer to which?",
-        ),
-    ),
-    Task(
-        id="11.3",
-        title="Which part is read?",
-        question=(
-            "Write a function of a direction v (d) and a reader W (n, d) that returns which share of ‖v‖² "
-            "lies in the row space of W."
-        ),
-        form=function(number(), takes="v and W"),
-        difficulty="stretch",
-        minutes=6,
-        judge=_judge_share,
-        why=(
-            "What lies outside is invisible to everything after. If a direction's effect is gone once that "
-            "part is taken away, it was an illusion of patching."
-        ),
-        hints=(
-            "Rows need not be orthogonal: an SVD or QR of W gives an orthonormal basis of its row space.",
-            "`_, s, vh = torch.linalg.svd(W)`; keep the rows of vh with s > 0; Σ(vh @ v)² / Σ v².",
-        ),
-    ),
+TASKS = tasks(
+    "steering",
+    {
+        "11.1": Answer(number(), judge=_judge_cost),
+        "11.2": Answer(number(-5, 10), measure=untrained_success),
+        "11.3": Answer(function(number(), takes="v and W"), judge=_judge_share),
+    },
 )

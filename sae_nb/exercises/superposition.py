@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.evaluation.superposition import feature_dimensionality
 from sae_nb.exercises.answers import WrongForm, function, number, tensor
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 from sae_nb.models.bottleneck import train_bottlenecks
 
 TOLERANCE = 0.005  # an answer rounded to two digits is right
@@ -134,96 +134,14 @@ _CASES = {
 }
 
 
-TASKS = (
-    Task(
-        id="01.1",
-        title="Five in two",
-        question=(
-            "Five features live in two hidden dimensions, as the corners of a regular pentagon. What "
-            "share of a dimension has each of them to itself?"
+TASKS = tasks(
+    "superposition",
+    {
+        "01.1": Answer(number(0, 1), judge=_judge_share),
+        "01.2": Answer(tensor(5, 2), judge=_judge_directions),
+        "01.3": Answer(number(0, 1), measure=measured_change),
+        "01.4": Answer(
+            function(tensor("n"), takes="one tensor of shape (n, m)"), judge=_judge_dimensionality
         ),
-        form=number(0, 1),
-        difficulty="warm-up",
-        minutes=3,
-        judge=_judge_share,
-        why=(
-            "Together they fill the two dimensions exactly, and no arrangement can do better: the "
-            "dimensionalities never add up to more than the rank of W. Superposition is sharing, not "
-            "free room."
-        ),
-        hints=(
-            "No corner of the pentagon is special, so all five shares are equal.",
-            "The pentagon wastes nothing: how much do the five shares make together?",
-            "Two dimensions, divided equally among five.",
-        ),
-    ),
-    Task(
-        id="01.2",
-        title="As far apart as possible",
-        question=(
-            "Give five unit vectors in the plane, one per row, such that even the two closest have as "
-            "small a cosine as possible."
-        ),
-        form=tensor(5, 2),
-        difficulty="core",
-        minutes=5,
-        judge=_judge_directions,
-        why=(
-            "This is what the toy learns by itself once features are rare, up to a rotation and an "
-            "order: the ReLU forgives negative cosines and only positive ones are noise."
-        ),
-        hints=(
-            "On a circle only angles matter. Which angles make the smallest gap as large as possible?",
-            "Five equal gaps: the angles are multiples of 2π / 5.",
-            "`angle = 2 * torch.pi * torch.arange(5) / 5`, then `torch.stack` its cosine and sine "
-            "with `dim=1`.",
-        ),
-    ),
-    Task(
-        id="01.3",
-        title="When does sharing begin?",
-        question=(
-            "Two features share one neuron; the second matters 0.3 times as much as the first. Both "
-            "are off with chance S. From which S on does training store both instead of the first "
-            "alone?"
-        ),
-        form=number(0, 1),
-        difficulty="core",
-        minutes=4,
-        measure=measured_change,
-        why=(
-            "It is a jump, not a slope: below, the second feature has length 0; above, it is stored "
-            "as the opposite of the first. `sn.evaluation.critical_sparsity(0.3)` computes where the "
-            "two losses cross; training, which may also shrink the weaker arrow, changes a little "
-            "earlier."
-        ),
-        hints=(
-            "Sharing costs something only when both are on at once, which has chance (1 − S)².",
-            "Ignoring the second feature costs its variance, which grows with (1 − S) only.",
-        ),
-    ),
-    Task(
-        id="01.4",
-        title="Write the measure",
-        question=(
-            "Write a function that takes directions, a tensor of shape (n, m) with one feature per "
-            "row, and returns the dimensionality of each: D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², where ŵ_i is "
-            "w_i divided by its length."
-        ),
-        form=function(tensor("n"), takes="one tensor of shape (n, m)"),
-        difficulty="stretch",
-        minutes=8,
-        judge=_judge_dimensionality,
-        why=(
-            "One number per feature says how crowded it is: 1 alone, ½ in an antipodal pair, 2/5 in a "
-            "pentagon. The plateaus at such fractions are how superposition was first mapped."
-        ),
-        hints=(
-            "`directions @ directions.T` holds all products ⟨w_i, w_j⟩ at once.",
-            "Divide row i of that matrix by ‖w_i‖ to get ⟨ŵ_i, w_j⟩, square it, and sum over j; j = i "
-            "counts too.",
-            "`lengths = directions.norm(dim=1)`, then `lengths**2 / ((directions @ directions.T / "
-            "lengths[:, None]) ** 2).sum(dim=1)`.",
-        ),
-    ),
+    },
 )

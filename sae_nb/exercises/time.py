@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.exercises.answers import function, number
-from sae_nb.exercises.kit import Task
+from sae_nb.exercises.kit import Answer, tasks
 from sae_nb.temporal.smoothness import lag_cosine
 
 TOLERANCE = 0.02
@@ -74,86 +74,12 @@ def growth_on_text() -> float:
     return recorded("temporal").of("text growth").mean
 
 
-TASKS = (
-    Task(
-        id="09.1",
-        title="Who sets the length?",
-        question=(
-            "In the published form the past suggests a direction, and the token is projected on it. The "
-            "token is x = (3, 4), the past suggests p = (10, 0). How long is the predicted part?"
-        ),
-        form=number(0),
-        difficulty="warm-up",
-        minutes=2,
-        judge=_judge_length,
-        why=(
-            "Not the past but the token itself says how long its predicted part is, and it can even turn it "
-            "around. So a part of the fit is not foresight: that is why there is a strict form."
-        ),
-        hints=(
-            "The predicted part is a · p with a = ⟨p, x⟩ / ‖p‖².",
-            "a = 30 / 100, and p is 10 long.",
-        ),
-    ),
-    Task(
-        id="09.2",
-        title="What is order worth?",
-        question=(
-            "On text, predicted codes of neighbouring tokens are more alike than novel ones (lag-1 cosine). "
-            "Now put the codes of each text in an order of chance. By how much do predicted codes still "
-            "lead? (0: not at all.)"
-        ),
-        form=number(-1, 1),
-        difficulty="core",
-        minutes=2,
-        measure=lead_without_order,
-        why=(
-            "What is left is what all tokens of one text share, its topic; what is gone is what a token "
-            "shares with its neighbour and not with the rest."
-        ),
-        hints=(
-            "If predicted codes knew the text alone, order would not matter.",
-            "Less than with the right order, and more than nothing.",
-        ),
-    ),
-    Task(
-        id="09.3",
-        title="Write the lag-1 cosine",
-        question=(
-            "Write a function that takes one sequence of shape (time, width) and returns the mean cosine of "
-            "each token with the one before it. Do not centre."
-        ),
-        form=function(number(), takes="a sequence"),
-        difficulty="core",
-        minutes=5,
-        judge=_judge_lag,
-        why=(
-            "One number for how slowly something moves: 1 for what stays, 0 for what is new each time. Noise "
-            "around a large common mean has nearly 1, too, which is why measurements here centre first."
-        ),
-        hints=(
-            "Neighbours are `x[1:]` and `x[:-1]`.",
-            "`torch.cosine_similarity(…, dim=1)`, then the mean.",
-        ),
-    ),
-    Task(
-        id="09.4",
-        title="Does context open new directions?",
-        question=(
-            "The paper finds that later tokens use more directions than earlier ones. In tiny-gpt (4 blocks, "
-            "96 tokens), what is the rank correlation of position and effective dimension?"
-        ),
-        form=number(-1, 1),
-        difficulty="stretch",
-        minutes=3,
-        measure=growth_on_text,
-        why=(
-            "The same statistic finds planted growth without fail, so the tool is not to blame: in a model "
-            "this small, with so short a past, there is none like the paper's to find."
-        ),
-        hints=(
-            "A claim about models with billions of weights need not hold in one with a million.",
-            "The paper says 1.",
-        ),
-    ),
+TASKS = tasks(
+    "time",
+    {
+        "09.1": Answer(number(0), judge=_judge_length),
+        "09.2": Answer(number(-1, 1), measure=lead_without_order),
+        "09.3": Answer(function(number(), takes="a sequence"), judge=_judge_lag),
+        "09.4": Answer(number(-1, 1), measure=growth_on_text),
+    },
 )

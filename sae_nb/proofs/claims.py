@@ -6,7 +6,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from sae_nb.files import filled, read_toml
 
 Verdict = Literal[
     "holds", "partly", "does not hold at this scale", "shown, not asserted", "too few seeds"
@@ -176,6 +178,42 @@ class Claim:
             f"must reach {line.short:g}"
             for line in missed
         ]
+
+
+def read_claims(package: str, name: str) -> tuple[str, tuple[Claim, ...]]:
+    """Title and claims of an experiment, from `name.toml` of a package."""
+    file = f"{name}.toml"
+    found = read_toml(package, file)
+    if not found.get("title") or not found.get("claim"):
+        raise ValueError(f"{file} must have a `title` and at least one [[claim]].")
+    entries = enumerate(found["claim"], start=1)
+    claims = (_claim(e, f"{file}, claim {e.get('name', i)!r}") for i, e in entries)
+    return found["title"], tuple(claims)
+
+
+def _claim(entry: dict[str, Any], where: str) -> Claim:
+    numbers: dict[str, Any] = {
+        "lines": tuple(_line(part, where) for part in entry.pop("lines", ())),
+        "shown": tuple(filled(Shown, part, where) for part in entry.pop("shown", ())),
+    }
+    for kind in ("floor", "control"):
+        if kind in entry:
+            numbers[kind] = filled(Shown, entry.pop(kind), where)
+    return filled(Claim, entry, where, **numbers)
+
+
+def _line(entry: dict[str, Any], where: str) -> Line:
+    """Of a number, a label, and a bound that reads "≥ 0.9"."""
+    written = entry.pop("line", None)
+    sides = {"≥": "at_least", "≤": "at_most"}
+    try:
+        sign, bound = written.split()
+        bounds = {sides[sign]: float(bound)}
+    except (AttributeError, KeyError, ValueError):
+        raise ValueError(
+            f'{where}: `line` must read as "≥ 0.9" or "≤ 0.9" do, got {written!r} for {entry}.'
+        ) from None
+    return filled(Line, entry, where, **bounds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sae_nb.proofs.claims import Claim
+from sae_nb.proofs.claims import Claim, read_claims
 
 ROOM = "sae_nb.proofs.experiments"
 
@@ -85,12 +85,13 @@ def experiment(name: str) -> Experiment:
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
     module = importlib.import_module(f"{ROOM}.{name}")
+    title, claims = read_claims(ROOM, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(
         name=name,
-        title=module.TITLE,
+        title=title,
         run=module.run,
-        claims=module.CLAIMS,
+        claims=claims,
         size={p.name: _plain(p.default) for p in defaults if p.name != "seed"},
         short=dict(module.SHORT),
         code=fingerprint(Path(inspect.getfile(module)).read_text(encoding="utf-8")),

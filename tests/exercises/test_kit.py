@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sae_nb as sn
+from sae_nb.exercises import kit
 from sae_nb.exercises.answers import (
     WrongForm,
     describe,
@@ -444,3 +446,18 @@ def test_every_exercise_is_complete() -> None:
         assert asked.predict(...).state in ("blank", "refused")
         assert len(asked._task.hints) >= 2
         assert asked._task.why.endswith(".")
+
+
+def test_a_text_without_a_judge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a judge without a text, and an entry that lacks something."""
+    answers = {"00.1": kit.Answer(number(), judge=lambda _: None)}
+    entry = {"title": "t", "question": "q", "difficulty": "core", "minutes": 1}
+    for texts, message in (
+        ({}, "Exercise 00.1 is in half.py, but not in half.toml"),
+        ({"00.1": entry, "00.2": entry}, "Exercise 00.2 is in half.toml, but not in half.py"),
+        ({"00.1": entry}, "half.toml, exercise 00.1 lacks why. It takes title"),
+        ({"00.1": entry | {"hint": "h"}}, "half.toml, exercise 00.1"),
+    ):
+        monkeypatch.setattr(kit, "read_toml", lambda _package, _file, texts=texts: texts)
+        with pytest.raises(ValueError, match=re.escape(message)):
+            kit.tasks("half", answers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from sae_nb.files import read_json
 from sae_nb.proofs import artefact_of, claims_table, experiment, experiment_names, read_artefacts
 
 DOCS = Path(__file__).parents[2] / "docs"
+DIGESTS = Path(__file__).with_name("digests.json")
 
 
 @pytest.fixture(params=experiment_names())
@@ -40,6 +43,35 @@ def test_verdicts_follow_from_the_numbers_of_the_seeds(artefact: dict[str, Any])
     found = experiment(artefact["experiment"])
     again = artefact_of(found, _in_order(artefact["seeds"]), artefact["size"])
     assert artefact == again | {"code": artefact["code"]}
+
+
+@pytest.mark.parametrize("name", read_json(DIGESTS))
+def test_wording_changes_no_number(name: str) -> None:
+    """Digests of what was measured and judged, taken before the claims were worded anew.
+
+    An experiment that is run again gets a new one, `measured` of its artefact.
+    """
+    assert measured(read_json(DOCS / "claims" / f"{name}.json")) == read_json(DIGESTS)[name]
+
+
+def measured(artefact: dict[str, Any]) -> str:
+    """A digest of all but the words."""
+    kinds = ("number", "mean", "sd", "line", "gate", "met")
+    claims = [
+        [
+            claim["verdict"],
+            claim["n_seeds"],
+            [
+                {kind: part[kind] for kind in kinds if kind in part}
+                for part in (*claim["lines"], *claim["shown"], claim["floor"], claim["control"])
+                if part
+            ],
+        ]
+        for claim in artefact["claims"]
+    ]
+    facts = {key: artefact[key] for key in ("code", "numbers", "seeds", "size")}
+    text = json.dumps(facts | {"claims": claims}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_the_table_is_up_to_date() -> None:

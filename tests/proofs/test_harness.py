@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from sae_nb.files import read_json
 from sae_nb.proofs import (
     Claim,
     Line,
-    Shown,
     Summary,
     claims_table,
     experiment,
@@ -37,6 +37,16 @@ def toy(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict
 
 
 LINES = (Line(number="a", label="height", at_least=0.9, short=0.5),)
+TOY = """
+title = "Toys"
+[[claim]]
+name = "high"
+text = "a | b is high"
+paper = "arXiv 0000.00000"
+notebook = "notebooks/00"
+lines = [{ number = "a", line = "≥ 0.9", short = 0.5, label = "height" }]
+floor = { number = "floor", label = "nothing" }
+"""
 
 
 @pytest.fixture
@@ -45,20 +55,12 @@ def toy_experiment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     room = tmp_path / "toy_room"
     room.mkdir()
     (room / "__init__.py").write_text("")
-    (room / "toy.py").write_text("TITLE = 'Toys'\nSHORT = {'height': 0.7}\n")
+    (room / "toy.py").write_text("SHORT = {'height': 0.7}\n")
+    (room / "toy.toml").write_text(TOY, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry, "ROOM", "toy_room")
     module = importlib.import_module("toy_room.toy")
     module.run = toy
-    claim = Claim(
-        name="high",
-        text="a | b is high",
-        paper="arXiv 0000.00000",
-        lines=LINES,
-        floor=Shown(number="floor", label="nothing"),
-        notebook="notebooks/00",
-    )
-    module.CLAIMS = (claim,)
     CALLS.clear()
     yield module
     for name in ("toy_room.toy", "toy_room"):
@@ -199,12 +201,37 @@ def test_the_table_is_made_from_artefacts(toy_experiment: Any, tmp_path: Path) -
     assert "**holds**" in row
     assert "## Toys" in page
     assert page == claims_table([read_json(out / "toy.json")])
-    high = Line(number="a", label="height", at_least=5.0)
-    toy_experiment.CLAIMS = (Claim(name="high", text="higher", paper="p", lines=(high,)),)
+    texts = Path(toy_experiment.__file__).with_suffix(".toml")
+    texts.write_text(TOY.replace("≥ 0.9", "≥ 5"), encoding="utf-8")
     write_table(out)
     page = (tmp_path / "claims.md").read_text()
     assert "**does not hold at this scale**" in page
     assert "gate 0.99, missed" in page
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("title =", "titel =", "toy.toml must have a `title` and at least one"),
+        ("text =", "note =", "toy.toml, claim 'high' lacks text"),
+        ("paper =", 'author = "a"\npaper =', "toy.toml, claim 'high' must not have author"),
+        ("≥ 0.9", "about 1", "toy.toml, claim 'high': `line` must read as \"≥ 0.9\""),
+        ("≥ 0.9", "> 0.9", "got '> 0.9'"),
+        (', label = "nothing"', "", "toy.toml, claim 'high' lacks label. It takes number, label"),
+        ("[[claim]]", "[[claim", "toy_room needs a TOML file toy.toml, but"),
+    ],
+)
+def test_a_broken_entry_is_named(
+    toy_experiment: Any, before: str, after: str, message: str
+) -> None:
+    """File, claim, and what it lacks."""
+    texts = Path(toy_experiment.__file__).with_suffix(".toml")
+    texts.write_text(TOY.replace(before, after), encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        experiment("toy")
+    texts.unlink()
+    with pytest.raises(ValueError, match="toy_room needs a TOML file toy.toml"):
+        experiment("toy")
 
 
 def test_short_runs_report_what_they_miss(

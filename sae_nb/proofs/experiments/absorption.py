@@ -15,13 +15,10 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation import absorption, meta_dictionary, stitch, swallowed
 from sae_nb.evaluation.absorbed import Absorption
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.ready_made.factors import scene_factors
 
-TITLE = "Absorption, splitting, meta-atoms, stitching"
 SHORT = {"steps": 80, "tree_steps": 300, "letters": "s", "meta_steps": 50}
 SMALL, LARGE, K = 64, 512, 8
-ABSORPTION, CANONICAL, HIERARCHY = "arXiv 2409.14507", "arXiv 2502.04878", "arXiv 2506.03093"
 
 
 def run(
@@ -127,102 +124,3 @@ def _means(name: str, found: list[Absorption]) -> dict[str, float]:
         f"{name}: fully absorbed": mean([one.full.value for one in told]),
         f"{name}: splits": mean([one.splits.value for one in told]),
     }
-
-
-def _each(what: str, label: str) -> tuple[Shown, ...]:
-    return tuple(
-        Shown(number=f"{name}{what}", label=f"{label}, {name}") for name in ("tiny-vit", "tiny-gpt")
-    )
-
-
-CLAIMS = (
-    Claim(
-        name="swallowed",
-        text="A one-step encoder lets children swallow their parents; a pursuit, which takes the parent "
-        "first, does so less",
-        paper=HIERARCHY,
-        lines=(
-            Line(
-                number="tree: swallowed, TopK − pursuit",
-                label="parents silent under a child, TopK − MatchingPursuit",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="tree: swallowed by TopK", label="TopK"),
-            Shown(number="tree: swallowed by MatchingPursuit", label="MatchingPursuit"),
-        ),
-        control=Shown(number="tree: swallowed by random atoms", label="random atoms"),
-    ),
-    Claim(
-        name="absorbed",
-        text="Latents of first letters are absorbed by latents of words",
-        paper=ABSORPTION,
-        lines=(
-            Line(
-                number=f"tiny-gpt, {LARGE} atoms: absorbed",
-                label=f"absorbed fraction, first letters, {LARGE} atoms",
-                at_least=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number=f"tiny-gpt, {LARGE} atoms: fully absorbed", label=f"fully, {LARGE} atoms"),
-            Shown(
-                number=f"tiny-gpt, {SMALL} atoms: attributes told",
-                label=f"letters that latents tell, {SMALL} atoms",
-            ),
-            Shown(
-                number=f"tiny-gpt, {LARGE} atoms: attributes told",
-                label=f"letters that latents tell, {LARGE} atoms",
-            ),
-            Shown(number=f"tiny-gpt, {LARGE} atoms: splits", label="splits per letter"),
-            Shown(
-                number=f"tiny-gpt, {LARGE} atoms: balanced accuracy",
-                label="balanced accuracy of the main latents",
-            ),
-            Shown(
-                number=f"tiny-gpt, {LARGE} atoms: balanced accuracy, random",
-                label="the same, random atoms",
-            ),
-            Shown(number=f"tiny-vit, {LARGE} atoms: absorbed", label="ink on a patch, tiny-vit"),
-            Shown(number=f"tiny-vit, {LARGE} atoms: splits", label="splits of ink, tiny-vit"),
-        ),
-        control=Shown(
-            number=f"tiny-gpt, {LARGE} atoms: absorbed, random",
-            label="random atoms, where they tell the letter at all",
-        ),
-    ),
-    Claim(
-        name="meta",
-        text="Atoms are made of fewer meta-atoms, more than random directions are",
-        paper=CANONICAL,
-        lines=tuple(
-            Line(
-                number=f"{name}: meta R² gained", label=f"R², atoms − random, {name}", at_least=0.1
-            )
-            for name in ("tiny-vit", "tiny-gpt")
-        ),
-        shown=_each(": meta R²", "R² of the atoms"),
-        control=Shown(number="tiny-gpt: meta R² of random atoms", label="random atoms, tiny-gpt"),
-    ),
-    Claim(
-        name="novel",
-        text="A larger SAE has atoms that a smaller one lacks, beside those that only repeat",
-        paper=CANONICAL,
-        lines=tuple(
-            Line(
-                number=f"{name}: novel − random",
-                label=f"novel share − random, {name}",
-                at_least=0.0,
-            )
-            for name in ("tiny-vit", "tiny-gpt")
-        ),
-        shown=(
-            *_each(": novel share", "novel share"),
-            *_each(": R² gained by stitching", "R² gained by adding the novel atoms"),
-        ),
-        control=Shown(
-            number="tiny-gpt: novel share of random atoms", label="random atoms, tiny-gpt"
-        ),
-    ),
-)

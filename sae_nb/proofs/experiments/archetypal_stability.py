@@ -18,11 +18,8 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.architectures.archetypal import centroids
 from sae_nb.evaluation.matching import match_atoms, stability
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "Stable, or just initialised alike? (E5)"
 SHORT = {"steps": 150}
-PAPER, REPLY = "arXiv 2502.12892", "arXiv 2606.02061"
 N_ATOMS, K = 128, 8
 SUBSET = 0.9
 
@@ -257,101 +254,3 @@ def _differences(numbers: dict[str, float]) -> dict[str, float]:
         "r2 gained by delta": less("r2", relaxed, held),
         "off the hull": max(v for name, v in numbers.items() if name.endswith("off the hull")),
     }
-
-
-def _shown(*arms: str) -> tuple[Shown, ...]:
-    return tuple(Shown(number=f"{arm} stability", label=f"stability, {arm}") for arm in arms)
-
-
-CLAIMS = (
-    Claim(
-        name="alike",
-        text="Dictionaries that begin alike end alike, held in a hull or not; others do not",
-        paper=REPLY,
-        notebook="05 §2",
-        lines=(
-            Line(
-                number="TopK stability",
-                label="stability, TopK, nothing shared",
-                at_most=0.75,
-                short=0.85,
-            ),
-            Line(
-                number="TopK shared start stability",
-                label="stability, TopK, first dictionary and encoder shared",
-                at_least=0.85,
-                short=0.85,
-            ),
-            Line(
-                number="RA-SAE shared C, E from C stability",
-                label="stability, RA-SAE, candidates and first encoder shared",
-                at_least=0.85,
-                short=0.85,
-            ),
-        ),
-        floor=Shown(number="random directions stability", label="random directions"),
-        control=Shown(
-            number="raw centroids of subsets stability", label="centroids of subsets, no training"
-        ),
-    ),
-    Claim(
-        name="stable",
-        text="Holding atoms in the hull of data makes dictionaries stable across trainings",
-        paper=PAPER,
-        notebook="05 §2",
-        lines=(),
-        shown=(
-            *_shown(
-                "TopK",
-                "A-SAE shared C, random E",
-                "RA-SAE shared C, random E",
-                "RA-SAE shared C permuted, random E",
-                "A-SAE own C, random E",
-                "RA-SAE own C, E from C",
-                "TopK start from own subset",
-            ),
-            Shown(
-                number="gain of the constraint alone",
-                label="stability gained by the constraint, nothing shared",
-            ),
-            Shown(
-                number="gain of a shared start alone",
-                label="stability gained by a shared start, no constraint",
-            ),
-        ),
-        floor=Shown(number="random directions stability", label="random directions"),
-        control=Shown(number="TopK shared start stability", label="shared start, no constraint"),
-    ),
-    Claim(
-        name="near the data",
-        text="Archetypal atoms stay in the hull of the candidates, nearer to data than free ones",
-        paper=PAPER,
-        notebook="05 §3",
-        lines=(
-            Line(
-                number="off the hull",
-                label="distance to the hull, A-SAE, share of its spread, most",
-                at_most=1e-4,
-                short=1e-4,
-            ),
-            Line(
-                number="ood saved by the hull",
-                label="OOD score, TopK − A-SAE",
-                at_least=0.0,
-            ),
-            Line(
-                number="r2 gained by delta",
-                label="test R², RA-SAE (δ = 1) − A-SAE (δ = 0)",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="TopK r2", label="test R², TopK"),
-            Shown(number="A-SAE shared C, random E r2", label="test R², A-SAE"),
-            Shown(number="RA-SAE shared C, random E r2", label="test R², RA-SAE"),
-            Shown(number="RA-SAE shared C, E from C r2", label="test R², RA-SAE, E from C"),
-            Shown(number="TopK stable rank", label="stable rank, TopK"),
-            Shown(number="A-SAE shared C, random E stable rank", label="stable rank, A-SAE"),
-        ),
-    ),
-)

@@ -15,10 +15,8 @@ from sae_nb.dynamics.raptor_scores import raptor_accuracy, raptor_fit
 from sae_nb.dynamics.raptor_training import train_raptor
 from sae_nb.dynamics.states import States, capture_states
 from sae_nb.models import LiveModel, load_model
-from sae_nb.proofs.claims import Claim, Line, Shown
-from sae_nb.proofs.experiments.known_phases import BATCH, OURS, PAPER, RATE, TRUE, ranked
+from sae_nb.proofs.experiments.known_phases import BATCH, RATE, TRUE, ranked
 
-TITLE = "Raptors of the bundled networks (E2)"
 SHORT = {"pictures": 32, "segment_steps": 1, "stage_1": 2, "stage_2": 2}
 
 
@@ -112,52 +110,3 @@ def judged(result: RaptorResult, model: LiveModel, seed: int) -> dict[str, float
     pictures = scenes(128, seed=900 + seed, split="test")
     found = raptor_accuracy(result.raptor, model, pictures, pictures.digit)
     return {"teacher": found.teacher, "accuracy": found.raptor, "kept": found.kept}
-
-
-CLAIMS = (
-    Claim(
-        name="three blocks",
-        text="Three blocks tell the tied network, at its true cuts, within 220 steps",
-        paper=OURS,
-        lines=(Line(number="tied R2", label="mean layer R², test pictures", at_least=0.95),),
-        shown=(
-            Shown(number="tied kept", label="accuracy kept"),
-            Shown(number="tied R2 - best other", label="R², true cut − best of its rivals"),
-            Shown(number="tied accuracy", label="accuracy"),
-        ),
-        floor=Shown(number="tied floor", label="the embeddings in every layer's place"),
-        control=Shown(number="free k=3 R2", label="the same for free layers"),
-        notebook="07 §3",
-    ),
-    Claim(
-        name="two blocks",
-        text="Two blocks keep a freely trained network's accuracy, within 220 steps",
-        paper=PAPER,
-        lines=(
-            Line(number="free kept", label="accuracy kept", at_least=0.96),
-            Line(number="free k=2 R2", label="mean layer R²", at_least=0.8),
-        ),
-        shown=(
-            Shown(number="free R2 k=2 - k=1", label="R² gained, k = 1 → 2"),
-            Shown(number="free R2 k=3 - k=2", label="R² gained, k = 2 → 3"),
-        ),
-        floor=Shown(number="free k=2 floor", label="the embeddings in every layer's place"),
-        notebook="07 §3",
-    ),
-    Claim(
-        name="rises",
-        text="More blocks tell more of a freely trained network",
-        paper=PAPER,
-        lines=(
-            Line(number="free R2 k=2 - k=1", label="mean layer R², k = 2 − k = 1", at_least=0.0),
-            Line(number="free R2 k=3 - k=2", label="mean layer R², k = 3 − k = 2", at_least=0.0),
-        ),
-        shown=(
-            Shown(number="free k=1 R2", label="k = 1"),
-            Shown(number="free k=2 R2", label="k = 2"),
-            Shown(number="free k=3 R2", label="k = 3"),
-        ),
-        floor=Shown(number="free k=1 floor", label="the embeddings in every layer's place"),
-        notebook="07 §3",
-    ),
-)

@@ -16,12 +16,9 @@ from sae_nb.evaluation.itda import build_itda, compare_itda
 from sae_nb.evaluation.latent_matching import match_latents
 from sae_nb.evaluation.universal import train_universal
 from sae_nb.evaluation.universality import measure_universality
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "Across layers and models: what do dictionaries share?"
 SHORT = {"pictures": 40, "steps": 60}
 HERE, NEAR, FAR = "resid_post.5", "resid_post.6", "resid_post.10"
-ITDA, USAE = "arXiv 2505.17769", "arXiv 2502.03714"
 N_ATOMS, K = 512, 16
 
 
@@ -104,52 +101,3 @@ def _universal(
         "universal overlap, shuffled": float(found.floor or 0.0),
         "universal entropy": float(np.nanmean(found.entropy)),
     }
-
-
-CLAIMS = (
-    Claim(
-        name="near layers take the same rows",
-        text="Dictionaries of real activations overlap more between near layers than between far ones",
-        paper=ITDA,
-        lines=(
-            Line(number="itda near − far", label="Jaccard, near − far", at_least=0.02),
-            Line(number="itda near − chance", label="Jaccard, near − chance", at_least=0.05),
-        ),
-        shown=(
-            Shown(number="itda near", label="Jaccard, resid_post.5 and .6"),
-            Shown(number="itda far", label="Jaccard, resid_post.5 and .10"),
-            Shown(number="itda r2", label="R² of the rows taken"),
-        ),
-        floor=Shown(number="itda by chance", label="Jaccard of as many random rows"),
-        control=Shown(number="itda r2 of random rows", label="R² of as many random rows"),
-    ),
-    Claim(
-        name="near layers share latents",
-        text="Latents of SAEs trained on near layers fire alike, beyond chance and more than far ones",
-        paper=f"{USAE}; the score is ours",
-        lines=(
-            Line(number="matched near", label="mean matched correlation, near", at_least=0.3),
-            Line(number="matched near − far", label="near − far", at_least=0.05, short=0.0),
-        ),
-        shown=(
-            Shown(number="matched far", label="mean matched correlation, far"),
-            Shown(number="above chance near", label="share of near matches above chance"),
-        ),
-        floor=Shown(number="matched by chance", label="rows shuffled"),
-    ),
-    Claim(
-        name="one code for two models",
-        text="A universal code made from one model reconstructs another one's activations",
-        paper=USAE,
-        lines=(
-            Line(number="universal across r2", label="R² across, least", at_least=0.5, short=0.0),
-            Line(number="universal overlap", label="rows in which both fire / any", at_least=0.3),
-        ),
-        shown=(
-            Shown(number="universal own r2", label="R² of the model's own code, least"),
-            Shown(number="universal entropy", label="mean firing entropy"),
-        ),
-        floor=Shown(number="universal across r2, shuffled", label="R² across, rows shuffled"),
-        control=Shown(number="universal overlap, shuffled", label="overlap, rows shuffled"),
-    ),
-)

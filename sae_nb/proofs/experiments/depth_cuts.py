@@ -17,10 +17,8 @@ from sae_nb.dynamics.raptor_config import RaptorConfig
 from sae_nb.dynamics.segments import SegmentErrors, segment_errors
 from sae_nb.dynamics.similarity import layer_similarity
 from sae_nb.models import load_model
-from sae_nb.proofs.claims import Claim, Line, Shown
-from sae_nb.proofs.experiments.known_phases import OURS, PAPER, RATE, TRUE, states_of
+from sae_nb.proofs.experiments.known_phases import RATE, TRUE, states_of
 
-TITLE = "All cuts as a distribution: the true one, and the one by similarity, among them"
 SHORT = {"pictures": 32, "steps": 1}
 LONGEST = 10
 NETWORKS = {"tied": "tiny-vit-tied", "free": "tiny-vit"}
@@ -105,51 +103,3 @@ def against_the_truth(errors: SegmentErrors) -> dict[str, float]:
         "4+4+4 - best other": true - max(others),
         "4+4+4 in deviations": (true - float(np.mean(others))) / float(np.std(others)),
     }
-
-
-CLAIMS = (
-    Claim(
-        name="true cut",
-        text="Of all 28 cuts of the tied network into three, the true one ranks first",
-        paper=OURS,
-        lines=(
-            Line(number="tied k=3 4+4+4 rank", label="rank of the true cut", at_most=1.0),
-            Line(
-                number="tied k=3 4+4+4 - best other",
-                label="R² of its surrogate − that of the best other",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="tied k=3 4+4+4 R2", label="R² of the true cut"),
-            Shown(number="tied k=3 median R2", label="of the median cut"),
-            Shown(number="tied k=3 worst R2", label="of the worst"),
-            Shown(number="tied k=3 4+4+4 in deviations", label="deviations above the mean cut"),
-        ),
-        control=Shown(number="free k=3 4+4+4 in deviations", label="the same, free layers"),
-        notebook="07 §2",
-    ),
-    Claim(
-        name="similarity among all",
-        text="A cut by similarity tells more than the median of all cuts",
-        paper=PAPER,
-        lines=(
-            Line(
-                number="free k=2 similarity - median",
-                label="R² of its surrogate − the median, free layers, k = 2",
-                at_least=0.0,
-            ),
-            Line(number="free k=3 similarity - median", label="the same, k = 3", at_least=0.0),
-        ),
-        shown=(
-            Shown(number="free k=2 similarity rank", label="its rank of 9, k = 2"),
-            Shown(number="free k=3 similarity rank", label="its rank of 28, k = 3"),
-            Shown(number="free k=3 best R2", label="R² of the best cut, k = 3"),
-            Shown(number="free k=3 similarity R2", label="of the cut by similarity"),
-            Shown(number="free k=3 median R2", label="of the median cut"),
-            Shown(number="free k=3 worst R2", label="of the worst"),
-        ),
-        control=Shown(number="tied k=3 similarity rank", label="its rank, shared layers, k = 3"),
-        notebook="07 §2",
-    ),
-)

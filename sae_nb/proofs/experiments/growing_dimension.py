@@ -8,12 +8,9 @@ from __future__ import annotations
 import statistics
 
 import sae_nb as sn
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.proofs.experiments.temporal import trend
 
-TITLE = "Dimension by position finds planted growth (E5)"
 SHORT = {"orders": 5}
-PAPER = "arXiv 2511.01836"
 FIRST, STEP = 4, 4
 
 
@@ -42,19 +39,3 @@ def run(seed: int, *, sequences: int = 400, orders: int = 20) -> dict[str, float
         "growth, order lost": statistics.fmean(mixed),
         "largest error": max(abs(value) for value in off),
     }
-
-
-CLAIMS = (
-    Claim(
-        name="planted growth",
-        text="Dimension by position finds growth where it is planted, and none in an order of chance",
-        paper=PAPER,
-        notebook="09 §5",
-        lines=(
-            Line(number="growth", label="rank correlation with position", at_least=0.9, short=0.9),
-            Line(number="growth, order lost", label="the same, order of chance", at_most=0.5),
-            Line(number="growth, order lost", label="the same, order of chance", at_least=-0.5),
-        ),
-        shown=(Shown(number="largest error", label="largest relative error of a dimension"),),
-    ),
-)

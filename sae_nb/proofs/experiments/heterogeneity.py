@@ -15,11 +15,8 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import ConceptClouds
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "As many atoms as a concept has dimensions (E4)"
 SHORT = {"points": 2000, "steps": 200, "spade_weights": [1.0], "ks": [16]}
-PAPER = "arXiv 2503.01822"
 N_ATOMS = 512
 PUBLISHED_PRICE = 0.5
 """γ of the published ReLU, on inputs of length √d_in. The prototype of our method notes had 237 to 312 of
@@ -141,68 +138,3 @@ def _nmse_ratios(numbers: dict[str, float], kind: str) -> list[float]:
         if m and name.startswith(kind):
             found.setdefault(name, {})[int(m)] = value
     return [by_size[max(by_size)] / by_size[min(by_size)] for by_size in found.values()]
-
-
-CLAIMS = (
-    Claim(
-        name="adaptive",
-        text="SpaDE gives a concept more atoms the more dimensions it has; TopK cannot",
-        paper=PAPER,
-        notebook="04 §3",
-        lines=(
-            Line(
-                number="SpaDE, slope",
-                label="slope of log L0 against log dimension, SpaDE, worst γ",
-                at_least=0.4,
-                short=0.3,
-            ),
-            Line(
-                number="SpaDE, least rise",
-                label="rise of L0 from one concept to the next, SpaDE, least",
-                at_least=0.0,
-                short=0.0,
-            ),
-            Line(number="TopK, slope", label="the slope, TopK", at_most=0.05, short=0.05),
-        ),
-        shown=(
-            Shown(
-                number="TopK, nmse ratio",
-                label="unexplained variance, 126 over 6 dimensions, TopK, most uneven",
-            ),
-            Shown(
-                number="SpaDE, nmse ratio",
-                label="the same, SpaDE, least uneven",
-            ),
-            Shown(
-                number="SpaDE 1 nmse m=126",
-                label="unexplained variance at 126 dimensions, SpaDE γ = 1",
-            ),
-            Shown(number="TopK 16 nmse m=126", label="the same, TopK k = 16"),
-        ),
-        floor=Shown(number="untrained slope", label="SpaDE with random points as prototypes"),
-        control=Shown(number="TopK, slope", label="a fixed number of atoms"),
-    ),
-    Claim(
-        name="relu is flat",
-        text="ReLU gives every concept about the same number of atoms, too",
-        paper=PAPER,
-        notebook="04 §3",
-        lines=(
-            Line(
-                number="dense ReLU slope",
-                label="the slope, ReLU at the published γ = 0.5",
-                at_most=0.1,
-            ),
-            Line(
-                number="dense ReLU, l0 ratio",
-                label="its L0 at 6 dimensions, over SpaDE's",
-                at_least=10.0,
-            ),
-            Line(number="ReLU, slope", label="the slope, ReLU at TopK's mean L0", at_most=0.1),
-        ),
-        shown=(
-            Shown(number="dense ReLU l0 m=6", label="L0 at 6 dimensions, ReLU at γ = 0.5"),
-            Shown(number="dense ReLU l0 m=126", label="L0 at 126 dimensions, ReLU at γ = 0.5"),
-        ),
-    ),
-)

@@ -21,12 +21,9 @@ from sae_nb.architectures.batch_topk import BatchTopK
 from sae_nb.architectures.matryoshka import Matryoshka
 from sae_nb.architectures.relu import ReLU
 from sae_nb.data.hierarchy import N_CONCEPTS, ConceptTree
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.pursuit.checking import Gradient
 
-TITLE = "Matching pursuit finds a hierarchy of concepts, one-step encoders do not (E1, E7)"
 SHORT = {"correlations": [0.1], "limit": None, "steps": 1000, "n": 20_000}
-PAPER = "arXiv 2506.03093"
 TRUE_L0, FIRST_L0 = 1.36, 3.0
 BATCH, TEST = 200, 5000
 TOLERANCE, MOST = 0.05, 4
@@ -187,112 +184,3 @@ def _without_hierarchy(tree: ConceptTree, seed: int) -> Tensor:
     child = tree.parent >= 0
     z[:, child] = z[order][:, child]
     return z @ tree.dictionary
-
-
-def _recovery(rho: float, **short: float) -> tuple[Line, ...]:
-    return (
-        Line(
-            number=f"mp least cosine at {rho}",
-            label=f"least matched cosine, ρ {rho}",
-            at_least=0.98,
-            short=short.get("cosine"),
-        ),
-        Line(
-            number=f"mp |PC| at {rho}",
-            label=f"|PC|, ρ {rho}",
-            at_most=0.05,
-            short=short.get("pc"),
-        ),
-        Line(
-            number=f"mp PP at {rho}",
-            label=f"PP, ρ {rho}",
-            at_least=rho - 0.03,
-            short=short.get("pp"),
-        ),
-        Line(number=f"mp PP at {rho}", label=f"PP, ρ {rho}", at_most=rho + 0.03),
-    )
-
-
-CLAIMS = (
-    Claim(
-        name="hierarchy and correlation",
-        text="MP-SAE finds every concept: levels orthogonal, the likeness within a level kept",
-        paper=PAPER,
-        notebook="03 §2",
-        lines=_recovery(0.1, cosine=0.9, pc=0.05, pp=0.05),
-        shown=(
-            Shown(number="mp R² at 0.1", label="test R²"),
-            Shown(number="mp L0 at 0.1", label="L0, truth 1.36"),
-        ),
-        floor=Shown(number="random least cosine", label="random atoms, least cosine"),
-        control=Shown(
-            number="constant codes least cosine",
-            label="codes held constant in the gradient, least cosine",
-        ),
-    ),
-    Claim(
-        name="strong correlation",
-        text=(
-            "It still does where concepts of a level have cosine 0.5 (here an atom often becomes what a "
-            "concept has beyond its neighbour: two steps then are as exact as one, and nothing corrects it)"
-        ),
-        paper=PAPER,
-        notebook="03 §3",
-        lines=_recovery(0.5),
-        shown=(
-            Shown(number="mp R² at 0.5", label="test R²"),
-            Shown(number="mp L0 at 0.5", label="L0, truth 1.36"),
-            Shown(number="mp parents at 0.5", label="cosine of parents and leaves"),
-            Shown(number="mp children at 0.5", label="cosine of children"),
-        ),
-    ),
-    Claim(
-        name="absorption",
-        text="One-step encoders put the parent into its children",
-        paper=PAPER,
-        notebook="03 §2",
-        lines=(
-            Line(number="relu PC at 0.1", label="PC, ReLU-L1", at_least=0.3, short=0.2),
-            Line(number="batch_topk PC at 0.1", label="PC, BatchTopK", at_least=0.3, short=0.2),
-        ),
-        shown=(
-            Shown(number="relu L0 at 0.1", label="L0, ReLU-L1"),
-            Shown(number="batch_topk L0 at 0.1", label="L0, BatchTopK"),
-            Shown(number="relu children at 0.1", label="cosine of children, ReLU-L1"),
-            Shown(number="batch_topk children at 0.1", label="cosine of children, BatchTopK"),
-        ),
-        floor=Shown(number="random PC", label="PC, random atoms"),
-        control=Shown(
-            number="batch_topk PC, no hierarchy",
-            label="PC, BatchTopK, children without their parents",
-        ),
-    ),
-    Claim(
-        name="Matryoshka",
-        text="Matryoshka keeps levels apart (E7) and loses the likeness within them",
-        paper=f"arXiv 2503.17547, {PAPER}",
-        notebook="03 §2",
-        lines=(
-            Line(number="matryoshka |PC| at 0.1", label="|PC|", at_most=0.2, short=0.25),
-            Line(number="matryoshka PP at 0.1", label="PP, truth 0.1", at_most=0.02, short=0.05),
-        ),
-        shown=(
-            Shown(number="matryoshka L0 at 0.1", label="L0"),
-            Shown(number="matryoshka R² at 0.1", label="test R²"),
-        ),
-        control=Shown(number="batch_topk |PC| at 0.1", label="|PC| without prefixes (BatchTopK)"),
-    ),
-    Claim(
-        name="limit",
-        text="Where concepts of a level have cosine 0.8 it fails within these steps",
-        paper="ours",
-        notebook="03 §3",
-        lines=(),
-        shown=(
-            Shown(number="mp least cosine at 0.8", label="least matched cosine"),
-            Shown(number="mp L0 at 0.8", label="L0, truth 1.36"),
-            Shown(number="mp PP at 0.8", label="PP, truth 0.8"),
-            Shown(number="mp R² at 0.8", label="test R²"),
-        ),
-    ),
-)

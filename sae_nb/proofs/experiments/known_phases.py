@@ -18,11 +18,8 @@ from sae_nb.dynamics.segments import segment_errors
 from sae_nb.dynamics.similarity import layer_similarity
 from sae_nb.dynamics.states import States, capture_states
 from sae_nb.models import LiveModel, load_model
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "Phases that are known, and phases that are not there"
 SHORT = {"pictures": 48, "segment_steps": 1}
-PAPER, OURS = "arXiv 2512.19941", "ours"
 TRUE = (0, 4, 8, 12)
 BATCH, RATE = 16, 1e-2
 
@@ -92,92 +89,3 @@ def ranked(
     )
     errors = segment_errors(states_of(model, seed, n), sizes_of(model), config, max_len=8)
     return errors.ranking(3)
-
-
-CLAIMS = (
-    Claim(
-        name="found",
-        text="Similarity finds the phases of a network whose layers really are shared",
-        paper=PAPER,
-        lines=(
-            Line(
-                number="tied raw k=3 true",
-                label="cut at 4 and 8, raw cosine, k = 3",
-                at_least=1.0,
-                short=1.0,
-            ),
-            Line(number="tied raw k=3 supported", label="claimed against both nulls", at_least=1.0),
-            Line(number="tied raw k=2 supported", label="claimed at k = 2", at_most=0.0),
-        ),
-        shown=(
-            Shown(number="tied centred k=3 true", label="the same cut, centred cosine"),
-            Shown(number="tied raw k=3 contrast", label="contrast at the cuts, raw"),
-            Shown(number="tied raw k=3 p", label="p against a smooth band"),
-            Shown(
-                number="free raw k=3 true",
-                label="the same best cut in the free network (mass favours even ones)",
-            ),
-            Shown(number="tied max-cut true", label="the authors' max-cut gives it, ε = 0.1"),
-        ),
-        control=Shown(
-            number="free raw k=3 contrast", label="contrast, free layers of the same size"
-        ),
-        notebook="07 §2",
-    ),
-    Claim(
-        name="none",
-        text="A network trained freely at this scale has a smooth band and no phases",
-        paper=OURS,
-        lines=(
-            Line(
-                number="free claims",
-                label="phases claimed, raw and centred, k = 2 and 3",
-                at_most=0.0,
-                short=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="free raw k=2 contrast", label="contrast, raw, k = 2"),
-            Shown(number="free centred k=2 contrast", label="contrast, centred, k = 2"),
-        ),
-        control=Shown(number="tied claims", label="the same with shared layers"),
-        notebook="07 §2",
-    ),
-    Claim(
-        name="errors",
-        text="The cut whose blocks leave the least error is the true one",
-        paper=OURS,
-        lines=(
-            Line(number="rank of the true cut", label="its rank among all cuts", at_most=1.0),
-            Line(
-                number="error of the true cut / of the best other",
-                label="its error / that of the best other cut",
-                at_most=1.0,
-            ),
-        ),
-        floor=Shown(
-            number="error of the middling cut / of the best other",
-            label="error of the middling cut / of the best other",
-        ),
-        notebook="07 §2",
-    ),
-    Claim(
-        name="swap",
-        text="Layers of one phase can be exchanged, layers of different ones cannot",
-        paper=PAPER,
-        lines=(
-            Line(
-                number="tied swap contrast",
-                label="accuracy lost across − within, equal distance, shared layers",
-                at_least=0.05,
-            ),
-            Line(number="tied swap within", label="lost within", at_most=0.0, short=0.0),
-        ),
-        shown=(
-            Shown(number="tied swap across", label="lost across, up to 3 layers away"),
-            Shown(number="free swap within", label="free layers, same groups: within"),
-        ),
-        control=Shown(number="free swap contrast", label="the same contrast, free layers"),
-        notebook="07 §2",
-    ),
-)

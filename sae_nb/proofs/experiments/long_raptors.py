@@ -19,10 +19,8 @@ from sae_nb.dynamics.raptor_scores import raptor_accuracy, raptor_fit
 from sae_nb.dynamics.raptor_training import train_raptor
 from sae_nb.dynamics.states import States, capture_states
 from sae_nb.models import LiveModel, load_model
-from sae_nb.proofs.claims import Claim, Line, Shown
-from sae_nb.proofs.experiments.known_phases import OURS, PAPER, RATE, TRUE
+from sae_nb.proofs.experiments.known_phases import RATE, TRUE
 
-TITLE = "Raptors of the bundled networks, longer, and as many blocks without recurrence (E2)"
 SHORT = {"pictures": 32, "stage_1": 2, "stage_2": 2}
 EVEN = (0, 6, 12)
 BATCH = 8
@@ -98,62 +96,3 @@ def judged(
         "accuracy": found.raptor,
         "kept": found.kept,
     }
-
-
-CLAIMS = (
-    Claim(
-        name="three blocks",
-        text="Three blocks tell the network of three blocks, at its true cuts",
-        paper=OURS,
-        lines=(Line(number="tied R2", label="mean layer R², test pictures", at_least=0.95),),
-        shown=(
-            Shown(number="tied last R2", label="last layer R²"),
-            Shown(number="tied kept", label="accuracy kept"),
-            Shown(number="tied relative error", label="mean relative error"),
-        ),
-        floor=Shown(number="tied floor", label="the embeddings in every layer's place"),
-        control=Shown(number="free R2", label="free layers, two blocks"),
-        notebook="07 §3",
-    ),
-    Claim(
-        name="two blocks",
-        text="Two blocks keep nearly all of a freely trained network's accuracy",
-        paper=PAPER,
-        lines=(
-            Line(number="free kept", label="accuracy kept", at_least=0.96),
-            Line(number="free R2", label="mean layer R²", at_least=0.8),
-        ),
-        shown=(
-            Shown(number="free last R2", label="last layer R²"),
-            Shown(number="free accuracy", label="accuracy"),
-            Shown(number="free teacher", label="accuracy of the teacher"),
-        ),
-        floor=Shown(number="free floor", label="the embeddings in every layer's place"),
-        notebook="07 §3",
-    ),
-    Claim(
-        name="recurrence",
-        text="It is recurrence that keeps it: as many blocks applied once each keep less",
-        paper=OURS,
-        lines=(
-            Line(
-                number="tied kept - shallow",
-                label="accuracy kept, applied again − once, shared layers",
-                at_least=0.0,
-            ),
-            Line(
-                number="free kept - shallow",
-                label="accuracy kept, applied again − once, free layers",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="tied R2 at cuts", label="R² at the cuts, shared layers"),
-            Shown(number="tied shallow R2 at cuts", label="the same, applied once"),
-            Shown(number="free R2 at cuts", label="R² at the cuts, free layers"),
-            Shown(number="free shallow R2 at cuts", label="the same, applied once"),
-        ),
-        control=Shown(number="free shallow kept", label="accuracy kept, applied once, free layers"),
-        notebook="07 §3",
-    ),
-)

@@ -15,11 +15,8 @@ from sae_nb.data.manifolds import planted_manifolds
 from sae_nb.evaluation.controls import RandomDictionary
 from sae_nb.evaluation.reconstruction import explained_variance
 from sae_nb.geometry.manifolds import ManifoldCapture, manifold_capture
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "Do SAEs capture manifolds, tile them, or dilute them? (E6)"
 SHORT = {"steps": 150, "n": 8_000}
-PAPER = "arXiv 2604.28119"
 N_ATOMS, KS, USED, TEST = 96, (2, 4, 8, 16), 8, 4000
 
 
@@ -80,66 +77,3 @@ def _trends(found: list[ManifoldCapture]) -> dict[str, float]:
         "support with k": float(rises),
         "spread at largest k − smallest k": last - first,
     }
-
-
-CLAIMS = (
-    Claim(
-        name="peak",
-        text="Too many active atoms dilute a manifold: restricted R² peaks before the largest k",
-        paper=PAPER,
-        notebook="08 §6",
-        lines=(
-            Line(
-                number="r2 at the peak − at the largest k",
-                label="restricted R², best k − k = 16",
-                at_least=0.0,
-            ),
-            Line(
-                number="peak inside",
-                label="it peaks at k = 4 or 8 (1 = yes)",
-                at_least=1.0,
-                short=1.0,
-            ),
-        ),
-        shown=(
-            Shown(number="peak at k", label="k of the peak"),
-            *(Shown(number=f"k={k} restricted r2", label=f"restricted R², k = {k}") for k in KS),
-        ),
-        floor=Shown(number="random restricted r2", label="restricted R², random atoms, k = 16"),
-    ),
-    Claim(
-        name="support",
-        text="More active atoms spread over a manifold as k grows",
-        paper=PAPER,
-        notebook="08 §6",
-        lines=(
-            Line(
-                number="support with k",
-                label="Spearman of k and atoms per manifold",
-                at_least=0.8,
-            ),
-        ),
-        shown=tuple(
-            Shown(number=f"k={k} support", label=f"atoms per manifold, k = {k}") for k in KS
-        ),
-        floor=Shown(number="random support", label="atoms per manifold, random atoms"),
-    ),
-    Claim(
-        name="tiling",
-        text="At small k receptive fields are narrower: manifolds are tiled",
-        paper=PAPER,
-        notebook="08 §6",
-        lines=(
-            Line(
-                number="spread at largest k − smallest k",
-                label="median width of receptive fields, k = 16 − k = 2",
-                at_least=0.0,
-                short=0.0,
-            ),
-        ),
-        shown=tuple(
-            Shown(number=f"k={k} spread", label=f"width of receptive fields, k = {k}") for k in KS
-        ),
-        floor=Shown(number="random spread", label="width, random atoms"),
-    ),
-)

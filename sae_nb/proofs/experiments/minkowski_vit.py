@@ -30,7 +30,6 @@ from sae_nb.minkowski import (
     path_support,
     position_subspace,
 )
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.proofs.final_states import (
     GRID,
     LAST,
@@ -41,9 +40,7 @@ from sae_nb.proofs.final_states import (
     trained_sae,
 )
 
-TITLE = "Are tiny-vit's final states a sum of small hulls?"
 SHORT = {"pictures": 200, "steps": 150, "rows": 300, "fit_steps": 80}
-PAPER = "arXiv 2510.08638"
 MIDDLE, READY_MADE = "resid_post.6", "tiny-vit/resid_post.6"
 TILES = (4, 4, 4, 4)
 PER_PICTURE = 10
@@ -183,145 +180,3 @@ def _heads(seen: Seen) -> dict[str, float]:
         numbers[f"heads rest, {name}"] = found.rest
         numbers[f"heads mix, {name}"] = float(found.n_used.mean())
     return numbers
-
-
-CLAIMS = (
-    Claim(
-        name="by construction",
-        text="A head's output is a mixture of its values",
-        paper=PAPER,
-        notebook="08 §3",
-        lines=(
-            Line(
-                number="heads rest, trained",
-                label="largest rest of attention's output, share of its largest entry",
-                at_most=1e-4,
-                short=1e-4,
-            ),
-        ),
-        shown=(
-            Shown(number="heads mix, trained", label="values a head mixes, of 69, last layer"),
-            Shown(number="heads mix, step 250", label="the same, hardly trained"),
-        ),
-        control=Shown(number="heads rest, step 250", label="rest, hardly trained"),
-    ),
-    Claim(
-        name="minkowski",
-        text="Patch states are a Minkowski sum of a few small hulls",
-        paper=f"{PAPER}; the statistic is inferred",
-        notebook="08 §3",
-        lines=(
-            Line(number="accepted", label="accepted (1 = yes)", at_least=1.0),
-            Line(
-                number="paths beyond null",
-                label="q(line) − q(neighbours), patches − Gaussian",
-                at_least=0.1,
-            ),
-            Line(
-                number="modularity beyond null",
-                label="modularity of coefficients above shuffled, patches − Gaussian",
-                at_least=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number="hull block r2", label="held-out R², block 4 × 4"),
-            Shown(number="hull free AA r2", label="held-out R², free AA"),
-            Shown(number="hull TopK r2", label="held-out R², TopK, as many atoms active"),
-            Shown(number="hull block off-support", label="off-support, block"),
-            Shown(number="off-support / null", label="of that of a Gaussian"),
-        ),
-        floor=Shown(number="null off-support", label="off-support, Gaussian of that covariance"),
-        control=Shown(number="gaussian modularity", label="modularity above shuffled, Gaussian"),
-    ),
-    Claim(
-        name="one picture",
-        text="Ten archetypes of one picture reconstruct it as well as the SAE",
-        paper=PAPER,
-        notebook="08 §3",
-        lines=(
-            Line(
-                number="archetypes − TopK",
-                label="R², ten archetypes of a picture's own patches − TopK",
-                at_least=-0.01,
-                short=-0.01,
-            ),
-        ),
-        shown=(
-            Shown(number="10 archetypes, one picture r2", label="R², ten archetypes"),
-            Shown(number="TopK per picture r2", label="R², TopK, the same patches"),
-        ),
-        control=Shown(
-            number="10 archetypes, many pictures r2",
-            label="R², ten archetypes of as many patches of many pictures",
-        ),
-    ),
-    Claim(
-        name="tails",
-        text="Learned atoms are less spread out than random ones, and use fewer directions",
-        paper=PAPER,
-        notebook="08 §5",
-        lines=(
-            Line(
-                number="heavier tails",
-                label="99th percentile of |cos|, TopK − random",
-                at_least=0.05,
-                short=0.02,
-            ),
-            Line(number="TopK effective rank", label="effective rank of 64, TopK", at_most=54.0),
-        ),
-        shown=(
-            Shown(number="TopK 99 %", label="99th percentile, TopK (unconstrained)"),
-            Shown(number="Archetypal 99 %", label="99th percentile, Archetypal"),
-            Shown(number="tails of the constraint", label="Archetypal − TopK: what the hull adds"),
-            Shown(number="TopK antipodal", label="antipodal share, TopK"),
-            Shown(
-                number="ready-made antipodal", label="antipodal share, ready-made SAE of layer 6"
-            ),
-            Shown(number="TopK hoyer", label="Hoyer, TopK"),
-            Shown(number="random hoyer", label="Hoyer, random"),
-            Shown(number="near-Grassmannian largest", label="largest |cos|, spread-out frame"),
-            Shown(number="welch", label="the least that could be (Welch)"),
-        ),
-        floor=Shown(number="random 99 %", label="99th percentile, random directions"),
-        control=Shown(number="near-Grassmannian 99 %", label="99th percentile, spread-out frame"),
-    ),
-    Claim(
-        name="co-activation",
-        text="Atoms that fire together point the same way",
-        paper=PAPER,
-        notebook="08 §5",
-        lines=(
-            Line(
-                number="TopK co-activation beyond permuted",
-                label="corr(ZᵀZ, D Dᵀ) − atoms permuted, TopK",
-                at_least=0.1,
-                short=0.1,
-            ),
-        ),
-        shown=(
-            Shown(number="TopK co-activation", label="corr, TopK (the paper: 0.28)"),
-            Shown(number="Archetypal co-activation", label="corr, Archetypal"),
-        ),
-        floor=Shown(number="TopK co-activation, permuted", label="corr, atoms permuted"),
-    ),
-    Claim(
-        name="position",
-        text="Position ends up in two directions",
-        paper=PAPER,
-        notebook="08 §5",
-        lines=(
-            Line(
-                number="position rank, last",
-                label="effective rank of mean states per position, last layer",
-                at_most=2.5,
-            ),
-        ),
-        shown=(
-            Shown(number="position rank, first", label="rank after the first block"),
-            Shown(number="position rank, middle", label="rank after the seventh"),
-            Shown(number="position r2, first", label="R² of (row, column), first"),
-            Shown(number="position r2, last", label="R² of (row, column), last"),
-            Shown(number="position energy, last", label="share of variance there (random: 0.031)"),
-        ),
-    ),
-)

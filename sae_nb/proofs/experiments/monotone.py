@@ -15,13 +15,10 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.evaluation.coherence import babel, coactive_babel, distinct_atoms
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.pursuit import matching_pursuit
 
-TITLE = "Matching pursuit improves with every step (E2)"
 SHORT = {"ks": [5], "steps": 300}
 N_ATOMS, MOST = 256, 64
-PAPER = "arXiv 2506.05239"
 
 
 def run(seed: int, *, ks: Sequence[int] = (2, 5, 10), steps: int = 800) -> dict[str, float]:
@@ -178,87 +175,3 @@ def _worst(numbers: dict[str, float], ks: Sequence[int]) -> dict[str, float]:
         "random r2": max(all_k("random r2")),
         "random smallest gain": min(all_k("random smallest gain")),
     }
-
-
-CLAIMS = (
-    Claim(
-        name="monotone",
-        text="The residual never grows, step by step, for any unit dictionary",
-        paper=PAPER,
-        notebook="03 §4",
-        lines=(
-            Line(
-                number="grew, trained",
-                label="share of steps that lengthen it",
-                at_most=0.0,
-                short=0.0,
-            ),
-            Line(number="grew, random", label="the same, random atoms", at_most=0.0, short=0.0),
-        ),
-    ),
-    Claim(
-        name="expressive",
-        text="At equal sparsity a matching-pursuit SAE explains more than a one-step SAE",
-        paper=PAPER,
-        notebook="03 §4",
-        lines=(
-            Line(
-                number="r2 ahead of TopK",
-                label="test R², MP − TopK, worst k",
-                at_least=0.03,
-                short=0.02,
-            ),
-        ),
-        shown=tuple(
-            Shown(number=f"{name} r2 k={k}", label=f"R², {kind}, k {k}")
-            for k in (2, 5, 10)
-            for name, kind in (("mp", "MP"), ("topk", "TopK"))
-        ),
-        floor=Shown(number="random r2", label="MP with random atoms, best k"),
-        control=Shown(number="r2 ahead of random", label="MP trained − random atoms, worst k"),
-    ),
-    Claim(
-        name="extensible",
-        text="More steps at inference than in training help matching pursuit and harm TopK",
-        paper=PAPER,
-        notebook="03 §4",
-        lines=(
-            Line(
-                number="mp smallest gain",
-                label="R² gained from k to 2k, 4k, 64, MP, least",
-                at_least=0.0,
-                short=0.0,
-            ),
-            Line(number="topk largest gain", label="the same, TopK, most", at_most=0.0, short=0.05),
-        ),
-        shown=tuple(
-            Shown(number=f"{name} r2 at 64 k={k}", label=f"R² with 64, {kind}, k {k}")
-            for k in (2, 5, 10)
-            for name, kind in (("mp", "MP"), ("topk", "TopK"))
-        ),
-        floor=Shown(number="random smallest gain", label="MP with random atoms, least gain"),
-    ),
-    Claim(
-        name="coherent globally, orthogonal locally",
-        text="Its dictionary is more coherent than TopK's, the atoms used together less",
-        paper=PAPER,
-        notebook="03 §5",
-        lines=(
-            Line(
-                number="co-active ratio",
-                label="Babel of co-active atoms, MP / TopK, worst k",
-                at_most=0.9,
-                short=0.8,
-            ),
-            Line(
-                number="global ratio",
-                label="Babel μ₁(4) of live atoms, MP / TopK, worst k",
-                at_least=1.0,
-            ),
-        ),
-        shown=(
-            Shown(number="live, mp", label="live atoms, MP, least"),
-            Shown(number="live, topk", label="live atoms, TopK, least"),
-        ),
-    ),
-)

@@ -14,12 +14,9 @@ import numpy as np
 from sae_nb.evaluation.encoded_rows import codes_of
 from sae_nb.evaluation.probe_features import SAE
 from sae_nb.evaluation.probing import probe
-from sae_nb.proofs.claims import Claim, Line, Shown
-from sae_nb.proofs.three_models import PLACES, Seen, models_of, seen_by, trained_on
+from sae_nb.proofs.three_models import Seen, models_of, seen_by, trained_on
 
-TITLE = "Probing: do an SAE's latents tell labels better than what needs no SAE?"
 SHORT = {"steps": 60, "samples": 300, "minilm": ""}
-PAPER = "arXiv 2502.16681"
 KS = (1, 2, 5)
 
 
@@ -80,76 +77,3 @@ def _probed(
         found[f"gain {k}"] = [study.gains[k].value for study in studies]
         found[f"channels {k}"] = [study.scores["raw channels", k].value for study in studies]
     return {what: float(np.mean(values)) for what, values in found.items()}
-
-
-def _lines(regime: str, bound: float) -> tuple[Line, ...]:
-    return tuple(
-        Line(
-            number=f"{name} {regime} gain",
-            label=f"gain in AUROC, {name}",
-            at_most=bound,
-            short=None if name == "minilm" else 0.1,
-        )
-        for name in PLACES
-    )
-
-
-def _pair(name: str, regime: str) -> tuple[Shown, ...]:
-    return (
-        Shown(number=f"{name} {regime} all latents", label=f"AUROC, all latents, {name}"),
-        Shown(
-            number=f"{name} {regime} all channels",
-            label=f"AUROC, regression on activations, {name}",
-        ),
-    )
-
-
-CLAIMS = (
-    Claim(
-        name="no gain with plenty of labels",
-        text="With all labels, SAE probes do not beat the best probe that needs no SAE",
-        paper=PAPER,
-        notebook="10 §5",
-        lines=_lines("plenty", 0.01),
-        shown=tuple(shown for name in PLACES for shown in _pair(name, "plenty")),
-        control=Shown(number="minilm plenty random gain", label="a random dictionary, minilm"),
-    ),
-    *(
-        Claim(
-            name=f"no gain with {words}",
-            text=f"With {words}, SAE probes do not beat the best probe that needs no SAE",
-            paper=PAPER,
-            notebook="10 §5",
-            lines=_lines(regime, 0.01),
-            shown=tuple(shown for name in PLACES for shown in _pair(name, regime)),
-            control=Shown(
-                number=f"minilm {regime} random gain", label="a random dictionary, minilm"
-            ),
-        )
-        for regime, words in (
-            ("few", "64 labels"),
-            ("noisy", "30 % of the labels wrong"),
-            ("shifted", "a shift of colour or person"),
-        )
-    ),
-    Claim(
-        name="few latents tell more than few channels",
-        text="Few latents tell labels better than as many raw channels, components or random atoms",
-        paper="SAEBench",
-        notebook="10 §5",
-        lines=tuple(
-            Line(
-                number=f"{name} plenty gain {k}",
-                label=f"gain with {k} column{'s' * (k > 1)}, {name}",
-                at_least=0.0,
-            )
-            for name in PLACES
-            for k in KS
-        ),
-        shown=tuple(
-            Shown(number=f"{name} plenty {what} 1", label=f"{name}, AUROC of one of the {what}")
-            for name in PLACES
-            for what in ("latents", "channels")
-        ),
-    ),
-)

@@ -10,12 +10,10 @@ import numpy as np
 
 import sae_nb as sn
 from sae_nb.evaluation import absorption, meta_dictionary, stitch
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.proofs.experiments import absorption as hierarchy
 from sae_nb.proofs.experiments import stability_evaluation as stability
 from sae_nb.proofs.three_models import PLACES
 
-TITLE = "Stability, absorption, meta-atoms and stitching on a real model (MiniLM)"
 SHORT = {
     "model": "tiny-gpt",
     "stability_steps": 60,
@@ -90,68 +88,3 @@ def captured(model: str, seed: int, texts: int) -> sn.Activations:
 def words_of(acts: sn.Activations) -> list[str]:
     """Each row's token without the marks that tokenizers put before words and word pieces."""
     return [str(acts.tokens[i]).lstrip(" ␣Ġ·▁#").lower() for i in range(len(acts))]  # type: ignore[index]
-
-
-CLAIMS = (
-    Claim(
-        name="stability",
-        text="Runs that share nothing find atoms more alike than random dictionaries are",
-        paper=stability.PAPER,
-        lines=(
-            Line(number="seeds: end above floor", label="stability − random", at_least=0.1),
-            Line(number="seeds: gain", label="gained by training", at_least=0.0),
-        ),
-        shown=(
-            Shown(number="seeds: end", label="two seeds"),
-            Shown(number="halves: end", label="two seeds on two halves of the texts"),
-            Shown(number="seeds: at random", label="the same atoms paired at random"),
-        ),
-        floor=Shown(number="seeds: floor", label="random dictionaries"),
-    ),
-    Claim(
-        name="absorbed",
-        text="Latents of first letters are absorbed by latents of words",
-        paper=hierarchy.ABSORPTION,
-        lines=(
-            Line(
-                number=f"{LARGE} atoms: absorbed",
-                label=f"absorbed fraction, first letters, {LARGE} atoms",
-                at_least=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number=f"{LARGE} atoms: attributes told", label="letters that latents tell"),
-            Shown(number=f"{LARGE} atoms: splits", label="splits per letter"),
-            Shown(
-                number=f"{LARGE} atoms: balanced accuracy",
-                label="balanced accuracy of the main latents",
-            ),
-            Shown(
-                number=f"{LARGE} atoms: balanced accuracy, random", label="the same, random atoms"
-            ),
-        ),
-        control=Shown(
-            number=f"{LARGE} atoms: absorbed, random",
-            label="random atoms, where they tell the letter at all",
-        ),
-    ),
-    Claim(
-        name="meta",
-        text="Atoms are made of fewer meta-atoms, more than random directions are",
-        paper=hierarchy.CANONICAL,
-        lines=(Line(number="meta R² gained", label="R², atoms − random", at_least=0.1),),
-        shown=(Shown(number="meta R²", label="R² of the atoms"),),
-        control=Shown(number="meta R² of random atoms", label="random atoms"),
-    ),
-    Claim(
-        name="novel",
-        text="A larger SAE has atoms that a smaller one lacks, beside those that only repeat",
-        paper=hierarchy.CANONICAL,
-        lines=(Line(number="novel − random", label="novel share − random", at_least=0.0),),
-        shown=(
-            Shown(number="novel share", label="novel share"),
-            Shown(number="R² gained by stitching", label="R² gained by adding the novel atoms"),
-        ),
-        control=Shown(number="novel share of random atoms", label="random atoms"),
-    ),
-)

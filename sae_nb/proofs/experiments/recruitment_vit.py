@@ -24,12 +24,9 @@ from sae_nb.minkowski import (
     share_on,
     subspace_coherence,
 )
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.proofs.final_states import GRID, Seen, show_pictures, trained_sae
 
-TITLE = "Which atoms do tasks recruit? tiny-vit's three heads"
 SHORT = {"pictures": 200, "steps": 150}
-PAPER = "arXiv 2510.08638"
 TOP = 20
 TASKS = ("digit", "texture", "foreground")
 
@@ -159,110 +156,3 @@ def _elsewhere(
 
 def _pooled(patches: Tensor) -> Tensor:
     return patches.view(-1, 64, patches.shape[1]).mean(dim=1)
-
-
-INFERRED = f"{PAPER}; the score is inferred"
-CLAIMS = (
-    Claim(
-        name="exact",
-        text="E[z] · (D Wᵀ) attributes a linear head's answers to atoms without a rest",
-        paper=PAPER,
-        notebook="08 §4",
-        lines=(
-            Line(
-                number="TopK inexact",
-                label="largest rest of a mean logit, share of the largest logit, TopK",
-                at_most=1e-4,
-                short=1e-4,
-            ),
-            Line(
-                number="Archetypal inexact",
-                label="the same, Archetypal",
-                at_most=1e-4,
-                short=1e-4,
-            ),
-        ),
-        shown=(
-            Shown(number="TopK digit recruited", label="atoms that share a digit"),
-            Shown(number="TopK texture recruited", label="atoms that share a texture"),
-            Shown(number="TopK foreground recruited", label="atoms that share foreground"),
-            Shown(number="TopK r2", label="R², TopK"),
-            Shown(number="Archetypal r2", label="R², Archetypal"),
-        ),
-    ),
-    Claim(
-        name="borders",
-        text="What recruits for segmentation fires on contours",
-        paper=INFERRED,
-        notebook="08 §4",
-        lines=(
-            Line(
-                number="border beyond all",
-                label="border score, top 20 of foreground − all atoms",
-                at_least=0.1,
-                short=0.1,
-            ),
-        ),
-        shown=(
-            Shown(number="border, foreground atoms", label="border score, foreground's top 20"),
-            Shown(
-                number="on the digit, foreground atoms",
-                label="the same for the digit itself (strokes are too thin to have an inside)",
-            ),
-        ),
-        floor=Shown(number="border, all atoms", label="border score, all atoms that fire"),
-    ),
-    Claim(
-        name="elsewhere",
-        text="Some of a class's most important atoms fire beside the object, and need it to be there",
-        paper=INFERRED,
-        notebook="08 §4",
-        lines=(
-            Line(
-                number="elsewhere beyond all",
-                label="share of elsewhere atoms, a digit's top 10 − all atoms",
-                at_least=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number="elsewhere among top 10", label="share among a digit's top 10"),
-            Shown(number="probe accuracy", label="accuracy of the probe on the mean patch"),
-        ),
-        floor=Shown(number="elsewhere among all", label="share among all atoms that fire"),
-    ),
-    Claim(
-        name="task subspaces",
-        text="The atoms of a task lie closer together than random ones",
-        paper=PAPER,
-        notebook="08 §4",
-        lines=(
-            Line(
-                number="TopK coherence beyond random",
-                label="mean |cos| among a task's top 20 − among random atoms that fire",
-                at_least=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number="TopK coherence of tasks", label="mean |cos|, tasks, TopK"),
-            Shown(number="Archetypal coherence of tasks", label="mean |cos|, tasks, Archetypal"),
-        ),
-        floor=Shown(number="TopK coherence of random atoms", label="mean |cos|, random atoms"),
-        control=Shown(
-            number="Archetypal coherence beyond random", label="tasks − random, Archetypal"
-        ),
-    ),
-    Claim(
-        name="registers",
-        text="Some atoms fire on registers alone",
-        paper=INFERRED,
-        notebook="08 §4",
-        lines=(
-            Line(
-                number="atoms on registers only",
-                label="atoms with 95 % of their strength on registers",
-                at_least=5.0,
-            ),
-        ),
-        shown=(Shown(number="atoms on cls only", label="atoms on cls alone"),),
-    ),
-)

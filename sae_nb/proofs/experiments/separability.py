@@ -18,11 +18,8 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.codes import SparseCodes
 from sae_nb.data import ConceptClouds
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "What a latent can see: regions or half-spaces (E3)"
 SHORT = {"points": 4000, "steps": 300, "ks": [8]}
-PAPER = "arXiv 2503.01822"
 N_ATOMS, N_BEST, OUTER, INNER = 128, 5, [0, 2, 4], [1, 3, 5]
 ON = 1e-6
 """A latent is on above this, as in the paper's figures."""
@@ -241,66 +238,3 @@ def _worst(numbers: dict[str, float], names: Sequence[str]) -> dict[str, float]:
         "others, nmse": max(over("nmse", "ReLU", "TopK")),
         "ReLU, best outer F1": max(over("outer F1", "ReLU")),
     }
-
-
-CLAIMS = (
-    Claim(
-        name="regions",
-        text="SpaDE has latents for concepts that no straight line cuts off; ReLU and TopK have none",
-        paper=PAPER,
-        notebook="04 §2",
-        lines=(
-            Line(
-                number="SpaDE, inner F1",
-                label="F1 of inner concepts, SpaDE, worst γ and concept",
-                at_least=0.9,
-                short=0.8,
-            ),
-            Line(
-                number="others, best inner F1",
-                label="the same, ReLU and TopK, best sparsity and concept",
-                at_most=0.65,
-                short=0.7,
-            ),
-            Line(
-                number="SpaDE, nmse",
-                label="unexplained variance, SpaDE, worst γ",
-                at_most=0.01,
-                short=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number="SpaDE, outer F1", label="F1 of outer concepts, SpaDE, worst"),
-            Shown(number="ReLU, best outer F1", label="the same, ReLU, best sparsity"),
-            Shown(number="others, nmse", label="unexplained variance, ReLU and TopK, most"),
-        ),
-        floor=Shown(number="untrained inner F1", label="SpaDE with random points as prototypes"),
-        control=Shown(number="others, best inner F1", label="half-spaces in place of regions"),
-    ),
-    Claim(
-        name="blocks",
-        text="Codes of two concepts share next to nothing in SpaDE",
-        paper=PAPER,
-        notebook="04 §2",
-        lines=(
-            Line(
-                number="SpaDE, cosine across",
-                label="cosine of codes of two concepts, SpaDE, worst γ",
-                at_most=0.02,
-                short=0.05,
-            ),
-            Line(
-                number="others, least cosine across",
-                label="the same, ReLU and TopK, least",
-                at_least=0.1,
-                short=0.05,
-            ),
-        ),
-        shown=(
-            Shown(number="SpaDE, cosine within", label="cosine within a concept, SpaDE, worst γ"),
-        ),
-        floor=Shown(
-            number="untrained cosine across", label="SpaDE with random points as prototypes"
-        ),
-    ),
-)

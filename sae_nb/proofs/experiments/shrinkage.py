@@ -14,14 +14,11 @@ from torch.nn.functional import normalize
 
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "Shrinkage, control of L0, and inputs that need more atoms than others (E6)"
 SHORT = {"steps": 600}
 N_FEATURES, D_IN, CHANCE = 48, 24, 0.05
 N_TRAIN, N_TEST = 40_000, 10_000
 TARGET, AT = 3, 5.0
-JUMP, GATE, BATCH = "arXiv 2407.14435", "arXiv 2404.16014", "arXiv 2412.06410"
 
 
 def run(seed: int, *, steps: int = 2500) -> dict[str, float]:
@@ -125,84 +122,3 @@ def compared(numbers: dict[str, float]) -> dict[str, float]:
         "gated ahead of l1": numbers["gated at 5 r2"] - numbers["l1 at 5 r2"],
         "l0 apart at 5": abs(numbers["gated at 5 l0"] - numbers["l1 at 5 l0"]),
     }
-
-
-CLAIMS = (
-    Claim(
-        name="shrinkage",
-        text="An ℓ1 penalty shortens the output; gates, thresholds and selections do not",
-        paper=GATE,
-        notebook="04 §4",
-        lines=(
-            Line(
-                number="l1 least stretch",
-                label="best stretch of the output, ℓ1, least",
-                at_least=1.05,
-                short=1.05,
-            ),
-            Line(
-                number="others' largest stretch",
-                label="|stretch − 1|, Gated, TopK, BatchTopK, JumpReLU, most",
-                at_most=0.02,
-                short=0.04,
-            ),
-        ),
-        floor=Shown(number="untrained stretch", label="stretch, untrained BatchTopK"),
-        control=Shown(number="l1 .6 stretch", label="stretch at twice the ℓ1"),
-    ),
-    Claim(
-        name="gates explain more",
-        text="At equal L0, Gated explains more than ReLU with ℓ1",
-        paper=GATE,
-        notebook="04 §4",
-        lines=(
-            Line(
-                number="gated ahead of l1", label="R², Gated − ℓ1 at L0 5", at_least=0.0, short=0.0
-            ),
-        ),
-        shown=(Shown(number="l0 apart at 5", label="difference of their L0"),),
-        floor=Shown(number="untrained r2", label="R², untrained BatchTopK with k = 3"),
-    ),
-    Claim(
-        name="L0 as asked",
-        text="A threshold learned in training keeps the L0 that was asked for on inputs seen alone",
-        paper=f"{BATCH}; {JUMP}",
-        notebook="04 §4",
-        lines=(
-            Line(
-                number="batchtopk off target",
-                label="|L0 / k − 1|, BatchTopK",
-                at_most=0.1,
-                short=0.1,
-            ),
-            Line(
-                number="jumprelu off target",
-                label="|L0 / L0* − 1|, JumpReLU",
-                at_most=0.25,
-                short=0.3,
-            ),
-        ),
-    ),
-    Claim(
-        name="atoms where they are needed",
-        text="At equal mean L0, sharing atoms over the batch explains more than k for every input",
-        paper=BATCH,
-        notebook="04 §4",
-        lines=(
-            Line(
-                number="batchtopk ahead of topk",
-                label="R², BatchTopK − TopK",
-                at_least=0.03,
-                short=0.03,
-            ),
-            Line(
-                number="adaptive follow, least",
-                label="correlation of L0 with the true L0, BatchTopK and JumpReLU, least",
-                at_least=0.8,
-                short=0.8,
-            ),
-            Line(number="topk follows", label="the same, TopK", at_most=0.65, short=0.65),
-        ),
-        floor=Shown(number="untrained follows", label="correlation, untrained BatchTopK"),
-    ),
-)

@@ -13,14 +13,11 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import StabilityTrial, identifiability, stability_trial
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.ready_made.factors import scene_factors
 
-TITLE = "Atoms found again: seeds, halves of the data, frequent and rare atoms; factors told by one atom"
 SHORT = {"steps": 60, "models": ("tiny-vit",), "n_pictures": 260}
 N_ATOMS, K, MOST_ROWS = 256, 8, 20_000
 PLACES = {"tiny-vit": "resid_post.6", "tiny-gpt": "resid_post.2"}
-PAPER, VLM, REPLY = "arXiv 2502.12892", "arXiv 2504.11695", "arXiv 2606.02061"
 
 
 def run(
@@ -124,91 +121,3 @@ def _factors(
         f"{name}: identifiability, untrained": start.value,
         f"{name}: identifiability gained": found.value - float(found.control or 0.0),
     }
-
-
-def _both(what: str, label: str, **bounds: float) -> tuple[Line, ...]:
-    return tuple(
-        Line(number=f"{name}{what}", label=f"{label}, {name}", **bounds)
-        for name in ("tiny-vit", "tiny-gpt")
-    )
-
-
-def _shown(what: str, label: str) -> tuple[Shown, ...]:
-    return tuple(
-        Shown(number=f"{name}{what}", label=f"{label}, {name}") for name in ("tiny-vit", "tiny-gpt")
-    )
-
-
-CLAIMS = (
-    Claim(
-        name="again",
-        text="TopK trainings that share nothing agree on more than chance, and on far less than all",
-        paper=PAPER,
-        lines=(
-            *_both(", seeds: end above floor", "stability − floor", at_least=0.1),
-            *_both(", seeds: end", "stability", at_most=0.85),
-        ),
-        shown=(
-            *_shown(", seeds: start", "before training"),
-            *_shown(", seeds: gain", "gained by training"),
-            *_shown(", seeds: at random", "the same atoms paired at random"),
-        ),
-        floor=Shown(number="tiny-vit, seeds: floor", label="random dictionaries, tiny-vit"),
-        control=Shown(number="tiny-gpt, seeds: floor", label="random dictionaries, tiny-gpt"),
-    ),
-    Claim(
-        name="start",
-        text="A shared start looks like stability: such runs agree fully before training, lose some of it "
-        "in training, and still end more alike than runs that share nothing",
-        paper=REPLY,
-        lines=(),
-        shown=(
-            *_shown(", shared start: gain", "stability gained by training"),
-            *_shown(", shared start: end", "stability with a shared start"),
-            *_shown(", seeds: end", "without"),
-        ),
-        control=Shown(
-            number="tiny-vit, seeds: gain", label="gained without a shared start, tiny-vit"
-        ),
-    ),
-    Claim(
-        name="halves",
-        text="Two halves of the data agree nearly as well as two seeds on all of it",
-        paper=PAPER,
-        lines=(),
-        shown=(
-            *_shown(", halves: end", "halves"),
-            *_shown(", seeds: end", "seeds alone"),
-        ),
-        floor=Shown(number="tiny-vit, halves: floor", label="random dictionaries, tiny-vit"),
-    ),
-    Claim(
-        name="frequent",
-        text="Frequent atoms are found again, rare ones are not",
-        paper=VLM,
-        lines=_both(": frequent − rare", "stability, frequent − rare", at_least=0.0),
-        shown=(
-            *_shown(": stability of frequent atoms", "frequent"),
-            *_shown(": stability of rare atoms", "rare"),
-        ),
-    ),
-    Claim(
-        name="identified",
-        text="Single atoms of a trained SAE tell known factors of pictures better than random atoms do",
-        paper=PAPER,
-        lines=(
-            Line(
-                number="tiny-vit: identifiability gained",
-                label="balanced accuracy on fresh pictures, trained − random dictionary",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="tiny-vit: identifiability", label="TopK, trained"),
-            Shown(number="tiny-vit: identifiability, untrained", label="TopK, untrained"),
-        ),
-        control=Shown(
-            number="tiny-vit: identifiability, random dictionary", label="random dictionary"
-        ),
-    ),
-)

@@ -27,21 +27,17 @@ from sae_nb.evaluation import (
     illusion_check,
     steering_curves,
 )
-from sae_nb.proofs.steering_claims import CLAIMS
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.models import LiveModel
 
-TITLE = "Steering: success at equal cost, fragility, illusion check (tiny-vit, tiny-gpt)"
 SHORT = {"digits": 1, "steps": 80, "pictures": 100, "inputs": 6, "controls": 4, "texts": 80}
 VIT, VIT_POINT = "tiny-vit", "resid_post.6"
 GPT, GPT_POINT = "tiny-gpt", "resid_post.3"
 ATOMS, K = 512, 16
 NAMES = ("Anna", "Ben", "Rose", "Tom", "Grace", "Felix")
 SENTIMENTS = {1: " happy", 0: " sad"}
-
-__all__ = ["CLAIMS", "SHORT", "TITLE", "run"]
 
 
 def run(

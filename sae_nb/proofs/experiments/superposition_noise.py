@@ -11,11 +11,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.data.planted import PlantedDictionary
-from sae_nb.proofs.claims import Claim, Line, Shown
 
-TITLE = "Matching pursuit reconstructs more than it finds (the dispute about E1)"
 SHORT = {"steps": 400}
-PAPER = "arXiv 2602.14687"
 D_IN, K, TEST, NOISE = 32, 3, 2000, 0.05
 
 
@@ -58,45 +55,3 @@ def _measured(name: str, data: PlantedDictionary, seed: int, steps: int) -> dict
         r2 = sn.evaluation.explained_variance(test, sae(test))
     cosines = sn.evaluation.match_atoms(data.dictionary, sae.dictionary)[2]
     return {"R²": r2, "MCC": float(cosines.mean())}
-
-
-CLAIMS = (
-    Claim(
-        name="explains more",
-        text="With superposition matching pursuit explains more than TopK at equal sparsity",
-        paper=PAPER,
-        notebook="03 §5",
-        lines=(
-            Line(
-                number="R² ahead crowded",
-                label="test R², MP − TopK, 128 atoms in 32 dimensions",
-                at_least=0.0,
-                short=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="MatchingPursuit R² crowded", label="R², MP"),
-            Shown(number="TopK R² crowded", label="R², TopK"),
-        ),
-        control=Shown(number="R² ahead roomy", label="the same, 32 atoms in 32 dimensions"),
-    ),
-    Claim(
-        name="finds less",
-        text="and finds the true atoms less well",
-        paper=PAPER,
-        notebook="03 §5",
-        lines=(
-            Line(
-                number="MCC ahead crowded",
-                label="mean matched cosine, MP − TopK, 128 atoms in 32 dimensions",
-                at_most=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="MatchingPursuit MCC crowded", label="matched cosine, MP"),
-            Shown(number="TopK MCC crowded", label="matched cosine, TopK"),
-        ),
-        floor=Shown(number="random MCC crowded", label="random atoms"),
-        control=Shown(number="MCC ahead roomy", label="the same, 32 atoms in 32 dimensions"),
-    ),
-)

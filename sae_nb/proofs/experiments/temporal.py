@@ -16,7 +16,6 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder, Temporal
-from sae_nb.proofs.claims import Claim, Line, Shown
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 
 _Sae = TypeVar("_Sae", bound=SparseAutoencoder)
 
-TITLE = "Temporal on text: predicted codes move slowly, novel codes do not (E5)"
 SHORT = {"steps": 60, "windows": 100}
-PAPER = "arXiv 2511.01836"
 PARTS = ("predicted", "novel")
 MODEL, HOOK_POINT = "tiny-gpt", "resid_post.3"
 TIME, ATOMS, K, BOTTLENECK = 96, 256, 8, 2
@@ -353,144 +350,3 @@ def look(
         trained(sae, material.train, steps, seed)
         sae.hook_point, sae.model_name = HOOK_POINT, MODEL
     return material, saes
-
-
-CLAIMS = (
-    Claim(
-        name="smooth",
-        text="On text predicted codes move slowly and novel codes do not, and nothing is lost in fit",
-        paper=PAPER,
-        notebook="09 §3",
-        lines=(
-            Line(number="temporal FVU over TopK", label="FVU over that of TopK", at_most=1.05),
-            Line(
-                number="temporal lag-1 lead",
-                label="lag-1 cosine, predicted − novel",
-                at_least=0.1,
-                short=0.1,
-            ),
-            Line(
-                number="temporal lag-1 over TopK",
-                label="lag-1 cosine, predicted − TopK",
-                at_least=0.1,
-                short=0.1,
-            ),
-            Line(
-                number="temporal path share",
-                label="path over chord, predicted / novel",
-                at_most=0.7,
-                short=0.9,
-            ),
-        ),
-        shown=(
-            Shown(number="temporal FVU", label="FVU, Temporal"),
-            Shown(number="topk FVU", label="FVU, TopK"),
-            Shown(number="batch_topk FVU", label="FVU, BatchTopK"),
-            Shown(number="temporal share", label="share of energy that is predicted"),
-            Shown(number="temporal parameters", label="parameters, Temporal"),
-            Shown(number="topk parameters", label="parameters, TopK"),
-            Shown(number="raw lag-1", label="lag-1 cosine, activations"),
-        ),
-        floor=Shown(number="batch_topk lag-1", label="lag-1 cosine, BatchTopK"),
-        control=Shown(
-            number="temporal order lost lag-1 lead",
-            label="lag-1 cosine, predicted − novel, codes in an order of chance",
-        ),
-    ),
-    Claim(
-        name="order",
-        text=(
-            "Both separations need the order of tokens: permuted within a text, they are lost (what is left is "
-            "what all tokens of one text share)"
-        ),
-        paper="ours",
-        notebook="09 §3",
-        lines=(
-            Line(
-                number="temporal order lost lag-1 lead",
-                label="lag-1 cosine, predicted − novel, codes permuted",
-                at_most=0.1,
-            ),
-            Line(
-                number="temporal order lost path share",
-                label="path, predicted / novel, codes permuted",
-                at_least=0.7,
-            ),
-            Line(
-                number="temporal input shuffled lag-1 lead",
-                label="lag-1 cosine, predicted − novel, tokens permuted before",
-                at_most=0.1,
-            ),
-            Line(
-                number="temporal input shuffled path share",
-                label="path, predicted / novel, tokens permuted before",
-                at_least=0.7,
-            ),
-        ),
-        shown=(Shown(number="strict order lost lag-1 lead", label="strict, codes permuted"),),
-    ),
-    Claim(
-        name="events",
-        text=(
-            "Strict predictions are more alike within a document than across, more than novel codes (at equal "
-            "distance they are not: near tokens are alike anyway)"
-        ),
-        paper="ours",
-        notebook="09 §4",
-        lines=(
-            Line(
-                number="strict event gap lead",
-                label="event gap, predicted − novel, strict",
-                at_least=0.0,
-                short=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="strict predicted event gap", label="event gap, predicted, strict"),
-            Shown(number="strict novel event gap", label="event gap, novel, strict"),
-            Shown(
-                number="strict predicted matched event gap",
-                label="at equal distance, predicted, strict",
-            ),
-            Shown(number="temporal predicted event gap", label="event gap, predicted"),
-            Shown(number="temporal novel event gap", label="event gap, novel"),
-            Shown(number="topk event gap", label="event gap, TopK"),
-            Shown(number="strict FVU over TopK", label="FVU over that of TopK, strict"),
-        ),
-        floor=Shown(number="raw event gap", label="event gap, activations"),
-    ),
-    Claim(
-        name="forecast",
-        text="How much of a token its past tells: a strict prediction beside linear forecasts",
-        paper="ours",
-        notebook="09 §4",
-        lines=(),
-        shown=(
-            Shown(number="strict predicted FVU", label="FVU of strict predictions alone"),
-            Shown(
-                number="temporal predicted FVU", label="of the published form, which sees the token"
-            ),
-            Shown(number="autoregression FVU", label="of a linear forecast from 3 tokens"),
-            Shown(number="average FVU", label="of an exponential average"),
-        ),
-    ),
-    Claim(
-        name="growth on text",
-        text="Activations use more directions at later positions",
-        paper=PAPER,
-        notebook="09 §5",
-        lines=(
-            Line(number="text growth", label="rank correlation with position", at_least=0.9),
-            Line(
-                number="projection, excess",
-                label="variance in the span of 8 tokens before, over chance",
-                at_least=0.3,
-            ),
-        ),
-        shown=(
-            Shown(number="text dimension, first", label="dimension at the first token"),
-            Shown(number="text dimension, last", label="at the last"),
-        ),
-        control=Shown(number="text growth, order lost", label="rank correlation, order of chance"),
-    ),
-)

@@ -13,15 +13,12 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import Temporal
 from sae_nb.data.processes import SlowAndFast
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.proofs.experiments.temporal import dense_codes, predicted_share, trained, trend
 
 if TYPE_CHECKING:
     from sae_nb.temporal import Decomposition
 
-TITLE = "Temporal on planted time: slow and fast come apart (E5)"
 SHORT = {"steps": 150}
-PAPER = "arXiv 2511.01836"
 ATOMS, K = 96, 4
 RATE = 0.006
 """Half the recipe's: where atoms learn fast, the novel part takes the slow state before attention does."""
@@ -121,56 +118,3 @@ def look(seed: int = 0, *, steps: int = 250) -> tuple[SlowAndFast, Decomposition
     data = sn.data.slow_and_fast(400, seed=seed)
     sae = trained(_planted_sae(seed, strict=True), data.x[100:], steps, seed, learning_rate=RATE)
     return data, sn.temporal.decompose(sae, data.x[:100]), sae
-
-
-CLAIMS = (
-    Claim(
-        name="slow and fast",
-        text="Strict predictions hold the slow state of a planted process, the novel codes what is new",
-        paper=f"{PAPER}, our strict form",
-        notebook="09 §2",
-        lines=(
-            Line(
-                number="planted strict slow R² lead",
-                label="slow R², predicted − novel",
-                at_least=0.2,
-            ),
-            Line(
-                number="planted strict event gap lead",
-                label="event gap, predicted − novel",
-                at_least=0.2,
-            ),
-        ),
-        shown=(
-            Shown(number="planted strict predicted slow R²", label="slow R² from predicted codes"),
-            Shown(number="planted strict novel slow R²", label="slow R² from novel codes"),
-            Shown(
-                number="planted strict matched event gap lead",
-                label="event gap at equal distance, predicted − novel",
-            ),
-        ),
-        control=Shown(
-            number="planted strict permuted slow R²",
-            label="slow R² from predicted codes, tokens in an order of chance",
-        ),
-    ),
-    Claim(
-        name="slow and fast, published form",
-        text=(
-            "So do the predictions of the published form (within these steps not on every seed: where the "
-            "novel part has learned what is slow first, the predicted part does not win it back)"
-        ),
-        paper=PAPER,
-        notebook="09 §2",
-        lines=(
-            Line(number="planted slow R² lead", label="slow R², predicted − novel", at_least=0.2),
-            Line(
-                number="planted event gap lead", label="event gap, predicted − novel", at_least=0.2
-            ),
-        ),
-        shown=(
-            Shown(number="planted predicted slow R²", label="slow R² from predicted codes"),
-            Shown(number="planted novel slow R²", label="slow R² from novel codes"),
-        ),
-    ),
-)

@@ -15,12 +15,9 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder, Temporal
-from sae_nb.proofs.claims import Claim, Line, Shown
 from sae_nb.proofs.experiments.temporal import HOOK_POINT, MODEL, dense_codes, makers, trained
 
-TITLE = "Temporal on stories: do codes notice that time has passed?"
 SHORT = {"steps": 3, "stories": 120}
-PAPER, OURS = "arXiv 2511.01836", "ours"
 TOKENS = 64
 """Of each story, the first; shorter stories are left out."""
 FROM = 100_000
@@ -136,54 +133,3 @@ def gaps(name: str, codes: Tensor, events: Tensor, seed: int) -> dict[str, float
         f"{name} borders lent event gap": null.gap,
         f"{name} matched over lent": true.matched - null.matched,
     }
-
-
-CLAIMS = (
-    Claim(
-        name="stories",
-        text="Strict predictions are more alike within an event of a story than across, more than novel codes",
-        paper=PAPER,
-        notebook="09 §4",
-        lines=(
-            Line(
-                number="strict event gap lead",
-                label="event gap, predicted − novel, strict",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="strict predicted event gap", label="event gap, predicted, strict"),
-            Shown(number="strict novel event gap", label="event gap, novel, strict"),
-            Shown(number="temporal event gap lead", label="predicted − novel, published form"),
-            Shown(number="topk event gap", label="event gap, TopK"),
-        ),
-        floor=Shown(number="raw event gap", label="event gap, activations"),
-        control=Shown(
-            number="strict predicted borders lent event gap",
-            label="event gap, predicted, strict, borders of other stories",
-        ),
-    ),
-    Claim(
-        name="borders",
-        text=(
-            "Predictions of the published form notice the border: at equal distance it separates them, "
-            "and a border lent by another story does not (a strict forecast follows position alone)"
-        ),
-        paper=OURS,
-        notebook="09 §4",
-        lines=(
-            Line(
-                number="temporal predicted matched over lent",
-                label="gap at equal distance, true − lent borders, predicted",
-                at_least=0.0,
-            ),
-        ),
-        shown=(
-            Shown(number="temporal predicted matched event gap", label="gap at equal distance"),
-            Shown(number="temporal novel matched over lent", label="true − lent, novel"),
-            Shown(number="strict predicted matched over lent", label="true − lent, strict"),
-            Shown(number="topk matched over lent", label="true − lent, TopK"),
-        ),
-        floor=Shown(number="raw matched over lent", label="activations"),
-    ),
-)
