@@ -158,7 +158,7 @@ planted.table("paths")
 
 # %%
 vit = recorded("minkowski_vit")
-vit.table("minkowski", "one picture", "by construction")
+vit.table("minkowski", "one image", "by construction")
 
 # %% [markdown]
 # - **Not at this scale.** Patches are not accepted as a sum of four tiles: corners are 1.4 times as far from the

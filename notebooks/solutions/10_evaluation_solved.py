@@ -175,7 +175,7 @@ probing = recorded("probing")
 probing.table("no gain with plenty of labels", "no gain with 64 labels")
 
 # %%
-probing.table("few latents tell more than few channels")
+probing.table("few latents beat few channels")
 
 # %% [markdown]
 # The reading that holds: as a *classifier* an SAE gives little or nothing that the raw activations do not
