@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         SparseAutoencoder,
         Temporal,
         TopK,
-        load_sae,
     )
     from sae_nb.architectures.sparse_coding import sparse_code
     from sae_nb.capturing import capture
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
         matching_pursuit,
         orthogonal_matching_pursuit,
     )
-    from sae_nb.ready_made import ExampleStore, load_examples, ready_made_names
+    from sae_nb.ready_made import ExampleStore, load_examples, load_sae, ready_made_names
     from sae_nb.sessions import open_session
     from sae_nb.steering import ablate, random_direction, splice, steer
     from sae_nb.steering_calibration import calibrate_strength
@@ -95,7 +94,7 @@ _HOME = {
     "load_activations": "sae_nb.activations",
     "load_examples": "sae_nb.ready_made",
     "load_model": "sae_nb.models",
-    "load_sae": "sae_nb.architectures",
+    "load_sae": "sae_nb.ready_made",
     "matching_pursuit": "sae_nb.pursuit",
     "open_session": "sae_nb.sessions",
     "orthogonal_matching_pursuit": "sae_nb.pursuit",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from sae_nb.activation_store import KIND
 from sae_nb.files import read_manifest
-from sae_nb.fingerprints import BatchDigest, inputs_digest, tokenizer_digest, weights_digest
+from sae_nb.fingerprints import inputs_digest, tensor_bytes, tokenizer_digest, weights_digest
 from sae_nb.harvesting import CaptureSettings
 from sae_nb.hook_points import HookPoint
 
@@ -154,3 +157,31 @@ def _check_batches(
             f"`store` must be new or hold this very capture, but these inputs go on after the end of "
             f"those in {str(folder)!r}. Choose another folder."
         )
+
+
+class BatchDigest:
+    """A digest over consecutive batches: what the model was given, and where it came from."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, batch: Batch) -> None:
+        """Take in one batch."""
+        values: Iterable[Any] = (
+            *batch.args,
+            *(batch.kwargs[name] for name in sorted(batch.kwargs)),
+            batch.sample,
+            batch.position,
+        )
+        for value in values:
+            if isinstance(value, Tensor):
+                self._digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+                self._digest.update(tensor_bytes(value))
+            else:
+                self._digest.update(repr(value).encode())
+
+    def take(self) -> str:
+        """Return the digest so far and start again."""
+        value = self._digest.hexdigest()
+        self._digest = hashlib.blake2b(digest_size=16)
+        return value

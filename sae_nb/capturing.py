@@ -38,7 +38,6 @@ BACKENDS = ("nnsight", "hooks")
 # nnsight's wrappers: a plain one for our own traces, which passes arguments through untouched, and
 # the one people get as `model.nnsight`.
 _OWN: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = weakref.WeakKeyDictionary()
-_PUBLIC: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
 
 # In which order a model reaches the places of one set, from the first pass on.
 _ORDERS: weakref.WeakKeyDictionary[LiveModel, dict[frozenset[Place], list[Place]]] = (
@@ -263,28 +262,6 @@ def _own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
             wrapper = NNsight(model.module)
         known = _OWN[model] = wrapper, {id(envoy._module): envoy for envoy in wrapper.modules()}
     return known
-
-
-def nnsight_object(model: LiveModel) -> Any:
-    """Return the model wrapped by nnsight, for traces of one's own; language models take text.
-
-    The same object every time. Hold `model.lock` around a trace where other threads use the model:
-    nnsight is not thread-safe.
-    """
-    if model not in _PUBLIC:
-        _PUBLIC[model] = _wrapped(model)
-    return _PUBLIC[model]
-
-
-def _wrapped(model: LiveModel) -> Any:
-    from nnsight import NNsight, TransformersModel
-    from transformers import PreTrainedModel
-
-    is_text = model.tokenizer is not None and isinstance(model.module, PreTrainedModel)
-    if model.kind != "language" or not is_text:
-        return NNsight(model.module)
-    task = "text-generation" if model.causal else "feature-extraction"
-    return TransformersModel(model.module, tokenizer=model.tokenizer, task=task)
 
 
 @overload

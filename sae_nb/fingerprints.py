@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from sae_nb.models.inputs import Batch
 
 _SAMPLED = 256  # values looked at per tensor: training moves all of them, so a few give it away
 
@@ -25,7 +21,7 @@ def weights_digest(module: nn.Module) -> str:
         flat = tensor.detach().reshape(-1)
         if len(flat):
             picked = torch.linspace(0, len(flat) - 1, min(len(flat), _SAMPLED)).long()
-            digest.update(_content(flat[picked.to(flat.device)]))
+            digest.update(tensor_bytes(flat[picked.to(flat.device)]))
     return digest.hexdigest()
 
 
@@ -59,7 +55,7 @@ def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
     if isinstance(inputs, (Tensor, np.ndarray)):
         tensor = torch.as_tensor(inputs)
         digest.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(_content(tensor))
+        digest.update(tensor_bytes(tensor))
         return True
     if isinstance(inputs, (int, float)) or (texts and isinstance(inputs, str)):
         text = f"{type(inputs).__name__}:{inputs}".encode()
@@ -76,35 +72,8 @@ def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
     return False
 
 
-class BatchDigest:
-    """A digest over consecutive batches: what the model was given, and where it came from."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=16)
-
-    def add(self, batch: Batch) -> None:
-        """Take in one batch."""
-        values: Iterable[Any] = (
-            *batch.args,
-            *(batch.kwargs[name] for name in sorted(batch.kwargs)),
-            batch.sample,
-            batch.position,
-        )
-        for value in values:
-            if isinstance(value, Tensor):
-                self._digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
-                self._digest.update(_content(value))
-            else:
-                self._digest.update(repr(value).encode())
-
-    def take(self) -> str:
-        """Return the digest so far and start again."""
-        value = self._digest.hexdigest()
-        self._digest = hashlib.blake2b(digest_size=16)
-        return value
-
-
-def _content(tensor: Tensor) -> Any:
+def tensor_bytes(tensor: Tensor) -> Any:
+    """The content of a tensor as bytes, of any type."""
     # As bytes: numpy knows no bfloat16.
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy() if len(flat) else b""

@@ -29,7 +29,13 @@ from sae_nb.activation_store import (
     size_and_checksum,
 )
 from sae_nb.activations import Activations
-from sae_nb.capture_identity import call_facts, check_finished, check_same, other_inputs
+from sae_nb.capture_identity import (
+    BatchDigest,
+    call_facts,
+    check_finished,
+    check_same,
+    other_inputs,
+)
 from sae_nb.checks import check_count
 from sae_nb.files import (
     MANIFEST,
@@ -39,7 +45,6 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
-from sae_nb.fingerprints import BatchDigest
 from sae_nb.folder_locks import holding_folder
 from sae_nb.harvesting import (
     CaptureRecord,

@@ -19,7 +19,6 @@ from sae_nb.files import (
     new_folder,
     read_json,
     read_manifest,
-    write_bytes,
     write_json,
     write_manifest,
 )
@@ -103,7 +102,7 @@ class Session:
         FileNotFoundError
             If it is in neither place.
         """
-        from sae_nb.architectures import load_sae
+        from sae_nb.ready_made import load_sae
 
         for candidate in self._candidates():
             sae = load_sae(candidate)
@@ -283,23 +282,6 @@ def open_session(path: str | Path, sae: Any = None) -> Session:
     if sae is not None:
         session.check_sae(sae)
     return session
-
-
-def carry_over(old: Path, new: Path) -> None:
-    """Copy what people wrote beside an SAE, its labels and its session, into the SAE's new folder.
-
-    Call it after the manifest of `new` is written: labels go on changing, and are not part of it.
-
-    Parameters
-    ----------
-    old
-        Folder that is about to be replaced; may be missing.
-    new
-        Folder that takes its place.
-    """
-    for file in (old / FILE, *sorted((old / INSIDE).rglob("*"))):
-        if file.is_file():
-            write_bytes(new / file.relative_to(old), file.read_bytes())
 
 
 # --- where ----------------------------------------------------------------------------------------

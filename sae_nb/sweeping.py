@@ -21,13 +21,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder, load_sae
+from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.classical import METHODS, Classical, fit_classical
 from sae_nb.evaluation.matching import stability
 from sae_nb.evaluation.report import Report, evaluate
 from sae_nb.files import check_seal, json_object, sealed, write_json
 from sae_nb.folder_locks import holding_folder
+from sae_nb.ready_made import load_sae
 from sae_nb.training import TrainConfig, train
 from sae_nb.training.sources import fingerprint
 

@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.annotations import Annotations
-from sae_nb.sessions import carry_over, save_session
+from sae_nb.sessions import save_session
 
 PANELS = {
     "browser": {"atom": 3, "band": "random", "search": "مرحبا 👩‍👩‍👧 <script>", "page": 0},
@@ -121,18 +121,16 @@ def test_saving_again_replaces_the_old_session_whole(saved) -> None:
     assert sorted(path.name for path in saved.parent.iterdir()) == ["monday", "sae"]
 
 
-def test_what_people_wrote_is_carried_into_a_new_folder_of_the_sae(tmp_path) -> None:
+def test_what_people_wrote_beside_an_sae_outlives_saving_it_again(tmp_path) -> None:
     """Labels and the session inside; both open as before, and so does the SAE."""
     sae = _sae()
-    for name in ("old", "new"):
-        sae.save(tmp_path / name)
-    Annotations(tmp_path / "old", sae).write(3, "three")
-    save_session(tmp_path / "old", sae, panels=PANELS)
-    carry_over(tmp_path / "old", tmp_path / "new")
-    assert Annotations(tmp_path / "new", sae)[3] == "three"
-    assert sn.open_session(tmp_path / "new").panels == PANELS
-    assert sn.load_sae(tmp_path / "new").n_atoms == 32
-    carry_over(tmp_path / "nowhere", tmp_path / "new")
+    sae.save(tmp_path / "sae")
+    Annotations(tmp_path / "sae", sae).write(3, "three")
+    save_session(tmp_path / "sae", sae, panels=PANELS)
+    sae.save(tmp_path / "sae")
+    assert Annotations(tmp_path / "sae", sae)[3] == "three"
+    assert sn.open_session(tmp_path / "sae").panels == PANELS
+    assert sn.load_sae(tmp_path / "sae").n_atoms == 32
 
 
 # --- damage ---------------------------------------------------------------------------------------

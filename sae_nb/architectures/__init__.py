@@ -18,7 +18,6 @@ from sae_nb.architectures.matryoshka import Matryoshka
 from sae_nb.architectures.orthogonal_matching_pursuit import OrthogonalMatchingPursuit
 from sae_nb.architectures.recipe import Recipe
 from sae_nb.architectures.relu import ReLU
-from sae_nb.architectures.saving import load_sae
 from sae_nb.architectures.spade import SpaDE
 from sae_nb.architectures.temporal import Temporal
 from sae_nb.architectures.topk import TopK
@@ -40,7 +39,6 @@ __all__ = [
     "Temporal",
     "TopK",
     "TrainingLoss",
-    "load_sae",
 ]
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {

@@ -1,26 +1,27 @@
-"""Saving and loading SAEs: a folder with safetensors, JSON and a manifest; never a pickle."""
+"""An SAE as a folder with safetensors, JSON and a manifest, never a pickle; written and read back."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from sae_nb.architectures.base import SparseAutoencoder
 from sae_nb.files import (
+    MANIFEST,
     new_folder,
     read_json,
     read_manifest,
     read_tensors,
+    write_bytes,
     write_json,
     write_manifest,
     write_tensors,
 )
 from sae_nb.folder_locks import holding_folder
-from sae_nb.ready_made.shelf import near_names, shelf_folder
-from sae_nb.swapping import recover
 from sae_nb.write_errors import place
 
 KIND = "sae"
@@ -28,7 +29,6 @@ WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
 """Attribute of an SAE that knows how strongly its atoms fire, for `steer(…, unit="p99")`."""
 
-_PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -53,8 +53,6 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     OSError
         If it cannot be written; says why, and what was saved before is as it was.
     """
-    from sae_nb.sessions import carry_over
-
     folder = place(folder)
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
@@ -67,7 +65,8 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     ):
         write_sae(sae, partial)
         write_manifest(partial, KIND, architecture=type(sae).__name__)
-        carry_over(folder, partial)
+        # After the manifest: labels go on changing, and are not part of it.
+        _carry_over(folder, partial)
     sae.folder = folder
 
 
@@ -103,54 +102,45 @@ def write_sae(
     write_json(folder / CONFIG, config)
 
 
-def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
-    """Read an SAE of any architecture, in eval mode, on the CPU.
+def _carry_over(old: Path, new: Path) -> None:
+    """Copy what people wrote beside an SAE, such as its labels and its session, into its new folder."""
+    if not (old / MANIFEST).is_file():
+        return
+    own = {MANIFEST, *read_json(old / MANIFEST).get("files", ())}
+    for file in sorted(old.rglob("*")):
+        name = file.relative_to(old)
+        # A name with a dot in front is a file that somebody is writing.
+        if file.is_file() and str(name) not in own and not file.name.startswith("."):
+            write_bytes(new / name, file.read_bytes())
+
+
+def read_sae(
+    folder: Path, elsewhere: Mapping[str, type[SparseAutoencoder]] | None = None
+) -> SparseAutoencoder:
+    """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU.
 
     Parameters
     ----------
-    folder_or_name
-        A folder written by `sae.save`, or by SAELens, dictionary_learning, sparsify, overcomplete,
-        Gemma Scope or the authors of temporal SAEs (see `sae_nb.interop`); the name of a ready-made
-        SAE, such as "tiny-vit/resid_post.6" (`sn.ready_made_names()` lists them); or
-        "hf:owner/repository/path" for a folder on the Hugging Face hub, the only name that goes to
-        the network. A folder comes first.
+    folder
+        With a manifest.
+    elsewhere
+        Classes besides the architectures, by the name they are saved under.
 
     Raises
     ------
     FileNotFoundError
-        If there is neither such a folder nor such a name, or a file is missing.
+        If there is no such folder, or a file is missing.
     ValueError
         If a file was cut short or altered, or the folder holds something else.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> from sae_nb.architectures import TopK
-    >>> folder = tempfile.mkdtemp() + "/sae"
-    >>> TopK(d_in=4, n_atoms=8, k=2).save(folder)
-    >>> load_sae(folder).settings()["n_atoms"]
-    8
     """
-    folder = _located(folder_or_name)
-    sae = _read(folder)
-    if Path(folder_or_name).is_dir():
-        sae.folder = folder
-    return sae
-
-
-def _read(folder: Path) -> SparseAutoencoder:
-    """Read the SAE of a folder that is there, ours or another library's."""
     from sae_nb.architectures import ARCHITECTURES
 
-    if not (folder / "manifest.json").is_file():
-        return _of_another_library(folder)
     read_manifest(folder, KIND)
     config = read_json(folder / CONFIG)
     name = config.get("architecture")
     if name in ARCHITECTURES:
         return _rebuild(ARCHITECTURES[name], config, folder)
-    elsewhere = _fixed_classes()
-    if name not in elsewhere:
+    if elsewhere is None or name not in elsewhere:
         raise ValueError(
             f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. It may be "
             "from a newer version of sae_nb."
@@ -164,7 +154,7 @@ def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
     Parameters
     ----------
     architecture
-        Its class, or `SparseAutoencoder` for any.
+        Its class, or `SparseAutoencoder` for any that can be trained.
     folder
         What `save` wrote.
 
@@ -173,46 +163,14 @@ def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
     ValueError
         If it is of another architecture.
     """
-    sae = load_sae(folder)
+    sae = read_sae(Path(folder), {architecture.__name__: architecture})
+    sae.folder = Path(folder)
     if not isinstance(sae, architecture):
         raise ValueError(
             f"{str(folder)!r} must hold a {architecture.__name__}, got a {type(sae).__name__}. Use "
             f"{type(sae).__name__}.load, or load_sae for any."
         )
     return sae
-
-
-def _located(folder_or_name: str | Path) -> Path:
-    """Return the folder that a path or a name stands for."""
-    folder = Path(folder_or_name)
-    recover(folder)
-    if folder.is_dir():
-        return folder
-    if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):
-        from sae_nb.interop.hub import hub_sae
-
-        return hub_sae(folder_or_name)
-    shelved = shelf_folder(folder_or_name) if isinstance(folder_or_name, str) else None
-    if shelved is None:
-        _refuse_file(folder)
-    return shelved
-
-
-def _fixed_classes() -> dict[str, type[SparseAutoencoder]]:
-    """Classes that are read or fitted, never trained."""
-    from sae_nb.classical import Classical
-    from sae_nb.interop import IMPORTED
-
-    return {**IMPORTED, "Classical": Classical}
-
-
-def _of_another_library(folder: Path) -> SparseAutoencoder:
-    from sae_nb.interop.detection import known_layouts, reader_of
-
-    reader = reader_of(folder)
-    if reader is not None:
-        return reader(folder)
-    _refuse_folder(folder, known_layouts())
 
 
 def _rebuild(
@@ -258,26 +216,3 @@ def _check_is_sae(folder: Path) -> None:
             f"{str(folder)!r} must be new or hold an SAE, got "
             f"{'a folder of other files' if kind is None else f'{kind!r}'}. Choose another name."
         )
-
-
-def _refuse_file(path: Path) -> NoReturn:
-    if path.is_file() and path.suffix in _PICKLES:
-        raise ValueError(
-            f"`folder_or_name` must be a folder, got {str(path)!r}, which by its name is a pickle: it "
-            "could run code and is never opened. Convert it with safetensors."
-        )
-    raise FileNotFoundError(
-        f"No folder {str(path)!r}, and no ready-made SAE of that name. Pass the folder that "
-        f"sae.save(…) wrote, or one of {near_names(path.as_posix())}."
-        if not path.is_file()
-        else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."
-    )
-
-
-def _refuse_folder(folder: Path, layouts: str) -> NoReturn:
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
-    found = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
-    raise ValueError(
-        f"{str(folder)!r} must be a folder written by sae.save, with a manifest.json, and has none."
-        f"{found} Folders of other libraries are known by their files: {layouts}. Pass another folder."
-    )

@@ -31,7 +31,7 @@ class Golden:
 
     Example
     -------
-    >>> from sae_nb.architectures import load_sae
+    >>> from sae_nb.ready_made import load_sae
     >>> golden = read("TopK")
     >>> golden.differences(load_sae(golden.folder))
     []

@@ -422,12 +422,16 @@ class LiveModel:
 
     @property
     def nnsight(self) -> Any:
-        """The nnsight object around the module, for traces of your own; hold `lock` around them."""
-        if self.given_nnsight is None:
-            from sae_nb.capturing import nnsight_object
+        """The model wrapped by nnsight, for traces of your own; language models take text.
 
-            return nnsight_object(self)
-        return self.given_nnsight
+        The same object every time. Hold `lock` around a trace where other threads use the model:
+        nnsight is not thread-safe.
+        """
+        return self._own_nnsight if self.given_nnsight is None else self.given_nnsight
+
+    @cached_property
+    def _own_nnsight(self) -> Any:
+        return _wrapped(self)
 
     # What its forward takes
 
@@ -464,3 +468,14 @@ class LiveModel:
         if patch is not None and values.ndim == 4:
             rows, columns = values.shape[2] // patch[0], values.shape[3] // patch[1]
         return self.prefix_tokens + rows * columns
+
+
+def _wrapped(model: LiveModel) -> Any:
+    from nnsight import NNsight, TransformersModel
+    from transformers import PreTrainedModel
+
+    is_text = model.tokenizer is not None and isinstance(model.module, PreTrainedModel)
+    if model.kind != "language" or not is_text:
+        return NNsight(model.module)
+    task = "text-generation" if model.causal else "feature-extraction"
+    return TransformersModel(model.module, tokenizer=model.tokenizer, task=task)

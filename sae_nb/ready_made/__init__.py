@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sae_nb.ready_made.class_steering import ClassTrial, ClassTurn
     from sae_nb.ready_made.examples import ExampleStore, SteeredAtom, load_examples
+    from sae_nb.ready_made.loading import load_sae
     from sae_nb.ready_made.matching import FactorMatch
     from sae_nb.ready_made.sentiment import neutral_beginnings, story_sentiment
     from sae_nb.ready_made.sentiment_steering import SentimentShift, SentimentTrial
@@ -26,6 +27,7 @@ _HOME = {
     "SentimentTrial": "sentiment_steering",
     "SteeredAtom": "examples",
     "load_examples": "examples",
+    "load_sae": "loading",
     "neutral_beginnings": "sentiment",
     "ready_made_names": "shelf",
     "story_sentiment": "sentiment",
@@ -40,6 +42,7 @@ __all__ = [
     "SentimentTrial",
     "SteeredAtom",
     "load_examples",
+    "load_sae",
     "neutral_beginnings",
     "ready_made_names",
     "story_sentiment",

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float
 
 from sae_nb.activations import Activations
-from sae_nb.architectures.saving import KIND, load_sae
+from sae_nb.architectures.saving import KIND
 from sae_nb.codes import SparseCodes
 from sae_nb.files import read_manifest
+from sae_nb.ready_made.loading import load_sae
 from sae_nb.ready_made.matching import FactorMatch
 from sae_nb.ready_made.packing import read_examples, unpack_codes
 from sae_nb.ready_made.shelf import near_names, shelf_folder
@@ -147,7 +148,7 @@ class ExampleStore:
 
         Example
         -------
-        >>> from sae_nb.architectures import load_sae
+        >>> from sae_nb.ready_made import load_sae
         >>> examples = load_examples("tiny-vit/resid_post.6")
         >>> catalogue = examples.catalogue(load_sae("tiny-vit/resid_post.6"))
         >>> catalogue.encoded

@@ -21,7 +21,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures.base import SparseAutoencoder
-from sae_nb.architectures.saving import KIND, load_sae, write_sae
+from sae_nb.architectures.saving import KIND, write_sae
 from sae_nb.architectures.topk import TopK
 from sae_nb.capturing import capture
 from sae_nb.evaluation.measurement import Measurement
@@ -29,6 +29,7 @@ from sae_nb.evaluation.report import evaluate
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
+from sae_nb.ready_made import load_sae
 from sae_nb.ready_made.card import card_text
 from sae_nb.ready_made.matching import Evidence, FactorMatch, match_factors
 from sae_nb.ready_made.material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material

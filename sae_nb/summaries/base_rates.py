@@ -147,6 +147,6 @@ def _ready_made_examples(name: str) -> Any:
 
 @lru_cache(maxsize=8)
 def _ready_made_dictionary(name: str) -> Float[Tensor, "n_atoms d_in"]:
-    from sae_nb.architectures import load_sae
+    from sae_nb.ready_made import load_sae
 
     return load_sae(name).dictionary

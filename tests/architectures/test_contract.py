@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import Recipe, SparseAutoencoder, load_sae
+from sae_nb.architectures import Recipe, SparseAutoencoder
 from sae_nb.architectures.one_step import without_zeros
 from sae_nb.architectures.operators import DenseOperator
 from sae_nb.architectures.proxes import simplex
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decoding, encoding
 from sae_nb.pursuit import running
+from sae_nb.ready_made import load_sae
 from sae_nb.training import TrainConfig, train
 
 

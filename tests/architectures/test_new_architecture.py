@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from sae_nb import architectures
-from sae_nb.architectures import Recipe, SparseAutoencoder, TrainingLoss, load_sae
+from sae_nb.architectures import Recipe, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.encoders import LearnedAdjoint
 from sae_nb.architectures.operators import DenseOperator
 from sae_nb.architectures.proxes import TopKProx
 from sae_nb.architectures.solvers import ista_step
 from sae_nb.codes import SparseCodes
+from sae_nb.ready_made import load_sae
 
 
 class Rectified(SparseAutoencoder):

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from sae_nb.annotations import annotations_of
-from sae_nb.architectures import SparseAutoencoder, TopK, load_sae
+from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.files import write_manifest
+from sae_nb.ready_made import load_sae
 
 
 @pytest.fixture

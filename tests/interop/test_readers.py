@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sae_nb.architectures import load_sae
 from sae_nb.interop import (
     Imported,
     read_dictionary_learning,
@@ -21,6 +20,7 @@ from sae_nb.interop import (
     read_sparsify,
 )
 from sae_nb.interop.hook_names import known_hook_point, reads_heads
+from sae_nb.ready_made import load_sae
 
 D, N = 6, 10
 

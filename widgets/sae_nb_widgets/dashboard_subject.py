@@ -109,7 +109,7 @@ def _encode(catalogue: AtomCatalogue) -> None:
 
 def examples_of(sae: Any) -> ExampleStore:
     """Examples of a ready-made SAE, known by its fingerprint."""
-    from sae_nb.architectures import load_sae
+    from sae_nb.ready_made import load_sae
     from sae_nb.ready_made.examples import load_examples
     from sae_nb.ready_made.shelf import shelf_folder
 
