@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +17,6 @@ from sae_nb.temporal.sequences import WHY, Sequences
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.architectures.temporal import Temporal
 
 GROUP_ROWS = 8192
 """Rows taken apart at once: with 4096 atoms their dense codes take 128 MiB. Ours."""
@@ -130,7 +129,7 @@ class Decomposition:
 
 @torch.no_grad()
 def decompose(
-    sae: Temporal,
+    sae: Any,
     x: Activations | Float[Tensor, "*batch time d_in"],
     *,
     attention: bool = False,
@@ -192,7 +191,7 @@ def decompose(
 
 
 def _taken_apart(
-    sae: Temporal, sequences: Sequences, group: list[int], attention: bool, keep_codes: bool
+    sae: Any, sequences: Sequences, group: list[int], attention: bool, keep_codes: bool
 ) -> tuple[Tensor | None, ...]:
     rows = sequences.rows(group)
     lengths = rows.lengths
@@ -208,7 +207,7 @@ def _taken_apart(
 
 
 def _joined(
-    parts: list[tuple[Tensor | None, ...]], sae: Temporal, sequences: Sequences
+    parts: list[tuple[Tensor | None, ...]], sae: Any, sequences: Sequences
 ) -> Decomposition:
     predicted, novel, codes, dense, seen = zip(*parts, strict=True)
     lengths = sequences.lengths
@@ -236,7 +235,7 @@ def _side_by_side(
 
 
 def sequence_groups(
-    sae: Temporal, acts: Activations, rows: int
+    sae: Any, acts: Activations, rows: int
 ) -> Iterator[tuple[Int[Tensor, " m"], Tensor, SparseCodes, Tensor]]:
     """Row numbers, activations, novel codes and full reconstructions, whole sequences at a time.
 

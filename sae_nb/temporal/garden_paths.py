@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,6 @@ from sae_nb.temporal.decomposition import decompose
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sae_nb.architectures.temporal import Temporal
     from sae_nb.models.live_model import LiveModel
 
 
@@ -211,7 +210,7 @@ class Surprise:
 
 @torch.no_grad()
 def garden_path_surprise(
-    model: LiveModel, sae: Temporal, sentences: Sequence[GardenPath], hook_point: str | None = None
+    model: LiveModel, sae: Any, sentences: Sequence[GardenPath], hook_point: str | None = None
 ) -> Surprise:
     """How surprised a model, and the novel part of its activations, are where a garden path ends.
 
@@ -251,7 +250,7 @@ def garden_path_surprise(
 
 
 def _at_word(
-    model: LiveModel, sae: Temporal, one: GardenPath, which: str, point: str
+    model: LiveModel, sae: Any, one: GardenPath, which: str, point: str
 ) -> tuple[float, float, float]:
     from sae_nb.capturing import capture
 
