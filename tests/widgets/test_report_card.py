@@ -9,7 +9,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.figures.report_card import ALARM, NOT_CLEAR, report_card_figure
+from sae_nb_widgets.figures.report_card import NOT_CLEAR, report_card_figure
+from sae_nb_widgets.figures.theme import ALARM
 from sae_nb_widgets.report_card_detail import sample_html
 
 import sae_nb as sn

@@ -15,7 +15,7 @@ import traitlets as t
 
 from sae_nb.sessions import save_session
 from sae_nb_widgets import dashboard_page
-from sae_nb_widgets.components.base import read_static
+from sae_nb_widgets.components.base import style_sheet
 from sae_nb_widgets.dashboard_subject import Subject, first_inputs, text_of
 from sae_nb_widgets.exporting import descendants, fallback_html, format_bytes
 from sae_nb_widgets.figures.theme import escape, format_duration, theme
@@ -334,7 +334,7 @@ class Dashboard(ipw.VBox):
     def restyle(self) -> None:
         """Redraw the bar with the current theme's sizes; the panels do so themselves."""
         size = f".sae-nb-dashboard {{ --sae-nb-font: {theme().font_px}px; }}"
-        self._style.value = f"<style>{read_static('dashboard.css')}{size}</style>"
+        self._style.value = f"<style>{style_sheet('dashboard.css')}{size}</style>"
 
     def _draw_status(self, _: t.Bunch) -> None:
         kind = "sae-nb-problem" if self.problem else ""

@@ -14,7 +14,7 @@ from sae_nb.summaries.depth import DepthSummary
 from sae_nb.summaries.depth_atoms import AtomDepths
 from sae_nb_widgets.components.curves import Chart, Line
 from sae_nb_widgets.figures.depth import KIND_COLOURS
-from sae_nb_widgets.figures.theme import CONTROL, NOVEL, PREDICTED, category_style
+from sae_nb_widgets.figures.theme import CONTROL, NOVEL, OKABE_ITO, PREDICTED, category_style
 
 THIS = "this one"
 ATOM_COLOURS = tuple(category_style(i)[0] for i in (5, 4, 2, 3))
@@ -40,7 +40,7 @@ def measured_charts(summary: DepthSummary, picture: int, token: int) -> list[Cha
     if paths.basins is not None:
         basins = paths.basins
         lines = [
-            Line(values=basins.gap, colour="#0072B2"),
+            Line(values=basins.gap, colour=PREDICTED),
             Line(values=basins.floor, name="floor", colour=CONTROL, dashed=True),
         ]
         title = "classes apart"
@@ -136,7 +136,9 @@ def _coherence(paths: Trajectories, picture: int) -> Chart:
 def _ranks(paths: Trajectories) -> Chart:
     lines = [
         Line(values=_from_embeddings(paths.update_rank.effective, paths.n_layers), colour=CONTROL),
-        Line(values=_from_embeddings(paths.update_rank.stable, paths.n_layers), colour="#56B4E9"),
+        Line(
+            values=_from_embeddings(paths.update_rank.stable, paths.n_layers), colour=OKABE_ITO[5]
+        ),
     ]
     return _chart("update rank", lines)
 

@@ -20,6 +20,7 @@ from sae_nb_widgets.figures import depth as figures
 from sae_nb_widgets.figures.depth_traces import MOST_GROUPS, style_of
 from sae_nb_widgets.figures.theme import (
     NOVEL,
+    PAGE_INKS,
     PREDICTED,
     escape,
     format_count,
@@ -29,7 +30,6 @@ from sae_nb_widgets.figures.theme import (
 
 Flat = Any
 SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}
-LIGHT_INK, DARK_INK = "#111111", "#f2f2f2"
 
 
 class DepthDrawing(DepthRuns):
@@ -112,7 +112,7 @@ class DepthDrawing(DepthRuns):
 
     def _draw_trails(self) -> None:
         if self._drawn is not None:
-            ink = DARK_INK if self.dark else LIGHT_INK
+            ink = PAGE_INKS[self.dark]
             figures.draw_paths(self._picture, self._drawn, self.layer, ink=ink)
 
     def _dressed(self, paths: DepthPaths, dimensions: int) -> figures.DrawnPaths:

@@ -16,9 +16,10 @@ from plotly.offline import get_plotlyjs
 
 from sae_nb.files import write_bytes
 from sae_nb.write_errors import place
-from sae_nb_widgets.components.base import Component, read_static
+from sae_nb_widgets.components.base import Component, style_sheet
 from sae_nb_widgets.figures import still
 from sae_nb_widgets.figures.theme import (
+    PAGE_COLOURS,
     THIN_SPACE,
     escape,
     format_count,
@@ -32,11 +33,7 @@ SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
 # Widgets with this class say something about the running session and stay out of exports.
 LIVE_ONLY = "sae-nb-live-only"
-PAGE_COLOURS = """
-:root { color-scheme: light dark; --jp-ui-font-color1: #212121; --jp-ui-font-color2: #5f5f5f;
-  --jp-border-color2: #d0d0d0; --jp-layout-color1: #fff; --jp-layout-color2: #eee; }
-@media (prefers-color-scheme: dark) { :root { --jp-ui-font-color1: #eee; --jp-ui-font-color2: #b5b5b5;
-  --jp-border-color2: #555; --jp-layout-color1: #1b1b1b; --jp-layout-color2: #333; } }
+PAGE_STYLE = """
 body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px; padding: 0 8px; }
 .sae-nb-panel > details, .sae-nb-panel > .sae-nb-help { margin-top: 10px; }
 table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
@@ -107,7 +104,7 @@ def page_html(page: Page, script: str) -> str:
     """Return the page, with `script` (plotly's, or a reference to it) in its head."""
     sizes = theme()
     style = (
-        f"{PAGE_COLOURS}{read_static('components.css')}{read_static('panel.css')}"
+        f"{PAGE_COLOURS}{PAGE_STYLE}{style_sheet('components.css', 'panel.css')}"
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)

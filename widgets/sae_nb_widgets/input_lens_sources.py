@@ -11,6 +11,7 @@ from sae_nb.data.rendering import INKS
 from sae_nb_widgets import input_lens_controls
 from sae_nb_widgets.atom_controls import visible
 from sae_nb_widgets.components import DrawPad
+from sae_nb_widgets.figures.theme import css_colour
 from sae_nb_widgets.input_lens_examples import InputExamples
 from sae_nb_widgets.input_lens_traits import InputLensTraits
 
@@ -139,5 +140,4 @@ class InputLensSources(InputLensTraits):
 
 
 def _css(colour: tuple[float, float, float]) -> str:
-    r, g, b = (round(255 * part) for part in colour)
-    return f"rgb({r},{g},{b})"
+    return css_colour([round(255 * part) for part in colour])

@@ -8,6 +8,7 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.checks import check_atom
+from sae_nb.data.drawing import Paper
 from sae_nb.data.rendering import INKS, TEXTURES
 from sae_nb.models.single_picture import fit_picture
 from sae_nb.summaries.input_summary import USE_ORDERS
@@ -51,7 +52,7 @@ class InputLensTraits(Panel):
     heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
     n_shown = t.Int(12, help="How many atoms have bars.")
-    ink = t.Enum(tuple(INKS), default_value="white", help="Ink of drawings.")
+    ink = t.Enum(tuple(INKS), default_value=Paper().ink, help="Ink of drawings.")
     paper = t.Enum(TEXTURES, default_value="vertical", help="Texture behind drawings.")
 
     @t.validate("atom")

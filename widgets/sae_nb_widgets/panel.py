@@ -20,7 +20,7 @@ import traitlets as t
 from sae_nb_widgets import exporting
 from sae_nb_widgets.background import Background
 from sae_nb_widgets.closing import close_whole, owned_widgets
-from sae_nb_widgets.components.base import read_static, script
+from sae_nb_widgets.components.base import script, style_sheet
 from sae_nb_widgets.figures import still
 from sae_nb_widgets.figures.theme import escape, format_duration, template, theme
 from sae_nb_widgets.theming import forget_styled, keep_styled
@@ -34,7 +34,7 @@ class PanelKeys(anywidget.AnyWidget):
     """Invisible part of a panel: hears its keys and tells light from dark."""
 
     _esm = script("panel_keys")
-    _css = read_static("panel.css")
+    _css = style_sheet("panel.css")
 
     # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
     answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)

@@ -16,7 +16,7 @@ from sae_nb.summaries.pursuit_steps import PursuitSteps
 from sae_nb_widgets.components import PictureGrid
 from sae_nb_widgets.components.curves import Chart, Curves, Line
 from sae_nb_widgets.figures.pursuit import ALGORITHM_COLOURS, SHORT
-from sae_nb_widgets.figures.theme import escape, format_number, signed_colours, theme
+from sae_nb_widgets.figures.theme import NEUTRAL, escape, format_number, signed_colours, theme
 
 MOST_LISTED = 16
 THUMBNAIL_PX = 28
@@ -28,7 +28,6 @@ WORTH_A_TICK = 0.005
 """Change of a coefficient, as a share of the largest, from which its old place is marked."""
 
 _ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
-INPUT_COLOUR = "#7A818A"
 NORM_HEIGHT, VECTOR_HEIGHT = 116, 72
 
 PictureShape = tuple[int, ...]
@@ -101,7 +100,7 @@ class Parts:
             _line(one, i, one.x_hat[one.reached(step)] + self._bias) for i, one in enumerate(steps)
         ]
         left = [_line(one, i, one.residual_at(step)) for i, one in enumerate(steps)]
-        given = [Line(values=x, colour=INPUT_COLOUR)]
+        given = [Line(values=x, colour=NEUTRAL)]
         self.curves.show(
             [
                 Chart(title=title, lines=lines, low=low, high=high, bars=len(x) <= BARS_UP_TO)

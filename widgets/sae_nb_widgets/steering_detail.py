@@ -12,8 +12,8 @@ from sae_nb.summaries.continuation import Continuation
 from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_recipe import SteeringRecipe
 from sae_nb_widgets.components import PictureGrid, TokenStrip
-from sae_nb_widgets.figures.steering import strength_words
-from sae_nb_widgets.figures.theme import escape, format_number, theme, visible_token
+from sae_nb_widgets.figures.steering import AFTER_COLOUR, strength_words
+from sae_nb_widgets.figures.theme import escape, fade, format_number, theme, visible_token
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "‖Δ‖ / ‖x‖"
@@ -176,7 +176,8 @@ def columns_html(parts: list[tuple[str, list[tuple[str, bool]]]], note: str) -> 
 def _token(text: str, changed: bool) -> str:
     if not changed:
         return f"<span>{escape(text)}</span>"
-    style = "background:rgba(0,158,115,.22);border-bottom:2px solid #009E73;color:inherit"
+    style = f"background:{fade(AFTER_COLOUR, 0.22)};border-bottom:2px solid {AFTER_COLOUR}"
+    style += ";color:inherit"
     return f'<mark style="{style}">{escape(text)}</mark>'
 
 

@@ -12,7 +12,16 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb_widgets.figures.theme import CIVIDIS, SIGNED, cividis, escape, format_number
+from sae_nb_widgets.figures.theme import (
+    CIVIDIS,
+    CSS_VARIABLES,
+    SCRIPT_COLOURS,
+    SIGNED,
+    cividis,
+    css_colour,
+    escape,
+    format_number,
+)
 
 
 @cache
@@ -24,8 +33,15 @@ def read_static(name: str) -> str:
 @cache
 def script(name: str) -> str:
     """Return the ES module of a component: the shared prelude, then the component's own file."""
-    prelude = read_static("shared.js").replace("__CIVIDIS__", json.dumps(CIVIDIS))
+    prelude = read_static("shared.js")
+    for word, value in (("__CIVIDIS__", CIVIDIS), ("__COLOURS__", SCRIPT_COLOURS)):
+        prelude = prelude.replace(word, json.dumps(value))
     return prelude + read_static(f"{name}.js")
+
+
+def style_sheet(*names: str) -> str:
+    """Return style sheets from `static/`, the colours that they name before them."""
+    return CSS_VARIABLES + "".join(map(read_static, names))
 
 
 class Component(anywidget.AnyWidget):
@@ -35,7 +51,7 @@ class Component(anywidget.AnyWidget):
     exported pages and for readers without JavaScript.
     """
 
-    _css = read_static("components.css")
+    _css = style_sheet("components.css")
 
     description = t.Unicode("", help="What the component shows, read out by screen readers.").tag(
         sync=True
@@ -68,9 +84,8 @@ def shade(fraction: float) -> str:
     ('rgba(0,34,78,0)', 'rgba(254,232,56,0.95)')
     """
     clipped = float(np.clip(np.nan_to_num(fraction), 0, 1))
-    r, g, b = cividis(np.array([clipped]))[0].tolist()
     alpha = 0.2 + 0.75 * clipped if clipped > 0 else 0
-    return f"rgba({r},{g},{b},{alpha:.3g})"
+    return css_colour(cividis(np.array([clipped]))[0].tolist(), alpha)
 
 
 def signed_shade(fraction: float) -> str:
@@ -82,9 +97,8 @@ def signed_shade(fraction: float) -> str:
     ('rgba(0,114,178,0.85)', 'rgba(213,94,0,0)')
     """
     clipped = float(np.clip(np.nan_to_num(fraction), -1, 1))
-    r, g, b = SIGNED[0] if clipped < 0 else SIGNED[2]
     alpha = 0.15 + 0.7 * abs(clipped) if clipped else 0
-    return f"rgba({r},{g},{b},{alpha:.3g})"
+    return css_colour(SIGNED[0] if clipped < 0 else SIGNED[2], alpha)
 
 
 def bar_html(value: float, maximum: float) -> str:

@@ -12,14 +12,13 @@ from jaxtyping import Float
 
 from sae_nb_widgets.components.base import Component, script
 from sae_nb_widgets.figures.canvas import Dot, Drawing, Label, Polyline, Rectangle, Stroke
-from sae_nb_widgets.figures.theme import escape, format_number, theme
+from sae_nb_widgets.figures.theme import AXIS, escape, format_number, theme
 
 MOST_POINTS = 240
 """Per line: more than a small chart has pixels."""
 
 STATIC_WIDTH = 240
 MARGIN = 4
-AXIS_COLOUR = "rgba(128,128,128,0.6)"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,7 +172,7 @@ class Curves(Component):
             return x, foot - (value - chart["low"]) / span * (foot - MARGIN)
 
         zero = place(0, 0.0 if chart["low"] <= 0 <= chart["high"] else chart["low"])[1]
-        strokes: list[Stroke] = [Polyline([(MARGIN, zero), (right, zero)], AXIS_COLOUR, 1)]
+        strokes: list[Stroke] = [Polyline([(MARGIN, zero), (right, zero)], AXIS, 1)]
         for row, line in enumerate(self.lines):
             if line["chart"] != index:
                 continue

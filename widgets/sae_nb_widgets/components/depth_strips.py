@@ -12,12 +12,11 @@ from jaxtyping import Float
 from sae_nb_widgets.components.base import Component, script
 from sae_nb_widgets.components.curves import Chart
 from sae_nb_widgets.figures.canvas import Drawing, Label, Polyline, Rectangle, Stroke
-from sae_nb_widgets.figures.theme import escape, format_number, theme
+from sae_nb_widgets.figures.theme import AXIS, GREY, escape, fade, format_number, theme
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.1
-BAND = "rgba(128,128,128,0.14)"
-AXIS = "rgba(128,128,128,0.6)"
+BAND, CUT = fade(GREY, 0.14), fade(GREY, 0.9)
 
 
 class DepthStrips(Component):
@@ -155,7 +154,7 @@ class DepthStrips(Component):
                     colour = line["colour"] or "currentColor"
                     strokes.append(Polyline(run, colour, 2, line["dashed"]))
         at = across(self.cursor)
-        strokes.append(Polyline([(at, MARGIN), (at, foot)], "rgba(128,128,128,0.9)", 1, True))
+        strokes.append(Polyline([(at, MARGIN), (at, foot)], CUT, 1, True))
         return Drawing(STATIC_WIDTH, self.height, tuple(strokes))
 
 

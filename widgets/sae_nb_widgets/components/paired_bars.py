@@ -9,9 +9,9 @@ import numpy as np
 import traitlets as t
 
 from sae_nb_widgets.components.base import Component, float_list, script
-from sae_nb_widgets.figures.theme import SIGNED, escape, format_number
+from sae_nb_widgets.figures.theme import SIGNED, css_colour, escape, format_number
 
-NEGATIVE, POSITIVE = (f"rgb({r},{g},{b})" for r, g, b in (SIGNED[0], SIGNED[2]))
+NEGATIVE, POSITIVE = (css_colour(SIGNED[end]) for end in (0, -1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import traitlets as t
 
-from sae_nb_widgets.components.base import Component, read_static, script
+from sae_nb_widgets.components.base import Component, read_static, script, style_sheet
 from sae_nb_widgets.figures.theme import escape
 
 
@@ -23,7 +23,7 @@ class RowTable(Component):
     """
 
     _esm = script("row_table")
-    _css = read_static("components.css") + read_static("row_table.css")
+    _css = style_sheet("components.css", "row_table.css")
 
     headers = t.List(t.Unicode(), help="Name of each column.").tag(sync=True)
     cells = t.List(t.List(t.Unicode()), help="Text of every cell, row by row.").tag(sync=True)

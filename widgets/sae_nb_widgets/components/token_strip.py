@@ -18,7 +18,7 @@ from sae_nb_widgets.components.base import (
     shade,
     signed_shade,
 )
-from sae_nb_widgets.figures.theme import escape, format_number, visible_token
+from sae_nb_widgets.figures.theme import OKABE_ITO, escape, format_number, visible_token
 
 
 class TokenStrip(Component):
@@ -182,7 +182,7 @@ class TokenStrip(Component):
         if self.signed and value:
             style = f' style="background-color:{signed_shade(value / self.maximum)}"'
         elif value > 0:
-            ink = ";color:#000" if value / self.maximum > 0.6 else ""
+            ink = f";color:{OKABE_ITO[-1]}" if value / self.maximum > 0.6 else ""
             style = f' style="background-color:{shade(value / self.maximum)}{ink}"'
         return (
             f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from sae_nb.summaries.atom import AtomSummary, Band
 from sae_nb_widgets.figures.theme import (
     NEUTRAL,
+    RINGS,
     format_count,
     format_number,
     format_percent,
@@ -79,7 +80,7 @@ def update_atom_figure(figure: go.Figure, record: AtomSummary, *, dark: bool = F
     dark
         Whether the page is dark: the chosen band is ringed in white, not black.
     """
-    ink = "white" if dark else "black"
+    ink = RINGS[dark]
     with figure.batch_update():
         _draw_strengths(figure, record, ink)
         _draw_frequencies(figure, record, ink)

@@ -12,11 +12,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sae_nb_widgets.figures.theme import escape
+from sae_nb_widgets.figures.theme import BLACK, MID_GREY, RINGS, WHITE, escape
 
 INK = "currentColor"
-# Readable on white and on black, for pictures that do not know their background.
-MID_GREY = (118, 118, 118, 255)
 FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
 PLAIN = str.maketrans(
     {"\u2009": " ", "\u2212": "-", "²": "2", "–": "-", "·": "-", "…": "...", "×": "x", "≥": ">="}
@@ -194,13 +192,13 @@ def _paint_text(sheet: Image.Image, draw: ImageDraw.ImageDraw, label: Label, sca
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[label.anchor]
     where = (label.x * scale, label.y * scale)
     if not label.angle:
-        draw.text(where, text, font=font, fill=MID_GREY, anchor=anchor)
+        draw.text(where, text, font=font, fill=parse_colour(MID_GREY), anchor=anchor)
         return
     width = round(draw.textlength(text, font=font)) + 4
     height = round(label.size * scale * 1.6)
     strip = Image.new("RGBA", (width, height), (0, 0, 0, 0))
     ImageDraw.Draw(strip).text(
-        (width / 2, height * 0.7), text, font=font, fill=MID_GREY, anchor="ms"
+        (width / 2, height * 0.7), text, font=font, fill=parse_colour(MID_GREY), anchor="ms"
     )
     turned = strip.rotate(-label.angle, expand=True)
     corner = (round(where[0] - turned.width * 0.7), round(where[1] - turned.height / 2))
@@ -236,5 +234,5 @@ def parse_colour(colour: str) -> tuple[int, int, int, int]:
         return int(numbers[0]), int(numbers[1]), int(numbers[2]), alpha
     if text in ("none", "transparent", ""):
         return 0, 0, 0, 0
-    named = {"black": (0, 0, 0, 255), "white": (255, 255, 255, 255)}
-    return named.get(text, MID_GREY)
+    named = dict(zip(RINGS, (BLACK, WHITE)))
+    return parse_colour(named.get(text, MID_GREY))

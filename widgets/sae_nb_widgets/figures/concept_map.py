@@ -11,12 +11,18 @@ from jaxtyping import Float, Int, UInt8
 
 from sae_nb.summaries.concept_map import Column, ConceptMapSummary
 from sae_nb_widgets.figures.theme import (
+    GREY,
     MARKERS,
+    MID_GREY,
     NEUTRAL,
     NOVEL,
-    OKABE_ITO,
+    PALETTE,
+    RINGS,
+    UNKNOWN_DOT,
     cividis,
     colour_scale,
+    css_colour,
+    fade,
     format_number,
     plot_text,
     template,
@@ -24,12 +30,6 @@ from sae_nb_widgets.figures.theme import (
 )
 
 JOINS, OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED, EDGES, NAMES = range(8)
-INK = "#767676"
-"""Of names where no style sheet says otherwise."""
-
-PALETTE = OKABE_ITO[:6]
-"""Black and yellow left out: each vanishes on one of the two backgrounds."""
-
 SYMBOLS = {"circle": 0, "square": 1, "diamond": 2, "triangle-up": 5, "cross": 3, "x": 4}
 SYMBOLS |= {"star": 17, "triangle-down": 6}
 MOST_STYLED = len(PALETTE) * len(MARKERS)
@@ -62,7 +62,7 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
         NUMBERS: points(mode="markers", marker=_numbers_marker(), opacity=0.9),
         GROUPS: points(mode="markers", marker={"line": {"width": 0}}, opacity=0.9),
         UNMATCHED: points(mode="markers", marker=_ring(NOVEL, 1)),
-        SELECTED: points(mode="markers", marker=_ring("black", 1.6)),
+        SELECTED: points(mode="markers", marker=_ring(RINGS[0], 1.6)),
         EDGES: go.Scatter(mode="lines", line={"color": NEUTRAL, "width": 1.2}, opacity=0.7),
         NAMES: go.Scatter(mode="text", textfont={"size": theme().font_px}),
     }
@@ -87,8 +87,8 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
     for place in (OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED):
         figure.data[place].selected.marker.opacity = 1
         figure.data[place].unselected.marker.opacity = 1
-    figure.data[NAMES].selected.textfont.color = INK
-    figure.data[NAMES].unselected.textfont.color = INK
+    figure.data[NAMES].selected.textfont.color = MID_GREY
+    figure.data[NAMES].unselected.textfont.color = MID_GREY
     if record is not None:
         draw_points(figure, record, point_texts(record))
     return figure
@@ -280,7 +280,7 @@ def styles(column: Column) -> Int[np.ndarray, " n"]:
 
 
 def _group_scale() -> list[list[Any]]:
-    colours = ["rgba(128,128,128,0.45)", *PALETTE]
+    colours = [fade(GREY, 0.45), *PALETTE]
     n = len(colours)
     return [[edge / n, colour] for i, colour in enumerate(colours) for edge in (i, i + 1)]
 
@@ -363,7 +363,7 @@ def draw_selection(
     dark
         Whether the page is dark: outlines are white then.
     """
-    ink = "white" if dark else "black"
+    ink = RINGS[dark]
     with figure.batch_update():
         outlined = figure.data[SELECTED]
         outlined.x, outlined.y = _columns(record.xy[points])
@@ -448,9 +448,9 @@ def spell_colours(figure: go.Figure) -> None:
         value = np.asarray(numbers.marker.color, np.float64)
         low, high = numbers.marker.cmin, numbers.marker.cmax
         rgb = cividis((value - low) / (high - low))
-        numbers.marker.color = [f"rgb({r},{g},{b})" for r, g, b in rgb.tolist()]
+        numbers.marker.color = [css_colour(one) for one in rgb.tolist()]
     if groups.visible is not False:
-        colours = np.array(["rgb(160,160,160)", *PALETTE])
+        colours = np.array([UNKNOWN_DOT, *PALETTE])
         groups.marker.color = colours[np.asarray(groups.marker.color, np.int64)].tolist()
 
 

@@ -9,8 +9,17 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.summaries.concept_map import Column, ConceptMapSummary
-from sae_nb_widgets.figures.concept_map import NAMES, PALETTE
-from sae_nb_widgets.figures.theme import MARKERS, escape, format_count, plot_text, theme
+from sae_nb_widgets.figures.concept_map import NAMES
+from sae_nb_widgets.figures.theme import (
+    MARKERS,
+    PALETTE,
+    UNKNOWN,
+    WHITE,
+    escape,
+    format_count,
+    plot_text,
+    theme,
+)
 
 MOST_NAMES = 16
 MOST_IN_LEGEND = 10
@@ -93,8 +102,8 @@ def _wanted_names(
 
 
 HALO = (
-    "<style>.sae-nb-panel .scatterlayer .textpoint text { paint-order: stroke; stroke-width: 3px; "
-    "stroke-linejoin: round; stroke: var(--jp-layout-color1, #fff); stroke-opacity: 0.8; }</style>"
+    f"<style>.sae-nb-panel .scatterlayer .textpoint text {{ paint-order: stroke; stroke-width: 3px; "
+    f"stroke-linejoin: round; stroke: var(--jp-layout-color1, {WHITE}); stroke-opacity: 0.8; }}</style>"
 )
 """Names on the map are read over points of every colour."""
 
@@ -138,5 +147,5 @@ def legend_html(column: Column | None) -> str:
     if rest > 0:
         parts.append(f"and {format_count(rest)} more")
     if none:
-        parts.append(_legend_entry("circle", "#888", f"none ({escape(format_count(none))})"))
+        parts.append(_legend_entry("circle", UNKNOWN, f"none ({escape(format_count(none))})"))
     return f'{HALO}<div style="line-height:1.5">{" &ensp;".join(parts)}</div>'

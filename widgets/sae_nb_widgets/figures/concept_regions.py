@@ -9,9 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
-from sae_nb_widgets.figures.theme import category_style, colour_scale, template, theme
+from sae_nb_widgets.figures.frames import heatmaps
+from sae_nb_widgets.figures.theme import WHITE, category_style
 
-GAP = 0.05
 HEIGHT_PX = 290
 MARKS = (-2, -1, 0, 1, 2)
 MOST_POINTS = 60
@@ -37,34 +37,21 @@ def region_figure(
     concept
         Of each point.
     """
-    figure, n = go.Figure(), len(strengths)
-    part = (1 - GAP * (n - 1)) / n
     cells, side = _in_cells(np.asarray(points), np.asarray(ticks))
-    for i, (title, strength) in enumerate(strengths.items()):
-        number = "" if i == 0 else str(i + 1)
-        axes = {"xaxis": f"x{number}", "yaxis": f"y{number}"}
-        figure.add_heatmap(
-            z=_relative(np.asarray(strength, dtype=np.float64)),
-            zmin=0,
-            zmax=1,
-            colorscale=colour_scale(),
-            showscale=i == n - 1,
-            colorbar={"title": {"text": "share of<br>its most"}, "thickness": 10},
-            name=title,
-            hovertemplate="%{z:.2f}<extra>" + title + "</extra>",
-            **axes,
-        )
-        _add_points(figure, cells, np.asarray(concept), legend=i == 0, **axes)
-        left = i * (part + GAP)
-        x = {"domain": [left, left + part], "anchor": f"y{number}", "title": {"text": title}}
-        y = {"anchor": f"x{number}", "showticklabels": i == 0}
-        figure.update_layout({f"xaxis{number}": x | side, f"yaxis{number}": y | side})
-    figure.update_layout(
-        template=template(),
-        height=int(HEIGHT_PX * theme().font_px / 13),
-        margin={"l": 30, "r": 10, "t": 40, "b": 40},
+    figure = heatmaps(
+        {title: _relative(np.asarray(z, dtype=np.float64)) for title, z in strengths.items()},
+        ends=(0, 1),
+        hover="%{z:.2f}",
+        bar="share of<br>its most",
+        over={
+            title: _points(cells, np.asarray(concept), legend=i == 0)
+            for i, title in enumerate(strengths)
+        },
+        gap=0.05,
+        height=HEIGHT_PX,
+        margin=(30, 10, 40, 40),
     )
-    return figure
+    return figure.update_xaxes(side).update_yaxes(side)
 
 
 def _in_cells(
@@ -86,18 +73,15 @@ def _relative(strength: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "si
     return strength / most if most > 0 else strength
 
 
-def _add_points(
-    figure: go.Figure,
-    points: Float[np.ndarray, "n 2"],
-    concept: Int[np.ndarray, " n"],
-    *,
-    legend: bool,
-    **axes: str,
-) -> None:
+def _points(
+    points: Float[np.ndarray, "n 2"], concept: Int[np.ndarray, " n"], *, legend: bool
+) -> list[go.Scatter]:
+    """Some points of each concept, in its colour."""
+    traces = []
     for c in np.unique(concept):
         colour, _ = category_style(int(c))
         some = points[concept == c][:MOST_POINTS]
-        figure.add_scatter(
+        trace = go.Scatter(
             x=some[:, 0],
             y=some[:, 1],
             mode="markers",
@@ -106,7 +90,8 @@ def _add_points(
             showlegend=legend,
             line={"color": colour},  # no line is drawn; a still picture takes its key from it
             # A light rim keeps points apart from a dark ground.
-            marker={"color": colour, "size": 4, "line": {"color": "#ffffff", "width": 0.5}},
+            marker={"color": colour, "size": 4, "line": {"color": WHITE, "width": 0.5}},
             hoverinfo="skip",
-            **axes,
         )
+        traces.append(trace)
+    return traces

@@ -13,11 +13,26 @@ from jaxtyping import Float, Int
 
 from sae_nb_widgets.figures import depth_traces as traces
 from sae_nb_widgets.figures.depth_traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
-from sae_nb_widgets.figures.theme import colour_scale, format_number, plot_text, template, theme
+from sae_nb_widgets.figures.theme import (
+    OKABE_ITO,
+    PAGE_INKS,
+    WHITE,
+    colour_scale,
+    fade,
+    format_number,
+    plot_text,
+    template,
+    theme,
+)
 
-KIND_COLOURS = {"cls": "#CC79A7", "register": "#E69F00", "patch": "#009E73", "token": "#009E73"}
+KIND_COLOURS = {
+    "cls": OKABE_ITO[3],
+    "register": OKABE_ITO[4],
+    "patch": OKABE_ITO[2],
+    "token": OKABE_ITO[2],
+}
 """Of token types. Blue and vermilion are taken: what Raptor predicts, and what a push brings."""
-PHASE_COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
+PHASE_COLOURS = tuple(OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,8 +94,8 @@ def depth_figure() -> go.Figure:
     figure = go.Figure(
         [
             traces.heatmap(),
-            traces.outline("phases, pale", "rgba(255,255,255,0.95)", 4.5),
-            traces.outline("phases", "#111111", 2),
+            traces.outline("phases, pale", fade(WHITE, 0.95), 4.5),
+            traces.outline("phases", PAGE_INKS[0], 2),
             traces.mark("layer", "x", "y", 11),
             traces.gain_curve(),
             traces.mark("k", "x2", "y2", 11),
@@ -163,7 +178,9 @@ def draw_layer_mark(figure: go.Figure, layer: int) -> None:
     mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
 
 
-def draw_paths(figure: go.Figure, drawn: DrawnPaths, layer: int, *, ink: str = "#111111") -> None:
+def draw_paths(
+    figure: go.Figure, drawn: DrawnPaths, layer: int, *, ink: str = PAGE_INKS[0]
+) -> None:
     """Show paths up to a layer, where they are there, and the selected path over them.
 
     Parameters

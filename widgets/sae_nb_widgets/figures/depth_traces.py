@@ -8,12 +8,19 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb_widgets.figures.theme import (
+    CLEAR,
     CONTROL,
+    GLOBE,
+    GLOBE_GRID,
+    GREY,
     NOVEL,
     OKABE_ITO,
+    PAGE_INKS,
     PREDICTED,
+    WHITE,
     category_style,
     colour_scale,
+    fade,
 )
 
 N_COLOURS = 7
@@ -60,7 +67,7 @@ def mark(name: str, x: str, y: str, size: int) -> go.Scatter:
         xaxis=x,
         yaxis=y,
         mode="markers",
-        marker={"size": size, "color": "#ffffff", "line": {"color": "#111111", "width": 2}},
+        marker={"size": size, "color": WHITE, "line": {"color": PAGE_INKS[0], "width": 2}},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -137,7 +144,7 @@ def overlay_traces() -> list[go.Scatter]:
         xaxis="x3",
         yaxis="y3",
         mode="lines",
-        line={"color": "rgba(128,128,128,0.5)", "width": 1},
+        line={"color": fade(GREY, 0.5), "width": 1},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -154,7 +161,7 @@ def overlay_traces_3d() -> list[go.Scatter3d]:
         y=y,
         z=z,
         mode="lines",
-        line={"color": "#9a9a9a", "width": 1.5},
+        line={"color": GLOBE, "width": 1.5},
         opacity=0.6,
         hoverinfo="skip",
         showlegend=False,
@@ -186,8 +193,8 @@ def _globe() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 OVERLAYS = (
     (ROLLED, PREDICTED, "dash", 2.5),
     (PUSHED, NOVEL, "dot", 2.5),
-    (OWN, "#111111", "solid", 2.5),
-    (HEAD, "#111111", "solid", 2.5),
+    (OWN, PAGE_INKS[0], "solid", 2.5),
+    (HEAD, PAGE_INKS[0], "solid", 2.5),
 )
 
 
@@ -234,8 +241,8 @@ def title(place: int) -> dict[str, Any]:
 
 def axes() -> dict[str, Any]:
     """Places of the three parts, and quiet axes for paths."""
-    soft = {"backgroundcolor": "rgba(0,0,0,0)", "gridcolor": "#8a8a8a",
-            "zerolinecolor": "#8a8a8a", "showticklabels": False,
+    soft = {"backgroundcolor": CLEAR, "gridcolor": GLOBE_GRID,
+            "zerolinecolor": GLOBE_GRID, "showticklabels": False,
             "showspikes": False}  # fmt: skip
     quiet = {"showticklabels": False, "ticks": "", "showgrid": True, "automargin": False}
     return {

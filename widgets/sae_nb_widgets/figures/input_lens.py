@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sae_nb_widgets.components.paired_bars import NEGATIVE, POSITIVE
-from sae_nb_widgets.figures.theme import CONTROL, NEUTRAL, plot_text, template
+from sae_nb_widgets.figures.theme import BLACK, CONTROL, NEUTRAL, plot_text, template
 
 ROW_PX = 24
 LONGEST_NAME = 22
@@ -61,7 +61,7 @@ def _add_bars(
     )
     for key, style in (
         ("control", {"symbol": "line-ns-open", "color": CONTROL, "size": 12}),
-        ("exact", {"symbol": "line-ns-open", "color": "#000000", "size": 12}),
+        ("exact", {"symbol": "line-ns-open", "color": BLACK, "size": 12}),
     ):
         known = [(v, n) for v, n in zip(column[key], names) if v is not None]
         if known:

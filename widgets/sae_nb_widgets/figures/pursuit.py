@@ -15,8 +15,11 @@ from jaxtyping import Float, Int
 
 from sae_nb.summaries.pursuit_steps import PursuitSteps
 from sae_nb_widgets.figures.theme import (
+    AXIS,
+    GREY,
     NEUTRAL,
     OKABE_ITO,
+    fade,
     format_number,
     plot_text,
     template,
@@ -30,7 +33,7 @@ ALGORITHM_COLOURS = (OKABE_ITO[2], OKABE_ITO[3])
 """First and second algorithm; blue and vermilion mean something else in other panels."""
 
 SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
-START_COLOUR = "rgba(128,128,128,0.22)"
+START_COLOUR = fade(GREY, 0.22)
 PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
 N_TICKS = 6
@@ -80,7 +83,7 @@ def pursuit_figure(
             "anchor": _axis("x", i),
             "title": {"text": "correlation"},
             "zeroline": True,
-            "zerolinecolor": "rgba(128,128,128,0.6)",
+            "zerolinecolor": AXIS,
         }
         x_axis = {"anchor": _axis("y", i), "showgrid": False}
         figure.update_layout({_axis("xaxis", i): x_axis, _axis("yaxis", i): y_axis})

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from sae_nb.summaries.encoder_study import ENCODERS, EncoderStudy
 from sae_nb.summaries.support_study import METHODS, SupportStudy
-from sae_nb_widgets.figures.theme import CONTROL, CONTROL_DASH, OKABE_ITO, template, theme
+from sae_nb_widgets.figures.frames import DOTTED, FLOOR, framed, line, side_by_side
+from sae_nb_widgets.figures.theme import OKABE_ITO
 
 STYLES: dict[str, tuple[str, str]] = {
     "one step": (OKABE_ITO[4], "square"),
@@ -25,6 +26,11 @@ STYLES: dict[str, tuple[str, str]] = {
 """Colour and marker of each encoder; its kin in the other study has the same."""
 
 HEIGHT_PX = 330
+MARGIN = (56, 16, 66, 46)
+LEGEND: dict[str, Any] = {
+    "hovermode": "closest",
+    "legend": {"y": 1.0, "yref": "container", "yanchor": "top"},
+}
 X_TITLES = {
     "families": "cosine of two siblings",
     "common direction": "mean cosine of two atoms",
@@ -41,22 +47,17 @@ def support_figure(studies: Sequence[SupportStudy]) -> go.Figure:
     studies
         One plot each.
     """
-    figure = go.Figure()
-    for i, study in enumerate(studies):
-        x = np.asarray(study.coherences)
-        axes = {"xaxis": _axis("x", i), "yaxis": _axis("y", i)}
-        for method in METHODS:
-            _add(figure, method, x, study.of(method), legend=i == 0, **axes)
-        figure.add_scatter(
-            x=x,
-            y=study.floor.mean(axis=1),
-            mode="lines",
-            name="random atoms",
-            line={"color": CONTROL, "dash": CONTROL_DASH, "width": 1.6},
-            showlegend=i == 0,
-            **axes,
-        )
-    _set_axes(figure, [X_TITLES[study.kind] for study in studies], "true atoms named", [0, 1.04])
+    titles = [X_TITLES[study.kind] for study in studies]
+    y_titles = ["true atoms named", *[""] * (len(studies) - 1)]
+    figure = side_by_side(titles, y=y_titles, gap=0.1, height=HEIGHT_PX, margin=MARGIN)
+    figure.update_layout(**LEGEND).update_yaxes(range=[0, 1.04])
+    for column, study in enumerate(studies, start=1):
+        x, shown = np.asarray(study.coherences), column == 1
+        floor = go.Scatter(x=x, y=study.floor.mean(axis=1), mode="lines", name="random atoms",
+                           line=FLOOR, showlegend=shown)  # fmt: skip
+        traces = [one for name in METHODS for one in _curve(name, x, study.of(name), shown)]
+        for trace in (*traces, floor):
+            figure.add_trace(trace, row=1, col=column)
     return figure
 
 
@@ -68,78 +69,37 @@ def encoder_figure(study: EncoderStudy) -> go.Figure:
     study
         Of one SAE.
     """
-    figure = go.Figure()
     x = np.asarray(study.ks)
-    for encoder in ENCODERS:
-        _add(figure, encoder, x, study.of(encoder)[:, None], legend=True, xaxis="x", yaxis="y")
-    # Below zero a code is worse than none: how far below is left to hovering and the table.
-    _set_axes(figure, ["atoms per activation, k"], "R²", [-0.1, 1.04])
+    figure = framed(
+        [one for name in ENCODERS for one in _curve(name, x, study.of(name)[:, None], True)],
+        x="atoms per activation, k",
+        y="R²",
+        height=HEIGHT_PX,
+        margin=MARGIN,
+        # Below zero a code is worse than none: how far below is left to hovering and the table.
+        yaxis_range=[-0.1, 1.04],
+        **LEGEND,
+    )
     figure.update_xaxes(type="log", tickvals=list(study.ks), ticktext=[str(k) for k in study.ks])
     if study.trained_k is not None:
-        figure.add_vline(x=study.trained_k, line={"color": "#808080", "width": 1.2, "dash": "dot"})
+        figure.add_vline(x=study.trained_k, line=DOTTED)
     return figure
 
 
-def _axis(name: str, index: int) -> str:
-    return name if index == 0 else f"{name}{index + 1}"
-
-
-def _add(
-    figure: go.Figure,
-    name: str,
-    x: Float[np.ndarray, " n"],
-    y: Float[np.ndarray, "n seeds"],
-    *,
-    legend: bool,
-    **axes: Any,
-) -> None:
+def _curve(
+    name: str, x: Float[np.ndarray, " n"], y: Float[np.ndarray, "n seeds"], legend: bool
+) -> list[go.Scatter]:
+    """The mean of the seeds as a line, and the seeds as points where there are several."""
     colour, symbol = STYLES[name]
-    figure.add_scatter(
-        x=x,
-        y=y.mean(axis=1),
-        mode="lines+markers",
-        name=name,
-        line={"color": colour, "width": 2},
-        marker={"color": colour, "symbol": symbol, "size": 8},
-        showlegend=legend,
+    mean = line(name, x, y.mean(axis=1), colour=colour, symbol=symbol, size=8, hover="%{y:.3f}")
+    seeds = go.Scatter(
+        x=np.repeat(x, y.shape[1]),
+        y=y.ravel(),
+        mode="markers",
+        marker={"color": colour, "symbol": symbol, "size": 4, "opacity": 0.6},
+        showlegend=False,
         legendgroup=name,
-        hovertemplate="%{y:.3f}<extra>" + name + "</extra>",
-        **axes,
+        hoverinfo="skip",
     )
-    if y.shape[1] > 1:
-        figure.add_scatter(
-            x=np.repeat(x, y.shape[1]),
-            y=y.ravel(),
-            mode="markers",
-            marker={"color": colour, "symbol": symbol, "size": 4, "opacity": 0.6},
-            showlegend=False,
-            legendgroup=name,
-            hoverinfo="skip",
-            **axes,
-        )
-
-
-def _set_axes(figure: go.Figure, titles: Sequence[str], y_title: str, ends: list[float]) -> None:
-    n, gap = len(titles), 0.1
-    part = (1 - gap * (n - 1)) / n
-    figure.update_layout(
-        template=template(),
-        height=int(HEIGHT_PX * theme().font_px / 13),
-        margin={"l": 56, "r": 16, "t": 66, "b": 46},
-        hovermode="closest",
-        legend={"y": 1.0, "yref": "container", "yanchor": "top"},
-    )
-    for i, title in enumerate(titles):
-        left = i * (part + gap)
-        x, y = _axis("xaxis", i), _axis("yaxis", i)
-        figure.update_layout(
-            {
-                x: {
-                    "domain": [left, left + part],
-                    "anchor": _axis("y", i),
-                    "title": {"text": title},
-                },
-                y: {"anchor": _axis("x", i), "range": ends},
-            }
-        )
-    figure.update_layout({"yaxis": {"title": {"text": y_title}}})
+    mean.update(showlegend=legend, legendgroup=name)
+    return [mean, seeds] if y.shape[1] > 1 else [mean]

@@ -9,18 +9,20 @@ import plotly.graph_objects as go
 
 from sae_nb.summaries.report_card import ReportCardSummary, ReportCell
 from sae_nb_widgets.figures.theme import (
+    ALARM,
+    CLEAR,
     CONTROL,
     CONTROL_DASH,
+    GREY,
+    MID_GREY,
     NEUTRAL,
     PREDICTED,
+    fade,
     format_number,
     plot_text,
     template,
     theme,
 )
-
-ALARM = "#C9252D"
-"""Red: not distinguishable. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its ✕."""
 
 ROW_PX, TOP_PX, BOTTOM_PX = 28, 34, 8
 START, WORDS = 0.04, 0.98
@@ -90,8 +92,8 @@ def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figur
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": 1.03, "yanchor": "bottom", "yref": "paper"},
         shapes=_outline(summary, chosen),
-        xaxis={"range": [-NAMES * columns, columns], "linecolor": "rgba(0,0,0,0)"} | nothing,
-        yaxis={"range": [rows - 0.5, -1.7], "linecolor": "rgba(0,0,0,0)"} | nothing,
+        xaxis={"range": [-NAMES * columns, columns], "linecolor": CLEAR} | nothing,
+        yaxis={"range": [rows - 0.5, -1.7], "linecolor": CLEAR} | nothing,
     )
     return figure
 
@@ -182,7 +184,7 @@ def _segments(
 def _strips(summary: ReportCardSummary) -> list[go.Scatter]:
     kinds: Sequence[tuple[str, dict[str, object], Callable[..., tuple[float, float, float]], bool]]
     kinds = (
-        ("scale", {"color": "rgba(128,128,128,0.3)", "width": 1}, lambda _: (0.0, 1.0, 0.0), False),
+        ("scale", {"color": fade(GREY, 0.3), "width": 1}, lambda _: (0.0, 1.0, 0.0), False),
         ("floor", {"color": NEUTRAL, "width": 2.5}, lambda c: (c.floor, c.floor, TICK), True),
         (
             "control",
@@ -327,8 +329,8 @@ def _outline(summary: ReportCardSummary, chosen: str) -> list[dict[str, object]]
             "x1": len(summary.saes),
             "y0": row - 0.46,
             "y1": row + 0.46,
-            "line": {"color": "#767676", "width": 1.5},
-            "fillcolor": "rgba(0,0,0,0)",
+            "line": {"color": MID_GREY, "width": 1.5},
+            "fillcolor": CLEAR,
             "layer": "below",
         }
     ]

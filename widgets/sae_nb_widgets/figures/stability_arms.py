@@ -8,10 +8,11 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb_widgets.figures.theme import CONTROL, OKABE_ITO, template, theme
+from sae_nb_widgets.figures.frames import FLOOR, framed
+from sae_nb_widgets.figures.theme import OKABE_ITO, fade
 
 ROW_PX = 26
-BAR = "rgba(86,180,233,0.3)"
+BAR = fade(OKABE_ITO[5], 0.3)
 """Pale, since the names stand on it."""
 
 
@@ -31,7 +32,14 @@ def arms_figure(
     """
     means = {name: float(np.mean(values)) for name, values in arms.items()}
     names = sorted(means, key=means.__getitem__)
-    figure = go.Figure()
+    figure = framed(
+        [],
+        x=x_title,
+        height=90 + ROW_PX * len(names),
+        margin=(16, 16, 30, 46),
+        xaxis_range=[0, 1],
+        yaxis_showticklabels=False,
+    )
     figure.add_bar(
         x=[means[name] for name in names],
         y=names,
@@ -58,12 +66,4 @@ def arms_figure(
         showlegend=False,
         hoverinfo="skip",
     )
-    figure.add_vline(x=floor, line={"color": CONTROL, "width": 1.6, "dash": "dash"})
-    figure.update_layout(
-        template=template(),
-        height=int((90 + ROW_PX * len(names)) * theme().font_px / 13),
-        margin={"l": 16, "r": 16, "t": 30, "b": 46},
-        xaxis={"title": {"text": x_title}, "range": [0, 1]},
-        yaxis={"showticklabels": False},
-    )
-    return figure
+    return figure.add_vline(x=floor, line=FLOOR)

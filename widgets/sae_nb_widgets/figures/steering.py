@@ -14,10 +14,15 @@ import plotly.graph_objects as go
 from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_curve import SteeringCurve
 from sae_nb.summaries.steering_recipe import SteeringRecipe
+from sae_nb_widgets.figures.frames import DOTTED
 from sae_nb_widgets.figures.theme import (
+    AXIS,
+    CLEAR,
     CONTROL,
     CONTROL_DASH,
+    GREY,
     OKABE_ITO,
+    fade,
     format_number,
     plot_text,
     template,
@@ -31,8 +36,8 @@ CURVE_TRACES = range(EFFECT_BAND, KL + 1)
 
 AFTER_COLOUR = OKABE_ITO[2]
 NEAREST_COLOUR = OKABE_ITO[5]
-BEFORE_COLOUR = "rgba(128,128,128,0.55)"
-BAND_COLOUR = "rgba(140,140,140,0.18)"
+BEFORE_COLOUR = fade(GREY, 0.55)
+BAND_COLOUR = fade(CONTROL, 0.18)
 
 BAR = 0.26  # thickness of one of three bars, in rows
 LONGEST_NAME = 18
@@ -75,7 +80,7 @@ def steering_figure(
             "anchor": "x2",
             "visible": False,
             "zeroline": True,
-            "zerolinecolor": "rgba(128,128,128,0.6)",
+            "zerolinecolor": AXIS,
         },
         xaxis3={"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
         yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
@@ -241,15 +246,17 @@ def _bar_traces() -> list[Any]:
     ]
 
 
-_NO_LINE = {"width": 0, "color": "rgba(0,0,0,0)"}
-
-
 def _curve_traces() -> list[Any]:
     dashed = {"color": CONTROL, "dash": CONTROL_DASH, "width": 1.6}
     strong = {"color": AFTER_COLOUR, "width": 2.2}
     effect = {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
     cost = {"xaxis": "x3", "yaxis": "y3", "showlegend": False}
-    band = {"mode": "lines", "fill": "toself", "fillcolor": BAND_COLOUR, "line": _NO_LINE}
+    band = {
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": BAND_COLOUR,
+        "line": {"width": 0, "color": CLEAR},
+    }
     mine = {"mode": "lines+markers", "line": strong, "marker": {"color": AFTER_COLOUR}}
     shown = "strength %{x:.3g}<br>%{y:.3g}<extra>"
     return [
@@ -396,5 +403,5 @@ def _upright(strength: float, axis: str) -> dict[str, Any]:
         "x1": strength,
         "y0": 0,
         "y1": 1,
-        "line": {"color": "#808080", "width": 1.2, "dash": "dot"},
+        "line": DOTTED,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,7 +11,8 @@ import plotly.graph_objects as go
 from sae_nb.evaluation.fragility import Fragility
 from sae_nb.evaluation.steering_quality import Arm, SteeringCurves
 from sae_nb.evaluation.subspace_illusion import IllusionCheck
-from sae_nb_widgets.figures.theme import CONTROL, CONTROL_DASH, NEUTRAL, NOVEL, OKABE_ITO, template
+from sae_nb_widgets.figures.frames import broken, framed, line
+from sae_nb_widgets.figures.theme import CONTROL, CONTROL_DASH, NEUTRAL, NOVEL, OKABE_ITO
 
 COLOURS = {
     "atom": NOVEL,
@@ -26,6 +28,10 @@ BARS = {
     "full": "everything",
     "pca": "in 8 components",
 }
+RANDOM: dict[str, Any] = {"colour": CONTROL, "dash": CONTROL_DASH, "width": 1.2}
+MARGIN = (56, 12, 34, 46)
+KL = "KL(clean‖steered), nats"
+CHANGE = "Δ log-odds of the target"
 
 
 def success_figure(curves: SteeringCurves) -> go.Figure:
@@ -36,21 +42,19 @@ def success_figure(curves: SteeringCurves) -> go.Figure:
     curves
         From `steering_curves`.
     """
-    traces = [_line(arm, CONTROL, i == 0) for i, arm in enumerate(curves.controls)]
-    traces += [
-        go.Scatter(
-            name=WORDS.get(name, name),
-            x=[0.0, *arm.kl],
-            y=[0.0, *arm.shift.mean(axis=1)],
-            mode="lines+markers",
-            line={"color": COLOURS[name], "width": 2.5},
-            marker={"size": 7, "color": COLOURS[name]},
-            showlegend=True,
-        )
-        for name, arm in curves.arms.items()
-        if name in COLOURS
+    looks: list[tuple[str, Arm, dict[str, Any]]] = [
+        ("random directions", arm, RANDOM | {"showlegend": i == 0, "legendgroup": "random"})
+        for i, arm in enumerate(curves.controls)
     ]
-    return _framed(traces, "KL(clean‖steered), nats", "Δ log-odds of the target")
+    for name, colour in COLOURS.items():
+        if name in curves.arms:
+            look = {"colour": colour, "symbol": "circle", "size": 7, "width": 2.5}
+            looks.append((WORDS.get(name, name), curves.arms[name], look | {"showlegend": True}))
+    traces = [
+        line(name, [0.0, *arm.kl], [0.0, *arm.shift.mean(axis=1)], **look)
+        for name, arm, look in looks
+    ]
+    return framed(traces, x=KL, y=CHANGE, margin=MARGIN)
 
 
 def fluency_figure(curves: SteeringCurves) -> go.Figure:
@@ -61,26 +65,22 @@ def fluency_figure(curves: SteeringCurves) -> go.Figure:
     curves
         With texts.
     """
-    fluent = [(curves.arms["atom"], NOVEL, "solid"), *_random_fluent(curves)]
-    traces = []
-    for arm, colour, dash in fluent:
-        for part, symbol in (("written", "circle"), ("read", "square")):
-            traces.append(
-                go.Scatter(
-                    name=f"{part}, {arm.name if dash == 'solid' else 'random'}",
-                    x=list(arm.kl),
-                    y=[getattr(f, part) for f in arm.fluency],
-                    mode="lines+markers",
-                    line={"color": colour, "dash": dash, "width": 2},
-                    marker={"symbol": symbol, "size": 8, "color": colour},
-                    showlegend=True,
-                )
-            )
-    return _framed(traces, "KL(clean‖steered), nats", "nats per token")
-
-
-def _random_fluent(curves: SteeringCurves) -> list[tuple[Arm, str, str]]:
-    return [(arm, CONTROL, CONTROL_DASH) for arm in curves.controls if arm.fluency]
+    random = [(arm, CONTROL, CONTROL_DASH) for arm in curves.controls if arm.fluency]
+    traces = [
+        line(
+            f"{part}, {arm.name if dash == 'solid' else 'random'}",
+            list(arm.kl),
+            [getattr(f, part) for f in arm.fluency],
+            colour=colour,
+            symbol=symbol,
+            size=8,
+            dash=dash,
+            showlegend=True,
+        )
+        for arm, colour, dash in [(curves.arms["atom"], NOVEL, "solid"), *random]
+        for part, symbol in (("written", "circle"), ("read", "square"))
+    ]
+    return framed(traces, x=KL, y="nats per token", margin=MARGIN)
 
 
 def fragility_figure(found: Fragility) -> go.Figure:
@@ -96,31 +96,22 @@ def fragility_figure(found: Fragility) -> go.Figure:
     rng = np.random.default_rng(0)
     spread = rng.uniform(-0.16, 0.16, size=found.effects.shape)
     places = np.arange(len(names))[:, None] + spread
-    traces = [
-        go.Scatter(
-            name="random 5 … 95 %",
-            x=[v for i in range(len(names)) for v in (i - 0.3, i + 0.3, None)],
-            y=[v for i in range(len(names)) for v in (edge[i], edge[i], None)],
-            mode="lines",
-            line={"color": CONTROL, "dash": CONTROL_DASH, "width": 2},
-            showlegend=place == 0,
-        )
-        for place, edge in enumerate(band)
-    ]
-    traces.append(
-        go.Scatter(
-            name="one input",
-            x=places.ravel(),
-            y=found.effects.ravel(),
-            mode="markers",
-            marker={"color": NOVEL, "size": 6, "opacity": 0.6},
-            line={"color": NOVEL},  # of the legend where the picture is drawn without a browser
-            showlegend=True,
-        )
+    traces = []
+    for index, edge in enumerate(band):
+        x, y = broken([(i - 0.3, height), (i + 0.3, height)] for i, height in enumerate(edge))
+        look = RANDOM | {"width": 2, "showlegend": index == 0}
+        traces.append(line("random 5 … 95 %", x, y, **look))
+    inputs = go.Scatter(
+        name="one input",
+        x=places.ravel(),
+        y=found.effects.ravel(),
+        mode="markers",
+        marker={"color": NOVEL, "size": 6, "opacity": 0.6},
+        line={"color": NOVEL},  # of the legend where the picture is drawn without a browser
+        showlegend=True,
     )
-    figure = _framed(traces, "", "Δ log-odds of the target")
-    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, tickangle=-30)
-    return figure
+    figure = framed([*traces, inputs], y=CHANGE, margin=MARGIN)
+    return figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, tickangle=-30)
 
 
 def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go.Figure:
@@ -134,7 +125,7 @@ def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go
         Of the directions.
     """
     keys = list(BARS)
-    traces: list[go.Bar | go.Scatter] = [
+    bars = [
         go.Bar(
             name=f"{name} ({check.light})",
             x=list(range(len(keys))),
@@ -145,41 +136,15 @@ def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go
         for i, (check, name) in enumerate(zip(checks, names, strict=True))
     ]
     control = max(float(check["v"].control or 0.0) for check in checks)
-    traces.append(
-        go.Scatter(
-            name="random 95 %",
-            x=[-0.5, len(keys) - 0.5],
-            y=[control, control],
-            mode="lines",
-            showlegend=True,
-            line={"color": CONTROL, "dash": CONTROL_DASH, "width": 2},
-        )
+    ends = [-0.5, len(keys) - 0.5]
+    random = line("random 95 %", ends, [control, control], **(RANDOM | {"width": 2}))
+    figure = framed(
+        [*bars, random.update(showlegend=True)],
+        y="share of the logit difference",
+        margin=MARGIN,
+        barmode="group",
+        bargap=0.25,
     )
-    figure = _framed(traces, "", "share of the logit difference")
-    figure.update_xaxes(tickvals=list(range(len(keys))), ticktext=[BARS[key] for key in keys])
-    figure.update_layout(barmode="group", bargap=0.25)
-    return figure
-
-
-def _line(arm: Arm, colour: str, shown: bool) -> go.Scatter:
-    return go.Scatter(
-        name="random directions",
-        x=[0.0, *arm.kl],
-        y=[0.0, *arm.shift.mean(axis=1)],
-        mode="lines",
-        line={"color": colour, "dash": CONTROL_DASH, "width": 1.2},
-        showlegend=shown,
-        legendgroup="random",
+    return figure.update_xaxes(
+        tickvals=list(range(len(keys))), ticktext=[BARS[key] for key in keys]
     )
-
-
-def _framed(traces: Sequence[go.Bar | go.Scatter], x: str, y: str) -> go.Figure:
-    figure = go.Figure(list(traces))
-    figure.update_layout(
-        template=template(),
-        margin={"l": 56, "r": 12, "t": 34, "b": 46},
-        xaxis={"title": {"text": x}},
-        yaxis={"title": {"text": y}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    return figure

@@ -15,11 +15,10 @@ import plotly.graph_objects as go
 from sae_nb_widgets.figures.axes import Axis, read_axis
 from sae_nb_widgets.figures.canvas import Dot, Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb_widgets.figures.still_traces import DRAWN, Beside, colour_at
-from sae_nb_widgets.figures.theme import OKABE_ITO, theme
+from sae_nb_widgets.figures.theme import AXIS, GREY, GRID, PALETTE, fade, theme
 
 WIDTH = 700
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 26, 46
-GRID = "rgba(128,128,128,0.25)"
 STACKED = ("stack", "relative")
 
 
@@ -85,7 +84,7 @@ def _draw_subplot(
         beside = Beside(stacked=stacked) if mode in STACKED else Beside()
         if trace.type == "bar" and mode in (None, "group"):
             beside = Beside(bars.index(index), len(bars))
-        strokes += DRAWN[trace.type](trace, x, y, OKABE_ITO[index % 6], beside)
+        strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], beside)
     return strokes + _shapes(figure, x, y, x_name, y_name)
 
 
@@ -124,7 +123,7 @@ def _frame(x: Axis, y: Axis) -> list[Stroke]:
         if at - half > free:
             strokes.append(Label(at, y.start + size + 5, text, size=size - 1))
             free = at + half + 2
-    strokes.append(Polyline([(x.start, y.start), (x.end, y.start)], "rgba(128,128,128,0.6)", 1))
+    strokes.append(Polyline([(x.start, y.start), (x.end, y.start)], AXIS, 1))
     if x.title:
         strokes.append(Label((x.start + x.end) / 2, y.start + 2.6 * size, x.title, size=size))
     if y.title:
@@ -157,7 +156,7 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, x_name: str, y_name: str) -> li
         y0, y1 = (_position(y, v, shape.yref, (y.start, y.end)) for v in (shape.y0, shape.y1))
         if shape.type == "line":
             dashed = shape.line.dash not in (None, "solid")
-            colour = shape.line.color or "rgba(128,128,128,0.8)"
+            colour = shape.line.color or fade(GREY, 0.8)
             strokes.append(Polyline([(x0, y0), (x1, y1)], colour, shape.line.width or 2, dashed))
         elif shape.fillcolor:
             box = (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
@@ -176,9 +175,9 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, x_name: str, y_name: str) -> li
 
 def _legend(figure: go.Figure, width: int) -> list[Stroke]:
     named = [
-        (trace.name, colour_at(trace.marker.color, 0, OKABE_ITO[i % 6]))
+        (trace.name, colour_at(trace.marker.color, 0, PALETTE[i % 6]))
         if trace.type == "bar"
-        else (trace.name, getattr(trace.line, "color", None) or OKABE_ITO[i % 6])
+        else (trace.name, getattr(trace.line, "color", None) or PALETTE[i % 6])
         for i, trace in enumerate(figure.data)
         if trace.type in DRAWN and trace.type != "heatmap" and trace.name and trace.showlegend
     ]

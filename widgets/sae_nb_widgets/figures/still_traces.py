@@ -13,8 +13,15 @@ from jaxtyping import Float
 
 from sae_nb_widgets.figures.axes import Axis, categories_of, numbers_of
 from sae_nb_widgets.figures.canvas import Dot, Label, Polyline, Rectangle, Stroke
-from sae_nb_widgets.figures.theme import cividis as cividis_colours
-from sae_nb_widgets.figures.theme import format_number, signed_colours, theme
+from sae_nb_widgets.figures.theme import (
+    GREY,
+    cividis,
+    css_colour,
+    fade,
+    format_number,
+    signed_colours,
+    theme,
+)
 
 MOST_CELLS = 64
 """Along one side of a heat-map; more are thinned."""
@@ -51,8 +58,8 @@ def colour_at(colour: Any, index: int, otherwise: str) -> str:
         return value
     known = np.asarray(colour, dtype=np.float64)
     low, high = np.nanmin(known), np.nanmax(known)
-    r, g, b = cividis_colours(np.array([(value - low) / ((high - low) or 1.0)]))[0].tolist()
-    return f"rgb({r},{g},{b})"
+    share = (value - low) / ((high - low) or 1.0)
+    return css_colour(cividis(np.array([share]))[0].tolist())
 
 
 def _bars(trace: Any, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Stroke]:
@@ -106,7 +113,7 @@ def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: Beside) -> list[Strok
         if trace.fill in ("tozeroy", "toself", "tonexty"):
             closed = run if trace.fill == "toself" else [(run[0][0], y.start), *run]
             closed = closed if trace.fill == "toself" else [*closed, (run[-1][0], y.start)]
-            fill = trace.fillcolor or "rgba(128,128,128,0.2)"
+            fill = trace.fillcolor or fade(GREY, 0.2)
             strokes.append(Polyline(closed, "none", 0, fill=fill))
         if "lines" in mode:
             dashed = trace.line.dash not in (None, "solid")
@@ -175,7 +182,7 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
     skip = [max(1, math.ceil(n / MOST_CELLS)) for n in z.shape]
     low = trace.zmin if trace.zmin is not None else np.nanmin(z)
     high = trace.zmax if trace.zmax is not None else np.nanmax(z)
-    paint = signed_colours if low < 0 < high else cividis_colours
+    paint = signed_colours if low < 0 < high else cividis
     scaled = (z - low) / ((high - low) or 1.0)
     scaled = 2 * scaled - 1 if paint is signed_colours else scaled
     tops, lefts = (_edges(trace, side, n, axis) for side, n, axis in zip("yx", z.shape, (y, x)))
@@ -190,8 +197,8 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
             left, right = sorted((lefts[column], lefts[ends[0]]))
             top, bottom = sorted((tops[row], tops[ends[1]]))
             # The strongest of a thinned block: a rare firing must stay visible.
-            r, g, b = paint(known[[np.abs(known).argmax()]])[0].tolist()
-            strokes.append(Rectangle(left, top, right - left, bottom - top, f"rgb({r},{g},{b})"))
+            fill = css_colour(paint(known[[np.abs(known).argmax()]])[0].tolist())
+            strokes.append(Rectangle(left, top, right - left, bottom - top, fill))
     return strokes
 
 

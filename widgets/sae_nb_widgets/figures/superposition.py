@@ -10,12 +10,15 @@ import plotly.graph_objects as go
 
 from sae_nb.summaries.superposition import SuperpositionSummary
 from sae_nb_widgets.figures.theme import (
+    AXIS,
     CONTROL,
     CONTROL_DASH,
+    GREY,
     NEUTRAL,
     OKABE_ITO,
     category_style,
     colour_scale,
+    fade,
     format_number,
     template,
     theme,
@@ -141,7 +144,7 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
         *(arrows if flat else [_bar("lengths", NEUTRAL, "x", "y")]),
         _gram(),
         *(_curve(feature) for feature in range(n_features)),
-        _line(CURSOR, {"color": "rgba(128,128,128,0.4)", "width": 6}, "x3", "y3"),
+        _line(CURSOR, {"color": fade(GREY, 0.4), "width": 6}, "x3", "y3"),
         *told_apart,
     ]
 
@@ -221,7 +224,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
     height = 2 * PLOT_PX + GAP_PX
     upper, lower = [1 - PLOT_PX / height, 1 - 14 / height], [0.0, PLOT_PX / height]
     numbered = {"tickmode": "linear", "dtick": 1 if n_features <= MOST_LABELLED else 5}
-    square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": "rgba(128,128,128,0.6)"}
+    square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": AXIS}
     square |= {"constrain": "domain", "nticks": 4, "fixedrange": True}
     plain = {"title": {"text": "feature"}, "fixedrange": True} | numbered
     first = square if flat else plain

@@ -10,10 +10,13 @@ import plotly.graph_objects as go
 from sae_nb_widgets.figures.theme import (
     CONTROL,
     CONTROL_DASH,
+    GREY,
+    MID_GREY,
     NEUTRAL,
     NOVEL,
     PREDICTED,
     colour_scale,
+    fade,
     template,
     theme,
 )
@@ -30,7 +33,7 @@ ARC_FOOT, ARC_TOP = 1.04, 1.5
 MOST_ARCS = 6
 PARTS = ("predicted", "novel", "raw")
 COLOURS = {"predicted": PREDICTED, "novel": NOVEL}
-CURSOR = "rgba(128,128,128,0.45)"
+CURSOR = fade(GREY, 0.45)
 THIRDS = ((0.0, 0.28), (0.36, 0.64), (0.72, 1.0))
 HALVES = ((0.0, 0.44), (0.56, 1.0))
 
@@ -161,7 +164,7 @@ def _map(part: str, number: int) -> list[go.Scatter]:
     path = go.Scatter(
         name=f"{part} map",
         mode="lines+markers",
-        line={"color": "rgba(128,128,128,0.35)", "width": 1},
+        line={"color": fade(GREY, 0.35), "width": 1},
         marker={"size": 7, "colorscale": colour_scale()},
         hoverinfo="text",
         **axes,
@@ -169,7 +172,7 @@ def _map(part: str, number: int) -> list[go.Scatter]:
     ring = go.Scatter(
         name=f"{part} chosen",
         mode="markers",
-        marker={"symbol": "circle-open", "size": 15, "color": "#767676", "line": {"width": 3}},
+        marker={"symbol": "circle-open", "size": 15, "color": MID_GREY, "line": {"width": 3}},
         hoverinfo="skip",
         **axes,
     )

@@ -8,20 +8,10 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb_widgets.figures.theme import (
-    CONTROL,
-    NOVEL,
-    PREDICTED,
-    category_style,
-    colour_scale,
-    plot_text,
-    template,
-    theme,
-)
+from sae_nb_widgets.figures.frames import DOTTED, SYMBOLS, broken, framed, heatmaps, line
+from sae_nb_widgets.figures.theme import CONTROL, NOVEL, PREDICTED, category_style, plot_text
 
-GAP = 0.04
 HEIGHT_PX = 230
-BORDER = {"color": "#808080", "width": 1.2, "dash": "dot"}
 COLOURS = {"predicted": PREDICTED, "novel": NOVEL, "TopK": CONTROL}
 
 
@@ -47,9 +37,8 @@ def bands_figure(
     """
     values = np.asarray(energy, dtype=np.float64)
     names = None if tokens is None else [plot_text(token) for token in tokens]
-    figure = go.Figure()
-    for name, column in (("predicted", values[:, 0]), ("novel", values[:, 1])):
-        figure.add_bar(
+    traces: list[go.Bar | go.Scatter] = [
+        go.Bar(
             x=np.arange(len(values)),
             y=column,
             name=name,
@@ -60,18 +49,20 @@ def bands_figure(
             hovertemplate=("%{text} · " if names else "token %{x} · ")
             + f"{name} %{{y:.3g}}<extra></extra>",
         )
-    _draw_borders(figure, borders, (0.0, float(values.sum(axis=1).max())))
-    figure.update_layout(
-        template=template(),
+        for name, column in (("predicted", values[:, 0]), ("novel", values[:, 1]))
+    ]
+    if borders:
+        traces.append(_borders(borders, 0.0, float(values.sum(axis=1).max()), legend=True))
+    return framed(
+        traces,
+        x="token",
+        y=y_title,
+        height=HEIGHT_PX,
+        margin=(60, 12, 30, 44),
         barmode="stack",
         bargap=0.08,
-        height=_height(),
-        xaxis={"title": {"text": "token"}, "showgrid": False},
-        yaxis={"title": {"text": y_title}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 60, "r": 12, "t": 30, "b": 44},
+        xaxis_showgrid=False,
     )
-    return figure
 
 
 def time_curves_figure(
@@ -86,32 +77,21 @@ def time_curves_figure(
     x_title, y_title
         Of the axes.
     """
-    figure = go.Figure()
     index, colour = -1, CONTROL
+    traces = []
     for name, (x, y) in curves.items():
         dashed = name.endswith("order lost")
         if not dashed:
             index += 1
             colour = COLOURS.get(name, category_style(index)[0])
-        figure.add_scatter(
-            x=list(x),
-            y=list(y),
-            name=name,
-            showlegend=True,
-            mode="lines+markers",
-            line={"color": colour, "width": 2, "dash": "dash" if dashed else "solid"},
-            marker={"color": colour, "symbol": ("circle", "square", "diamond")[index % 3]},
-            hovertemplate="%{x}: %{y:.3g}<extra>" + name + "</extra>",
-        )
-    figure.update_layout(
-        template=template(),
-        height=_height(),
-        xaxis={"title": {"text": x_title}},
-        yaxis={"title": {"text": y_title}},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        margin={"l": 60, "r": 12, "t": 34, "b": 44},
-    )
-    return figure
+        look = {
+            "colour": colour,
+            "symbol": SYMBOLS[index % 3],
+            "dash": "dash" if dashed else "solid",
+        }
+        hover = "%{x}: %{y:.3g}"
+        traces.append(line(name, list(x), list(y), hover=hover, showlegend=True, **look))
+    return framed(traces, x=x_title, y=y_title, height=HEIGHT_PX, margin=(60, 12, 34, 44))
 
 
 def moments_figure(
@@ -126,55 +106,32 @@ def moments_figure(
     borders
         Tokens at which an event begins.
     """
-    figure, n = go.Figure(), len(matrices)
-    part = (1 - GAP * (n - 1)) / n
-    for i, (title, cosines) in enumerate(matrices.items()):
-        number = "" if i == 0 else str(i + 1)
-        figure.add_heatmap(
-            z=np.asarray(cosines, dtype=np.float64),
-            zmin=-1,
-            zmax=1,
-            colorscale=colour_scale(signed=True),
-            showscale=i == n - 1,
-            colorbar={"title": {"text": "cosine"}, "thickness": 10},
-            xaxis=f"x{number}",
-            yaxis=f"y{number}",
-            hovertemplate="tokens %{x}, %{y}: %{z:.2f}<extra>" + title + "</extra>",
-        )
-        left = i * (part + GAP)
-        x = {"domain": [left, left + part], "anchor": f"y{number}", "title": {"text": title}}
-        y = {"autorange": "reversed", "anchor": f"x{number}", "showticklabels": i == 0}
-        grid = {"showgrid": False, "zeroline": False}
-        figure.update_layout({f"xaxis{number}": {**x, **grid}, f"yaxis{number}": {**y, **grid}})
-        _draw_borders(figure, borders, (-0.5, len(cosines) - 0.5), number)
-    figure.update_layout(
-        template=template(),
-        height=int(1.15 * _height()),
-        margin={"l": 34, "r": 10, "t": 10, "b": 40},
+    figure = heatmaps(
+        {title: np.asarray(cosines, dtype=np.float64) for title, cosines in matrices.items()},
+        ends=(-1, 1),
+        signed=True,
+        hover="tokens %{x}, %{y}: %{z:.2f}",
+        bar="cosine",
+        over={
+            title: [_borders(borders, -0.5, len(cosines) - 0.5, legend=False)]
+            for title, cosines in (matrices.items() if borders else ())
+        },
+        height=1.15 * HEIGHT_PX,
+        margin=(34, 10, 10, 40),
     )
-    return figure
+    figure.update_xaxes(showgrid=False, zeroline=False)
+    return figure.update_yaxes(showgrid=False, zeroline=False, autorange="reversed")
 
 
-def _draw_borders(
-    figure: go.Figure, borders: Sequence[int], ends: tuple[float, float], number: str = ""
-) -> None:
-    """Dotted lines as one trace broken between them: a shape would be missing in stills."""
-    places: list[float | None] = []
-    for border in borders:
-        places += [border - 0.5, border - 0.5, None]
-    if places:
-        figure.add_scatter(
-            x=places,
-            y=[*ends, None] * len(borders),
-            mode="lines",
-            line=BORDER,
-            name="event begins",
-            showlegend=not number and "bar" in {trace.type for trace in figure.data},
-            hoverinfo="skip",
-            xaxis=f"x{number}",
-            yaxis=f"y{number}",
-        )
-
-
-def _height() -> int:
-    return int(HEIGHT_PX * theme().font_px / 13)
+def _borders(borders: Sequence[int], low: float, high: float, *, legend: bool) -> go.Scatter:
+    """Dotted lines before the tokens at which an event begins."""
+    x, y = broken([(border - 0.5, low), (border - 0.5, high)] for border in borders)
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        line=DOTTED,
+        name="event begins",
+        showlegend=legend,
+        hoverinfo="skip",
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +23,9 @@ CONTROL = "#8C8C8C"
 # JupyterLab's dark background.
 NEUTRAL = "#7A818A"
 CONTROL_DASH = "dash"
+ALARM = "#C9252D"
+"""Red: not distinguishable. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its ✕."""
+
 OKABE_ITO = (
     "#0072B2",
     "#D55E00",
@@ -32,6 +36,29 @@ OKABE_ITO = (
     "#F0E442",
     "#000000",
 )
+BLACK = OKABE_ITO[-1]
+PALETTE = OKABE_ITO[:6]
+"""Black and yellow left out: each vanishes on one of the two backgrounds."""
+
+GREY = "#808080"
+MID_GREY = "#767676"
+"""Of text and rings where no style sheet says otherwise: read on white and on black."""
+
+CLEAR = "rgba(0,0,0,0)"
+WHITE = "#ffffff"
+PAGE_INKS = ("#111111", "#f2f2f2")
+"""Of a selected path, on a light and on a dark page."""
+
+RINGS = ("black", "white")
+"""Around what is chosen, on a light and on a dark page."""
+
+UNKNOWN, UNKNOWN_DOT = "#888", "rgb(160,160,160)"
+"""Of points without a category, in the legend and in images without plotly."""
+
+GLOBE, GLOBE_GRID = "#9a9a9a", "#8a8a8a"
+PAD = {"ink": "#f7f7f7", "paper": "#14161a", "hint": "#b8bcc4"}
+"""Of the pad that is drawn on: light on dark, as the images that the models know."""
+
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 # Ten equally spaced stops; between them colours are interpolated linearly in sRGB, by Python and by
 # the browser alike, so that an exported picture has the colours that were on the screen.
@@ -59,6 +86,61 @@ THIN_SPACE = "\u2009"
 MINUS = "\u2212"
 
 Scale = Literal["normal", "lecture"]
+
+
+def css_colour(rgb: Sequence[int], alpha: float | None = None) -> str:
+    """Red, green, blue from 0 to 255 as CSS, with an opacity where one is given.
+
+    >>> css_colour((0, 114, 178)), css_colour((0, 114, 178), 0.5)
+    ('rgb(0,114,178)', 'rgba(0,114,178,0.5)')
+    """
+    r, g, b = rgb
+    return f"rgb({r},{g},{b})" if alpha is None else f"rgba({r},{g},{b},{alpha:.3g})"
+
+
+def fade(colour: str, alpha: float) -> str:
+    """A colour of this page, "#rrggbb", with an opacity.
+
+    >>> fade(GREY, 0.25)
+    'rgba(128,128,128,0.25)'
+    """
+    return css_colour([int(colour[i : i + 2], 16) for i in (1, 3, 5)], alpha)
+
+
+AXIS, GRID = fade(GREY, 0.6), fade(GREY, 0.25)
+
+# What style sheets and scripts draw with. JupyterLab's and VS Code's own colours come first.
+CSS_VARIABLES = f"""\
+.sae-nb-component, .sae-nb-panel, .sae-nb-dashboard {{
+  --sae-nb-ink: var(--jp-ui-font-color1, var(--vscode-editor-foreground, #212121));
+  --sae-nb-quiet: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #5f5f5f));
+  --sae-nb-line: var(--jp-border-color2, {fade(GREY, 0.4)});
+  --sae-nb-paper: var(--jp-layout-color1, var(--vscode-editor-background, #fff));
+  --sae-nb-raised: var(--jp-layout-color2, {fade(GREY, 0.12)});
+  --sae-nb-bar-colour: var(--jp-ui-font-color2, #5f5f5f);
+  --sae-nb-focus: {PREDICTED};
+  --sae-nb-problem-colour: {NOVEL};
+  --sae-nb-control-colour: {CONTROL};
+  --sae-nb-on-dark: {WHITE};
+}}
+"""
+PAGE_COLOURS = """
+:root { color-scheme: light dark; --jp-ui-font-color1: #212121; --jp-ui-font-color2: #5f5f5f;
+  --jp-border-color2: #d0d0d0; --jp-layout-color1: #fff; --jp-layout-color2: #eee; }
+@media (prefers-color-scheme: dark) { :root { --jp-ui-font-color1: #eee; --jp-ui-font-color2: #b5b5b5;
+  --jp-border-color2: #555; --jp-layout-color1: #1b1b1b; --jp-layout-color2: #333; } }
+"""
+"""Of an exported page, which has no JupyterLab around it."""
+
+SCRIPT_COLOURS = {
+    "axis": AXIS,
+    "band": fade(GREY, 0.16),
+    "cursor": fade(GREY, 0.8),
+    "signed": [SIGNED[0], SIGNED[-1]],
+    "onLight": BLACK,
+    "onDark": WHITE,
+    "pad": PAD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +192,11 @@ def use_scale(scale: Scale) -> None:
     _current[0] = SCALES[scale]
 
 
+def scaled(px: float) -> int:
+    """Whole pixels at the current scale for so many at the normal one."""
+    return int(px * theme().font_px / 13)
+
+
 def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     """Colours of strengths in [0, 1] on the one sequential map; values outside are clipped.
 
@@ -147,7 +234,7 @@ def colour_scale(signed: bool = False) -> list[list[Any]]:
     """Return the sequential (or signed) map in the form that plotly's `colorscale` takes."""
     stops = SIGNED if signed else CIVIDIS
     last = len(stops) - 1
-    return [[i / last, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(stops)]
+    return [[i / last, css_colour(stop)] for i, stop in enumerate(stops)]
 
 
 def category_style(index: int) -> tuple[str, str]:
@@ -302,21 +389,21 @@ def template() -> go.layout.Template:
     """
     size = theme().font_px
     axis = {
-        "gridcolor": "rgba(128,128,128,0.25)",
-        "linecolor": "rgba(128,128,128,0.6)",
+        "gridcolor": GRID,
+        "linecolor": AXIS,
         "zeroline": False,
         "ticks": "outside",
         "ticklen": 4,
-        "tickcolor": "rgba(128,128,128,0.6)",
+        "tickcolor": AXIS,
         "automargin": True,
         "title": {"standoff": 6, "font": {"size": size}},
         "tickfont": {"size": size},
     }
     layout = {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"size": size, "color": "#767676", "family": "system-ui, Arial, sans-serif"},
-        "colorway": list(OKABE_ITO[:6]),
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {"size": size, "color": MID_GREY, "family": "system-ui, Arial, sans-serif"},
+        "colorway": list(PALETTE),
         "colorscale": {"sequential": colour_scale(), "diverging": colour_scale(signed=True)},
         "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
         "xaxis": axis,

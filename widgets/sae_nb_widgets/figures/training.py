@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from sae_nb.summaries.training import Axis, TrainingSummary
 from sae_nb_widgets.figures.theme import (
+    GREY,
     THIN_SPACE,
     category_style,
     format_count,
@@ -261,7 +262,7 @@ def _run_traces(run: int, name: str) -> list[Any]:
         )
         for i, curve in enumerate(CURVES)
     ]
-    star = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": "#808080"}}
+    star = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": GREY}}
     hover = f"{label}<br>best R² %{{y:.3f}}<br>step %{{x:,}}<extra></extra>"
     traces.append(
         go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **_place(1))

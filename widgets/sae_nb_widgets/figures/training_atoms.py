@@ -12,7 +12,14 @@ from jaxtyping import Float
 
 from sae_nb.summaries.training import TrainingSummary
 from sae_nb.summaries.training_atoms import AtomMotion, pareto_front
-from sae_nb_widgets.figures.theme import NEUTRAL, colour_scale, format_number, format_percent, theme
+from sae_nb_widgets.figures.theme import (
+    GREY,
+    NEUTRAL,
+    colour_scale,
+    format_number,
+    format_percent,
+    theme,
+)
 
 MapBy = Literal["frequency", "motion"]
 N_SHARED = 3
@@ -170,7 +177,7 @@ def run_traces(colour: str, label: str, group: str, axes: dict[str, str]) -> lis
         ),
         go.Scatter(
             mode="markers",
-            marker={"color": colour, "size": 11, "line": {"width": 0, "color": "#808080"}},
+            marker={"color": colour, "size": 11, "line": {"width": 0, "color": GREY}},
             hovertemplate=hover,
             **shared,
         ),

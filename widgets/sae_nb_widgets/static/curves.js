@@ -50,11 +50,11 @@ function render({ model, el }) {
     const y = (v) => foot - ((v - chart.low) / span) * (foot - PAD);
     const zero = chart.low <= 0 && chart.high >= 0 ? y(0) : foot;
     svg.append(draw("line", { x1: PAD, x2: width - PAD, y1: zero, y2: zero,
-      stroke: "rgba(128,128,128,0.6)" }));
+      stroke: COLOURS.axis }));
     const cursor = model.get("cursor");
     const at = cursor < 0 ? -1 : Math.floor(cursor / model.get("stride"));
     if (at >= 0) svg.append(draw("line", { x1: x(at), x2: x(at), y1: PAD, y2: foot,
-      stroke: "rgba(128,128,128,0.8)", "stroke-dasharray": "2 2" }));
+      stroke: COLOURS.cursor, "stroke-dasharray": "2 2" }));
     const mine = model.get("lines").map((line, row) => ({ line, row }))
       .filter(({ line }) => line.chart === index);
     mine.forEach(({ line, row }, place) => {

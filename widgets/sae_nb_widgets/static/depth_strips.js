@@ -60,7 +60,7 @@ function render({ model, el }) {
     const cuts = model.get("cuts");
     for (let i = 1; i + 1 < cuts.length; i += 2) {
       svg.append(draw("rect", { x: x(cuts[i]), y: PAD, width: x(cuts[i + 1]) - x(cuts[i]),
-        height: foot - PAD, fill: "rgba(128,128,128,0.16)" }));
+        height: foot - PAD, fill: COLOURS.band }));
     }
     for (const [end, at] of [[chart.high, PAD + 7], [chart.low, foot + 1]]) {
       const label = draw("text", { x: gutter - 5, y: at, "text-anchor": "end" });
@@ -69,7 +69,7 @@ function render({ model, el }) {
       svg.append(label);
     }
     svg.append(draw("line", { x1: gutter, x2: width - END, y1: foot, y2: foot,
-      stroke: "rgba(128,128,128,0.6)" }));
+      stroke: COLOURS.axis }));
     const upright = draw("line", { y1: PAD / 2, y2: foot, stroke: "currentColor",
       "stroke-opacity": 0.7, "stroke-dasharray": "3 2" });
     svg.append(upright);

@@ -43,7 +43,7 @@ function render({ model, el }) {
     canvas.style.width = canvas.style.height = side + "px";
     const context = canvas.getContext("2d");
     const cell = canvas.width / SIZE;
-    context.fillStyle = "#14161a";
+    context.fillStyle = COLOURS.pad.paper;
     context.fillRect(0, 0, canvas.width, canvas.width);
     context.fillStyle = model.get("colour");
     ink.forEach((value, place) => {
@@ -54,13 +54,13 @@ function render({ model, el }) {
     });
     context.globalAlpha = 1;
     if (!ink.some((value) => value) && document.activeElement !== canvas) {
-      context.fillStyle = "#b8bcc4";
+      context.fillStyle = COLOURS.pad.hint;
       context.font = `${14 * ratio}px system-ui, Arial, sans-serif`;
       context.textAlign = "center";
       context.fillText(model.get("hint"), canvas.width / 2, canvas.width / 2);
     }
     if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
-      context.strokeStyle = down ? model.get("colour") : "#b8bcc4";
+      context.strokeStyle = down ? model.get("colour") : COLOURS.pad.hint;
       context.lineWidth = 2 * ratio;
       context.beginPath();
       const radius = (model.get("thickness") / 2) * cell;

@@ -55,7 +55,7 @@ function render({ model, el }) {
       const w = Math.round((((p % columns) + 1) * side) / columns) - x;
       const h = Math.round(((Math.floor(p / columns) + 1) * height) / rows) - y;
       if (Number.isNaN(values[p])) {
-        context.strokeStyle = "rgba(128,128,128,0.6)";
+        context.strokeStyle = COLOURS.axis;
         context.beginPath();
         context.moveTo(x, y + h);
         context.lineTo(x + w, y);
@@ -72,7 +72,7 @@ function render({ model, el }) {
     const [picture, patch] = model.get("selected");
     if (picture !== index || patch < 0 || !rows) return;
     context.lineWidth = 2 * (window.devicePixelRatio || 1);
-    context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || "#000";
+    context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
     const [w, h] = [side / columns, height / rows];
     context.strokeRect((patch % columns) * w, Math.floor(patch / columns) * h, w, h);
   }

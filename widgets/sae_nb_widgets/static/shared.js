@@ -1,6 +1,7 @@
 // What the small components share: colours, numbers, elements, theme changes. Text is only ever
 // written through textContent or setAttribute, so a token "<script>" stays a word.
 const CIVIDIS = __CIVIDIS__;
+const COLOURS = __COLOURS__;
 const THIN = "\u2009";
 
 // When the youngest of our widgets was made: plot.js waits for a pause before it reads plotly.
@@ -25,7 +26,7 @@ function shade(t) {
 // Signed values: blue below zero, orange above, nothing at zero.
 function signedShade(t) {
   const s = Math.min(Math.max(t || 0, -1), 1);
-  const rgb = s < 0 ? "0,114,178" : "213,94,0";
+  const rgb = COLOURS.signed[s < 0 ? 0 : 1];
   return `rgba(${rgb},${s ? (0.15 + 0.7 * Math.abs(s)).toFixed(3) : 0})`;
 }
 
@@ -74,7 +75,7 @@ function inkOn(fraction, element) {
     const linear = s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
     return sum + [0.2126, 0.7152, 0.0722][i] * linear;
   }, 0);
-  return (light + 0.05) ** 2 > 0.05 * 1.05 ? "#000" : "#fff";
+  return (light + 0.05) ** 2 > 0.05 * 1.05 ? COLOURS.onLight : COLOURS.onDark;
 }
 
 // Calls back when JupyterLab, or the page, switches between light and dark.
