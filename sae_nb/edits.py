@@ -1,7 +1,7 @@
 """What an intervention does to an activation: which positions it touches, and how they change.
 
-With atom d_j, code z and x̂ = decode(z): *add* gives x + a·d_j; *set* and *scale* change z to z' and
-give x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
+With atom d_j, code z and x̂ = decode(z): a mode (`steering_modes`) says what z' is, and the edit gives
+x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.steering_modes import MODES, Mode
+
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
     from sae_nb.architectures.temporal import Temporal
     from sae_nb.codes import SparseCodes
     from sae_nb.models.interventions import RunState
 
-Mode = Literal["add", "set", "scale"]
 Steps = Literal["all", "prompt", "new"]
 Where = int | Sequence[int] | Tensor | str | Callable[["RunState"], Tensor] | None
 Change = Callable[[Tensor], Tensor]
 """Activations (batch, time, d_in) → what they would be if every position were touched."""
 
-MODES: tuple[Mode, ...] = ("add", "set", "scale")
 STEPS: tuple[Steps, ...] = ("all", "prompt", "new")
 NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches")
 
@@ -291,13 +291,15 @@ def add_direction(delta: Float[Tensor, " d_in"]) -> Change:
 
 
 def change_along(direction: Float[Tensor, " d_in"], mode: Mode, by: float) -> Change:
-    """Return the change that sets or scales the coefficient c = ⟨x, d⟩ / ⟨d, d⟩ of a direction."""
+    """Return the change that a mode makes along a direction d, by its coefficient ⟨x, d⟩ / ⟨d, d⟩."""
+    how = MODES[mode]
+    if not how.reads_latents:
+        return add_direction(how.change(0.0, by) * direction)
 
     def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         d = direction.to(x.device, torch.promote_types(x.dtype, torch.float32))
         c = (x.to(d) @ d) / d.square().sum()
-        target = torch.full_like(c, by) if mode == "set" else c * by
-        return x + ((target - c)[..., None] * d).to(x)
+        return x + (how.change(c, by)[..., None] * d).to(x)
 
     return change
 
@@ -322,23 +324,22 @@ def change_atoms(
     rows
         The rows of the dictionary that belong to them.
     mode
-        "add": z' = z + by; "set": z' = by; "scale": z' = by · z.
+        What z' is.
     by
         One number per atom.
     keep_error
         Whether x − x̂ is kept.
     """
+    how = MODES[mode]
+    if keep_error and not how.reads_latents:
+        return add_direction(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
 
     def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         d = rows.to(x.device)
         amount = torch.tensor(by, device=d.device, dtype=d.dtype)
         tokens = x.to(d)
-        if mode == "add":
-            delta = (amount @ d).expand_as(tokens)
-        else:
-            z = latents(sae.encode(tokens), atoms).to(d)
-            target = amount.expand_as(z) if mode == "set" else z * amount
-            delta = (target - z) @ d
+        z = latents(sae.encode(tokens), atoms).to(d) if how.reads_latents else 0.0
+        delta = how.change(z, amount) @ d
         if keep_error:
             return x + delta.to(x)
         return (sae(tokens).to(d) + delta).to(x)

@@ -17,9 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count
-from sae_nb.edits import Change, MaskedEdit, Mode, Positions, Steps, Where
+from sae_nb.edits import Change, MaskedEdit, Positions, Steps, Where
 from sae_nb.hook_points import first_input, read_tensor, replace_tensor
 from sae_nb.models.interventions import Intervention, check_writable, edited
+from sae_nb.steering_modes import Mode
 from sae_nb.steering_request import (
     Unit,
     check_hook_point,

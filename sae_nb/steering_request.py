@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_matrix
 from sae_nb.codes import SparseCodes
-from sae_nb.edits import MODES, Change, Mode, Steps, add_direction, change_along, change_atoms
+from sae_nb.edits import Change, Steps, change_along, change_atoms
 from sae_nb.models.interventions import check_writable
+from sae_nb.steering_modes import MODES, Mode
 from sae_nb.strengths import strength_p99
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Steering:
     """Where."""
 
     mode: Mode
-    """"add", "set" or "scale"."""
+    """What is done: "add", "set", "scale"."""
 
     atoms: tuple[int, ...] | None
     """Which latents; None for a direction of the user's own."""
@@ -81,7 +82,7 @@ def request_steering(
     ValueError, TypeError, IndexError
         As `steer`.
     """
-    check_choice("mode", choices["mode"], MODES)
+    check_choice("mode", choices["mode"], list(MODES))
     check_choice("unit", choices["unit"], UNITS)
     if direction is not None:
         if atom is not None:
@@ -191,13 +192,13 @@ def _in_coefficients(
 ) -> tuple[float, ...]:
     if unit == "coefficient":
         return by
-    if mode == "scale":
+    if not MODES[mode].takes_p99:
         raise ValueError(
-            '`unit="p99"` has no meaning with mode="scale", whose `by` is a factor. Leave `unit` out.'
+            f'`unit="p99"` has no meaning with mode="{mode}", whose `by` is a factor. Leave `unit` out.'
         )
     rows = list(atoms)
     strengths = torch.as_tensor(strength_p99(sae, acts)[rows], dtype=torch.float64)
-    if mode == "add":
+    if MODES[mode].unit_atoms:
         # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
         strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).double().cpu()
     p99 = strengths.tolist()
@@ -221,11 +222,10 @@ def _atom_change(
     **_unused: Any,
 ) -> Change:
     rows = sae.dictionary[list(atoms)].detach().clone()
-    if mode == "add":
+    if MODES[mode].unit_atoms:
         rows = torch.nn.functional.normalize(rows, dim=1)
-    if mode == "add" and keep_error:
-        return add_direction(torch.tensor(amount).to(rows) @ rows)
-    if rows.device.type != model.device.type:
+    encodes = MODES[mode].reads_latents or not keep_error
+    if encodes and rows.device.type != model.device.type:
         raise ValueError(
             f"`sae` must be on the model's device to encode its activations, {model.device}, got "
             f"{rows.device}. Use sae.to(model.device)."
@@ -256,6 +256,4 @@ def _direction_change(
     check_width(model, point, len(direction), "the direction")
     if not bool(direction.norm() > 0):
         raise ValueError("`direction` must not be the zero vector.")
-    if mode == "add":
-        return add_direction(amount * direction)
     return change_along(direction, mode, amount)

@@ -53,6 +53,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.steering",
         "sae_nb.steering_calibration",
         "sae_nb.steering_effects",
+        "sae_nb.steering_modes",
         "sae_nb.steering_request",
         "sae_nb.steered_answers",
         "sae_nb.steered_runs",

@@ -39,9 +39,6 @@ Outcome = Literal["class", "next token", "state"]
 FEW_CLASSES = 12
 """Up to so many classes all are shown, in their own order, so that bars never change places."""
 
-NEUTRAL: dict[str, float] = {"add": 0.0, "scale": 1.0}
-"""Strengths that change nothing; "set" has none."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SteeringSummary:
@@ -162,7 +159,7 @@ def control_of(
         As `steer`.
     """
     u = random_direction(sae.d_in, recipe.seed)
-    if recipe.mode == "add":
+    if recipe.mode == "add":  # at every position the same norm, and a sign
         return steer(
             model, recipe.hook_point, direction=u, by=_norm(sae, recipe), positions=recipe.positions
         )

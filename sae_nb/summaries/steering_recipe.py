@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from sae_nb.edits import MODES, Mode
 from sae_nb.sae_identity import SaeIdentity
+from sae_nb.steering_modes import MODES, Mode
 from sae_nb.steering_request import UNITS, Unit
 
 
@@ -69,9 +69,11 @@ class SteeringRecipe:
             raise ValueError(f"`unit` must be one of {list(UNITS)}, got {self.unit!r}.")
         if not math.isfinite(self.strength):
             raise ValueError(f"`strength` must be finite, got {self.strength}.")
-        if self.unit == "p99" and (self.mode == "scale" or not (self.p99 and self.p99 > 0)):
+        known = self.p99 is not None and self.p99 > 0
+        if self.unit == "p99" and not (known and MODES[self.mode].takes_p99):
+            fitting = " or ".join(f'"{name}"' for name, mode in MODES.items() if mode.takes_p99)
             raise ValueError(
-                f'`unit="p99"` needs a positive p99 and mode "add" or "set", got p99={self.p99} and '
+                f'`unit="p99"` needs a positive p99 and mode {fitting}, got p99={self.p99} and '
                 f'mode {self.mode!r}. Use unit="coefficient".'
             )
         if len(set(self.atoms)) < len(self.atoms) or not np.isfinite(self.amounts).all():

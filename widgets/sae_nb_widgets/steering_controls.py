@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.edits import MODES
 from sae_nb.steering_calibration import TARGETS
+from sae_nb.steering_modes import MODES
 from sae_nb_widgets.figures.theme import escape
 
 if TYPE_CHECKING:
@@ -30,11 +30,6 @@ POSITIONS = {
         ("all but the first", "not_first"),
     ),
     "other": (("all positions", "all"),),
-}
-MODE_NAMES = {
-    "add": "add to the activation",
-    "set": "set the latent to",
-    "scale": "scale the latent by",
 }
 
 
@@ -81,7 +76,11 @@ def build(
             "dose–response", "Effect and cost for many strengths, beside random directions"
         ),
         go_on=_button("continue the text", "The text goes on before and after, token by token"),
-        mode=_choice("mode", "What is done at the hook point", [(MODE_NAMES[m], m) for m in MODES]),
+        mode=_choice(
+            "mode",
+            "What is done at the hook point",
+            [(mode.menu, name) for name, mode in MODES.items()],
+        ),
         positions=_choice("where", "Positions that are edited", POSITIONS[panel.kind]),
         hook_point=_choice("hook point", "Where in the model the edit is made", hook_points),
         head=_choice("answer", "Which head of the model answers", heads),

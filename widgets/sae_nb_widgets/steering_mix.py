@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.edits import Mode
+from sae_nb.steering_modes import Mode
 from sae_nb_widgets import steering_controls
 from sae_nb_widgets.figures.theme import escape
 from sae_nb_widgets.strength_scale import StrengthScale

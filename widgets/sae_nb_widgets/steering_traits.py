@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import traitlets as t
 
 from sae_nb.checks import check_atom
-from sae_nb.edits import MODES, Positions
+from sae_nb.edits import Positions
+from sae_nb.steering_modes import MODES
 from sae_nb.summaries.answers import answering
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.samples import Samples
@@ -32,7 +33,8 @@ class SteeringTraits(Panel):
 
     atom = t.Int(0, help="Row of the dictionary that is made stronger.")
     strength = t.Float(0.0, help="How much, in the panel's unit.")
-    mode = t.Enum(MODES, default_value="add", help="What is done with it.")
+    # The table itself, not a copy: a mode that is added to it can be chosen.
+    mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
     positions = t.Any(None, help="None or 'all', a name such as 'cls' or 'last', or indices.")
     hook_point = t.Unicode("", help="Where in the model.")
     sample = t.Int(0, help="Which of the inputs.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.edits import Mode
+from sae_nb.steering_modes import MODES, Mode
 from sae_nb.steering_request import Unit
 from sae_nb.strengths import strength_p99
 from sae_nb_widgets.figures.theme import format_number
@@ -48,7 +48,9 @@ class StrengthScale:
         """
         if self.p99 is None:
             return None
-        length = 1.0 if self.lengths is None or mode != "add" else float(self.lengths[atom])
+        length = (
+            1.0 if self.lengths is None or not MODES[mode].unit_atoms else float(self.lengths[atom])
+        )
         return length * float(self.p99[atom]) or None
 
     def unit_size(self, atom: int, mode: Mode) -> float:
@@ -57,21 +59,19 @@ class StrengthScale:
 
     def unit(self, atom: int, mode: Mode) -> Unit:
         """Return the unit of a strength."""
-        return "p99" if self.of(atom) is not None and mode != "scale" else "coefficient"
+        return "p99" if MODES[mode].takes_p99 and self.of(atom) is not None else "coefficient"
 
     def limits(self, atom: int, mode: Mode) -> tuple[float, float]:
         """Return the ends of the slider."""
         high = WIDEST
-        if mode == "scale":
-            return 0.0, high
-        if self.unit(atom, mode) == "coefficient":
+        if MODES[mode].takes_p99 and self.unit(atom, mode) == "coefficient":
             high = one_digit(WIDEST_LENGTHS * self.length) if self.length else 10.0
-        return (0.0, high) if mode == "set" else (-high, high)
+        return (-high if MODES[mode].signed else 0.0, high)
 
     def words(self, atom: int, mode: Mode) -> str:
         """Return what stands beside the slider."""
-        if mode == "scale":
-            return "× its own strength"
+        if not MODES[mode].takes_p99:
+            return MODES[mode].unit_words
         p99 = self.of(atom, mode)
         if p99 is not None:
             return f"× p99 = {format_number(p99)}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sae_nb.steering_modes import MODES
 from sae_nb.summaries.steering import SteeringSummary
 from sae_nb.summaries.steering_curve import SteeringCurve
 from sae_nb.summaries.steering_recipe import SteeringRecipe
@@ -172,11 +173,8 @@ def strength_words(recipe: SteeringRecipe) -> str:
     """
     number = format_number(recipe.strength)
     also = "".join(f", atom {atom} by {format_number(by)}" for atom, by in recipe.others)
-    if recipe.mode == "scale":
-        return f"scale by {number}{also}"
-    if recipe.unit == "p99":
-        return f"{recipe.mode} {number} × p99 (= {format_number(recipe.amount)}){also}"
-    return f"{recipe.mode} {number}{also}"
+    in_units = f" × p99 (= {format_number(recipe.amount)})" if recipe.unit == "p99" else ""
+    return f"{MODES[recipe.mode].verb} {number}{in_units}{also}"
 
 
 def curve_words(curve: SteeringCurve) -> str:
