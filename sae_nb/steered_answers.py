@@ -1,43 +1,74 @@
-"""The same inputs answered again and again, clean and steered, and how far the answers are apart."""
+"""The same inputs answered again and again, clean and under edits, and how far the answers are apart."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.edits import Where
+from sae_nb.edits import Change, Where
 from sae_nb.steering import splice, steer
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch
     from sae_nb.models.live_model import LiveModel
 
-Measure = int | Callable[[Tensor], Tensor]
-"""A class or token id, or a function of the outputs (n, …) that gives one number per sample."""
+Edit = AbstractContextManager[Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a measurement takes, or took."""
+
+    n_runs: int
+    """Forward passes over all inputs."""
+
+    seconds: float
+    """Wall clock."""
+
+    def __str__(self) -> str:
+        return f"{self.n_runs} runs of the model, {self.seconds:.3g} s"
 
 
 class Answers:
-    """Runs the same inputs again and again, and compares each answer with the clean one.
+    """Runs a model on the same inputs again and again, under one edit after another.
 
     Parameters
     ----------
-    model, inputs, batch_size
-        What is run; inputs are read once and kept.
+    model
+        What is run.
+    inputs
+        Anything that `capture` takes; read once and kept.
     hook_point, positions
-        Where directions are added.
-    measure
-        The number that is compared; None: the model's own answer to the first input.
+        Where edits act, as for `steer`.
+    batch_size
+        Inputs per forward pass.
+    scored
+        Refuse a model whose answers are states.
 
     Raises
     ------
     ValueError, TypeError
-        If the hook point, the positions or the measure do not fit.
+        If hook point or positions do not fit, or the answers must be logits and are none.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
+    >>> answers = Answers(model, torch.zeros(3, 2), "0")
+    >>> steered = answers.add(torch.tensor([1.0, 0.0]), 2.0)
+    >>> (log_odds(steered, 0) - log_odds(answers.clean, 0)).tolist(), answers.n_runs
+    ([2.0, 2.0, 2.0], 2)
     """
 
     def __init__(
@@ -45,69 +76,98 @@ class Answers:
         model: LiveModel,
         inputs: Any,
         hook_point: str,
-        measure: Measure | None,
-        positions: Where,
-        batch_size: int | None,
+        *,
+        positions: Where = None,
+        batch_size: int | None = None,
+        scored: bool = False,
     ) -> None:
-        self._model, self._point, self._positions = model, hook_point, positions
-        # Everything about edit and measure is checked here, before the first forward pass.
-        splice(model, hook_point, torch.zeros_like, positions)
-        _check_measure(measure)
-        self._batches = list(model.batches(inputs, batch_size=batch_size))
-        self.n = sum(batch.n for batch in self._batches)
-        outputs = self._run(nullcontext())
-        scores = model.class_names is not None or (model.kind == "language" and model.causal)
-        scores = scores and outputs.ndim == 2
-        if measure is None:
-            measure = int(outputs[0].argmax()) if scores else _likeness(outputs[0])
-        self._measure, self._graded, self.words = _measured(measure, model, outputs)
-        self._clean = self._measure(outputs)
-        self._log_p = outputs.float().log_softmax(dim=-1) if scores else None
-        self.clean = float(self._clean.double().mean())
-
-    def effect(self, direction: Float[Tensor, " d_in"], amount: float) -> tuple[float, float]:
-        """Return the mean change of the measure, and KL(clean‖steered)."""
-        outputs = self._run(
-            steer(
-                self._model,
-                self._point,
-                direction=direction,
-                by=float(amount),
-                positions=self._positions,
+        self.model, self.hook_point, self.positions = model, str(hook_point), positions
+        self.replacing(torch.zeros_like)  # checks hook point and positions before anything runs
+        self.batches: list[Batch] = list(model.batches(inputs, batch_size=batch_size))
+        self.n = sum(batch.n for batch in self.batches)
+        self.n_runs = 0
+        self._began = time.perf_counter()
+        self.clean = self.under(nullcontext())
+        self.seconds_per_run = time.perf_counter() - self._began
+        has_scores = model.class_names is not None or (model.kind == "language" and model.causal)
+        self.scored = has_scores and self.clean.ndim == 2
+        if scored and not self.scored:
+            raise ValueError(
+                "`model` must answer with logits of classes or next tokens, and the answers of "
+                f"{model.name} are states of shape {tuple(self.clean.shape)}. Wrap it with class_names=."
             )
+
+    def adding(self, direction: Float[Tensor, " d_in"], by: float) -> Edit:
+        """Return the edit that adds a direction, as it is, so many times."""
+        return steer(
+            self.model,
+            self.hook_point,
+            direction=direction,
+            by=float(by),
+            positions=self.positions,
         )
-        change = float((self._measure(outputs) - self._clean).double().mean())
-        if self._log_p is None:
-            return change, float("nan")
-        steered = outputs.float().log_softmax(dim=-1)
-        kl = (self._log_p.exp() * (self._log_p - steered)).sum(dim=-1)
-        return change, float(kl.double().mean())
 
-    def gradient(self, d_in: int) -> Float[Tensor, " d_in"]:
-        """Return how fast the measure grows along each dimension of the activation.
+    def replacing(self, change: Change) -> Edit:
+        """Return the edit that puts change(x) in the place of x."""
+        return splice(self.model, self.hook_point, change, self.positions)
 
-        Of a class, its log-odds: a confident model's probabilities are flat and would point nowhere.
-        """
-        device = self._model.device
-        total = torch.zeros(d_in, device=device)
-        probe = torch.zeros(d_in, device=device, requires_grad=True)
-        for batch in self._batches:
-            edit = splice(self._model, self._point, lambda x: x + probe.to(x), self._positions)
-            with self._model.lock, edit:
-                raw = self._model.forward(batch, grad=True)
-            outputs = answers_at_end(self._model.main_output(raw), batch)
-            (slope,) = torch.autograd.grad(self._graded(outputs).sum(), probe)
-            total += slope
-        return total / self.n
-
-    def _run(self, edit: AbstractContextManager[Any]) -> Tensor:
-        # The lock keeps other threads' forward passes out of the steered stretch.
-        with self._model.lock, edit:
-            outputs = [
-                answers_at_end(self._model.main_output(self._model.forward(batch)), batch)
-                for batch in self._batches
+    def under(self, edit: Edit) -> Float[Tensor, "n ..."]:
+        """Return the answer to every input with an edit in force, as the model gives it."""
+        self.n_runs += 1
+        # The lock keeps other threads' forward passes out of the edited stretch.
+        with self.model.lock, edit, torch.no_grad():
+            found = [
+                answers_at_end(self.model.main_output(self.model.forward(batch)), batch)
+                for batch in self.batches
             ]
-        return torch.cat(outputs)
+        return torch.cat(found)
+
+    def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n ..."]:
+        """Return the answer to every input with a direction added, as it is, so many times."""
+        return self.under(self.adding(direction, by))
+
+    def with_graph(self, batch: Batch, change: Change) -> Float[Tensor, "m ..."]:
+        """Return the answers to one batch with the graph of their making, x replaced by change(x)."""
+        with self.model.lock, self.replacing(change):
+            raw = self.model.forward(batch, grad=True)
+        return answers_at_end(self.model.main_output(raw), batch)
+
+    def kl(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
+        """Return KL(clean‖edited) of every input, in nats; NaN where answers are states."""
+        if not self.scored:
+            return np.full(self.n, np.nan)
+        return kl(self.clean, outputs).numpy()
+
+    @property
+    def cost(self) -> Cost:
+        """What was spent so far."""
+        return Cost(n_runs=self.n_runs, seconds=time.perf_counter() - self._began)
+
+    def check_cost(self, n_runs: int, max_seconds: float | None, what: str) -> Cost:
+        """Return what a number of further runs will take, measured on the clean one, and log it.
+
+        Parameters
+        ----------
+        n_runs
+            Forward passes planned.
+        max_seconds
+            Refuse beyond this; None refuses nothing.
+        what
+            What they are for.
+
+        Raises
+        ------
+        ValueError
+            If it would take longer.
+        """
+        plan = Cost(n_runs=n_runs, seconds=n_runs * self.seconds_per_run)
+        logger.info("%s: about %s", what, plan)
+        if max_seconds is not None and plan.seconds > max_seconds:
+            raise ValueError(
+                f"`max_seconds` allows {max_seconds:g} s for {what}, and it would take about {plan}. "
+                "Raise it, or pass fewer inputs or controls."
+            )
+        return plan
 
 
 def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
@@ -127,56 +187,51 @@ def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
     return output[torch.arange(len(output), device=output.device), last]
 
 
-def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the measure of models without classes: cosine with the first input's output."""
-    target = first.float().flatten()
+def kl(p: Float[Tensor, "*n outcomes"], q: Float[Tensor, "*n outcomes"]) -> Float[Tensor, "*n"]:
+    """Return KL(p‖q) in nats, in float64, of answers given as logits or as log-probabilities.
 
-    def cosine_with_first_output(outputs: Tensor) -> Tensor:
-        return torch.nn.functional.cosine_similarity(
-            outputs.float().flatten(1), target.to(outputs.device), dim=-1
-        )
+    Parameters
+    ----------
+    p, q
+        Outcomes along the last axis; one that p rules out adds nothing.
 
-    return cosine_with_first_output
-
-
-def _check_measure(measure: Measure | None) -> None:
-    if measure is None or callable(measure):
-        return
-    if isinstance(measure, bool) or not isinstance(measure, int) or measure < 0:
-        raise TypeError(
-            f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
-        )
-
-
-def _measured(
-    measure: Measure, model: LiveModel, outputs: Tensor
-) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]:
-    """Return what is measured, what its slope is taken of, and its name."""
-    if callable(measure):
-        return measure, measure, getattr(measure, "__name__", "measure").replace("_", " ")
-    if outputs.ndim != 2 or measure >= outputs.shape[1]:
-        raise ValueError(
-            f"`measure` must be one of the model's {outputs.shape[-1]} classes or tokens, got "
-            f"{measure} for an output of shape {tuple(outputs.shape)}. Pass a function instead."
-        )
-    slope = partial(_log_odds, measure)
-    if model.kind == "language":
-        token = model.tokenizer.decode([measure]) if model.tokenizer is not None else measure
-        return partial(_log_p, measure), slope, f"log-probability of {token!r} next"
-    names = model.class_names
-    name = names[measure] if names is not None and measure < len(names) else measure
-    return partial(_probability, measure), slope, f"probability of class {name}"
+    Example
+    -------
+    >>> even, sure = torch.zeros(2), torch.tensor([0.0, -torch.inf])
+    >>> round(float(kl(sure, even)), 4), float(kl(even, even))  # ln 2
+    (0.6931, 0.0)
+    """
+    log_p, log_q = (logits.detach().cpu().double().log_softmax(dim=-1) for logits in (p, q))
+    chance = log_p.exp()
+    terms = torch.where(chance > 0, chance * (log_p - log_q), 0.0)
+    return terms.sum(dim=-1).clamp_min(0)
 
 
-def _log_p(target: int, outputs: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
-    return outputs.float().log_softmax(dim=-1)[:, target]
+def log_odds(
+    outputs: Float[Tensor, "n outcomes"], targets: int | Sequence[int] | Int[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Return log p(T) − log(1 − p(T)) of every answer, in float64 and with its graph.
 
+    Unlike a probability it is not flat where the model is confident, and unlike a logit it means the
+    same everywhere.
 
-def _probability(target: int, outputs: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
-    return outputs.float().softmax(dim=-1)[:, target]
+    Parameters
+    ----------
+    outputs
+        Logits.
+    targets
+        One outcome or several that count as one, for all answers; or a tensor with one for each.
 
-
-def _log_odds(target: int, outputs: Float[Tensor, "n classes"]) -> Float[Tensor, " n"]:
-    others = outputs.float().clone()
-    others[:, target] = -torch.inf
-    return outputs.float()[:, target] - others.logsumexp(dim=-1)
+    Example
+    -------
+    >>> log_odds(torch.tensor([[0.0, 2.0, 0.0]]), [0, 1]).round(decimals=4).tolist()  # ln(1 + e²)
+    [2.1269]
+    """
+    mask = torch.zeros(outputs.shape, dtype=torch.bool)
+    if isinstance(targets, Tensor):
+        mask[torch.arange(len(outputs)), targets.cpu()] = True
+    else:
+        mask[:, torch.as_tensor(targets).reshape(-1)] = True
+    wide = outputs.cpu().double()
+    inside = wide.masked_fill(~mask, -torch.inf).logsumexp(dim=-1)
+    return inside - wide.masked_fill(mask, -torch.inf).logsumexp(dim=-1)

@@ -131,8 +131,10 @@ def calibrate_strength(
     atoms = tuple(check_atom(a, sae.n_atoms) for a in _listed(atom))
     amounts = _amounts(by, len(atoms))
     direction = combined_direction(sae, atoms, amounts)
-    run = Answers(model, inputs, hook_point, _no_measure, positions, batch_size)
-    search = StrengthSearch(lambda factor: run.effect(direction, factor)[1], target)
+    answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
+    search = StrengthSearch(
+        lambda factor: float(answers.kl(answers.add(direction, factor)).mean()), target
+    )
     factor = search.find(LARGEST / float(direction.norm()), max_runs)
     return CalibratedStrength(
         hook_point=str(model.hook_point(hook_point)),
@@ -276,7 +278,3 @@ def _amounts(by: float | Sequence[float], count: int) -> tuple[float, ...]:
             f"{given}."
         )
     return tuple(given)
-
-
-def _no_measure(outputs: Tensor) -> Tensor:
-    return torch.zeros(len(outputs))

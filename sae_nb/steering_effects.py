@@ -6,8 +6,9 @@ random unit directions with the same a, so both have the same norm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count
 from sae_nb.edits import Where
-from sae_nb.steered_answers import Answers, Measure
+from sae_nb.steered_answers import Answers, log_odds
 from sae_nb.steering import random_direction, steer
 from sae_nb.steering_request import UNITS, Unit, check_choice
 from sae_nb.strengths import strength_p99
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.models.live_model import LiveModel
+
+Measure = int | Callable[[Tensor], Tensor]
+"""A class or token id, or a function of the outputs (n, …) that gives one number per sample."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -183,35 +187,15 @@ def dose_response(
     >>> bool(abs(found.effect[1] - 2 * logit) < 1e-5), found.control.shape
     (True, (8, 2))
     """
-    given = np.asarray(strengths, dtype=np.float64).reshape(-1)
-    if len(given) == 0 or not np.isfinite(given).all():
-        raise ValueError(f"`strengths` must be finite numbers, at least one, got {strengths}.")
+    given = check_strengths(strengths)
     check_count(n_controls, name="n_controls", at_least=0)
     check_choice("unit", unit, UNITS)
     atom = check_atom(atom, sae.n_atoms)
     if unit == "p99":
         # `steer` names what is missing: an atom that never fires, or activations to measure on.
         given = given * steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
-    run = Answers(model, inputs, hook_point, measure, positions, batch_size)
-    curve = [run.effect(_row(sae, atom), amount) for amount in given]
-    seeds = tuple(range(seed, seed + n_controls))
-    controls = np.array(
-        [[run.effect(random_direction(sae.d_in, s), a) for a in given] for s in seeds]
-    ).reshape(n_controls, len(given), 2)
-    effect, kl = np.array(curve).T
-    return DoseResponse(
-        hook_point=str(model.hook_point(hook_point)),
-        atom=atom,
-        strengths=given,
-        effect=effect,
-        control=controls[..., 0],
-        kl=kl,
-        control_kl=controls[..., 1],
-        clean=run.clean,
-        measure=run.words,
-        control_seeds=seeds,
-        n=run.n,
-    )
+    effects = Effects(model, inputs, hook_point, measure, positions, batch_size)
+    return effects.response(unit_atom(sae, atom), given, atom, n_controls=n_controls, seed=seed)
 
 
 def best_effect(
@@ -273,13 +257,13 @@ def best_effect(
     amounts = np.full(sae.n_atoms, float(by))
     if unit == "p99":
         amounts *= strength_p99(sae, acts)
-    run = Answers(model, inputs, hook_point, measure, positions, batch_size)
+    run = Effects(model, inputs, hook_point, measure, positions, batch_size)
     tried = _candidates(run, sae, amounts, candidates, n_candidates)
-    effects = np.array([run.effect(_row(sae, atom), amounts[atom])[0] for atom in tried])
+    effects = np.array([run.of_adding(unit_atom(sae, atom), amounts[atom])[0] for atom in tried])
     best = int(np.argmax(np.abs(effects)))
     amount = float(amounts[tried[best]])
     control = np.array(
-        [run.effect(random_direction(sae.d_in, seed + i), amount)[0] for i in range(n_controls)]
+        [run.of_adding(random_direction(sae.d_in, seed + i), amount)[0] for i in range(n_controls)]
     )
     return BestEffect(
         hook_point=str(model.hook_point(hook_point)),
@@ -295,12 +279,164 @@ def best_effect(
     )
 
 
-def _row(sae: SparseAutoencoder, atom: int) -> Float[Tensor, " d_in"]:
+class Effects:
+    """One number of every answer, and what adding a direction does to its mean.
+
+    Parameters
+    ----------
+    model, inputs, hook_point, positions, batch_size
+        As for `Answers`.
+    measure
+        The number; None: the model's own answer to the first input.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If hook point, positions or measure do not fit.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_point: str,
+        measure: Measure | None,
+        positions: Where,
+        batch_size: int | None = None,
+    ) -> None:
+        _check_measure(measure)
+        answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
+        if measure is None:
+            first = answers.clean[0]
+            measure = int(first.argmax()) if answers.scored else _likeness(first)
+        self._answers = answers
+        self._measure, self._slope, self.words = _measured(measure, model, answers.clean)
+        self._clean = self._measure(answers.clean)
+        self.clean = float(self._clean.double().mean())
+
+    def of_adding(self, direction: Float[Tensor, " d_in"], by: float) -> tuple[float, float]:
+        """Return the mean change of the measure, and KL(clean‖steered)."""
+        outputs = self._answers.add(direction, by)
+        change = float((self._measure(outputs) - self._clean).double().mean())
+        return change, float(self._answers.kl(outputs).mean())
+
+    def response(
+        self,
+        direction: Float[Tensor, " d_in"],
+        strengths: Float[np.ndarray, " strengths"],
+        atom: int,
+        *,
+        n_controls: int,
+        seed: int,
+    ) -> DoseResponse:
+        """Return what several strengths of a unit direction do, and of random ones.
+
+        Parameters
+        ----------
+        direction
+            Of length 1.
+        strengths
+            How much of it.
+        atom
+            Whose it is, or the first of those combined in it.
+        n_controls, seed
+            Random directions, and where their seeds begin.
+        """
+        seeds = tuple(range(seed, seed + n_controls))
+        drawn = [random_direction(len(direction), s) for s in seeds]
+        found = np.array([[self.of_adding(u, a) for a in strengths] for u in (direction, *drawn)])
+        return DoseResponse(
+            hook_point=str(self._answers.model.hook_point(self._answers.hook_point)),
+            atom=atom,
+            strengths=strengths,
+            effect=found[0, :, 0],
+            control=found[1:, :, 0],
+            kl=found[0, :, 1],
+            control_kl=found[1:, :, 1],
+            clean=self.clean,
+            measure=self.words,
+            control_seeds=seeds,
+            n=self._answers.n,
+        )
+
+    def gradient(self, d_in: int) -> Float[Tensor, " d_in"]:
+        """Return how fast the measure grows along each dimension of the activation.
+
+        Of a class, its log-odds: a confident model's probabilities are flat and would point nowhere.
+        """
+        probe = torch.zeros(d_in, device=self._answers.model.device, requires_grad=True)
+        total = torch.zeros_like(probe)
+        for batch in self._answers.batches:
+            outputs = self._answers.with_graph(batch, lambda x: x + probe.to(x))
+            (slope,) = torch.autograd.grad(self._slope(outputs).sum(), probe)
+            total = total + slope
+        return total.detach() / self._answers.n
+
+
+def unit_atom(sae: SparseAutoencoder, atom: int) -> Float[Tensor, " d_in"]:
+    """Return an atom at length 1: what "add" adds."""
     return torch.nn.functional.normalize(sae.dictionary[atom].detach().float(), dim=0)
 
 
+def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the measure of models without classes: cosine with the first input's output."""
+    target = first.float().flatten()
+
+    def cosine_with_first_output(outputs: Tensor) -> Tensor:
+        return torch.nn.functional.cosine_similarity(
+            outputs.float().flatten(1), target.to(outputs.device), dim=-1
+        )
+
+    return cosine_with_first_output
+
+
+def _check_measure(measure: Measure | None) -> None:
+    if measure is None or callable(measure):
+        return
+    if isinstance(measure, bool) or not isinstance(measure, int) or measure < 0:
+        raise TypeError(
+            f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
+        )
+
+
+def _measured(
+    measure: Measure, model: LiveModel, outputs: Tensor
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]:
+    """Return what is measured, what its slope is taken of, and its name."""
+    if callable(measure):
+        return measure, measure, getattr(measure, "__name__", "measure").replace("_", " ")
+    if outputs.ndim != 2 or measure >= outputs.shape[1]:
+        raise ValueError(
+            f"`measure` must be one of the model's {outputs.shape[-1]} classes or tokens, got "
+            f"{measure} for an output of shape {tuple(outputs.shape)}. Pass a function instead."
+        )
+    slope = partial(log_odds, targets=measure)
+    if model.kind == "language":
+        token = model.tokenizer.decode([measure]) if model.tokenizer is not None else measure
+        words = f"log-probability of {token!r} next"
+        return lambda out: out.float().log_softmax(dim=-1)[:, measure], slope, words
+    names = model.class_names
+    name = names[measure] if names is not None and measure < len(names) else measure
+    words = f"probability of class {name}"
+    return lambda out: out.float().softmax(dim=-1)[:, measure], slope, words
+
+
+def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths"]:
+    """Return strengths as an array, if there is one at least and all are finite.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    given = np.asarray(strengths, dtype=np.float64).reshape(-1)
+    if len(given) == 0 or not np.isfinite(given).all():
+        raise ValueError(f"`strengths` must be finite numbers, at least one, got {strengths}.")
+    return given
+
+
 def _candidates(
-    run: Answers,
+    run: Effects,
     sae: SparseAutoencoder,
     amounts: Float[np.ndarray, " n_atoms"],
     candidates: Sequence[int] | None,

@@ -19,8 +19,6 @@ from sae_nb.checks import check_atom, check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.edits import Where, latents
 from sae_nb.evaluation.causality import (
-    CausalRuns,
-    Cost,
     log_odds,
     mean_measurement,
     quantile_of,
@@ -28,7 +26,8 @@ from sae_nb.evaluation.causality import (
 )
 from sae_nb.evaluation.measurement import Measurement
 from sae_nb.progress import progress_bar
-from sae_nb.steering import random_direction, splice
+from sae_nb.steered_answers import Answers, Cost
+from sae_nb.steering import random_direction
 from sae_nb.steering_request import check_choice, check_hook_point, check_width
 
 if TYPE_CHECKING:
@@ -176,7 +175,8 @@ def ablation_effects(
     for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
         check_count(count, name=name, at_least=0)
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
-    trial = _Trial(CausalRuns(model, inputs, hook_point, positions=positions), sae, kind, acts)
+    answers = Answers(model, inputs, hook_point, positions=positions, scored=True)
+    trial = _Trial(answers, sae, kind, acts)
     n_runs = n_controls + len(chosen) * (1 + n_directions)
     trial.runs.check_cost(n_runs, max_seconds, "ablation_effects")
     rest = [int(a) for a in trial.fired if a not in chosen]
@@ -216,7 +216,7 @@ class _Trial:
 
     def __init__(
         self,
-        runs: CausalRuns,
+        runs: Answers,
         sae: SparseAutoencoder,
         kind: Ablation,
         acts: Activations | Tensor | None,
@@ -224,7 +224,9 @@ class _Trial:
         self.runs, self._sae, self._kind = runs, sae, kind
         self._answer = runs.clean.argmax(dim=-1)
         self._clean = log_odds(runs.clean, self._answer)
-        codes = self._codes()
+        edited = torch.cat([part for part, _ in read_positions(runs)])
+        with torch.no_grad():
+            codes = sae.encode(edited.to(sae.dictionary.device))
         self.fired = np.unique(codes.atoms.cpu().numpy())
         if acts is not None:
             with torch.no_grad():
@@ -245,15 +247,8 @@ class _Trial:
             z = latents(self._sae.encode(x.float()), (atom,)).detach()
             return x - ((z - stays) * u.to(z)).to(x)
 
-        runs = self.runs
-        out = runs.outputs(splice(runs.model, runs.hook_point, change, runs.positions))
-        return self._clean - log_odds(out, self._answer), float(runs.kl(out).mean())
-
-    def _codes(self) -> SparseCodes:
-        """Codes of the inputs, where they are edited."""
-        rows = torch.cat([part for part, _ in read_positions(self.runs)])
-        with torch.no_grad():
-            return self._sae.encode(rows.to(self._sae.dictionary.device))
+        out = self.runs.under(self.runs.replacing(change))
+        return self._clean - log_odds(out, self._answer), float(self.runs.kl(out).mean())
 
 
 def strongest_atoms(

@@ -22,11 +22,11 @@ from sae_nb.evaluation.outcomes import (
     OutcomeKind,
     Target,
     answer_of,
-    kl,
     largest_cosine,
     outcome_of,
 )
 from sae_nb.row_policy import BatchRows, RowPolicy, batch_rows
+from sae_nb.steered_answers import kl
 from sae_nb.steering import ablate, random_direction, splice
 from sae_nb.steering_request import check_hook_point, check_width
 from sae_nb.support import offsets_of
@@ -146,10 +146,10 @@ class Attribution:
         check_count(n_controls, name="n_controls", at_least=0)
         where = self._mask()
         edit = ablate(self.model, self.hook_point, self.sae, atom, positions=where)
-        without = self._answer(edit)
+        without = self.under(edit)
         exact = self.value - float(self.outcome.measure(without))
         controls = [
-            abs(self.value - float(self.outcome.measure(self._answer(self._without(atom, s)))))
+            abs(self.value - float(self.outcome.measure(self.under(self._without(atom, s)))))
             for s in range(seed, seed + n_controls)
         ]
         entries = self.codes.atoms.numpy() == atom
@@ -179,7 +179,8 @@ class Attribution:
 
         return splice(self.model, self.hook_point, change, self._mask())
 
-    def _answer(self, edit: Any) -> Float[Tensor, " outcomes"]:
+    def under(self, edit: Any) -> Float[Tensor, " outcomes"]:
+        """Return the answer with an edit in force."""
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
             raw = self.model.forward(self.batch)

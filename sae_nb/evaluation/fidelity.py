@@ -22,10 +22,10 @@ from sae_nb.capturing import capture
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.attribution import Attribution, attribute
-from sae_nb.evaluation.causality import Cost
 from sae_nb.evaluation.measurement import Measurement, bootstrap, bootstrap_values
-from sae_nb.evaluation.outcomes import Target, answer_of
+from sae_nb.evaluation.outcomes import Target
 from sae_nb.progress import progress_bar
+from sae_nb.steered_answers import Cost
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:
@@ -227,10 +227,7 @@ class _Nodes:
 
         self.n_runs += 1
         edit = splice(found.model, found.hook_point, change)
-        with found.model.lock, edit, torch.no_grad():
-            raw = found.model.forward(found.batch)
-            answer = answer_of(found.model, found.batch, raw)[0]
-        return float(found.outcome.measure(answer.cpu()))
+        return float(found.outcome.measure(found.under(edit)))
 
     def _sum(self, values: Float[Tensor, " entries"]) -> Float[Tensor, "rows d_in"]:
         shape = (len(self._found.position), self._d.shape[1])
@@ -244,9 +241,7 @@ class _Nodes:
             return x
 
         found = self._found
-        edit = splice(found.model, found.hook_point, probe)
-        with found.model.lock, edit, torch.no_grad():
-            found.model.forward(found.batch)
+        found.under(splice(found.model, found.hook_point, probe))
         return seen[0][0].float().cpu()[torch.from_numpy(found.position)]
 
 

@@ -7,8 +7,9 @@ Read: how much worse the steered model finds text that has nothing to do with th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,9 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.evaluation.causality import CausalRuns, mean_measurement
+from sae_nb.evaluation.causality import mean_measurement
 from sae_nb.evaluation.measurement import Measurement
-from sae_nb.steering import steer
+from sae_nb.steered_answers import Answers
 
 if TYPE_CHECKING:
     from sae_nb.models.live_model import LiveModel
@@ -66,7 +67,7 @@ class Writing:
     """
 
     def __init__(
-        self, runs: CausalRuns, neutral: Sequence[str], max_new_tokens: int, seed: int
+        self, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
     ) -> None:
         self._runs, self._length, self._seed = runs, max_new_tokens, seed
         tokenizer = runs.model.tokenizer
@@ -76,7 +77,7 @@ class Writing:
 
     @classmethod
     def of(
-        cls, runs: CausalRuns, neutral: Sequence[str], max_new_tokens: int, seed: int
+        cls, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
     ) -> Writing | None:
         """Return one, or None if nothing is to be written or read.
 
@@ -109,14 +110,7 @@ class Writing:
         by
             How many times.
         """
-        runs = self._runs
-
-        def edit() -> AbstractContextManager[Any]:
-            return steer(
-                runs.model, runs.hook_point, direction=direction, by=by, positions=runs.positions
-            )
-
-        return self._measured(edit)
+        return self._measured(partial(self._runs.adding, direction, by))
 
     def rows(
         self,
@@ -179,7 +173,7 @@ class Writing:
         )
 
 
-def prompts_of(runs: CausalRuns) -> list[Int[Tensor, " length"]]:
+def prompts_of(runs: Answers) -> list[Int[Tensor, " length"]]:
     """Return the token ids of each input, without padding.
 
     Parameters

@@ -18,19 +18,17 @@ from torch import Tensor
 from sae_nb.checks import check_atom, check_count
 from sae_nb.edits import Where
 from sae_nb.evaluation.causality import (
-    CausalRuns,
-    Cost,
+    Target,
     Targets,
-    check_targets,
-    log_odds,
     quantile_of,
-    target_words,
+    target_of,
 )
 from sae_nb.evaluation.fluency import prompts_of
 from sae_nb.evaluation.measurement import Measurement, Statistic, bootstrap
 from sae_nb.evaluation.variants import Variant, default_variants, texts_of
 from sae_nb.progress import progress_bar
-from sae_nb.steering import random_direction, steer
+from sae_nb.steered_answers import Answers, Cost
+from sae_nb.steering import random_direction
 from sae_nb.steering_request import check_hook_point, check_width
 
 if TYPE_CHECKING:
@@ -215,8 +213,8 @@ def fragility_battery(
     if not np.isfinite(by) or by == 0:
         raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
-    runs = CausalRuns(model, inputs, hook_point, positions=positions)
-    targets = check_targets(model, target, runs.clean.shape[1])
+    runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
+    moved = target_of(runs, target)
     unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
     near = _nearest(unit, atom, n_neighbours)
     drawn = [random_direction(sae.d_in, seed + i) for i in range(n_controls)]
@@ -226,19 +224,21 @@ def fragility_battery(
     found = []
     with progress_bar(len(tried), "fragility", "variant", enabled=progress) as bar:
         for cell in tried:
-            found.append(_effects(cell, [unit[atom], *drawn], by, targets))
+            found.append(_effects(cell, [unit[atom], *drawn], by, moved))
             bar.update()
-    clean = log_odds(runs.clean, targets)
-    neighbours = [float((log_odds(runs.add(unit[j], by), targets) - clean).mean()) for j in near]
+    clean = moved.log_odds(runs.clean)
+    neighbours = [float((moved.log_odds(runs.add(unit[j], by)) - clean).mean()) for j in near]
     effects, controls = np.stack([f[0] for f in found]), np.stack([f[1:] for f in found], axis=1)
     holds = _holding(effects, controls)
-    sampled = _sampled(runs, unit[atom], by, targets, temperatures, sampling_seeds, max_new_tokens)
+    sampled = _sampled(
+        runs, unit[atom], by, moved.ids, temperatures, sampling_seeds, max_new_tokens
+    )
     spent = sum(cell.runs.n_runs for cell in tried if cell.runs is not runs) + runs.n_runs
     return Fragility(
         hook_point=str(model.hook_point(hook_point)),
         atom=atom,
         by=float(by),
-        measure=target_words(model, targets),
+        measure=moved.words,
         variants=tuple(cell.name for cell in tried),
         kinds=tuple(cell.kind for cell in tried),
         effects=effects,
@@ -257,12 +257,12 @@ class _Cell:
 
     name: str
     kind: str
-    runs: CausalRuns
+    runs: Answers
     factor: float = 1.0
 
 
 def _cells(
-    runs: CausalRuns,
+    runs: Answers,
     inputs: Any,
     variants: Mapping[str, Variant] | None,
     positions: Where,
@@ -279,7 +279,7 @@ def _cells(
     given = texts_of(runs, inputs) if reads_texts and changes else inputs
     found = [_Cell("as it is", "input", runs)]
     for name, change in changes.items():
-        other = CausalRuns(model, change(given), point, positions=positions)
+        other = Answers(model, change(given), point, positions=positions, scored=True)
         if other.n != runs.n:
             raise ValueError(
                 f"`variants` must return as many inputs as they get, {runs.n}, and {name!r} gave "
@@ -287,18 +287,18 @@ def _cells(
             )
         found.append(_Cell(name, "input", other))
     for where in other_positions:
-        other = CausalRuns(model, inputs, point, positions=where)
+        other = Answers(model, inputs, point, positions=where, scored=True)
         found.append(_Cell(f"positions {'all' if where is None else where}", "position", other))
     found += [_Cell(f"strength × {factor:g}", "strength", runs, factor) for factor in factors]
     return found
 
 
 def _effects(
-    cell: _Cell, directions: Sequence[Tensor], by: float, targets: Sequence[int]
+    cell: _Cell, directions: Sequence[Tensor], by: float, target: Target
 ) -> Float[np.ndarray, "directions n"]:
-    clean = log_odds(cell.runs.clean, targets)
+    clean = target.log_odds(cell.runs.clean)
     answers = (cell.runs.add(direction, by * cell.factor) for direction in directions)
-    return np.stack([log_odds(out, targets) - clean for out in answers])
+    return np.stack([target.log_odds(out) - clean for out in answers])
 
 
 def _holding(
@@ -368,7 +368,7 @@ def _rows(
 
 
 def _sampled(
-    runs: CausalRuns,
+    runs: Answers,
     direction: Float[Tensor, " d_in"],
     by: float,
     targets: Sequence[int],
@@ -393,9 +393,6 @@ def _sampled(
         for j, seed in enumerate(seeds):
             with model.lock:
                 clean = share(temperature, seed)
-                edit = steer(
-                    model, runs.hook_point, direction=direction, by=by, positions=runs.positions
-                )
-                with edit:
+                with runs.adding(direction, by):
                     changes[i, j] = share(temperature, seed) - clean
     return changes

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -196,11 +195,3 @@ def largest_cosine(d_in: int, share: float = 0.95) -> float:
     from scipy.special import betaincinv
 
     return math.sqrt(float(betaincinv(0.5, (d_in - 1) / 2, share)))
-
-
-def kl(
-    p_logits: Float[Tensor, " outcomes"], q_logits: Float[Tensor, " outcomes"]
-) -> Float[Tensor, ""]:
-    """Return KL(p‖q) in nats of two answers given as logits."""
-    log_p, log_q = (torch.log_softmax(logits.double(), dim=-1) for logits in (p_logits, q_logits))
-    return (log_p.exp() * (log_p - log_q)).sum().clamp_min(0)

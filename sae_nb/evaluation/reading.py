@@ -14,12 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.edits import Change
-from sae_nb.steered_answers import answers_at_end
-from sae_nb.steering import splice
-
 if TYPE_CHECKING:
-    from sae_nb.evaluation.causality import CausalRuns
+    from sae_nb.models.inputs import Batch
+    from sae_nb.steered_answers import Answers
 
 ENERGY = 0.99
 """Share of the Jacobian's energy that the row space holds. Ours."""
@@ -58,7 +55,7 @@ class ReadingSpace:
 
 
 def reading_space(
-    runs: CausalRuns,
+    runs: Answers,
     *,
     energy: float = ENERGY,
     n_sketches: int = N_SKETCHES,
@@ -88,8 +85,8 @@ def reading_space(
     gram: Tensor | None = None
     width = runs.model.width(runs.hook_point) or 0
     n_sketches = sketches_for(width, runs.n, n_sketches)
-    for index in range(len(runs.batches)):
-        for row in _products(runs, index, n_sketches, generator):
+    for batch in runs.batches:
+        for row in _products(runs, batch, n_sketches, generator):
             added = row.T @ row
             gram = added if gram is None else gram + added
     if gram is None:
@@ -149,7 +146,7 @@ def space_of(gram: Float[Tensor, "d_in d_in"], energy: float = ENERGY) -> Readin
 
 
 def _products(
-    runs: CausalRuns, index: int, n_sketches: int, generator: torch.Generator
+    runs: Answers, batch: Batch, n_sketches: int, generator: torch.Generator
 ) -> list[Float[Tensor, "rows d_in"]]:
     """Rows uᵀ ∂y/∂x_t of one batch, for several u; the positions that are not edited give none."""
     seen: list[Tensor] = []
@@ -158,18 +155,13 @@ def _products(
         seen[:] = [torch.zeros_like(x, requires_grad=True)]
         return x + seen[0]
 
-    change: Change = probe
-    model, batch = runs.model, runs.batches[index]
-    with torch.inference_mode(False):
-        with model.lock, splice(model, runs.hook_point, change, runs.positions):
-            raw = model.forward(batch, grad=True)
-        with torch.enable_grad():
-            answer = answers_at_end(model.main_output(raw), batch).float()
-            # A shift common to all logits changes no answer: only what is left after it counts.
-            answer = answer - answer.mean(dim=-1, keepdim=True)
-            found = []
-            for _ in range(n_sketches):
-                u = torch.randn(answer.shape, generator=generator).to(answer)
-                (grad,) = torch.autograd.grad((answer * u).sum(), seen[0], retain_graph=True)
-                found.append(grad.detach().double().cpu().reshape(-1, grad.shape[-1]))
+    with torch.inference_mode(False), torch.enable_grad():
+        answer = runs.with_graph(batch, probe).float()
+        # A shift common to all logits changes no answer: only what is left after it counts.
+        answer = answer - answer.mean(dim=-1, keepdim=True)
+        found = []
+        for _ in range(n_sketches):
+            u = torch.randn(answer.shape, generator=generator).to(answer)
+            (grad,) = torch.autograd.grad((answer * u).sum(), seen[0], retain_graph=True)
+            found.append(grad.detach().double().cpu().reshape(-1, grad.shape[-1]))
     return found

@@ -20,18 +20,16 @@ from torch import Tensor
 from sae_nb.checks import check_atom, check_count, check_matrix
 from sae_nb.edits import Where
 from sae_nb.evaluation.causality import (
-    CausalRuns,
-    Cost,
+    Target,
     Targets,
-    check_targets,
-    log_odds,
     mean_measurement,
     quantile_of,
-    target_words,
+    target_of,
 )
 from sae_nb.evaluation.fluency import Fluency, Writing
 from sae_nb.evaluation.measurement import Measurement
 from sae_nb.progress import progress_bar
+from sae_nb.steered_answers import Answers, Cost
 from sae_nb.steering import random_direction
 from sae_nb.steering_calibration import LARGEST, StrengthSearch
 from sae_nb.steering_request import check_hook_point, check_width
@@ -245,12 +243,12 @@ def steering_curves(
         raise ValueError(f"`sign` must be 1 (add) or -1 (subtract), got {sign!r}.")
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
     directions = _directions(sae, atom, sign, contrast, rival)
-    runs = CausalRuns(model, inputs, hook_point, positions=positions)
-    targets = check_targets(model, target, runs.clean.shape[1])
+    runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
+    moved = target_of(runs, target)
     writing = Writing.of(runs, neutral, max_new_tokens, seed)
     n_arms = len(directions) + n_controls
     runs.check_cost(n_arms * _RUNS_PER_ARM, max_seconds, "steering_curves")
-    trial = _Trial(runs, targets, budgets, writing)
+    trial = _Trial(runs, moved, budgets, writing)
     with progress_bar(n_arms + 1, "steer", "direction", enabled=progress) as bar:
         arms = {}
         for name, direction in directions.items():
@@ -267,7 +265,7 @@ def steering_curves(
     return SteeringCurves(
         hook_point=str(model.hook_point(hook_point)),
         atom=atom,
-        measure=target_words(model, targets),
+        measure=moved.words,
         budgets=budgets,
         arms=arms,
         controls=tuple(controls),
@@ -282,14 +280,14 @@ class _Trial:
 
     def __init__(
         self,
-        runs: CausalRuns,
-        targets: Sequence[int],
+        runs: Answers,
+        target: Target,
         budgets: Sequence[float],
         writing: Writing | None,
     ) -> None:
-        self._runs, self._targets = runs, list(targets)
+        self._runs, self._target = runs, target
         self._budgets, self._writing = budgets, writing
-        self._clean = log_odds(runs.clean, self._targets)
+        self._clean = target.log_odds(runs.clean)
 
     def at_equal_cost(
         self, name: str, direction: Float[Tensor, " d_in"], *, fluent: bool = True
@@ -337,7 +335,7 @@ class _Trial:
             strengths=strengths,
             kl=np.array([self._runs.kl(out).mean() for out in answers]),
             reached=reached,
-            shift=np.stack([log_odds(out, self._targets) - self._clean for out in answers]),
+            shift=np.stack([self._target.log_odds(out) - self._clean for out in answers]),
             fluency=fluency,
         )
 

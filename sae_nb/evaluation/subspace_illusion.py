@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count
 from sae_nb.edits import Where
-from sae_nb.evaluation.causality import CausalRuns, Cost, quantile_of, read_positions
+from sae_nb.evaluation.causality import quantile_of, read_positions
 from sae_nb.evaluation.measurement import Measurement, bootstrap
 from sae_nb.evaluation.reading import (
     ENERGY,
@@ -28,7 +28,8 @@ from sae_nb.evaluation.reading import (
     sketches_for,
     space_of,
 )
-from sae_nb.steering import random_direction, splice
+from sae_nb.steered_answers import Answers, Cost
+from sae_nb.steering import random_direction
 from sae_nb.steering_request import check_hook_point, check_width
 
 if TYPE_CHECKING:
@@ -221,13 +222,14 @@ class _Pairs:
     def __init__(
         self, model: LiveModel, hook_point: str, base: Any, source: Any, positions: Where
     ) -> None:
-        self.runs = CausalRuns(model, base, hook_point, positions=positions, batch_size=64)
-        other = CausalRuns(model, source, hook_point, positions=positions, batch_size=64)
+        how: Any = {"positions": positions, "batch_size": 64, "scored": True}
+        self.runs = Answers(model, base, hook_point, **how)
+        other = Answers(model, source, hook_point, **how)
         if self.runs.n != other.n:
             raise ValueError(
                 f"`base` and `source` must be as many, got {self.runs.n} and {other.n}."
             )
-        said, wanted = self.runs.clean.argmax(dim=-1), other.clean.argmax(dim=-1)
+        said, wanted = (answers.clean.argmax(dim=-1).cpu() for answers in (self.runs, other))
         self._keep = (said != wanted).numpy()
         if not self._keep.any():
             raise ValueError(
@@ -268,11 +270,11 @@ class _Pairs:
             moved[next(places)] += part(next(deltas)).to(x)
             return moved
 
-        edit = splice(self.runs.model, self.runs.hook_point, change, self.runs.positions)
-        return np.asarray((self._margin(self.runs.outputs(edit)) - self._measure_clean)[self._keep])
+        patched = self._margin(self.runs.under(self.runs.replacing(change)))
+        return np.asarray((patched - self._measure_clean)[self._keep])
 
     def _margin(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
-        wide = outputs.double()
+        wide = outputs.cpu().double()
         return (wide[self._rows, self._wanted] - wide[self._rows, self._said]).numpy()
 
 

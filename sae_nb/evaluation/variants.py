@@ -15,7 +15,7 @@ from torch import Tensor
 from sae_nb.evaluation.fluency import prompts_of
 
 if TYPE_CHECKING:
-    from sae_nb.evaluation.causality import CausalRuns
+    from sae_nb.steered_answers import Answers
 
 Variant = Callable[[Any], Any]
 """All inputs → all inputs, as many and in the same order."""
@@ -135,7 +135,7 @@ def _noisy(x: Tensor, seed: int) -> Tensor:
     return _like(x, x.float() + NOISE * top * torch.randn(x.shape, generator=generator))
 
 
-def texts_of(runs: CausalRuns, inputs: Any) -> list[str]:
+def texts_of(runs: Answers, inputs: Any) -> list[str]:
     """Return inputs as texts, by way of the tokens that the model reads.
 
     Parameters

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.edits import change_atoms
+from sae_nb.steered_answers import kl
 from sae_nb.steering import random_direction, splice, steer
 from sae_nb.summaries.answers import (
     Reading,
@@ -284,8 +285,8 @@ def _outcomes(
         "after": q[ids],
         "random": r[ids],
         "target": target,
-        "kl": _kl(clean, after),
-        "kl_random": _kl(clean, random),
+        "kl": float(kl(torch.from_numpy(clean), torch.from_numpy(after))),
+        "kl_random": float(kl(torch.from_numpy(clean), torch.from_numpy(random))),
     }
 
 
@@ -312,11 +313,6 @@ def _cosine(
 ) -> Float[np.ndarray, " tokens"]:
     size = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return (a * b).sum(axis=-1) / np.maximum(size, 1e-12)
-
-
-def _kl(log_p: Float[np.ndarray, " outcomes"], log_q: Float[np.ndarray, " outcomes"]) -> float:
-    wide_p, wide_q = log_p.astype(np.float64), log_q.astype(np.float64)
-    return float(max((np.exp(wide_p) * (wide_p - wide_q)).sum(), 0.0))
 
 
 def _shown(

@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.steered_answers import Answers
-from sae_nb.steering import random_direction
 from sae_nb.steering_calibration import combined_direction
-from sae_nb.steering_effects import DoseResponse, dose_response
+from sae_nb.steering_effects import DoseResponse, Effects, check_strengths, unit_atom
 from sae_nb.summaries.answers import answering, outcome_names
 from sae_nb.summaries.steering_recipe import SteeringRecipe
 
@@ -90,37 +88,23 @@ def summarise_dose_response(
         As `dose_response`.
     """
     model = answering(model, recipe.head)
-    given = np.asarray(strengths, dtype=np.float64)
-    amounts = (given * recipe.unit_size).tolist()
-
-    def run(atom: int, n_controls: int) -> DoseResponse:
-        return dose_response(
-            model,
-            inputs,
-            recipe.hook_point,
-            sae,
-            atom,
-            amounts,
-            measure=target,
-            positions=recipe.positions,
-            n_controls=n_controls,
-            seed=recipe.seed,
-        )
-
+    given = check_strengths(strengths)
     if recipe.others:
-        nearest, cosine = nearest_to(sae, _mixture(sae, recipe), recipe.atoms)
-        response, beside = _of_mixture(model, inputs, sae, recipe, given, target, n_controls)
+        mixture = _mixture(sae, recipe)
+        unit, size = mixture / mixture.norm(), float(mixture.norm())
+        nearest, cosine = nearest_to(sae, mixture, recipe.atoms)
     else:
+        unit, size = unit_atom(sae, recipe.atom), recipe.unit_size
         nearest, cosine = nearest_atom(sae, recipe.atom)
-        response = run(recipe.atom, n_controls)
-        beside = run(nearest, 0).effect
+    amounts, beside = size * given, unit_atom(sae, nearest)
+    run = Effects(model, inputs, recipe.hook_point, target, recipe.positions)
     return SteeringCurve(
         recipe=recipe,
         strengths=given,
-        response=response,
+        response=run.response(unit, amounts, recipe.atom, n_controls=n_controls, seed=recipe.seed),
         nearest_atom=nearest,
         nearest_cosine=cosine,
-        nearest_effect=beside,
+        nearest_effect=np.array([run.of_adding(beside, amount)[0] for amount in amounts]),
         target_name=outcome_names(model, np.array([target]))[0],
     )
 
@@ -169,42 +153,3 @@ def _mixture(sae: SparseAutoencoder, recipe: SteeringRecipe) -> Float[Tensor, " 
     return combined_direction(
         sae, recipe.atoms, [amount / recipe.strength for amount in recipe.amounts]
     )
-
-
-def _of_mixture(
-    model: LiveModel,
-    inputs: Any,
-    sae: SparseAutoencoder,
-    recipe: SteeringRecipe,
-    strengths: Float[np.ndarray, " strengths"],
-    target: int,
-    n_controls: int,
-) -> tuple[DoseResponse, Float[np.ndarray, " strengths"]]:
-    """Scale the whole combination; controls and nearest atom have its norm."""
-    direction = _mixture(sae, recipe)
-    norm = float(direction.norm())
-    nearest = sae.dictionary[nearest_to(sae, direction, recipe.atoms)[0]].detach().float()
-    run = Answers(model, inputs, recipe.hook_point, target, recipe.positions, None)
-    seeds = tuple(range(recipe.seed, recipe.seed + n_controls))
-
-    def curve(unit: Float[Tensor, " d_in"]) -> Float[np.ndarray, "strengths 2"]:
-        return np.array([run.effect(unit, norm * float(s)) for s in strengths])
-
-    ours = curve(direction / norm)
-    control = np.array([curve(random_direction(sae.d_in, seed)) for seed in seeds])
-    control = control.reshape(n_controls, len(strengths), 2)
-    beside = curve(torch.nn.functional.normalize(nearest, dim=0))
-    response = DoseResponse(
-        hook_point=str(model.hook_point(recipe.hook_point)),
-        atom=recipe.atom,
-        strengths=norm * strengths,
-        effect=ours[:, 0],
-        control=control[..., 0],
-        kl=ours[:, 1],
-        control_kl=control[..., 1],
-        clean=run.clean,
-        measure=run.words,
-        control_seeds=seeds,
-        n=run.n,
-    )
-    return response, beside[:, 0]

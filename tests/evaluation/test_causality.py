@@ -18,9 +18,10 @@ from sae_nb.evaluation import (
     strongest_atoms,
     text_variants,
 )
-from sae_nb.evaluation.causality import CausalRuns, log_odds
+from sae_nb.evaluation.causality import log_odds
 from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.fluency import repeated_share, surprise
+from sae_nb.steered_answers import Answers
 
 
 class Axes(torch.nn.Module):
@@ -54,7 +55,7 @@ def test_log_odds_by_hand() -> None:
 
 def test_a_push_moves_log_odds_by_what_was_added() -> None:
     """Two classes, logits are inputs: adding a to one moves ln p/(1−p) by a, at the KL of that push."""
-    runs = CausalRuns(identity(2), torch.zeros(4, 2), "0")
+    runs = Answers(identity(2), torch.zeros(4, 2), "0")
     steered = runs.add(torch.tensor([1.0, 0.0]), 2.0)
     assert log_odds(steered, 0) - log_odds(runs.clean, 0) == pytest.approx([2.0] * 4)
     p = 1 / (1 + math.exp(-2))
@@ -139,7 +140,7 @@ def test_states_have_no_log_odds() -> None:
     """A model without classes is told what to do."""
     model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
     with pytest.raises(ValueError, match="Wrap it with class_names="):
-        CausalRuns(model, torch.zeros(2, 3), "0")
+        Answers(model, torch.zeros(2, 3), "0", scored=True)
 
 
 # --- ablation --------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import illusion_check
-from sae_nb.evaluation.causality import CausalRuns
 from sae_nb.evaluation.reading import reading_space, space_of
+from sae_nb.steered_answers import Answers
 
 D = 64
 
@@ -96,7 +96,7 @@ def test_an_sae_atom_is_checked_like_a_direction(
 def test_the_sketched_space_is_the_row_space_of_a_linear_reader() -> None:
     """Rank 2 of centred logits, and W's rows lie in it; a given reader gives the same."""
     weight = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
-    runs = CausalRuns(linear(weight), torch.randn(5, 6), "0")
+    runs = Answers(linear(weight), torch.randn(5, 6), "0")
     space = reading_space(runs)
     centred = weight - weight.mean(dim=0)
     assert space.rank == 2
@@ -115,7 +115,7 @@ def test_a_nonlinear_model_is_read_through_its_gradient() -> None:
         torch.nn.Sequential(torch.nn.Identity(), project, torch.nn.Tanh(), torch.nn.Linear(2, 3)),
         class_names=["a", "b", "c"],
     )
-    space = reading_space(CausalRuns(model, torch.randn(8, 5), "0"), energy=0.999)
+    space = reading_space(Answers(model, torch.randn(8, 5), "0"), energy=0.999)
     assert space.rank == 2
     assert float(space.part(torch.tensor([0.0, 0, 1, 1, 1])).norm()) < 1e-5
 
