@@ -1,4 +1,4 @@
-"""Exercises of notebook 11: what a push costs, what an untrained SAE would do, and which part is read."""
+"""Exercises of notebook 11: what steering costs, what an untrained SAE would do, and which part is read."""
 
 from __future__ import annotations
 

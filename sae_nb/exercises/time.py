@@ -33,7 +33,7 @@ def _judge_length(answer: float) -> str | None:
 
 @cache
 def lead_without_order() -> float:
-    """Lag-1 cosine of predicted less novel codes, tokens in an order of chance; over recorded seeds."""
+    """Lag-1 cosine of predicted less novel codes, tokens in random order; over recorded seeds."""
     from sae_nb.proofs.committed import recorded
 
     return recorded("temporal").of("temporal order lost lag-1 lead").mean
