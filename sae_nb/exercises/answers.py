@@ -43,20 +43,7 @@ class Form:
     """Returns the value to judge, or raises anything at all."""
 
     def read(self, answer: object) -> Any:
-        """Return the answer in the form that is judged.
-
-        Parameters
-        ----------
-        answer
-            Whatever the student passed.
-
-        Raises
-        ------
-        Blank
-            If a blank has not been filled in.
-        WrongForm
-            If it is something else.
-        """
+        """Return the answer in the form that is judged."""
         if is_blank(answer):
             raise Blank("the blank is still empty: replace the ... by your answer")
         try:
@@ -119,11 +106,8 @@ def _short(text: str) -> str:
 def number(low: float = -math.inf, high: float = math.inf) -> Form:
     """A finite number, also as a 0-d tensor or an array of one.
 
-    Parameters
-    ----------
-    low, high
-        What is outside is told to the student as wrong form, so they must be obvious limits (a
-        share lies between 0 and 1) and say nothing about the answer.
+    `low`, `high`: what is outside is reported to the student as wrong form, so they must be obvious
+    limits (a share lies between 0 and 1) and say nothing about the answer.
     """
     says = "a number" + _limits(low, high)
 
@@ -137,13 +121,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Form:
 
 
 def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
-    """A whole number; 5.0 counts as one.
-
-    Parameters
-    ----------
-    low, high
-        As for `number`.
-    """
+    """A whole number; 5.0 counts as one."""
     says = "a whole number" + _limits(low, high)
 
     def convert(answer: Any) -> int:
@@ -158,10 +136,7 @@ def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
 def tensor(*shape: int | str | None) -> Form:
     """Finite numbers in a given shape: a tensor, an array, or nested lists.
 
-    Parameters
-    ----------
-    shape
-        Sizes; a letter ("n") or None where any size will do.
+    `shape`: sizes; a letter ("n") or None where any size will do.
     """
     sizes = ", ".join("any" if size is None else str(size) for size in shape)
     says = f"a tensor of shape ({sizes}{',' if len(shape) == 1 else ''})"
@@ -183,10 +158,7 @@ def tensor(*shape: int | str | None) -> Form:
 def whole_numbers(n: int | None = None) -> Form:
     """Whole numbers in any order, each once: indices of atoms, neurons, features.
 
-    Parameters
-    ----------
-    n
-        How many; None leaves that to the student.
+    `n`: how many; None leaves that to the student.
     """
     count = "" if n is None else f"{n} "
     one = whole_number()
@@ -202,13 +174,7 @@ def whole_numbers(n: int | None = None) -> Form:
 
 
 def one_of(*choices: str) -> Form:
-    """One of a few words; case and surrounding space do not matter.
-
-    Parameters
-    ----------
-    choices
-        The words, all of which the student is shown.
-    """
+    """One of a few words; case and surrounding space do not matter."""
 
     def convert(answer: Any) -> str:
         by_name = {choice.lower(): choice for choice in choices}
@@ -222,12 +188,8 @@ def function(returns: Form, *, takes: str) -> Form:
 
     The value that is judged is a function too: it calls the student's and reads what comes back.
 
-    Parameters
-    ----------
-    returns
-        Form of what it returns.
-    takes
-        Its arguments in words, for the message: "one tensor of shape (n, 2)".
+    `returns`: form of what it returns; `takes`: its arguments in words, for the message: "one
+    tensor of shape (n, 2)".
     """
 
     def convert(answer: Any) -> Callable[..., Any]:

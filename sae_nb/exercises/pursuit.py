@@ -53,15 +53,7 @@ def _judge_bait(answer: Tensor) -> str | None:
 def named_by_one_step(within: float = 0.8) -> float:
     """Share of the true atoms that one step names among siblings of a given cosine.
 
-    Parameters
-    ----------
-    within
-        Mean cosine of two siblings.
-
-    Returns
-    -------
-    float
-        Mean over three dictionaries, 300 inputs each.
+    `within`: mean cosine of two siblings; returns mean over three dictionaries, 300 inputs each.
     """
     from sae_nb.summaries.support_study import ONE_STEP, study_supports
 

@@ -54,13 +54,6 @@ _CASES: dict[str, tuple[Tensor, Tensor]] = {
 def read_share(v: Tensor, reader: Tensor) -> float:
     """Return ‖v_row‖² / ‖v‖², v_row the part of v in the span of the reader's rows.
 
-    Parameters
-    ----------
-    v
-        A direction.
-    reader
-        Rows that read.
-
     Example
     -------
     >>> round(read_share(torch.tensor([1.0, 1.0]), torch.tensor([[2.0, 0.0]])), 6)

@@ -21,11 +21,6 @@ IMPORTANCE_RATIO = 0.3
 def regular_polygon(corners: int) -> Tensor:
     """Unit vectors at equal angles in the plane.
 
-    Parameters
-    ----------
-    corners
-        How many.
-
     Example
     -------
     >>> regular_polygon(4).round().abs().tolist()
@@ -76,16 +71,8 @@ def _worst(lengths: Tensor) -> float:
 def measured_change(seed: int = 0) -> float:
     """Sparsity from which a toy of two features and one neuron stores both, by training it.
 
-    Parameters
-    ----------
-    seed
-        Of the training.
-
-    Returns
-    -------
-    float
-        Just above the last of 31 sparsities, 0.02 apart, at which the second feature's direction is
-        shorter than a half.
+    Returns just above the last of 31 sparsities, 0.02 apart, at which the second feature's
+    direction is shorter than a half.
     """
     sparsities = [0.3 + 0.02 * i for i in range(31)]
     toys = train_bottlenecks(

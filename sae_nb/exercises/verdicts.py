@@ -153,16 +153,8 @@ def count(n: int, one: str, many: str = "") -> str:
 def card(title: str, parts: Iterable[str], colour: str, *, role: str = "note") -> str:
     """Paragraphs beside a coloured bar, escaped; `code` in backticks is set as code.
 
-    Parameters
-    ----------
-    title
-        First line.
-    parts
-        Paragraphs; empty ones are left out.
-    colour
-        Of the bar, as CSS; never the only sign of anything.
-    role
-        What a screen reader is told the card is.
+    `parts`: paragraphs; empty ones are left out; `colour` of the bar, as CSS; never the only sign
+    of anything; `role`: what a screen reader is told the card is.
     """
     body = "".join(f'<p style="margin: 2px 0">{rich(part)}</p>' for part in parts if part)
     return (

@@ -16,13 +16,7 @@ from sae_nb.proofs.table import claims_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, run what it names, write artefacts and table.
-
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None takes the program's own.
-    """
+    """Read the command line, run what it names, write artefacts and table."""
     parser = argparse.ArgumentParser(prog="python -m sae_nb.proofs", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"among {', '.join(experiment_names())}")
     parser.add_argument("--all", action="store_true", help="every experiment")
@@ -79,15 +73,12 @@ def _size(word: str) -> tuple[str, Any]:
 def write_table(folder: Path) -> None:
     """Judge every artefact of a folder by the claims as they are now; write the table beside it.
 
-    Parameters
-    ----------
-    folder
-        Of artefacts; the table is its sibling of the same name, `.md`.
+    `folder` of artefacts; the table is its sibling of the same name, `.md`.
     """
     for path in sorted(folder.glob("*.json")):
         before = read_json(path)
         now = artefact_of(experiment(path.stem), before["seeds"], before["size"])
-        # The code that made the numbers is told, not the code as it is now.
+        # The code that made the numbers stays named, not the code as it is now.
         write_json(path, now | {"code": before["code"]})
     page = claims_table(read_artefacts(folder))
     write_bytes(folder.with_suffix(".md"), page.encode())

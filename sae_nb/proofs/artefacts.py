@@ -77,20 +77,7 @@ def _command(experiment: Experiment, seeds: Mapping[str, object], size: Mapping[
 
 
 def claims_of(experiment: Experiment, summaries: Mapping[str, Summary]) -> list[dict[str, Any]]:
-    """The claims as the artefact tells them, judged by these numbers.
-
-    Parameters
-    ----------
-    experiment
-        Whose claims.
-    summaries
-        Over seeds, by number.
-
-    Raises
-    ------
-    ValueError
-        If a claim speaks of a number that the experiment does not give.
-    """
+    """The claims as the artefact holds them, judged by these numbers."""
     for claim in experiment.claims:
         parts = (*claim.lines, *claim.shown, claim.floor, claim.control)
         for part in parts:
@@ -99,20 +86,20 @@ def claims_of(experiment: Experiment, summaries: Mapping[str, Summary]) -> list[
                     f"Claim {claim.name!r} needs the number {part.number!r}, which {experiment.name!r} "
                     f"does not give. It gives {', '.join(sorted(summaries))}."
                 )
-    return [_told(claim, summaries) for claim in experiment.claims]
+    return [_judged(claim, summaries) for claim in experiment.claims]
 
 
-def _told(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
     def number(part: Any) -> dict[str, Any] | None:
         if part is None:
             return None
         summary = summaries[part.number]
-        told = {"number": part.number, "label": part.label}
-        told |= {"mean": rounded(summary.mean), "sd": rounded(summary.sd)}
+        entry = {"number": part.number, "label": part.label}
+        entry |= {"mean": rounded(summary.mean), "sd": rounded(summary.sd)}
         if isinstance(part, Line):
             gate = part.gate(summary)
-            told |= {"line": str(part), "gate": rounded(gate), "met": part.met_by(gate)}
-        return told
+            entry |= {"line": str(part), "gate": rounded(gate), "met": part.met_by(gate)}
+        return entry
 
     return {
         "name": claim.name,
@@ -129,15 +116,7 @@ def _told(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
 
 
 def record_of(numbers: Mapping[str, float], seconds: float) -> dict[str, Any]:
-    """One finished seed: its numbers, how long it took, when and with what.
-
-    Parameters
-    ----------
-    numbers
-        What `run` returned.
-    seconds
-        Of wall time.
-    """
+    """One finished seed: its numbers, how long it took, when and with what."""
     return {
         "numbers": {name: rounded(float(value)) for name, value in numbers.items()},
         "seconds": round(seconds, 1),
@@ -170,11 +149,6 @@ def environment() -> dict[str, Any]:
 
 def rounded(value: float) -> float:
     """A number with as many digits as are worth keeping.
-
-    Parameters
-    ----------
-    value
-        Any finite number.
 
     Example
     -------

@@ -54,25 +54,14 @@ class Seen:
         return self.test.position >= N_PREFIX
 
     def patches(self, acts: Activations) -> Float[Tensor, "n d_in"]:
-        """Patch states alone, picture by picture.
-
-        Parameters
-        ----------
-        acts
-            One of the three.
-        """
+        """Patch states alone, picture by picture."""
         return acts.x[acts.position >= N_PREFIX]
 
 
 def show_pictures(seed: int = 0, *, pictures: int = 200) -> Seen:
     """Show pictures to tiny-vit and keep its final states.
 
-    Parameters
-    ----------
-    seed
-        Of the pictures.
-    pictures
-        To train on; half as many to judge.
+    `pictures`: to train on; half as many to judge.
     """
     model = sn.load_model("tiny-vit")
     shown = sn.data.scenes(pictures, seed=2 * seed + 500)
@@ -90,16 +79,7 @@ def trained_sae(
 ) -> SparseAutoencoder:
     """Train an SAE of 256 atoms, k = 16, on the final states.
 
-    Parameters
-    ----------
-    seen
-        From `show_pictures`.
-    name
-        "TopK" or "Archetypal".
-    steps
-        Of 1024 rows.
-    seed
-        Of the training.
+    `steps` of 1024 rows.
     """
     kind = {"TopK": sn.TopK, "Archetypal": sn.Archetypal}[name]
     generator = torch.Generator().manual_seed(seed)

@@ -109,11 +109,6 @@ def fingerprint(source: str) -> str:
     Claims may be worded anew without the numbers becoming old. What other modules do is not looked
     at: their versions are in the artefact.
 
-    Parameters
-    ----------
-    source
-        Text of the module.
-
     Example
     -------
     >>> fingerprint("N = 1\ndef run(): return N  # one") == fingerprint("def run(): return N\nN = 1")

@@ -39,31 +39,13 @@ class Seen:
 
 
 def models_of(minilm: str) -> dict[str, str]:
-    """Return what to load, by name; MiniLM only where a folder is given.
-
-    Parameters
-    ----------
-    minilm
-        Its folder, or empty.
-    """
+    """Return what to load, by name; MiniLM only where a folder is given."""
     bundled = {"tiny-vit": "tiny-vit", "tiny-gpt": "tiny-gpt"}
     return bundled | ({"minilm": minilm} if minilm else {})
 
 
 def seen_by(name: str, source: str, seed: int, *, train: int, test: int) -> Seen:
-    """Show fresh samples to a model and keep what it makes of them at its place.
-
-    Parameters
-    ----------
-    name
-        One of `PLACES`.
-    source
-        What to load.
-    seed
-        Of the samples.
-    train, test
-        How many.
-    """
+    """Show fresh samples to a model and keep what it makes of them at its place."""
     model, place = sn.load_model(source), PLACES[name]
     seeds = (2 * seed + 700, 2 * seed + 701)
     if name == "tiny-vit":
@@ -84,14 +66,7 @@ def seen_by(name: str, source: str, seed: int, *, train: int, test: int) -> Seen
 def trained_on(seen: Seen, seed: int, *, steps: int) -> SparseAutoencoder:
     """Train a TopK SAE of 8 atoms per dimension, at most 2048, k = 16.
 
-    Parameters
-    ----------
-    seen
-        What the model made.
-    seed
-        Of the training.
-    steps
-        Of 512 rows.
+    `seen`: what the model made; `steps` of 512 rows.
     """
     generator = torch.Generator().manual_seed(seed)
     sae = sn.TopK(seen.train.d_in, min(8 * seen.train.d_in, 2048), 16, generator=generator)

@@ -31,18 +31,8 @@ def run(
 ) -> dict[str, float]:
     """Train a small and a large SAE on each, and follow attributes through them.
 
-    Parameters
-    ----------
-    seed
-        Of data, starts and batches.
-    steps
-        Of 512 rows, on activations.
-    tree_steps
-        Of 256 rows, on the planted tree.
-    letters
-        First letters that are followed.
-    meta_steps
-        Of the dictionaries of dictionaries.
+    `steps` of 512 rows, on activations; `tree_steps` of 256 rows, on the planted tree; `letters`:
+    first letters that are followed; `meta_steps` of the dictionaries of dictionaries.
     """
     numbers = _tree(seed, tree_steps)
     for name, acts, attributes in _captured(seed, letters):

@@ -27,14 +27,8 @@ SUBSET = 0.9
 def run(seed: int, *, steps: int = 500, n_runs: int = 2) -> dict[str, float]:
     """Train every arm `n_runs` times and compare its dictionaries.
 
-    Parameters
-    ----------
-    seed
-        Decides everything: seed s takes the runs n_runs · s, n_runs · s + 1, …
-    steps
-        Of 256 rows.
-    n_runs
-        Trainings per arm.
+    `seed`: decides everything: seed s takes the runs n_runs · s, n_runs · s + 1, …; `steps` of 256
+    rows.
     """
     train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
     runs = [n_runs * seed + i for i in range(n_runs)]
@@ -59,19 +53,8 @@ def look(
 ) -> dict[str, Float[np.ndarray, " n_atoms"]]:
     """Train some arms twice, at short size; how alike each atom and its match of the other run are.
 
-    Parameters
-    ----------
-    seed
-        As for `run`.
-    arms
-        Names as in the numbers of `run`.
-    steps
-        Of 256 rows.
-
-    Returns
-    -------
-    dict
-        Cosines in falling order, by arm; the last is "random directions".
+    `arms`: names as in the numbers of `run`; `steps` of 256 rows; returns cosines in falling order,
+    by arm; the last is "random directions".
     """
     train = sn.data.digits("train").images.flatten(1)
     runs, known = [2 * seed, 2 * seed + 1], _arms(centroids(train, N_ATOMS, _generator(seed)))
@@ -181,26 +164,13 @@ def _measured(
 
 
 def out_of_distribution(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> float:
-    """1 − mean_j max_i cos(d_j, x_i − mean): how far atoms are from anything in the data.
-
-    Parameters
-    ----------
-    sae
-        Whose atoms.
-    x
-        The data.
-    """
+    """1 − mean_j max_i cos(d_j, x_i − mean): how far atoms are from anything in the data."""
     centred = torch.nn.functional.normalize(x - x.mean(dim=0), dim=1)
     return 1 - float((sae.dictionary @ centred.T).max(dim=1).values.mean())
 
 
 def stable_rank(dictionary: Float[Tensor, "n_atoms d_in"]) -> float:
     """‖D‖_F² / ‖D‖₂².
-
-    Parameters
-    ----------
-    dictionary
-        Atoms.
 
     Example
     -------
@@ -217,12 +187,7 @@ def hull_residual(
 
     Non-negative least squares with one more row, which holds the sum of the weights at 1.
 
-    Parameters
-    ----------
-    points
-        Archetypes.
-    candidates
-        Corners of the hull, and points inside.
+    `candidates`: corners of the hull, and points inside.
 
     Example
     -------

@@ -35,14 +35,8 @@ def run(
 ) -> dict[str, float]:
     """Train both teachers and every Raptor, and take the numbers of the claims.
 
-    Parameters
-    ----------
-    seed
-        Of everything.
-    teacher_steps
-        Of 100 digits.
-    stage_1, stage_2
-        Steps of the Raptors' stages, 32 digits each.
+    `teacher_steps` of 100 digits; `stage_1`, `stage_2`: steps of the Raptors' stages, 32 digits
+    each.
     """
     numbers: dict[str, float] = {}
     for name, drop in DROPS.items():

@@ -28,18 +28,10 @@ def run(
     stage_1: int = 140,
     stage_2: int = 80,
 ) -> dict[str, float]:
-    """Tell both networks by shared blocks.
+    """Approximate both networks by shared blocks.
 
-    Parameters
-    ----------
-    seed
-        Of the pictures and of the blocks; the networks are the bundled ones.
-    pictures
-        For training; a quarter as many, of digits no network was trained on, for testing.
-    segment_steps
-        As in `known_phases`.
-    stage_1, stage_2
-        Steps of each Raptor, 16 pictures each.
+    `pictures`: for training; a quarter as many, of digits no network was trained on, for testing;
+    `stage_1`, `stage_2`: steps of each Raptor, 16 pictures each.
     """
     config = RaptorConfig(
         steps_1=stage_1,

@@ -25,14 +25,7 @@ N_ATOMS, K = 512, 16
 def run(seed: int, *, pictures: int = 200, steps: int = 500) -> dict[str, float]:
     """Compare two near and two far layers, and two models.
 
-    Parameters
-    ----------
-    seed
-        Of pictures and trainings.
-    pictures
-        To train on, and as many to compare on.
-    steps
-        Of each training.
+    `pictures`: to train on, and as many to compare on.
     """
     shown = sn.data.scenes(pictures, 2 * seed + 900).images
     fresh = sn.data.scenes(pictures, 2 * seed + 901, "test").images

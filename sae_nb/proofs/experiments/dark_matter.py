@@ -17,16 +17,8 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model and split its error.
 
-    Parameters
-    ----------
-    seed
-        Of samples and trainings.
-    steps
-        Of each training.
-    pictures, texts
-        To train on, and as many to judge.
-    minilm
-        Folder of all-MiniLM-L6-v2; empty leaves it out.
+    `pictures`, `texts`: to train on, and as many to judge; `minilm`: folder of all-MiniLM-L6-v2;
+    empty leaves it out.
     """
     numbers: dict[str, float] = {}
     for name, source in models_of(minilm).items():

@@ -27,14 +27,8 @@ NETWORKS = {"tied": "tiny-vit-tied", "free": "tiny-vit"}
 def run(seed: int, *, pictures: int = 96, steps: int = 20) -> dict[str, float]:
     """Fit a block to every segment of both networks, and rank all cuts.
 
-    Parameters
-    ----------
-    seed
-        Of the pictures and of the blocks; the networks are the bundled ones.
-    pictures
-        A quarter of them for testing.
-    steps
-        Of a segment of four layers, 8 pictures each; longer ones get fewer.
+    `pictures`: a quarter of them for testing; `steps` of a segment of four layers, 8 pictures each;
+    longer ones get fewer.
     """
     numbers: dict[str, float] = {}
     for name, network in NETWORKS.items():
@@ -57,12 +51,7 @@ def run(seed: int, *, pictures: int = 96, steps: int = 20) -> dict[str, float]:
 def surrogate_r2(errors: SegmentErrors, cuts: tuple[int, ...]) -> float:
     """Share of the layers' updates that the blocks of a cut explain, mean over layers.
 
-    Parameters
-    ----------
-    errors
-        Of every segment.
-    cuts
-        0 = c_0 < … < c_k = L.
+    `cuts`: 0 = c_0 < … < c_k = L.
     """
     missed = sum(float(errors.error[a, b]) for a, b in pairwise(cuts))
     return 1 - missed / errors.n_layers
@@ -71,14 +60,7 @@ def surrogate_r2(errors: SegmentErrors, cuts: tuple[int, ...]) -> float:
 def ranked(errors: SegmentErrors, k: int, by_similarity: tuple[int, ...]) -> dict[str, float]:
     """All cuts into k: how their R² spreads, and where the cut by similarity stands.
 
-    Parameters
-    ----------
-    errors
-        Of every segment.
-    k
-        Number of phases.
-    by_similarity
-        The cut that leaves most similarity inside its phases.
+    `by_similarity`: the cut that leaves most similarity inside its phases.
     """
     cuts = [one for one, _ in errors.ranking(k)]
     r2 = np.array([surrogate_r2(errors, one) for one in cuts])

@@ -30,14 +30,7 @@ TRUE_CUTS, WRONG_CUTS = (0, 4, 8, 12), (0, 2, 7, 12)
 def run(seed: int, *, teacher_steps: int = 240, n_pictures: int = 256) -> dict[str, float]:
     """Train the digit transformers, measure them and the bundled models.
 
-    Parameters
-    ----------
-    seed
-        Of training, pictures, texts and pushes.
-    teacher_steps
-        Of 100 digits.
-    n_pictures
-        Measured of each vision model.
+    `teacher_steps` of 100 digits; `n_pictures`: measured of each vision model.
     """
     numbers: dict[str, float] = {}
     digits, label = (part[:n_pictures] for part in coloured("test"))

@@ -15,16 +15,10 @@ FIRST, STEP = 4, 4
 
 
 def run(seed: int, *, sequences: int = 400, orders: int = 20) -> dict[str, float]:
-    """The statistic on the process, and on as many orders of chance.
+    """The statistic on the process, and on the same number of random orders.
 
-    Parameters
-    ----------
-    seed
-        Of the process and of the orders.
-    sequences
-        How many.
-    orders
-        Over which the null is averaged: one has only 12 positions to rank, and a spread of 0.3.
+    `orders`: over which the null is averaged: one has only 12 positions to rank, and a spread of
+    0.3.
     """
     time = sn.temporal
     x = sn.data.growing_rank(sequences, first=FIRST, step=STEP, seed=seed)

@@ -33,18 +33,7 @@ def run(
 ) -> dict[str, float]:
     """Train every SAE and take L0 and unexplained variance of each concept.
 
-    Parameters
-    ----------
-    seed
-        Of data, initialisation and batches.
-    points
-        Per concept.
-    steps
-        Of 512 rows.
-    spade_weights
-        γ of SpaDE.
-    ks
-        Atoms per input of TopK, and of ReLU on average.
+    `steps` of 512 rows; `ks`: atoms per input of TopK, and of ReLU on average.
     """
     data = sn.data.uneven_dimensions(points, seed=seed)
     d_in = data.x.shape[1]
@@ -100,11 +89,6 @@ def _measured(sae: SparseAutoencoder, data: ConceptClouds, name: str) -> dict[st
 
 def slope(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
     """Of the least-squares line of y against x.
-
-    Parameters
-    ----------
-    x, y
-        Points.
 
     Example
     -------

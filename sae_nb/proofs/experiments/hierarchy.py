@@ -39,18 +39,8 @@ def run(
 ) -> dict[str, float]:
     """Train every model on the tree at every correlation.
 
-    Parameters
-    ----------
-    seed
-        Of the tree, the initialisation and the batches.
-    correlations
-        Values of ρ for all models.
-    limit
-        ρ at which matching pursuit alone is shown, where it fails; None leaves that out.
-    steps
-        Of 200 rows.
-    n
-        Vectors to train on.
+    `correlations`: values of ρ for all models; `limit`: ρ at which matching pursuit alone is shown,
+    where it fails; None leaves that out; `steps` of 200 rows; `n`: vectors to train on.
     """
     numbers: dict[str, float] = {}
     all_rho = (*correlations, *([] if limit is None else [limit]))
@@ -76,21 +66,8 @@ def look(
 ) -> tuple[ConceptTree, dict[str, Learned]]:
     """Train every kind once, at short size, and keep what it learned in the order of the truth.
 
-    Parameters
-    ----------
-    seed
-        Of the tree, the initialisation and the batches.
-    correlation
-        ρ of the tree.
-    steps
-        Of 200 rows.
-    n
-        Vectors to train on.
-
-    Returns
-    -------
-    tuple
-        The tree, and what each kind learned, by the names of `MAKERS`.
+    `correlation`: ρ of the tree; `steps` of 200 rows; `n`: vectors to train on; returns the tree,
+    and what each kind learned, by the names of `MAKERS`.
     """
     tree = sn.data.concept_tree(n + TEST, correlation, seed)
     found = {}

@@ -27,14 +27,7 @@ BATCH, RATE = 16, 1e-2
 def run(seed: int, *, pictures: int = 160, segment_steps: int = 32) -> dict[str, float]:
     """Look for the phases of the tied network and of its twin.
 
-    Parameters
-    ----------
-    seed
-        Of the pictures and of the blocks; the networks are the bundled ones.
-    pictures
-        How many.
-    segment_steps
-        Steps of a segment of four layers; longer ones get fewer.
+    `segment_steps`: steps of a segment of four layers; longer ones get fewer.
     """
     tied, free = load_model("tiny-vit-tied"), load_model("tiny-vit")
     found = {f"tied {n}": v for n, v in looked_at(tied, seed, pictures).items()}

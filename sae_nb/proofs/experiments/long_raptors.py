@@ -30,16 +30,10 @@ COMPARED = ("R2 at cuts", "last R2", "accuracy", "kept")
 def run(
     seed: int, *, pictures: int = 800, stage_1: int = 500, stage_2: int = 1000
 ) -> dict[str, float]:
-    """Tell both networks by shared blocks, and by as many that are not applied again.
+    """Approximate both networks by shared blocks, and by the same number that are not applied again.
 
-    Parameters
-    ----------
-    seed
-        Of the pictures and of the blocks; the networks are the bundled ones.
-    pictures
-        For training; testing takes 256 of digits no network was trained on.
-    stage_1, stage_2
-        Steps of each Raptor, 8 pictures each.
+    `pictures`: for training; testing takes 256 of digits no network was trained on; `stage_1`,
+    `stage_2`: steps of each Raptor, 8 pictures each.
     """
     config = RaptorConfig(
         steps_1=stage_1,

@@ -23,16 +23,7 @@ N_ATOMS, KS, USED, TEST = 96, (2, 4, 8, 16), 8, 4000
 def run(seed: int, *, n: int = 60_000, steps: int = 600, batch: int = 512) -> dict[str, float]:
     """Train a TopK at each k, and measure how its latents hold each manifold.
 
-    Parameters
-    ----------
-    seed
-        Of subspaces, rows and trainings.
-    n
-        Rows to train on.
-    steps
-        Of each training.
-    batch
-        Rows per step.
+    `n`: rows to train on.
     """
     data = planted_manifolds(n, seed=seed)
     test = planted_manifolds(TEST, seed=seed, draw=1)

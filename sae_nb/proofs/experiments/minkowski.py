@@ -26,16 +26,7 @@ RANDOM = 1_000_000
 def run(seed: int, *, n: int = 1200, steps: int = 400, n_nulls: int = 3) -> dict[str, float]:
     """Decide on every kind of data, and hold the archetypes found against the planted ones.
 
-    Parameters
-    ----------
-    seed
-        Of data and fits.
-    n
-        Rows; a third is held out.
-    steps
-        Of every fit.
-    n_nulls
-        Gaussians per decision.
+    `n`: rows; a third is held out.
     """
     numbers: dict[str, float] = {}
     for kind in KINDS:
@@ -50,13 +41,7 @@ def run(seed: int, *, n: int = 1200, steps: int = 400, n_nulls: int = 3) -> dict
 
 
 def look(seed: int = 0, kind: Kind = "minkowski", *, steps: int = 200) -> Decision:
-    """One decision at short size.
-
-    Parameters
-    ----------
-    seed, kind, steps
-        As for `run`.
-    """
+    """One decision at short size."""
     planted = planted_hulls(900, kind, tile_sizes=TILES, seed=seed)
     return decide(planted.x, TILES, BlockConfig(n_steps=steps, seed=seed), n_nulls=1)
 

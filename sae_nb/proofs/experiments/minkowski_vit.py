@@ -50,20 +50,9 @@ N_PICTURES = 8
 def run(
     seed: int, *, pictures: int = 400, steps: int = 500, rows: int = 600, fit_steps: int = 200
 ) -> dict[str, float]:
-    """Fit hulls to patches, train both SAEs, measure each beside its floor.
+    """Fit hulls to patches, train both SAEs, measure each with its floor.
 
-    Parameters
-    ----------
-    seed
-        Of pictures, trainings and fits.
-    pictures
-        To train on; half as many are judged.
-    steps
-        Of each training.
-    rows
-        Patches that hulls are fitted to.
-    fit_steps
-        Of each fit.
+    `pictures`: to train on; half as many are judged; `rows`: patches that hulls are fitted to.
     """
     seen = show_pictures(seed, pictures=pictures)
     saes = {n: trained_sae(seen, n, steps=steps, seed=seed) for n in ("TopK", "Archetypal")}

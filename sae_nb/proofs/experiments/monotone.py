@@ -24,14 +24,7 @@ N_ATOMS, MOST = 256, 64
 def run(seed: int, *, ks: Sequence[int] = (2, 5, 10), steps: int = 800) -> dict[str, float]:
     """Train both kinds at each k and take the numbers of the claims.
 
-    Parameters
-    ----------
-    seed
-        Of initialisation and batches.
-    ks
-        Selections in training; the claims speak of the worst of them.
-    steps
-        Of 256 rows.
+    `ks`: selections in training; the claims speak of the worst of them; `steps` of 256 rows.
     """
     train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
     numbers: dict[str, float] = {}
@@ -49,19 +42,7 @@ def run(seed: int, *, ks: Sequence[int] = (2, 5, 10), steps: int = 800) -> dict[
 def look(seed: int = 0, *, k: int = 5, steps: int = 300) -> dict[str, Steps]:
     """Train both kinds once, at short size; R² at every number of steps, and the Babel function.
 
-    Parameters
-    ----------
-    seed
-        Of initialisation and batches.
-    k
-        Selections in training.
-    steps
-        Of 256 rows.
-
-    Returns
-    -------
-    dict
-        "MP" and "TopK".
+    `steps` of 256 rows; returns "MP" and "TopK".
     """
     train, test = (sn.data.digits(split).images.flatten(1) for split in ("train", "test"))
     kinds = {"MP": "MatchingPursuit", "TopK": "TopK"}

@@ -25,16 +25,8 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model, and probe under four regimes.
 
-    Parameters
-    ----------
-    seed
-        Of samples, trainings and splits.
-    steps
-        Of each training.
-    samples
-        Labelled, half of them tested on; 400 others are trained on.
-    minilm
-        Folder of all-MiniLM-L6-v2; empty leaves it out.
+    `samples`: labelled, half of them tested on; 400 others are trained on; `minilm`: folder of
+    all-MiniLM-L6-v2; empty leaves it out.
     """
     numbers: dict[str, float] = {}
     for name, source in models_of(minilm).items():

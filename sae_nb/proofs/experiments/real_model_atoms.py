@@ -37,19 +37,10 @@ def run(
 ) -> dict[str, float]:
     """Train the SAEs of both experiments on one model's activations and measure them.
 
-    Parameters
-    ----------
-    seed
-        Of data, starts and batches.
-    model
-        A folder, or a bundled one.
-    stability_steps, steps, meta_steps
-        Of 512 rows: of the runs compared with each other, of the SAEs whose atoms are followed, of
-        the dictionaries of dictionaries.
-    letters
-        First letters that are followed.
-    texts
-        Stories, and as many pieces of prose.
+    `model`: a folder, or a bundled one; `stability_steps`, `steps`, `meta_steps` of 512 rows: of
+    the runs compared with each other, of the SAEs whose atoms are followed, of the dictionaries of
+    dictionaries; `letters`: first letters that are followed; `texts`: stories, and as many pieces
+    of prose.
     """
     acts = captured(model, seed, texts)
     numbers = {

@@ -34,14 +34,7 @@ TASKS = ("digit", "texture", "foreground")
 def run(seed: int, *, pictures: int = 400, steps: int = 500) -> dict[str, float]:
     """Train both SAEs on one draw of pictures, attribute and score on another.
 
-    Parameters
-    ----------
-    seed
-        Of pictures and trainings.
-    pictures
-        To train on; half as many are judged.
-    steps
-        Of each training.
+    `pictures`: to train on; half as many are judged.
     """
     seen = show_pictures(seed, pictures=pictures)
     numbers: dict[str, float] = {}

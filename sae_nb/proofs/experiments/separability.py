@@ -35,18 +35,8 @@ def run(
 ) -> dict[str, float]:
     """Train every SAE at every sparsity and take the numbers of the claims.
 
-    Parameters
-    ----------
-    seed
-        Of data, initialisation and batches.
-    points
-        Per concept, to train on.
-    steps
-        Of 512 rows.
-    spade_weights
-        γ of SpaDE.
-    ks
-        Atoms per input of TopK, and of ReLU on average.
+    `points`: per concept, to train on; `steps` of 512 rows; `ks`: atoms per input of TopK, and of
+    ReLU on average.
     """
     train = sn.data.six_gaussians(points, seed=seed)
     test = sn.data.six_gaussians(2000, seed=10_000 + seed)
@@ -72,21 +62,9 @@ def look(
 ) -> tuple[ConceptClouds, dict[str, Sight]]:
     """Train each kind once, at short size, and see where its best latent for a concept is on.
 
-    Parameters
-    ----------
-    seed
-        Of data, initialisation and batches.
-    concept
-        For which a latent is looked for; 1, 3, 5 are the inner ones.
-    points
-        Per concept, to train on.
-    steps
-        Of 512 rows.
-
-    Returns
-    -------
-    tuple
-        Unseen points, and what "SpaDE", "ReLU" and "TopK" see.
+    `concept`: for which a latent is looked for; 1, 3, 5 are the inner ones; `points`: per concept,
+    to train on; `steps` of 512 rows; returns unseen points, and what "SpaDE", "ReLU" and "TopK"
+    see.
     """
     train = sn.data.six_gaussians(points, seed=seed)
     test = sn.data.six_gaussians(2000, seed=10_000 + seed)
@@ -168,13 +146,6 @@ def _measured(
 def concept_f1(codes: SparseCodes, concept: Int[Tensor, " n"]) -> Float[Tensor, " concepts"]:
     """F1 of each concept's latents, mean over its five best.
 
-    Parameters
-    ----------
-    codes
-        Of points in order.
-    concept
-        Of each point.
-
     Example
     -------
     >>> codes = SparseCodes.from_dense(torch.eye(2).repeat_interleave(3, dim=0).repeat(1, 5))
@@ -193,13 +164,6 @@ def concept_f1(codes: SparseCodes, concept: Int[Tensor, " n"]) -> Float[Tensor, 
 
 def code_cosines(codes: SparseCodes, concept: Int[Tensor, " n"]) -> tuple[float, float]:
     """Mean cosine of the codes of two points of one concept, and of two concepts.
-
-    Parameters
-    ----------
-    codes
-        Of points in order.
-    concept
-        Of each point.
 
     Example
     -------

@@ -24,12 +24,7 @@ TARGET, AT = 3, 5.0
 def run(seed: int, *, steps: int = 2500) -> dict[str, float]:
     """Train every kind once and take the numbers of the claims.
 
-    Parameters
-    ----------
-    seed
-        Of features, data, initialisation and batches.
-    steps
-        Of 256 rows.
+    `steps` of 256 rows.
     """
     generator = torch.Generator().manual_seed(seed)
     features = repelled(N_FEATURES, D_IN, generator)

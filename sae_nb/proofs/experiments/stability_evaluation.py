@@ -29,16 +29,8 @@ def run(
 ) -> dict[str, float]:
     """Train every arm twice and compare.
 
-    Parameters
-    ----------
-    seed
-        Seed s takes the runs 2s and 2s + 1, and data of its own.
-    steps
-        Of 512 rows.
-    models
-        Which of the bundled ones.
-    n_pictures
-        Scenes; a fifth of them are held out for the factors.
+    `seed`: seed s takes the runs 2s and 2s + 1, and data of its own; `steps` of 512 rows; `models`:
+    which of the bundled ones; `n_pictures`: scenes; a fifth of them are held out for the factors.
     """
     numbers: dict[str, float] = {}
     for name in models:

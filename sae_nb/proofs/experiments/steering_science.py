@@ -52,20 +52,7 @@ def run(
 ) -> dict[str, float]:
     """Train an SAE on each model and steer with its atoms.
 
-    Parameters
-    ----------
-    seed
-        Of inputs, initialisation, batches, random directions, and which digits are asked.
-    digits
-        How many of the ten.
-    steps
-        Of each training.
-    pictures, texts
-        To train and to choose atoms on.
-    inputs
-        To judge on.
-    controls
-        Random directions.
+    `digits`: how many of the ten; `pictures`, `texts`: to train and to choose atoms on.
     """
     seen = see_digits(seed, pictures, steps)
     chosen = np.random.default_rng(seed).permutation(10)[:digits]
@@ -90,17 +77,7 @@ class Seen:
 
 @cache
 def see_digits(seed: int = 0, pictures: int = 300, steps: int = 300) -> Seen:
-    """Train a TopK on tiny-vit's activations of some pictures.
-
-    Parameters
-    ----------
-    seed
-        Of pictures, initialisation, batches.
-    pictures
-        How many.
-    steps
-        Of training.
-    """
+    """Train a TopK on tiny-vit's activations of some pictures."""
     shown = sn.data.scenes(pictures, seed=1000 + seed, split="train")
     return _seen(VIT, VIT_POINT, shown, torch.as_tensor(shown.digit), steps, seed)
 
@@ -118,17 +95,7 @@ def _seen(name: str, point: str, shown: object, label: Tensor, steps: int, seed:
 
 
 def reading_atom(seen: Seen, sae: SparseAutoencoder, label: int) -> tuple[int, float]:
-    """Return the atom that tells a concept best on the training samples, and how well (AUC).
-
-    Parameters
-    ----------
-    seen
-        Samples and their labels.
-    sae
-        Whose atoms.
-    label
-        Which concept.
-    """
+    """Return the atom that identifies a concept best on the training samples, and how well (AUC)."""
     strongest = _by_sample(seen, sae)
     from scipy.stats import rankdata
 
@@ -225,18 +192,7 @@ def curves_of(
 ) -> SteeringCurves:
     """Steer pictures of other digits towards one.
 
-    Parameters
-    ----------
-    seen
-        The model, and rows with and without the digit.
-    sae, atom
-        What is added.
-    digit
-        What it is to become.
-    others
-        Pictures.
-    controls, seed
-        Random directions.
+    `seen`: the model, and rows with and without the digit; `digit`: what it is to become.
     """
     rows = seen.label[seen.acts.sample] == digit
     contrast = (seen.acts.x[rows], seen.acts.x[~rows])
@@ -247,15 +203,7 @@ def curves_of(
 
 
 def rival_of(seen: Seen, label: int) -> Tensor:
-    """Return the row that reads a concept best in the SAE that was never trained.
-
-    Parameters
-    ----------
-    seen
-        Samples, and both SAEs.
-    label
-        Which concept.
-    """
+    """Return the row that reads a concept best in the SAE that was never trained."""
     return seen.untrained.dictionary[reading_atom(seen, seen.untrained, label)[0]]
 
 
@@ -292,31 +240,13 @@ def _mean(values: object) -> float:
 
 @cache
 def see_stories(seed: int = 0, texts: int = 300, steps: int = 300) -> Seen:
-    """Train a TopK on tiny-gpt's activations of some stories.
-
-    Parameters
-    ----------
-    seed
-        Of stories, initialisation, batches.
-    texts
-        How many.
-    steps
-        Of training.
-    """
+    """Train a TopK on tiny-gpt's activations of some stories."""
     told = sn.data.stories(texts, seed=3000 + seed)
     return _seen(GPT, GPT_POINT, list(told.texts), torch.as_tensor(told.sentiment), steps, seed)
 
 
 def prompts(n: int, seed: int) -> list[str]:
-    """Return beginnings without a sentiment that ask for one: "… Anna was very".
-
-    Parameters
-    ----------
-    n
-        How many.
-    seed
-        Of the stories.
-    """
+    """Return beginnings without a sentiment that ask for one: "… Anna was very"."""
     from sae_nb.ready_made import neutral_beginnings
 
     begun = neutral_beginnings(n, 4000 + seed)
@@ -326,12 +256,7 @@ def prompts(n: int, seed: int) -> list[str]:
 def first_token(model: LiveModel, word: str) -> int:
     """Return the token that a word begins with.
 
-    Parameters
-    ----------
-    model
-        A language model.
-    word
-        With its leading space.
+    `word`: with its leading space.
     """
     return int(model.tokenizer(word, add_special_tokens=False)["input_ids"][0])
 
@@ -341,18 +266,7 @@ def sentiment_curves(
 ) -> SteeringCurves:
     """Steer neutral beginnings towards one sentiment by the atom that reads it best.
 
-    Parameters
-    ----------
-    seen
-        tiny-gpt, stories, SAE.
-    sentiment
-        1 good, 0 bad.
-    n
-        Prompts, and as many neutral texts to read.
-    controls, seed
-        Random directions.
-    write
-        Tokens to write.
+    `sentiment`: 1 good, 0 bad; `n`: prompts, and as many neutral texts to read.
     """
     from sae_nb.ready_made import neutral_beginnings
 

@@ -19,16 +19,8 @@ D_IN, K, TEST, NOISE = 32, 3, 2000, 0.05
 def run(seed: int, *, n_atoms: int = 128, steps: int = 800, n: int = 20_000) -> dict[str, float]:
     """Train both kinds with and without superposition.
 
-    Parameters
-    ----------
-    seed
-        Of data, initialisation and batches.
-    n_atoms
-        True atoms where there is superposition.
-    steps
-        Of 256 rows.
-    n
-        Vectors to train on.
+    `n_atoms`: true atoms where there is superposition; `steps` of 256 rows; `n`: vectors to train
+    on.
     """
     numbers: dict[str, float] = {}
     for case, atoms in (("crowded", n_atoms), ("roomy", D_IN)):

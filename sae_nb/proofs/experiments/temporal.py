@@ -32,16 +32,9 @@ SPLICED = 64
 
 
 def run(seed: int, *, steps: int = 150, windows: int = 400) -> dict[str, float]:
-    """Train every kind on text and measure it; stationarity of the activations beside it.
+    """Train every kind on text and measure it; and the stationarity of the activations.
 
-    Parameters
-    ----------
-    seed
-        Of initialisation, batches and orders of chance.
-    steps
-        Of 960 tokens.
-    windows
-        Texts of 96 tokens to train on.
+    `steps` of 960 tokens; `windows`: texts of 96 tokens to train on.
     """
     material = _material(windows)
     return on_text(material, seed, steps) | stationarity(material, seed)
@@ -71,12 +64,7 @@ def _material(windows: int) -> Material:
 def material_of(model: LiveModel, hook_point: str, windows: int) -> Material:
     """Run a language model on prose: windows of one document, and texts spliced of three.
 
-    Parameters
-    ----------
-    model, hook_point
-        What to read.
-    windows
-        Most texts to train on; those held out are their own.
+    `windows`: most texts to train on; those held out are their own.
     """
     train, test = (_documents(model, split) for split in ("train", "test"))
     read = _windows(train)[:windows]
@@ -115,16 +103,9 @@ def _captured(model: LiveModel, hook_point: str, texts: list[Tensor]) -> Tensor:
 
 
 def on_text(material: Material, seed: int, steps: int) -> dict[str, float]:
-    """Train every kind on the same tokens for as many steps, and measure it on held-out text.
+    """Train every kind on the same tokens for the same number of steps, and measure it on held-out text.
 
-    Parameters
-    ----------
-    material
-        Activations.
-    seed
-        Of initialisation, batches and the null.
-    steps
-        Of 960 tokens.
+    `steps` of 960 tokens.
     """
     numbers = {
         "raw lag-1": sn.temporal.lag_cosine(material.test),
@@ -141,15 +122,7 @@ def on_text(material: Material, seed: int, steps: int) -> dict[str, float]:
 
 
 def makers(d_in: int, seed: int) -> dict[str, SparseAutoencoder]:
-    """The SAEs that are compared, untrained, by name.
-
-    Parameters
-    ----------
-    d_in
-        Width of an activation.
-    seed
-        Of their first weights.
-    """
+    """The SAEs that are compared, untrained, by name."""
 
     def drawn() -> torch.Generator:
         return torch.Generator().manual_seed(seed)
@@ -166,17 +139,7 @@ def makers(d_in: int, seed: int) -> dict[str, SparseAutoencoder]:
 
 @torch.no_grad()
 def measured(sae: SparseAutoencoder, material: Material, seed: int) -> dict[str, float]:
-    """FVU, smoothness and event gap of an SAE's codes on held-out text.
-
-    Parameters
-    ----------
-    sae
-        Trained.
-    material
-        Activations.
-    seed
-        Of the orders of chance.
-    """
+    """FVU, smoothness and event gap of an SAE's codes on held-out text."""
     test, time = material.test, sn.temporal
     numbers = {
         "FVU": time.unexplained(test, sae(test)),
@@ -205,7 +168,7 @@ def _smoothness(codes: Tensor) -> dict[str, float]:
 
 
 def _nulls(parts: Decomposition, shuffled: Decomposition, seed: int) -> dict[str, float]:
-    """Order of chance after decomposing (a), and before (b)."""
+    """Random order after decomposing (a), and before (b)."""
     found = {}
     order = {part: sn.temporal.permuted_order(dense_codes(parts, part), seed) for part in PARTS}
     before = {part: dense_codes(shuffled, part) for part in PARTS}
@@ -232,15 +195,7 @@ def _forecasts(material: Material) -> dict[str, float]:
 
 
 def stationarity(material: Material, seed: int) -> dict[str, float]:
-    """Dimension by position, with the order of chance beside it, and the span of the past.
-
-    Parameters
-    ----------
-    material
-        Activations.
-    seed
-        Of the orders of chance.
-    """
+    """Dimension by position, with random order as control, and the span of the past."""
     time = sn.temporal
     numbers = {}
     x = material.train
@@ -254,13 +209,7 @@ def stationarity(material: Material, seed: int) -> dict[str, float]:
 
 
 def trend(values: dict[int, float]) -> float:
-    """Spearman's correlation of position and value.
-
-    Parameters
-    ----------
-    values
-        By position.
-    """
+    """Spearman's correlation of position and value."""
     from scipy.stats import spearmanr
 
     return float(spearmanr(list(values), list(values.values())).statistic)
@@ -274,18 +223,7 @@ def trained(
 ) -> _Sae:
     """Train an SAE on sequences, or on their tokens where it does not read sequences.
 
-    Parameters
-    ----------
-    sae
-        Untrained.
-    x
-        Sequences.
-    steps
-        Of 960 tokens.
-    seed
-        Of the batches.
-    learning_rate
-        None is the recipe's.
+    `steps` of 960 tokens; `learning_rate`: None is the recipe's.
     """
     config = sn.TrainConfig(steps=steps, batch_size=BATCH, seed=seed, learning_rate=learning_rate)
     sn.train(sae, x if isinstance(sae, Temporal) else x.flatten(0, 1), config, progress=False)
@@ -295,12 +233,7 @@ def trained(
 def dense_codes(parts: Decomposition, which: str) -> Float[Tensor, "batch time n_atoms"]:
     """Codes of one part, with their zeros.
 
-    Parameters
-    ----------
-    parts
-        Sequences of one length, taken apart.
-    which
-        "predicted" or "novel".
+    `parts`: sequences of one length, taken apart.
     """
     if which == "predicted":
         return parts.predicted_codes
@@ -308,13 +241,7 @@ def dense_codes(parts: Decomposition, which: str) -> Float[Tensor, "batch time n
 
 
 def predicted_share(parts: Decomposition) -> float:
-    """Share of the energy of all tokens that is predicted.
-
-    Parameters
-    ----------
-    parts
-        Sequences taken apart.
-    """
+    """Share of the energy of all tokens that is predicted."""
     energy = parts.rows(parts.energy).sum(dim=0)
     return float(energy[0] / energy.sum())
 
@@ -329,19 +256,8 @@ def look(
 ) -> tuple[Material, dict[str, SparseAutoencoder]]:
     """A short training of TopK and both forms on text, with what they were trained and tested on.
 
-    Parameters
-    ----------
-    seed
-        Of initialisation and batches.
-    steps
-        Of 960 tokens.
-    windows
-        Texts to train on.
-
-    Returns
-    -------
-    tuple
-        The activations, and the SAEs by name: "topk", "temporal", "strict".
+    `steps` of 960 tokens; `windows`: texts to train on; returns the activations, and the SAEs by
+    name: "topk", "temporal", "strict".
     """
     material = _material(windows)
     saes = makers(material.train.shape[2], seed)

@@ -27,12 +27,7 @@ RATE = 0.006
 def run(seed: int, *, steps: int = 600) -> dict[str, float]:
     """The planted process in both forms, its null, and planted growth.
 
-    Parameters
-    ----------
-    seed
-        Of the processes, initialisation, batches and orders of chance.
-    steps
-        Of 960 tokens.
+    `steps` of 960 tokens.
     """
     time = sn.temporal
     grown = sn.data.growing_rank(400, seed=seed)
@@ -44,15 +39,7 @@ def run(seed: int, *, steps: int = 600) -> dict[str, float]:
 
 
 def planted(seed: int, steps: int) -> dict[str, float]:
-    """Which part tells the slow state, and which part knows events; both forms, and the null.
-
-    Parameters
-    ----------
-    seed
-        Of the process, initialisation and batches.
-    steps
-        Of training.
-    """
+    """Which part predicts the slow state, and which part separates events; both forms, and the null."""
     data = sn.data.slow_and_fast(500, seed=seed)
     train, test = slice(0, 400), slice(400, 500)
     numbers = {}
@@ -103,17 +90,8 @@ def _planted_sae(seed: int, strict: bool) -> Temporal:
 def look(seed: int = 0, *, steps: int = 250) -> tuple[SlowAndFast, Decomposition, Temporal]:
     """A short training on the planted process, strict, and the first hundred sequences taken apart.
 
-    Parameters
-    ----------
-    seed
-        Of the process, initialisation and batches.
-    steps
-        Of 960 tokens.
-
-    Returns
-    -------
-    tuple
-        The process, what was made of its first hundred sequences, and the SAE.
+    `steps` of 960 tokens; returns the process, what was made of its first hundred sequences, and
+    the SAE.
     """
     data = sn.data.slow_and_fast(400, seed=seed)
     sae = trained(_planted_sae(seed, strict=True), data.x[100:], steps, seed, learning_rate=RATE)

@@ -38,14 +38,8 @@ class Told:
 def run(seed: int, *, steps: int = 100, stories: int = 900) -> dict[str, float]:
     """Train on stories, and measure events of stories held out.
 
-    Parameters
-    ----------
-    seed
-        Of the stories, initialisation, batches and the borders that are lent.
-    steps
-        Of 960 tokens.
-    stories
-        To train on, those too short among them; a third as many are held out.
+    `steps` of 960 tokens; `stories`: to train on, those too short among them; a third as many are
+    held out.
     """
     train = told(stories, seed, 0)
     test = told(stories // 3, seed, FROM)
@@ -65,10 +59,7 @@ def run(seed: int, *, steps: int = 100, stories: int = 900) -> dict[str, float]:
 def told(n: int, seed: int, first: int) -> Told:
     """Read stories, and keep those of 64 tokens in which time passes before the last.
 
-    Parameters
-    ----------
-    n, seed, first
-        As `n`, `seed` and `start` of `sn.data.stories`.
+    `n`, `seed`, `first`: as `n`, `seed` and `start` of `sn.data.stories`.
     """
     model = sn.load_model(MODEL)
     stories = sn.data.stories(n, seed, start=first)
@@ -89,19 +80,7 @@ def told(n: int, seed: int, first: int) -> Told:
 
 @torch.no_grad()
 def measured(name: str, sae: SparseAutoencoder, test: Told, seed: int) -> dict[str, float]:
-    """Event gaps of an SAE's codes; of both parts, where there are two.
-
-    Parameters
-    ----------
-    name
-        Of the SAE, for the numbers.
-    sae
-        Trained.
-    test
-        Stories held out.
-    seed
-        Of the borders that are lent.
-    """
+    """Event gaps of an SAE's codes; of both parts, where there are two."""
     numbers = {f"{name} FVU": sn.temporal.unexplained(test.x, sae(test.x))}
     if not isinstance(sae, Temporal):
         return numbers | gaps(name, sae.encode(test.x).to_dense(), test.events, seed)
@@ -114,16 +93,7 @@ def measured(name: str, sae: SparseAutoencoder, test: Told, seed: int) -> dict[s
 def gaps(name: str, codes: Tensor, events: Tensor, seed: int) -> dict[str, float]:
     """Within less across, the same at equal distance, and both with borders of other stories.
 
-    Parameters
-    ----------
-    name
-        For the numbers.
-    codes
-        Of stories, (n, time, width).
-    events
-        Event of each token.
-    seed
-        Of who lends to whom.
+    `codes` of stories, (n, time, width); `events`: event of each token.
     """
     lent = events[torch.randperm(len(events), generator=torch.Generator().manual_seed(seed))]
     true, null = (sn.temporal.event_gap(codes, borders) for borders in (events, lent))
