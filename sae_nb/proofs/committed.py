@@ -113,7 +113,7 @@ class Recorded:
         ValueError
             If there is no such claim.
         """
-        verdicts = {claim["name"]: claim["verdict"] for claim in self._artefact["claims"]}
+        verdicts = {one["name"]: one["verdict"] for one in self._artefact["claims"]}
         if claim not in verdicts:
             raise ValueError(f"`claim` must be one of {', '.join(verdicts)}, got {claim!r}.")
         return str(verdicts[claim])
