@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from warm_python import WarmPython
 
 # The same examples in every run: a failure is then the change's own. `--hypothesis-profile=default`
 # draws new ones.
@@ -46,6 +50,14 @@ def assets(request: pytest.FixtureRequest) -> Path:
 def real_models(request: pytest.FixtureRequest) -> Path:
     """Folder of real checkpoints (smollm2, minilm)."""
     return _folder(request, "--real-models", "local checkpoints of real language models")
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[WarmPython]:
+    """Starts processes that need not wait for torch."""
+    made = WarmPython()
+    yield made
+    made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from warm_python import WarmPython
 
 from sae_nb import resumable_capture, rows
 from sae_nb.activations import Activations, load_activations
@@ -203,10 +204,9 @@ SCRIPT = """
 """
 
 
-def run_script(folder: Path, kill_after: int, where: str) -> int:
-    arguments = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(kill_after), where]
-    arguments.append(str(torch.get_num_threads()))
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+def run_script(python: WarmPython, folder: Path, kill_after: int, where: str) -> int:
+    script, threads = textwrap.dedent(SCRIPT), torch.get_num_threads()
+    done = python.run(script, folder, kill_after, where, threads)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode
 
@@ -237,11 +237,15 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ],
 )
 def test_killed_capture_resumes_bit_for_bit(
-    tmp_path: Path, unbroken: dict[str, bytes], where: str, kill_after: int
+    warm_python: WarmPython,
+    tmp_path: Path,
+    unbroken: dict[str, bytes],
+    where: str,
+    kill_after: int,
 ) -> None:
     """kill -9, then the same call: every file is the one an unbroken run writes."""
     folder = tmp_path / "s"
-    assert run_script(folder, kill_after, where) == -signal.SIGKILL
+    assert run_script(warm_python, folder, kill_after, where) == -signal.SIGKILL
     with pytest.raises((ValueError, FileNotFoundError)):
         load_activations(folder)
     assert same_call_here(folder) == unbroken
@@ -249,12 +253,12 @@ def test_killed_capture_resumes_bit_for_bit(
 
 @pytest.mark.slow
 def test_capture_killed_again_and_again_still_ends(
-    tmp_path: Path, unbroken: dict[str, bytes]
+    warm_python: WarmPython, tmp_path: Path, unbroken: dict[str, bytes]
 ) -> None:
     """Each life gets two batches further; the result does not show it."""
     folder = tmp_path / "s"
     lives = 0
-    while run_script(folder, 4, "forward") != 0:
+    while run_script(warm_python, folder, 4, "forward") != 0:
         lives += 1
         assert lives < 12
     assert lives >= 2

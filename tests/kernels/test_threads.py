@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
+from warm_python import WarmPython
 
 from sae_nb.kernels import threads
 
@@ -50,28 +48,22 @@ print(numba.threading_layer(), len(seen))
 
 
 @pytest.mark.parametrize("layer", ["workqueue", "omp"])
-def test_training_survives_people_encoding(layer: str) -> None:
+def test_training_survives_people_encoding(warm_python: WarmPython, layer: str) -> None:
     """Training in one thread and encoding in two more, to the right answer."""
-    environment = os.environ | {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
-    result = subprocess.run(
-        [sys.executable, "-c", TRAIN_AND_ENCODE], capture_output=True, text=True, env=environment
-    )
+    result = warm_python.run(TRAIN_AND_ENCODE, NUMBA_THREADING_LAYER=layer)
     if "No threading layer could be loaded" in result.stderr:
         pytest.skip(f"this machine has no {layer} layer")
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[0] == layer
 
 
-def test_workqueue_ends_the_process_without_the_lock() -> None:
+def test_workqueue_ends_the_process_without_the_lock(warm_python: WarmPython) -> None:
     """The lock is needed: the same program without it dies (so the test above can fail)."""
     program = (
         "import contextlib, sae_nb.kernels.threads as t\n"
         "t.numba_lock = contextlib.nullcontext\n" + TRAIN_AND_ENCODE
     )
-    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
-    )
+    result = warm_python.run(program, NUMBA_THREADING_LAYER="workqueue")
     assert result.returncode != 0
     assert "Concurrent access has been detected" in result.stderr
 
@@ -96,7 +88,7 @@ def test_the_lock_is_held_only_where_it_is_needed(
     assert inside.is_set()
 
 
-def test_numbas_first_launch_leaves_torchs_threads_alone() -> None:
+def test_numbas_first_launch_leaves_torchs_threads_alone(warm_python: WarmPython) -> None:
     """The two may share an OpenMP runtime, whose thread count Numba sets at its first launch."""
     program = (
         "import torch; torch.set_num_threads(1)\n"
@@ -104,10 +96,7 @@ def test_numbas_first_launch_leaves_torchs_threads_alone() -> None:
         "warm_up(); import numba\n"
         "print(torch.get_num_threads(), numba.get_num_threads())"
     )
-    environment = os.environ | {"NUMBA_NUM_THREADS": "2"}
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
-    )
+    result = warm_python.run(program)
     assert result.stdout.split() == ["1", "2"], result.stderr
 
 

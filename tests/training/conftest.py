@@ -100,7 +100,7 @@ def rows() -> Tensor:
 
 # --- several processes ------------------------------------------------------------------------------
 
-_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+_WARM_TORCHRUN = Path(__file__).with_name("warm_torchrun.py")
 
 
 @pytest.fixture(scope="session")
@@ -111,18 +111,13 @@ def run_modes() -> Callable[..., None]:
 
 def _run_modes(script: Path, folder: Path, *modes: tuple[str, int]) -> None:
     """Run `script FOLDER MODE` for each mode with its number of workers; "killed" may restart once."""
-    for mode, workers in modes:
-        restarts = ["--max-restarts", "1"] if mode == "killed" else []
-        launcher = [sys.executable] if workers == 1 else [*_TORCHRUN, str(workers), *restarts]
-        _run([*launcher, str(script), str(folder), mode])
-
-
-def _run(command: list[str]) -> None:
+    command = [sys.executable, str(_WARM_TORCHRUN), str(script), str(folder)]
+    command += [f"{mode}={workers}" for mode, workers in modes]
     quiet = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=quiet, stdout=pipe, stderr=pipe, text=True) as run:
         try:
-            said = run.communicate(timeout=240)[1]
+            said = run.communicate(timeout=240 * len(modes))[1]
         finally:
             # Not killed: torchrun must take its workers with it.
             run.terminate()

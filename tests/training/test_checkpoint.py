@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from warm_python import WarmPython
 
 from sae_nb.files import read_json, write_json
 from sae_nb.training import TrainConfig, TrainResult, train
@@ -404,12 +403,12 @@ print("killed", killed)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kill_at_every_file_operation_and_step_resumes_bit_exactly(tmp_path: Path) -> None:
+def test_kill_at_every_file_operation_and_step_resumes_bit_exactly(
+    warm_python: WarmPython, tmp_path: Path
+) -> None:
     """SIGKILL before each fsync, rename, removal, write and optimiser step in turn: the same call
     always ends with the weights and the history of an unbroken run, and leaves nothing partial."""
     script = KILLED_EVERYWHERE.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=240, check=False
-    )
+    done = warm_python.run(script, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout.split()[-1]) > 60

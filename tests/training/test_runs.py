@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from warm_python import WarmPython
 
 from sae_nb.training import TrainConfig, TrainingRun, TrainRecord, start_training, train
 
@@ -368,10 +367,8 @@ print("leaving")
 
 
 @pytest.mark.parametrize("before", ["", "run.pause()"])
-def test_running_thread_does_not_keep_the_interpreter(before: str) -> None:
+def test_running_thread_does_not_keep_the_interpreter(warm_python: WarmPython, before: str) -> None:
     """A script that ends while training leaves at once and cleanly, paused or not."""
     script = LEAVING.format(tests=str(Path(__file__).parent), before=before)
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = warm_python.run(script, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "leaving\n", "")

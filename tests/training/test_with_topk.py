@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from warm_python import WarmPython
 
 from sae_nb.architectures import TopK
 from sae_nb.data.planted import planted_dictionary
@@ -115,7 +114,9 @@ write_tensors({out!r}, sae.state_dict() | dict(losses=losses))
 
 
 @pytest.mark.slow
-def test_topk_killed_from_outside_resumes_bit_exactly(tmp_path: Path) -> None:
+def test_topk_killed_from_outside_resumes_bit_exactly(
+    warm_python: WarmPython, tmp_path: Path
+) -> None:
     """kill -9 whenever it happens to arrive, twice; the third start of the same call finishes."""
     from sae_nb.files import read_json, read_tensors
 
@@ -123,19 +124,19 @@ def test_topk_killed_from_outside_resumes_bit_exactly(tmp_path: Path) -> None:
     fill = {"threads": torch.get_num_threads(), "folder": str(folder), "out": str(out)}
     reached = 0
     for more in (10, 45):
-        process = subprocess.Popen([sys.executable, "-c", TRAINED.format(**fill)])
+        process = warm_python.start(TRAINED.format(**fill))
         end = time.monotonic() + PATIENCE
         while reached < more and process.poll() is None and time.monotonic() < end:
             if (folder / "checkpoint.json").is_file():
                 reached = int(read_json(folder / "checkpoint.json")["latest"].removeprefix("step-"))
             time.sleep(0.001)
         os.kill(process.pid, signal.SIGKILL)
-        assert process.wait(PATIENCE) == -signal.SIGKILL
+        assert process.wait(PATIENCE).returncode == -signal.SIGKILL
     assert not out.exists()
-    subprocess.run([sys.executable, "-c", TRAINED.format(**fill)], check=True, timeout=PATIENCE)
+    warm_python.run(TRAINED.format(**fill), timeout=PATIENCE).check_returncode()
     whole = tmp_path / "whole.safetensors"
     fill |= {"folder": str(tmp_path / "other"), "out": str(whole)}
-    subprocess.run([sys.executable, "-c", TRAINED.format(**fill)], check=True, timeout=PATIENCE)
+    warm_python.run(TRAINED.format(**fill), timeout=PATIENCE).check_returncode()
     killed, unbroken = read_tensors(out), read_tensors(whole)
     assert killed.keys() == unbroken.keys()
     assert [name for name in killed if not torch.equal(killed[name], unbroken[name])] == []
@@ -161,15 +162,10 @@ print(numba.threading_layer())
 
 
 @pytest.mark.slow
-def test_encoding_while_training_survives_an_unsafe_threading_layer() -> None:
+def test_encoding_while_training_survives_an_unsafe_threading_layer(
+    warm_python: WarmPython,
+) -> None:
     """Under Numba's workqueue layer a second parallel region would end the process."""
-    done = subprocess.run(
-        [sys.executable, "-c", SHARED],
-        env=os.environ | {"NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = warm_python.run(SHARED, timeout=PATIENCE, NUMBA_THREADING_LAYER="workqueue")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "workqueue\n"

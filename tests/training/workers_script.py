@@ -83,4 +83,5 @@ def threads() -> list[str]:
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
     left = [name for name in threads() if "gloo" in name]
-    sys.exit(f"threads of the group are left: {left}" if left else 0)
+    if left:
+        sys.exit(f"threads of the group are left: {left}")

@@ -1,0 +1,58 @@
+"""Runs a script for each mode, by itself or under torchrun, whose workers are forked from this process.
+
+    python warm_torchrun.py SCRIPT FOLDER MODE=WORKERS …
+
+What takes seconds to import is imported once, and not by every worker; a mode "killed" may restart once.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+
+# What the scripts come to use; nothing is computed here, so no thread is left behind by a fork.
+import numba  # noqa: F401
+from torch.distributed.run import main as torchrun
+
+import sae_nb as sn
+import sae_nb.kernels.cpu
+import sae_nb.pursuit.cpu
+
+SAES = (
+    sn.TopK,
+    sn.BatchTopK,
+    sn.MatchingPursuit,
+    sn.ReLU,
+    sn.JumpReLU,
+    sn.training.workers,
+    sn.train,
+)
+
+
+def run(script: str, folder: str, mode: str, workers: int) -> None:
+    """Run one mode, or raise what it failed of."""
+    if workers == 1:
+        run_alone(script, folder, mode)
+        return
+    options = ["--standalone", "--nproc-per-node", str(workers), "--start-method", "fork"]
+    options += ["--max-restarts", "1"] if mode == "killed" else []
+    torchrun([*options, "--run-path", script, folder, mode])
+
+
+def run_alone(script: str, folder: str, mode: str) -> None:
+    """In a process of its own, as torchrun's workers are."""
+    child = os.fork()
+    if child:
+        if os.waitpid(child, 0)[1]:
+            sys.exit(1)
+        return
+    sys.argv = [script, folder, mode]
+    runpy.run_path(script, run_name="__main__")
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    for pair in sys.argv[3:]:
+        name, count = pair.split("=")
+        run(sys.argv[1], sys.argv[2], name, int(count))
