@@ -8,7 +8,7 @@ Every number of the page is computed here; a test computes them again and compar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import as_published, explained_variance, published_formulas
-from sae_nb.evaluation.definitions import Definition, known_definitions
+from sae_nb.evaluation.definitions import Definition, definition_families
 from sae_nb.evaluation.report import Report
 
 PAGE = Path(__file__).parent / "metrics.md"
@@ -31,50 +31,6 @@ R2 = (
     "ev_saelens618",
     "r2_uncentred",
 )
-FAMILIES: Mapping[str, tuple[str, ...]] = {
-    "Reconstruction": (
-        "r2_",
-        "ev_",
-        "fvu_",
-        "mse_",
-        "cosine_uncentred",
-        "cosine_centred",
-        "norm_",
-        "shr",
-    ),
-    "Sparsity and use": ("l0_", "l1_", "hoyer", "dead_", "dens", "dense_", "rare_"),
-    "The model's answer (splicing)": (
-        "ce_",
-        "delta_",
-        "kl_",
-        "agreement",
-        "accuracy",
-        "output_",
-        "cosine_recovered",
-    ),
-    "The dictionary itself": (
-        "coherence",
-        "max_cosine",
-        "babel",
-        "stable_rank",
-        "effective_",
-        "encoder_",
-        "duplicate_",
-        "ood_",
-    ),
-    "Atoms used together": ("connectivity", "negative_", "npmi"),
-    "Stability": ("stability_",),
-    "Known factors and hierarchy": (
-        "plausibility",
-        "identifiability",
-        "attribute_",
-        "absorption_",
-        "splits",
-        "swallowed",
-        "meta_",
-        "novel_",
-    ),
-}
 BETTER = {"higher": "higher", "lower": "lower", "one": "close to 1", "none": "neither"}
 
 
@@ -152,16 +108,10 @@ def report_rows(report: Report) -> list[list[str]]:
 
 
 def definition_tables() -> list[str]:
-    """One table per family; what belongs to none comes last."""
-    left = known_definitions()
+    """One table per family."""
     pages = []
-    for title, starts in FAMILIES.items():
-        chosen = {i: d for i, d in left.items() if i.startswith(starts)}
-        left = {i: d for i, d in left.items() if i not in chosen}
-        pages += [f"### {title}", "", _definitions(chosen.values()), ""]
-    if left:
-        pages += ["### Probing, interpretation, dark matter, causality, across models", ""]
-        pages += [_definitions(left.values()), ""]
+    for title, family in definition_families().items():
+        pages += [f"### {title}", "", _definitions(family.values()), ""]
     return pages
 
 

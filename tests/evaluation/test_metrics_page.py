@@ -60,6 +60,15 @@ def test_every_definition_and_every_published_formula_is_on_the_page(committed):
         assert f"`{name}`" in committed, name
 
 
+def test_every_definition_is_complete():
+    """The texts are data, so what a type checker would say of code is asked here."""
+    for one in known_definitions().values():
+        assert one.better in {"higher", "lower", "one", "none"}, one
+        assert one.resampled in {"samples", "atoms"}, one
+        assert one.formula, one
+        assert one.floor, one
+
+
 def test_the_comparison_can_fail():
     """Another number or another word is noticed; rounding is not."""
     assert same("| 0.960 | rows", "| 0.961 | rows")
