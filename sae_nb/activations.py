@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, overload, runtime_checkable
+from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -359,6 +359,49 @@ class Activations:
             model_name=self.model_name,
             context=self.context,
         )
+
+
+def acts_for(
+    sae: Any, acts: Activations | Tensor, *, name: str = "acts", finite: bool = True
+) -> Activations:
+    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
+
+    Parameters
+    ----------
+    sae
+        Anything with `encode`, `dictionary` and `d_in`.
+    acts
+        What the user passed as its rows.
+    name
+        How the message calls them.
+    finite
+        Whether NaN and infinity in a tensor are refused.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `sae` is none, or `acts` are of another kind or width, or hold no row.
+    """
+    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
+        raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
+    place = getattr(sae, "hook_point", None)
+    where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
+    if isinstance(acts, Tensor):
+        rows = check_matrix(acts, name=name, d_in=sae.d_in, where=where, finite=finite).detach()
+        index = torch.arange(len(rows))
+        return Activations(rows, sample=index, position=torch.zeros_like(index))
+    if not isinstance(acts, Activations):
+        raise TypeError(
+            f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(acts).__name__}. "
+            "Use `sn.capture(model, inputs, hook_point)`."
+        )
+    if acts.d_in != sae.d_in:
+        raise ValueError(
+            f"`{name}` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. {where}"
+        )
+    if len(acts) == 0:
+        raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")
+    return acts
 
 
 def _size(n_bytes: int) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sized
+
+Choice = TypeVar("Choice")
 
 
 def check_matrix(
@@ -143,6 +145,88 @@ def check_count(value: object, *, name: str, at_least: int = 1) -> int:
     if value < at_least:
         raise ValueError(f"`{name}` must be at least {at_least}, got {value}.")
     return value
+
+
+def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
+    """Return `value` if it is one of the choices.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them; all are listed.
+    """
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
+    return value
+
+
+def between(
+    value: float,
+    low: float,
+    high: float,
+    *,
+    name: str,
+    ends: Literal["[]", "()", "(]", "[)"] = "[]",
+    high_name: str = "",
+    do: str = "",
+) -> float:
+    """Return `value` if it lies in an interval.
+
+    Parameters
+    ----------
+    value
+        What the user passed; NaN lies nowhere.
+    low, high
+        Ends of the interval.
+    name
+        How the message calls the value.
+    ends
+        Brackets: "[" and "]" take an end in, "(" and ")" leave it out.
+    high_name
+        How the message calls the upper end, e.g. "n_atoms".
+    do
+        A sentence appended to the message.
+
+    Raises
+    ------
+    ValueError
+        If it lies outside.
+    """
+    above = low < value if ends[0] == "(" else low <= value
+    below = value < high if ends[1] == ")" else value <= high
+    if not (above and below):
+        top = f"{high_name}={high:g}" if high_name else f"{high:g}"
+        rule = {
+            "[]": f"be between {low:g} and {top}",
+            "()": f"lie strictly between {low:g} and {top}",
+            "(]": f"be above {low:g} and at most {top}",
+            "[)": f"be in [{low:g}, {top})",
+        }[ends]
+        raise ValueError(f"`{name}` must {rule}, got {value}.{' ' + do if do else ''}")
+    return value
+
+
+def same_length(values: Sized, n: int, *, name: str, per: str) -> None:
+    """Refuse values that are not one per something.
+
+    Parameters
+    ----------
+    values
+        What the user passed.
+    n
+        How many there must be.
+    name
+        How the message calls them.
+    per
+        What each belongs to, e.g. "row of `acts`".
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer.
+    """
+    if len(values) != n:
+        raise ValueError(f"`{name}` must have one entry per {per}, {n}, got {len(values)}.")
 
 
 def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:

@@ -91,3 +91,33 @@ def test_too_much_memory_is_refused_with_numbers() -> None:
     with pytest.raises(MemoryError, match=r"it needs 1048576\.0 GiB.*Use fewer rows"):
         checks.check_memory(2**50, "The activations", "Use fewer rows.")
     checks.check_memory(1, "A byte", "")
+
+
+@pytest.mark.parametrize(
+    ("ends", "inside", "outside", "rule"),
+    [
+        ("[]", (0, 0.5, 1), (-1, 2), "must be between 0 and 1, got"),
+        ("()", (0.5,), (0, 1), "must lie strictly between 0 and 1, got"),
+        ("(]", (0.5, 1), (0, 1.5), "must be above 0 and at most 1, got"),
+        ("[)", (0, 0.5), (-1, 1), r"must be in \[0, 1\), got"),
+    ],
+)
+def test_an_interval_takes_in_the_ends_its_brackets_say(ends, inside, outside, rule) -> None:
+    """NaN lies in none of them."""
+    for value in inside:
+        assert checks.between(value, 0, 1, name="share", ends=ends) == value
+    for value in (*outside, float("nan")):
+        with pytest.raises(ValueError, match=f"`share` {rule} {value}"):
+            checks.between(value, 0, 1, name="share", ends=ends)
+    with pytest.raises(ValueError, match=r"at most n_atoms=6, got 7\. Take fewer\."):
+        checks.between(7, 0, 6, name="k", ends="(]", high_name="n_atoms", do="Take fewer.")
+
+
+def test_choices_and_lengths_are_named() -> None:
+    """All choices are listed; both lengths are given."""
+    assert checks.one_of("a", ["a", "b"], name="kind") == "a"
+    with pytest.raises(ValueError, match=r"`kind` must be one of \['a', 'b'\], got 'c'"):
+        checks.one_of("c", ["a", "b"], name="kind")
+    checks.same_length([1, 2], 2, name="labels", per="sample")
+    with pytest.raises(ValueError, match="`labels` must have one entry per sample, 2, got 1"):
+        checks.same_length([1], 2, name="labels", per="sample")

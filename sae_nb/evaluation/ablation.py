@@ -6,7 +6,7 @@ atom says about *this* input goes away. Effect = m(x) − m(x without it), m the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,20 +15,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.edits import Where, latents
 from sae_nb.evaluation.causality import (
     log_odds,
-    mean_measurement,
     quantile_of,
     read_positions,
 )
-from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.measurement import Measurement, Measurements, Resampling
 from sae_nb.progress import progress_bar
 from sae_nb.steered_answers import Answers, Cost
 from sae_nb.steering import random_direction
-from sae_nb.steering_request import check_choice, check_hook_point, check_width
+from sae_nb.steering_request import check_hook_point, check_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +42,7 @@ MAX_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AblationEffects(Mapping[int, Measurement]):
+class AblationEffects(Measurements[int]):
     """Atom → what the clean answer loses without it."""
 
     hook_point: str
@@ -72,15 +71,6 @@ class AblationEffects(Mapping[int, Measurement]):
 
     cost: Cost
     """What it took."""
-
-    def __getitem__(self, atom: int) -> Measurement:
-        return self.rows[atom]
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -167,11 +157,12 @@ def ablation_effects(
     >>> found.effects.shape, sorted(found)
     ((2, 3), [0, 1])
     """
+    resampling = Resampling(n_bootstrap, seed)
     given = [atoms] if isinstance(atoms, int) else list(atoms)
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in given)
     if not chosen:
         raise ValueError("`atoms` must name at least one, got none.")
-    check_choice("kind", kind, KINDS)
+    one_of(kind, KINDS, name="kind")
     for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
         check_count(count, name=name, at_least=0)
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
@@ -194,7 +185,6 @@ def ablation_effects(
             directions.append([trial.without(atom, u)[0].mean() for u in units])
             bar.update()
     control = quantile_of(np.abs(np.array(beside)))
-    how = {"floor": 0.0, "control": control, "n_bootstrap": n_bootstrap, "seed": seed}
     return AblationEffects(
         hook_point=str(model.hook_point(hook_point)),
         kind=kind,
@@ -204,7 +194,7 @@ def ablation_effects(
         random_atoms=np.array(beside),
         random_directions=np.array(directions).reshape(len(chosen), n_directions),
         rows={
-            atom: mean_measurement(effect, "ablation_effect", **how)  # type: ignore[arg-type]
+            atom: resampling.mean("ablation_effect", effect, floor=0.0, control=control)
             for atom, (effect, _) in zip(chosen, found, strict=True)
         },
         cost=trial.runs.cost,

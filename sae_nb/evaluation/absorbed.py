@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -16,12 +16,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.controls import RandomDictionary, random_like
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import UNKNOWN, Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import UNKNOWN, Measurement, Resampling, measured
 from sae_nb.evaluation.outcomes import largest_cosine
 from sae_nb.evaluation.row_pass import codes_of_rows
 
@@ -136,8 +135,8 @@ def absorption(
     >>> found.main, round(found.value, 2)
     ((0,), 0.0)
     """
-    start = time.perf_counter()
-    source = acts if isinstance(acts, Activations) else Activations.from_tensor(acts)
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    source = acts_for(sae, acts)
     check_count(most_main, name="most_main")
     truth = np.asarray(attribute, dtype=bool)
     if truth.shape != (len(source),):
@@ -146,12 +145,11 @@ def absorption(
         )
     parts = _three_parts(source, truth, seed)
     probe = _fit_probe(source, truth, parts)
-    chance = _chance_cosine(source.d_in) if least_cosine is None else least_cosine
+    chance = max(0.1, largest_cosine(source.d_in)) if least_cosine is None else least_cosine
     settings: _Settings = {"most_main": most_main, "least_cosine": chance}
     own = _follow(sae, source, truth, parts, probe, **settings)
     random = _follow(random_like(sae, source, seed=seed), source, truth, parts, probe, **settings)
-    how = {"n_bootstrap": n_bootstrap, "seed": seed}
-    return _told(own, random, probe, chance, time.perf_counter() - start, how)
+    return _absorption(own, random, probe, chance, time.perf_counter() - start, resampling)
 
 
 class _Settings(TypedDict):
@@ -175,10 +173,6 @@ class _Followed:
     absorbed: np.ndarray
     full: np.ndarray
     absorbers: tuple[tuple[int, int], ...]
-
-
-def _chance_cosine(d_in: int) -> float:
-    return max(0.1, largest_cosine(d_in))
 
 
 def _three_parts(acts: Activations, truth: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:
@@ -366,40 +360,34 @@ def absorbed_rows(
     return absorbed, full, tuple(often)
 
 
-def _told(
+def _absorption(
     own: _Followed,
     random: _Followed,
     probe: _Probe,
     least_cosine: float,
     seconds: float,
-    how: dict[str, int],
+    resampling: Resampling,
 ) -> Absorption:
     defined = own.precision >= PRECISE
     chance = float(random.absorbed.mean()) if random.precision >= PRECISE else math.nan
 
-    told = _measured("attribute_told", own.right, 0.5, random.accuracy, how)
-    full = _measured("absorption_full", own.full, 0.0, float(random.full.mean()), how)
-    splits = Measurement(
-        value=float(len(own.main) - 1) if defined else math.nan,
-        floor=0.0,
-        control=float(len(random.main) - 1),
-        interval=UNKNOWN,
-        definition=define("splits").id,
-        n=len(own.right),
-        unit="rows",
-    )
-    return Absorption(
-        value=float(own.absorbed.mean()) if defined else math.nan,
-        floor=0.0,
-        control=chance,
-        interval=bootstrap_values(own.absorbed, "mean", **how) if defined else UNKNOWN,
-        definition=define("absorption_fraction").id,
-        n=len(own.absorbed),
-        unit="rows",
+    def mean(definition: str, values: np.ndarray, floor: float, control: float) -> Measurement:
+        return resampling.mean(definition, values, floor=floor, control=control, unit="rows")
+
+    absorbed = mean("absorption_fraction", own.absorbed, 0.0, chance)
+    full = mean("absorption_full", own.full, 0.0, random.full.mean())
+    return Absorption.of(
+        absorbed if defined else _undefined(absorbed),
         seconds=seconds,
-        told=told,
+        told=mean("attribute_told", own.right, 0.5, random.accuracy),
         full=full if defined else _undefined(full),
-        splits=splits,
+        splits=measured(
+            "splits",
+            len(own.main) - 1 if defined else math.nan,
+            floor=0.0,
+            control=len(random.main) - 1,
+            n=len(own.right),
+        ),
         precision=own.precision,
         probe_f1=probe.f1,
         main=own.main,
@@ -408,21 +396,5 @@ def _told(
     )
 
 
-def _measured(
-    name: str, values: np.ndarray, floor: float, control: float, how: dict[str, int]
-) -> Measurement:
-    return Measurement(
-        value=float(values.mean()),
-        floor=floor,
-        control=control,
-        interval=bootstrap_values(values, "mean", **how),
-        definition=define(name).id,
-        n=len(values),
-        unit="rows",
-    )
-
-
-def _undefined(measured: Measurement) -> Measurement:
-    from dataclasses import replace
-
-    return replace(measured, value=math.nan, interval=UNKNOWN)
+def _undefined(found: Measurement) -> Measurement:
+    return replace(found, value=math.nan, interval=UNKNOWN)

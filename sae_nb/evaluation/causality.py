@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.edits import MaskedEdit, Positions
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
 from sae_nb.evaluation.outcomes import outcome_name
 from sae_nb.steered_answers import Answers
 from sae_nb.steered_answers import log_odds as log_odds_of
@@ -90,43 +89,6 @@ def log_odds(
         As for `steered_answers.log_odds`.
     """
     return np.asarray(log_odds_of(outputs.detach(), targets))
-
-
-def mean_measurement(
-    values: Float[np.ndarray, " n"],
-    definition: str,
-    *,
-    floor: float | None,
-    control: float | None,
-    n_bootstrap: int,
-    seed: int,
-    unit: str = "samples",
-) -> Measurement:
-    """Return the mean of one number per input, with its bootstrap interval.
-
-    Parameters
-    ----------
-    values
-        One per input.
-    definition
-        Its id.
-    floor, control
-        Beside it.
-    n_bootstrap, seed
-        Of the interval.
-    unit
-        What is resampled.
-    """
-    clean = np.asarray(values, dtype=np.float64)
-    return Measurement(
-        value=float(clean.mean()),
-        floor=floor,
-        control=control,
-        interval=bootstrap_values(clean, "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition=definition,
-        n=len(clean),
-        unit=unit,
-    )
 
 
 def quantile_of(values: Float[np.ndarray, " controls"], share: float = 0.95) -> float | None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.encoded_rows import check_dictionary
 
 LEAST_ROWS = 10
 """Rows an atom must be active in before its partners are named. Ours: two atoms active once each, in
@@ -97,11 +98,7 @@ def coactivation(
     """
     rows = check_matrix(dictionary, name="dictionary").detach().float().cpu()
     top = min(check_count(top, name="top"), max(codes.n_atoms - 1, 1))
-    if codes.n_atoms != len(rows):
-        raise ValueError(
-            f"`codes` must be of {len(rows)} atoms, as the dictionary, got {codes.n_atoms}. Encode "
-            "with the SAE whose dictionary this is."
-        )
+    check_dictionary(codes, rows)
     if len(codes) == 0:
         raise ValueError("`codes` must have at least one row, got none.")
     return _counted(_without_zeros(codes, rows.norm(dim=1)), rows, top)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.encoded_rows import check_dictionary
 
 _TILE = 2**24
 
@@ -100,10 +101,7 @@ def coactive_babel(
     [0.6, 0.0]
     """
     atoms = _unit(dictionary)
-    if codes.n_atoms != len(atoms):
-        raise ValueError(
-            f"`codes` must be of {len(atoms)} atoms, as the dictionary, got {codes.n_atoms}."
-        )
+    check_dictionary(codes, atoms)
     widest = max(int(codes.l0.max()), 1)
     rows = max(1, _TILE // (widest * (widest + atoms.shape[1])))
     parts = []

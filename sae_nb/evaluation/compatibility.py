@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_matrix
+from sae_nb.checks import check_matrix, one_of
+from sae_nb.evaluation.encoded_rows import check_dictionary
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
-
 
 _ABSENT = torch.empty(0)
 """In place of what a formula does not read."""
@@ -116,9 +116,7 @@ def as_published(
     True
     """
     known = published_formulas()
-    if formula not in known:
-        raise ValueError(f"`formula` must be one of {sorted(known)}, got {formula!r}.")
-    chosen = known[formula]
+    chosen = known[one_of(formula, sorted(known), name="formula")]
     given = {
         "x": x,
         "x_hat": x_hat,
@@ -148,8 +146,6 @@ def _checked(given: Mapping[str, Any]) -> Materials:
         raise ValueError(
             f"`x_hat` must have the shape of `x`, {tuple(x.shape)}, got {tuple(x_hat.shape)}."
         )
-    if codes is not None and dictionary is not None and codes.n_atoms != len(dictionary):
-        raise ValueError(
-            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}."
-        )
+    if codes is not None and dictionary is not None:
+        check_dictionary(codes, dictionary)
     return Materials(codes=codes, **matrices)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, acts_for
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
@@ -72,7 +72,7 @@ def evaluation_cost(
     """
     from sae_nb.evaluation.report import evaluate
 
-    source = acts if isinstance(acts, Activations) else Activations.from_tensor(acts)
+    source = acts_for(sae, acts)
     part = torch.zeros(len(source), dtype=torch.bool)
     part[:_ROWS] = True
     few = source.subset(part)

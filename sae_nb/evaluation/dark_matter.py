@@ -16,14 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count
 from sae_nb.evaluation.controls import RandomDictionary
-from sae_nb.evaluation.encoded_rows import checked_rows
 from sae_nb.evaluation.error_norms import NormPrediction, predict_norms
 from sae_nb.evaluation.error_splicing import splice_parts
 from sae_nb.evaluation.linear_prediction import LinearFit, fit_linear, fit_ridge
-from sae_nb.evaluation.measurement import Interval, Measurement, bootstrap, group_rows
+from sae_nb.evaluation.measurement import Interval, Measurement, Resampling, measured
 from sae_nb.evaluation.splicing import SpliceTask, splice_task
 
 if TYPE_CHECKING:
@@ -164,9 +163,8 @@ def split_error(
     >>> round(sum(part.value for part in split.shares.values()), 6)
     1.0
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     acts = _checked(sae, acts)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     if len(acts) > check_count(max_rows, name="max_rows"):
         acts = acts.split(max_rows / len(acts), seed=seed)[0]
     train, test = acts.split(train_fraction, seed=seed)
@@ -179,24 +177,24 @@ def split_error(
             "an SAE with fewer atoms per row."
         )
     steps = _steps(fitted, held, seed=seed)
-    how: dict[str, Any] = {"n_bootstrap": n_bootstrap, "seed": seed}
     control = _random_r2(fitted, held, sae.n_atoms, seed=seed)
     shuffled = np.random.default_rng(seed).permutation(len(fitted.x))
-    shares, r2 = _measured(steps, held, **how)
-    return ErrorSplit(
-        value=r2[0],
-        floor=_linear_r2(fitted, held, shuffled),
-        control=control,
-        interval=r2[1],
-        definition="dark_matter_linear",
-        n=len(held.x),
-        unit="rows",
+    shares, (r2, interval) = _measured(steps, held, resampling)
+    return ErrorSplit.of(
+        measured(
+            "dark_matter_linear",
+            r2,
+            floor=_linear_r2(fitted, held, shuffled),
+            control=control,
+            interval=interval,
+            n=len(held.x),
+        ),
         shares=shares,
-        norm=predict_norms(*_norm_problem(steps, fitted, held), **how),
+        norm=_norm_prediction(steps, fitted, held, resampling),
         gain=steps.refit.gain,
         ridge=steps.linear.ridge,
         n_train=len(fitted.x),
-        downstream={} if task is None else _downstream(task, sae, fitted, **how),
+        downstream={} if task is None else _downstream(task, sae, fitted, resampling),
         guard=_guard(len(fitted.x), acts.d_in, steps.linear.ridge),
         seconds=round(time.perf_counter() - start, 3),
     )
@@ -239,7 +237,7 @@ class _Steps:
 
 
 def _checked(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
-    acts = checked_rows(sae, acts)
+    acts = acts_for(sae, acts)
     if getattr(sae, "reads_sequences", False):
         raise ValueError(
             f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
@@ -315,12 +313,12 @@ def _steps(fitted: _RowsOf, held: _RowsOf, *, seed: int) -> _Steps:
 
 
 def _downstream(
-    task: SpliceTask, sae: Any, fitted: _RowsOf, *, n_bootstrap: int, seed: int
+    task: SpliceTask, sae: Any, fitted: _RowsOf, resampling: Resampling
 ) -> dict[str, Measurement]:
     """Give parts of the error as it is back to the model: here shrinkage is a part of what is linear."""
     error = _fit(fitted, fitted.x, fitted.x - fitted.x_hat)
     mean = fitted.x.mean(axis=0)
-    return splice_parts(task, sae, error, mean, n_bootstrap=n_bootstrap, seed=seed)
+    return splice_parts(task, sae, error, mean, resampling)
 
 
 class _Features:
@@ -377,28 +375,17 @@ def _random_r2(fitted: _RowsOf, held: _RowsOf, n_atoms: int, *, seed: int) -> fl
 
 
 def _measured(
-    steps: _Steps, held: _RowsOf, *, n_bootstrap: int, seed: int
+    steps: _Steps, held: _RowsOf, resampling: Resampling
 ) -> tuple[dict[str, Measurement], tuple[float, Interval]]:
-    group, n_groups = group_rows(held.sample, len(held.x), seed=seed)
-    sums = np.zeros((n_groups, steps.left.shape[1]))
-    np.add.at(sums, group, steps.left)
     statistics = {name: _share(i) for i, name in enumerate(PARTS)}
     statistics["r2"] = lambda s: 1 - s[:, 3] / s[:, 2]
-    intervals = bootstrap(sums, statistics, n_bootstrap=n_bootstrap, seed=seed)
-    total = sums.sum(axis=0, keepdims=True)
+    found = resampling.estimates(resampling.grouped(steps.left, held.sample), statistics)
+    r2 = found.pop("r2")
     shares = {
-        name: Measurement(
-            value=float(statistics[name](total)[0]),
-            floor=None,
-            control=None,
-            interval=intervals[name],
-            definition=f"error_share_{name}",
-            n=len(held.x),
-            unit="rows",
-        )
-        for name in PARTS
+        name: measured(f"error_share_{name}", value, interval=interval, n=len(held.x))
+        for name, (value, interval) in found.items()
     }
-    return shares, (float(statistics["r2"](total)[0]), intervals["r2"])
+    return shares, r2
 
 
 def _share(step: int) -> Any:
@@ -408,8 +395,10 @@ def _share(step: int) -> Any:
     return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
 
 
-def _norm_problem(steps: _Steps, fitted: _RowsOf, held: _RowsOf) -> tuple[Any, ...]:
-    """Arguments of `predict_norms`: targets, inputs and the plain predictors, of both halves."""
+def _norm_prediction(
+    steps: _Steps, fitted: _RowsOf, held: _RowsOf, resampling: Resampling
+) -> NormPrediction:
+    """Hand targets, inputs and the plain predictors of both halves to `predict_norms`."""
 
     def plain(rows: _RowsOf) -> dict[str, np.ndarray]:
         centred = ((rows.x - steps.refit.mean) ** 2).sum(axis=1)
@@ -417,4 +406,5 @@ def _norm_problem(steps: _Steps, fitted: _RowsOf, held: _RowsOf) -> tuple[Any, .
         return found if rows.tokens is None else {**found, "token": rows.tokens}
 
     targets = ((steps.error_train**2).sum(axis=1), (steps.error_held**2).sum(axis=1))
-    return (*targets, fitted.x, held.x, plain(fitted), plain(held), held.sample)
+    plains = plain(fitted), plain(held)
+    return predict_norms(*targets, fitted.x, held.x, *plains, held.sample, resampling)

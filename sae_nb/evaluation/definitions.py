@@ -12,6 +12,8 @@ from functools import cache
 from importlib import resources
 from typing import Literal
 
+from sae_nb.checks import one_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
@@ -87,6 +89,4 @@ def define(definition: str) -> Definition:
     'lower'
     """
     known = known_definitions()
-    if definition not in known:
-        raise ValueError(f"`definition` must be one of {sorted(known)}, got {definition!r}.")
-    return known[definition]
+    return known[one_of(definition, sorted(known), name="definition")]

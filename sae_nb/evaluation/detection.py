@@ -17,16 +17,16 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.encoded_rows import checked_rows, codes_of
+from sae_nb.evaluation.encoded_rows import codes_of
 from sae_nb.evaluation.explanation_trials import FEWEST_EXAMPLES, Desk, Explain
 from sae_nb.evaluation.explanations import (
     Judge,
     JudgeGuesser,
 )
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling
 from sae_nb.evaluation.row_facts import RowFacts
 from sae_nb.evaluation.rules import Rule
 
@@ -167,8 +167,8 @@ def score_explanations(
     >>> sorted(found.scores)
     ['detection', 'fuzzing', 'intruder']
     """
-    start = time.perf_counter()
-    acts = checked_rows(sae, acts)
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    acts = acts_for(sae, acts)
     codes = codes_of(sae, acts, codes)
     check_count(n_examples, name="n_examples", at_least=2 * FEWEST_EXAMPLES)
     check_count(n_choices, name="n_choices", at_least=3)
@@ -187,10 +187,10 @@ def score_explanations(
     for place, atom in enumerate(chosen):
         other = guessers[chosen[place - 1]] if len(chosen) > 1 else None
         per_atom[atom], control[atom] = desk.scores(atom, guessers[atom], other, judge, **sizes)
-    scores = _means(per_atom, control, n_choices, n_bootstrap=n_bootstrap, seed=seed)
+    scores = _means(per_atom, control, n_choices, resampling)
     asked = [g for g in guessers.values() if isinstance(g, JudgeGuesser)]
-    return ExplanationScores(
-        **{key: value for key, value in vars(scores["detection"]).items() if key != "seconds"},
+    return ExplanationScores.of(
+        scores["detection"],
         scores=scores,
         per_atom=per_atom,
         texts={atom: guesser.text for atom, guesser in guessers.items()},
@@ -206,23 +206,18 @@ def _means(
     per_atom: dict[int, dict[str, float]],
     control: dict[int, dict[str, float]],
     n_choices: int,
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Measurement]:
     found = {}
     for name in SCORES:
         values = np.array([scores[name] for scores in per_atom.values()])
-        values = values[np.isfinite(values)]
         theirs = np.array([scores.get(name, np.nan) for scores in control.values()])
         theirs = theirs[np.isfinite(theirs)]
-        found[name] = Measurement(
-            value=float(values.mean()) if len(values) else float("nan"),
+        found[name] = resampling.mean(
+            f"explanation_{name}",
+            values[np.isfinite(values)],
             floor=1 / n_choices if name == "intruder" else 0.5,
-            control=float(theirs.mean()) if len(theirs) else float("nan"),
-            interval=bootstrap_values(values, "mean", n_bootstrap=n_bootstrap, seed=seed),
-            definition=f"explanation_{name}",
-            n=len(values),
+            control=theirs.mean() if len(theirs) else np.nan,
             unit="atoms",
         )
     return found

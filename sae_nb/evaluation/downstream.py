@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.checks import same_length
 from sae_nb.edits import Change, Where
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap, group_rows
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:
@@ -47,13 +47,9 @@ class Scores:
         self.samples.append(sample.cpu().numpy())
         self.tables.append(np.stack([v.double().cpu().numpy() for v in sums.values()], axis=1))
 
-    def by_group(self, *, seed: int) -> Float[np.ndarray, "groups columns"]:
+    def by_group(self, resampling: Resampling) -> Float[np.ndarray, "groups columns"]:
         """Return the sums of each bootstrap group."""
-        table, sample = np.concatenate(self.tables), np.concatenate(self.samples)
-        group, n_groups = group_rows(sample, len(sample), seed=seed)
-        sums = np.zeros((n_groups, table.shape[1]))
-        np.add.at(sums, group, table)
-        return sums
+        return resampling.grouped(np.concatenate(self.tables), np.concatenate(self.samples))
 
 
 def scoring_for(model: LiveModel, labels: Tensor | None) -> Scoring:
@@ -104,7 +100,7 @@ def score_batches(
         n_seen = batch.first_sample + batch.n
         truth = None if labels is None else labels[batch.first_sample : n_seen]
         if truth is not None and len(truth) < batch.n:
-            raise wrong_labels(len(labels or ()), n_seen)
+            same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
         # Nobody else's edits or forwards may come between: the variants are one measurement.
         with model.lock, torch.no_grad():
             score = _scorer(scores.scoring, model.main_output(model.forward(batch)), batch, truth)
@@ -114,23 +110,11 @@ def score_batches(
                     output = model.main_output(model.forward(batch))
                 sums |= {f"{key}_{name}": value for key, value in score(output).items()}
                 scores.n_spliced += edit.n_touched if name == "spliced" else 0
-        scores.add(_samples_of(batch), sums)
+        scores.add(batch.sample.amax(dim=1), sums)
         done(batch.n)
-    if labels is not None and n_seen != len(labels):
-        raise wrong_labels(len(labels), n_seen)
+    if labels is not None:
+        same_length(labels, n_seen, name="labels", per="sample of `inputs`")
     return scores
-
-
-def wrong_labels(n_labels: int, n_samples: int) -> ValueError:
-    """Return the error for labels that are not one per sample."""
-    return ValueError(
-        f"`labels` must have one entry per sample of `inputs`, {n_samples}, got {n_labels}."
-    )
-
-
-def _samples_of(batch: Batch) -> Int[Tensor, " rows"]:
-    """Return which sample each row of the batch belongs to."""
-    return batch.sample.amax(dim=1)
 
 
 class _Score(abc.ABC):
@@ -319,26 +303,26 @@ _ROWS: dict[Scoring, dict[str, tuple[str, Formula]]] = {
 _UNIT = {"next_token": "tokens", "labels": "samples", "classes": "samples", "vectors": "outputs"}
 
 
-def downstream_rows(scores: Scores, *, n_bootstrap: int, seed: int) -> dict[str, Measurement]:
+def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measurement]:
     """Return the report's rows on the model's output: floor = mean ablation, control = random."""
-    sums = scores.by_group(seed=seed)
+    sums = scores.by_group(resampling)
     total = _means(sums.sum(axis=0), scores.columns)
     named = _ROWS[scores.scoring]
     statistics = {
         name: partial(_spliced, formula=formula, columns=scores.columns)
         for name, (_, formula) in named.items()
     }
-    intervals = bootstrap(sums, statistics, n_bootstrap=n_bootstrap, seed=seed)
     ce = "ce_next_token" if scores.scoring == "next_token" else "ce_labels"
     rows = {}
-    for name, (definition, formula) in named.items():
+    for name, (value, interval) in resampling.estimates(sums, statistics).items():
+        definition, formula = named[name]
         reference = name.endswith(("_clean", "_zero"))
-        rows[name] = Measurement(
-            value=float(formula(total, "spliced")),
-            floor=None if reference else float(formula(total, "mean")),
-            control=None if reference else float(formula(total, "random")),
-            interval=intervals[name],
-            definition=define(ce if definition == "ce" else definition).id,
+        rows[name] = measured(
+            ce if definition == "ce" else definition,
+            value,
+            floor=None if reference else formula(total, "mean"),
+            control=None if reference else formula(total, "random"),
+            interval=interval,
             n=int(sums[:, 0].sum()),
             unit=_UNIT[scores.scoring],
         )

@@ -1,4 +1,4 @@
-"""Rows and their codes, checked once: of one width, of one dictionary, and with an atom alive."""
+"""Codes, checked once: of these rows, of one dictionary, and with an atom alive."""
 
 from __future__ import annotations
 
@@ -8,40 +8,12 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_matrix
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
 
 _BATCH = 4096
-
-
-def checked_rows(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
-    """Return activations an SAE can read; rows of a plain tensor are samples of their own.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `sae` is none, or `acts` are of another kind or width, or hold no row.
-    """
-    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
-        raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
-    if isinstance(acts, Tensor):
-        return Activations.from_tensor(check_matrix(acts, name="acts", d_in=sae.d_in))
-    if not isinstance(acts, Activations):
-        raise TypeError(
-            f"`acts` must be Activations or a tensor of shape (n, d_in), got {type(acts).__name__}. "
-            "Use `sn.capture(model, inputs, hook_point)`."
-        )
-    if acts.d_in != sae.d_in:
-        raise ValueError(
-            f"`acts` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. Capture it at "
-            "`sae.hook_point`."
-        )
-    if len(acts) == 0:
-        raise ValueError("`acts` must have at least one row, got none. Capture some.")
-    return acts
 
 
 @torch.no_grad()
@@ -67,6 +39,21 @@ def codes_of(
         codes = SparseCodes.concatenate(parts)
     check_codes(codes, len(acts), sae.n_atoms)
     return codes.detach().to("cpu")
+
+
+def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
+    """Refuse codes of another number of atoms than a dictionary has.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    if codes.n_atoms != len(dictionary):
+        raise ValueError(
+            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}. "
+            "Encode with the SAE whose dictionary this is."
+        )
 
 
 def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:

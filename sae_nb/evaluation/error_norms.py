@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sae_nb.evaluation.linear_prediction import fit_linear, fit_ridge
-from sae_nb.evaluation.measurement import Measurement, bootstrap, group_rows
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,9 +31,7 @@ def predict_norms(
     plain_train: dict[str, np.ndarray],
     plain_held: dict[str, np.ndarray],
     sample: Int[np.ndarray, " n"],
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> NormPrediction:
     """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows.
 
@@ -47,7 +45,7 @@ def predict_norms(
         Plain predictors by name; "token" holds ids, the others numbers.
     sample
         Of each held-out row, for the bootstrap.
-    n_bootstrap, seed
+    resampling
         Of the interval.
     """
     predicted = _by_x(train, x_train, x_held)
@@ -58,18 +56,18 @@ def predict_norms(
         for name, values in plain_train.items()
     }
     columns = np.stack([(held - predicted) ** 2, held, held**2, np.ones_like(held)], axis=1)
-    group, n_groups = group_rows(sample, len(held), seed=seed)
-    sums = np.zeros((n_groups, 4))
-    np.add.at(sums, group, columns)
-    r2 = {"r2": lambda s: 1 - s[:, 0] / (s[:, 2] - s[:, 1] ** 2 / s[:, 3])}
-    return NormPrediction(
-        value=_r2(held, predicted),
-        floor=max(baselines.values()),
-        control=None,
-        interval=bootstrap(sums, r2, n_bootstrap=n_bootstrap, seed=seed)["r2"],
-        definition="dark_matter_norm",
-        n=len(held),
-        unit="rows",
+    r2 = resampling.interval(
+        resampling.grouped(columns, sample),
+        lambda s: 1 - s[:, 0] / (s[:, 2] - s[:, 1] ** 2 / s[:, 3]),
+    )
+    return NormPrediction.of(
+        measured(
+            "dark_matter_norm",
+            _r2(held, predicted),
+            floor=max(baselines.values()),
+            interval=r2,
+            n=len(held),
+        ),
         baselines=baselines,
     )
 

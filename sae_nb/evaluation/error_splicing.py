@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.evaluation.downstream import Scores, score_batches
 from sae_nb.evaluation.linear_prediction import LinearFit
-from sae_nb.evaluation.measurement import Measurement, bootstrap
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 if TYPE_CHECKING:
     from sae_nb.evaluation.splicing import SpliceTask
@@ -32,9 +32,7 @@ def splice_parts(
     sae: Any,
     error: LinearFit,
     mean: Float[np.ndarray, " d_in"],
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Measurement]:
     """Run the model on reconstructions with one part of the error given back at a time.
 
@@ -48,7 +46,7 @@ def splice_parts(
         Predicts x − x̂ from x.
     mean
         The mean row, which mean ablation puts in: the floor.
-    n_bootstrap, seed
+    resampling
         Of the intervals, over samples.
 
     Returns
@@ -83,33 +81,31 @@ def splice_parts(
         keep=task.keep,
         done=lambda _n: None,
     )
-    return _measured(scores, n_bootstrap=n_bootstrap, seed=seed)
+    return _measured(scores, resampling)
 
 
-def _measured(scores: Scores, *, n_bootstrap: int, seed: int) -> dict[str, Measurement]:
+def _measured(scores: Scores, resampling: Resampling) -> dict[str, Measurement]:
     quantity, definition, unit = _MEASURED[scores.scoring]
-    sums = scores.by_group(seed=seed)
+    sums = scores.by_group(resampling)
     place = {name: i for i, name in enumerate(scores.columns)}
 
-    def told(s: Float[np.ndarray, "resamples columns"], variant: str) -> Any:
+    def cost(s: Float[np.ndarray, "resamples columns"], variant: str) -> Any:
         value = s[:, place[f"{quantity}_{variant}"]]
         if quantity == "ce":
             value = value - s[:, place["ce_clean"]]
         return value / s[:, place["n"]]
 
     variants = {"x_hat": "spliced", "x_hat_and_linear": "linear", "x_hat_and_rest": "rest"}
-    statistics = {name: partial(told, variant=variant) for name, variant in variants.items()}
-    intervals = bootstrap(sums, statistics, n_bootstrap=n_bootstrap, seed=seed)
+    statistics = {name: partial(cost, variant=variant) for name, variant in variants.items()}
     total = sums.sum(axis=0, keepdims=True)
     return {
-        name: Measurement(
-            value=float(statistic(total)[0]),
-            floor=float(told(total, "mean")[0]),
-            control=None,
-            interval=intervals[name],
-            definition=definition,
+        name: measured(
+            definition,
+            value,
+            floor=cost(total, "mean")[0],
+            interval=interval,
             n=int(total[0, place["n"]]),
             unit=unit,
         )
-        for name, statistic in statistics.items()
+        for name, (value, interval) in resampling.estimates(sums, statistics).items()
     }

@@ -9,7 +9,7 @@ of m(all) − m(none); completeness is what goes when those K are taken away.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from sae_nb.capturing import capture
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.attribution import Attribution, attribute
-from sae_nb.evaluation.measurement import Measurement, bootstrap, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Measurements, Resampling, measured
 from sae_nb.evaluation.outcomes import Target
 from sae_nb.progress import progress_bar
 from sae_nb.steered_answers import Cost
@@ -38,7 +38,7 @@ SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class AttributionFidelity(Mapping[str, Measurement]):
+class AttributionFidelity(Measurements[str]):
     """How right attributions are over some inputs; a mapping from name to `Measurement`."""
 
     shares: tuple[float, ...]
@@ -67,15 +67,6 @@ class AttributionFidelity(Mapping[str, Measurement]):
 
     cost: Cost
     """What it took."""
-
-    def __getitem__(self, name: str) -> Measurement:
-        return self.rows[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __repr__(self) -> str:
         agreement, kept = self.rows["agreement"], self.rows["faithfulness"]
@@ -145,6 +136,7 @@ def attribution_fidelity(
     >>> float(abs(found.first_order - found.exact).max()) < 1e-4  # a linear model
     True
     """
+    resampling = Resampling(n_bootstrap, seed)
     check_count(n_checked, name="n_checked", at_least=2)
     given = tuple(sorted(float(share) for share in shares))
     if not given or not 0 < given[0] <= given[-1] < 1:
@@ -160,7 +152,7 @@ def attribution_fidelity(
             one = attribute(model, batch, hook_point, sae, target=target)
             found.append(_one(one, means, given, n_checked, generator))
             bar.update()
-    return _pooled(found, given, n_bootstrap=n_bootstrap, seed=seed)
+    return _pooled(found, given, resampling)
 
 
 @dataclass(frozen=True)
@@ -299,13 +291,12 @@ def _checked(
 
 
 def _pooled(
-    found: Sequence[_Found], shares: tuple[float, ...], *, n_bootstrap: int, seed: int
+    found: Sequence[_Found], shares: tuple[float, ...], resampling: Resampling
 ) -> AttributionFidelity:
     # An input whose answer lies below that of the mean row counts by how far, not against the others.
     span = np.array([abs(one.span) for one in found])
     signs = np.array([np.sign(one.span) for one in found])[:, None]
     kept = signs * np.stack([one.kept for one in found])
-    how = {"n_bootstrap": n_bootstrap, "seed": seed}
 
     def curve(values: Float[np.ndarray, "n shares"]) -> Float[np.ndarray, " shares"]:
         with np.errstate(divide="ignore", invalid="ignore"):  # nothing hangs on x: undefined
@@ -314,28 +305,19 @@ def _pooled(
     random = curve(signs * np.stack([one.random for one in found]))
     faithful = curve(kept)
     sums = np.stack([kept.mean(axis=1), span], axis=1)
-    interval = bootstrap(
-        sums, {"f": lambda s: s[:, 0] / s[:, 1]}, n_bootstrap=n_bootstrap, seed=seed
-    )
     ranks = np.array([rank_correlation(one.first_order, one.exact) for one in found])
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(resampling.seed)
     chance = [rank_correlation(generator.permutation(one.first_order), one.exact) for one in found]
     rows = {
-        "agreement": Measurement(
-            value=float(ranks.mean()),
-            floor=0.0,
-            control=float(np.mean(chance)),
-            interval=bootstrap_values(ranks, "mean", **how),
-            definition="attribution_agreement",
-            n=len(found),
-            unit="samples",
+        "agreement": resampling.mean(
+            "attribution_agreement", ranks, floor=0.0, control=np.mean(chance)
         ),
-        "faithfulness": Measurement(
-            value=float(faithful.mean()),
-            floor=float(random.mean()),
-            control=float(random.mean()),
-            interval=interval["f"],
-            definition="attribution_faithfulness",
+        "faithfulness": measured(
+            "attribution_faithfulness",
+            faithful.mean(),
+            floor=random.mean(),
+            control=random.mean(),
+            interval=resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
             n=len(found),
             unit="samples",
         ),

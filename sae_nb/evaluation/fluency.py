@@ -17,8 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.evaluation.causality import mean_measurement
-from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.measurement import Measurement, Resampling
 from sae_nb.steered_answers import Answers
 
 if TYPE_CHECKING:
@@ -117,9 +116,7 @@ class Writing:
         atom: Sequence[Fluency],
         control: Sequence[Fluency],
         place: int,
-        *,
-        n_bootstrap: int,
-        seed: int,
+        resampling: Resampling,
     ) -> dict[str, Measurement]:
         """Return the measurements at one budget.
 
@@ -129,28 +126,24 @@ class Writing:
             At every budget.
         place
             Which of them: the largest, where fluency suffers first.
-        n_bootstrap, seed
+        resampling
             Of the intervals.
         """
         worst, other = atom[place], control[place] if control else None
         found = {}
         if self._length:
-            found["nats written"] = mean_measurement(
-                worst.written_by_text,
+            found["nats written"] = resampling.mean(
                 "nats_written",
+                worst.written_by_text,
                 floor=self.clean.written,
                 control=other.written if other else None,
-                n_bootstrap=n_bootstrap,
-                seed=seed,
             )
         if self._texts:
-            found["nats read"] = mean_measurement(
-                worst.read_by_text - self.clean.read_by_text,
+            found["nats read"] = resampling.mean(
                 "nats_read",
+                worst.read_by_text - self.clean.read_by_text,
                 floor=0.0,
                 control=other.read - self.clean.read if other else None,
-                n_bootstrap=n_bootstrap,
-                seed=seed,
             )
         return found
 

@@ -6,7 +6,7 @@ log-odds of the target, and it holds if it exceeds the 95 % quantile of random d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -24,7 +24,7 @@ from sae_nb.evaluation.causality import (
     target_of,
 )
 from sae_nb.evaluation.fluency import prompts_of
-from sae_nb.evaluation.measurement import Measurement, Statistic, bootstrap
+from sae_nb.evaluation.measurement import Measurement, Measurements, Resampling, Statistic, measured
 from sae_nb.evaluation.variants import Variant, default_variants, texts_of
 from sae_nb.progress import progress_bar
 from sae_nb.steered_answers import Answers, Cost
@@ -43,7 +43,7 @@ FACTORS = (0.5, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Fragility(Mapping[str, Measurement]):
+class Fragility(Measurements[str]):
     """Effects of one edit under many variants; a mapping from name to `Measurement`."""
 
     hook_point: str
@@ -84,15 +84,6 @@ class Fragility(Mapping[str, Measurement]):
 
     cost: Cost
     """What it took."""
-
-    def __getitem__(self, name: str) -> Measurement:
-        return self.rows[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     @property
     def neighbour_rank(self) -> int:
@@ -207,6 +198,7 @@ def fragility_battery(
     >>> found.variants, found["sign flips"].value
     (('as it is', 'strength × 0.5', 'strength × 2'), 0.0)
     """
+    resampling = Resampling(n_bootstrap, seed)
     atom = check_atom(atom, sae.n_atoms)
     for name, count in (("n_controls", n_controls), ("n_neighbours", n_neighbours)):
         check_count(count, name=name, at_least=name == "n_controls")
@@ -246,7 +238,7 @@ def fragility_battery(
         holds=holds,
         neighbours=np.array(neighbours),
         sampled=sampled,
-        rows=_rows(effects, controls, holds, n_bootstrap=n_bootstrap, seed=seed),
+        rows=_rows(effects, controls, holds, resampling),
         cost=Cost(n_runs=spent, seconds=runs.cost.seconds),
     )
 
@@ -319,9 +311,7 @@ def _rows(
     effects: Float[np.ndarray, "variants n"],
     controls: Float[np.ndarray, "controls variants n"],
     holds: Bool[np.ndarray, "variants n"],
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Measurement]:
     """Inputs are resampled: cells of one input are correlated."""
     sign = 1.0 if effects.mean() >= 0 else -1.0
@@ -337,11 +327,9 @@ def _rows(
     statistics: dict[str, Statistic] = {
         "robustness": lambda s: s[:, 0] / s[:, 2],
         "sign flips": lambda s: s[:, 1] / s[:, 2],
+        # Effects that cancel have no spread: infinite or undefined.
         "effect spread": lambda s: s[:, 3] / np.abs(s[:, 4]),
     }
-    with np.errstate(divide="ignore", invalid="ignore"):  # effects that cancel have no spread
-        values = {k: float(f(sums.sum(axis=0, keepdims=True))[0]) for k, f in statistics.items()}
-    intervals = bootstrap(sums, statistics, n_bootstrap=n_bootstrap, seed=seed)
     spread = controls.std(axis=1).mean(axis=1) / np.maximum(
         np.abs(controls.mean(axis=(1, 2))), 1e-12
     )
@@ -353,18 +341,20 @@ def _rows(
         "sign flips": ("sign_flips", 0.5, quantile_of(turned, 0.5)),
         "effect spread": ("effect_spread", None, quantile_of(spread, 0.5)),
     }
-    return {
-        name: Measurement(
-            value=values[name],
+    rows = {}
+    for name, (value, interval) in resampling.estimates(sums, statistics).items():
+        definition, floor, control = beside[name]
+        n = effects.shape[1]
+        rows[name] = measured(
+            definition,
+            value,
             floor=floor,
             control=control,
-            interval=intervals[name],
-            definition=definition,
-            n=effects.shape[1],
+            interval=interval,
+            n=n,
             unit="samples",
         )
-        for name, (definition, floor, control) in beside.items()
-    }
+    return rows
 
 
 def _sampled(

@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.checks import check_count
+from sae_nb.activations import Activations, acts_for
+from sae_nb.checks import same_length
 from sae_nb.evaluation.controls import random_like
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap, group_rows
+from sae_nb.evaluation.measurement import Interval, Measurement, Resampling, measured
 from sae_nb.evaluation.row_pass import codes_of_rows
 
 if TYPE_CHECKING:
@@ -117,28 +116,28 @@ def identifiability(
     >>> round(identifiability(Known(), planted.x, planted.codes.to_dense() > 0).value, 2)
     1.0
     """
-    start = time.perf_counter()
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    source = acts if isinstance(acts, Activations) else Activations.from_tensor(acts)
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    source = acts_for(sae, acts)
     known = np.asarray(truth, dtype=bool)
     unit = _unit_of(known, source)
     named = list(names or (f"factor {i}" for i in range(known.shape[1])))
-    if len(named) != known.shape[1]:
-        raise ValueError(f"`names` must be {known.shape[1]}, one per factor, got {len(named)}.")
+    same_length(named, known.shape[1], name="names", per="factor")
     fit = _half(source, unit, len(known), seed)
     _check_both(known, fit, named)
     strengths = _strengths(sae, source, unit, len(known))
     random = random_like(sae, source, seed=seed)
-    chance = _told(_strengths(random, source, unit, len(known)), known, fit, named)[0]
-    factors, yes = _told(strengths, known, fit, named)
-    return Identifiability(
-        value=float(np.mean([factor.accuracy for factor in factors])),
-        floor=0.5,
-        control=float(np.mean([factor.accuracy for factor in chance])),
-        interval=_interval(yes, known, fit, source, unit, n_bootstrap, seed),
-        definition=define("identifiability").id,
-        n=int((~fit).sum()),
-        unit="rows" if len(known) == len(source) else "samples",
+    chance = _best_atoms(_strengths(random, source, unit, len(known)), known, fit, named)[0]
+    factors, yes = _best_atoms(strengths, known, fit, named)
+    return Identifiability.of(
+        measured(
+            "identifiability",
+            np.mean([factor.accuracy for factor in factors]),
+            floor=0.5,
+            control=np.mean([factor.accuracy for factor in chance]),
+            interval=_interval(yes, known, fit, source, unit, resampling),
+            n=int((~fit).sum()),
+            unit="rows" if len(known) == len(source) else "samples",
+        ),
         seconds=time.perf_counter() - start,
         factors=tuple(factors),
     )
@@ -202,7 +201,7 @@ def _strengths(sae: Any, acts: Activations, unit: np.ndarray, n: int) -> csc_mat
     return csc_matrix((value[kept], (row[kept], atom[kept])), shape=(n, sae.n_atoms))
 
 
-def _told(
+def _best_atoms(
     strengths: csc_matrix, known: np.ndarray, fit: np.ndarray, names: list[str]
 ) -> tuple[list[FactorTold], Bool[np.ndarray, "units factors"]]:
     """For each factor the atom chosen on one half, and what it says of every unit."""
@@ -232,13 +231,14 @@ def _told(
         if atom[f] >= 0:
             column = strengths[:, atom[f]]
             says[column.indices[sign[f] * column.data > threshold[f]], f] = True
+        said, truth = says[~fit, f], known[~fit, f]
         factors.append(
             FactorTold(
                 name=names[f],
                 atom=int(atom[f]),
                 sign=int(sign[f]),
                 threshold=float(threshold[f]),
-                accuracy=_balanced(says[~fit, f], known[~fit, f]),
+                accuracy=float((said[truth].mean() + (~said[~truth]).mean()) / 2),
                 share=float(known[:, f].mean()),
             )
         )
@@ -259,30 +259,22 @@ def _best_cuts(
     return gains[place, np.arange(gains.shape[1])], cuts
 
 
-def _balanced(says: Bool[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    return float((says[truth].mean() + (~says[~truth]).mean()) / 2)
-
-
 def _interval(
     says: np.ndarray,
     known: np.ndarray,
     fit: np.ndarray,
     acts: Activations,
     unit: np.ndarray,
-    n_bootstrap: int,
-    seed: int,
-) -> tuple[float, float]:
+    resampling: Resampling,
+) -> Interval:
     judged, f = ~fit, known.shape[1]
     sample = np.zeros(len(known), dtype=np.int64)
     sample[unit] = acts.sample.numpy()
-    group, n_groups = group_rows(sample[judged], int(judged.sum()), seed=seed)
     columns = (says & known, known, ~says & ~known, ~known)
     table = np.concatenate([part[judged] for part in columns], axis=1).astype(np.float64)
-    sums = np.zeros((n_groups, 4 * f))
-    np.add.at(sums, group, table)
 
     def accuracy(s: np.ndarray) -> np.ndarray:
         right, yes, denied, no = (s[:, i * f : (i + 1) * f] for i in range(4))
         return np.asarray(np.nanmean((right / yes + denied / no) / 2, axis=1))
 
-    return bootstrap(sums, {"accuracy": accuracy}, n_bootstrap=n_bootstrap, seed=seed)["accuracy"]
+    return resampling.interval(resampling.grouped(table, sample[judged]), accuracy)

@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.measurement import Measurement, bootstrap, group_rows
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 from sae_nb.pursuit import matching_pursuit
 
 _DRAWS = 50  # random choices of as many rows behind the floor of the overlap
@@ -131,10 +131,12 @@ def build_itda(
     >>> build_itda(x, k=3, n_bootstrap=0).n_atoms  # one row of each kind
     4
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     if isinstance(acts, Tensor):
         acts = Activations.from_tensor(check_matrix(acts, name="acts"))
-    _check_settings(k, max_atoms, batch_size, threshold)
+    for name, count in (("k", k), ("max_atoms", max_atoms), ("batch_size", batch_size)):
+        check_count(count, name=name)
+    between(threshold, 0, 1, name="threshold", ends="()")
     x = acts.x.detach().float().cpu()
     mean = x.mean(dim=0)
     centred = x - mean
@@ -148,18 +150,18 @@ def build_itda(
     alive = (energy > 0).nonzero().flatten()
     other = alive[torch.randperm(len(alive), generator=generator)[: len(rows)]]
     left = _left(centred, _unit(centred[rows]), k)
-    group, n_groups = group_rows(acts.sample.numpy(), len(x), seed=seed)
-    sums = np.zeros((n_groups, 2))
-    np.add.at(sums, group, np.stack([left.numpy(), energy.numpy()], axis=1).astype(np.float64))
-    r2 = {"r2": lambda s: 1 - s[:, 0] / s[:, 1]}
-    return Itda(
-        value=float(1 - left.sum() / energy.sum()),
-        floor=0.0,
-        control=float(1 - _left(centred, _unit(centred[other]), k).sum() / energy.sum()),
-        interval=bootstrap(sums, r2, n_bootstrap=n_bootstrap, seed=seed)["r2"],
-        definition="itda_r2",
-        n=len(x),
-        unit="rows",
+    sums = resampling.grouped(
+        np.stack([left.numpy(), energy.numpy()], axis=1).astype(np.float64), acts.sample.numpy()
+    )
+    return Itda.of(
+        measured(
+            "itda_r2",
+            1 - left.sum() / energy.sum(),
+            floor=0.0,
+            control=1 - _left(centred, _unit(centred[other]), k).sum() / energy.sum(),
+            interval=resampling.interval(sums, lambda s: 1 - s[:, 0] / s[:, 1]),
+            n=len(x),
+        ),
         seconds=round(time.perf_counter() - start, 3),
         dictionary=_unit(centred[rows]),
         rows=np.array(rows),
@@ -196,6 +198,7 @@ def compare_itda(
     >>> compare_itda(one, one).value
     1.0
     """
+    resampling = Resampling(n_bootstrap, seed)
     same = len(first.sample) == len(second.sample) and bool(
         np.all(first.sample == second.sample) and np.all(first.position == second.position)
     )
@@ -207,27 +210,14 @@ def compare_itda(
     n = len(first.sample)
     a, b = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
     a[first.rows], b[second.rows] = True, True
-    group, n_groups = group_rows(first.sample, n, seed=seed)
-    sums = np.zeros((n_groups, 2))
-    np.add.at(sums, group, np.stack([a & b, a | b], axis=1).astype(np.float64))
-    jaccard = {"jaccard": lambda s: s[:, 0] / s[:, 1]}
-    return Measurement(
-        value=float((a & b).sum() / (a | b).sum()),
+    sums = resampling.grouped(np.stack([a & b, a | b], axis=1).astype(np.float64), first.sample)
+    return measured(
+        "itda_jaccard",
+        (a & b).sum() / (a | b).sum(),
         floor=_chance(n, len(first.rows), len(second.rows), seed=seed),
-        control=None,
-        interval=bootstrap(sums, jaccard, n_bootstrap=n_bootstrap, seed=seed)["jaccard"],
-        definition="itda_jaccard",
+        interval=resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
         n=int((a | b).sum()),
-        unit="rows",
     )
-
-
-def _check_settings(k: int, max_atoms: int, batch_size: int, threshold: float) -> None:
-    check_count(k, name="k")
-    check_count(max_atoms, name="max_atoms")
-    check_count(batch_size, name="batch_size")
-    if not 0 < threshold < 1:
-        raise ValueError(f"`threshold` must lie strictly between 0 and 1, got {threshold}.")
 
 
 def _chance(n: int, n_first: int, n_second: int, *, seed: int) -> float:

@@ -18,7 +18,7 @@ from scipy.sparse import csr_matrix
 from sae_nb.checks import check_count, check_memory
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.aligned import check_same_rows
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,7 +93,7 @@ def match_latents(
     >>> match_latents(codes, turned).second.tolist()
     [1, 2, 3, 4, 0]
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     check_same_rows([codes, other])
     check_count(min_firings, name="min_firings")
     tables, atoms = zip(*(_often(one, min_firings) for one in (codes, other)))
@@ -103,14 +103,8 @@ def match_latents(
     order = np.random.default_rng(seed).permutation(len(codes))
     chance = _matched(tables[0], tables[1][order])[2]
     first, second = atoms[0][rows], atoms[1][columns]
-    return LatentMatches(
-        value=float(correlations.mean()),
-        floor=float(chance.mean()),
-        control=None,
-        interval=bootstrap_values(correlations, "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition="matched_correlation",
-        n=len(rows),
-        unit="pairs",
+    return LatentMatches.of(
+        resampling.mean("matched_correlation", correlations, floor=chance.mean(), unit="pairs"),
         seconds=round(time.perf_counter() - start, 3),
         first=first,
         second=second,

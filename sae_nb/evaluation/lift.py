@@ -11,7 +11,7 @@ from sae_nb.activations import Activations
 from sae_nb.checks import check_atom, check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.encoded_rows import check_codes
-from sae_nb.evaluation.measurement import Interval, Measurement, bootstrap, group_rows
+from sae_nb.evaluation.measurement import Interval, Measurement, Resampling, group_rows, measured
 from sae_nb.evaluation.row_facts import RowFacts
 from sae_nb.evaluation.rules import FEWEST_FIRINGS, fires_in
 
@@ -95,6 +95,7 @@ def token_lift(
     >>> token_lift(examples.acts, examples.codes, atom).value > 1  # bits
     True
     """
+    resampling = Resampling(n_bootstrap, seed)
     check_codes(codes, len(acts), codes.n_atoms)
     atom = check_atom(atom, codes.n_atoms)
     check_count(n_tokens, name="n_tokens")
@@ -118,14 +119,14 @@ def token_lift(
     named = np.flatnonzero(fires >= min(min_count, fires.max()))
     best = named[np.argsort(-(share / there)[named], kind="stable")][:n_tokens]
     held = share[share > 0]
-    return TokenLift(
-        value=float(_bits(fires[None], there)[0]),
-        floor=_floor(place, there, int(fires.sum()), seed=seed),
-        control=None,
-        interval=_interval(place, there, active, facts.sample, n_bootstrap, seed),
-        definition="token_information",
-        n=int(fires.sum()),
-        unit="rows",
+    return TokenLift.of(
+        measured(
+            "token_information",
+            _bits(fires[None], there)[0],
+            floor=_floor(place, there, int(fires.sum()), seed=seed),
+            interval=_interval(place, there, active, facts.sample, resampling),
+            n=int(fires.sum()),
+        ),
         atom=atom,
         tokens=tuple(facts.names[int(i)] for i in ids[best]),
         lifts=(share / there)[best],
@@ -158,13 +159,11 @@ def _interval(
     there: Float[np.ndarray, " tokens"],
     active: Bool[np.ndarray, " n"],
     sample: Int[np.ndarray, " n"],
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> Interval:
     """Resample the samples in which it fires."""
-    group, n_groups = group_rows(sample[active], int(active.sum()), seed=seed)
+    group, n_groups = group_rows(sample[active], int(active.sum()), seed=resampling.seed)
     used, column = np.unique(place[active], return_inverse=True)
     sums = np.zeros((n_groups, len(used)))
     np.add.at(sums, (group, column), 1.0)
-    bits = {"bits": lambda s: _bits(s, there[used])}
-    return bootstrap(sums, bits, n_bootstrap=n_bootstrap, seed=seed)["bits"]
+    return resampling.interval(sums, lambda s: _bits(s, there[used]))

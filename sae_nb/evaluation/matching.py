@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_matrix
 from sae_nb.evaluation.controls import chance_generator
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 HUNGARIAN_UP_TO = 4096
 """Atoms up to which the matching is exact: it is O(c³), 2 s at 4096 random atoms on one core (384
@@ -110,21 +110,23 @@ def stability(
     1.0
     """
     dictionaries = _unit_dictionaries(saes)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    resampling = Resampling(n_bootstrap, seed)
     pairs = tuple(combinations(range(len(dictionaries)), 2))
     found = [_match(dictionaries[i], dictionaries[j], signed=signed) for i, j in pairs]
     matched = [cosines for _, _, cosines, _ in found]
     n = min(len(cosines) for cosines in matched)
     every = np.concatenate(matched)
     exact = max(len(d) for d in dictionaries) <= HUNGARIAN_UP_TO
-    return Stability(
-        value=float(np.mean([cosines.mean() for cosines in matched])),
-        floor=_random_floor(dictionaries, signed=signed, seed=seed),
-        control=_at_random(dictionaries, pairs, signed=signed, seed=seed),
-        interval=bootstrap_values(every, "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition="stability_hungarian" if exact else "stability_auction",
-        n=len(pairs),
-        unit="pairs",
+    return Stability.of(
+        measured(
+            "stability_hungarian" if exact else "stability_auction",
+            np.mean([cosines.mean() for cosines in matched]),
+            floor=_random_floor(dictionaries, signed=signed, seed=seed),
+            control=_at_random(dictionaries, pairs, signed=signed, seed=seed),
+            interval=resampling.spread(every),
+            n=len(pairs),
+            unit="pairs",
+        ),
         cosines=np.stack([cosines[:n] for cosines in matched]),
         pairs=pairs,
         mean_max=_mean_max(dictionaries, pairs, signed=signed),
@@ -237,10 +239,6 @@ def _at_random(
     return float(np.mean(means))
 
 
-def _tiles(first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-    return torch.split(first, max(1, _TILE // len(second)))
-
-
 def _mean_max(
     dictionaries: list[Tensor], pairs: tuple[tuple[int, int], ...], *, signed: bool
 ) -> float:
@@ -249,7 +247,7 @@ def _mean_max(
         first, second = dictionaries[i], dictionaries[j]
         best = [
             ((t @ second.T).abs() if signed else t @ second.T).amax(dim=1)
-            for t in _tiles(first, second)
+            for t in torch.split(first, max(1, _TILE // len(second)))
         ]
         means.append(float(torch.cat(best).double().mean()))
     return float(np.mean(means))

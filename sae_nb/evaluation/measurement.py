@@ -1,13 +1,20 @@
-"""One number with everything needed to judge it, and the bootstrap behind its interval."""
+"""One number with everything needed to judge it, and the bootstrap behind its interval.
+
+Everything that measures makes its `Measurement` here: `Resampling` where there is an interval to be
+drawn, `measured` where the interval is known already or there is none.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Generic, Literal, Self, SupportsFloat, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
+
+from sae_nb.checks import check_count
+from sae_nb.evaluation.definitions import define
 
 MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
 
@@ -52,6 +59,62 @@ class Measurement:
     def __float__(self) -> float:
         return float(self.value)
 
+    @classmethod
+    def of(cls, measured: Measurement, **own: Any) -> Self:
+        """Return a measured value together with what a kind of measurement says besides.
+
+        Parameters
+        ----------
+        measured
+            The value with its floor, control and interval.
+        own
+            The other fields.
+        """
+        return cls(**vars(measured) | own)
+
+
+Key = TypeVar("Key")
+
+
+class Measurements(Mapping[Key, Measurement], Generic[Key]):
+    """Base of what is a mapping from name to `Measurement`, and says more besides."""
+
+    rows: Mapping[Key, Measurement]
+    """The measurements by name."""
+
+    def __getitem__(self, name: Key) -> Measurement:
+        return self.rows[name]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def measured(
+    definition: str,
+    value: SupportsFloat,
+    *,
+    floor: SupportsFloat | None = None,
+    control: SupportsFloat | None = None,
+    interval: Interval = UNKNOWN,
+    n: int,
+    unit: str = "rows",
+    seconds: float = float("nan"),
+) -> Measurement:
+    """Return a measurement under an id that is defined, its numbers as plain floats."""
+    return Measurement(
+        value=float(value),
+        floor=None if floor is None else float(floor),
+        control=None if control is None else float(control),
+        interval=interval,
+        definition=define(definition).id,
+        n=n,
+        unit=unit,
+        seconds=seconds,
+    )
+
 
 def group_rows(
     sample: Int[np.ndarray, " n"] | None, n: int, *, seed: int
@@ -73,67 +136,139 @@ def group_rows(
     return pool[index].astype(np.int64), MAX_GROUPS
 
 
-def bootstrap(
-    sums: Float[np.ndarray, "groups columns"],
-    statistics: Mapping[str, Statistic],
-    *,
-    n_bootstrap: int,
-    seed: int,
-) -> dict[str, Interval]:
-    """Return 95 % percentile intervals of statistics of column sums, resampling groups.
+@dataclass(frozen=True)
+class Resampling:
+    """How often intervals are resampled, and from which seed; builds measurements that have one."""
 
-    All statistics see the same resamples, which are what the time goes into.
-    """
-    n_groups = len(sums)
-    if n_groups < 2 or n_bootstrap < 1:
-        return dict.fromkeys(statistics, UNKNOWN)
-    generator = np.random.default_rng(seed)
-    evenly = np.full(n_groups, 1 / n_groups)
-    drawn = []
-    for start in range(0, n_bootstrap, 256):  # (256, groups) of counts at a time
-        size = min(256, n_bootstrap - start)
-        drawn.append(generator.multinomial(n_groups, evenly, size=size).astype(np.float64) @ sums)
-    resampled = np.concatenate(drawn)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {name: _interval(value(resampled)) for name, value in statistics.items()}
+    n: int = 1000
+    """Resamples; 0 leaves intervals out."""
+
+    seed: int = 0
+    """Of every draw: all intervals of one call see the same resamples."""
+
+    def __post_init__(self) -> None:
+        check_count(self.n, name="n_bootstrap", at_least=0)
+
+    def mean(
+        self,
+        definition: str,
+        values: Float[np.ndarray, " n"],
+        *,
+        floor: SupportsFloat | None = None,
+        control: SupportsFloat | None = None,
+        unit: str = "samples",
+        seconds: float = float("nan"),
+    ) -> Measurement:
+        """Measure the mean of independent values; NaN where there are none."""
+        return measured(
+            definition,
+            values.mean() if len(values) else float("nan"),
+            floor=floor,
+            control=control,
+            interval=self.spread(values, "mean"),
+            n=len(values),
+            unit=unit,
+            seconds=seconds,
+        )
+
+    def ratio(
+        self,
+        definition: str,
+        above: Float[np.ndarray, " n"],
+        below: Float[np.ndarray, " n"],
+        *,
+        floor: SupportsFloat | None = None,
+        control: SupportsFloat | None = None,
+        unit: str = "samples",
+    ) -> Measurement:
+        """Measure Σ above / Σ below, resampling the places they share."""
+        sums = np.stack([above, below], axis=1)
+        return measured(
+            definition,
+            above.sum() / below.sum(),
+            floor=floor,
+            control=control,
+            interval=self.interval(sums, lambda s: s[:, 0] / s[:, 1]),
+            n=len(below),
+            unit=unit,
+        )
+
+    def grouped(
+        self, rows: Float[np.ndarray, "n columns"], sample: Int[np.ndarray, " n"] | None
+    ) -> Float[np.ndarray, "groups columns"]:
+        """Return the sums of each bootstrap group, see `group_rows`."""
+        group, n_groups = group_rows(sample, len(rows), seed=self.seed)
+        sums = np.zeros((n_groups, rows.shape[1]))
+        np.add.at(sums, group, rows)
+        return sums
+
+    def estimates(
+        self, sums: Float[np.ndarray, "groups columns"], statistics: Mapping[str, Statistic]
+    ) -> dict[str, tuple[float, Interval]]:
+        """Return statistics of column sums, each with its interval."""
+        intervals = self.intervals(sums, statistics)
+        total = sums.sum(axis=0, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {k: (float(f(total)[0]), intervals[k]) for k, f in statistics.items()}
+
+    def interval(self, sums: Float[np.ndarray, "groups columns"], statistic: Statistic) -> Interval:
+        """Return the interval of one statistic of column sums."""
+        return self.intervals(sums, {"it": statistic})["it"]
+
+    def intervals(
+        self, sums: Float[np.ndarray, "groups columns"], statistics: Mapping[str, Statistic]
+    ) -> dict[str, Interval]:
+        """Return 95 % percentile intervals of statistics of column sums, resampling groups.
+
+        All statistics see the same resamples, which are what the time goes into.
+        """
+        n_groups = len(sums)
+        if n_groups < 2 or self.n < 1:
+            return dict.fromkeys(statistics, UNKNOWN)
+        generator = np.random.default_rng(self.seed)
+        evenly = np.full(n_groups, 1 / n_groups)
+        drawn = []
+        for start in range(0, self.n, 256):  # (256, groups) of counts at a time
+            size = min(256, self.n - start)
+            counts = generator.multinomial(n_groups, evenly, size=size)
+            drawn.append(counts.astype(np.float64) @ sums)
+        resampled = np.concatenate(drawn)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {name: percentiles(value(resampled)) for name, value in statistics.items()}
+
+    def spread(
+        self, values: Float[np.ndarray, " n"], statistic: Literal["mean", "median"] | float = "mean"
+    ) -> Interval:
+        """Return the interval of the mean, the median or another quantile of independent values."""
+        if len(values) < 2 or self.n < 1:
+            return UNKNOWN
+        if statistic == "mean":
+            columns = np.stack((values, np.ones_like(values)), axis=1)
+            if len(columns) > MAX_GROUPS:
+                columns = self.grouped(columns, None)
+            return self.interval(columns, lambda sums: sums[:, 0] / sums[:, 1])
+        # A resampled quantile is an order statistic: its rank is Beta distributed, so no resample
+        # needs to be made.
+        n = len(values)
+        place = (n + 1) * (0.5 if statistic == "median" else float(statistic))
+        ranks = np.random.default_rng(self.seed).beta(place, n + 1 - place, size=self.n)
+        with np.errstate(invalid="ignore"):  # between two infinite values
+            low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
+        return (float(low), float(high))
+
+    def weights(
+        self, group: Int[np.ndarray, " n"], n_groups: int
+    ) -> Float[np.ndarray, "resamples n"]:
+        """Return how often each row counts in each resample of groups."""
+        generator = np.random.default_rng(self.seed)
+        counts = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=self.n)
+        return counts[:, group].astype(np.float64)
 
 
-def _interval(values: Float[np.ndarray, " resamples"]) -> Interval:
+def percentiles(values: Float[np.ndarray, " resamples"], *, at_least: int = 1) -> Interval:
+    """Return the 95 % interval of resampled values; NaN where fewer than `at_least` are finite."""
     finite = values[np.isfinite(values)]
-    if len(finite) == 0:
+    if len(finite) < at_least:
         return UNKNOWN
     low, high = np.quantile(finite, [0.025, 0.975])
     return (float(low), float(high))
-
-
-def bootstrap_values(
-    values: Float[np.ndarray, " n"],
-    statistic: Literal["mean", "median"] | float,
-    *,
-    n_bootstrap: int,
-    seed: int,
-) -> Interval:
-    """Return the 95 % interval of the mean, the median or another quantile of independent values."""
-    if len(values) < 2 or n_bootstrap < 1:
-        return UNKNOWN
-    if statistic == "mean":
-        columns = np.stack((values, np.ones_like(values)), axis=1)
-        means = {"mean": lambda sums: sums[:, 0] / sums[:, 1]}
-        return bootstrap(_pool(columns, seed), means, n_bootstrap=n_bootstrap, seed=seed)["mean"]
-    # A resampled quantile is an order statistic: its rank is Beta distributed, so no resample needs to
-    # be made.
-    n = len(values)
-    place = (n + 1) * (0.5 if statistic == "median" else float(statistic))
-    ranks = np.random.default_rng(seed).beta(place, n + 1 - place, size=n_bootstrap)
-    with np.errstate(invalid="ignore"):  # between two infinite values
-        low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
-    return (float(low), float(high))
-
-
-def _pool(columns: Float[np.ndarray, "n columns"], seed: int) -> Float[np.ndarray, "m columns"]:
-    if len(columns) <= MAX_GROUPS:
-        return columns
-    groups = np.random.default_rng(seed).permutation(len(columns)) % MAX_GROUPS
-    pooled = np.zeros((MAX_GROUPS, columns.shape[1]))
-    np.add.at(pooled, groups, columns)
-    return pooled

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.evaluation.controls import chance_generator
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
@@ -91,10 +90,9 @@ def meta_dictionary(
     >>> found.sae.n_atoms, found.codes.shape
     (10, (40,))
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     rows = sae if isinstance(sae, Tensor) else sae.dictionary
     rows = check_matrix(rows, name="dictionary").detach().float().cpu()
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     unit = torch.nn.functional.normalize(rows, dim=1)
     n_meta, k = round(ratio * len(unit)), check_count(k, name="k")
     if n_meta < k:
@@ -113,14 +111,16 @@ def meta_dictionary(
     shares = 1 - explained / total.mean()
     _, of_random = _trained(random, **how, progress=progress)
     spread = (random - random.mean(dim=0)).square().sum(dim=1).double().mean()
-    return MetaDictionary(
-        value=float(shares.mean()),
-        floor=0.0,
-        control=float(1 - of_random.mean() / spread),
-        interval=bootstrap_values(shares.numpy(), "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition=define("meta_r2").id,
-        n=len(unit),
-        unit="atoms",
+    return MetaDictionary.of(
+        measured(
+            "meta_r2",
+            shares.mean(),
+            floor=0.0,
+            control=1 - of_random.mean() / spread,
+            interval=resampling.spread(shares.numpy()),
+            n=len(unit),
+            unit="atoms",
+        ),
         seconds=time.perf_counter() - start,
         sae=meta,
         codes=meta.encode(unit).detach(),

@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_matrix
 from sae_nb.evaluation.controls import chance_generator
-from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.geometry_of_atoms import copied_atoms
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling
 
 ROWS = 8192
 """Rows that `evaluate` looks at: each atom is compared with all of them, so the time is theirs."""
@@ -68,21 +67,18 @@ def ood_score(
     >>> round(ood_score(rows[:2], rows).value, 6)
     0.0
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     atoms = sae if isinstance(sae, Tensor) else sae.dictionary
     atoms = check_matrix(atoms, name="dictionary").detach()
     rows = check_matrix(x, d_in=atoms.shape[1])
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     away = distances_to_data(atoms, rows, mean)
     random = torch.randn(atoms.shape, generator=chance_generator(seed)).to(atoms)
     chance = float(distances_to_data(random, rows, mean).mean())
-    return Measurement(
-        value=float(away.mean()),
+    return resampling.mean(
+        "ood_score",
+        away,
         floor=chance,
         control=chance,
-        interval=bootstrap_values(away, "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition=define("ood_score").id,
-        n=len(away),
         unit="atoms",
         seconds=time.perf_counter() - start,
     )
@@ -112,12 +108,12 @@ def distances_to_data(
     centre = x.double().mean(dim=0).to(atoms) if mean is None else mean.to(atoms)
     rows = x.to(atoms) - centre
     lengths = rows.norm(dim=1)
-    told = lengths > 1e-6 * x.to(atoms).norm(dim=1).amax()
-    if not bool(told.any()):
+    varied = lengths > 1e-6 * x.to(atoms).norm(dim=1).amax()
+    if not bool(varied.any()):
         raise ValueError(
             f"`x` must vary for atoms to be near to it, got {len(x)} rows that are all their mean."
         )
-    rows = rows[told] / lengths[told, None]
+    rows = rows[varied] / lengths[varied, None]
     unit = torch.nn.functional.normalize(atoms)
     tiles = torch.split(unit, max(1, _TILE // len(rows)))
     best = torch.cat([(tile @ rows.T).amax(dim=1) for tile in tiles]).double().cpu().numpy()

@@ -10,10 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_matrix
 from sae_nb.evaluation.controls import chance_generator
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling
 
 _DRAWS = 5  # random dictionaries the floor is a mean over
 _TILE = 2**24
@@ -58,11 +57,10 @@ def plausibility(
     >>> plausibility(torch.eye(4), torch.eye(4)[:2]).value
     1.0
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     atoms = sae if isinstance(sae, Tensor) else sae.dictionary
     atoms = check_matrix(atoms, name="dictionary").detach().float()
     rows = check_matrix(directions, name="directions", d_in=atoms.shape[1]).detach().to(atoms)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
     if bool((rows.norm(dim=1) == 0).any()):
         raise ValueError(
             f"`directions` must not be zero, got row {int((rows.norm(dim=1) == 0).nonzero()[0])} so."
@@ -70,13 +68,11 @@ def plausibility(
     found, generator = nearest_atoms(atoms, rows), chance_generator(seed)
     drawn = (torch.randn(atoms.shape, generator=generator).to(atoms) for _ in range(_DRAWS))
     chance = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))
-    return Measurement(
-        value=float(found.mean()),
+    return resampling.mean(
+        "plausibility",
+        found,
         floor=chance,
         control=chance,
-        interval=bootstrap_values(found, "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition=define("plausibility").id,
-        n=len(found),
         unit="classes",
         seconds=time.perf_counter() - start,
     )

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.checks import check_count
+from sae_nb.activations import Activations, acts_for
+from sae_nb.checks import between, check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.encoded_rows import checked_rows, codes_of
-from sae_nb.evaluation.measurement import UNKNOWN, Interval, Measurement, group_rows
+from sae_nb.evaluation.encoded_rows import codes_of
+from sae_nb.evaluation.measurement import Measurement, Resampling, group_rows, measured, percentiles
 from sae_nb.evaluation.probe_features import (
     CHANNELS,
     COMPONENTS,
@@ -35,7 +35,7 @@ from sae_nb.evaluation.probe_features import (
 )
 from sae_nb.evaluation.probe_fits import Probe, Split, fit_probe
 from sae_nb.evaluation.probe_labels import divided, noisy, tasks_of, units_of
-from sae_nb.evaluation.weighted_auroc import auroc, resampled_weights
+from sae_nb.evaluation.weighted_auroc import auroc
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,9 +206,12 @@ def probe(
     >>> study.scores["raw channels", 1].value > 0.99  # channel 0 is the label
     True
     """
-    start = time.perf_counter()
-    acts = checked_rows(sae, acts)
-    _check_settings(ks, label_noise, n_bootstrap)
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    acts = acts_for(sae, acts)
+    for k in ks:
+        check_count(k, name="ks")
+    says_nothing = "From one half on, labels say nothing."
+    between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=says_nothing)
     codes = codes_of(sae, acts, codes)
     units, truth = units_of(acts, labels, max_units=max_units, seed=seed)
     tasks = tasks_of(truth, names)
@@ -221,17 +224,12 @@ def probe(
         name: noisy(task, label_noise, tasks, split, seed=seed) for name, task in tasks.items()
     }
     probes = _fitted(arms, columns, heard, split)
-    judged = _Judged(probes, tasks, split, units, n_bootstrap=n_bootstrap, seed=seed)
+    judged = _Judged(probes, tasks, split, units, resampling)
     chosen = judged.chosen()
     gain = judged.gain(chosen["sae"], chosen["baseline"])
-    return ProbeStudy(
-        value=gain.value,
-        floor=0.0,
-        control=judged.gain(chosen["random"], chosen["baseline"]).value,
-        interval=gain.interval,
-        definition="probe_gain",
-        n=gain.n,
-        unit=gain.unit,
+    control = judged.gain(chosen["random"], chosen["baseline"]).value
+    return ProbeStudy.of(
+        replace(gain, control=control),
         scores=judged.scores,
         gains={k: judged.gain((SAE, k), judged.best_baseline(k)) for k in columns},
         chosen=chosen,
@@ -240,17 +238,6 @@ def probe(
         counts=(len(split.train), len(split.validation), len(split.test)),
         seconds=round(time.perf_counter() - start, 3),
     )
-
-
-def _check_settings(ks: Sequence[int], label_noise: float, n_bootstrap: int) -> None:
-    for k in ks:
-        check_count(k, name="ks")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
-    if not 0 <= label_noise < 0.5:
-        raise ValueError(
-            f"`label_noise` must lie in [0, 0.5), got {label_noise}: from one half on, labels say "
-            "nothing."
-        )
 
 
 def _check_constant(acts: Activations) -> None:
@@ -291,15 +278,13 @@ class _Judged:
         tasks: dict[str, Bool[np.ndarray, " units"]],
         split: Split,
         units: Units,
-        *,
-        n_bootstrap: int,
-        seed: int,
+        resampling: Resampling,
     ) -> None:
         self._probes = probes
         self._n = len(split.test)
         self._unit = "samples" if len(np.unique(units.sample)) == units.n else "rows"
-        group, n_groups = group_rows(units.sample[split.test], self._n, seed=seed)
-        weights = resampled_weights(group, n_groups, n_bootstrap=n_bootstrap, seed=seed)
+        group, n_groups = group_rows(units.sample[split.test], self._n, seed=resampling.seed)
+        weights = resampling.weights(group, n_groups)
         weights = np.concatenate([np.ones((1, self._n)), weights])
         self._values = {
             key: np.mean(
@@ -343,23 +328,15 @@ class _Judged:
     def _measured(
         self, values: np.ndarray, floor: float, control: float | None, definition: str
     ) -> Measurement:
-        return Measurement(
-            value=float(values[0]),
+        return measured(
+            definition,
+            values[0],
             floor=floor,
             control=control,
-            interval=_interval(values[1:]),
-            definition=definition,
+            interval=percentiles(values[1:], at_least=2),
             n=self._n,
             unit=self._unit,
         )
-
-
-def _interval(values: np.ndarray) -> Interval:
-    finite = values[np.isfinite(values)]
-    if len(finite) < 2:
-        return UNKNOWN
-    low, high = np.quantile(finite, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _latents(probes: Fitted, columns: Sequence[Columns]) -> dict[str, tuple[int, ...]]:

@@ -14,9 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_matrix
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap, bootstrap_values
+from sae_nb.checks import check_matrix, one_of
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 # Columns of the per-group table.
 _N, _SSE, _SST, _COSINE, _CENTRED, _RATIO, _X_HAT2, _INNER = range(8)
@@ -188,20 +187,17 @@ def reconstruction_rows(
     sums: ReconstructionSums,
     floor: ReconstructionSums,
     control: ReconstructionSums,
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Measurement]:
     """Return the report's reconstruction rows: the SAE's sums, the mean predictor's, a control's."""
     values, floors, controls = (reconstruction_values(s) for s in (sums, floor, control))
-    how = {"n_bootstrap": n_bootstrap, "seed": seed}
     statistics = {name: value for name, (_, value) in _POOLED.items()}
     statistics["fvu_trimmed"] = lambda s: _trimmed_fvu(s[..., -2:])
     columns = np.concatenate((sums.groups, _trimmed_sums(sums)), axis=1)
-    intervals = bootstrap(columns, statistics, **how)
-    intervals |= bootstrap(_dimension_sums(sums), {"r2_per_dimension": _per_dimension}, **how)
+    intervals = resampling.intervals(columns, statistics)
+    intervals["r2_per_dimension"] = resampling.interval(_dimension_sums(sums), _per_dimension)
     sse, sst, _, _ = sums.rows()
-    intervals["fvu_token_median"] = bootstrap_values(_row_fvu(sse, sst), "median", **how)
+    intervals["fvu_token_median"] = resampling.spread(_row_fvu(sse, sst), "median")
     ids = {name: definition for name, (definition, _) in _POOLED.items()}
     ids |= {
         "r2_per_dimension": "r2_perdim",
@@ -209,14 +205,13 @@ def reconstruction_rows(
         "fvu_trimmed": "fvu_trimmed",
     }
     return {
-        name: Measurement(
-            value=values[name],
+        name: measured(
+            definition,
+            values[name],
             floor=floors[name],
             control=controls[name],
             interval=intervals[name],
-            definition=define(definition).id,
             n=sums.moments.n,
-            unit="rows",
         )
         for name, definition in ids.items()
     }
@@ -271,8 +266,7 @@ def explained_variance(
         raise ValueError(
             f"`x_hat` must have the shape of `x`, {tuple(rows.shape)}, got {tuple(rows_hat.shape)}."
         )
-    if definition not in _EXPLAINED:
-        raise ValueError(f"`definition` must be one of {sorted(_EXPLAINED)}, got {definition!r}.")
+    one_of(definition, sorted(_EXPLAINED), name="definition")
     return float(_EXPLAINED[definition](rows.detach().double(), rows_hat.detach().double()))
 
 

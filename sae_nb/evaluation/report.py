@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.activations import Activations, acts_for
+from sae_nb.checks import check_count
 from sae_nb.evaluation.atom_rows import atom_rows
 from sae_nb.evaluation.cautions import cautions, warn_if_trained_on
 from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.downstream import downstream_rows
-from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.measurement import Measurement, Measurements, Resampling
 from sae_nb.evaluation.reconstruction import reconstruction_rows
 from sae_nb.evaluation.row_pass import RowPass, pass_over_rows
 from sae_nb.evaluation.sparsity import sparsity_rows
@@ -39,7 +39,7 @@ _HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 
 
 @dataclass(frozen=True, eq=False)
-class Report(Mapping[str, Measurement]):
+class Report(Measurements[str]):
     """What an SAE is worth: a mapping from name to `Measurement`.
 
     Example
@@ -65,11 +65,10 @@ class Report(Mapping[str, Measurement]):
             raise KeyError(f"No row {name!r}; there are {list(self.measurements)}.{hint}")
         return self.measurements[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.measurements)
-
-    def __len__(self) -> int:
-        return len(self.measurements)
+    @property
+    def rows(self) -> Mapping[str, Measurement]:  # type: ignore[override]
+        """The measurements by name."""
+        return self.measurements
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -218,57 +217,32 @@ def evaluate(
     (True, 'atoms')
     """
     start = time.perf_counter()
-    acts = _check_acts(sae, acts)
+    if isinstance(acts, Tensor) and getattr(sae, "reads_sequences", False):
+        acts = Sequences(acts).acts  # the axis before the last is time
+    # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
+    acts = acts_for(sae, acts, finite=False)
     check_count(batch_size, name="batch_size")
     if model_batch_size is not None:
         check_count(model_batch_size, name="model_batch_size")
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    resampling = Resampling(n_bootstrap, seed)
     task = splice_task(sae, acts, model, inputs, labels, hook_point)
     shared = warn_if_trained_on(acts, trained_on)
-    how = {"n_bootstrap": n_bootstrap, "seed": seed}
     rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
-    found = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, **how)
-    found |= sparsity_rows(rows.sparsity, rows.control_sparsity, **how)
-    found |= atom_rows(sae, rows, **how)
-    facts = _provenance(sae, acts, rows, **how)
+    found = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
+    found |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
+    found |= atom_rows(sae, rows, resampling)
+    facts = _provenance(sae, acts, rows, resampling)
     facts |= {"cautions": cautions(rows, sae.n_atoms), "trained_on_share": shared}
     if task is not None:
         scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
-        found |= downstream_rows(scores, **how)
+        found |= downstream_rows(scores, resampling)
         facts |= task.stated(scores)
     facts["seconds"] = round(time.perf_counter() - start, 3)
     return Report(found, facts)
 
 
-def _check_acts(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
-    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
-        raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
-    where = (
-        f"The SAE was trained at {sae.hook_point}." if sae.hook_point else "See `sae.hook_point`."
-    )
-    if isinstance(acts, Tensor) and getattr(sae, "reads_sequences", False):
-        return Sequences(acts).acts  # the axis before the last is time
-    if isinstance(acts, Tensor):
-        # Finiteness is checked chunk by chunk as the rows are read, here and on disk alike.
-        rows = check_matrix(acts, name="acts", d_in=sae.d_in, where=where, finite=False)
-        index = torch.arange(len(rows))
-        return Activations(rows, sample=index, position=torch.zeros_like(index))
-    if not isinstance(acts, Activations):
-        raise TypeError(
-            f"`acts` must be Activations or a tensor of shape (n, d_in), got {type(acts).__name__}. "
-            "Use `sn.capture(model, inputs, hook_point)`."
-        )
-    if acts.d_in != sae.d_in:
-        raise ValueError(
-            f"`acts` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. {where}"
-        )
-    if len(acts) == 0:
-        raise ValueError("`acts` must have at least one row, got none.")
-    return acts
-
-
 def _provenance(
-    sae: SparseAutoencoder, acts: Activations, rows: RowPass, *, n_bootstrap: int, seed: int
+    sae: SparseAutoencoder, acts: Activations, rows: RowPass, resampling: Resampling
 ) -> dict[str, Any]:
     dictionary = np.ascontiguousarray(sae.dictionary.detach().float().cpu().numpy())
     return {
@@ -285,6 +259,6 @@ def _provenance(
         "dead_by_rows": dict(rows.sparsity.dead_by_rows),
         "n_rows_together": len(rows.codes.codes()),
         "n_rows_near": len(rows.near),
-        "n_bootstrap": n_bootstrap,
-        "seed": seed,
+        "n_bootstrap": resampling.n,
+        "seed": resampling.seed,
     }

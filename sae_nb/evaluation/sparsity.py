@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import UNKNOWN, Measurement, bootstrap, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -94,74 +93,44 @@ _MEANS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 }
 
 
+_SHARES: dict[str, Callable[[SparsitySums], np.ndarray]] = {
+    "dead_fraction": lambda sums: sums.atom_counts == 0,
+    "dense_fraction": lambda sums: sums.atom_counts > DENSE_ABOVE * sums.n,
+    "rare_fraction": lambda sums: sums.atom_counts < RARE_BELOW * sums.n,
+}
+
+
 def sparsity_rows(
-    sums: SparsitySums, control: SparsitySums, *, n_bootstrap: int, seed: int
+    sums: SparsitySums, control: SparsitySums, resampling: Resampling
 ) -> dict[str, Measurement]:
     """Return the report's rows on sparsity and use, beside a random dictionary of the same L0."""
-    how = {"n_bootstrap": n_bootstrap, "seed": seed}
-    intervals = bootstrap(sums.groups, {n: v for n, (_, v) in _MEANS.items()}, **how)
-    total, chances = sums.groups.sum(axis=0), control.groups.sum(axis=0)
+    estimates = resampling.estimates(sums.groups, {n: v for n, (_, v) in _MEANS.items()})
     with np.errstate(divide="ignore", invalid="ignore"):
-        rows = {
-            name: _measure(
-                definition,
-                float(value(total)),
-                float(value(chances)),
-                intervals[name],
-                sums.n,
-                "rows",
-            )
-            for name, (definition, value) in _MEANS.items()
-        }
+        controls = {n: float(v(control.groups.sum(axis=0))) for n, (_, v) in _MEANS.items()}
+    rows = {
+        name: measured(_MEANS[name][0], value, control=controls[name], interval=interval, n=sums.n)
+        for name, (value, interval) in estimates.items()
+    }
     for q in (0.05, 0.5, 0.95):
-        pair = sums.l0_quantile(q), control.l0_quantile(q)
-        rows[f"l0_p{q * 100:.0f}"] = _measure("l0_quantile", *pair, UNKNOWN, sums.n, "rows")
-    shares = {"dead_fraction": _dead, "dense_fraction": _dense, "rare_fraction": _rare}
-    for name, share in shares.items():
-        values = share(sums)
+        rows[f"l0_p{q * 100:.0f}"] = measured(
+            "l0_quantile", sums.l0_quantile(q), control=control.l0_quantile(q), n=sums.n
+        )
+    for name, share in _SHARES.items():
         # Fewer rows leave more atoms silent: those shares compare only over the same rows.
         comparable = control.n == sums.n or name == "dense_fraction"
-        chance = share(control).mean() if comparable else None
-        interval = bootstrap_values(values, "mean", **how)
-        rows[name] = _measure(name, values.mean(), chance, interval, len(values), "atoms")
-    density, chance = sums.atom_counts / sums.n, control.atom_counts / control.n
-    rows["density_median"] = _measure(
+        rows[name] = resampling.mean(
+            name,
+            share(sums).astype(np.float64),
+            control=share(control).mean() if comparable else None,
+            unit="atoms",
+        )
+    density = sums.atom_counts / sums.n
+    rows["density_median"] = measured(
         "density_median",
         np.median(density),
-        np.median(chance),
-        bootstrap_values(density, "median", **how),
-        len(density),
-        "atoms",
+        control=np.median(control.atom_counts / control.n),
+        interval=resampling.spread(density, "median"),
+        n=len(density),
+        unit="atoms",
     )
     return rows
-
-
-def _dead(sums: SparsitySums) -> np.ndarray:
-    return (sums.atom_counts == 0).astype(np.float64)
-
-
-def _dense(sums: SparsitySums) -> np.ndarray:
-    return (sums.atom_counts > DENSE_ABOVE * sums.n).astype(np.float64)
-
-
-def _rare(sums: SparsitySums) -> np.ndarray:
-    return (sums.atom_counts < RARE_BELOW * sums.n).astype(np.float64)
-
-
-def _measure(
-    definition: str,
-    value: float,
-    control: float | None,
-    interval: tuple[float, float],
-    n: int,
-    unit: str,
-) -> Measurement:
-    return Measurement(
-        value=float(value),
-        floor=None,
-        control=None if control is None else float(control),
-        interval=interval,
-        definition=define(definition).id,
-        n=n,
-        unit=unit,
-    )

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.checks import same_length
 from sae_nb.edits import Change, Where
-from sae_nb.evaluation.downstream import Scores, score_batches, wrong_labels
+from sae_nb.evaluation.downstream import Scores, score_batches
 from sae_nb.progress import progress_bar
 from sae_nb.steering import splice
 from sae_nb.tokens import Ragged
@@ -59,8 +60,8 @@ class SpliceTask:
         }
         batches: Batches = self.model.batches(self.inputs, batch_size=batch_size)
         total = getattr(batches, "n_samples", None)
-        if self.labels is not None and total is not None and total != len(self.labels):
-            raise wrong_labels(len(self.labels), total)
+        if self.labels is not None and total is not None:
+            same_length(self.labels, total, name="labels", per="sample of `inputs`")
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
             return score_batches(
                 self.model,

@@ -17,9 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count
+from sae_nb.checks import between, check_count
 from sae_nb.evaluation.matching import Stability, atom_stability, stability
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 if TYPE_CHECKING:
     from sae_nb.architectures.base import SparseAutoencoder
@@ -113,8 +113,7 @@ def stability_trial(
         raise ValueError(
             f"`seeds` must be at least two, got {list(runs)}: one has nobody to agree with."
         )
-    if not 0 < subset <= 1:
-        raise ValueError(f"`subset` must be above 0 and at most 1, got {subset}.")
+    between(subset, 0, 1, name="subset", ends="(]")
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)
     saes, first = [], []
@@ -163,19 +162,15 @@ def _gain(
         starts = atom_stability(first[i], first[:i] + first[i + 1 :], signed=signed)
         gains.append(ends - starts)
     # The runs share partners, so that atoms are resampled and their runs averaged.
-    every = np.nanmean(np.stack(gains), axis=0) if _one_size(gains) else np.concatenate(gains)
+    one_size = len({len(gain) for gain in gains}) == 1
+    every = np.nanmean(np.stack(gains), axis=0) if one_size else np.concatenate(gains)
     every = every[np.isfinite(every)]
-    return Measurement(
-        value=final.value - initial.value,
+    return measured(
+        "stability_gain",
+        final.value - initial.value,
         floor=0.0,
-        control=None,
-        interval=bootstrap_values(every, "mean", n_bootstrap=n_bootstrap, seed=0),
-        definition="stability_gain",
+        interval=Resampling(n_bootstrap).spread(every),
         n=final.n,
         unit="pairs",
         seconds=seconds,
     )
-
-
-def _one_size(gains: list[np.ndarray]) -> bool:
-    return len({len(gain) for gain in gains}) == 1

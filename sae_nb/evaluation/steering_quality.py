@@ -7,7 +7,7 @@ its label if Δ exceeds what random directions reach at equal cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,11 @@ from sae_nb.edits import Where
 from sae_nb.evaluation.causality import (
     Target,
     Targets,
-    mean_measurement,
     quantile_of,
     target_of,
 )
 from sae_nb.evaluation.fluency import Fluency, Writing
-from sae_nb.evaluation.measurement import Measurement
+from sae_nb.evaluation.measurement import Measurement, Measurements, Resampling
 from sae_nb.progress import progress_bar
 from sae_nb.steered_answers import Answers, Cost
 from sae_nb.steering import random_direction
@@ -83,7 +82,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SteeringCurves(Mapping[str, Measurement]):
+class SteeringCurves(Measurements[str]):
     """Success against cost of an atom, beside other directions; a mapping from name to `Measurement`."""
 
     hook_point: str
@@ -112,15 +111,6 @@ class SteeringCurves(Mapping[str, Measurement]):
 
     cost: Cost
     """What it took."""
-
-    def __getitem__(self, name: str) -> Measurement:
-        return self.rows[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -236,6 +226,7 @@ def steering_curves(
     >>> len(found.arms["atom"].kl), sorted(found)
     (4, ['specificity', 'success'])
     """
+    resampling = Resampling(n_bootstrap, seed)
     atom = check_atom(atom, sae.n_atoms)
     budgets = _check_budgets(budgets)
     check_count(n_controls, name="n_controls", at_least=0)
@@ -269,7 +260,7 @@ def steering_curves(
         budgets=budgets,
         arms=arms,
         controls=tuple(controls),
-        rows=_rows(arms, controls, writing, n_bootstrap=n_bootstrap, seed=seed),
+        rows=_rows(arms, controls, writing, resampling),
         clean_fluency=writing.clean if writing else None,
         cost=runs.cost,
     )
@@ -378,9 +369,7 @@ def _rows(
     arms: Mapping[str, Arm],
     controls: Sequence[Arm],
     writing: Writing | None,
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Measurement]:
     atom, rival = arms[ATOM], arms.get(RIVAL)
     read: dict[str, tuple[str, Callable[[Arm], Float[np.ndarray, " n"]]]] = {
@@ -388,13 +377,11 @@ def _rows(
         "specificity": ("steering_specificity", lambda arm: arm.specificity),
     }
     found = {
-        name: mean_measurement(
-            values(atom),
+        name: resampling.mean(
             definition,
+            values(atom),
             floor=0.0 if rival is None else float(values(rival).mean()),
             control=quantile_of(np.array([values(arm).mean() for arm in controls])),
-            n_bootstrap=n_bootstrap,
-            seed=seed,
         )
         for name, (definition, values) in read.items()
     }
@@ -403,4 +390,4 @@ def _rows(
     fluent = next((arm for arm in controls if arm.fluency), None)
     place = int(np.argmax(atom.kl))
     other = fluent.fluency if fluent else ()
-    return found | writing.rows(atom.fluency, other, place, n_bootstrap=n_bootstrap, seed=seed)
+    return found | writing.rows(atom.fluency, other, place, resampling)

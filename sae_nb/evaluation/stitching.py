@@ -16,11 +16,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.controls import random_like
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling
 from sae_nb.evaluation.plausible import nearest_atoms
 from sae_nb.evaluation.row_pass import codes_of_rows
 
@@ -104,7 +102,7 @@ def stitch(
     """
     start = time.perf_counter()
     source = acts if isinstance(acts, Activations) else Activations.from_tensor(acts)
-    check_count(n_bootstrap, name="n_bootstrap", at_least=0)
+    resampling = Resampling(n_bootstrap, seed)
     for name, sae in (("small", small), ("large", large)):
         if sae.d_in != source.d_in:
             raise ValueError(
@@ -114,14 +112,14 @@ def stitch(
     chance = _Changes(small, random_like(large, source, seed=seed), source)
     novel = (own.change < 0)[own.fired].astype(np.float64)
     total = own.variance
-    return Stitching(
-        value=float(novel.mean()) if len(novel) else float("nan"),
-        floor=0.0,
-        control=float((chance.change < 0)[chance.fired].mean()),
-        interval=bootstrap_values(novel, "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition=define("novel_fraction").id,
-        n=len(novel),
-        unit="atoms",
+    return Stitching.of(
+        resampling.mean(
+            "novel_fraction",
+            novel,
+            floor=0.0,
+            control=(chance.change < 0)[chance.fired].mean(),
+            unit="atoms",
+        ),
         seconds=time.perf_counter() - start,
         change=np.where(own.fired, own.change / total, np.nan),
         nearest=nearest_atoms(
@@ -141,12 +139,13 @@ class _Changes:
         self.small, self.large, self.acts = small, large, acts
         change = torch.zeros(large.n_atoms, dtype=torch.float64)
         fired = torch.zeros(large.n_atoms, dtype=torch.bool)
+        squares = large.dictionary.detach().double().square().sum(dim=1).cpu()
         self.error = self.error_large = 0.0
         moments = torch.zeros(2, acts.d_in, dtype=torch.float64)
         for _, x, codes, error, error_large in self._chunks():
             along, atoms = _along(codes, large.dictionary, error)
             z = codes.values.double().cpu()
-            change.index_add_(0, atoms, z * (z * _squares(large)[atoms] - 2 * along))
+            change.index_add_(0, atoms, z * (z * squares[atoms] - 2 * along))
             fired[atoms[z != 0]] = True
             self.error += float(error.double().square().sum())
             self.error_large += float(error_large.double().square().sum())
@@ -179,11 +178,6 @@ class _Changes:
             )
             total += float((error - added.to(error)).double().square().sum())
         return total / len(self.acts)
-
-
-def _squares(sae: Any) -> Float[Tensor, " n_atoms"]:
-    rows: Tensor = sae.dictionary
-    return rows.detach().double().square().sum(dim=1).cpu()
 
 
 def _along(codes: SparseCodes, dictionary: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ the one into the other: a large effect, though neither part alone has any, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.checks import check_atom, check_count
 from sae_nb.edits import Where
 from sae_nb.evaluation.causality import quantile_of, read_positions
-from sae_nb.evaluation.measurement import Measurement, bootstrap
+from sae_nb.evaluation.measurement import Measurement, Measurements, Resampling, measured
 from sae_nb.evaluation.reading import (
     ENERGY,
     N_SKETCHES,
@@ -48,7 +48,7 @@ MAX_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class IllusionCheck(Mapping[str, Measurement]):
+class IllusionCheck(Measurements[str]):
     """Effects of patching along v and its parts; a mapping from bar to `Measurement`."""
 
     hook_point: str
@@ -80,15 +80,6 @@ class IllusionCheck(Mapping[str, Measurement]):
 
     cost: Cost
     """What it took."""
-
-    def __getitem__(self, name: str) -> Measurement:
-        return self.rows[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __repr__(self) -> str:
         bars = ", ".join(f"{name} {m.value:.3g}" for name, m in self.rows.items())
@@ -198,9 +189,7 @@ def illusion_check(
     random = np.stack([pairs.along(u) for u in drawn])
     fldd = random.sum(axis=1) / pairs.gap.sum()
     dormant = _dormant(row, space, pairs.rows, seed)
-    rows = _rows(
-        moved, pairs.gap, fldd, dormant, len(pairs.rows), n_bootstrap=n_bootstrap, seed=seed
-    )
+    rows = _rows(moved, pairs.gap, fldd, dormant, len(pairs.rows), Resampling(n_bootstrap, seed))
     light, verdict = _judged(rows, float(row.square().sum()))
     return IllusionCheck(
         hook_point=str(model.hook_point(hook_point)),
@@ -336,36 +325,14 @@ def _rows(
     random: Float[np.ndarray, " controls"],
     dormant: float,
     n_rows: int,
-    *,
-    n_bootstrap: int,
-    seed: int,
+    resampling: Resampling,
 ) -> dict[str, Measurement]:
     control = quantile_of(np.abs(random))
-    found = {}
-    for name in (V, ROW, NULL, FULL, PCA):
-        sums = np.stack([moved[name], gap], axis=1)
-        interval = bootstrap(
-            sums, {"fldd": lambda s: s[:, 0] / s[:, 1]}, n_bootstrap=n_bootstrap, seed=seed
-        )["fldd"]
-        found[name] = Measurement(
-            value=float(moved[name].sum() / gap.sum()),
-            floor=0.0,
-            control=control,
-            interval=interval,
-            definition="fldd",
-            n=len(gap),
-            unit="pairs",
-        )
-    found["dormant index"] = Measurement(
-        value=dormant,
-        floor=1.0,
-        control=None,
-        interval=(float("nan"), float("nan")),
-        definition="dormant_index",
-        n=n_rows,
-        unit="rows",
-    )
-    return found
+    found = {
+        name: resampling.ratio("fldd", moved[name], gap, floor=0.0, control=control, unit="pairs")
+        for name in (V, ROW, NULL, FULL, PCA)
+    }
+    return found | {"dormant index": measured("dormant_index", dormant, floor=1.0, n=n_rows)}
 
 
 def _judged(rows: Mapping[str, Measurement], read_share: float) -> tuple[Light, str]:

@@ -12,9 +12,8 @@ from sae_nb.activations import Activations
 from sae_nb.checks import check_matrix
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.controls import random_like
-from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.matching import match_atoms
-from sae_nb.evaluation.measurement import Measurement, bootstrap
+from sae_nb.evaluation.measurement import Measurement, Resampling, measured
 
 
 def swallowed(
@@ -71,6 +70,7 @@ def swallowed(
     >>> swallowed(Known(), tree.x, tree.codes, tree.dictionary, tree.parent, n_bootstrap=10).value
     0.0
     """
+    resampling = Resampling(n_bootstrap, seed)
     rows = check_matrix(x, d_in=sae.d_in)
     children = np.flatnonzero(parent.numpy() >= 0)
     if (len(truth), truth.n_atoms) != (len(rows), len(dictionary)) or len(parent) != len(
@@ -92,15 +92,14 @@ def swallowed(
     chance = _counts(
         random.encode(rows), random.dictionary, truth, dictionary, parent.numpy(), children
     )
-    interval = bootstrap(own, {"share": _share}, n_bootstrap=n_bootstrap, seed=seed)["share"]
-    return Measurement(
-        value=float(_share(own.sum(axis=0)[None])[0]),
+    value, interval = resampling.estimates(own, {"share": _share})["share"]
+    return measured(
+        "swallowed",
+        value,
         floor=0.0,
-        control=float(_share(chance.sum(axis=0)[None])[0]),
+        control=_share(chance.sum(axis=0)[None])[0],
         interval=interval,
-        definition=define("swallowed").id,
         n=int(own[:, len(children) :].sum()),
-        unit="rows",
     )
 
 

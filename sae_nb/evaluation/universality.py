@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from scipy.sparse import csc_matrix
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.aligned import check_aligned, check_same_rows
-from sae_nb.evaluation.measurement import Measurement, bootstrap_values
+from sae_nb.evaluation.measurement import Measurement, Resampling
 from sae_nb.evaluation.reconstruction import explained_variance
 from sae_nb.evaluation.universal import UniversalSAE
 
@@ -89,7 +89,7 @@ def compare_firing(
     >>> compare_firing([z, z]).value
     1.0
     """
-    start = time.perf_counter()
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     check_same_rows(codes)
     widths = {one.n_atoms for one in codes}
     if len(widths) > 1:
@@ -101,14 +101,10 @@ def compare_firing(
     fires = np.stack([np.asarray(f.sum(axis=0)).ravel() for f in fired], axis=1).astype(float)
     every, overlap = _overlap(fired)
     alive = np.isfinite(overlap)
-    return Universality(
-        value=float(overlap[alive].mean()),
-        floor=_shuffled(fired, seed=seed),
-        control=None,
-        interval=bootstrap_values(overlap[alive], "mean", n_bootstrap=n_bootstrap, seed=seed),
-        definition="cofiring_union",
-        n=int(alive.sum()),
-        unit="atoms",
+    return Universality.of(
+        resampling.mean(
+            "cofiring_union", overlap[alive], floor=_shuffled(fired, seed=seed), unit="atoms"
+        ),
         seconds=round(time.perf_counter() - start, 3),
         entropy=_entropy(fires),
         overlap=overlap,
@@ -162,7 +158,7 @@ def measure_universality(
                 x, x_hat = target.x.float(), sae.decode(j, one)
                 r2[i, j] = explained_variance(x, x_hat)
                 floor[i, j] = explained_variance(x, x_hat[order])
-    return Universality(**{**vars(found), "r2": r2, "r2_floor": floor})
+    return replace(found, r2=r2, r2_floor=floor)
 
 
 def _fired(codes: SparseCodes) -> csc_matrix:

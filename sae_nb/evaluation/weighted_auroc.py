@@ -6,7 +6,7 @@ AUROC = P(s⁺ > s⁻) + ½ P(s⁺ = s⁻); always the same answer gives ½.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 
 def auroc(
@@ -42,22 +42,3 @@ def auroc(
     won = (positive * (below + negative / 2)).sum(axis=1)
     pairs = positive.sum(axis=1) * negative.sum(axis=1)
     return np.divide(won, pairs, out=np.full(len(w), np.nan), where=pairs > 0)
-
-
-def resampled_weights(
-    group: Int[np.ndarray, " n"], n_groups: int, *, n_bootstrap: int, seed: int
-) -> Float[np.ndarray, "resamples n"]:
-    """Return how often each row counts in each resample of groups.
-
-    Parameters
-    ----------
-    group
-        Of each row.
-    n_groups
-        How many there are.
-    n_bootstrap, seed
-        Resamples.
-    """
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_bootstrap)
-    return counts[:, group].astype(np.float64)

@@ -12,6 +12,7 @@ from sae_nb.evaluation.dark_matter import PARTS, split_error
 from sae_nb.evaluation.definitions import define
 from sae_nb.evaluation.error_norms import predict_norms
 from sae_nb.evaluation.linear_prediction import RIDGES, GramSums, fit_linear, fit_ridge
+from sae_nb.evaluation.measurement import Resampling
 
 D_IN = 8
 
@@ -157,7 +158,7 @@ def test_the_norm_is_predicted_by_its_token_where_the_token_decides() -> None:
     norms = 1.0 + 2 * token
     x = np.random.default_rng(0).standard_normal((400, 3))
     plain = {"token": token, "l0": np.ones(400)}
-    found = predict_norms(norms, norms, x, x, plain, plain, np.arange(400), n_bootstrap=50, seed=0)
+    found = predict_norms(norms, norms, x, x, plain, plain, np.arange(400), Resampling(50))
     assert found.baselines["token"] == pytest.approx(1)
     assert found.floor == pytest.approx(1)
     assert found.value < 0.1

@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sae_nb.evaluation.measurement import MAX_GROUPS, bootstrap, bootstrap_values, group_rows
+from sae_nb.evaluation.measurement import MAX_GROUPS, Resampling, group_rows
 
 
 def interval(sums, n_bootstrap=1000, seed=0):
     """The interval of the mean."""
-    means = {"mean": lambda s: s[:, 0] / s[:, 1]}
-    return bootstrap(sums, means, n_bootstrap=n_bootstrap, seed=seed)["mean"]
+    return Resampling(n_bootstrap, seed).interval(sums, lambda s: s[:, 0] / s[:, 1])
 
 
 def test_the_interval_of_a_mean_is_two_standard_errors():
@@ -29,9 +28,7 @@ def test_intervals_cover_the_truth_about_95_times_in_100(statistic):
     truth = 1.0 if statistic == "mean" else np.log(2)
     generator, hits = np.random.default_rng(1), 0
     for _ in range(200):
-        low, high = bootstrap_values(
-            generator.exponential(size=150), statistic, n_bootstrap=400, seed=0
-        )
+        low, high = Resampling(400).spread(generator.exponential(size=150), statistic)
         hits += low <= truth <= high
     assert 180 <= hits <= 199
 

@@ -9,10 +9,11 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.definitions import define
+from sae_nb.evaluation.measurement import Resampling
 from sae_nb.evaluation.probe_features import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS, SAE
 from sae_nb.evaluation.probe_labels import divided, noisy, tasks_of, units_of
 from sae_nb.evaluation.probing import probe
-from sae_nb.evaluation.weighted_auroc import auroc, resampled_weights
+from sae_nb.evaluation.weighted_auroc import auroc
 
 D_IN = 12
 
@@ -162,7 +163,7 @@ def test_auroc_by_hand_and_as_sklearn() -> None:
     assert auroc(np.ones(4), truth)[0] == 0.5
     generator = np.random.default_rng(0)
     scores, truth = generator.integers(0, 9, 200).astype(float), generator.random(200) < 0.3
-    weights = resampled_weights(np.arange(200), 200, n_bootstrap=5, seed=0)
+    weights = Resampling(5).weights(np.arange(200), 200)
     found = auroc(scores, truth, weights)
     for w, value in zip(weights, found, strict=True):
         assert value == pytest.approx(roc_auc_score(truth, scores, sample_weight=w))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.measurement import Resampling
 from sae_nb.evaluation.sparsity import SparsitySums, sparsity_rows
 
 
@@ -36,7 +37,7 @@ def test_rows_equal_dense_arithmetic(size):
     z = signed_codes()
     active = (z != 0).numpy()
     sums = summed(z, size)
-    rows = sparsity_rows(sums, sums, n_bootstrap=50, seed=0)
+    rows = sparsity_rows(sums, sums, Resampling(50))
     l0, density = active.sum(axis=1), active.mean(axis=0)
     assert rows["l0"].value == pytest.approx(l0.mean())
     assert rows["l0_p5"].value == np.quantile(l0, 0.05, method="inverted_cdf")
@@ -73,7 +74,7 @@ def test_stored_zeros_are_not_active():
 def test_controls_over_fewer_rows_say_nothing_on_dead_atoms():
     """With fewer rows more atoms stay silent, so such a control is left out."""
     z = signed_codes()
-    rows = sparsity_rows(summed(z, 100), summed(z[:50], 50), n_bootstrap=0, seed=0)
+    rows = sparsity_rows(summed(z, 100), summed(z[:50], 50), Resampling(0))
     assert rows["dead_fraction"].control is None
     assert rows["rare_fraction"].control is None
     assert rows["l0"].control is not None
