@@ -40,7 +40,11 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     for sae in ("tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"):
         for file in ("sae.safetensors", "examples.safetensors", "README.md"):
             assert f"sae_nb/ready_made/saes/{sae}/{file}" in names
-    for text in ("exercises/depth.toml", "proofs/experiments/hierarchy.toml"):
+    for text in (
+        "evaluation/definitions.toml",
+        "exercises/depth.toml",
+        "proofs/experiments/hierarchy.toml",
+    ):
         assert f"sae_nb/{text}" in names
     assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
 
