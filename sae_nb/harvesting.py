@@ -270,7 +270,7 @@ def reporting(
         def report(rows: int, samples: int) -> None:
             nonlocal seen
             bar.update(samples - seen)
-            bar.set(rows=str(rows))
+            bar.set_postfix(rows=str(rows), refresh=False)
             seen = samples
             if callable(progress):
                 seconds = time.perf_counter() - begin

@@ -177,7 +177,7 @@ class RaptorTraining:
             if self._lock is not None:
                 self._lock.release()
 
-    def _steps(self, bar: progress_bar) -> Stopped | None:
+    def _steps(self, bar: Any) -> Stopped | None:
         self.raptor.train()
         while self.step < self.config.steps:
             with self.control.turn() as go_on:
@@ -186,7 +186,7 @@ class RaptorTraining:
                 record = self._one_step()
             bar.update()
             if record is not None:
-                bar.set(loss=record.loss, **{"R²": record.r2})
+                bar.set_postfix({"loss": record.loss, "R²": record.r2}, refresh=False)
                 tell(self.listeners, record)
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                 self._save()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sae_nb.progress import Listener, progress_bar
+from sae_nb.progress import Listener
 from sae_nb.training.records import TrainRecord
 
 Listeners = Listener | Iterable[Listener] | None
@@ -53,7 +54,7 @@ def tell(listeners: list[Listener], record: TrainRecord) -> None:
             )
 
 
-def show(newest: Sequence[TrainRecord], bar: progress_bar, advance: int) -> None:
+def show(newest: Sequence[TrainRecord], bar: Any, advance: int) -> None:
     """Show the newest record of every SAE behind a bar; several SAEs side by side.
 
     Parameters
@@ -71,5 +72,5 @@ def show(newest: Sequence[TrainRecord], bar: progress_bar, advance: int) -> None
         values = [getattr(record, name) for record in newest]
         alone = len(values) == 1
         numbers[label] = values[0] if alone else " ".join(f"{value:.3g}" for value in values)
-    bar.set(**numbers)
+    bar.set_postfix(numbers, refresh=False)
     bar.update(advance)

@@ -284,7 +284,7 @@ class Training:
                 sae.eval()
             self.let_go()
 
-    def _loop(self, bar: progress_bar) -> Stopped | None:
+    def _loop(self, bar: Any) -> Stopped | None:
         try:
             for sae in self.saes:
                 sae.train()
@@ -293,7 +293,7 @@ class Training:
             # A second Ctrl-C, or one raised by the data or a listener.
             return "interrupted"
 
-    def _steps(self, bar: progress_bar) -> Stopped | None:
+    def _steps(self, bar: Any) -> Stopped | None:
         if self._has_plateaued():  # as read from the checkpoint
             return "plateau"
         batches = self._batches()
@@ -381,7 +381,7 @@ class Training:
     def _is_due(self, step: int) -> bool:
         return step in (1, self.config.steps) or step % self.config.log_every == 0
 
-    def _publish(self, bar: progress_bar) -> None:
+    def _publish(self, bar: Any) -> None:
         newest = [learner.history[-1] for learner in self.learners]
         self._mark = (newest[0].tokens, newest[0].seconds)
         self.records.extend(newest)
