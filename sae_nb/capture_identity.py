@@ -12,19 +12,15 @@ from torch import Tensor
 from sae_nb.activation_store import KIND
 from sae_nb.files import read_manifest
 from sae_nb.fingerprints import inputs_digest, tensor_bytes, tokenizer_digest, weights_digest
-from sae_nb.harvesting import CaptureSettings
-from sae_nb.hook_points import HookPoint
+from sae_nb.harvesting import Harvest
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch, Batches
-    from sae_nb.models.live_model import LiveModel
 
 
 def call_facts(
-    model: LiveModel,
+    harvest: Harvest,
     inputs: Any,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
     shard_rows: int | None,
     several: bool,
 ) -> dict[str, Any]:
@@ -35,6 +31,7 @@ def call_facts(
     ValueError
         If edits are active: they are functions, and cannot be told apart in a file.
     """
+    model = harvest.model
     if model.interventions:
         edits = ", ".join(str(edit.hook_point) for edit in model.interventions)
         raise ValueError(
@@ -49,17 +46,9 @@ def call_facts(
         "device": model.device.type,
         "tokenizer": tokenizer_digest(model.tokenizer),
         "preprocess": _described(model.preprocess),
-        "hook_points": {name: str(point) for name, point in points.items()},
+        "hook_points": {name: str(point) for name, point in harvest.points.items()},
         "inputs": inputs_digest(inputs, model.kind),
-        "drop_first": settings.policy.drop_first,
-        "keep_special": settings.policy.keep_special,
-        "batch_size": settings.batch_size,
-        "context_length": settings.context_length,
-        "pack": settings.pack,
-        "add_bos": settings.add_bos,
-        "dtype": None if settings.dtype is None else str(settings.dtype),
-        "max_rows": settings.max_rows,
-        "backend": settings.backend,
+        **harvest.settings.stated(),
         "shard_rows": shard_rows,
         "several": several,
     }

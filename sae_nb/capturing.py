@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 import torch
 from torch import Tensor
@@ -264,43 +264,30 @@ def _own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
     return known
 
 
+class CaptureKeywords(TypedDict, total=False):
+    """The keywords of `capture`, for its two overloads."""
+
+    batch_size: int | None
+    store: str | Path | None
+    drop_first: bool | Literal["auto"]
+    context_length: int | None
+    pack: bool
+    add_bos: bool | Literal["auto"]
+    keep_special: bool
+    dtype: torch.dtype | None
+    max_rows: int | None
+    backend: Backend
+    shard_rows: int | None
+    progress: bool | Callable[[Any], Any]
+
+
 @overload
 def capture(
-    model: LiveModel,
-    inputs: Any,
-    hook_points: str,
-    *,
-    batch_size: int | None = ...,
-    store: str | Path | None = ...,
-    drop_first: bool | Literal["auto"] = ...,
-    context_length: int | None = ...,
-    pack: bool = ...,
-    add_bos: bool | Literal["auto"] = ...,
-    keep_special: bool = ...,
-    dtype: torch.dtype | None = ...,
-    max_rows: int | None = ...,
-    backend: Backend = ...,
-    shard_rows: int | None = ...,
-    progress: bool | Callable[[Any], Any] = ...,
+    model: LiveModel, inputs: Any, hook_points: str, **options: Unpack[CaptureKeywords]
 ) -> Activations: ...
 @overload
 def capture(
-    model: LiveModel,
-    inputs: Any,
-    hook_points: Iterable[str],
-    *,
-    batch_size: int | None = ...,
-    store: str | Path | None = ...,
-    drop_first: bool | Literal["auto"] = ...,
-    context_length: int | None = ...,
-    pack: bool = ...,
-    add_bos: bool | Literal["auto"] = ...,
-    keep_special: bool = ...,
-    dtype: torch.dtype | None = ...,
-    max_rows: int | None = ...,
-    backend: Backend = ...,
-    shard_rows: int | None = ...,
-    progress: bool | Callable[[Any], Any] = ...,
+    model: LiveModel, inputs: Any, hook_points: Iterable[str], **options: Unpack[CaptureKeywords]
 ) -> dict[str, Activations]: ...
 def capture(
     model: LiveModel,
@@ -385,15 +372,16 @@ def capture(
     >>> acts.x.shape, acts.hook_point
     (torch.Size([4, 2]), '0')
     """
-    from sae_nb.harvesting import CaptureSettings
+    from sae_nb.harvesting import CaptureSettings, Harvest
     from sae_nb.memory_capture import capture_in_memory
     from sae_nb.resumable_capture import capture_to_store
-    from sae_nb.row_policy import RowPolicy
 
     several = not isinstance(hook_points, str)
     points = _resolved(model, [hook_points] if isinstance(hook_points, str) else hook_points)
-    settings = CaptureSettings(
-        policy=RowPolicy.for_model(model, drop_first=drop_first, keep_special=keep_special),
+    settings = CaptureSettings.for_model(
+        model,
+        drop_first=drop_first,
+        keep_special=keep_special,
         batch_size=batch_size,
         context_length=context_length,
         pack=pack,
@@ -402,21 +390,13 @@ def capture(
         max_rows=max_rows,
         backend=backend,
     )
+    harvest = Harvest(model, points, settings)
     # Never in inference mode, even when called there: no SAE could be trained on such tensors.
     with torch.inference_mode(False):
         if store is None:
-            found = capture_in_memory(model, inputs, points, settings, progress)
+            found = capture_in_memory(harvest, inputs, progress)
         else:
-            found = capture_to_store(
-                model,
-                inputs,
-                points,
-                settings,
-                store,
-                shard_rows=shard_rows,
-                several=several,
-                progress=progress,
-            )
+            found = capture_to_store(harvest, inputs, store, shard_rows, several, progress)
     return found if several else next(iter(found.values()))
 
 

@@ -42,9 +42,11 @@ class CaptureRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureSettings:
-    """How inputs are batched, run and turned into rows; checked once."""
+    """How inputs are batched, run and turned into rows, as `capture` explains; checked once."""
 
     policy: RowPolicy
+    """`drop_first` and `keep_special`, resolved for the model."""
+
     batch_size: int | None = None
     context_length: int | None = None
     pack: bool = False
@@ -52,6 +54,25 @@ class CaptureSettings:
     dtype: torch.dtype | None = None
     max_rows: int | None = None
     backend: Backend = "nnsight"
+
+    @classmethod
+    def for_model(
+        cls,
+        model: LiveModel,
+        *,
+        drop_first: bool | Literal["auto"],
+        keep_special: bool,
+        **others: Any,
+    ) -> CaptureSettings:
+        """Return the settings with "auto" resolved.
+
+        Raises
+        ------
+        ValueError
+            If one is none of its choices.
+        """
+        policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=keep_special)
+        return cls(policy=policy, **others)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "context_length", "max_rows"):
@@ -68,6 +89,20 @@ class CaptureSettings:
                 f"{self.dtype!r}."
             )
 
+    def stated(self) -> dict[str, Any]:
+        """Return what decides the rows as plain values: two captures that agree read alike."""
+        return {
+            "drop_first": self.policy.drop_first,
+            "keep_special": self.policy.keep_special,
+            "batch_size": self.batch_size,
+            "context_length": self.context_length,
+            "pack": self.pack,
+            "add_bos": self.add_bos,
+            "dtype": None if self.dtype is None else str(self.dtype),
+            "max_rows": self.max_rows,
+            "backend": self.backend,
+        }
+
     def batches(self, model: LiveModel, inputs: Any) -> Batches:
         """Return the model's batches of these inputs."""
         return model.batches(
@@ -83,69 +118,93 @@ Place = Callable[[str, Tensor], Tensor]
 """(hook point, rows that are still the model's) → the same rows on the CPU, ours to keep."""
 
 
-def harvest_batch(
-    model: LiveModel,
-    batch: Batch,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
-    row_counts: Mapping[str, int],
-    place: Place | None = None,
-) -> dict[str, BatchRows]:
-    """Run one batch and return its rows on the CPU, by hook point.
+@dataclass(frozen=True, eq=False)
+class Harvest:
+    """One capture: a model, where it is read, and how its activations become rows."""
 
-    Parameters
-    ----------
-    points
-        From the name as the user gave it to the hook point.
-    row_counts
-        Rows that came before, which the message about a bad row counts from.
-    place
-        Where rows are copied to; None: into tensors of their own.
+    model: LiveModel
 
-    Raises
-    ------
-    ValueError
-        If a row holds NaN or infinity, or an activation has no known layout.
-    """
-    rows: dict[str, BatchRows] = {}
+    points: Mapping[str, HookPoint]
+    """From the name as the user gave it to the hook point."""
 
-    def copied(_name: str, x: Tensor) -> Tensor:
-        return x.to("cpu", settings.dtype or x.dtype, copy=True)
+    settings: CaptureSettings
 
-    def take(name: str, value: Tensor) -> None:
-        found = batch_rows(value, batch, settings.policy, points[name])
-        rows[name] = replace(found, x=(place or copied)(name, found.x))
+    def batches(self, inputs: Any) -> Batches:
+        """Return the model's batches of these inputs."""
+        return self.settings.batches(self.model, inputs)
 
-    read_batch(model, batch, points, take, backend=settings.backend)
-    for name, found in rows.items():
-        _check_rows(model, batch, found, points[name], row_counts.get(name, 0))
-    return {name: rows[name] for name in points}
+    def rows(
+        self, batch: Batch, row_counts: Mapping[str, int], place: Place | None = None
+    ) -> dict[str, BatchRows]:
+        """Run one batch and return its rows on the CPU, by hook point.
 
+        Parameters
+        ----------
+        batch
+            From `batches`.
+        row_counts
+            Rows that came before, which the message about a bad row counts from.
+        place
+            Where rows are copied to; None: into tensors of their own.
 
-def _check_rows(
-    model: LiveModel, batch: Batch, rows: BatchRows, point: str, rows_before: int
-) -> None:
-    # A sum is finite only if every entry is (up to overflow): one pass in the common case.
-    if bool(torch.isfinite(rows.x.sum(dtype=torch.float32))):
-        return
-    bad = (~torch.isfinite(rows.x).all(dim=1)).nonzero().flatten()
-    if not len(bad):
-        return
-    row = int(bad[0])
-    sample, position = int(rows.sample[row]), int(rows.position[row])
-    context = ContextBuilder(model)
-    context.add(batch)
-    token_id = None
-    if batch.token_ids is not None:
-        here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
-        token_id = int(batch.token_ids.cpu()[here][0])
-    shown = context.build(rows.layout.grid).token_name(position, token_id)
-    raise ValueError(
-        f"Activations at `{point}` must be finite, but row {rows_before + row} holds NaN or infinity "
-        f"({context.word} {sample}, position {position}, token {shown!r}; {len(bad)} such rows in "
-        f"this batch). Look at the model's weights and dtype ({rows.x.dtype}; float16 overflows at "
-        "65504), or leave this sample out."
-    )
+        Raises
+        ------
+        ValueError
+            If a row holds NaN or infinity, or an activation has no known layout.
+        """
+        rows: dict[str, BatchRows] = {}
+
+        def copied(_name: str, x: Tensor) -> Tensor:
+            return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
+
+        def take(name: str, value: Tensor) -> None:
+            found = batch_rows(value, batch, self.settings.policy, self.points[name])
+            rows[name] = replace(found, x=(place or copied)(name, found.x))
+
+        read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
+        for name, found in rows.items():
+            self._check_rows(batch, found, self.points[name], row_counts.get(name, 0))
+        return {name: rows[name] for name in self.points}
+
+    def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
+        # A sum is finite only if every entry is (up to overflow): one pass in the common case.
+        if bool(torch.isfinite(rows.x.sum(dtype=torch.float32))):
+            return
+        bad = (~torch.isfinite(rows.x).all(dim=1)).nonzero().flatten()
+        if not len(bad):
+            return
+        row = int(bad[0])
+        sample, position = int(rows.sample[row]), int(rows.position[row])
+        context = ContextBuilder(self.model)
+        context.add(batch)
+        token_id = None
+        if batch.token_ids is not None:
+            here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
+            token_id = int(batch.token_ids.cpu()[here][0])
+        shown = context.build(rows.layout.grid).token_name(position, token_id)
+        raise ValueError(
+            f"Activations at `{point}` must be finite, but row {rows_before + row} holds NaN or "
+            f"infinity ({context.word} {sample}, position {position}, token {shown!r}; {len(bad)} such "
+            f"rows in this batch). Look at the model's weights and dtype ({rows.x.dtype}; float16 "
+            "overflows at 65504), or leave this sample out."
+        )
+
+    def policy(
+        self, batches: Batches, builder: ContextBuilder, dropped: Mapping[str, int]
+    ) -> dict[str, Any]:
+        """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
+        settings = self.settings
+        return {
+            **batches.policy,
+            "drop_first": settings.policy.drop_first,
+            "keep_special": settings.policy.keep_special,
+            "beginning_of_text": settings.policy.begin_id,
+            "texts_with_bos": builder.bos,
+            **dropped,
+            "max_rows": settings.max_rows,
+            "batch_size": settings.batch_size,
+            "interventions": [str(edit.hook_point) for edit in self.model.interventions],
+        }
 
 
 class ContextBuilder:
@@ -235,27 +294,6 @@ class ContextBuilder:
             prefix_tokens=model.prefix_tokens if grid is None else 0,
             policy=policy or {},
         )
-
-
-def full_policy(
-    model: LiveModel,
-    settings: CaptureSettings,
-    batches: Batches,
-    builder: ContextBuilder,
-    dropped: Mapping[str, int],
-) -> dict[str, Any]:
-    """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
-    return {
-        **batches.policy,
-        "drop_first": settings.policy.drop_first,
-        "keep_special": settings.policy.keep_special,
-        "beginning_of_text": settings.policy.begin_id,
-        "texts_with_bos": builder.bos,
-        **dropped,
-        "max_rows": settings.max_rows,
-        "batch_size": settings.batch_size,
-        "interventions": [str(edit.hook_point) for edit in model.interventions],
-    }
 
 
 @contextmanager

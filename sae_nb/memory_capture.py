@@ -15,19 +15,15 @@ from sae_nb.activations import Activations
 from sae_nb.checks import check_memory
 from sae_nb.harvesting import (
     CaptureRecord,
-    CaptureSettings,
     ContextBuilder,
-    full_policy,
-    harvest_batch,
+    Harvest,
     reporting,
 )
-from sae_nb.hook_points import HookPoint
 from sae_nb.row_policy import BatchRows
 from sae_nb.tokens import Context
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch
-    from sae_nb.models.live_model import LiveModel
 
 
 class Collector:
@@ -104,31 +100,27 @@ class Collector:
 
 
 def capture_in_memory(
-    model: LiveModel,
+    harvest: Harvest,
     inputs: Any,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
-    """Run all batches and return activations in memory, by the names in `points`.
+    """Run all batches and return activations in memory, by the names of the hook points.
 
     KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
     """
-    builder = ContextBuilder(model)
-    batches = settings.batches(model, inputs)
-    collectors = {
-        name: Collector(batches.n_samples, settings.max_rows, len(points)) for name in points
-    }
+    builder, points = ContextBuilder(harvest.model), harvest.points
+    batches, max_rows = harvest.batches(inputs), harvest.settings.max_rows
+    collectors = {name: Collector(batches.n_samples, max_rows, len(points)) for name in points}
     interrupted = False
     try:
         with reporting(progress, batches.n_samples) as report:
             for batch in batches:
                 # The context first: an interrupt between the two must not leave rows without one.
                 builder.add(batch)
-                _collect(model, batch, points, settings, collectors, builder.n_samples)
+                _collect(harvest, batch, collectors, builder.n_samples)
                 counts = [collector.n for collector in collectors.values()]
                 report(max(counts), builder.n_samples)
-                if settings.max_rows is not None and min(counts) >= settings.max_rows:
+                if max_rows is not None and min(counts) >= max_rows:
                     break
     except KeyboardInterrupt:
         if not builder.n_samples:
@@ -141,28 +133,24 @@ def capture_in_memory(
         )
     check_any_rows(collectors)
     policies = {
-        name: full_policy(model, settings, batches, builder, collector.dropped)
+        name: harvest.policy(batches, builder, collector.dropped)
         for name, collector in collectors.items()
     }
     if interrupted:
         policies = {name: policy | {"interrupted": True} for name, policy in policies.items()}
-    return _assemble(model, points, collectors, builder, policies)
+    return _assemble(harvest, collectors, builder, policies)
 
 
 def _collect(
-    model: LiveModel,
-    batch: Batch,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
-    collectors: Mapping[str, Collector],
-    samples: int,
+    harvest: Harvest, batch: Batch, collectors: Mapping[str, Collector], samples: int
 ) -> None:
     before = {name: collector.n for name, collector in collectors.items()}
+    settings = harvest.settings
 
     def place(name: str, x: Tensor) -> Tensor:
         return collectors[name].place(x, settings.dtype, samples)
 
-    for name, rows in harvest_batch(model, batch, points, settings, before, place).items():
+    for name, rows in harvest.rows(batch, before, place).items():
         if settings.max_rows is not None:
             rows = rows.first(settings.max_rows - before[name])
         collectors[name].add(rows)
@@ -186,8 +174,7 @@ def check_any_rows(collectors: Mapping[str, Collector]) -> None:
 
 
 def _assemble(
-    model: LiveModel,
-    points: Mapping[str, HookPoint],
+    harvest: Harvest,
     collectors: Mapping[str, Collector],
     builder: ContextBuilder,
     policies: Mapping[str, Mapping[str, Any]],
@@ -205,8 +192,8 @@ def _assemble(
             x,
             sample=sample,
             position=position,
-            hook_point=str(points[name]),
-            model_name=model.name,
+            hook_point=str(harvest.points[name]),
+            model_name=harvest.model.name,
             context=contexts[key],
         )
     return found

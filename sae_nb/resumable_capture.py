@@ -48,10 +48,8 @@ from sae_nb.files import (
 from sae_nb.folder_locks import holding_folder
 from sae_nb.harvesting import (
     CaptureRecord,
-    CaptureSettings,
     ContextBuilder,
-    full_policy,
-    harvest_batch,
+    Harvest,
     reporting,
 )
 from sae_nb.hook_points import HookPoint
@@ -60,19 +58,15 @@ from sae_nb.write_errors import is_partial, place
 
 if TYPE_CHECKING:
     from sae_nb.models.inputs import Batch, Batches
-    from sae_nb.models.live_model import LiveModel
 
 _PART = re.compile(r"samples-\d{5}\.safetensors")
 """Samples of one shard, joined at the end."""
 
 
 def capture_to_store(
-    model: LiveModel,
+    harvest: Harvest,
     inputs: Any,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
     store: str | Path,
-    *,
     shard_rows: int | None,
     several: bool,
     progress: bool | Callable[[CaptureRecord], Any],
@@ -87,45 +81,41 @@ def capture_to_store(
     if shard_rows is not None:
         check_count(shard_rows, name="shard_rows")
     folder = place(store)
-    call = call_facts(model, inputs, points, settings, shard_rows, several)
-    batches = settings.batches(model, inputs)
+    call = call_facts(harvest, inputs, shard_rows, several)
+    batches = harvest.batches(inputs)
     with _alone(folder):
         if (folder / MANIFEST).is_file():
             check_finished(folder, call, batches)
             _tidy_finished(folder)
         else:
-            writer = StoreWriter(folder, call, points, shard_rows)
-            _fill(model, batches, points, settings, writer, progress)
+            writer = StoreWriter(folder, call, harvest.points, shard_rows)
+            _fill(harvest, batches, writer, progress)
     # Checksums were just computed from these very files.
     found = open_store(folder, verify="sizes")
-    return found if isinstance(found, dict) else {next(iter(points)): found}
+    return found if isinstance(found, dict) else {next(iter(harvest.points)): found}
 
 
 def _fill(
-    model: LiveModel,
+    harvest: Harvest,
     batches: Batches,
-    points: Mapping[str, HookPoint],
-    settings: CaptureSettings,
     writer: StoreWriter,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> None:
-    builder = ContextBuilder(model)
+    builder, max_rows = ContextBuilder(harvest.model), harvest.settings.max_rows
     with reporting(progress, batches.n_samples) as report:
         for batch in batches:
             builder.add(batch)
             if writer.has(batch):
                 builder.take()
             else:
-                rows = harvest_batch(model, batch, points, settings, writer.counts)
-                writer.add(rows, builder, settings.max_rows)
+                writer.add(harvest.rows(batch, writer.counts), builder, max_rows)
             report(max(writer.counts.values()), builder.n_samples)
-            if writer.complete(settings.max_rows):
+            if writer.complete(max_rows):
                 break
     policies = {
-        name: full_policy(model, settings, batches, builder, writer.dropped[name])
-        for name in points
+        name: harvest.policy(batches, builder, dropped) for name, dropped in writer.dropped.items()
     }
-    writer.finish(model, builder, policies)
+    writer.finish(harvest.model.name, builder, policies)
 
 
 class StoreWriter:
@@ -275,7 +265,7 @@ class StoreWriter:
 
     def finish(
         self,
-        model: LiveModel,
+        model_name: str,
         builder: ContextBuilder,
         policies: Mapping[str, Mapping[str, Any]],
     ) -> None:
@@ -296,11 +286,11 @@ class StoreWriter:
                     f"Capture must keep at least one row at `{self.points[name]}`, but all were "
                     f"dropped ({dict(self.dropped[name])}). Pass longer inputs, or drop_first=False."
                 )
-        self._seal(model, builder, policies)
+        self._seal(model_name, builder, policies)
 
     def _seal(
         self,
-        model: LiveModel,
+        model_name: str,
         builder: ContextBuilder,
         policies: Mapping[str, Mapping[str, Any]],
     ) -> None:
@@ -323,7 +313,7 @@ class StoreWriter:
             self.folder,
             stored,
             kept,
-            model_name=model.name,
+            model_name=model_name,
             several=self.call["several"],
             call=self.call,
             batches=batches,

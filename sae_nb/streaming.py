@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sae_nb.capturing import Backend
 from sae_nb.checks import check_count
-from sae_nb.harvesting import CaptureSettings, harvest_batch
-from sae_nb.row_policy import BatchRows, Layout, RowPolicy, count_rows
+from sae_nb.harvesting import CaptureSettings, Harvest
+from sae_nb.row_policy import BatchRows, Layout, count_rows
 from sae_nb.rows import generator_for
 from sae_nb.tokens import policy_text
 
@@ -82,8 +82,10 @@ def stream(
             f"`hook_point` must be one name, got {hook_point!r}. Make one stream per hook point, or "
             "use capture for several in one pass."
         )
-    settings = CaptureSettings(
-        policy=RowPolicy.for_model(model, drop_first=drop_first, keep_special=keep_special),
+    settings = CaptureSettings.for_model(
+        model,
+        drop_first=drop_first,
+        keep_special=keep_special,
         batch_size=batch_size,
         context_length=context_length,
         pack=pack,
@@ -117,15 +119,15 @@ class ActivationStream:
         settings: CaptureSettings,
         buffer: int,
     ) -> None:
-        self._point = model.hook_point(hook_point)
-        self.hook_point: str = str(self._point)
+        point = model.hook_point(hook_point)
+        self.hook_point: str = str(point)
+        self._harvest = Harvest(model, {self.hook_point: point}, settings)
         self.model_name: str = model.name
         self.buffer = buffer
-        self.settings = settings
-        self._model, self._inputs = model, inputs
+        self._inputs = inputs
         self._one_shot = iter(inputs) is inputs if hasattr(inputs, "__next__") else False
         # Checks the inputs now. Of an iterator that runs once this is the only reading there is.
-        opening = settings.batches(model, inputs)
+        opening = self._harvest.batches(inputs)
         self.n_samples = opening.n_samples
         self.policy: Mapping[str, Any] = {
             **opening.policy,
@@ -140,7 +142,7 @@ class ActivationStream:
     @property
     def d_in(self) -> int:
         """Width of a row; runs one batch where only that would tell."""
-        width = self._model.width(self.hook_point)
+        width = self._harvest.model.width(self.hook_point)
         return width if width is not None else self._look()[1]
 
     def __repr__(self) -> str:
@@ -216,8 +218,8 @@ class ActivationStream:
             return
         for epoch in count():
             generator = generator_for(seed, 0, epoch)
-            inputs = in_fresh_order(self._inputs, generator, self._model.kind)
-            yield from self.settings.batches(self._model, inputs)
+            inputs = in_fresh_order(self._inputs, generator, self._harvest.model.kind)
+            yield from self._harvest.batches(inputs)
 
     def _taken_once(self) -> Iterator[Batch]:
         reading, self._only_reading = self._only_reading, None
@@ -229,7 +231,7 @@ class ActivationStream:
     def _look(self) -> tuple[Layout, int]:
         """Run the first batch, once, to learn how rows are laid out and how wide they are."""
         if self._seen is None:
-            batch = next(self._only_reading or self.settings.batches(self._model, self._inputs))
+            batch = next(self._only_reading or self._harvest.batches(self._inputs))
             self._first_batch = batch if self._one_shot else None
             rows = self.run(batch, 0)
             self._seen = (rows.layout, rows.x.shape[1])
@@ -237,12 +239,11 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> BatchRows:
         """Run one batch and return its rows."""
-        points, before = {self.hook_point: self._point}, {self.hook_point: rows_before}
-        return harvest_batch(self._model, batch, points, self.settings, before)[self.hook_point]
+        return self._harvest.rows(batch, {self.hook_point: rows_before})[self.hook_point]
 
     def count(self, batch: Batch) -> int:
         """Return how many rows a batch gives, without running it."""
-        return count_rows(batch, self._look()[0], self.settings.policy)
+        return count_rows(batch, self._look()[0], self._harvest.settings.policy)
 
     def _rows_per_buffer(self) -> int:
         # A buffer larger than one pass would run the same samples again before the first batch.
@@ -250,7 +251,7 @@ class ActivationStream:
             if self._one_shot:
                 return self.buffer
             rows = 0
-            for batch in self.settings.batches(self._model, self._inputs):
+            for batch in self._harvest.batches(self._inputs):
                 rows += self.count(batch)
                 if rows >= self.buffer:
                     break
