@@ -10,7 +10,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.figures.temporal_frame import MOST_ARCS, named
+from sae_nb_widgets.figures.frames import named
+from sae_nb_widgets.figures.temporal_frame import MOST_ARCS
 
 import sae_nb as sn
 

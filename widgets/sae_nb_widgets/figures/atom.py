@@ -25,13 +25,7 @@ STRENGTHS_UP_TO, FREQUENCIES_FROM = 0.6, 0.71
 
 
 def atom_figure(record: AtomSummary | None = None) -> go.Figure:
-    """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side.
-
-    Parameters
-    ----------
-    record
-        From `AtomCatalogue.summary`; empty axes for None.
-    """
+    """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side."""
     bars = {"color": NEUTRAL, "line": {"width": 0}}
     mark = {"symbol": "triangle-down", "color": NEUTRAL, "line": {"width": 0}}
     text = {"size": theme().font_px}
@@ -69,17 +63,7 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
 
 
 def update_atom_figure(figure: go.Figure, record: AtomSummary, *, dark: bool = False) -> None:
-    """Draw another atom, or another band, into the figure that is there.
-
-    Parameters
-    ----------
-    figure
-        From `atom_figure`, plain or a FigureWidget; changed in one message.
-    record
-        What to draw.
-    dark
-        Whether the page is dark: the chosen band is ringed in white, not black.
-    """
+    """Draw another atom, or another band, in one message; on a dark page its ring is white."""
     ink = RINGS[dark]
     with figure.batch_update():
         _draw_strengths(figure, record, ink)

@@ -37,34 +37,23 @@ class Axis:
         return self.start + (numbers - self.low) / span * (self.end - self.start)
 
 
-def _layout_axis(figure: go.Figure, name: str) -> Any:
+def axis_settings(figure: go.Figure, name: str) -> Any:
+    """What the layout says of the axis "x", "y2", …."""
     return figure.layout[f"{name[0]}axis{name[1:]}"]
 
 
 def read_axis(
     figure: go.Figure, name: str, traces: Sequence[Any], pixels: tuple[float, float]
 ) -> Axis:
-    """Return one axis of a figure as it lies between two pixel positions.
-
-    Parameters
-    ----------
-    figure
-        Its layout says range, kind, domain and ticks.
-    name
-        "x", "y2", ….
-    traces
-        What is drawn against it, for the range where the layout gives none.
-    pixels
-        Where the axis begins and ends on the whole sheet.
-    """
-    settings = _layout_axis(figure, name)
+    """Return one axis of a figure as it lies between two pixel positions."""
+    settings = axis_settings(figure, name)
     log = settings.type == "log"
     categories = categories_of(traces, name[0])
     values = _values_along(traces, name[0], categories)
     if log:
         values = np.log10(values[values > 0])
     tight = any(trace.type == "heatmap" for trace in traces)
-    leader = _layout_axis(figure, settings.matches) if settings.matches else settings
+    leader = axis_settings(figure, settings.matches) if settings.matches else settings
     source = settings if settings.range is not None else leader
     low, high = _range(source, values, categories, tight=tight)
     base = figure.layout[f"{name[0]}axis"] if settings.domain is None else settings
@@ -156,17 +145,14 @@ def _ticks(
     if log:
         powers = range(math.ceil(bottom - 1e-9), math.floor(top + 1e-9) + 1)
         every = max(1, len(powers) // 6)
-        return tuple((10.0**p, _power_text(p)) for p in list(powers)[::every])
+        words = {p: format_count(10**p) if 0 <= p < 7 else format_number(10.0**p) for p in powers}
+        return tuple((10.0**p, words[p]) for p in list(powers)[::every])
     gap = _nice_step((top - bottom) / 5)
     first = math.ceil(bottom / gap - 1e-9) * gap
     count = int((top - first) / gap + 1e-9) + 1
     decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
     values = [first + i * gap for i in range(count)]
     return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
-
-
-def _power_text(power: int) -> str:
-    return format_count(10**power) if 0 <= power < 7 else format_number(10.0**power)
 
 
 def _nice_step(rough: float) -> float:

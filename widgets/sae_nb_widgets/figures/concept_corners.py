@@ -15,13 +15,7 @@ OUTSIDE, INWARDS = 0.08, 0.5
 def draw_corners(figure: go.Figure, places: ArchetypePlaces | None) -> None:
     """Draw the polygon around the points, or nothing for None.
 
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`, its points drawn already: the sides take the place of the lines
-        between partners, which such a map does not have.
-    places
-        Of the record.
+    Its sides take the place of the lines between partners, which such a map does not have.
     """
     if places is None:
         if figure.layout.annotations:
@@ -49,15 +43,7 @@ def draw_corners(figure: go.Figure, places: ArchetypePlaces | None) -> None:
 
 
 def corner_words(places: ArchetypePlaces, n_candidates: int) -> str:
-    """Say how much of the atoms the corners hold.
-
-    Parameters
-    ----------
-    places
-        Of the record.
-    n_candidates
-        How many points the atoms are mixed from.
-    """
+    """Say how much of the atoms the corners hold."""
     share = format_percent(float(places.held.mean()))
     return (
         f"The corners are the {len(places.archetypes)} archetypes of most weight among {n_candidates}; they "

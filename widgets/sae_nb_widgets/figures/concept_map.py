@@ -45,15 +45,7 @@ def map_height() -> int:
 
 
 def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool = True) -> go.Figure:
-    """Return a map; empty axes for None.
-
-    Parameters
-    ----------
-    record
-        From `summarise_concepts`.
-    webgl
-        Whether points are drawn by WebGL, which is fast and needs a browser that has it.
-    """
+    """Return a map; empty axes for None. WebGL draws points fast, in browsers that have it."""
     points = go.Scattergl if webgl else go.Scatter
     faint = {"size": 5, "symbol": "square", "color": NEUTRAL}
     traces = {
@@ -122,17 +114,7 @@ def _ring(colour: str, width: float) -> dict[str, Any]:
 
 
 def draw_points(figure: go.Figure, record: ConceptMapSummary, texts: Sequence[str]) -> None:
-    """Put every point where it lies, the second dictionary's too.
-
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`; plain or a widget.
-    record
-        What to draw.
-    texts
-        What hovering says of each point, escaped.
-    """
+    """Put every point where it lies, the second dictionary's too."""
     x, y = _columns(record.xy)
     with figure.batch_update():
         for place in (NUMBERS, GROUPS):
@@ -169,17 +151,7 @@ def _segments(
 def point_texts(
     record: ConceptMapSummary, names: Sequence[str] | None = None, column: Column | None = None
 ) -> list[str]:
-    """Return what hovering says of each point, escaped.
-
-    Parameters
-    ----------
-    record
-        Whose points.
-    names
-        What each is called; "atom 17" when None.
-    column
-        Categories to be spelled out, where there are not too many points.
-    """
+    """Return what hovering says of each point, escaped."""
     word = record.show.removesuffix("s")
     if names is None:
         names = [f"{word} {i}" for i in record.ids.tolist()]
@@ -194,17 +166,7 @@ def point_texts(
 
 
 def draw_colours(figure: go.Figure, column: Column | None, texts: Sequence[str]) -> None:
-    """Colour the points by a column; None colours nothing.
-
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`, with its points drawn.
-    column
-        Numbers or categories.
-    texts
-        What hovering says of each point.
-    """
+    """Colour the points by a column; None colours nothing."""
     grouped = column is None or column.is_category
     if column is None or column.names is not None:
         _draw_groups(figure.data[GROUPS], column, texts)
@@ -269,13 +231,7 @@ def _draw_groups(trace: Any, column: Column | None, texts: Sequence[str]) -> Non
 
 
 def styles(column: Column) -> Int[np.ndarray, " n"]:
-    """Return the style of each point: 0 for none or a small category, else 1 + the category.
-
-    Parameters
-    ----------
-    column
-        Categories.
-    """
+    """Return the style of each point: 0 for none or a small category, else 1 + the category."""
     return np.where(column.values < MOST_STYLED, column.values + 1, 0).astype(np.int64)
 
 
@@ -286,17 +242,7 @@ def _group_scale() -> list[list[Any]]:
 
 
 def draw_sizes(figure: go.Figure, values: Float[np.ndarray, " n"] | None, n_points: int) -> None:
-    """Make the area of each point go with a number; None makes all alike.
-
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`.
-    values
-        Not negative; unknown is small.
-    n_points
-        How many points there are: many are drawn smaller.
-    """
+    """Make the area of each point go with a number, unknown being small; None makes all alike."""
     size = point_sizes(values, n_points)
     for place in (NUMBERS, GROUPS):
         figure.data[place].marker.size = size
@@ -315,15 +261,7 @@ def base_size(n_points: int) -> float:
 def point_sizes(
     values: Float[np.ndarray, " n"] | None, n_points: int
 ) -> UInt8[np.ndarray, " n"] | float:
-    """Return diameters in whole pixels: area goes with the value, up to its 95th percentile.
-
-    Parameters
-    ----------
-    values
-        As in `draw_sizes`.
-    n_points
-        As in `draw_sizes`.
-    """
+    """Return diameters in whole pixels: area goes with the value, up to its 95th percentile."""
     base = base_size(n_points)
     if values is None:
         return base
@@ -346,23 +284,7 @@ def draw_selection(
     *,
     dark: bool = False,
 ) -> None:
-    """Outline the points selected and the current one, and join them by edges.
-
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`.
-    record
-        Where points lie.
-    points
-        Selected.
-    current
-        The one that is shown in detail, or none.
-    edges
-        Pairs of points.
-    dark
-        Whether the page is dark: outlines are white then.
-    """
+    """Outline the points selected and the current one, in white on a dark page; join them by edges."""
     ink = RINGS[dark]
     with figure.batch_update():
         outlined = figure.data[SELECTED]
@@ -395,17 +317,7 @@ def _circle(at: Sequence[float], radius: float, colour: str) -> dict[str, Any]:
 
 
 def draw_comparison(figure: go.Figure, record: ConceptMapSummary, shown: bool) -> None:
-    """Show or hide the second dictionary, the lines between partners, rings around the rest.
-
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`.
-    record
-        With `match` and `other_xy`, or without: then nothing is shown.
-    shown
-        Whether.
-    """
+    """Show the second dictionary, lines between partners and rings around the rest, if there is one."""
     shown = shown and record.match is not None
     alone = np.zeros(0, np.int64) if record.match is None else record.match.unmatched
     others = [] if record.match is None else _other_texts(record)
@@ -433,13 +345,7 @@ def _other_texts(record: ConceptMapSummary) -> list[str]:
 
 
 def spell_colours(figure: go.Figure) -> None:
-    """Replace the number behind each point's colour by the colour: pictures without plotly need it.
-
-    Parameters
-    ----------
-    figure
-        A plain copy of the map; changed.
-    """
+    """Replace the number behind each point's colour by the colour: pictures without plotly need it."""
     numbers, groups = figure.data[NUMBERS], figure.data[GROUPS]
     for trace in (numbers, groups):
         if trace.visible is False or trace.marker.color is None or not len(trace.marker.color):
@@ -458,13 +364,7 @@ def split_large(figure: go.Figure, most: int | None = None) -> go.Figure:
     """Return a figure whose traces have at most 512 points each, for pictures drawn without plotly.
 
     Reading one property of a trace copies it whole: point by point, 16 384 points take half a minute.
-
-    Parameters
-    ----------
-    figure
-        A plain figure.
-    most
-        Points kept of each trace, evenly spread; None keeps all.
+    Of each trace at most so many points are kept, evenly spread; None keeps all.
     """
     parts: list[Any] = []
     for trace in figure.data:

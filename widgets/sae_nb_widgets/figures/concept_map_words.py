@@ -29,17 +29,7 @@ NOMINAL_PX = (540, 450)
 
 
 def draw_names(figure: go.Figure, record: ConceptMapSummary, column: Column | None) -> None:
-    """Write names on the map: of clusters at their middle, of labelled points above them.
-
-    Parameters
-    ----------
-    figure
-        From `concept_map_figure`.
-    record
-        Where points lie.
-    column
-        What they are coloured by; None writes nothing but clusters' own names.
-    """
+    """Write names on the map: of clusters at their middle, of labelled points above them."""
     names, places = map_names(record, column)
     beside = column is not None and column.name == "label"
     with figure.batch_update():
@@ -53,15 +43,7 @@ def draw_names(figure: go.Figure, record: ConceptMapSummary, column: Column | No
 def map_names(
     record: ConceptMapSummary, column: Column | None
 ) -> tuple[list[str], Float[np.ndarray, "m 2"]]:
-    """Return names and where to write them, none over another.
-
-    Parameters
-    ----------
-    record
-        Where points lie.
-    column
-        What they are coloured by.
-    """
+    """Return names and where to write them, none over another."""
     wanted = _wanted_names(record, column)
     low, high = record.xy.min(axis=0), record.xy.max(axis=0)
     # Pixels per unit of a map that is drawn to one scale in both directions.
@@ -127,13 +109,7 @@ def _legend_entry(shape: str, colour: str, text: str) -> str:
 
 
 def legend_html(column: Column | None) -> str:
-    """Return the categories with their colour, shape and size, as HTML; none for numbers.
-
-    Parameters
-    ----------
-    column
-        What points are coloured by.
-    """
+    """Return the categories with their colour, shape and size, as HTML; none for numbers."""
     if column is None or column.names is None:
         return HALO
     counts = np.bincount(column.values[column.values >= 0], minlength=len(column.names))

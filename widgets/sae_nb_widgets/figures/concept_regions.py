@@ -39,7 +39,10 @@ def region_figure(
     """
     cells, side = _in_cells(np.asarray(points), np.asarray(ticks))
     figure = heatmaps(
-        {title: _relative(np.asarray(z, dtype=np.float64)) for title, z in strengths.items()},
+        {
+            title: np.asarray(z, dtype=np.float64) / (np.max(z) if np.max(z) > 0 else 1)
+            for title, z in strengths.items()
+        },
         ends=(0, 1),
         hover="%{z:.2f}",
         bar="share of<br>its most",
@@ -66,11 +69,6 @@ def _in_cells(
         "ticktext": [str(mark) for mark in marks],
     }
     return (points - first) / step, side
-
-
-def _relative(strength: Float[np.ndarray, "side side"]) -> Float[np.ndarray, "side side"]:
-    most = float(strength.max())
-    return strength / most if most > 0 else strength
 
 
 def _points(

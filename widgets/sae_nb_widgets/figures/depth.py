@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 
 from sae_nb_widgets.figures import depth_traces as traces
 from sae_nb_widgets.figures.depth_traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
+from sae_nb_widgets.figures.frames import squares
 from sae_nb_widgets.figures.theme import (
     OKABE_ITO,
     PAGE_INKS,
@@ -128,27 +128,13 @@ def draw_similarity(
     *,
     words: str,
 ) -> None:
-    """Show a similarity matrix, its phases as squares on the diagonal, and the gain of every k.
-
-    Parameters
-    ----------
-    figure
-        From `depth_figure`; plain or a widget.
-    similarity
-        Between block outputs 1 … L.
-    cuts
-        Ends of the phases shown.
-    gains
-        For k = 1, 2, ….
-    words
-        Which similarity, for the title.
-    """
+    """Show a similarity matrix, its phases as squares on the diagonal, and the gain of every k."""
     n = len(similarity)
     blocks = np.arange(1, n + 1, dtype=np.float32)
     low = float(similarity.min())
     signed = low < -0.05
     floor = -1.0 if signed else min(np.floor(10 * low) / 10, 0.9)
-    x, y = _squares(cuts)
+    x, y = (np.array(side, np.float64) for side in squares(cuts))
     k = len(cuts) - 1
     with figure.batch_update():
         heat = named(figure, "similarity")
@@ -165,15 +151,7 @@ def draw_similarity(
 
 
 def draw_layer_mark(figure: go.Figure, layer: int) -> None:
-    """Mark the cursor's layer on the diagonal; the embeddings are no block.
-
-    Parameters
-    ----------
-    figure
-        From `depth_figure`.
-    layer
-        The cursor.
-    """
+    """Mark the cursor's layer on the diagonal; the embeddings are no block."""
     mark = named(figure, "layer")
     mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
 
@@ -181,19 +159,7 @@ def draw_layer_mark(figure: go.Figure, layer: int) -> None:
 def draw_paths(
     figure: go.Figure, drawn: DrawnPaths, layer: int, *, ink: str = PAGE_INKS[0]
 ) -> None:
-    """Show paths up to a layer, where they are there, and the selected path over them.
-
-    Parameters
-    ----------
-    figure
-        From `depth_figure`; plain or a widget.
-    drawn
-        What.
-    layer
-        The cursor: paths end there.
-    ink
-        Colour of the selected path, readable on the page.
-    """
+    """Show paths up to a layer, where they are there, and the selected path over them."""
     suffix = " 3d" if drawn.dimensions == 3 else ""
     _colour(figure, drawn, suffix, ink)
     with figure.batch_update():
@@ -205,28 +171,12 @@ def draw_paths(
 
 
 def members(drawn: DrawnPaths, group: int, layer: int) -> Int[np.ndarray, " m"]:
-    """Paths whose head has a group's colour at a layer, in the order the head trace has them.
-
-    Parameters
-    ----------
-    drawn, layer
-        As for `draw_paths`.
-    group
-        Which.
-    """
+    """Paths whose head has a group's colour at a layer, in the order the head trace has them."""
     return np.flatnonzero(drawn.groups[:, layer] == group)
 
 
 def named(figure: go.Figure, name: str) -> Any:
-    """The trace of that name in `meta`: legends may call it otherwise.
-
-    Parameters
-    ----------
-    figure
-        From `depth_figure`.
-    name
-        As the trace was made.
-    """
+    """The trace of that name in `meta`: legends may call it otherwise."""
     return next(trace for trace in figure.data if trace.meta == name)
 
 
@@ -337,14 +287,3 @@ def _trails(drawn: DrawnPaths, group: int, layer: int) -> Float[np.ndarray, "row
 def _put(trace: Any, points: Float[np.ndarray, "rows axes"]) -> None:
     for name, values in zip("xyz", np.ascontiguousarray(points.T, np.float32)):
         trace[name] = values
-
-
-def _squares(cuts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Outlines of the phases on the diagonal, block numbers from 1."""
-    x: list[float] = []
-    y: list[float] = []
-    for first, last in pairwise(cuts):
-        a, b = first + 0.5, last + 0.5
-        x += [a, b, b, a, a, np.nan]
-        y += [a, a, b, b, a, np.nan]
-    return np.array(x), np.array(y)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sae_nb_widgets.figures.frames import number_of, on_axes
 from sae_nb_widgets.figures.theme import (
     CLEAR,
     CONTROL,
@@ -77,8 +78,7 @@ def gain_curve() -> go.Scatter:
     """Gain of every k; a click chooses one."""
     return go.Scatter(
         meta="gain",
-        xaxis="x2",
-        yaxis="y2",
+        **on_axes(1),
         mode="lines+markers",
         line={"color": CONTROL, "width": 2},
         marker={"size": 7, "color": CONTROL},
@@ -91,64 +91,49 @@ def gain_curve() -> go.Scatter:
 def group_traces(group: int) -> list[go.Scatter]:
     """Paths and heads of one colour, in the plane."""
     colour, symbol = style_of(group)
-    axes = {"xaxis": "x3", "yaxis": "y3"}
-    line = go.Scatter(
-        meta=f"path {group}",
-        mode="lines",
-        line={"color": colour, "width": 1.2},
-        opacity=0.45,
-        hoverinfo="skip",
-        showlegend=False,
-        visible=False,
-        **axes,
-    )
-    heads = go.Scatter(
-        meta=f"head {group}",
-        mode="markers",
-        marker={"size": 8, "color": colour, "symbol": symbol},
-        hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
-        visible=False,
-        **axes,
-    )
-    return [line, heads]
+    line, heads = _group(group, "", colour, width=1.2, opacity=0.45, size=8, symbol=symbol)
+    return [go.Scatter(**line, **on_axes(2)), go.Scatter(**heads, **on_axes(2))]
 
 
 def group_traces_3d(group: int) -> list[go.Scatter3d]:
     """Paths and heads of one colour, in space."""
     colour, symbol = style_of(group)
-    line = go.Scatter3d(
-        meta=f"path {group} 3d",
-        mode="lines",
-        line={"color": colour, "width": 2},
-        opacity=0.5,
-        hoverinfo="skip",
-        showlegend=False,
-        visible=False,
-    )
-    heads = go.Scatter3d(
-        meta=f"head {group} 3d",
-        mode="markers",
-        marker={"size": 4.5, "color": colour, "symbol": symbol_3d(symbol)},
-        hovertemplate="%{text}<extra></extra>",
-        showlegend=False,
-        visible=False,
-    )
-    return [line, heads]
+    look = {"width": 2, "opacity": 0.5, "size": 4.5, "symbol": symbol_3d(symbol)}
+    line, heads = _group(group, " 3d", colour, **look)
+    return [go.Scatter3d(**line), go.Scatter3d(**heads)]
+
+
+def _group(
+    group: int, suffix: str, colour: str, *, width: float, opacity: float, size: float, symbol: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    hidden = {"showlegend": False, "visible": False}
+    line = {
+        "meta": f"path {group}{suffix}",
+        "mode": "lines",
+        "line": {"color": colour, "width": width},
+        "opacity": opacity,
+        "hoverinfo": "skip",
+    }
+    heads = {
+        "meta": f"head {group}{suffix}",
+        "mode": "markers",
+        "marker": {"size": size, "color": colour, "symbol": symbol},
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    return line | hidden, heads | hidden
 
 
 def overlay_traces() -> list[go.Scatter]:
     """The rim of a map, and the selected path with what lies over it, in the plane."""
     rim = go.Scatter(
         meta="rim",
-        xaxis="x3",
-        yaxis="y3",
+        **on_axes(2),
         mode="lines",
         line={"color": fade(GREY, 0.5), "width": 1},
         hoverinfo="skip",
         showlegend=False,
     )
-    made = [go.Scatter(xaxis="x3", yaxis="y3", **_overlay(*style)) for style in OVERLAYS]
+    made = [go.Scatter(**on_axes(2), **_overlay(*style)) for style in OVERLAYS]
     return [rim, *made]
 
 
@@ -225,14 +210,13 @@ def symbol_3d(symbol: str) -> str:
 
 def title(place: int) -> dict[str, Any]:
     """The line above similarity (0), gain (1) or paths (2)."""
-    x, y = (("x", "y"), ("x2", "y2"), ("x3", "y3"))[place]
     return {
         "text": ("similarity of blocks", "gain of k phases", "paths")[place],
         "x": 0,
         "y": 1,
         "yshift": 3,
-        "xref": f"{x} domain",
-        "yref": f"{y} domain",
+        "xref": f"x{number_of(place)} domain",
+        "yref": f"y{number_of(place)} domain",
         "xanchor": "left",
         "yanchor": "bottom",
         "showarrow": False,

@@ -173,7 +173,14 @@ def on_axes(place: int) -> dict[str, str]:
     return {"xaxis": f"x{number_of(place)}", "yaxis": f"y{number_of(place)}"}
 
 
-def heading(place: int, text: str, *, size: float, x: float = 0.5, anchor: str = "center") -> Any:
+def named(figure: go.Figure, name: str) -> Any:
+    """The trace of that name."""
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def plot_title(
+    place: int, text: str, *, size: float, x: float = 0.5, anchor: str = "center"
+) -> Any:
     """Title above the plot at a place, tied to its axes so that it stays there in every drawing."""
     number = number_of(place)
     return {

@@ -15,15 +15,7 @@ LONGEST_NAME = 22
 
 
 def input_lens_figure(labels: Sequence[str], columns: Sequence[Mapping[str, Any]]) -> go.Figure:
-    """Return one panel of lying bars per column, the first row on top.
-
-    Parameters
-    ----------
-    labels
-        One per row.
-    columns
-        As `PairedBars.columns` holds them: values, controls and exact values per row.
-    """
+    """Return one panel of lying bars per column, the first row on top."""
     figure = go.Figure()
     names = [_short(label, i) for i, label in enumerate(labels)]
     share = 1 / max(len(columns), 1)

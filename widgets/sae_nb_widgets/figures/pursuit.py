@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from sae_nb.summaries.pursuit_steps import PursuitSteps
+from sae_nb_widgets.figures.frames import number_of, on_axes
 from sae_nb_widgets.figures.theme import (
     AXIS,
     GREY,
@@ -49,24 +50,10 @@ def pursuit_figure(
     *,
     name_of: Callable[[int], str] = str,
 ) -> go.Figure:
-    """Bars of the correlations of one or two algorithms, one above the other.
+    """Bars of the correlations of one or two algorithms, one above the other; axes alone for none.
 
-    Parameters
-    ----------
-    steps
-        One record per algorithm; none leaves the axes empty.
-    shown
-        Atoms of the bars of each, in order.
-    step
-        Which step.
-    name_of
-        Number and label of an atom, in words.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
-        Which `update_records` and `update_step` change in place. A figure on screen must never be
-        built anew: the browser would forget that it fits its column.
+    `update_records` and `update_step` change it in place. A figure on screen must never be built
+    anew: the browser would forget that it fits its column.
     """
     figure = go.Figure([*_traces(0), *_traces(1)])
     figure.update_layout(
@@ -80,13 +67,13 @@ def pursuit_figure(
     )
     for i in (0, 1):
         y_axis = {
-            "anchor": _axis("x", i),
+            "anchor": f"x{number_of(i)}",
             "title": {"text": "correlation"},
             "zeroline": True,
             "zerolinecolor": AXIS,
         }
-        x_axis = {"anchor": _axis("y", i), "showgrid": False}
-        figure.update_layout({_axis("xaxis", i): x_axis, _axis("yaxis", i): y_axis})
+        x_axis = {"anchor": f"y{number_of(i)}", "showgrid": False}
+        figure.update_layout({f"xaxis{number_of(i)}": x_axis, f"yaxis{number_of(i)}": y_axis})
     update_records(figure, steps, shown, name_of=name_of)
     update_step(figure, steps, shown, step)
     return figure
@@ -99,15 +86,7 @@ def update_records(
     *,
     name_of: Callable[[int], str] = str,
 ) -> None:
-    """Show other algorithms, inputs or atoms in a figure of `pursuit_figure`.
-
-    Parameters
-    ----------
-    figure
-        Figure or FigureWidget.
-    steps, shown, name_of
-        As in `pursuit_figure`. `update_step` draws the rest.
-    """
+    """Show other algorithms, inputs or atoms in that figure; `update_step` draws the rest."""
     with figure.batch_update():
         figure.layout.height = figure_height(max(len(steps), 1))
         for i in (0, 1):
@@ -115,7 +94,7 @@ def update_records(
             for trace in figure.data[TRACES_PER_ALGORITHM * i :][:TRACES_PER_ALGORITHM]:
                 trace.visible = present
             for name in ("xaxis", "yaxis"):
-                figure.layout[_axis(name, i)].visible = present
+                figure.layout[f"{name}{number_of(i)}"].visible = present
             if present:
                 _set_axes(figure, i, len(steps), steps[i], shown[i])
                 _start(figure, i, steps[i], shown[i], name_of)
@@ -130,15 +109,7 @@ def update_step(
     atom: int = -1,
     fit: bool = False,
 ) -> None:
-    """Show another step in a figure of `pursuit_figure`; a widget sends one message.
-
-    Parameters
-    ----------
-    figure
-        Figure or FigureWidget made of the same records.
-    steps, shown, step, atom, fit
-        As in `pursuit_figure`.
-    """
+    """Show another step in a figure of `pursuit_figure`; a widget sends one message."""
     if not steps:
         return
     ends = _range(steps, shown, step if fit else None)
@@ -147,7 +118,7 @@ def update_step(
             _now(figure.data, i, record, atoms, step)
             _ring(figure.data, i, record, atoms, step)
             _select(figure.data, i, record, atoms, step, atom)
-            figure.layout[_axis("yaxis", i)].range = ends
+            figure.layout[f"yaxis{number_of(i)}"].range = ends
         figure.layout.annotations = [_heading(i, one, step) for i, one in enumerate(steps)]
 
 
@@ -160,12 +131,8 @@ def figure_height(n: int) -> int:
 # --- the parts ------------------------------------------------------------------------------------
 
 
-def _axis(name: str, index: int) -> str:
-    return name if index == 0 else f"{name}{index + 1}"
-
-
 def _traces(index: int) -> list[Any]:
-    axes = {"xaxis": _axis("x", index), "yaxis": _axis("y", index)}
+    axes = on_axes(index)
     colour, quiet = ALGORITHM_COLOURS[index], {"hoverinfo": "skip", "showlegend": False}
     shown = (
         "%{hovertext}<br>now %{y:.3g}<br>before this step %{customdata[0]:.3g}"
@@ -272,8 +239,8 @@ def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
         "text": plot_text(heading(record, step)),
         "x": 0.5,
         "y": 1.0,
-        "xref": f"{_axis('x', index)} domain",
-        "yref": f"{_axis('y', index)} domain",
+        "xref": f"x{number_of(index)} domain",
+        "yref": f"y{number_of(index)} domain",
         "yanchor": "bottom",
         "showarrow": False,
         "font": {"size": theme().font_px},
@@ -281,15 +248,7 @@ def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
 
 
 def heading(record: PursuitSteps, step: int) -> str:
-    """Say what the step did and which atom comes next.
-
-    Parameters
-    ----------
-    record
-        One algorithm.
-    step
-        Which step.
-    """
+    """Say what the step did and which atom comes next."""
     at, name = record.reached(step), SHORT[record.algorithm]
     if record.penalty is not None:
         used, _ = record.code_at(at)
@@ -328,8 +287,8 @@ def _set_axes(
 ) -> None:
     part = (1 - GAP * (n - 1)) / n
     top = 1 - index * (part + GAP)
-    figure.layout[_axis("yaxis", index)].domain = [max(top - part, 0), top]
-    x = figure.layout[_axis("xaxis", index)]
+    figure.layout[f"yaxis{number_of(index)}"].domain = [max(top - part, 0), top]
+    x = figure.layout[f"xaxis{number_of(index)}"]
     x.range = [-0.8, len(atoms) - 0.2]
     # Only the lowest axis is named: all have the same.
     x.title.text = _axis_title(record, atoms) if index == n - 1 else ""
@@ -345,13 +304,7 @@ def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
 
 
 def scale_texts(figure: go.Figure) -> None:
-    """Give numbers and titles the size of the current scale.
-
-    Parameters
-    ----------
-    figure
-        From `pursuit_figure`; plain or a widget.
-    """
+    """Give numbers and titles the size of the current scale."""
     size = theme().font_px
     with figure.batch_update():
         for trace in figure.data:

@@ -56,10 +56,6 @@ WORDS_OF = {
 def metric_words(metric: str) -> str:
     """Return what people call a row.
 
-    Parameters
-    ----------
-    metric
-        Its name in the report.
 
     Example
     -------
@@ -74,13 +70,6 @@ def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figur
 
     Value (dot, red with ✕ where it is not clear), interval (whisker), floor (tick), control (dashed
     tick), and the value in words.
-
-    Parameters
-    ----------
-    summary
-        What is drawn.
-    chosen
-        Metric with an outline around its row; empty for none.
     """
     figure = go.Figure([*_strips(summary), *_marks(summary), *_names(summary)])
     rows, columns = max(len(summary.metrics), 1), len(summary.saes)
@@ -99,15 +88,7 @@ def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figur
 
 
 def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str = "") -> None:
-    """Show another selection of rows in a figure that is there.
-
-    Parameters
-    ----------
-    figure
-        From `report_card_figure`; plain or a widget.
-    summary, chosen
-        As there.
-    """
+    """Show another selection of rows in a figure that is there."""
     built = report_card_figure(summary, chosen)
     with figure.batch_update():
         for old, new in zip(figure.data, built.data, strict=True):
@@ -121,27 +102,13 @@ def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str 
 
 
 def figure_height(summary: ReportCardSummary) -> int:
-    """Height in CSS pixels at the current scale.
-
-    Parameters
-    ----------
-    summary
-        What is drawn.
-    """
+    """Height in CSS pixels at the current scale."""
     scale = theme().font_px / 13
     return int((TOP_PX + ROW_PX * (max(len(summary.metrics), 1) + 1.1)) * scale) + BOTTOM_PX
 
 
 def row_clicked(y: float, summary: ReportCardSummary) -> str:
-    """Return the metric at a height of the figure.
-
-    Parameters
-    ----------
-    y
-        Of what was clicked.
-    summary
-        What is drawn.
-    """
+    """Return the metric at a height of the figure."""
     place = min(max(round(y), 0), len(summary.metrics) - 1)
     return summary.metrics[place]
 
@@ -290,13 +257,7 @@ def _number(cell: ReportCell) -> str:
 
 
 def snapped(value: float) -> float:
-    """Return 0 for what is 0 but for rounding.
-
-    Parameters
-    ----------
-    value
-        A number of a report.
-    """
+    """Return 0 for what is 0 but for rounding."""
     return 0.0 if abs(value) < 1e-9 else value
 
 

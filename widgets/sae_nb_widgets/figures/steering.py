@@ -54,17 +54,7 @@ def steering_figure(
 ) -> go.Figure:
     """Bars of the answer before, after, and under the random direction; curves below if given.
 
-    Parameters
-    ----------
-    summary
-        The answer at one strength; None leaves the axes empty.
-    curve
-        Effect and cost against strength.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
-        Which `update_answer` and `update_curve` change in place.
+    `update_answer` and `update_curve` change it in place.
     """
     figure = go.Figure([*_bar_traces(), *_curve_traces()])
     figure.update_layout(
@@ -93,15 +83,7 @@ def steering_figure(
 
 
 def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
-    """Draw another answer into a figure of `steering_figure`; a widget sends one message.
-
-    Parameters
-    ----------
-    figure
-        Figure or FigureWidget.
-    summary
-        What to draw.
-    """
+    """Draw another answer into a figure of `steering_figure`; a widget sends one message."""
     rows = np.arange(len(summary.names), dtype=np.float32)
     labels = [_label(name, summary.outcome) for name in summary.names]
     with figure.batch_update():
@@ -119,15 +101,7 @@ def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
 
 
 def update_curve(figure: go.Figure, curve: SteeringCurve | None) -> None:
-    """Draw effect and cost below the bars, or take them away.
-
-    Parameters
-    ----------
-    figure
-        Figure or FigureWidget of `steering_figure`.
-    curve
-        What to draw; None for nothing.
-    """
+    """Draw effect and cost below the bars, or take them away."""
     with figure.batch_update():
         _share_height(figure, curve is not None)
         for index in CURVE_TRACES:
@@ -149,15 +123,7 @@ def update_curve(figure: go.Figure, curve: SteeringCurve | None) -> None:
 
 
 def mark_strength(figure: go.Figure, strength: float | None) -> None:
-    """Mark the strength that is shown in the bars, in the curves below.
-
-    Parameters
-    ----------
-    figure
-        Figure or FigureWidget of `steering_figure`, with a curve.
-    strength
-        In the curve's units; None removes the mark.
-    """
+    """Mark the strength that is shown in the bars, in the curves below."""
     lines = [] if strength is None else [_upright(strength, axis) for axis in ("2", "3")]
     figure.layout.shapes = lines
 
@@ -178,13 +144,7 @@ def strength_words(recipe: SteeringRecipe) -> str:
 
 
 def curve_words(curve: SteeringCurve) -> str:
-    """Say whether the effect at the recipe's strength leaves the band of random directions.
-
-    Parameters
-    ----------
-    curve
-        From `summarise_dose_response`.
-    """
+    """Say whether the effect at the recipe's strength leaves the band of random directions."""
     response, at = curve.response, curve.recipe.strength
     low, effect, high = (
         float(np.interp(at, curve.strengths, values))

@@ -12,7 +12,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from sae_nb_widgets.figures.axes import Axis, read_axis
+from sae_nb_widgets.figures.axes import Axis, axis_settings, read_axis
 from sae_nb_widgets.figures.canvas import Dot, Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb_widgets.figures.still_traces import DRAWN, Beside, colour_at
 from sae_nb_widgets.figures.theme import AXIS, GREY, GRID, PALETTE, fade, theme
@@ -76,7 +76,7 @@ def _draw_subplot(
 ) -> list[Stroke]:
     x = read_axis(figure, x_name, _drawn_against(figure, x_name), (LEFT, width - RIGHT))
     y = read_axis(figure, y_name, _drawn_against(figure, y_name), (height - BOTTOM, TOP))
-    hidden = any(_settings(figure, name).visible is False for name in (x_name, y_name))
+    hidden = any(axis_settings(figure, name).visible is False for name in (x_name, y_name))
     strokes = [] if hidden else _frame(x, y)
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
@@ -91,18 +91,15 @@ def _draw_subplot(
 def _drawn_against(figure: go.Figure, name: str) -> list[Any]:
     """Traces that say how long an axis is: its own, and those of axes that match it."""
     side = f"{name[0]}axis"
-    leader = _settings(figure, name).matches or name
+    leader = axis_settings(figure, name).matches or name
     return [
         trace
         for trace in figure.data
         if trace.type in DRAWN
         and trace.visible not in (False, "legendonly")
-        and leader in (trace[side] or name[0], _settings(figure, trace[side] or name[0]).matches)
+        and leader
+        in (trace[side] or name[0], axis_settings(figure, trace[side] or name[0]).matches)
     ]
-
-
-def _settings(figure: go.Figure, name: str) -> Any:
-    return figure.layout[f"{name[0]}axis{name[1:]}"]
 
 
 # --- frame ----------------------------------------------------------------------------------------
@@ -174,6 +171,8 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, x_name: str, y_name: str) -> li
 
 
 def _legend(figure: go.Figure, width: int) -> list[Stroke]:
+    if figure.layout.showlegend is False:
+        return []
     named = [
         (trace.name, colour_at(trace.marker.color, 0, PALETTE[i % 6]))
         if trace.type == "bar"
@@ -181,18 +180,16 @@ def _legend(figure: go.Figure, width: int) -> list[Stroke]:
         for i, trace in enumerate(figure.data)
         if trace.type in DRAWN and trace.type != "heatmap" and trace.name and trace.showlegend
     ]
-    if figure.layout.showlegend is False:
-        return []
     strokes: list[Stroke] = []
     widths = [34 + 0.56 * theme().font_px * len(str(name)) for name, _ in named]
     to_the_right = figure.layout.legend.xanchor == "right"
     at = max(float(LEFT), width - RIGHT - sum(widths)) if to_the_right else float(LEFT)
-    for name, colour in named:
+    for (name, colour), length in zip(named, widths):
         strokes += [
             Rectangle(at, 4, 12, 12, str(colour)),
             Label(at + 16, 15, unescape(str(name)), anchor="start", size=theme().font_px),
         ]
-        at += 34 + 0.56 * theme().font_px * len(str(name))
+        at += length
         if at > width - RIGHT:
             break
     return strokes

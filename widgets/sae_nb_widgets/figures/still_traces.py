@@ -38,17 +38,7 @@ class Beside:
 
 
 def colour_at(colour: Any, index: int, otherwise: str) -> str:
-    """Return the colour of one mark: its own, the trace's, or from the sequential map.
-
-    Parameters
-    ----------
-    colour
-        What a plotly marker has: a name, a list of names, a list of numbers, or None.
-    index
-        Which mark.
-    otherwise
-        Where none is given.
-    """
+    """Return the colour of one mark: its own, the trace's, or from the sequential map."""
     if isinstance(colour, str):
         return colour
     if colour is None:

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.summaries.superposition import SuperpositionSummary
+from sae_nb_widgets.figures.frames import named, number_of, on_axes, plot_title
 from sae_nb_widgets.figures.theme import (
     AXIS,
     CONTROL,
@@ -20,6 +21,7 @@ from sae_nb_widgets.figures.theme import (
     colour_scale,
     fade,
     format_number,
+    scaled,
     template,
     theme,
 )
@@ -40,14 +42,8 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
     """Four views of one toy among those of a sweep.
 
     Where its features live (arrows for two neurons, else lengths), what each reads of the others,
-    how much room each has at every sparsity, and who tells each apart.
-
-    Parameters
-    ----------
-    sweep
-        One record per sparsity, sparsest last; empty gives empty axes.
-    chosen
-        Which of them is shown.
+    how much room each has at every sparsity, and who tells each apart. The sweep has the sparsest
+    last; an empty one gives empty axes.
     """
     n_features, n_hidden = sweep[0].directions.shape if sweep else (0, 2)
     flat = n_hidden == 2
@@ -60,7 +56,10 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
         hovermode="closest",
         barmode="group",
         bargap=0.3,
-        annotations=[_title(place, text) for place, text in enumerate(_titles(flat))],
+        annotations=[
+            plot_title(place, text, size=theme().font_px + 1)
+            for place, text in enumerate(_titles(flat))
+        ],
         **_axes(n_features, flat),
     )
     if sweep:
@@ -72,15 +71,7 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
 def update_superposition_figure(
     figure: go.Figure, sweep: Sequence[SuperpositionSummary], chosen: int
 ) -> None:
-    """Show another toy of the same sweep, or the atoms found meanwhile.
-
-    Parameters
-    ----------
-    figure
-        From `superposition_figure` with the same sweep; plain or a widget.
-    sweep, chosen
-        As there.
-    """
+    """Show another toy of the same sweep, or the atoms found meanwhile."""
     record = sweep[chosen]
     n_features = len(record.directions)
     with figure.batch_update():
@@ -88,30 +79,24 @@ def update_superposition_figure(
             _draw_arrows(figure, record)
         else:
             _bars(figure, "lengths", np.linalg.norm(record.directions, axis=1), "length")
-        _draw_gram(_named(figure, "gram"), record)
-        cursor = _named(figure, CURSOR)
+        named(figure, "gram").z = record.gram.astype(np.float32)
+        cursor = named(figure, CURSOR)
         cursor.x, cursor.y = [chosen, chosen], [0.0, 1.08]
         found = record.found
         nothing = np.full(n_features, np.nan)
         for name in ("neuron", "atom"):
             values = nothing if found is None else getattr(found, f"{name}_f1")
             _bars(figure, name, values, f"F1 of the best {name}")
-        _draw_control(_named(figure, "random"), nothing if found is None else found.random_f1)
+        _draw_control(named(figure, "random"), nothing if found is None else found.random_f1)
 
 
 def figure_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return int((2 * PLOT_PX + GAP_PX) * theme().font_px / 13) + TOP_PX + BOTTOM_PX
+    return scaled(2 * PLOT_PX + GAP_PX) + TOP_PX + BOTTOM_PX
 
 
 def scale_texts(figure: go.Figure) -> None:
-    """Give names, titles and the legend's title the size of the current scale.
-
-    Parameters
-    ----------
-    figure
-        From `superposition_figure`; plain or a widget.
-    """
+    """Give names, titles and the legend's title the size of the current scale."""
     size = theme().font_px
     with figure.batch_update():
         for trace in figure.data:
@@ -134,17 +119,17 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
     arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": CONTROL, "width": 2, "dash": CONTROL_DASH}
     told_apart = [
-        _bar("neuron", NEUTRAL, "x4", "y4"),
-        _bar("atom", ATOM_COLOUR, "x4", "y4"),
-        _line("random", control, "x4", "y4"),
+        _bar("neuron", NEUTRAL, 3),
+        _bar("atom", ATOM_COLOUR, 3),
+        _line("random", control, 3),
     ]
     for trace in told_apart:
         trace.showlegend = True
     return [
-        *(arrows if flat else [_bar("lengths", NEUTRAL, "x", "y")]),
+        *(arrows if flat else [_bar("lengths", NEUTRAL, 0)]),
         _gram(),
         *(_curve(feature) for feature in range(n_features)),
-        _line(CURSOR, {"color": fade(GREY, 0.4), "width": 6}, "x3", "y3"),
+        _line(CURSOR, {"color": fade(GREY, 0.4), "width": 6}, 2),
         *told_apart,
     ]
 
@@ -157,8 +142,7 @@ def _rings() -> go.Scatter:
         line={"color": ATOM_COLOUR, "width": 1.5, "dash": "dot"},
         marker={"symbol": "circle-open", "color": ATOM_COLOUR, "line": {"width": 2.5}},
         hovertemplate="atom %{customdata}<extra></extra>",
-        xaxis="x",
-        yaxis="y",
+        **on_axes(0),
     )
 
 
@@ -170,8 +154,7 @@ def _gram() -> go.Heatmap:
         xgap=1,
         ygap=1,
         hovertemplate="row %{y} reads %{z:.2f} of feature %{x}<extra></extra>",
-        xaxis="x2",
-        yaxis="y2",
+        **on_axes(1),
     )
 
 
@@ -187,8 +170,7 @@ def _arrow(feature: int) -> go.Scatter:
         textfont={"size": theme().font_px},
         hovertemplate=f"feature {feature}<br>neuron 0: %{{x:.2f}}<br>neuron 1: %{{y:.2f}}"
         "<extra></extra>",
-        xaxis="x",
-        yaxis="y",
+        **on_axes(0),
     )
 
 
@@ -202,20 +184,19 @@ def _curve(feature: int) -> go.Scatter:
         marker={"size": 5, "color": colour},
         hovertemplate=f"feature {feature}<br>sparsity %{{customdata}}<br>"
         "dimensionality %{y:.2f}<extra></extra>",
-        xaxis="x3",
-        yaxis="y3",
+        **on_axes(2),
     )
 
 
-def _line(name: str, line: dict[str, Any], x: str, y: str) -> go.Scatter:
+def _line(name: str, line: dict[str, Any], place: int) -> go.Scatter:
     return go.Scatter(
-        name=name, mode="lines", line=line, hoverinfo="skip", showlegend=False, xaxis=x, yaxis=y
+        name=name, mode="lines", line=line, hoverinfo="skip", showlegend=False, **on_axes(place)
     )
 
 
-def _bar(name: str, colour: str, x: str, y: str) -> go.Bar:
+def _bar(name: str, colour: str, place: int) -> go.Bar:
     return go.Bar(
-        name=name, marker={"color": colour}, hoverinfo="text", showlegend=False, xaxis=x, yaxis=y
+        name=name, marker={"color": colour}, hoverinfo="text", showlegend=False, **on_axes(place)
     )
 
 
@@ -241,27 +222,11 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "yaxis4": {"title": {"text": "F1 on fresh inputs"}, "range": [0, 1.02]},
     }
     places = ((LEFT, upper), (RIGHT, upper), (LEFT, lower), (RIGHT, lower))
-    for number, (across, along) in enumerate(places, start=1):
-        suffix = "" if number == 1 else str(number)
+    for place, (across, along) in enumerate(places):
+        suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
         axes[f"yaxis{suffix}"] |= {"domain": along, "anchor": f"x{suffix}", "fixedrange": True}
     return axes
-
-
-def _title(place: int, text: str) -> dict[str, Any]:
-    """Title of one small plot, centred over its column."""
-    number = "" if place == 0 else str(place + 1)
-    return {
-        "text": text,
-        "x": 0.5,
-        "y": 1.0,
-        "xref": f"x{number} domain",
-        "yref": f"y{number} domain",
-        "xanchor": "center",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": theme().font_px + 1},
-    }
 
 
 def _legend() -> dict[str, Any]:
@@ -278,16 +243,12 @@ def _legend() -> dict[str, Any]:
     }
 
 
-def _named(figure: go.Figure, name: str) -> Any:
-    return next(trace for trace in figure.data if trace.name == name)
-
-
 def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> None:
     """What does not change with the slider: the room at every sparsity, and landmarks."""
     place = np.arange(len(sweep))
     words = [format_number(record.sparsity, digits=2) for record in sweep]
     for feature in range(len(sweep[0].directions)):
-        curve = _named(figure, f"room {feature}")
+        curve = named(figure, f"room {feature}")
         curve.x, curve.customdata = place, words
         curve.y = np.array([record.dimensionality[feature] for record in sweep], np.float32)
     every = max(1, round(len(sweep) / 6))
@@ -297,17 +258,17 @@ def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> Non
     figure.layout.yaxis3.tickvals = [value for value, _ in LANDMARKS]
     figure.layout.yaxis3.ticktext = [word for _, word in LANDMARKS]
     strongest = max(float(np.abs(record.gram).max()) for record in sweep)
-    gram = _named(figure, "gram")
+    gram = named(figure, "gram")
     gram.zmin, gram.zmax = -strongest, strongest
 
 
 def _draw_arrows(figure: go.Figure, record: SuperpositionSummary) -> None:
     for feature, (across, along) in enumerate(record.directions.tolist()):
-        arrow = _named(figure, f"feature {feature}")
+        arrow = named(figure, f"feature {feature}")
         arrow.x, arrow.y = [0.0, across], [0.0, along]
         arrow.text = ["", str(feature) if feature in record.stored else ""]
         arrow.textposition = _outward(across, along)
-    atoms = _named(figure, "atoms")
+    atoms = named(figure, "atoms")
     found = record.found
     matched = () if found is None else found.matched
     ends = np.zeros((0, 2)) if found is None else found.atoms[list(matched)]
@@ -326,10 +287,6 @@ def _outward(across: float, along: float) -> str:
     return "middle right" if across > 0 else "middle left"
 
 
-def _draw_gram(trace: Any, record: SuperpositionSummary) -> None:
-    trace.z = record.gram.astype(np.float32)
-
-
 def _draw_control(trace: Any, values: Any) -> None:
     """A dashed line across both bars of every feature."""
     middle = np.arange(len(values), dtype=float)
@@ -338,7 +295,7 @@ def _draw_control(trace: Any, values: Any) -> None:
 
 
 def _bars(figure: go.Figure, name: str, values: Any, what: str) -> None:
-    trace = _named(figure, name)
+    trace = named(figure, name)
     trace.x = np.arange(len(values))
     trace.y = np.asarray(values, np.float32)
     trace.hovertext = [

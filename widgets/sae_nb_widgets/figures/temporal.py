@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.summaries.temporal import Raster, TemporalSummary
+from sae_nb_widgets.figures.frames import named
 from sae_nb_widgets.figures.temporal_frame import (
     ARC_FOOT,
     ARC_TOP,
@@ -21,7 +22,6 @@ from sae_nb_widgets.figures.temporal_frame import (
     PARTS,
     empty_figure,
     figure_height,
-    named,
     place_rows,
 )
 from sae_nb_widgets.figures.theme import (
@@ -67,17 +67,7 @@ class View:
 def temporal_figure(
     record: TemporalSummary, second: TemporalSummary | None = None, view: View | None = None
 ) -> go.Figure:
-    """The plots of one sequence, or of two in lock-step.
-
-    Parameters
-    ----------
-    record
-        The sequence.
-    second
-        Another, drawn under the bands of the first.
-    view
-        What is shown; None: the defaults.
-    """
+    """The plots of one sequence, or of two in lock-step."""
     figure = empty_figure()
     draw_sequences(figure, record, second, view or View())
     return figure
@@ -86,15 +76,7 @@ def temporal_figure(
 def draw_sequences(
     figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None, view: View
 ) -> None:
-    """Show other sequences in the same figure, from scratch but in place.
-
-    Parameters
-    ----------
-    figure
-        From `temporal_figure`; plain or a widget.
-    record, second, view
-        As there.
-    """
+    """Show other sequences in the same figure, from scratch but in place."""
     with figure.batch_update():
         place_rows(figure, second is not None)
         _draw_bands(figure, "", record, view.bands)
@@ -108,13 +90,7 @@ def draw_sequences(
 
 
 def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
-    """Put the predicted or the novel codes in the raster.
-
-    Parameters
-    ----------
-    figure, record, view
-        As in `draw_sequences`.
-    """
+    """Put the predicted or the novel codes in the raster."""
     raster = record.rasters[view.part]
     shown = named(figure, "raster")
     signed = bool(np.nanmin(raster.strengths, initial=0.0) < 0)
@@ -129,13 +105,7 @@ def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 
 def draw_lower(figure: go.Figure, view: View) -> None:
-    """Show the matrices, or the maps.
-
-    Parameters
-    ----------
-    figure, view
-        As in `draw_sequences`.
-    """
+    """Show the matrices, or the maps."""
     with figure.batch_update():
         for number in range(4, 9):
             shown = (number < 7) == (view.lower == "similarity")
@@ -150,13 +120,7 @@ def draw_lower(figure: go.Figure, view: View) -> None:
 def draw_cursor(
     figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None, view: View
 ) -> None:
-    """Move the shared cursor, the arcs to where a prediction comes from, and the rings on the maps.
-
-    Parameters
-    ----------
-    figure, record, second, view
-        As in `draw_sequences`.
-    """
+    """Move the shared cursor, the arcs to where a prediction comes from, and the rings on the maps."""
     inside = 0 <= view.time < record.n_times
     sources = record.read_from(view.time, MOST_ARCS) if inside else []
     with figure.batch_update():
@@ -233,13 +197,7 @@ def _draw_matrices(figure: go.Figure, record: TemporalSummary) -> None:
 
 
 def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
-    """Place and colour the points of both maps.
-
-    Parameters
-    ----------
-    figure, record, view
-        As in `draw_sequences`.
-    """
+    """Place and colour the points of both maps."""
     by_time = view.color_by == "time" or not record.boundaries
     said = "dark = early" if by_time else "colour = document"
     with figure.batch_update():
@@ -297,15 +255,7 @@ def _draw_arc(
 
 
 def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
-    """The time under a click, and in the raster also the row.
-
-    Parameters
-    ----------
-    trace
-        One of `CLICKABLE`.
-    points
-        What plotly tells of the click.
-    """
+    """The time under a click, and in the raster also the row."""
     if trace.name == "raster":
         return round(float(points.xs[0])), round(float(points.ys[0]))
     if trace.name.endswith(" map"):
@@ -314,13 +264,7 @@ def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
 
 
 def restyle(figure: go.Figure) -> None:
-    """Take the current theme's sizes.
-
-    Parameters
-    ----------
-    figure
-        From `empty_figure`.
-    """
+    """Take the current theme's sizes."""
     with figure.batch_update():
         figure.layout.height = figure_height()
         for note in figure.layout.annotations:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from sae_nb_widgets.figures.frames import number_of, on_axes, plot_title
 from sae_nb_widgets.figures.theme import (
     CONTROL,
     CONTROL_DASH,
@@ -17,6 +18,7 @@ from sae_nb_widgets.figures.theme import (
     PREDICTED,
     colour_scale,
     fade,
+    scaled,
     template,
     theme,
 )
@@ -49,7 +51,9 @@ def empty_figure() -> go.Figure:
         hovermode="closest",
         showlegend=True,
         legend={"x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "itemclick": False},
-        annotations=[_title(axis) for axis in TITLED],
+        annotations=[
+            plot_title(place, "", size=theme().font_px, x=0.0, anchor="left") for place in range(8)
+        ],
         height=figure_height(),
         **_axes(),
     )
@@ -59,12 +63,7 @@ def empty_figure() -> go.Figure:
 
 def figure_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return int(sum(ONE) * theme().font_px / 13) + TOP_PX + BOTTOM_PX
-
-
-def named(figure: go.Figure, name: str) -> Any:
-    """The trace of that name."""
-    return next(trace for trace in figure.data if trace.name == name)
+    return scaled(sum(ONE)) + TOP_PX + BOTTOM_PX
 
 
 def place_rows(figure: go.Figure, two: bool) -> None:
@@ -85,82 +84,71 @@ def place_rows(figure: go.Figure, two: bool) -> None:
             trace.visible = two
 
 
-TITLED = ("", "2", "3", "4", "5", "6", "7", "8")
-
-
 def _traces() -> list[Any]:
     return [
-        _band("predicted", "", PREDICTED, legend=True),
-        _band("novel", "", NOVEL, legend=True),
-        _control("in other orders", "", legend=True),
-        _line("boundaries", "", {"color": NEUTRAL, "width": 1.5, "dash": "dot"}),
-        *(_line(f"arc {i}", "", {"color": PREDICTED, "width": 2}) for i in range(MOST_ARCS)),
-        _line("cursor", "", {"color": CURSOR, "width": 5}),
-        _band("second predicted", "2", PREDICTED),
-        _band("second novel", "2", NOVEL),
-        _control("second in other orders", "2"),
-        _line("second boundaries", "2", {"color": NEUTRAL, "width": 1.5, "dash": "dot"}),
-        _line("second cursor", "2", {"color": CURSOR, "width": 5}),
-        _heat("raster", "3", "atom %{customdata} at %{x}: %{z:.3g}<extra></extra>"),
-        _line("raster cursor", "3", {"color": CURSOR, "width": 5}),
+        _band("predicted", 0, PREDICTED, legend=True),
+        _band("novel", 0, NOVEL, legend=True),
+        _control("in other orders", 0, legend=True),
+        _line("boundaries", 0, {"color": NEUTRAL, "width": 1.5, "dash": "dot"}),
+        *(_line(f"arc {i}", 0, {"color": PREDICTED, "width": 2}) for i in range(MOST_ARCS)),
+        _line("cursor", 0, {"color": CURSOR, "width": 5}),
+        _band("second predicted", 1, PREDICTED),
+        _band("second novel", 1, NOVEL),
+        _control("second in other orders", 1),
+        _line("second boundaries", 1, {"color": NEUTRAL, "width": 1.5, "dash": "dot"}),
+        _line("second cursor", 1, {"color": CURSOR, "width": 5}),
+        _heat("raster", 2, "atom %{customdata} at %{x}: %{z:.3g}<extra></extra>"),
+        _line("raster cursor", 2, {"color": CURSOR, "width": 5}),
         *(
-            _heat(
-                f"{part} similarity", str(number), "%{x} and %{y}: cosine %{z:.2f}<extra></extra>"
-            )
-            for number, part in enumerate(PARTS, start=4)
+            _heat(f"{part} similarity", place, "%{x} and %{y}: cosine %{z:.2f}<extra></extra>")
+            for place, part in enumerate(PARTS, start=3)
         ),
-        *(
-            trace
-            for number, part in ((7, "predicted"), (8, "novel"))
-            for trace in _map(part, number)
-        ),
+        *_map("predicted", 6),
+        *_map("novel", 7),
     ]
 
 
-def _band(name: str, axis: str, colour: str, *, legend: bool = False) -> go.Bar:
+def _band(name: str, place: int, colour: str, *, legend: bool = False) -> go.Bar:
     return go.Bar(
         name=name,
         marker={"color": colour, "line": {"width": 0}},
         hoverinfo="text",
         showlegend=legend,
-        xaxis=f"x{axis}",
-        yaxis=f"y{axis}",
+        **on_axes(place),
     )
 
 
-def _control(name: str, axis: str, *, legend: bool = False) -> go.Scatter:
-    trace = _line(name, axis, {"color": CONTROL, "width": 2, "dash": CONTROL_DASH})
+def _control(name: str, place: int, *, legend: bool = False) -> go.Scatter:
+    trace = _line(name, place, {"color": CONTROL, "width": 2, "dash": CONTROL_DASH})
     trace.showlegend = legend
     trace.line.shape = "hvh"
     return trace
 
 
-def _line(name: str, axis: str, line: dict[str, Any]) -> go.Scatter:
+def _line(name: str, place: int, line: dict[str, Any]) -> go.Scatter:
     return go.Scatter(
         name=name,
         mode="lines",
         line=line,
         hoverinfo="skip",
         showlegend=False,
-        xaxis=f"x{axis}",
-        yaxis=f"y{axis}",
+        **on_axes(place),
     )
 
 
-def _heat(name: str, axis: str, hover: str) -> go.Heatmap:
+def _heat(name: str, place: int, hover: str) -> go.Heatmap:
     return go.Heatmap(
         name=name,
         showscale=False,
         colorscale=colour_scale(),
         hovertemplate=hover,
         hoverongaps=False,
-        xaxis=f"x{axis}",
-        yaxis=f"y{axis}",
+        **on_axes(place),
     )
 
 
-def _map(part: str, number: int) -> list[go.Scatter]:
-    axes = {"xaxis": f"x{number}", "yaxis": f"y{number}", "showlegend": False}
+def _map(part: str, place: int) -> list[go.Scatter]:
+    axes: dict[str, Any] = on_axes(place) | {"showlegend": False}
     path = go.Scatter(
         name=f"{part} map",
         mode="lines+markers",
@@ -198,26 +186,10 @@ def _axes() -> dict[str, Any]:
             "constrain": "domain",
             "nticks": 4,
         }
-    for number in (7, 8):
-        axes[f"xaxis{number}"] = {**quiet, "showticklabels": False, "ticks": ""}
-        axes[f"yaxis{number}"] = {**quiet, "showticklabels": False, "ticks": ""}
-    columns = ((0.0, 1.0),) * 3 + THIRDS + HALVES
-    for number, domain in enumerate(columns, start=1):
-        suffix = "" if number == 1 else str(number)
+    for name in ("xaxis7", "yaxis7", "xaxis8", "yaxis8"):
+        axes[name] = {**quiet, "showticklabels": False, "ticks": ""}
+    for place, domain in enumerate(((0.0, 1.0),) * 3 + THIRDS + HALVES):
+        suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": domain, "anchor": f"y{suffix}"}
         axes[f"yaxis{suffix}"] |= {"anchor": f"x{suffix}"}
     return axes
-
-
-def _title(axis: str) -> dict[str, Any]:
-    return {
-        "text": "",
-        "x": 0.0,
-        "y": 1.0,
-        "xref": f"x{axis} domain",
-        "yref": f"y{axis} domain",
-        "xanchor": "left",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": theme().font_px},
-    }

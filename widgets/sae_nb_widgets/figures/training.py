@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.summaries.training import Axis, TrainingSummary
+from sae_nb_widgets.figures.frames import number_of, on_axes, plot_title
 from sae_nb_widgets.figures.theme import (
     GREY,
     THIN_SPACE,
@@ -39,7 +40,6 @@ from sae_nb_widgets.figures.training_rows import (
     PER_RUN,
     Rows,
     arrange_rows,
-    number_of,
     rows_of,
     show_traces,
 )
@@ -109,29 +109,16 @@ def training_figure(
     """Loss, R², L0, dead atoms, throughput and learning rate over the steps, one colour per run.
 
     Below them, where the runs know their atoms: atoms sorted by frequency, R² against L0 of several
-    runs, a map of every atom, and how fast the atoms turn.
-
-    Parameters
-    ----------
-    summaries
-        One per run, drawn over one another.
-    axis
-        Of the steps.
-    strip
-        Whether there is a strip of atoms sorted by frequency; None: when a run knows them.
-    map_by
-        What the colours of the map mean.
-
-    Returns
-    -------
-    plotly.graph_objects.Figure
-        Which `update_training_figure` can bring up to date as often as wished.
+    runs, a map of every atom, and how fast the atoms turn. `strip` says whether atoms are sorted by
+    frequency; None: when a run knows them.
     """
     rows = rows_of(summaries)
     rows = rows if strip is None else replace(rows, strip=strip)
-    figure = go.Figure(shared_traces(_place(8), _place(9)))
+    figure = go.Figure(shared_traces(on_axes(8), on_axes(9)))
     figure.update_layout(
-        annotations=[_title_note(place, "") for place in range(len(CURVES) + 4)],
+        annotations=[
+            plot_title(place, "", size=theme().font_px + 1) for place in range(len(CURVES) + 4)
+        ],
         template=template(),
         margin={"l": 52, "r": 12, "t": 0, "b": 0},
         legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
@@ -152,22 +139,9 @@ def update_training_figure(
     shown: int = 0,
     rows: Rows | None = None,
 ) -> None:
-    """Give a figure made by `training_figure` the newest numbers; runs that are new are added.
+    """Give a figure made by `training_figure` the newest numbers, in one message to its browser.
 
-    Parameters
-    ----------
-    figure
-        Figure or FigureWidget; a widget sends its browser one message.
-    summaries
-        The runs it was made for, in the same order, and new ones behind them.
-    axis
-        Of the steps.
-    map_by
-        What the colours of the map mean.
-    shown
-        Whose atoms the map and the motion are of.
-    rows
-        Which rows there are; None finds out.
+    Runs come in the same order, new ones behind them; the map and the motion are of run `shown`.
     """
     rows = rows or rows_of(summaries)
     n_drawn = (len(figure.data) - N_SHARED) // PER_RUN
@@ -225,22 +199,6 @@ def _axes() -> dict[str, Any]:
 _COLUMN_DOMAINS = ([0.0, 0.285], [0.357, 0.642], [0.715, 1.0])
 
 
-def _title_note(place: int, text: str) -> dict[str, Any]:
-    """Title of one small plot, tied to its axes so that it stays above them in every drawing."""
-    number = number_of(place)
-    return {
-        "text": text,
-        "x": 0.5,
-        "y": 1.0,
-        "xref": f"x{number} domain",
-        "yref": f"y{number} domain",
-        "xanchor": "center",
-        "yanchor": "bottom",
-        "showarrow": False,
-        "font": {"size": theme().font_px + 1},
-    }
-
-
 _STRIP_KINDS = (
     ("circle", "atom %{customdata}<br>fires on %{y:.3g} % of rows<extra></extra>"),
     ("circle-open", "atom %{customdata}<br>has not fired lately<extra></extra>"),
@@ -258,21 +216,21 @@ def _run_traces(run: int, name: str) -> list[Any]:
             mode="lines",
             line={"color": colour, "width": 1.6},
             hovertemplate=f"{label}<br>step %{{x:,}}<br>{curve.title} %{{y:.3g}}<extra></extra>",
-            **_place(i),
+            **on_axes(i),
         )
         for i, curve in enumerate(CURVES)
     ]
     star = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": GREY}}
     hover = f"{label}<br>best R² %{{y:.3f}}<br>step %{{x:,}}<extra></extra>"
     traces.append(
-        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **_place(1))
+        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **on_axes(1))
     )
     for symbol, hover in _STRIP_KINDS:
         marker = {"color": colour, "size": 5, "symbol": symbol}
         traces.append(
-            go.Scatter(**shared, mode="markers", marker=marker, hovertemplate=hover, **_place(6))
+            go.Scatter(**shared, mode="markers", marker=marker, hovertemplate=hover, **on_axes(6))
         )
-    return traces + run_traces(colour, label, str(run), _place(7))
+    return traces + run_traces(colour, label, str(run), on_axes(7))
 
 
 def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, Any, bool]) -> None:
@@ -292,10 +250,6 @@ def _ring(figure: go.Figure, points: Sequence[tuple[float, float, bool]]) -> Non
         line = figure.data[N_SHARED + (run + 1) * PER_RUN - 1].marker.line
         if line.width != 3 * best:
             line.width = 3 * best
-
-
-def _place(plot: int) -> dict[str, str]:
-    return {"xaxis": f"x{number_of(plot)}", "yaxis": f"y{number_of(plot)}"}
 
 
 Points = tuple[Any, Any, Any]

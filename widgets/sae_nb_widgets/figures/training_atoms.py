@@ -37,13 +37,7 @@ MAP_TITLES = {
 
 
 def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list[Any]:
-    """Return the empty map and the two empty curves of motion.
-
-    Parameters
-    ----------
-    map_axes, motion_axes
-        Which axes they are drawn on.
-    """
+    """Return the empty map and the two empty curves of motion."""
     bar = {"thickness": 9, "len": 0.2, "outlinewidth": 0, "tickfont": {"size": theme().font_px}}
     hover = "%{text}<extra></extra>"
     line = {"mode": "lines", "showlegend": False, **motion_axes}
@@ -60,17 +54,7 @@ def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list
 
 
 def update_shared(figure: go.Figure, summary: TrainingSummary | None, by: MapBy) -> None:
-    """Draw the map and the motion of one run.
-
-    Parameters
-    ----------
-    figure
-        Whose first traces are `shared_traces`.
-    summary
-        Of the run; None for nothing.
-    by
-        What the map's colours mean.
-    """
+    """Draw the map and the motion of one run."""
     motion = None if summary is None else summary.motion
     median, p90 = figure.data[MEDIAN], figure.data[P90]
     if motion is not None:
@@ -156,15 +140,7 @@ def has_motion(motion: AtomMotion | None) -> bool:
 
 
 def run_traces(colour: str, label: str, group: str, axes: dict[str, str]) -> list[Any]:
-    """Return the way of one run through L0 and R², and the point where it is now.
-
-    Parameters
-    ----------
-    colour, label, group
-        As in the curves.
-    axes
-        Which axes they are drawn on.
-    """
+    """Return the way of one run through L0 and R², and the point where it is now."""
     shared = {"name": label, "legendgroup": group, "showlegend": False, **axes}
     hover = f"{label}<br>L0 %{{x:.3g}}<br>R² %{{y:.3f}}<extra></extra>"
     return [

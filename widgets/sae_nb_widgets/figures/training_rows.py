@@ -9,7 +9,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from sae_nb.summaries.training import TrainingSummary
-from sae_nb_widgets.figures.theme import theme
+from sae_nb_widgets.figures.frames import number_of
+from sae_nb_widgets.figures.theme import scaled, theme
 from sae_nb_widgets.figures.training_atoms import MAP, N_SHARED, has_motion
 
 N_CURVES, COLUMNS = 6, 3
@@ -41,13 +42,7 @@ class Rows:
 
 
 def rows_of(summaries: Sequence[TrainingSummary]) -> Rows:
-    """Return which rows these runs need.
-
-    Parameters
-    ----------
-    summaries
-        One per run.
-    """
+    """Return which rows these runs need."""
     return Rows(
         strip=any(summary.frequency is not None for summary in summaries),
         several=len(summaries) > 1,
@@ -56,15 +51,7 @@ def rows_of(summaries: Sequence[TrainingSummary]) -> Rows:
 
 
 def arrange_rows(figure: go.Figure, rows: Rows) -> None:
-    """Give every small plot its place, and hide those that are not needed; nothing is rebuilt.
-
-    Parameters
-    ----------
-    figure
-        From `training_figure`.
-    rows
-        Which rows there are.
-    """
+    """Give every small plot its place, and hide those that are not needed; nothing is rebuilt."""
     layout, domains = figure.layout, _row_domains(rows)
     layout.height = figure_height(rows)
     size = theme().font_px + 1
@@ -89,15 +76,6 @@ def show_traces(figure: go.Figure, rows: Rows, n_runs: int) -> None:
     """Show the traces that the rows need, each by a message of its own.
 
     One message for some traces would take the same property from all others in the browser.
-
-    Parameters
-    ----------
-    figure
-        From `training_figure`.
-    rows
-        Which rows there are.
-    n_runs
-        How many runs it draws.
     """
     for trace in figure.data[:N_SHARED]:
         _set(trace, "visible", rows.atoms)
@@ -140,13 +118,8 @@ def _row_domains(rows: Rows) -> list[list[float]]:
     return domains
 
 
-def number_of(place: int) -> str:
-    """Return the number of an axis as plotly writes it: none for the first."""
-    return "" if place == 0 else str(place + 1)
-
-
 def figure_height(rows: Rows) -> int:
     """Height in CSS pixels at the current scale."""
     heights = rows.heights
     pixels = sum(heights) + len(heights) * TITLE_PX + 8 + (len(heights) - 1) * TICKS_PX
-    return int((pixels + LEGEND_PX * rows.several) * theme().font_px / 13)
+    return scaled(pixels + LEGEND_PX * rows.several)
