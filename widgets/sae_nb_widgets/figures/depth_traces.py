@@ -98,8 +98,8 @@ def group_traces(group: int) -> list[go.Scatter]:
 def group_traces_3d(group: int) -> list[go.Scatter3d]:
     """Paths and heads of one colour, in space."""
     colour, symbol = style_of(group)
-    look = {"width": 2, "opacity": 0.5, "size": 4.5, "symbol": symbol_3d(symbol)}
-    line, heads = _group(group, " 3d", colour, **look)
+    near = symbol_3d(symbol)
+    line, heads = _group(group, " 3d", colour, width=2, opacity=0.5, size=4.5, symbol=near)
     return [go.Scatter3d(**line), go.Scatter3d(**heads)]
 
 

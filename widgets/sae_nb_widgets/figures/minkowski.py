@@ -190,13 +190,15 @@ def maps_figure(
     """
     most = max(max(float(np.max(m)) for m in maps.values()), 1e-12)
     named = {plot_text(title): strength for title, strength in maps.items()}
-    objects = enumerate(named) if mask is not None else ()
+    over = {}
+    if mask is not None:
+        over = {t: [_dots(*np.nonzero(mask), legend=i == 0)] for i, t in enumerate(named)}
     figure = heatmaps(
         named,
         ends=(0, most),
         hover="row %{y}, column %{x}: %{z:.2f}",
         bar="strength",
-        over={title: [_dots(*np.nonzero(mask), legend=i == 0)] for i, title in objects},
+        over=over,
         gap=0.05,
         height=SQUARE_PX,
         margin=(10, 10, 34, 40),

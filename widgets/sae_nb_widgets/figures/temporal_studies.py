@@ -84,13 +84,17 @@ def time_curves_figure(
         if not dashed:
             index += 1
             colour = COLOURS.get(name, category_style(index)[0])
-        look = {
-            "colour": colour,
-            "symbol": SYMBOLS[index % 3],
-            "dash": "dash" if dashed else "solid",
-        }
-        hover = "%{x}: %{y:.3g}"
-        traces.append(line(name, list(x), list(y), hover=hover, showlegend=True, **look))
+        trace = line(
+            name,
+            list(x),
+            list(y),
+            colour=colour,
+            symbol=SYMBOLS[index % 3],
+            dash="dash" if dashed else "solid",
+            hover="%{x}: %{y:.3g}",
+            showlegend=True,
+        )
+        traces.append(trace)
     return framed(traces, x=x_title, y=y_title, height=HEIGHT_PX, margin=(60, 12, 34, 44))
 
 
