@@ -124,6 +124,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 		$(BIN)/python -m sae_nb.models.recipes.tiny_vit --variant $$variant --out build/models/$$variant
 	done
 	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
+	$(BIN)/python benchmarks/trigram.py --write build/models/tiny-gpt/tiny-gpt
 
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
 	@$(BIN)/python benchmarks/peers

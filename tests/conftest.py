@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import hypothesis
 import pytest
@@ -58,6 +60,18 @@ def warm_python() -> Iterator[WarmPython]:
     made = WarmPython()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def trigram() -> ModuleType:
+    """benchmarks/trigram.py: the baseline that the bundled language model must beat."""
+    file = Path(__file__).parents[1] / "benchmarks" / "trigram.py"
+    spec = importlib.util.spec_from_file_location("benchmarks_trigram", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(autouse=True)

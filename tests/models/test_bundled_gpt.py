@@ -17,7 +17,6 @@ import sae_nb.models
 from sae_nb.capturing import capture
 from sae_nb.data import prose, stories
 from sae_nb.models import LiveModel, load_model
-from sae_nb.models.recipes.kneser_ney import KneserNeyTrigram
 from sae_nb.models.recipes.language_streams import Stream, judged_ids, token_ids
 from sae_nb.models.recipes.language_training import nats_per_token
 
@@ -77,16 +76,16 @@ def test_the_card_beats_the_trigram_on_prose_and_on_stories(card):
         assert held_out["nats_per_token"][name] < best, name
 
 
-def test_unseen_stories_cost_what_the_card_says(model, card):
+def test_unseen_stories_cost_what_the_card_says(model, card, trigram):
     """Stories of a seed nobody used: within 3 %, and below a trigram fitted on 2000 others."""
     judged = judged_ids(model.tokenizer, stories(150, seed=77).texts)
     measured = nats_per_token(model.module, judged, 0)
     assert measured == pytest.approx(card["held_out"]["nats_per_token"]["stories"], rel=0.03)
     fitted = token_ids(model.tokenizer, stories(2_000, seed=0).texts)
-    assert measured < KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
+    assert measured < trigram.KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
 
 
-def test_held_out_prose_costs_what_the_card_says(model, card):
+def test_held_out_prose_costs_what_the_card_says(model, card, trigram):
     """Exactly under the Python it was judged with; under any, below a trigram of the same prose."""
     judged = judged_ids(model.tokenizer, prose("test").texts)
     measured = nats_per_token(model.module, judged, 0)
@@ -94,7 +93,7 @@ def test_held_out_prose_costs_what_the_card_says(model, card):
         # Patch releases of Python correct a paragraph here and there.
         assert measured == pytest.approx(card["held_out"]["nats_per_token"]["prose"], abs=0.03)
     fitted = token_ids(model.tokenizer, prose("train").texts)
-    assert measured < KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
+    assert measured < trigram.KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
 
 
 def test_the_end_of_the_context_is_as_good_as_its_middle(model):

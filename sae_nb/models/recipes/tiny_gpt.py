@@ -20,9 +20,7 @@ from typing import Any
 
 import torch
 
-from sae_nb.data.grammar import stories
 from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models.recipes.kneser_ney import KneserNeyTrigram
 from sae_nb.models.recipes.language_card import card_text
 from sae_nb.models.recipes.language_streams import (
     STORIES_PER_STEP,
@@ -30,7 +28,6 @@ from sae_nb.models.recipes.language_streams import (
     TrainingText,
     gather,
     judged_ids,
-    token_ids,
     train_tokenizer,
 )
 from sae_nb.models.recipes.language_training import (
@@ -43,7 +40,6 @@ from sae_nb.models.recipes.run_checkpoints import CHECKPOINT_FILE
 logger = logging.getLogger("sae_nb.recipes.tiny_gpt")
 
 NAME = "tiny-gpt"
-_N_TRIGRAM_STORIES = 8_000
 
 
 def train_tiny_gpt(
@@ -133,38 +129,6 @@ def export(
     return card
 
 
-def trigram_baselines(
-    tokenizer: Any, material: TrainingText, judged: dict[str, list[list[int]]]
-) -> dict[str, dict[str, float]]:
-    """Nats per token of Kneser–Ney trigrams on held-out texts, by what they were fitted on.
-
-    Parameters
-    ----------
-    tokenizer
-        As the model has it.
-    material
-        The training text.
-    judged
-        Name → token ids of held-out texts.
-
-    Returns
-    -------
-    dict
-        "all" → fitted on everything the model reads; then on CPython's text and on stories alone,
-        which suits the judged texts better, each → name of the held-out texts → nats per token.
-    """
-    ids = {name: token_ids(tokenizer, texts) for name, texts in material.sources.items()}
-    ids["stories"] = token_ids(tokenizer, stories(_N_TRIGRAM_STORIES, material.seed).texts)
-    choices = {"all": list(ids), "cpython": ["prose", "docstrings"], "stories": ["stories"]}
-    boundary = int(tokenizer.bos_token_id)
-    table = {}
-    for label, names in choices.items():
-        texts = [text for name in names for text in ids[name]]
-        trigram = KneserNeyTrigram(texts, len(tokenizer), boundary)
-        table[label] = {k: round(trigram.nats_per_token(v), 4) for k, v in judged.items()}
-    return table
-
-
 def _card(
     training: LanguageTraining, loaded: Any, tokenizer: Any, material: TrainingText
 ) -> dict[str, Any]:
@@ -187,7 +151,6 @@ def _card(
             "weights": "fp16 file as loaded",
             "tokens": {name: sum(len(i) + 1 for i in ids) for name, ids in judged.items()},
             "nats_per_token": nats,
-            "trigram": trigram_baselines(tokenizer, material, judged),
         },
         "parameters": sum(p.numel() for p in loaded.parameters()),
         "seed": r.seed,

@@ -48,7 +48,6 @@ def _small(extra: Path | None, seed: int) -> TrainingText:
 def small(monkeypatch: pytest.MonkeyPatch) -> TrainingText:
     """A hundredth of the text in place of all of it."""
     monkeypatch.setattr(tiny_gpt, "gather", _small)
-    monkeypatch.setattr(tiny_gpt, "_N_TRIGRAM_STORIES", 30)
     return _small(None, RECIPE.seed)
 
 
@@ -78,9 +77,14 @@ def test_a_killed_run_continues_bit_exactly(tmp_path, monkeypatch, small):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_what_the_recipe_writes_opens_writes_and_can_be_read_from(tmp_path, small):
+def test_what_the_recipe_writes_opens_writes_and_can_be_read_from(
+    tmp_path, small, trigram, monkeypatch
+):
     """The folder is a checkpoint like others: hook points, generation, texts that begin alike."""
-    card = tiny_gpt.train_tiny_gpt(RECIPE, tmp_path, extra=tmp_path)
+    tiny_gpt.train_tiny_gpt(RECIPE, tmp_path, extra=tmp_path)
+    assert "trigram" not in (tmp_path / "tiny-gpt" / "card.md").read_text()
+    monkeypatch.setattr(trigram, "N_STORIES", 30)
+    card = trigram.add_to_card(tmp_path / "tiny-gpt", _small(tmp_path, RECIPE.seed))
     model = load_model(tmp_path / "tiny-gpt")
     assert model.kind == "language"
     assert model.causal

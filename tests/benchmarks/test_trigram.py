@@ -8,8 +8,6 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sae_nb.models.recipes.kneser_ney import KneserNeyTrigram
-
 TOY = [[1, 2, 3, 1, 2, 4], [1, 2, 3], [5, 1, 2], [3, 3, 3, 1]]
 
 
@@ -19,24 +17,24 @@ def _every_pair(n_tokens: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1])
-def test_every_distribution_sums_to_one(seed):
+def test_every_distribution_sums_to_one(seed, trigram):
     """After every pair of tokens, seen or not; no token is impossible."""
     texts = TOY
     if seed is not None:
         generator = np.random.default_rng(seed)
         texts = [(1 + generator.zipf(1.5, 40) % 11).tolist() for _ in range(60)]
-    model = KneserNeyTrigram(texts, n_tokens=12, boundary=0)
+    model = trigram.KneserNeyTrigram(texts, n_tokens=12, boundary=0)
     p = model.probabilities(*_every_pair(12))
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-12)
     assert p.min() > 0
 
 
-def test_it_is_kneser_ney_written_out():
+def test_it_is_kneser_ney_written_out(trigram):
     """The recursion of the textbook, with dictionaries, on a corpus with every small count."""
     generator = np.random.default_rng(4)
     texts = [(1 + generator.zipf(1.3, 40) % 59).tolist() for _ in range(20)]
     v = 60
-    model = KneserNeyTrigram(texts, n_tokens=v, boundary=0)
+    model = trigram.KneserNeyTrigram(texts, n_tokens=v, boundary=0)
     padded = [[0, 0, *text, 0] for text in texts]
     triples = Counter(tuple(t[i : i + 3]) for t in padded for i in range(len(t) - 2))
     pairs = Counter(gram[1:] for gram in triples)
@@ -65,30 +63,30 @@ def test_it_is_kneser_ney_written_out():
         assert p == pytest.approx(estimate(triples, (a, b, c), two), abs=1e-12)
 
 
-def test_a_word_known_from_one_context_only_is_not_expected_elsewhere():
+def test_a_word_known_from_one_context_only_is_not_expected_elsewhere(trigram):
     """ "Francisco" is frequent but follows "San" alone: a new context expects others more."""
     san, francisco, cat = 1, 2, 3
     texts = [[san, francisco]] * 30 + [[i, cat] for i in range(4, 9)]
-    model = KneserNeyTrigram(texts, n_tokens=12, boundary=0)
+    model = trigram.KneserNeyTrigram(texts, n_tokens=12, boundary=0)
     p = model.probabilities(np.array([10]), np.array([11]))[0]
     assert p[cat] > 2 * p[francisco]
 
 
-def test_a_deterministic_language_costs_almost_nothing():
+def test_a_deterministic_language_costs_almost_nothing(trigram):
     """0 1 2 3 0 1 2 3 …: below 0.1 nats, where guessing costs ln 8."""
-    model = KneserNeyTrigram([[1, 2, 3, 4] * 50], n_tokens=8, boundary=0)
+    model = trigram.KneserNeyTrigram([[1, 2, 3, 4] * 50], n_tokens=8, boundary=0)
     assert model.nats_per_token([[1, 2, 3, 4] * 20]) < 0.1
     assert model.nats_per_token([[7, 7, 5, 6]]) > math.log(8)
 
 
-def test_nats_per_token_is_the_mean_over_tokens_and_the_end():
+def test_nats_per_token_is_the_mean_over_tokens_and_the_end(trigram):
     """A text of n tokens asks for n + 1."""
-    model = KneserNeyTrigram(TOY, n_tokens=6, boundary=0)
+    model = trigram.KneserNeyTrigram(TOY, n_tokens=6, boundary=0)
     p = model.probability(np.array([0, 0, 1]), np.array([0, 1, 2]), np.array([1, 2, 0]))
     assert model.nats_per_token([[1, 2]]) == pytest.approx(-np.log(p).mean())
 
 
-def test_nothing_to_fit_on_is_refused():
+def test_nothing_to_fit_on_is_refused(trigram):
     """Empty texts are no corpus."""
     with pytest.raises(ValueError, match="at least one token"):
-        KneserNeyTrigram([[], []], n_tokens=4, boundary=0)
+        trigram.KneserNeyTrigram([[], []], n_tokens=4, boundary=0)

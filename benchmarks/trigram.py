@@ -1,15 +1,32 @@
 """The baseline a small language model must beat: an interpolated Kneser–Ney trigram.
 
 p(c|ab) = max(n(abc) − D, 0)/n(ab·) + λ(ab) p(c|b), lower orders from continuation counts
+
+Run `python benchmarks/trigram.py`: tiny-gpt's held-out nats per token beside those of trigrams fitted
+on what it read, its folder of extra texts aside. `--write FOLDER` puts the trigrams' figures into the
+card of a model that `python -m sae_nb.models.recipes.tiny_gpt` has just made; give it the same
+`--extra-text`.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
+
+from sae_nb.data import stories
+from sae_nb.files import write_bytes, write_json
+from sae_nb.models.recipes.language_card import card_text
+from sae_nb.models.recipes.language_streams import TrainingText, gather, judged_ids, token_ids
+
+BUNDLED = Path(__file__).parents[1] / "sae_nb" / "models" / "weights" / "tiny-gpt"
+N_STORIES = 8_000
 
 
 class KneserNeyTrigram:
@@ -152,3 +169,89 @@ def _discounts(counts: ndarray) -> ndarray:
     y = n1 / (n1 + 2 * n2)
     found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
     return np.array([0.0, *np.clip(found, 0.0, [1.0, 2.0, 3.0])])
+
+
+def baselines(
+    tokenizer: Any, material: TrainingText, judged: dict[str, list[list[int]]]
+) -> dict[str, dict[str, float]]:
+    """Nats per token of Kneser–Ney trigrams on held-out texts, by what they were fitted on.
+
+    Parameters
+    ----------
+    tokenizer
+        As the model has it.
+    material
+        The training text.
+    judged
+        Name → token ids of held-out texts.
+
+    Returns
+    -------
+    dict
+        "all" → fitted on everything the model reads; then on CPython's text and on stories alone,
+        which suits the judged texts better, each → name of the held-out texts → nats per token.
+    """
+    ids = {name: token_ids(tokenizer, texts) for name, texts in material.sources.items()}
+    ids["stories"] = token_ids(tokenizer, stories(N_STORIES, material.seed).texts)
+    choices = {"all": list(ids), "cpython": ["prose", "docstrings"], "stories": ["stories"]}
+    boundary = int(tokenizer.bos_token_id)
+    table = {}
+    for label, names in choices.items():
+        texts = [text for name in names for text in ids[name]]
+        trigram = KneserNeyTrigram(texts, len(tokenizer), boundary)
+        table[label] = {k: round(trigram.nats_per_token(v), 4) for k, v in judged.items()}
+    return table
+
+
+def add_to_card(folder: Path, material: TrainingText) -> dict[str, Any]:
+    """Write the trigrams' figures into the card of a model, as JSON and as text.
+
+    Parameters
+    ----------
+    folder
+        With tokenizer and `card.json`.
+    material
+        What the model was trained on.
+
+    Returns
+    -------
+    dict
+        The card.
+    """
+    card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    card["held_out"]["trigram"] = measured(folder, material)
+    write_json(folder / "card.json", card)
+    write_bytes(folder / "card.md", card_text(card).encode())
+    return card
+
+
+def measured(folder: Path, material: TrainingText) -> dict[str, dict[str, float]]:
+    """The baselines on a model's held-out texts, in its own tokens."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    judged = {name: judged_ids(tokenizer, texts) for name, texts in material.held_out.items()}
+    return baselines(tokenizer, material, judged)
+
+
+def main() -> None:
+    """Prints the table, or writes it into a card."""
+    parser = argparse.ArgumentParser(description="Trigrams that a small language model must beat.")
+    parser.add_argument("--write", type=Path, help="folder of a model: write into its card")
+    parser.add_argument("--extra-text", type=Path, help="folder of texts that the model read, too")
+    given = parser.parse_args()
+    folder = given.write or BUNDLED
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    material = gather(given.extra_text, card["seed"])
+    if given.write:
+        card = add_to_card(folder, material)
+    table = card["held_out"]["trigram"] if given.write else measured(folder, material)
+    print(f"| held out, nats per token | {card['name']} | {' | '.join(table)} |")
+    print("| --- " * (2 + len(table)) + "|")
+    for name, nats in card["held_out"]["nats_per_token"].items():
+        cells = " | ".join(f"{fitted[name]:.3f}" for fitted in table.values())
+        print(f"| {name} | {nats:.3f} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
