@@ -222,27 +222,19 @@ def _look_up(
             f"{tuple(mask.shape)}. Make it at least that wide."
         )
     inside = position.clamp(0, mask.shape[-1] - 1)
-    known = (position >= 0) & (position < torch.minimum(prompt_length, _width(mask)))
+    known = (position >= 0) & (position < prompt_length.clamp_max(mask.shape[-1]))
     if mask.ndim == 1:
         return mask[inside] & known
-    rows = _samples(position, state)
+    if state.sample is None:
+        rows = torch.arange(len(position), device=position.device)[:, None].expand_as(position)
+    else:
+        rows = state.sample.to(position.device)
     if int(rows.max()) >= mask.shape[0]:
         raise ValueError(
             f"`positions` as a mask must have a row per sample, at least {int(rows.max()) + 1}, got "
             f"shape {tuple(mask.shape)}. Pass shape (time,) to use one row for all."
         )
     return mask[rows.clamp_min(0), inside] & known
-
-
-def _width(mask: Bool[Tensor, "*samples time"]) -> Int[Tensor, ""]:
-    return torch.tensor(mask.shape[-1], device=mask.device)
-
-
-def _samples(position: Int[Tensor, "batch time"], state: RunState) -> Int[Tensor, "batch time"]:
-    if state.sample is not None:
-        return state.sample.to(position.device)
-    rows = torch.arange(position.shape[0], device=position.device)
-    return rows[:, None].expand_as(position)
 
 
 Chosen = tuple[int, ...] | Tensor | str | Callable[["RunState"], Tensor] | None

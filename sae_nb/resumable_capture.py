@@ -304,9 +304,11 @@ class StoreWriter:
                 hook_point=str(point),
                 files=[_rows_file(number, index) for number in range(len(self.shards))],
                 rows=[shard["rows"][index] for shard in self.shards],
-                context=builder.build(self._grid(index), policies[name], {}),
+                context=builder.build(grid and (grid[0], grid[1]), policies[name], {}),
             )
-            for index, (name, point) in enumerate(self.points.items())
+            for index, ((name, point), grid) in enumerate(
+                zip(self.points.items(), self.shards[-1]["grids"], strict=True)
+            )
         ]
         batches = [[shard["batches"], shard["digest"]] for shard in self.shards]
         seal(
@@ -320,10 +322,6 @@ class StoreWriter:
         )
         for name in (*parts, PROGRESS):
             (self.folder / name).unlink(missing_ok=True)
-
-    def _grid(self, index: int) -> tuple[int, int] | None:
-        grid = self.shards[-1]["grids"][index]
-        return None if grid is None else (grid[0], grid[1])
 
 
 def _rows_file(shard: int, point: int) -> str:

@@ -64,10 +64,15 @@ def run_steered(
     check_choice("backend", backend, BACKENDS)
     if backend == "hooks":
         return model(inputs, batch_size=batch_size)
-    return collected(
-        (batch, {"": model.main_output(_traced_batch(model, batch))})
-        for batch in model.batches(inputs, batch_size=batch_size)
-    )[""]
+
+    def traced(batch: Batch) -> dict[str, Tensor]:
+        here = batch.to(model.device)
+        with model.lock, torch.no_grad():
+            raw = trace_edited(model, here.args, here.kwargs, [here.state()])
+        return {"": model.main_output(raw)}
+
+    batches = model.batches(inputs, batch_size=batch_size)
+    return collected((batch, traced(batch)) for batch in batches)[""]
 
 
 def generate_steered(
@@ -166,9 +171,3 @@ def _step_state(ids: Int[Tensor, "1 time"], n_prompt: int, step: int) -> RunStat
         prompt_length=torch.full((1,), n_prompt, device=ids.device),
         sample=torch.zeros_like(columns),
     )
-
-
-def _traced_batch(model: LiveModel, batch: Batch) -> Any:
-    batch = batch.to(model.device)
-    with model.lock, torch.no_grad():
-        return trace_edited(model, batch.args, batch.kwargs, [batch.state()])

@@ -126,7 +126,9 @@ def calibrate_strength(
     >>> found.reached, round(found.kl, 1)
     (True, 0.1)
     """
-    target = _check_target(target_kl)
+    target = float(target_kl)
+    if not 0 < target < math.inf:
+        raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
     check_count(max_runs, name="max_runs")
     atoms = tuple(check_atom(a, sae.n_atoms) for a in _listed(atom))
     amounts = _amounts(by, len(atoms))
@@ -254,13 +256,6 @@ class StrengthSearch:
             return math.sqrt(a * b)
         share = math.log(self._target / kl_a) / math.log(kl_b / kl_a)
         return float(a * (b / a) ** min(max(share, 0.02), 0.98))
-
-
-def _check_target(target_kl: float) -> float:
-    target = float(target_kl)
-    if not 0 < target < math.inf:
-        raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
-    return target
 
 
 def _listed(atom: int | Sequence[int]) -> list[int]:

@@ -59,16 +59,12 @@ def strength_p99(
                 "without `strength_p99`. Pass acts= (activations or codes)."
             )
         return np.asarray(torch.as_tensor(stored).detach().cpu(), dtype=np.float64)
-    kept = [_active(codes) for codes in _codes(sae, acts)]
-    atoms = np.concatenate([a for a, _ in kept])
-    strengths = np.concatenate([s for _, s in kept])
-    return _percentile_by_atom(atoms, strengths, sae.n_atoms)
-
-
-def _active(codes: SparseCodes) -> tuple[np.ndarray, np.ndarray]:
-    strengths = codes.values.detach().abs().float().cpu().numpy()
-    active = strengths > 0
-    return codes.atoms.cpu().numpy()[active], strengths[active]
+    atoms, strengths = [], []
+    for codes in _codes(sae, acts):
+        values = codes.values.detach().abs().float().cpu().numpy()
+        atoms.append(codes.atoms.cpu().numpy()[values > 0])
+        strengths.append(values[values > 0])
+    return _percentile_by_atom(np.concatenate(atoms), np.concatenate(strengths), sae.n_atoms)
 
 
 def _percentile_by_atom(
