@@ -285,7 +285,7 @@ def nats_per_token(
     Returns
     -------
     float
-        Comparable with that of `KneserNeyTrigram` on the same texts.
+        Comparable with that of the trigram in benchmarks/trigram.py on the same texts.
     """
     model.eval()
     ordered = sorted(texts, key=len)
