@@ -203,7 +203,7 @@ def _taken_apart(
     predicted = unpadded(prediction.predicted, lengths)
     dense = unpadded(prediction.codes, lengths) if keep_codes else None
     seen = prediction.attention[0] if attention and prediction.attention else None
-    return predicted, novel, codes, dense, seen  # type: ignore[return-value]
+    return predicted, novel, codes, dense, seen
 
 
 def _joined(
