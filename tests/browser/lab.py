@@ -42,6 +42,8 @@ CHROMIUM_FLAGS = [
     "--use-gl=angle",
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
+    "--disable-gpu-rasterization",
+    "--disable-gpu-compositing",
 ]
 SETTINGS = {
     # cells outside the window stay in the page, so that they can be asked about
