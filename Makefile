@@ -91,7 +91,7 @@ browser: ## get a system Chromium where the machine can
 
 test: $(STAMP) browser ## the tests, browser included
 	@mkdir -p build
-	$(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/proofs
+	$(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/reproductions
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
@@ -106,12 +106,12 @@ notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 
 proofs: $(STAMP) ## one short seed of every proof experiment; checks of the committed artefacts
 	@mkdir -p build
-	$(PYTEST) --junitxml=build/proofs.xml tests/proofs
+	$(PYTEST) --junitxml=build/proofs.xml tests/reproductions
 
 proofs-full: $(STAMP) ## every proof experiment over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
 	@mkdir -p build
 	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 $(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/reliability.xml tests/reliability
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb.proofs --all --seeds 0 1 2 --out docs/claims
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions --all --seeds 0 1 2 --out docs/claims
 
 bench: $(STAMP) ## every benchmark; each prints one table
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

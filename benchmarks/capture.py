@@ -24,8 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import Backend, capture, run_hooked
-from sae_nb.models import LiveModel, wrap
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.models import LiveModel, VisionTransformer, VisionTransformerConfig, wrap
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb import dynamics
-from sae_nb.data.cifar import cifar10
+from sae_nb.data import cifar10
 
 
 def looked_at(states: dynamics.States, labels: torch.Tensor) -> dict[str, float]:

@@ -19,8 +19,7 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import frozen_decoder, frozen_decoder_cost
-from sae_nb.evaluation.auction import auction
+from sae_nb.evaluation import auction, frozen_decoder, frozen_decoder_cost
 
 K = 32
 

@@ -32,8 +32,7 @@ from sae_nb.architectures import (
     SparseAutoencoder,
     TopK,
 )
-from sae_nb.pursuit import explain_plan, matching_pursuit, orthogonal_matching_pursuit
-from sae_nb.pursuit.gram import forget
+from sae_nb.pursuit import explain_plan, forget, matching_pursuit, orthogonal_matching_pursuit
 
 
 def one_product_per_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:

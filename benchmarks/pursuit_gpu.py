@@ -16,8 +16,7 @@ import torch
 from pursuit import one_product_per_step, same_rows, two_products_per_step, unit
 from torch import Tensor
 
-from sae_nb.pursuit import explain_plan, matching_pursuit
-from sae_nb.pursuit.gram import forget
+from sae_nb.pursuit import explain_plan, forget, matching_pursuit
 
 
 def milliseconds(work: Callable[[], object], repeats: int) -> float:
@@ -70,8 +69,7 @@ def in_parts(
 
 def update_loop(x: Tensor, dictionary: Tensor, k: int, repeats: int) -> tuple[float, float]:
     """Milliseconds of the kernel of all steps, and the bytes it cannot avoid."""
-    from sae_nb.pursuit.cuda import SHARED_BYTES, Cuda
-    from sae_nb.pursuit.engine import Tile
+    from sae_nb.pursuit import SHARED_BYTES, Cuda, Tile
 
     spent: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
     plain = Cuda.matching

@@ -22,8 +22,7 @@ import torch
 from topk_step import measure
 from torch import Tensor
 
-from sae_nb.architectures import ARCHITECTURES
-from sae_nb.architectures.one_step import OneStep
+from sae_nb.architectures import ARCHITECTURES, OneStep
 from sae_nb.kernels import paths_taken
 
 Loss = Callable[[Any, Tensor], Tensor]

@@ -15,11 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from sae_nb_lessons.reproductions import Material, makers, material_of, measured, trained
 
 import sae_nb as sn
 from sae_nb.files import read_tensors, write_tensors
-from sae_nb.proofs.experiments.temporal import Material, makers, material_of, measured, trained
-from sae_nb.temporal.garden_paths import garden_path_surprise, read_garden_paths
+from sae_nb.temporal import garden_path_surprise, read_garden_paths
 
 SINK = 8.0
 """A norm of this many medians is a sink's."""

@@ -11,7 +11,7 @@ import statistics
 import time
 
 import torch
-from sae_nb_widgets import TemporalPanel
+from sae_nb_widgets.temporal import TemporalPanel
 
 import sae_nb as sn
 

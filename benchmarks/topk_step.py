@@ -23,8 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.architectures import TopK
-from sae_nb.architectures.base import TrainingLoss
+from sae_nb.architectures import TopK, TrainingLoss
 from sae_nb.kernels import paths_taken
 
 Work = Callable[[], object]

@@ -25,13 +25,8 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries.training import summarise_training
-from sae_nb.training import TrainRecord
-from sae_nb.training.best_state import BestState
-from sae_nb.training.control import Control
-from sae_nb.training.dead_atoms import DeadAtoms
-from sae_nb.training.learner import Learner
-from sae_nb.training.loop import Training
+from sae_nb.summaries import summarise_training
+from sae_nb.training import BestState, Control, DeadAtoms, Learner, Training, TrainRecord
 
 SIZES = {
     "tour": {"d_in": 64, "n_atoms": 1024, "k": 16, "batch_size": 1024, "steps": 300},

@@ -21,11 +21,10 @@ from typing import Any
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.exporting import PAGE_COLOURS
-from sae_nb_widgets.figures.theme import escape
 
 import sae_nb as sn
-from sae_nb.diagnosis.screen import find_chromium
+from sae_nb.diagnosis import find_chromium
+from sae_nb.figures import PAGE_COLOURS, escape
 
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"

@@ -15,9 +15,14 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation import as_published, explained_variance, published_formulas
-from sae_nb.evaluation.definitions import Definition, definition_families
-from sae_nb.evaluation.report import Report
+from sae_nb.evaluation import (
+    Definition,
+    Report,
+    as_published,
+    definition_families,
+    explained_variance,
+    published_formulas,
+)
 
 PAGE = Path(__file__).parent / "metrics.md"
 SAE, MODEL, PLACE = "tiny-vit/resid_post.6", "tiny-vit", "resid_post.6"

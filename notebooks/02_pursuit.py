@@ -42,8 +42,8 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_widgets.figures.pursuit_studies import encoder_figure, support_figure
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import encoder_figure, support_figure
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
 import sae_nb_widgets as sw

@@ -47,13 +47,13 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_widgets.figures.concept_regions import region_figure
-from sae_nb_widgets.figures.hierarchy_studies import curve_figure
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import region_figure
+from sae_nb_lessons.figures import curve_figure
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb.proofs import recorded
-from sae_nb.proofs.experiments import separability
+from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons.reproductions.experiments import separability
 
 # %% [markdown]
 # ## 1 · The nearest point

@@ -46,12 +46,12 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-from sae_nb_widgets.figures import minkowski as figures
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import _minkowski as figures
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb.proofs import final_states, recorded
-from sae_nb.proofs.experiments import minkowski
+from sae_nb_lessons.reproductions import _final_states as final_states, recorded
+from sae_nb_lessons.reproductions.experiments import minkowski
 
 # %% [markdown]
 # ## 1 · Corners of a sum

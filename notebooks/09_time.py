@@ -45,13 +45,13 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %%
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.figures.temporal_studies import bands_figure, moments_figure, time_curves_figure
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import bands_figure, moments_figure, time_curves_figure
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb.proofs import recorded
-from sae_nb.proofs.experiments import temporal, temporal_planted
-from sae_nb.temporal.garden_paths import EXAMPLES, garden_path_surprise
+from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons.reproductions.experiments import temporal, temporal_planted
+from sae_nb.temporal import EXAMPLES, garden_path_surprise
 
 # %% [markdown]
 # ## 1 · Two forms, and a leak

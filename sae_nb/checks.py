@@ -12,6 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sized
 
+
 Choice = TypeVar("Choice")
 
 

@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
+import sae_nb_lessons
 import sae_nb_widgets
 
 import sae_nb
 
-SCRIPTS = ("sae_nb.models.recipes",)  # their imports are their work
-HARDWARE = ("sae_nb.kernels.cuda",)
+SCRIPTS = (
+    "sae_nb.models.recipes",
+    "sae_nb.pretrained.making.__main__",
+)  # their imports are their work
+HARDWARE = ("sae_nb.kernels._cuda",)
 
 
 def _modules() -> list[str]:
     names = []
-    for package in (sae_nb, sae_nb_widgets):
+    for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
         walk = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
         names += [package.__name__, *(module.name for module in walk)]
     return [name for name in names if not name.startswith((*SCRIPTS, *HARDWARE))]

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb import golden
 from sae_nb.files import read_tensors, write_tensors
 from sae_nb.interop import (
     write_dictionary_learning,
@@ -29,6 +28,7 @@ from sae_nb.interop import (
     write_saelens,
     write_sparsify,
 )
+from tests.golden import golden
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "interop.md"

@@ -39,8 +39,8 @@ COURSE = NOTEBOOKS / "README.md"
 
 
 def with_exercises(text: str) -> str:
-    """The course with its table of exercises as `sae_nb/exercises` has them now."""
-    from sae_nb.exercises import exercise_report
+    """The course with its table of exercises as `notebooks/sae_nb_lessons/exercises` has them now."""
+    from sae_nb_lessons.exercises import exercise_report
 
     head, _, rest = text.partition(BEGIN)
     marker, _, tail = rest.partition("\n")
@@ -50,7 +50,7 @@ def with_exercises(text: str) -> str:
 
 
 def _exercise_table(ids: list[str]) -> str:
-    from sae_nb.exercises import exercise
+    from sae_nb_lessons.exercises import exercise
 
     tasks = [exercise(id) for id in ids]
     rows = [f"| {one.id} | {one.title} | {one.difficulty} | {one.minutes} |" for one in tasks]

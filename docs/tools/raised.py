@@ -46,7 +46,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.annotations",
         "sae_nb.sessions",
         "sae_nb.sae_identity",
-        "sae_nb.ready_made",
+        "sae_nb.pretrained",
         "sae_nb.interop",
     ),
     "steering": (
@@ -62,7 +62,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "evaluation": ("sae_nb.evaluation", "sae_nb.geometry", "sae_nb.summaries"),
     "depth": ("sae_nb.dynamics", "sae_nb.minkowski", "sae_nb.temporal"),
     "data": ("sae_nb.data",),
-    "lessons": ("sae_nb.exercises", "sae_nb.proofs", "sae_nb.diagnosis"),
+    "lessons": ("sae_nb_lessons.exercises", "sae_nb_lessons.reproductions", "sae_nb.diagnosis"),
     "panels": ("sae_nb_widgets",),
 }
 """Group of the page → modules whose messages it lists; `sae_nb` itself belongs to "numbers"."""

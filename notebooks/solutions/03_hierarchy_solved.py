@@ -45,12 +45,12 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_widgets.figures.hierarchy_studies import curve_figure, likeness_figure
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import curve_figure, likeness_figure
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb.proofs import recorded
-from sae_nb.proofs.experiments import hierarchy, monotone
+from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons.reproductions.experiments import hierarchy, monotone
 
 # %% [markdown]
 # ## 1 · A world of twenty concepts

@@ -43,12 +43,12 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-from sae_nb_widgets.figures.stability_arms import arms_figure
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import arms_figure
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb.proofs import recorded
-from sae_nb.proofs.experiments import archetypal_stability
+from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons.reproductions.experiments import archetypal_stability
 
 # %% [markdown]
 # ## 1 · The measure

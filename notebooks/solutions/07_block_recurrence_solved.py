@@ -43,13 +43,13 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import sae_nb_widgets as sw
-from sae_nb_widgets.figures import depth_studies as figures
-from sae_nb_widgets.figures.temporal_studies import time_curves_figure
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import _depth_studies as figures
+from sae_nb_lessons.figures import time_curves_figure
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
 from sae_nb import dynamics
-from sae_nb.proofs import recorded
+from sae_nb_lessons.reproductions import recorded
 
 # %% [markdown]
 # ## 1 · How alike are two layers?

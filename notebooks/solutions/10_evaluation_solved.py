@@ -47,7 +47,7 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb.proofs import recorded
+from sae_nb_lessons.reproductions import recorded
 
 # %% [markdown]
 # ## 1 · The report card

@@ -45,12 +45,12 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %%
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.figures import steering_studies as draw
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_lessons.figures import _steering_studies as draw
+from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb.proofs import recorded
-from sae_nb.proofs.experiments import steering_science as science
+from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons.reproductions.experiments import steering_science as science
 
 # %% [markdown]
 # ## 1 · The same cost

@@ -7,52 +7,85 @@ one file and one line in `ARCHITECTURES`.
 
 from __future__ import annotations
 
-from sae_nb.architectures.abs_topk import AbsTopK
-from sae_nb.architectures.archetypal import Archetypal
-from sae_nb.architectures.base import SparseAutoencoder, TrainingLoss
-from sae_nb.architectures.batch_topk import BatchTopK
-from sae_nb.architectures.gated import Gated
-from sae_nb.architectures.jump_relu import JumpReLU
-from sae_nb.architectures.matching_pursuit import MatchingPursuit
-from sae_nb.architectures.matryoshka import Matryoshka
-from sae_nb.architectures.orthogonal_matching_pursuit import OrthogonalMatchingPursuit
-from sae_nb.architectures.recipe import Recipe
-from sae_nb.architectures.relu import ReLU
-from sae_nb.architectures.spade import SpaDE
-from sae_nb.architectures.temporal import Temporal
-from sae_nb.architectures.topk import TopK
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ARCHITECTURES",
-    "AbsTopK",
-    "Archetypal",
-    "BatchTopK",
-    "Gated",
-    "JumpReLU",
-    "MatchingPursuit",
-    "Matryoshka",
-    "OrthogonalMatchingPursuit",
-    "ReLU",
-    "Recipe",
-    "SpaDE",
-    "SparseAutoencoder",
-    "Temporal",
-    "TopK",
-    "TrainingLoss",
-]
+from sae_nb._lazy import door
 
-ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {
-    "AbsTopK": AbsTopK,
-    "Archetypal": Archetypal,
-    "BatchTopK": BatchTopK,
-    "Gated": Gated,
-    "JumpReLU": JumpReLU,
-    "MatchingPursuit": MatchingPursuit,
-    "Matryoshka": Matryoshka,
-    "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit,
-    "ReLU": ReLU,
-    "SpaDE": SpaDE,
-    "Temporal": Temporal,
-    "TopK": TopK,
-}
-"""Every architecture by its saved name."""
+if TYPE_CHECKING:
+    from sae_nb.architectures._abs_topk import AbsTopK as AbsTopK
+    from sae_nb.architectures._archetypal import Archetypal as Archetypal
+    from sae_nb.architectures._base import (
+        Recipe as Recipe,
+        SparseAutoencoder as SparseAutoencoder,
+        TrainingLoss as TrainingLoss,
+    )
+    from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
+    from sae_nb.architectures._gated import Gated as Gated
+    from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
+    from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
+    from sae_nb.architectures._matryoshka import Matryoshka as Matryoshka
+    from sae_nb.architectures._orthogonal_matching_pursuit import (
+        OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
+    )
+    from sae_nb.architectures._registry import ARCHITECTURES as ARCHITECTURES
+    from sae_nb.architectures._relu import ReLU as ReLU
+    from sae_nb.architectures._spade import SpaDE as SpaDE
+    from sae_nb.architectures._sparse_coding import sparse_code as sparse_code
+    from sae_nb.architectures._temporal import Temporal as Temporal
+    from sae_nb.architectures._topk import TopK as TopK
+    from sae_nb.architectures.parts._operators import (
+        UNIT_GUARD as UNIT_GUARD,
+        ConvolutionOperator as ConvolutionOperator,
+        DenseOperator as DenseOperator,
+        FixedOperator as FixedOperator,
+        FreeOperator as FreeOperator,
+        HullOperator as HullOperator,
+        MatrixOperator as MatrixOperator,
+        Operator as Operator,
+        random_unit_rows as random_unit_rows,
+    )
+    from sae_nb.architectures.parts._proxes import (
+        AbsTopKProx as AbsTopKProx,
+        BatchTopKProx as BatchTopKProx,
+        GroupProx as GroupProx,
+        HardProx as HardProx,
+        IdentityProx as IdentityProx,
+        Penalty as Penalty,
+        Prox as Prox,
+        RidgeProx as RidgeProx,
+        SimplexProx as SimplexProx,
+        SoftProx as SoftProx,
+        ThresholdProx as ThresholdProx,
+        TopKProx as TopKProx,
+    )
+    from sae_nb.architectures.parts._solvers import (
+        SOLVERS as SOLVERS,
+        Options as Options,
+        SolverTrace as SolverTrace,
+        admm as admm,
+        cg as cg,
+        fista as fista,
+        ista as ista,
+        ista_step as ista_step,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.architectures._archetypal import centroids as centroids
+    from sae_nb.architectures._base import Untrained as Untrained
+    from sae_nb.architectures._initialisation import InputScaling as InputScaling
+    from sae_nb.architectures._one_step import (
+        OneStep as OneStep,
+        Parts as Parts,
+        without_zeros as without_zeros,
+    )
+    from sae_nb.architectures._saving import (
+        KIND as KIND,
+        read_sae as read_sae,
+        write_sae as write_sae,
+    )
+    from sae_nb.architectures.parts._proxes import (
+        row_tiles as row_tiles,
+        simplex_threshold as simplex_threshold,
+    )

@@ -6,108 +6,77 @@ Each name is imported from its room on first use. The rooms are called after ide
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.data.blanking import scenes_without_digit
-    from sae_nb.data.cifar import Photos, cifar10
-    from sae_nb.data.concept_clouds import ConceptClouds, six_gaussians, uneven_dimensions
-    from sae_nb.data.corpus import Prose, prose
-    from sae_nb.data.drawing import Paper, drawn_scene
-    from sae_nb.data.families import planted_families
-    from sae_nb.data.grammar import Stories, stories
-    from sae_nb.data.handwriting import Digits, digits
-    from sae_nb.data.hierarchy import ConceptTree, concept_tree
-    from sae_nb.data.hulls import PlantedHulls, planted_hulls
-    from sae_nb.data.manifolds import PlantedManifolds, planted_manifolds
-    from sae_nb.data.picture_folder import PictureFolder, pictures
-    from sae_nb.data.planted import PlantedDictionary, planted_dictionary
-    from sae_nb.data.processes import SlowAndFast, growing_rank, slow_and_fast
-    from sae_nb.data.rendering import Scenes, scenes
-    from sae_nb.data.sparse_inputs import sparse_features
-    from sae_nb.data.text_folder import TextFolder, text
+    from sae_nb.data._cifar10 import Photos as Photos, cifar10 as cifar10
+    from sae_nb.data._digits import Digits as Digits, digits as digits
+    from sae_nb.data._images import PictureFolder as PictureFolder, pictures as pictures
+    from sae_nb.data._scenes import (
+        Paper as Paper,
+        Scenes as Scenes,
+        drawn_scene as drawn_scene,
+        scenes as scenes,
+        scenes_without_digit as scenes_without_digit,
+    )
+    from sae_nb.data._stories import Stories as Stories, stories as stories
+    from sae_nb.data._texts import (
+        Prose as Prose,
+        TextFolder as TextFolder,
+        prose as prose,
+        text as text,
+    )
+    from sae_nb.data.planted._clouds import (
+        ConceptClouds as ConceptClouds,
+        PlantedHulls as PlantedHulls,
+        PlantedManifolds as PlantedManifolds,
+        planted_hulls as planted_hulls,
+        planted_manifolds as planted_manifolds,
+        six_gaussians as six_gaussians,
+        uneven_dimensions as uneven_dimensions,
+    )
+    from sae_nb.data.planted._dictionaries import (
+        PlantedDictionary as PlantedDictionary,
+        planted_dictionary as planted_dictionary,
+        planted_families as planted_families,
+        sparse_features as sparse_features,
+    )
+    from sae_nb.data.planted._processes import (
+        SlowAndFast as SlowAndFast,
+        growing_rank as growing_rank,
+        slow_and_fast as slow_and_fast,
+    )
+    from sae_nb.data.planted._trees import ConceptTree as ConceptTree, concept_tree as concept_tree
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-_HOME = {
-    "ConceptClouds": "concept_clouds",
-    "ConceptTree": "hierarchy",
-    "Digits": "handwriting",
-    "Paper": "drawing",
-    "Photos": "cifar",
-    "PictureFolder": "picture_folder",
-    "PlantedDictionary": "planted",
-    "PlantedHulls": "hulls",
-    "PlantedManifolds": "manifolds",
-    "Prose": "corpus",
-    "Scenes": "rendering",
-    "SlowAndFast": "processes",
-    "Stories": "grammar",
-    "TextFolder": "text_folder",
-    "cifar10": "cifar",
-    "concept_tree": "hierarchy",
-    "digits": "handwriting",
-    "drawn_scene": "drawing",
-    "growing_rank": "processes",
-    "pictures": "picture_folder",
-    "planted_dictionary": "planted",
-    "planted_families": "families",
-    "planted_hulls": "hulls",
-    "planted_manifolds": "manifolds",
-    "prose": "corpus",
-    "scenes": "rendering",
-    "scenes_without_digit": "blanking",
-    "six_gaussians": "concept_clouds",
-    "slow_and_fast": "processes",
-    "sparse_features": "sparse_inputs",
-    "stories": "grammar",
-    "text": "text_folder",
-    "uneven_dimensions": "concept_clouds",
-}
-
-__all__ = [
-    "ConceptClouds",
-    "ConceptTree",
-    "Digits",
-    "Paper",
-    "Photos",
-    "PictureFolder",
-    "PlantedDictionary",
-    "PlantedHulls",
-    "PlantedManifolds",
-    "Prose",
-    "Scenes",
-    "SlowAndFast",
-    "Stories",
-    "TextFolder",
-    "cifar10",
-    "concept_tree",
-    "digits",
-    "drawn_scene",
-    "growing_rank",
-    "pictures",
-    "planted_dictionary",
-    "planted_families",
-    "planted_hulls",
-    "planted_manifolds",
-    "prose",
-    "scenes",
-    "scenes_without_digit",
-    "six_gaussians",
-    "slow_and_fast",
-    "sparse_features",
-    "stories",
-    "text",
-    "uneven_dimensions",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has {__all__}.")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.data._scenes import (
+        INKS as INKS,
+        TEXTURES as TEXTURES,
+        Point as Point,
+        raster as raster,
+    )
+    from sae_nb.data._stories import (
+        ANIMALS as ANIMALS,
+        BEGINNINGS as BEGINNINGS,
+        CONNECTIVES as CONNECTIVES,
+        ENDINGS as ENDINGS,
+        FEELINGS as FEELINGS,
+        HAPPENINGS as HAPPENINGS,
+        NEGATIVE as NEGATIVE,
+        PEOPLE as PEOPLE,
+        PLACES as PLACES,
+        PLAIN as PLAIN,
+        POSITIVE as POSITIVE,
+        THINGS as THINGS,
+    )
+    from sae_nb.data._texts import (
+        clean_paragraph as clean_paragraph,
+        without_repeats as without_repeats,
+    )
+    from sae_nb.data.planted._clouds import Kind as Kind
+    from sae_nb.data.planted._dictionaries import check_sparsity as check_sparsity
+    from sae_nb.data.planted._trees import N_CONCEPTS as N_CONCEPTS

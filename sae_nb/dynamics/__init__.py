@@ -2,142 +2,96 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.basins import ClassBasins, class_basins
-    from sae_nb.dynamics.coherence import patch_coherence
-    from sae_nb.dynamics.directions import angular_speed, directional_convergence
-    from sae_nb.dynamics.layer_swap import LayerSwap, SwapContrast, swap_layers
-    from sae_nb.dynamics.linearisation import LinearPhase, linearise_phases
-    from sae_nb.dynamics.max_cut import MaxCut, recursive_max_cut
-    from sae_nb.dynamics.perturbation import SelfCorrection, pushed_states, self_correction
-    from sae_nb.dynamics.phase_nulls import PhaseEvidence, phase_evidence
-    from sae_nb.dynamics.phases import Phases, gain_curve, phases_at, segment_phases
-    from sae_nb.dynamics.projections import EndpointProjection, endpoint_projection
-    from sae_nb.dynamics.ranks import UpdateRank, update_rank
-    from sae_nb.dynamics.raptor import Raptor, sizes_of
-    from sae_nb.dynamics.raptor_block import BlockSizes, RaptorBlock
-    from sae_nb.dynamics.raptor_config import RaptorConfig
-    from sae_nb.dynamics.raptor_loop import RaptorResult
-    from sae_nb.dynamics.raptor_run import RaptorRun, start_raptor
-    from sae_nb.dynamics.raptor_scores import RaptorAccuracy, RaptorFit, raptor_accuracy, raptor_fit
-    from sae_nb.dynamics.raptor_start import start_from_teacher
-    from sae_nb.dynamics.raptor_training import train_raptor
-    from sae_nb.dynamics.segments import SegmentErrors, segment_errors
-    from sae_nb.dynamics.similarity import LayerSimilarity, layer_similarity
-    from sae_nb.dynamics.states import States, capture_states
-    from sae_nb.dynamics.trajectory import Trajectories, trajectories
+    from sae_nb.dynamics.paths._linearisation import (
+        LinearPhase as LinearPhase,
+        linearise_phases as linearise_phases,
+    )
+    from sae_nb.dynamics.paths._perturbation import (
+        LayerSwap as LayerSwap,
+        SelfCorrection as SelfCorrection,
+        SwapContrast as SwapContrast,
+        pushed_states as pushed_states,
+        self_correction as self_correction,
+        swap_layers as swap_layers,
+    )
+    from sae_nb.dynamics.paths._projections import (
+        EndpointProjection as EndpointProjection,
+        endpoint_projection as endpoint_projection,
+    )
+    from sae_nb.dynamics.paths._states import States as States, capture_states as capture_states
+    from sae_nb.dynamics.paths._trajectory import (
+        ClassBasins as ClassBasins,
+        Trajectories as Trajectories,
+        UpdateRank as UpdateRank,
+        angular_speed as angular_speed,
+        class_basins as class_basins,
+        directional_convergence as directional_convergence,
+        patch_coherence as patch_coherence,
+        trajectories as trajectories,
+        update_rank as update_rank,
+    )
+    from sae_nb.dynamics.phases._nulls import (
+        PhaseEvidence as PhaseEvidence,
+        phase_evidence as phase_evidence,
+    )
+    from sae_nb.dynamics.phases._phases import (
+        Phases as Phases,
+        gain_curve as gain_curve,
+        phases_at as phases_at,
+        segment_phases as segment_phases,
+    )
+    from sae_nb.dynamics.phases._segments import (
+        MaxCut as MaxCut,
+        SegmentErrors as SegmentErrors,
+        recursive_max_cut as recursive_max_cut,
+        segment_errors as segment_errors,
+    )
+    from sae_nb.dynamics.phases._similarity import (
+        LayerSimilarity as LayerSimilarity,
+        layer_similarity as layer_similarity,
+    )
+    from sae_nb.dynamics.raptor._config import RaptorConfig as RaptorConfig
+    from sae_nb.dynamics.raptor._loop import RaptorResult as RaptorResult
+    from sae_nb.dynamics.raptor._raptor import (
+        BlockSizes as BlockSizes,
+        Raptor as Raptor,
+        RaptorBlock as RaptorBlock,
+        sizes_of as sizes_of,
+        start_from_teacher as start_from_teacher,
+    )
+    from sae_nb.dynamics.raptor._scores import (
+        RaptorAccuracy as RaptorAccuracy,
+        RaptorFit as RaptorFit,
+        raptor_accuracy as raptor_accuracy,
+        raptor_fit as raptor_fit,
+    )
+    from sae_nb.dynamics.raptor._training import (
+        RaptorRun as RaptorRun,
+        start_raptor as start_raptor,
+        train_raptor as train_raptor,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-_HOME = {
-    "BlockSizes": "raptor_block",
-    "ClassBasins": "basins",
-    "EndpointProjection": "projections",
-    "LayerSimilarity": "similarity",
-    "LayerSwap": "layer_swap",
-    "LinearPhase": "linearisation",
-    "MaxCut": "max_cut",
-    "PhaseEvidence": "phase_nulls",
-    "Phases": "phases",
-    "Raptor": "raptor",
-    "RaptorAccuracy": "raptor_scores",
-    "RaptorBlock": "raptor_block",
-    "RaptorConfig": "raptor_config",
-    "RaptorFit": "raptor_scores",
-    "RaptorResult": "raptor_loop",
-    "RaptorRun": "raptor_run",
-    "SegmentErrors": "segments",
-    "SelfCorrection": "perturbation",
-    "States": "states",
-    "SwapContrast": "layer_swap",
-    "Trajectories": "trajectory",
-    "UpdateRank": "ranks",
-    "angular_speed": "directions",
-    "capture_states": "states",
-    "class_basins": "basins",
-    "directional_convergence": "directions",
-    "endpoint_projection": "projections",
-    "gain_curve": "phases",
-    "layer_similarity": "similarity",
-    "linearise_phases": "linearisation",
-    "patch_coherence": "coherence",
-    "phase_evidence": "phase_nulls",
-    "phases_at": "phases",
-    "pushed_states": "perturbation",
-    "raptor_accuracy": "raptor_scores",
-    "raptor_fit": "raptor_scores",
-    "recursive_max_cut": "max_cut",
-    "segment_errors": "segments",
-    "segment_phases": "phases",
-    "self_correction": "perturbation",
-    "sizes_of": "raptor",
-    "start_from_teacher": "raptor_start",
-    "start_raptor": "raptor_run",
-    "swap_layers": "layer_swap",
-    "train_raptor": "raptor_training",
-    "trajectories": "trajectory",
-    "update_rank": "ranks",
-}
-
-__all__ = [
-    "BlockSizes",
-    "ClassBasins",
-    "EndpointProjection",
-    "LayerSimilarity",
-    "LayerSwap",
-    "LinearPhase",
-    "MaxCut",
-    "PhaseEvidence",
-    "Phases",
-    "Raptor",
-    "RaptorAccuracy",
-    "RaptorBlock",
-    "RaptorConfig",
-    "RaptorFit",
-    "RaptorResult",
-    "RaptorRun",
-    "SegmentErrors",
-    "SelfCorrection",
-    "States",
-    "SwapContrast",
-    "Trajectories",
-    "UpdateRank",
-    "angular_speed",
-    "capture_states",
-    "class_basins",
-    "directional_convergence",
-    "endpoint_projection",
-    "gain_curve",
-    "layer_similarity",
-    "linearise_phases",
-    "patch_coherence",
-    "phase_evidence",
-    "phases_at",
-    "pushed_states",
-    "raptor_accuracy",
-    "raptor_fit",
-    "recursive_max_cut",
-    "segment_errors",
-    "segment_phases",
-    "self_correction",
-    "sizes_of",
-    "start_from_teacher",
-    "start_raptor",
-    "swap_layers",
-    "train_raptor",
-    "trajectories",
-    "update_rank",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sae_nb.dynamics' has no attribute {name!r}.")
-    value = getattr(importlib.import_module(f"sae_nb.dynamics.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.dynamics.paths._projections import fit_endpoints as fit_endpoints
+    from sae_nb.dynamics.paths._states import (
+        check_states as check_states,
+        content_tokens as content_tokens,
+        token_kinds_of as token_kinds_of,
+    )
+    from sae_nb.dynamics.paths._trajectory import (
+        Quantity as Quantity,
+        angles_between as angles_between,
+        unit as unit,
+    )
+    from sae_nb.dynamics.phases._similarity import (
+        mean_adjacent as mean_adjacent,
+        mean_off_diagonal as mean_off_diagonal,
+    )
+    from sae_nb.dynamics.raptor._config import one_cycle as one_cycle

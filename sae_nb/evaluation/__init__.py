@@ -2,256 +2,171 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.evaluation.ablation import AblationEffects, ablation_effects, strongest_atoms
-    from sae_nb.evaluation.absorbed import Absorption, absorption
-    from sae_nb.evaluation.attribution import Attribution, SpliceCheck, attribute
-    from sae_nb.evaluation.coactive_pairs import Coactivation, coactivation
-    from sae_nb.evaluation.coherence import babel, coactive_babel, distinct_atoms
-    from sae_nb.evaluation.compatibility import PublishedFormula, as_published, published_formulas
-    from sae_nb.evaluation.controls import RandomDictionary
-    from sae_nb.evaluation.costs_by_token import TokenCosts, token_costs
-    from sae_nb.evaluation.costs_said_first import EvaluationCost, evaluation_cost
-    from sae_nb.evaluation.dark_matter import ErrorSplit, split_error
-    from sae_nb.evaluation.definitions import Definition, define
-    from sae_nb.evaluation.detection import ExplanationScores, score_explanations
-    from sae_nb.evaluation.error_norms import NormPrediction
-    from sae_nb.evaluation.fidelity import AttributionFidelity, attribution_fidelity
-    from sae_nb.evaluation.fit import FitCheck, check_fit
-    from sae_nb.evaluation.fragility import Fragility, fragility_battery
-    from sae_nb.evaluation.frozen_atoms import frozen_decoder, frozen_decoder_cost
-    from sae_nb.evaluation.geometry_of_atoms import (
-        AtomGeometry,
-        atom_geometry,
-        duplicate_groups,
-        encoder_cosines,
-        welch_bound,
+    from sae_nb.evaluation._which import which_sae as which_sae
+    from sae_nb.evaluation.causal._ablation import (
+        AblationEffects as AblationEffects,
+        ablation_effects as ablation_effects,
+        strongest_atoms as strongest_atoms,
     )
-    from sae_nb.evaluation.identified import FactorTold, Identifiability, identifiability
-    from sae_nb.evaluation.itda import Itda, build_itda, compare_itda
-    from sae_nb.evaluation.latent_matching import LatentMatches, match_latents
-    from sae_nb.evaluation.lift import TokenLift, token_lift
-    from sae_nb.evaluation.matching import Stability, atom_stability, match_atoms, stability
-    from sae_nb.evaluation.measurement import Measurement
-    from sae_nb.evaluation.meta_atoms import MetaDictionary, meta_dictionary
-    from sae_nb.evaluation.near_data import ood_score
-    from sae_nb.evaluation.plausible import plausibility
-    from sae_nb.evaluation.probing import ProbeStudy, probe
-    from sae_nb.evaluation.reconstruction import explained_variance
-    from sae_nb.evaluation.report import Report, evaluate
-    from sae_nb.evaluation.rules import Rule, induce_rule
-    from sae_nb.evaluation.stability_trials import StabilityTrial, stability_trial
-    from sae_nb.evaluation.steering_quality import SteeringCurves, steering_curves
-    from sae_nb.evaluation.stitching import Stitching, stitch
-    from sae_nb.evaluation.subspace_illusion import IllusionCheck, illusion_check
-    from sae_nb.evaluation.superposition import (
-        antipodal_loss,
-        critical_sparsity,
-        dedicated_loss,
-        feature_dimensionality,
-        interference,
+    from sae_nb.evaluation.causal._attribution import (
+        Attribution as Attribution,
+        SpliceCheck as SpliceCheck,
+        attribute as attribute,
     )
-    from sae_nb.evaluation.supports import support_recovery
-    from sae_nb.evaluation.swallowing import swallowed
-    from sae_nb.evaluation.universal import UniversalSAE, train_universal
-    from sae_nb.evaluation.universality import Universality, compare_firing, measure_universality
-    from sae_nb.evaluation.variants import picture_variants, text_variants
+    from sae_nb.evaluation.causal._fidelity import (
+        AttributionFidelity as AttributionFidelity,
+        attribution_fidelity as attribution_fidelity,
+    )
+    from sae_nb.evaluation.causal._fragility import (
+        Fragility as Fragility,
+        fragility_battery as fragility_battery,
+        picture_variants as picture_variants,
+        text_variants as text_variants,
+    )
+    from sae_nb.evaluation.causal._steering_quality import (
+        SteeringCurves as SteeringCurves,
+        steering_curves as steering_curves,
+    )
+    from sae_nb.evaluation.causal._subspace_illusion import (
+        IllusionCheck as IllusionCheck,
+        illusion_check as illusion_check,
+    )
+    from sae_nb.evaluation.concepts._absorption import (
+        Absorption as Absorption,
+        absorption as absorption,
+        swallowed as swallowed,
+    )
+    from sae_nb.evaluation.concepts._factors import FactorMatch as FactorMatch
+    from sae_nb.evaluation.concepts._identified import (
+        FactorTold as FactorTold,
+        Identifiability as Identifiability,
+        identifiability as identifiability,
+    )
+    from sae_nb.evaluation.concepts._probing import ProbeStudy as ProbeStudy, probe as probe
+    from sae_nb.evaluation.cross_model._itda import (
+        Itda as Itda,
+        build_itda as build_itda,
+        compare_itda as compare_itda,
+    )
+    from sae_nb.evaluation.cross_model._matching import (
+        LatentMatches as LatentMatches,
+        match_latents as match_latents,
+    )
+    from sae_nb.evaluation.cross_model._universal import (
+        Universality as Universality,
+        UniversalSAE as UniversalSAE,
+        compare_firing as compare_firing,
+        measure_universality as measure_universality,
+        train_universal as train_universal,
+    )
+    from sae_nb.evaluation.dark_matter._dark_matter import (
+        ErrorSplit as ErrorSplit,
+        NormPrediction as NormPrediction,
+        split_error as split_error,
+    )
+    from sae_nb.evaluation.dictionary._atom_geometry import (
+        AtomGeometry as AtomGeometry,
+        atom_geometry as atom_geometry,
+        duplicate_groups as duplicate_groups,
+        encoder_cosines as encoder_cosines,
+        welch_bound as welch_bound,
+    )
+    from sae_nb.evaluation.dictionary._coactivation import (
+        Coactivation as Coactivation,
+        coactivation as coactivation,
+    )
+    from sae_nb.evaluation.dictionary._coherence import (
+        babel as babel,
+        coactive_babel as coactive_babel,
+        distinct_atoms as distinct_atoms,
+    )
+    from sae_nb.evaluation.dictionary._matching import (
+        Stability as Stability,
+        atom_stability as atom_stability,
+        match_atoms as match_atoms,
+        stability as stability,
+    )
+    from sae_nb.evaluation.dictionary._meta_atoms import (
+        MetaDictionary as MetaDictionary,
+        meta_dictionary as meta_dictionary,
+    )
+    from sae_nb.evaluation.dictionary._near_data import (
+        ood_score as ood_score,
+        plausibility as plausibility,
+    )
+    from sae_nb.evaluation.dictionary._stability_trials import (
+        StabilityTrial as StabilityTrial,
+        stability_trial as stability_trial,
+    )
+    from sae_nb.evaluation.dictionary._stitching import Stitching as Stitching, stitch as stitch
+    from sae_nb.evaluation.dictionary._superposition import (
+        antipodal_loss as antipodal_loss,
+        critical_sparsity as critical_sparsity,
+        dedicated_loss as dedicated_loss,
+        feature_dimensionality as feature_dimensionality,
+        interference as interference,
+        support_recovery as support_recovery,
+    )
+    from sae_nb.evaluation.explanations._detection import (
+        ExplanationScores as ExplanationScores,
+        score_explanations as score_explanations,
+    )
+    from sae_nb.evaluation.explanations._lift import (
+        TokenLift as TokenLift,
+        token_lift as token_lift,
+    )
+    from sae_nb.evaluation.explanations._rules import Rule as Rule, induce_rule as induce_rule
+    from sae_nb.evaluation.report._compatibility import (
+        PublishedFormula as PublishedFormula,
+        as_published as as_published,
+        published_formulas as published_formulas,
+    )
+    from sae_nb.evaluation.report._definitions import Definition as Definition, define as define
+    from sae_nb.evaluation.report._downstream import (
+        TokenCosts as TokenCosts,
+        token_costs as token_costs,
+    )
+    from sae_nb.evaluation.report._fit import FitCheck as FitCheck, check_fit as check_fit
+    from sae_nb.evaluation.report._frozen_atoms import (
+        frozen_decoder as frozen_decoder,
+        frozen_decoder_cost as frozen_decoder_cost,
+    )
+    from sae_nb.evaluation.report._measurement import (
+        Measurement as Measurement,
+        RandomDictionary as RandomDictionary,
+    )
+    from sae_nb.evaluation.report._reconstruction import explained_variance as explained_variance
+    from sae_nb.evaluation.report._report import (
+        EvaluationCost as EvaluationCost,
+        Report as Report,
+        evaluate as evaluate,
+        evaluation_cost as evaluation_cost,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-_HOME = {
-    "AblationEffects": "ablation",
-    "Absorption": "absorbed",
-    "AtomGeometry": "geometry_of_atoms",
-    "Attribution": "attribution",
-    "AttributionFidelity": "fidelity",
-    "Coactivation": "coactive_pairs",
-    "Definition": "definitions",
-    "ErrorSplit": "dark_matter",
-    "EvaluationCost": "costs_said_first",
-    "ExplanationScores": "detection",
-    "FactorTold": "identified",
-    "FitCheck": "fit",
-    "Fragility": "fragility",
-    "Identifiability": "identified",
-    "IllusionCheck": "subspace_illusion",
-    "Itda": "itda",
-    "LatentMatches": "latent_matching",
-    "Measurement": "measurement",
-    "MetaDictionary": "meta_atoms",
-    "NormPrediction": "error_norms",
-    "ProbeStudy": "probing",
-    "PublishedFormula": "compatibility",
-    "RandomDictionary": "controls",
-    "Report": "report",
-    "Rule": "rules",
-    "SpliceCheck": "attribution",
-    "Stability": "matching",
-    "StabilityTrial": "stability_trials",
-    "SteeringCurves": "steering_quality",
-    "Stitching": "stitching",
-    "TokenCosts": "costs_by_token",
-    "TokenLift": "lift",
-    "UniversalSAE": "universal",
-    "Universality": "universality",
-    "ablation_effects": "ablation",
-    "absorption": "absorbed",
-    "antipodal_loss": "superposition",
-    "as_published": "compatibility",
-    "atom_geometry": "geometry_of_atoms",
-    "atom_stability": "matching",
-    "attribute": "attribution",
-    "attribution_fidelity": "fidelity",
-    "babel": "coherence",
-    "build_itda": "itda",
-    "check_fit": "fit",
-    "coactivation": "coactive_pairs",
-    "coactive_babel": "coherence",
-    "compare_firing": "universality",
-    "compare_itda": "itda",
-    "critical_sparsity": "superposition",
-    "dedicated_loss": "superposition",
-    "define": "definitions",
-    "distinct_atoms": "coherence",
-    "duplicate_groups": "geometry_of_atoms",
-    "encoder_cosines": "geometry_of_atoms",
-    "evaluate": "report",
-    "evaluation_cost": "costs_said_first",
-    "explained_variance": "reconstruction",
-    "feature_dimensionality": "superposition",
-    "fragility_battery": "fragility",
-    "frozen_decoder": "frozen_atoms",
-    "frozen_decoder_cost": "frozen_atoms",
-    "identifiability": "identified",
-    "illusion_check": "subspace_illusion",
-    "induce_rule": "rules",
-    "interference": "superposition",
-    "match_atoms": "matching",
-    "match_latents": "latent_matching",
-    "measure_universality": "universality",
-    "meta_dictionary": "meta_atoms",
-    "ood_score": "near_data",
-    "picture_variants": "variants",
-    "plausibility": "plausible",
-    "probe": "probing",
-    "published_formulas": "compatibility",
-    "score_explanations": "detection",
-    "split_error": "dark_matter",
-    "stability": "matching",
-    "stability_trial": "stability_trials",
-    "steering_curves": "steering_quality",
-    "stitch": "stitching",
-    "strongest_atoms": "ablation",
-    "support_recovery": "supports",
-    "swallowed": "swallowing",
-    "text_variants": "variants",
-    "token_costs": "costs_by_token",
-    "token_lift": "lift",
-    "train_universal": "universal",
-    "welch_bound": "geometry_of_atoms",
-}
-
-__all__ = [
-    "AblationEffects",
-    "Absorption",
-    "AtomGeometry",
-    "Attribution",
-    "AttributionFidelity",
-    "Coactivation",
-    "Definition",
-    "ErrorSplit",
-    "EvaluationCost",
-    "ExplanationScores",
-    "FactorTold",
-    "FitCheck",
-    "Fragility",
-    "Identifiability",
-    "IllusionCheck",
-    "Itda",
-    "LatentMatches",
-    "Measurement",
-    "MetaDictionary",
-    "NormPrediction",
-    "ProbeStudy",
-    "PublishedFormula",
-    "RandomDictionary",
-    "Report",
-    "Rule",
-    "SpliceCheck",
-    "Stability",
-    "StabilityTrial",
-    "SteeringCurves",
-    "Stitching",
-    "TokenCosts",
-    "TokenLift",
-    "UniversalSAE",
-    "Universality",
-    "ablation_effects",
-    "absorption",
-    "antipodal_loss",
-    "as_published",
-    "atom_geometry",
-    "atom_stability",
-    "attribute",
-    "attribution_fidelity",
-    "babel",
-    "build_itda",
-    "check_fit",
-    "coactivation",
-    "coactive_babel",
-    "compare_firing",
-    "compare_itda",
-    "critical_sparsity",
-    "dedicated_loss",
-    "define",
-    "distinct_atoms",
-    "duplicate_groups",
-    "encoder_cosines",
-    "evaluate",
-    "evaluation_cost",
-    "explained_variance",
-    "feature_dimensionality",
-    "fragility_battery",
-    "frozen_decoder",
-    "frozen_decoder_cost",
-    "identifiability",
-    "illusion_check",
-    "induce_rule",
-    "interference",
-    "match_atoms",
-    "match_latents",
-    "measure_universality",
-    "meta_dictionary",
-    "ood_score",
-    "picture_variants",
-    "plausibility",
-    "probe",
-    "published_formulas",
-    "score_explanations",
-    "split_error",
-    "stability",
-    "stability_trial",
-    "steering_curves",
-    "stitch",
-    "strongest_atoms",
-    "support_recovery",
-    "swallowed",
-    "text_variants",
-    "token_costs",
-    "token_lift",
-    "train_universal",
-    "welch_bound",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sae_nb.evaluation' has no attribute {name!r}.")
-    value = getattr(importlib.import_module(f"sae_nb.evaluation.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.evaluation.causal._outcomes import Target as Target, outcome_name as outcome_name
+    from sae_nb.evaluation.causal._steering_quality import Arm as Arm
+    from sae_nb.evaluation.concepts._factors import (
+        Evidence as Evidence,
+        Factor as Factor,
+        match_factors as match_factors,
+    )
+    from sae_nb.evaluation.concepts._permutations import (
+        Difference as Difference,
+        n_arrangements as n_arrangements,
+        permuted_difference as permuted_difference,
+    )
+    from sae_nb.evaluation.concepts._probe_fits import SAE as SAE
+    from sae_nb.evaluation.dictionary._matching import (
+        HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
+        auction as auction,
+    )
+    from sae_nb.evaluation.report._definitions import definition_families as definition_families
+    from sae_nb.evaluation.report._row_pass import codes_of as codes_of

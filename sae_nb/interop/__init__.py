@@ -6,43 +6,40 @@ tensors and nothing else.
 
 from __future__ import annotations
 
-from sae_nb.architectures.base import SparseAutoencoder
-from sae_nb.interop.dictionary_learning import read_dictionary_learning
-from sae_nb.interop.dictionary_learning_writing import write_dictionary_learning
-from sae_nb.interop.gemma_scope import read_gemma_scope
-from sae_nb.interop.imported import Encoding, Imported, Origin
-from sae_nb.interop.neuronpedia import write_neuronpedia
-from sae_nb.interop.openai import read_openai
-from sae_nb.interop.overcomplete import read_overcomplete
-from sae_nb.interop.overcomplete_writing import write_overcomplete
-from sae_nb.interop.saelens import read_saelens
-from sae_nb.interop.saelens_writing import write_saelens
-from sae_nb.interop.sparsify import read_sparsify
-from sae_nb.interop.sparsify_writing import write_sparsify
-from sae_nb.interop.temporal import ImportedTemporal, read_temporal
+from typing import TYPE_CHECKING
 
-IMPORTED: dict[str, type[SparseAutoencoder]] = {
-    "Imported": Imported,
-    "ImportedTemporal": ImportedTemporal,
-}
-"""Classes of imported SAEs by their saved name."""
+from sae_nb._lazy import door
 
-__all__ = [
-    "IMPORTED",
-    "Encoding",
-    "Imported",
-    "ImportedTemporal",
-    "Origin",
-    "read_dictionary_learning",
-    "read_gemma_scope",
-    "read_openai",
-    "read_overcomplete",
-    "read_saelens",
-    "read_sparsify",
-    "read_temporal",
-    "write_dictionary_learning",
-    "write_neuronpedia",
-    "write_overcomplete",
-    "write_saelens",
-    "write_sparsify",
-]
+if TYPE_CHECKING:
+    from sae_nb.interop._classes import IMPORTED as IMPORTED
+    from sae_nb.interop._dictionary_learning import (
+        read_dictionary_learning as read_dictionary_learning,
+        write_dictionary_learning as write_dictionary_learning,
+    )
+    from sae_nb.interop._gemma_scope import read_gemma_scope as read_gemma_scope
+    from sae_nb.interop._imported import (
+        Encoding as Encoding,
+        Imported as Imported,
+        Origin as Origin,
+    )
+    from sae_nb.interop._neuronpedia import write_neuronpedia as write_neuronpedia
+    from sae_nb.interop._openai import read_openai as read_openai
+    from sae_nb.interop._overcomplete import (
+        read_overcomplete as read_overcomplete,
+        write_overcomplete as write_overcomplete,
+    )
+    from sae_nb.interop._saelens import read_saelens as read_saelens, write_saelens as write_saelens
+    from sae_nb.interop._sparsify import (
+        read_sparsify as read_sparsify,
+        write_sparsify as write_sparsify,
+    )
+    from sae_nb.interop._temporal import (
+        ImportedTemporal as ImportedTemporal,
+        read_temporal as read_temporal,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.interop._detection import known_layouts as known_layouts, reader_of as reader_of
+    from sae_nb.interop._hub import hub_sae as hub_sae

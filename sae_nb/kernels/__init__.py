@@ -8,41 +8,38 @@ whichever is faster there). `auto` takes `cuda` on a GPU, `cpu` on the CPU in fp
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
-from sae_nb.kernels.backends import Backend
-from sae_nb.kernels.decoding import decode, nested_squared_error, per_entry, squared_error
-from sae_nb.kernels.encoding import batch_topk_encode, threshold_encode, topk_encode
-from sae_nb.kernels.paths import Path, paths_taken
-from sae_nb.kernels.threads import numba_lock
+from sae_nb._lazy import door
 
-__all__ = [
-    "Backend",
-    "Path",
-    "batch_topk_encode",
-    "decode",
-    "nested_squared_error",
-    "numba_lock",
-    "paths_taken",
-    "per_entry",
-    "squared_error",
-    "threshold_encode",
-    "topk_encode",
-    "warm_up",
-]
+if TYPE_CHECKING:
+    from sae_nb.kernels._backends import Backend as Backend
+    from sae_nb.kernels._decoding import (
+        decode as decode,
+        nested_squared_error as nested_squared_error,
+        per_entry as per_entry,
+        squared_error as squared_error,
+    )
+    from sae_nb.kernels._dense import Path as Path, paths_taken as paths_taken
+    from sae_nb.kernels._encoding import (
+        batch_topk_encode as batch_topk_encode,
+        threshold_encode as threshold_encode,
+        topk_encode as topk_encode,
+    )
+    from sae_nb.kernels._threads import numba_lock as numba_lock
+    from sae_nb.kernels._warm_up import warm_up as warm_up
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-
-def warm_up(dtype: torch.dtype = torch.float32) -> None:
-    """Compile (or load from disk) every CPU loop now, on a toy, instead of at the first batch.
-
-    Parameters
-    ----------
-    dtype
-        Precision the loops will be used in.
-    """
-    x = torch.ones(2, 2, dtype=dtype)
-    weight = torch.eye(2, dtype=dtype, requires_grad=True)
-    codes = topk_encode(x, weight, k=1, backend="cpu")
-    threshold_encode(x, weight, thresholds=0.0, backend="cpu")
-    error, *_ = squared_error(codes, weight, None, x, backend="cpu")
-    torch.autograd.backward(error + decode(codes, weight, backend="cpu").sum())
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.kernels._autograd import chosen as chosen
+    from sae_nb.kernels._backends import (
+        Precision as Precision,
+        pick as pick,
+        precision as precision,
+        primitives_of as primitives_of,
+    )
+    from sae_nb.kernels._encoding import check_average_k as check_average_k
+    from sae_nb.kernels._primitives import Entries as Entries, PreCodes as PreCodes
+    from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
+    from sae_nb.kernels._threads import compiled as compiled, parallel as parallel

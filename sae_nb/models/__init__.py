@@ -2,47 +2,60 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.models.bottleneck import Bottleneck, train_bottlenecks
-    from sae_nb.models.bundled import bundled_names
-    from sae_nb.models.inputs import Batch
-    from sae_nb.models.interventions import Intervention, RunState
-    from sae_nb.models.live_model import LiveModel
-    from sae_nb.models.loading import load_model
-    from sae_nb.models.preprocessing import Preprocess
-    from sae_nb.models.wrapping import wrap
+    from sae_nb.models._bottleneck import (
+        Bottleneck as Bottleneck,
+        train_bottlenecks as train_bottlenecks,
+    )
+    from sae_nb.models._bundled import bundled_names as bundled_names
+    from sae_nb.models._hook_points import (
+        HookPoint as HookPoint,
+        HookPointNotFound as HookPointNotFound,
+    )
+    from sae_nb.models._inputs import Batch as Batch
+    from sae_nb.models._interventions import Intervention as Intervention, RunState as RunState
+    from sae_nb.models._live_model import LiveModel as LiveModel
+    from sae_nb.models._loading import load_model as load_model
+    from sae_nb.models._preprocessing import Preprocess as Preprocess
+    from sae_nb.models._wrapping import wrap as wrap
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-_HOME = {
-    "Batch": "inputs",
-    "Bottleneck": "bottleneck",
-    "Intervention": "interventions",
-    "LiveModel": "live_model",
-    "Preprocess": "preprocessing",
-    "RunState": "interventions",
-    "bundled_names": "bundled",
-    "load_model": "loading",
-    "train_bottlenecks": "bottleneck",
-    "wrap": "wrapping",
-}
-
-__all__ = [
-    "Batch",
-    "Bottleneck",
-    "Intervention",
-    "LiveModel",
-    "Preprocess",
-    "RunState",
-    "bundled_names",
-    "load_model",
-    "train_bottlenecks",
-    "wrap",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sae_nb.models' has no attribute {name!r}.")
-    return getattr(importlib.import_module(f"sae_nb.models.{_HOME[name]}"), name)
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.models._facts import end_token_ids as end_token_ids, forward_names as forward_names
+    from sae_nb.models._hook_points import (
+        first_input as first_input,
+        read_tensor as read_tensor,
+        replace_tensor as replace_tensor,
+        standard_name as standard_name,
+    )
+    from sae_nb.models._hub import (
+        first_line as first_line,
+        is_offline as is_offline,
+        snapshot as snapshot,
+    )
+    from sae_nb.models._image_inputs import fit_picture as fit_picture
+    from sae_nb.models._inputs import Batches as Batches, described as described
+    from sae_nb.models._interventions import (
+        check_writable as check_writable,
+        edited as edited,
+        installed as installed,
+    )
+    from sae_nb.models._outputs import collected as collected
+    from sae_nb.models._remote import Remote as Remote, no_weights as no_weights
+    from sae_nb.models._vision_transformer import (
+        Block as Block,
+        VisionTransformer as VisionTransformer,
+        VisionTransformerConfig as VisionTransformerConfig,
+    )
+    from sae_nb.models.recipes._language_data import (
+        TrainingText as TrainingText,
+        gather as gather,
+        judged_ids as judged_ids,
+        token_ids as token_ids,
+    )
+    from sae_nb.models.recipes._language_training import card_text as card_text

@@ -2,108 +2,141 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.summaries.atom import AtomSummary, summarise_atom
-    from sae_nb.summaries.catalogue import AtomCatalogue
-    from sae_nb.summaries.concept_map import ConceptMapSummary, summarise_concepts
-    from sae_nb.summaries.concept_map_atlas import ConceptAtlas
-    from sae_nb.summaries.contrast import Contrast
-    from sae_nb.summaries.depth import DepthSummary, summarise_depth
-    from sae_nb.summaries.depth_atoms import AtomDepths, atom_depths
-    from sae_nb.summaries.depth_paths import DepthPaths
-    from sae_nb.summaries.encoder_study import EncoderStudy, study_encoders
-    from sae_nb.summaries.input_summary import InputSummary
-    from sae_nb.summaries.pursuit_checks import PursuitChecks, measure_pursuits
-    from sae_nb.summaries.pursuit_steps import PursuitSteps, summarise_pursuit
-    from sae_nb.summaries.selectivity import (
-        SelectivitySummary,
-        row_factors,
-        summarise_selectivity,
+    from sae_nb.summaries._pursuit import (
+        PursuitSteps as PursuitSteps,
+        summarise_pursuit as summarise_pursuit,
     )
-    from sae_nb.summaries.session import SessionSummary, peak_memory, summarise_session
-    from sae_nb.summaries.steering import SteeringSummary, summarise_steering
-    from sae_nb.summaries.superposition import (
-        SuperpositionSummary,
-        fit_atoms,
-        summarise_superposition,
+    from sae_nb.summaries._session import (
+        SessionSummary as SessionSummary,
+        peak_memory as peak_memory,
+        summarise_session as summarise_session,
     )
-    from sae_nb.summaries.support_study import SupportStudy, study_supports
+    from sae_nb.summaries._superposition import (
+        SelectivitySummary as SelectivitySummary,
+        SuperpositionSummary as SuperpositionSummary,
+        fit_atoms as fit_atoms,
+        row_factors as row_factors,
+        summarise_selectivity as summarise_selectivity,
+        summarise_superposition as summarise_superposition,
+    )
+    from sae_nb.summaries.concept_map._atlas import ConceptAtlas as ConceptAtlas
+    from sae_nb.summaries.concept_map._concept_map import (
+        ConceptMapSummary as ConceptMapSummary,
+        summarise_concepts as summarise_concepts,
+    )
+    from sae_nb.summaries.depth._depth import (
+        AtomDepths as AtomDepths,
+        DepthSummary as DepthSummary,
+        atom_depths as atom_depths,
+        summarise_depth as summarise_depth,
+    )
+    from sae_nb.summaries.depth._paths import DepthPaths as DepthPaths
+    from sae_nb.summaries.input._contrast import Contrast as Contrast, contrast as contrast
+    from sae_nb.summaries.input._input import InputSummary as InputSummary, top_atoms as top_atoms
+    from sae_nb.summaries.steering._steering import (
+        SteeringSummary as SteeringSummary,
+        summarise_steering as summarise_steering,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-_HOME = {
-    "AtomCatalogue": "catalogue",
-    "AtomDepths": "depth_atoms",
-    "AtomSummary": "atom",
-    "ConceptAtlas": "concept_map_atlas",
-    "ConceptMapSummary": "concept_map",
-    "Contrast": "contrast",
-    "DepthPaths": "depth_paths",
-    "DepthSummary": "depth",
-    "EncoderStudy": "encoder_study",
-    "InputSummary": "input_summary",
-    "PursuitChecks": "pursuit_checks",
-    "PursuitSteps": "pursuit_steps",
-    "SelectivitySummary": "selectivity",
-    "SessionSummary": "session",
-    "SteeringSummary": "steering",
-    "SuperpositionSummary": "superposition",
-    "SupportStudy": "support_study",
-    "atom_depths": "depth_atoms",
-    "fit_atoms": "superposition",
-    "measure_pursuits": "pursuit_checks",
-    "row_factors": "selectivity",
-    "study_encoders": "encoder_study",
-    "study_supports": "support_study",
-    "peak_memory": "session",
-    "summarise_atom": "atom",
-    "summarise_concepts": "concept_map",
-    "summarise_depth": "depth",
-    "summarise_pursuit": "pursuit_steps",
-    "summarise_selectivity": "selectivity",
-    "summarise_session": "session",
-    "summarise_steering": "steering",
-    "summarise_superposition": "superposition",
-}
-
-__all__ = [
-    "AtomCatalogue",
-    "AtomDepths",
-    "AtomSummary",
-    "ConceptAtlas",
-    "ConceptMapSummary",
-    "Contrast",
-    "DepthPaths",
-    "DepthSummary",
-    "EncoderStudy",
-    "InputSummary",
-    "PursuitChecks",
-    "PursuitSteps",
-    "SelectivitySummary",
-    "SessionSummary",
-    "SteeringSummary",
-    "SuperpositionSummary",
-    "SupportStudy",
-    "atom_depths",
-    "fit_atoms",
-    "measure_pursuits",
-    "peak_memory",
-    "row_factors",
-    "study_encoders",
-    "study_supports",
-    "summarise_atom",
-    "summarise_concepts",
-    "summarise_depth",
-    "summarise_pursuit",
-    "summarise_selectivity",
-    "summarise_session",
-    "summarise_steering",
-    "summarise_superposition",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sae_nb.summaries' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"sae_nb.summaries.{_HOME[name]}"), name)
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.summaries._base_rates import (
+        BaseRate as BaseRate,
+        base_rate as base_rate,
+        labels_of as labels_of,
+        ready_made_store as ready_made_store,
+    )
+    from sae_nb.summaries._pursuit import (
+        ALGORITHMS as ALGORITHMS,
+        PENALTY_SHARE as PENALTY_SHARE,
+        PURSUITS as PURSUITS,
+        SOLVER_STEPS as SOLVER_STEPS,
+        TITLES as TITLES,
+        check_algorithm as check_algorithm,
+        strongest_atoms as strongest_atoms,
+    )
+    from sae_nb.summaries._quiz import (
+        QuizQuestion as QuizQuestion,
+        QuizScore as QuizScore,
+        ask_about as ask_about,
+        askable_atoms as askable_atoms,
+    )
+    from sae_nb.summaries._report_card import (
+        MovingSample as MovingSample,
+        ReportCardSummary as ReportCardSummary,
+        ReportCell as ReportCell,
+        RowSums as RowSums,
+        elsewhere as elsewhere,
+        most_moving as most_moving,
+        summarise_report_card as summarise_report_card,
+        sums_by_sample as sums_by_sample,
+    )
+    from sae_nb.summaries._temporal import (
+        Raster as Raster,
+        TemporalSummary as TemporalSummary,
+        read_in_time as read_in_time,
+        summarise_sequence as summarise_sequence,
+    )
+    from sae_nb.summaries._training import (
+        AtomGallery as AtomGallery,
+        AtomMotion as AtomMotion,
+        Axis as Axis,
+        MotionTracker as MotionTracker,
+        Probe as Probe,
+        TrainingHistory as TrainingHistory,
+        TrainingSummary as TrainingSummary,
+        gallery_of_rows as gallery_of_rows,
+        pareto_front as pareto_front,
+        summarise_training as summarise_training,
+    )
+    from sae_nb.summaries.concept_map._archetypes import (
+        ArchetypePlaces as ArchetypePlaces,
+        has_archetypes as has_archetypes,
+    )
+    from sae_nb.summaries.concept_map._concept_map import (
+        SHOWN as SHOWN,
+        Cluster as Cluster,
+        Column as Column,
+    )
+    from sae_nb.summaries.concept_map._selection import (
+        SelectionSummary as SelectionSummary,
+        SharedInput as SharedInput,
+    )
+    from sae_nb.summaries.depth._depth import (
+        SIMILARITIES as SIMILARITIES,
+        DepthInputs as DepthInputs,
+        depth_inputs as depth_inputs,
+    )
+    from sae_nb.summaries.depth._paths import (
+        COORDINATES as COORDINATES,
+        ChosenPaths as ChosenPaths,
+        choose_paths as choose_paths,
+        lambert as lambert,
+        lay_out as lay_out,
+        umap_rows as umap_rows,
+    )
+    from sae_nb.summaries.input._answers import (
+        Reading as Reading,
+        answering as answering,
+        as_batch as as_batch,
+        read_answer as read_answer,
+        read_hook_point as read_hook_point,
+    )
+    from sae_nb.summaries.input._contrast import Quantity as Quantity
+    from sae_nb.summaries.input._input import USE_ORDERS as USE_ORDERS, UseOrder as UseOrder
+    from sae_nb.summaries.steering._curve import (
+        SteeringCurve as SteeringCurve,
+        summarise_dose_response as summarise_dose_response,
+    )
+    from sae_nb.summaries.steering._recipe import SteeringRecipe as SteeringRecipe
+    from sae_nb.summaries.steering._steering import (
+        Continuation as Continuation,
+        edit_of as edit_of,
+        summarise_continuation as summarise_continuation,
+    )

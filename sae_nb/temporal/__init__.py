@@ -2,84 +2,58 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.temporal.baselines import (
-        AverageForecast,
-        LinearForecast,
-        fit_autoregression,
-        fit_average,
-        unexplained,
+    from sae_nb.temporal._baselines import (
+        AverageForecast as AverageForecast,
+        LinearForecast as LinearForecast,
+        fit_autoregression as fit_autoregression,
+        fit_average as fit_average,
+        unexplained as unexplained,
     )
-    from sae_nb.temporal.decomposition import Decomposition, decompose
-    from sae_nb.temporal.events import (
-        EventGap,
-        SplicedDocuments,
-        event_gap,
-        spliced_documents,
-        story_events,
+    from sae_nb.temporal._decomposition import (
+        Decomposition as Decomposition,
+        decompose as decompose,
     )
-    from sae_nb.temporal.readout import readout_r2
-    from sae_nb.temporal.sequences import Sequences
-    from sae_nb.temporal.smoothness import autocorrelation, lag_cosine, path_ratio, permuted_order
-    from sae_nb.temporal.stationarity import context_projection, dimension_by_position
+    from sae_nb.temporal._events import (
+        EventGap as EventGap,
+        SplicedDocuments as SplicedDocuments,
+        event_gap as event_gap,
+        spliced_documents as spliced_documents,
+        story_events as story_events,
+    )
+    from sae_nb.temporal._garden_paths import readout_r2 as readout_r2
+    from sae_nb.temporal._sequences import Sequences as Sequences
+    from sae_nb.temporal._stationarity import (
+        autocorrelation as autocorrelation,
+        context_projection as context_projection,
+        dimension_by_position as dimension_by_position,
+        lag_cosine as lag_cosine,
+        path_ratio as path_ratio,
+        permuted_order as permuted_order,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
 
-_HOME = {
-    "AverageForecast": "baselines",
-    "Decomposition": "decomposition",
-    "EventGap": "events",
-    "LinearForecast": "baselines",
-    "Sequences": "sequences",
-    "SplicedDocuments": "events",
-    "autocorrelation": "smoothness",
-    "context_projection": "stationarity",
-    "decompose": "decomposition",
-    "dimension_by_position": "stationarity",
-    "event_gap": "events",
-    "fit_autoregression": "baselines",
-    "fit_average": "baselines",
-    "lag_cosine": "smoothness",
-    "path_ratio": "smoothness",
-    "permuted_order": "smoothness",
-    "readout_r2": "readout",
-    "spliced_documents": "events",
-    "story_events": "events",
-    "unexplained": "baselines",
-}
-
-__all__ = [
-    "AverageForecast",
-    "Decomposition",
-    "EventGap",
-    "LinearForecast",
-    "Sequences",
-    "SplicedDocuments",
-    "autocorrelation",
-    "context_projection",
-    "decompose",
-    "dimension_by_position",
-    "event_gap",
-    "fit_autoregression",
-    "fit_average",
-    "lag_cosine",
-    "path_ratio",
-    "permuted_order",
-    "readout_r2",
-    "spliced_documents",
-    "story_events",
-    "unexplained",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sae_nb.temporal' has no attribute {name!r}.")
-    value = getattr(importlib.import_module(f"sae_nb.temporal.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.temporal._attention import (
+        CodeAttention as CodeAttention,
+        Prediction as Prediction,
+        predict as predict,
+    )
+    from sae_nb.temporal._decomposition import sequence_groups as sequence_groups
+    from sae_nb.temporal._garden_paths import (
+        EXAMPLES as EXAMPLES,
+        garden_path_surprise as garden_path_surprise,
+        read_garden_paths as read_garden_paths,
+    )
+    from sae_nb.temporal._sequences import (
+        WHY as WHY,
+        SequenceRows as SequenceRows,
+        lengths_of as lengths_of,
+        padded as padded,
+        unpadded as unpadded,
+    )

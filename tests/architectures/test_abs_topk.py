@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.architectures import AbsTopK, TopK
-from sae_nb.architectures.proxes import AbsTopKProx
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.architectures import AbsTopK, AbsTopKProx, TopK
+from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
 

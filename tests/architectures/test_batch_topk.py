@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, TopK
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
 

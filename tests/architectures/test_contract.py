@@ -11,14 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import Recipe, SparseAutoencoder
-from sae_nb.architectures.one_step import without_zeros
-from sae_nb.architectures.operators import DenseOperator
-from sae_nb.architectures.proxes import simplex
+from sae_nb.architectures import DenseOperator, Recipe, SparseAutoencoder, without_zeros
+from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import decoding, encoding
-from sae_nb.pursuit import running
-from sae_nb.ready_made import load_sae
+from sae_nb.kernels import _decoding as decoding, _encoding as encoding
+from sae_nb.pretrained import load_sae
+from sae_nb.pursuit import _running as running
 from sae_nb.training import TrainConfig, train
 
 

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import Gated, ReLU
-from sae_nb.architectures.one_step import without_zeros
+from sae_nb.architectures import Gated, ReLU, without_zeros
 from sae_nb.codes import SparseCodes
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
 

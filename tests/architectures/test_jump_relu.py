@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import JumpReLU
-from sae_nb.architectures.straight_through import jump, step
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.architectures._jump_relu import jump, step
+from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit
-from sae_nb.architectures.revival import due, rebirths
-from sae_nb.pursuit.gram import known
+from sae_nb.architectures._revival import due, rebirths
+from sae_nb.pursuit._gram import known
 
 BOTH = [MatchingPursuit, OrthogonalMatchingPursuit]
 

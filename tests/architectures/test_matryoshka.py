@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, Matryoshka
-from sae_nb.architectures.matryoshka import default_groups
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.architectures._matryoshka import default_groups
+from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
 
 

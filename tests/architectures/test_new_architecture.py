@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 
 from sae_nb import architectures
-from sae_nb.architectures import Recipe, SparseAutoencoder, TrainingLoss
-from sae_nb.architectures.encoders import LearnedAdjoint
-from sae_nb.architectures.operators import DenseOperator
-from sae_nb.architectures.proxes import TopKProx
-from sae_nb.architectures.solvers import ista_step
+from sae_nb.architectures import (
+    DenseOperator,
+    Recipe,
+    SparseAutoencoder,
+    TopKProx,
+    TrainingLoss,
+    ista_step,
+)
+from sae_nb.architectures.parts._operators import LearnedAdjoint
 from sae_nb.codes import SparseCodes
-from sae_nb.ready_made import load_sae
+from sae_nb.pretrained import load_sae
 
 
 class Rectified(SparseAutoencoder):

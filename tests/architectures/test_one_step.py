@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sae_nb.architectures import ARCHITECTURES, Archetypal
-from sae_nb.architectures.auxiliary import push_up_loss
-from sae_nb.architectures.one_step import LAST_BIRTH, OneStep
-from sae_nb.data.planted import planted_dictionary
-from sae_nb.training import TrainConfig, train
-from sae_nb.training.learner import Learner
-from sae_nb.training.records import TrainRecord
+from sae_nb.architectures import ARCHITECTURES, Archetypal, OneStep
+from sae_nb.architectures._one_step import LAST_BIRTH
+from sae_nb.architectures._revival import push_up_loss
+from sae_nb.data import planted_dictionary
+from sae_nb.training import Learner, TrainConfig, TrainRecord, train
 
 COUNTS: dict[str, dict[str, Any]] = {
     "TopK": {"k": 3},

@@ -7,12 +7,16 @@ import math
 import pytest
 import torch
 
-from sae_nb.architectures.encoders import LearnedAdjoint
-from sae_nb.architectures.initialisation import InputScaling, best_gain, geometric_median
-from sae_nb.architectures.operators import DenseOperator, random_unit_rows
-from sae_nb.architectures.proxes import TopKProx
-from sae_nb.architectures.recipe import Recipe
-from sae_nb.architectures.solvers import ista_step
+from sae_nb.architectures import (
+    DenseOperator,
+    InputScaling,
+    Recipe,
+    TopKProx,
+    ista_step,
+    random_unit_rows,
+)
+from sae_nb.architectures._initialisation import best_gain, geometric_median
+from sae_nb.architectures.parts._operators import LearnedAdjoint
 from sae_nb.codes import SparseCodes
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import ReLU
-from sae_nb.architectures.sparsity import Adaptive
+from sae_nb.architectures._sparsity import Adaptive
 from sae_nb.codes import SparseCodes
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.data import planted_dictionary
 from sae_nb.kernels import paths_taken
 from sae_nb.training import TrainConfig, train
 

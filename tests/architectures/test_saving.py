@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.annotations import annotations_of
 from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.files import write_manifest
-from sae_nb.ready_made import load_sae
+from sae_nb.pretrained import load_sae
+from sae_nb.sessions import annotations_of
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_saving_replaces_an_sae_and_nothing_else(folder: Path, tmp_path: Path) -
 
 def test_a_failed_save_leaves_the_old_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing partial under the final name, nothing left beside it."""
-    from sae_nb.architectures import saving
+    from sae_nb.architectures import _saving as saving
 
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
 

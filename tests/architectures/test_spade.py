@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures import SpaDE
-from sae_nb.architectures.operators import FixedOperator
-from sae_nb.architectures.proxes import SimplexProx
-from sae_nb.architectures.solvers import ista
+from sae_nb.architectures import FixedOperator, SimplexProx, SpaDE, ista
 
 
 def spade(d_in: int = 6, n_atoms: int = 20, seed: int = 0, **settings: Any) -> SpaDE:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures.operators import ConvolutionOperator
-from sae_nb.architectures.proxes import SoftProx
+from sae_nb.architectures import ConvolutionOperator, SoftProx
 from sae_nb.codes import SparseCodes
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.architectures.temporal import NOVEL
-from sae_nb.temporal.attention import shifted
-from sae_nb.temporal.ragged import SequenceRows
+from sae_nb.architectures._temporal import NOVEL
+from sae_nb.temporal import SequenceRows
+from sae_nb.temporal._attention import shifted
 
 D_IN, N_ATOMS, K, TIME = 12, 40, 4, 9
 

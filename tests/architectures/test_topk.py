@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import TopK
-from sae_nb.architectures.auxiliary import auxk_loss
+from sae_nb.architectures._revival import auxk_loss
 
 
 def topk(d_in: int, n_atoms: int, k: int, seed: int = 0, **settings: Any) -> TopK:

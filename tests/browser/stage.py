@@ -50,7 +50,7 @@ story = "Tom and Lucy walked to the castle. They carried a lamp.\"""",
 """Models, ready-made SAEs and their examples, which every scene may use."""
 
 CLOSE_PANELS = """\
-from sae_nb_widgets.theming import _on_screen
+from sae_nb_widgets.panel._theming import _on_screen
 for _panel in list(_on_screen):
     _panel.close()
 """

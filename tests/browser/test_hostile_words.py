@@ -13,7 +13,7 @@ import torch
 from sae_nb_widgets.panel import Panel
 
 import sae_nb as sn
-from sae_nb.annotations import Annotations
+from sae_nb.sessions import Annotations
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'

@@ -9,9 +9,8 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.classical import METHODS, Classical, fit_classical
-from sae_nb.classical.archetypal_analysis import archetypal_analysis
-from sae_nb.classical.multiplicative import convex_nmf, semi_nmf
+from sae_nb.classical import METHODS, Classical, archetypal_analysis, fit_classical
+from sae_nb.classical._fitting import convex_nmf, semi_nmf
 
 N, D = 300, 8
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from sae_nb.data import cifar10
-from sae_nb.data.cifar import CLASSES
+from sae_nb.data._cifar10 import CLASSES
 
 N = 7
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from sae_nb.data import prose
-from sae_nb.data.corpus import clean_paragraph, side_of_split, without_repeats
+from sae_nb.data import clean_paragraph, prose, without_repeats
+from sae_nb.data._texts import side_of_split
 
 SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import sae_nb as sn
-from sae_nb.data.drawing import Paper, drawn_scene, raster
-from sae_nb.data.rendering import INKS, TEXTURES
+from sae_nb.data import INKS, TEXTURES, Paper, drawn_scene, raster
 
 Strokes = list[list[tuple[float, float]]]
 

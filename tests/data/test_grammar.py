@@ -7,8 +7,7 @@ import re
 import pytest
 import torch
 
-from sae_nb.data import Stories, stories
-from sae_nb.data.story_words import CONNECTIVES, ENDINGS, FEELINGS, HAPPENINGS, PEOPLE
+from sae_nb.data import CONNECTIVES, ENDINGS, FEELINGS, HAPPENINGS, PEOPLE, Stories, stories
 
 N = 600
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_nb.data import digits, scenes
-from sae_nb.data.rendering import BLOCK
+from sae_nb.data._scenes import BLOCK
 
 LUMINANCE = torch.tensor([0.299, 0.587, 0.114])
 FACTORS = {"colour": 8, "texture": 8, "position": 9, "distractor": 2}
@@ -94,7 +94,7 @@ def test_ink_stands_out_from_everything_behind_it(many):
 
 def test_ink_has_the_named_colour(many):
     """The mean colour under the mask is nearest to the ink of the label."""
-    from sae_nb.data.rendering import INKS
+    from sae_nb.data import INKS
 
     weight = many.mask[:, None].float()
     mean = (many.images * weight).sum((2, 3)) / weight.sum((2, 3))

@@ -14,8 +14,13 @@ import torch
 
 import sae_nb as sn
 from sae_nb import __main__ as command
-from sae_nb.diagnosis import computing, machine, screen
-from sae_nb.diagnosis.findings import Checkup, Finding
+from sae_nb.diagnosis import (
+    Checkup,
+    Finding,
+    _computing as computing,
+    _computing as screen,
+    _machine as machine,
+)
 
 Patch = pytest.MonkeyPatch
 
@@ -160,7 +165,7 @@ def test_a_full_disk_is_said(monkeypatch: Patch) -> None:
 
 def test_missing_weights_are_said(monkeypatch: Patch, tmp_path: Path) -> None:
     """A checkout without the models' weights cannot do the lessons."""
-    from sae_nb.models import bundled
+    from sae_nb.models import _bundled as bundled
 
     monkeypatch.setattr(bundled, "WEIGHTS", tmp_path)
     assert not sn.doctor("offline").usable

@@ -10,10 +10,10 @@ from types import ModuleType
 
 import pytest
 import sae_nb_widgets
+from sae_nb_lessons.reproductions import recorded
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
-from sae_nb.proofs.committed import recorded
 
 Tool = Callable[[str], ModuleType]
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.dynamics.coherence import coherence_floor, patch_coherence
+from sae_nb.dynamics import patch_coherence
+from sae_nb.dynamics.paths._trajectory import coherence_floor
 
 
 def test_parallel_patches_are_coherent_and_opposite_ones_are_not() -> None:

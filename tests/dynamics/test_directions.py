@@ -6,10 +6,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from sae_nb.dynamics.directions import angles_between, angular_speed, directional_convergence, unit
+from sae_nb.dynamics import angles_between, angular_speed, directional_convergence, unit
 
 
 def arc(angles: list[float], lengths: list[float] | None = None) -> torch.Tensor:

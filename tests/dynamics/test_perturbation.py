@@ -10,9 +10,8 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.data import scenes
-from sae_nb.dynamics.perturbation import pushed_states, self_correction
-from sae_nb.dynamics.states import capture_states
-from sae_nb.models.live_model import LiveModel
+from sae_nb.dynamics import capture_states, pushed_states, self_correction
+from sae_nb.models import LiveModel
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.dynamics.projections import endpoint_projection
+from sae_nb.dynamics import endpoint_projection
 
 
 def paths(n: int = 50, d: int = 10) -> torch.Tensor:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sae_nb.dynamics.ranks import update_rank
+from sae_nb.dynamics import update_rank
 
 
 def test_the_two_ranks_by_hand() -> None:

@@ -15,7 +15,7 @@ from sae_nb.dynamics import (
     sizes_of,
     start_from_teacher,
 )
-from sae_nb.dynamics.raptor_loss import token_weights
+from sae_nb.dynamics.raptor._loop import token_weights
 from sae_nb.models import LiveModel, load_model, wrap
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)

@@ -15,8 +15,7 @@ from sae_nb.dynamics import (
     start_raptor,
     train_raptor,
 )
-from sae_nb.dynamics.raptor_loop import RaptorTraining
-from sae_nb.dynamics.raptor_loss import RaptorLoss
+from sae_nb.dynamics.raptor._loop import RaptorLoss, RaptorTraining
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)
 KINDS = ("cls", "patch", "patch", "patch")

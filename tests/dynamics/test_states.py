@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from sae_nb.data import scenes
-from sae_nb.dynamics import States, capture_states
-from sae_nb.dynamics.states import check_states
+from sae_nb.dynamics import States, capture_states, check_states
 from sae_nb.models import LiveModel, load_model, wrap
 
 

@@ -7,10 +7,13 @@ import torch
 
 import sae_nb as sn
 from sae_nb.data import scenes
-from sae_nb.dynamics.directions import angular_speed, directional_convergence
-from sae_nb.dynamics.ranks import update_rank
-from sae_nb.dynamics.states import capture_states
-from sae_nb.dynamics.trajectory import trajectories
+from sae_nb.dynamics import (
+    angular_speed,
+    capture_states,
+    directional_convergence,
+    trajectories,
+    update_rank,
+)
 
 
 def test_every_measurement_is_in_the_record() -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.attribution import Attribution, attribute
-from sae_nb.evaluation.outcomes import largest_cosine
+from sae_nb.evaluation import Attribution, attribute
+from sae_nb.evaluation.causal._outcomes import largest_cosine
 
 
 class Plain:

@@ -12,16 +12,16 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.evaluation import (
     ablation_effects,
+    define,
     fragility_battery,
     picture_variants,
     steering_curves,
     strongest_atoms,
     text_variants,
 )
-from sae_nb.evaluation.causality import log_odds
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.fluency import repeated_share, surprise
-from sae_nb.steered_answers import Answers
+from sae_nb.evaluation.causal._causality import log_odds
+from sae_nb.evaluation.causal._fluency import repeated_share, surprise
+from sae_nb.steering import Answers
 
 
 class Axes(torch.nn.Module):

@@ -8,11 +8,15 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.itda import build_itda, compare_itda
-from sae_nb.evaluation.latent_matching import match_latents
-from sae_nb.evaluation.universal import train_universal
-from sae_nb.evaluation.universality import compare_firing, measure_universality
+from sae_nb.evaluation import (
+    build_itda,
+    compare_firing,
+    compare_itda,
+    define,
+    match_latents,
+    measure_universality,
+    train_universal,
+)
 
 
 def _sparse(n: int = 600, n_atoms: int = 12, seed: int = 0) -> torch.Tensor:

@@ -8,11 +8,10 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.dark_matter import PARTS, split_error
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.error_norms import predict_norms
-from sae_nb.evaluation.linear_prediction import RIDGES, GramSums, fit_linear, fit_ridge
-from sae_nb.evaluation.measurement import Resampling
+from sae_nb.evaluation import define, split_error
+from sae_nb.evaluation.dark_matter._dark_matter import PARTS, predict_norms
+from sae_nb.evaluation.dark_matter._linear_prediction import RIDGES, GramSums, fit_linear, fit_ridge
+from sae_nb.evaluation.report._measurement import Resampling
 
 D_IN = 8
 

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.detection import score_explanations
-from sae_nb.evaluation.explanation_trials import balanced, least_alike
-from sae_nb.evaluation.explanations import JudgeGuesser, shown
-from sae_nb.evaluation.lift import token_lift
-from sae_nb.evaluation.predicates import Predicate
-from sae_nb.evaluation.row_facts import RowFacts
-from sae_nb.evaluation.rules import fires_in, induce_rule
-from sae_nb.evaluation.windows import Neighbours, Window, silent_windows
-from sae_nb.tokens import Context, Ragged
+from sae_nb.evaluation import define, induce_rule, score_explanations, token_lift
+from sae_nb.evaluation.explanations._detection import balanced, least_alike
+from sae_nb.evaluation.explanations._explanations import (
+    JudgeGuesser,
+    Neighbours,
+    Window,
+    shown,
+    silent_windows,
+)
+from sae_nb.evaluation.explanations._row_facts import RowFacts
+from sae_nb.evaluation.explanations._rules import Predicate, fires_in
 
 WORDS = (" the", " cat", " dog", " sat", " undone", " untied", " ran", " Paris", ".", " blue")
 LENGTH, N_TEXTS, N_ATOMS = 12, 120, 4

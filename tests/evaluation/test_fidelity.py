@@ -8,7 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import attribution_fidelity
-from sae_nb.evaluation.fidelity import rank_correlation
+from sae_nb.evaluation.causal._fidelity import rank_correlation
 
 
 def wide_linear() -> tuple[sn.LiveModel, sn.TopK, torch.Tensor]:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import matching
-from sae_nb.evaluation.auction import auction
+from sae_nb.evaluation import auction
+from sae_nb.evaluation.dictionary import _matching as matching
 
 
 def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
@@ -92,7 +92,7 @@ def test_an_auction_that_is_cut_short_states_a_larger_error(monkeypatch):
 
     first, second = dictionary(600, 16, 0), dictionary(600, 16, 1)
     whole = auction(first, second)
-    monkeypatch.setattr("sae_nb.evaluation.auction.CANDIDATES", 3)
+    monkeypatch.setattr("sae_nb.evaluation.dictionary._matching.CANDIDATES", 3)
     found = auction(first, second, rounds=1)
     cosines = (first @ second.T).double().numpy()
     best = cosines[linear_sum_assignment(cosines, maximize=True)].mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sae_nb.evaluation.measurement import MAX_GROUPS, Resampling, group_rows
+from sae_nb.evaluation.report._measurement import MAX_GROUPS, Resampling, group_rows
 
 
 def interval(sums, n_bootstrap=1000, seed=0):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from sae_nb.evaluation.permutations import n_arrangements, permuted_difference
+from sae_nb.evaluation import n_arrangements, permuted_difference
 
 
 def sparse(rows: int, columns: int, seed: int, density: float = 0.3) -> csr_matrix:
@@ -72,7 +72,7 @@ def test_seed_decides_and_nothing_else() -> None:
 
 def test_blocks_of_permutations_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held a few at a time or all at once, the numbers are of the same size."""
-    from sae_nb.evaluation import permutations
+    from sae_nb.evaluation.concepts import _permutations as permutations
 
     a, b = sparse(3, 20, 0), sparse(4, 20, 1)
     whole = permuted_difference(a, b, n_permutations=1000)

@@ -8,12 +8,10 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Resampling
-from sae_nb.evaluation.probe_features import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS, SAE
-from sae_nb.evaluation.probe_labels import divided, noisy, tasks_of, units_of
-from sae_nb.evaluation.probing import probe
-from sae_nb.evaluation.weighted_auroc import auroc
+from sae_nb.evaluation import SAE, define, probe
+from sae_nb.evaluation.concepts._probe_fits import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS, auroc
+from sae_nb.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
+from sae_nb.evaluation.report._measurement import Resampling
 
 D_IN = 12
 
@@ -123,7 +121,7 @@ def test_parts_of_a_split_share_no_sample() -> None:
 
 def test_samples_are_pooled_over_their_rows() -> None:
     """By hand: rows (1, 0), (3, 2) have mean (2, 1) and largest (3, 2)."""
-    from sae_nb.evaluation.probe_features import Units, _pool_codes, _pool_dense
+    from sae_nb.evaluation.concepts._probe_fits import Units, _pool_codes, _pool_dense
 
     x = np.array([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
     units = Units(np.arange(3), np.array([0, 0, 1]), 2, np.arange(2))

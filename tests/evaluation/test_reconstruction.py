@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.evaluation.reconstruction import (
+from sae_nb.evaluation import explained_variance
+from sae_nb.evaluation.report._reconstruction import (
     Moments,
     ReconstructionSums,
-    explained_variance,
     reconstruction_values,
 )
 

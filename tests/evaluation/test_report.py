@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.controls import RandomDictionary, chance_generator
-from sae_nb.evaluation.measurement import Measurement
-from sae_nb.evaluation.report import Report
+from sae_nb.evaluation import Measurement, RandomDictionary, Report
+from sae_nb.evaluation.report._measurement import chance_generator
 
 D = 8
 FAST = {"n_bootstrap": 50}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.measurement import Resampling
-from sae_nb.evaluation.sparsity import SparsitySums, sparsity_rows
+from sae_nb.evaluation.report._measurement import Resampling
+from sae_nb.evaluation.report._sparsity import SparsitySums, sparsity_rows
 
 
 def signed_codes(n: int = 300, n_atoms: int = 20) -> torch.Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import illusion_check
-from sae_nb.evaluation.reading import reading_space, space_of
-from sae_nb.steered_answers import Answers
+from sae_nb.evaluation.causal._subspace_illusion import reading_space, space_of
+from sae_nb.steering import Answers
 
 D = 64
 

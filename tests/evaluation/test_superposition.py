@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from sae_nb.data.sparse_inputs import sparse_features
-from sae_nb.evaluation.superposition import (
+from sae_nb.data import sparse_features
+from sae_nb.evaluation import (
     antipodal_loss,
     critical_sparsity,
     dedicated_loss,

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import absorption, identifiability, swallowed
-from sae_nb.evaluation.absorbed import absorbed_rows
+from sae_nb.evaluation.concepts._absorption import absorbed_rows
 
 
 class Fixed:

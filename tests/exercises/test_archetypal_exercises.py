@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._archetypal import shared_start
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.archetypal import shared_start
 
 
 @pytest.fixture(autouse=True)

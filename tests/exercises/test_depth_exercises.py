@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sae_nb_lessons.exercises._depth import swap_drop
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.depth import swap_drop
 
 
 @pytest.fixture(autouse=True)

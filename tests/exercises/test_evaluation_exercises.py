@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._steering import COST, read_share, untrained_success
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.steering import COST, read_share, untrained_success
 
 
 @pytest.fixture(autouse=True)

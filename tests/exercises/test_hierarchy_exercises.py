@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.hierarchy import parent_in_children_alone
 
 
 @pytest.fixture(autouse=True)

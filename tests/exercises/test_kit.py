@@ -10,12 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-import sae_nb as sn
-from sae_nb.exercises import kit
-from sae_nb.exercises.answers import (
+from hypothesis import given, settings, strategies as st
+from sae_nb_lessons.exercises import Exercise, Task, _kit as kit
+from sae_nb_lessons.exercises._answers import (
     WrongForm,
     describe,
     function,
@@ -26,8 +23,9 @@ from sae_nb.exercises.answers import (
     whole_number,
     whole_numbers,
 )
-from sae_nb.exercises.kit import Exercise, Task
-from sae_nb.exercises.verdicts import Revelation
+from sae_nb_lessons.exercises._verdicts import Revelation
+
+import sae_nb as sn
 
 HOSTILE = "<script>alert(1)</script>"
 SECRET = 41.5

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.minkowski import free_simplex_r2
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from sae_nb_lessons.exercises import _panels as panels
 
 import sae_nb as sn
-from sae_nb.exercises import panels
-from sae_nb.steering_calibration import calibrate_strength
-from sae_nb.summaries.steering_recipe import SteeringRecipe
+from sae_nb.steering import calibrate_strength
+from sae_nb.summaries import SteeringRecipe
 
 
 @pytest.fixture(autouse=True)

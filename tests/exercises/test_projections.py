@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._projections import best_half_space
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.projections import best_half_space
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._pursuit import named_by_one_step
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.pursuit import named_by_one_step
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._superposition import measured_change, regular_polygon
 
 import sae_nb as sn
-from sae_nb.evaluation.superposition import critical_sparsity, feature_dimensionality
-from sae_nb.exercises.superposition import measured_change, regular_polygon
+from sae_nb.evaluation import critical_sparsity, feature_dimensionality
 
 
 @pytest.fixture(autouse=True)

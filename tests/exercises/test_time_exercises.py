@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.exercises.time import growth_on_text, lead_without_order
 
 
 @pytest.fixture(autouse=True)

@@ -8,19 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry.layout import (
-    LayoutSettings,
-    cache_file,
-    cached_layout,
-    keep_layout,
-    nearest_by_cosine,
-    pca_layout,
-)
+from sae_nb.geometry import LayoutSettings, cache_file, cached_layout, nearest_by_cosine, pca_layout
+from sae_nb.geometry._layout import keep_layout
 
 
 def test_neighbours_are_those_of_all_cosines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when the rows are looked at tile by tile."""
-    from sae_nb.geometry import layout
+    from sae_nb.geometry import _layout as layout
 
     x = torch.randn(50, 6)
     cosine = torch.nn.functional.cosine_similarity(x[:, None], x[None], dim=2)

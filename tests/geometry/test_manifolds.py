@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.data.manifolds import planted_manifolds
-from sae_nb.geometry.manifolds import manifold_capture
+from sae_nb.data import planted_manifolds
+from sae_nb.geometry import manifold_capture
 
 PLANTED = planted_manifolds(3000, n_circles=2, n_segments=1, n_active=1, d_in=8, noise=0.0)
 

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry import LayoutSettings, nearest_by_cosine, pca_layout, start_umap, umap_layout
-from sae_nb.geometry import umap as module
+from sae_nb.geometry import (
+    LayoutSettings,
+    _umap as module,
+    nearest_by_cosine,
+    pca_layout,
+    start_umap,
+    umap_layout,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb import golden
 from sae_nb.architectures import ARCHITECTURES
-from sae_nb.golden.__main__ import drawn, write_golden
+from tests.golden import golden
+from tests.golden.making import drawn, write_golden
 
 LARGEST = 16_000  # bytes of all files of one architecture
 
 
 def test_every_architecture_has_golden_files() -> None:
-    """A new one makes its own with `python -m sae_nb.golden`."""
+    """A new one makes its own with `python tests/golden/making.py`."""
     assert golden.names() == sorted(ARCHITECTURES)
 
 

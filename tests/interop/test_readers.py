@@ -19,8 +19,8 @@ from sae_nb.interop import (
     read_saelens,
     read_sparsify,
 )
-from sae_nb.interop.hook_names import known_hook_point, reads_heads
-from sae_nb.ready_made import load_sae
+from sae_nb.interop._hook_names import known_hook_point, reads_heads
+from sae_nb.pretrained import load_sae
 
 D, N = 6, 10
 

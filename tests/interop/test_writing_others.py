@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb import golden
 from sae_nb.interop import (
     read_dictionary_learning,
     read_sparsify,
     write_dictionary_learning,
     write_sparsify,
 )
+from tests.golden import golden
 
 FOR_DICTIONARY_LEARNING = ("TopK", "BatchTopK", "Matryoshka", "JumpReLU", "ReLU", "Gated")
 

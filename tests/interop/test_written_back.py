@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb import golden
 from sae_nb.files import read_tensors
 from sae_nb.interop import (
     read_dictionary_learning,
@@ -24,7 +23,8 @@ from sae_nb.interop import (
     write_saelens,
     write_sparsify,
 )
-from sae_nb.interop.tensors_only import read_tensors_only
+from sae_nb.interop._tensors_only import read_tensors_only
+from tests.golden import golden
 
 Way = tuple[Callable[..., Any], Callable[..., Path], str, str]
 WAYS: dict[str, Way] = {

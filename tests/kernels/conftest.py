@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.kernels.cpu import Cpu
-from sae_nb.kernels.cuda import Sparse
-from sae_nb.kernels.dense import Dense
-from sae_nb.kernels.primitives import PreCodes
+from sae_nb.kernels import PreCodes
+from sae_nb.kernels._cpu import Cpu
+from sae_nb.kernels._cuda import Sparse
+from sae_nb.kernels._dense import Dense
 
 # The GPU's gathers run on CPU tensors too, so their arithmetic is tested without a GPU.
 PRIMITIVES = {"cpu": Cpu, "cuda sparse": Sparse, "dense": Dense}

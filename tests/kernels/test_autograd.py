@@ -11,17 +11,17 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import (
-    autograd,
+    PreCodes,
+    _autograd as autograd,
+    _reference as reference,
     batch_topk_encode,
     decode,
     nested_squared_error,
     per_entry,
-    reference,
     squared_error,
     threshold_encode,
     topk_encode,
 )
-from sae_nb.kernels.primitives import PreCodes
 
 
 def dense_autograd(problem: Any) -> tuple[Tensor, tuple[Tensor, ...]]:

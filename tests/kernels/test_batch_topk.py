@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from sae_nb.kernels import batch_topk_encode, cpu, dense, reference, threshold_encode, topk_encode
-from sae_nb.kernels.primitives import Entries, PreCodes
-from sae_nb.support import Support
+from sae_nb.codes import Support
+from sae_nb.kernels import (
+    Entries,
+    PreCodes,
+    _cpu as cpu,
+    _dense as dense,
+    _reference as reference,
+    batch_topk_encode,
+    threshold_encode,
+    topk_encode,
+)
 
 
 def brute_force(pre_codes: Tensor, n_kept: int) -> Tensor:

@@ -10,19 +10,20 @@ import torch
 
 from sae_nb.architectures import TopK
 from sae_nb.kernels import (
+    PreCodes,
+    _cuda as cuda,
     batch_topk_encode,
-    cuda,
     decode,
     nested_squared_error,
     paths_taken,
     per_entry,
+    precision,
     squared_error,
     threshold_encode,
     topk_encode,
 )
-from sae_nb.kernels.dense import Dense
-from sae_nb.kernels.precision import is_exact, precision
-from sae_nb.kernels.primitives import PreCodes
+from sae_nb.kernels._backends import is_exact
+from sae_nb.kernels._dense import Dense
 from sae_nb.training import TrainConfig, train
 
 
@@ -115,7 +116,7 @@ def test_a_choice_is_made_once_for_a_size_and_a_selection(monkeypatch: pytest.Mo
 
 def test_bf16_gradients_are_close() -> None:
     """Two decimal digits, as bf16 has; the codes decode the way they were made."""
-    from sae_nb.kernels import autograd
+    from sae_nb.kernels import _autograd as autograd
 
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(80, 32, generator=generator)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from warm_python import WarmPython
 
-from sae_nb.kernels import threads
+from sae_nb.kernels import _threads as threads
 
 TRAIN_AND_ENCODE = """
 import threading, torch
@@ -60,7 +60,7 @@ def test_training_survives_people_encoding(warm_python: WarmPython, layer: str) 
 def test_workqueue_ends_the_process_without_the_lock(warm_python: WarmPython) -> None:
     """The lock is needed: the same program without it dies (so the test above can fail)."""
     program = (
-        "import contextlib, sae_nb.kernels.threads as t\n"
+        "import contextlib, sae_nb.kernels._threads as t\n"
         "t.numba_lock = contextlib.nullcontext\n" + TRAIN_AND_ENCODE
     )
     result = warm_python.run(program, NUMBA_THREADING_LAYER="workqueue")

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.kernels import cpu, reference, topk_encode
-from sae_nb.kernels.cuda import Sparse
-from sae_nb.kernels.primitives import PreCodes
+from sae_nb.kernels import PreCodes, _cpu as cpu, _reference as reference, topk_encode
+from sae_nb.kernels._cuda import Sparse
 
 
 def select(pre_codes: Tensor, k: int, backend: Any = "cpu") -> Tensor:

@@ -16,8 +16,8 @@ from sae_nb.minkowski import (
     hull_of_rows,
     near_grassmannian_frame,
 )
-from sae_nb.minkowski.block_archetypes import on_simplices
-from sae_nb.minkowski.independent_subspaces import dependent_groups
+from sae_nb.minkowski._block_archetypes import on_simplices
+from sae_nb.minkowski._fitting_blocks import dependent_groups
 
 SIZES = (3, 4)
 

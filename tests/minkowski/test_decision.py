@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sae_nb.data import planted_hulls
-from sae_nb.minkowski import BlockConfig, decide, gaussian_like, off_support
-from sae_nb.minkowski.decision import HullScore, _reasons
+from sae_nb.minkowski import BlockConfig, HullScore, decide, gaussian_like, off_support
+from sae_nb.minkowski._decision import _reasons
 
 X = torch.randn(80, 5, generator=torch.Generator().manual_seed(0))
 

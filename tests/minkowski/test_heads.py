@@ -7,7 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.minkowski import head_mixtures
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.models import VisionTransformer, VisionTransformerConfig
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation.superposition import (
+from sae_nb.evaluation import (
     antipodal_loss,
     critical_sparsity,
     dedicated_loss,
     feature_dimensionality,
 )
-from sae_nb.models.bottleneck import Bottleneck, train_bottlenecks
+from sae_nb.models import Bottleneck, train_bottlenecks
 
 PHASES = (0.0, 0.75, 0.97)
 

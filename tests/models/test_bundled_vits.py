@@ -13,9 +13,8 @@ from safetensors import safe_open
 
 import sae_nb.models
 from sae_nb.data import Scenes, digits, scenes
-from sae_nb.models import load_model
-from sae_nb.models.recipes.vision_training import Batch, accuracies
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.models import VisionTransformer, VisionTransformerConfig, load_model
+from sae_nb.models.recipes._vision_training import Batch, accuracies
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 FINISHED = ("tiny-vit", "tiny-vit-plain", "tiny-vit-tied")

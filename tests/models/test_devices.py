@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_nb.models import Intervention, wrap
-from sae_nb.models.families import find_structure
+from sae_nb.models._families import find_structure
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

@@ -7,10 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sae_nb.hook_points import read_tensor
-from sae_nb.models import LiveModel, wrap
-from sae_nb.models.families import ADDITIVE, find_structure
-from sae_nb.models.interventions import with_time_axis
+from sae_nb.models import LiveModel, read_tensor, wrap
+from sae_nb.models._families import ADDITIVE, find_structure
+from sae_nb.models._interventions import with_time_axis
 
 CAUSAL = [
     *("gpt2", "gpt_neo", "gptj", "gpt_neox", "gpt_neox_sequential", "llama", "mistral", "mixtral"),
@@ -222,7 +221,7 @@ def test_an_attention_free_list_of_linear_layers_is_no_stream() -> None:
 
 def test_our_vision_transformer_has_every_standard_hook_point() -> None:
     """The bundled architecture keeps the contract too, tied or not."""
-    from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+    from sae_nb.models import VisionTransformer, VisionTransformerConfig
 
     config = VisionTransformerConfig(n_blocks=3, d_model=16, n_heads=2)
     for shared in (None, (1, 2)):

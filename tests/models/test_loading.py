@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.models import bundled, load_model
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
+from sae_nb.models import (
+    VisionTransformer,
+    VisionTransformerConfig,
+    _bundled as bundled,
+    load_model,
+)
 
 
 @pytest.fixture

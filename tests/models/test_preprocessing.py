@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from sae_nb.models import Preprocess
-from sae_nb.models.preprocessing import family_preprocess, read_preprocess
+from sae_nb.models._preprocessing import family_preprocess, read_preprocess
 
 
 def photo(rows: int, columns: int, seed: int = 0) -> torch.Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.models import hub
+from sae_nb.models import _hub as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
 POINTS = ["embed", "resid_pre.1", "attn_out.1", "resid_post.1", "transformer.h.0.mlp.c_fc"]
@@ -146,7 +146,7 @@ def test_a_capture_without_the_flag_stays_here(folder: Path, server: type[Server
 
 def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> None:
     """A pass of its own, generation, steering and the logit lens: rule, given, do; nothing is sent."""
-    from sae_nb.summaries.logits import logit_effects
+    from sae_nb.atoms._atom import logit_effects
 
     model = sn.load_model(on_the_hub, remote=True)
     missing = "weights on this machine, but 'owner/gpt' runs remotely.*Use `sn.capture`"

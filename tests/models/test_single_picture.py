@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import sae_nb as sn
-from sae_nb.models.single_picture import fit_picture
+from sae_nb.models import fit_picture
 
 
 @pytest.fixture(scope="module")

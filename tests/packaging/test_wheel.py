@@ -39,13 +39,13 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
         assert f"sae_nb/models/weights/{model}/model.safetensors" in names
     for sae in ("tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"):
         for file in ("sae.safetensors", "examples.safetensors", "README.md"):
-            assert f"sae_nb/ready_made/saes/{sae}/{file}" in names
+            assert f"sae_nb/pretrained/saes/{sae}/{file}" in names
     for text in (
-        "evaluation/definitions.toml",
-        "exercises/depth.toml",
-        "proofs/experiments/hierarchy.toml",
+        "sae_nb/evaluation/report/definitions.toml",
+        "sae_nb_lessons/exercises/depth.toml",
+        "sae_nb_lessons/reproductions/experiments/hierarchy.toml",
     ):
-        assert f"sae_nb/{text}" in names
+        assert text in names
     assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
 
 

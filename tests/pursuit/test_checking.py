@@ -65,7 +65,7 @@ def test_bad_input_is_named(case: str, pursuit: Any) -> None:
 
 def test_bad_input_is_found_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither correlations nor a Gram matrix exist when a request is refused."""
-    from sae_nb.pursuit import gram
+    from sae_nb.pursuit import _gram as gram
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("work began")

@@ -17,7 +17,7 @@ from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matchi
 SIMULATED = """
 import warnings
 import torch
-from sae_nb.pursuit import cuda, gram, gradient_pursuit, matching_pursuit
+from sae_nb.pursuit import _cuda as cuda, _gram as gram, gradient_pursuit, matching_pursuit
 from sae_nb.pursuit import orthogonal_matching_pursuit as omp
 
 generator = torch.Generator().manual_seed(0)
@@ -54,10 +54,10 @@ same(matching_pursuit, k=3, x=-torch.ones(1, 6).double(), dictionary=torch.eye(6
 same(gradient_pursuit, k=5, reselect=False)
 same(omp, k=6, dictionary=D[:6])                            # coefficients that turn negative and leave
 
-from sae_nb.pursuit import engine
-from sae_nb.pursuit.checking import check_dictionary
-from sae_nb.pursuit.planning import Plan
-from sae_nb.pursuit.problem import Problem
+from sae_nb.pursuit import _engine as engine
+from sae_nb.pursuit._checking import check_dictionary
+from sae_nb.pursuit import Plan
+from sae_nb.pursuit._problem import Problem
 for slots in (1, 8):                                        # Gram rows on the fly
     problem = Problem(x=X, dictionary=D, k=4, algorithm="matching_pursuit")
     plan = Plan("rows", tile_rows=2, gram_rows=slots, bytes={}, seconds=0.0)
@@ -99,7 +99,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_here(monkeypatch: pytest.MonkeyPa
     from numba import float32, float64, int8, int32, int64, types
     from numba.cuda import dispatcher
 
-    from sae_nb.pursuit import cuda
+    from sae_nb.pursuit import _cuda as cuda
 
     class Hopper:
         compute_capability = (9, 0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sae_nb.kernels import decode
-from sae_nb.pursuit import autograd, matching_pursuit
+from sae_nb.pursuit import _autograd as autograd, matching_pursuit
 
 
 def _problem(rows: int = 4, d_in: int = 5, n_atoms: int = 9) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.pursuit import gram, matching_pursuit
+from sae_nb.pursuit import _gram as gram, matching_pursuit
 
 
 @pytest.fixture

@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from sae_nb.pursuit import engine, explain_plan, gram, matching_pursuit, planning
-from sae_nb.pursuit.cpu import Cpu
-from sae_nb.pursuit.planning import Plan, Size, make_plan
+from sae_nb.pursuit import (
+    Plan,
+    _engine as engine,
+    _gram as gram,
+    _planning as planning,
+    explain_plan,
+    matching_pursuit,
+)
+from sae_nb.pursuit._cpu import Cpu
+from sae_nb.pursuit._planning import Size, make_plan
 
 SIZE = Size(
     rows=4096,
@@ -37,7 +44,7 @@ def _problem(rows: int = 150) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that were followed."""
-    from sae_nb.pursuit import running
+    from sae_nb.pursuit import _running as running
 
     followed: list[Plan] = []
 
@@ -68,8 +75,8 @@ def test_every_strategy_gives_the_same_codes(
 @pytest.mark.parametrize("reselect", [True, False])
 def test_a_row_cache_of_any_size_gives_the_same_codes(slots: int, reselect: bool) -> None:
     """Also when one step chooses more atoms than there are slots."""
-    from sae_nb.pursuit.checking import check_dictionary
-    from sae_nb.pursuit.problem import Problem
+    from sae_nb.pursuit._checking import check_dictionary
+    from sae_nb.pursuit._problem import Problem
 
     x, dictionary = _problem(40)
     problem = Problem(
@@ -97,8 +104,8 @@ def test_refreshing_changes_nothing_but_rounding(refresh_every: int) -> None:
 
 def test_drift_stays_within_its_bound() -> None:
     """After 32 fp32 updates correlations are off by a few units in the last place of ‖x‖."""
-    from sae_nb.pursuit.checking import check_dictionary
-    from sae_nb.pursuit.problem import Problem, Steps
+    from sae_nb.pursuit._checking import check_dictionary
+    from sae_nb.pursuit._problem import Problem, Steps
 
     generator = torch.Generator().manual_seed(0)
     dictionary = torch.nn.functional.normalize(torch.randn(512, 64, generator=generator), dim=1)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.hook_points import read_tensor
-from sae_nb.models import Intervention, LiveModel
+from sae_nb.models import Intervention, LiveModel, read_tensor
 
 OPENING = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "

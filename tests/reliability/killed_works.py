@@ -11,8 +11,8 @@ from killing import Work
 
 import sae_nb as sn
 from sae_nb.files import read_json, read_manifest, read_tensors
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.training.checkpoint import KIND, POINTER
+from sae_nb.models import VisionTransformer, VisionTransformerConfig
+from sae_nb.training import KIND, POINTER
 
 torch.set_num_threads(1)
 TIMES = {"seconds", "tokens_per_second"}

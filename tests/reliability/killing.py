@@ -196,7 +196,7 @@ class _Trap:
         sys.addaudithook(self._audit)
         for place, name in ((os, "fsync"), (Path, "write_bytes")):
             self._watch(place, name)
-        from sae_nb import swapping
+        from sae_nb.files import _exchange as swapping
 
         self._watch(swapping, "_exchange")
 

@@ -25,10 +25,9 @@ import torch
 from file_kinds import rows, sae, same
 
 import sae_nb as sn
-from sae_nb import files
-from sae_nb.annotations import Annotations
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.sessions import save_session
+from sae_nb.files import _atomic as files
+from sae_nb.models import VisionTransformer, VisionTransformerConfig
+from sae_nb.sessions import Annotations, save_session
 
 NAMED = re.compile(r"^'.*' must .*, but .*\. [A-Z].*; what was there before is as it was\.$")
 
@@ -80,7 +79,7 @@ def _train(path: Path, version: int) -> None:
 
 
 def _read_checkpoint(path: Path) -> Any:
-    from sae_nb.training.checkpoint import load_checkpoint
+    from sae_nb.training import load_checkpoint
 
     found = load_checkpoint(path)
     assert found is not None
@@ -101,7 +100,7 @@ def _annotate(path: Path, version: int) -> None:
 
 
 def _page(path: Path, version: int) -> None:
-    import sae_nb_widgets.exporting as exporting
+    from sae_nb_widgets.panel import _exporting as exporting
 
     page = exporting.Page(
         question=f"Version {version}?",

@@ -47,7 +47,7 @@ def test_the_training_that_is_killed_has_rebirths(
     """Else the test above would not be about them."""
     from killed_works import training
 
-    from sae_nb.architectures import one_step
+    from sae_nb.architectures import _one_step as one_step
 
     born: list[int] = []
     original = one_step.rebirths

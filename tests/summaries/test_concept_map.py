@@ -9,14 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import nearest_by_cosine
-from sae_nb.geometry import umap as umap_module
-from sae_nb.summaries.concept_map import summarise_concepts
-from sae_nb.summaries.concept_map_atlas import ConceptAtlas
-from sae_nb.summaries.concept_map_match import match_dictionaries
-from sae_nb.tokens import Context, Ragged
+from sae_nb.geometry import _umap as umap_module, nearest_by_cosine
+from sae_nb.summaries import ConceptAtlas, summarise_concepts
+from sae_nb.summaries.concept_map._concept_map import match_dictionaries
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 N_GROUPS, PER_GROUP, D_IN = 4, 15, 32
@@ -93,7 +90,7 @@ def test_tiles_of_the_search_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocked search gives the same whatever the size of its blocks."""
     x = torch.randn(70, 9, generator=torch.Generator().manual_seed(4))
     whole = nearest_by_cosine(x, 6)
-    monkeypatch.setattr("sae_nb.geometry.layout._TILE", 70 * 8)
+    monkeypatch.setattr("sae_nb.geometry._layout._TILE", 70 * 8)
     blocked = nearest_by_cosine(x, 6)
     assert np.array_equal(whole[0], blocked[0])
     assert np.allclose(whole[1], blocked[1])

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sae_nb.architectures import Archetypal
-from sae_nb.summaries.concept_map import summarise_concepts
-from sae_nb.summaries.concept_map_archetypes import archetype_places, has_archetypes
+from sae_nb.summaries import has_archetypes, summarise_concepts
+from sae_nb.summaries.concept_map._archetypes import archetype_places
 
 
 class Mixed:

@@ -12,7 +12,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries.contrast import contrast
+from sae_nb.summaries import contrast
 
 
 class Relu:

@@ -8,12 +8,17 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import TopK
-from sae_nb.dynamics.phases import segment_phases
-from sae_nb.dynamics.similarity import layer_similarity
-from sae_nb.summaries.depth import named_classes, summarise_depth
-from sae_nb.summaries.depth_atoms import atom_depths
-from sae_nb.summaries.depth_inputs import depth_inputs
-from sae_nb.summaries.depth_paths import choose_paths, lambert, lay_out, umap_rows
+from sae_nb.dynamics import layer_similarity, segment_phases
+from sae_nb.summaries import (
+    atom_depths,
+    choose_paths,
+    depth_inputs,
+    lambert,
+    lay_out,
+    summarise_depth,
+    umap_rows,
+)
+from sae_nb.summaries.depth._depth import named_classes
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:

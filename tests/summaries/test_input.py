@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries.input import top_atoms
+from sae_nb.summaries import top_atoms
 
 HOSTILE = "<script>alert(1)</script>"
 

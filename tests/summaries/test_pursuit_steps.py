@@ -10,14 +10,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures.sparse_coding import sparse_code
-from sae_nb.summaries.pursuit_steps import (
-    ALGORITHMS,
-    PURSUITS,
-    PursuitSteps,
-    strongest_atoms,
-    summarise_pursuit,
-)
+from sae_nb.architectures import sparse_code
+from sae_nb.summaries import ALGORITHMS, PURSUITS, PursuitSteps, strongest_atoms, summarise_pursuit
 
 DATA = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, noise=0.02, seed=1)
 SIGNED = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, nonnegative=False, seed=2)

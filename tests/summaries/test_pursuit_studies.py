@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sae_nb_lessons.studies import (
+    METHODS,
+    ONE_STEP,
+    measure_pursuits,
+    study_encoders,
+    study_supports,
+)
+from sae_nb_lessons.studies._encoder_study import MP, OMP, OWN, TIED
+from sae_nb_lessons.studies._support_study import FISTA
 
 import sae_nb as sn
-from sae_nb.evaluation.reconstruction import explained_variance
-from sae_nb.summaries.encoder_study import MP, OMP, OWN, TIED, study_encoders
-from sae_nb.summaries.pursuit_checks import measure_pursuits
-from sae_nb.summaries.support_study import FISTA, METHODS, ONE_STEP, study_supports
+from sae_nb.evaluation import explained_variance
 
 DATA = sn.data.planted_dictionary(64, 32, 120, 4, coherence=0.2, noise=0.02, seed=0)
 
@@ -93,7 +99,7 @@ def test_promises_of_pursuits_hold() -> None:
 
 def test_checks_see_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pursuit that takes only half of each amount leaves a product with its last atom."""
-    from sae_nb.summaries import pursuit_checks
+    from sae_nb_lessons.studies import _pursuit_checks as pursuit_checks
 
     run = pursuit_checks.matching_pursuit
 
@@ -107,7 +113,7 @@ def test_checks_see_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_figures_draw_the_studies(sae: sn.TopK) -> None:
     """Every encoder and the floor are drawn, with means as measured."""
-    from sae_nb_widgets.figures.pursuit_studies import encoder_figure, support_figure
+    from sae_nb_lessons.figures import encoder_figure, support_figure
 
     studies = [study_supports(kind, (0.0, 0.4), seeds=(0, 1), n_test=20) for kind in
                ("families", "common direction")]  # fmt: skip

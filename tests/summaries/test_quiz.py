@@ -7,8 +7,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries.catalogue import AtomCatalogue
-from sae_nb.summaries.quiz import QuizScore, ask_about, askable_atoms, wilson_interval
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.summaries import QuizScore, ask_about, askable_atoms
+from sae_nb.summaries._quiz import wilson_interval
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation.definitions import define
-from sae_nb.evaluation.measurement import Measurement
-from sae_nb.evaluation.reconstruction import explained_variance
-from sae_nb.summaries.report_card import judge, summarise_report_card
-from sae_nb.summaries.report_examples import RowSums, elsewhere, most_moving, sums_by_sample
+from sae_nb.evaluation import Measurement, define, explained_variance
+from sae_nb.summaries import RowSums, elsewhere, most_moving, summarise_report_card, sums_by_sample
+from sae_nb.summaries._report_card import judge
 
 NAN = (math.nan, math.nan)
 

@@ -7,7 +7,7 @@ import time
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries.session import peak_memory
+from sae_nb.summaries import peak_memory
 
 
 def test_table_repeats_the_reports_figures() -> None:

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.capturing import run_hooked
 from sae_nb.codes import SparseCodes
-from sae_nb.hook_points import HookPointNotFound
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.summaries.answers import as_batch, read_answer, read_hook_point
-from sae_nb.summaries.continuation import changed_tokens, summarise_continuation
-from sae_nb.summaries.steering import control_of, edit_of, summarise_steering
-from sae_nb.summaries.steering_curve import nearest_atom, summarise_dose_response
-from sae_nb.summaries.steering_recipe import SteeringRecipe
+from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig
+from sae_nb.summaries import (
+    SteeringRecipe,
+    as_batch,
+    edit_of,
+    read_answer,
+    read_hook_point,
+    summarise_continuation,
+    summarise_dose_response,
+    summarise_steering,
+)
+from sae_nb.summaries.steering._curve import nearest_atom
+from sae_nb.summaries.steering._steering import changed_tokens, control_of
 
 
 class PlainSae:

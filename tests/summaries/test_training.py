@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sae_nb.summaries.training import TrainingHistory, summarise_training
+from sae_nb.summaries import TrainingHistory, summarise_training
 
 
 def record(step: int, **given: object) -> SimpleNamespace:

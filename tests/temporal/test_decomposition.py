@@ -102,7 +102,7 @@ def test_a_report_is_of_whole_sequences(sae: sn.Temporal, acts: Activations) -> 
 
 def test_codes_of_a_decomposition_open_the_atoms(sae: sn.Temporal, acts: Activations) -> None:
     """The catalogue behind AtomBrowser takes them as they are."""
-    from sae_nb.summaries.catalogue import AtomCatalogue
+    from sae_nb.atoms import AtomCatalogue
 
     codes = decompose(sae, acts).novel_codes
     catalogue = AtomCatalogue(sae, acts, codes=codes)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.edits import MaskedEdit, Positions, change_atoms
-from sae_nb.models import LiveModel, load_model
-from sae_nb.models.interventions import RunState
+from sae_nb.models import LiveModel, RunState, load_model
+from sae_nb.steering import MaskedEdit, Positions, change_atoms
 
 POINT = "resid_post.1"
 

@@ -9,8 +9,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.temporal import Sequences
-from sae_nb.temporal.ragged import SequenceRows, padded, unpadded
+from sae_nb.temporal import SequenceRows, Sequences, padded, unpadded
 
 
 def acts_of(lengths: list[int], *, first: int = 0) -> Activations:

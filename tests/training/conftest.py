@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sae_nb.architectures.recipe import Recipe
+from sae_nb.architectures import Recipe
 from sae_nb.codes import SparseCodes
 
 

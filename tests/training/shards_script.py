@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import sae_nb as sn
-from sae_nb.training.learner import Learner
+from sae_nb.training import Learner
 
 torch.set_num_threads(1)
 N_ATOMS = 97

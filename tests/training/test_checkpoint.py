@@ -190,7 +190,7 @@ def test_live_changes_are_part_of_a_checkpoint(
     plain_sae: Any, rows: Tensor, config: TrainConfig
 ) -> None:
     """A learning rate and a k set while training are in force again after a resume."""
-    from sae_nb.training.loop import Training
+    from sae_nb.training import Training
 
     def changed(sae: Any, config: TrainConfig, die_at: int | None) -> Any:
         training = Training(sae, rows, config)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.training.dead_atoms import DeadAtoms, fire_counts
+from sae_nb.training import DeadAtoms
+from sae_nb.training._dead_atoms import fire_counts
 
 
 def test_silent_tokens_match_a_dense_count() -> None:

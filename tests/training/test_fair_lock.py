@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sae_nb.training.fair_lock import FairLock
+from sae_nb.training._control import FairLock
 
 PATIENCE = 20.0
 

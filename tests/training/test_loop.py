@@ -193,7 +193,7 @@ def test_data_that_end_give_a_usable_result(plain_sae: Any, rows: Tensor) -> Non
 
 def test_stream_that_reads_an_iterator_once_may_end(plain_sae: Any, rows: Tensor) -> None:
     """The stream's own error is an end of data like any other, before any batch a refusal."""
-    from sae_nb.streaming import StreamEndedError
+    from sae_nb.capturing import StreamEndedError
 
     class OneShot(Stream):
         def batches(self, batch_size: int, *, seed: int = 0, start: int = 0) -> Iterator[Tensor]:

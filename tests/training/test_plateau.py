@@ -13,8 +13,7 @@ from torch import Tensor
 
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, TrainResult, train
-from sae_nb.training.plateau import Plateau
-from sae_nb.training.schedule import Schedule
+from sae_nb.training._config import Plateau, Schedule
 
 CONSTANT = Schedule(base=1.0, steps=1000, warmup_steps=0, decay_fraction=0.2)
 PATIENCE = 8
@@ -183,7 +182,7 @@ def test_changing_a_number_starts_the_wait_again(
     plain_sae: Any, rows: Tensor, config: TrainConfig, unbroken: TrainResult
 ) -> None:
     """Losses before and after a change of the learning rate or the objective do not compare."""
-    from sae_nb.training.loop import Training
+    from sae_nb.training import Training
 
     training = Training(plain_sae(), rows, config)
     change_at = unbroken.steps - 5

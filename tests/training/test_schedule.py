@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
-from sae_nb.training.schedule import Schedule
+from sae_nb.training._config import Schedule
 
 
 def test_schedule_has_three_linear_parts() -> None:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures.proxes import BatchTopKProx, TopKProx
+from sae_nb.architectures import BatchTopKProx, TopKProx
 from sae_nb.codes import SparseCodes
-from sae_nb.training.shards import Shard, check_can_shard
-from sae_nb.training.team import Team
+from sae_nb.training import Team
+from sae_nb.training._shards import Shard, check_can_shard
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine

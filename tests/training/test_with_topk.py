@@ -13,7 +13,7 @@ from torch import Tensor
 from warm_python import WarmPython
 
 from sae_nb.architectures import TopK
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, start_training, train
 
 PATIENCE = 240.0
@@ -99,7 +99,7 @@ def test_snapshot_encodes_as_the_sae_did_between_steps() -> None:
 TRAINED = """
 import sys, torch
 from sae_nb.architectures import TopK
-from sae_nb.data.planted import planted_dictionary
+from sae_nb.data import planted_dictionary
 from sae_nb.files import write_tensors
 from sae_nb.training import TrainConfig, train
 

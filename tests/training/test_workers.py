@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.training.sources import check_team
-from sae_nb.training.team import _meet
+from sae_nb.training._process_group import _meet
+from sae_nb.training._sources import check_team
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine

@@ -11,17 +11,16 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
-import sae_nb_widgets.atom as atom_module
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.atom import _panel as atom_module
+from sae_nb_widgets.panel import descendants
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.atoms import BANDS, AtomCatalogue
+from sae_nb.atoms._tokens import RIGHT_TO_LEFT
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries.atom import BANDS, AtomCatalogue
-from sae_nb.summaries.token_display import RIGHT_TO_LEFT
-from sae_nb.tokens import Context, Ragged
 
 N_ATOMS, D_IN, K = 32, 8, 3
 HOSTILE = "<script>alert(1)</script>"

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.atom_examples import TextExamples, place_in_words
+from sae_nb_widgets.atom._examples import TextExamples, place_in_words
 
-from sae_nb.activations import Activations
-from sae_nb.annotations import Annotations
+from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._tokens import CONTINUED
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries.atom import AtomCatalogue
-from sae_nb.summaries.token_display import CONTINUED
-from sae_nb.tokens import Context, Ragged
+from sae_nb.sessions import Annotations
 
 HOSTILE = "<script>alert(1)</script>"
 TEXTS = (HOSTILE, "مرحبا بالعالم", "👩‍👩‍👧 é 🏳️‍🌈")

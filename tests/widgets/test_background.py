@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from sae_nb_widgets.background import Background
+from sae_nb_widgets.panel._background import Background
 
 
 def collector():

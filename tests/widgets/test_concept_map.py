@@ -12,19 +12,19 @@ import ipywidgets as ipw
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
-import sae_nb_widgets.concept_map as module
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures import concept_map as drawing
-from sae_nb_widgets.figures import concept_map_words
-from sae_nb_widgets.theming import theme
+from sae_nb_widgets.concept_map import (
+    _figure as drawing,
+    _panel as module,
+    _words as concept_map_words,
+)
+from sae_nb_widgets.panel import descendants, theme
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.annotations import Annotations
+from sae_nb.activations import Activations, Context
 from sae_nb.codes import SparseCodes
-from sae_nb.tokens import Context
+from sae_nb.sessions import Annotations
 
 N_ATOMS, D_IN = 40, 8
 HOSTILE = "<script>alert(1)</script>"

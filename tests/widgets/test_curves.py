@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import traitlets as t
-from sae_nb_widgets.components.curves import Chart, Curves, Line
+from sae_nb_widgets.components import Chart, Curves, Line
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -13,12 +13,12 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets import dashboards
-from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.dashboards import _dashboard as dashboards
+from sae_nb_widgets.panel import descendants
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.annotations import Annotations
+from sae_nb.sessions import Annotations
 
 HOSTILE = "<script>alert(1)</script>"
 NAME = "tiny-vit/resid_post.6"

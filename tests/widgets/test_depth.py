@@ -14,10 +14,10 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.figures.depth import named
+from sae_nb_widgets.depth._figure import named
 
 import sae_nb as sn
-from sae_nb.dynamics.states import States, capture_states
+from sae_nb.dynamics import States, capture_states
 
 N = 12
 
@@ -375,7 +375,7 @@ def test_messages_stay_small(panel: sw.DepthTrajectory) -> None:
 
 def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypatch: Any) -> None:
     """PCA is shown until the layout is there; new states lie between their nearest neighbours."""
-    from sae_nb_widgets import depth_runs
+    from sae_nb_widgets.depth import _runs as depth_runs
 
     looked = threading.Event()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import traitlets as t
-from sae_nb_widgets.components.curves import Chart, Line
-from sae_nb_widgets.components.depth_strips import DepthStrips
+from sae_nb_widgets.components import Chart, DepthStrips, Line
 
 
 def shown() -> DepthStrips:

@@ -7,7 +7,7 @@ import pytest
 import traitlets as t
 from sae_nb_widgets.components import Column, DrawPad, PairedBars
 
-from sae_nb.data.drawing import raster
+from sae_nb.data import raster
 
 HOSTILE = '<script>alert("x")</script>'
 

@@ -13,12 +13,11 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures.still import to_svg
-from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.plot_widget import shared_script
+from sae_nb_widgets.panel import Panel, descendants
+from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
+from sae_nb.figures import to_svg
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
 CONTROLS += (ipw.BoundedIntText, ipw.IntText, ipw.FloatText, ipw.FloatSlider, ipw.IntSlider)

@@ -13,8 +13,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.figures.theme import cividis, format_number
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_widgets.panel import figure_widget
+
+from sae_nb.figures import cividis, format_number
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"

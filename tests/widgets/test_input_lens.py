@@ -14,7 +14,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from PIL import Image
-from sae_nb_widgets.exporting import descendants
+from sae_nb_widgets.panel import descendants
 from torch import nn
 
 import sae_nb as sn

@@ -13,7 +13,7 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import Column
 
-from sae_nb.data.drawing import raster
+from sae_nb.data import raster
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1>"

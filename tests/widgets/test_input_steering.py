@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import traitlets as t
-from sae_nb_widgets.input_steering import InputSteering
+from sae_nb_widgets.steering import InputSteering
 
 import sae_nb as sn
 

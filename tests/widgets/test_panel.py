@@ -15,8 +15,8 @@ import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
 import traitlets as t
-from sae_nb_widgets.exporting import descendants, record_rows
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_widgets.panel import descendants, figure_widget
+from sae_nb_widgets.panel._exporting import record_rows
 
 HOSTILE = '<script>alert("x")</script>'
 

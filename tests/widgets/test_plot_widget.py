@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
-from sae_nb_widgets.plot_widget import Plot, shared_script
-from sae_nb_widgets.theming import figure_widget
+from sae_nb_widgets.panel import Plot, figure_widget
+from sae_nb_widgets.panel._plot import shared_script
 
 
 def test_a_plot_is_a_figure_widget_without_the_script() -> None:

@@ -16,15 +16,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures.pursuit import (
-    IN_CODE,
-    NOW,
-    RING,
-    SELECTED,
-    START,
-    TRACES_PER_ALGORITHM,
-)
+from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, SELECTED, START, TRACES_PER_ALGORITHM
 
 import sae_nb as sn
 

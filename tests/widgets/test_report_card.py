@@ -9,13 +9,13 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.figures.report_card import NOT_CLEAR, report_card_figure
-from sae_nb_widgets.figures.theme import ALARM
-from sae_nb_widgets.report_card_detail import sample_html
+from sae_nb_widgets.report_card._detail import sample_html
+from sae_nb_widgets.report_card._figure import NOT_CLEAR, report_card_figure
 
 import sae_nb as sn
-from sae_nb.evaluation.measurement import Measurement
-from sae_nb.summaries.report_examples import MovingSample
+from sae_nb.evaluation import Measurement
+from sae_nb.figures import ALARM
+from sae_nb.summaries import MovingSample
 
 
 @pytest.fixture(scope="module")

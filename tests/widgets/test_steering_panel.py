@@ -14,16 +14,16 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures.steering import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
+from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
 from torch import Tensor, nn
 
 import sae_nb as sn
 import sae_nb.steering
 from sae_nb.codes import SparseCodes
-from sae_nb.hook_points import HookPointNotFound
-from sae_nb.models.vision_transformer import VisionTransformer, VisionTransformerConfig
-from sae_nb.summaries.steering import control_of, edit_of
+from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig
+from sae_nb.summaries import edit_of
+from sae_nb.summaries.steering._steering import control_of
 
 
 class PlainSae:
@@ -700,8 +700,8 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
     vit: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Percentiles come on a thread of their own: half a recipe in each unit would be another one."""
-    from sae_nb_widgets import steering
-    from sae_nb_widgets.strength_scale import StrengthScale
+    from sae_nb_widgets.steering import _panel as steering
+    from sae_nb_widgets.steering._controls import StrengthScale
 
     taking, begun = threading.Event(), threading.Event()
     size, begin = StrengthScale.unit_size, sw.SteeringPanel._begin

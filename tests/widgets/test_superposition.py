@@ -10,12 +10,11 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures.superposition import superposition_figure
-from sae_nb_widgets.theming import theme
+from sae_nb_widgets.panel import descendants, theme
+from sae_nb_widgets.superposition._figure import superposition_figure
 
-from sae_nb.models.bottleneck import Bottleneck
-from sae_nb.summaries.superposition import summarise_superposition
+from sae_nb.models import Bottleneck
+from sae_nb.summaries import summarise_superposition
 
 
 def toy(sparsity: float, n_features: int = 5, n_hidden: int = 2) -> Bottleneck:

@@ -10,10 +10,10 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.figures.frames import named
-from sae_nb_widgets.figures.temporal_frame import MOST_ARCS
+from sae_nb_widgets.temporal._figure import MOST_ARCS
 
 import sae_nb as sn
+from sae_nb.figures import named
 
 TEXT = "Anna lived near the library. One day the fox ran away."
 

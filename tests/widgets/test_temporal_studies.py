@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sae_nb_widgets.figures.still import to_svg
-from sae_nb_widgets.figures.temporal_studies import bands_figure, moments_figure, time_curves_figure
-from sae_nb_widgets.figures.theme import NOVEL, PREDICTED
+from sae_nb_lessons.figures import bands_figure, moments_figure, time_curves_figure
+
+from sae_nb.figures import NOVEL, PREDICTED, to_svg
 
 
 def test_bands_are_the_two_energies_and_the_borders() -> None:

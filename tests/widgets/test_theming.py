@@ -8,11 +8,12 @@ import re
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets import theming
-from sae_nb_widgets.components.base import read_static, script, shade
-from sae_nb_widgets.figures.theme import (
+from sae_nb_widgets.components import read_static, script
+from sae_nb_widgets.components._base import shade
+from sae_nb_widgets.panel import _theming as theming
+
+from sae_nb.figures import (
     CIVIDIS,
-    SCALES,
     THIN_SPACE,
     cividis,
     escape,
@@ -22,6 +23,7 @@ from sae_nb_widgets.figures.theme import (
     signed_colours,
     template,
 )
+from sae_nb.figures.theme import SCALES
 
 
 @pytest.fixture(autouse=True)

@@ -14,14 +14,13 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.exporting import descendants
-from sae_nb_widgets.figures.training import training_figure
-from sae_nb_widgets.tracking import SHARE_OF_TIME, Redraws, track
+from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.training._figure import training_figure
+from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws, track
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.summaries.training_atoms import Probe
-from sae_nb.tokens import Context
+from sae_nb.activations import Activations, Context
+from sae_nb.summaries import Probe
 
 
 def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 
 from sae_nb.files import write_bytes, write_json, write_tensors
-from sae_nb.models.recipes.language_card import card_text
-from sae_nb.models.recipes.language_streams import (
+from sae_nb.models.recipes._language_data import (
     STORIES_PER_STEP,
     Batches,
     TrainingText,
@@ -30,12 +29,13 @@ from sae_nb.models.recipes.language_streams import (
     judged_ids,
     train_tokenizer,
 )
-from sae_nb.models.recipes.language_training import (
+from sae_nb.models.recipes._language_training import (
     LanguageRecipe,
     LanguageTraining,
+    card_text,
     nats_per_token,
 )
-from sae_nb.models.recipes.run_checkpoints import CHECKPOINT_FILE
+from sae_nb.models.recipes._run_checkpoints import CHECKPOINT_FILE
 
 logger = logging.getLogger("sae_nb.recipes.tiny_gpt")
 

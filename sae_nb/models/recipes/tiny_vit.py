@@ -20,18 +20,17 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sae_nb.data.cifar import cifar10
-from sae_nb.data.rendering import scenes
+from sae_nb.data import cifar10, scenes
 from sae_nb.files import write_bytes, write_json
-from sae_nb.models.recipes.run_checkpoints import CHECKPOINT_FILE
-from sae_nb.models.recipes.vision_training import (
+from sae_nb.models._vision_transformer import VisionTransformer
+from sae_nb.models.recipes._run_checkpoints import CHECKPOINT_FILE
+from sae_nb.models.recipes._vision_training import (
     VARIANTS,
     Batch,
     RecipeConfig,
     TrainingState,
     accuracies,
 )
-from sae_nb.models.vision_transformer import VisionTransformer
 
 logger = logging.getLogger("sae_nb.recipes.tiny_vit")
 

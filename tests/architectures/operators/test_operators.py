@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures.operators import (
+from sae_nb.architectures import (
     ConvolutionOperator,
     DenseOperator,
     FixedOperator,

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from sae_nb.architectures.proxes import (
+from sae_nb.architectures import (
     GroupProx,
     HardProx,
     IdentityProx,
@@ -23,8 +22,9 @@ from sae_nb.architectures.proxes import (
     SimplexProx,
     SoftProx,
     TopKProx,
+    simplex_threshold,
 )
-from sae_nb.architectures.proxes.simplex import FIRST_LOOK, simplex_threshold
+from sae_nb.architectures.parts._proxes import FIRST_LOOK
 
 N = 6
 WEIGHTS = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], dtype=torch.float64)

@@ -10,19 +10,25 @@ import torch
 from sklearn.linear_model import Lasso
 from torch import Tensor
 
-from sae_nb.architectures.links import BinomialLink, GaussianLink, Link, PoissonLink
-from sae_nb.architectures.operators import ConvolutionOperator, FixedOperator
-from sae_nb.architectures.proxes import (
+from sae_nb.architectures import (
+    SOLVERS,
+    ConvolutionOperator,
+    FixedOperator,
     GroupProx,
     IdentityProx,
     Penalty,
     RidgeProx,
     SimplexProx,
     SoftProx,
+    SolverTrace,
     TopKProx,
+    admm,
+    cg,
+    fista,
+    ista,
 )
-from sae_nb.architectures.solvers import SOLVERS, SolverTrace, admm, cg, fista, ista
-from sae_nb.architectures.solvers.inference import Inference
+from sae_nb.architectures.parts._links import BinomialLink, GaussianLink, Link, PoissonLink
+from sae_nb.architectures.parts._solvers import Inference
 from sae_nb.codes import SparseCodes
 
 LASSO = SoftProx(0.1, nonnegative=True)

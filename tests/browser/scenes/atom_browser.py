@@ -14,7 +14,7 @@ seven = vit_examples.match("digit 7").atom
 browser = sw.AtomBrowser(vit_sae, None, vit, atom=seven, catalogue=vit_catalogue, labels=notes_folder)
 browser""",
     """\
-from sae_nb.tokens import describe_ids
+from sae_nb.activations import describe_ids
 odd = ["مرحبا بالعالم، هذا نص طويل", "👩‍👩‍👧 smiled at 🏳️‍🌈 and e\\u0301te\\u0301.", "<script>alert('x')</script> & <b>"]
 odd_acts = sn.capture(gpt, odd * 4 + [story], gpt_sae.hook_point, progress=False)
 reader = sw.AtomBrowser(gpt_sae, odd_acts, gpt)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from playwright.sync_api import Locator, Page
-from sae_nb_widgets.figures.pursuit import IN_CODE, NOW, RING, TRACES_PER_ALGORITHM
+from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, TRACES_PER_ALGORITHM
 
 CELLS = (
     """\

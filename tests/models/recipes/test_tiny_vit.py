@@ -11,15 +11,10 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sae_nb.models import VisionTransformer
 from sae_nb.models.recipes import tiny_vit
+from sae_nb.models.recipes._vision_training import Batch, RecipeConfig, TrainingState, accuracies
 from sae_nb.models.recipes.tiny_vit import main, train_tiny_vit
-from sae_nb.models.recipes.vision_training import (
-    Batch,
-    RecipeConfig,
-    TrainingState,
-    accuracies,
-)
-from sae_nb.models.vision_transformer import VisionTransformer
 
 CONFIG = RecipeConfig(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1

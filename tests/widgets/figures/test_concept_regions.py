@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from sae_nb_widgets.figures.concept_regions import MOST_POINTS, region_figure
-from sae_nb_widgets.figures.still import to_svg
+from sae_nb_lessons.figures import region_figure
+from sae_nb_lessons.figures._concept_regions import MOST_POINTS
+
+from sae_nb.figures import to_svg
 
 
 def test_every_sae_has_a_square_with_all_concepts() -> None:

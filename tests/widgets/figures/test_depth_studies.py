@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sae_nb_widgets.figures.depth_studies import (
+from sae_nb_lessons.figures._depth_studies import (
     evidence_figure,
     layers_figure,
     similarities_figure,
 )
-from sae_nb_widgets.figures.still import to_svg
 
 from sae_nb.dynamics import phase_evidence
+from sae_nb.figures import to_svg
 
 BLOCKS = torch.block_diag(torch.ones(3, 3), torch.ones(3, 3))
 

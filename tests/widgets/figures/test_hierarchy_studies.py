@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sae_nb_widgets.figures.hierarchy_studies import curve_figure, likeness_figure
-from sae_nb_widgets.figures.still import to_svg
+from sae_nb_lessons.figures import curve_figure, likeness_figure
+
+from sae_nb.figures import to_svg
 
 
 def test_every_dictionary_has_a_square_of_cosines() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sae_nb_widgets.figures.minkowski import (
+from sae_nb_lessons.figures._minkowski import (
     cosines_figure,
     decision_figure,
     elsewhere_figure,
     maps_figure,
 )
-from sae_nb_widgets.figures.still import to_svg
 
+from sae_nb.figures import to_svg
 from sae_nb.minkowski import dictionary_geometry, geometry_floors
 
 SCORES = {

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from sae_nb_widgets.figures.stability_arms import arms_figure
-from sae_nb_widgets.figures.still import to_svg
+from sae_nb_lessons.figures import arms_figure
+
+from sae_nb.figures import to_svg
 
 
 def test_arms_stand_in_the_order_of_their_means() -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sae_nb_widgets.figures import still
-from sae_nb_widgets.figures.steering import (
+from sae_nb_widgets.steering._figure import (
     AFTER,
     CURVE_TRACES,
     EFFECT_BAND,
@@ -19,10 +18,9 @@ from sae_nb_widgets.figures.steering import (
     update_curve,
 )
 
-from sae_nb.steering_effects import DoseResponse
-from sae_nb.summaries.steering import SteeringSummary
-from sae_nb.summaries.steering_curve import SteeringCurve
-from sae_nb.summaries.steering_recipe import SteeringRecipe
+from sae_nb.figures import _still as still
+from sae_nb.steering import DoseResponse
+from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
 
 RECIPE = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
 

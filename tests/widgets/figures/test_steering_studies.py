@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sae_nb_widgets.figures.steering_studies import (
+from sae_nb_lessons.figures._steering_studies import (
     fragility_figure,
     illusion_figure,
     success_figure,
 )
-from sae_nb_widgets.figures.still import to_svg
 
 import sae_nb as sn
 from sae_nb.evaluation import fragility_battery, illusion_check, steering_curves
+from sae_nb.figures import to_svg
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 import pytest
 from PIL import Image
 from plotly.subplots import make_subplots
-from sae_nb_widgets.figures.canvas import Dot, Label, Polyline, Rectangle, parse_colour
-from sae_nb_widgets.figures.still import draw_figure, to_png, to_svg
+
+from sae_nb.figures import Dot, Label, Polyline, Rectangle, to_png, to_svg
+from sae_nb.figures._still import draw_figure, parse_colour
 
 
 def of_kind(figure: go.Figure, kind: type) -> list:

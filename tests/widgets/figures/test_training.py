@@ -6,15 +6,15 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from sae_nb_widgets.figures import still
-from sae_nb_widgets.figures.training import (
+from sae_nb_widgets.training._figure import (
     CURVES,
     log_ticks,
     training_figure,
     update_training_figure,
 )
 
-from sae_nb.summaries.training import summarise_training
+from sae_nb.figures import _still as still
+from sae_nb.summaries import summarise_training
 
 
 def records(n: int, **given: float) -> list[SimpleNamespace]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from sae_nb_widgets.components.base import Component
-from sae_nb_widgets.components.draw_pad import DrawPad
-from sae_nb_widgets.components.paired_bars import Column, PairedBars
-from sae_nb_widgets.components.picture_grid import PictureGrid
-from sae_nb_widgets.components.sparkbars import Sparkbars
-from sae_nb_widgets.components.token_strip import TokenStrip
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Column",
-    "Component",
-    "DrawPad",
-    "PairedBars",
-    "PictureGrid",
-    "Sparkbars",
-    "TokenStrip",
-]
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.components._base import Component as Component
+    from sae_nb_widgets.components._draw_pad import DrawPad as DrawPad
+    from sae_nb_widgets.components._paired_bars import Column as Column, PairedBars as PairedBars
+    from sae_nb_widgets.components._picture_grid import PictureGrid as PictureGrid
+    from sae_nb_widgets.components._sparkbars import Sparkbars as Sparkbars
+    from sae_nb_widgets.components._token_strip import TokenStrip as TokenStrip
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_widgets.components._base import (
+        read_static as read_static,
+        script as script,
+        style_sheet as style_sheet,
+    )
+    from sae_nb_widgets.components._curves import Chart as Chart, Curves as Curves, Line as Line
+    from sae_nb_widgets.components._depth_strips import DepthStrips as DepthStrips
+    from sae_nb_widgets.components._paired_bars import NEGATIVE as NEGATIVE, POSITIVE as POSITIVE
+    from sae_nb_widgets.components._row_table import RowTable as RowTable

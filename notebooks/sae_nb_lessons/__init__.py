@@ -1,0 +1,13 @@
+"""Lessons: exercises that check themselves, reproductions of published claims, and their studies and figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_lessons.exercises import exercise as exercise, exercise_report as exercise_report
+    from sae_nb_lessons.reproductions import recorded as recorded
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,17 @@
+"""Exercises of the notebooks, and the kit they are made with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_lessons.exercises._kit import Exercise as Exercise, Task as Task
+    from sae_nb_lessons.exercises._registry import (
+        ExerciseReport as ExerciseReport,
+        exercise as exercise,
+        exercise_report as exercise_report,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,242 @@
+"""What form an answer must have, and how anything else is told to a student in one sentence."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+import numpy as np
+import torch
+from torch import Tensor
+
+
+LONGEST_SHOWN = 40
+
+
+class WrongForm(Exception):  # noqa: N818 - it is an answer to a student, not a failure of ours
+    """An answer that cannot be judged; its text says what was expected and what was given."""
+
+
+class Blank(WrongForm):
+    """An answer that is still `...`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A kind of answer: how it is called, and how it is read from what a student typed.
+
+    Example
+    -------
+    >>> number(0, 1).read(torch.tensor(0.4))
+    0.4000000059604645
+    >>> tensor(5).read([1, 2, 3])
+    Traceback (most recent call last):
+    sae_nb_lessons.exercises._answers.WrongForm: expected a tensor of shape (5,), got a list of 3
+    """
+
+    says: str
+    """What is expected, with its article: "a number between 0 and 1"."""
+
+    convert: Callable[[Any], Any]
+    """Returns the value to judge, or raises anything at all."""
+
+    def read(self, answer: object) -> Any:
+        """Return the answer in the form that is judged."""
+        if is_blank(answer):
+            raise Blank("the blank is still empty: replace the ... by your answer")
+        try:
+            return self.convert(answer)
+        except WrongForm:
+            raise
+        except Exception:  # noqa: BLE001 - whatever was given, the answer is the same sentence
+            raise WrongForm(f"expected {self.says}, got {describe(answer)}") from None
+
+
+def is_blank(answer: object) -> bool:
+    """Whether an answer is `...`, or a list with `...` in it, or that as text.
+
+    Example
+    -------
+    >>> is_blank(...), is_blank([0.5, ...]), is_blank("..."), is_blank(0)
+    (True, True, True, False)
+    """
+    if isinstance(answer, list | tuple):
+        return any(is_blank(part) for part in answer)
+    return answer is ... or (isinstance(answer, str) and answer.strip() in ("...", "…", ""))
+
+
+def describe(answer: object) -> str:
+    """Say in a few words what something is, whatever it is.
+
+    Example
+    -------
+    >>> describe([1, 2, 3]), describe(torch.zeros(2, 3)), describe("five")
+    ('a list of 3', 'a tensor of shape (2, 3)', "the text 'five'")
+    """
+    match answer:
+        case None:
+            return "None"
+        case bool() | int() | float() | complex():
+            return _short(repr(answer))
+        case str():
+            return f"the text {_short(repr(answer))}"
+        case Tensor() if answer.ndim == 0:
+            return f"the number {float(answer):g}"
+        case Tensor():
+            return f"a tensor of shape {tuple(answer.shape)}"
+        case np.ndarray():
+            return f"an array of shape {answer.shape}"
+        case list() | tuple() | set() | dict():
+            return f"a {type(answer).__name__} of {len(answer)}"
+    if callable(answer):
+        return f"the function {_short(getattr(answer, '__name__', type(answer).__name__))}"
+    name = type(answer).__name__
+    return f"{'an' if name[:1].lower() in set('aeiou') else 'a'} {name}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+# --- forms ----------------------------------------------------------------------------------------
+
+
+def number(low: float = -math.inf, high: float = math.inf) -> Form:
+    """A finite number, also as a 0-d tensor or an array of one.
+
+    `low`, `high`: what is outside is reported to the student as wrong form, so they must be obvious
+    limits (a share lies between 0 and 1) and say nothing about the answer.
+    """
+    says = "a number" + _limits(low, high)
+
+    def convert(answer: Any) -> float:
+        value = _plain_number(answer)
+        if not (math.isfinite(value) and low <= value <= high):
+            raise ValueError(value)
+        return value
+
+    return Form(says=says, convert=convert)
+
+
+def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
+    """A whole number; 5.0 counts as one."""
+    says = "a whole number" + _limits(low, high)
+
+    def convert(answer: Any) -> int:
+        value = _plain_number(answer)
+        if not (value.is_integer() and low <= value <= high):
+            raise ValueError(value)
+        return int(value)
+
+    return Form(says=says, convert=convert)
+
+
+def tensor(*shape: int | str | None) -> Form:
+    """Finite numbers in a given shape: a tensor, an array, or nested lists.
+
+    `shape`: sizes; a letter ("n") or None where any size will do.
+    """
+    sizes = ", ".join("any" if size is None else str(size) for size in shape)
+    says = f"a tensor of shape ({sizes}{',' if len(shape) == 1 else ''})"
+
+    def convert(answer: Any) -> Tensor:
+        value = answer if isinstance(answer, Tensor) else torch.as_tensor(np.asarray(answer, float))
+        value = value.detach().cpu().double()
+        fits = value.ndim == len(shape)
+        asked = (want if isinstance(want, int) else have for want, have in zip(shape, value.shape))
+        if not fits or tuple(asked) != tuple(value.shape):
+            raise ValueError(value.shape)
+        if not bool(torch.isfinite(value).all()):
+            raise WrongForm(f"expected {says} of finite numbers, and yours holds NaN or infinity")
+        return value
+
+    return Form(says=says, convert=convert)
+
+
+def whole_numbers(n: int | None = None) -> Form:
+    """Whole numbers in any order, each once: indices of atoms, neurons, features.
+
+    `n`: how many; None leaves that to the student.
+    """
+    count = "" if n is None else f"{n} "
+    one = whole_number()
+
+    def convert(answer: Any) -> list[int]:
+        given = answer.tolist() if isinstance(answer, Tensor | np.ndarray) else list(answer)
+        values = [one.convert(value) for value in given]
+        if len(set(values)) != len(values) or (n is not None and len(values) != n):
+            raise ValueError(values)
+        return values
+
+    return Form(says=f"a list of {count}different whole numbers", convert=convert)
+
+
+def one_of(*choices: str) -> Form:
+    """One of a few words; case and surrounding space do not matter."""
+
+    def convert(answer: Any) -> str:
+        by_name = {choice.lower(): choice for choice in choices}
+        return by_name[answer.strip().lower()]
+
+    return Form(says=f"one of {', '.join(map(repr, choices))}", convert=convert)
+
+
+def function(returns: Form, *, takes: str) -> Form:
+    """A function of the student's own; what it raises or returns wrongly becomes a sentence.
+
+    The value that is judged is a function too: it calls the student's and reads what comes back.
+
+    `returns`: form of what it returns; `takes`: its arguments in words, for the message: "one
+    tensor of shape (n, 2)".
+    """
+
+    def convert(answer: Any) -> Callable[..., Any]:
+        if not callable(answer) or isinstance(answer, type):
+            raise TypeError(answer)
+        return lambda *given: _called(answer, given, returns)
+
+    return Form(says=f"a function that takes {takes} and returns {returns.says}", convert=convert)
+
+
+def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form) -> Any:
+    try:
+        answer = asked(*given)
+    except Exception as error:  # noqa: BLE001 - a student's own code; told, not raised
+        told = _short(" ".join(str(error).split())) or "no message"
+        shown = ", ".join(describe(value) for value in given)
+        raise WrongForm(
+            f"your function raised {type(error).__name__} ({told}) when it was given {shown}"
+        ) from None
+    if answer is None:
+        raise WrongForm("your function returned nothing: does it end with `return …`?")
+    if is_blank(answer):
+        raise Blank("your function still returns ...: replace it by your answer")
+    try:
+        return returns.read(answer)
+    except WrongForm as problem:
+        raise WrongForm(f"about what your function returned: {problem}") from None
+
+
+def _plain_number(answer: Any) -> float:
+    """Return a number of any library as a float; text and truth values are none."""
+    if isinstance(answer, bool | np.bool_ | str | bytes):
+        raise TypeError(answer)
+    if isinstance(answer, Tensor | np.ndarray):
+        if answer.dtype in (torch.bool, np.bool_):
+            raise TypeError(answer)
+        return float(answer.item())
+    if not isinstance(answer, numbers.Real):
+        raise TypeError(answer)
+    return float(answer)
+
+
+def _limits(low: float, high: float) -> str:
+    if math.isinf(low) and math.isinf(high):
+        return ""
+    if math.isinf(high):
+        return f" of at least {low:g}"
+    if math.isinf(low):
+        return f" of at most {high:g}"
+    return f" between {low:g} and {high:g}"

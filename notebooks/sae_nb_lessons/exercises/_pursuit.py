@@ -1,0 +1,110 @@
+"""Exercises of notebook 02: what a step takes away, how greed is fooled, and a pursuit of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from torch import Tensor
+from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
+from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb.pursuit import matching_pursuit
+
+
+TOLERANCE = 0.01  # an answer rounded to two digits is right
+CLOSE = 1e-3
+
+
+# --- 02.1: what is left ---------------------------------------------------------------------------
+
+
+def _judge_left(answer: float) -> str | None:
+    whole = answer**2 + 16
+    if abs(whole - 25) <= 2 * 3 * TOLERANCE:
+        return None
+    return (
+        f"The part taken and the part left stand at a right angle. With {answer:g} left, "
+        f"4² + {answer:g}² = {whole:.3g}, and ‖x‖² is 25."
+    )
+
+
+# --- 02.2: an atom that fools greed ---------------------------------------------------------------
+
+
+def _judge_bait(answer: Tensor) -> str | None:
+    length = float(answer.norm())
+    if abs(length - 1) > 0.02:
+        return f"Your atom has length {length:.3g}, not 1."
+    correlation = float(answer.sum())
+    if correlation > 1:
+        return None
+    return (
+        f"Your atom correlates with x by {correlation:.3g}, and the two true atoms by 1 each: they "
+        "would be taken first."
+    )
+
+
+# --- 02.3: siblings -------------------------------------------------------------------------------
+
+
+@cache
+def named_by_one_step(within: float = 0.8) -> float:
+    """Share of the true atoms that one step names among siblings of a given cosine.
+
+    `within`: mean cosine of two siblings; returns mean over three dictionaries, 300 inputs each.
+    """
+    from sae_nb_lessons.studies import ONE_STEP, study_supports
+
+    return float(study_supports("families", (within,)).of(ONE_STEP).mean())
+
+
+# --- 02.4: a pursuit of one's own -----------------------------------------------------------------
+
+
+def _judge_pursuit(pursue: Callable[[Tensor, Tensor, int], Tensor]) -> str | None:
+    for name, (x, dictionary) in _CASES.items():
+        for k in (1, 2, min(5, len(dictionary))):
+            answer = pursue(x.clone(), dictionary.clone(), k)
+            if answer.shape != (len(dictionary),):
+                raise WrongForm(
+                    f"for {len(dictionary)} atoms your function returned {len(answer)} numbers: it "
+                    "must return one coefficient per atom"
+                )
+            expected = matching_pursuit(x[None], dictionary, k).to_dense()[0]
+            if not torch.allclose(answer, expected, atol=CLOSE):
+                atom = int((answer - expected).abs().argmax())
+                steps = "1 step" if k == 1 else f"{k} steps"
+                return f"For {name}, after {steps}, atom {atom} has {float(answer[atom]):.3g}."
+    return None
+
+
+def _many(n_atoms: int, d_in: int, seed: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randn(n_atoms + 1, d_in, generator=generator, dtype=torch.float64)
+    return rows[0], F.normalize(rows[1:], dim=1)
+
+
+_CASES = {
+    "orthogonal atoms": (
+        torch.tensor([1.0, 3.0, 2.0], dtype=torch.float64),
+        torch.eye(3, dtype=torch.float64),
+    ),
+    "eight atoms in space (two are chosen twice)": _many(8, 3, seed=0),
+    "an input that no atom points along": (
+        torch.tensor([-1.0, -2.0], dtype=torch.float64),
+        torch.eye(2, dtype=torch.float64),
+    ),
+    "twelve atoms of width five": _many(12, 5, seed=0),
+}
+
+
+TASKS = tasks(
+    "pursuit",
+    {
+        "02.1": Answer(number(0, 5), judge=_judge_left),
+        "02.2": Answer(tensor(2), judge=_judge_bait),
+        "02.3": Answer(number(0, 1), measure=named_by_one_step),
+        "02.4": Answer(function(tensor(None), takes="x, dictionary and k"), judge=_judge_pursuit),
+    },
+)

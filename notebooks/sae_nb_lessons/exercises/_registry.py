@@ -1,0 +1,127 @@
+"""Every exercise by its number, one state per kernel, and how far someone is."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from dataclasses import dataclass
+from sae_nb_lessons.exercises._kit import Exercise
+from sae_nb_lessons.exercises._verdicts import CARD, card, count
+
+
+NOTEBOOKS = {
+    "01": "superposition",
+    "02": "pursuit",
+    "03": "hierarchy",
+    "04": "projections",
+    "05": "archetypal",
+    "06": "panels",
+    "07": "depth",
+    "08": "minkowski",
+    "09": "time",
+    "10": "evaluation",
+    "11": "steering",
+}
+"""Number of a notebook → module here that holds its `TASKS`."""
+
+
+def exercise(id: str) -> Exercise:
+    """An exercise of the notebooks, with its state in this kernel.
+
+    Parameters
+    ----------
+    id
+        Notebook and number, "01.2"; the leading zero may be left out.
+
+    Returns
+    -------
+    Exercise
+        The same object at every call: `.check(answer)`, `.hint()`, or `.predict(value)` then
+        `.reveal()`.
+
+    Raises
+    ------
+    TypeError
+        If `id` is not text.
+    ValueError
+        If there is no such exercise; the message lists those there are.
+
+    Example
+    -------
+    >>> exercise("01.1").difficulty
+    'warm-up'
+    """
+    if not isinstance(id, str):
+        raise TypeError(f'`id` must be text such as "01.2", got {id!r}. Put quotes around it.')
+    wanted = re.sub(r"^(\d)\.", r"0\1.", id.strip())
+    known = _exercises()
+    if wanted not in known:
+        raise ValueError(f"There is no exercise {id!r}. There are {', '.join(known)}.")
+    return known[wanted]
+
+
+@dataclass(frozen=True, repr=False)
+class ExerciseReport:
+    """How far someone is: one line per exercise."""
+
+    rows: tuple[tuple[str, str, str], ...]
+    """Number, title, and status of each."""
+
+    n_solved: int
+    """How many are solved."""
+
+    @property
+    def all_solved(self) -> bool:
+        """Whether nothing is left."""
+        return self.n_solved == len(self.rows)
+
+    def _summary(self) -> str:
+        return f"{self.n_solved} of {count(len(self.rows), 'exercise')} solved"
+
+    def __repr__(self) -> str:
+        lines = (f"{id} · {title} · {status}" for id, title, status in self.rows)
+        return "\n".join((self._summary(), *lines))
+
+    def _repr_html_(self) -> str:
+        lines = (f"{id} · {title} · {status}" for id, title, status in self.rows)
+        return card(self._summary(), lines, CARD, role="status")
+
+
+def exercise_report(notebook: str | None = None) -> ExerciseReport:
+    """Which exercises are solved in this kernel, and what is left.
+
+    Parameters
+    ----------
+    notebook
+        Number of a notebook, "01"; None for all.
+
+    Raises
+    ------
+    ValueError
+        If no notebook with exercises has that number.
+
+    Example
+    -------
+    >>> len(exercise_report("01").rows) >= 3
+    True
+    """
+    if notebook is not None and notebook not in NOTEBOOKS:
+        raise ValueError(
+            f"`notebook` must be one of {', '.join(NOTEBOOKS)}, got {notebook!r}. None means all."
+        )
+    chosen = [e for id, e in _exercises().items() if notebook in (None, id.split(".")[0])]
+    return ExerciseReport(
+        tuple((e.id, e.title, e.status) for e in chosen), sum(e.solved for e in chosen)
+    )
+
+
+_kernel: dict[str, Exercise] = {}
+
+
+def _exercises() -> dict[str, Exercise]:
+    """All exercises by number, made once per kernel."""
+    if not _kernel:
+        for module in NOTEBOOKS.values():
+            tasks = importlib.import_module(f"{__package__}._{module}").TASKS
+            _kernel.update({task.id: Exercise(task) for task in tasks})
+    return _kernel

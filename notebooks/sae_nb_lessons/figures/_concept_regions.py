@@ -1,0 +1,94 @@
+"""Where in a plane a latent is on → plotly figures: one square per SAE, with the points of each concept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+from sae_nb.figures import heatmaps
+from sae_nb.figures import WHITE, category_style
+
+
+HEIGHT_PX = 290
+MARKS = (-2, -1, 0, 1, 2)
+MOST_POINTS = 60
+"""Of each concept: enough to see where it lies."""
+
+
+def region_figure(
+    strengths: Mapping[str, Float[np.ndarray, "side side"]],
+    ticks: Float[np.ndarray, " side"],
+    points: Float[np.ndarray, "n 2"],
+    concept: Int[np.ndarray, " n"],
+) -> go.Figure:
+    """How strongly one latent of each SAE is on over the plane; dark is off.
+
+    Parameters
+    ----------
+    strengths
+        By the title of their square; rows are the second coordinate.
+    ticks
+        Of both coordinates.
+    points
+        Of the concepts.
+    concept
+        Of each point.
+    """
+    cells, side = _in_cells(np.asarray(points), np.asarray(ticks))
+    figure = heatmaps(
+        {
+            title: np.asarray(z, dtype=np.float64) / (np.max(z) if np.max(z) > 0 else 1)
+            for title, z in strengths.items()
+        },
+        ends=(0, 1),
+        hover="%{z:.2f}",
+        bar="share of<br>its most",
+        over={
+            title: _points(cells, np.asarray(concept), legend=i == 0)
+            for i, title in enumerate(strengths)
+        },
+        gap=0.05,
+        height=HEIGHT_PX,
+        margin=(30, 10, 40, 40),
+    )
+    return figure.update_xaxes(side).update_yaxes(side)
+
+
+def _in_cells(
+    points: Float[np.ndarray, "n 2"], ticks: Float[np.ndarray, " side"]
+) -> tuple[Float[np.ndarray, "n 2"], dict[str, Any]]:
+    """Points and an axis in cells of the map, which is how a still picture draws it, too."""
+    first, step = float(ticks[0]), float(ticks[1] - ticks[0])
+    marks = [mark for mark in MARKS if first <= mark <= float(ticks[-1])]
+    side: dict[str, Any] = {
+        "range": [-0.5, len(ticks) - 0.5],
+        "tickvals": [(mark - first) / step for mark in marks],
+        "ticktext": [str(mark) for mark in marks],
+    }
+    return (points - first) / step, side
+
+
+def _points(
+    points: Float[np.ndarray, "n 2"], concept: Int[np.ndarray, " n"], *, legend: bool
+) -> list[go.Scatter]:
+    """Some points of each concept, in its colour."""
+    traces = []
+    for c in np.unique(concept):
+        colour, _ = category_style(int(c))
+        some = points[concept == c][:MOST_POINTS]
+        trace = go.Scatter(
+            x=some[:, 0],
+            y=some[:, 1],
+            mode="markers",
+            name=f"concept {c}",
+            legendgroup=f"concept {c}",
+            showlegend=legend,
+            line={"color": colour},  # no line is drawn; a still picture takes its key from it
+            # A light rim keeps points apart from a dark ground.
+            marker={"color": colour, "size": 4, "line": {"color": WHITE, "width": 0.5}},
+            hoverinfo="skip",
+        )
+        traces.append(trace)
+    return traces

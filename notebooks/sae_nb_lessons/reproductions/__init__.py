@@ -1,0 +1,48 @@
+"""Published claims put to the test: one file per experiment, one artefact per run, one table of verdicts.
+
+An experiment is a module in `sae_nb_lessons.reproductions.experiments` with `run(seed, **size)`, which returns
+numbers by name, and `CLAIMS`, which say what the numbers must be. `python -m sae_nb_lessons.reproductions NAME
+--seeds 0 1 2 --out docs/claims` runs it and writes what came out; `docs/claims.md` is made from these
+files alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_lessons.reproductions._artefacts import (
+        artefact_of as artefact_of,
+        read_artefacts as read_artefacts,
+    )
+    from sae_nb_lessons.reproductions._claims import (
+        Claim as Claim,
+        Line as Line,
+        Shown as Shown,
+        Summary as Summary,
+        summarise as summarise,
+    )
+    from sae_nb_lessons.reproductions._committed import Recorded as Recorded, recorded as recorded
+    from sae_nb_lessons.reproductions._registry import (
+        Experiment as Experiment,
+        experiment as experiment,
+        experiment_names as experiment_names,
+    )
+    from sae_nb_lessons.reproductions._running import (
+        run_experiment as run_experiment,
+        short_run as short_run,
+    )
+    from sae_nb_lessons.reproductions._table import claims_table as claims_table
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_lessons.reproductions.experiments.temporal import (
+        Material as Material,
+        makers as makers,
+        material_of as material_of,
+        measured as measured,
+        trained as trained,
+    )

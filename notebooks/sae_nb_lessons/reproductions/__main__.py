@@ -1,0 +1,89 @@
+"""Run proof experiments from a shell: `python -m sae_nb_lessons.reproductions hierarchy --seeds 0 1 2 --out docs/claims`."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from sae_nb.files import read_json, write_bytes, write_json
+from sae_nb_lessons.reproductions._artefacts import artefact_of, read_artefacts
+from sae_nb_lessons.reproductions._registry import experiment, experiment_names
+from sae_nb_lessons.reproductions._running import run_experiment, short_run
+from sae_nb_lessons.reproductions._table import claims_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, run what it names, write artefacts and table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sae_nb_lessons.reproductions", description=__doc__
+    )
+    parser.add_argument("names", nargs="*", help=f"among {', '.join(experiment_names())}")
+    parser.add_argument("--all", action="store_true", help="every experiment")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--size", nargs="*", default=[], metavar="NAME=VALUE", help="other sizes")
+    parser.add_argument("--out", type=Path, default=Path("docs/claims"))
+    parser.add_argument("--fresh", action="store_true", help="forget seeds finished before")
+    parser.add_argument(
+        "--short", action="store_true", help="short runs of one seed, nothing written"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="judge the artefacts again, write the table"
+    )
+    given = parser.parse_args(arguments)
+    names = experiment_names() if given.all else given.names
+    if not names and not given.table:
+        parser.error("name an experiment, or pass --all or --table")
+    if given.short:
+        return _short(names, given.seeds[0])
+    try:
+        for name in names:
+            sizes = dict(_size(word) for word in given.size)
+            run_experiment(name, given.seeds, given.out, size=sizes, fresh=given.fresh, tell=_print)
+    except ValueError as error:
+        parser.error(str(error))
+    write_table(given.out)
+    return 0
+
+
+def _print(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+def _short(names: Sequence[str], seed: int) -> int:
+    failed = 0
+    for name in names:
+        numbers, missed = short_run(name, seed)
+        for number, value in numbers.items():
+            print(f"{name} {number} {value:.4g}")
+        for sentence in missed:
+            print(f"missed: {name}, {sentence}")
+        failed += bool(missed)
+    return failed
+
+
+def _size(word: str) -> tuple[str, Any]:
+    name, _, value = word.partition("=")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def write_table(folder: Path) -> None:
+    """Judge every artefact of a folder by the claims as they are now; write the table beside it.
+
+    `folder` of artefacts; the table is its sibling of the same name, `.md`.
+    """
+    for path in sorted(folder.glob("*.json")):
+        before = read_json(path)
+        now = artefact_of(experiment(path.stem), before["seeds"], before["size"])
+        # The code that made the numbers stays named, not the code as it is now.
+        write_json(path, now | {"code": before["code"]})
+    page = claims_table(read_artefacts(folder))
+    write_bytes(folder.with_suffix(".md"), page.encode())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,174 @@
+"""What a run of an experiment leaves behind: one JSON file, complete after every seed.
+
+It holds the numbers of every seed, their mean and deviation, the claims with their verdicts, and what
+is needed to make it again: command, size, date, versions, number of cores.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from sae_nb.files import read_json
+from sae_nb_lessons.reproductions._claims import Claim, Line, Summary, summarise
+from sae_nb_lessons.reproductions._registry import Experiment
+
+
+PACKAGES = ("numba", "numpy", "scikit-learn", "scipy", "torch")
+DIGITS = 6
+"""Significant digits kept of a number: more than any seed repeats on another machine."""
+
+
+def artefact_of(
+    experiment: Experiment, seeds: Mapping[str, Mapping[str, Any]], size: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The artefact of some finished seeds.
+
+    Parameters
+    ----------
+    experiment
+        What was run.
+    seeds
+        By seed, as text: `numbers`, `seconds`, `date`, `environment`.
+    size
+        With which sizes.
+
+    Raises
+    ------
+    ValueError
+        If the seeds disagree on which numbers there are.
+    """
+    by_seed = [dict(seeds[seed]["numbers"]) for seed in seeds]
+    names = _same_names(experiment.name, by_seed)
+    summaries = {name: summarise([numbers[name] for numbers in by_seed]) for name in names}
+    return {
+        "experiment": experiment.name,
+        "title": experiment.title,
+        "command": _command(experiment, seeds, size),
+        "code": experiment.code,
+        "size": dict(size),
+        "seeds": {seed: dict(record) for seed, record in seeds.items()},
+        "numbers": {
+            name: {"mean": rounded(s.mean), "sd": rounded(s.sd), "n": s.n}
+            for name, s in summaries.items()
+        },
+        "claims": claims_of(experiment, summaries),
+    }
+
+
+def _same_names(name: str, by_seed: list[dict[str, float]]) -> list[str]:
+    if any(numbers.keys() != by_seed[0].keys() for numbers in by_seed):
+        raise ValueError(
+            f"Every seed of {name!r} must give the same numbers, got "
+            f"{[sorted(numbers) for numbers in by_seed]}. Run it again with --fresh."
+        )
+    return sorted(by_seed[0])
+
+
+def _command(experiment: Experiment, seeds: Mapping[str, object], size: Mapping[str, Any]) -> str:
+    changed = {k: v for k, v in size.items() if experiment.size.get(k) != v}
+    sizes = [f"--size {' '.join(f'{k}={v}' for k, v in sorted(changed.items()))}"] * bool(changed)
+    words = [experiment.name, "--seeds", *seeds, *sizes, "--out docs/claims"]
+    return " ".join(["python -m sae_nb_lessons.reproductions", *words])
+
+
+def claims_of(experiment: Experiment, summaries: Mapping[str, Summary]) -> list[dict[str, Any]]:
+    """The claims as the artefact holds them, judged by these numbers."""
+    for claim in experiment.claims:
+        parts = (*claim.lines, *claim.shown, claim.floor, claim.control)
+        for part in parts:
+            if part is not None and part.number not in summaries:
+                raise ValueError(
+                    f"Claim {claim.name!r} needs the number {part.number!r}, which {experiment.name!r} "
+                    f"does not give. It gives {', '.join(sorted(summaries))}."
+                )
+    return [_judged(claim, summaries) for claim in experiment.claims]
+
+
+def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
+    def number(part: Any) -> dict[str, Any] | None:
+        if part is None:
+            return None
+        summary = summaries[part.number]
+        entry = {"number": part.number, "label": part.label}
+        entry |= {"mean": rounded(summary.mean), "sd": rounded(summary.sd)}
+        if isinstance(part, Line):
+            gate = part.gate(summary)
+            entry |= {"line": str(part), "gate": rounded(gate), "met": part.met_by(gate)}
+        return entry
+
+    return {
+        "name": claim.name,
+        "text": claim.text,
+        "paper": claim.paper,
+        "lines": [number(line) for line in claim.lines],
+        "shown": [number(part) for part in claim.shown],
+        "floor": number(claim.floor),
+        "control": number(claim.control),
+        "notebook": claim.notebook,
+        "verdict": claim.verdict(summaries),
+        "n_seeds": min(summary.n for summary in summaries.values()),
+    }
+
+
+def record_of(numbers: Mapping[str, float], seconds: float) -> dict[str, Any]:
+    """One finished seed: its numbers, how long it took, when and with what."""
+    return {
+        "numbers": {name: rounded(float(value)) for name, value in numbers.items()},
+        "seconds": round(seconds, 1),
+        "date": datetime.now(UTC).date().isoformat(),
+        "environment": environment(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions, cores and threads; nothing that names a machine or its user.
+
+    Example
+    -------
+    >>> sorted(environment())[:2]
+    ['cores', 'numba']
+    """
+    import torch
+
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {
+        **versions,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "sae_nb": metadata.version("sae-nb"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def rounded(value: float) -> float:
+    """A number with as many digits as are worth keeping.
+
+    Example
+    -------
+    >>> rounded(0.123456789)
+    0.123457
+    """
+    return float(f"{value:.{DIGITS}g}")
+
+
+def read_artefacts(folder: str | Path) -> list[dict[str, Any]]:
+    """Every artefact of a folder, by name.
+
+    Parameters
+    ----------
+    folder
+        Such as docs/claims.
+
+    Example
+    -------
+    >>> read_artefacts("no such folder")
+    []
+    """
+    return [read_json(path) for path in sorted(Path(folder).glob("*.json"))]

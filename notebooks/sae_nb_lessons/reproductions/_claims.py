@@ -1,0 +1,258 @@
+"""What a claim says in numbers, and when it holds: every bound met with two standard deviations to spare."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from sae_nb.files import filled, read_toml
+
+
+Verdict = Literal[
+    "holds", "partly", "does not hold at this scale", "shown, not asserted", "too few seeds"
+]
+
+FEWEST_SEEDS = 3
+"""Below this a spread over seeds says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A number of the experiment, in words.
+
+    Example
+    -------
+    >>> Shown(number="r2", label="test R²").label
+    'test R²'
+    """
+
+    number: str
+    """Its name in what `run` returns."""
+
+    label: str
+    """What it is, for readers of the table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line(Shown):
+    """A bound that a number must meet. Two-sided bounds are two lines.
+
+    Raises
+    ------
+    ValueError
+        Unless exactly one of `at_least` and `at_most` is given.
+
+    Example
+    -------
+    >>> line = Line(number="r2", label="test R²", at_least=0.9)
+    >>> line.met_by(0.95), str(line)
+    (True, '≥ 0.9')
+    """
+
+    at_least: float | None = None
+    """The number must not be smaller."""
+
+    at_most: float | None = None
+    """The number must not be larger."""
+
+    short: float | None = None
+    """The bound for a short run of one seed, as `make proofs` takes it; None asks nothing of it."""
+
+    def __post_init__(self) -> None:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError(
+                f"A line must have either `at_least` or `at_most`, got {self.at_least} and "
+                f"{self.at_most} for {self.number!r}. Write two lines for a range."
+            )
+
+    @property
+    def bound(self) -> float:
+        """The bound, whichever side it is on."""
+        return self.at_most if self.at_least is None else self.at_least  # type: ignore[return-value]
+
+    def met_by(self, value: float, *, short: bool = False) -> bool:
+        """Whether a value is on the right side.
+
+        Parameters
+        ----------
+        value
+            Of the number.
+        short
+            Whether it comes from a short run, which has a bound of its own or none.
+        """
+        bound = self.short if short else self.bound
+        if bound is None:
+            return True
+        return value <= bound if self.at_least is None else value >= bound
+
+    def gate(self, summary: Summary) -> float:
+        """The worst value that a further seed is expected to give: two deviations from the mean.
+
+        Parameters
+        ----------
+        summary
+            Of the number over seeds.
+        """
+        away = 2 * summary.sd
+        return summary.mean + away if self.at_least is None else summary.mean - away
+
+    def __str__(self) -> str:
+        return f"≤ {self.at_most:g}" if self.at_least is None else f"≥ {self.at_least:g}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A published statement, and the numbers by which this experiment judges it.
+
+    Example
+    -------
+    >>> claim = Claim(
+    ...     name="monotone",
+    ...     text="the residual never grows",
+    ...     paper="arXiv 2506.05239",
+    ...     lines=(Line(number="grew", label="share of steps that grew it", at_most=0.0),),
+    ... )
+    >>> claim.verdict({"grew": Summary(mean=0.0, sd=0.0, n=3)})
+    'holds'
+    """
+
+    name: str
+    """Short name, unique in its experiment."""
+
+    text: str
+    """What is claimed."""
+
+    paper: str
+    """Who claims it."""
+
+    lines: tuple[Line, ...]
+    """What must be so; none where a limit is shown and nothing asserted."""
+
+    shown: tuple[Shown, ...] = ()
+    """Further numbers worth reading beside the lines."""
+
+    floor: Shown | None = None
+    """The same number for something that learned nothing."""
+
+    control: Shown | None = None
+    """The same number where the claimed cause is absent."""
+
+    notebook: str = ""
+    """Notebook and cell that show it."""
+
+    def verdict(self, summaries: Mapping[str, Summary]) -> Verdict:
+        """Judge the claim.
+
+        It holds if every line is met with two standard deviations to spare, partly if some line is
+        met by the mean, and not at all if none is.
+
+        Parameters
+        ----------
+        summaries
+            Over seeds, by number.
+        """
+        if not self.lines:
+            return "shown, not asserted"
+        judged = [(line, summaries[line.number]) for line in self.lines]
+        if min(summary.n for _, summary in judged) < FEWEST_SEEDS:
+            return "too few seeds"
+        if all(line.met_by(line.gate(summary)) for line, summary in judged):
+            return "holds"
+        met = any(line.met_by(summary.mean) for line, summary in judged)
+        return "partly" if met else "does not hold at this scale"
+
+    def failed(self, numbers: Mapping[str, float]) -> list[str]:
+        """Lines that a short run of one seed misses, each as a sentence.
+
+        Parameters
+        ----------
+        numbers
+            What `run` returned.
+        """
+        asked = [line for line in self.lines if line.short is not None]
+        missed = [line for line in asked if not line.met_by(numbers[line.number], short=True)]
+        return [
+            f"{self.name}: {line.label} ({line.number}) is {numbers[line.number]:.4g}, and a short run "
+            f"must reach {line.short:g}"
+            for line in missed
+        ]
+
+
+def read_claims(package: str, name: str) -> tuple[str, tuple[Claim, ...]]:
+    """Title and claims of an experiment, from `name.toml` of a package."""
+    file = f"{name}.toml"
+    found = read_toml(package, file)
+    if not found.get("title") or not found.get("claim"):
+        raise ValueError(f"{file} must have a `title` and at least one [[claim]].")
+    entries = enumerate(found["claim"], start=1)
+    claims = (_claim(e, f"{file}, claim {e.get('name', i)!r}") for i, e in entries)
+    return found["title"], tuple(claims)
+
+
+def _claim(entry: dict[str, Any], where: str) -> Claim:
+    numbers: dict[str, Any] = {
+        "lines": tuple(_line(part, where) for part in entry.pop("lines", ())),
+        "shown": tuple(filled(Shown, part, where) for part in entry.pop("shown", ())),
+    }
+    for kind in ("floor", "control"):
+        if kind in entry:
+            numbers[kind] = filled(Shown, entry.pop(kind), where)
+    return filled(Claim, entry, where, **numbers)
+
+
+def _line(entry: dict[str, Any], where: str) -> Line:
+    """Of a number, a label, and a bound that reads "≥ 0.9"."""
+    written = entry.pop("line", None)
+    sides = {"≥": "at_least", "≤": "at_most"}
+    try:
+        sign, bound = written.split()
+        bounds = {sides[sign]: float(bound)}
+    except (AttributeError, KeyError, ValueError):
+        raise ValueError(
+            f'{where}: `line` must read as "≥ 0.9" or "≤ 0.9" do, got {written!r} for {entry}.'
+        ) from None
+    return filled(Line, entry, where, **bounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One number over seeds.
+
+    Example
+    -------
+    >>> Summary(mean=0.5, sd=0.01, n=3).n
+    3
+    """
+
+    mean: float
+    sd: float
+    """Sample standard deviation; 0 for one seed."""
+
+    n: int
+    """Seeds."""
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean and standard deviation of a number over seeds.
+
+    Parameters
+    ----------
+    values
+        One per seed, all finite.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is not finite.
+
+    Example
+    -------
+    >>> summarise([1.0, 2.0, 3.0])
+    Summary(mean=2.0, sd=1.0, n=3)
+    """
+    if not values or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"`values` must be finite numbers, one per seed, got {list(values)}.")
+    sd = statistics.stdev(values) if len(values) > 1 else 0.0
+    return Summary(mean=statistics.fmean(values), sd=sd, n=len(values))

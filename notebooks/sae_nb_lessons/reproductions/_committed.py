@@ -1,0 +1,182 @@
+"""The committed numbers of an experiment, for notebooks: over seeds, with their spread and verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+import numpy as np
+from jaxtyping import Float
+from sae_nb.files import read_json
+from sae_nb_lessons.reproductions._claims import Summary, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+HERE = Path(__file__).parent
+# A checkout has them where they are written; a wheel carries a copy, made when it is built.
+FOLDERS = (HERE.parents[2] / "docs" / "claims", HERE / "numbers")
+
+
+class Recorded:
+    """An artefact to be asked for its numbers.
+
+    Parameters
+    ----------
+    artefact
+        As `artefact_of` makes it.
+
+    Example
+    -------
+    >>> found = recorded("monotone")
+    >>> found.of("grew, trained").n, found.verdict("monotone")
+    (3, 'holds')
+    """
+
+    def __init__(self, artefact: dict[str, Any]) -> None:
+        self._artefact = artefact
+
+    @property
+    def made(self) -> str:
+        """The command that made it, when, and over how many seeds."""
+        records = list(self._artefact["seeds"].values())
+        last = max(record["date"] for record in records)
+        return f"{self._artefact['command']} ({last}, {len(records)} seeds)"
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of all that was measured."""
+        return tuple(self._artefact["numbers"])
+
+    def seeds(self, number: str) -> Float[np.ndarray, " seeds"]:
+        """A number of every seed.
+
+        Parameters
+        ----------
+        number
+            Its name in what `run` returns.
+
+        Raises
+        ------
+        ValueError
+            If there is no such number.
+        """
+        if number not in self._artefact["numbers"]:
+            known = ", ".join(self._artefact["numbers"])
+            raise ValueError(f"`number` must be one that was recorded, got {number!r}. Of {known}.")
+        records = self._artefact["seeds"].values()
+        return np.array([record["numbers"][number] for record in records])
+
+    def of(self, number: str) -> Summary:
+        """Mean and standard deviation of a number over seeds.
+
+        Parameters
+        ----------
+        number
+            Its name.
+        """
+        return summarise(self.seeds(number).tolist())
+
+    def low(self, number: str) -> float:
+        """Mean less two standard deviations: what a number that must be large is held to.
+
+        Parameters
+        ----------
+        number
+            Its name.
+        """
+        summary = self.of(number)
+        return summary.mean - 2 * summary.sd
+
+    def high(self, number: str) -> float:
+        """Mean and two standard deviations: what a number that must be small is held to.
+
+        Parameters
+        ----------
+        number
+            Its name.
+        """
+        summary = self.of(number)
+        return summary.mean + 2 * summary.sd
+
+    def verdict(self, claim: str) -> str:
+        """What came of a claim.
+
+        Parameters
+        ----------
+        claim
+            Its name.
+
+        Raises
+        ------
+        ValueError
+            If there is no such claim.
+        """
+        verdicts = {one["name"]: one["verdict"] for one in self._artefact["claims"]}
+        if claim not in verdicts:
+            raise ValueError(f"`claim` must be one of {', '.join(verdicts)}, got {claim!r}.")
+        return str(verdicts[claim])
+
+    def table(self, *claims: str) -> pd.DataFrame:
+        """Every line of the claims: asked, measured, with two deviations to spare or not.
+
+        Parameters
+        ----------
+        claims
+            Names; none means all.
+        """
+        import pandas as pd
+
+        for claim in claims:
+            self.verdict(claim)
+        chosen = [c for c in self._artefact["claims"] if not claims or c["name"] in claims]
+        rows = [row for claim in chosen for row in _rows(claim)]
+        return pd.DataFrame(
+            rows, columns=["claim", "number", "measured", "asked", "met", "verdict"]
+        )
+
+    def __repr__(self) -> str:
+        verdicts = (f"{c['name']}: {c['verdict']}" for c in self._artefact["claims"])
+        return "\n".join([self._artefact["title"], self.made, *verdicts])
+
+
+def _rows(claim: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Its lines, then what is shown, then floor and control."""
+    parts = [(line, "") for line in claim["lines"]] + [(part, "") for part in claim["shown"]]
+    parts += [(claim[kind], f"{kind}: ") for kind in ("floor", "control") if claim[kind]]
+    return [
+        (
+            claim["name"],
+            f"{kind}{part['label']}",
+            f"{part['mean']:.3g} ± {part['sd']:.2g}",
+            part.get("line", ""),
+            {True: "yes", False: "no", None: ""}[part.get("met")],
+            claim["verdict"],
+        )
+        for part, kind in parts
+    ]
+
+
+def recorded(name: str) -> Recorded:
+    """The committed numbers of an experiment, from the checkout or from the installed package.
+
+    Parameters
+    ----------
+    name
+        Of the experiment.
+
+    Raises
+    ------
+    ValueError
+        If none were committed under this name.
+
+    Example
+    -------
+    >>> bool(recorded("hierarchy").low("relu PC at 0.1") > 0.3)
+    True
+    """
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[-1])
+    known = sorted(path.stem for path in folder.glob("*.json"))
+    if name not in known:
+        raise ValueError(f"`name` must be one of {', '.join(known) or 'none'}, got {name!r}.")
+    return Recorded(read_json(folder / f"{name}.json"))

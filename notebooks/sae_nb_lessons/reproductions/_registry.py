@@ -1,0 +1,147 @@
+"""Experiments by name: every module of `sae_nb_lessons.reproductions.experiments` is one."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from sae_nb_lessons.reproductions._claims import Claim, read_claims
+
+
+ROOM = f"{__package__}.experiments"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One file of `sae_nb_lessons.reproductions.experiments`.
+
+    Example
+    -------
+    >>> found = experiment("monotone")
+    >>> found.name, "steps" in found.size
+    ('monotone', True)
+    """
+
+    name: str
+    """Of the file, and of its artefact."""
+
+    title: str
+    """What it is about."""
+
+    run: Callable[..., dict[str, float]]
+    """run(seed, **size): the numbers of one seed."""
+
+    claims: tuple[Claim, ...]
+    """What the numbers are to show."""
+
+    size: dict[str, Any]
+    """Full size: the keyword defaults of `run`."""
+
+    short: dict[str, Any]
+    """What a short run, as `make proofs` takes it, changes."""
+
+    code: str
+    """Fingerprint of the code, docstrings, comments and wording of the claims left out."""
+
+
+def experiment_names() -> list[str]:
+    """Every experiment there is.
+
+    Example
+    -------
+    >>> "monotone" in experiment_names()
+    True
+    """
+    package = importlib.import_module(ROOM)
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def experiment(name: str) -> Experiment:
+    """Find an experiment by the name of its file.
+
+    Parameters
+    ----------
+    name
+        One of `experiment_names()`.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+
+    Example
+    -------
+    >>> experiment("monotone").claims[0].paper
+    'arXiv 2506.05239'
+    """
+    names = experiment_names()
+    if name not in names:
+        raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
+    module = importlib.import_module(f"{ROOM}.{name}")
+    title, claims = read_claims(ROOM, name)
+    defaults = inspect.signature(module.run).parameters.values()
+    return Experiment(
+        name=name,
+        title=title,
+        run=module.run,
+        claims=claims,
+        size={p.name: _plain(p.default) for p in defaults if p.name != "seed"},
+        short=dict(module.SHORT),
+        code=fingerprint(Path(inspect.getfile(module)).read_text(encoding="utf-8")),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A default as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def fingerprint(source: str) -> str:
+    r"""A digest of `run` and all it uses of its module, whatever comments and docstrings say.
+
+    Claims may be worded anew without the numbers becoming old. What other modules do is not looked
+    at: their versions are in the artefact.
+
+    Example
+    -------
+    >>> fingerprint("N = 1\ndef run(): return N  # one") == fingerprint("def run(): return N\nN = 1")
+    True
+    """
+    parts = {name: node for node in ast.parse(source).body for name in _names(node)}
+    used, waiting = {}, ["run"]
+    while waiting:
+        name = waiting.pop()
+        if name in parts and name not in used:
+            used[name] = _text(parts[name])
+            waiting += [n.id for n in ast.walk(parts[name]) if isinstance(n, ast.Name)]
+    return hashlib.sha256("\n".join(used[name] for name in sorted(used)).encode()).hexdigest()[:16]
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement at the top of a module defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+
+
+def _text(node: ast.stmt) -> str:
+    """A definition without docstrings and comments."""
+    for inner in ast.walk(node):
+        body = getattr(inner, "body", None)
+        if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
+            inner.body = body[1:]  # type: ignore[attr-defined]
+    # The artefacts were made when this room had its first name.
+    return ast.unparse(node).replace("sae_nb.pretrained", "sae_nb.ready_made")
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -1,0 +1,115 @@
+"""Where do parents go? Absorption, splitting, meta-atoms and stitching on a planted tree, tiny-vit, tiny-gpt.
+
+On the tree the true concepts are known. On tiny-gpt the attribute is a token's first letter, as in the
+published task; on tiny-vit it is ink on a patch, whose children are the inks' colours.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+import numpy as np
+import torch
+import sae_nb as sn
+from sae_nb.evaluation import absorption, meta_dictionary, stitch, swallowed
+from sae_nb.evaluation import Absorption
+from sae_nb.pretrained.making import scene_factors
+
+
+SHORT = {"steps": 80, "tree_steps": 300, "letters": "s", "meta_steps": 50}
+SMALL, LARGE, K = 64, 512, 8
+
+
+def run(
+    seed: int,
+    *,
+    steps: int = 400,
+    tree_steps: int = 800,
+    letters: str = "stahwb",
+    meta_steps: int = 300,
+) -> dict[str, float]:
+    """Train a small and a large SAE on each, and follow attributes through them.
+
+    `steps` of 512 rows, on activations; `tree_steps` of 256 rows, on the planted tree; `letters`:
+    first letters that are followed; `meta_steps` of the dictionaries of dictionaries.
+    """
+    numbers = _tree(seed, tree_steps)
+    for name, acts, attributes in _captured(seed, letters):
+        saes = {n: _trained(acts, n, seed, steps) for n in (SMALL, LARGE)}
+        for n, sae in saes.items():
+            found = [absorption(sae, acts, a, n_bootstrap=0, seed=seed) for a in attributes]
+            numbers |= _means(f"{name}, {n} atoms", found)
+        meta = meta_dictionary(
+            saes[LARGE], steps=meta_steps, seed=seed, n_bootstrap=0, progress=False
+        )
+        novel = stitch(saes[SMALL], saes[LARGE], acts, n_bootstrap=0, seed=seed)
+        numbers |= {
+            f"{name}: meta R²": meta.value,
+            f"{name}: meta R² of random atoms": float(meta.control or 0.0),
+            f"{name}: meta R² gained": meta.value - float(meta.control or 0.0),
+            f"{name}: novel share": novel.value,
+            f"{name}: novel share of random atoms": float(novel.control or 0.0),
+            f"{name}: novel − random": novel.value - float(novel.control or 0.0),
+            f"{name}: R² gained by stitching": novel.r2_stitched - novel.r2_small,
+        }
+    return numbers
+
+
+def _tree(seed: int, steps: int) -> dict[str, float]:
+    data = sn.data.concept_tree(12_000, seed=seed)
+    train, test = slice(0, 10_000), slice(10_000, None)
+    known = (data.x[test], data.codes.rows(test), data.dictionary, data.parent)
+    numbers = {}
+    for name, kind in (("TopK", sn.TopK), ("MatchingPursuit", sn.MatchingPursuit)):
+        sae = kind(20, 20, 2, generator=torch.Generator().manual_seed(1000 + seed))
+        config = sn.TrainConfig(steps=steps, batch_size=256, seed=seed)
+        sn.train(sae, data.x[train], config, progress=False)
+        found = swallowed(sae, *known, n_bootstrap=0, seed=seed)
+        numbers[f"tree: swallowed by {name}"] = found.value
+        numbers["tree: swallowed by random atoms"] = float(found.control or 0.0)
+    numbers["tree: swallowed, TopK − pursuit"] = (
+        numbers["tree: swallowed by TopK"] - numbers["tree: swallowed by MatchingPursuit"]
+    )
+    return numbers
+
+
+def _captured(seed: int, letters: str) -> list[tuple[str, sn.Activations, list[np.ndarray]]]:
+    pictures = sn.data.scenes(300, seed=seed)
+    seen = sn.capture(sn.load_model("tiny-vit"), pictures.images, "resid_post.6", progress=False)
+    ink = next(f for f in scene_factors(pictures, seen) if f.name == "ink on a patch")
+    texts = list(sn.data.stories(160, seed=seed).texts)
+    texts += list(sn.data.prose("test").texts[:120])
+    read = sn.capture(sn.load_model("tiny-gpt"), texts, "resid_post.0", progress=False)
+    words = [str(read.tokens[i]).lstrip(" ␣Ġ·▁").lower() for i in range(len(read))]  # type: ignore[index]
+    first = np.array([word[:1] for word in words])
+    return [
+        ("tiny-vit", seen, [np.asarray(ink.truth)]),
+        ("tiny-gpt", read, [first == letter for letter in letters]),
+    ]
+
+
+def _trained(acts: sn.Activations, n_atoms: int, seed: int, steps: int) -> Any:
+    sae = sn.TopK(acts.d_in, n_atoms, K, generator=torch.Generator().manual_seed(1000 + seed))
+    sn.train(sae, acts, sn.TrainConfig(steps=steps, batch_size=512, seed=seed), progress=False)
+    return sae
+
+
+def _means(name: str, found: list[Absorption]) -> dict[str, float]:
+    """Means over attributes; absorption over those that the main latents tell."""
+    told = [one for one in found if not math.isnan(one.value)]
+    controls = [one.control for one in found if one.control is not None]
+    defined = [value for value in controls if not math.isnan(value)]
+
+    def mean(values: list[float]) -> float:
+        return float(np.mean(values)) if values else 0.0
+
+    return {
+        f"{name}: attributes told": len(told) / len(found),
+        f"{name}: precision": mean([one.precision for one in found]),
+        f"{name}: balanced accuracy": mean([one.told.value for one in found]),
+        f"{name}: balanced accuracy, random": mean([float(one.told.control or 0) for one in found]),
+        f"{name}: absorbed": mean([one.value for one in told]),
+        f"{name}: absorbed, random": mean(defined),
+        f"{name}: fully absorbed": mean([one.full.value for one in told]),
+        f"{name}: splits": mean([one.splits.value for one in told]),
+    }

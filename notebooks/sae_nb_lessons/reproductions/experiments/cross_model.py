@@ -1,0 +1,96 @@
+"""What layers and models share: rows that dictionaries take, latents that fire alike, one universal code.
+
+tiny-vit at resid_post.5, .6 and .10, and its twin without residual drop at resid_post.6, on the same
+pictures. TopK SAEs of 512 atoms, k = 16; ITDA with k = 8, τ = 0.3; a universal code of 512 atoms, k = 16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import build_itda, compare_itda
+from sae_nb.evaluation import match_latents
+from sae_nb.evaluation import train_universal
+from sae_nb.evaluation import measure_universality
+
+
+SHORT = {"pictures": 40, "steps": 60}
+HERE, NEAR, FAR = "resid_post.5", "resid_post.6", "resid_post.10"
+N_ATOMS, K = 512, 16
+
+
+def run(seed: int, *, pictures: int = 200, steps: int = 500) -> dict[str, float]:
+    """Compare two near and two far layers, and two models.
+
+    `pictures`: to train on, and as many to compare on.
+    """
+    shown = sn.data.scenes(pictures, 2 * seed + 900).images
+    fresh = sn.data.scenes(pictures, 2 * seed + 901, "test").images
+    model, twin = sn.load_model("tiny-vit"), sn.load_model("tiny-vit-plain")
+    train = sn.capture(model, shown, [HERE, NEAR, FAR], progress=False)
+    test = sn.capture(model, fresh, [HERE, NEAR, FAR], progress=False)
+    numbers = _rows_taken(test, seed) | _latents(train, test, seed, steps)
+    pair = [train[NEAR], sn.capture(twin, shown, NEAR, progress=False)]
+    judged = [test[NEAR], sn.capture(twin, fresh, NEAR, progress=False)]
+    return numbers | _universal(pair, judged, seed, steps)
+
+
+def _rows_taken(test: dict[str, Activations], seed: int) -> dict[str, float]:
+    built = {
+        place: build_itda(test[place], n_bootstrap=0, seed=seed) for place in (HERE, NEAR, FAR)
+    }
+    near = compare_itda(built[HERE], built[NEAR], n_bootstrap=0, seed=seed)
+    far = compare_itda(built[HERE], built[FAR], n_bootstrap=0, seed=seed)
+    return {
+        "itda near": near.value,
+        "itda far": far.value,
+        "itda by chance": float(near.floor or 0.0),
+        "itda near − far": near.value - far.value,
+        "itda near − chance": near.value - float(near.floor or 0.0),
+        "itda r2": built[HERE].value,
+        "itda r2 of random rows": float(built[HERE].control or 0.0),
+    }
+
+
+def _latents(
+    train: dict[str, Activations], test: dict[str, Activations], seed: int, steps: int
+) -> dict[str, float]:
+    codes = {place: _codes(train[place], test[place], seed, steps) for place in (HERE, NEAR, FAR)}
+    near = match_latents(codes[HERE], codes[NEAR], n_bootstrap=0, seed=seed)
+    far = match_latents(codes[HERE], codes[FAR], n_bootstrap=0, seed=seed)
+    return {
+        "matched near": near.value,
+        "matched far": far.value,
+        "matched by chance": float(near.floor or 0.0),
+        "matched near − far": near.value - far.value,
+        "above chance near": near.above_chance,
+    }
+
+
+def _codes(train: Activations, test: Activations, seed: int, steps: int) -> SparseCodes:
+    sae = sn.TopK(train.d_in, N_ATOMS, K, generator=torch.Generator().manual_seed(seed))
+    sn.train(sae, train, sn.TrainConfig(steps=steps, batch_size=512, seed=seed), progress=False)
+    return sae.encode(test.x).detach()
+
+
+def _universal(
+    pair: list[Activations], judged: list[Activations], seed: int, steps: int
+) -> dict[str, float]:
+    sae = train_universal(
+        pair, n_atoms=N_ATOMS, k=K, steps=2 * steps, batch_size=512, learning_rate=3e-3, seed=seed
+    )
+    found = measure_universality(sae, judged, n_bootstrap=0, seed=seed)
+    if found.r2 is None or found.r2_floor is None:
+        raise ValueError("`measure_universality` must return R², and did not.")
+    own, across = np.diag(found.r2), found.r2[~np.eye(2, dtype=bool)]
+    return {
+        "universal own r2": float(own.min()),
+        "universal across r2": float(across.min()),
+        "universal across r2, shuffled": float(found.r2_floor[~np.eye(2, dtype=bool)].max()),
+        "universal overlap": found.value,
+        "universal overlap, shuffled": float(found.floor or 0.0),
+        "universal entropy": float(np.nanmean(found.entropy)),
+    }

@@ -1,0 +1,84 @@
+"""Phases where the truth is known: a network of three shared blocks, 4 + 4 + 4, and its free twin.
+
+Do similarity, segment errors and layer swaps find the cuts at 4 and 8 of ``tiny-vit-tied``, and do
+they claim nothing for ``tiny-vit``, whose layers are free?
+"""
+
+from __future__ import annotations
+
+import torch
+from sae_nb.data import scenes
+from sae_nb.dynamics import swap_layers
+from sae_nb.dynamics import recursive_max_cut
+from sae_nb.dynamics import phase_evidence
+from sae_nb.dynamics import sizes_of
+from sae_nb.dynamics import RaptorConfig
+from sae_nb.dynamics import segment_errors
+from sae_nb.dynamics import layer_similarity
+from sae_nb.dynamics import States, capture_states
+from sae_nb.models import LiveModel, load_model
+
+
+SHORT = {"pictures": 48, "segment_steps": 1}
+TRUE = (0, 4, 8, 12)
+BATCH, RATE = 16, 1e-2
+
+
+def run(seed: int, *, pictures: int = 160, segment_steps: int = 32) -> dict[str, float]:
+    """Look for the phases of the tied network and of its twin.
+
+    `segment_steps`: steps of a segment of four layers; longer ones get fewer.
+    """
+    tied, free = load_model("tiny-vit-tied"), load_model("tiny-vit")
+    found = {f"tied {n}": v for n, v in looked_at(tied, seed, pictures).items()}
+    found |= {f"free {n}": v for n, v in looked_at(free, seed, pictures).items()}
+    ranking = ranked(tied, seed, pictures, segment_steps)
+    rival = min(error for cuts, error in ranking if cuts != TRUE)
+    return found | {
+        "rank of the true cut": 1.0 + [cuts for cuts, _ in ranking].index(TRUE),
+        "error of the true cut / of the best other": dict(ranking)[TRUE] / rival,
+        "error of the middling cut / of the best other": ranking[len(ranking) // 2][1] / rival,
+    }
+
+
+def states_of(model: LiveModel, seed: int, n: int) -> States:
+    """States of pictures, in half precision."""
+    return capture_states(model, scenes(n, seed=100 + seed), dtype=torch.float16)
+
+
+def looked_at(model: LiveModel, seed: int, n: int) -> dict[str, float]:
+    """What similarity says of phases: cuts, evidence, the authors' max-cut, and layer swaps."""
+    similarity = layer_similarity(states_of(model, seed, n))
+    numbers: dict[str, float] = {}
+    for reading in ("raw", "centred"):
+        for k in (2, 3):
+            found = phase_evidence(similarity, k, reading=reading, seed=seed)
+            numbers |= {
+                f"{reading} k={k} supported": float(found.supported),
+                f"{reading} k={k} contrast": found.phases.contrast,
+                f"{reading} k={k} p": found.p_banded,
+                f"{reading} k={k} true": float(found.phases.cuts == TRUE),
+            }
+    numbers["claims"] = sum(
+        numbers[f"{r} k={k} supported"] for r in ("raw", "centred") for k in (2, 3)
+    )
+    numbers["max-cut true"] = float(recursive_max_cut(similarity.raw, eps=0.1).cuts == TRUE)
+    pictures = scenes(32, seed=500 + seed, split="test")
+    pairs = [(i, i + d) for d in (1, 2, 3) for i in range(1, 13 - d)]
+    swap = swap_layers(model, pictures, pictures.digit, pairs=pairs).within_and_across(TRUE)
+    return numbers | {
+        "swap within": swap.within,
+        "swap across": swap.across,
+        "swap contrast": swap.at_equal_distance,
+    }
+
+
+def ranked(
+    model: LiveModel, seed: int, n: int, segment_steps: int
+) -> list[tuple[tuple[int, ...], float]]:
+    """All cuts into three, the one whose blocks leave the least error first; 8 pictures a step."""
+    config = RaptorConfig(
+        steps_1=segment_steps, steps_2=0, batch_size=8, learning_rate=RATE, seed=seed
+    )
+    errors = segment_errors(states_of(model, seed, n), sizes_of(model), config, max_len=8)
+    return errors.ranking(3)

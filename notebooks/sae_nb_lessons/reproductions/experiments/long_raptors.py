@@ -1,0 +1,91 @@
+"""E2 on the bundled networks, as good as a notebook's patience gets them: 1500 steps, 800 pictures.
+
+Three blocks for the network whose layers are shared, at its true cuts; two for the free one, cut evenly,
+since nothing says where to cut it. Control: as many blocks, each applied once, told to reach the layers
+at the cuts in one step each: equal parameters, a fraction of the compute, no recurrence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import torch
+from sae_nb.data import scenes
+from sae_nb.dynamics import Raptor, sizes_of
+from sae_nb.dynamics import RaptorConfig
+from sae_nb.dynamics import RaptorResult
+from sae_nb.dynamics import raptor_accuracy, raptor_fit
+from sae_nb.dynamics import train_raptor
+from sae_nb.dynamics import States, capture_states
+from sae_nb.models import LiveModel, load_model
+from sae_nb_lessons.reproductions.experiments.known_phases import RATE, TRUE
+
+
+SHORT = {"pictures": 32, "stage_1": 2, "stage_2": 2}
+EVEN = (0, 6, 12)
+BATCH = 8
+COMPARED = ("R2 at cuts", "last R2", "accuracy", "kept")
+
+
+def run(
+    seed: int, *, pictures: int = 800, stage_1: int = 500, stage_2: int = 1000
+) -> dict[str, float]:
+    """Approximate both networks by shared blocks, and by the same number that are not applied again.
+
+    `pictures`: for training; testing takes 256 of digits no network was trained on; `stage_1`,
+    `stage_2`: steps of each Raptor, 8 pictures each.
+    """
+    config = RaptorConfig(
+        steps_1=stage_1,
+        steps_2=stage_2,
+        batch_size=BATCH,
+        learning_rate=RATE,
+        test_fraction=0.0,
+        seed=seed,
+    )
+    found: dict[str, float] = {}
+    for name, network, cuts in (("tied", "tiny-vit-tied", TRUE), ("free", "tiny-vit", EVEN)):
+        model = load_model(network)
+        states = capture_states(model, scenes(pictures, seed=100 + seed), dtype=torch.float16)
+        told = judged(fitted(model, states, cuts, config), model, seed, cuts)
+        shallow = fitted(model, only(states, cuts), range(len(cuts)), config)
+        without = judged(shallow, model, seed, cuts)
+        found |= {f"{name} {number}": value for number, value in told.items()}
+        found |= {f"{name} shallow {number}": without[number] for number in COMPARED}
+        found[f"{name} kept - shallow"] = told["kept"] - without["kept"]
+    return found
+
+
+def only(states: States, cuts: Sequence[int]) -> States:
+    """The layers at the cuts alone: what as many blocks, applied once each, are to reach."""
+    return States(states[:, list(cuts)], token_kinds=states.token_kinds)
+
+
+def fitted(
+    model: LiveModel, states: States, cuts: Sequence[int], config: RaptorConfig
+) -> RaptorResult:
+    """One Raptor, begun at random weights, with blocks of the model's sizes."""
+    raptor = Raptor(sizes_of(model), cuts, seed=config.seed)
+    return train_raptor(states, cuts, config, raptor=raptor, progress=False)
+
+
+def judged(
+    result: RaptorResult, model: LiveModel, seed: int, cuts: Sequence[int]
+) -> dict[str, float]:
+    """Layer R² and accuracy under the teacher's heads, on digits no network was trained on."""
+    pictures = scenes(256, seed=900 + seed, split="test")
+    states = capture_states(model, pictures, dtype=torch.float16)
+    deep = result.raptor.n_layers == states.n_layers
+    fit = raptor_fit(result.raptor, states if deep else only(states, cuts))
+    found = raptor_accuracy(result.raptor, model, pictures, pictures.digit)
+    at_cuts = fit.r2[[cut - 1 for cut in cuts[1:]]] if deep else fit.r2
+    return {
+        "R2": fit.mean_r2,
+        "R2 at cuts": float(at_cuts.mean()),
+        "last R2": float(fit.r2[-1]),
+        "cls R2": float(fit.by_kind["cls"].mean()),
+        "relative error": float(fit.relative_error.mean()),
+        "floor": float(fit.floor.mean()),
+        "teacher": found.teacher,
+        "accuracy": found.raptor,
+        "kept": found.kept,
+    }

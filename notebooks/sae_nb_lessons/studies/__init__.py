@@ -1,0 +1,27 @@
+"""Small studies that notebooks look at: encoders, supports, pursuits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_lessons.studies._encoder_study import (
+        EncoderStudy as EncoderStudy,
+        study_encoders as study_encoders,
+    )
+    from sae_nb_lessons.studies._pursuit_checks import (
+        PursuitChecks as PursuitChecks,
+        measure_pursuits as measure_pursuits,
+    )
+    from sae_nb_lessons.studies._support_study import (
+        SupportStudy as SupportStudy,
+        study_supports as study_supports,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_lessons.studies._encoder_study import ENCODERS as ENCODERS
+    from sae_nb_lessons.studies._support_study import METHODS as METHODS, ONE_STEP as ONE_STEP

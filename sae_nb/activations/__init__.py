@@ -1,0 +1,40 @@
+"""Activations: rows read from a live model, where each came from, and how they lie on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.activations._activations import (
+        Activations as Activations,
+        ActivationSource as ActivationSource,
+        concatenate as concatenate,
+        load_activations as load_activations,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.activations._activations import acts_for as acts_for
+    from sae_nb.activations._context import (
+        Context as Context,
+        Ragged as Ragged,
+        describe_ids as describe_ids,
+        join_tokens as join_tokens,
+        policy_text as policy_text,
+        ragged_tokens as ragged_tokens,
+    )
+    from sae_nb.activations._rows import generator_for as generator_for
+    from sae_nb.activations._store import (
+        KIND as KIND,
+        PROGRESS as PROGRESS,
+        SHARD_BYTES as SHARD_BYTES,
+        StoredPoint as StoredPoint,
+        join_samples as join_samples,
+        open_store as open_store,
+        row_tensors as row_tensors,
+        seal as seal,
+        size_and_checksum as size_and_checksum,
+    )

@@ -1,0 +1,516 @@
+"""Activations: vectors read from a live model, and the sample, position and token of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, overload, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.activations._context import Context, Tokens, join_contexts, join_tokens, policy_text
+from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
+from sae_nb.checks import check_count, check_device, check_matrix
+
+
+@runtime_checkable
+class ActivationSource(Protocol):
+    """What `train` reads from: activations in memory, on disk, or straight from a live model."""
+
+    @property
+    def d_in(self) -> int:
+        """Width of a row."""
+        ...
+
+    @property
+    def hook_point(self) -> str | None:
+        """Where in the model the rows come from."""
+        ...
+
+    @property
+    def model_name(self) -> str | None:
+        """Which model they come from."""
+        ...
+
+    def batches(
+        self, batch_size: int, *, seed: int, start: int = 0
+    ) -> Iterator[Float[Tensor, "batch d_in"]]:
+        """Yield batches for ever, the same for the same seed, from batch number `start` on."""
+        ...
+
+
+class Activations:
+    """Vectors read at one hook point, one row per kept token, patch or cell.
+
+    Made by `capture`, `load_activations` or `Activations.from_tensor`. Rows stay on disk where
+    they were captured with `store=`; `.x` reads all of them, `.batches` streams.
+
+    Parameters
+    ----------
+    rows
+        The vectors, or where to read them.
+    sample
+        Index of the sample (text, picture) of each row, into `context`.
+    position
+        Index of each row in its sample's token sequence; row-major cell of a convolution's map.
+    hook_point, model_name
+        Where the rows come from.
+    context
+        The samples themselves, and what was dropped or cut.
+
+    Example
+    -------
+    >>> acts = Activations.from_tensor(torch.eye(3))
+    >>> acts.d_in, len(acts), [len(part) for part in acts.split(0.67, seed=0)]
+    (3, 3, [2, 1])
+    """
+
+    def __init__(
+        self,
+        rows: Rows | Float[Tensor, "n d_in"],
+        *,
+        sample: Int[Tensor, " n"],
+        position: Int[Tensor, " n"],
+        hook_point: str | None = None,
+        model_name: str | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self._rows = (
+            rows if isinstance(rows, Rows) else Rows.in_memory(check_matrix(rows, finite=False))
+        )
+        for name, index in (("sample", sample), ("position", position)):
+            if index.shape != (len(self._rows),):
+                raise ValueError(
+                    f"`{name}` must have one entry per row, shape ({len(self._rows)},), got "
+                    f"{tuple(index.shape)}."
+                )
+        self._x: Tensor | None = None
+        self._tokens: Tokens | None = None
+        self.sample = sample
+        self.position = position
+        self.hook_point = hook_point
+        self.model_name = model_name
+        self.context = context or Context(n_samples=int(sample.max()) + 1 if len(sample) else 0)
+
+    @classmethod
+    def from_tensor(
+        cls,
+        x: Float[Tensor, "n d_in"],
+        *,
+        sample: Int[Tensor, " n"] | None = None,
+        position: Int[Tensor, " n"] | None = None,
+        hook_point: str | None = None,
+        model_name: str | None = None,
+        context: Context | None = None,
+    ) -> Activations:
+        """Wrap a matrix; unless told otherwise every row is a sample of its own.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is not a non-empty, finite floating-point matrix.
+        """
+        x = check_matrix(x).detach()
+        index = torch.arange(len(x))
+        return cls(
+            x,
+            sample=index if sample is None else sample,
+            position=torch.zeros_like(index) if position is None else position,
+            hook_point=hook_point,
+            model_name=model_name,
+            context=context,
+        )
+
+    @property
+    def x(self) -> Float[Tensor, "n d_in"]:
+        """All rows in one tensor; read once and kept when they are on disk.
+
+        Raises
+        ------
+        MemoryError
+            If they would not fit in memory.
+        """
+        if self._x is None:
+            self._x = self._rows.all()
+        return self._x
+
+    @property
+    def d_in(self) -> int:
+        """Width of a row."""
+        return self._rows.d_in
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of a row."""
+        return self._rows.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where rows are put when they are read."""
+        return self._rows.device
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether rows are read from a folder when asked for."""
+        return self._rows.on_disk
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """Token, patch or cell of every row; None for plain vectors."""
+        context = self.context
+        if self._tokens is None and context.kind == "language" and context.token_ids is not None:
+            ids, offsets = context.token_ids
+            ids = ids[offsets[self.sample] + self.position]
+            self._tokens = Tokens(ids, self.position, context)
+        elif self._tokens is None and (context.patch_grid is not None or context.prefix_tokens):
+            self._tokens = Tokens(self.position, self.position, context)
+        return self._tokens
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        facts = [f"{len(self)} × {self.d_in} {str(self.dtype).removeprefix('torch.')}"]
+        if self.hook_point is not None:
+            facts[0] += f" at {self.hook_point}"
+        if self.model_name is not None:
+            facts[0] += f" of {self.model_name}"
+        n, word = self.context.n_samples, self.context.sample_word
+        facts.append(f"{n} {word}{'s' if n != 1 else ''}")
+        size = _size(self._rows.n_bytes)
+        facts.append(f"{size} on disk" if self.on_disk else f"{size} in memory")
+        policy = policy_text(self.context.policy)
+        return f"Activations({' · '.join(facts + [policy] * bool(policy))})"
+
+    def rows(self, indices: Int[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "m d_in"]:
+        """Return some rows, reading only those from disk."""
+        return self._rows.take(self._as_indices(indices))
+
+    def where(self, row: int) -> str:
+        """Return in words where a row comes from.
+
+        Example
+        -------
+        >>> Activations.from_tensor(torch.eye(3)).where(2)
+        'sample 2'
+        """
+        row = range(len(self))[row]
+        sample, position = int(self.sample[row]), int(self.position[row])
+        place = f"{self.context.sample_word} {sample}"
+        tokens = self.tokens
+        if tokens is None:
+            return f"{place}, position {position}" if bool(self.position.any()) else place
+        if self.context.kind != "language":
+            return f"{place}, {tokens[row]}"
+        before, after = self._neighbours(sample, position)
+        return f"{place}, position {position}: {before}⟦{tokens[row]}⟧{after}"
+
+    def _neighbours(self, sample: int, position: int, reach: int = 6) -> tuple[str, str]:
+        if self.context.token_ids is None:
+            return "", ""
+        ids = self.context.token_ids.sample(sample).tolist()
+        names = [self.context.token_name(i, token) for i, token in enumerate(ids)]
+        before = join_tokens(names[max(0, position - reach) : position], names)
+        after = join_tokens(names[position + 1 : position + 1 + reach], names)
+        cut = "…" if position > reach else ""
+        return cut + before, after + ("…" if position + 1 + reach < len(names) else "")
+
+    def batches(
+        self, batch_size: int, *, seed: int = 0, start: int = 0, buffer_rows: int | None = None
+    ) -> Iterator[Float[Tensor, "batch d_in"]]:
+        """Yield shuffled batches for ever.
+
+        Every row comes once per epoch, in a fresh order; a batch may span two epochs. Rows on disk
+        are streamed through a shuffle buffer, so memory does not grow with their number.
+
+        Parameters
+        ----------
+        batch_size
+            Rows per batch; all rows if there are fewer.
+        seed
+            Order. Batch number t depends on the seed, the rows and `batch_size` alone.
+        start
+            Batches to leave out, at no cost: a resumed run sees what an unbroken one would.
+        buffer_rows
+            Rows shuffled together; None: all in memory, 256 MiB worth from disk.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a count is not a positive integer, or there are no rows.
+        """
+        check_count(batch_size, name="batch_size")
+        check_count(start, name="start", at_least=0)
+        if buffer_rows is not None:
+            check_count(buffer_rows, name="buffer_rows")
+        if len(self) == 0:
+            raise ValueError(
+                "`batches` needs at least one row, got none. Look at `acts.context.policy` for what "
+                "was dropped."
+            )
+        return shuffled_batches(
+            self._rows, batch_size, seed=seed, start=start, buffer_rows=buffer_rows
+        )
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
+        """Split by sample: rows of one text or picture never land on both sides.
+
+        Parameters
+        ----------
+        fraction
+            Share of the samples in the first part, strictly between 0 and 1.
+        seed
+            Which samples.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than two samples, or the fraction is out of range.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"`fraction` must lie strictly between 0 and 1, got {fraction}.")
+        present = torch.unique(self.sample)
+        if len(present) < 2:
+            raise ValueError(
+                f"`split` needs at least two samples, got {len(present)}. Rows of one sample are "
+                "correlated and are never put on both sides; capture more, or use `subset`."
+            )
+        n_first = min(max(round(fraction * len(present)), 1), len(present) - 1)
+        order = torch.randperm(len(present), generator=generator_for(seed))
+        first = torch.isin(self.sample, present[order[:n_first]])
+        return self.subset(first), self.subset(~first)
+
+    def subset(self, rows: Bool[Tensor, " n"] | Int[Tensor, " m"] | Sequence[int]) -> Activations:
+        """Return some rows, by mask or by index, in the order asked for.
+
+        Raises
+        ------
+        IndexError
+            If the mask has another length, or an index is out of range.
+        MemoryError
+            If rows on disk are asked for out of order and would not fit in memory.
+        """
+        indices = self._as_indices(rows)
+        return self._with(self._rows.select(indices), self.sample[indices], self.position[indices])
+
+    def to(
+        self,
+        device: str | torch.device | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Activations:
+        """Return the same rows on another device or in another precision.
+
+        Rows on disk are converted as they are read. `sample` and `position` stay on the CPU.
+
+        Parameters
+        ----------
+        device
+            A device; or, as in torch, a dtype.
+        dtype
+            Precision.
+
+        Raises
+        ------
+        ValueError
+            If the device is not there.
+        """
+        if isinstance(device, torch.dtype):
+            device, dtype = None, device
+        target = self.device if device is None else check_device(device)
+        return self._with(self._rows.to(target, dtype or self.dtype), self.sample, self.position)
+
+    def save(self, folder: str | Path, *, replace: bool = False) -> None:
+        """Write the rows and their context to a folder, atomically.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder exists and `replace` is false.
+        """
+        from sae_nb.activations._store import save_activations
+
+        save_activations(self, folder, replace=replace)
+
+    def _as_indices(self, rows: Tensor | Sequence[int]) -> Int[Tensor, " m"]:
+        index = torch.as_tensor(rows).cpu()
+        if index.dtype == torch.bool:
+            if index.shape != (len(self),):
+                raise IndexError(
+                    f"A mask must have one entry per row, shape ({len(self)},), got "
+                    f"{tuple(index.shape)}."
+                )
+            return index.nonzero().flatten()
+        index = index.reshape(-1).long()
+        if len(index) and (int(index.min()) < -len(self) or int(index.max()) >= len(self)):
+            raise IndexError(
+                f"Row numbers must be between 0 and {len(self) - 1}, got {int(index.min())} … "
+                f"{int(index.max())}."
+            )
+        return torch.where(index < 0, index + len(self), index)
+
+    def _with(self, rows: Rows, sample: Tensor, position: Tensor) -> Activations:
+        return Activations(
+            rows,
+            sample=sample,
+            position=position,
+            hook_point=self.hook_point,
+            model_name=self.model_name,
+            context=self.context,
+        )
+
+
+def acts_for(
+    sae: Any, acts: Activations | Tensor, *, name: str = "acts", finite: bool = True
+) -> Activations:
+    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
+
+    Parameters
+    ----------
+    sae
+        Anything with `encode`, `dictionary` and `d_in`.
+    acts
+        What the user passed as its rows.
+    name
+        How the message calls them.
+    finite
+        Whether NaN and infinity in a tensor are refused.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `sae` is none, or `acts` are of another kind or width, or hold no row.
+    """
+    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
+        raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
+    place = getattr(sae, "hook_point", None)
+    where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
+    if isinstance(acts, Tensor):
+        rows = check_matrix(acts, name=name, d_in=sae.d_in, where=where, finite=finite).detach()
+        index = torch.arange(len(rows))
+        return Activations(rows, sample=index, position=torch.zeros_like(index))
+    if not isinstance(acts, Activations):
+        raise TypeError(
+            f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(acts).__name__}. "
+            "Use `sn.capture(model, inputs, hook_point)`."
+        )
+    if acts.d_in != sae.d_in:
+        raise ValueError(
+            f"`{name}` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. {where}"
+        )
+    if len(acts) == 0:
+        raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")
+    return acts
+
+
+def _size(n_bytes: int) -> str:
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if n_bytes >= scale:
+            return f"{n_bytes / scale:.3g} {unit}"
+    return f"{n_bytes} bytes"
+
+
+def concatenate(parts: Sequence[Activations]) -> Activations:
+    """Join activations of one hook point, row after row.
+
+    Samples of later parts are counted on after those of earlier ones, unless all parts are cut
+    from the same capture, whose sample numbers then stay.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to join, or hook points, models or widths differ.
+
+    Example
+    -------
+    >>> a = Activations.from_tensor(torch.eye(2))
+    >>> concatenate([a, Activations.from_tensor(torch.ones(1, 2))]).sample
+    tensor([0, 1, 2])
+    """
+    parts = list(parts)
+    if not parts:
+        raise ValueError("`concatenate` needs at least one Activations, got an empty list.")
+    first = parts[0]
+    for name in ("d_in", "hook_point", "model_name"):
+        values = {getattr(part, name) for part in parts}
+        if len(values) > 1:
+            raise ValueError(
+                f"`concatenate` needs activations of one {name}, got {sorted(map(str, values))}. "
+                "Join the tensors yourself with torch.cat([a.x, b.x]) if that is what you mean."
+            )
+    kinds = {part.context.kind for part in parts}
+    if len(kinds) > 1:
+        raise ValueError(f"`concatenate` needs samples of one kind, got {sorted(kinds)}.")
+    sample, context = _joined_samples(parts)
+    return Activations(
+        join_rows([part._rows for part in parts]),
+        sample=sample,
+        position=torch.cat([part.position for part in parts]),
+        hook_point=first.hook_point,
+        model_name=first.model_name,
+        context=context,
+    )
+
+
+def _joined_samples(parts: Sequence[Activations]) -> tuple[Int[Tensor, " n"], Context]:
+    contexts = [part.context for part in parts]
+    if all(context is contexts[0] for context in contexts):
+        return torch.cat([part.sample for part in parts]), contexts[0]
+    starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
+    sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
+    return sample, join_contexts(contexts)
+
+
+@overload
+def load_activations(folder: str | Path, *, hook_point: str, verify: str = ...) -> Activations: ...
+@overload
+def load_activations(
+    folder: str | Path, *, hook_point: None = ..., verify: str = ...
+) -> Activations | dict[str, Activations]: ...
+def load_activations(
+    folder: str | Path, *, hook_point: str | None = None, verify: str = "full"
+) -> Activations | dict[str, Activations]:
+    """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    hook_point
+        Which one, where several were captured together; None: all.
+    verify
+        "full" compares every file's checksum, "sizes" only its length (for stores too large to
+        read on opening).
+
+    Returns
+    -------
+    Activations, or a dict from hook point to Activations where several were captured together.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or a file of it is missing.
+    ValueError
+        If the capture was not finished, or a file was cut short or altered.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Activations.from_tensor(torch.eye(3)).save(f"{folder}/acts")
+    ...     load_activations(f"{folder}/acts").x.shape
+    torch.Size([3, 3])
+    """
+    from sae_nb.activations._store import open_store
+
+    found = open_store(folder, verify=verify)
+    if hook_point is None:
+        return found
+    known = found if isinstance(found, dict) else {str(found.hook_point): found}
+    for name, acts in known.items():
+        if hook_point in (name, acts.hook_point):
+            return acts
+    raise ValueError(
+        f"`hook_point` must be one that {str(folder)!r} holds, {list(known)}, got {hook_point!r}."
+    )

@@ -1,0 +1,245 @@
+"""Activations in a folder: shards of rows, the samples behind them, and a manifest with checksums.
+
+`rows-00003-0.safetensors` holds `x`, `sample` and `position` of one shard of the first hook point,
+`samples.safetensors` the token ids, `pictures.safetensors` the pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from sae_nb.activations._activations import Activations
+from sae_nb.activations._context import Context, Ragged, ragged_tokens
+from sae_nb.activations._rows import Piece, Rows
+from sae_nb.files import (
+    MANIFEST,
+    new_folder,
+    read_json,
+    read_manifest,
+    read_tensors,
+    replacing,
+    sealed,
+    sha256,
+    write_json,
+    write_tensors,
+)
+
+KIND = "activations"
+PROGRESS = "capture.json"
+SAMPLES = "samples.safetensors"
+PICTURES = "pictures.safetensors"
+SHARD_BYTES = 1 << 25
+"""Rows per file by default: 32 MiB worth; four times that is the writer's peak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredPoint:
+    """One hook point of a store."""
+
+    name: str
+    """As the user wrote it: the key of the dict that comes back."""
+
+    hook_point: str | None
+    """Its standard name."""
+
+    files: list[str]
+    """Shards, in order."""
+
+    rows: list[int]
+    """Rows in each."""
+
+    context: Context = field(repr=False)
+    """Kind, grid and policy; token ids and pictures lie in files of their own."""
+
+
+def row_tensors(x: Tensor, sample: Tensor, position: Tensor) -> dict[str, Tensor]:
+    """Return what one shard holds."""
+    return {"x": x, "sample": sample, "position": position}
+
+
+def size_and_checksum(path: Path) -> dict[str, Any]:
+    """Return what the manifest says about a file."""
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
+
+
+def seal(
+    folder: Path,
+    points: Sequence[StoredPoint],
+    files: Mapping[str, Mapping[str, Any]],
+    *,
+    model_name: str | None,
+    several: bool,
+    **facts: Any,
+) -> None:
+    """Write the manifest, from sizes and checksums taken as the files were written."""
+    described = [
+        {
+            "name": point.name,
+            "hook_point": point.hook_point,
+            "files": point.files,
+            "rows": point.rows,
+            "kind": point.context.kind,
+            "patch_grid": point.context.patch_grid,
+            "prefix_tokens": point.context.prefix_tokens,
+            "policy": dict(point.context.policy),
+        }
+        for point in points
+    ]
+    context = points[0].context
+    write_json(
+        folder / MANIFEST,
+        sealed(
+            {
+                "kind": KIND,
+                "version": 1,
+                "files": files,
+                "model_name": model_name,
+                "several": several,
+                "points": described,
+                "n_samples": context.n_samples,
+                "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
+                **facts,
+            }
+        ),
+    )
+
+
+def join_samples(folder: Path, parts: Sequence[str], n_samples: int) -> dict[str, dict[str, Any]]:
+    """Join the samples of all shards into one file each for token ids and pictures."""
+    written = []
+    stored = [folder / name for name in parts]
+    keys = {key for part in stored[:1] for key in read_tensors(part)}
+    if "tokens" in keys:
+        ids, offsets = ragged_tokens(
+            torch.cat([read_tensors(part)["tokens"] for part in stored], dim=1), n_samples
+        )
+        write_tensors(folder / SAMPLES, {"ids": ids, "offsets": offsets})
+        written.append(SAMPLES)
+    if "pictures" in keys:
+        _join_pictures(folder / PICTURES, stored)
+        written.append(PICTURES)
+    return {name: size_and_checksum(folder / name) for name in written}
+
+
+def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
+    # Written part by part: all pictures together may be larger than memory.
+    shapes = [tuple(read_tensors(part)["pictures"].shape) for part in parts]
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise ValueError(
+            f"Pictures of one store must have one size, got {sorted({s[1:] for s in shapes})}. "
+            "Resize them to one size first."
+        )
+    shape = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
+    size = int(torch.tensor(shape).prod())
+    entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, size]}
+    header = json.dumps({"pictures": entry}).encode()
+    header += b" " * (-len(header) % 8)
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for part in parts:
+            file.write(read_tensors(part)["pictures"].contiguous().numpy().data)
+
+
+def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dict[str, Activations]:
+    """Open a finished store; see `load_activations`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or a file of it is missing.
+    ValueError
+        If the capture was not finished, or a file was cut short or altered.
+    """
+    if verify not in ("full", "sizes"):
+        raise ValueError(f'`verify` must be "full" or "sizes", got {verify!r}.')
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file() and (folder / PROGRESS).is_file():
+        rows = [sum(shard["rows"]) for shard in read_json(folder / PROGRESS)["shards"]]
+        raise ValueError(
+            f"{str(folder)!r} must hold a finished capture, but this one stopped after "
+            f"{sum(rows)} rows. Repeat the same `capture` call: it goes on from there."
+        )
+    manifest = read_manifest(folder, KIND, verify="full" if verify == "full" else "sizes")
+    samples = _read_samples(folder, manifest)
+    found = {
+        point["name"]: _read_point(folder, manifest, point, samples) for point in manifest["points"]
+    }
+    return found if manifest["several"] else next(iter(found.values()))
+
+
+def _read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    samples: dict[str, Any] = {
+        "n_samples": manifest["n_samples"],
+        "vocabulary": {int(i): text for i, text in manifest["vocabulary"].items()},
+    }
+    if SAMPLES in manifest["files"]:
+        stored = read_tensors(folder / SAMPLES)
+        samples["token_ids"] = Ragged(stored["ids"], stored["offsets"])
+    if PICTURES in manifest["files"]:
+        # Mapped, not read: pages come in when a picture is looked at.
+        samples["pictures"] = read_tensors(folder / PICTURES)["pictures"]
+    return samples
+
+
+def _read_point(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    point: Mapping[str, Any],
+    samples: Mapping[str, Any],
+) -> Activations:
+    shards = [read_tensors(folder / name) for name in point["files"]]
+    pieces = [Piece(n=n, file=folder / name) for name, n in zip(point["files"], point["rows"])]
+    x = shards[0]["x"]
+    grid = point["patch_grid"]
+    context = Context(
+        kind=point["kind"],
+        patch_grid=None if grid is None else (grid[0], grid[1]),
+        prefix_tokens=point["prefix_tokens"],
+        policy=point["policy"],
+        **samples,
+    )
+    return Activations(
+        Rows(pieces, x.shape[1], x.dtype, torch.device("cpu")),
+        sample=torch.cat([shard["sample"] for shard in shards]),
+        position=torch.cat([shard["position"] for shard in shards]),
+        hook_point=point["hook_point"],
+        model_name=cast("str | None", manifest["model_name"]),
+        context=context,
+    )
+
+
+def save_activations(acts: Activations, folder: str | Path, *, replace: bool = False) -> None:
+    """Write activations to a folder of their own; see `Activations.save`.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists and `replace` is false.
+    """
+    step = max(1, SHARD_BYTES // (acts.d_in * acts.dtype.itemsize))
+    context = acts.context
+    with new_folder(folder, replace=replace) as partial:
+        names, sizes = [], []
+        for number, start in enumerate(range(0, len(acts), step)):
+            rows = torch.arange(start, min(start + step, len(acts)))
+            names.append(f"rows-{number:05d}-0.safetensors")
+            sizes.append(len(rows))
+            tensors = row_tensors(acts.rows(rows), acts.sample[rows], acts.position[rows])
+            write_tensors(partial / names[-1], tensors)
+        if context.token_ids is not None:
+            write_tensors(partial / SAMPLES, context.token_ids._asdict())
+        if context.pictures is not None:
+            write_tensors(partial / PICTURES, {"pictures": context.pictures})
+        name = acts.hook_point or "x"
+        stored = StoredPoint(
+            name=name, hook_point=acts.hook_point, files=names, rows=sizes, context=context
+        )
+        files = {file.name: size_and_checksum(file) for file in sorted(partial.iterdir())}
+        seal(partial, [stored], files, model_name=acts.model_name, several=False, call=None)

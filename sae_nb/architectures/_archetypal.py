@@ -1,0 +1,310 @@
+"""Archetypal: any SAE whose atoms are held in, or near, the convex hull of data points."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from functools import cache
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.codes import SparseCodes
+
+HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
+"""Architectures with an encoder of their own, over whose codes any dictionary can be held."""
+
+MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
+"""Limits of k-means (ours): 2048 centroids of 8192 rows of width 64 take 3 s on one CPU core."""
+
+
+class Archetypal(SparseAutoencoder):
+    """A sparse autoencoder over an archetypal dictionary, D ∝ W C + Λ.
+
+    Rows of W are on the simplex, C are points of the data, ‖Λ_j‖ ≤ δ: δ = 0 is A-SAE, whose atoms point
+    from the centre of the data at convex combinations of them, δ > 0 is RA-SAE. Encoder, sparsity and
+    loss are those of `base`; an object is of that class too. `dictionary` has unit rows like every
+    other; `archetypes` are the points themselves.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Rows of the dictionary.
+    k
+        Of the base, where it has one.
+    base
+        The SAE whose dictionary is held: TopK, BatchTopK, JumpReLU, ReLU, Gated, AbsTopK, Matryoshka.
+    delta
+        δ ≥ 0 in scaled units, where activations have norm √d_in in the root mean square.
+    candidates
+        C, in the model's units: at least n_atoms points that are not all the mean. None: centroids of
+        the first training data, by k-means.
+    n_candidates
+        How many centroids; None is n_atoms.
+    tied
+        Whether the encoder begins as the dictionary; otherwise it begins at random. Held dictionaries
+        are as alike between seeds as their first encoders are (docs/claims.md).
+    generator
+        Draws what is random at the start; None is torch's global generator.
+    settings
+        Of the base.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer, or a setting is none of the base's.
+    ValueError
+        If a size or δ is out of range, the base is unknown, or there are fewer candidates than atoms.
+
+    Source
+    ------
+    "Archetypal SAE: Adaptive and Stable Dictionary Learning for Concept Extraction in Large Vision
+    Models", arXiv 2502.12892; that its stability is that of its initialisation: arXiv 2606.02061.
+
+    Example
+    -------
+    >>> points = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]])
+    >>> sae = Archetypal(d_in=2, n_atoms=3, k=1, delta=0.0, candidates=points)
+    >>> sae.archetypes.tolist()
+    [[1.0, 0.0], [0.0, 2.0], [-1.0, -1.0]]
+    >>> sae.dictionary[1].tolist(), type(sae).__name__
+    ([0.0, 1.0], 'Archetypal')
+    """
+
+    operator: HullOperator
+    has_candidates: Tensor
+
+    def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Archetypal:
+        """An object that is an Archetypal and a base, once the base is known."""
+        return super().__new__(_over(base) if cls is Archetypal else cls)
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        k: int | None = None,
+        *,
+        base: str = "TopK",
+        delta: float = 1.0,
+        candidates: Float[Tensor, "n_candidates d_in"] | None = None,
+        n_candidates: int | None = None,
+        tied: bool = True,
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> None:
+        own = {} if k is None else {"k": k}
+        if isinstance(self, OneStep):
+            settings.setdefault("revival", "auxk")  # whatever the base prefers
+        super().__init__(d_in, n_atoms, **own, generator=generator, **settings)  # type: ignore[arg-type, call-arg]
+        if getattr(self, "revival", None) == "resample":
+            raise ValueError(
+                "`revival` must be 'auxk' or 'push-up' for Archetypal, whose atoms are held in a hull, got "
+                "'resample'. Leave it out."
+            )
+        n_candidates = _checked(self, delta, candidates, n_candidates)
+        self.base, self.delta, self.tied = base, float(delta), bool(tied)
+        self.operator = HullOperator(
+            self.d_in, self.n_atoms, n_candidates, delta=self.delta, generator=generator
+        )
+        self.register_buffer("has_candidates", torch.tensor(candidates is not None))
+        if candidates is not None:
+            self._hold(candidates.to(self.operator.candidates), generator)
+        elif self.tied:
+            self._tie()
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild an SAE of this kind and size."""
+        names = ("base", "delta", "n_candidates", "tied")
+        return super().settings() | {name: getattr(self, name) for name in names}  # type: ignore[safe-super]
+
+    def recipe(self) -> Recipe:
+        """Defaults for training: those of the base."""
+        return super().recipe()  # type: ignore[safe-super]
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        silent_tokens: Int[Tensor, " n_atoms"],
+        dead_after: int,
+        step_fraction: float,
+    ) -> TrainingLoss:
+        """Loss of one batch: that of the base.
+
+        Parameters
+        ----------
+        x, silent_tokens, dead_after, step_fraction
+            As there.
+        """
+        return super().training_loss(x, silent_tokens, dead_after, step_fraction)  # type: ignore[safe-super]
+
+    @property
+    def n_candidates(self) -> int:
+        """Points that atoms are mixed from."""
+        return len(self.operator.candidates)
+
+    @property
+    def candidates(self) -> Float[Tensor, "n_candidates d_in"]:
+        """C, in the model's units."""
+        return self._in_model_units(self.operator.candidates)
+
+    @property
+    def mixture(self) -> Float[Tensor, "n_atoms n_candidates"]:
+        """W, detached: rows ≥ 0 that sum to 1."""
+        return self.operator.mixture.detach()
+
+    @property
+    def relaxation(self) -> Float[Tensor, "n_atoms d_in"]:
+        """Λ, detached, in scaled units: rows of norm at most δ."""
+        return self.operator.relaxation().detach()
+
+    @property
+    def archetypes(self) -> Float[Tensor, "n_atoms d_in"]:
+        """W C + Λ in the model's units: what each atom points at, from the mean of the data."""
+        return self._in_model_units(self.operator.points().detach())
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+        """Read scaling and candidates off the first activations, then begin as the base does.
+
+        Parameters
+        ----------
+        x
+            The first rows; 8192 are enough.
+        generator
+            Draws the seed of k-means, and what the base draws.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer rows than candidates, or too few candidates away from the mean.
+        """
+        rows = self._rows(x)
+        given = self.candidates.clone()
+        self.scaling.fit_(rows)
+        points = given if bool(self.has_candidates) else self._centroids(rows, generator)
+        self._hold(points, generator)
+        super().initialise(x, generator)
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        return super()._encode(x, k)  # type: ignore[safe-super]
+
+    def _centroids(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
+        if len(rows) < self.n_candidates:
+            raise ValueError(
+                f"Archetypal needs at least n_candidates={self.n_candidates} rows to find candidates, "
+                f"got {len(rows)}. Give more data, `candidates`, or fewer atoms."
+            )
+        scaled = (rows - self.scaling.mean) * self.scaling.scale
+        return self._in_model_units(centroids(scaled, self.n_candidates, generator))
+
+    def _hold(self, points: Tensor, generator: torch.Generator | None) -> None:
+        """Make these the candidates; each atom begins as one of them, none of them at the centre."""
+        scaled = (points - self.scaling.mean) * self.scaling.scale
+        usable = with_direction(scaled)
+        if len(usable) < self.n_atoms:
+            raise ValueError(
+                f"`candidates` must hold at least n_atoms={self.n_atoms} points away from the mean of the "
+                f"data, where an atom would have no direction, got {len(usable)} of {len(points)}. Give "
+                "more, or ask for fewer atoms."
+            )
+        self.operator.start_from_(scaled, usable[self._choice(len(usable), generator)])
+        if self.tied:
+            self._tie()
+
+    def _choice(self, n: int, generator: torch.Generator | None) -> Int[Tensor, " n_atoms"]:
+        if n == self.n_atoms:
+            return torch.arange(n, device=self.device)
+        where = self.device if generator is None else generator.device
+        drawn = torch.randperm(n, generator=generator, device=where)[: self.n_atoms]
+        return drawn.to(self.device)
+
+    @torch.no_grad()
+    def _tie(self) -> None:
+        for module in self.children():
+            if isinstance(module, LearnedAdjoint):
+                module.weight.copy_(self.operator.atoms())
+                module.bias.zero_()
+
+    def _in_model_units(self, points: Tensor) -> Tensor:
+        return self.scaling.mean + points / self.scaling.scale
+
+
+@torch.no_grad()
+def centroids(
+    x: Float[Tensor, "rows d_in"], n: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "n d_in"]:
+    """Centres of n clusters, by k-means (Lloyd).
+
+    Parameters
+    ----------
+    x
+        Rows, at least n.
+    n
+        How many.
+    generator
+        Draws the seed; None is torch's global generator.
+
+    Example
+    -------
+    >>> x = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
+    >>> found = centroids(x, 2, torch.Generator().manual_seed(0))
+    >>> [round(float(centre), 3) for centre in found.sort(dim=0).values]
+    [0.1, 5.1]
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    where = torch.device("cpu") if generator is None else generator.device
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device=where))
+    # Spreading the first centres costs n draws over all rows; a random start is as good for many.
+    start = "k-means++" if n <= MANY_CLUSTERS else "random"
+    means = KMeans(n, init=start, n_init=1, max_iter=MOST_ITERATIONS, random_state=seed)
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters: equal centroids are equal atoms, which is harmless.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        means.fit(x.detach().double().cpu().numpy())
+    return torch.from_numpy(means.cluster_centers_).to(x)
+
+
+@cache
+def _over(base: str) -> type[Archetypal]:
+    """The class of an Archetypal over a base: both, the dictionary's rules first."""
+    from sae_nb.architectures._registry import ARCHITECTURES
+
+    usable = [name for name in HOSTS if name in ARCHITECTURES]
+    if base not in usable:
+        raise ValueError(f"`base` must be one of {', '.join(usable)}, got {base!r}.")
+    body = {"__doc__": Archetypal.__doc__, "__module__": Archetypal.__module__}
+    return type("Archetypal", (Archetypal, ARCHITECTURES[base]), body)
+
+
+def _checked(
+    sae: SparseAutoencoder, delta: float, candidates: object, n_candidates: int | None
+) -> int:
+    """How many candidates there are, if everything fits."""
+    if isinstance(delta, bool) or not isinstance(delta, int | float) or not 0 <= delta < math.inf:
+        raise ValueError(
+            f"`delta` must be a finite number ≥ 0, got {delta!r}. 0 stays in the hull."
+        )
+    if candidates is not None:
+        n_given = len(check_matrix(candidates, name="candidates", d_in=sae.d_in))
+        if n_candidates not in (None, n_given):
+            raise ValueError(
+                f"`n_candidates` must be {n_given}, as many as `candidates`, or None, got {n_candidates}."
+            )
+        n_candidates = n_given
+    n = sae.n_atoms if n_candidates is None else check_count(n_candidates, name="n_candidates")
+    if n < sae.n_atoms:
+        raise ValueError(
+            f"There must be at least n_atoms={sae.n_atoms} candidates, so that no atom sits at the "
+            f"origin, got {n}. Give more, or ask for fewer atoms."
+        )
+    return n

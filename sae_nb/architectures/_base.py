@@ -1,0 +1,413 @@
+"""Untrained: the part of an SAE that is used as it is and refuses a training run."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.architectures._initialisation import InputScaling, geometric_median
+from sae_nb.architectures.parts._operators import MatrixOperator
+from sae_nb.checks import check_k, check_matrix
+from sae_nb.codes import SparseCodes
+
+# -------------------------------------------------------------------------------------------------
+# How an architecture likes to be trained: the defaults a training loop takes where it is told nothing.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Optimiser settings of one architecture at one size.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range.
+
+    Example
+    -------
+    >>> Recipe(learning_rate=1e-3).warmup_steps(400)
+    20
+    """
+
+    learning_rate: float
+    """Adam step size between warm-up and decay."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's memories of gradient and squared gradient. Adam's own (openai/sparse_autoencoder)."""
+
+    epsilon: float = 6.25e-10
+    """Adam's guard against division by zero (openai/sparse_autoencoder, train.py)."""
+
+    weight_decay: float = 0.0
+    """L2 pull per step. None of the published SAE recipes uses one."""
+
+    warmup_fraction: float = 0.05
+    """Share of the steps over which the learning rate rises. Ours, for runs of hundreds of steps."""
+
+    longest_warmup_steps: int = 1000
+    """Warm-up never takes more steps (saprmarks/dictionary_learning)."""
+
+    decay_fraction: float = 0.2
+    """Last share of the steps, over which the learning rate falls to 0 (mpsae/MP-SAE)."""
+
+    gradient_clip: float = 1.0
+    """Largest global norm of the gradient (saprmarks/dictionary_learning, overcomplete)."""
+
+    def __post_init__(self) -> None:
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ValueError(
+                f"`learning_rate` must be positive and finite, got {self.learning_rate}."
+            )
+        for name in ("warmup_fraction", "decay_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"`{name}` must be in [0, 1], got {getattr(self, name)}.")
+
+    def warmup_steps(self, steps: int) -> int:
+        """Steps of warm-up in a run of `steps`.
+
+        Parameters
+        ----------
+        steps
+            Length of the run.
+        """
+        return min(self.longest_warmup_steps, round(self.warmup_fraction * steps))
+
+
+def ramp(step_fraction: float, over: float) -> float:
+    """How far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past.
+
+    Parameters
+    ----------
+    step_fraction
+        Share of the run that is past.
+    over
+        Share of the run over which the term sets in; 0 is at once.
+
+    Example
+    -------
+    >>> [ramp(t, 0.1) for t in (0.0, 0.05, 0.5)]
+    [0.0, 0.5, 1.0]
+    """
+    return 1.0 if step_fraction >= over else step_fraction / over
+
+
+# -------------------------------------------------------------------------------------------------
+# SparseAutoencoder: what every architecture promises to people, panels and the training loop.
+
+
+_Sae = TypeVar("_Sae", bound="SparseAutoencoder")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingLoss:
+    """The loss of one batch, and what was computed on the way."""
+
+    total: Float[Tensor, ""]
+    """What is minimised; carries the gradient."""
+
+    parts: dict[str, Float[Tensor, ""]]
+    """Terms of the total before their weights, by name."""
+
+    codes: SparseCodes
+    """Codes of the batch, constant."""
+
+    x_hat: Float[Tensor, "rows d_in"]
+    """Reconstruction of the batch, constant."""
+
+
+class SparseAutoencoder(nn.Module, ABC):
+    """Codes z of activations x over a dictionary D: x̂ = zD + b, most of z zero.
+
+    Activations enter, and codes and reconstructions leave, in the model's own units: `dictionary`
+    has unit rows, so a code says how far x reaches along its atom. Inside, the bias is learned in
+    scaled units (`InputScaling`): b = μ + pre_bias / s.
+
+    fp16, bf16 and fp64 activations are cast to the SAE's own dtype; codes and `decode` are in that
+    dtype, `sae(x)` returns the dtype of x.
+
+    A subclass chooses an encoder (`_encode`), a loss (`training_loss`), a `recipe` and its
+    `settings`; it is one file and one line in `ARCHITECTURES`.
+
+    Parameters
+    ----------
+    operator
+        Holds the dictionary.
+
+    Example
+    -------
+    >>> from sae_nb.architectures import TopK
+    >>> sae = TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> isinstance(sae, SparseAutoencoder), sae(torch.ones(3, 4)).shape
+    (True, torch.Size([3, 4]))
+    """
+
+    hook_point: str | None = None
+    """Where its activations were captured, once known."""
+
+    model_name: str | None = None
+    """The model they came from, once known."""
+
+    folder: Path | None = None
+    """Where it was saved or read last; labels and notes that people type are kept there."""
+
+    live_numbers: tuple[str, ...] = ()
+    """Attributes that may change while the SAE trains."""
+
+    unit_atoms: bool = True
+    """Whether atoms have unit norm, so that a code is a length in the model's units. Where they have
+    not, codes have no unit and atoms carry it."""
+
+    reads_sequences: bool = False
+    """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
+
+    initialised: Tensor
+    births: tuple[Tensor, Tensor] | None = None
+    """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
+
+    def __init__(self, operator: MatrixOperator) -> None:
+        super().__init__()
+        self.operator = operator
+        self.d_in, self.n_atoms = operator.d_in, operator.n_atoms
+        self.scaling = InputScaling(self.d_in)
+        self.pre_bias = nn.Parameter(torch.zeros(self.d_in))
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+
+    # For people
+
+    def encode(self, x: Float[Tensor, "*batch d_in"], k: int | None = None) -> SparseCodes:
+        """Find the sparse codes of activations.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units; leading axes become rows and are kept in
+            `codes.shape`.
+        k
+            Selections per row, for architectures that have a k; None is the SAE's own.
+
+        Returns
+        -------
+        SparseCodes
+            Strengths in the model's units. They carry a gradient to `x` and to the parameters.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point tensor.
+        ValueError
+            If `x` is empty, of the wrong width, not finite or on another device, or `k` does not
+            fit.
+        """
+        rows = self._rows(x)
+        return self._encode(rows, self._checked_k(k)).reshape(*x.shape[:-1])
+
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
+        """Add up the atoms of each row, and the bias.
+
+        Parameters
+        ----------
+        codes
+            Codes of this SAE, edited or not.
+
+        Raises
+        ------
+        ValueError
+            If the codes are of another dictionary size or device.
+        """
+        codes = codes.with_values(codes.values.to(self.dtype))
+        x_hat = self.operator.synthesise(codes, self.bias)
+        return x_hat.reshape(*codes.shape, self.d_in)
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """Reconstruct activations, in their own dtype.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units.
+        """
+        return self.decode(self.encode(x)).to(x.dtype)
+
+    @property
+    def dictionary(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The effective atoms, detached; rows of unit norm where `unit_atoms`."""
+        return self.operator.atoms().detach()
+
+    @property
+    def bias(self) -> Float[Tensor, " d_in"]:
+        """The reconstruction of an all-zero code, in the model's units."""
+        return self.scaling.mean + self.pre_bias / self.scaling.scale
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the parameters."""
+        return self.pre_bias.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.pre_bias.device
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild an SAE of this kind and size, JSON-able."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write the SAE to a folder, replacing an SAE that was saved there before.
+
+        Parameters
+        ----------
+        folder
+            Gets `sae.safetensors`, `config.json` and a manifest; appears only when complete.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder holds something else.
+        """
+        from sae_nb.architectures._saving import save_sae
+
+        save_sae(self, folder)
+
+    @classmethod
+    def load(cls: type[_Sae], folder: str | Path) -> _Sae:
+        """Read an SAE of this class from a folder.
+
+        Parameters
+        ----------
+        folder
+            What `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder or one of its files is missing.
+        ValueError
+            If a file was cut short or altered, or holds another architecture.
+        """
+        from sae_nb.architectures._saving import load_as
+
+        return load_as(cls, folder)
+
+    # For the training loop
+
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """Defaults for training an SAE of this kind and size."""
+
+    def learning_rate_shares(self) -> dict[nn.Parameter, float]:
+        """Parameters that take a share of the learning rate; the others take all of it."""
+        return {}
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:  # noqa: ARG002
+        """Read scaling and bias off the first activations, once, before the first step.
+
+        Parameters
+        ----------
+        x
+            The first rows; 8192 are enough.
+        generator
+            For architectures that draw.
+        """
+        x = self._rows(x)
+        self.scaling.fit_(x)
+        centred = (x - self.scaling.mean) * self.scaling.scale
+        self.pre_bias.copy_(geometric_median(centred))
+        self.initialised.fill_(True)
+
+    @abstractmethod
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        silent_tokens: Int[Tensor, " n_atoms"],
+        dead_after: int,
+        step_fraction: float,
+    ) -> TrainingLoss:
+        """Loss of one batch; trusts its input.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units, in the dtype and on the device of the SAE.
+        silent_tokens
+            Rows since each atom last fired.
+        dead_after
+            Silent for this many, an atom is dead.
+        step_fraction
+            Share of the run that is over, for schedules.
+        """
+
+    def before_optimiser_step(self) -> None:
+        """Project the dictionary's gradient on the sphere."""
+        self.operator.project_gradient_()
+
+    def after_optimiser_step(self) -> None:
+        """Return the dictionary to the sphere."""
+        self.operator.project_()
+
+    # For subclasses
+
+    @abstractmethod
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        """Codes of checked rows."""
+
+    def _checked_k(self, k: int | None) -> int | None:
+        own = getattr(self, "k", None)
+        if k is None:
+            return own
+        if own is None:
+            raise ValueError(
+                f"`k` must be None for {type(self).__name__}, which has no k, got {k}. Leave it out."
+            )
+        return check_k(k, self.n_atoms)
+
+    def _rows(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "rows d_in"]:
+        where = "Capture it at `sae.hook_point`."
+        if self.hook_point is not None:
+            where = f"Capture it at `sae.hook_point`, {str(self.hook_point)!r}."
+        rows = check_matrix(x, d_in=self.d_in, flatten=True, where=where)
+        if rows.device != self.device:
+            raise ValueError(
+                f"`x` must be on the SAE's device {self.device}, got {rows.device}. Use "
+                f"x.to({str(self.device)!r}) or sae.to({str(rows.device)!r})."
+            )
+        return rows.to(self.dtype)
+
+
+# -------------------------------------------------------------------------------------------------
+# Untrained: the part of an SAE that is used as it is and refuses a training run.
+
+
+class Untrained:
+    """Mixed in before the architecture: asked for a recipe or a loss, it says what to do instead."""
+
+    no_training: ClassVar[str]
+    """The rule and the way out, as the message of the error."""
+
+    def recipe(self) -> Recipe:
+        """Refuse: it is used as it is."""
+        raise TypeError(self.no_training)
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
+        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
+        dead_after: int,  # noqa: ARG002
+        step_fraction: float,  # noqa: ARG002
+    ) -> TrainingLoss:
+        """Refuse: it is used as it is.
+
+        Parameters
+        ----------
+        x, silent_tokens, dead_after, step_fraction
+            Not used.
+        """
+        raise TypeError(self.no_training)

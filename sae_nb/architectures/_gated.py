@@ -1,0 +1,134 @@
+"""Gated: one half of the encoder says which atoms are used, the other how strongly."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.architectures._base import ramp
+from sae_nb.architectures._one_step import Parts, Revival, without_zeros
+from sae_nb.architectures._sparsity import RAMP, Priced
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import per_entry, squared_error, threshold_encode
+
+SPARSITY = 0.3
+"""Default weight of ℓ1 on open gates. Ours: twice ReLU's, for half of its force teaches the gate to
+reconstruct."""
+
+
+class Gated(Priced):
+    """A sparse autoencoder that pays for using an atom, not for its strength, so nothing shrinks.
+
+    With v = (x − b)Eᵀ: the gate is open where π = v + b_gate > 0, and then
+    z = [e^r ⊙ v + b_mag]₊. Trained on ‖x − x̂‖² / V + λ Σ_j [π_j]₊ / √V + ‖x − ([π]₊ D̄ + b̄)‖² / V with
+    V = E‖x − μ‖²; the last term teaches the gate, and D̄, b̄ are constants in it. Only pre-codes with
+    an open gate are ever stored.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Rows of the dictionary.
+    sparsity
+        λ, at least 0.
+    l0
+        Open gates per input to aim at: λ then adapts while it trains, from `sparsity` on. None: λ
+        stays.
+    aux_k
+        Most dead atoms per input in the auxiliary loss that revives them. None: half of d_in.
+    aux_weight
+        Weight of the auxiliary loss, where `revival` asks for one; the paper has none.
+    revival
+        How dead atoms return: reborn as what some input was left with ("resample"), or by the auxiliary
+        loss ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
+        shut on every input: it does not reach one.
+    generator
+        Draws the first dictionary; None is torch's global generator.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a number of its kind.
+    ValueError
+        If a size or weight is out of range.
+
+    Source
+    ------
+    Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders", arXiv
+    2404.16014; constants: saprmarks/dictionary_learning, gdm.py. Ours starts with few open gates, by
+    a bias read off the first activations.
+
+    Example
+    -------
+    >>> sae = Gated(d_in=4, n_atoms=8, generator=torch.Generator().manual_seed(0))
+    >>> bool((sae.encode(torch.ones(3, 4)).values > 0).all())
+    True
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        sparsity: float = SPARSITY,
+        l0: float | None = None,
+        aux_k: int | None = None,
+        aux_weight: float = 0.0,
+        revival: Revival = "resample",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            d_in,
+            n_atoms,
+            sparsity=sparsity,
+            l0=l0,
+            aux_k=aux_k,
+            aux_weight=aux_weight,
+            revival=revival,
+            generator=generator,
+        )
+        # encoder.bias is b_gate; these are e^r and b_mag.
+        self.log_gain = nn.Parameter(torch.zeros(self.n_atoms))
+        self.magnitude_bias = nn.Parameter(torch.zeros(self.n_atoms))
+
+    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
+        super()._give_birth(atoms, directions)
+        self.log_gain.index_fill_(0, atoms, 0.0)
+        self.magnitude_bias.index_fill_(0, atoms, 0.0)
+
+    def atom_parameters(self) -> list[nn.Parameter]:
+        """Parameters with one row per atom, gains and strengths among them."""
+        return [*super().atom_parameters(), self.log_gain, self.magnitude_bias]
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
+        return without_zeros(self._strengths(self._candidates(x)))
+
+    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+        """V where the gate is open; the gate itself gets no gradient on this way."""
+        closed_below = -self.encoder.bias.detach() / self.scaling.scale
+        return threshold_encode(x, self.encoder.weight, thresholds=closed_below, centre=self.bias)
+
+    def _strengths(self, candidates: SparseCodes) -> SparseCodes:
+        gain = per_entry(self.log_gain.exp(), candidates)
+        offset = per_entry(self.magnitude_bias / self.scaling.scale, candidates)
+        return candidates.with_values((gain * candidates.values + offset).relu())
+
+    def _terms(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        candidates: SparseCodes,
+        codes: SparseCodes,  # noqa: ARG002
+        step_fraction: float,
+    ) -> Parts:
+        gate_bias = per_entry(self.encoder.bias / self.scaling.scale, candidates)
+        gates = candidates.with_values(candidates.values + gate_bias)
+        opened = gates.values.sum() / (len(x) * self.scaling.variance.sqrt())
+        price = self.price(gates, rows=len(x)) if self.training else 1.0
+        atoms, bias = self.operator.atoms().detach(), self.bias.detach()
+        error, *_ = squared_error(gates, atoms, bias, x)
+        return {
+            "l1": (self.sparsity * ramp(step_fraction, RAMP) * price, opened),
+            "gate": (1.0, self._share(error, len(x))),
+        }

@@ -1,0 +1,232 @@
+"""Matryoshka: every prefix of the dictionary must reconstruct on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures._one_step import Parts, Revival
+from sae_nb.architectures.parts._proxes import Prox, TopKProx
+from sae_nb.checks import check_count, check_k
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import nested_squared_error
+
+SHARES = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
+"""Default group sizes as shares of n_atoms (bartbussmann/matryoshka_sae, main.py)."""
+
+PARETO = 0.5
+"""Exponent of the law random prefixes are drawn from (noanabeshima/matryoshka-saes)."""
+
+Over = Literal["BatchTopK", "TopK"]
+
+
+class Matryoshka(BatchTopK):
+    """A sparse autoencoder of nested dictionaries: the first m_1 atoms, the first m_2, …, all.
+
+    On one code z: x̂_g = z_{:m_g} D_{:m_g} + b, trained on the mean over g of
+    ‖x − x̂_g‖² / E‖x − μ‖², + α·AuxK. Early atoms must serve without the later ones, so they stay
+    general instead of ceding their cases to special atoms (absorption). Prefixes are built up group
+    by group from the sparse code; a step costs hardly more than a BatchTopK's.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Rows of the dictionary.
+    k
+        Atoms per input, over the whole dictionary: on average (`over="BatchTopK"`) or at most.
+    groups
+        Sizes of the groups, which add up to n_atoms. None: 1/16, 1/16, 1/8, 1/4 and 1/2 of it.
+    random_prefixes
+        Draw this many prefixes anew for every batch, the whole dictionary always among them, instead
+        of using `groups`; from torch's global generator. None: fixed groups.
+    over
+        Who chooses the entries: "BatchTopK", k per input on average, or "TopK", k in each.
+    aux_k
+        Most dead atoms per input in the auxiliary loss. None: half of d_in.
+    aux_weight
+        α, weight of the auxiliary loss; 0 leaves it out.
+    revival
+        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
+        or reborn as what some input was left with ("resample").
+    generator
+        Draws the first dictionary; None is torch's global generator.
+
+    Raises
+    ------
+    TypeError
+        If a size is not a number of its kind.
+    ValueError
+        If a size is out of range, or the groups do not add up to n_atoms.
+
+    Source
+    ------
+    Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", arXiv
+    2503.17547; random prefixes: Nabeshima, noanabeshima/matryoshka-saes. Ours takes the mean over
+    prefixes, so the learning rate needs no change, and does not permute atoms between steps.
+
+    Example
+    -------
+    >>> sae = Matryoshka(d_in=4, n_atoms=8, k=2, groups=(2, 6))
+    >>> codes = sae.encode(torch.ones(3, 4))
+    >>> sae.decode_prefix(codes, n_groups=1).shape, sae.widths
+    (torch.Size([3, 4]), (2, 8))
+    """
+
+    _settings = ("k", "groups", "random_prefixes", "over")
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        k: float,
+        *,
+        groups: Sequence[int] | None = None,
+        random_prefixes: int | None = None,
+        over: Over = "BatchTopK",
+        aux_k: int | None = None,
+        aux_weight: float = 1 / 32,
+        revival: Revival = "auxk",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        n_atoms = check_count(n_atoms, name="n_atoms")
+        own_groups = default_groups(n_atoms) if groups is None else check_groups(groups, n_atoms)
+        if over not in get_args(Over):
+            raise ValueError(f"`over` must be one of {', '.join(get_args(Over))}, got {over!r}.")
+        if over == "TopK":
+            k = check_k(k, n_atoms)
+        if random_prefixes is not None:
+            check_count(random_prefixes, name="random_prefixes")
+            if random_prefixes > n_atoms:
+                raise ValueError(
+                    f"`random_prefixes` must be at most n_atoms={n_atoms}, got {random_prefixes}."
+                )
+        super().__init__(
+            d_in,
+            n_atoms,
+            k,
+            aux_k=aux_k,
+            aux_weight=aux_weight,
+            revival=revival,
+            generator=generator,
+        )
+        self.groups, self.over, self.random_prefixes = own_groups, over, random_prefixes
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Where the groups end: the sizes of the nested dictionaries."""
+        return tuple(accumulate(self.groups))
+
+    def decode_prefix(self, codes: SparseCodes, n_groups: int) -> Float[Tensor, "*batch d_in"]:
+        """Reconstruct with the first groups of atoms alone.
+
+        Parameters
+        ----------
+        codes
+            Codes of this SAE.
+        n_groups
+            How many groups, from none to all.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many groups.
+        """
+        check_count(n_groups, name="n_groups", at_least=0)
+        if n_groups > len(self.groups):
+            raise ValueError(
+                f"`n_groups` must be at most {len(self.groups)}, got {n_groups}. The groups are "
+                f"{self.groups}."
+            )
+        inside = codes.atoms < (0, *self.widths)[n_groups]
+        return self.decode(codes.with_values(codes.values * inside))
+
+    def _reconstruction(
+        self, x: Float[Tensor, "rows d_in"], codes: SparseCodes
+    ) -> tuple[Parts, Tensor, Tensor]:
+        widths = self._drawn_widths() if self.random_prefixes and self.training else self.widths
+        errors, x_hat, residual = nested_squared_error(
+            codes, self.operator.atoms(), self.bias, x, widths=widths
+        )
+        shares = self._share(errors, len(x))
+        parts: Parts = {"reconstruction": (1 / len(widths), shares[-1])}
+        if len(widths) > 1:
+            parts["prefixes"] = (1 - 1 / len(widths), shares[:-1].mean())
+        return parts, x_hat, residual
+
+    def _drawn_widths(self) -> tuple[int, ...]:
+        n = (self.random_prefixes or 1) - 1
+        if n == 0 or self.n_atoms == 1:
+            return (self.n_atoms,)
+        # P(prefix ≥ m) ∝ m^−½: short prefixes are common, and none is impossible.
+        tail = torch.arange(1, self.n_atoms + 1, dtype=torch.float64).pow(-PARETO)
+        drawn = torch.multinomial(tail[:-1] - tail[1:], n) + 1
+        return (*drawn.sort().values.tolist(), self.n_atoms)
+
+    def _training_prox(self) -> Prox:
+        return super()._training_prox() if self.over == "BatchTopK" else TopKProx(int(self.k))
+
+    def _prox(self, k: float | None) -> Prox:
+        if self.over == "TopK":
+            return TopKProx(int(self.k if k is None else k))
+        return super()._prox(k)
+
+    def _checked_k(self, k: float | None) -> int | None:
+        if self.over == "TopK" and k is not None:
+            return check_k(k, self.n_atoms)
+        return super()._checked_k(k)
+
+
+def default_groups(n_atoms: int) -> tuple[int, ...]:
+    """Sizes of 1/16, 1/16, 1/8, 1/4 and 1/2, each at least one atom, the last taking the rest.
+
+    Parameters
+    ----------
+    n_atoms
+        Rows of the dictionary.
+
+    Example
+    -------
+    >>> default_groups(1024), default_groups(3)
+    ((64, 64, 128, 256, 512), (1, 1, 1))
+    """
+    sizes: list[int] = []
+    for share in SHARES[:-1]:
+        size = max(1, round(share * n_atoms))
+        if sum(sizes) + size >= n_atoms:
+            break
+        sizes.append(size)
+    return (*sizes, n_atoms - sum(sizes))
+
+
+def check_groups(groups: Sequence[int], n_atoms: int) -> tuple[int, ...]:
+    """Refuse group sizes that are not positive or do not add up to n_atoms.
+
+    Parameters
+    ----------
+    groups
+        Sizes.
+    n_atoms
+        Rows of the dictionary.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If one is below 1, or they do not add up.
+    """
+    sizes = tuple(check_count(size, name="groups") for size in groups)
+    if sum(sizes) != n_atoms:
+        raise ValueError(
+            f"`groups` must add up to n_atoms={n_atoms}, got {list(sizes)}, which add up to "
+            f"{sum(sizes)}. Give the sizes of the groups, not where they end."
+        )
+    return sizes

@@ -1,0 +1,174 @@
+"""Revival by rebirth: an atom that stays silent becomes what some input was left with.
+
+Silent atoms become residuals of different inputs, r_i in proportion to ‖r_i‖². A push along the mean
+residual instead (the term −10⁻² mean(r Dᵀ) in circulation) moves all of them one way: in a long run
+seventeen became collinear.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
+from sae_nb.architectures.parts._proxes import TopKProx
+from sae_nb.kernels import squared_error
+
+# -------------------------------------------------------------------------------------------------
+# Losses that bring dead atoms back: AuxK, by what the living leave over, and a push on pre-codes.
+
+
+def auxk_loss(
+    x: Float[Tensor, "rows d_in"],
+    residual: Float[Tensor, "rows d_in"],
+    adjoint: LearnedAdjoint,
+    operator: MatrixOperator,
+    *,
+    dead: Int[Tensor, " n_dead"],
+    aux_k: int,
+    centre: Float[Tensor, " d_in"],
+    scale: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """‖e − ê‖² / Var(e) · min(n_dead / k_aux, 1), with ê = TopK_{k_aux}(u of dead atoms) D, no bias.
+
+    Only pre-codes of dead atoms are computed. Gradients reach dead atoms (and the centre) alone: the
+    residual e is a constant. Codes are positive even where the SAE's own have signs (see `AbsTopK`).
+
+    Parameters
+    ----------
+    x
+        Activations.
+    residual
+        e = x − x̂ of the main codes.
+    adjoint, operator
+        Encoder and dictionary.
+    dead
+        Atoms that have not fired for long; at least one.
+    aux_k
+        Most dead atoms per row.
+    centre, scale
+        As for the main codes.
+
+    Source
+    ------
+    Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
+    min(n_dead / k_aux, 1) is EleutherAI/sparsify's and SAELens's.
+    """
+    weight = adjoint.weight.index_select(0, dead)
+    bias = adjoint.bias.index_select(0, dead) / scale
+    codes = TopKProx(min(aux_k, len(dead))).of_affine(x, weight, bias, centre)
+    atoms = operator.atoms().index_select(0, dead)
+    error, *_ = squared_error(codes, atoms, None, residual)
+    spread = (residual - residual.mean(dim=0)).square().sum()
+    # A residual without spread has nothing to teach; the division would give NaN.
+    share = torch.where(spread > 0, error / spread.clamp_min(torch.finfo(x.dtype).tiny), 0 * error)
+    return share * min(len(dead) / aux_k, 1.0)
+
+
+def push_up_loss(
+    x: Float[Tensor, "rows d_in"],
+    adjoint: LearnedAdjoint,
+    *,
+    dead: Int[Tensor, " n_dead"],
+    centre: Float[Tensor, " d_in"],
+    scale: Float[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """−mean u over rows and dead atoms, in scaled units: lifts their pre-codes until they fire.
+
+    The mean over rows is the pre-code of the mean row, so no pre-codes are computed. All dead atoms
+    are pushed along the same mean row, which can make them collinear: let it fade out.
+
+    Parameters
+    ----------
+    x
+        Activations.
+    adjoint
+        Encoder; its dead rows and their biases get the gradient, the centre does not.
+    dead
+        Atoms that have not fired for long; at least one.
+    centre, scale
+        As for the main codes.
+
+    Source
+    ------
+    KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
+
+    Example
+    -------
+    >>> from sae_nb.architectures import DenseOperator
+    >>> adjoint = LearnedAdjoint(DenseOperator(3, 5))
+    >>> x, one = torch.randn(20, 3), torch.ones(())
+    >>> loss = push_up_loss(x, adjoint, dead=torch.tensor([1, 4]), centre=torch.zeros(3), scale=one)
+    >>> torch.allclose(loss, -adjoint(x)[:, [1, 4]].mean(), atol=1e-6)
+    True
+    """
+    weight, bias = adjoint.weight.index_select(0, dead), adjoint.bias.index_select(0, dead)
+    mean_row = (x.mean(dim=0) - centre.detach()) * scale
+    return -(weight @ mean_row + bias).mean()
+
+
+# -------------------------------------------------------------------------------------------------
+# Revival by rebirth: an atom that stays silent becomes what some input was left with.
+
+
+def due(
+    silent_tokens: Int[Tensor, " n_atoms"], dead_after: int, rows: int
+) -> Bool[Tensor, " n_atoms"]:
+    """Which atoms are dead, and get another try with this batch: one every `dead_after` rows.
+
+    The counts alone decide, so a resumed run revives the same atoms.
+
+    Parameters
+    ----------
+    silent_tokens
+        Rows since each atom last fired.
+    dead_after
+        Silent for this many, an atom is dead.
+    rows
+        Of the batch.
+
+    Example
+    -------
+    >>> due(torch.tensor([0, 100, 110, 150, 200]), 100, 10).tolist()
+    [False, True, False, False, True]
+    """
+    return (silent_tokens >= dead_after) & (silent_tokens % dead_after < rows)
+
+
+@torch.no_grad()
+def rebirths(
+    residual: Float[Tensor, "rows d_in"], dead: Int[Tensor, " n_dead"]
+) -> tuple[Int[Tensor, " n_born"], Float[Tensor, "n_born d_in"]]:
+    """Atoms to replace, and the unit residuals of different rows that replace them.
+
+    Rows stand on a line, each as long as ‖r_i‖²; the line is cut in n equal parts and the row in the
+    middle of each is taken. Batches come in random order, so this is a draw without a generator.
+
+    Parameters
+    ----------
+    residual
+        What the codes left of each input.
+    dead
+        Atoms that may be replaced; where they outnumber the rows that differ, the first ones are.
+
+    Source
+    ------
+    Rows in proportion to their loss: resampling in saprmarks/dictionary_learning,
+    trainers/standard.py. Ours takes residuals, not inputs: what a greedy encoder still looks for when
+    the other atoms are used up.
+
+    Example
+    -------
+    >>> residual = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 4.0]])
+    >>> atoms, directions = rebirths(residual, torch.tensor([5, 7]))
+    >>> atoms.tolist(), directions.tolist()
+    ([5, 7], [[1.0, 0.0], [0.0, 1.0]])
+    """
+    line = residual.double().square().sum(dim=1).cumsum(dim=0)
+    n = min(len(dead), len(residual))
+    if n == 0 or not bool(line[-1] > 0):
+        return dead[:0], residual[:0]
+    middle = (torch.arange(n, device=line.device, dtype=line.dtype) + 0.5) / n * line[-1]
+    rows = torch.unique(torch.searchsorted(line, middle).clamp_max(len(line) - 1))
+    return dead[: len(rows)], torch.nn.functional.normalize(residual[rows], dim=1)

@@ -1,0 +1,218 @@
+"""An SAE as a folder with safetensors, JSON and a manifest, never a pickle; written and read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.files import (
+    MANIFEST,
+    holding_folder,
+    new_folder,
+    place,
+    read_json,
+    read_manifest,
+    read_tensors,
+    write_bytes,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+
+KIND = "sae"
+WEIGHTS, CONFIG = "sae.safetensors", "config.json"
+P99 = "strength_p99"
+"""Attribute of an SAE that knows how strongly its atoms fire, for `steer(…, unit="p99")`."""
+
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+}
+_Sae = TypeVar("_Sae", bound=SparseAutoencoder)
+
+
+def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
+    """Write an SAE to a folder, replacing an SAE that was saved there before.
+
+    Parameters
+    ----------
+    sae
+        Of a registered architecture.
+    folder
+        Appears only when complete.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds something else.
+    OSError
+        If it cannot be written; says why, and what was saved before is as it was.
+    """
+    folder = place(folder)
+    replace = folder.is_dir()
+    if replace and any(folder.iterdir()):
+        _check_is_sae(folder)
+    # Held, so that a label another kernel writes meanwhile goes to the old folder before its labels are
+    # carried over, or to the new one.
+    with (
+        holding_folder(folder) if replace else nullcontext(),
+        new_folder(folder, replace=replace) as partial,
+    ):
+        write_sae(sae, partial)
+        write_manifest(partial, KIND, architecture=type(sae).__name__)
+        # After the manifest: labels go on changing, and are not part of it.
+        _carry_over(folder, partial)
+    sae.folder = folder
+
+
+def write_sae(
+    sae: SparseAutoencoder, folder: Path, *, matrices_as: torch.dtype | None = None
+) -> None:
+    """Write the two files of an SAE into a folder that the caller seals with a manifest.
+
+    Parameters
+    ----------
+    sae
+        Of a registered architecture.
+    folder
+        Exists.
+    matrices_as
+        Narrower number format in which matrices are stored; None stores them as they are. They are
+        widened again on loading.
+    """
+    state = sae.state_dict()
+    if matrices_as is not None:
+        state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
+    write_tensors(folder / WEIGHTS, state)
+    config: dict[str, Any] = {
+        "architecture": type(sae).__name__,
+        "settings": sae.settings(),
+        "hook_point": None if sae.hook_point is None else str(sae.hook_point),
+        "model_name": sae.model_name,
+        "dtype": str(sae.dtype).removeprefix("torch."),
+    }
+    known = getattr(sae, P99, None)
+    if known is not None:
+        config[P99] = [float(f"{value:.6g}") for value in torch.as_tensor(known).tolist()]
+    write_json(folder / CONFIG, config)
+
+
+def _carry_over(old: Path, new: Path) -> None:
+    """Copy what people wrote beside an SAE, such as its labels and its session, into its new folder."""
+    if not (old / MANIFEST).is_file():
+        return
+    own = {MANIFEST, *read_json(old / MANIFEST).get("files", ())}
+    for file in sorted(old.rglob("*")):
+        name = file.relative_to(old)
+        # A name with a dot in front is a file that somebody is writing.
+        if file.is_file() and str(name) not in own and not file.name.startswith("."):
+            write_bytes(new / name, file.read_bytes())
+
+
+def read_sae(
+    folder: Path, elsewhere: Mapping[str, type[SparseAutoencoder]] | None = None
+) -> SparseAutoencoder:
+    """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU.
+
+    Parameters
+    ----------
+    folder
+        With a manifest.
+    elsewhere
+        Classes besides the architectures, by the name they are saved under.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or a file is missing.
+    ValueError
+        If a file was cut short or altered, or the folder holds something else.
+    """
+    from sae_nb.architectures._registry import ARCHITECTURES
+
+    read_manifest(folder, KIND)
+    config = read_json(folder / CONFIG)
+    name = config.get("architecture")
+    if name in ARCHITECTURES:
+        return _rebuild(ARCHITECTURES[name], config, folder)
+    if elsewhere is None or name not in elsewhere:
+        raise ValueError(
+            f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. It may be "
+            "from a newer version of sae_nb."
+        )
+    return _rebuild(elsewhere[name], config, folder)
+
+
+def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
+    """Read an SAE that must be of one architecture.
+
+    Parameters
+    ----------
+    architecture
+        Its class, or `SparseAutoencoder` for any that can be trained.
+    folder
+        What `save` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is of another architecture.
+    """
+    sae = read_sae(Path(folder), {architecture.__name__: architecture})
+    sae.folder = Path(folder)
+    if not isinstance(sae, architecture):
+        raise ValueError(
+            f"{str(folder)!r} must hold a {architecture.__name__}, got a {type(sae).__name__}. Use "
+            f"{type(sae).__name__}.load, or load_sae for any."
+        )
+    return sae
+
+
+def _rebuild(
+    architecture: type[SparseAutoencoder], config: dict[str, Any], folder: Path
+) -> SparseAutoencoder:
+    # On the meta device nothing is drawn: loading leaves the global generator alone.
+    with torch.device("meta"):
+        sae = architecture(**config["settings"])
+    stored = read_tensors(folder / WEIGHTS)
+    dtype = _dtype_of(config, folder)
+    tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in stored.items()}
+    try:
+        sae.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{str(folder / WEIGHTS)!r} must hold the tensors of a {architecture.__name__} with "
+            f"{config['settings']}, and does not ({error}). Save the SAE again."
+        ) from error
+    if any(tensors[name].dtype != stored[name].dtype for name in stored):
+        # Rounding in a narrower format left rows a little off the sphere.
+        sae.after_optimiser_step()
+    sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
+    if P99 in config:
+        setattr(sae, P99, torch.tensor(config[P99]))
+    return sae.eval()
+
+
+def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:
+    name = config.get("dtype")
+    if name not in _DTYPES:
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must name a dtype among {', '.join(_DTYPES)}, got {name!r}. "
+            "Save the SAE again."
+        )
+    return _DTYPES[name]
+
+
+def _check_is_sae(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    kind = read_json(manifest).get("kind") if manifest.is_file() else None
+    if kind != KIND:
+        raise FileExistsError(
+            f"{str(folder)!r} must be new or hold an SAE, got "
+            f"{'a folder of other files' if kind is None else f'{kind!r}'}. Choose another name."
+        )

@@ -1,0 +1,170 @@
+"""SpaDE: an input belongs to the prototypes near it; codes are memberships that sum to 1."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures.parts._operators import FreeOperator
+from sae_nb.architectures.parts._proxes import SimplexProx
+from sae_nb.checks import check_count
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import decode
+
+
+class SpaDE(SparseAutoencoder):
+    """A sparse autoencoder whose latents are regions around prototypes.
+
+    z = sparsemax(−λ‖x − a_j‖²),  x̂ = μ + zD. Codes are ≥ 0 and sum to 1, so that they carry no
+    magnitude: atoms have any norm, and `dictionary` is not of unit norm here. Trained on
+    ‖x − x̂‖² + γ Σ_j z_j ‖x − a_j‖². It is one simplex-prox step of K-Deep Simplex from zero: ‖x‖² drops out
+    of the projection, so pre-codes are affine, 2λ⟨x, a_j⟩ − λ‖a_j‖².
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Rows of the dictionary, and prototypes.
+    sparsity
+        γ ≥ 0, weight of the distance to the prototypes used; larger is sparser. May change in
+        training. The default (ours) uses about 15 of 512 on a vision transformer's activations.
+    generator
+        Draws the first prototypes; None is torch's global generator.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size or γ is out of range.
+
+    Source
+    ------
+    "Projecting Assumptions: The Duality Between Sparse Autoencoders and Concept Geometry", arXiv
+    2503.01822 (Sai-Sumedh/SaeConceptDuality-SpaDE, functions/models.py and train_test.py).
+
+    Example
+    -------
+    >>> sae = SpaDE(d_in=4, n_atoms=8, generator=torch.Generator().manual_seed(0))
+    >>> codes = sae.encode(torch.randn(5, 4, generator=torch.Generator().manual_seed(1)))
+    >>> codes.to_dense().sum(dim=1).round(decimals=4).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+
+    operator: FreeOperator
+    unit_atoms = False
+    live_numbers = ("sparsity",)
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        sparsity: float = 0.1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        d_in = check_count(d_in, name="d_in")
+        n_atoms = check_count(n_atoms, name="n_atoms")
+        if not 0 <= sparsity < math.inf:
+            raise ValueError(f"`sparsity` must be finite and not negative, got {sparsity}.")
+        super().__init__(FreeOperator(d_in, n_atoms, generator=generator))
+        # Memberships sum to 1, so atoms carry any offset: there is no bias to learn beside μ.
+        del self.pre_bias
+        self.register_buffer("pre_bias", torch.zeros(d_in))
+        self.prototypes = nn.Parameter(self.operator.weight.detach().clone())
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(math.expm1(1 / (2 * d_in)))))
+        self.sparsity = float(sparsity)
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild an SAE of this size."""
+        return {name: getattr(self, name) for name in ("d_in", "n_atoms", "sparsity")}
+
+    @property
+    def sharpness(self) -> Float[Tensor, ""]:
+        """λ in scaled units: how fast membership falls with squared distance; larger is sparser."""
+        return F.softplus(self.log_sharpness)
+
+    def recipe(self) -> Recipe:
+        """Defaults for training, made for hundreds to thousands of steps.
+
+        Prototypes and atoms live in scaled units, where entries are about 1 whatever the model, so the
+        rate does not depend on the width. The published one is 1e-2, falling over the whole of a
+        run ten times as long.
+        """
+        return Recipe(learning_rate=2e-2, decay_fraction=0.8)
+
+    @torch.no_grad()
+    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+        """Read the scaling off the first activations; atoms and prototypes become some of them.
+
+        Parameters
+        ----------
+        x
+            The first rows; 8192 are enough.
+        generator
+            Draws which.
+        """
+        super().initialise(x, generator)
+        self.pre_bias.zero_()
+        self.operator.unit.copy_(1 / self.scaling.scale)
+        rows = self._rows(x)
+        where = rows.device if generator is None else generator.device
+        n_drawn = math.ceil(self.n_atoms / len(rows))
+        drawn = [
+            torch.randperm(len(rows), generator=generator, device=where) for _ in range(n_drawn)
+        ]
+        chosen = rows[torch.cat(drawn)[: self.n_atoms].to(rows.device)]
+        self.prototypes.copy_(self._scaled(chosen))
+        self.operator.weight.copy_(self.prototypes)
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
+        dead_after: int,  # noqa: ARG002
+        step_fraction: float,  # noqa: ARG002
+    ) -> TrainingLoss:
+        """Unexplained share of variance, and the distance to the prototypes used, in the same unit.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units.
+        silent_tokens, dead_after
+            Not used: prototypes that nothing belongs to stay where they are.
+        step_fraction
+            Not used: nothing is scheduled.
+        """
+        codes = self._encode(x, None)
+        error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
+        reconstruction = error / (len(x) * self.scaling.variance)
+        distance = self._distances(self._scaled(x), codes) / (len(x) * self.d_in)
+        return TrainingLoss(
+            total=reconstruction + self.sparsity * distance,
+            parts={"reconstruction": reconstruction.detach(), "distance": distance.detach()},
+            codes=codes.detach(),
+            x_hat=x_hat,
+        )
+
+    def _distances(self, x: Tensor, codes: SparseCodes) -> Tensor:
+        """Σ_ij z_ij ‖x_i − a_j‖² of scaled rows, from what the codes touch alone."""
+        centre = decode(codes, self.prototypes)
+        norms = self.prototypes.square().sum(dim=1)
+        spread = (codes.values * norms[codes.atoms.long()]).sum()
+        return x.square().sum() - 2 * (x * centre).sum() + spread
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return (x - self.scaling.mean) * self.scaling.scale
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
+        sharpness = self.sharpness
+        weight = 2 * sharpness * self.scaling.scale * self.prototypes
+        bias = -sharpness * self.prototypes.square().sum(dim=1)
+        return SimplexProx().of_affine(x, weight, bias, self.scaling.mean)

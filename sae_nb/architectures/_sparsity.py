@@ -1,0 +1,149 @@
+"""Priced: SAEs whose sparsity is a price on every code, fixed or adapted to a wanted L0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.architectures._initialisation import first_threshold
+from sae_nb.architectures._one_step import OneStep, check_weight
+from sae_nb.architectures.parts._proxes import Prox, ThresholdProx
+from sae_nb.checks import check_count
+from sae_nb.codes import SparseCodes
+
+# -------------------------------------------------------------------------------------------------
+# How many atoms an input should use: targets for L0, and a price that adapts until they are met.
+
+
+GAIN = 0.01
+"""Largest relative change of the price in a step. mpsae/MP-SAE changes it by 3e-4 in runs of 15 000
+steps; ours has to arrive within hundreds."""
+
+
+class Adaptive(nn.Module):
+    """A factor on a sparsity weight: it rises while inputs use more atoms than they should.
+
+    price ← price · exp(η · clip(log(L0 / L0*), −1, 1)), η = 0.01, so it settles where L0 = L0*.
+
+    Parameters
+    ----------
+    l0
+        L0*, atoms per input; None keeps the price at 1.
+
+    Source
+    ------
+    A change by the sign of L0 − L0*: mpsae/MP-SAE, sae.py. Ours is proportional near the target, so it
+    comes to rest.
+    """
+
+    price: Tensor
+
+    def __init__(self, l0: float | None) -> None:
+        super().__init__()
+        self.l0 = l0
+        self.register_buffer("price", torch.ones(()))
+
+    @torch.no_grad()
+    def forward(
+        self,
+        codes: SparseCodes,
+        rows: int,
+        over_atoms: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The price after a batch.
+
+        Parameters
+        ----------
+        codes
+            Of the batch.
+        rows
+            Inputs in it.
+        over_atoms
+            Makes a count over the atoms of `codes` one over all atoms, where some are elsewhere.
+        """
+        if self.l0 is not None:
+            entries = (codes.values > 0).sum()
+            used = (entries if over_atoms is None else over_atoms(entries)) / (rows * self.l0)
+            step = used.clamp_min(1e-3).log().clamp(-1.0, 1.0)
+            self.price.mul_((GAIN * step).exp())
+        return self.price.clone()
+
+
+def check_l0(l0: float, n_atoms: int) -> float:
+    """Refuse a target that no code can meet.
+
+    Parameters
+    ----------
+    l0
+        Atoms per input on average.
+    n_atoms
+        Rows of the dictionary.
+
+    Raises
+    ------
+    TypeError
+        If it is not a number.
+    ValueError
+        If it is not above 0 and at most n_atoms.
+    """
+    n_atoms = check_count(n_atoms, name="n_atoms")
+    if isinstance(l0, bool) or not isinstance(l0, int | float):
+        raise TypeError(f"`l0` must be a number, got {l0!r}.")
+    if not 0 < l0 <= n_atoms or not math.isfinite(l0):
+        raise ValueError(
+            f"`l0` must be above 0 and at most n_atoms={n_atoms}, got {l0}. It counts atoms per input."
+        )
+    return float(l0)
+
+
+# -------------------------------------------------------------------------------------------------
+# Priced: SAEs whose sparsity is a price on every code, fixed or adapted to a wanted L0.
+
+
+START = 0.25
+"""Atoms per input before training, as a share of d_in, where no target says otherwise. Ours."""
+
+RAMP = 0.05
+"""Share of the run over which the penalty sets in (April-2024 recipe)."""
+
+
+class Priced(OneStep):
+    """What ReLU and Gated share: λ, its target, and biases with which few pre-codes begin positive.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        As for every SAE.
+    sparsity
+        λ, at least 0.
+    l0
+        Atoms per input to aim at; None: λ stays.
+    **common
+        As for `OneStep`.
+    """
+
+    live_numbers = ("sparsity", "aux_weight")
+    birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
+    _settings = ("sparsity", "l0")
+
+    def __init__(
+        self, d_in: int, n_atoms: int, *, sparsity: float, l0: float | None, **common: Any
+    ) -> None:
+        checked = check_weight(sparsity, "sparsity")
+        target = None if l0 is None else check_l0(l0, n_atoms)
+        super().__init__(d_in, n_atoms, **common)
+        self.sparsity, self.l0 = checked, target
+        self.price = Adaptive(target)
+
+    def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
+        start = START * self.d_in if self.l0 is None else 2 * self.l0
+        theta = first_threshold(x, self.encoder, self.bias, min(start, self.n_atoms / 2))
+        self.encoder.bias.fill_(-float(theta * self.scaling.scale))
+
+    def _prox(self, k: Any) -> Prox:  # noqa: ARG002
+        return ThresholdProx(0.0)

@@ -1,0 +1,478 @@
+"""Temporal: attention over the past takes off what it suggests, and an SAE encodes what is left."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sae_nb.architectures._base import TrainingLoss
+from sae_nb.architectures._one_step import OneStep, Parts
+from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
+from sae_nb.architectures.parts._proxes import Prox
+from sae_nb.checks import check_count
+from sae_nb.codes import SparseCodes
+from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
+
+NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
+"""Encoders of the novel part; with "none" the predictable part stands alone."""
+
+CONTEXT = 512
+"""Most tokens before a token that it sees, unless said otherwise: about the published 500."""
+
+
+ATTENTION_SHARE = 0.5
+"""Of the learning rate. Ours: with all of it, predicted codes on tiny-gpt end less smooth (path ratio 0.7
+of the novel ones, against 0.5); with 0.15, the novel part has learned what is slow before they do."""
+
+
+class TiedAdjoint(LearnedAdjoint):
+    """An encoder whose rows point along the atoms: E_j = g_j d_j, with a learned length g_j.
+
+    Parameters
+    ----------
+    operator
+        Whose atoms; it is not a part of this module.
+    """
+
+    def __init__(self, operator: MatrixOperator) -> None:
+        nn.Module.__init__(self)
+        self._operator = (operator,)
+        atoms = operator.atoms().detach()
+        self.gain = nn.Parameter(atoms.new_ones(len(atoms)))
+        self.bias = nn.Parameter(atoms.new_zeros(len(atoms)))
+
+    @property
+    def weight(self) -> Tensor:  # type: ignore[override]
+        """E, with its gradient."""
+        return self.gain[:, None] * self._operator[0].atoms()
+
+    @torch.no_grad()
+    def rescale_(self, gain: float) -> None:
+        """Multiply every pre-code by one number.
+
+        Parameters
+        ----------
+        gain
+            That number.
+        """
+        self.gain.mul_(gain)
+        self.bias.mul_(gain)
+
+
+class Temporal(OneStep):
+    """A sparse autoencoder of sequences: what the past suggests of x_t, and a sparse code of the rest.
+
+    With s from `InputScaling` and v_t = [λ s (x_t − b)Eᵀ]₊, attention from v_t to v_{<t} suggests
+    u_t = [attention]₊ and with it a direction p_t = u_t D. Published form: x_t is projected on it,
+    a_t = ⟨p_t, x_t − b⟩ / ‖p_t‖², so the predicted part is chosen by context and yet sees x_t. Strict
+    form: the query is v_{t−1} and a_t = 1 / (λ s), so it is a forecast from x_{<t} alone. The novel code
+    is that of a plain SAE on what is left, x̂_t = a_t p_t + z_t D + b.
+
+    The axis before the last is time: (time, d_in) is one sequence, a single vector has no past.
+    `encode` gives the novel codes, `decode` what they add up to with the bias, and `sae(x)` both parts.
+    Without attention layers it is the plain SAE.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Rows of the dictionary, divisible by n_heads · bottleneck_factor.
+    k
+        Novel atoms per token: at most, on average for BatchTopK, as a target for ReLU.
+    strict
+        Whether the present token is kept from its own prediction.
+    n_heads, bottleneck_factor, n_layers
+        Attention: heads, how much narrower queries and keys are than codes, layers one after another.
+    novel
+        Encoder of the novel part: "TopK", "BatchTopK", "ReLU" or "none".
+    tied
+        Whether encoder rows point along the atoms for good, or only begin so.
+    encoder_bias
+        Whether each atom learns a threshold of its own. The published form has none, and only without
+        one can SAELens hold it (`write_saelens`).
+    prescale
+        λ. None: 1 / √d_in.
+    context
+        Most tokens before a token that it sees. Longer sequences are trained in pieces of this length
+        and read in chunks, with memory linear in their length.
+    generator
+        Draws dictionary and attention; None is torch's global generator.
+    settings
+        Of the novel part's architecture.
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is out of range or does not divide, or `novel` is unknown.
+
+    Source
+    ------
+    Lubana et al., "Priors in Time", arXiv 2511.01836, eqs. 3–4; eslubana/TemporalFeatureAnalysis. Ours:
+    unit atoms with a learned gain each, where theirs have any norm and λ = 1 / (4 d_in); the strict form.
+
+    Example
+    -------
+    >>> sae = Temporal(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+    >>> codes = sae.encode(x)
+    >>> codes.shape, torch.equal(sae(x), sae.decode(codes)), type(sae).__name__
+    ((3, 5), False, 'Temporal')
+    """
+
+    reads_sequences = True
+
+    longest_trained: Tensor
+
+    is_whole = False
+    """Whether the class says how the novel part is encoded."""
+
+    def __new__(cls, *_: Any, novel: str = "TopK", **__: Any) -> Temporal:
+        """An object that is a Temporal and an SAE of the novel part, once that is known."""
+        return super().__new__(cls if cls.is_whole else _over(cls, novel))
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        k: float,
+        strict: bool = False,
+        n_heads: int = 4,
+        bottleneck_factor: int = 1,
+        *,
+        n_layers: int = 1,
+        novel: str = "TopK",
+        tied: bool = False,
+        encoder_bias: bool = True,
+        prescale: float | None = None,
+        context: int = CONTEXT,
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> None:
+        budget: dict[str, Any] = {"l0": k} if novel == "ReLU" else {"k": k}
+        super().__init__(d_in, n_atoms, **budget, generator=generator, **settings)
+        self.n_heads = check_count(n_heads, name="n_heads")
+        self.bottleneck_factor = check_count(bottleneck_factor, name="bottleneck_factor")
+        self.n_layers = check_count(n_layers, name="n_layers", at_least=0)
+        self.context = check_count(context, name="context", at_least=2)
+        self.novel, self.strict, self.tied = novel, bool(strict), bool(tied)
+        self.prescale = _checked_prescale(prescale, self.d_in)
+        self.encoder_bias = _checked_bias(encoder_bias, novel)
+        if self.tied:
+            self.encoder = TiedAdjoint(self.operator)
+        self.encoder.bias.requires_grad_(self.encoder_bias)
+        self.attn_layers = nn.ModuleList(
+            CodeAttention(self.n_atoms, n_heads, bottleneck_factor, generator=generator)
+            for _ in range(n_layers)
+        )
+        self.register_buffer("longest_trained", torch.zeros((), dtype=torch.int64))
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild an SAE of this kind and size."""
+        plain = super().settings()
+        if self.novel == "ReLU":
+            plain["k"] = plain.pop("l0")
+        names = (
+            "strict",
+            "n_heads",
+            "bottleneck_factor",
+            "n_layers",
+            "novel",
+            "tied",
+            "encoder_bias",
+        )
+        own = {name: getattr(self, name) for name in (*names, "prescale", "context")}
+        return plain | own
+
+    def _prox(self, k: Any) -> Prox:
+        return super()._prox(k)  # type: ignore[safe-super]
+
+    def learning_rate_shares(self) -> dict[nn.Parameter, float]:
+        """Attention learns more slowly than atoms: its weights are many and small."""
+        return dict.fromkeys(self.attn_layers.parameters(), ATTENTION_SHARE)
+
+    # Reading sequences
+
+    def encode(self, x: Float[Tensor, "*batch time d_in"], k: float | None = None) -> SparseCodes:
+        """Find the novel codes of sequences.
+
+        Parameters
+        ----------
+        x
+            Activations in order of time; a matrix is one sequence.
+        k
+            Novel atoms per token; None is the SAE's own.
+
+        Returns
+        -------
+        SparseCodes
+            Of what the past does not suggest, in the model's units.
+
+        Raises
+        ------
+        TypeError
+            If `x` is not a floating-point tensor.
+        ValueError
+            If `x` is empty, of the wrong width, not finite or on another device, or `k` does not fit.
+        """
+        sequences = self._sequences(x)
+        checked = self._checked_k(k)  # type: ignore[arg-type]
+        left = self.predict(sequences).residual.flatten(0, 1)
+        return self.novel_codes(left, checked).reshape(*x.shape[:-1])
+
+    def forward(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "*batch time d_in"]:
+        """Reconstruct sequences: predicted part, novel part and bias.
+
+        Parameters
+        ----------
+        x
+            Activations in order of time.
+        """
+        sequences = self._sequences(x)
+        left = self.predict(sequences).residual.flatten(0, 1)
+        predicted = sequences.flatten(0, 1) - self.bias - left
+        novel = self.decode(self.novel_codes(left))
+        return (predicted + novel).reshape(x.shape).to(x.dtype)
+
+    def predict(
+        self, x: Float[Tensor, "batch time d_in"], *, attention: bool = False
+    ) -> Prediction:
+        """What the past says of sequences, and what it leaves.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units, in order of time.
+        attention
+            Whether attention weights are kept.
+
+        Returns
+        -------
+        Prediction
+            Codes and residual in the model's units.
+        """
+        return predict(
+            x - self.bias,
+            self.encoder.weight,
+            self.operator.atoms(),
+            self._layers(),
+            gain=self.prescale * self.scaling.scale,
+            strict=self.strict,
+            window=self._window(x.shape[1]),
+            attention=attention,
+        )
+
+    def novel_codes(
+        self, residual: Float[Tensor, "rows d_in"], k: float | None = None
+    ) -> SparseCodes:
+        """Codes of what prediction left, trusted as it is.
+
+        Parameters
+        ----------
+        residual
+            Centred, in the model's units.
+        k
+            Novel atoms per token; None is the SAE's own.
+        """
+        own = self._checked_k(None) if k is None else k
+        return self._encode(residual + self.bias, own)  # type: ignore[arg-type]
+
+    def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "rows d_in"]:
+        """Rows in the SAE's precision, after the checks of `encode`.
+
+        Parameters
+        ----------
+        x
+            Activations.
+        """
+        return self._rows(x.as_subclass(Tensor))
+
+    def reconstruct(
+        self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time d_in"]:
+        """Reconstruct the kept tokens of each row as one sequence; the others are no part of it.
+
+        Parameters
+        ----------
+        x
+            Activations of a padded batch.
+        keep
+            Which tokens; padding and tokens it was not trained on (attention sinks) are left out, and
+            come back as they were.
+        """
+        counts = keep.sum(dim=1)
+        used = counts > 0
+        lengths = counts[used].tolist()
+        if not lengths:
+            return x
+        sequences = self(padded(x[keep], lengths))
+        out = x.clone()
+        out[keep] = unpadded(sequences, lengths).to(x.dtype)
+        return out
+
+    # Training
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        silent_tokens: Int[Tensor, " n_atoms"],
+        dead_after: int,
+        step_fraction: float,
+    ) -> TrainingLoss:
+        """Loss of the novel part's SAE on what prediction leaves of one batch.
+
+        Parameters
+        ----------
+        x
+            Rows in order of time: `SequenceRows`, or one sequence.
+        silent_tokens, dead_after, step_fraction
+            As for that SAE.
+        """
+        lengths = lengths_of(x)
+        self._note(lengths)
+        rows = x.as_subclass(Tensor)
+        residual = self.predict(padded(rows, lengths)).residual
+        left = unpadded(residual, lengths) + self.bias
+        loss = super().training_loss(left, silent_tokens, dead_after, step_fraction)
+        predicted = (rows - left).detach()
+        return TrainingLoss(
+            total=loss.total, parts=loss.parts, codes=loss.codes, x_hat=loss.x_hat + predicted
+        )
+
+    def _note(self, lengths: Sequence[int]) -> None:
+        if self.training and torch.is_grad_enabled():
+            self.longest_trained.clamp_(min=min(max(lengths), self.context))
+
+    def _reconstruction(
+        self, x: Float[Tensor, "rows d_in"], codes: SparseCodes
+    ) -> tuple[Parts, Tensor, Tensor]:
+        # Written out, because the kernel takes its target as a constant, and prediction learns by it.
+        x_hat = self.operator.synthesise(codes, self.bias)
+        residual = x - x_hat
+        parts: Parts = {"reconstruction": (1.0, self._share(residual.square().sum(), len(x)))}
+        return parts, x_hat.detach(), residual.detach()
+
+    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
+        return super()._auxiliary(x.detach(), residual, is_dead)
+
+    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
+        if not isinstance(self.encoder, TiedAdjoint):
+            super()._give_birth(atoms, directions)
+            return
+        alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
+        alive[atoms] = False
+        length = self.encoder.gain[alive].mean() if bool(alive.any()) else self.encoder.gain.mean()
+        self._free_atoms().index_copy_(0, atoms, directions)
+        self.encoder.gain.index_fill_(0, atoms, self.birth_length * float(length))
+        self.encoder.bias.index_fill_(0, atoms, 0.0)
+
+    def atom_parameters(self) -> list[nn.Parameter]:
+        """Parameters with one row per atom: what an optimiser forgets when an atom is reborn."""
+        if not isinstance(self.encoder, TiedAdjoint):
+            return super().atom_parameters()
+        return [self._free_atoms(), self.encoder.gain, self.encoder.bias]
+
+    # Helpers
+
+    def _layers(self) -> list[CodeAttention]:
+        return [layer for layer in self.attn_layers if isinstance(layer, CodeAttention)]
+
+    def _sequences(self, x: Tensor) -> Float[Tensor, "batch time d_in"]:
+        rows = self._rows(x)
+        time = x.shape[-2] if x.ndim > 1 else 1
+        return rows.reshape(-1, time, self.d_in)
+
+    def _window(self, time: int) -> int:
+        """How far back a token sees: never farther than the SAE was trained to."""
+        trained = int(self.longest_trained) if not self.longest_trained.is_meta else 0
+        if self.training or trained == 0:
+            return self.context
+        if time > trained and self.n_layers:
+            warnings.warn(
+                f"A sequence of {time} tokens is longer than any this SAE was trained on ({trained}), so "
+                f"each token sees the last {trained} alone. Train on longer sequences, or pass shorter "
+                "ones.",
+                stacklevel=4,
+            )
+        return trained
+
+
+class _NovelOnAverage:
+    """An SAE whose novel part has k atoms on average: its threshold is that of what prediction leaves."""
+
+    @torch.no_grad()
+    def fit_threshold(self, x: Float[Tensor, "*batch time d_in"], k: float | None = None) -> float:
+        """Set the threshold of inference so that k entries per token remain on these sequences.
+
+        Parameters
+        ----------
+        x
+            Activations in order of time, a representative sample.
+        k
+            Entries per token on average; None is the SAE's own.
+        """
+        sae = cast(Temporal, self)
+        left = sae.predict(sae._sequences(x)).residual.flatten(0, 1) + sae.bias
+        threshold: float = super().fit_threshold(left, k)  # type: ignore[misc]
+        return threshold
+
+
+class _NothingNovel:
+    """An SAE whose novel part is empty: nothing is encoded, and no atom is dead for want of firing."""
+
+    n_atoms: int
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
+        offsets = torch.zeros(len(x) + 1, dtype=torch.int64, device=x.device)
+        atoms = torch.zeros(0, dtype=torch.int64, device=x.device)
+        return SparseCodes(x.new_zeros(0), atoms, offsets, self.n_atoms)
+
+    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:  # noqa: ARG002
+        return x.new_zeros(())
+
+
+@cache
+def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
+    """The class of a Temporal with one encoder of the novel part."""
+    from sae_nb.architectures._batch_topk import BatchTopK
+    from sae_nb.architectures._relu import ReLU
+    from sae_nb.architectures._topk import TopK
+
+    bases: dict[str, tuple[type, ...]] = {
+        "TopK": (kind, TopK),
+        "BatchTopK": (_NovelOnAverage, kind, BatchTopK),
+        "ReLU": (kind, ReLU),
+        "none": (_NothingNovel, kind, TopK),
+    }
+    if novel not in bases:
+        raise ValueError(f"`novel` must be one of {', '.join(NOVEL)}, got {novel!r}.")
+    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "is_whole": True}
+    return type(kind.__name__, bases[novel], body)
+
+
+def _checked_prescale(prescale: float | None, d_in: int) -> float:
+    if prescale is None:
+        return 1 / math.sqrt(d_in)
+    if isinstance(prescale, bool) or not isinstance(prescale, int | float):
+        raise TypeError(f"`prescale` must be a number or None, got {prescale!r}.")
+    if not 0 < prescale < math.inf:
+        raise ValueError(f"`prescale` must be positive and finite, got {prescale}.")
+    return float(prescale)
+
+
+def _checked_bias(encoder_bias: bool, novel: str) -> bool:
+    if novel == "ReLU" and not encoder_bias:
+        raise ValueError(
+            "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "
+            "Use novel='TopK'."
+        )
+    return bool(encoder_bias)

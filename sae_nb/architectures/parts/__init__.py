@@ -1,0 +1,1 @@
+"""The parts an encoder is put together from: operator, link, prox, solver."""

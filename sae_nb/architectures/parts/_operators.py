@@ -1,0 +1,596 @@
+"""The learned adjoint: what a one-step encoder uses in place of Dᵀ."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.architectures.parts._proxes import SimplexProx
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import decode, squared_error
+
+# -------------------------------------------------------------------------------------------------
+# What a solver needs of a synthesis operator A: both directions, how steep it is, and its atoms.
+
+
+@runtime_checkable
+class Operator(Protocol):
+    """A linear map from codes to reconstructions. It knows nothing of models, links or penalties."""
+
+    @property
+    def n_atoms(self) -> int:
+        """Width of a code."""
+        ...
+
+    @property
+    def d_in(self) -> int:
+        """Width of a reconstruction."""
+        ...
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The matrix of A, one row per entry of a code."""
+        ...
+
+    def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+        """A z of dense codes."""
+        ...
+
+    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+        """Aᵀ r, dense."""
+        ...
+
+    def lipschitz(self) -> float:
+        """A bound on ‖A‖²: 1 / lipschitz is a safe step for ½‖x − A z‖²."""
+        ...
+
+    def energy(self) -> Float[Tensor, " n_atoms"]:
+        """‖a_j‖² of each atom, the diagonal of AᵀA."""
+        ...
+
+
+# -------------------------------------------------------------------------------------------------
+# Operators that are a matrix: A z = z D. Subclasses say where D comes from.
+
+
+class MatrixOperator(ABC):
+    """Everything that follows from a dictionary D, however it is parametrised."""
+
+    @abstractmethod
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The effective dictionary D, with its gradient."""
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.atoms().shape[0]
+
+    @property
+    def d_in(self) -> int:
+        """Width of an atom."""
+        return self.atoms().shape[1]
+
+    def synthesise(
+        self, codes: SparseCodes, bias: Float[Tensor, " d_in"] | None = None
+    ) -> Float[Tensor, "rows d_in"]:
+        """A z + b.
+
+        Parameters
+        ----------
+        codes
+            Strengths and atoms.
+        bias
+            Added to every row.
+        """
+        return decode(codes, self.atoms(), bias)
+
+    def squared_error(
+        self,
+        codes: SparseCodes,
+        bias: Float[Tensor, " d_in"] | None,
+        target: Float[Tensor, "rows d_in"],
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+        """Σ‖target − (A z + b)‖², with A z + b and the residual as constants.
+
+        Parameters
+        ----------
+        codes
+            Strengths and atoms.
+        bias
+            Added to every row.
+        target
+            What the rows should be.
+        """
+        return squared_error(codes, self.atoms(), bias, target)
+
+    def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+        """A z of dense codes, inside a solver.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        return z @ self.atoms()
+
+    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+        """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense.
+
+        Parameters
+        ----------
+        r
+            Rows, usually residuals.
+        """
+        return r @ self.atoms().T
+
+    def lipschitz(self) -> float:
+        """‖A‖², the largest curvature of ½‖x − A z‖²: 1 / lipschitz is a safe step."""
+        atoms = self.atoms().detach()
+        gram = atoms.T @ atoms if self.d_in < self.n_atoms else atoms @ atoms.T
+        return float(torch.linalg.eigvalsh(gram)[-1])
+
+    def energy(self) -> Float[Tensor, " n_atoms"]:
+        """‖d_j‖² of each atom."""
+        return self.atoms().square().sum(dim=1)
+
+    def project_gradient_(self) -> None:  # noqa: B027 - a dictionary need not be constrained
+        """Called before each optimiser step; nothing to do where D is unconstrained."""
+
+    def project_(self) -> None:  # noqa: B027
+        """Called after each optimiser step; nothing to do where D is unconstrained."""
+
+
+class FixedOperator(MatrixOperator):
+    """A dictionary somebody gave: A z = z D, of any norms; a gradient reaches the tensor itself.
+
+    Parameters
+    ----------
+    dictionary
+        Atoms.
+
+    Example
+    -------
+    >>> operator = FixedOperator(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
+    >>> operator.lipschitz(), operator.energy().tolist()
+    (4.0, [4.0, 1.0])
+    """
+
+    def __init__(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
+        self._dictionary = dictionary
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The dictionary as it was given."""
+        return self._dictionary
+
+
+# -------------------------------------------------------------------------------------------------
+# The unconstrained dictionary: atoms of any norm, learned in scaled units.
+
+
+class FreeOperator(MatrixOperator, nn.Module):
+    """A z = z (u · W): a free matrix W, and the length u of its unit in the model's units.
+
+    Norms carry scale, for codes that have none of their own (memberships that sum to 1).
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Number of atoms.
+    generator
+        Draws the first atoms, standard normal.
+    """
+
+    unit: Tensor
+
+    def __init__(
+        self, d_in: int, n_atoms: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(normal_rows(n_atoms, d_in, generator))
+        self.register_buffer("unit", torch.ones(()))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.weight.shape[0]
+
+    @property
+    def d_in(self) -> int:
+        """Width of an atom."""
+        return self.weight.shape[1]
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The effective dictionary D = u · W, with its gradient."""
+        return self.weight * self.unit
+
+
+def normal_rows(
+    n: int, width: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "n width"]:
+    """Draw rows of standard normal numbers.
+
+    Parameters
+    ----------
+    n, width
+        How many, of what width.
+    generator
+        Draws them; None is torch's global generator.
+    """
+    rows = torch.empty(n, width)
+    if rows.is_meta:
+        return rows
+    if generator is None:
+        return rows.normal_()
+    return rows.copy_(torch.randn(n, width, generator=generator, device=generator.device))
+
+
+# -------------------------------------------------------------------------------------------------
+# The free dictionary: a matrix with unit rows, and its adjoint.
+
+
+UNIT_GUARD = 1e-12
+"""Added to atom norms before dividing, far below any norm that training reaches."""
+
+
+class DenseOperator(MatrixOperator, nn.Module):
+    """A free matrix with unit rows: A z = z D, ‖d_j‖ = 1.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Number of atoms.
+    generator
+        Draws the first atoms, uniformly on the sphere.
+
+    Source
+    ------
+    Unit rows by projecting gradients and renormalising: saprmarks/dictionary_learning,
+    trainers/trainer.py; Bricken et al., "Towards Monosemanticity".
+    """
+
+    def __init__(
+        self, d_in: int, n_atoms: int, *, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(random_unit_rows(n_atoms, d_in, generator))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.weight.shape[0]
+
+    @property
+    def d_in(self) -> int:
+        """Width of an atom."""
+        return self.weight.shape[1]
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The effective dictionary D, with its gradient."""
+        return self.weight
+
+    @torch.no_grad()
+    def project_gradient_(self) -> None:
+        """Remove from each row's gradient the part along the atom, which would only change its norm."""
+        if self.weight.grad is not None:
+            direction = self.weight / (self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
+            along = torch.linalg.vecdot(self.weight.grad, direction)
+            self.weight.grad.addcmul_(along[:, None], direction, value=-1)
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Give every atom unit norm again."""
+        self.weight.div_(self.weight.norm(dim=1, keepdim=True) + UNIT_GUARD)
+
+
+def random_unit_rows(
+    n: int, width: int, generator: torch.Generator | None = None
+) -> Float[Tensor, "n width"]:
+    """Draw directions uniformly on the sphere.
+
+    Parameters
+    ----------
+    n, width
+        How many, of what width.
+    generator
+        Draws them; None is torch's global generator.
+    """
+    rows = normal_rows(n, width, generator)
+    return rows if rows.is_meta else rows / rows.norm(dim=1, keepdim=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# The archetypal dictionary: every atom points at a mixture of data points, D ∝ W C + Λ.
+
+
+AT_THE_CENTRE = 1e-6
+"""A candidate closer to the centre than this share of the typical distance has no direction."""
+
+
+class HullOperator(MatrixOperator, nn.Module):
+    """d_j = p_j / ‖p_j‖ with p_j = Σ_i w_ji c_i + Λ_j, w_j on the simplex, ‖Λ_j‖ ≤ δ.
+
+    Candidates c_i are points around the centre of the data, in scaled units; they stay fixed. With
+    δ = 0 every p_j is in their convex hull. Norms are divided out, as a code says how far an input
+    reaches along an atom.
+
+    Parameters
+    ----------
+    d_in
+        Width of an activation.
+    n_atoms
+        Number of atoms.
+    n_candidates
+        Points to mix, at least as many as atoms.
+    delta
+        Longest step off the hull, in scaled units, where activations have norm √d_in in the root mean
+        square.
+    generator
+        Draws the first candidates, on the sphere of that norm.
+
+    Source
+    ------
+    "Archetypal SAE", arXiv 2502.12892 (KempnerInstitute/overcomplete,
+    archetypal_dictionary.py). Theirs clips negative weights and divides by their sum; ours projects
+    rows of W on the simplex, which keeps mixtures sparse under Adam.
+    """
+
+    candidates: Tensor
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        n_candidates: int,
+        *,
+        delta: float,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.delta = delta
+        drawn = math.sqrt(d_in) * random_unit_rows(n_candidates, d_in, generator)
+        self.register_buffer("candidates", drawn)
+        self.mixture = nn.Parameter(torch.eye(n_atoms, n_candidates))
+        # In units of √d_in its entries are as large as those of a unit atom, and so are Adam's steps.
+        self.offset = nn.Parameter(torch.zeros(n_atoms, d_in)) if delta > 0 else None
+        self._fused: tuple[object, Tensor] | None = None
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms."""
+        return self.mixture.shape[0]
+
+    @property
+    def d_in(self) -> int:
+        """Width of an atom."""
+        return self.candidates.shape[1]
+
+    def relaxation(self) -> Float[Tensor, "n_atoms d_in"]:
+        """Λ, in scaled units, with its gradient."""
+        if self.offset is None:
+            return self.candidates.new_zeros(self.n_atoms, self.d_in)
+        return self.offset * math.sqrt(self.d_in)
+
+    def points(self) -> Float[Tensor, "n_atoms d_in"]:
+        """W C + Λ around the centre, in scaled units, with its gradient."""
+        mixed = self.mixture @ self.candidates
+        return mixed if self.offset is None else mixed + self.relaxation()
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """The effective dictionary: unit rows, with their gradient.
+
+        Without a gradient the product is computed once per state of the weights.
+        """
+        if torch.is_grad_enabled() and self.mixture.requires_grad:
+            return self._directions()
+        state = tuple(
+            (t.data_ptr(), t._version, t.dtype)
+            for t in (self.mixture, self.candidates, self.offset)
+            if t is not None
+        )
+        if self._fused is None or self._fused[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._fused = (state, self._directions())
+        return self._fused[1]
+
+    def _directions(self) -> Tensor:
+        points = self.points()
+        return points / (points.norm(dim=1, keepdim=True) + UNIT_GUARD)
+
+    @torch.no_grad()
+    def start_from_(
+        self, candidates: Float[Tensor, "n_candidates d_in"], chosen: Int[Tensor, " n_atoms"]
+    ) -> None:
+        """Take candidates, and let each atom begin as one of them.
+
+        Parameters
+        ----------
+        candidates
+            Points around the centre, in scaled units.
+        chosen
+            Which one each atom begins as.
+        """
+        self.candidates.copy_(candidates)
+        self.mixture.zero_()
+        self.mixture[torch.arange(self.n_atoms, device=chosen.device), chosen] = 1.0
+        if self.offset is not None:
+            self.offset.zero_()
+
+    @torch.no_grad()
+    def project_(self) -> None:
+        """Return rows of W to the simplex and Λ to its ball."""
+        self.mixture.copy_(SimplexProx().dense(self.mixture))
+        if self.offset is not None:
+            radius = self.delta / math.sqrt(self.d_in)
+            norms = self.offset.norm(dim=1, keepdim=True)
+            self.offset.mul_((radius / norms.clamp_min(radius)).clamp_max(1.0))
+
+
+def with_direction(
+    candidates: Float[Tensor, "n_candidates d_in"],
+) -> Int[Tensor, " n_directed"]:
+    """Candidates that are not at the centre, and so can be an atom by themselves.
+
+    Parameters
+    ----------
+    candidates
+        Points around the centre.
+    """
+    norms = candidates.norm(dim=1)
+    typical = norms.square().mean().sqrt()
+    return (norms > AT_THE_CENTRE * typical).nonzero().flatten()
+
+
+# -------------------------------------------------------------------------------------------------
+# Convolution: a recording as a sum of kernels placed where events happen, x = Σ_k h_k ∗ z_k.
+
+
+class ConvolutionOperator:
+    """Kernels h_k at every place of a recording; each kernel at each place is an atom.
+
+    Codes are (kernel, place) flattened: entry k · n_places + t is kernel k starting at sample t.
+    ‖A‖² ≤ max_ω Σ_k |ĥ_k(ω)|² over the frequencies of n_samples: exact if the recording were a
+    circle, an upper bound for one with ends.
+
+    Parameters
+    ----------
+    kernels
+        One per row; a gradient reaches them.
+    n_samples
+        Length of a recording, at least that of a kernel.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If kernels are not a finite matrix or longer than the recording.
+
+    Source
+    ------
+    Tolooshams et al., DUNL (btolooshams/dunl-compneuro); the bound on ‖A‖² is ours.
+
+    Example
+    -------
+    >>> operator = ConvolutionOperator(torch.tensor([[1.0, 2.0]]), n_samples=4)
+    >>> operator.forward(torch.tensor([[0.0, 1.0, 0.0]])).tolist()
+    [[0.0, 1.0, 2.0, 0.0]]
+    >>> operator.lipschitz()
+    9.0
+    """
+
+    def __init__(self, kernels: Float[Tensor, "n_kernels length"], n_samples: int) -> None:
+        self.kernels = check_matrix(kernels, name="kernels")
+        self.n_samples = check_count(n_samples, name="n_samples")
+        if self.n_samples < kernels.shape[1]:
+            raise ValueError(
+                f"`n_samples` must be at least the length of a kernel, {kernels.shape[1]}, got "
+                f"{n_samples}. Use shorter kernels or longer recordings."
+            )
+
+    @property
+    def d_in(self) -> int:
+        """Samples of a recording."""
+        return self.n_samples
+
+    @property
+    def n_places(self) -> int:
+        """Where a kernel can start and still fit."""
+        return self.n_samples - self.kernels.shape[1] + 1
+
+    @property
+    def n_atoms(self) -> int:
+        """Kernels times places."""
+        return len(self.kernels) * self.n_places
+
+    def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+        """Every kernel at every place, as strong as the code says.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        placed = z.reshape(len(z), len(self.kernels), self.n_places)
+        return F.conv_transpose1d(placed, self.kernels[:, None])[:, 0]
+
+    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+        """Correlation of a recording with every kernel at every place.
+
+        Parameters
+        ----------
+        r
+            Recordings, usually residuals.
+        """
+        return F.conv1d(r[:, None], self.kernels[:, None]).flatten(1)
+
+    def lipschitz(self) -> float:
+        """max_ω Σ_k |ĥ_k(ω)|², by one FFT."""
+        spectrum = torch.fft.rfft(self.kernels.detach(), n=self.n_samples)
+        return float(spectrum.abs().square().sum(dim=0).max())
+
+    def energy(self) -> Float[Tensor, " n_atoms"]:
+        """‖h_k‖² of each kernel, at all its places."""
+        return self.kernels.square().sum(dim=1).repeat_interleave(self.n_places)
+
+    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+        """Every kernel at every place, as a matrix: for ADMM and small recordings."""
+        eye = torch.eye(self.n_atoms, dtype=self.kernels.dtype, device=self.kernels.device)
+        return self.forward(eye)
+
+
+# -------------------------------------------------------------------------------------------------
+# The learned adjoint: what a one-step encoder uses in place of Dᵀ.
+
+
+class LearnedAdjoint(nn.Module):
+    """An affine map to pre-codes, u = r Eᵀ + a.
+
+    Parameters
+    ----------
+    operator
+        The synthesis operator whose adjoint it starts from: E = D, a = 0 (tied, then trained apart).
+
+    Source
+    ------
+    Gregor and LeCun, "Learning fast approximations of sparse coding", ICML 2010.
+    """
+
+    def __init__(self, operator: MatrixOperator) -> None:
+        super().__init__()
+        atoms = operator.atoms().detach()
+        self.weight = nn.Parameter(atoms.clone())
+        self.bias = nn.Parameter(atoms.new_zeros(len(atoms)))
+
+    def forward(
+        self, r: Float[Tensor, "rows d_in"], scale: Float[Tensor, ""] | float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """All pre-codes at once, dense: for small inputs, panels and tests.
+
+        Parameters
+        ----------
+        r
+            Centred activations in the model's units.
+        scale
+            Turns the model's units into the units `bias` is learned in.
+        """
+        return r @ self.weight.T + self.bias / scale
+
+    @torch.no_grad()
+    def rescale_(self, gain: float) -> None:
+        """Multiply every pre-code by one number.
+
+        Parameters
+        ----------
+        gain
+            That number.
+        """
+        self.weight.mul_(gain)
+        self.bias.mul_(gain)

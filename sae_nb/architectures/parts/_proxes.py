@@ -1,0 +1,857 @@
+"""The nearest point of the probability simplex (sparsemax), with an optional cost per atom."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol, TypeVar, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb import kernels
+from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.kernels import Entries, PreCodes, above, batch_topk, chosen, pick, primitives_of, topk
+
+# -------------------------------------------------------------------------------------------------
+# What encoders and solvers need of a penalty g: prox_{t g}(v) = argmin_z ½‖z − v‖² + t g(z).
+
+
+_Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
+
+TILE_ENTRIES = 8 * 2**20
+"""Dense entries of a tile of pre-codes: 32 MB in fp32, as in `kernels`."""
+
+
+@runtime_checkable
+class Prox(Protocol):
+    """What a one-step encoder needs of a penalty g."""
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The proximal map of dense pre-codes."""
+        ...
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The proximal map of (x − centre) weightᵀ + bias, without keeping it."""
+        ...
+
+
+class Penalty(ABC):
+    """A penalty g with its value, and its proximal map for any step.
+
+    A subclass writes `dense` and `objective`; the sparse faces (`Prox`) follow.
+    """
+
+    convex: ClassVar[bool] = True
+    """Whether g is convex, so that solvers find the minimum from anywhere."""
+
+    @abstractmethod
+    def dense(
+        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """argmin_z ½‖z − v‖² + step · g(z), zeros included: for tiles inside a solver.
+
+        Parameters
+        ----------
+        v
+            Rows to be mapped.
+        step
+            t.
+        """
+
+    @abstractmethod
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """G of each row, ∞ where it is not allowed.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+
+    def of_rows(self, rows: slice) -> Penalty:  # noqa: ARG002
+        """The penalty of a tile of rows, where it differs from row to row.
+
+        Parameters
+        ----------
+        rows
+            The tile.
+        """
+        return self
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The proximal map of dense pre-codes, sparse."""
+        return SparseCodes.from_dense(self.dense(pre_codes))
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The proximal map of (x − centre) weightᵀ + bias, in tiles.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        tiles = row_tiles(len(x), len(weight))
+        return SparseCodes.concatenate(
+            self.of_rows(rows)(affine(x[rows], weight, bias, centre)) for rows in tiles
+        )
+
+
+def affine(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None,
+    centre: Float[Tensor, " d_in"] | None,
+) -> Float[Tensor, "rows n_atoms"]:
+    """(x − centre) weightᵀ + bias, dense.
+
+    Parameters
+    ----------
+    x
+        Inputs of one tile.
+    weight, bias, centre
+        The affine map.
+    """
+    pre_codes = (x if centre is None else x - centre) @ weight.T
+    return pre_codes if bias is None else pre_codes + bias
+
+
+def row_tiles(n_rows: int, n_atoms: int, entries: int = TILE_ENTRIES) -> Iterator[slice]:
+    """Slices of rows whose dense codes have at most `entries` entries (one row at least).
+
+    Parameters
+    ----------
+    n_rows, n_atoms
+        Size of the whole.
+    entries
+        Most entries of a tile.
+    """
+    size = max(1, entries // n_atoms)
+    for first in range(0, n_rows, size):
+        yield slice(first, min(first + size, n_rows))
+
+
+def tile_of(numbers: _Numbers, rows: slice) -> _Numbers:
+    """Weights of a tile: their rows where they differ by row, else all of them.
+
+    Parameters
+    ----------
+    numbers
+        One number, one per atom, or one per row and atom.
+    rows
+        The tile.
+    """
+    if isinstance(numbers, Tensor) and numbers.ndim == 2:
+        return numbers[rows]
+    return numbers
+
+
+# -------------------------------------------------------------------------------------------------
+# Thresholds by atom: the pre-codes above θ_j, unchanged; θ = 0 is the ReLU.
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdProx:
+    """z_j = u_j where u_j > θ_j, else 0.
+
+    With θ ≥ 0 it is the prox of g(z) = Σ_j ½ θ_j² 1[z_j ≠ 0] over z ≥ 0 (`HardProx` with one λ per
+    atom, and exact sparse tiles); with θ = 0, of the constraint z ≥ 0 alone. Negative thresholds let
+    negative pre-codes pass.
+
+    Source
+    ------
+    Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
+    autoencoders", arXiv 2407.14435.
+
+    Example
+    -------
+    >>> ThresholdProx(torch.tensor([2.0, 0.0]))(torch.tensor([[1.0, 3.0], [4.0, -2.0]])).to_dense().tolist()
+    [[0.0, 3.0], [4.0, 0.0]]
+    """
+
+    thresholds: Float[Tensor, " n_atoms"] | float
+    """θ, one number or one per atom, in the units of the pre-codes; constants."""
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The entries above their threshold."""
+        thresholds = torch.as_tensor(self.thresholds, dtype=pre_codes.dtype)
+        return above(pre_codes, thresholds)
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The pre-codes above their threshold, in tiles.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        limits = self.thresholds
+        return kernels.threshold_encode(x, weight, bias, thresholds=limits, centre=centre)
+
+
+# -------------------------------------------------------------------------------------------------
+# Thresholding: soft, the proximal map of a weighted ℓ1 norm, and hard, that of counting entries.
+
+
+@dataclass(frozen=True, eq=False)
+class SoftProx(Penalty):
+    """g(z) = Σ_j λ_j |z_j|, over z ≥ 0 if asked: shrink by t λ_j, and keep what is left.
+
+    Non-negative, it is a ReLU with threshold, [v − t λ]₊. With a weight per input and atom it is the
+    locality-weighted penalty of WLSC.
+
+    Source
+    ------
+    Daubechies, Defrise and De Mol, 2004; per-input weights: "Clustering Inductive Biases with
+    Unrolled Networks", arXiv 2402.10213.
+
+    Example
+    -------
+    >>> SoftProx(1.0).dense(torch.tensor([[3.0, -2.0, 0.5]])).tolist()
+    [[2.0, -1.0, 0.0]]
+    >>> SoftProx(1.0, nonnegative=True).dense(torch.tensor([[3.0, -2.0, 0.5]])).tolist()
+    [[2.0, 0.0, 0.0]]
+    """
+
+    weight: float | Float[Tensor, "*rows n_atoms"]
+    """λ ≥ 0 in units of x times units of an atom: one number, one per atom, or one per row and atom."""
+
+    nonnegative: bool = False
+    """Whether codes must be ≥ 0."""
+
+    def dense(
+        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """Shrink by step · λ.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        threshold = step * self.weight
+        kept = torch.relu(v - threshold)
+        return kept if self.nonnegative else kept - torch.relu(-v - threshold)
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """Σ_j λ_j |z_j|.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        value = (self.weight * z.abs()).sum(dim=1)
+        return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
+
+    def of_rows(self, rows: slice) -> SoftProx:
+        """With the weights of these rows.
+
+        Parameters
+        ----------
+        rows
+            The tile.
+        """
+        return replace(self, weight=tile_of(self.weight, rows))
+
+
+@dataclass(frozen=True, eq=False)
+class HardProx(Penalty):
+    """g(z) = λ ‖z‖₀, over z ≥ 0 if asked: keep v_j where v_j² > 2 t λ, unchanged.
+
+    Not convex: solvers find a point no small step improves, which depends on where they start.
+
+    Source
+    ------
+    Blumensath and Davies, "Iterative thresholding for sparse approximations", 2008.
+
+    Example
+    -------
+    >>> HardProx(2.0).dense(torch.tensor([[3.0, -2.5, 2.0]])).tolist()
+    [[3.0, -2.5, 0.0]]
+    """
+
+    convex = False
+
+    weight: float
+    """λ ≥ 0: what one more entry must gain in ½‖x − x̂‖²."""
+
+    nonnegative: bool = False
+    """Whether codes must be ≥ 0."""
+
+    def dense(
+        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """Keep what is larger than √(2 step λ).
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        size = v if self.nonnegative else v.abs()
+        return torch.where(size > (2 * step * self.weight) ** 0.5, v, torch.zeros_like(v))
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """λ ‖z‖₀.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        value = self.weight * (z != 0).sum(dim=1).to(z.dtype)
+        return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
+
+
+def forbid(
+    value: Float[Tensor, " rows"], forbidden: Float[Tensor, " rows"]
+) -> Float[Tensor, " rows"]:
+    """∞ where a row is not allowed, its value elsewhere.
+
+    Parameters
+    ----------
+    value
+        g where it is finite.
+    forbidden
+        True where a row breaks the constraint.
+    """
+    return value.masked_fill(forbidden, torch.inf)
+
+
+# -------------------------------------------------------------------------------------------------
+# TopK as a projection: the k largest positive pre-codes of each row.
+
+
+@dataclass(frozen=True)
+class TopKProx(Penalty):
+    """Projection on the non-negative k-sparse codes: [TopK_k(u)]₊.
+
+    g(z) = 0 where z ≥ 0 and ‖z‖₀ ≤ k, and ∞ elsewhere. Not convex.
+
+    Example
+    -------
+    >>> TopKProx(1)(torch.tensor([[1.0, 3.0], [-1.0, -2.0]])).to_dense().tolist()
+    [[0.0, 3.0], [0.0, 0.0]]
+    """
+
+    convex = False
+
+    k: int
+    """Most entries per row."""
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The k largest positive entries of each row."""
+        return topk(pre_codes, self.k)
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The k largest positive pre-codes of each row, in tiles.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre)
+
+    def dense(
+        self,
+        v: Float[Tensor, "rows n_atoms"],
+        step: float = 1.0,  # noqa: ARG002
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """The same with its zeros; a projection is the same for every step.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        largest = v.topk(self.k, dim=1)
+        return torch.zeros_like(v).scatter(1, largest.indices, torch.relu(largest.values))
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """0 where z is allowed, ∞ elsewhere.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        forbidden = (z < 0).any(dim=1) | ((z != 0).sum(dim=1) > self.k)
+        return forbid(z.new_zeros(len(z)), forbidden)
+
+
+# -------------------------------------------------------------------------------------------------
+# AbsTopK as a projection: the k entries of largest magnitude in each row, with their sign.
+
+
+@dataclass(frozen=True)
+class AbsTopKProx(Penalty):
+    """Projection on the k-sparse codes of either sign: H_k(u).
+
+    g(z) = 0 where ‖z‖₀ ≤ k, and ∞ elsewhere. Not convex.
+
+    Source
+    ------
+    "AbsTopK: Rethinking sparse autoencoders for bidirectional features", arXiv 2510.00404.
+
+    Example
+    -------
+    >>> import torch
+    >>> AbsTopKProx(1)(torch.tensor([[1.0, -3.0], [-1.0, 0.5]])).to_dense().tolist()
+    [[0.0, -3.0], [-1.0, 0.0]]
+    """
+
+    convex = False
+
+    k: int
+    """Most entries per row."""
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The k entries of largest magnitude of each row."""
+        return topk(pre_codes, self.k, signed=True)
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The k pre-codes of largest magnitude of each row, in tiles.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=True)
+
+    def dense(
+        self,
+        v: Float[Tensor, "rows n_atoms"],
+        step: float = 1.0,  # noqa: ARG002
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """The same with its zeros; a projection is the same for every step.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        return topk(v, self.k, signed=True).to_dense()
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """0 where z is allowed, ∞ elsewhere.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        return forbid(z.new_zeros(len(z)), (z != 0).sum(dim=1) > self.k)
+
+
+# -------------------------------------------------------------------------------------------------
+# BatchTopK as a projection: the rows · k largest positive pre-codes of a whole batch.
+
+
+@dataclass(frozen=True)
+class BatchTopKProx:
+    """Projection of a batch on the non-negative codes with rows · k entries altogether.
+
+    It is a prox of the batch, not of its rows: who shares a batch shares its entries.
+
+    Source
+    ------
+    Bussmann et al., "BatchTopK sparse autoencoders", arXiv 2412.06410.
+
+    Example
+    -------
+    >>> import torch
+    >>> BatchTopKProx(1)(torch.tensor([[1.0, 3.0], [2.0, -2.0]])).to_dense().tolist()
+    [[0.0, 3.0], [2.0, 0.0]]
+    """
+
+    k: float
+    """Entries per row on average; need not be whole."""
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The largest positive entries of all rows together."""
+        return batch_topk(pre_codes, round(self.k * len(pre_codes)))
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The largest positive pre-codes of all rows together, in tiles.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
+
+
+# -------------------------------------------------------------------------------------------------
+# Group shrinkage: atoms that come on and go off together.
+
+
+@dataclass(frozen=True, eq=False)
+class GroupProx(Penalty):
+    """g(z) = λ Σ_G ‖z_G‖₂ over disjoint groups, over z ≥ 0 if asked.
+
+    z_G = [1 − t λ / ‖v_G‖]₊ v_G, of [v]₊ where codes must not be negative.
+
+    Source
+    ------
+    Yuan and Lin, "Model selection and estimation in regression with grouped variables", 2006.
+
+    Example
+    -------
+    >>> prox = GroupProx(torch.tensor([0, 0, 1]), 1.0)
+    >>> [[round(z, 4) for z in row] for row in prox.dense(torch.tensor([[3.0, 4.0, 0.5]])).tolist()]
+    [[2.4, 3.2, 0.0]]
+    """
+
+    groups: Int[Tensor, " n_atoms"]
+    """Group of each atom, counted from 0."""
+
+    weight: float
+    """λ ≥ 0."""
+
+    nonnegative: bool = False
+    """Whether codes must be ≥ 0."""
+
+    def dense(
+        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """Shrink each group's norm by step · λ.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        v = torch.relu(v) if self.nonnegative else v
+        norms = self.norms(v)
+        # A group at zero stays there; dividing by its norm would not be finite.
+        safe = torch.where(norms > 0, norms, torch.ones_like(norms))
+        factor = torch.relu(1 - step * self.weight / safe) * (norms > 0)
+        return v * factor.index_select(1, self.groups.to(v.device))
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """λ Σ_G ‖z_G‖₂.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        value = self.weight * self.norms(z).sum(dim=1)
+        return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
+
+    def norms(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows groups"]:
+        """‖z_G‖₂ of every group.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        groups = self.groups.to(z.device)
+        power = z.new_zeros(len(z), int(groups.max()) + 1).index_add(1, groups, z.square())
+        # The square root has no slope at 0; where nothing is active, nothing is to be learned.
+        positive = power > 0
+        return torch.where(positive, power, torch.ones_like(power)).sqrt() * positive
+
+
+# -------------------------------------------------------------------------------------------------
+# Quadratic penalties: none at all, and a ridge. Their codes are dense.
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeProx(Penalty):
+    """g(z) = ½ Σ_j α_j z_j²: v_j / (1 + t α_j). A Gaussian prior with precisions α.
+
+    Example
+    -------
+    >>> import torch
+    >>> RidgeProx(1.0).dense(torch.tensor([[3.0, -2.0]])).tolist()
+    [[1.5, -1.0]]
+    """
+
+    precision: float | Float[Tensor, "*rows n_atoms"]
+    """α ≥ 0: one number, one per atom, or one per row and atom."""
+
+    def dense(
+        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """Divide by 1 + step · α.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        return v / (1 + step * self.precision)
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """½ Σ_j α_j z_j².
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        return 0.5 * (self.precision * z.square()).sum(dim=1)
+
+    def of_rows(self, rows: slice) -> RidgeProx:
+        """With the precisions of these rows.
+
+        Parameters
+        ----------
+        rows
+            The tile.
+        """
+        return replace(self, precision=tile_of(self.precision, rows))
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityProx(RidgeProx):
+    """g(z) = 0: v itself, so that solvers find least squares.
+
+    Example
+    -------
+    >>> import torch
+    >>> IdentityProx().dense(torch.tensor([[3.0, -2.0]])).tolist()
+    [[3.0, -2.0]]
+    """
+
+    precision: float = field(default=0.0, init=False)
+
+    def of_rows(self, rows: slice) -> IdentityProx:  # noqa: ARG002
+        """The same for all rows.
+
+        Parameters
+        ----------
+        rows
+            The tile.
+        """
+        return self
+
+    def dense(
+        self,
+        v: Float[Tensor, "rows n_atoms"],
+        step: float = 1.0,  # noqa: ARG002
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """Nothing changes.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        return v
+
+
+# -------------------------------------------------------------------------------------------------
+# The nearest point of the probability simplex (sparsemax), with an optional cost per atom.
+
+
+FIRST_LOOK = 64
+"""Largest entries of a row sorted before looking further; few codes use more (ours)."""
+
+ROUNDING = 1e-4
+"""How far a row's sum may be from 1 before the objective calls it forbidden (ours, for fp32)."""
+
+
+@dataclass(frozen=True, eq=False)
+class SimplexProx(Penalty):
+    """g(z) = Σ_j c_j z_j over the simplex z ≥ 0, Σ_j z_j = 1: the projection of v − t c.
+
+    z = [v − θ]₊ with θ such that the entries sum to 1. Adding one number to all of v changes
+    nothing. With c_j = λ‖x − a_j‖² it is the penalty of K-Deep Simplex; one step of that from zero is
+    SpaDE's encoder.
+
+    Source
+    ------
+    Held, Wolfe and Crowder, 1974; Martins and Astudillo, "From softmax to sparsemax", arXiv
+    1602.02068; costs: Tasissa et al., "K-Deep Simplex", arXiv 2012.02134.
+
+    Example
+    -------
+    >>> SimplexProx().dense(torch.tensor([[1.0, 0.5, -3.0]])).tolist()
+    [[0.75, 0.25, 0.0]]
+    """
+
+    cost: Float[Tensor, "*rows n_atoms"] | None = None
+    """c: one number per atom, or per row and atom; None is 0."""
+
+    def dense(
+        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
+    ) -> Float[Tensor, "rows n_atoms"]:
+        """Project v − step · c; differentiable to any order.
+
+        Parameters
+        ----------
+        v, step
+            As in `Penalty.dense`.
+        """
+        v = self._shifted(v, step)
+        kept = v > simplex_threshold(v)
+        # On its support z is linear in v: written so, autograd gives g − mean of g there.
+        total = (v * kept).sum(dim=1, keepdim=True)
+        theta = (total - 1) / kept.sum(dim=1, keepdim=True)
+        return torch.relu((v - theta).masked_fill(~kept, 0.0))
+
+    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+        """The projection of dense pre-codes, sparse."""
+        v = self._shifted(pre_codes, 1.0)
+        return _on_support(entries_above(v, simplex_threshold(v)))
+
+    def of_affine(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        weight: Float[Tensor, "n_atoms d_in"],
+        bias: Float[Tensor, " n_atoms"] | None,
+        centre: Float[Tensor, " d_in"] | None,
+    ) -> SparseCodes:
+        """The projection of (x − centre) weightᵀ + bias, in tiles, with sparse gradients.
+
+        Parameters
+        ----------
+        x
+            Inputs.
+        weight, bias, centre
+            The affine map.
+        """
+        if self.cost is not None and self.cost.ndim == 2:
+            return super().of_affine(x, weight, bias, centre)
+        if self.cost is not None:
+            bias = -self.cost if bias is None else bias - self.cost
+        backend = pick("auto", x)
+        if backend == "reference":
+            return SimplexProx()(affine(x, weight, bias, centre))
+        parts = []
+        with torch.no_grad():
+            for rows in row_tiles(len(x), len(weight)):
+                v = SimplexProx()._shifted(affine(x[rows], weight, bias, centre), 1.0)
+                parts.append(entries_above(v, simplex_threshold(v)))
+        found = SparseCodes.concatenate(parts)
+        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
+        entries = Entries(found.values, found.atoms, found.offsets)
+        return _on_support(chosen(primitives_of(backend, found.support), pre_codes, entries))
+
+    def _shifted(self, v: Tensor, step: float) -> Tensor:
+        # Relative to the largest entry, so that sums of large numbers keep their digits.
+        v = v if self.cost is None else v - step * self.cost
+        return v - v.detach().max(dim=1, keepdim=True).values
+
+    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+        """Σ_j c_j z_j on the simplex, ∞ off it.
+
+        Parameters
+        ----------
+        z
+            Dense codes.
+        """
+        value = z.new_zeros(len(z)) if self.cost is None else (self.cost * z).sum(dim=1)
+        off = (z.sum(dim=1) - 1).abs() > ROUNDING
+        return forbid(value, off | (z < 0).any(dim=1))
+
+    def of_rows(self, rows: slice) -> SimplexProx:
+        """With the costs of these rows.
+
+        Parameters
+        ----------
+        rows
+            The tile.
+        """
+        return self if self.cost is None else replace(self, cost=tile_of(self.cost, rows))
+
+
+def entries_above(
+    v: Float[Tensor, "rows n_atoms"], threshold: Float[Tensor, "rows 1"]
+) -> SparseCodes:
+    """The entries of each row above its threshold, as they are.
+
+    Parameters
+    ----------
+    v, threshold
+        Dense rows, and one number for each.
+    """
+    row, atom = (v > threshold).nonzero(as_tuple=True)
+    offsets = offsets_of(torch.bincount(row, minlength=len(v)))
+    return SparseCodes(v[row, atom], atom.to(index_dtype(v.shape[1])), offsets, v.shape[1])
+
+
+def _on_support(entries: SparseCodes) -> SparseCodes:
+    """Entries of each row lowered by one number, so that they sum to 1."""
+    row = entries.support.rows
+    total = entries.values.new_zeros(len(entries)).index_add(0, row, entries.values)
+    theta = (total - 1) / entries.l0
+    return entries.with_values(torch.relu(entries.values - theta[row]))
+
+
+@torch.no_grad()
+def simplex_threshold(v: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows 1"]:
+    """θ with Σ_j [v_j − θ]₊ = 1, exactly: by sorting as many of the largest entries as needed.
+
+    With u the entries in falling order, θ_i = (u_1 + … + u_i − 1) / i for the last i with u_i > θ_i.
+
+    Parameters
+    ----------
+    v
+        Rows to be projected on the simplex.
+    """
+    n_atoms = v.shape[1]
+    looked_at = min(FIRST_LOOK, n_atoms)
+    while True:
+        u = v.topk(looked_at, dim=1).values
+        counts = torch.arange(1, looked_at + 1, device=v.device, dtype=v.dtype)
+        theta = (u.cumsum(dim=1) - 1) / counts
+        n_kept = (u > theta).sum(dim=1, keepdim=True)
+        if looked_at == n_atoms or int(n_kept.max()) < looked_at:
+            return theta.gather(1, n_kept - 1)  # NaN keeps nothing: an error, not a silent zero
+        looked_at = min(4 * looked_at, n_atoms)

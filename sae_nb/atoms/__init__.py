@@ -1,0 +1,35 @@
+"""What atoms do on activations: how often, how strongly, on what; each atom's examples and its label."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.atoms._atom import AtomSummary as AtomSummary, summarise_atom as summarise_atom
+    from sae_nb.atoms._catalogue import AtomCatalogue as AtomCatalogue
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.atoms._atom import Crops as Crops, describe_atom as describe_atom
+    from sae_nb.atoms._catalogue import ORDERS as ORDERS
+    from sae_nb.atoms._examples import (
+        BANDS as BANDS,
+        TOKENS_AFTER as TOKENS_AFTER,
+        TOKENS_BEFORE as TOKENS_BEFORE,
+        Band as Band,
+        Choice as Choice,
+        Example as Example,
+        build_examples as build_examples,
+        text_around as text_around,
+    )
+    from sae_nb.atoms._labels import Labels as Labels
+    from sae_nb.atoms._tokens import (
+        directed as directed,
+        displayed as displayed,
+        gathered as gathered,
+        is_special as is_special,
+        spans as spans,
+    )

@@ -1,0 +1,581 @@
+"""One atom as a record of plain arrays: how often, how strongly, on what, next to which others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from sae_nb.activations import describe_ids
+from sae_nb.atoms._catalogue import AtomCatalogue
+from sae_nb.atoms._examples import (
+    QUANTILES,
+    Band,
+    Choice,
+    Example,
+    build_examples,
+    choose_rows,
+)
+from sae_nb.checks import check_atom, check_count
+from sae_nb.models import HookPointNotFound, no_weights
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.atoms._catalogue import Firings
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Histograms of an atom's strengths and of how often the atoms of a dictionary fire.
+
+
+N_BINS = 40
+BINS_PER_DECADE = 6
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Histogram:
+    """How often something takes which value."""
+
+    edges: Float[np.ndarray, " n_bins_plus_1"]
+    """Borders of the bins."""
+
+    counts: Int[np.ndarray, " n_bins"]
+    """Members of each bin."""
+
+    marks: dict[str, float] = field(default_factory=dict)
+    """Values worth naming."""
+
+
+def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
+    """Count how strongly an atom fires where it fires; rows in which it is silent are left out.
+
+    Parameters
+    ----------
+    strengths
+        z of every row in which it fires.
+
+    Returns
+    -------
+    Histogram
+        In units of z, from 0; `marks` are the strengths at the middle of each band that has one:
+        "50 %", "99 %", "top".
+    """
+    low = min(float(strengths.min(initial=0.0)), 0.0)
+    high = max(float(strengths.max(initial=0.0)), 0.0)
+    span = (low, high if high > low else low + 1.0)
+    counts, edges = np.histogram(strengths, bins=N_BINS, range=span)
+    marks = {}
+    if len(strengths):
+        size = np.abs(strengths)
+        marks = {name: float(np.quantile(size, q)) for name, q in QUANTILES.items()}
+        marks["top"] = float(size.max())
+    return Histogram(edges=edges, counts=counts, marks=marks)
+
+
+def frequency_histogram(firings: Firings) -> Histogram:
+    """Count the atoms that fire how often, in bins of equal width on a logarithmic axis.
+
+    Parameters
+    ----------
+    firings
+        Codes read atom by atom.
+
+    Returns
+    -------
+    Histogram
+        Shares of rows; atoms that never fire are in no bin, and `marks["never"]` is their number.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.codes import SparseCodes
+    >>> from sae_nb.atoms._catalogue import Firings
+    >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 2], [2, 0, 0]]))
+    >>> found = frequency_histogram(Firings(codes))
+    >>> int(found.counts.sum()), found.marks
+    (2, {'never': 1.0})
+    """
+    rarest = 1 / max(firings.n_rows, 2)
+    n_bins = max(int(np.ceil(-np.log10(rarest) * BINS_PER_DECADE)), 1)
+    edges = np.logspace(np.log10(rarest), 0, n_bins + 1)
+    # A share of one row, or of all, must not fall out of the last bins by rounding.
+    edges[0], edges[-1] = edges[0] * (1 - 1e-9), 1 + 1e-9
+    counts, _ = np.histogram(firings.frequency[firings.alive], bins=edges)
+    never = float(firings.n_atoms - int(firings.alive.sum()))
+    return Histogram(edges=edges, counts=counts, marks={"never": never})
+
+
+# -------------------------------------------------------------------------------------------------
+# What an atom says to the unembedding directly: the next tokens it raises and lowers.
+#
+# effect = W_U (γ ⊙ d), with γ the gain of the final norm (and d centred where that norm centres).
+# This is the direct path alone: what later layers make of the atom is left out, and so is the norm's
+# division by the size of the residual stream, so effects compare tokens, not atoms.
+
+
+Effects = tuple[tuple[str, float], ...]
+
+
+def logit_effects(
+    model: LiveModel, direction: Float[Tensor, " d_in"], n: int = 8
+) -> tuple[Effects, Effects]:
+    """Return the next tokens a direction raises and lowers most, with their effects.
+
+    Parameters
+    ----------
+    model
+        A live model; without an unembedding of this width both lists are empty.
+    direction
+        An atom, in the residual stream's coordinates.
+    n
+        Tokens per list.
+
+    Source
+    ------
+    The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show it.
+    """
+    find = getattr(model.module, "get_output_embeddings", None)
+    unembedding = find() if callable(find) else None
+    if model.kind != "language" or model.tokenizer is None or unembedding is None:
+        return (), ()
+    weight = unembedding.weight.detach()
+    if weight.is_meta:
+        no_weights(model.name, "Which tokens an atom raises or lowers")
+    if weight.shape[1] != len(direction):
+        return (), ()
+    with torch.no_grad():
+        read = _through_final_norm(model, direction.to(weight.device, torch.float32))
+        effect = (weight.float() @ read).cpu()
+    return _named(model, effect, n), _named(model, -effect, n, sign=-1.0)
+
+
+def _through_final_norm(
+    model: LiveModel, direction: Float[Tensor, " d_in"]
+) -> Float[Tensor, " d_in"]:
+    try:
+        norm = model.get_module(model.hook_point("final_norm").path)
+    except HookPointNotFound:
+        return direction
+    if isinstance(norm, nn.LayerNorm):
+        direction = direction - direction.mean()
+    gain = getattr(norm, "weight", None)
+    if gain is None or gain.shape != direction.shape:
+        return direction
+    # Gemma stores its gain minus one.
+    offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+    return direction * (gain.detach().float().to(direction.device) + offset)
+
+
+def _named(
+    model: LiveModel, effect: Float[Tensor, " vocabulary"], n: int, sign: float = 1.0
+) -> Effects:
+    best = effect.topk(min(n, len(effect)))
+    ids = best.indices.tolist()
+    names = describe_ids(model.tokenizer, ids)
+    return tuple((names[i], sign * value) for i, value in zip(ids, best.values.tolist()))
+
+
+# -------------------------------------------------------------------------------------------------
+# Where in its samples an atom fires: on cls, registers and patches, or early and late in a text.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Footprint:
+    """Where in its sample an atom fires."""
+
+    places: tuple[str, ...]
+    """cls, registers, patches; or ranges of token positions."""
+
+    frequency: Float[np.ndarray, " places"]
+    """Share of the rows at each place in which the atom fires."""
+
+    rows: Int[np.ndarray, " places"]
+    """Rows at each place."""
+
+    patch_frequency: Float[np.ndarray, "patch_rows patch_columns"] | None = None
+    """The same for every patch; NaN where no row was captured."""
+
+
+def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
+    """Return where in its samples an atom fires; None for plain vectors."""
+    context = catalogue.acts.context
+    if catalogue.acts.tokens is None:
+        return None
+    everywhere = catalogue.rows_at_position
+    rows, _ = catalogue.strengths(atom)
+    fired = np.bincount(catalogue.positions[rows], minlength=len(everywhere))
+    if context.kind == "language":
+        return _language_footprint(fired, everywhere)
+    return _patch_footprint(fired, everywhere, context.prefix_tokens, context.patch_grid)
+
+
+def _language_footprint(
+    fired: Int[np.ndarray, " length"], everywhere: Int[np.ndarray, " length"]
+) -> Footprint:
+    # Each range eight times the one before: early tokens of a text differ more than late ones.
+    edges = [0, 1, 2]
+    while edges[-1] < len(everywhere):
+        edges.append(8 * edges[-1])
+    parts = [(a, b) for a, b in pairwise(edges) if everywhere[a:b].any()]
+    names = tuple(f"token {a}" if b == a + 1 else f"{a}–{b - 1}" for a, b in parts)
+    return _ratio(names, [slice(a, b) for a, b in parts], fired, everywhere)
+
+
+def _patch_footprint(
+    fired: Int[np.ndarray, " length"],
+    everywhere: Int[np.ndarray, " length"],
+    n_prefix: int,
+    grid: tuple[int, int] | None,
+) -> Footprint:
+    kinds = {
+        "cls": slice(0, min(n_prefix, 1)),
+        "registers": slice(1, max(n_prefix, 1)),
+        "patches": slice(n_prefix, len(everywhere)),
+    }
+    kinds = {name: part for name, part in kinds.items() if everywhere[part].any()}
+    found = _ratio(tuple(kinds), list(kinds.values()), fired, everywhere)
+    if grid is None:
+        return found
+    size = n_prefix + grid[0] * grid[1]
+    counts = np.zeros((2, size))
+    n = min(size, len(everywhere))
+    counts[:, :n] = fired[:n], everywhere[:n]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        patches = (counts[0] / counts[1])[n_prefix:].reshape(grid)
+    return Footprint(
+        places=found.places, frequency=found.frequency, rows=found.rows, patch_frequency=patches
+    )
+
+
+def _ratio(
+    names: tuple[str, ...],
+    parts: list[slice],
+    fired: Int[np.ndarray, " length"],
+    everywhere: Int[np.ndarray, " length"],
+) -> Footprint:
+    rows = np.array([everywhere[part].sum() for part in parts], np.int64)
+    hits = np.array([fired[part].sum() for part in parts], np.float64)
+    return Footprint(places=names, frequency=hits / np.maximum(rows, 1), rows=rows)
+
+
+# -------------------------------------------------------------------------------------------------
+# Crops: the patches an atom fires on, cut out of their pictures with a little around them.
+
+
+AROUND = 1
+"""Patches shown on each side: a patch of 4 × 4 pixels alone says nothing to people."""
+
+OUTSIDE = 128
+"""Grey of what lies beyond the picture."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Crops:
+    """Patches of one size, as one stack."""
+
+    pictures: UInt8[np.ndarray, "n 3 height width"]
+    """Each patch with one patch around it on every side."""
+
+    rows: Int[np.ndarray, " n"]
+    """Rows of the activations."""
+
+    strengths: Float[np.ndarray, " n"]
+    """z of each."""
+
+    places: tuple[str, ...]
+    """Picture and patch in words."""
+
+    n_context: int
+    """Patches around each; the whole is 2 × n_context + 1 patches wide."""
+
+
+def build_crops(
+    catalogue: AtomCatalogue, atom: int, band: Band, n: int, *, seed: int = 0
+) -> Crops | None:
+    """Cut the patches of a band out of their pictures, at most one per picture.
+
+    Parameters
+    ----------
+    catalogue
+        Whose activations know their pictures and the grid of patches.
+    atom
+        Row of the dictionary.
+    band
+        Which of its firings; cls and registers, which are nowhere in the picture, do not count.
+    n
+        How many at most.
+    seed
+        Of the random band.
+
+    Returns
+    -------
+    Crops or None
+        None where there are no pictures, no patches, or the atom fires on none.
+    """
+    context = catalogue.acts.context
+    grid, pictures = context.patch_grid, context.pictures
+    if grid is None or pictures is None:
+        return None
+    choice = choose_rows(catalogue, atom, band, seed=seed, patches_only=True)
+    rows, strengths = choice.rows[:n], choice.strengths[:n]
+    if not len(rows):
+        return None
+    patch = catalogue.positions[rows] - context.prefix_tokens
+    cut = [
+        _crop(pictures[sample].cpu().numpy(), grid, divmod(int(index), grid[1]))
+        for sample, index in zip(catalogue.samples[rows].tolist(), patch.tolist())
+    ]
+    places = tuple(
+        f"{context.sample_word} {sample}, {context.token_name(position)}"
+        for sample, position in zip(
+            catalogue.samples[rows].tolist(), catalogue.positions[rows].tolist()
+        )
+    )
+    return Crops(
+        pictures=np.stack(cut),
+        rows=rows,
+        strengths=strengths,
+        places=places,
+        n_context=AROUND,
+    )
+
+
+def _crop(
+    picture: UInt8[np.ndarray, "3 height width"], grid: tuple[int, int], patch: tuple[int, int]
+) -> UInt8[np.ndarray, "3 crop_height crop_width"]:
+    high, wide = picture.shape[1] // grid[0], picture.shape[2] // grid[1]
+    margin = ((0, 0), (AROUND * high,) * 2, (AROUND * wide,) * 2)
+    padded = np.pad(picture, margin, constant_values=OUTSIDE)
+    top, left = patch[0] * high, patch[1] * wide
+    across, along = (2 * AROUND + 1) * high, (2 * AROUND + 1) * wide
+    return padded[:, top : top + across, left : left + along]
+
+
+# -------------------------------------------------------------------------------------------------
+# One atom as a record of plain arrays: how often, how strongly, on what, next to which others.
+
+
+N_CROPS = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomSummary:
+    """Everything a panel shows about one atom."""
+
+    atom: int
+    """Row of the dictionary."""
+
+    n_atoms: int
+    """Rows of the dictionary in all."""
+
+    n_rows: int
+    """Activations looked at."""
+
+    n_fired: int
+    """Rows in which the atom fires (z ≠ 0)."""
+
+    frequency: float
+    """n_fired / n_rows."""
+
+    mean_strength: float
+    """Mean |z| where it fires."""
+
+    max_strength: float
+    """Largest |z|."""
+
+    p99: float
+    """99th percentile of |z| where it fires."""
+
+    histogram: Histogram
+    """Strengths where it fires, with the bands marked."""
+
+    frequencies: Histogram
+    """How often the atoms of the whole dictionary fire."""
+
+    band: Band
+    """Which examples follow."""
+
+    examples: tuple[Example, ...]
+    """Rows of the band, at most one per sample."""
+
+    n_examples: int
+    """Examples the band has in all."""
+
+    page: int
+    """Which of them are here: those from page × examples per page on."""
+
+    missing: str
+    """Why there are no examples, where there are none."""
+
+    nearest_atoms: Int[np.ndarray, " n"]
+    """Atoms with the largest cosine, this one left out."""
+
+    nearest_cosines: Float[np.ndarray, " n"]
+    """Their cosines."""
+
+    coactive_atoms: Int[np.ndarray, " m"]
+    """Atoms that fire in the same rows more often than by chance."""
+
+    coactive_lifts: Float[np.ndarray, " m"]
+    """P(both) / (P(one) P(other))."""
+
+    coactive_counts: Int[np.ndarray, " m"]
+    """Rows in which both fire."""
+
+    footprint: Footprint | None
+    """Where in its sample it fires; None for plain vectors."""
+
+    crops: Crops | None = None
+    """The patches of the band themselves, for pictures."""
+
+    logits_up: Effects = ()
+    """Next tokens it raises most on the direct path, and how much; language models only."""
+
+    logits_down: Effects = ()
+    """Next tokens it lowers most."""
+
+
+def summarise_atom(
+    sae: Any,
+    acts: Activations | Float[Tensor, "n d_in"],
+    codes: SparseCodes | None = None,
+    atom: int = 0,
+    *,
+    band: Band = "top",
+    model: LiveModel | None = None,
+    **choices: Any,
+) -> AtomSummary:
+    """Summarise one atom of `sae` on `acts`; for many atoms make one `AtomCatalogue` and ask it.
+
+    Parameters
+    ----------
+    sae
+        Any sparse autoencoder of the width of `acts`.
+    acts
+        Activations, or a plain matrix of them.
+    codes
+        Their codes, where they have been computed already.
+    atom
+        Row of the dictionary.
+    band
+        Which examples: "top", "99 %", "50 %", "random" or "just below".
+    model
+        A language model, for the tokens the atom raises.
+    choices
+        `n_examples`, `page`, `seed`, `n_neighbours` of `describe_atom`.
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        If the SAE and the activations do not fit, or there is no such atom or band.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.codes import SparseCodes
+    >>> class Signs:
+    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
+    ...     def encode(self, x, k=None):
+    ...         return SparseCodes.from_dense(x.relu())
+    >>> record = summarise_atom(Signs(), torch.tensor([[1.0, -1.0], [2.0, 3.0]]), atom=0)
+    >>> record.n_fired, record.max_strength, [example.row for example in record.examples]
+    (2, 2.0, [1, 0])
+    """
+    catalogue = AtomCatalogue(sae, acts, codes=codes)
+    return describe_atom(catalogue, atom, band=band, model=model, **choices)
+
+
+def describe_atom(
+    catalogue: AtomCatalogue,
+    atom: int,
+    *,
+    band: Band = "top",
+    n_examples: int = 12,
+    page: int = 0,
+    seed: int = 0,
+    n_neighbours: int = 8,
+    model: LiveModel | None = None,
+) -> AtomSummary:
+    """Return everything a panel shows about one atom.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    atom
+        Row of the dictionary.
+    band
+        Which examples: "top", "99 %", "50 %", "random" or "just below".
+    n_examples
+        Examples per page.
+    page
+        Which page of them; the last one there is when too large.
+    seed
+        Of the random band.
+    n_neighbours
+        Nearest and co-active atoms at most.
+    model
+        A language model, for the tokens the atom raises.
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        If there is no such atom, band or page.
+    """
+    atom = check_atom(atom, catalogue.n_atoms)
+    check_count(n_examples, name="n_examples")
+    check_count(page, name="page", at_least=0)
+    choice = choose_rows(catalogue, atom, band, seed=seed)
+    page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
+    near, cosines = catalogue.nearest(atom, n_neighbours)
+    joint, lifts, counts = catalogue.coactive(atom, n_neighbours)
+    up, down = _logit_effects(catalogue, atom, model)
+    firings = catalogue.firings
+    return AtomSummary(
+        atom=atom,
+        n_atoms=catalogue.n_atoms,
+        n_rows=len(catalogue.acts),
+        n_fired=int(firings.n_fired[atom]),
+        frequency=float(firings.frequency[atom]),
+        mean_strength=float(firings.mean_strength[atom]),
+        max_strength=float(firings.max_strength[atom]),
+        p99=_quantile(np.abs(firings.strengths(atom)[1]), 0.99),
+        histogram=strength_histogram(firings.strengths(atom)[1]),
+        frequencies=catalogue.frequencies,
+        band=band,
+        examples=build_examples(catalogue, atom, _page(choice, page, n_examples)),
+        n_examples=len(choice.rows),
+        page=page,
+        missing=choice.missing,
+        nearest_atoms=near,
+        nearest_cosines=cosines,
+        coactive_atoms=joint,
+        coactive_lifts=lifts,
+        coactive_counts=counts,
+        footprint=footprint_of(catalogue, atom),
+        crops=build_crops(catalogue, atom, band, N_CROPS, seed=seed),
+        logits_up=up,
+        logits_down=down,
+    )
+
+
+def _page(choice: Choice, page: int, size: int) -> Choice:
+    part = slice(page * size, (page + 1) * size)
+    return Choice(rows=choice.rows[part], strengths=choice.strengths[part])
+
+
+def _quantile(size: Float[np.ndarray, " uses"], q: float) -> float:
+    return float(np.quantile(size, q)) if len(size) else 0.0
+
+
+def _logit_effects(
+    catalogue: AtomCatalogue, atom: int, model: LiveModel | None
+) -> tuple[Effects, Effects]:
+    return ((), ()) if model is None else logit_effects(model, catalogue.dictionary[atom])

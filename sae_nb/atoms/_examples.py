@@ -1,0 +1,265 @@
+"""Examples of an atom: which rows to show, and what surrounds each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+
+from sae_nb.activations import Context
+from sae_nb.atoms._catalogue import AtomCatalogue
+from sae_nb.atoms._tokens import CONTINUED, REACH, displayed, is_special
+
+Band = Literal["top", "99 %", "50 %", "random", "just below"]
+BANDS: tuple[Band, ...] = ("top", "99 %", "50 %", "random", "just below")
+QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5}
+# Enough to fill many pages with different samples, few enough to sort within a click.
+MOST_CANDIDATES = 20_000
+TOKENS_BEFORE, TOKENS_AFTER = 24, 12
+LARGEST_COORDINATES = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """One row in which an atom fires (or nearly fires), with what surrounds it."""
+
+    row: int
+    """Row of the activations."""
+
+    sample: int
+    """Picture, text or plain row it belongs to."""
+
+    position: int
+    """Index in the sample's token sequence."""
+
+    strength: float
+    """z there; for a near miss, what z would be."""
+
+    place: str
+    """Sample and position in words: "picture 3, patch 2,5"."""
+
+    picture: UInt8[np.ndarray, "3 height width"] | None = None
+    """The picture as shown to people."""
+
+    heat: Float[np.ndarray, "rows columns"] | None = None
+    """z at every patch of the picture; NaN where nothing was captured."""
+
+    prefix: tuple[tuple[str, float], ...] = ()
+    """z at cls and registers, by name."""
+
+    tokens: tuple[str, ...] = ()
+    """Texts of the tokens around the position, as people read them; see `token_display`."""
+
+    token_strengths: Float[np.ndarray, " window"] | None = None
+    """z at each of those tokens; NaN where nothing was captured."""
+
+    special: tuple[bool, ...] = ()
+    """Whether each of those tokens stands for no text (class, separator, end of text)."""
+
+    first_position: int = 0
+    """Position in the sample of the first of those tokens."""
+
+    clipped: tuple[bool, bool] = (False, False)
+    """Whether text was left out before and after."""
+
+    coordinates: Int[np.ndarray, " m"] | None = None
+    """The largest coordinates of a plain vector."""
+
+    coordinate_values: Float[np.ndarray, " m"] | None = None
+    """Their values."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """Rows of one band, different samples first to last."""
+
+    rows: Int[np.ndarray, " m"]
+    """Rows of the activations, in the order to show them."""
+
+    strengths: Float[np.ndarray, " m"]
+    """z of each."""
+
+    missing: str = ""
+    """Why there are none."""
+
+
+def choose_rows(
+    catalogue: AtomCatalogue, atom: int, band: Band, *, seed: int = 0, patches_only: bool = False
+) -> Choice:
+    """Return the rows of a band, at most one per sample.
+
+    "top" are the strongest firings; "99 %" and "50 %" those nearest that quantile of the strengths
+    with which the atom fires; "random" any firing with equal chance; "just below" the rows in which
+    it would fire only if k were doubled. The last two are there because maxima flatter every atom.
+
+    Parameters
+    ----------
+    catalogue
+        Where the codes are.
+    atom
+        Row of the dictionary.
+    band
+        Which of them.
+    seed
+        Of the random band.
+    patches_only
+        Leave out cls and registers, and take the band among what is left.
+
+    Raises
+    ------
+    ValueError
+        If there is no such band.
+    """
+    if band not in BANDS:
+        raise ValueError(f"`band` must be one of {list(BANDS)}, got {band!r}.")
+    if band == "just below":
+        return _just_below(catalogue, atom, patches_only)
+    rows, strengths = catalogue.strengths(atom)
+    if patches_only:
+        rows, strengths = _patches(catalogue, rows, strengths)
+    if not len(rows):
+        return Choice(rows=rows, strengths=strengths, missing=f"Atom {atom} fires nowhere here.")
+    order = _candidates(np.abs(strengths), band, np.random.default_rng([seed, atom]))
+    order = _one_per_sample(order, catalogue.samples[rows])
+    return Choice(rows=rows[order], strengths=strengths[order])
+
+
+def _patches(
+    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], strengths: Float[np.ndarray, " m"]
+) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    kept = catalogue.positions[rows] >= catalogue.acts.context.prefix_tokens
+    return rows[kept], strengths[kept]
+
+
+def _just_below(catalogue: AtomCatalogue, atom: int, patches_only: bool) -> Choice:
+    found = catalogue.near_misses(atom)
+    if isinstance(found, str):
+        return Choice(rows=np.zeros(0, np.int64), strengths=np.zeros(0, np.float32), missing=found)
+    rows, strengths = _patches(catalogue, *found) if patches_only else found
+    order = _candidates(np.abs(strengths), "top", np.random.default_rng(0))
+    order = _one_per_sample(order, catalogue.samples[rows])
+    missing = "" if len(rows) else f"No row looked at comes close to firing atom {atom}."
+    return Choice(rows=rows[order], strengths=strengths[order], missing=missing)
+
+
+def _candidates(
+    size: Float[np.ndarray, " uses"], band: Band, generator: np.random.Generator
+) -> Int[np.ndarray, " m"]:
+    """Places in `size`, most typical of the band first, MOST_CANDIDATES at most."""
+    n = len(size)
+    if band == "random":
+        return generator.permutation(n)[:MOST_CANDIDATES]
+    wanted = (n - 1) if band == "top" else QUANTILES[band] * (n - 1)
+    # Only ranks near the one wanted are sorted: an atom may fire on every row there is.
+    first = int(np.clip(wanted - MOST_CANDIDATES / 2, 0, max(n - MOST_CANDIDATES, 0)))
+    last = min(first + MOST_CANDIDATES, n)
+    near = np.arange(n)
+    if last - first < n:
+        near = np.argpartition(size, [first, last - 1])[first:last]
+    ranked = near[np.argsort(size[near], kind="stable")]
+    far = np.abs(np.arange(first, last) - wanted)
+    return ranked[np.argsort(far, kind="stable")]
+
+
+def _one_per_sample(
+    order: Int[np.ndarray, " m"], samples: Int[np.ndarray, " uses"]
+) -> Int[np.ndarray, " k"]:
+    _, first = np.unique(samples[order], return_index=True)
+    return order[np.sort(first)]
+
+
+def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple[Example, ...]:
+    """Return what surrounds each chosen row: picture and heat, text around it, or coordinates."""
+    context = catalogue.acts.context
+    surround: Callable[[AtomCatalogue, int, int], dict[str, Any]]
+    if context.kind == "language" and context.token_ids is not None:
+        surround = _text
+    elif context.pictures is not None or context.patch_grid is not None:
+        surround = _picture
+    else:
+        surround = _vector
+    return tuple(
+        Example(
+            row=row,
+            sample=int(catalogue.samples[row]),
+            position=int(catalogue.positions[row]),
+            strength=strength,
+            place=_place(catalogue, row),
+            **surround(catalogue, atom, row),
+        )
+        for row, strength in zip(choice.rows.tolist(), choice.strengths.tolist())
+    )
+
+
+def _place(catalogue: AtomCatalogue, row: int) -> str:
+    context = catalogue.acts.context
+    sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
+    where = f"{context.sample_word} {sample}"
+    if context.kind == "language":
+        return f"{where}, token {position}"
+    if context.patch_grid is None and context.prefix_tokens == 0:
+        return where
+    return f"{where}, {context.token_name(position)}"
+
+
+def _picture(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
+    context, sample = catalogue.acts.context, int(catalogue.samples[row])
+    grid, n_prefix = context.patch_grid, context.prefix_tokens
+    length = n_prefix + (grid[0] * grid[1] if grid is not None else 0)
+    z = catalogue.sample_strengths(atom, sample, length)
+    pictures = context.pictures
+    return {
+        "picture": None if pictures is None else pictures[sample].cpu().numpy(),
+        "heat": None if grid is None else z[n_prefix:].reshape(grid),
+        "prefix": tuple((context.token_name(i), float(z[i])) for i in range(n_prefix)),
+    }
+
+
+def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
+    context, sample = catalogue.acts.context, int(catalogue.samples[row])
+    position = int(catalogue.positions[row])
+    ids = context.token_ids.sample(sample).tolist() if context.token_ids is not None else []
+    return text_around(context, ids, position, catalogue.sample_strengths(atom, sample, len(ids)))
+
+
+def text_around(
+    context: Context, ids: list[int], position: int, strengths: Float[np.ndarray, " tokens"]
+) -> dict[str, Any]:
+    """Return the tokens around one of a text, from the beginning of a character on.
+
+    Parameters
+    ----------
+    context
+        Names tokens.
+    ids
+        Of the whole text.
+    position
+        Which token of it.
+    strengths
+        One per token of the whole text.
+    """
+    first, last = max(position - TOKENS_BEFORE, 0), min(position + TOKENS_AFTER + 1, len(ids))
+    # A character at the edge of the window may begin, or go on, outside it.
+    start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
+    names = [context.token_name(i, ids[i]) for i in range(start, stop)]
+    texts = displayed(names)
+    while first > start and texts[first - start] == CONTINUED:
+        first -= 1
+    shown = slice(first - start, last - start)
+    return {
+        "tokens": tuple(texts[shown]),
+        "special": tuple(is_special(name) for name in names[shown]),
+        "token_strengths": strengths[first:last],
+        "first_position": first,
+        "clipped": (first > 0, last < len(ids)),
+    }
+
+
+def _vector(catalogue: AtomCatalogue, _: int, row: int) -> dict[str, Any]:
+    x = catalogue.acts.rows(torch.tensor([row]))[0].float().cpu()
+    largest = x.abs().topk(min(LARGEST_COORDINATES, len(x))).indices
+    return {"coordinates": largest.numpy(), "coordinate_values": x[largest].numpy()}

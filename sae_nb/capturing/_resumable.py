@@ -1,0 +1,512 @@
+"""Whether a store on disk is this very capture: what decides its rows, compared by name."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from sae_nb.activations import (
+    KIND,
+    PROGRESS,
+    SHARD_BYTES,
+    Activations,
+    StoredPoint,
+    join_samples,
+    open_store,
+    row_tensors,
+    seal,
+    size_and_checksum,
+)
+from sae_nb.capturing._batch_rows import CaptureRecord, ContextBuilder, Harvest, reporting
+from sae_nb.capturing._token_policy import BatchRows
+from sae_nb.checks import check_count
+from sae_nb.files import (
+    MANIFEST,
+    check_seal,
+    holding_folder,
+    inputs_digest,
+    is_partial,
+    json_object,
+    place,
+    read_manifest,
+    sealed,
+    tensor_bytes,
+    tokenizer_digest,
+    weights_digest,
+    write_json,
+    write_tensors,
+)
+from sae_nb.models import HookPoint
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch, Batches
+
+
+def call_facts(
+    harvest: Harvest,
+    inputs: Any,
+    shard_rows: int | None,
+    several: bool,
+) -> dict[str, Any]:
+    """Return everything that decides the rows; two calls with equal facts give equal bits.
+
+    Raises
+    ------
+    ValueError
+        If edits are active: they are functions, and cannot be told apart in a file.
+    """
+    model = harvest.model
+    if model.interventions:
+        edits = ", ".join(str(edit.hook_point) for edit in model.interventions)
+        raise ValueError(
+            f"`store` must be captured without edits, but there are some at {edits}: a store could "
+            "not tell them from others when it is resumed. Capture in memory and use acts.save(folder)."
+        )
+    return {
+        "model": model.name,
+        # The weights of a remote model are the server's: a name is all there is to know them by.
+        "weights": "remote" if model.remote else weights_digest(model.module),
+        "model_dtype": str(model.dtype),
+        "device": model.device.type,
+        "tokenizer": tokenizer_digest(model.tokenizer),
+        "preprocess": _described(model.preprocess),
+        "hook_points": {name: str(point) for name, point in harvest.points.items()},
+        "inputs": inputs_digest(inputs, model.kind),
+        **harvest.settings.stated(),
+        "shard_rows": shard_rows,
+        "several": several,
+    }
+
+
+def _described(preprocess: Any) -> str:
+    # The repr of a function holds its address, which is another in every process.
+    return str(getattr(preprocess, "__qualname__", None) or repr(preprocess))
+
+
+# Digests mean nothing to a reader: they are named, not shown.
+_UNREADABLE = {
+    "weights": "the model's weights",
+    "tokenizer": "the tokenizer",
+    "inputs": "the inputs",
+    "preprocess": "the preprocessing",
+}
+
+
+def check_same(
+    folder: Path, stored: Mapping[str, Any], call: Mapping[str, Any], state: str
+) -> None:
+    """Refuse a call that differs from the one a store holds.
+
+    Parameters
+    ----------
+    folder, state
+        What the message is about: the folder, and "finished" or "half-done".
+    stored, call
+        The facts of both calls.
+
+    Raises
+    ------
+    ValueError
+        Naming everything that differs.
+    """
+    differences = []
+    for name in call:
+        if stored.get(name) == call[name]:
+            continue
+        if name in _UNREADABLE:
+            differences.append(f"{_UNREADABLE[name]} differ")
+        else:
+            differences.append(f"{name} was {stored.get(name)!r} and is now {call[name]!r}")
+    if differences:
+        raise ValueError(
+            f"`store` must be new or hold this very capture, but {str(folder)!r} holds a {state} one "
+            f"that differs: {'; '.join(differences)}. Repeat that call, or choose another folder."
+        )
+
+
+def other_inputs(folder: Path, batch: Batch | None) -> ValueError:
+    """Return the error for inputs that are not those of a store; None: they ended too early."""
+    upto = "they end earlier" if batch is None else f"up to sample {int(batch.sample.max())}"
+    return ValueError(
+        f"`store` must be new or hold this very capture, but {str(folder)!r} was captured from other "
+        f"inputs ({upto}). Pass the same inputs in the same order, or choose another folder."
+    )
+
+
+def check_finished(folder: Path, call: Mapping[str, Any], batches: Batches) -> None:
+    """Refuse a call that is not the one a finished store holds; the model is not run.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is damaged, or something differs.
+    """
+    manifest = read_manifest(folder, KIND)
+    if manifest.get("call") is None:
+        raise ValueError(
+            f"`store` must be new or hold this very capture, but {str(folder)!r} holds activations "
+            "that were saved, not captured there. Choose another folder."
+        )
+    check_same(folder, manifest["call"], call, "finished")
+    if call["inputs"] is None:
+        _check_batches(folder, call, manifest, batches)
+
+
+def _check_batches(
+    folder: Path, call: Mapping[str, Any], manifest: Mapping[str, Any], batches: Batches
+) -> None:
+    # Inputs that cannot be hashed as they stand are compared batch by batch.
+    for n_batches, expected in manifest["batches"]:
+        digest, batch = BatchDigest(), None
+        for _ in range(n_batches):
+            batch = next(batches, None)
+            if batch is None:
+                raise other_inputs(folder, None)
+            digest.add(batch)
+        if digest.take() != expected:
+            raise other_inputs(folder, batch)
+    if call["max_rows"] is None and next(batches, None) is not None:
+        raise ValueError(
+            f"`store` must be new or hold this very capture, but these inputs go on after the end of "
+            f"those in {str(folder)!r}. Choose another folder."
+        )
+
+
+class BatchDigest:
+    """A digest over consecutive batches: what the model was given, and where it came from."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, batch: Batch) -> None:
+        """Take in one batch."""
+        values: Iterable[Any] = (
+            *batch.args,
+            *(batch.kwargs[name] for name in sorted(batch.kwargs)),
+            batch.sample,
+            batch.position,
+        )
+        for value in values:
+            if isinstance(value, Tensor):
+                self._digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+                self._digest.update(tensor_bytes(value))
+            else:
+                self._digest.update(repr(value).encode())
+
+    def take(self) -> str:
+        """Return the digest so far and start again."""
+        value = self._digest.hexdigest()
+        self._digest = hashlib.blake2b(digest_size=16)
+        return value
+
+
+# -------------------------------------------------------------------------------------------------
+# Capture to a folder, shard by shard, so that a kill at any moment costs one shard at most.
+#
+# A folder under way holds `capture.json`: the call, and the shards that are complete. Shards end at
+# batch borders, so the same call goes on with the batch after the last shard and writes what it would
+# have written. `activation_store` seals the finished folder and reads it.
+
+
+_PART = re.compile(r"samples-\d{5}\.safetensors")
+"""Samples of one shard, joined at the end."""
+
+
+def capture_to_store(
+    harvest: Harvest,
+    inputs: Any,
+    store: str | Path,
+    shard_rows: int | None,
+    several: bool,
+    progress: bool | Callable[[CaptureRecord], Any],
+) -> dict[str, Activations]:
+    """Capture to a folder, going on where the same call was killed; see `capture`.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds another capture, is written to by another process, or is not ours.
+    """
+    if shard_rows is not None:
+        check_count(shard_rows, name="shard_rows")
+    folder = place(store)
+    call = call_facts(harvest, inputs, shard_rows, several)
+    batches = harvest.batches(inputs)
+    with _alone(folder):
+        if (folder / MANIFEST).is_file():
+            check_finished(folder, call, batches)
+            _tidy_finished(folder)
+        else:
+            writer = StoreWriter(folder, call, harvest.points, shard_rows)
+            _fill(harvest, batches, writer, progress)
+    # Checksums were just computed from these very files.
+    found = open_store(folder, verify="sizes")
+    return found if isinstance(found, dict) else {next(iter(harvest.points)): found}
+
+
+def _fill(
+    harvest: Harvest,
+    batches: Batches,
+    writer: StoreWriter,
+    progress: bool | Callable[[CaptureRecord], Any],
+) -> None:
+    builder, max_rows = ContextBuilder(harvest.model), harvest.settings.max_rows
+    with reporting(progress, batches.n_samples) as report:
+        for batch in batches:
+            builder.add(batch)
+            if writer.has(batch):
+                builder.take()
+            else:
+                writer.add(harvest.rows(batch, writer.counts), builder, max_rows)
+            report(max(writer.counts.values()), builder.n_samples)
+            if writer.complete(max_rows):
+                break
+    policies = {
+        name: harvest.policy(batches, builder, dropped) for name, dropped in writer.dropped.items()
+    }
+    writer.finish(harvest.model.name, builder, policies)
+
+
+class StoreWriter:
+    """Writes shards of rows, remembers what is written, and finishes with a manifest.
+
+    Parameters
+    ----------
+    folder
+        Where to write; begun again or gone on with.
+    call
+        Everything that decides the rows; a folder begun by another call is refused.
+    points
+        From the name as given to each hook point.
+    shard_rows
+        Rows per shard, at least; None: 32 MiB worth.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        call: Mapping[str, Any],
+        points: Mapping[str, HookPoint],
+        shard_rows: int | None,
+    ) -> None:
+        self.folder, self.points, self.shard_rows = folder, dict(points), shard_rows
+        self.call = dict(call)
+        self.shards: list[dict[str, Any]] = self._begun()
+        self.counts = dict.fromkeys(points, 0)
+        self.dropped: dict[str, Counter[str]] = {name: Counter() for name in points}
+        for shard in self.shards:
+            for name, n, dropped in zip(points, shard["rows"], shard["dropped"]):
+                self.counts[name] += n
+                self.dropped[name].update(dropped)
+        self._to_check = list(self.shards)
+        self.n_to_skip = self._to_check[0]["batches"] if self._to_check else 0
+        self._digest = BatchDigest()
+        self._pending: dict[str, list[BatchRows]] = {name: [] for name in points}
+        self._pending_batches = 0
+
+    def _begun(self) -> list[dict[str, Any]]:
+        for left in self.folder.glob(".*.partial"):
+            left.unlink()
+        if not (self.folder / PROGRESS).is_file():
+            if any(self.folder.iterdir()):
+                raise ValueError(
+                    f"`store` must be a new folder or one of ours, but {str(self.folder)!r} holds "
+                    "other files. Choose another name."
+                )
+            # Before the first shard: a kill then leaves a folder that is known to be ours.
+            self.shards = []
+            self._write_progress()
+            return []
+        progress = self.folder / PROGRESS
+        begun = check_seal(progress, json_object(progress), needed=False)
+        check_same(self.folder, begun["call"], self.call, "half-done")
+        for shard in begun["shards"]:
+            for name, size in shard["files"].items():
+                file = self.folder / name
+                if not file.is_file() or file.stat().st_size != size["bytes"]:
+                    raise ValueError(
+                        f"{str(file)!r} must have {size['bytes']} bytes, but it was cut short, altered "
+                        f"or removed. Delete the folder {str(self.folder)!r} and capture again."
+                    )
+        return cast("list[dict[str, Any]]", begun["shards"])
+
+    def has(self, batch: Batch) -> bool:
+        """Whether a complete shard holds this batch; checks that it is the same batch.
+
+        Raises
+        ------
+        ValueError
+            If the inputs are not those the shard was captured from.
+        """
+        self._digest.add(batch)
+        if not self.n_to_skip:
+            return False
+        self.n_to_skip -= 1
+        if self.n_to_skip == 0:
+            done = self._to_check.pop(0)
+            if self._digest.take() != done["digest"]:
+                raise other_inputs(self.folder, batch)
+            self.n_to_skip = self._to_check[0]["batches"] if self._to_check else 0
+        return True
+
+    def add(
+        self,
+        rows: Mapping[str, BatchRows],
+        builder: ContextBuilder,
+        max_rows: int | None,
+    ) -> None:
+        """Take in the rows of the batch just asked about; writes a shard when there are enough."""
+        for name, found in rows.items():
+            if max_rows is not None:
+                found = found.first(max_rows - self.counts[name])
+            self._pending[name].append(found)
+            self.counts[name] += len(found.x)
+            self.dropped[name].update(found.dropped)
+        self._pending_batches += 1
+        if self._enough():
+            self._flush(builder)
+
+    def complete(self, max_rows: int | None) -> bool:
+        """Whether all rows asked for are there."""
+        if self.n_to_skip or max_rows is None:
+            return False
+        return min(self.counts.values()) >= max_rows
+
+    def _enough(self) -> bool:
+        for parts in self._pending.values():
+            n = sum(len(part.x) for part in parts)
+            width = parts[0].x.shape[1] * parts[0].x.element_size()
+            if n >= (self.shard_rows or max(1, SHARD_BYTES // width)):
+                return True
+        return False
+
+    def _flush(self, builder: ContextBuilder) -> None:
+        number = len(self.shards)
+        files: dict[str, dict[str, Tensor]] = {}
+        for index, parts in enumerate(self._pending.values()):
+            files[_rows_file(number, index)] = row_tensors(
+                torch.cat([part.x for part in parts]),
+                torch.cat([part.sample for part in parts]),
+                torch.cat([part.position for part in parts]),
+            )
+        samples = builder.take()
+        if samples:
+            files[f"samples-{number:05d}.safetensors"] = samples
+        for name, tensors in files.items():
+            write_tensors(self.folder / name, tensors)
+        self.shards.append(
+            {
+                "batches": self._pending_batches,
+                "digest": self._digest.take(),
+                "rows": [sum(len(p.x) for p in parts) for parts in self._pending.values()],
+                "dropped": [_sum(part.dropped for part in p) for p in self._pending.values()],
+                "grids": [parts[-1].layout.grid for parts in self._pending.values()],
+                "files": {name: size_and_checksum(self.folder / name) for name in files},
+            }
+        )
+        self._write_progress()
+        self._pending = {name: [] for name in self.points}
+        self._pending_batches = 0
+
+    def _write_progress(self) -> None:
+        facts = {"kind": KIND, "version": 1, "call": self.call, "shards": self.shards}
+        write_json(self.folder / PROGRESS, sealed(facts))
+
+    def finish(
+        self,
+        model_name: str,
+        builder: ContextBuilder,
+        policies: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        """Write the last shard, join the samples, and seal the folder with a manifest.
+
+        Raises
+        ------
+        ValueError
+            If the inputs ended before all complete shards were seen again, or no row was kept.
+        """
+        if self.n_to_skip:
+            raise other_inputs(self.folder, None)
+        if self._pending_batches:
+            self._flush(builder)
+        for name, n in self.counts.items():
+            if not n:
+                raise ValueError(
+                    f"Capture must keep at least one row at `{self.points[name]}`, but all were "
+                    f"dropped ({dict(self.dropped[name])}). Pass longer inputs, or drop_first=False."
+                )
+        self._seal(model_name, builder, policies)
+
+    def _seal(
+        self,
+        model_name: str,
+        builder: ContextBuilder,
+        policies: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        files = {name: facts for shard in self.shards for name, facts in shard["files"].items()}
+        parts = [name for name in files if name.startswith("samples-")]
+        kept = {name: facts for name, facts in files.items() if name not in parts}
+        kept |= join_samples(self.folder, parts, builder.n_samples)
+        stored = [
+            StoredPoint(
+                name=name,
+                hook_point=str(point),
+                files=[_rows_file(number, index) for number in range(len(self.shards))],
+                rows=[shard["rows"][index] for shard in self.shards],
+                context=builder.build(grid and (grid[0], grid[1]), policies[name], {}),
+            )
+            for index, ((name, point), grid) in enumerate(
+                zip(self.points.items(), self.shards[-1]["grids"], strict=True)
+            )
+        ]
+        batches = [[shard["batches"], shard["digest"]] for shard in self.shards]
+        seal(
+            self.folder,
+            stored,
+            kept,
+            model_name=model_name,
+            several=self.call["several"],
+            call=self.call,
+            batches=batches,
+        )
+        for name in (*parts, PROGRESS):
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def _rows_file(shard: int, point: int) -> str:
+    return f"rows-{shard:05d}-{point}.safetensors"
+
+
+def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return dict(total)
+
+
+def _tidy_finished(folder: Path) -> None:
+    """Remove what a capture that was killed after its manifest was written had not yet removed."""
+    for path in folder.iterdir():
+        if path.name == PROGRESS or _PART.fullmatch(path.name) or is_partial(path):
+            path.unlink()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder, so that two captures never write into each other."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`store` must be a folder, but {str(folder)!r} is a file.")
+    refusal = (
+        f"`store` must be written by one capture at a time, but another one is writing to "
+        f"{str(folder)!r}. Wait for it, or choose another folder."
+    )
+    with holding_folder(folder, refusal):
+        yield

@@ -1,0 +1,375 @@
+"""Activations straight from the live model, through a shuffle buffer, with nothing stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import generator_for, policy_text
+from sae_nb.capturing._batch_rows import CaptureSettings, Harvest
+from sae_nb.capturing._token_policy import BatchRows, Layout, count_rows
+from sae_nb.capturing._traces import Backend
+from sae_nb.checks import check_count
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch, Batches, LiveModel
+
+
+_CHUNK = 64  # samples per piece when a tensor of inputs is walked through in a fresh order
+
+
+class StreamEndedError(RuntimeError):
+    """A one-shot iterator of inputs has come to its end."""
+
+
+def stream(
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    *,
+    buffer: int = 1 << 15,
+    batch_size: int | None = None,
+    drop_first: bool | Literal["auto"] = "auto",
+    context_length: int | None = None,
+    pack: bool = False,
+    add_bos: bool | Literal["auto"] = "auto",
+    keep_special: bool = True,
+    dtype: torch.dtype | None = None,
+    backend: Backend = "nnsight",
+) -> ActivationStream:
+    """Return activations that are computed as `train` asks for them; nothing is stored.
+
+    A buffer is filled from consecutive forward passes, shuffled, used up, and filled again. Inputs
+    that can be read again (lists, tensors, datasets, DataLoaders) start over in a fresh order, in
+    the middle of a buffer where one ends there. The model's lock is held during forward passes only.
+
+    Parameters
+    ----------
+    model, inputs, hook_point, batch_size, context_length, pack, add_bos, keep_special, drop_first
+        As for `capture`.
+    buffer
+        Rows shuffled together; what the stream keeps in memory. Fewer where one pass over the
+        inputs has fewer.
+    dtype
+        Precision of the rows; None: the model's.
+    backend
+        As for `capture`.
+
+    Raises
+    ------
+    HookPointNotFound
+        If the model has no such hook point.
+    TypeError, ValueError
+        If the inputs are not what the model reads, or a setting is out of range.
+
+    Example
+    -------
+    >>> from sae_nb.models import wrap
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()))
+    >>> source = stream(model, torch.randn(10, 3), "0")
+    >>> next(source.batches(4, seed=0)).shape
+    torch.Size([4, 2])
+    """
+    if not isinstance(hook_point, str):
+        raise TypeError(
+            f"`hook_point` must be one name, got {hook_point!r}. Make one stream per hook point, or "
+            "use capture for several in one pass."
+        )
+    settings = CaptureSettings.for_model(
+        model,
+        drop_first=drop_first,
+        keep_special=keep_special,
+        batch_size=batch_size,
+        context_length=context_length,
+        pack=pack,
+        add_bos=add_bos,
+        dtype=dtype,
+        backend=backend,
+    )
+    check_count(buffer, name="buffer")
+    return ActivationStream(model, inputs, hook_point, settings=settings, buffer=buffer)
+
+
+class ActivationStream:
+    """Activations computed when asked for; made by `stream`, read by `train`.
+
+    Parameters
+    ----------
+    model, inputs, hook_point
+        What to run, on what, and where to read.
+    settings
+        Batching and what is dropped.
+    buffer
+        Rows shuffled together.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_point: str,
+        *,
+        settings: CaptureSettings,
+        buffer: int,
+    ) -> None:
+        point = model.hook_point(hook_point)
+        self.hook_point: str = str(point)
+        self._harvest = Harvest(model, {self.hook_point: point}, settings)
+        self.model_name: str = model.name
+        self.buffer = buffer
+        self._inputs = inputs
+        self._one_shot = iter(inputs) is inputs if hasattr(inputs, "__next__") else False
+        # Checks the inputs now. Of an iterator that runs once this is the only reading there is.
+        opening = self._harvest.batches(inputs)
+        self.n_samples = opening.n_samples
+        self.policy: Mapping[str, Any] = {
+            **opening.policy,
+            "drop_first": settings.policy.drop_first,
+            "keep_special": settings.policy.keep_special,
+        }
+        self._only_reading: Batches | None = opening if self._one_shot else None
+        self._first_batch: Batch | None = None
+        self._seen: tuple[Layout, int] | None = None
+        self._n_per_buffer: int | None = None
+
+    @property
+    def d_in(self) -> int:
+        """Width of a row; runs one batch where only that would tell."""
+        width = self._harvest.model.width(self.hook_point)
+        return width if width is not None else self._look()[1]
+
+    def __repr__(self) -> str:
+        n = "" if self.n_samples is None else f" · {self.n_samples} samples"
+        policy = policy_text(self.policy)
+        return (
+            f"ActivationStream({self.d_in} wide at {self.hook_point} of {self.model_name}{n} · buffer "
+            f"of {self.buffer} rows{' · ' + policy if policy else ''})"
+        )
+
+    def batches(
+        self, batch_size: int, *, seed: int = 0, start: int = 0
+    ) -> Iterator[Float[Tensor, "batch d_in"]]:
+        """Yield shuffled batches, for ever where the inputs can be read again.
+
+        Parameters
+        ----------
+        batch_size
+            Rows per batch.
+        seed
+            Order of samples in each pass over them, and of rows in each buffer.
+        start
+            Batches to leave out. The model is run only from the buffer that holds batch `start` on;
+            earlier inputs are read (tokenized), not run.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a count is not a positive integer, or a one-shot iterator was begun already.
+        StreamEndedError
+            When a one-shot iterator ends.
+        """
+        check_count(batch_size, name="batch_size")
+        check_count(start, name="start", at_least=0)
+        if self._one_shot and self._only_reading is None:
+            raise ValueError(
+                "`inputs` were an iterator that can be read once, and it has been begun: this stream "
+                "cannot go back. Pass a list, a dataset or a DataLoader, or make a new stream from a "
+                "new iterator."
+            )
+        return self._shuffled(batch_size, seed, start)
+
+    def _shuffled(self, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
+        size = self._rows_per_buffer()
+        first, within = divmod(start * batch_size, size)
+        if first:
+            self._look()
+        reader = _Reader(self, self._row_batches(seed), skip=first * size)
+        parts: list[Tensor] = []
+        missing = batch_size
+        for number in count(first):
+            held = reader.read(size)
+            complete = len(held) == size
+            order = torch.randperm(len(held), generator=generator_for(seed, 1, number))[within:]
+            within = max(0, within - len(held))
+            while len(order) >= missing:
+                parts.append(held[order[:missing]])
+                order, missing = order[missing:], batch_size
+                yield parts[0] if len(parts) == 1 else torch.cat(parts)
+                parts = []
+            if len(order):
+                parts.append(held[order])
+                missing -= len(order)
+            # Freed before the next buffer is filled, so that one is held at a time.
+            del held
+            if not complete:
+                raise _ended(reader.n_read)
+
+    def _row_batches(self, seed: int) -> Iterator[Batch]:
+        """Yield the batches of pass after pass, each in an order of its own."""
+        if self._one_shot:
+            yield from self._taken_once()
+            return
+        for epoch in count():
+            generator = generator_for(seed, 0, epoch)
+            inputs = in_fresh_order(self._inputs, generator, self._harvest.model.kind)
+            yield from self._harvest.batches(inputs)
+
+    def _taken_once(self) -> Iterator[Batch]:
+        reading, self._only_reading = self._only_reading, None
+        if self._first_batch is not None:
+            yield self._first_batch
+        if reading is not None:
+            yield from reading
+
+    def _look(self) -> tuple[Layout, int]:
+        """Run the first batch, once, to learn how rows are laid out and how wide they are."""
+        if self._seen is None:
+            batch = next(self._only_reading or self._harvest.batches(self._inputs))
+            self._first_batch = batch if self._one_shot else None
+            rows = self.run(batch, 0)
+            self._seen = (rows.layout, rows.x.shape[1])
+        return self._seen
+
+    def run(self, batch: Batch, rows_before: int) -> BatchRows:
+        """Run one batch and return its rows."""
+        return self._harvest.rows(batch, {self.hook_point: rows_before})[self.hook_point]
+
+    def count(self, batch: Batch) -> int:
+        """Return how many rows a batch gives, without running it."""
+        return count_rows(batch, self._look()[0], self._harvest.settings.policy)
+
+    def _rows_per_buffer(self) -> int:
+        # A buffer larger than one pass would run the same samples again before the first batch.
+        if self._n_per_buffer is None:
+            if self._one_shot:
+                return self.buffer
+            rows = 0
+            for batch in self._harvest.batches(self._inputs):
+                rows += self.count(batch)
+                if rows >= self.buffer:
+                    break
+            if not rows:
+                raise ValueError(
+                    f"A stream must give at least one row at `{self.hook_point}`, but all were "
+                    "dropped. Pass longer inputs, or drop_first=False."
+                )
+            self._n_per_buffer = min(rows, self.buffer)
+        return self._n_per_buffer
+
+
+def _ended(n_rows: int) -> StreamEndedError:
+    return StreamEndedError(
+        f"`inputs` were an iterator that can be read once, and it ended after {n_rows} rows. Pass a "
+        "list, a dataset or a DataLoader to go on for ever, or train for fewer steps."
+    )
+
+
+class _Reader:
+    """Rows of consecutive batches, cut into stretches of any length."""
+
+    def __init__(self, source: ActivationStream, batches: Iterator[Batch], *, skip: int) -> None:
+        self._source, self._batches, self._skip = source, batches, skip
+        self._skipped = skip > 0
+        self._left: Tensor | None = None
+        self.n_read = 0
+
+    def read(self, size: int) -> Float[Tensor, "m d_in"]:
+        """Return the next `size` rows, fewer only at the end of the inputs."""
+        held: Tensor | None = None
+        filled = 0
+        while filled < size:
+            rows = self._left if self._left is not None else self._next_rows()
+            self._left = None
+            if rows is None:
+                break
+            if held is None:
+                held = torch.empty(size, rows.shape[1], dtype=rows.dtype)
+            taken = rows[: size - filled]
+            held[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            if len(taken) < len(rows):
+                self._left = rows[len(taken) :]
+        return torch.empty(0, self._source.d_in) if held is None else held[:filled]
+
+    def _next_rows(self) -> Tensor | None:
+        for batch in self._batches:
+            if self._skip:
+                n = self._source.count(batch)
+                if n <= self._skip:
+                    self._skip -= n
+                    self.n_read += n
+                    continue
+            rows = self._source.run(batch, self.n_read).x
+            self.n_read += len(rows)
+            if self._skipped and len(rows) != self._source.count(batch):
+                raise ValueError(
+                    f"`start` needs samples that all give equally many rows at "
+                    f"`{self._source.hook_point}`, got {len(rows)} in a batch for "
+                    f"{self._source.count(batch)}. Begin this stream at start=0."
+                )
+            rows, self._skip = rows[self._skip :], 0
+            if len(rows):
+                return rows
+        return None
+
+
+def in_fresh_order(inputs: Any, generator: torch.Generator, kind: str) -> Any:
+    """Return the same samples in another order, where their number is known; else as they are.
+
+    Parameters
+    ----------
+    inputs
+        As for `capture`. Tensors and datasets are not copied but walked through.
+    generator
+        Draws the order.
+    kind
+        What the model reads: decides whether a vector of ids is one text or many samples.
+    """
+    for name in ("images", "texts"):
+        held = getattr(inputs, name, None)
+        if held is not None and not callable(held):
+            return in_fresh_order(held, generator, kind)
+    if isinstance(inputs, Mapping):
+        return _shuffled_mapping(inputs, generator)
+    if not _is_many(inputs, kind):
+        return inputs
+    order = torch.randperm(len(inputs), generator=generator)
+    if isinstance(inputs, (list, tuple)):
+        return [inputs[i] for i in order.tolist()]
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        return (_picked(inputs, order[a : a + _CHUNK]) for a in range(0, len(order), _CHUNK))
+    return (inputs[i] for i in order.tolist())
+
+
+def _picked(inputs: Tensor | np.ndarray[Any, Any], part: Tensor) -> Any:
+    return (
+        inputs[part.numpy()] if isinstance(inputs, np.ndarray) else inputs[part.to(inputs.device)]
+    )
+
+
+def _is_many(inputs: Any, kind: str) -> bool:
+    """Whether inputs are several samples that can be asked for one by one."""
+    if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
+        return False
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        # A vector of ids is one text; three axes are one picture.
+        one = {"language": 1, "vision": 3}.get(kind, 0)
+        return inputs.ndim != one and len(inputs) > 1
+    if not hasattr(inputs, "__len__") or len(inputs) < 2:
+        return False
+    # A list of integers is one text as well.
+    return not (isinstance(inputs, Sequence) and isinstance(inputs[0], (int, np.integer)))
+
+
+def _shuffled_mapping(inputs: Mapping[str, Any], generator: torch.Generator) -> Any:
+    lengths = {len(value) for value in inputs.values() if isinstance(value, Tensor)}
+    if len(lengths) != 1 or not all(isinstance(value, Tensor) for value in inputs.values()):
+        return inputs
+    order = torch.randperm(lengths.pop(), generator=generator)
+    return {name: value[order.to(value.device)] for name, value in inputs.items()}

@@ -1,0 +1,399 @@
+"""fit_classical: PCA, k-means, NMF and its kin, archetypal analysis, on captured activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import SimplexProx, centroids
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.classical._model import Classical, Method
+
+# -------------------------------------------------------------------------------------------------
+# Semi-NMF and convex NMF: codes ≥ 0, signed data, by multiplicative steps that never get worse.
+#
+# Semi-NMF: X ≈ Z D with Z ≥ 0. Convex NMF: the same with D = W X, W ≥ 0, so every atom is a
+# non-negative mixture of data points. Both alternate a step in D (or W) with
+# Z ← Z ⊙ √((A⁺ + Z B⁻) / (A⁻ + Z B⁺)),  A = X Dᵀ, B = D Dᵀ, M⁺ and M⁻ the parts of M = M⁺ − M⁻.
+
+
+GUARD = 1e-9
+"""Added to denominators (and, times the mean diagonal, to ZᵀZ before inverting)."""
+
+FLOOR = 0.2
+"""Added to cluster memberships at the start, so that no code begins at an absorbing zero (Ding et al.)."""
+
+
+@torch.no_grad()
+def semi_nmf(
+    x: Float[Tensor, "n d_in"], start: Float[Tensor, "n n_atoms"], n_steps: int
+) -> tuple[Float[Tensor, "n_atoms d_in"], list[float]]:
+    """Find a signed dictionary with non-negative codes.
+
+    Parameters
+    ----------
+    x
+        Rows.
+    start
+        First codes, ≥ 0; memberships of k-means.
+    n_steps
+        Alternations.
+
+    Returns
+    -------
+    tuple
+        The dictionary, and ‖X − Z D‖² after every alternation, which never rises.
+
+    Source
+    ------
+    Ding, Li and Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010, eqs.
+    9–10.
+    """
+    z = start + FLOOR
+    errors = []
+    dictionary = _least_squares(x, z)
+    for _ in range(n_steps):
+        z = _step(z, x @ dictionary.T, dictionary @ dictionary.T)
+        dictionary = _least_squares(x, z)
+        errors.append(float((x - z @ dictionary).square().sum()))
+    return dictionary, errors
+
+
+@torch.no_grad()
+def convex_nmf(
+    x: Float[Tensor, "n d_in"], start: Float[Tensor, "n n_atoms"], n_steps: int
+) -> tuple[Float[Tensor, "n_atoms n"], list[float]]:
+    """Find atoms that are non-negative mixtures of the rows.
+
+    Parameters
+    ----------
+    x
+        Rows; n × n numbers are kept.
+    start
+        First codes, ≥ 0; memberships of k-means.
+    n_steps
+        Alternations.
+
+    Returns
+    -------
+    tuple
+        W (the dictionary is W X), and ‖X − Z W X‖² after every alternation, which never rises.
+
+    Source
+    ------
+    Ding, Li and Jordan 2010, eqs. 24 and 28, with the roles of rows and columns exchanged.
+    """
+    gram = x @ x.T
+    positive, negative = _parts(gram)
+    z = start + FLOOR
+    w = (z / z.sum(dim=0)).T.contiguous()
+    errors = []
+    for _ in range(n_steps):
+        up = z.T @ positive + z.T @ z @ w @ negative
+        down = z.T @ negative + z.T @ z @ w @ positive
+        w = w * (up / (down + GUARD)).sqrt()
+        z = _step(z, gram @ w.T, w @ gram @ w.T)
+        errors.append(float((x - z @ (w @ x)).square().sum()))
+    return w, errors
+
+
+def _step(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    a_up, a_down = _parts(a)
+    b_up, b_down = _parts(b)
+    return z * ((a_up + z @ b_down) / (a_down + z @ b_up + GUARD)).sqrt()
+
+
+def _parts(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    return matrix.clamp_min(0), (-matrix).clamp_min(0)
+
+
+def _least_squares(x: Tensor, z: Tensor) -> Tensor:
+    gram = z.T @ z
+    guard = GUARD * gram.diagonal().mean() * torch.eye(len(gram), dtype=z.dtype, device=z.device)
+    return torch.linalg.solve(gram + guard, z.T @ x)
+
+
+# -------------------------------------------------------------------------------------------------
+# Archetypal analysis: every row is a mixture of archetypes, every archetype a mixture of rows.
+#
+# min ‖X − Z W X‖²  with the rows of Z (n × K) and of W (K × n) on the probability simplex.
+
+
+INNER = 10
+"""Accelerated projected gradient steps in Z, and in W, per alternation. Ours."""
+
+
+@torch.no_grad()
+def archetypal_analysis(
+    x: Float[Tensor, "n d_in"],
+    n_atoms: int,
+    *,
+    n_steps: int,
+    generator: torch.Generator,
+) -> tuple[Float[Tensor, "n_atoms n"], list[float]]:
+    """Find archetypes: extreme points whose hull holds the data as well as may be.
+
+    Parameters
+    ----------
+    x
+        Rows.
+    n_atoms
+        Number of archetypes, at most n.
+    n_steps
+        Alternations.
+    generator
+        Draws the first archetype.
+
+    Returns
+    -------
+    tuple
+        W (the archetypes are W X), and ‖X − Z W X‖² after every alternation, which never rises.
+
+    Source
+    ------
+    Cutler and Breiman, "Archetypal analysis", Technometrics 1994; projected gradients as in Mørup and
+    Hansen, Neurocomputing 2012, with steps from the Lipschitz constants instead of a search; started
+    from rows far apart (their FurthestSum, simplified).
+    """
+    # Mixtures move with the data, so the mean can be taken off; steps may then be longer.
+    x = x - x.mean(dim=0)
+    w = torch.zeros(n_atoms, len(x), dtype=x.dtype)
+    w[torch.arange(n_atoms), far_apart(x, n_atoms, generator)] = 1
+    z = torch.full((len(x), n_atoms), 1 / n_atoms, dtype=x.dtype)
+    spread = _squared_norm(x)
+    errors = []
+    for _ in range(n_steps):
+        atoms = w @ x
+        z = _descend(z, atoms, x, _squared_norm(atoms))
+        _move_archetypes(w, x, z, spread)
+        errors.append(float((x - z @ (w @ x)).square().sum()))
+    return w, errors
+
+
+def _move_archetypes(w: Tensor, x: Tensor, z: Tensor, spread: float) -> None:
+    """Bring each archetype in turn to the point of the hull that serves best, the others fixed.
+
+    With R what the others leave, ‖R − z_k a‖² = ‖z_k‖² ‖a − v‖² + const for v = Rᵀz_k / ‖z_k‖²: so
+    a = w_k X is the projection of v on the hull.
+    """
+    residual = x - z @ (w @ x)
+    for k in range(len(w)):
+        weight = z[:, k]
+        power = float(weight @ weight)
+        if power == 0:
+            continue
+        atom = w[k] @ x
+        wanted = atom + residual.T @ weight / power
+        w[k] = _descend(w[k : k + 1], x, wanted[None], spread)[0]
+        residual += torch.outer(weight, atom - w[k] @ x)
+
+
+def _descend(start: Tensor, points: Tensor, target: Tensor, bound: float) -> Tensor:
+    """Accelerated projected gradient steps on ‖target − m · points‖² over mixtures m."""
+    project, step = SimplexProx(), 1 / max(bound, 1e-12)
+    point = ahead = start
+    for t in range(INNER):
+        new = project.dense(ahead - step * (ahead @ points - target) @ points.T)
+        # Momentum is dropped whenever it points uphill, so the error never rises.
+        uphill = float(((ahead - new) * (new - point)).sum()) > 0
+        ahead = new if uphill else new + t / (t + 3) * (new - point)
+        point = new
+    return point
+
+
+def _squared_norm(matrix: Tensor) -> float:
+    return float(torch.linalg.matrix_norm(matrix, 2)) ** 2
+
+
+def far_apart(x: Float[Tensor, "n d_in"], n: int, generator: torch.Generator) -> Tensor:
+    """Rows chosen one by one, each the farthest from those chosen before.
+
+    Parameters
+    ----------
+    x
+        Rows.
+    n
+        How many.
+    generator
+        Draws a row; the first choice is the one farthest from it.
+
+    Example
+    -------
+    >>> x = torch.tensor([[0.0], [1.0], [9.0], [10.0]])
+    >>> far_apart(x, 2, torch.Generator().manual_seed(0)).sort().values.tolist()
+    [0, 3]
+    """
+    drawn = x[torch.randint(len(x), (1,), generator=generator)]
+    distance = torch.cdist(x, drawn)[:, 0]
+    chosen = [int(distance.argmax())]
+    distance = torch.cdist(x, x[chosen])[:, 0]
+    while len(chosen) < n:
+        chosen.append(int(distance.argmax()))
+        distance = distance.minimum(torch.cdist(x, x[chosen[-1:]])[:, 0])
+    return torch.tensor(chosen)
+
+
+# -------------------------------------------------------------------------------------------------
+# fit_classical: PCA, k-means, NMF and its kin, archetypal analysis, on captured activations.
+
+
+METHODS: tuple[Method, ...] = get_args(Method)
+MOST_ROWS = 4096
+"""Rows that methods on n × n numbers look at, drawn at random from more."""
+
+Fitted = tuple[Tensor, Tensor | None]
+
+
+def fit_classical(
+    data: Activations | Float[Tensor, "n d_in"],
+    method: Method,
+    n_atoms: int,
+    *,
+    k: int | None = None,
+    n_steps: int = 200,
+    max_rows: int | None = None,
+    seed: int = 0,
+) -> Classical:
+    """Factorise activations as people did before SAEs; the result is used like an SAE.
+
+    Parameters
+    ----------
+    data
+        Activations.
+    method
+        "PCA", "KMeans", "NMF" (activations ≥ 0 only), "SemiNMF", "ConvexNMF" or
+        "ArchetypalAnalysis".
+    n_atoms
+        Components, centroids or archetypes; for PCA at most d_in.
+    k
+        Most atoms per input when encoding; None uses as many as the method does.
+    n_steps
+        Alternations of the iterative methods.
+    max_rows
+        Rows looked at, drawn at random. None: all for PCA and KMeans, 4096 for the others.
+    seed
+        Of every draw.
+
+    Returns
+    -------
+    Classical
+        With `encode`, `decode`, `dictionary`, `save`; for `evaluate`, `steer` and every panel.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, there are more atoms than it can find, or NMF meets a negative
+        number.
+
+    Source
+    ------
+    PCA, KMeans, NMF: scikit-learn. SemiNMF, ConvexNMF: Ding, Li and Jordan, IEEE TPAMI 2010.
+    ArchetypalAnalysis: Cutler and Breiman, Technometrics 1994.
+
+    Example
+    -------
+    >>> x = torch.randn(100, 6, generator=torch.Generator().manual_seed(0))
+    >>> pca = fit_classical(x, "PCA", 6)
+    >>> torch.allclose(pca(x), x, atol=1e-4)
+    True
+    """
+    if method not in METHODS:
+        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
+    rows = data.x if isinstance(data, Activations) else check_matrix(data, name="data")
+    n_atoms = check_count(n_atoms, name="n_atoms")
+    _check_size(method, n_atoms, len(rows), rows.shape[1])
+    check_count(n_steps, name="n_steps")
+    model = Classical(rows.shape[1], n_atoms, method=method, k=k)
+    if max_rows is None and method not in ("PCA", "KMeans"):
+        max_rows = MOST_ROWS
+    generator = torch.Generator().manual_seed(seed)
+    dictionary, bias = _FITS[method](_drawn(rows, max_rows, generator), n_atoms, n_steps, generator)
+    model.hold_(dictionary.float(), None if bias is None else bias.float())
+    if isinstance(data, Activations):
+        model.hook_point, model.model_name = data.hook_point, data.model_name
+    return model
+
+
+def _check_size(method: Method, n_atoms: int, n: int, d_in: int) -> None:
+    most = min(n, d_in) if method == "PCA" else n
+    if n_atoms > most:
+        raise ValueError(
+            f"`n_atoms` must be at most {most} for {method} on {n} rows of width {d_in}, got {n_atoms}."
+        )
+
+
+def _drawn(rows: Tensor, most: int | None, generator: torch.Generator) -> Tensor:
+    rows = rows.detach().cpu().double()
+    if most is None or len(rows) <= most:
+        return rows
+    return rows[torch.randperm(len(rows), generator=generator)[:most]]
+
+
+def _pca(x: Tensor, n_atoms: int, _: int, generator: torch.Generator) -> Fitted:
+    from sklearn.decomposition import PCA
+
+    seed = int(torch.randint(2**31 - 1, (), generator=generator))
+    found = PCA(n_atoms, random_state=seed).fit(x.numpy())
+    return torch.from_numpy(found.components_), torch.from_numpy(found.mean_)
+
+
+def _kmeans(x: Tensor, n_atoms: int, _: int, generator: torch.Generator) -> Fitted:
+    return centroids(x, n_atoms, generator), None
+
+
+def _nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
+    from sklearn.decomposition import NMF
+
+    if float(x.min()) < 0:
+        raise ValueError(
+            f"`data` must be ≥ 0 for NMF, got {float(x.min()):.4g}. Use 'SemiNMF', or activations "
+            "after a ReLU."
+        )
+    seed = int(torch.randint(2**31 - 1, (), generator=generator))
+    # More components than min(n, d_in) have no singular vectors to start from.
+    start = "nndsvda" if n_atoms <= min(x.shape) else "random"
+    found = NMF(n_atoms, init=start, max_iter=n_steps, tol=1e-4, random_state=seed)
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # n_steps is the caller's choice of when to stop.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found.fit(x.numpy())
+    return torch.from_numpy(found.components_), None
+
+
+def _memberships(x: Tensor, n_atoms: int, generator: torch.Generator) -> Tensor:
+    centres = centroids(x, n_atoms, generator)
+    nearest = torch.cdist(x, centres).argmin(dim=1)
+    return torch.nn.functional.one_hot(nearest, n_atoms).to(x)
+
+
+def _semi_nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
+    return semi_nmf(x, _memberships(x, n_atoms, generator), n_steps)[0], None
+
+
+def _convex_nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
+    mixture, _ = convex_nmf(x, _memberships(x, n_atoms, generator), n_steps)
+    return mixture @ x, None
+
+
+def _archetypes(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
+    mixture, _ = archetypal_analysis(x, n_atoms, n_steps=n_steps, generator=generator)
+    return mixture @ x, None
+
+
+_FITS: dict[str, Callable[[Tensor, int, int, torch.Generator], Any]] = {
+    "PCA": _pca,
+    "KMeans": _kmeans,
+    "NMF": _nmf,
+    "SemiNMF": _semi_nmf,
+    "ConvexNMF": _convex_nmf,
+    "ArchetypalAnalysis": _archetypes,
+}

@@ -1,0 +1,19 @@
+"""Sparse codes in CSR, from encoder to screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.codes._sparse_codes import SparseCodes as SparseCodes
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.codes._supports import (
+        Support as Support,
+        index_dtype as index_dtype,
+        offsets_of as offsets_of,
+    )

@@ -1,0 +1,187 @@
+"""A folder of pictures people have: found at once, decoded when looked at; class = first subfolder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, overload
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_memory
+from sae_nb.data._records import Record
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, repr=False)
+class PictureFolder(Record):
+    """Pictures in a folder, in the order of their paths; each is decoded when it is asked for.
+
+    ``folder[3]`` is one picture between 0 and 1, ``folder[:10]`` a smaller folder, iteration yields
+    one picture after the other, and `images` is all of them.
+
+    Parameters
+    ----------
+    paths
+        Where the pictures lie.
+    label
+        Index into `class_names`; −1 for a picture outside every subfolder.
+    class_names
+        Names of the first-level subfolders that hold pictures.
+    size
+        Height and width every picture is brought to, pixels; None leaves them as they are.
+    """
+
+    paths: tuple[Path, ...]
+    label: Int[Tensor, " n"]
+    class_names: tuple[str, ...]
+    size: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, row: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, row: slice) -> PictureFolder: ...
+
+    def __getitem__(self, row: int | slice) -> Tensor | PictureFolder:
+        if isinstance(row, slice):
+            return replace(self, paths=self.paths[row], label=self.label[row])
+        path = self.paths[row]
+        with path.open("rb") as file:
+            return decode_picture(file, str(path), self.size).float() / 255
+
+    def __iter__(self) -> Iterator[Float[Tensor, "3 height width"]]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def images(self) -> Float[Tensor, "n 3 height width"]:
+        """All pictures at once, between 0 and 1; they must have one size."""
+        first = self[0]
+        needed = 2 * len(self) * first.numel() * first.element_size()
+        check_memory(needed, f"`images` of {len(self)} pictures", "Take a slice of the folder.")
+        decoded = [first, *(self[row] for row in range(1, len(self)))]
+        for path, picture in zip(self.paths, decoded, strict=True):
+            if picture.shape != first.shape:
+                raise ValueError(
+                    f"All pictures must have one size to be stacked, got {tuple(first.shape[1:])} and"
+                    f" {tuple(picture.shape[1:])} in {str(path)!r}. Pass size=… to `pictures`."
+                )
+        return torch.stack(decoded)
+
+
+def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
+    """Find every picture below a folder; the first subfolder on the way to a picture is its class.
+
+    Hidden files and folders are skipped. Decoding happens later, one picture at a time.
+
+    Parameters
+    ----------
+    folder
+        Searched to any depth for bmp, gif, jpeg, png, ppm, tiff and webp files.
+    size
+        Height and width in pixels: the shorter side is brought to it, the middle is kept. None
+        leaves every picture as it is.
+
+    Returns
+    -------
+    PictureFolder
+        Paths sorted, labels, names of the classes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    ValueError
+        If it holds no picture; later, naming the file, if a picture cannot be decoded.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "cats").mkdir()
+    ...     Image.new("RGB", (40, 30)).save(Path(folder) / "cats" / "tom.png")
+    ...     found = pictures(folder, size=32)
+    ...     print(len(found), found.class_names, tuple(found.images.shape))
+    1 ('cats',) (1, 3, 32, 32)
+    """
+    if size is not None:
+        check_count(size, name="size")
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    found = [path.relative_to(folder) for path in folder.rglob("*") if _is_picture(path, folder)]
+    if not found:
+        raise ValueError(
+            f"A folder of pictures must hold at least one, got {str(folder)!r} with none of"
+            f" {', '.join(sorted(SUFFIXES))}. Check the path."
+        )
+    found.sort(key=lambda path: path.parts)
+    names = sorted({path.parts[0] for path in found if len(path.parts) > 1})
+    label = [names.index(path.parts[0]) if len(path.parts) > 1 else -1 for path in found]
+    paths = tuple(folder / path for path in found)
+    return PictureFolder(paths, torch.tensor(label), tuple(names), size)
+
+
+def decode_picture(
+    file: BinaryIO, name: str, size: int | None = None
+) -> UInt8[Tensor, "3 height width"]:
+    """Decode one picture to red green blue, turned upright as its EXIF tag says.
+
+    Parameters
+    ----------
+    file
+        An open picture file.
+    name
+        How an error message calls it.
+    size
+        As in `pictures`.
+
+    Returns
+    -------
+    Tensor
+        Levels 0 to 255; transparent parts are laid on white.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a picture, cut short, or absurdly large.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            picture = _on_white(upright) if upright.has_transparency_data else upright
+            picture = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"Every picture must be readable, but {name} is not ({error}). Remove it or replace it."
+        ) from error
+    if size is not None:
+        picture = ImageOps.fit(picture, (size, size), method=Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
+
+
+def _on_white(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    layer = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+def _is_picture(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

@@ -1,0 +1,435 @@
+"""Words and sentence patterns of the stories: slots in braces, forms parted by bars."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.data._records import Record
+
+PEOPLE = (
+    ("Anna", "she"),
+    ("Ben", "he"),
+    ("Clara", "she"),
+    ("David", "he"),
+    ("Emma", "she"),
+    ("Felix", "he"),
+    ("Grace", "she"),
+    ("Henry", "he"),
+    ("Ida", "she"),
+    ("Jack", "he"),
+    ("Lucy", "she"),
+    ("Max", "he"),
+    ("Nora", "she"),
+    ("Oscar", "he"),
+    ("Rose", "she"),
+    ("Tom", "he"),
+)
+ANIMALS = ("dog", "cat", "horse", "bird", "goat", "rabbit", "mouse", "fox", "duck", "pony")
+PLACES = (
+    "garden",
+    "forest",
+    "river",
+    "village",
+    "market",
+    "school",
+    "castle",
+    "harbour",
+    "mountain",
+    "farm",
+    "library",
+    "beach",
+)
+THINGS = (
+    "lamp",
+    "boat",
+    "kite",
+    "book",
+    "basket",
+    "letter",
+    "clock",
+    "key",
+    "drum",
+    "coat",
+    "map",
+    "cake",
+)
+ENTITIES = (*(name for name, _ in PEOPLE), *ANIMALS, *PLACES, *THINGS)
+ENTITY_KINDS = (
+    *("person" for _ in PEOPLE),
+    *("animal" for _ in ANIMALS),
+    *("place" for _ in PLACES),
+    *("thing" for _ in THINGS),
+)
+
+# {Hero} and {hero}: the heroes' names or their pronoun; {a|b}: singular or plural; {a|b|c}: her, his,
+# their; {beast}: the animal as the subject; {animal}, {place}, {thing}: their names elsewhere.
+BEGINNINGS = (
+    "{Hero} lived near the {place} with a small {animal}.",
+    "One day {Hero} went to the {place} with a {animal}.",
+    "{Hero} had a {thing} and an old friend, a {animal}, at the {place}.",
+    "Early in the morning {Hero} walked to the {place} to look for a {thing}.",
+    "On a quiet evening {Hero} sat by the {place} and talked to the {animal}.",
+    "{Hero} {was|were} on the way to the {place} to sell a {thing}.",
+)
+PLAIN = (
+    "{Hero} carried the {thing} in both hands.",
+    "The {beast} walked beside {her|him|them}.",
+    "It was not far to the {place}, and {hero} {was|were} in no hurry.",
+    "{Hero} {has|have} always known the {place}.",
+    "The {beast} looked at the {thing}.",
+    "{Hero} stopped and looked around.",
+)
+HAPPENINGS = {
+    1: (
+        "{hero} found the lost {thing} under a tree.",
+        "a kind woman gave {her|him|them} a beautiful {thing}.",
+        "the {beast} learned a funny trick and everybody laughed.",
+        "{hero} won the first prize at the {place}.",
+        "the sun came out and the {place} was full of music.",
+        "{hero} repaired the {thing} and it was as good as new.",
+        "old friends came to the {place} with sweet cakes.",
+        "the {beast} came home safe and well.",
+    ),
+    -1: (
+        "{hero} lost the {thing} in the dark.",
+        "an angry man took the {thing} away from {her|him|them}.",
+        "the {beast} fell ill and would not eat.",
+        "{hero} broke the {thing} and cut {her|his|their} hand.",
+        "a cold storm came and ruined the {place}.",
+        "{hero} missed the last train and had to wait in the rain.",
+        "thieves came to the {place} and burned the gate.",
+        "the {beast} ran away and did not come back.",
+    ),
+}
+FEELINGS = {
+    1: (
+        "{Hero} {was|were} very happy.",
+        "{Hero} smiled and danced with joy.",
+        "{Hero} {feels|feel} proud of it to this day.",
+        "The {beast} jumped with delight.",
+        "{Hero} thanked everybody with a warm heart.",
+        "{Hero} {was|were} glad and sang a cheerful song.",
+    ),
+    -1: (
+        "{Hero} {was|were} very sad.",
+        "{Hero} wept and trembled with fear.",
+        "{Hero} {feels|feel} ashamed of it to this day.",
+        "The {beast} howled with pain.",
+        "{Hero} went away with a heavy heart.",
+        "{Hero} {was|were} lonely and spoke a bitter word.",
+    ),
+}
+CONNECTIVES = (
+    "The next day",
+    "A week later",
+    "In the afternoon",
+    "After the long winter",
+    "That same night",
+    "Some time later",
+)
+ENDINGS = {
+    1: (
+        "It was the best day of the year.",
+        "In the end all was well.",
+        "{Hero} {remembers|remember} the {place} with love.",
+        "The {beast} slept in peace.",
+    ),
+    -1: (
+        "It was the worst day of the year.",
+        "In the end all was lost.",
+        "{Hero} {remembers|remember} the {place} with grief.",
+        "The {beast} slept in misery.",
+    ),
+}
+# Sentences whose subject is neither the heroes nor singular.
+PLURAL_SUBJECTS = ("old friends", "thieves")
+
+
+# -------------------------------------------------------------------------------------------------
+# Short stories from a small grammar of our own, with the answer to every question about them.
+
+
+NEGATIVE, POSITIVE = 0, 1
+
+_SLOT = re.compile(r"\{([^}]*)\}")
+# The heroes are the subject if they come first, but for a time or place of the story's beginning.
+_ABOUT_HERO = re.compile(r"(?:One day |Early in the morning |On a quiet evening )?\{[Hh]ero\}")
+
+
+@dataclass(frozen=True)
+class Clauses:
+    """Every clause of all stories, story after story; one clause is one sentence.
+
+    Parameters
+    ----------
+    story
+        Row of the story it stands in.
+    start, end
+        Characters of the story's text it covers: ``text[start:end]``.
+    plural
+        1 if its grammatical subject is plural, 0 if singular.
+    sentiment
+        1 good, −1 bad, 0 neither.
+    event
+        Which event of its story it belongs to, from 0.
+    """
+
+    story: Int[Tensor, " m"]
+    start: Int[Tensor, " m"]
+    end: Int[Tensor, " m"]
+    plural: Int[Tensor, " m"]
+    sentiment: Int[Tensor, " m"]
+    event: Int[Tensor, " m"]
+
+    def __len__(self) -> int:
+        return int(self.story.shape[0])
+
+
+@dataclass(frozen=True)
+class Mentions:
+    """Every place where an entity is named, story after story (pronouns are not mentions).
+
+    Parameters
+    ----------
+    story
+        Row of the story it stands in.
+    start, end
+        Characters of the story's text it covers.
+    entity
+        Index into ``Stories.entities``.
+    """
+
+    story: Int[Tensor, " m"]
+    start: Int[Tensor, " m"]
+    end: Int[Tensor, " m"]
+    entity: Int[Tensor, " m"]
+
+    def __len__(self) -> int:
+        return int(self.story.shape[0])
+
+
+@dataclass(frozen=True, repr=False)
+class Stories(Record):
+    """Stories of three to eight sentences and their labels; characters count from 0 in each story.
+
+    Parameters
+    ----------
+    texts
+        The stories.
+    sentiment
+        1 if good things happen, 0 if bad ones.
+    person, animal, place, thing
+        Who and what a story is about, indices into `entities`.
+    plural
+        1 if two people are its heroes, 0 if one.
+    clauses
+        One row per sentence.
+    mentions
+        One row per named entity.
+    boundary_story, boundary
+        Story and character where each event after the first begins.
+
+    Example
+    -------
+    >>> record = stories(2, seed=0)
+    >>> clause = record.clauses
+    >>> record.texts[0][clause.start[0] : clause.end[0]].endswith(".")
+    True
+    """
+
+    texts: tuple[str, ...]
+    sentiment: Int[Tensor, " n"]
+    person: Int[Tensor, " n"]
+    animal: Int[Tensor, " n"]
+    place: Int[Tensor, " n"]
+    thing: Int[Tensor, " n"]
+    plural: Int[Tensor, " n"]
+    clauses: Clauses
+    mentions: Mentions
+    boundary_story: Int[Tensor, " e"]
+    boundary: Int[Tensor, " e"]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """Every name an entity can have: people, animals, places, things."""
+        return ENTITIES
+
+    @property
+    def entity_kinds(self) -> tuple[str, ...]:
+        """Kind of each of `entities`: "person", "animal", "place" or "thing"."""
+        return ENTITY_KINDS
+
+
+def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
+    """Tell short stories whose sentiment, entities, subject number and events are known.
+
+    Story i depends on (seed, i) alone, so ``stories(5, start=10)`` are the last five of
+    ``stories(15)``, on every machine and Python.
+
+    Parameters
+    ----------
+    n
+        How many.
+    seed
+        Another seed tells other stories.
+    start
+        Number of the first.
+
+    Returns
+    -------
+    Stories
+        Texts and labels.
+
+    Raises
+    ------
+    ValueError
+        If n is not positive, or seed or start is negative.
+
+    Example
+    -------
+    >>> stories(1, start=4).texts == stories(5).texts[4:]
+    True
+    """
+    check_count(n, name="n")
+    for name, value in (("seed", seed), ("start", start)):
+        if value < 0:
+            raise ValueError(f"`{name}` must be at least 0, got {value}.")
+    told = [_Story(_generator(seed, i)) for i in range(start, start + n)]
+    clauses = [(row, *clause) for row, story in enumerate(told) for clause in story.clauses]
+    mentions = [(row, *mention) for row, story in enumerate(told) for mention in story.mentions]
+    boundaries = [(row, at) for row, story in enumerate(told) for at in story.boundaries]
+    cast = torch.tensor([story.cast for story in told])
+    person, animal, place, thing = (cast[:, column].contiguous() for column in range(4))
+    boundary_story, boundary = _columns(boundaries, 2)
+    return Stories(
+        texts=tuple(story.text for story in told),
+        sentiment=torch.tensor([story.sentiment for story in told]),
+        person=person,
+        animal=animal,
+        place=place,
+        thing=thing,
+        plural=torch.tensor([story.plural for story in told]),
+        clauses=Clauses(*_columns(clauses, 6)),
+        mentions=Mentions(*_columns(mentions, 4)),
+        boundary_story=boundary_story,
+        boundary=boundary,
+    )
+
+
+def _generator(seed: int, number: int) -> random.Random:
+    return random.Random(f"stories {seed} {number}")  # noqa: S311 - tales, not secrets
+
+
+def _columns(rows: Sequence[tuple[int, ...]], n: int) -> list[Tensor]:
+    table = np.asarray(rows, dtype=np.int64).reshape(-1, n)
+    return [torch.from_numpy(table[:, column].copy()) for column in range(n)]
+
+
+class _Story:
+    """One story as it is being told: text so far, and what each part of it means."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+        self._used: set[str] = set()
+        self.text = ""
+        self.clauses: list[tuple[int, int, int, int, int]] = []
+        self.mentions: list[tuple[int, int, int]] = []
+        self.boundaries: list[int] = []
+        self.sentiment = self._below(2)
+        self.plural = int(self._below(3) == 0)
+        self._event = 0
+        people = self._below(len(PEOPLE)), self._below(len(PEOPLE) - 1)
+        second = people[1] + (people[1] >= people[0])
+        self._people = (PEOPLE[people[0]], PEOPLE[second])
+        self._words = {"animal": self._pick(ANIMALS), "place": self._pick(PLACES)}
+        self._words["thing"] = self._pick(THINGS)
+        named = (self._people[0][0], *(self._words[k] for k in ("animal", "place", "thing")))
+        self.cast = tuple(ENTITIES.index(name) for name in named)
+        self._tell()
+
+    def _below(self, n: int) -> int:
+        # Only `random()` promises the same numbers in every Python.
+        return int(self._rng.random() * n)
+
+    def _pick(self, items: Sequence[str]) -> str:
+        """Choose one that this story has not used yet."""
+        fresh = [item for item in items if item not in self._used]
+        chosen = fresh[self._below(len(fresh))]
+        self._used.add(chosen)
+        return chosen
+
+    def _tell(self) -> None:
+        self._say(self._pick(BEGINNINGS), 0, named=True)
+        for _ in range(self._below(3)):
+            self._say(self._pick(PLAIN), 0)
+        n_events = 1 + self._below(3)
+        sign = 1 if self.sentiment == POSITIVE else -1
+        for self._event in range(n_events):
+            opening = self._pick(CONNECTIVES) + " " if self._event else ""
+            self._say(self._pick(HAPPENINGS[sign]), sign, opening=opening)
+            # Three events share one feeling: no story is longer than eight sentences.
+            if n_events < 3 or self._event == 2:
+                self._say(self._pick(FEELINGS[sign]), sign, named=bool(self._below(2)))
+        if self._below(2):
+            self._say(self._pick(ENDINGS[sign]), sign)
+
+    def _say(self, pattern: str, sentiment: int, *, named: bool = False, opening: str = "") -> None:
+        """Fill one sentence, and note what it says and where."""
+        self.text += " " if self.text else ""
+        start = len(self.text)
+        if opening:
+            self.boundaries.append(start)
+        self.text += opening
+        for is_slot, part in _parts(pattern):
+            if not is_slot:
+                self.text += part
+            elif part in ("hero", "Hero"):
+                self._hero(named, capital=part == "Hero")
+            elif "|" in part:
+                self.text += self._form(part)
+            else:
+                self._name(self._words["animal" if part == "beast" else part])
+        self.text = self.text[:start] + self.text[start].upper() + self.text[start + 1 :]
+        about_hero = _ABOUT_HERO.match(pattern) is not None
+        plural = self.plural if about_hero else int(pattern.startswith(PLURAL_SUBJECTS))
+        self.clauses.append((start, len(self.text), plural, sentiment, self._event))
+
+    def _form(self, part: str) -> str:
+        """Choose among forms: singular|plural, or feminine|masculine|plural."""
+        forms = part.split("|")
+        if self.plural:
+            return forms[-1]
+        return forms[0] if len(forms) == 2 else forms[self._people[0][1] == "he"]
+
+    def _hero(self, named: bool, *, capital: bool) -> None:
+        if not named:
+            word = self._form("she|he|they")
+            self.text += word.capitalize() if capital else word
+            return
+        self._name(self._people[0][0])
+        if self.plural:
+            self.text += " and "
+            self._name(self._people[1][0])
+
+    def _name(self, word: str) -> None:
+        self.mentions.append((len(self.text), len(self.text) + len(word), ENTITIES.index(word)))
+        self.text += word
+
+
+def _parts(pattern: str) -> Iterator[tuple[bool, str]]:
+    """Split "{Hero} {was|were} here." into its slots (True) and the text between them (False)."""
+    for at, part in enumerate(_SLOT.split(pattern)):
+        if part:
+            yield at % 2 == 1, part

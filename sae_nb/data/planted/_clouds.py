@@ -1,0 +1,425 @@
+"""Rows from a Minkowski sum of small hulls, from one simplex, or from a Gaussian: who can tell them apart?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.data._records import Record
+
+# -------------------------------------------------------------------------------------------------
+# Concepts as clouds of points: how far apart they are, and how many dimensions each one has.
+
+
+FLOOR = 1e-6
+"""Variance in directions a concept does not have, so that nothing is exactly flat."""
+
+
+@dataclass(frozen=True, repr=False)
+class ConceptClouds(Record):
+    """Points, and the concept each of them is an instance of.
+
+    Parameters
+    ----------
+    x
+        The points an SAE is given, concepts in order.
+    concept
+        Which cloud each point is from.
+    centres
+        Where the clouds lie.
+    dimensions
+        In how many directions each cloud spreads.
+
+    Example
+    -------
+    >>> data = six_gaussians(100)
+    >>> data.x.shape, data.concept.bincount().tolist()
+    (torch.Size([600, 2]), [100, 100, 100, 100, 100, 100])
+    """
+
+    x: Float[Tensor, "n d_in"]
+    concept: Int[Tensor, " n"]
+    centres: Float[Tensor, "concepts d_in"]
+    dimensions: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+
+def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
+    """Six round clouds in a plane, every other one nearer the middle.
+
+    At angles 60°·i and radii 1.5 and 0.5 in turn, with standard deviation 0.15. The outer three can be
+    cut off by a straight line each, the inner three cannot.
+
+    Parameters
+    ----------
+    n
+        Points per cloud.
+    seed
+        ≥ 0.
+
+    Returns
+    -------
+    ConceptClouds
+        ``.x``, ``.concept``: 0, 2, 4 are outer, 1, 3, 5 inner.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range.
+
+    Source
+    ------
+    "Projecting Assumptions", arXiv 2503.01822 (Sai-Sumedh/SaeConceptDuality-SpaDE,
+    syntheticdatasets/createdata2dgauss.ipynb).
+
+    Example
+    -------
+    >>> six_gaussians(10).centres.norm(dim=1).round(decimals=3).tolist()
+    [1.5, 0.5, 1.5, 0.5, 1.5, 0.5]
+    """
+    check_count(n, name="n")
+    check_count(seed, name="seed", at_least=0)
+    generator = torch.Generator().manual_seed(seed)
+    angles = torch.arange(6) * (math.pi / 3)
+    radii = 0.5 * torch.tensor([3.0, 1.0]).repeat(3)
+    centres = radii[:, None] * torch.stack([angles.cos(), angles.sin()], dim=1)
+    spread = math.sqrt(2**-4.5 / 2 + FLOOR)
+    return _clouds(n, centres, torch.full((6, 2), spread), (2,) * 6, generator)
+
+
+def uneven_dimensions(
+    n: int,
+    seed: int = 0,
+    *,
+    dimensions: Sequence[int] = (6, 14, 30, 62, 126),
+    d_in: int = 128,
+) -> ConceptClouds:
+    """Clouds of one total variance, spread over more and more directions.
+
+    Cloud i has variance 1 / (50 m_i) along each of the first m_i axes, about a centre uniform in
+    [0, 300 / (50 · 128)] along every axis. A fixed number of atoms per input is too many for the first
+    cloud and too few for the last.
+
+    Parameters
+    ----------
+    n
+        Points per cloud.
+    seed
+        ≥ 0.
+    dimensions
+        m_i, directions of each cloud, each ≤ d_in.
+    d_in
+        Width of a point.
+
+    Returns
+    -------
+    ConceptClouds
+        ``.x``, ``.concept``, ``.dimensions``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range.
+
+    Source
+    ------
+    "Projecting Assumptions", arXiv 2503.01822 (Sai-Sumedh/SaeConceptDuality-SpaDE,
+    syntheticdatasets/createdata_heterogeneity.ipynb).
+
+    Example
+    -------
+    >>> data = uneven_dimensions(500)
+    >>> last = data.x[data.concept == 4]
+    >>> round(float(last.var(dim=0).sum()), 3)
+    0.02
+    """
+    check_count(n, name="n")
+    check_count(seed, name="seed", at_least=0)
+    check_count(d_in, name="d_in")
+    sizes = tuple(check_count(m, name="dimensions") for m in dimensions)
+    if not sizes or max(sizes) > d_in:
+        raise ValueError(
+            f"`dimensions` must be numbers between 1 and d_in={d_in}, got {tuple(dimensions)}. Use a "
+            "wider space."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    centres = 300 / (50 * 128) * torch.rand(len(sizes), d_in, generator=generator)
+    spreads = torch.full((len(sizes), d_in), math.sqrt(FLOOR))
+    for cloud, m in enumerate(sizes):
+        spreads[cloud, :m] = math.sqrt(1 / (50 * m))
+    return _clouds(n, centres, spreads, sizes, generator)
+
+
+def _clouds(
+    n: int,
+    centres: Tensor,
+    spreads: Tensor,
+    dimensions: tuple[int, ...],
+    generator: torch.Generator,
+) -> ConceptClouds:
+    concept = torch.arange(len(centres)).repeat_interleave(n)
+    noise = torch.randn(len(concept), centres.shape[1], generator=generator)
+    x = centres[concept] + spreads[concept] * noise
+    return ConceptClouds(x=x, concept=concept, centres=centres, dimensions=dimensions)
+
+
+# -------------------------------------------------------------------------------------------------
+# Rows made of a few points on planted circles and segments, each in a subspace of its own.
+#
+# x = Σ_{i ∈ S} γ_i(θ_i) V_i + ε, γ(θ) = (cos θ, sin θ) on a circle, γ(θ) = θ on a segment.
+
+
+@dataclass(frozen=True, repr=False)
+class PlantedManifolds(Record):
+    """Rows, and where on which manifold each of their parts lies.
+
+    Parameters
+    ----------
+    x
+        Rows, noise included.
+    active
+        Which manifolds a row is made of; circles come first.
+    theta
+        Place on each manifold: an angle in [0, 2π), or a number in [−1, 1]; 0 where it is not active.
+    directions
+        V: two rows per circle, one per segment (its second row is zero).
+    n_circles
+        How many are circles.
+
+    Example
+    -------
+    >>> planted = planted_manifolds(5, n_circles=2, n_segments=1)
+    >>> planted.active.sum(dim=1).tolist()
+    [2, 2, 2, 2, 2]
+    """
+
+    x: Float[Tensor, "n d_in"]
+    active: Bool[Tensor, "n n_manifolds"]
+    theta: Float[Tensor, "n n_manifolds"]
+    directions: Float[Tensor, "n_manifolds 2 d_in"]
+    n_circles: int
+
+    def part(self, i: int) -> Float[Tensor, "n d_in"]:
+        """What manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active.
+
+        Parameters
+        ----------
+        i
+            Manifold.
+        """
+        return _points(self.theta[:, i], self.active[:, i], i < self.n_circles) @ self.directions[i]
+
+
+def planted_manifolds(
+    n: int,
+    *,
+    n_circles: int = 8,
+    n_segments: int = 4,
+    n_active: int = 2,
+    d_in: int = 32,
+    noise: float = 0.01,
+    seed: int = 0,
+    draw: int = 0,
+) -> PlantedManifolds:
+    """Draw rows made of points on a few of many manifolds.
+
+    Parameters
+    ----------
+    n
+        Rows.
+    n_circles, n_segments
+        Manifolds; their subspaces are random, so they overlap where d_in is small.
+    n_active
+        |S|, manifolds per row, each set equally likely.
+    d_in
+        Width.
+    noise
+        Standard deviation per coordinate.
+    seed
+        Of the subspaces.
+    draw
+        Of the rows, so that training and test rows share their subspaces.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is out of range.
+
+    Source
+    ------
+    The model of arXiv 2604.28119, with two of its eight families.
+
+    Example
+    -------
+    >>> planted = planted_manifolds(100, noise=0.0)
+    >>> torch.allclose(sum(planted.part(i) for i in range(12)), planted.x, atol=1e-5)
+    True
+    """
+    n, d_in = check_count(n, name="n"), check_count(d_in, name="d_in", at_least=2)
+    n_circles = check_count(n_circles, name="n_circles", at_least=0)
+    n_manifolds = n_circles + check_count(n_segments, name="n_segments", at_least=0)
+    if check_count(n_active, name="n_active") > n_manifolds:
+        raise ValueError(
+            f"`n_active` must be at most the {n_manifolds} manifolds there are, got {n_active}."
+        )
+    if not noise >= 0:
+        raise ValueError(f"`noise` must be at least 0, got {noise}.")
+    fixed = torch.Generator().manual_seed(seed)
+    planes = torch.randn(n_manifolds, d_in, 2, generator=fixed)
+    directions = torch.linalg.qr(planes).Q.mT.contiguous()
+    directions[n_circles:, 1] = 0
+    drawn = torch.Generator().manual_seed(1_000_003 * (seed + 1) + draw)
+    order = torch.rand(n, n_manifolds, generator=drawn).argsort(dim=1)
+    active = order < n_active
+    uniform = torch.rand(n, n_manifolds, generator=drawn)
+    theta = torch.cat([2 * math.pi * uniform[:, :n_circles], 2 * uniform[:, n_circles:] - 1], dim=1)
+    theta = theta * active
+    x = noise * torch.randn(n, d_in, generator=drawn)
+    for i in range(n_manifolds):
+        x += _points(theta[:, i], active[:, i], i < n_circles) @ directions[i]
+    return PlantedManifolds(
+        x=x, active=active, theta=theta, directions=directions, n_circles=n_circles
+    )
+
+
+def _points(theta: Tensor, active: Tensor, circle: bool) -> Float[Tensor, "n 2"]:
+    points = (
+        torch.stack([theta.cos(), theta.sin()], dim=1)
+        if circle
+        else torch.stack([theta, torch.zeros_like(theta)], dim=1)
+    )
+    return points * active[:, None]
+
+
+# -------------------------------------------------------------------------------------------------
+# Rows from a Minkowski sum of small hulls, from one simplex, or from a Gaussian: who can tell them apart?
+
+
+Kind = Literal["minkowski", "simplex", "gaussian"]
+CONCENTRATION = {"minkowski": 0.5, "simplex": 0.3}
+"""Of the Dirichlet weights: below 1, rows come near the corners, which is what makes them findable."""
+
+
+@dataclass(frozen=True, repr=False)
+class PlantedHulls(Record):
+    """Rows and the archetypes that made them.
+
+    Parameters
+    ----------
+    x
+        Rows, noise included, with mean square 1 per coordinate before noise.
+    archetypes
+        Corners of all tiles below each other; empty for a Gaussian.
+    tile_sizes
+        Corners of each tile.
+    kind
+        "minkowski", "simplex" or "gaussian".
+
+    Example
+    -------
+    >>> planted = planted_hulls(5, "minkowski")
+    >>> planted.x.shape, planted.tile_sizes
+    (torch.Size([5, 16]), (4, 4, 4))
+    """
+
+    x: Float[Tensor, "n d_in"]
+    archetypes: Float[Tensor, "n_archetypes d_in"]
+    tile_sizes: tuple[int, ...]
+    kind: str
+
+
+def planted_hulls(
+    n: int,
+    kind: Kind = "minkowski",
+    *,
+    tile_sizes: tuple[int, ...] = (4, 4, 4),
+    n_active: int | None = None,
+    d_in: int = 16,
+    noise: float = 0.02,
+    seed: int = 0,
+) -> PlantedHulls:
+    """Draw rows whose hull is known.
+
+    "minkowski": x = Σ_i α_i A_i, every tile with Dirichlet(0.5) weights of its own. "simplex": one
+    tile of Σ K_i corners, Dirichlet(0.3). "gaussian": Σ (K_i − 1) directions, no corners at all.
+
+    Parameters
+    ----------
+    n
+        Rows.
+    kind
+        Which.
+    tile_sizes
+        Corners of each tile, ≥ 2.
+    n_active
+        Tiles that a row of "minkowski" uses, drawn at random; the others stand at their centre. None is
+        all.
+    d_in
+        Width.
+    noise
+        Standard deviation of the Gaussian noise per coordinate.
+    seed
+        Of every draw.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is out of range or the kind unknown.
+
+    Example
+    -------
+    >>> round(float(planted_hulls(2000, "gaussian").x.square().mean()), 1)
+    1.0
+    """
+    n, d_in = check_count(n, name="n"), check_count(d_in, name="d_in")
+    sizes = tuple(check_count(size, name="tile_sizes", at_least=2) for size in tile_sizes)
+    if kind not in get_args(Kind):
+        raise ValueError(f"`kind` must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    if not noise >= 0:
+        raise ValueError(f"`noise` must be at least 0, got {noise}.")
+    active = len(sizes) if n_active is None else check_count(n_active, name="n_active")
+    if active > len(sizes) or (kind != "minkowski" and n_active is not None):
+        raise ValueError(
+            f"`n_active` must be at most the {len(sizes)} tiles, and is for 'minkowski' alone, got "
+            f"{n_active} for {kind!r}."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "gaussian":
+        directions = torch.randn(sum(size - 1 for size in sizes), d_in, generator=generator)
+        x = torch.randn(n, len(directions), generator=generator) @ directions
+        archetypes = torch.empty(0, d_in)
+    else:
+        sizes = sizes if kind == "minkowski" else (sum(sizes),)
+        archetypes = torch.randn(sum(sizes), d_in, generator=generator)
+        weights = [_dirichlet(n, size, CONCENTRATION[kind], generator) for size in sizes]
+        if active < len(sizes):
+            weights = _gated(weights, active, generator)
+        x = torch.cat(weights, dim=1) @ archetypes
+    scale = float((x - x.mean(dim=0)).square().mean().sqrt()) if n > 1 else 1.0
+    x = x / scale + noise * torch.randn(n, d_in, generator=generator)
+    return PlantedHulls(x=x, archetypes=archetypes / scale, tile_sizes=sizes, kind=kind)
+
+
+def _gated(weights: list[Tensor], n: int, generator: torch.Generator) -> list[Tensor]:
+    """Equal weights, which put a tile at its centre, in all but n random tiles of each row."""
+    order = torch.rand(len(weights[0]), len(weights), generator=generator).argsort(dim=1)
+    on = (order < n)[:, :, None]
+    return [torch.where(on[:, i], w, 1 / w.shape[1]) for i, w in enumerate(weights)]
+
+
+def _dirichlet(n: int, size: int, concentration: float, generator: torch.Generator) -> Tensor:
+    import numpy as np
+
+    # torch has no public Dirichlet with a generator of its own.
+    seed = int(torch.randint(2**31 - 1, (), generator=generator))
+    drawn = np.random.default_rng(seed).dirichlet([concentration] * size, n)
+    return torch.from_numpy(drawn).float()

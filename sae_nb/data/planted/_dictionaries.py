@@ -1,0 +1,338 @@
+"""Inputs of the toy model of superposition: features that are mostly off, each on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_k, check_memory
+from sae_nb.data._records import Record
+
+if TYPE_CHECKING:
+    from sae_nb.codes import SparseCodes
+
+
+# -------------------------------------------------------------------------------------------------
+# Sparse data with a known dictionary: x = Z D + noise, the yardstick of every SAE and pursuit.
+
+
+_TILE_ENTRIES = 1 << 22  # uniforms held at once while supports are drawn
+
+
+@dataclass(frozen=True, repr=False)
+class PlantedDictionary(Record):
+    """Vectors, and the dictionary and codes they were made from.
+
+    Parameters
+    ----------
+    x
+        The vectors an SAE is given.
+    dictionary
+        The atoms to be found, unit norm.
+    codes
+        The true codes; ``codes.to_dense() @ dictionary`` is `x` without noise.
+
+    Example
+    -------
+    >>> data = planted_dictionary(n_atoms=32, d_in=16, n=100, k=3)
+    >>> data.x.shape, int(data.codes.l0.max())
+    (torch.Size([100, 16]), 3)
+    """
+
+    x: Float[Tensor, "n d_in"]
+    dictionary: Float[Tensor, "n_atoms d_in"]
+    codes: SparseCodes
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+
+def planted_dictionary(
+    n_atoms: int,
+    d_in: int,
+    n: int,
+    k: int,
+    coherence: float = 0.0,
+    noise: float = 0.0,
+    nonnegative: bool = True,
+    seed: int = 0,
+    *,
+    support: Literal["exact", "bernoulli"] = "exact",
+) -> PlantedDictionary:
+    """Sparse combinations of unit atoms drawn at random, answers included.
+
+    x_i = Σ_j z_ij d_j + noise · ε_i with |z_ij| uniform in [½, 1½] on the support and ε standard
+    normal. Atoms are d_j ∝ a m + √(1 − a²) g_j with a common direction m and random directions
+    g_j ⟂ m; a is solved so that the mean of ⟨d_i, d_j⟩ over all pairs is `coherence` exactly.
+
+    Parameters
+    ----------
+    n_atoms
+        Atoms in the dictionary, ≥ 2.
+    d_in
+        Width of a vector, ≥ 2.
+    n
+        How many vectors.
+    k
+        Atoms per vector; with ``support="bernoulli"`` on average.
+    coherence
+        Mean cosine between two different atoms, in [0, 1). Above 0 all atoms lean one way, which is
+        what makes greedy and one-step encoders disagree.
+    noise
+        Standard deviation of the noise in every coordinate.
+    nonnegative
+        False gives every code entry a random sign.
+    seed
+        ≥ 0.
+    support
+        ``"exact"``: k different atoms per vector, every set as likely; ``"bernoulli"``: each atom
+        on its own with chance k / n_atoms.
+
+    Returns
+    -------
+    PlantedDictionary
+        ``.x``, ``.dictionary``, ``.codes``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range or `support` unknown.
+    MemoryError
+        If the vectors would not fit.
+
+    Example
+    -------
+    >>> data = planted_dictionary(n_atoms=8, d_in=4, n=5, k=2, coherence=0.3)
+    >>> cosine = data.dictionary @ data.dictionary.T
+    >>> round(float((cosine.sum() - 8) / (8 * 7)), 4)
+    0.3
+    """
+    check_count(n_atoms, name="n_atoms", at_least=2)
+    check_count(d_in, name="d_in", at_least=2)
+    check_count(n, name="n")
+    check_count(seed, name="seed", at_least=0)
+    check_k(k, n_atoms)
+    _check_rest(coherence, noise, support)
+    needed = 4 * n * (d_in + 5 * k)
+    check_memory(needed, f"`planted_dictionary(n={n}, d_in={d_in})`", "Ask for fewer vectors.")
+    generator = torch.Generator().manual_seed(seed)
+    dictionary = _atoms(n_atoms, d_in, coherence, generator)
+    codes = _codes(n, n_atoms, k, nonnegative, support == "exact", generator)
+    x = F.embedding_bag(
+        codes.atoms.long(),
+        dictionary,
+        codes.offsets[:-1],
+        per_sample_weights=codes.values,
+        mode="sum",
+    )
+    if noise > 0:
+        x = x + noise * torch.randn(n, d_in, generator=generator)
+    return PlantedDictionary(x=x, dictionary=dictionary, codes=codes)
+
+
+def _check_rest(coherence: float, noise: float, support: str) -> None:
+    if not 0 <= coherence < 1:
+        raise ValueError(
+            f"`coherence` must be in [0, 1), got {coherence}. Unit atoms allow no more."
+        )
+    if not 0 <= noise < float("inf"):
+        raise ValueError(f"`noise` must be finite and not negative, got {noise}.")
+    if support not in ("exact", "bernoulli"):
+        raise ValueError(f"`support` must be 'exact' or 'bernoulli', got {support!r}.")
+
+
+def _atoms(n_atoms: int, d_in: int, coherence: float, generator: torch.Generator) -> Tensor:
+    # In float64, so that the promised mean cosine holds to rounding.
+    common = F.normalize(torch.randn(d_in, generator=generator, dtype=torch.float64), dim=0)
+    own = torch.randn(n_atoms, d_in, generator=generator, dtype=torch.float64)
+    own = F.normalize(own - (own @ common)[:, None] * common, dim=1)
+    # Random directions lean a little by chance. Taking out part of their mean makes that lean
+    # negative, about −1 / n_atoms, and then some a ≥ 0 meets any coherence from 0 up.
+    own = F.normalize(own - own.mean(dim=0), dim=1)
+    lean = float((own.sum(dim=0).square().sum() - n_atoms) / (n_atoms * (n_atoms - 1)))
+    share = (coherence - lean) / (1 - lean)
+    return (share**0.5 * common + (1 - share) ** 0.5 * own).float()
+
+
+def _codes(
+    n: int, n_atoms: int, k: int, nonnegative: bool, exact: bool, generator: torch.Generator
+) -> SparseCodes:
+    from sae_nb.codes import SparseCodes
+
+    rows = max(_TILE_ENTRIES // n_atoms, 1)
+    atoms, counts = [], []
+    for first in range(0, n, rows):
+        drawn = torch.rand(min(rows, n - first), n_atoms, generator=generator)
+        if exact:
+            chosen = drawn.topk(k, dim=1).indices.sort(dim=1).values
+            atoms.append(chosen.flatten())
+            counts.append(torch.full((len(drawn),), k))
+        else:
+            on = drawn < k / n_atoms
+            atoms.append(on.nonzero()[:, 1])
+            counts.append(on.sum(dim=1))
+    flat = torch.cat(atoms)
+    values = 0.5 + torch.rand(len(flat), generator=generator)
+    if not nonnegative:
+        values = values * (2.0 * (torch.rand(len(flat), generator=generator) < 0.5) - 1)
+    offsets = F.pad(torch.cat(counts).cumsum(0), (1, 0))
+    return SparseCodes(values=values, atoms=flat, offsets=offsets, n_atoms=n_atoms, shape=(n,))
+
+
+# -------------------------------------------------------------------------------------------------
+# Sparse data whose atoms come in families: similar within one, unrelated between two.
+
+
+def planted_families(
+    n_families: int,
+    family_size: int,
+    d_in: int,
+    n: int,
+    k: int,
+    within: float = 0.5,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> PlantedDictionary:
+    """Sparse combinations of atoms that come in families of siblings, answers included.
+
+    d_j = √within · m_f + √(1 − within) · g_j with one random direction m_f per family f and random
+    directions g_j ⟂ m_f, so two siblings have cosine `within` in the mean. Codes are those of
+    `planted_dictionary`: k of all atoms, every set as likely, strengths uniform in [½, 1½].
+
+    Parameters
+    ----------
+    n_families, family_size
+        Their product is the number of atoms.
+    d_in
+        Width of a vector, ≥ 2.
+    n
+        How many vectors.
+    k
+        Atoms per vector.
+    within
+        Mean cosine of two siblings, in [0, 1). A one-step encoder takes siblings of an atom for
+        atoms of their own; a pursuit subtracts them with it.
+    noise
+        Standard deviation of the noise in every coordinate.
+    seed
+        ≥ 0.
+
+    Returns
+    -------
+    PlantedDictionary
+        ``.x``, ``.dictionary`` (families one after the other), ``.codes``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range.
+
+    Example
+    -------
+    >>> data = planted_families(n_families=4, family_size=8, d_in=64, n=10, k=3, within=0.6)
+    >>> cosine = data.dictionary @ data.dictionary.T
+    >>> siblings = cosine[:8, :8][~torch.eye(8, dtype=torch.bool)]
+    >>> bool(abs(siblings.mean() - 0.6) < 0.05), bool(cosine[:8, 8:].abs().mean() < 0.2)
+    (True, True)
+    """
+    check_count(n_families, name="n_families")
+    check_count(family_size, name="family_size")
+    check_k(k, n_families * family_size)
+    if not 0 <= within < 1:
+        raise ValueError(f"`within` must be in [0, 1), got {within}. Unit atoms allow no more.")
+    n_atoms = n_families * family_size
+    # Which also checks the numbers that both have.
+    codes = planted_dictionary(n_atoms, d_in, n, k, noise=noise, seed=seed).codes
+    generator = torch.Generator().manual_seed(seed + 1)
+    dictionary = _families(n_families, family_size, d_in, within, generator)
+    x = F.embedding_bag(
+        codes.atoms.long(),
+        dictionary,
+        codes.offsets[:-1],
+        per_sample_weights=codes.values,
+        mode="sum",
+    )
+    if noise > 0:
+        x = x + noise * torch.randn(n, d_in, generator=generator)
+    return PlantedDictionary(x=x, dictionary=dictionary, codes=codes)
+
+
+def _families(
+    n_families: int, size: int, d_in: int, within: float, generator: torch.Generator
+) -> Float[Tensor, "n_atoms d_in"]:
+    drawn = torch.randn(n_families, size + 1, d_in, generator=generator, dtype=torch.float64)
+    shared, own = F.normalize(drawn[:, :1], dim=2), drawn[:, 1:]
+    own = F.normalize(own - (own * shared).sum(dim=2, keepdim=True) * shared, dim=2)
+    atoms = within**0.5 * shared + (1 - within) ** 0.5 * own
+    return F.normalize(atoms.reshape(-1, d_in), dim=1).float()
+
+
+# -------------------------------------------------------------------------------------------------
+# Inputs of the toy model of superposition: features that are mostly off, each on its own.
+
+
+def sparse_features(
+    n: int, n_features: int, sparsity: float, *, seed: int = 0
+) -> Float[Tensor, "n n_features"]:
+    """Draw independent features that are 0 with chance S and else uniform in [0, 1].
+
+    Parameters
+    ----------
+    n
+        How many inputs.
+    n_features
+        Features of each.
+    sparsity
+        S, the chance that a feature is off, in [0, 1).
+    seed
+        ≥ 0.
+
+    Returns
+    -------
+    Tensor
+        Non-negative, with a share of about S zeros.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of range.
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 2.
+
+    Example
+    -------
+    >>> x = sparse_features(1000, 5, 0.9)
+    >>> x.shape, 0.08 < float((x > 0).float().mean()) < 0.12
+    (torch.Size([1000, 5]), True)
+    """
+    check_count(n, name="n")
+    check_count(n_features, name="n_features")
+    check_count(seed, name="seed", at_least=0)
+    density = 1 - check_sparsity(sparsity)
+    generator = torch.Generator().manual_seed(seed)
+    on = torch.rand(n, n_features, generator=generator) < density
+    return torch.rand(n, n_features, generator=generator) * on
+
+
+def check_sparsity(sparsity: object) -> float:
+    """Return a chance of being off that is a number in [0, 1).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not.
+    """
+    if isinstance(sparsity, bool) or not isinstance(sparsity, int | float):
+        raise TypeError(f"`sparsity` must be a number, got {sparsity!r}.")
+    if not 0 <= sparsity < 1:
+        raise ValueError(
+            f"`sparsity` must be in [0, 1), got {sparsity}. At 1 no feature would ever be on."
+        )
+    return float(sparsity)

@@ -1,0 +1,1 @@
+"""States of every layer and the paths of tokens through them."""

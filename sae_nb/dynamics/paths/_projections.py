@@ -1,0 +1,143 @@
+"""Paths through depth in two or three dimensions: axes fitted to where paths end, then every layer on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.dynamics.paths._states import check_states
+from sae_nb.dynamics.paths._trajectory import unit
+
+Kind = Literal["pca", "sphere"]
+
+
+@dataclass(frozen=True, eq=False)
+class EndpointProjection:
+    """Axes fitted to directions at the last layer; anything of that width can be put on them."""
+
+    kind: Kind
+    """"pca": centred, flat. "sphere": through the origin, on the unit sphere or circle."""
+
+    axes: Float[Tensor, "components d"]
+    """Orthonormal rows, the most telling first."""
+
+    centre: Float[Tensor, " d"]
+    """Subtracted first; zero for the sphere."""
+
+    coordinates: Float[Tensor, "n layers components"]
+    """The paths they were made for."""
+
+    explained: Float[Tensor, " components"]
+    """Share of the end points' variance (sphere: of their squared length) along each axis."""
+
+    kept: Float[Tensor, " layers"]
+    """The same share over all axes, at every layer: where it is small, the picture shows little."""
+
+    def project(self, states: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows components"]:
+        """Put states on these axes: pushed ones, a roll-out, other tokens.
+
+        Parameters
+        ----------
+        states
+            Of the width they were fitted to.
+        """
+        flat = (unit(states) - self.centre) @ self.axes.T
+        return unit(flat) if self.kind == "sphere" else flat
+
+
+def endpoint_projection(
+    states: Float[Tensor, "n layers tokens d"],
+    *,
+    token: int = 0,
+    n_components: int = 3,
+    kind: Kind = "pca",
+) -> EndpointProjection:
+    """Principal axes of where one token's states end, and the paths of all inputs on them.
+
+    "pca": leading directions of û_L minus its mean. "sphere": leading directions of û_L itself; what is
+    left of û_l on them is scaled to length 1 again, so that paths lie on a sphere (circle).
+
+    Parameters
+    ----------
+    states
+        From `capture_states`, embeddings first.
+    token
+        Position; 0 is cls of a vision model.
+    n_components
+        Axes, at most the width.
+    kind
+        Flat or on the sphere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such token, or more axes than dimensions.
+
+    Source
+    ------
+    Inferred; arXiv 2512.19941 shows such pictures.
+
+    Example
+    -------
+    >>> states = torch.randn(8, 4, 2, 5, generator=torch.Generator().manual_seed(0))
+    >>> found = endpoint_projection(states, n_components=2)
+    >>> found.coordinates.shape, bool(found.explained.sum() <= 1)
+    (torch.Size([8, 4, 2]), True)
+    """
+    plain, _ = check_states(states, min_layers=1)
+    n_tokens, d = plain.shape[2:]
+    check_count(n_components, name="n_components")
+    if not -n_tokens <= token < n_tokens:
+        raise ValueError(f"`token` must be below the {n_tokens} tokens, got {token}.")
+    if n_components > d:
+        raise ValueError(f"`n_components` must be at most the width {d}, got {n_components}.")
+    if kind not in get_args(Kind):
+        raise ValueError(f"`kind` must be one of {list(get_args(Kind))}, got {kind!r}.")
+    return fit_endpoints(plain[:, :, token], n_components, kind)
+
+
+def fit_endpoints(
+    paths: Float[Tensor, "n layers d"], n_components: int, kind: Kind
+) -> EndpointProjection:
+    """Fit the axes to the last states of paths that were checked already.
+
+    Parameters
+    ----------
+    paths
+        States of one token per path.
+    n_components, kind
+        As for `endpoint_projection`.
+
+    Example
+    -------
+    >>> fit_endpoints(torch.eye(3)[:, None].repeat(1, 2, 1), 2, "sphere").axes.shape
+    torch.Size([2, 3])
+    """
+    directions = unit(paths)
+    ends = directions[:, -1]
+    centre = ends.mean(dim=0) if kind == "pca" else torch.zeros(paths.shape[-1])
+    energies, vectors = torch.linalg.eigh(((ends - centre).T @ (ends - centre)).double())
+    axes = _signed(vectors.flip(1)[:, :n_components].T.float(), ends)
+    flat = (directions - centre) @ axes.T
+    squares = (directions - directions.mean(dim=0) if kind == "pca" else directions).square()
+    shown = (flat - flat.mean(dim=0) if kind == "pca" else flat).square()
+    return EndpointProjection(
+        kind=kind,
+        axes=axes,
+        centre=centre,
+        coordinates=unit(flat) if kind == "sphere" else flat,
+        explained=(energies.flip(0)[:n_components] / energies.sum().clamp_min(1e-30)).float(),
+        kept=shown.sum(dim=(0, 2)) / squares.sum(dim=(0, 2)).clamp_min(1e-30),
+    )
+
+
+def _signed(axes: Tensor, ends: Tensor) -> Tensor:
+    """Turn each axis so that the farthest end point is on its positive side: the same picture each time."""
+    along = ends @ axes.T
+    farthest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
+    return axes * torch.where(farthest < 0, -1.0, 1.0)[:, None]

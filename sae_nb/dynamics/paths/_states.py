@@ -1,0 +1,476 @@
+"""States of every layer: A[sample, layer, token, :], layer 0 the embeddings, read in one traced pass.
+
+Layer l ≥ 1 is what block l puts out, before the final norm; layer 0 is what block 1 gets, so token
+embeddings with their positions, cls and registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.capturing import Backend, RowPolicy, capture
+from sae_nb.checks import check_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sae_nb.activations import Activations
+    from sae_nb.models import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Windows of text of one length: what gives states of many documents a common token axis.
+
+
+def text_windows(
+    model: LiveModel, inputs: Any, context_length: int | None = None
+) -> Int[Tensor, "n time"]:
+    """Join texts end to end, end-of-text between, and cut them into windows of one length.
+
+    A last piece that fills no window is left out.
+
+    Parameters
+    ----------
+    model
+        Reads language from left to right.
+    inputs
+        Texts or token ids, as for `capture`.
+    context_length
+        Tokens per window; None: what the model can read, 1024 at the most.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model reads no such inputs, cannot pack, or they fill no window.
+
+    Example
+    -------
+    >>> from sae_nb.models import load_model
+    >>> text_windows(load_model("tiny-gpt"), [[5, 6, 7], [8, 9, 10, 11]], 4).shape
+    torch.Size([2, 4])
+    """
+    batches = model.batches(inputs, batch_size=64, context_length=context_length, pack=True)
+    n_tokens, whole = 0, []
+    length = batches.policy["context_length"]
+    for batch in batches:
+        if batch.keep is None or batch.token_ids is None:  # language models' batches have both
+            continue
+        full = batch.keep.sum(dim=1) == length
+        whole.append(batch.token_ids[full].cpu())
+        n_tokens += int(batch.keep.sum())
+    windows = torch.cat(whole)
+    if not len(windows):
+        raise ValueError(
+            f"`inputs` must fill a window of {length} tokens, got {n_tokens} tokens in all. Pass more"
+            " text, or a smaller context_length."
+        )
+    return windows
+
+
+# -------------------------------------------------------------------------------------------------
+# States of every layer: A[sample, layer, token, :], layer 0 the embeddings, read in one traced pass.
+
+
+TokenKind = Literal["cls", "register", "patch", "token"]
+TOKEN_KINDS = ("cls", "register", "patch", "token")
+_CLS_NAMES = ("cls_token", "class_embedding", "class_token")
+_REGISTER_NAMES = ("register_tokens", "reg_token")
+
+
+class States(Tensor):
+    """States of every layer, (n, L + 1, T, d): a tensor that knows its tokens.
+
+    What operations return are plain tensors; `take` and `of_kind` keep what they can.
+
+    Parameters
+    ----------
+    x
+        The states; index 0 of the second axis are the embeddings.
+    token_kinds
+        Per token "cls", "register", "patch" or "token"; None: all "token".
+    patch_grid
+        Rows and columns of patches.
+    model_name
+        Where they come from.
+    positions
+        Index of each token in its sample; None: 0 … T − 1.
+
+    Example
+    -------
+    >>> states = States(torch.zeros(2, 4, 3, 5), token_kinds=("cls", "patch", "patch"))
+    >>> states.n_layers, states.of_kind("patch").shape, type(states + 1).__name__
+    (3, torch.Size([2, 4, 2, 5]), 'Tensor')
+    """
+
+    token_kinds: tuple[TokenKind, ...]
+    patch_grid: tuple[int, int] | None
+    model_name: str | None
+    positions: tuple[int, ...]
+
+    # As nn.Parameter does it: every operation gives a plain tensor, whose tokens nobody vouches for.
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(
+        cls,
+        x: Float[Tensor, "n layers tokens d"],
+        *,
+        token_kinds: Sequence[str] | None = None,
+        patch_grid: tuple[int, int] | None = None,
+        model_name: str | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> States:
+        """Check the shape, wrap the tensor without copying it, attach what is known."""
+        _check_shape(x)
+        self = Tensor._make_subclass(cls, x.detach())
+        self.token_kinds = _checked_kinds(token_kinds, x.shape[2])
+        self.patch_grid = patch_grid
+        self.model_name = model_name
+        self.positions = tuple(range(x.shape[2]) if positions is None else positions)
+        return self
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+        """Sizes, tokens and origin rather than numbers."""
+        n, layers, tokens, d = self.shape
+        counts = {kind: self.token_kinds.count(kind) for kind in TOKEN_KINDS}
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        dtype = str(self.dtype).removeprefix("torch.")
+        of = f" of {self.model_name}" if self.model_name else ""
+        return (
+            f"States({n} samples × (1 + {layers - 1}) layers × {tokens} tokens ({kinds}) × {d},"
+            f" {dtype}{of})"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> States:
+        return self._like(self.detach().clone())
+
+    @property
+    def n_layers(self) -> int:
+        """Blocks L; there is one state more, the embeddings."""
+        return self.shape[1] - 1
+
+    def of_kind(self, kind: TokenKind) -> Float[Tensor, "n layers some d"]:
+        """Return the states of one kind of token; none of them where the model has no such token."""
+        return self[:, :, [k == kind for k in self.token_kinds]]
+
+    def take(self, samples: Int[Tensor, " m"] | Sequence[int] | slice) -> States:
+        """Return the states of some samples, with all that is known about them."""
+        chosen = samples if isinstance(samples, slice) else torch.as_tensor(samples)
+        return self._like(self.detach()[chosen])
+
+    def _like(self, x: Tensor) -> States:
+        return States(
+            x,
+            token_kinds=self.token_kinds,
+            patch_grid=self.patch_grid,
+            model_name=self.model_name,
+            positions=self.positions,
+        )
+
+
+def capture_states(
+    model: LiveModel,
+    inputs: Any,
+    *,
+    dtype: torch.dtype = torch.float32,
+    batch_size: int | None = None,
+    store: str | Path | None = None,
+    drop_first: bool | Literal["auto"] = "auto",
+    context_length: int | None = None,
+    pack: bool = False,
+    backend: Backend = "nnsight",
+    progress: bool | Callable[[Any], Any] = False,
+) -> States:
+    """Run a live model over inputs once and return the residual stream after every block.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `wrap`; its blocks must put out states of one shape.
+    inputs
+        Pictures, texts or token ids, as for `capture`. All samples must have equally many tokens.
+    dtype
+        Precision of the states; torch.float16 halves their size.
+    batch_size
+        Samples per forward pass; None: as `capture` does.
+    store
+        A folder that `capture` writes to, so that a killed run goes on where it stopped.
+    drop_first
+        Leave out the first token of a text; "auto": where it is an attention sink, in decoder
+        language models. `states.positions` says what is left.
+    context_length, pack
+        Of texts, as for `capture`. With `pack=True` each sample is a window of `context_length` tokens of
+        the texts, joined with end-of-text between; what fills no window is left out.
+    backend
+        "nnsight", or "hooks": plain forward hooks, the same values.
+    progress
+        Show a bar, or call a function with records.
+
+    Returns
+    -------
+    States
+        (n, L + 1, T, d) in main memory; index 0 are the embeddings.
+
+    Raises
+    ------
+    ValueError
+        If the model has no repeated blocks, they differ in shape, or samples differ in tokens.
+    MemoryError
+        If the states would not fit.
+
+    Source
+    ------
+    Notation of "Block-Recurrent Dynamics in Vision Transformers", arXiv 2512.19941.
+
+    Example
+    -------
+    >>> from sae_nb.data import scenes
+    >>> from sae_nb.models import load_model
+    >>> states = capture_states(load_model("tiny-vit"), scenes(2, seed=0))
+    >>> states.shape, states.token_kinds[:6]
+    (torch.Size([2, 13, 69, 64]), ('cls', 'register', 'register', 'register', 'register', 'patch'))
+    """
+    points = _points(model)
+    policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=True)
+    if pack:
+        inputs, drop_first, context_length = (
+            text_windows(model, inputs, context_length),
+            False,
+            None,
+        )
+    acts = capture(
+        model,
+        inputs,
+        points,
+        batch_size=batch_size,
+        store=store,
+        drop_first=drop_first,
+        context_length=context_length,
+        dtype=dtype,
+        backend=backend,
+        progress=progress,
+    )
+    first = acts[points[0]]
+    positions = _common_positions(acts, model.name)
+    x = _stacked(acts, points, len(positions))
+    if pack and policy.drop_first:
+        # Only now: capture would drop BOS within a window too, and leave windows of many lengths.
+        x, positions = x[:, :, 1:], positions[1:]
+    return States(
+        x,
+        token_kinds=token_kinds_of(model, positions),
+        patch_grid=first.context.patch_grid,
+        model_name=model.name,
+        positions=positions,
+    )
+
+
+def check_states(
+    states: object,
+    token_kinds: Sequence[str] | None = None,
+    *,
+    min_layers: int = 2,
+    finite: bool = True,
+) -> tuple[Float[Tensor, "n layers tokens d"], tuple[TokenKind, ...]]:
+    """Return the states as a plain tensor, and the kind of each token.
+
+    Parameters
+    ----------
+    states
+        `States`, or a tensor of shape (n, L + 1, T, d).
+    token_kinds
+        Overrides those of the states; None: those, or all "token".
+    min_layers
+        Fewest blocks L the caller can work with.
+    finite
+        Whether NaN and infinity are refused.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `states` is not such a tensor, or the kinds do not fit it.
+    """
+    x = _check_shape(states)
+    if x.shape[1] - 1 < min_layers:
+        raise ValueError(
+            f"`states` must have at least {min_layers} layers besides the embeddings, got shape"
+            f" {tuple(x.shape)}. Pass the states of a deeper network."
+        )
+    if finite:
+        check_finite(x.detach().flatten(1), name="states", where="Each row is one sample.")
+    known = states.token_kinds if isinstance(states, States) else None
+    kinds = _checked_kinds(known if token_kinds is None else token_kinds, x.shape[2])
+    return x.detach().as_subclass(Tensor), kinds
+
+
+def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKind, ...]:
+    """Return what the tokens at some positions are: cls, registers, patches; texts have tokens.
+
+    Parameters
+    ----------
+    model
+        Its own parameters tell whether there is a cls and how many registers follow.
+    positions
+        Indices in a sample's token sequence.
+
+    Example
+    -------
+    >>> from sae_nb.models import load_model
+    >>> token_kinds_of(load_model("tiny-vit"), [0, 1, 68])
+    ('cls', 'register', 'patch')
+    """
+    kinds: list[TokenKind] = ["token"] * len(positions)
+    if model.kind != "vision":
+        return tuple(kinds)
+    prefix, has_cls = model.prefix_tokens, _has_cls(model.module, model.prefix_tokens)
+    first: TokenKind = "cls" if has_cls else "register"
+    kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]
+    return tuple(kinds)
+
+
+def _points(model: LiveModel) -> list[str]:
+    structure = getattr(model, "structure", None)
+    if structure is None or structure.n_blocks < 2:
+        name = getattr(model, "name", type(model).__name__)
+        count = 0 if structure is None else structure.n_blocks
+        raise ValueError(
+            f"`model` must have repeated blocks, and {count} were found in {name}. Depth has no "
+            "dynamics without them; capture its hook points with `capture` instead."
+        )
+    return ["resid_pre.0", *(f"resid_post.{layer}" for layer in range(structure.n_blocks))]
+
+
+def _stacked(acts: dict[str, Activations], points: Sequence[str], n_tokens: int) -> Tensor:
+    """Join the layers, forgetting each as it is copied: the peak is one layer above the result."""
+    first = acts[points[0]]
+    size = (len(first) // n_tokens, len(points), n_tokens, first.d_in)
+    joined = torch.empty(size, dtype=first.dtype)
+    del first
+    for layer, point in enumerate(points):
+        joined[:, layer] = acts.pop(point).x.view(size[0], n_tokens, size[3])
+    return joined
+
+
+def _common_positions(acts: dict[str, Activations], model_name: str) -> tuple[int, ...]:
+    shapes = {point: (len(a), a.d_in) for point, a in acts.items()}
+    (first_name, first_shape), *others = shapes.items()
+    for name, shape in others:
+        if shape != first_shape:
+            raise ValueError(
+                f"The blocks of {model_name} must put out states of one shape, but"
+                f" {first_name} has {first_shape[0]} vectors of width {first_shape[1]} and {name}"
+                f" {shape[0]} of width {shape[1]}. Use `capture` for a network of stages."
+            )
+    one = acts[first_name]
+    counts = torch.bincount(one.sample, minlength=one.context.n_samples)
+    if int(counts.min()) != int(counts.max()):
+        raise ValueError(
+            f"All samples must have equally many tokens, got between {int(counts.min())} and"
+            f" {int(counts.max())}. Pass token ids of one length, or context_length= with pack=True."
+        )
+    return tuple(one.position[: int(counts[0])].tolist())
+
+
+def _has_cls(module: nn.Module, prefix: int) -> bool:
+    """Whether the first prefix token is a cls: only models all of whose prefix are registers lack one."""
+    names = {path.rpartition(".")[2]: p for path, p in module.named_parameters()}
+    if any(name in names for name in _CLS_NAMES):
+        return True
+    registers = sum(names[name].shape[-2] for name in _REGISTER_NAMES if name in names)
+    return prefix > registers
+
+
+def _check_shape(x: object) -> Tensor:
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        what = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(
+            f"`states` must be a floating-point tensor, got {what}. Use capture_states(model, inputs)."
+        )
+    if x.ndim != 4 or x.shape[1] < 2 or x.numel() == 0:
+        raise ValueError(
+            f"`states` must have shape (n, L + 1, T, d) with L ≥ 1, got {tuple(x.shape)}. Use"
+            " capture_states(model, inputs); the first layer are the embeddings."
+        )
+    return x
+
+
+def _checked_kinds(kinds: Sequence[str] | None, n_tokens: int) -> tuple[TokenKind, ...]:
+    found = ("token",) * n_tokens if kinds is None else tuple(kinds)
+    unknown = sorted(set(found) - set(TOKEN_KINDS))
+    if unknown or len(found) != n_tokens:
+        raise ValueError(
+            f"`token_kinds` must name one of {list(TOKEN_KINDS)} for each of the {n_tokens} tokens,"
+            f" got {len(found)} names{f' with {unknown}' if unknown else ''}."
+        )
+    return cast(tuple[TokenKind, ...], found)
+
+
+# -------------------------------------------------------------------------------------------------
+# Which tokens of the states are what: cls, registers, patches of a picture; tokens of a text.
+
+
+def tokens_of(kinds: Sequence[str], kind: str) -> list[int]:
+    """Positions of one kind.
+
+    Parameters
+    ----------
+    kinds
+        Of every token.
+    kind
+        Which.
+
+    Example
+    -------
+    >>> tokens_of(["cls", "patch", "patch"], "patch")
+    [1, 2]
+    """
+    return [i for i, one in enumerate(kinds) if one == kind]
+
+
+def content_tokens(kinds: Sequence[str]) -> list[int]:
+    """Positions that carry the input: patches where there are any, else the tokens of a text.
+
+    Parameters
+    ----------
+    kinds
+        Of every token.
+
+    Raises
+    ------
+    ValueError
+        If there is neither.
+
+    Example
+    -------
+    >>> content_tokens(["cls", "register", "patch", "patch"])
+    [2, 3]
+    """
+    for kind in ("patch", "token"):
+        if kind in kinds:
+            return tokens_of(kinds, kind)
+    raise ValueError(
+        f"`token_kinds` must have a patch or a token, got only {sorted(set(kinds))}. Keep the patches "
+        "when capturing."
+    )
+
+
+def listed_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Every kind that occurs, in the order of `TOKEN_KINDS`.
+
+    Parameters
+    ----------
+    kinds
+        Of every token.
+
+    Example
+    -------
+    >>> listed_kinds(["patch", "cls", "patch"])
+    ('cls', 'patch')
+    """
+    return tuple(kind for kind in TOKEN_KINDS if kind in kinds)

@@ -1,0 +1,1 @@
+"""Phases of depth: similarity of layers, the best cut, its nulls."""

@@ -1,0 +1,213 @@
+"""How alike two layers are: cosine of states as the authors take it, centred cosine, linear CKA.
+
+S[i, j] = mean over samples b and features s of cos(F[b, i, s], F[b, j, s]), F the states after block
+i: for pictures the cls token and the mean patch, for texts every token. The centred cosine takes
+each layer's and feature's mean over samples away first: what all samples share says nothing about
+what the layers do with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.dynamics.paths._states import TokenKind, check_states
+
+MAX_CKA_ROWS = 4096
+"""Rows that CKA looks at: it costs rows · d² per pair of layers. Ours."""
+
+
+class LayerSimilarity(Tensor):
+    """Similarity of block outputs 1 … L, (L, L): the raw cosine, with the other readings beside it.
+
+    Example
+    -------
+    >>> states = torch.randn(8, 4, 3, 5, generator=torch.Generator().manual_seed(0))
+    >>> similarity = layer_similarity(states)
+    >>> similarity.shape, torch.equal(similarity + 0, similarity.raw), similarity.features
+    (torch.Size([3, 3]), True, ('token',))
+    """
+
+    raw: Float[Tensor, "layers layers"]
+    """Mean cosine."""
+    centred: Float[Tensor, "layers layers"]
+    """Mean cosine after each layer's mean was taken away."""
+    cka: Float[Tensor, "layers layers"]
+    """Linear CKA over samples, mean over features."""
+    features: tuple[str, ...]
+    """What was compared: "cls", "patch mean", "token"."""
+    skipped: tuple[TokenKind, ...]
+    """Kinds of token that took no part."""
+    debiased: bool
+    """Whether CKA is the debiased one, taken with fewer than 10 rows per channel."""
+    by_sample: dict[str, Float[Tensor, "n layers layers"]]
+    """"raw" and "centred" of every sample: what a bootstrap draws from."""
+    model_name: str | None
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @property
+    def readings(self) -> dict[str, Float[Tensor, "layers layers"]]:
+        """All three by name, to be shown side by side."""
+        return {"raw": self.raw, "centred": self.centred, "cka": self.cka}
+
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
+        """What was compared, and the mean similarity of different layers by each reading."""
+        means = ", ".join(f"{n} {mean_off_diagonal(x):.3f}" for n, x in self.readings.items())
+        return f"LayerSimilarity({len(self)} layers by {' and '.join(self.features)}: mean {means})"
+
+
+def layer_similarity(
+    states: Float[Tensor, "n layers tokens d"],
+    *,
+    token_kinds: Sequence[str] | None = None,
+) -> LayerSimilarity:
+    """Compare the outputs of all pairs of blocks, by three readings.
+
+    Parameters
+    ----------
+    states
+        From `capture_states`; the embeddings take no part.
+    token_kinds
+        As for `States`.
+
+    Returns
+    -------
+    LayerSimilarity
+        (L, L), row 0 is block 1. The tensor itself is the raw cosine.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `states` are no states, or of fewer than two layers.
+
+    Source
+    ------
+    Raw: KempnerInstitute/raptor, raptor/max_cut_dinov2_base.ipynb (cls and mean patch, registers left
+    out). CKA: Kornblith et al., arXiv 1905.00414, debiased as in arXiv 2010.15327. Centred: ours.
+
+    Example
+    -------
+    >>> states = torch.ones(4, 3, 2, 6) * torch.arange(1.0, 4)[None, :, None, None]
+    >>> bool((layer_similarity(states).raw > 0.9999).all())  # growth is no change of direction
+    True
+    """
+    x, kinds = check_states(states, token_kinds)
+    features, names, skipped = layer_features(x, kinds)
+    by_sample = {"raw": _cosines(features), "centred": _cosines(_centred(features))}
+    cka, debiased = _cka(features)
+    raw = by_sample["raw"].mean(dim=0)
+    found = torch.Tensor._make_subclass(LayerSimilarity, raw.clone())
+    found.raw, found.centred, found.cka = raw, by_sample["centred"].mean(dim=0), cka
+    found.features, found.skipped, found.debiased = names, skipped, debiased
+    found.by_sample, found.model_name = by_sample, getattr(states, "model_name", None)
+    return found
+
+
+def layer_features(
+    x: Float[Tensor, "n layers tokens d"], kinds: Sequence[TokenKind]
+) -> tuple[Float[Tensor, "n depth features d"], tuple[str, ...], tuple[TokenKind, ...]]:
+    """Return what similarity compares of block outputs 1 … L, its names, and the kinds left out.
+
+    Parameters
+    ----------
+    x
+        States, embeddings first.
+    kinds
+        Of the tokens.
+    """
+    found, names = [], []
+    outputs = x[:, 1:].float()
+    cls, patches = ([k == kind for k in kinds] for kind in ("cls", "patch"))
+    if any(cls):
+        found.append(outputs[:, :, cls])
+        names.append("cls")
+    if any(patches):
+        found.append(outputs[:, :, patches].mean(dim=2, keepdim=True))
+        names.append("patch mean")
+    if not found:
+        return outputs, ("token",), ()
+    used = {"cls", "patch"}
+    skipped = tuple(kind for kind in dict.fromkeys(kinds) if kind not in used)
+    return torch.cat(found, dim=2), tuple(names), skipped
+
+
+def mean_off_diagonal(similarity: Float[Tensor, "layers layers"]) -> float:
+    """Mean similarity of two different layers.
+
+    Example
+    -------
+    >>> mean_off_diagonal(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
+    0.5
+    """
+    s = similarity.as_subclass(Tensor)
+    return float(s[~torch.eye(len(s), dtype=torch.bool)].mean())
+
+
+def mean_adjacent(similarity: Float[Tensor, "layers layers"]) -> float:
+    """Mean similarity of a layer and the next.
+
+    Example
+    -------
+    >>> mean_adjacent(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
+    0.5
+    """
+    return float(similarity.as_subclass(Tensor).diagonal(1).mean())
+
+
+def _centred(features: Tensor) -> Tensor:
+    return features - features.mean(dim=0, keepdim=True)
+
+
+def _cosines(features: Tensor) -> Tensor:
+    """Cosine of every pair of layers, per sample, mean over features."""
+    unit = torch.nn.functional.normalize(features, dim=-1)
+    n, layers, n_features, _ = unit.shape
+    joined = unit.transpose(1, 2).reshape(n * n_features, layers, -1)
+    cosines = torch.bmm(joined, joined.transpose(1, 2)).view(n, n_features, layers, layers)
+    return cosines.mean(dim=1).clamp(-1, 1)
+
+
+def _cka(features: Tensor) -> tuple[Tensor, bool]:
+    """Linear CKA of every pair of layers; tokens of texts are rows like samples."""
+    n, layers, n_features, d = features.shape
+    if n_features > 2:  # every token is a feature: they are samples of one thing
+        rows = features.transpose(1, 2).reshape(n * n_features, layers, 1, d)
+        features = rows[:: max(1, len(rows) // MAX_CKA_ROWS)][:MAX_CKA_ROWS]
+    n = len(features)
+    debiased = 4 <= n < 10 * d
+    centred = _centred(features.double())
+    parts = [
+        _hsic([part[:, layer] for layer in range(layers)], debiased) for part in centred.unbind(2)
+    ]
+    scaled = []
+    for hsic in parts:
+        own = hsic.diagonal().clamp_min(1e-30).sqrt()
+        scaled.append(hsic / torch.outer(own, own))
+    return torch.stack(scaled).mean(dim=0).float(), debiased
+
+
+def _hsic(xs: list[Tensor], debiased: bool) -> Tensor:
+    """HSIC of all pairs with linear kernels; the debiased one leaves out the kernels' diagonals."""
+    n, layers = len(xs[0]), len(xs)
+    found = torch.zeros(layers, layers, dtype=torch.float64)
+    diagonals = [x.square().sum(dim=1) for x in xs]
+    for i in range(layers):
+        for j in range(i, layers):
+            value = (xs[i].T @ xs[j]).square().sum()
+            if debiased:
+                value = _debiased(value, diagonals[i], diagonals[j], n)
+            found[i, j] = found[j, i] = value
+    return found
+
+
+def _debiased(value: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:
+    # Song et al. 2012, eq. 5, for K = XXᵀ, L = YYᵀ without their diagonals; 1ᵀX = 0 after centring,
+    # so K̃1 = −diag(K) and 1ᵀK̃1 = −tr K.
+    cross = value - (a * b).sum()
+    return (cross + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (a * b).sum()) / (
+        n * (n - 3)
+    )

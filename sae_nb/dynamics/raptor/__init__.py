@@ -1,0 +1,1 @@
+"""Raptor: a deep network approximated by a few shared blocks."""

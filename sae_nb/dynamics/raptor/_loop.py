@@ -1,0 +1,600 @@
+"""The loop that trains a Raptor: two stages, resumable step for step, and what it leaves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, capture_states, check_states
+from sae_nb.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig, one_cycle
+from sae_nb.dynamics.raptor._raptor import Raptor, check_cuts
+from sae_nb.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit
+from sae_nb.files import (
+    inputs_digest,
+    new_folder,
+    read_tensors,
+    remove_folder,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+from sae_nb.progress import progress_bar
+from sae_nb.training import (
+    KIND,
+    POINTER,
+    Change,
+    Control,
+    History,
+    Listeners,
+    Stopped,
+    TrainRecord,
+    as_list,
+    check_folder,
+    hold_checkpoints,
+    load_checkpoint,
+    load_history,
+    tell,
+    without_place,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.dynamics.paths._states import TokenKind
+    from sae_nb.dynamics.raptor._config import RaptorConfig
+    from sae_nb.dynamics.raptor._raptor import Raptor
+    from sae_nb.models import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# What a Raptor's optimiser lowers: weighted squares of teacher-forced steps and of own roll-outs.
+
+
+_WEIGHTED: tuple[TokenKind, ...] = ("cls", "register", "patch")
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Squared errors of some layers on one batch."""
+
+    layers: list[int]
+    """Which."""
+
+    squares: list[Tensor]
+    """Per layer (n, T), mean over channels."""
+
+
+class RaptorLoss:
+    """Loss of one batch, by stage, with the weights of token kinds worked out once.
+
+    Parameters
+    ----------
+    raptor, config
+        What is trained, and how.
+    kinds
+        Of the tokens. Kinds that a model lacks give their weight to the others.
+    variance
+        Of each layer 0 … L over the training pictures.
+    """
+
+    def __init__(
+        self,
+        raptor: Raptor,
+        config: RaptorConfig,
+        kinds: Sequence[TokenKind],
+        variance: Tensor,
+    ) -> None:
+        self.raptor, self.config = raptor, config
+        self.variance = variance.clamp_min(1e-12)
+        self.scale = self.variance if config.normalise else torch.ones_like(variance)
+        self.plain = torch.full((len(kinds),), 1 / len(kinds), device=variance.device)
+        self.last = token_weights(kinds, config.last_weights).to(variance.device)
+        self.joint = token_weights(kinds, config.joint_weights).to(variance.device)
+
+    def terms(self, states: Tensor, step: int) -> Iterator[tuple[str, Tensor, Errors]]:
+        """Yield (name, loss, errors) of each separate graph of a step; their sum is the loss.
+
+        Parameters
+        ----------
+        states
+            A batch of the teacher's, (n, L + 1, T, d), float.
+        step
+            Of the whole training, from 0.
+        """
+        if self.config.stage(step)[0] == 2:
+            errors = self._own(states, 0, self.raptor.n_layers)
+            yield "own roll-out", self._mean(errors, self.joint), errors
+            return
+        share = self.config.forced_share(step)
+        cuts = self.raptor.cuts
+        for block, (first, last) in enumerate(pairwise(cuts)):
+            weights = self.last if block == self.raptor.k - 1 else self.plain
+            if share > 0:
+                errors = self._forced(states, first, last)
+                yield "teacher forcing", share * self._mean(errors, weights), errors
+            if share < 1:
+                errors = self._own(states, first, last)
+                yield "own roll-out", (1 - share) * self._mean(errors, weights), errors
+
+    def r2(self, several: Iterable[Errors]) -> float:
+        """Mean over the layers seen of 1 − squared error / variance, all tokens alike."""
+        shares = [
+            float(square.detach().mean() / self.variance[layer])
+            for errors in several
+            for layer, square in zip(errors.layers, errors.squares, strict=True)
+        ]
+        return 1 - sum(shares) / len(shares)
+
+    def _forced(self, states: Tensor, first: int, last: int) -> Errors:
+        layers = list(range(first + 1, last + 1))
+        given = [self.raptor.step(states[:, layer - 1], layer) for layer in layers]
+        return Errors(layers, _squares(given, states, layers))
+
+    def _own(self, states: Tensor, first: int, last: int) -> Errors:
+        layers, x = list(range(first + 1, last + 1)), states[:, first]
+        own = []
+        for layer in layers:
+            x = self.raptor.step(x, layer)
+            own.append(x)
+        return Errors(layers, _squares(own, states, layers))
+
+    def _mean(self, errors: Errors, weights: Tensor) -> Tensor:
+        parts = [
+            (square @ weights).mean() / self.scale[layer]
+            for layer, square in zip(errors.layers, errors.squares, strict=True)
+        ]
+        return torch.stack(parts).mean()
+
+
+def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tensor:
+    """Weight of each token: its kind's weight, divided among the tokens of that kind; sum 1.
+
+    Parameters
+    ----------
+    kinds
+        Of the tokens; "token" counts as a patch.
+    weights
+        Of cls, registers and patches.
+
+    Example
+    -------
+    >>> token_weights(("cls", "patch", "patch"), (0.5, 0.25, 0.25)).tolist()
+    [0.6666666865348816, 0.1666666716337204, 0.1666666716337204]
+    """
+    of = dict(zip(_WEIGHTED, weights, strict=True))
+    of["token"] = of["patch"]
+    counts = {kind: list(kinds).count(kind) for kind in set(kinds)}
+    found = torch.tensor([of[kind] / counts[kind] for kind in kinds])
+    if not float(found.sum()) > 0:
+        return torch.full((len(kinds),), 1 / len(kinds))
+    return found / found.sum()
+
+
+def _squares(found: Sequence[Tensor], states: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    return [
+        (x - states[:, layer]).square().mean(dim=-1) for x, layer in zip(found, layers, strict=True)
+    ]
+
+
+# -------------------------------------------------------------------------------------------------
+# A Raptor in training on disk: weights, moments, step and records, verified when read.
+
+
+def save_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
+    """Write one checkpoint, whole or not at all, then remove those before it.
+
+    Parameters
+    ----------
+    folder
+        Of all checkpoints of this run.
+    training
+        Between two steps.
+    """
+    name = f"step-{training.step:08d}"
+    with new_folder(folder / name, replace=True) as partial:
+        write_json(partial / "state.json", _facts(training))
+        write_tensors(partial / "raptor.safetensors", training.raptor.state_dict())
+        write_tensors(partial / "optimiser.safetensors", _moments(training))
+        write_manifest(partial, KIND, step=training.step)
+    write_json(folder / POINTER, {"kind": KIND, "latest": name})
+    for older in folder.glob("step-*"):
+        if older.name != name:
+            remove_folder(older)
+
+
+def load_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
+    """Put a checkpoint's tensors and numbers back; nothing happens where there is none.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If it is of other states, cuts or settings, damaged or cut short.
+    """
+    found = load_checkpoint(folder)
+    if found is None:
+        return
+    path, facts = found
+    _check_same(facts, training, path)
+    training.raptor.load_state_dict(read_tensors(path / "raptor.safetensors"))
+    _load_moments(training, read_tensors(path / "optimiser.safetensors"))
+    training.step, training.seconds = facts["step"], facts["seconds"]
+    training.peak = facts["peak"]
+    training.history[:] = load_history(facts["history"])
+    training.changes = [Change(**change) for change in facts["changes"]]
+
+
+def _facts(training: RaptorTraining) -> dict[str, Any]:
+    return {
+        "step": training.step,
+        "seconds": training.seconds,
+        "peak": training.peak,
+        "config": without_place(training.config.to_json()),
+        "identity": _identity(training),
+        "history": [record.to_json() for record in training.history],
+        "changes": [asdict(change) for change in training.changes],
+    }
+
+
+def _identity(training: RaptorTraining) -> dict[str, Any]:
+    return {
+        "states": inputs_digest(training.states, "other"),
+        "shape": list(training.states.shape),
+        "cuts": list(training.raptor.cuts),
+        "sizes": asdict(training.raptor.sizes),
+    }
+
+
+def _check_same(facts: dict[str, Any], training: RaptorTraining, path: Path) -> None:
+    here = {
+        name: value for name, value in training.config.to_json().items() if name not in OWN_BUSINESS
+    }
+    pairs = [(facts.get("config", {}), here), (facts.get("identity", {}), _identity(training))]
+    different = [
+        f"{name} was {saved.get(name)!r}, this call has {value!r}"
+        for saved, now in pairs
+        for name, value in now.items()
+        if saved.get(name) != value
+    ]
+    if different:
+        raise ValueError(
+            f"A checkpoint is continued only by the same run, but in {str(path)!r}"
+            f" {'; '.join(different)}. Use the same settings, another `checkpoint` folder, or"
+            " `resume=False` to start afresh."
+        )
+
+
+def _moments(training: RaptorTraining) -> dict[str, Tensor]:
+    return {
+        f"{i}.{name}": value
+        for i, parameter in enumerate(training.parameters)
+        for name, value in training.optimiser.state[parameter].items()
+    }
+
+
+def _load_moments(training: RaptorTraining, moments: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    saved = training.optimiser.state_dict()
+    training.optimiser.load_state_dict(saved | {"state": state})
+
+
+# -------------------------------------------------------------------------------------------------
+# The loop that trains a Raptor: two stages, resumable step for step, and what it leaves.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class RaptorResult:
+    """A trained Raptor, how well it follows its teacher, and how it got there."""
+
+    raptor: Raptor
+    """Trained in place, in eval mode."""
+
+    fit: RaptorFit
+    """On the test pictures."""
+
+    history: History
+    """Every record, those before a resume included; `l0` and `dead_fraction` mean nothing here."""
+
+    config: RaptorConfig
+    """The settings."""
+
+    steps: int
+    """Steps done."""
+
+    seconds: float
+    """Time trained, pauses left out."""
+
+    skipped: tuple[str, ...] = ()
+    """Kinds of token the teacher does not have, whose weight went to the others."""
+
+    stopped: Stopped | None = None
+    """Why it ended before its last step; None when it did not."""
+
+    changes: tuple[Change, ...] = ()
+    """Numbers changed while it ran."""
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Phases."""
+        return self.raptor.cuts
+
+    @property
+    def r2(self) -> Float[Tensor, " layers"]:
+        """R² of layers 1 … L on test pictures."""
+        return self.fit.r2
+
+    @property
+    def relative_error(self) -> Float[Tensor, " layers"]:
+        """‖A_l − Â_l‖ / ‖A_l‖ of layers 1 … L on test pictures."""
+        return self.fit.relative_error
+
+    def __repr__(self) -> str:
+        ended = f", stopped={self.stopped!r}" * (self.stopped is not None)
+        return f"RaptorResult(cuts={self.cuts}, {self.fit}, steps={self.steps}{ended})"
+
+
+class RaptorTraining:
+    """One training under way: what `train_raptor` and `start_raptor` both run.
+
+    Parameters
+    ----------
+    raptor
+        Trained in place.
+    states
+        Of the teacher, on the CPU, in any floating-point precision.
+    kinds
+        Of the tokens.
+    config, listeners, resume
+        As for `train_raptor`.
+    """
+
+    def __init__(
+        self,
+        raptor: Raptor,
+        states: Tensor,
+        kinds: Sequence[TokenKind],
+        config: RaptorConfig,
+        *,
+        listeners: Listeners = None,
+        resume: bool = True,
+    ) -> None:
+        check_depth(raptor, states)
+        self.raptor, self.config, self.kinds = raptor, config, tuple(kinds)
+        self.control, self.listeners = Control(), as_list(listeners)
+        self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
+        self.states = states
+        self.train_rows, self.test_rows = _split(len(states), config)
+        self.loss = RaptorLoss(raptor, config, kinds, _variance(states[self.train_rows]))
+        self.parameters = list(raptor.parameters())
+        self.peak = config.learning_rate
+        self.optimiser = self._new_optimiser()
+        self.step, self.seconds = 0, 0.0
+        self.stopped: Stopped | None = None
+        self.history, self.changes = History(), list[Change]()
+        self._lock = None if self.folder is None else hold_checkpoints(self.folder)
+        if self.folder is not None and resume:
+            load_raptor_checkpoint(self.folder, self)
+
+    @classmethod
+    def prepare(
+        cls,
+        source: LiveModel | Tensor,
+        cuts: Sequence[int],
+        config: RaptorConfig | None = None,
+        *,
+        inputs: Any = None,
+        model: LiveModel | None = None,
+        raptor: Raptor | None = None,
+        token_kinds: Sequence[str] | None = None,
+        listeners: Listeners = None,
+        resume: bool = True,
+    ) -> RaptorTraining:
+        """Check what the user passed, capture states if need be, and make the Raptor."""
+        settings = config or RaptorConfig()
+        if not isinstance(source, Tensor):
+            model = source
+            made = raptor or Raptor.from_model(model, cuts, seed=settings.seed)
+            if inputs is None:
+                raise ValueError(
+                    "`inputs` must be given with a model. Pass pictures, or the model's states."
+                )
+            source = capture_states(model, inputs)
+        else:
+            made = raptor or _raptor_for(source, cuts, model, settings)
+        x, kinds = check_states(source, token_kinds, min_layers=1)
+        check_cuts(cuts, n_layers=x.shape[1] - 1)
+        if made.cuts != tuple(cuts):
+            raise ValueError(
+                f"`cuts` must be those of the Raptor, {made.cuts}, got {tuple(cuts)}. Leave `raptor`"
+                " out for a new one."
+            )
+        return cls(made, x, kinds, settings, listeners=listeners, resume=resume)
+
+    def run(self, *, progress: bool = False) -> None:
+        """Train to the end, or until told to stop; leaves the Raptor in eval mode."""
+        self._started = time.perf_counter() - self.seconds
+        self._mark = (self.step, self.seconds)
+        total = self.config.steps
+        try:
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                progress_bar(total, "raptor", "step", enabled=progress) as bar,
+            ):
+                bar.update(self.step)
+                self.stopped = self._steps(bar) if self.step < total else None
+                if self.stopped is not None:
+                    self._save()
+        finally:
+            self.seconds = self._elapsed()
+            self.raptor.eval()
+            if self._lock is not None:
+                self._lock.release()
+
+    def _steps(self, bar: Any) -> Stopped | None:
+        self.raptor.train()
+        while self.step < self.config.steps:
+            with self.control.turn() as go_on:
+                if not go_on:
+                    return self.control.stop_reason
+                record = self._one_step()
+            bar.update()
+            if record is not None:
+                bar.set_postfix({"loss": record.loss, "R²": record.r2}, refresh=False)
+                tell(self.listeners, record)
+            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
+                self._save()
+        return None
+
+    def _one_step(self) -> TrainRecord | None:
+        stage, at, length = self.config.stage(self.step)
+        if stage == 2 and at == 0:
+            self.optimiser = self._new_optimiser()  # the authors start stage 2 afresh
+        rate = self.peak * one_cycle(at, length)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = self._batch()
+        self.optimiser.zero_grad(set_to_none=True)
+        parts: dict[str, float] = {}
+        seen: list[Errors] = []
+        for name, loss, errors in self.loss.terms(batch, self.step):
+            # Term by term: the blocks of stage 1 share nothing, and one graph at a time is small.
+            loss.backward()  # type: ignore[no-untyped-call]
+            parts[name] = parts.get(name, 0.0) + float(loss.detach())
+            seen.append(errors)
+        norm = self._clip(stage)
+        self._check(sum(parts.values()), norm)
+        self.optimiser.step()
+        self.step += 1
+        if self.step in (1, self.config.steps) or self.step % self.config.log_every == 0:
+            return self._record(parts, seen, norm, rate)
+        return None
+
+    def _clip(self, stage: int) -> float:
+        limit = self.config.gradient_clip
+        groups: list[Any] = list(self.raptor.blocks) if stage == 1 else [self.raptor]
+        norms = [
+            torch.nn.utils.clip_grad_norm_([p for p in g.parameters() if p.grad is not None], limit)
+            for g in groups
+        ]
+        return float(torch.stack([norm.detach() for norm in norms]).square().sum().sqrt())
+
+    def _check(self, loss: float, norm: float) -> None:
+        if not (loss < float("inf") and norm < float("inf")):
+            raise FloatingPointError(
+                f"The Raptor's loss must stay finite, but at step {self.step + 1} it is {loss} with"
+                f" a gradient of norm {norm}. Take a lower `learning_rate` than {self.peak:g}."
+            )
+
+    def _batch(self) -> Tensor:
+        """Pictures of this step, the same for the same seed and step."""
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        order = torch.randperm(len(self.train_rows), generator=generator)
+        rows = self.train_rows[order[: self.config.batch_size]]
+        return self.states[rows].to(self.parameters[0].device, self.parameters[0].dtype)
+
+    def _record(
+        self, parts: dict[str, float], seen: Sequence[Errors], norm: float, rate: float
+    ) -> TrainRecord:
+        steps_before, seconds_before = self._mark
+        seconds, rows = self._elapsed(), min(self.config.batch_size, len(self.train_rows))
+        per_step = rows * self.states.shape[2]
+        record = TrainRecord(
+            step=self.step,
+            steps=self.config.steps,
+            tokens=self.step * per_step,
+            loss=sum(parts.values()),
+            parts=parts,
+            r2=self.loss.r2(seen),
+            l0=float("nan"),
+            dead_fraction=float("nan"),
+            gradient_norm=norm,
+            learning_rate=rate,
+            tokens_per_second=(self.step - steps_before)
+            * per_step
+            / max(seconds - seconds_before, 1e-9),
+            seconds=seconds,
+        )
+        self._mark = (self.step, seconds)
+        self.history.append(record)
+        return record
+
+    def set(self, **numbers: float) -> None:
+        """Change the peak learning rate from the next step on.
+
+        Raises
+        ------
+        ValueError
+            If another number is named, or the rate is not positive.
+        """
+        if set(numbers) != {"learning_rate"} or not 0 < numbers["learning_rate"] < float("inf"):
+            raise ValueError(
+                f"Only a positive `learning_rate` can be changed while a Raptor trains, got {numbers}."
+            )
+        with self.control.lock:
+            self.peak = float(numbers["learning_rate"])
+            self.changes.append(Change(step=self.step, name="learning_rate", value=self.peak))
+
+    def result(self) -> RaptorResult:
+        """Measure the Raptor as it is now and return all there is to know."""
+        rows = self.test_rows if len(self.test_rows) else self.train_rows
+        wanted = [kind for kind in TOKEN_KINDS if kind != "token"]
+        known = "token" not in self.kinds
+        return RaptorResult(
+            raptor=self.raptor,
+            fit=raptor_fit(self.raptor, self.states[rows], token_kinds=self.kinds),
+            history=self.history,
+            config=self.config,
+            steps=self.step,
+            seconds=self.seconds,
+            skipped=tuple(k for k in wanted if k not in self.kinds) if known else (),
+            stopped=self.stopped,
+            changes=tuple(self.changes),
+        )
+
+    def _new_optimiser(self) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            self.parameters, lr=self.peak, weight_decay=self.config.weight_decay
+        )
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._started - self.control.paused_seconds
+
+    def _save(self) -> None:
+        if self.folder is not None:
+            self.seconds = self._elapsed()
+            save_raptor_checkpoint(Path(self.folder), self)
+
+
+def _raptor_for(
+    states: Tensor, cuts: Sequence[int], model: LiveModel | None, config: RaptorConfig
+) -> Raptor:
+    from sae_nb.dynamics.raptor._raptor import BlockSizes
+
+    if model is not None:
+        return Raptor.from_model(model, cuts, seed=config.seed)
+    x, _ = check_states(states, None, min_layers=1, finite=False)
+    d = x.shape[3]
+    heads = d // 16 if d % 16 == 0 else 1
+    sizes = BlockSizes(d_model=d, n_heads=heads, hidden=4 * d)
+    return Raptor(sizes, check_cuts(cuts, n_layers=x.shape[1] - 1), seed=config.seed)
+
+
+def _split(n: int, config: RaptorConfig) -> tuple[Tensor, Tensor]:
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(config.seed))
+    held = min(round(config.test_fraction * n), n - 1)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def _variance(states: Tensor) -> Tensor:
+    """Variance of each layer about its mean state, mean over channels."""
+    layers = [layer.float().flatten(0, 1) for layer in states.unbind(1)]
+    return torch.stack([layer.var(dim=0, unbiased=False).mean() for layer in layers])

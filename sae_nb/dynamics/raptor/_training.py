@@ -1,0 +1,207 @@
+"""A Raptor's training in a thread: a TrainingMonitor watches, pauses and stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.dynamics.raptor._loop import RaptorResult, RaptorTraining
+from sae_nb.training import BackgroundRun, Listeners, deferred_interrupts
+
+if TYPE_CHECKING:
+    from sae_nb.dynamics.raptor._config import RaptorConfig
+    from sae_nb.dynamics.raptor._raptor import Raptor
+    from sae_nb.models import LiveModel
+    from sae_nb.training import History, TrainRecord
+
+
+# -------------------------------------------------------------------------------------------------
+# `train_raptor`: fit k shared blocks to the states of a deep network, here and now.
+
+
+def train_raptor(
+    source: LiveModel | Float[Tensor, "n layers tokens d"],
+    cuts: Sequence[int],
+    config: RaptorConfig | None = None,
+    *,
+    inputs: Any = None,
+    model: LiveModel | None = None,
+    raptor: Raptor | None = None,
+    token_kinds: Sequence[str] | None = None,
+    listeners: Listeners = None,
+    progress: bool = True,
+    resume: bool = True,
+) -> RaptorResult:
+    """Fit k shared blocks to the states of a deep network.
+
+    Parameters
+    ----------
+    source
+        The teacher (then with `inputs`), or its states.
+    cuts
+        Phases 0 = c_0 < … < c_k = L; `range(L + 1)` unties every block.
+    config
+        Settings; None is `RaptorConfig()`.
+    inputs
+        Pictures, where `source` is a model.
+    model
+        The teacher, where `source` are its states: its blocks' sizes are taken. Without it heads of
+        width 16 and an MLP of 4d are assumed.
+    raptor
+        Goes on training this one.
+    token_kinds
+        As for `States`.
+    listeners
+        Called with every record, a `TrainRecord`; a `TrainingMonitor` is one.
+    progress
+        Whether a bar is shown.
+    resume
+        Whether a checkpoint in `config.checkpoint` is continued, bit-exactly on a CPU.
+
+    Returns
+    -------
+    RaptorResult
+        With `.raptor`, `.r2`, `.relative_error`, `.history`. Ctrl-C ends the training after the step
+        under way and leaves a usable result.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If states, cuts or a checkpoint do not fit.
+    FloatingPointError
+        If the loss diverges.
+
+    Source
+    ------
+    "Block-Recurrent Dynamics in Vision Transformers", arXiv 2512.19941; KempnerInstitute/raptor.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.dynamics import RaptorConfig
+    >>> states = torch.randn(8, 4, 5, 16, generator=torch.Generator().manual_seed(0))
+    >>> settings = RaptorConfig(steps_1=2, steps_2=2)
+    >>> result = train_raptor(states, (0, 1, 3), settings, progress=False)
+    >>> result.r2.shape, result.history[-1].step
+    (torch.Size([3]), 4)
+    """
+    training = RaptorTraining.prepare(
+        source,
+        cuts,
+        config,
+        inputs=inputs,
+        model=model,
+        raptor=raptor,
+        token_kinds=token_kinds,
+        listeners=listeners,
+        resume=resume,
+    )
+    with deferred_interrupts(training.control):
+        training.run(progress=progress)
+    return training.result()
+
+
+# -------------------------------------------------------------------------------------------------
+# A Raptor's training in a thread: a TrainingMonitor watches, pauses and stops it.
+
+
+def start_raptor(
+    source: LiveModel | Float[Tensor, "n layers tokens d"],
+    cuts: Sequence[int],
+    config: RaptorConfig | None = None,
+    *,
+    inputs: Any = None,
+    model: LiveModel | None = None,
+    raptor: Raptor | None = None,
+    token_kinds: Sequence[str] | None = None,
+    listeners: Listeners = None,
+    resume: bool = True,
+) -> RaptorRun:
+    """Train a Raptor in a thread and return at once.
+
+    Parameters
+    ----------
+    source, cuts, config, inputs, model, raptor, token_kinds, listeners, resume
+        As for `train_raptor`; whatever is wrong with them is raised here, before the thread starts.
+
+    Returns
+    -------
+    RaptorRun
+        The handle; `TrainingMonitor(run)` shows it. The thread does not keep the interpreter alive.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.dynamics import RaptorConfig
+    >>> states = torch.randn(8, 4, 5, 16, generator=torch.Generator().manual_seed(0))
+    >>> run = start_raptor(states, (0, 1, 3), RaptorConfig(steps_1=2, steps_2=2))
+    >>> run.wait(60).steps, run.state
+    (4, 'done')
+    """
+    training = RaptorTraining.prepare(
+        source,
+        cuts,
+        config,
+        inputs=inputs,
+        model=model,
+        raptor=raptor,
+        token_kinds=token_kinds,
+        listeners=listeners,
+        resume=resume,
+    )
+    return RaptorRun(training)
+
+
+class RaptorRun(BackgroundRun[RaptorTraining, RaptorResult]):
+    """A training in a thread, made by `start_raptor`: the twin of `TrainingRun`.
+
+    `set(learning_rate=v)` changes the peak of both stages. Every method may be called from any thread.
+    """
+
+    def __init__(self, training: RaptorTraining) -> None:
+        super().__init__(training, name="raptor")
+
+    def _result(self) -> RaptorResult:
+        return self._training.result()
+
+    @property
+    def sae(self) -> Raptor:
+        """The Raptor: what a monitor asks a run for under this name."""
+        return self._training.raptor
+
+    @property
+    def raptor(self) -> Raptor:
+        """While it trains its weights change under you: see `snapshot`."""
+        return self._training.raptor
+
+    @property
+    def config(self) -> RaptorConfig:
+        """The settings."""
+        return self._training.config
+
+    @property
+    def records(self) -> list[TrainRecord]:
+        """Every record so far: a live list that only grows."""
+        return self._training.history
+
+    @property
+    def histories(self) -> list[History]:
+        """The one history, in a list as monitors expect it."""
+        return [self._training.history]
+
+    def live(self) -> dict[str, float]:
+        """Numbers that `set` can change, as they are now."""
+        return {"learning_rate": self._training.peak}
+
+    def snapshot(self) -> Raptor:
+        """Copy of the Raptor with the weights between two steps, in eval mode."""
+        with self.lock:
+            copy = deepcopy(self._training.raptor)
+        return copy.eval()
+
+    def __repr__(self) -> str:
+        return f"RaptorRun({self.state}, step {self.step} of {self.config.steps})"

@@ -1,0 +1,340 @@
+"""which_sae: what activations look like, which assumptions that breaks, and what to try first.
+
+Every SAE assumes something of its inputs. What can be measured of it cheaply is measured here, beside
+the same measurement on a surrogate that has the assumption, or lacks all structure: Gaussian rows of
+the same covariance, or codes shuffled atom by atom.
+
+The coherence of nearest directions is not among it, because nothing cheap measures it honestly. Centres
+of clusters lie as close to each other whether planted atoms have a mean cosine of 0.6 or of 0. Directions
+that rows gather around (`geometry.nested_directions`) give it to 0.02 while nearest atoms have a cosine
+of at most 0.5, but read 0.36 where it is 0.74: an atom less than 60° from another cannot be told from a
+sum with it before anything is trained. A low value would say "nearly orthogonal" of the very data that
+are not. Train, and ask `evaluation.babel` about what was learned.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from html import escape
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.geometry import (
+    covariance,
+    local_dimensions,
+    nested_directions,
+    nested_fraction,
+    participation_ratio,
+)
+
+FEWEST_ROWS = 512
+N_DIRECTIONS, LARGEST_L0 = 128, 8
+LEFT = 0.15
+"""Share of a row's length below which it counts as explained. Ours."""
+
+COVERED = 0.9
+"""Share of the energy that directions must explain before anything is read off their codes. Ours."""
+
+DIMENSION_MARGIN, HIERARCHY_MARGIN, COUNT_MARGIN, SIGN_MARGIN = 2.5, 0.15, 0.7, 0.8
+"""How far from its floor a measure counts as different: halfway, roughly, between the planted data that
+have a property and those that lack it (tests/test_which.py). Ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One assumption, and what the activations say of it."""
+
+    assumption: str
+    """What is assumed, as a sentence."""
+
+    measure: str
+    """What was measured."""
+
+    value: float
+    """On the activations; NaN where it cannot be measured cheaply."""
+
+    floor: float
+    """On the surrogate."""
+
+    limit: float
+    """Between holding and not: the floor with its margin."""
+
+    holds: bool | None
+    """Whether the value lies on the floor's side of the limit; None where it cannot be seen."""
+
+    missed: str
+    """What an SAE that assumes it would miss where it does not hold."""
+
+    try_instead: tuple[str, ...]
+    """Architectures that do not assume it."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Advice:
+    """What the activations suggest; evidence, never a verdict."""
+
+    findings: tuple[Finding, ...]
+    """Every assumption that was looked at."""
+
+    n_rows: int
+    """Rows looked at."""
+
+    dimensions: float
+    """Directions that share their variance (participation ratio)."""
+
+    explained: float
+    """Share of the energy that a few directions explain with at most 8 atoms a row."""
+
+    @property
+    def first_try(self) -> str:
+        """The architecture the most broken assumptions point to; TopK where none is broken."""
+        votes: dict[str, int] = {}
+        for finding in self.findings:
+            if finding.holds is False:
+                for place, name in enumerate(finding.try_instead):
+                    votes[name] = votes.get(name, 0) + len(finding.try_instead) - place
+        return max(votes, key=lambda name: votes[name]) if votes else "TopK"
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Advice from {self.n_rows} rows: {self.dimensions:.0f} directions share the variance, "
+            f"{self.explained:.0%} of the energy is near a few directions"
+        ]
+        for finding in self.findings:
+            lines += _lines(finding)
+        beside = "" if self.first_try == "TopK" else ", beside TopK"
+        lines.append(
+            f"  First try {self.first_try}{beside} and over several seeds (sn.sweep): these are hints "
+            "about the rows, not about what an SAE will find."
+        )
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+def _lines(finding: Finding) -> list[str]:
+    if finding.holds is None:
+        return [
+            f"  not seen  {finding.assumption}",
+            f"            Only where a few directions explain {COVERED:.0%} of the energy can it be "
+            "seen without training.",
+        ]
+    lines = [
+        f"  {'holds   ' if finding.holds else 'in doubt'}  {finding.assumption}",
+        f"            {finding.measure}: {finding.value:.2f} (floor {finding.floor:.2f}, "
+        f"limit {finding.limit:.2f})",
+    ]
+    if not finding.holds:
+        lines.append(f"            {finding.missed} Try {' or '.join(finding.try_instead)}.")
+    return lines
+
+
+def which_sae(
+    acts: Activations | Float[Tensor, "n d_in"], *, max_rows: int = 4096, seed: int = 0
+) -> Advice:
+    """Measure cheap properties of activations and say which assumptions hold.
+
+    Local dimensions and signs can be told of any rows. How many atoms a row has, and whether some come
+    only on top of others, can be told where rows lie near few directions; elsewhere the advice says
+    that it cannot be seen without training. 4096 rows of width 128 take 1 to 3 CPU-seconds.
+
+    Parameters
+    ----------
+    acts
+        Activations; a few thousand rows are enough.
+    max_rows
+        Rows looked at, drawn at random from more.
+    seed
+        Of the draws and the surrogates.
+
+    Returns
+    -------
+    Advice
+        One finding per assumption with value, floor and limit, and a first try.
+
+    Raises
+    ------
+    TypeError
+        If `acts` is neither activations nor a floating-point tensor.
+    ValueError
+        If there are fewer than 512 different rows, or numbers that are not finite.
+
+    Source
+    ------
+    Which method assumes what: "Projecting Assumptions", arXiv 2503.01822 (dimension, number of atoms);
+    "From Flat to Hierarchical", arXiv 2506.03093 (hierarchy). The measures, surrogates and margins are
+    ours, calibrated on planted data.
+
+    Example
+    -------
+    >>> from sae_nb.data import concept_tree
+    >>> advice = which_sae(concept_tree(1000).x)
+    >>> [finding.assumption for finding in advice.findings if finding.holds is False]
+    ['No concept comes only on top of another.']
+    >>> advice.first_try
+    'MatchingPursuit'
+    """
+    check_count(max_rows, name="max_rows", at_least=FEWEST_ROWS)
+    check_count(seed, name="seed", at_least=0)
+    generator = torch.Generator().manual_seed(seed)
+    x = _rows(acts, max_rows, generator)
+    centred = x - x.mean(dim=0)
+    surrogate = _gaussian_like(centred, generator)
+    sparse, explained = _few_atoms(x, generator)
+    shuffled = None if sparse is None else _shuffled(sparse, generator)
+    findings = (
+        _dimension(centred, surrogate),
+        _number_of_atoms(sparse, shuffled),
+        _hierarchy(sparse, shuffled),
+        _sign(centred, surrogate, generator),
+    )
+    return Advice(
+        findings=findings,
+        n_rows=len(x),
+        dimensions=participation_ratio(centred),
+        explained=explained,
+    )
+
+
+def _rows(acts: Activations | Tensor, most: int, generator: torch.Generator) -> Tensor:
+    source = acts if isinstance(acts, Activations) else check_matrix(acts, name="acts")
+    chosen = torch.randperm(len(source), generator=generator)[:most]
+    drawn = (
+        source.rows(chosen) if isinstance(source, Activations) else source[chosen.to(source.device)]
+    )
+    x = check_matrix(drawn.detach().cpu().float(), name="acts")
+    different = len(torch.unique(x, dim=0))
+    if different < FEWEST_ROWS:
+        raise ValueError(
+            f"`acts` must have {FEWEST_ROWS} different rows at least to compare them with chance, got "
+            f"{different} among {len(x)}. Capture more inputs."
+        )
+    exact = x.double()  # whose squares neither overflow nor vanish
+    return (exact / (exact - exact.mean(dim=0)).square().sum(dim=1).mean().sqrt()).float()
+
+
+def _gaussian_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    values, vectors = torch.linalg.eigh(covariance(x))
+    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    return (drawn * values.clamp_min(0).sqrt() @ vectors.T).float()
+
+
+def _few_atoms(x: Tensor, generator: torch.Generator) -> tuple[SparseCodes | None, float]:
+    """Codes of the rows in directions they gather around, if these explain them, and how well."""
+    from sae_nb.pursuit import orthogonal_matching_pursuit
+
+    mean = x.mean(dim=0)
+    # Rows that are mostly one common offset would all lie in a single cone around it.
+    if mean.square().sum() > 0.5 * x.square().sum(dim=1).mean():
+        x = x - mean
+    directions = nested_directions(x, N_DIRECTIONS, generator)
+    if not len(directions):
+        return None, 0.0
+    k = min(LARGEST_L0, len(directions))
+    codes = orthogonal_matching_pursuit(x, directions, k, relative_tolerance=LEFT)
+    z = codes.to_dense()
+    explained = float(1 - (x - z @ directions).square().sum() / x.square().sum())
+    # A small code corrects a direction that was found a little askew: it is no atom of the row.
+    z = z * (z > LEFT * x.norm(dim=1, keepdim=True))
+    return (SparseCodes.from_dense(z) if explained >= COVERED else None), explained
+
+
+def _shuffled(codes: SparseCodes, generator: torch.Generator) -> SparseCodes:
+    """The same atoms, each as often and as strongly, but independent of each other."""
+    columns = codes.to_dense().T
+    moved = [column[torch.randperm(len(column), generator=generator)] for column in columns]
+    return SparseCodes.from_dense(torch.stack(moved, dim=1))
+
+
+def _dimension(x: Tensor, surrogate: Tensor) -> Finding:
+    value, floor = (_dimension_ratio(rows) for rows in (x, surrogate))
+    limit = DIMENSION_MARGIN * floor
+    return Finding(
+        assumption="Concepts have as many dimensions everywhere.",
+        measure="local dimension, 90th / 10th percentile",
+        value=value,
+        floor=floor,
+        limit=limit,
+        holds=value <= limit,
+        missed="A fixed k is too many atoms for the flat concepts and too few for the others.",
+        try_instead=("SpaDE", "BatchTopK"),
+    )
+
+
+def _dimension_ratio(rows: Tensor) -> float:
+    shares = torch.tensor([0.1, 0.9], dtype=torch.float64)
+    low, high = torch.quantile(local_dimensions(rows), shares)
+    return float(high / low)
+
+
+def _number_of_atoms(codes: SparseCodes | None, shuffled: SparseCodes | None) -> Finding:
+    value, floor = (math.nan if c is None else _spread(c.l0.float()) for c in (codes, shuffled))
+    limit = COUNT_MARGIN * floor
+    return Finding(
+        assumption="Every row has about as many atoms.",
+        measure="standard deviation / mean of the atoms per row (floor: independent atoms)",
+        value=value,
+        floor=floor,
+        limit=limit,
+        holds=None if codes is None else value <= limit,
+        missed="With a fixed k, simple rows get atoms they do not need, rich ones too few.",
+        try_instead=("BatchTopK", "JumpReLU"),
+    )
+
+
+def _spread(values: Tensor) -> float:
+    return float(values.std() / values.mean().clamp_min(1e-12))
+
+
+def _hierarchy(codes: SparseCodes | None, shuffled: SparseCodes | None) -> Finding:
+    value, floor = (math.nan if c is None else nested_fraction(c) for c in (codes, shuffled))
+    limit = floor + HIERARCHY_MARGIN
+    return Finding(
+        assumption="No concept comes only on top of another.",
+        measure="share of atoms that fire only where a more general one does",
+        value=value,
+        floor=floor,
+        limit=limit,
+        holds=None if codes is None else value <= limit,
+        missed="The general atom goes silent where the special one fires (absorption).",
+        try_instead=("MatchingPursuit", "Matryoshka"),
+    )
+
+
+def _sign(x: Tensor, surrogate: Tensor, generator: torch.Generator) -> Finding:
+    value, floor = (_negative_share(rows, generator) for rows in (x, surrogate))
+    limit = SIGN_MARGIN * floor
+    return Finding(
+        assumption="A direction means something one way only.",
+        measure="share of the energy on negative codes, where signs are allowed",
+        value=value,
+        floor=floor,
+        limit=limit,
+        # The surrogate is as strong both ways: only what lies well below it is one-sided.
+        holds=value <= limit,
+        missed="A concept and its opposite take two atoms.",
+        try_instead=("AbsTopK",),
+    )
+
+
+def _negative_share(x: Tensor, generator: torch.Generator) -> float:
+    """Of signed pursuit in the directions of cluster centres, copies left out."""
+    from sae_nb.architectures import centroids
+    from sae_nb.evaluation.dictionary._coherence import distinct_atoms
+    from sae_nb.pursuit import matching_pursuit
+
+    centres = F.normalize(centroids(x, min(N_DIRECTIONS, len(x)), generator), dim=1)
+    centres = centres[centres.norm(dim=1) > 0.5]
+    directions = centres[distinct_atoms(centres, cosine=0.95)]
+    k = min(2 * LARGEST_L0, len(directions))
+    codes = matching_pursuit(x, directions, k, nonnegative=False, relative_tolerance=2 * LEFT)
+    energy = codes.values.square()
+    return float(energy[codes.values < 0].sum() / energy.sum().clamp_min(1e-12))

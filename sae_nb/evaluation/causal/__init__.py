@@ -1,0 +1,1 @@
+"""What atoms do to the model: ablation, attribution, steering and its quality."""

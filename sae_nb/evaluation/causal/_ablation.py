@@ -1,0 +1,272 @@
+"""What an answer loses without an atom: zero and mean ablation, beside atoms and directions of chance.
+
+Zero: x − z_tj·d_j. Mean: x − (z_tj − z̄_j)·d_j, with z̄_j the atom's mean over rows, so that only what the
+atom says about *this* input goes away. Effect = m(x) − m(x without it), m the log-odds of the clean answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_count, one_of
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.causal._causality import log_odds, quantile_of, read_positions
+from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling
+from sae_nb.progress import progress_bar
+from sae_nb.steering import (
+    Answers,
+    Cost,
+    Where,
+    check_hook_point,
+    check_width,
+    latents,
+    random_direction,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+
+Ablation = Literal["zero", "mean"]
+KINDS: tuple[Ablation, ...] = ("zero", "mean")
+MAX_SECONDS = 600.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class AblationEffects(Measurements[int]):
+    """Atom → what the clean answer loses without it."""
+
+    hook_point: str
+    """Where."""
+
+    kind: Ablation
+    """What is put in the latent's place."""
+
+    atoms: tuple[int, ...]
+    """Which."""
+
+    effects: Float[np.ndarray, "atoms n"]
+    """m(x) − m(x without the atom), input by input."""
+
+    kl: Float[np.ndarray, " atoms"]
+    """Mean KL(clean‖ablated), nats."""
+
+    random_atoms: Float[np.ndarray, " controls"]
+    """Mean effects of atoms drawn from those that fire on these inputs."""
+
+    random_directions: Float[np.ndarray, "atoms directions"]
+    """Mean effects of random directions with each atom's strengths in its place."""
+
+    rows: Mapping[int, Measurement]
+    """By atom; the control is the 95 % quantile of |mean effect| of the random atoms."""
+
+    cost: Cost
+    """What it took."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per atom, as pandas."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "effect": [m.value for m in self.rows.values()],
+                "low": [m.interval[0] for m in self.rows.values()],
+                "high": [m.interval[1] for m in self.rows.values()],
+                "kl": self.kl,
+                "random atoms 95 %": [m.control for m in self.rows.values()],
+                "random directions 95 %": [
+                    quantile_of(np.abs(row)) for row in self.random_directions
+                ],
+            },
+            index=pd.Index(self.atoms, name="atom"),
+        )
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{atom}: {m.value:+.3g}" for atom, m in self.rows.items())
+        return f"AblationEffects({self.kind} ablation at {self.hook_point}: {told}; {self.cost})"
+
+
+def ablation_effects(
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    sae: SparseAutoencoder,
+    atoms: int | Sequence[int],
+    *,
+    kind: Ablation = "zero",
+    acts: Activations | Tensor | None = None,
+    positions: Where = None,
+    n_controls: int = 8,
+    n_directions: int = 2,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    max_seconds: float | None = MAX_SECONDS,
+    progress: bool = False,
+) -> AblationEffects:
+    """Measure what the model's own answers lose without each of some atoms.
+
+    Parameters
+    ----------
+    model, hook_point, sae, positions
+        As for `ablate`; the reconstruction error is kept.
+    inputs
+        What the model reads.
+    atoms
+        One atom or several; each is taken away alone.
+    kind
+        "zero" or "mean".
+    acts
+        Rows that the mean is taken of; None: the inputs' own.
+    n_controls
+        Atoms drawn at random from those that fire on these inputs.
+    n_directions
+        Random directions that are taken away in each atom's place, as strongly as it fires.
+    n_bootstrap, seed
+        Of the intervals; of the controls.
+    max_seconds
+        Refuse, with the cost said, what would take longer; None refuses nothing.
+    progress
+        Show a bar.
+
+    Returns
+    -------
+    AblationEffects
+        `found[atom].value .control .interval`, `.table`.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError, IndexError
+        If an argument does not fit, or it would take longer than `max_seconds`.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b", "c"])
+    >>> sae = sn.TopK(d_in=3, n_atoms=6, k=2, generator=torch.Generator().manual_seed(0))
+    >>> found = ablation_effects(model, torch.eye(3), "0", sae, [0, 1], n_controls=2)
+    >>> found.effects.shape, sorted(found)
+    ((2, 3), [0, 1])
+    """
+    resampling = Resampling(n_bootstrap, seed)
+    given = [atoms] if isinstance(atoms, int) else list(atoms)
+    chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in given)
+    if not chosen:
+        raise ValueError("`atoms` must name at least one, got none.")
+    one_of(kind, KINDS, name="kind")
+    for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
+        check_count(count, name=name, at_least=0)
+    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
+    answers = Answers(model, inputs, hook_point, positions=positions, scored=True)
+    trial = _Trial(answers, sae, kind, acts)
+    n_runs = n_controls + len(chosen) * (1 + n_directions)
+    trial.runs.check_cost(n_runs, max_seconds, "ablation_effects")
+    rest = [int(a) for a in trial.fired if a not in chosen]
+    generator = np.random.default_rng(seed)
+    drawn = generator.permutation(rest)[:n_controls].tolist()
+    units = [random_direction(sae.d_in, seed + i) for i in range(n_directions)]
+    with progress_bar(len(drawn) + len(chosen), "ablate", "atom", enabled=progress) as bar:
+        beside = []
+        for atom in drawn:
+            beside.append(trial.without(atom)[0].mean())
+            bar.update()
+        found, directions = [], []
+        for atom in chosen:
+            found.append(trial.without(atom))
+            directions.append([trial.without(atom, u)[0].mean() for u in units])
+            bar.update()
+    control = quantile_of(np.abs(np.array(beside)))
+    return AblationEffects(
+        hook_point=str(model.hook_point(hook_point)),
+        kind=kind,
+        atoms=chosen,
+        effects=np.stack([effect for effect, _ in found]),
+        kl=np.array([kl for _, kl in found]),
+        random_atoms=np.array(beside),
+        random_directions=np.array(directions).reshape(len(chosen), n_directions),
+        rows={
+            atom: resampling.mean("ablation_effect", effect, floor=0.0, control=control)
+            for atom, (effect, _) in zip(chosen, found, strict=True)
+        },
+        cost=trial.runs.cost,
+    )
+
+
+class _Trial:
+    """Takes one atom after another away."""
+
+    def __init__(
+        self,
+        runs: Answers,
+        sae: SparseAutoencoder,
+        kind: Ablation,
+        acts: Activations | Tensor | None,
+    ) -> None:
+        self.runs, self._sae, self._kind = runs, sae, kind
+        self._answer = runs.clean.argmax(dim=-1)
+        self._clean = log_odds(runs.clean, self._answer)
+        edited = torch.cat([part for part, _ in read_positions(runs)])
+        with torch.no_grad():
+            codes = sae.encode(edited.to(sae.dictionary.device))
+        self.fired = np.unique(codes.atoms.cpu().numpy())
+        if acts is not None:
+            with torch.no_grad():
+                codes = sae.encode(acts if isinstance(acts, Tensor) else acts.x)
+        sums = torch.zeros(sae.n_atoms, dtype=torch.float64)
+        sums.index_add_(0, codes.atoms.cpu().long(), codes.values.detach().double().cpu())
+        self._mean = sums / max(len(codes), 1)
+
+    def without(
+        self, atom: int, direction: Float[Tensor, " d_in"] | None = None
+    ) -> tuple[Float[np.ndarray, " n"], float]:
+        """Return the loss of every input, and the mean KL; a direction may stand in the atom's place."""
+        row = self._sae.dictionary[atom].detach()
+        u = row if direction is None else direction * float(row.norm())
+        stays = float(self._mean[atom]) if self._kind == "mean" else 0.0
+
+        def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+            z = latents(self._sae.encode(x.float()), (atom,)).detach()
+            return x - ((z - stays) * u.to(z)).to(x)
+
+        out = self.runs.under(self.runs.replacing(change))
+        return self._clean - log_odds(out, self._answer), float(self.runs.kl(out).mean())
+
+
+def strongest_atoms(
+    codes: SparseCodes, n: int, *, rows: Int[Tensor, " m"] | None = None
+) -> tuple[int, ...]:
+    """Return the atoms with the largest total strength, strongest first: candidates for ablation.
+
+    Parameters
+    ----------
+    codes
+        Of some rows.
+    n
+        How many atoms, at most.
+    rows
+        Which rows count; None: all.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> len(strongest_atoms(sae.encode(torch.eye(4)), 3))
+    3
+    """
+    check_count(n, name="n")
+    part = codes if rows is None else codes.rows(rows)
+    total = torch.zeros(codes.n_atoms, dtype=torch.float64)
+    total.index_add_(0, part.atoms.cpu().long(), part.values.detach().double().abs().cpu())
+    order = total.argsort(descending=True, stable=True)[:n]
+    return tuple(int(atom) for atom in order if float(total[atom]) > 0)

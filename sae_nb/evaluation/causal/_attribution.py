@@ -1,0 +1,348 @@
+"""Which latents an answer hangs on: gradient × activation, and the exact effect by splicing.
+
+With x_t = Σ_j z_tj·d_j + b + e_t and the error e_t held as it is, removing atom j at position t
+changes a measure m of the answer, to first order, by m(x) − m(x − z_tj·d_j) ≈ z_tj ⟨d_j, ∂m/∂x_t⟩.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.capturing import BatchRows, RowPolicy, batch_rows
+from sae_nb.checks import check_atom, check_count, check_finite
+from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.evaluation.causal._outcomes import (
+    Outcome,
+    OutcomeKind,
+    Target,
+    answer_of,
+    largest_cosine,
+    outcome_of,
+)
+from sae_nb.steering import (
+    Change,
+    ablate,
+    check_hook_point,
+    check_width,
+    kl,
+    latents,
+    random_direction,
+    splice,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import Batch, HookPoint, LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpliceCheck:
+    """What removing one atom does to the answer: first order beside exact, both error kept."""
+
+    atom: int
+    """Which one was removed, at every position the SAE reads."""
+
+    measure: str
+    """What the numbers are."""
+
+    first_order: float
+    """Σ_t z_tj ⟨d_j, ∂m/∂x_t⟩."""
+
+    exact: float
+    """m(x) − m(x − Σ_t z_tj·d_j), with the model run again: what the atom adds to the measure."""
+
+    control: float
+    """The 95 % quantile of |m(x) − m(x − z_tj·u)| over random directions u, run as exactly."""
+
+    n_controls: int
+    """How many directions."""
+
+    kl: float | None
+    """KL in nats from the answer to the one without the atom; None where the answer is a vector."""
+
+    probability: tuple[float, float] | None
+    """Of the target, with and without the atom; None where it has none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attribution:
+    """One input's codes, what each entry contributes to the answer, and the means to check it."""
+
+    hook_point: str
+    """Where."""
+
+    outcome: Outcome
+    """What is measured."""
+
+    kind: OutcomeKind
+    """What the answer is."""
+
+    value: float
+    """The measure as the model answers."""
+
+    answer: Float[Tensor, " outcomes"]
+    """The answer: logits, or a vector."""
+
+    n_positions: int
+    """Positions of the input, those the SAE does not read included."""
+
+    position: Int[np.ndarray, " rows"]
+    """Position of each row; an attention sink's and a beginning-of-text token's are left out."""
+
+    codes: SparseCodes
+    """Codes of the rows; entries of strength zero are left out."""
+
+    effects: Float[np.ndarray, " nnz"]
+    """z_tj ⟨d_j, ∂m/∂x_t⟩ of every entry of the codes."""
+
+    error: Float[np.ndarray, " rows"]
+    """⟨e_t, ∂m/∂x_t⟩: what hangs on the part of the activation that the SAE does not explain."""
+
+    gradient: Float[np.ndarray, "rows d_in"]
+    """∂m/∂x_t."""
+
+    model: LiveModel
+    sae: SparseAutoencoder
+    batch: Batch
+
+    def totals(
+        self,
+    ) -> tuple[
+        Int[np.ndarray, " active"], Float[np.ndarray, " active"], Float[np.ndarray, " active"]
+    ]:
+        """Return the active atoms, ascending, each one's effects added up, and its control.
+
+        The control is the 95 % quantile of what random directions in the atom's place and of its
+        strengths would get: ‖Σ_t z_tj·∂m/∂x_t‖ times that quantile of |cos|.
+        """
+        matrix = self.codes.to_scipy()
+        active, place = np.unique(matrix.indices, return_inverse=True)
+        total = np.bincount(place, weights=self.effects, minlength=len(active))
+        pulled = matrix[:, active].T @ self.gradient
+        control = np.linalg.norm(pulled, axis=1) * largest_cosine(self.gradient.shape[1])
+        return active, total, control
+
+    def splice(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
+        """Run the model without an atom, and without random directions of its strengths.
+
+        Parameters
+        ----------
+        atom
+            Removed at every position the SAE reads, and nowhere else.
+        n_controls
+            Random directions; the quantile is over them.
+        seed
+            They are `random_direction(d_in, seed)`, …
+
+        Raises
+        ------
+        TypeError, IndexError, ValueError
+            If there is no such atom, or a count is wrong: before the model runs.
+        """
+        atom = check_atom(atom, self.sae.n_atoms)
+        check_count(n_controls, name="n_controls", at_least=0)
+        where = self._mask()
+        edit = ablate(self.model, self.hook_point, self.sae, atom, positions=where)
+        without = self.under(edit)
+        exact = self.value - float(self.outcome.measure(without))
+        controls = [
+            abs(self.value - float(self.outcome.measure(self.under(self._without(atom, s)))))
+            for s in range(seed, seed + n_controls)
+        ]
+        entries = self.codes.atoms.numpy() == atom
+        return SpliceCheck(
+            atom=atom,
+            measure=self.outcome.words,
+            first_order=float(self.effects[entries].sum()),
+            exact=exact,
+            control=float(np.quantile(controls, 0.95)) if controls else float("nan"),
+            n_controls=n_controls,
+            kl=None if self.kind == "vector" else float(kl(self.answer, without)),
+            probability=self._probabilities(without),
+        )
+
+    def _mask(self) -> Tensor:
+        mask = torch.zeros(self.n_positions, dtype=torch.bool)
+        mask[torch.from_numpy(self.position)] = True
+        return mask
+
+    def _without(self, atom: int, seed: int) -> Any:
+        """Return the edit that takes a random direction away as strongly as the atom fires."""
+        u = random_direction(self.sae.d_in, seed)
+
+        def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+            z = latents(self.sae.encode(x), (atom,)).detach()
+            return x - (z * u.to(z)).to(x)
+
+        return splice(self.model, self.hook_point, change, self._mask())
+
+    def under(self, edit: Any) -> Float[Tensor, " outcomes"]:
+        """Return the answer with an edit in force."""
+        # The lock keeps other threads' forward passes out of the edited stretch.
+        with self.model.lock, edit, torch.no_grad():
+            raw = self.model.forward(self.batch)
+            return answer_of(self.model, self.batch, raw)[0].cpu()
+
+    def _probabilities(self, without: Float[Tensor, " outcomes"]) -> tuple[float, float] | None:
+        index = self.outcome.index
+        if self.kind == "vector" or index is None:
+            return None
+        both = (self.answer, without)
+        before, after = (float(logits.softmax(dim=-1)[index]) for logits in both)
+        return before, after
+
+
+def attribute(
+    model: LiveModel,
+    batch: Batch,
+    hook_point: str,
+    sae: SparseAutoencoder,
+    *,
+    target: Target = None,
+    drop_first: bool | None = None,
+) -> Attribution:
+    """Run the model forwards and backwards on one input and split the answer among latents.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `wrap`; its lock is held meanwhile.
+    batch
+        One sample, from `model.batches`.
+    hook_point
+        Where the SAE reads.
+    sae
+        Whose latents.
+    target
+        What is measured of the answer: a class or token id or its name, a function, or None for the
+        model's own top answer. A logit is measured above the mean of all logits.
+    drop_first
+        Leave out the first token, an attention sink that SAEs are not trained on; None: as `capture`
+        does, where the model is a decoder of language.
+
+    Returns
+    -------
+    Attribution
+        Codes, contributions, and `.splice(atom)`.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError
+        If hook point, width, device or target do not fit, or an activation is not finite.
+
+    Source
+    ------
+    Gradient × activation on SAE latents: Marks et al., "Sparse Feature Circuits", arXiv 2403.19647,
+    eq. 2 with a baseline of zero; error terms as nodes of their own, as there.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> head = torch.nn.Linear(2, 2, bias=False)
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head), class_names=["a", "b"])
+    >>> sae = sn.TopK(d_in=2, n_atoms=4, k=1)
+    >>> batch = next(model.batches(torch.ones(1, 2)))
+    >>> found = attribute(model, batch, "0", sae)
+    >>> atom = int(found.codes.atoms[0])
+    >>> check = found.splice(atom)
+    >>> abs(check.exact - check.first_order) < 1e-5  # a linear model: first order is exact
+    True
+    """
+    point = check_hook_point(model, hook_point)
+    check_width(model, point, int(sae.d_in), "the SAE")
+    batch = batch.to(model.device)
+    with torch.inference_mode(False):
+        x, gradient, answer, kind, outcome, value = _forward_backward(model, batch, point, target)
+        policy = RowPolicy.for_model(
+            model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
+        )
+        rows = batch_rows(x.cpu(), batch, policy, str(point))
+        if len(rows.x) == 0:
+            raise ValueError(
+                f"The input must have a position that the SAE reads, got {x.shape[1]} in all: the "
+                f"first token is an attention sink that SAEs at {point} are not trained on. Pass a "
+                "longer text."
+            )
+        codes, effects, error = _split(sae, x, gradient, rows, str(point))
+    return Attribution(
+        hook_point=str(point),
+        outcome=outcome,
+        kind=kind,
+        value=value,
+        answer=answer,
+        n_positions=x.shape[1],
+        position=rows.position.numpy(),
+        codes=codes,
+        effects=effects,
+        error=error,
+        gradient=gradient[0][rows.position].numpy(),
+        model=model,
+        sae=sae,
+        batch=batch,
+    )
+
+
+def _forward_backward(
+    model: LiveModel, batch: Batch, point: HookPoint, target: Target
+) -> tuple[Tensor, Tensor, Tensor, OutcomeKind, Outcome, float]:
+    """Return x and ∂m/∂x at the hook point, and the answer."""
+    seen: list[Tensor] = []
+
+    def probe(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        # A constant that is zero: its gradient is that of x, whatever x itself hangs on.
+        seen[:] = [x.detach(), torch.zeros_like(x, requires_grad=True)]
+        return x + seen[1]
+
+    change: Change = probe
+    with model.lock, splice(model, str(point), change):
+        raw = model.forward(batch, grad=True)
+    with torch.enable_grad():
+        answer, kind = answer_of(model, batch, raw)
+        outcome = outcome_of(model, answer, kind, target)
+        value = outcome.measure(answer)
+        (gradient,) = torch.autograd.grad(value, seen[1])
+    return (
+        seen[0],
+        gradient.float().cpu(),
+        answer.detach().cpu(),
+        kind,
+        outcome,
+        float(value.detach()),
+    )
+
+
+def _split(
+    sae: SparseAutoencoder,
+    x: Float[Tensor, "1 time d_in"],
+    gradient: Float[Tensor, "1 time d_in"],
+    rows: BatchRows,
+    point: str,
+) -> tuple[SparseCodes, Float[np.ndarray, " nnz"], Float[np.ndarray, " rows"]]:
+    """Return the codes of the rows, and the effect of every entry and of every error."""
+    check_finite(x[0], name=f"activations at {point}", where="The model itself made them.")
+    with torch.no_grad():
+        codes = sae.encode(x.float())  # the whole sequence: some SAEs look at the past
+    kept = _without_zeros(codes.rows(rows.position))
+    values = kept.values.detach().requires_grad_(True)
+    towards = gradient[0][rows.position].to(values.device)
+    with torch.enable_grad():
+        # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩, by the SAE's own decoder: sparse, and exact for a linear one.
+        x_hat = sae.decode(kept.with_values(values))
+        (slope,) = torch.autograd.grad((x_hat.float() * towards).sum(), values)
+    missed = rows.x.float() - x_hat.detach().float().cpu()
+    error = (missed * towards.cpu()).sum(dim=-1).numpy()
+    return kept.detach().to("cpu"), (values.detach() * slope).float().cpu().numpy(), error
+
+
+def _without_zeros(codes: SparseCodes) -> SparseCodes:
+    kept = codes.values.detach() != 0
+    counts = torch.bincount(codes.support.rows[kept], minlength=len(codes))
+    return SparseCodes(
+        codes.values[kept].detach(), codes.atoms[kept], offsets_of(counts), codes.n_atoms
+    )

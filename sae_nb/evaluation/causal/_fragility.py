@@ -1,0 +1,549 @@
+"""Does steering survive small changes? Prefix, typo, paraphrase; other positions and strengths; sampling.
+
+Every change is a variant. A cell is one input under one variant, its effect Δ = m(steered) − m(clean) in
+log-odds of the target, and it holds if it exceeds the 95 % quantile of random directions in that cell.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_count
+from sae_nb.evaluation.causal._causality import Target, Targets, quantile_of, target_of
+from sae_nb.evaluation.causal._fluency import prompts_of
+from sae_nb.evaluation.report._measurement import (
+    Measurement,
+    Measurements,
+    Resampling,
+    Statistic,
+    measured,
+)
+from sae_nb.progress import progress_bar
+from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+    from sae_nb.steering import Answers
+
+
+# -------------------------------------------------------------------------------------------------
+# The same input said otherwise: small changes under which an effect should stay what it is.
+
+
+Variant = Callable[[Any], Any]
+"""All inputs → all inputs, as many and in the same order."""
+
+PREFIXES = ("It was a quiet day.", "This is a story.")
+"""Sentences without a target. Ours."""
+
+SHIFT = 2
+NOISE = 0.05
+DIMMED = 0.7
+"""Two of 32 pixels, a twentieth of full scale, seven tenths of the light. Ours."""
+
+
+def text_variants(
+    seed: int = 0,
+    *,
+    prefixes: Sequence[str] = PREFIXES,
+    paraphrase: Callable[[str], str] | None = None,
+) -> dict[str, Variant]:
+    """Return changes of texts by name: prefix, typo, lower case, and a paraphrase if one is given.
+
+    Parameters
+    ----------
+    seed
+        Of the typos.
+    prefixes
+        Sentences put before the text, each a variant.
+    paraphrase
+        Says one text otherwise: a function of your own.
+
+    Example
+    -------
+    >>> found = text_variants(prefixes=["So."])
+    >>> found["prefix 1"](["A dog ran."]), found["lower case"](["A dog ran."])
+    (['So. A dog ran.'], ['a dog ran.'])
+    """
+    found: dict[str, Variant] = {}
+    for i, prefix in enumerate(prefixes, start=1):
+        found[f"prefix {i}"] = partial(_prefixed, prefix)
+    found["typo"] = lambda texts: [with_typo(text, seed + i) for i, text in enumerate(texts)]
+    found["lower case"] = lambda texts: [text[:1].lower() + text[1:] for text in texts]
+    if paraphrase is not None:
+        found["paraphrase"] = lambda texts: [paraphrase(text) for text in texts]
+    return found
+
+
+def _prefixed(prefix: str, texts: Sequence[str]) -> list[str]:
+    return [f"{prefix} {text}" for text in texts]
+
+
+def with_typo(text: str, seed: int) -> str:
+    """Return a text with two letters inside one of its longer words exchanged; never in the last word.
+
+    Parameters
+    ----------
+    text
+        At least one word of four letters before the last word, else it comes back as it is.
+    seed
+        Chooses the word.
+
+    Example
+    -------
+    >>> with_typo("The little dog sat", 0)
+    'The ltitle dog sat'
+    """
+    words = list(re.finditer(r"[A-Za-z]{4,}", text))
+    last = len(text.rstrip().rsplit(" ", 1)[0])
+    inside = [word for word in words if word.end() <= last]
+    if not inside:
+        return text
+    chooser = random.Random(seed)  # noqa: S311 - chooses a word, guards no secret
+    at = chooser.choice(inside).start() + 1
+    return text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+
+
+def picture_variants(seed: int = 0) -> dict[str, Variant]:
+    """Return changes of pictures by name: shifted, noisy, darker, without colour.
+
+    Parameters
+    ----------
+    seed
+        Of the noise.
+
+    Example
+    -------
+    >>> sorted(picture_variants())
+    ['darker', 'grey', 'noise', 'shifted']
+    """
+    return {
+        "shifted": lambda x: torch.roll(_pixels(x), (SHIFT, SHIFT), dims=(-2, -1)),
+        "noise": lambda x: _noisy(_pixels(x), seed),
+        "darker": lambda x: _scaled(_pixels(x), DIMMED),
+        "grey": lambda x: _like(
+            _pixels(x), _pixels(x).float().mean(dim=-3, keepdim=True).expand_as(_pixels(x))
+        ),
+    }
+
+
+def _pixels(pictures: Any) -> Tensor:
+    return torch.as_tensor(getattr(pictures, "images", pictures))
+
+
+def _like(x: Tensor, values: Float[Tensor, ...]) -> Tensor:
+    """Values of the scale of `x`, as it is written: bytes or floats."""
+    top = 1.0 if x.is_floating_point() else 255.0
+    held = values.clamp(0, top)
+    return held.to(x.dtype) if x.is_floating_point() else held.round().to(x.dtype)
+
+
+def _scaled(x: Tensor, by: float) -> Tensor:
+    return _like(x, x.float() * by)
+
+
+def _noisy(x: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    top = 1.0 if x.is_floating_point() else 255.0
+    return _like(x, x.float() + NOISE * top * torch.randn(x.shape, generator=generator))
+
+
+def texts_of(runs: Answers, inputs: Any) -> list[str]:
+    """Return inputs as texts, by way of the tokens that the model reads.
+
+    Parameters
+    ----------
+    runs
+        Of a language model.
+    inputs
+        As they were given.
+    """
+    if isinstance(inputs, Sequence) and all(isinstance(text, str) for text in inputs):
+        return list(inputs)
+    decode = runs.model.tokenizer.decode
+    return [str(decode(ids, skip_special_tokens=True)) for ids in prompts_of(runs)]
+
+
+def default_variants(kind: str, seed: int) -> Mapping[str, Variant]:
+    """Return the variants of a kind of model; none where inputs are plain vectors.
+
+    Parameters
+    ----------
+    kind
+        "language", "vision" or "other".
+    seed
+        Of typos and noise.
+    """
+    makers: dict[str, Callable[[int], dict[str, Variant]]] = {
+        "language": text_variants,
+        "vision": picture_variants,
+    }
+    return makers[kind](seed) if kind in makers else {}
+
+
+# -------------------------------------------------------------------------------------------------
+# Does steering survive small changes? Prefix, typo, paraphrase; other positions and strengths; sampling.
+
+
+MAX_SECONDS = 600.0
+FACTORS = (0.5, 2.0)
+"""Of the strength: half and twice. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Fragility(Measurements[str]):
+    """Effects of one edit under many variants; a mapping from name to `Measurement`."""
+
+    hook_point: str
+    """Where."""
+
+    atom: int
+    """Which."""
+
+    by: float
+    """How much of the unit atom."""
+
+    measure: str
+    """What is moved, in words."""
+
+    variants: tuple[str, ...]
+    """Names; the first is the input as it is."""
+
+    kinds: tuple[str, ...]
+    """"input", "position" or "strength", variant by variant."""
+
+    effects: Float[np.ndarray, "variants n"]
+    """Change of the target's log-odds in every cell."""
+
+    controls: Float[np.ndarray, "controls variants n"]
+    """The same for random directions of equal norm."""
+
+    holds: Bool[np.ndarray, "variants n"]
+    """Whether the effect, along its sign, exceeds the random directions' 95 % quantile in its cell."""
+
+    neighbours: Float[np.ndarray, " neighbours"]
+    """Mean effect of the nearest other atoms at equal norm, nearest first."""
+
+    sampled: Float[np.ndarray, "temperatures seeds"]
+    """Change of the share of continuations that hold the target; empty: nothing sampled."""
+
+    rows: Mapping[str, Measurement]
+    """"robustness", "sign flips", "effect spread"."""
+
+    cost: Cost
+    """What it took."""
+
+    @property
+    def neighbour_rank(self) -> int:
+        """1 if no near atom moves the target more; else its place among them."""
+        mine = abs(self.effects[0].mean())
+        return 1 + int((np.abs(self.neighbours) > mine).sum())
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per variant, as pandas: effect, spread over inputs, cells that hold, random band."""
+        import pandas as pd
+
+        band = np.quantile(np.abs(self.controls.mean(axis=2)), 0.95, axis=0)
+        return pd.DataFrame(
+            {
+                "kind": self.kinds,
+                "effect": self.effects.mean(axis=1),
+                "sd over inputs": self.effects.std(axis=1),
+                "holds": self.holds.mean(axis=1),
+                "random 95 %": band,
+            },
+            index=pd.Index(self.variants, name="variant"),
+        )
+
+    def __repr__(self) -> str:
+        m, flips = self.rows["robustness"], self.rows["sign flips"]
+        return (
+            f"Fragility(atom {self.atom} by {self.by:.3g} at {self.hook_point}: holds in {m.value:.0%} "
+            f"of {self.effects.size} cells, sign flips in {flips.value:.0%}, rank {self.neighbour_rank} "
+            f"of {len(self.neighbours) + 1} near atoms; {self.cost})"
+        )
+
+
+def fragility_battery(
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    sae: SparseAutoencoder,
+    atom: int,
+    by: float,
+    target: Targets,
+    *,
+    variants: Mapping[str, Variant] | None = None,
+    positions: Where = None,
+    other_positions: Sequence[Where] = (),
+    factors: Sequence[float] = FACTORS,
+    temperatures: Sequence[float] = (),
+    sampling_seeds: Sequence[int] = (0, 1, 2),
+    max_new_tokens: int = 12,
+    n_neighbours: int = 10,
+    n_controls: int = 8,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    max_seconds: float | None = MAX_SECONDS,
+    progress: bool = False,
+) -> Fragility:
+    """Measure how much an atom's effect depends on what should not matter.
+
+    Parameters
+    ----------
+    model, hook_point, sae, atom, positions
+        As for `steer`.
+    inputs
+        Texts or pictures; the first variant takes them as they are.
+    by
+        How much of the unit atom; choose it with `calibrate_strength`.
+    target
+        Class or token id; several count as one.
+    variants
+        Name → change of all inputs; None: those that come with the kind of model.
+    other_positions
+        Positions that are tried besides.
+    factors
+        Of the strength, tried besides.
+    temperatures
+        Of sampled continuations (language): does the target come more often? Empty: not sampled.
+    sampling_seeds
+        Seeds of sampling.
+    max_new_tokens
+        Length of a continuation.
+    n_neighbours
+        Nearest atoms that are steered with, for the rank of the intended one.
+    n_controls
+        Random directions of equal norm, in every cell.
+    n_bootstrap, seed
+        Of intervals; of random directions, typos and noise.
+    max_seconds
+        Refuse, with the cost said, what would take longer; None refuses nothing.
+    progress
+        Show a bar.
+
+    Returns
+    -------
+    Fragility
+        `.rows`, `.table`, `.effects`, `.neighbour_rank`.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError, IndexError
+        If an argument does not fit, or it would take longer than `max_seconds`.
+
+    Source
+    ------
+    That steering hangs on layer, magnitude and context, and is confused by near atoms: arXiv 2601.03047.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b", "c"])
+    >>> sae = sn.TopK(d_in=3, n_atoms=4, k=1, generator=torch.Generator().manual_seed(0))
+    >>> found = fragility_battery(model, torch.zeros(2, 3), "0", sae, 0, 2.0, 1)
+    >>> found.variants, found["sign flips"].value
+    (('as it is', 'strength × 0.5', 'strength × 2'), 0.0)
+    """
+    resampling = Resampling(n_bootstrap, seed)
+    atom = check_atom(atom, sae.n_atoms)
+    for name, count in (("n_controls", n_controls), ("n_neighbours", n_neighbours)):
+        check_count(count, name=name, at_least=name == "n_controls")
+    if not np.isfinite(by) or by == 0:
+        raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
+    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
+    runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
+    moved = target_of(runs, target)
+    unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
+    near = _nearest(unit, atom, n_neighbours)
+    drawn = [random_direction(sae.d_in, seed + i) for i in range(n_controls)]
+    tried = _cells(runs, inputs, variants, positions, other_positions, factors, seed)
+    n_runs = len(tried) * (n_controls + 2) + len(near)
+    runs.check_cost(n_runs, max_seconds, "fragility_battery")
+    found = []
+    with progress_bar(len(tried), "fragility", "variant", enabled=progress) as bar:
+        for cell in tried:
+            found.append(_effects(cell, [unit[atom], *drawn], by, moved))
+            bar.update()
+    clean = moved.log_odds(runs.clean)
+    neighbours = [float((moved.log_odds(runs.add(unit[j], by)) - clean).mean()) for j in near]
+    effects, controls = np.stack([f[0] for f in found]), np.stack([f[1:] for f in found], axis=1)
+    holds = _holding(effects, controls)
+    sampled = _sampled(
+        runs, unit[atom], by, moved.ids, temperatures, sampling_seeds, max_new_tokens
+    )
+    spent = sum(cell.runs.n_runs for cell in tried if cell.runs is not runs) + runs.n_runs
+    return Fragility(
+        hook_point=str(model.hook_point(hook_point)),
+        atom=atom,
+        by=float(by),
+        measure=moved.words,
+        variants=tuple(cell.name for cell in tried),
+        kinds=tuple(cell.kind for cell in tried),
+        effects=effects,
+        controls=controls,
+        holds=holds,
+        neighbours=np.array(neighbours),
+        sampled=sampled,
+        rows=_rows(effects, controls, holds, resampling),
+        cost=Cost(n_runs=spent, seconds=runs.cost.seconds),
+    )
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One variant, ready to be run."""
+
+    name: str
+    kind: str
+    runs: Answers
+    factor: float = 1.0
+
+
+def _cells(
+    runs: Answers,
+    inputs: Any,
+    variants: Mapping[str, Variant] | None,
+    positions: Where,
+    other_positions: Sequence[Where],
+    factors: Sequence[float],
+    seed: int,
+) -> list[_Cell]:
+    """Every variant; inputs are changed here and nowhere else."""
+    model, point = runs.model, runs.hook_point
+    # Without a tokenizer there are no texts to be said otherwise: token ids go in as they are.
+    reads_texts = model.kind == "language" and model.tokenizer is not None
+    kind = "other" if model.kind == "language" and not reads_texts else model.kind
+    changes = default_variants(kind, seed) if variants is None else variants
+    given = texts_of(runs, inputs) if reads_texts and changes else inputs
+    found = [_Cell("as it is", "input", runs)]
+    for name, change in changes.items():
+        other = Answers(model, change(given), point, positions=positions, scored=True)
+        if other.n != runs.n:
+            raise ValueError(
+                f"`variants` must return as many inputs as they get, {runs.n}, and {name!r} gave "
+                f"{other.n}."
+            )
+        found.append(_Cell(name, "input", other))
+    for where in other_positions:
+        other = Answers(model, inputs, point, positions=where, scored=True)
+        found.append(_Cell(f"positions {'all' if where is None else where}", "position", other))
+    found += [_Cell(f"strength × {factor:g}", "strength", runs, factor) for factor in factors]
+    return found
+
+
+def _effects(
+    cell: _Cell, directions: Sequence[Tensor], by: float, target: Target
+) -> Float[np.ndarray, "directions n"]:
+    clean = target.log_odds(cell.runs.clean)
+    answers = (cell.runs.add(direction, by * cell.factor) for direction in directions)
+    return np.stack([target.log_odds(out) - clean for out in answers])
+
+
+def _holding(
+    effects: Float[np.ndarray, "variants n"], controls: Float[np.ndarray, "controls variants n"]
+) -> Bool[np.ndarray, "variants n"]:
+    """Along the sign of the effect as it is: a variant that turns it around does not hold."""
+    sign = 1.0 if effects[0].mean() >= 0 else -1.0
+    return np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))
+
+
+def _nearest(unit: Float[Tensor, "n_atoms d_in"], atom: int, n: int) -> list[int]:
+    cosine = unit @ unit[atom]
+    cosine[atom] = -torch.inf
+    return [int(j) for j in cosine.argsort(descending=True)[: min(n, len(unit) - 1)]]
+
+
+def _rows(
+    effects: Float[np.ndarray, "variants n"],
+    controls: Float[np.ndarray, "controls variants n"],
+    holds: Bool[np.ndarray, "variants n"],
+    resampling: Resampling,
+) -> dict[str, Measurement]:
+    """Inputs are resampled: cells of one input are correlated."""
+    sign = 1.0 if effects.mean() >= 0 else -1.0
+    flips = sign * effects < 0
+    v = len(effects)
+    columns = (
+        holds.sum(axis=0),
+        flips.sum(axis=0),
+        np.full(effects.shape[1], v),
+        effects.std(axis=0) * v,
+    )
+    sums = np.stack([*columns, effects.sum(axis=0)], axis=1).astype(np.float64)
+    statistics: dict[str, Statistic] = {
+        "robustness": lambda s: s[:, 0] / s[:, 2],
+        "sign flips": lambda s: s[:, 1] / s[:, 2],
+        # Effects that cancel have no spread: infinite or undefined.
+        "effect spread": lambda s: s[:, 3] / np.abs(s[:, 4]),
+    }
+    spread = controls.std(axis=1).mean(axis=1) / np.maximum(
+        np.abs(controls.mean(axis=(1, 2))), 1e-12
+    )
+    turned = (np.sign(controls) != np.sign(controls.mean(axis=(1, 2)))[:, None, None]).mean(
+        axis=(1, 2)
+    )
+    beside = {
+        "robustness": ("steering_robustness", 0.05, None),
+        "sign flips": ("sign_flips", 0.5, quantile_of(turned, 0.5)),
+        "effect spread": ("effect_spread", None, quantile_of(spread, 0.5)),
+    }
+    rows = {}
+    for name, (value, interval) in resampling.estimates(sums, statistics).items():
+        definition, floor, control = beside[name]
+        n = effects.shape[1]
+        rows[name] = measured(
+            definition,
+            value,
+            floor=floor,
+            control=control,
+            interval=interval,
+            n=n,
+            unit="samples",
+        )
+    return rows
+
+
+def _sampled(
+    runs: Answers,
+    direction: Float[Tensor, " d_in"],
+    by: float,
+    targets: Sequence[int],
+    temperatures: Sequence[float],
+    seeds: Sequence[int],
+    length: int,
+) -> Float[np.ndarray, "temperatures seeds"]:
+    """Change of the share of continuations with a target token, for each temperature and seed."""
+    if not temperatures:
+        return np.zeros((0, 0))
+    model, wanted = runs.model, torch.tensor(list(targets))
+    prompts = prompts_of(runs)
+
+    def share(temperature: float, seed: int) -> float:
+        new = model.generate(prompts, length, temperature, seed=seed, return_ids=True, echo=False)
+        return float(
+            np.mean([bool(torch.isin(ids, wanted).any()) for ids in cast(list[Tensor], new)])
+        )
+
+    changes = np.zeros((len(temperatures), len(seeds)))
+    for i, temperature in enumerate(temperatures):
+        for j, seed in enumerate(seeds):
+            with model.lock:
+                clean = share(temperature, seed)
+                with runs.adding(direction, by):
+                    changes[i, j] = share(temperature, seed) - clean
+    return changes

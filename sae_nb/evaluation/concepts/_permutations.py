@@ -1,0 +1,205 @@
+"""How large a difference between two groups gets by chance: labels permuted over whole units.
+
+T_j = w_a Σ_{i∈a} m_ij − w_b Σ_{i∈b} m_ij; under the null hypothesis which units are in a is arbitrary.
+The floor is the 95 % quantile, over permutations, of the largest |T_j − E[T_j]| / s_j of all columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scipy.sparse import csr_matrix
+
+
+LEVEL = 0.95
+_NUMBERS = 2**22  # of permuted sums held at a time: 32 MB
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Difference:
+    """One quantity in two groups, atom by atom, and what chance makes of it."""
+
+    a: Float[np.ndarray, " n_atoms"]
+    """In the first group."""
+
+    b: Float[np.ndarray, " n_atoms"]
+    """In the second."""
+
+    expected: Float[np.ndarray, " n_atoms"]
+    """Mean of a − b over permutations: zero for means, not for sums over groups of two sizes."""
+
+    floor: Float[np.ndarray, " n_atoms"]
+    """Distance of a − b from `expected` that no atom exceeds in 95 % of permutations."""
+
+    p: Float[np.ndarray, " n_atoms"]
+    """Share of permutations with a difference as far out, for this atom by itself."""
+
+    p_adjusted: Float[np.ndarray, " n_atoms"]
+    """Share of permutations in which any atom comes as far out: corrected for looking at all."""
+
+    @property
+    def value(self) -> Float[np.ndarray, " n_atoms"]:
+        """A − b."""
+        return self.a - self.b
+
+    @property
+    def above_floor(self) -> Bool[np.ndarray, " n_atoms"]:
+        """Whether each atom's difference is beyond its floor."""
+        return np.abs(self.value - self.expected) > self.floor
+
+
+def permuted_difference(
+    a: csr_matrix,
+    b: csr_matrix,
+    *,
+    weights: tuple[float, float] | None = None,
+    n_permutations: int = 1000,
+    seed: int = 0,
+) -> Difference:
+    """Return the difference of two groups in every column, with its permutation floor.
+
+    Each column is scaled by its standard deviation over all units, which no permutation changes, so
+    that the floor is not set by the one or two widest columns (the max-statistic of Westfall and
+    Young). p-values count the arrangement that was observed. Up to `n_permutations` arrangements in
+    all, every one is tried.
+
+    Parameters
+    ----------
+    a, b
+        Units (samples, say) of the two groups, sparse, one column per atom.
+    weights
+        w_a and w_b; None compares means: 1/n_a and 1/n_b.
+    n_permutations
+        How many arrangements are drawn.
+    seed
+        Which.
+
+    Returns
+    -------
+    Difference
+        Arrays with one entry per column.
+
+    Source
+    ------
+    P. H. Westfall and S. S. Young, "Resampling-Based Multiple Testing" (1993), single-step maxT.
+
+    Example
+    -------
+    >>> from scipy.sparse import csr_matrix
+    >>> a, b = csr_matrix([[5.0, 1.0]] * 6), csr_matrix([[0.0, 1.0]] * 6)
+    >>> found = permuted_difference(a, b)
+    >>> found.value.tolist(), found.above_floor.tolist(), bool(found.p[0] < 0.01)
+    ([5.0, 0.0], [True, False], True)
+    """
+    from scipy.sparse import vstack
+
+    n_a, n_b = a.shape[0], b.shape[0]
+    w_a, w_b = weights or (1 / n_a, 1 / n_b)
+    units = vstack([a, b]).tocsr().astype(np.float64)
+    total = np.asarray(units.sum(axis=0)).ravel()
+    sum_a = np.asarray(a.sum(axis=0), dtype=np.float64).ravel()
+    group_a, group_b = w_a * sum_a, w_b * (total - sum_a)
+    expected = (w_a * n_a - w_b * n_b) * total / (n_a + n_b)
+    scale = _spread(units, total) * (w_a + w_b) * math.sqrt(n_a * n_b / (n_a + n_b))
+    used = scale > 1e-9 * np.maximum(np.abs(total), 1e-30)
+    observed = np.abs(group_a - group_b - expected)[used]
+    columns = units[:, np.flatnonzero(used)].T.tocsr()
+    counts, tops, n = _permute(
+        columns, observed, scale[used], n_a, (w_a + w_b), n_permutations, seed
+    )
+    return _assembled(group_a, group_b, expected, used, scale, observed, counts, tops, n)
+
+
+def n_arrangements(n_a: int, n_b: int) -> int:
+    """Return in how many ways n_a + n_b units can be put in groups of these sizes.
+
+    Example
+    -------
+    >>> n_arrangements(3, 3)
+    20
+    """
+    return math.comb(n_a + n_b, n_a)
+
+
+def _spread(
+    units: csr_matrix, total: Float[np.ndarray, " n_atoms"]
+) -> Float[np.ndarray, " n_atoms"]:
+    n = units.shape[0]
+    square = np.asarray(units.multiply(units).sum(axis=0)).ravel()
+    return np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
+
+
+def _permute(
+    columns: csr_matrix,
+    observed: Float[np.ndarray, " used"],
+    scale: Float[np.ndarray, " used"],
+    n_a: int,
+    weight: float,
+    n_permutations: int,
+    seed: int,
+) -> tuple[Float[np.ndarray, " used"], Float[np.ndarray, " n"], int]:
+    """Count arrangements as far out as observed, per column, and keep each one's largest."""
+    n_units, n_used = columns.shape[1], columns.shape[0]
+    expected = weight * n_a * np.asarray(columns.sum(axis=1)).ravel() / n_units
+    far = observed - 1e-9 * scale  # equal sums in another order may differ in their last bits
+    counts, tops, n = np.zeros(n_used), [], 0
+    size = max(1, _NUMBERS // max(n_used, n_units))
+    for chosen in _arrangements(n_units, n_a, n_permutations, size, seed):
+        # w_a Σ_a − w_b (total − Σ_a) = (w_a + w_b) Σ_a − w_b·total: only the sum over a is drawn.
+        drawn = np.abs(weight * (columns @ chosen) - expected[:, None])
+        counts += (drawn >= far[:, None]).sum(axis=1)
+        tops.append((drawn / scale[:, None]).max(axis=0, initial=0.0))
+        n += chosen.shape[1]
+    return counts, np.concatenate(tops), n
+
+
+def _arrangements(
+    n_units: int, n_a: int, n_permutations: int, size: int, seed: int
+) -> Iterator[Float[np.ndarray, "units m"]]:
+    """Yield 0/1 columns that say which units are in the first group; all of them if they are few."""
+    if n_arrangements(n_a, n_units - n_a) <= n_permutations:
+        every = itertools.combinations(range(n_units), n_a)
+        while block := list(itertools.islice(every, size)):
+            yield _columns(np.array(block).reshape(len(block), n_a), n_units)
+        return
+    generator = np.random.default_rng(seed)
+    first = np.arange(n_a)[None]  # the observed arrangement is one of those that could have been
+    for start in range(0, n_permutations, size):
+        m = min(size, n_permutations - start)
+        order = generator.permuted(np.tile(np.arange(n_units), (m, 1)), axis=1)[:, :n_a]
+        yield _columns(np.concatenate((first, order)) if start == 0 else order, n_units)
+
+
+def _columns(chosen: np.ndarray, n_units: int) -> Float[np.ndarray, "units m"]:
+    columns = np.zeros((n_units, len(chosen)))
+    columns[chosen, np.arange(len(chosen))[:, None]] = 1.0
+    return columns
+
+
+def _assembled(
+    a: Float[np.ndarray, " n_atoms"],
+    b: Float[np.ndarray, " n_atoms"],
+    expected: Float[np.ndarray, " n_atoms"],
+    used: np.ndarray,
+    scale: Float[np.ndarray, " n_atoms"],
+    observed: Float[np.ndarray, " used"],
+    counts: Float[np.ndarray, " used"],
+    tops: Float[np.ndarray, " n"],
+    n: int,
+) -> Difference:
+    """Turn counts into p-values; a column that never varies differs by nothing and has p = 1."""
+    floor, p, adjusted = np.zeros(len(a)), np.ones(len(a)), np.ones(len(a))
+    floor[used] = np.quantile(tops, LEVEL, method="higher") * scale[used]
+    p[used] = counts / n
+    ranks = np.searchsorted(np.sort(tops), observed / scale[used] - 1e-9, side="left")
+    adjusted[used] = (n - ranks) / n
+    return Difference(a=a, b=b, expected=expected, floor=floor, p=p, p_adjusted=adjusted)

@@ -1,0 +1,1 @@
+"""One concept in several models."""

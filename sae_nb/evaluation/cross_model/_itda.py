@@ -1,0 +1,291 @@
+"""ITDA: a dictionary of real activations, built greedily where pursuit errs, compared by which rows it took.
+
+A row joins the dictionary if its error ‖r‖² / ‖x − μ‖² after k steps of matching pursuit is above τ. Two
+models that saw the same inputs are compared by J = |A ∩ B| / |A ∪ B| of the rows they took.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import between, check_count, check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.pursuit import matching_pursuit
+
+_DRAWS = 50  # random choices of as many rows behind the floor of the overlap
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Itda(Measurement):
+    """A dictionary whose atoms are rows of real activations.
+
+    `value` is R² on the rows it was built from; its control has as many rows drawn at random.
+    """
+
+    dictionary: Float[Tensor, "n_atoms d_in"]
+    """x − μ of the rows taken, scaled to unit norm."""
+
+    rows: Int[np.ndarray, " n_atoms"]
+    """Which rows were taken, in order."""
+
+    mean: Float[Tensor, " d_in"]
+    """μ."""
+
+    k: int
+    """Steps of pursuit."""
+
+    threshold: float
+    """τ: the share of a row's energy that may be missed."""
+
+    sample: Int[np.ndarray, " n"]
+    position: Int[np.ndarray, " n"]
+    """Of all rows it was built from, to compare with other models."""
+
+    @property
+    def n_atoms(self) -> int:
+        """Rows taken."""
+        return len(self.rows)
+
+    def encode(self, x: Float[Tensor, "n d_in"]) -> SparseCodes:
+        """Find codes by matching pursuit; coefficients may be negative.
+
+        Parameters
+        ----------
+        x
+            Activations of the same model and hook point.
+        """
+        x = check_matrix(x, d_in=self.dictionary.shape[1])
+        return _pursued(x.float() - self.mean, self.dictionary, self.k)
+
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
+        """Add up the atoms, and the mean.
+
+        Parameters
+        ----------
+        codes
+            From `encode`.
+        """
+        return _added(codes, self.dictionary) + self.mean
+
+    def __repr__(self) -> str:
+        return (
+            f"Itda({self.n_atoms} of {self.n} rows, k={self.k}, τ={self.threshold:g}; R² "
+            f"{self.value:.3f}, as many random rows {self.control:.3f})"
+        )
+
+
+def build_itda(
+    acts: Activations | Float[Tensor, "n d_in"],
+    *,
+    k: int = 8,
+    threshold: float = 0.3,
+    max_atoms: int = 2048,
+    batch_size: int = 512,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> Itda:
+    """Go through the rows once, in random order, and take those that the rows so far explain badly.
+
+    Parameters
+    ----------
+    acts
+        Rows.
+    k
+        Steps of matching pursuit.
+    threshold
+        τ in (0, 1): a row that misses more of its energy joins.
+    max_atoms
+        Rows taken at most.
+    batch_size
+        Rows encoded at a time; within a batch, rows join worst first and explain the others at once.
+    n_bootstrap
+        Resamples of samples for the interval of R².
+    seed
+        Order of the rows, the same for two models that are to be compared.
+
+    Returns
+    -------
+    Itda
+        `.rows`, `.encode`, `.decode`, and R² as `.value`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If rows are no finite matrix, all the same, or a setting is out of range.
+
+    Source
+    ------
+    Leask et al., "Inference-time decomposition of activations", arXiv 2505.17769.
+
+    Example
+    -------
+    >>> x = torch.eye(4).repeat(8, 1)
+    >>> build_itda(x, k=3, n_bootstrap=0).n_atoms  # one row of each kind
+    4
+    """
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    if isinstance(acts, Tensor):
+        acts = Activations.from_tensor(check_matrix(acts, name="acts"))
+    for name, count in (("k", k), ("max_atoms", max_atoms), ("batch_size", batch_size)):
+        check_count(count, name=name)
+    between(threshold, 0, 1, name="threshold", ends="()")
+    x = acts.x.detach().float().cpu()
+    mean = x.mean(dim=0)
+    centred = x - mean
+    energy = centred.square().sum(dim=1)
+    if float(energy.max()) <= 1e-12 * float(x.square().sum(dim=1).max()):
+        raise ValueError(
+            f"`acts` must vary, but all {len(x)} rows are the same. Capture other inputs."
+        )
+    rows = _taken(centred, energy, k, threshold, max_atoms, batch_size, seed)
+    generator = torch.Generator().manual_seed(seed)
+    alive = (energy > 0).nonzero().flatten()
+    other = alive[torch.randperm(len(alive), generator=generator)[: len(rows)]]
+    left = _left(centred, _unit(centred[rows]), k)
+    sums = resampling.grouped(
+        np.stack([left.numpy(), energy.numpy()], axis=1).astype(np.float64), acts.sample.numpy()
+    )
+    return Itda.of(
+        measured(
+            "itda_r2",
+            1 - left.sum() / energy.sum(),
+            floor=0.0,
+            control=1 - _left(centred, _unit(centred[other]), k).sum() / energy.sum(),
+            interval=resampling.interval(sums, lambda s: 1 - s[:, 0] / s[:, 1]),
+            n=len(x),
+        ),
+        seconds=round(time.perf_counter() - start, 3),
+        dictionary=_unit(centred[rows]),
+        rows=np.array(rows),
+        mean=mean,
+        k=k,
+        threshold=threshold,
+        sample=acts.sample.numpy(),
+        position=acts.position.numpy(),
+    )
+
+
+def compare_itda(
+    first: Itda, second: Itda, *, n_bootstrap: int = 1000, seed: int = 0
+) -> Measurement:
+    """Return the Jaccard index of the rows that two dictionaries took from the same inputs.
+
+    J = |A ∩ B| / |A ∪ B|. Its floor is the mean for as many rows drawn at random for each.
+
+    Parameters
+    ----------
+    first, second
+        Built with one seed from aligned activations of two models or layers.
+    n_bootstrap, seed
+        Of the interval, over samples, and of the floor.
+
+    Raises
+    ------
+    ValueError
+        If they were built from other rows.
+
+    Example
+    -------
+    >>> one = build_itda(torch.randn(64, 4, generator=torch.Generator().manual_seed(0)), k=2)
+    >>> compare_itda(one, one).value
+    1.0
+    """
+    resampling = Resampling(n_bootstrap, seed)
+    same = len(first.sample) == len(second.sample) and bool(
+        np.all(first.sample == second.sample) and np.all(first.position == second.position)
+    )
+    if not same:
+        raise ValueError(
+            f"`first` and `second` must be built from the same rows, got {len(first.sample)} and "
+            f"{len(second.sample)} rows that are not the same places. Capture the same inputs."
+        )
+    n = len(first.sample)
+    a, b = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    a[first.rows], b[second.rows] = True, True
+    sums = resampling.grouped(np.stack([a & b, a | b], axis=1).astype(np.float64), first.sample)
+    return measured(
+        "itda_jaccard",
+        (a & b).sum() / (a | b).sum(),
+        floor=_chance(n, len(first.rows), len(second.rows), seed=seed),
+        interval=resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
+        n=int((a | b).sum()),
+    )
+
+
+def _chance(n: int, n_first: int, n_second: int, *, seed: int) -> float:
+    """Mean Jaccard index of random choices: the overlap is hypergeometric."""
+    shared = np.random.default_rng(seed).hypergeometric(n_first, n - n_first, n_second, size=_DRAWS)
+    return float((shared / (n_first + n_second - shared)).mean())
+
+
+def _taken(
+    centred: Float[Tensor, "n d_in"],
+    energy: Float[Tensor, " n"],
+    k: int,
+    threshold: float,
+    max_atoms: int,
+    batch_size: int,
+    seed: int,
+) -> list[int]:
+    taken: list[int] = []
+    order = torch.randperm(len(centred), generator=torch.Generator().manual_seed(seed))
+    allowed = threshold * energy
+    for batch in torch.split(order, batch_size):
+        residual = centred[batch]
+        if taken:
+            atoms = _unit(centred[taken])
+            residual = residual - _added(_pursued(residual, atoms, k), atoms)
+        missed = residual.square().sum(dim=1)
+        while len(taken) < max_atoms:
+            excess = torch.where(missed > allowed[batch], missed, -torch.inf)
+            worst = int(excess.argmax())
+            # A row that is all mean has no direction to offer.
+            if not bool(torch.isfinite(excess[worst])) or float(energy[batch[worst]]) == 0:
+                break
+            taken.append(int(batch[worst]))
+            atom = _unit(centred[batch[worst]][None])[0]
+            # What the row alone, or as one more step, leaves of the others: never less than pursuit
+            # with it would be allowed to leave, and no second encoding of the batch.
+            for rows in (centred[batch], residual):
+                left = rows.square().sum(dim=1) - (rows @ atom).square()
+                missed = torch.minimum(missed, left)
+            missed[worst] = 0
+    return taken
+
+
+def _unit(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def _pursued(
+    x: Float[Tensor, "n d_in"], atoms: Float[Tensor, "n_atoms d_in"], k: int
+) -> SparseCodes:
+    return matching_pursuit(x, atoms, min(k, len(atoms)), nonnegative=False)
+
+
+def _added(codes: SparseCodes, atoms: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n d_in"]:
+    return torch.nn.functional.embedding_bag(
+        codes.atoms.long(),
+        atoms,
+        codes.offsets[:-1].long(),
+        mode="sum",
+        per_sample_weights=codes.values.to(atoms),
+    )
+
+
+def _left(
+    centred: Float[Tensor, "n d_in"], atoms: Float[Tensor, "n_atoms d_in"], k: int
+) -> Float[Tensor, " n"]:
+    parts = [
+        (part - _added(_pursued(part, atoms, k), atoms)).square().sum(dim=1)
+        for part in torch.split(centred, 4096)
+    ]
+    return torch.cat(parts)

@@ -1,0 +1,228 @@
+"""Which latent of one layer, or model, is which of another? Matched by how they fire on the same rows.
+
+ρ_ij = corr(z_i, z'_j) over rows; the best assignment, at most one partner each, beside the same for rows
+shuffled against each other, because among thousands of latents some agree by chance.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse import csr_matrix
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_count, check_memory
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.report._measurement import Measurement, Resampling
+
+# -------------------------------------------------------------------------------------------------
+# Aligned rows: the same samples at the same positions, seen by several models or layers.
+
+
+def check_aligned(acts: Sequence[Activations], *, at_least: int = 2) -> None:
+    """Refuse activations whose rows are not the same places of the same samples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are too few, or rows differ; the first one that does is named.
+    """
+    if len(acts) < at_least:
+        raise ValueError(
+            f"`acts` must be of at least {at_least} models or layers, got {len(acts)}. Capture the same "
+            "inputs from each."
+        )
+    for number, one in enumerate(acts):
+        if not isinstance(one, Activations):
+            raise TypeError(
+                f"`acts` must be Activations, got {type(one).__name__} at place {number}. Use "
+                "Activations.from_tensor(x)."
+            )
+    first = acts[0]
+    for number, one in enumerate(acts[1:], 1):
+        if len(one) != len(first):
+            raise ValueError(
+                f"`acts` must be aligned, row by row, got {len(first)} rows at place 0 and {len(one)} "
+                f"at place {number}. Pool both to samples, or keep the same positions."
+            )
+        moved = (one.sample != first.sample) | (one.position != first.position)
+        if bool(moved.any()):
+            row = int(moved.nonzero()[0])
+            raise ValueError(
+                f"`acts` must be aligned, row by row, but row {row} is {first.where(row)!r} at place 0 "
+                f"and {one.where(row)!r} at place {number}. Capture the same inputs in the same order."
+            )
+
+
+def check_same_rows(codes: Sequence[SparseCodes]) -> None:
+    """Refuse codes of different numbers of rows, and codes in which nothing is active.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    if len(codes) < 2:
+        raise ValueError(f"`codes` must be of at least two models or layers, got {len(codes)}.")
+    counts = [len(one) for one in codes]
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"`codes` must be of the same rows, got {counts} rows. Encode aligned activations."
+        )
+    for number, one in enumerate(codes):
+        if not bool(torch.any(one.values != 0)):
+            raise ValueError(
+                f"`codes` must have an atom that fires, but all {one.n_atoms} at place {number} are "
+                "silent. Look at whether SAE and activations belong together."
+            )
+
+
+# -------------------------------------------------------------------------------------------------
+# Which latent of one layer, or model, is which of another? Matched by how they fire on the same rows.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LatentMatches(Measurement):
+    """Latents of two SAEs that fire alike on the same rows.
+
+    `value` is the mean matched correlation; its floor is that after shuffling rows.
+    """
+
+    first: Int[np.ndarray, " matched"]
+    """Atoms of the first SAE."""
+
+    second: Int[np.ndarray, " matched"]
+    """The atom of the second that each was matched with."""
+
+    correlations: Float[np.ndarray, " matched"]
+    """Of each match."""
+
+    cosines: Float[np.ndarray, " matched"] | None
+    """Of the two atoms, where both SAEs have one width; else None."""
+
+    threshold: float
+    """The 99 % quantile of matched correlations of shuffled rows: chance reaches no more."""
+
+    @property
+    def above_chance(self) -> float:
+        """Share of matches above what chance reaches."""
+        return float((self.correlations > self.threshold).mean())
+
+    def __repr__(self) -> str:
+        return (
+            f"LatentMatches({len(self.first)} pairs, mean correlation {self.value:.3f}, shuffled "
+            f"{self.floor:.3f}; {self.above_chance:.0%} above chance)"
+        )
+
+
+def match_latents(
+    codes: SparseCodes,
+    other: SparseCodes,
+    *,
+    dictionaries: tuple[Any, Any] | None = None,
+    min_firings: int = 10,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> LatentMatches:
+    """Match latents by the correlation of their strengths over the same rows.
+
+    Parameters
+    ----------
+    codes, other
+        Of the same rows, by two SAEs.
+    dictionaries
+        Of both SAEs, to tell the cosine of matched atoms as well.
+    min_firings
+        Latents that fire in fewer rows are left out.
+    n_bootstrap
+        Resamples of the matched pairs.
+    seed
+        Of resamples and shuffle.
+
+    Raises
+    ------
+    ValueError
+        If rows differ, nothing fires often enough, or dictionaries are of other codes.
+    MemoryError
+        If the table of correlations would not fit.
+
+    Example
+    -------
+    >>> z = torch.rand(200, 5, generator=torch.Generator().manual_seed(0)).sub(0.5).relu()
+    >>> codes, turned = SparseCodes.from_dense(z), SparseCodes.from_dense(z[:, [4, 0, 1, 2, 3]])
+    >>> match_latents(codes, turned).second.tolist()
+    [1, 2, 3, 4, 0]
+    """
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    check_same_rows([codes, other])
+    check_count(min_firings, name="min_firings")
+    tables, atoms = zip(*(_often(one, min_firings) for one in (codes, other)))
+    needed = 16 * tables[0].shape[1] * tables[1].shape[1]
+    check_memory(needed, "A table of correlations", "Raise min_firings.")
+    rows, columns, correlations = _matched(*tables)
+    order = np.random.default_rng(seed).permutation(len(codes))
+    chance = _matched(tables[0], tables[1][order])[2]
+    first, second = atoms[0][rows], atoms[1][columns]
+    return LatentMatches.of(
+        resampling.mean("matched_correlation", correlations, floor=chance.mean(), unit="pairs"),
+        seconds=round(time.perf_counter() - start, 3),
+        first=first,
+        second=second,
+        correlations=correlations,
+        cosines=None
+        if dictionaries is None
+        else _cosines(codes, other, dictionaries, first, second),
+        threshold=float(np.quantile(chance, 0.99)),
+    )
+
+
+def _often(codes: SparseCodes, min_firings: int) -> tuple[csr_matrix, np.ndarray]:
+    table = codes.to_scipy().astype(np.float64)
+    table.eliminate_zeros()
+    counts = np.bincount(table.indices, minlength=table.shape[1])
+    atoms = np.flatnonzero(counts >= min_firings)
+    if len(atoms) == 0:
+        raise ValueError(
+            f"`codes` must have a latent that fires in at least {min_firings} rows, got at most "
+            f"{int(counts.max())} of {len(codes)}. Encode more rows, or lower min_firings."
+        )
+    return table[:, atoms].tocsr(), atoms
+
+
+def _matched(first: csr_matrix, second: csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    from scipy.optimize import linear_sum_assignment
+
+    n = first.shape[0]
+    means = [np.asarray(t.mean(axis=0)).ravel() for t in (first, second)]
+    deviations = [
+        np.sqrt(np.maximum(np.asarray(t.multiply(t).mean(axis=0)).ravel() - m**2, 1e-300))
+        for t, m in zip((first, second), means, strict=True)
+    ]
+    covariance = np.asarray((first.T @ second).todense()) / n - np.outer(*means)
+    correlations = covariance / np.outer(*deviations)
+    rows, columns = linear_sum_assignment(correlations, maximize=True)
+    return rows, columns, correlations[rows, columns]
+
+
+def _cosines(
+    codes: SparseCodes,
+    other: SparseCodes,
+    dictionaries: tuple[Any, Any],
+    first: np.ndarray,
+    second: np.ndarray,
+) -> np.ndarray | None:
+    one, two = (torch.as_tensor(d).detach().float().cpu() for d in dictionaries)
+    if (len(one), len(two)) != (codes.n_atoms, other.n_atoms):
+        raise ValueError(
+            f"`dictionaries` must have the atoms of the codes, {codes.n_atoms} and {other.n_atoms}, got "
+            f"{len(one)} and {len(two)}."
+        )
+    if one.shape[1] != two.shape[1]:
+        return None
+    return torch.cosine_similarity(one[first], two[second]).double().numpy()

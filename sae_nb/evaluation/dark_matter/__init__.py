@@ -1,0 +1,1 @@
+"""What an SAE leaves over, and what it is made of."""

@@ -1,0 +1,610 @@
+"""Dark matter: how much of what an SAE misses could have been predicted from its input, and how.
+
+x − μ = explained + shrinkage + linear + nonlinear + rest, in shares of Σ‖x_t − μ‖² on held-out rows:
+shrinkage is what one gain and a constant win back, linear what e ≈ Bx predicts after that, nonlinear
+what random ReLU features of x add to it, and the rest neither finds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations, acts_for
+from sae_nb.checks import check_count
+from sae_nb.evaluation.dark_matter._linear_prediction import LinearFit, fit_linear, fit_ridge
+from sae_nb.evaluation.report._downstream import Scores, SpliceTask, score_batches, splice_task
+from sae_nb.evaluation.report._measurement import (
+    Interval,
+    Measurement,
+    RandomDictionary,
+    Resampling,
+    measured,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation.report._downstream import SpliceTask
+    from sae_nb.models import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Where an SAE errs most: R²(‖e‖² | x, 1) beside predictors that know far less of the input.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormPrediction(Measurement):
+    """R² of the squared length of the error, predicted by a linear map of x and a constant.
+
+    The floor is the best of the plain predictors in `baselines`: what a direction of x adds to
+    knowing the token, the size of the activation, or how many atoms fired.
+    """
+
+    baselines: dict[str, float]
+    """R² on held-out rows by predictor: "token" (its mean in training), "activation norm", "l0"."""
+
+
+def predict_norms(
+    train: Float[np.ndarray, " m"],
+    held: Float[np.ndarray, " n"],
+    x_train: Float[np.ndarray, "m d_in"],
+    x_held: Float[np.ndarray, "n d_in"],
+    plain_train: dict[str, np.ndarray],
+    plain_held: dict[str, np.ndarray],
+    sample: Int[np.ndarray, " n"],
+    resampling: Resampling,
+) -> NormPrediction:
+    """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows.
+
+    Parameters
+    ----------
+    train, held
+        ‖e‖² of both halves.
+    x_train, x_held
+        What predicts.
+    plain_train, plain_held
+        Plain predictors by name; "token" holds ids, the others numbers.
+    sample
+        Of each held-out row, for the bootstrap.
+    resampling
+        Of the interval.
+    """
+    predicted = _by_x(train, x_train, x_held)
+    baselines = {
+        name: _r2(held, _by_token(train, values, plain_held[name]))
+        if name == "token"
+        else _r2(held, fit_linear(values[:, None], train[:, None])(plain_held[name][:, None])[:, 0])
+        for name, values in plain_train.items()
+    }
+    columns = np.stack([(held - predicted) ** 2, held, held**2, np.ones_like(held)], axis=1)
+    r2 = resampling.interval(
+        resampling.grouped(columns, sample),
+        lambda s: 1 - s[:, 0] / (s[:, 2] - s[:, 1] ** 2 / s[:, 3]),
+    )
+    return NormPrediction.of(
+        measured(
+            "dark_matter_norm",
+            _r2(held, predicted),
+            floor=max(baselines.values()),
+            interval=r2,
+            n=len(held),
+        ),
+        baselines=baselines,
+    )
+
+
+def _by_x(
+    train: Float[np.ndarray, " m"],
+    x_train: Float[np.ndarray, "m d_in"],
+    x_held: Float[np.ndarray, "n d_in"],
+) -> Float[np.ndarray, " n"]:
+    first = len(x_train) * 3 // 4
+    if len(x_train) >= 10 * x_train.shape[1]:
+        return fit_linear(x_train, train[:, None])(x_held)[:, 0]
+    fit = fit_ridge(x_train[:first], train[:first, None], x_train[first:], train[first:, None])
+    return fit(x_held)[:, 0]
+
+
+def _by_token(
+    train: Float[np.ndarray, " m"], ids: Int[np.ndarray, " m"], held_ids: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """The mean of each token in training; of all tokens where it never occurred there."""
+    known, place = np.unique(ids, return_inverse=True)
+    means = np.bincount(place, weights=train) / np.bincount(place)
+    at = np.minimum(np.searchsorted(known, held_ids), len(known) - 1)
+    return np.where(known[at] == held_ids, means[at], train.mean())
+
+
+def _r2(truth: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]) -> float:
+    varies = float(((truth - truth.mean()) ** 2).sum())
+    return 1 - float(((truth - predicted) ** 2).sum()) / varies if varies > 0 else float("nan")
+
+
+# -------------------------------------------------------------------------------------------------
+# What each part of an SAE's error costs the model: its loss on x̂, on x̂ + linear part, on x̂ + the rest.
+
+
+_SPLICED_AT_ONCE = 16
+_MEASURED = {
+    "next_token": ("ce", "delta_ce", "tokens"),
+    "labels": ("ce", "delta_ce", "samples"),
+    "classes": ("kl", "kl_clean_spliced", "samples"),
+    "vectors": ("cosine", "output_cosine", "outputs"),
+}
+
+
+def splice_parts(
+    task: SpliceTask,
+    sae: Any,
+    error: LinearFit,
+    mean: Float[np.ndarray, " d_in"],
+    resampling: Resampling,
+) -> dict[str, Measurement]:
+    """Run the model on reconstructions with one part of the error given back at a time.
+
+    Parameters
+    ----------
+    task
+        Checked: model, samples, positions.
+    sae
+        Whose error.
+    error
+        Predicts x − x̂ from x.
+    mean
+        The mean row, which mean ablation puts in: the floor.
+    resampling
+        Of the intervals, over samples.
+
+    Returns
+    -------
+    dict
+        "x_hat", "x_hat_and_linear", "x_hat_and_rest": the rise of the cross-entropy in nats, the KL
+        where there are no labels, or the cosine of output vectors.
+    """
+    weights, offset = (
+        torch.from_numpy(error.weights).float(),
+        torch.from_numpy(error.offset).float(),
+    )
+    centre, mu = torch.from_numpy(error.mean).float(), torch.from_numpy(mean).float()
+
+    def linear(x: Tensor) -> Tensor:
+        predicted = (x.float() - centre.to(x.device)) @ weights.to(x.device) + offset.to(x.device)
+        return predicted.to(x.dtype)
+
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
+        "spliced": sae,
+        "linear": lambda x: sae(x) + linear(x),
+        "rest": lambda x: x - linear(x),
+        "mean": lambda x: mu.to(x).expand_as(x),
+    }
+    batches = task.model.batches(task.inputs, batch_size=_SPLICED_AT_ONCE)
+    scores = score_batches(
+        task.model,
+        task.hook_point,
+        changes,
+        batches,
+        task.labels,
+        keep=task.keep,
+        done=lambda _n: None,
+    )
+    return _spliced_scores(scores, resampling)
+
+
+def _spliced_scores(scores: Scores, resampling: Resampling) -> dict[str, Measurement]:
+    quantity, definition, unit = _MEASURED[scores.scoring]
+    sums = scores.by_group(resampling)
+    place = {name: i for i, name in enumerate(scores.columns)}
+
+    def cost(s: Float[np.ndarray, "resamples columns"], variant: str) -> Any:
+        value = s[:, place[f"{quantity}_{variant}"]]
+        if quantity == "ce":
+            value = value - s[:, place["ce_clean"]]
+        return value / s[:, place["n"]]
+
+    variants = {"x_hat": "spliced", "x_hat_and_linear": "linear", "x_hat_and_rest": "rest"}
+    statistics = {name: partial(cost, variant=variant) for name, variant in variants.items()}
+    total = sums.sum(axis=0, keepdims=True)
+    return {
+        name: measured(
+            definition,
+            value,
+            floor=cost(total, "mean")[0],
+            interval=interval,
+            n=int(total[0, place["n"]]),
+            unit=unit,
+        )
+        for name, (value, interval) in resampling.estimates(sums, statistics).items()
+    }
+
+
+# -------------------------------------------------------------------------------------------------
+# Dark matter: how much of what an SAE misses could have been predicted from its input, and how.
+
+
+ROWS_PER_DIMENSION = 10
+"""From so many training rows per dimension on, least squares is used as it is; below, ridge."""
+
+FEWEST_PER_DIMENSION = 2
+"""Below so many training rows per dimension nothing is measured."""
+
+PARTS = ("explained", "shrinkage", "linear", "nonlinear", "rest")
+_BATCH = 4096
+_MOST_FEATURES = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ErrorSplit(Measurement):
+    """What an SAE misses, split by how it could have been predicted.
+
+    `value` is R²(e | x) on held-out rows after one gain and a constant are refitted: the share of the
+    error that a linear map of the input predicts. Its floor is the same regression with inputs and
+    errors shuffled against each other; its control that of a random dictionary of the same L0.
+    """
+
+    shares: dict[str, Measurement]
+    """Shares of the variance of x by part, adding up to 1; explained is R² as it is."""
+
+    norm: NormPrediction
+    """How well ‖e‖² is predicted, and by what."""
+
+    gain: float
+    """The factor ≥ 1 on x̂ − mean that fits best; 1 where nothing shrinks."""
+
+    ridge: float
+    """λ of the linear fit in units of the mean variance of x; 0 is plain least squares."""
+
+    n_train: int
+    """Rows that were fitted on."""
+
+    guard: str
+    """What the number of rows allowed, in words."""
+
+    downstream: dict[str, Measurement]
+    """What the model loses on x̂, on x̂ with the linear part of the error given back, and with all the
+    rest given back; empty where no model was given."""
+
+    seconds: float
+    """What it cost."""
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """Everything as rows of a report."""
+        shares = {f"share_{name}": share for name, share in self.shares.items()}
+        costs = {f"loss_{name}": cost for name, cost in self.downstream.items()}
+        return {"error_linear_r2": self, "error_norm_r2": self.norm, **shares, **costs}
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per part."""
+        import pandas as pd
+
+        rows = {name: (m.value, *m.interval) for name, m in self.shares.items()}
+        return pd.DataFrame(rows, index=["share", "low", "high"]).T
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name} {m.value:.3f}" for name, m in self.shares.items())
+        low, high = self.interval
+        return (
+            f"ErrorSplit(R²(e | x) {self.value:.3f}, 95 % {low:.3f} … {high:.3f}, shuffled "
+            f"{self.floor:.3f}, random dictionary {self.control:.3f}; shares of variance: {parts}; "
+            f"R²(‖e‖² | x) {self.norm.value:.3f}; {self.guard})"
+        )
+
+
+def split_error(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    *,
+    train_fraction: float = 0.5,
+    model: LiveModel | None = None,
+    labels: Int[Tensor, " samples"] | None = None,
+    hook_point: str | None = None,
+    max_rows: int = 40_000,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> ErrorSplit:
+    """Split what an SAE misses into what a linear map, a nonlinear one and neither predicts from x.
+
+    e' = (x − μ) − s(x̂ − m) with the gain s ≥ 1 refitted, B = argmin ‖e' − B(x − μ)‖² on training samples,
+    φ(x) random ReLU features: on other samples, 1 = R² + shrinkage + linear + nonlinear + rest, each
+    the part of Σ‖x − μ‖² that its step wins back.
+
+    Parameters
+    ----------
+    sae
+        In the units of `acts`; one row at a time (not a temporal SAE).
+    acts
+        Activations it was not trained on; samples are split in two.
+    train_fraction
+        Share of the samples that maps are fitted on.
+    model, labels, hook_point
+        Also run the model on the held-out samples with each part of the error given back: four passes
+        over them. `acts` must carry their samples; labels are one per sample.
+    max_rows
+        Rows used at most, whole samples drawn at random: what they take in memory is fp64.
+    n_bootstrap
+        Resamples of held-out samples for the intervals.
+    seed
+        Splits, shuffles, and draws the random dictionary and features.
+
+    Returns
+    -------
+    ErrorSplit
+        `.shares`, `.norm`, and R²(e | x) as `.value`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If widths do not fit, the SAE reads sequences or explains everything, or there are fewer than
+        2 training rows per dimension; from 2 to 10 a ridge penalty is chosen on a quarter of the
+        training samples, and `.guard` says so.
+
+    Source
+    ------
+    Engels et al., "Decomposing the dark matter of sparse autoencoders", arXiv 2410.14670: sections 3
+    and 4 without the refit (shrinkage alone makes e = (1 − s)x, which is linear in x) and without
+    splitting what is not linear.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> x = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    >>> split = split_error(sn.TopK(8, 32, 2), x, n_bootstrap=0)
+    >>> round(sum(part.value for part in split.shares.values()), 6)
+    1.0
+    """
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    acts = _checked(sae, acts)
+    if len(acts) > check_count(max_rows, name="max_rows"):
+        acts = acts.split(max_rows / len(acts), seed=seed)[0]
+    train, test = acts.split(train_fraction, seed=seed)
+    _check_rows(len(train), acts.d_in, train_fraction)
+    task = splice_task(sae, test, model, None, labels, hook_point)
+    fitted, held = _rows_of(sae, train), _rows_of(sae, test)
+    if float(((fitted.x - fitted.x_hat) ** 2).sum()) < 1e-12 * float((fitted.x**2).sum()):
+        raise ValueError(
+            "`sae` must leave an error to be split, but it reconstructs every row to rounding. Look at "
+            "an SAE with fewer atoms per row."
+        )
+    steps = _steps(fitted, held, seed=seed)
+    control = _random_r2(fitted, held, sae.n_atoms, seed=seed)
+    shuffled = np.random.default_rng(seed).permutation(len(fitted.x))
+    shares, (r2, interval) = _measured(steps, held, resampling)
+    return ErrorSplit.of(
+        measured(
+            "dark_matter_linear",
+            r2,
+            floor=_linear_r2(fitted, held, shuffled),
+            control=control,
+            interval=interval,
+            n=len(held.x),
+        ),
+        shares=shares,
+        norm=_norm_prediction(steps, fitted, held, resampling),
+        gain=steps.refit.gain,
+        ridge=steps.linear.ridge,
+        n_train=len(fitted.x),
+        downstream={} if task is None else _downstream(task, sae, fitted, resampling),
+        guard=_guard(len(fitted.x), acts.d_in, steps.linear.ridge),
+        seconds=round(time.perf_counter() - start, 3),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _RowsOf:
+    """Rows, what the SAE makes of them, and where they come from."""
+
+    x: Float[np.ndarray, "n d_in"]
+    x_hat: Float[np.ndarray, "n d_in"]
+    l0: Float[np.ndarray, " n"]
+    sample: Int[np.ndarray, " n"]
+    tokens: Int[np.ndarray, " n"] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Refit:
+    """(x − μ) ≈ gain (x̂ − m), gain ≥ 1: what one number and a constant win back."""
+
+    mean: Float[np.ndarray, " d_in"]
+    mean_hat: Float[np.ndarray, " d_in"]
+    gain: float
+
+    def error(
+        self, x: Float[np.ndarray, "n d_in"], x_hat: Float[np.ndarray, "n d_in"]
+    ) -> Float[np.ndarray, "n d_in"]:
+        return (x - self.mean) - self.gain * (x_hat - self.mean_hat)
+
+
+@dataclass(frozen=True, eq=False)
+class _Steps:
+    """Squares of every held-out row: of x − μ, and of what is left after each step."""
+
+    refit: _Refit
+    linear: LinearFit
+    left: Float[np.ndarray, "n 5"]
+    error_train: Float[np.ndarray, "m d_in"]
+    error_held: Float[np.ndarray, "n d_in"]
+
+
+def _checked(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
+    acts = acts_for(sae, acts)
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
+            "rows before. Use an SAE that is not temporal."
+        )
+    return acts
+
+
+def _check_rows(n: int, d_in: int, fraction: float) -> None:
+    if n < FEWEST_PER_DIMENSION * d_in:
+        wanted = int(np.ceil(ROWS_PER_DIMENSION * d_in / fraction))
+        raise ValueError(
+            f"`acts` must leave at least {FEWEST_PER_DIMENSION} training rows per dimension, "
+            f"{FEWEST_PER_DIMENSION * d_in} for d_in={d_in}, got {n}: a linear map of {d_in} inputs "
+            f"fits so few rows by heart. Capture about {wanted} rows."
+        )
+
+
+def _guard(n: int, d_in: int, ridge: float) -> str:
+    per = f"{n / d_in:.3g} training rows per dimension"
+    if ridge == 0:
+        return f"{per}: least squares"
+    return (
+        f"{per}, fewer than {ROWS_PER_DIMENSION}: ridge λ = {ridge:g}; more rows would find "
+        "somewhat more"
+    )
+
+
+@torch.no_grad()
+def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
+    x_hat, l0 = [], []
+    for part in torch.split(acts.x, _BATCH):
+        codes = sae.encode(part)
+        x_hat.append(sae.decode(codes).float().cpu())
+        row = torch.repeat_interleave(torch.arange(len(codes)), codes.l0.cpu())
+        active = (codes.values != 0).cpu()
+        l0.append(torch.bincount(row[active], minlength=len(codes)))
+    tokens = acts.tokens
+    language = tokens is not None and acts.context.kind == "language"
+    return _RowsOf(
+        acts.x.float().cpu().numpy().astype(np.float64),
+        torch.cat(x_hat).numpy().astype(np.float64),
+        torch.cat(l0).numpy().astype(np.float64),
+        acts.sample.numpy(),
+        tokens.ids.numpy() if tokens is not None and language else None,
+    )
+
+
+def _refit(rows: _RowsOf) -> _Refit:
+    mean, mean_hat = rows.x.mean(axis=0), rows.x_hat.mean(axis=0)
+    made = rows.x_hat - mean_hat
+    power = float((made**2).sum())
+    gain = float(((rows.x - mean) * made).sum()) / power if power > 0 else 1.0
+    # Below 1 x̂ carries variance that x has not: no shrinkage, and a smaller gain would only put
+    # a part of x itself, which is linear in x, into the error.
+    return _Refit(mean, mean_hat, max(gain, 1.0))
+
+
+def _steps(fitted: _RowsOf, held: _RowsOf, *, seed: int) -> _Steps:
+    """Fit every step on what the one before leaves, on training rows alone."""
+    refit = _refit(fitted)
+    error, left = refit.error(fitted.x, fitted.x_hat), refit.error(held.x, held.x_hat)
+    squares = [((held.x - held.x.mean(axis=0)) ** 2).sum(axis=1)]
+    squares += [((held.x - held.x_hat) ** 2).sum(axis=1), (left**2).sum(axis=1)]
+    linear = _fit(fitted, fitted.x, error)
+    after = left - linear(held.x)
+    squares.append((after**2).sum(axis=1))
+    features = _Features(fitted.x, seed=seed)
+    missed = error - linear(fitted.x)
+    nonlinear = _ridge(fitted, features(fitted.x), missed)
+    squares.append(((after - nonlinear(features(held.x))) ** 2).sum(axis=1))
+    return _Steps(refit, linear, np.stack(squares, axis=1), error, left)
+
+
+def _downstream(
+    task: SpliceTask, sae: Any, fitted: _RowsOf, resampling: Resampling
+) -> dict[str, Measurement]:
+    """Give parts of the error as it is back to the model: here shrinkage is a part of what is linear."""
+    error = _fit(fitted, fitted.x, fitted.x - fitted.x_hat)
+    mean = fitted.x.mean(axis=0)
+    return splice_parts(task, sae, error, mean, resampling)
+
+
+class _Features:
+    """relu(W x̃ + b), x̃ standardised by the training rows; fewer where rows are few."""
+
+    def __init__(self, x: Float[np.ndarray, "n d_in"], *, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        n_features = int(np.clip(len(x) // ROWS_PER_DIMENSION, 8, _MOST_FEATURES))
+        self.mean, self.scale = x.mean(axis=0), x.std(axis=0)
+        self.scale[self.scale == 0] = 1.0
+        self.weights = generator.standard_normal((x.shape[1], n_features)) / np.sqrt(x.shape[1])
+        self.bias = generator.standard_normal(n_features)
+
+    def __call__(self, x: Float[np.ndarray, "n d_in"]) -> Float[np.ndarray, "n features"]:
+        standard = (x - self.mean) / self.scale
+        return np.maximum(standard @ self.weights + self.bias, 0)
+
+
+def _fit(rows: _RowsOf, x: np.ndarray, error: np.ndarray) -> LinearFit:
+    if len(x) >= ROWS_PER_DIMENSION * x.shape[1]:
+        return fit_linear(x, error)
+    return _ridge(rows, x, error)
+
+
+def _ridge(rows: _RowsOf, x: np.ndarray, error: np.ndarray) -> LinearFit:
+    """Choose λ on a quarter of the training samples."""
+    samples = np.unique(rows.sample)
+    later = np.isin(rows.sample, samples[-max(1, len(samples) // 4) :])
+    return fit_ridge(x[~later], error[~later], x[later], error[later])
+
+
+def _linear_r2(fitted: _RowsOf, held: _RowsOf, order: np.ndarray | None = None) -> float:
+    """R²(e | x) on held-out rows; with an order, inputs are shuffled against errors."""
+    refit = _refit(fitted)
+    x = fitted.x if order is None else fitted.x[order]
+    fit = _fit(fitted, x, refit.error(fitted.x, fitted.x_hat))
+    error = refit.error(held.x, held.x_hat)
+    return 1 - float(((error - fit(held.x)) ** 2).sum() / (error**2).sum())
+
+
+def _random_r2(fitted: _RowsOf, held: _RowsOf, n_atoms: int, *, seed: int) -> float:
+    """R²(e | x) of random atoms with the same mean L0 and the best gain."""
+    k = int(np.clip(round(float(fitted.l0.mean())), 1, n_atoms))
+    mean = torch.from_numpy(fitted.x.mean(axis=0)).float()
+    random = RandomDictionary(len(mean), n_atoms, k, mean=mean, seed=seed)
+    x_train, x_test = (torch.from_numpy(r.x).float() for r in (fitted, held))
+    random.fit(x_train[:_BATCH])
+
+    def like(rows: _RowsOf, x: Tensor) -> _RowsOf:
+        made = torch.cat([random(part) for part in torch.split(x, _BATCH)]).numpy()
+        return _RowsOf(rows.x, made.astype(np.float64), rows.l0, rows.sample, rows.tokens)
+
+    return _linear_r2(like(fitted, x_train), like(held, x_test))
+
+
+def _measured(
+    steps: _Steps, held: _RowsOf, resampling: Resampling
+) -> tuple[dict[str, Measurement], tuple[float, Interval]]:
+    statistics = {name: _share(i) for i, name in enumerate(PARTS)}
+    statistics["r2"] = lambda s: 1 - s[:, 3] / s[:, 2]
+    found = resampling.estimates(resampling.grouped(steps.left, held.sample), statistics)
+    r2 = found.pop("r2")
+    shares = {
+        name: measured(f"error_share_{name}", value, interval=interval, n=len(held.x))
+        for name, (value, interval) in found.items()
+    }
+    return shares, r2
+
+
+def _share(step: int) -> Any:
+    """The part of Σ‖x − μ‖² won by a step; the last one is what is left."""
+    if step == len(PARTS) - 1:
+        return lambda s: s[:, step] / s[:, 0]
+    return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
+
+
+def _norm_prediction(
+    steps: _Steps, fitted: _RowsOf, held: _RowsOf, resampling: Resampling
+) -> NormPrediction:
+    """Hand targets, inputs and the plain predictors of both halves to `predict_norms`."""
+
+    def plain(rows: _RowsOf) -> dict[str, np.ndarray]:
+        centred = ((rows.x - steps.refit.mean) ** 2).sum(axis=1)
+        found = {"activation norm": centred, "l0": rows.l0}
+        return found if rows.tokens is None else {**found, "token": rows.tokens}
+
+    targets = ((steps.error_train**2).sum(axis=1), (steps.error_held**2).sum(axis=1))
+    plains = plain(fitted), plain(held)
+    return predict_norms(*targets, fitted.x, held.x, *plains, held.sample, resampling)

@@ -1,0 +1,1 @@
+"""Dictionaries: matching, stability, coherence, co-activation."""

@@ -1,0 +1,225 @@
+"""Which atoms are used together, and whether they get in each other's way: ZᵀZ against DDᵀ, never stored.
+
+connectivity = 1 − #{(i, j): (ZᵀZ)_ij ≠ 0} / c² · interference = ‖ReLU(−(ZᵀZ / n) ⊙ DDᵀ)‖_F / mean‖x − μ‖²
+NPMI(i, j) = log(p_ij / p_i p_j) / −log p_ij
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numba import prange
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.report._row_pass import check_dictionary
+from sae_nb.kernels import compiled
+
+# -------------------------------------------------------------------------------------------------
+# The compiled loop over pairs of atoms that are active together, one atom's partners at a time.
+
+
+@compiled(parallel=True)
+def partners(
+    first,
+    gram,
+    atom_offsets,
+    atom_rows,
+    atom_values,
+    offsets,
+    atoms,
+    values,
+    least,
+    pairs,
+    interference,
+    npmi,
+    partner,
+    together,
+):
+    """Fill, for each atom first … first + len(gram) − 1, what it does with the others.
+
+    `pairs`: how many atoms it is ever active with; `interference`: Σ_j ReLU(−(ZᵀZ)_ij G_ij)²; `npmi`,
+    `partner`, `together`: its best partners among atoms active in `least` rows, and in how many rows.
+    """
+    n_atoms, n_rows = atom_offsets.shape[0] - 1, offsets.shape[0] - 1
+    top = npmi.shape[1]
+    for local in prange(gram.shape[0]):
+        i = first + local
+        count = np.zeros(n_atoms, np.int32)
+        product = np.zeros(n_atoms, np.float64)
+        for entry in range(atom_offsets[i], atom_offsets[i + 1]):
+            row, strength = atom_rows[entry], atom_values[entry]
+            for e in range(offsets[row], offsets[row + 1]):
+                count[atoms[e]] += 1
+                product[atoms[e]] += strength * values[e]
+        own = count[i]
+        met = 0
+        total = 0.0
+        for j in range(n_atoms):
+            if count[j] == 0:
+                continue
+            met += product[j] != 0
+            if j == i:
+                continue
+            against = -product[j] * gram[local, j]
+            if against > 0:
+                total += against * against
+            uses = atom_offsets[j + 1] - atom_offsets[j]
+            if own < least or uses < least:
+                continue
+            if count[j] == n_rows:
+                score = 1.0
+            else:
+                joint = count[j] / n_rows
+                score = np.log(joint * n_rows / own * n_rows / uses) / -np.log(joint)
+            if score > npmi[i, top - 1]:
+                place = top - 1
+                while place > 0 and npmi[i, place - 1] < score:
+                    npmi[i, place] = npmi[i, place - 1]
+                    partner[i, place] = partner[i, place - 1]
+                    together[i, place] = together[i, place - 1]
+                    place -= 1
+                npmi[i, place], partner[i, place], together[i, place] = score, j, count[j]
+        pairs[i] = met
+        interference[i] = total
+
+
+# -------------------------------------------------------------------------------------------------
+# Which atoms are used together, and whether they get in each other's way: ZᵀZ against DDᵀ, never stored.
+
+
+LEAST_ROWS = 10
+"""Rows an atom must be active in before its partners are named. Ours: two atoms active once each, in
+one row, have NPMI 1 by accident."""
+
+_TILE = 2**22
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Coactivation:
+    """What atoms do together, and the closest partners of each."""
+
+    n_rows: int
+    """Rows looked at."""
+
+    n_pairs: int
+    """Ordered pairs (i, j), i = j included, with (ZᵀZ)_ij ≠ 0."""
+
+    connectivity: float
+    """1 − n_pairs / c²: 1 − 1/c where every atom fires alone, 0 where every pair meets."""
+
+    interference: float
+    """‖ReLU(−(ZᵀZ / n) ⊙ DDᵀ)‖_F, unit atoms; in squared units of x."""
+
+    counts: Int[np.ndarray, " n_atoms"]
+    """Rows in which each atom is active."""
+
+    partner: Int[np.ndarray, "n_atoms top"]
+    """Atoms of largest NPMI, best first; −1 where there are fewer."""
+
+    npmi: Float[np.ndarray, "n_atoms top"]
+    """NPMI with them; −1 where there are fewer."""
+
+    together: Int[np.ndarray, "n_atoms top"]
+    """Rows in which both are active."""
+
+    @property
+    def jaccard(self) -> Float[np.ndarray, "n_atoms top"]:
+        """Rows with both over rows with either, for the partners named."""
+        others = self.counts[np.maximum(self.partner, 0)]
+        either = self.counts[:, None] + others - self.together
+        return np.where(self.partner >= 0, self.together / np.maximum(either, 1), 0.0)
+
+
+def coactivation(
+    codes: SparseCodes, dictionary: Float[Tensor, "n_atoms d_in"], *, top: int = 10
+) -> Coactivation:
+    """Count which atoms are active in the same rows, and how far they cancel each other.
+
+    Parameters
+    ----------
+    codes
+        Of any number of rows; the time grows with Σ_t L0_t².
+    dictionary
+        The atoms of these codes; z_j is taken times ‖d_j‖.
+    top
+        Partners named per atom.
+
+    Returns
+    -------
+    Coactivation
+        `.connectivity`, `.interference`, `.partner`, `.npmi`, `.jaccard`.
+
+    Raises
+    ------
+    ValueError
+        If the codes belong to another dictionary size, or there are no rows.
+
+    Source
+    ------
+    Connectivity and negative interference: "Archetypal SAE", arXiv 2502.12892, eq. 13 and 14. We divide
+    ZᵀZ by the rows and take the Frobenius norm; as printed: `as_published`.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 1.0]]))
+    >>> found = coactivation(codes, torch.eye(3))
+    >>> round(found.connectivity, 3), found.interference
+    (0.667, 0.0)
+    """
+    rows = check_matrix(dictionary, name="dictionary").detach().float().cpu()
+    top = min(check_count(top, name="top"), max(codes.n_atoms - 1, 1))
+    check_dictionary(codes, rows)
+    if len(codes) == 0:
+        raise ValueError("`codes` must have at least one row, got none.")
+    return _counted(_without_zeros(codes, rows.norm(dim=1)), rows, top)
+
+
+def _without_zeros(codes: SparseCodes, norms: Tensor) -> SparseCodes:
+    """Entries that are active, in units of unit atoms, on the CPU."""
+    plain = codes.detach().to("cpu")
+    strengths = plain.values.double() * norms[plain.atoms.long()].double()
+    active = strengths != 0
+    cumulative = torch.cat((torch.zeros(1, dtype=torch.long), active.long().cumsum(0)))
+    offsets = cumulative[plain.offsets.long()]
+    return SparseCodes(strengths[active], plain.atoms[active], offsets, codes.n_atoms)
+
+
+def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
+
+    from sae_nb.kernels import parallel
+
+    unit = torch.nn.functional.normalize(dictionary, dim=1)
+    grouped, c = codes.by_atom(), codes.n_atoms
+    places = (
+        grouped.offsets.long().numpy(),
+        grouped.rows.long().numpy(),
+        grouped.values.numpy(),
+        codes.offsets.long().numpy(),
+        codes.atoms.long().numpy(),
+        codes.values.numpy(),
+    )
+    pairs, interference = np.zeros(c, np.int64), np.zeros(c)
+    npmi, together = np.full((c, top), -1.0), np.zeros((c, top), np.int32)
+    partner = np.full((c, top), -1, np.int32)
+    size = max(1, _TILE // c)
+    for first in range(0, c, size):
+        gram = (unit[first : first + size] @ unit.T).numpy()
+        with parallel():
+            partners(first, gram, *places, LEAST_ROWS, pairs, interference, npmi, partner, together)
+    n_pairs = int(pairs.sum())
+    return Coactivation(
+        n_rows=len(codes),
+        n_pairs=n_pairs,
+        connectivity=1 - n_pairs / c**2,
+        interference=float(np.sqrt(interference.sum())) / len(codes),
+        counts=np.diff(places[0]),
+        partner=partner,
+        npmi=npmi,
+        together=together,
+    )

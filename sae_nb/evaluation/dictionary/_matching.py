@@ -1,0 +1,469 @@
+"""Do two trainings find the same atoms? Mean cosine after matching each atom with one of the other.
+
+Stability(D, D') = max over permutations Π of (1/c) Σ_i ⟨d_i, d'_Π(i)⟩, unit atoms.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_matrix
+from sae_nb.evaluation.report._measurement import (
+    Measurement,
+    Resampling,
+    chance_generator,
+    measured,
+)
+from sae_nb.kernels import compiled
+
+# -------------------------------------------------------------------------------------------------
+# The compiled loop of the auction: unassigned atoms bid for partners until each has one or gives up.
+
+
+@compiled()
+def bid(values, columns, beyond, prices, owner, match, waiting, n_waiting, epsilon, unresolved):
+    """Let waiting atoms bid; return how many gave up, their numbers in `unresolved`.
+
+    `beyond[i]` bounds what atom i gains from any partner that its list does not hold. An atom gives up
+    where its list promises less, so that the list is made anew with the prices as they are.
+    """
+    n_unresolved = 0
+    while n_waiting > 0:
+        n_waiting -= 1
+        i = waiting[n_waiting]
+        best, second, chosen = -1e30, beyond[i], -1
+        for place in range(columns.shape[1]):
+            gain = values[i, place] - prices[columns[i, place]]
+            if gain > best:
+                second = max(second, best)
+                best, chosen = gain, columns[i, place]
+            elif gain > second:
+                second = gain
+        if best < beyond[i]:
+            unresolved[n_unresolved] = i
+            n_unresolved += 1
+            continue
+        prices[chosen] += best - second + epsilon
+        if owner[chosen] >= 0:
+            match[owner[chosen]] = -1
+            waiting[n_waiting] = owner[chosen]
+            n_waiting += 1
+        owner[chosen] = i
+        match[i] = chosen
+    return n_unresolved
+
+
+# -------------------------------------------------------------------------------------------------
+# Matching many atoms nearly optimally: an auction on short lists of candidates, its error bounded.
+#
+# Each atom i bids for the partner j that maximises ⟨d_i, d'_j⟩ − p_j, raising its price p_j by what j is
+# worth more than the second best, plus ε. For any prices no matching is worth more than
+# Σ_i max_j (⟨d_i, d'_j⟩ − p_j) + Σ_j p_j, so what the matching found falls short of is known.
+
+
+CANDIDATES = 64
+"""Partners an atom's list holds. Ours: fewer lists are made anew than with 16."""
+
+EPSILON = 1e-3
+"""Smallest raise, hence the most an atom's cosine can fall short by where all are resolved. Ours."""
+
+ROUNDS = 60
+"""How often lists are made anew before the rest is matched as it comes. Ours."""
+
+_AUCTION_TILE = 2**24
+_REST = 2048  # atoms left over that are matched optimally among what is left
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Assignment:
+    """Partners of atoms, and how far from the best matching they can be."""
+
+    partner: Int[np.ndarray, " n_atoms"]
+    """Atom of the other dictionary, for each."""
+
+    cosines: Float[np.ndarray, " n_atoms"]
+    """Cosine of each pair."""
+
+    error: float
+    """Mean cosine that the best matching could add, at most."""
+
+
+def auction(
+    first: Float[Tensor, "n_atoms d_in"],
+    second: Float[Tensor, "n_other d_in"],
+    *,
+    signed: bool = False,
+    epsilon: float = EPSILON,
+    rounds: int = ROUNDS,
+) -> Assignment:
+    """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
+
+    Parameters
+    ----------
+    first, second
+        Unit rows.
+    signed
+        Whether an atom may match another's negative.
+    epsilon
+        Smallest raise.
+    rounds
+        How often lists are made anew.
+
+    Source
+    ------
+    Bertsekas, "The auction algorithm", Annals of Operations Research 14 (1988). The lists, which are made
+    anew when prices have outgrown them, are ours.
+
+    Example
+    -------
+    >>> rows = torch.eye(4)
+    >>> auction(rows, rows.flip(0)).partner.tolist()
+    [3, 2, 1, 0]
+    """
+    n, m = len(first), len(second)
+    width = min(CANDIDATES, m)
+    values, columns = np.empty((n, width), np.float32), np.empty((n, width), np.int32)
+    beyond, prices = np.empty(n, np.float64), np.zeros(m)
+    owner, match = np.full(m, -1, np.int64), np.full(n, -1, np.int64)
+    todo = np.arange(n)
+    for _ in range(rounds):
+        _renew(first, second, todo, prices, values, columns, beyond, signed=signed)
+        # An evicted atom waits too, so there is room for all.
+        waiting, given_up = np.empty(n, np.int64), np.empty(n, np.int64)
+        waiting[: len(todo)] = todo[::-1]
+        left = bid(
+            values, columns, beyond, prices, owner, match, waiting, len(todo), epsilon, given_up
+        )
+        todo = given_up[:left].copy()
+        if left == 0:
+            break
+    _match_rest(first, second, match, owner, signed=signed)
+    cosines = _cosines(first, second, match, signed=signed)
+    hoped = np.maximum((values - prices[columns]).max(axis=1), beyond)
+    bound = hoped.sum() + prices.sum()
+    return Assignment(
+        partner=match, cosines=cosines, error=max(float(bound - cosines.sum()) / n, 0.0)
+    )
+
+
+def _renew(
+    first: Tensor,
+    second: Tensor,
+    todo: Int[np.ndarray, " m"],
+    prices: np.ndarray,
+    values: np.ndarray,
+    columns: np.ndarray,
+    beyond: np.ndarray,
+    *,
+    signed: bool,
+) -> None:
+    """Put the best partners at today's prices on the lists of some atoms."""
+    cost = torch.from_numpy(prices).to(first)
+    width = values.shape[1]
+    rows = max(1, _AUCTION_TILE // len(second))
+    for start in range(0, len(todo), rows):
+        which = todo[start : start + rows]
+        worth = first[torch.from_numpy(which).to(first.device)] @ second.T
+        worth = worth.abs() if signed else worth
+        top = (worth - cost).topk(width, dim=1)
+        values[which] = worth.gather(1, top.indices).cpu().numpy()
+        columns[which] = top.indices.cpu().numpy()
+        last = top.values[:, -1].double().cpu().numpy()
+        # A list that holds everybody leaves nothing beyond it.
+        beyond[which] = last if width < len(second) else -np.inf
+
+
+def _match_rest(
+    first: Tensor, second: Tensor, match: np.ndarray, owner: np.ndarray, *, signed: bool
+) -> None:
+    """Give whoever has no partner one of those that are left."""
+    from scipy.optimize import linear_sum_assignment
+
+    waiting, free = np.flatnonzero(match < 0), np.flatnonzero(owner < 0)
+    for start in range(0, len(waiting), _REST):
+        which, open_ = waiting[start : start + _REST], free[owner[free] < 0]
+        rows, others = (torch.from_numpy(index).to(first.device) for index in (which, open_))
+        cosines = (first[rows] @ second[others].T).cpu().numpy()
+        got, given = linear_sum_assignment(np.abs(cosines) if signed else cosines, maximize=True)
+        match[which[got]] = open_[given]
+        owner[open_[given]] = which[got]
+
+
+def _cosines(first: Tensor, second: Tensor, match: np.ndarray, *, signed: bool) -> np.ndarray:
+    partner = second[torch.from_numpy(match).to(second.device)]
+    cosines = (first * partner).sum(dim=1).double().cpu().numpy()
+    return np.abs(cosines) if signed else cosines
+
+
+# -------------------------------------------------------------------------------------------------
+# Do two trainings find the same atoms? Mean cosine after matching each atom with one of the other.
+
+
+HUNGARIAN_UP_TO = 4096
+"""Atoms up to which the matching is exact: it is O(c³), 2 s at 4096 random atoms on one core (384
+dimensions). An auction takes 0.4 s there and 8 s at 16 384 (768), its error known."""
+
+_TILE = 2**24
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stability(Measurement):
+    """Agreement of several dictionaries, with what random ones of the same shape reach.
+
+    `value` is the mean matched cosine over all pairs; at d_in = 64 chance alone gives 0.35, so a value
+    means nothing without its `floor`.
+    """
+
+    cosines: Float[np.ndarray, "pairs matched"]
+    """Matched cosines of every pair, in the order of the smaller dictionary's atoms."""
+
+    pairs: tuple[tuple[int, int], ...]
+    """Which two were compared, by their place in the list."""
+
+    mean_max: float
+    """Mean over atoms of the largest cosine, both directions: never below `value`."""
+
+    shared_fraction: float
+    """Share of matched atoms with a cosine above 0.7."""
+
+    signed: bool
+    """Whether an atom may match another's negative."""
+
+    error: float = 0.0
+    """What the best matching could add to `value` at most; 0 where it was found exactly."""
+
+    def __repr__(self) -> str:
+        beside = {"floor": self.floor, "control": self.control}
+        known = "".join(f", {name} {x:.3f}" for name, x in beside.items() if x is not None)
+        low, high = self.interval
+        return (
+            f"Stability({self.value:.3f} [{low:.3f}, {high:.3f}] over {self.n} {self.unit}{known}; "
+            f"{self.shared_fraction:.0%} of matched atoms above .7)"
+        )
+
+
+def stability(
+    saes: Sequence[Any],
+    *,
+    signed: bool = False,
+    seed: int = 0,
+    n_bootstrap: int = 1000,
+) -> Stability:
+    """Return how well the dictionaries of several trainings agree.
+
+    Mean over all pairs of the mean cosine between matched atoms. Up to 4096 atoms the matching is
+    optimal (Hungarian); above, it is an auction, `definition` says so, and `error` bounds what it
+    misses. The `control` pairs the same atoms at random: a common direction raises it, and where all
+    atoms are one it is as high as the value.
+
+    Parameters
+    ----------
+    saes
+        Two or more SAEs, or (n_atoms, d_in) dictionaries, of one width. Different initialisations
+        are the caller's part: runs that share one agree before training starts.
+    signed
+        Match an atom with another's negative too: for signed codes only.
+    seed
+        Draws the random dictionaries of the floor, and the bootstrap.
+    n_bootstrap
+        Resamples of the matched atoms for the interval.
+
+    Returns
+    -------
+    Stability
+        `.value`, `.floor`, `.interval`, and the matched cosines.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or their widths differ.
+
+    Source
+    ------
+    "Archetypal SAE", arXiv 2502.12892, eq. 2. We divide by the number of atoms.
+
+    Example
+    -------
+    >>> import torch
+    >>> atoms = torch.eye(8)
+    >>> stability([atoms, atoms.flip(0)]).value
+    1.0
+    """
+    dictionaries = _unit_dictionaries(saes)
+    resampling = Resampling(n_bootstrap, seed)
+    pairs = tuple(combinations(range(len(dictionaries)), 2))
+    found = [_match(dictionaries[i], dictionaries[j], signed=signed) for i, j in pairs]
+    matched = [cosines for _, _, cosines, _ in found]
+    n = min(len(cosines) for cosines in matched)
+    every = np.concatenate(matched)
+    exact = max(len(d) for d in dictionaries) <= HUNGARIAN_UP_TO
+    return Stability.of(
+        measured(
+            "stability_hungarian" if exact else "stability_auction",
+            np.mean([cosines.mean() for cosines in matched]),
+            floor=_random_floor(dictionaries, signed=signed, seed=seed),
+            control=_at_random(dictionaries, pairs, signed=signed, seed=seed),
+            interval=resampling.spread(every),
+            n=len(pairs),
+            unit="pairs",
+        ),
+        cosines=np.stack([cosines[:n] for cosines in matched]),
+        pairs=pairs,
+        mean_max=_mean_max(dictionaries, pairs, signed=signed),
+        shared_fraction=float((every > 0.7).mean()),
+        signed=signed,
+        error=float(np.mean([error for *_, error in found])),
+    )
+
+
+def atom_stability(
+    sae: Any, others: Sequence[Any], *, signed: bool = False
+) -> Float[np.ndarray, " n_atoms"]:
+    """How well each atom is found again by other trainings: a column for the concept map.
+
+    Mean over the others of the cosine with the matched atom; NaN for atoms that no other training has
+    a partner for, as where the others are smaller.
+
+    Parameters
+    ----------
+    sae
+        An SAE or a dictionary.
+    others
+        The same with other seeds or data.
+    signed
+        Match an atom with another's negative too.
+
+    Returns
+    -------
+    ndarray
+        For ``sw.ConceptMap(sae, acts, columns={"stability": …})``.
+
+    Example
+    -------
+    >>> import torch
+    >>> atoms = torch.eye(3)
+    >>> atom_stability(atoms, [atoms.flip(0), torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])])
+    array([1. , 1. , 0.5])
+    """
+    first, *rest = _unit_dictionaries([sae, *others])
+    total, count = np.zeros(len(first)), np.zeros(len(first))
+    for other in rest:
+        rows, _, cosines, _ = _match(first, other, signed=signed)
+        total[rows] += cosines
+        count[rows] += 1
+    return np.divide(total, count, out=np.full(len(first), np.nan), where=count > 0)
+
+
+def match_atoms(
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    other: Float[Tensor, "n_other d_in"],
+    *,
+    signed: bool = False,
+) -> tuple[Int[np.ndarray, " matched"], Int[np.ndarray, " matched"], Float[np.ndarray, " matched"]]:
+    """Match each atom of the smaller dictionary with one of the other, at most once each.
+
+    Parameters
+    ----------
+    dictionary, other
+        Rows need not be unit; only directions count.
+    signed
+        Whether an atom may match another's negative.
+
+    Returns
+    -------
+    tuple
+        Atoms of `dictionary`, atoms of `other`, and the cosine of every match.
+
+    Example
+    -------
+    >>> import torch
+    >>> match_atoms(torch.eye(3), torch.eye(3).roll(1, dims=0))[1].tolist()
+    [1, 2, 0]
+    """
+    first, second = _unit_dictionaries([dictionary, other])
+    return _match(first, second, signed=signed)[:3]
+
+
+def _match(
+    first: Float[Tensor, "n_atoms d_in"], second: Float[Tensor, "n_other d_in"], *, signed: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Rows of both in pairs, their cosines, and what the best matching could add on average."""
+    if max(len(first), len(second)) <= HUNGARIAN_UP_TO:
+        from scipy.optimize import linear_sum_assignment
+
+        cosines = (first @ second.T).double().cpu().numpy()
+        cosines = np.abs(cosines) if signed else cosines
+        rows, columns = linear_sum_assignment(cosines, maximize=True)
+        return rows, columns, cosines[rows, columns], 0.0
+
+    if len(first) > len(second):
+        found = auction(second, first, signed=signed)
+        order = np.argsort(found.partner)
+        return found.partner[order], order, found.cosines[order], found.error
+    found = auction(first, second, signed=signed)
+    return np.arange(len(first)), found.partner, found.cosines, found.error
+
+
+def _at_random(
+    dictionaries: list[Tensor], pairs: tuple[tuple[int, int], ...], *, signed: bool, seed: int
+) -> float:
+    """Mean cosine of the same atoms paired at random."""
+    generator = torch.Generator().manual_seed(seed)
+    means = []
+    for i, j in pairs:
+        first, second = dictionaries[i], dictionaries[j]
+        chosen = [torch.randint(len(d), (8192,), generator=generator) for d in (first, second)]
+        cosines = (first[chosen[0]] * second[chosen[1]]).sum(dim=1).double()
+        means.append(float((cosines.abs() if signed else cosines).mean()))
+    return float(np.mean(means))
+
+
+def _mean_max(
+    dictionaries: list[Tensor], pairs: tuple[tuple[int, int], ...], *, signed: bool
+) -> float:
+    means = []
+    for i, j in [*pairs, *((j, i) for i, j in pairs)]:
+        first, second = dictionaries[i], dictionaries[j]
+        best = [
+            ((t @ second.T).abs() if signed else t @ second.T).amax(dim=1)
+            for t in torch.split(first, max(1, _TILE // len(second)))
+        ]
+        means.append(float(torch.cat(best).double().mean()))
+    return float(np.mean(means))
+
+
+def _random_floor(dictionaries: list[Tensor], *, signed: bool, seed: int) -> float:
+    generator = chance_generator(seed)
+    first, second = (
+        torch.randn(d.shape, generator=generator, dtype=d.dtype) for d in dictionaries[:2]
+    )
+    return float(match_atoms(first, second, signed=signed)[2].mean())
+
+
+def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
+    """Return unit rows on one device, in fp32; a zero row stays zero and matches nothing."""
+    if isinstance(saes, Tensor) or len(saes) < 2:
+        raise ValueError(
+            f"`saes` must be a list of at least two SAEs or dictionaries, got {_count(saes)}. "
+            "Train the same SAE with another seed."
+        )
+    rows = [s if isinstance(s, Tensor) else s.dictionary for s in saes]
+    width = rows[0].shape[-1]
+    checked = [
+        check_matrix(r.detach(), name=f"saes[{i}]", d_in=width).float().to(rows[0].device)
+        for i, r in enumerate(rows)
+    ]
+    return [torch.nn.functional.normalize(r, dim=1) for r in checked]
+
+
+def _count(saes: object) -> str:
+    return "a single tensor" if isinstance(saes, Tensor) else f"{len(saes)}"  # type: ignore[arg-type]

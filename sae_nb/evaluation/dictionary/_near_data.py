@@ -1,0 +1,207 @@
+"""Does a dictionary hold the directions a classifier reads? mean over classes of max_j ⟨v_i, d_j⟩."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_matrix
+from sae_nb.evaluation.dictionary._atom_geometry import copied_atoms
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
+
+# -------------------------------------------------------------------------------------------------
+# Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖.
+
+
+ROWS = 8192
+"""Rows that `evaluate` looks at: each atom is compared with all of them, so the time is theirs."""
+
+_TILE = 2**24
+
+
+def ood_score(
+    sae: Any,
+    x: Float[Tensor, "n d_in"],
+    *,
+    mean: Float[Tensor, " d_in"] | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """How far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal to all.
+
+    A copy (|cosine| > 0.99) of an earlier atom counts 1, so that a collapsed dictionary gains nothing.
+
+    Parameters
+    ----------
+    sae
+        An SAE or a dictionary.
+    x
+        Activations. The score falls as their number grows: compare at the same number.
+    mean
+        What is taken off first; None: the mean of `x`. Zeros leave the rows as they are.
+    n_bootstrap
+        Resamples of the atoms.
+    seed
+        Of the random dictionary of the floor, and of the bootstrap.
+
+    Returns
+    -------
+    Measurement
+        The floor and the control are a random dictionary's.
+
+    Raises
+    ------
+    ValueError
+        If widths differ, or all rows are the mean.
+
+    Source
+    ------
+    "Archetypal SAE", arXiv 2502.12892, eq. 9. Centring is ours: with a mean far from zero every row
+    points the same way. So is leaving out copies.
+
+    Example
+    -------
+    >>> rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+    >>> round(ood_score(rows[:2], rows).value, 6)
+    0.0
+    """
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    atoms = sae if isinstance(sae, Tensor) else sae.dictionary
+    atoms = check_matrix(atoms, name="dictionary").detach()
+    rows = check_matrix(x, d_in=atoms.shape[1])
+    away = distances_to_data(atoms, rows, mean)
+    random = torch.randn(atoms.shape, generator=chance_generator(seed)).to(atoms)
+    chance = float(distances_to_data(random, rows, mean).mean())
+    return resampling.mean(
+        "ood_score",
+        away,
+        floor=chance,
+        control=chance,
+        unit="atoms",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def distances_to_data(
+    atoms: Float[Tensor, "n_atoms d_in"],
+    x: Float[Tensor, "n d_in"],
+    mean: Float[Tensor, " d_in"] | None = None,
+) -> Float[np.ndarray, " n_atoms"]:
+    """Return 1 − the largest cosine with any row, per atom; 1 for copies of an earlier atom.
+
+    Parameters
+    ----------
+    atoms
+        Only directions count.
+    x
+        Rows they are compared with.
+    mean
+        What is taken off; None: the mean of `x`.
+
+    Raises
+    ------
+    ValueError
+        If all rows are the mean.
+    """
+    centre = x.double().mean(dim=0).to(atoms) if mean is None else mean.to(atoms)
+    rows = x.to(atoms) - centre
+    lengths = rows.norm(dim=1)
+    varied = lengths > 1e-6 * x.to(atoms).norm(dim=1).amax()
+    if not bool(varied.any()):
+        raise ValueError(
+            f"`x` must vary for atoms to be near to it, got {len(x)} rows that are all their mean."
+        )
+    rows = rows[varied] / lengths[varied, None]
+    unit = torch.nn.functional.normalize(atoms)
+    tiles = torch.split(unit, max(1, _TILE // len(rows)))
+    best = torch.cat([(tile @ rows.T).amax(dim=1) for tile in tiles]).double().cpu().numpy()
+    return np.where(copied_atoms(unit), 1.0, 1 - best)
+
+
+# -------------------------------------------------------------------------------------------------
+# Does a dictionary hold the directions a classifier reads? mean over classes of max_j ⟨v_i, d_j⟩.
+
+
+_DRAWS = 5  # random dictionaries the floor is a mean over
+_PLAUSIBLE_TILE = 2**24
+
+
+def plausibility(
+    sae: Any,
+    directions: Float[Tensor, "classes d_in"],
+    *,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Measurement:
+    """How near the nearest atom is to what each class is read from; 1 if every direction is an atom.
+
+    Parameters
+    ----------
+    sae
+        An SAE at the place the directions read from, or a dictionary.
+    directions
+        Rows of the classifier, or any directions with a meaning; only directions count.
+    n_bootstrap
+        Resamples of the classes.
+    seed
+        Of the random dictionaries of the floor, and of the bootstrap.
+
+    Returns
+    -------
+    Measurement
+        Floor and control are a random dictionary's, which grows with the number of atoms.
+
+    Raises
+    ------
+    ValueError
+        If widths differ, or a direction is zero.
+
+    Source
+    ------
+    "Archetypal SAE", arXiv 2502.12892, section 4. The floor is ours.
+
+    Example
+    -------
+    >>> plausibility(torch.eye(4), torch.eye(4)[:2]).value
+    1.0
+    """
+    start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
+    atoms = sae if isinstance(sae, Tensor) else sae.dictionary
+    atoms = check_matrix(atoms, name="dictionary").detach().float()
+    rows = check_matrix(directions, name="directions", d_in=atoms.shape[1]).detach().to(atoms)
+    if bool((rows.norm(dim=1) == 0).any()):
+        raise ValueError(
+            f"`directions` must not be zero, got row {int((rows.norm(dim=1) == 0).nonzero()[0])} so."
+        )
+    found, generator = nearest_atoms(atoms, rows), chance_generator(seed)
+    drawn = (torch.randn(atoms.shape, generator=generator).to(atoms) for _ in range(_DRAWS))
+    chance = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))
+    return resampling.mean(
+        "plausibility",
+        found,
+        floor=chance,
+        control=chance,
+        unit="classes",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def nearest_atoms(
+    dictionary: Float[Tensor, "n_atoms d_in"], directions: Float[Tensor, "classes d_in"]
+) -> Float[np.ndarray, " classes"]:
+    """Return the largest cosine of each direction with any atom.
+
+    Parameters
+    ----------
+    dictionary, directions
+        Only directions count.
+    """
+    unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
+    tiles = torch.split(rows, max(1, _PLAUSIBLE_TILE // len(unit)))
+    best: np.ndarray = torch.cat([(t @ unit.T).amax(dim=1) for t in tiles]).double().cpu().numpy()
+    return best

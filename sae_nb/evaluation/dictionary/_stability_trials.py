@@ -1,0 +1,177 @@
+"""Stability that training earns: the same SAE trained again and again, compared before and after.
+
+gain = stability at the end − stability at the start. Runs that share their start agree before any
+training, which says nothing (arXiv 2606.02061 on arXiv 2502.12892).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import between, check_count
+from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training import TrainConfig
+
+
+Make = Callable[[int], "SparseAutoencoder"]
+"""Builds an untrained SAE from a seed."""
+
+FIRST_ROWS = 8192
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StabilityTrial:
+    """Several trainings of one SAE, and how far they agree."""
+
+    initial: Stability
+    """Before the first step, after each has looked at its first rows."""
+
+    final: Stability
+    """At the end."""
+
+    gain: Measurement
+    """What training adds; the interval resamples atoms, each compared with itself at the start."""
+
+    saes: tuple[SparseAutoencoder, ...]
+    """One per run, trained."""
+
+    per_atom: Float[np.ndarray, " n_atoms"]
+    """For the first run: how well each atom is found again. A column for the concept map."""
+
+
+def stability_trial(
+    make: Make,
+    data: Activations | Tensor,
+    config: TrainConfig | None = None,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    subset: float = 1.0,
+    signed: bool = False,
+    n_bootstrap: int = 1000,
+    progress: bool = True,
+) -> StabilityTrial:
+    """Train an SAE once per seed, on the same data or on subsets, and compare start and end.
+
+    Costs one training per seed: `len(seeds)` times what `train` takes.
+
+    Parameters
+    ----------
+    make
+        ``lambda seed: sn.TopK(d_in, n_atoms, k, generator=torch.Generator().manual_seed(seed))``.
+    data
+        What is trained on.
+    config
+        How; its seed is replaced by each run's.
+    seeds
+        Two or more, of the start, the order of the data and the subset.
+    subset
+        Share of the samples each run is trained on, drawn by its seed.
+    signed
+        Match an atom with another's negative too.
+    n_bootstrap
+        Resamples.
+    progress
+        Whether bars are shown.
+
+    Returns
+    -------
+    StabilityTrial
+        `.initial`, `.final`, `.gain`, `.saes`, `.per_atom`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two seeds, or the subset is not a share.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> x = sn.data.planted_dictionary(12, 12, 400, 2).x
+    >>> make = lambda seed: sn.TopK(12, 12, 2, generator=torch.Generator().manual_seed(seed))
+    >>> trial = stability_trial(
+    ...     make, x, sn.TrainConfig(steps=60), seeds=(0, 1), progress=False, n_bootstrap=10
+    ... )
+    >>> trial.final.value > trial.initial.value
+    True
+    """
+    from sae_nb.training import TrainConfig, train
+
+    runs = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
+    if len(runs) < 2:
+        raise ValueError(
+            f"`seeds` must be at least two, got {list(runs)}: one has nobody to agree with."
+        )
+    between(subset, 0, 1, name="subset", ends="(]")
+    start = time.perf_counter()
+    source = data if isinstance(data, Activations) else Activations.from_tensor(data)
+    saes, first = [], []
+    for seed in runs:
+        rows = source if subset == 1 else source.split(subset, seed)[0]
+        sae = make(seed)
+        first.append(_begun(sae, rows, seed))
+        train(sae, rows, replace(config or TrainConfig(), seed=seed), progress=progress)
+        saes.append(sae)
+    how = {"signed": signed, "n_bootstrap": n_bootstrap}
+    pair = stability(first, **how), stability(saes, **how)  # type: ignore[arg-type]
+    seconds = time.perf_counter() - start
+    return StabilityTrial(
+        initial=pair[0],
+        final=pair[1],
+        gain=_gain(first, saes, *pair, seconds, n_bootstrap),
+        saes=tuple(saes),
+        per_atom=atom_stability(saes[0], saes[1:], signed=signed),
+    )
+
+
+@torch.no_grad()
+def _begun(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
+    """Let an SAE look at its first rows, as training would, and return its atoms."""
+    if not bool(sae.initialised):
+        chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+        x = rows.rows(chosen[:FIRST_ROWS]).to(sae.dictionary)
+        generator = torch.Generator(device=x.device).manual_seed(seed)
+        sae.initialise(x, generator)
+    return sae.dictionary.detach().clone()
+
+
+def _gain(
+    first: list[Tensor],
+    saes: list[Any],
+    initial: Stability,
+    final: Stability,
+    seconds: float,
+    n_bootstrap: int,
+) -> Measurement:
+    """Atom j of a run at the end against atom j of the same run at the start."""
+    signed = final.signed
+    gains = []
+    for i, sae in enumerate(saes):
+        ends = atom_stability(sae, saes[:i] + saes[i + 1 :], signed=signed)
+        starts = atom_stability(first[i], first[:i] + first[i + 1 :], signed=signed)
+        gains.append(ends - starts)
+    # The runs share partners, so that atoms are resampled and their runs averaged.
+    one_size = len({len(gain) for gain in gains}) == 1
+    every = np.nanmean(np.stack(gains), axis=0) if one_size else np.concatenate(gains)
+    every = every[np.isfinite(every)]
+    return measured(
+        "stability_gain",
+        final.value - initial.value,
+        floor=0.0,
+        interval=Resampling(n_bootstrap).spread(every),
+        n=final.n,
+        unit="pairs",
+        seconds=seconds,
+    )

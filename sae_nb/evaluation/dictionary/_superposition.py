@@ -1,0 +1,234 @@
+"""Which of the atoms that made an input does its code name?"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.data import check_sparsity
+
+# -------------------------------------------------------------------------------------------------
+# How much room a feature has when many share few dimensions, and when it pays to share.
+#
+# D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², ŵ = w / ‖w‖.
+
+
+def feature_dimensionality(
+    directions: Float[Tensor, "n_features n_hidden"],
+) -> Float[Tensor, " n_features"]:
+    """Share of a hidden dimension that each feature has to itself.
+
+    D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩²: 1 for a direction orthogonal to all others, ½ in an antipodal
+    pair, 2/5 in a pentagon, 0 for a feature that is not stored. All together never exceed the rank of
+    W, and reach it exactly where each w_i is an eigenvector of WWᵀ (Cauchy–Schwarz).
+
+    Parameters
+    ----------
+    directions
+        Row i is where feature i lives.
+
+    Returns
+    -------
+    Tensor
+        In [0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `directions` is no finite matrix.
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 5.
+
+    Example
+    -------
+    >>> feature_dimensionality(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])).tolist()
+    [0.5, 0.5, 1.0]
+    """
+    check_matrix(directions, name="directions")
+    squared = directions.square().sum(dim=1)
+    overlap = (directions @ directions.T).square().sum(dim=1)
+    return torch.where(squared > 0, squared.square() / overlap.clamp_min(1e-30), 0.0)
+
+
+def interference(
+    directions: Float[Tensor, "n_features n_hidden"],
+) -> Float[Tensor, " n_features"]:
+    """What the other features say where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
+
+    Parameters
+    ----------
+    directions
+        Row i is where feature i lives.
+
+    Returns
+    -------
+    Tensor
+        0 for a feature that is alone in its direction, or not stored.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `directions` is no finite matrix.
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 3.
+
+    Example
+    -------
+    >>> interference(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])).tolist()
+    [1.0, 1.0, 0.0]
+    """
+    check_matrix(directions, name="directions")
+    unit = torch.nn.functional.normalize(directions, dim=1)
+    others = (unit @ directions.T).square()
+    return others.sum(dim=1) - others.diagonal()
+
+
+def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
+    """Loss of two features in one dimension when it is given to the first alone.
+
+    The other is answered with its mean p / 2, p = 1 − S, so what is lost is its variance:
+    r (p / 3 − p² / 4).
+
+    Parameters
+    ----------
+    sparsity
+        S, the chance that a feature is off.
+    importance_ratio
+        r, importance of the second feature; the first has 1.
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 4; the integrals are
+    ours.
+
+    Example
+    -------
+    >>> round(dedicated_loss(0.0), 4)  # the variance of a uniform number
+    0.0833
+    """
+    density = 1 - check_sparsity(sparsity)
+    return importance_ratio * (density / 3 - density**2 / 4)
+
+
+def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
+    """Loss of two features in one dimension when they share it: W = [1, −1], b = 0.
+
+    Nothing is lost unless both are on (chance p²); then each answer is off by the smaller of the two,
+    or is 0 where it is the smaller: (1 + r) p² E[min²] = (1 + r) p² / 6.
+
+    Parameters
+    ----------
+    sparsity, importance_ratio
+        As for `dedicated_loss`.
+
+    Source
+    ------
+    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 4; the integrals are
+    ours.
+
+    Example
+    -------
+    >>> antipodal_loss(0.9) < dedicated_loss(0.9)
+    True
+    """
+    density = 1 - check_sparsity(sparsity)
+    return (1 + importance_ratio) * density**2 / 6
+
+
+def critical_sparsity(importance_ratio: float = 1.0) -> float:
+    """Sparsity above which sharing the one dimension loses less than giving it to one feature.
+
+    `dedicated_loss` = `antipodal_loss` at p = 1 − S = 4r / (2 + 5r): 3/7 for equal features. A trained
+    toy may also bend either answer a little, so its own change lies near this, not on it.
+
+    Parameters
+    ----------
+    importance_ratio
+        As for `dedicated_loss`, above 0.
+
+    Raises
+    ------
+    ValueError
+        If `importance_ratio` is not positive.
+
+    Example
+    -------
+    >>> round(critical_sparsity(), 4)
+    0.4286
+    """
+    if not importance_ratio > 0:
+        raise ValueError(f"`importance_ratio` must be positive, got {importance_ratio}.")
+    return max(1 - 4 * importance_ratio / (2 + 5 * importance_ratio), 0.0)
+
+
+# -------------------------------------------------------------------------------------------------
+# Which of the atoms that made an input does its code name?
+
+
+def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " rows"]:
+    """Share of each row's true atoms among as many of the strongest atoms of its code.
+
+    |S ∩ Ŝ| / |S| with S the atoms of the truth and Ŝ the |S| atoms of largest |z|. A code with too few
+    atoms misses the rest; one with too many must rank the true ones first. Rows without true atoms
+    have NaN.
+
+    Parameters
+    ----------
+    codes
+        What an encoder found.
+    truth
+        What the inputs were made of.
+
+    Returns
+    -------
+    Tensor
+        In [0, 1]. Random atoms have |S| / n_atoms in the mean.
+
+    Raises
+    ------
+    ValueError
+        If the codes are of different rows or dictionaries.
+
+    Example
+    -------
+    >>> truth = SparseCodes.from_dense(torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+    >>> found = SparseCodes.from_dense(torch.tensor([[0.9, 0.0, 0.4, 0.1]]))
+    >>> support_recovery(found, truth).tolist()
+    [0.5]
+    """
+    if (len(codes), codes.n_atoms) != (len(truth), truth.n_atoms):
+        raise ValueError(
+            f"`codes` must have the rows and atoms of `truth` ({len(truth)} × {truth.n_atoms}), got "
+            f"{len(codes)} × {codes.n_atoms}. Encode the same inputs with the same dictionary."
+        )
+    row, rank = _ranked(codes)
+    wanted = truth.values.detach() != 0
+    n_true = torch.bincount(_rows(truth)[wanted], minlength=len(truth))
+    kept = (rank < n_true[row]) & (codes.values.detach() != 0)
+    # One number per (row, atom): an atom occurs once in a row.
+    named = row[kept] * codes.n_atoms + codes.atoms[kept].long()
+    true = _rows(truth)[wanted] * truth.n_atoms + truth.atoms[wanted].long()
+    hit = torch.bincount(named[torch.isin(named, true)] // codes.n_atoms, minlength=len(truth))
+    return hit / n_true
+
+
+def _rows(codes: SparseCodes) -> Tensor:
+    index = torch.arange(len(codes), device=codes.device)
+    return index.repeat_interleave(codes.l0)
+
+
+def _ranked(codes: SparseCodes) -> tuple[Tensor, Tensor]:
+    """Row of every entry, and how many entries of its row are stronger."""
+    row, size = _rows(codes), codes.values.detach().abs()
+    order = size.argsort(descending=True, stable=True)
+    order = order[row[order].argsort(stable=True)]
+    rank = torch.empty_like(row)
+    rank[order] = torch.arange(len(row), device=row.device) - codes.offsets[row[order]]
+    return row, rank

@@ -1,0 +1,1 @@
+"""Explanations of atoms, and scores for them."""

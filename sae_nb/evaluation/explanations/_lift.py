@@ -1,0 +1,175 @@
+"""Token lift: which tokens an atom fires on more often than tokens are there, lift(v) = P(v | a) / P(v)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_atom, check_count
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.explanations._row_facts import RowFacts
+from sae_nb.evaluation.explanations._rules import FEWEST_FIRINGS, fires_in
+from sae_nb.evaluation.report._measurement import (
+    Interval,
+    Measurement,
+    Resampling,
+    group_rows,
+    measured,
+)
+from sae_nb.evaluation.report._row_pass import check_codes
+
+_DRAWS = 20  # random sets of rows behind the floor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenLift(Measurement):
+    """Tokens an atom fires on more often than by chance.
+
+    `value` is how many bits the token says about a firing, Σ_v P(v | a) log₂ (P(v | a) / P(v)); its
+    floor is the same for as many rows drawn at random, which is above 0 when they are few.
+    """
+
+    atom: int
+    """Row of the dictionary."""
+
+    tokens: tuple[str, ...]
+    """By lift, largest first."""
+
+    lifts: Float[np.ndarray, " tokens"]
+    """P(v | active) / P(v)."""
+
+    shares: Float[np.ndarray, " tokens"]
+    """P(v | active): the share of firings that are on this token."""
+
+    counts: Int[np.ndarray, " tokens"]
+    """Firings on it."""
+
+    entropy: float
+    """Of the token, given that the atom fires, bits."""
+
+    def __repr__(self) -> str:
+        best = ", ".join(
+            f"“{token}” × {lift:.3g} ({share:.0%})"
+            for token, lift, share in zip(self.tokens, self.lifts, self.shares, strict=True)
+        )
+        return f"TokenLift(atom {self.atom}: {best}; {self.value:.2f} bits, floor {self.floor:.2f})"
+
+
+def token_lift(
+    acts: Activations,
+    codes: SparseCodes,
+    atom: int,
+    *,
+    n_tokens: int = 10,
+    min_count: int = 5,
+    facts: RowFacts | None = None,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> TokenLift:
+    """Return the tokens with the largest lift, and how much the token says about a firing.
+
+    Parameters
+    ----------
+    acts
+        Rows of texts, or of pictures, whose tokens are places.
+    codes
+        Of these rows.
+    atom
+        Row of the dictionary.
+    n_tokens
+        At most so many.
+    min_count
+        Firings on a token for it to be named; fewer where the atom fires rarely.
+    facts
+        Of the same rows, where they were read before.
+    n_bootstrap, seed
+        Of the interval, by sample, and of the floor.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If there is no such atom, it fires too rarely, rows have no tokens, or codes are of others.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> examples = sn.load_examples("tiny-gpt/resid_post.3")
+    >>> atom = examples.match("thing key").atom
+    >>> token_lift(examples.acts, examples.codes, atom).value > 1  # bits
+    True
+    """
+    resampling = Resampling(n_bootstrap, seed)
+    check_codes(codes, len(acts), codes.n_atoms)
+    atom = check_atom(atom, codes.n_atoms)
+    check_count(n_tokens, name="n_tokens")
+    check_count(min_count, name="min_count")
+    facts = RowFacts.of(acts) if facts is None else facts
+    if not facts.names:
+        raise ValueError(
+            f"`acts` must have tokens, got rows of kind {facts.kind!r} without any. Use induce_rule "
+            "with labels."
+        )
+    active = fires_in(codes, atom)
+    if int(active.sum()) < FEWEST_FIRINGS:
+        raise ValueError(
+            f"`atom` must fire in at least {FEWEST_FIRINGS} rows, got atom {atom}, which fires in "
+            f"{int(active.sum())} of {len(active)}. Show it more inputs."
+        )
+    ids, place = np.unique(facts.token, return_inverse=True)
+    there = np.bincount(place) / len(place)
+    fires = np.bincount(place[active], minlength=len(ids))
+    share = fires / fires.sum()
+    named = np.flatnonzero(fires >= min(min_count, fires.max()))
+    best = named[np.argsort(-(share / there)[named], kind="stable")][:n_tokens]
+    held = share[share > 0]
+    return TokenLift.of(
+        measured(
+            "token_information",
+            _bits(fires[None], there)[0],
+            floor=_floor(place, there, int(fires.sum()), seed=seed),
+            interval=_interval(place, there, active, facts.sample, resampling),
+            n=int(fires.sum()),
+        ),
+        atom=atom,
+        tokens=tuple(facts.names[int(i)] for i in ids[best]),
+        lifts=(share / there)[best],
+        shares=share[best],
+        counts=fires[best],
+        entropy=float(-(held * np.log2(held)).sum()),
+    )
+
+
+def _bits(
+    fires: Float[np.ndarray, "resamples tokens"], there: Float[np.ndarray, " tokens"]
+) -> Float[np.ndarray, " resamples"]:
+    share = fires / np.maximum(fires.sum(axis=1, keepdims=True), 1)
+    ratio = np.log2(np.where(share > 0, share / there, 1.0))
+    return (share * ratio).sum(axis=1)
+
+
+def _floor(
+    place: Int[np.ndarray, " n"], there: Float[np.ndarray, " tokens"], n: int, *, seed: int
+) -> float:
+    generator = np.random.default_rng(seed)
+    drawn = [
+        np.bincount(generator.permutation(place)[:n], minlength=len(there)) for _ in range(_DRAWS)
+    ]
+    return float(_bits(np.stack(drawn), there).mean())
+
+
+def _interval(
+    place: Int[np.ndarray, " n"],
+    there: Float[np.ndarray, " tokens"],
+    active: Bool[np.ndarray, " n"],
+    sample: Int[np.ndarray, " n"],
+    resampling: Resampling,
+) -> Interval:
+    """Resample the samples in which it fires."""
+    group, n_groups = group_rows(sample[active], int(active.sum()), seed=resampling.seed)
+    used, column = np.unique(place[active], return_inverse=True)
+    sums = np.zeros((n_groups, len(used)))
+    np.add.at(sums, (group, column), 1.0)
+    return resampling.interval(sums, lambda s: _bits(s, there[used]))

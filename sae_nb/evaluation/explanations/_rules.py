@@ -1,0 +1,348 @@
+"""Rule induction: say in a few words where an atom fires, by statements that anybody can check.
+
+A rule is a conjunction of at most a few statements about the row (its token, the one before, its place,
+its labels), added greedily while F1 = 2TP / (2TP + FP + FN) on the rows it is made from still grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_atom, check_count
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.explanations._row_facts import RowFacts
+from sae_nb.evaluation.report._row_pass import check_codes
+
+# -------------------------------------------------------------------------------------------------
+# The words rules are made of: small statements about a row that anybody can check by eye.
+
+
+Kind = Literal[
+    "token", "before", "begins", "ends", "shape", "from position", "up to position", "repeated",
+    "label", "not label",
+]  # fmt: skip
+
+MOST_TOKENS = 12
+"""Tokens that a set may name: more is no explanation."""
+
+_FEWEST_EACH = 2  # firings on a token for a set to name it
+_MOST_ENDINGS = 24
+_POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+SHAPES: dict[str, Callable[[str], bool]] = {
+    "a capital letter first": lambda text: text.strip()[:1].isupper(),
+    "capitals alone": lambda text: len(text.strip()) > 1 and text.strip().isupper(),
+    "lower case": lambda text: text.strip().islower(),
+    "a space before": lambda text: text[:1].isspace(),
+    "no space before": lambda text: not text[:1].isspace(),
+    "a digit": lambda text: any(c.isdigit() for c in text),
+    "punctuation": lambda text: bool(text.strip()) and not any(c.isalnum() for c in text),
+    "a line break": lambda text: "\n" in text,
+}
+"""What a token looks like, in words."""
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """One statement about a row.
+
+    Example
+    -------
+    >>> Predicate("token", (" cat", " dog")).text
+    'the token is “ cat” or “ dog”'
+    """
+
+    kind: Kind
+    values: tuple[str, ...]
+    """Tokens, endings, a shape, a position or a label's name: any of them."""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        quoted = " or ".join(f"“{value}”" for value in self.values)
+        plain = " or ".join(self.values)
+        return {
+            "token": f"the token is {quoted}",
+            "before": f"the token before is {quoted}",
+            "begins": f"the token begins with {quoted}",
+            "ends": f"the token ends with {quoted}",
+            "shape": f"the token has {plain}",
+            "from position": f"position {plain} or later",
+            "up to position": f"before position {plain}",
+            "repeated": "the token stands earlier in the text too",
+            "label": plain,
+            "not label": f"not {plain}",
+        }[self.kind]
+
+    def holds(self, facts: RowFacts) -> Bool[np.ndarray, " n"]:
+        """Return of which rows it is true.
+
+        Parameters
+        ----------
+        facts
+            Of the rows; a label they do not carry is true of none.
+        """
+        silent = np.zeros(len(facts), dtype=bool)
+        if self.kind in ("label", "not label"):
+            found = facts.labels.get(self.values[0])
+            if found is None:
+                return silent
+            return found if self.kind == "label" else ~found
+        if self.kind == "repeated":
+            return facts.repeated
+        if self.kind == "from position":
+            return facts.position >= int(self.values[0])
+        if self.kind == "up to position":
+            return facts.position < int(self.values[0])
+        ids = facts.before if self.kind == "before" else facts.token
+        wanted = [i for i, name in facts.names.items() if self._says(name)]
+        return np.isin(ids, wanted) if wanted else silent
+
+    def _says(self, name: str) -> bool:
+        if self.kind in ("token", "before"):
+            return name in self.values
+        if self.kind == "begins":
+            return name.strip().startswith(self.values)
+        if self.kind == "ends":
+            return name.strip().endswith(self.values)
+        return SHAPES[self.values[0]](name)
+
+
+def candidates(
+    facts: RowFacts, active: Bool[np.ndarray, " n"], within: Bool[np.ndarray, " n"]
+) -> Iterator[Predicate]:
+    """Yield statements that may tell where an atom fires, among the rows where a rule holds so far.
+
+    Parameters
+    ----------
+    facts
+        Of the rows.
+    active
+        Where the atom fires.
+    within
+        Where the rule so far holds.
+    """
+    if facts.names:
+        yield from _token_sets("token", facts.token, facts, active, within)
+    if facts.kind == "language":
+        yield from _token_sets("before", facts.before, facts, active, within)
+        yield from _endings(facts, active, within)
+        yield from (Predicate("shape", (shape,)) for shape in SHAPES)
+        yield Predicate("repeated", ())
+        for position in _POSITIONS:
+            yield Predicate("from position", (str(position),))
+            yield Predicate("up to position", (str(position),))
+    for name in facts.labels:
+        yield Predicate("label", (name,))
+        yield Predicate("not label", (name,))
+
+
+def _token_sets(
+    kind: Literal["token", "before"],
+    ids: np.ndarray,
+    facts: RowFacts,
+    active: np.ndarray,
+    within: np.ndarray,
+) -> Iterator[Predicate]:
+    """The set of tokens, most telling first, that reaches the largest F1."""
+    known = within & (ids >= 0)
+    kinds, place = np.unique(ids[known], return_inverse=True)
+    fires = np.bincount(place, weights=active[known], minlength=len(kinds))
+    there = np.bincount(place, minlength=len(kinds))
+    often = np.flatnonzero(fires >= _FEWEST_EACH)
+    # Rare sure tokens first, or the sure ones of the most common.
+    for most in (often, often[np.argsort(-fires[often], kind="stable")][:MOST_TOKENS]):
+        order = most[np.lexsort((-fires[most], -fires[most] / there[most]))][:MOST_TOKENS]
+        if len(order):
+            f1 = np.cumsum(fires[order]) / (np.cumsum(there[order]) + active.sum())
+            yield _named(kind, kinds[order[: int(np.argmax(f1)) + 1]], facts)
+
+
+def _named(kind: Literal["token", "before"], ids: np.ndarray, facts: RowFacts) -> Predicate:
+    return Predicate(kind, tuple(sorted({facts.names[int(i)] for i in ids})))
+
+
+def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterator[Predicate]:
+    """Beginnings and endings of two to four letters that active tokens share."""
+    chosen, counts = np.unique(facts.token[active & within], return_counts=True)
+    for kind in ("begins", "ends"):
+        found: dict[str, int] = {}
+        for token, count in zip(chosen.tolist(), counts.tolist(), strict=True):
+            text = facts.names[token].strip()
+            for size in range(2, min(5, len(text))):
+                part = text[:size] if kind == "begins" else text[-size:]
+                found[part] = found.get(part, 0) + count
+        best = sorted(found, key=lambda part: (-found[part], part))[:_MOST_ENDINGS]
+        yield from (Predicate(kind, (part,)) for part in best)
+
+
+# -------------------------------------------------------------------------------------------------
+# Rule induction: say in a few words where an atom fires, by statements that anybody can check.
+
+
+FEWEST_FIRINGS = 8
+"""Rows in which an atom must fire for a rule to be made."""
+
+_GROWS_BY = 0.01  # a further statement must raise F1 by so much
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Where an atom fires, in words, and how well that is true of the rows it was made from."""
+
+    atom: int
+    """Row of the dictionary."""
+
+    terms: tuple[Predicate, ...]
+    """All of which must hold; none: every row."""
+
+    f1: float
+    """On the rows it was made from; `score_explanations` judges rules on others."""
+
+    precision: float
+    """Share of the rows it names in which the atom fires."""
+
+    recall: float
+    """Share of the rows in which the atom fires that it names."""
+
+    floor: float
+    """F1 of naming every row."""
+
+    n: int
+    """Rows it was made from."""
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        return " and ".join(term.text for term in self.terms) if self.terms else "everywhere"
+
+    def holds(self, facts: RowFacts) -> Bool[np.ndarray, " n"]:
+        """Return which rows it names.
+
+        Parameters
+        ----------
+        facts
+            Of the rows.
+        """
+        named = np.ones(len(facts), dtype=bool)
+        for term in self.terms:
+            named &= term.holds(facts)
+        return named
+
+    def __repr__(self) -> str:
+        return f"Rule(atom {self.atom} fires where {self.text}; F1 {self.f1:.2f}, floor {self.floor:.2f})"
+
+
+def induce_rule(
+    acts: Activations,
+    codes: SparseCodes,
+    atom: int,
+    *,
+    labels: Mapping[str, Any] | None = None,
+    max_terms: int = 3,
+    facts: RowFacts | None = None,
+) -> Rule:
+    """Find a small rule for where an atom fires (z ≠ 0).
+
+    Parameters
+    ----------
+    acts
+        Rows with the samples behind them.
+    codes
+        Of these rows.
+    atom
+        Row of the dictionary.
+    labels
+        What else is known: booleans by name, one per sample or per row.
+    max_terms
+        Statements at most.
+    facts
+        Of the same rows, where they were read before; `labels` is then not looked at.
+
+    Returns
+    -------
+    Rule
+        With `.text`, and `.holds(facts)` for other rows.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        If there is no such atom, it fires too rarely (the message says how often), or codes or labels
+        are of other rows.
+
+    Source
+    ------
+    Greedy conjunctions by F1 are ours; lists of token sets follow Bills et al. 2023 in spirit.
+
+    Example
+    -------
+    >>> import torch
+    >>> acts = Activations.from_tensor(torch.rand(40, 2))
+    >>> even = torch.arange(40) % 2 == 0
+    >>> codes = SparseCodes.from_dense(even[:, None].float())
+    >>> induce_rule(acts, codes, 0, labels={"an even row": even}).text
+    'an even row'
+    """
+    check_codes(codes, len(acts), codes.n_atoms)
+    atom = check_atom(atom, codes.n_atoms)
+    check_count(max_terms, name="max_terms")
+    facts = RowFacts.of(acts, labels) if facts is None else facts
+    active = fires_in(codes, atom)
+    if int(active.sum()) < FEWEST_FIRINGS:
+        raise ValueError(
+            f"`atom` must fire in at least {FEWEST_FIRINGS} rows for a rule, got atom {atom}, which "
+            f"fires in {int(active.sum())} of {len(active)}. Show it more inputs."
+        )
+    return _grown(atom, facts, active, max_terms)
+
+
+def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
+    """Return in which rows an atom fires (z ≠ 0).
+
+    Parameters
+    ----------
+    codes
+        Of the rows.
+    atom
+        Row of the dictionary.
+    """
+    rows, values = codes.strengths(atom)
+    active = np.zeros(len(codes), dtype=bool)
+    active[rows[values != 0].cpu().numpy()] = True
+    return active
+
+
+def _grown(atom: int, facts: RowFacts, active: np.ndarray, max_terms: int) -> Rule:
+    terms: tuple[Predicate, ...] = ()
+    named = np.ones(len(facts), dtype=bool)
+    reached = floor = _f1(named, active)
+    for _ in range(max_terms):
+        best: tuple[float, Predicate, np.ndarray] | None = None
+        for term in candidates(facts, active, named):
+            holds = named & term.holds(facts)
+            f1 = _f1(holds, active)
+            if best is None or f1 > best[0]:
+                best = (f1, term, holds)
+        if best is None or best[0] < reached + _GROWS_BY:
+            break
+        reached, terms, named = best[0], (*terms, best[1]), best[2]
+    hits = int((named & active).sum())
+    return Rule(
+        atom=atom,
+        terms=terms,
+        f1=reached,
+        precision=hits / max(int(named.sum()), 1),
+        recall=hits / max(int(active.sum()), 1),
+        floor=floor,
+        n=len(facts),
+    )
+
+
+def _f1(named: np.ndarray, active: np.ndarray) -> float:
+    return float(2 * (named & active).sum() / max(int(named.sum() + active.sum()), 1))

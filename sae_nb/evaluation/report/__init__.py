@@ -1,0 +1,1 @@
+"""The report card: each measurement with its definition, floor, control and interval."""

@@ -1,0 +1,652 @@
+"""Where in a text an SAE costs: Δ cross-entropy and KL of every next token, by splicing it in.
+
+Δ_t = −log p_spliced(x_{t+1}) + log p_clean(x_{t+1}); the mean over tokens is the report's `delta_ce`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Ragged
+from sae_nb.checks import same_length
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.progress import progress_bar
+from sae_nb.steering import Change, Where, splice
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation.report._measurement import RandomDictionary
+    from sae_nb.models import Batch, Batches, LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Does the model still work on reconstructions? Loss recovered by splicing an SAE into a live model.
+#
+# Each batch runs clean, spliced (x̃ = sae(x)), zero-ablated, mean-ablated (x̃ = μ), and with a random
+# dictionary in the SAE's place. CE recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean).
+
+
+Scoring = Literal["next_token", "labels", "classes", "vectors"]
+
+_DEGENERATE = 1e-9  # an ablation that changes the loss by less leaves nothing to recover
+
+
+@dataclass
+class Scores:
+    """Sums per sample of what each variant of the model scores."""
+
+    scoring: Scoring
+    columns: list[str] = field(default_factory=list)
+    tables: list[np.ndarray] = field(default_factory=list)
+    samples: list[np.ndarray] = field(default_factory=list)
+    n_spliced: int = 0
+
+    def add(self, sample: Int[Tensor, " batch"], sums: dict[str, Float[Tensor, " batch"]]) -> None:
+        """Take in one batch."""
+        self.columns = list(sums)
+        self.samples.append(sample.cpu().numpy())
+        self.tables.append(np.stack([v.double().cpu().numpy() for v in sums.values()], axis=1))
+
+    def by_group(self, resampling: Resampling) -> Float[np.ndarray, "groups columns"]:
+        """Return the sums of each bootstrap group."""
+        return resampling.grouped(np.concatenate(self.tables), np.concatenate(self.samples))
+
+
+def scoring_for(model: LiveModel, labels: Tensor | None) -> Scoring:
+    """Return how a model's output is scored: the most telling way that the inputs allow."""
+    if labels is not None:
+        return "labels"
+    if model.kind == "language" and model.causal:
+        return "next_token"
+    return "classes" if model.class_names is not None else "vectors"
+
+
+def score_batches(
+    model: LiveModel,
+    hook_point: str,
+    changes: dict[str, Change],
+    batches: Iterable[Batch],
+    labels: Int[Tensor, " samples"] | None,
+    *,
+    keep: Callable[[Batch], Where],
+    done: Callable[[int], None],
+) -> Scores:
+    """Run the model clean and with each change at the hook point, and score every sample.
+
+    Only sums per sample are kept; logits live for one batch.
+
+    Parameters
+    ----------
+    model, hook_point
+        Where the changes are spliced in.
+    changes
+        What replaces the activation, by variant; "spliced" is the SAE.
+    batches, labels
+        What is run; labels belong to the model's first head.
+    keep
+        Which positions of a batch are replaced.
+    done
+        Called with the number of samples finished.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer labels than samples.
+    """
+    scores = Scores(scoring_for(model, labels))
+    n_seen = 0
+    for cpu_batch in batches:
+        batch = cpu_batch.to(model.device)
+        n_seen = batch.first_sample + batch.n
+        truth = None if labels is None else labels[batch.first_sample : n_seen]
+        if truth is not None and len(truth) < batch.n:
+            same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
+        # Nobody else's edits or forwards may come between: the variants are one measurement.
+        with model.lock, torch.no_grad():
+            score = _scorer(scores.scoring, model.main_output(model.forward(batch)), batch, truth)
+            sums = score.clean
+            for name, change in changes.items():
+                with splice(model, hook_point, change, keep(batch)) as edit:
+                    output = model.main_output(model.forward(batch))
+                sums |= {f"{key}_{name}": value for key, value in score(output).items()}
+                scores.n_spliced += edit.n_touched if name == "spliced" else 0
+        scores.add(batch.sample.amax(dim=1), sums)
+        done(batch.n)
+    if labels is not None:
+        same_length(labels, n_seen, name="labels", per="sample of `inputs`")
+    return scores
+
+
+class _Score(abc.ABC):
+    """Compares an output with the clean one, row by row: subclasses say how."""
+
+    def __init__(self, clean: Tensor, batch: Batch, truth: Tensor | None) -> None:
+        self.batch, self.truth = batch, truth
+        self.reference = self.prepare(clean)
+        self.clean = {"n": self.count(), **{f"{k}_clean": v for k, v in self(clean).items()}}
+
+    @abc.abstractmethod
+    def prepare(self, clean: Tensor) -> Tensor:
+        """Return what later outputs are compared with."""
+
+    @abc.abstractmethod
+    def count(self) -> Float[Tensor, " rows"]:
+        """Return how many scored outputs each row has."""
+
+    @abc.abstractmethod
+    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+        """Return sums per row."""
+
+
+class _NextToken(_Score):
+    """−log p of each real next token, and KL from the clean prediction, in fp32."""
+
+    def prepare(self, clean: Tensor) -> Tensor:
+        return clean.float().log_softmax(dim=-1)
+
+    def count(self) -> Float[Tensor, " rows"]:
+        return self._scored().sum(dim=1).double()
+
+    def _scored(self) -> Tensor:
+        # −1 at padding, so one comparison leaves out padding and borders between texts.
+        sample = self.batch.sample
+        return (sample[:, 1:] >= 0) & (sample[:, 1:] == sample[:, :-1])
+
+    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+        scored, ids = self._scored(), cast(Tensor, self.batch.token_ids)
+        sums: dict[str, list[Tensor]] = {"ce": [], "kl": [], "agreement": []}
+        for row, (logits, clean) in enumerate(zip(output, self.reference, strict=True)):
+            where = scored[row].nonzero().flatten()
+            # Row by row: a whole batch in fp32 would be (batch, time, vocabulary) once more.
+            log_p, log_clean = logits[where].float().log_softmax(dim=-1), clean[where]
+            ce = -log_p.gather(1, ids[row, where + 1][:, None])
+            sums["ce"].append(ce.double().sum())
+            sums["kl"].append(_kl(log_clean, log_p).double().sum())
+            sums["agreement"].append((log_p.argmax(-1) == log_clean.argmax(-1)).double().sum())
+        return {name: torch.stack(values) for name, values in sums.items()}
+
+
+class _Classes(_Score):
+    """KL from the clean class probabilities, whether the top class is the same, and with labels
+    −log p of the label and whether it is the top class.
+    """
+
+    def prepare(self, clean: Tensor) -> Tensor:
+        if clean.ndim != 2:
+            raise ValueError(
+                "Scores of classes need one row of class scores per sample, got an output of shape "
+                f"{tuple(clean.shape)}. Leave `labels` out."
+            )
+        return clean.float().log_softmax(dim=-1)
+
+    def count(self) -> Float[Tensor, " rows"]:
+        return torch.ones(len(self.reference), dtype=torch.float64)
+
+    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+        log_p = output.float().log_softmax(dim=-1)
+        top = log_p.argmax(dim=-1)
+        sums = {
+            "kl": _kl(self.reference, log_p),
+            "agreement": (top == self.reference.argmax(dim=-1)).double(),
+        }
+        if self.truth is not None:
+            truth = self.truth.to(log_p.device)
+            if int(truth.max()) >= log_p.shape[1]:
+                raise ValueError(
+                    f"`labels` must be classes of the model's first head, 0 … {log_p.shape[1] - 1}, "
+                    f"got {int(truth.max())}."
+                )
+            sums["ce"] = -log_p.gather(1, truth[:, None])[:, 0]
+            sums["accuracy"] = (top == truth).double()
+        return sums
+
+
+class _Vectors(_Score):
+    """Cosine with the clean output vectors, padding left out."""
+
+    def prepare(self, clean: Tensor) -> Tensor:
+        return clean.float()
+
+    def count(self) -> Float[Tensor, " rows"]:
+        return self._real().sum(dim=1).double()
+
+    def _real(self) -> Tensor:
+        shape = self.reference.shape
+        time = 1 if len(shape) == 2 else shape[1:-1].numel()
+        keep = self.batch.keep
+        if keep is not None and tuple(keep.shape) == (shape[0], time):
+            return keep
+        return torch.ones(shape[0], time, dtype=torch.bool, device=self.reference.device)
+
+    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+        cosine = torch.cosine_similarity(output.float(), self.reference, dim=-1)
+        return {"cosine": (cosine.reshape(len(output), -1) * self._real()).double().sum(dim=1)}
+
+
+def _scorer(scoring: Scoring, clean: Tensor, batch: Batch, truth: Tensor | None) -> _Score:
+    kinds: dict[Scoring, Callable[[Tensor, Batch, Tensor | None], _Score]] = {
+        "next_token": _NextToken,
+        "labels": _Classes,
+        "classes": _Classes,
+        "vectors": _Vectors,
+    }
+    return kinds[scoring](clean, batch, truth)
+
+
+def _kl(log_clean: Float[Tensor, "n v"], log_p: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
+    """KL(clean‖other) from log-probabilities; a class the clean model rules out adds nothing."""
+    p = log_clean.exp()
+    return torch.where(p > 0, p * (log_clean - log_p), 0.0).sum(dim=-1)
+
+
+Formula = Callable[[Callable[[str, str], Any], str], Any]
+"""(mean(quantity, variant), variant) → the number for that variant."""
+
+
+def _recovered(quantity: str, ablation: str) -> Formula:
+    def formula(mean: Callable[[str, str], Any], variant: str) -> Any:
+        ablated = mean(quantity, ablation)
+        whole = np.asarray(ablated - mean(quantity, "clean"))
+        whole = np.where(np.abs(whole) > _DEGENERATE, whole, np.nan)
+        return (ablated - mean(quantity, variant)) / whole
+
+    return formula
+
+
+def _plain(quantity: str) -> Formula:
+    return lambda mean, variant: mean(quantity, variant)
+
+
+def _fixed(quantity: str, of: str) -> Formula:
+    return lambda mean, _variant: mean(quantity, of)
+
+
+def _kl_score(mean: Callable[[str, str], Any], variant: str) -> Any:
+    ablated = np.asarray(mean("kl", "zero"))
+    ablated = np.where(ablated > _DEGENERATE, ablated, np.nan)
+    return (ablated - mean("kl", variant)) / ablated
+
+
+def _delta_ce(mean: Callable[[str, str], Any], variant: str) -> Any:
+    return mean("ce", variant) - mean("ce", "clean")
+
+
+_KL_ROWS: dict[str, tuple[str, Formula]] = {
+    "kl": ("kl_clean_spliced", _plain("kl")),
+    "kl_score": ("kl_score_zero", _kl_score),
+    "agreement": ("agreement", _plain("agreement")),
+}
+_CE_ROWS: dict[str, tuple[str, Formula]] = {
+    "ce_recovered": ("ce_recovered_zero", _recovered("ce", "zero")),
+    "ce_recovered_mean": ("ce_recovered_mean", _recovered("ce", "mean")),
+    "delta_ce": ("delta_ce", _delta_ce),
+    "ce": ("ce", _plain("ce")),
+    "ce_clean": ("ce", _fixed("ce", "clean")),
+    "ce_zero": ("ce", _fixed("ce", "zero")),
+}
+_ACCURACY_ROWS: dict[str, tuple[str, Formula]] = {
+    "accuracy_recovered": ("accuracy_recovered_zero", _recovered("accuracy", "zero")),
+    "accuracy_recovered_mean": ("accuracy_recovered_mean", _recovered("accuracy", "mean")),
+    "accuracy": ("accuracy", _plain("accuracy")),
+    "accuracy_clean": ("accuracy", _fixed("accuracy", "clean")),
+    "accuracy_zero": ("accuracy", _fixed("accuracy", "zero")),
+}
+_ROWS: dict[Scoring, dict[str, tuple[str, Formula]]] = {
+    "next_token": _CE_ROWS | _KL_ROWS,
+    "labels": _CE_ROWS | _ACCURACY_ROWS | _KL_ROWS,
+    "classes": _KL_ROWS,
+    "vectors": {
+        "output_cosine": ("output_cosine", _plain("cosine")),
+        "cosine_recovered": ("cosine_recovered_zero", _recovered("cosine", "zero")),
+    },
+}
+_UNIT = {"next_token": "tokens", "labels": "samples", "classes": "samples", "vectors": "outputs"}
+
+
+def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measurement]:
+    """Return the report's rows on the model's output: floor = mean ablation, control = random."""
+    sums = scores.by_group(resampling)
+    total = _means(sums.sum(axis=0), scores.columns)
+    named = _ROWS[scores.scoring]
+    statistics = {
+        name: partial(_spliced, formula=formula, columns=scores.columns)
+        for name, (_, formula) in named.items()
+    }
+    ce = "ce_next_token" if scores.scoring == "next_token" else "ce_labels"
+    rows = {}
+    for name, (value, interval) in resampling.estimates(sums, statistics).items():
+        definition, formula = named[name]
+        reference = name.endswith(("_clean", "_zero"))
+        rows[name] = measured(
+            ce if definition == "ce" else definition,
+            value,
+            floor=None if reference else formula(total, "mean"),
+            control=None if reference else formula(total, "random"),
+            interval=interval,
+            n=int(sums[:, 0].sum()),
+            unit=_UNIT[scores.scoring],
+        )
+    return rows
+
+
+def _spliced(
+    sums: Float[np.ndarray, "resamples columns"], *, formula: Formula, columns: Sequence[str]
+) -> Float[np.ndarray, " resamples"]:
+    return np.asarray(formula(_means(sums, columns), "spliced"))
+
+
+def _means(
+    sums: Float[np.ndarray, "*resamples columns"], columns: Sequence[str]
+) -> Callable[[str, str], Any]:
+    place = {name: i for i, name in enumerate(columns)}
+    return lambda quantity, variant: sums[..., place[f"{quantity}_{variant}"]] / sums[..., 0]
+
+
+# -------------------------------------------------------------------------------------------------
+# Which inputs an SAE is spliced into, at which positions, and what is put in its place to compare.
+
+
+_LOGITS = 2**27  # numbers in one batch of logits: half a gigabyte in fp32
+_LONG = 1024  # tokens of a text that memory is planned for
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpliceTask:
+    """A checked request to run a model on reconstructions."""
+
+    sae: SparseAutoencoder
+    model: LiveModel
+    hook_point: str
+    inputs: Any
+    labels: Int[Tensor, " samples"] | None
+    drop_first: bool
+    """Whether the first token of every text passes through untouched, as capture drops it."""
+
+    keep_special: bool
+    """Whether special tokens are spliced."""
+
+    def run(
+        self,
+        mean: Float[Tensor, " d_in"],
+        random: RandomDictionary,
+        *,
+        batch_size: int | None,
+        progress: bool,
+    ) -> Scores:
+        """Run every variant of the model on every input."""
+        batch_size = batch_size or _batch_size(self.model)
+        changes: dict[str, Change] = {
+            "spliced": self.sae,
+            "zero": torch.zeros_like,
+            "mean": lambda x: mean.to(x).expand_as(x),
+            "random": random,
+        }
+        batches: Batches = self.model.batches(self.inputs, batch_size=batch_size)
+        total = getattr(batches, "n_samples", None)
+        if self.labels is not None and total is not None:
+            same_length(self.labels, total, name="labels", per="sample of `inputs`")
+        with progress_bar(total, "splice", "sample", enabled=progress) as bar:
+            return score_batches(
+                self.model,
+                self.hook_point,
+                changes,
+                batches,
+                self.labels,
+                keep=self.keep,
+                done=bar.update,
+            )
+
+    def keep(self, batch: Batch) -> Where:
+        """Return which positions of a batch are spliced: those that capture keeps."""
+        if batch.token_ids is None:
+            return "not_first" if self.drop_first else None
+        kept = batch.sample >= 0
+        if self.drop_first:
+            # Where a long text was cut in windows, attention begins at the first real column too.
+            kept = kept & (batch.position != 0) & (kept.cumsum(dim=1) != 1)
+            begin = self.model.beginning_of_text
+            kept = kept if begin is None else kept & (batch.token_ids != begin)
+        if not self.keep_special and batch.special is not None:
+            kept = kept & ~batch.special
+        return lambda _state: kept
+
+    def stated(self, scores: Scores) -> dict[str, Any]:
+        """Return what was run, for the report."""
+        untouched = ["padding"]
+        untouched += ["first tokens"] if self.drop_first else []
+        untouched += [] if self.keep_special else ["special tokens"]
+        return {
+            "model": self.model.name,
+            "hook_point": self.hook_point,
+            "scoring": scores.scoring,
+            "passed_through": untouched,
+            "n_spliced": scores.n_spliced,
+        }
+
+
+def _batch_size(model: LiveModel) -> int:
+    """Return how many samples to run at a time: logits are what fills memory."""
+    if model.kind != "language":
+        return 64
+    n_tokens = min(model.context_length or _LONG, _LONG)
+    return max(1, min(16, _LOGITS // ((model.vocabulary_size or 1) * n_tokens)))
+
+
+def splice_task(
+    sae: SparseAutoencoder,
+    acts: Activations,
+    model: LiveModel | None,
+    inputs: Any,
+    labels: Int[Tensor, " samples"] | None,
+    hook_point: str | None,
+) -> SpliceTask | None:
+    """Check everything about a splice before anything runs; None where no model is given.
+
+    Raises
+    ------
+    ValueError
+        If the hook point is unknown or of another width, there are no inputs, labels do not fit, or
+        SAE and model are on different devices.
+    """
+    if model is None:
+        if inputs is not None or labels is not None or hook_point is not None:
+            raise ValueError(
+                "`inputs`, `labels` and `hook_point` are about the model's output, but no `model` was "
+                "given. Pass model=."
+            )
+        return None
+    name = hook_point or acts.hook_point or sae.hook_point
+    if name is None:
+        raise ValueError(
+            "`hook_point` must say where to splice, because neither `acts` nor `sae` carries one. "
+            'Pass hook_point="resid_post.0", say.'
+        )
+    splice(model, name, sae)  # checks hook point and width, and installs nothing
+    if sae.dictionary.device.type != model.device.type:
+        raise ValueError(
+            f"`sae` must be on the model's device, {model.device}, got {sae.dictionary.device}. Use "
+            "sae.to(model.device)."
+        )
+    inputs, labels = _inputs_and_labels(acts, inputs, labels)
+    policy = acts.context.policy
+    return SpliceTask(
+        sae=sae,
+        model=model,
+        hook_point=name,
+        inputs=inputs,
+        labels=_check_labels(labels, model),
+        drop_first=bool(policy.get("drop_first", model.causal)),
+        keep_special=bool(policy.get("keep_special", True)),
+    )
+
+
+def _inputs_and_labels(acts: Activations, inputs: Any, labels: Any) -> tuple[Any, Tensor | None]:
+    """Return what to run: by default the very samples that the rows come from."""
+    labels = None if labels is None else torch.as_tensor(labels)
+    if inputs is not None:
+        return inputs, labels
+    context, present = acts.context, torch.unique(acts.sample)
+    if context.token_ids is None and context.pictures is None:
+        raise ValueError(
+            "`inputs` are needed to run the model, because `acts` do not carry the samples they were "
+            "captured from. Pass inputs=."
+        )
+    if labels is not None and len(labels) == context.n_samples:
+        labels = labels[present]
+    if context.pictures is not None:
+        return context.pictures[present], labels
+    texts = cast(Ragged, context.token_ids)
+    return [texts.sample(int(sample)) for sample in present], labels
+
+
+def _check_labels(labels: Tensor | None, model: LiveModel) -> Int[Tensor, " samples"] | None:
+    if labels is None:
+        return None
+    if labels.ndim != 1 or labels.is_floating_point() or len(labels) == 0:
+        raise ValueError(
+            f"`labels` must be whole numbers, one per sample, got shape {tuple(labels.shape)} of "
+            f"{labels.dtype}."
+        )
+    n_classes = None if model.class_names is None else len(model.class_names)
+    if int(labels.min()) < 0 or (n_classes is not None and int(labels.max()) >= n_classes):
+        raise ValueError(
+            f"`labels` must be classes of the model's first head, 0 … {(n_classes or 0) - 1}, got "
+            f"{int(labels.min())} … {int(labels.max())}."
+        )
+    return labels.long()
+
+
+# -------------------------------------------------------------------------------------------------
+# Where in a text an SAE costs: Δ cross-entropy and KL of every next token, by splicing it in.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TokenCosts:
+    """What splicing changes for every token that has a next one."""
+
+    sample: Int[np.ndarray, " tokens"]
+    """Text each token is in."""
+
+    position: Int[np.ndarray, " tokens"]
+    """Its place there; what is predicted is the token after it."""
+
+    token_id: Int[np.ndarray, " tokens"]
+    """The token itself."""
+
+    ce_clean: Float[np.ndarray, " tokens"]
+    """−log p of the next token, nats."""
+
+    ce_spliced: Float[np.ndarray, " tokens"]
+    """The same on reconstructions."""
+
+    kl: Float[np.ndarray, " tokens"]
+    """KL(clean‖spliced), nats."""
+
+    @property
+    def delta(self) -> Float[np.ndarray, " tokens"]:
+        """What the next token costs more."""
+        return self.ce_spliced - self.ce_clean
+
+    def worst(self, n: int = 10) -> Int[np.ndarray, " n"]:
+        """Return the tokens that cost most, by their place in these arrays.
+
+        Parameters
+        ----------
+        n
+            How many.
+        """
+        return np.argsort(-self.delta, kind="stable")[:n]
+
+
+def token_costs(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    acts: Activations,
+    inputs: Any = None,
+    *,
+    hook_point: str | None = None,
+    batch_size: int = 8,
+) -> TokenCosts:
+    """Splice an SAE into a language model and measure every next token.
+
+    Parameters
+    ----------
+    model
+        A causal language model.
+    sae
+        In the units of `acts`.
+    acts
+        Captured from it: where, and which positions pass through untouched.
+    inputs
+        Texts; None: those that `acts` carry.
+    hook_point
+        Where to splice; by default where `acts` come from.
+    batch_size
+        Texts at a time.
+
+    Returns
+    -------
+    TokenCosts
+        `.delta`, `.kl`, `.worst()`.
+
+    Raises
+    ------
+    ValueError
+        If the model predicts no next token, or hook point and width do not fit.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> texts = ["The cat sat in the garden.", "Tom walked to the castle."]
+    >>> acts = sn.capture(model, texts, "resid_post.3", progress=False)
+    >>> costs = token_costs(model, sae, acts, texts)
+    >>> costs.delta.shape == costs.kl.shape, bool((costs.kl >= 0).all())
+    (True, True)
+    """
+    if model.kind != "language" or not model.causal:
+        raise ValueError(
+            f"`model` must predict next tokens, got {model.name}, of kind {model.kind!r}."
+        )
+    task = splice_task(sae, acts, model, inputs, None, hook_point)
+    if task is None:
+        raise ValueError("`model` must be a live model, got none.")
+    parts = []
+    for cpu_batch in model.batches(task.inputs, batch_size=batch_size):
+        batch = cpu_batch.to(model.device)
+        with model.lock, torch.no_grad():
+            clean = model.main_output(model.forward(batch))
+            with splice(model, task.hook_point, sae, task.keep(batch)):
+                spliced = model.main_output(model.forward(batch))
+        parts += [_of_text(batch, row, clean[row], spliced[row]) for row in range(len(clean))]
+    names = ("sample", "position", "token_id", "ce_clean", "ce_spliced", "kl")
+    columns = zip(*parts, strict=True)
+    return TokenCosts(**{n: np.concatenate(c) for n, c in zip(names, columns, strict=True)})
+
+
+def _of_text(batch: Batch, row: int, clean: Tensor, spliced: Tensor) -> tuple[np.ndarray, ...]:
+    """The columns of one row of a batch; padding and borders between texts left out."""
+    sample, ids = batch.sample[row], batch.token_ids[row]  # type: ignore[index]
+    where = ((sample[1:] >= 0) & (sample[1:] == sample[:-1])).nonzero().flatten()
+    following = ids[where + 1][:, None]
+    log_p, log_q = (out[where].float().log_softmax(dim=-1) for out in (clean, spliced))
+    kl = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
+    columns = (
+        sample[where],
+        batch.position[row][where],
+        ids[where],
+        -log_p.gather(1, following)[:, 0].double(),
+        -log_q.gather(1, following)[:, 0].double(),
+        kl.clamp_min(0).double(),
+    )
+    return tuple(column.cpu().numpy() for column in columns)

@@ -1,0 +1,303 @@
+"""check_fit: does an SAE belong to this model, at this place, in these units? And if not, why?
+
+The SAE is tried as its file says, then under each mistake people make: another layer, another scale,
+with or without the begin-of-text token, centred or normalised activations. What explains the
+activations much better than the stated use names the cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.evaluation.report._reconstruction import explained_variance
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+
+Cause = Literal[
+    "none", "layer", "scale", "begin-of-text", "centring", "normalisation", "another model"
+]
+
+CLEARLY = 0.9
+"""A mistake is named when undoing it leaves less than this share of the unexplained variance. Ours: for
+TopK SAEs of tiny-gpt (120–300 steps, two seeds, four layers), undoing a planted mistake of layer, scale,
+centring or normalisation left .001–.72, of the begin-of-text token .81–.99 (a mistake that small does no
+harm), and no other use of an SAE that fits left less than 1.009."""
+
+POOR = 0.5
+"""R² below which an SAE does not fit, whatever the reason. Ours."""
+
+MOST_ROWS = 4096
+SCALES = tuple(2.0**power for power in range(-10, 11) if power != 0)
+
+ADVICE: dict[Cause, str] = {
+    "none": "It fits as stated.",
+    "layer": "It was trained at another place: set sae.hook_point to the one named.",
+    "scale": "Its activations were scaled: multiply by the factor named, or read it with scale=…",
+    "begin-of-text": "Capture with add_bos as named, or drop the first token.",
+    "centring": "Its activations had their mean taken off; subtract it before encoding.",
+    "normalisation": "Its activations were normalised one by one; do so before encoding.",
+    "another model": (
+        "No scale, place or centring makes it fit: it is of another model or checkpoint (a chat model "
+        "instead of its base?), or its file is damaged."
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One way to use the SAE, and how well it then explains the activations."""
+
+    cause: Cause
+    """The mistake this undoes; "none" is the use as stated."""
+
+    use: str
+    """In words."""
+
+    r2: float
+    """Explained share of the variance, on the rows tried."""
+
+    l0: float
+    """Mean atoms per row."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitCheck:
+    """Whether an SAE fits a model, and the likely cause where it does not."""
+
+    cause: Cause
+    """The likely cause; "none" where it fits."""
+
+    trials: tuple[Trial, ...]
+    """The use as stated first, the others from best to worst."""
+
+    recovered: float | None
+    """Loss recovered by splicing it in as stated (zero ablation); None where it was not measured."""
+
+    stated: dict[str, float] = field(default_factory=dict)
+    """Figures its file states."""
+
+    doubts: tuple[str, ...] = ()
+    """What else does not agree, such as the model's name."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it can be used as stated."""
+        return self.cause == "none"
+
+    @property
+    def best(self) -> Trial:
+        """The use that explains most."""
+        return max(self.trials, key=lambda trial: trial.r2)
+
+    @property
+    def advice(self) -> str:
+        """What to do."""
+        text = ADVICE[self.cause]
+        return text if self.cause in ("none", "another model") else f"{text} ({self.best.use})"
+
+    def __repr__(self) -> str:
+        first = self.trials[0]
+        lines = [
+            f"FitCheck: {'fits' if self.fits else 'does not fit: ' + self.cause}. {self.advice}",
+            f"  as stated: R² {first.r2:.3f}, L0 {first.l0:.1f}{self._told()}",
+        ]
+        lines += [f"  {t.use}: R² {t.r2:.3f}, L0 {t.l0:.1f}" for t in self.trials[1:4]]
+        return "\n".join(lines + [f"  {doubt}" for doubt in self.doubts])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def _told(self) -> str:
+        told = "" if self.recovered is None else f", loss recovered {self.recovered:.3f}"
+        if self.stated:
+            told += "; its file says " + ", ".join(f"{k} {v:g}" for k, v in self.stated.items())
+        return told
+
+
+def check_fit(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    inputs: Any = None,
+    *,
+    hook_point: str | None = None,
+    splice: bool = True,
+) -> FitCheck:
+    """Try an SAE on a live model as stated, and under the usual mistakes.
+
+    Parameters
+    ----------
+    model
+        The model it should belong to.
+    sae
+        The SAE.
+    inputs
+        Anything `capture` takes, like what it was trained on; a few dozen are enough. None: bundled
+        prose for language models, bundled scenes for vision models.
+    hook_point
+        Where it should belong; None is what it states itself.
+    splice
+        Also measure the loss recovered, by splicing it into the model.
+
+    Returns
+    -------
+    FitCheck
+        The cause, every trial, and what to do.
+
+    Raises
+    ------
+    ValueError
+        If the place is not known, or its width is not the SAE's at any layer.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.load_model("tiny-vit")
+    >>> sae = sn.load_sae("tiny-vit/resid_post.6")
+    >>> sn.check_fit(model, sae, splice=False).fits
+    True
+    """
+    stated = str(hook_point or sae.hook_point or "")
+    if not stated:
+        raise ValueError(
+            "`hook_point` must be given for an SAE that does not state one. Use "
+            f"check_fit(model, sae, hook_point=…); {model.name} has {model.hook_points()[:4]} …"
+        )
+    inputs = _some_inputs(model) if inputs is None else inputs
+    places = _places(model, sae, stated)
+    origin = getattr(sae, "origin", None)
+    bos = getattr(origin, "prepend_bos", None)
+    bos = "auto" if bos is None or model.kind != "language" else bos
+    rows = _captured(model, inputs, places, bos)
+    trials = list(_trials(model, sae, inputs, rows, stated, bos))
+    first, rest = trials[0], sorted(trials[1:], key=lambda trial: -trial.r2)
+    return FitCheck(
+        cause=_cause(first, rest),
+        trials=(first, *rest),
+        recovered=_recovered(model, sae, inputs, rows[stated], stated) if splice else None,
+        stated=dict(getattr(origin, "stated", {})),
+        doubts=_doubts(model, sae),
+    )
+
+
+def _trials(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    inputs: Any,
+    rows: dict[str, Activations],
+    stated: str,
+    bos: bool | str,
+) -> Iterator[Trial]:
+    x = rows[stated].x
+    yield _tried(sae, x, "none", f"at {stated}, as stated")
+    for place, acts in rows.items():
+        if place != stated:
+            yield _tried(sae, acts.x, "layer", f"at {place}")
+    for factor in _factors(x):
+        yield _tried(sae, factor * x, "scale", f"activations × {factor:.3g}")
+    yield _tried(sae, x - x.mean(dim=0), "centring", "mean activation taken off")
+    yield _tried(sae, x - x.mean(dim=1, keepdim=True), "centring", "mean of each row taken off")
+    standard = (x - x.mean(dim=1, keepdim=True)) / (x.std(dim=1, keepdim=True) + 1e-5)
+    yield _tried(sae, standard, "normalisation", "each row to mean 0 and standard deviation 1")
+    lengths = x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
+    yield _tried(sae, x / lengths, "normalisation", "each row to norm √d_in")
+    if model.kind == "language" and model.beginning_of_text is not None:
+        yield _with_other_bos(model, sae, inputs, stated, bos)
+
+
+def _with_other_bos(
+    model: LiveModel, sae: SparseAutoencoder, inputs: Any, stated: str, bos: bool | str
+) -> Trial:
+    tokenizer_adds = bool(model.tokenizer("a")["input_ids"][0] == model.beginning_of_text)
+    added = tokenizer_adds if bos == "auto" else bool(bos)
+    x = _captured(model, inputs, [stated], not added)[stated].x
+    words = "without" if added else "with"
+    return _tried(sae, x, "begin-of-text", f"{words} begin-of-text token, add_bos={not added}")
+
+
+@torch.no_grad()
+def _tried(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"], cause: Cause, use: str) -> Trial:
+    codes = sae.encode(x)
+    r2 = float(explained_variance(x, sae(x)))
+    return Trial(cause=cause, use=use, r2=r2, l0=float(codes.l0.float().mean()))
+
+
+def _factors(x: Tensor) -> list[float]:
+    """Powers of two, and the factor that gives a mean norm of √d_in, with its inverse."""
+    usual = float(x.shape[1] ** 0.5 / x.norm(dim=1).mean())
+    return [*SCALES, usual, 1 / usual]
+
+
+def _cause(first: Trial, rest: list[Trial]) -> Cause:
+    left = 1 - first.r2
+    for trial in rest:
+        if trial.r2 >= POOR and 1 - trial.r2 < CLEARLY * left:
+            return trial.cause
+    return "none" if first.r2 >= POOR else "another model"
+
+
+def _places(model: LiveModel, sae: SparseAutoencoder, stated: str) -> list[str]:
+    point = model.hook_point(stated)
+    same = [p for p in model.hook_points() if p.kind in (point.kind, "embed")]
+    fitting = [str(p) for p in same if model.width(p) in (None, sae.d_in)]
+    width = model.width(point)
+    if width is not None and width != sae.d_in:
+        raise ValueError(
+            f"`sae` must have the width of {model.name} at {stated!r}, {width}, got "
+            f"d_in={sae.d_in}. It is of another model, or of another place: "
+            f"{_of_width(model, sae.d_in)}."
+        )
+    return [stated, *(place for place in fitting if place != stated)]
+
+
+def _of_width(model: LiveModel, width: int) -> str:
+    found = [str(p) for p in model.hook_points() if model.width(p) == width]
+    return f"{found[0]} … {found[-1]} have that width" if found else "none here has that width"
+
+
+def _captured(model: LiveModel, inputs: Any, places: list[str], bos: Any) -> dict[str, Activations]:
+    from sae_nb.capturing import capture
+
+    return capture(model, inputs, places, add_bos=bos, max_rows=MOST_ROWS, progress=False)
+
+
+def _some_inputs(model: LiveModel) -> Any:
+    from sae_nb import data
+
+    if model.kind == "language":
+        return list(data.prose("test").texts[:64])
+    if model.kind == "vision":
+        return data.scenes(64, seed=1, split="test").images
+    raise ValueError(
+        f"`inputs` must be given for {model.name}, which is neither language nor vision."
+    )
+
+
+def _recovered(
+    model: LiveModel, sae: SparseAutoencoder, inputs: Any, acts: Activations, stated: str
+) -> float | None:
+    from sae_nb.evaluation.report._report import evaluate
+
+    report = evaluate(sae, acts, model=model, inputs=inputs, hook_point=stated, n_bootstrap=0)
+    names = ("ce_recovered", "accuracy_recovered", "kl_recovered", "cosine_recovered")
+    return next((report[name].value for name in names if name in report), None)
+
+
+def _doubts(model: LiveModel, sae: SparseAutoencoder) -> tuple[str, ...]:
+    named = sae.model_name
+    if not named or named == model.name:
+        return ()
+    last = str(named).rpartition("/")[2].lower()
+    if last == str(model.name).rpartition("/")[2].lower():
+        return ()
+    return (f"It names {named!r} as its model, and this is {model.name!r}.",)

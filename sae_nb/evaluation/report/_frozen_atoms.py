@@ -1,0 +1,120 @@
+"""The control that is trained: an encoder learned for random atoms that stay as they were drawn.
+
+What it reaches, an encoder reaches without any learned atom. It takes a training, so it is made on
+request, and `frozen_decoder_cost` says first how long.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_k
+from sae_nb.evaluation.report._measurement import chance_generator
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training import TrainConfig
+
+
+_TRIED = 10  # steps that the cost is measured on
+
+
+def frozen_decoder(
+    data: Activations | Tensor,
+    n_atoms: int,
+    k: int,
+    config: TrainConfig | None = None,
+    *,
+    seed: int = 0,
+    progress: bool = True,
+) -> SparseAutoencoder:
+    """Train a TopK whose atoms are random and stay so, to compare an SAE with.
+
+    Parameters
+    ----------
+    data
+        What the SAE was trained on.
+    n_atoms, k
+        Size and L0 of the SAE it is compared with.
+    config
+        How it was trained; None is `TrainConfig()`.
+    seed
+        Draws the atoms.
+    progress
+        Whether a bar is shown.
+
+    Returns
+    -------
+    SparseAutoencoder
+        In eval mode; pass it to `evaluate` like any other.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size or the data do not fit.
+
+    Source
+    ------
+    The frozen-decoder baseline of "Towards principled evaluations of sparse autoencoders",
+    arXiv 2405.08366.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> control = frozen_decoder(x, 16, 2, sn.TrainConfig(steps=5), progress=False)
+    >>> other = frozen_decoder(x, 16, 2, sn.TrainConfig(steps=9), progress=False)
+    >>> torch.allclose(control.dictionary, other.dictionary, atol=1e-6)
+    True
+    """
+    from sae_nb.training import TrainConfig, train
+
+    sae = _frozen(data, n_atoms, k, seed)
+    train(sae, data, config or TrainConfig(), progress=progress)
+    return sae
+
+
+def frozen_decoder_cost(
+    data: Activations | Tensor, n_atoms: int, k: int, config: TrainConfig | None = None
+) -> float:
+    """Seconds that `frozen_decoder` will take, from a few steps of it.
+
+    Parameters
+    ----------
+    data, n_atoms, k, config
+        As for `frozen_decoder`.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> frozen_decoder_cost(torch.randn(200, 8), 16, 2, sn.TrainConfig(steps=100)) > 0
+    True
+    """
+    from sae_nb.training import TrainConfig, train
+
+    whole = config or TrainConfig()
+    tried = min(_TRIED, whole.steps)
+    sae = _frozen(data, n_atoms, k, 0)
+    short = replace(whole, steps=tried, checkpoint=None)
+    train(sae, data, replace(short, steps=1), progress=False)  # loops compile, data are looked at
+    start = time.perf_counter()
+    train(sae, data, short, progress=False)
+    return (time.perf_counter() - start) * whole.steps / tried
+
+
+def _frozen(data: Any, n_atoms: int, k: int, seed: int) -> SparseAutoencoder:
+    from sae_nb.architectures import TopK
+
+    check_count(n_atoms, name="n_atoms")
+    check_k(k, n_atoms)
+    d_in = data.shape[-1] if isinstance(data, Tensor) else data.d_in
+    sae = TopK(d_in, n_atoms, k, generator=chance_generator(seed))
+    for name, parameter in sae.named_parameters():
+        if name.startswith("operator."):
+            parameter.requires_grad_(False)
+    return sae

@@ -1,0 +1,413 @@
+"""What chance reaches: a dictionary of random unit atoms with the same n_atoms and the same L0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsFloat, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_k
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.report._definitions import define
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+
+
+# -------------------------------------------------------------------------------------------------
+# One number with everything needed to judge it, and the bootstrap behind its interval.
+#
+# Everything that measures makes its `Measurement` here: `Resampling` where there is an interval to be
+# drawn, `measured` where the interval is known already or there is none.
+
+
+MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
+
+Interval = tuple[float, float]
+Statistic = Callable[[Float[np.ndarray, "resamples columns"]], Float[np.ndarray, " resamples"]]
+
+UNKNOWN: Interval = (float("nan"), float("nan"))
+"""The interval of something that could not be resampled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """A value beside what doing nothing and what chance would reach.
+
+    The floor and the control are None where the quantity is a description and has none.
+    """
+
+    value: float
+    """What was measured."""
+
+    floor: float | None
+    """What the trivial answer reaches; which one, `define(definition).floor` says."""
+
+    control: float | None
+    """What a random dictionary with the same number of atoms and the same L0 reaches."""
+
+    interval: Interval
+    """Bootstrap 95 % interval of the value; NaN where fewer than two things could be resampled."""
+
+    definition: str
+    """Id of the formula, see `define`."""
+
+    n: int
+    """How many `unit`s the value is a mean over."""
+
+    unit: str
+    """"rows", "tokens", "samples", "atoms" or "pairs"."""
+
+    seconds: float = float("nan")
+    """What it cost, control and floor included; NaN where several rows share one pass."""
+
+    def __float__(self) -> float:
+        return float(self.value)
+
+    @classmethod
+    def of(cls, measured: Measurement, **own: Any) -> Self:
+        """Return a measured value together with what a kind of measurement says besides.
+
+        Parameters
+        ----------
+        measured
+            The value with its floor, control and interval.
+        own
+            The other fields.
+        """
+        return cls(**vars(measured) | own)
+
+
+Key = TypeVar("Key")
+
+
+class Measurements(Mapping[Key, Measurement], Generic[Key]):
+    """Base of what is a mapping from name to `Measurement`, and says more besides."""
+
+    rows: Mapping[Key, Measurement]
+    """The measurements by name."""
+
+    def __getitem__(self, name: Key) -> Measurement:
+        return self.rows[name]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def measured(
+    definition: str,
+    value: SupportsFloat,
+    *,
+    floor: SupportsFloat | None = None,
+    control: SupportsFloat | None = None,
+    interval: Interval = UNKNOWN,
+    n: int,
+    unit: str = "rows",
+    seconds: float = float("nan"),
+) -> Measurement:
+    """Return a measurement under an id that is defined, its numbers as plain floats."""
+    return Measurement(
+        value=float(value),
+        floor=None if floor is None else float(floor),
+        control=None if control is None else float(control),
+        interval=interval,
+        definition=define(definition).id,
+        n=n,
+        unit=unit,
+        seconds=seconds,
+    )
+
+
+def group_rows(
+    sample: Int[np.ndarray, " n"] | None, n: int, *, seed: int
+) -> tuple[Int[np.ndarray, " n"], int]:
+    """Return which bootstrap group each row belongs to, and how many groups there are.
+
+    Rows of one sample stay together, because tokens of one text and patches of one picture are
+    correlated; above `MAX_GROUPS` samples, samples are pooled at random into that many groups,
+    which leaves the variance of a mean over samples as it is.
+    """
+    if sample is None:
+        index, n_samples = np.arange(n, dtype=np.int64), n
+    else:
+        unique, index = np.unique(sample, return_inverse=True)
+        n_samples = len(unique)
+    if n_samples <= MAX_GROUPS:
+        return index.astype(np.int64), n_samples
+    pool = np.random.default_rng(seed).permutation(n_samples) % MAX_GROUPS
+    return pool[index].astype(np.int64), MAX_GROUPS
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How often intervals are resampled, and from which seed; builds measurements that have one."""
+
+    n: int = 1000
+    """Resamples; 0 leaves intervals out."""
+
+    seed: int = 0
+    """Of every draw: all intervals of one call see the same resamples."""
+
+    def __post_init__(self) -> None:
+        check_count(self.n, name="n_bootstrap", at_least=0)
+
+    def mean(
+        self,
+        definition: str,
+        values: Float[np.ndarray, " n"],
+        *,
+        floor: SupportsFloat | None = None,
+        control: SupportsFloat | None = None,
+        unit: str = "samples",
+        seconds: float = float("nan"),
+    ) -> Measurement:
+        """Measure the mean of independent values; NaN where there are none."""
+        return measured(
+            definition,
+            values.mean() if len(values) else float("nan"),
+            floor=floor,
+            control=control,
+            interval=self.spread(values, "mean"),
+            n=len(values),
+            unit=unit,
+            seconds=seconds,
+        )
+
+    def ratio(
+        self,
+        definition: str,
+        above: Float[np.ndarray, " n"],
+        below: Float[np.ndarray, " n"],
+        *,
+        floor: SupportsFloat | None = None,
+        control: SupportsFloat | None = None,
+        unit: str = "samples",
+    ) -> Measurement:
+        """Measure Σ above / Σ below, resampling the places they share."""
+        sums = np.stack([above, below], axis=1)
+        return measured(
+            definition,
+            above.sum() / below.sum(),
+            floor=floor,
+            control=control,
+            interval=self.interval(sums, lambda s: s[:, 0] / s[:, 1]),
+            n=len(below),
+            unit=unit,
+        )
+
+    def grouped(
+        self, rows: Float[np.ndarray, "n columns"], sample: Int[np.ndarray, " n"] | None
+    ) -> Float[np.ndarray, "groups columns"]:
+        """Return the sums of each bootstrap group, see `group_rows`."""
+        group, n_groups = group_rows(sample, len(rows), seed=self.seed)
+        sums = np.zeros((n_groups, rows.shape[1]))
+        np.add.at(sums, group, rows)
+        return sums
+
+    def estimates(
+        self, sums: Float[np.ndarray, "groups columns"], statistics: Mapping[str, Statistic]
+    ) -> dict[str, tuple[float, Interval]]:
+        """Return statistics of column sums, each with its interval."""
+        intervals = self.intervals(sums, statistics)
+        total = sums.sum(axis=0, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {k: (float(f(total)[0]), intervals[k]) for k, f in statistics.items()}
+
+    def interval(self, sums: Float[np.ndarray, "groups columns"], statistic: Statistic) -> Interval:
+        """Return the interval of one statistic of column sums."""
+        return self.intervals(sums, {"it": statistic})["it"]
+
+    def intervals(
+        self, sums: Float[np.ndarray, "groups columns"], statistics: Mapping[str, Statistic]
+    ) -> dict[str, Interval]:
+        """Return 95 % percentile intervals of statistics of column sums, resampling groups.
+
+        All statistics see the same resamples, which are what the time goes into.
+        """
+        n_groups = len(sums)
+        if n_groups < 2 or self.n < 1:
+            return dict.fromkeys(statistics, UNKNOWN)
+        generator = np.random.default_rng(self.seed)
+        evenly = np.full(n_groups, 1 / n_groups)
+        drawn = []
+        for start in range(0, self.n, 256):  # (256, groups) of counts at a time
+            size = min(256, self.n - start)
+            counts = generator.multinomial(n_groups, evenly, size=size)
+            drawn.append(counts.astype(np.float64) @ sums)
+        resampled = np.concatenate(drawn)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {name: percentiles(value(resampled)) for name, value in statistics.items()}
+
+    def spread(
+        self, values: Float[np.ndarray, " n"], statistic: Literal["mean", "median"] | float = "mean"
+    ) -> Interval:
+        """Return the interval of the mean, the median or another quantile of independent values."""
+        if len(values) < 2 or self.n < 1:
+            return UNKNOWN
+        if statistic == "mean":
+            columns = np.stack((values, np.ones_like(values)), axis=1)
+            if len(columns) > MAX_GROUPS:
+                columns = self.grouped(columns, None)
+            return self.interval(columns, lambda sums: sums[:, 0] / sums[:, 1])
+        # A resampled quantile is an order statistic: its rank is Beta distributed, so no resample
+        # needs to be made.
+        n = len(values)
+        place = (n + 1) * (0.5 if statistic == "median" else float(statistic))
+        ranks = np.random.default_rng(self.seed).beta(place, n + 1 - place, size=self.n)
+        with np.errstate(invalid="ignore"):  # between two infinite values
+            low, high = np.quantile(np.sort(values), np.quantile(ranks, [0.025, 0.975]))
+        return (float(low), float(high))
+
+    def weights(
+        self, group: Int[np.ndarray, " n"], n_groups: int
+    ) -> Float[np.ndarray, "resamples n"]:
+        """Return how often each row counts in each resample of groups."""
+        generator = np.random.default_rng(self.seed)
+        counts = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=self.n)
+        return counts[:, group].astype(np.float64)
+
+
+def percentiles(values: Float[np.ndarray, " resamples"], *, at_least: int = 1) -> Interval:
+    """Return the 95 % interval of resampled values; NaN where fewer than `at_least` are finite."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < at_least:
+        return UNKNOWN
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return (float(low), float(high))
+
+
+# -------------------------------------------------------------------------------------------------
+# What chance reaches: a dictionary of random unit atoms with the same n_atoms and the same L0.
+
+
+_LOOKED_AT = 4096  # rows that tell the L0 of an SAE
+_TILE = 2**24  # entries of (rows, n_atoms) correlations held at a time: 64 MiB in fp32
+
+
+def chance_generator(seed: int) -> torch.Generator:
+    """Return the generator that random dictionaries are drawn from.
+
+    Another stream than that of a seed itself, from which an untrained SAE may have drawn its atoms: it
+    would be its own control.
+    """
+    return torch.Generator().manual_seed(0x5AE0_0000 + seed)
+
+
+class RandomDictionary:
+    """Random unit atoms, used as well as a fixed dictionary can be with one correlation.
+
+    The k atoms with the largest correlation ⟨x − μ, r_j⟩ are kept, and one gain for the whole set,
+    fitted by least squares, makes up for atoms that overlap. Any metric that a trained SAE does not
+    win against this says nothing about training.
+
+    Parameters
+    ----------
+    d_in
+        Width of the activations.
+    n_atoms
+        As many as the SAE has.
+    k
+        Atoms per row: the SAE's mean L0, rounded.
+    mean
+        μ, the mean row.
+    seed
+        Draws the atoms.
+    signed
+        Whether an atom may be subtracted, as for an SAE with signed codes.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        k: int,
+        *,
+        mean: Float[Tensor, " d_in"],
+        seed: int = 0,
+        signed: bool = False,
+    ) -> None:
+        self.d_in = check_count(d_in, name="d_in")
+        self.n_atoms = check_count(n_atoms, name="n_atoms")
+        self.k = check_k(k, n_atoms)
+        self.mean = mean
+        self.signed = signed
+        self.gain = 1.0
+        rows = torch.randn(n_atoms, d_in, generator=chance_generator(seed))
+        self.dictionary = (rows / rows.norm(dim=1, keepdim=True)).to(mean)
+
+    @torch.no_grad()
+    def fit(self, x: Float[Tensor, "n d_in"]) -> RandomDictionary:
+        """Set the gain α that minimises Σ‖x − μ − α(x̂ − μ)‖², and return the dictionary."""
+        self.gain = 1.0
+        centred = (x.to(self.mean) - self.mean).double()
+        proposed = (self(x) - self.mean).double()
+        power = float(proposed.square().sum())
+        self.gain = float((centred * proposed).sum()) / power if power > 0 else 1.0
+        return self
+
+    def encode(self, x: Float[Tensor, "*batch d_in"]) -> SparseCodes:
+        """Return the k strongest correlations of each row, times the gain."""
+        shape = tuple(x.shape[:-1])
+        rows = x.detach().reshape(-1, self.d_in).to(self.mean) - self.mean
+        kept = [self._strongest(tile) for tile in torch.split(rows, max(1, _TILE // self.n_atoms))]
+        values = torch.cat([v for v, _ in kept]).reshape(-1)
+        atoms = torch.cat([a for _, a in kept]).reshape(-1)
+        offsets = torch.arange(0, len(values) + 1, self.k, device=values.device)
+        return SparseCodes(
+            values=values, atoms=atoms, offsets=offsets, n_atoms=self.n_atoms, shape=shape
+        )
+
+    def _strongest(self, x: Float[Tensor, "n d_in"]) -> tuple[Tensor, Tensor]:
+        correlations = x @ self.dictionary.T
+        if self.signed:
+            atoms = correlations.abs().topk(self.k, dim=1).indices
+            return correlations.gather(1, atoms) * self.gain, atoms
+        values, atoms = correlations.topk(self.k, dim=1)
+        return values.clamp_min(0) * self.gain, atoms
+
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
+        """Return the mean plus the weighted sum of the kept atoms."""
+        x_hat = self.mean + torch.nn.functional.embedding_bag(
+            codes.atoms.view(-1, self.k).long(),
+            self.dictionary,
+            per_sample_weights=codes.values.view(-1, self.k),
+            mode="sum",
+        )
+        return x_hat.reshape(*codes.shape, self.d_in)
+
+    def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        return self.decode(self.encode(x)).to(x.dtype)
+
+
+@torch.no_grad()
+def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
+    """Return random atoms, as many as an SAE has, with the L0 that it has on the first rows, and fitted.
+
+    Parameters
+    ----------
+    sae
+        Anything that encodes.
+    acts
+        Activations; 4096 rows are looked at.
+    seed
+        Draws the atoms.
+    """
+    from sae_nb.evaluation.report._row_pass import codes_of_rows
+
+    few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)
+    codes = [codes for _, _, codes in codes_of_rows(sae, few)]
+    l0 = sum(int(part.l0.sum()) for part in codes) / len(few)
+    signed = any(bool((part.values < 0).any()) for part in codes)
+    rows = few.rows(torch.arange(len(few)))
+    mean = rows.double().mean(dim=0).to(sae.dictionary)
+    k = min(max(round(l0), 1), sae.n_atoms)
+    random = RandomDictionary(sae.d_in, sae.n_atoms, k, mean=mean, seed=seed, signed=signed)
+    return random.fit(rows)

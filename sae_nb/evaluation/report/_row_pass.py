@@ -1,0 +1,266 @@
+"""The passes over the rows: means first, then the SAE, then floor and control on a part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.checks import check_finite
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.dictionary._near_data import ROWS as NEAR_ROWS
+from sae_nb.evaluation.report._measurement import RandomDictionary, group_rows
+from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
+from sae_nb.evaluation.report._sparsity import SparsitySums
+from sae_nb.temporal import sequence_groups
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder, Temporal
+    from sae_nb.codes import SparseCodes
+
+
+# -------------------------------------------------------------------------------------------------
+# Codes, checked once: of these rows, of one dictionary, and with an atom alive.
+
+
+_BATCH = 4096
+
+
+@torch.no_grad()
+def codes_of(
+    sae: SparseAutoencoder, acts: Activations, codes: SparseCodes | None = None
+) -> SparseCodes:
+    """Return the codes of checked rows on the CPU: those given, checked, or encoded now.
+
+    Raises
+    ------
+    ValueError
+        If given codes are of other rows or another dictionary, the SAE reads sequences and none are
+        given, or no atom is active in any row.
+    """
+    if codes is None and getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`codes` must be given for {type(sae).__name__}, whose codes depend on the rows before. "
+            "Encode whole sequences, and pass codes=."
+        )
+    if codes is None:
+        x = acts.x
+        parts = [sae.encode(part).detach().to("cpu") for part in torch.split(x, _BATCH)]
+        codes = SparseCodes.concatenate(parts)
+    check_codes(codes, len(acts), sae.n_atoms)
+    return codes.detach().to("cpu")
+
+
+def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
+    """Refuse codes of another number of atoms than a dictionary has.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    if codes.n_atoms != len(dictionary):
+        raise ValueError(
+            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}. "
+            "Encode with the SAE whose dictionary this is."
+        )
+
+
+def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
+    """Refuse codes of other rows or another dictionary, and codes in which nothing is active.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    if (len(codes), codes.n_atoms) != (n_rows, n_atoms):
+        raise ValueError(
+            f"`codes` must be those of these rows and this dictionary, {n_rows} × {n_atoms}, got "
+            f"{len(codes)} × {codes.n_atoms}. Encode the same rows with the same SAE."
+        )
+    if not bool((codes.values != 0).any()):
+        raise ValueError(
+            f"`sae` must have an atom that fires, but all {n_atoms} are silent in all {n_rows} rows. "
+            "Check that it belongs to these activations: sn.evaluation.check_fit(model, sae)."
+        )
+
+
+# -------------------------------------------------------------------------------------------------
+# The passes over the rows: means first, then the SAE, then floor and control on a part of them.
+
+
+CONTROL_ROWS = 65_536
+"""The floor and the random dictionary are measured on at most so many rows."""
+
+_FIT_ROWS = 4096  # rows the random dictionary's one gain is fitted on
+_PAIRS = 2**26  # pairs of active atoms whose meetings are counted: a quarter of a second
+
+
+class CodeSample:
+    """Codes of some rows, kept for what needs them together; the rows are drawn, not the first ones.
+
+    Parameters
+    ----------
+    rank
+        Place of every row in a random order.
+    """
+
+    def __init__(self, rank: Int[np.ndarray, " n"]) -> None:
+        self.rank = rank
+        self.most: int | None = None
+        self._parts: list[SparseCodes] = []
+
+    def update(self, codes: SparseCodes, rows: Int[np.ndarray, " batch"]) -> None:
+        """Take in a chunk; how many rows are kept in all is decided by the first one's L0."""
+        if self.most is None:
+            pairs = float(codes.l0.double().square().mean())
+            self.most = min(CONTROL_ROWS, max(int(_PAIRS / max(pairs, 1.0)), 64))
+        kept = np.flatnonzero(self.rank[rows] < self.most)
+        self._parts.append(codes.detach().rows(torch.from_numpy(kept).to(codes.device)).to("cpu"))
+
+    def codes(self) -> SparseCodes:
+        """Return all that was kept."""
+        from sae_nb.codes import SparseCodes
+
+        return SparseCodes.concatenate(self._parts)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowPass:
+    """Sums of every row under the SAE, the mean predictor and the random dictionary."""
+
+    mean: Float[Tensor, " d_in"]
+    """μ, on the SAE's device and in its precision."""
+
+    reconstruction: ReconstructionSums
+    floor: ReconstructionSums
+    control: ReconstructionSums
+    sparsity: SparsitySums
+    control_sparsity: SparsitySums
+    random: RandomDictionary
+    """The control itself."""
+
+    codes: CodeSample
+    control_codes: CodeSample
+    """Codes of a part of the rows, for what atoms do together."""
+
+    near: Float[Tensor, "rows d_in"]
+    """A part of the rows themselves."""
+
+
+def pass_over_rows(
+    sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
+) -> RowPass:
+    """Read all rows twice, and a part of them once more; only codes in CSR are ever held.
+
+    Raises
+    ------
+    ValueError
+        If a row holds NaN or infinity.
+    """
+    moments = _moments(acts, batch_size)
+    group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
+    recovered = ReconstructionSums(moments, n_groups)
+    norms = sae.dictionary.detach().double().norm(dim=1).cpu().numpy()
+    sparsity = SparsitySums(sae.n_atoms, n_groups, norms)
+    order = np.random.default_rng(seed).permutation(len(acts))
+    part, rank = order[:CONTROL_ROWS], np.argsort(order)
+    kept, control_kept = CodeSample(rank), CodeSample(rank)
+    with torch.no_grad():
+        for rows, x, codes, x_hat in encoded_rows(sae, acts, batch_size):
+            recovered.update(x, x_hat, group[rows])
+            sparsity.update(codes, group[rows])
+            kept.update(codes, rows)
+    random = _random_like(sae, moments, sparsity, seed)
+    random.fit(acts.rows(torch.from_numpy(part[:_FIT_ROWS])))
+    floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
+    control_sparsity = SparsitySums(sae.n_atoms, n_groups)
+    for rows, x in _chunks(acts, np.sort(part), batch_size, sae.dictionary):
+        codes = random.encode(x)
+        floor.update(x, random.mean.expand_as(x), group[rows])
+        control.update(x, random.decode(codes), group[rows])
+        control_sparsity.update(codes, group[rows])
+        control_kept.update(codes, rows)
+    return RowPass(
+        mean=random.mean,
+        reconstruction=recovered,
+        floor=floor,
+        control=control,
+        sparsity=sparsity,
+        control_sparsity=control_sparsity,
+        random=random,
+        codes=kept,
+        control_codes=control_kept,
+        near=acts.rows(torch.from_numpy(np.sort(part[:NEAR_ROWS]))).to(sae.dictionary),
+    )
+
+
+def _moments(acts: Activations, batch_size: int) -> Moments:
+    moments = Moments(acts.d_in)
+    for rows, x in _chunks(acts, np.arange(len(acts)), batch_size):
+        check_finite(x, name="acts", row_name=partial(_row_name, acts, rows))
+        moments.update(x)
+    return moments
+
+
+def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str:
+    return f"row {rows[i]} of the whole: {acts.where(int(rows[i]))}"
+
+
+def encoded_rows(
+    sae: SparseAutoencoder, acts: Activations, size: int
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes, Tensor]]:
+    """Rows with their codes and reconstructions; whole sequences where the SAE reads those."""
+    if getattr(sae, "reads_sequences", False):
+        for rows, x, codes, x_hat in sequence_groups(cast("Temporal", sae), acts, size):
+            yield rows.numpy(), x, codes, x_hat
+        return
+    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+        codes = sae.encode(x)
+        yield chosen, x, codes, _reconstruction(sae, x, codes)
+
+
+@torch.no_grad()
+def codes_of_rows(
+    sae: Any, acts: Activations, size: int = 4096
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
+    """Rows with their codes alone, of anything that encodes."""
+    if getattr(sae, "reads_sequences", False):
+        for rows, x, codes, _ in encoded_rows(sae, acts, size):
+            yield rows, x, codes
+        return
+    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+        yield chosen, x, sae.encode(x).detach()
+
+
+def _reconstruction(sae: SparseAutoencoder, x: Tensor, codes: SparseCodes) -> Tensor:
+    """Decode the codes; an SAE whose forward does more than that is run once more."""
+    plain = type(sae).forward is SparseAutoencoder.forward
+    return sae.decode(codes) if plain else sae(x)
+
+
+def _chunks(
+    acts: Activations, rows: Int[np.ndarray, " m"], size: int, like: Tensor | None = None
+) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor]]:
+    for start in range(0, len(rows), size):
+        chosen = rows[start : start + size]
+        x = acts.rows(torch.from_numpy(chosen))
+        yield chosen, x if like is None else x.to(like)
+
+
+def _random_like(
+    sae: SparseAutoencoder, moments: Moments, sparsity: SparsitySums, seed: int
+) -> RandomDictionary:
+    k = min(max(round(sparsity.l0), 1), sae.n_atoms)
+    mean = moments.mean.to(sae.dictionary)
+    return RandomDictionary(sae.d_in, sae.n_atoms, k, mean=mean, seed=seed, signed=sparsity.signed)

@@ -1,0 +1,88 @@
+"""Figures of the library: records and plain arrays in, plotly figures out; colours in `theme`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.figures._frames import (
+        DOTTED as DOTTED,
+        FLOOR as FLOOR,
+        SYMBOLS as SYMBOLS,
+        broken as broken,
+        framed as framed,
+        heatmaps as heatmaps,
+        line as line,
+        named as named,
+        number_of as number_of,
+        on_axes as on_axes,
+        plot_title as plot_title,
+        side_by_side as side_by_side,
+        squares as squares,
+    )
+    from sae_nb.figures._still import (
+        Dot as Dot,
+        Drawing as Drawing,
+        Label as Label,
+        Polyline as Polyline,
+        Rectangle as Rectangle,
+        Stroke as Stroke,
+        to_png as to_png,
+        to_png_tag as to_png_tag,
+        to_svg as to_svg,
+    )
+    from sae_nb.figures.theme import (
+        ALARM as ALARM,
+        AXIS as AXIS,
+        BLACK as BLACK,
+        CIVIDIS as CIVIDIS,
+        CLEAR as CLEAR,
+        CONTROL as CONTROL,
+        CONTROL_DASH as CONTROL_DASH,
+        CSS_VARIABLES as CSS_VARIABLES,
+        FIGURE_CONFIG as FIGURE_CONFIG,
+        GLOBE as GLOBE,
+        GLOBE_GRID as GLOBE_GRID,
+        GREY as GREY,
+        MARKERS as MARKERS,
+        MID_GREY as MID_GREY,
+        NEUTRAL as NEUTRAL,
+        NOVEL as NOVEL,
+        OKABE_ITO as OKABE_ITO,
+        PAD as PAD,
+        PAGE_COLOURS as PAGE_COLOURS,
+        PAGE_INKS as PAGE_INKS,
+        PALETTE as PALETTE,
+        PREDICTED as PREDICTED,
+        RINGS as RINGS,
+        SCRIPT_COLOURS as SCRIPT_COLOURS,
+        SIGNED as SIGNED,
+        THIN_SPACE as THIN_SPACE,
+        UNKNOWN as UNKNOWN,
+        UNKNOWN_DOT as UNKNOWN_DOT,
+        WHITE as WHITE,
+        Scale as Scale,
+        Theme as Theme,
+        category_style as category_style,
+        cividis as cividis,
+        colour_scale as colour_scale,
+        css_colour as css_colour,
+        current_theme as current_theme,
+        escape as escape,
+        fade as fade,
+        format_count as format_count,
+        format_duration as format_duration,
+        format_number as format_number,
+        format_percent as format_percent,
+        plot_text as plot_text,
+        scaled as scaled,
+        signed_colours as signed_colours,
+        still_config as still_config,
+        template as template,
+        use_scale as use_scale,
+        visible_token as visible_token,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,189 @@
+"""Frames that figures share: one titled plot, plots or heat-maps side by side, lines with markers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+
+from sae_nb.figures.theme import CONTROL, CONTROL_DASH, GREY, colour_scale, scaled, template
+
+DOTTED = {"color": GREY, "width": 1.2, "dash": "dot"}
+"""A place that the data itself does not have: where training was, where an event begins."""
+
+FLOOR = {"color": CONTROL, "width": 1.6, "dash": CONTROL_DASH}
+"""What something reaches that learned nothing."""
+
+SYMBOLS = ("circle", "square", "diamond")
+Margin = tuple[int, int, int, int]
+MARGIN: Margin = (56, 16, 34, 46)
+"""Left, right, top, bottom, in CSS pixels."""
+
+
+def framed(
+    traces: Iterable[Any],
+    *,
+    x: str = "",
+    y: str = "",
+    height: float | None = None,
+    margin: Margin = MARGIN,
+    **layout: Any,
+) -> go.Figure:
+    """One plot in the current theme, its axes titled `x` and `y`; `height` grows with the scale."""
+    figure = go.Figure(list(traces))
+    _dress(figure, height, margin)
+    figure.update_layout(xaxis_title_text=x, yaxis_title_text=y)
+    return figure.update_layout(layout)
+
+
+def side_by_side(
+    titles: Sequence[str],
+    *,
+    y: str | Sequence[str] = "",
+    gap: float = 0.05,
+    widths: Sequence[float] | None = None,
+    height: float | None = None,
+    margin: Margin = MARGIN,
+) -> go.Figure:
+    """Empty plots beside each other, their titles below.
+
+    The first has the vertical axis of all, titled `y`; where `y` is a list, each has its own.
+    """
+    figure = make_subplots(cols=len(titles), horizontal_spacing=gap, column_widths=widths)
+    _dress(figure, height, margin)
+    shared = isinstance(y, str)
+    y_titles = [y, *[""] * (len(titles) - 1)] if shared else y
+    for column, (x_title, y_title) in enumerate(zip(titles, y_titles, strict=True), start=1):
+        figure.update_xaxes(title_text=x_title, col=column)
+        figure.update_yaxes(title_text=y_title, col=column)
+        figure.update_yaxes(showticklabels=column == 1 or not shared, col=column)
+    return figure
+
+
+def heatmaps(
+    matrices: Mapping[str, Float[np.ndarray, "rows columns"]],
+    *,
+    ends: tuple[float, float],
+    hover: str,
+    bar: str,
+    signed: bool = False,
+    over: Mapping[str, Iterable[go.Scatter]] | None = None,
+    gap: float = 0.04,
+    **frame: Any,
+) -> go.Figure:
+    """One heat-map per title, on one scale of colours with one bar; `over` holds what lies on each."""
+    figure = side_by_side(list(matrices), gap=gap, **frame)
+    for column, (title, matrix) in enumerate(matrices.items(), start=1):
+        figure.add_heatmap(
+            z=matrix,
+            zmin=ends[0],
+            zmax=ends[1],
+            colorscale=colour_scale(signed=signed),
+            showscale=column == len(matrices),
+            colorbar={"title": {"text": bar}, "thickness": 10},
+            name=title,
+            hovertemplate=f"{hover}<extra>{title}</extra>",
+            row=1,
+            col=column,
+        )
+        for trace in (over or {}).get(title, ()):
+            figure.add_trace(trace, row=1, col=column)
+    return figure
+
+
+def line(
+    name: str,
+    x: Any,
+    y: Any,
+    *,
+    colour: str,
+    symbol: str = "",
+    size: float | None = None,
+    width: float = 2,
+    dash: str = "solid",
+    hover: str = "",
+    **more: Any,
+) -> go.Scatter:
+    """A line, with markers where a symbol is given; hovering says `hover` and whose line it is."""
+    return go.Scatter(
+        name=name,
+        x=x,
+        y=y,
+        mode="lines+markers" if symbol else "lines",
+        line={"color": colour, "width": width, "dash": dash},
+        marker={"color": colour, "symbol": symbol, "size": size} if symbol else None,
+        hovertemplate=f"{hover}<extra>{name}</extra>" if hover else None,
+        **more,
+    )
+
+
+def _dress(figure: go.Figure, height: float | None, margin: Margin) -> None:
+    figure.update_layout(
+        template=template(),
+        height=None if height is None else scaled(height),
+        margin=dict(zip("lrtb", margin, strict=True)),
+    )
+
+
+def broken(
+    pieces: Iterable[Sequence[tuple[float, float]]],
+) -> tuple[list[float | None], list[float | None]]:
+    """Several lines as one with gaps between them: shapes would be missing in still images."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for piece in pieces:
+        x += [*(point[0] for point in piece), None]
+        y += [*(point[1] for point in piece), None]
+    return x, y
+
+
+def squares(cuts: Sequence[int]) -> tuple[list[float | None], list[float | None]]:
+    """Outlines of the phases between cuts, on the diagonal of a matrix of layers from 1."""
+    ends = [(first + 0.5, last + 0.5) for first, last in pairwise(cuts)]
+    return broken([(a, a), (b, a), (b, b), (a, b), (a, a)] for a, b in ends)
+
+
+def number_of(place: int) -> str:
+    """Number of an axis as plotly writes it: none for the first.
+
+    >>> number_of(0), number_of(1)
+    ('', '2')
+    """
+    return "" if place == 0 else str(place + 1)
+
+
+def on_axes(place: int) -> dict[str, str]:
+    """The axes of a trace in the plot at a place.
+
+    >>> on_axes(0), on_axes(2)
+    ({'xaxis': 'x', 'yaxis': 'y'}, {'xaxis': 'x3', 'yaxis': 'y3'})
+    """
+    return {"xaxis": f"x{number_of(place)}", "yaxis": f"y{number_of(place)}"}
+
+
+def named(figure: go.Figure, name: str) -> Any:
+    """The trace of that name."""
+    return next(trace for trace in figure.data if trace.name == name)
+
+
+def plot_title(
+    place: int, text: str, *, size: float, x: float = 0.5, anchor: str = "center"
+) -> Any:
+    """Title above the plot at a place, tied to its axes so that it stays there in every drawing."""
+    number = number_of(place)
+    return {
+        "text": text,
+        "x": x,
+        "y": 1.0,
+        "xref": f"x{number} domain",
+        "yref": f"y{number} domain",
+        "xanchor": anchor,
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": size},
+    }

@@ -1,0 +1,801 @@
+"""A plotly figure as a drawing without a browser: bars, lines, markers, heat-maps, their axes.
+
+For readers without JavaScript and for notebooks shown without a kernel. It covers what our panels
+draw and nothing more; a trace of another kind is left out and named under the drawing.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from html import unescape
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+from PIL import Image, ImageDraw, ImageFont
+
+from sae_nb.figures.theme import (
+    AXIS,
+    BLACK,
+    GREY,
+    GRID,
+    MID_GREY,
+    PALETTE,
+    RINGS,
+    WHITE,
+    cividis,
+    css_colour,
+    current_theme as theme,
+    escape,
+    fade,
+    format_count,
+    format_number,
+    signed_colours,
+)
+
+# -------------------------------------------------------------------------------------------------
+# Axes of a still picture: what range, which ticks, where a value lies on the sheet.
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Maps data to pixels along one side."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool
+    title: str
+    ticks: tuple[tuple[float, str], ...]
+
+    def place(self, values: Any) -> Float[np.ndarray, " n"]:
+        """Pixel positions of data values; what a log axis cannot show is NaN."""
+        numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
+        if self.log:
+            numbers = np.log10(np.where(numbers > 0, numbers, np.nan))
+        span = self.high - self.low or 1.0
+        return self.start + (numbers - self.low) / span * (self.end - self.start)
+
+
+def axis_settings(figure: go.Figure, name: str) -> Any:
+    """What the layout says of the axis "x", "y2", …."""
+    return figure.layout[f"{name[0]}axis{name[1:]}"]
+
+
+def read_axis(
+    figure: go.Figure, name: str, traces: Sequence[Any], pixels: tuple[float, float]
+) -> Axis:
+    """Return one axis of a figure as it lies between two pixel positions."""
+    settings = axis_settings(figure, name)
+    log = settings.type == "log"
+    categories = categories_of(traces, name[0])
+    values = _values_along(traces, name[0], categories)
+    if log:
+        values = np.log10(values[values > 0])
+    tight = any(trace.type == "heatmap" for trace in traces)
+    leader = axis_settings(figure, settings.matches) if settings.matches else settings
+    source = settings if settings.range is not None else leader
+    low, high = _range(source, values, categories, tight=tight)
+    base = figure.layout[f"{name[0]}axis"] if settings.domain is None else settings
+    first, last = base.domain or (0.0, 1.0)
+    start, end = pixels
+    length = end - start
+    ticks = _ticks(settings, low, high, log, categories)
+    title = unescape(str(settings.title.text or ""))
+    return Axis(low, high, start + length * first, start + length * last, log, title, ticks)
+
+
+def categories_of(traces: Sequence[Any], side: str) -> list[str]:
+    """Return the names along one side ("x" or "y") of traces, in order; none where it is numbers."""
+    names: dict[str, None] = {}
+    for trace in traces:
+        given = trace[side]
+        for value in () if given is None or isinstance(given, dict) else given:
+            if isinstance(value, str):
+                names.setdefault(value)
+    return list(names)
+
+
+def numbers_of(values: Any, categories: list[str]) -> Float[np.ndarray, " n"]:
+    """Return values as numbers: categories as their index, gaps as NaN, plotly's JSON decoded."""
+    if values is None:
+        return np.zeros(0)
+    if isinstance(values, dict):
+        # An array as plotly writes it to JSON.
+        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).astype(np.float64)
+    if categories:
+        return np.array([categories.index(v) if v in categories else np.nan for v in values])
+    return np.asarray(
+        [np.nan if v is None else v for v in np.asarray(values, dtype=object).tolist()],
+        dtype=np.float64,
+    )
+
+
+def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> Any:
+    parts = [np.zeros(0)]
+    for trace in traces:
+        given = numbers_of(trace[side], categories)
+        if trace.type == "heatmap":
+            given = _heatmap_ends(trace, side, given)
+        parts.append(given)
+        long_side = "x" if trace.type == "bar" and trace.orientation == "h" else "y"
+        if trace.type == "bar" and side == long_side:
+            parts.append(np.zeros(1))
+    joined = np.concatenate(parts)
+    return joined[np.isfinite(joined)]
+
+
+def _heatmap_ends(trace: Any, side: str, given: Any) -> Any:
+    """The outer borders of a heat-map's cells: half a cell beyond the outer centres."""
+    if trace[side] is None or len(given) < 2:
+        size = 0 if trace.z is None else np.shape(trace.z)[1 if side == "x" else 0]
+        return np.array([-0.5, size - 0.5]) if size else np.zeros(0)
+    half = (given[1] - given[0]) / 2, (given[-1] - given[-2]) / 2
+    return np.array([given[0] - half[0], given[-1] + half[1]])
+
+
+def _range(
+    settings: Any, values: Any, categories: list[str], *, tight: bool = False
+) -> tuple[float, float]:
+    if settings.range is not None and None not in settings.range:
+        return float(settings.range[0]), float(settings.range[1])
+    if categories:
+        span = (-0.5, len(categories) - 0.5)
+        return span[::-1] if settings.autorange == "reversed" else span
+    if not len(values):
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    pad = 0.0 if tight else 0.05 * (high - low) or 0.5
+    low = low if low == 0 else low - pad
+    return (high + pad, low) if settings.autorange == "reversed" else (low, high + pad)
+
+
+def _ticks(
+    settings: Any, low: float, high: float, log: bool, categories: list[str]
+) -> tuple[tuple[float, str], ...]:
+    if settings.showticklabels is False or settings.visible is False:
+        return ()
+    if settings.tickvals is not None:
+        texts = settings.ticktext if settings.ticktext is not None else settings.tickvals
+        return tuple((float(v), unescape(str(s))) for v, s in zip(settings.tickvals, texts))
+    if categories:
+        step = max(1, len(categories) // 12)
+        return tuple((float(i), categories[i]) for i in range(0, len(categories), step))
+    bottom, top = min(low, high), max(low, high)
+    if log:
+        powers = range(math.ceil(bottom - 1e-9), math.floor(top + 1e-9) + 1)
+        every = max(1, len(powers) // 6)
+        words = {p: format_count(10**p) if 0 <= p < 7 else format_number(10.0**p) for p in powers}
+        return tuple((10.0**p, words[p]) for p in list(powers)[::every])
+    gap = _nice_step((top - bottom) / 5)
+    first = math.ceil(bottom / gap - 1e-9) * gap
+    count = int((top - first) / gap + 1e-9) + 1
+    decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
+    values = [first + i * gap for i in range(count)]
+    return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
+
+
+def _nice_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    return next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
+
+
+# -------------------------------------------------------------------------------------------------
+# Four strokes — rectangle, line, dot, text — drawn as SVG or as PNG without a browser.
+
+
+INK = "currentColor"
+FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
+PLAIN = str.maketrans(
+    {"\u2009": " ", "\u2212": "-", "²": "2", "–": "-", "·": "-", "…": "...", "×": "x", "≥": ">="}
+)
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A filled box."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: str = INK
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Polyline:
+    """A line through points, or the area it encloses when `fill` is given."""
+
+    points: Sequence[tuple[float, float]]
+    colour: str = INK
+    width: float = 1.5
+    dashed: bool = False
+    fill: str = ""
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A round marker; `outline` is a colour for its edge."""
+
+    x: float
+    y: float
+    radius: float
+    fill: str = INK
+    outline: str = ""
+    edge: float = 0
+    opacity: float = 1
+
+
+@dataclass(frozen=True)
+class Label:
+    """A line of text; `anchor` is start, middle or end, `angle` in degrees clockwise."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "middle"
+    size: float = 13
+    angle: float = 0
+
+
+Stroke = Rectangle | Polyline | Dot | Label
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Strokes on a transparent sheet, in CSS pixels."""
+
+    width: int
+    height: int
+    strokes: tuple[Stroke, ...]
+
+    def to_svg(self) -> str:
+        """Return the drawing as an SVG element; text takes the colour of the page."""
+        body = "".join(_svg(stroke) for stroke in self.strokes)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
+            f'width="{self.width}" height="{self.height}" role="img" '
+            f'font-family="system-ui, Arial, sans-serif">{body}</svg>'
+        )
+
+    def to_png(self, scale: int = 2) -> bytes:
+        """Return the drawing as PNG with a transparent background."""
+        sheet = Image.new("RGBA", (self.width * scale, self.height * scale), (0, 0, 0, 0))
+        for stroke in self.strokes:
+            layer = Image.new("RGBA", sheet.size, (0, 0, 0, 0)) if _faint(stroke) else sheet
+            _paint(layer, ImageDraw.Draw(layer), stroke, scale)
+            if layer is not sheet:
+                sheet.alpha_composite(layer)
+        buffer = io.BytesIO()
+        # Not `optimize`: four times the work for a fiftieth of the bytes, before every first paint.
+        sheet.save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def _svg(stroke: Stroke) -> str:
+    match stroke:
+        case Rectangle(x, y, width, height, fill, title):
+            inner = f"<title>{escape(title)}</title>" if title else ""
+            return (
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
+                f'fill="{escape(fill)}">{inner}</rect>'
+            )
+        case Polyline(points, colour, width, dashed, fill):
+            where = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            dash = ' stroke-dasharray="6 4"' if dashed else ""
+            return (
+                f'<polyline points="{where}" fill="{escape(fill or "none")}" '
+                f'stroke="{escape(colour)}" stroke-width="{width:.1f}"{dash}/>'
+            )
+        case Dot(x, y, radius, fill):
+            edge = f' stroke="{escape(stroke.outline)}" stroke-width="{stroke.edge:g}"'
+            faint = f' opacity="{stroke.opacity:g}"' if stroke.opacity < 1 else ""
+            return (
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{escape(fill)}"'
+                f"{edge if stroke.outline else ''}{faint}/>"
+            )
+        case Label(x, y, text, anchor, size, angle):
+            turn = f' transform="rotate({angle:g} {x:.1f} {y:.1f})"' if angle else ""
+            return (
+                f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" '
+                f'fill="currentColor"{turn}>{escape(text)}</text>'
+            )
+
+
+def _faint(stroke: Stroke) -> bool:
+    if isinstance(stroke, Dot) and stroke.opacity < 1:
+        return True
+    colour = getattr(stroke, "fill", "") or getattr(stroke, "colour", INK)
+    return parse_colour(colour)[3] < 255
+
+
+def _paint(sheet: Image.Image, draw: ImageDraw.ImageDraw, stroke: Stroke, scale: int) -> None:
+    match stroke:
+        case Rectangle(x, y, width, height, fill, _):
+            corners = [x * scale, y * scale, (x + width) * scale, (y + height) * scale]
+            draw.rectangle(corners, fill=parse_colour(fill))
+        case Polyline():
+            _paint_line(draw, stroke, scale)
+        case Dot():
+            _paint_dot(draw, stroke, scale)
+        case Label():
+            _paint_text(sheet, draw, stroke, scale)
+
+
+def _paint_dot(draw: ImageDraw.ImageDraw, dot: Dot, scale: int) -> None:
+    x, y, radius = dot.x * scale, dot.y * scale, dot.radius * scale
+    fill, edge = (
+        (r, g, b, round(alpha * dot.opacity))
+        for r, g, b, alpha in map(parse_colour, (dot.fill, dot.outline))
+    )
+    box = [x - radius, y - radius, x + radius, y + radius]
+    # Pillow paints what it is given, transparent or not: an open ring has no inside to paint.
+    inside = fill if fill[3] else None
+    width = max(1, round(dot.edge * scale)) if dot.outline else 0
+    draw.ellipse(box, fill=inside, outline=edge if dot.outline else None, width=width)
+
+
+def _paint_line(draw: ImageDraw.ImageDraw, stroke: Polyline, scale: int) -> None:
+    points = [(x * scale, y * scale) for x, y in stroke.points]
+    if stroke.fill and len(points) > 2:
+        draw.polygon(points, fill=parse_colour(stroke.fill))
+    width, colour = max(round(stroke.width * scale), 1), parse_colour(stroke.colour)
+    if stroke.width <= 0 or len(points) < 2:
+        return
+    if not stroke.dashed:
+        draw.line(points, fill=colour, width=width, joint="curve")
+        return
+    for (x0, y0), (x1, y1) in pairwise(points):
+        length = max(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5, 1e-9)
+        start = 0.0
+        while start < length:
+            a, b = start / length, min(start + 6 * scale, length) / length
+            ends = [(x0 + (x1 - x0) * f, y0 + (y1 - y0) * f) for f in (a, b)]
+            draw.line(ends, fill=colour, width=width)
+            start += 10 * scale
+
+
+def _paint_text(sheet: Image.Image, draw: ImageDraw.ImageDraw, label: Label, scale: int) -> None:
+    font, complete = _font(round(label.size * scale))
+    text = label.text if complete else label.text.translate(PLAIN)
+    anchor = {"start": "ls", "middle": "ms", "end": "rs"}[label.anchor]
+    where = (label.x * scale, label.y * scale)
+    if not label.angle:
+        draw.text(where, text, font=font, fill=parse_colour(MID_GREY), anchor=anchor)
+        return
+    width = round(draw.textlength(text, font=font)) + 4
+    height = round(label.size * scale * 1.6)
+    strip = Image.new("RGBA", (width, height), (0, 0, 0, 0))
+    ImageDraw.Draw(strip).text(
+        (width / 2, height * 0.7), text, font=font, fill=parse_colour(MID_GREY), anchor="ms"
+    )
+    turned = strip.rotate(-label.angle, expand=True)
+    corner = (round(where[0] - turned.width * 0.7), round(where[1] - turned.height / 2))
+    sheet.alpha_composite(turned, (max(corner[0], 0), max(corner[1], 0)))
+
+
+@cache
+def _font(size: int) -> tuple[Any, bool]:
+    """A font and whether it has the signs our numbers use."""
+    for name in FONTS:
+        try:
+            return ImageFont.truetype(name, size), True
+        except OSError:
+            continue
+    return ImageFont.load_default(size), False
+
+
+@cache
+def parse_colour(colour: str) -> tuple[int, int, int, int]:
+    """Return the red, green, blue, alpha (0–255) of a CSS colour; unknown names are mid-grey.
+
+    Examples
+    --------
+    >>> parse_colour("#0072B2"), parse_colour("rgba(255,0,0,0.5)")
+    ((0, 114, 178, 255), (255, 0, 0, 128))
+    """
+    text = colour.strip().lower()
+    if re.fullmatch(r"#[0-9a-f]{6}", text):
+        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16), 255
+    if text.startswith("rgb"):
+        numbers = [float(n) for n in re.findall(r"[\d.]+", text)]
+        alpha = round(numbers[3] * 255) if len(numbers) > 3 else 255
+        return int(numbers[0]), int(numbers[1]), int(numbers[2]), alpha
+    if text in ("none", "transparent", ""):
+        return 0, 0, 0, 0
+    named = dict(zip(RINGS, (BLACK, WHITE)))
+    return parse_colour(named.get(text, MID_GREY))
+
+
+# -------------------------------------------------------------------------------------------------
+# The traces of a still picture as strokes: bars, lines and markers, heat-maps.
+
+
+MOST_CELLS = 64
+"""Along one side of a heat-map; more are thinned."""
+
+
+@dataclass
+class Beside:
+    """How the bars of a trace stand to the others of their subplot."""
+
+    place: int = 0
+    of: int = 1
+    stacked: dict[float, float] | None = None
+    """Heights so far by place; None where bars do not stand on each other."""
+
+
+def colour_at(colour: Any, index: int, otherwise: str) -> str:
+    """Return the colour of one mark: its own, the trace's, or from the sequential map."""
+    if isinstance(colour, str):
+        return colour
+    if colour is None:
+        return otherwise
+    value = colour[index]
+    if isinstance(value, str):
+        return value
+    known = np.asarray(colour, dtype=np.float64)
+    low, high = np.nanmin(known), np.nanmax(known)
+    share = (value - low) / ((high - low) or 1.0)
+    return css_colour(cividis(np.array([share]))[0].tolist())
+
+
+def _bars(trace: Any, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Stroke]:
+    lying = trace.orientation == "h"
+    along, across = (x, y) if lying else (y, x)
+    lengths = numbers_of(trace.x if lying else trace.y, [])
+    names = categories_of([trace], "y" if lying else "x")
+    given = trace.y if lying else trace.x
+    at = numbers_of(given, names) if given is not None else np.arange(len(lengths), dtype=float)
+    step = float(np.min(np.diff(np.sort(at)))) if len(at) > 1 else 1.0
+    widths = np.broadcast_to(0.9 * step if trace.width is None else trace.width, at.shape)
+    feet = _feet(at, lengths, beside)
+    start = float(along.start)
+    strokes: list[Stroke] = []
+    for i, (middle, foot, length) in enumerate(zip(at.tolist(), feet, lengths.tolist())):
+        end = float(along.place(foot + length)[0])
+        if not np.isfinite(end):
+            continue
+        part = float(widths[i]) / beside.of
+        first = middle - float(widths[i]) / 2 + part * beside.place
+        a, b = sorted(across.place([first, first + part]).tolist())
+        low, high = sorted((start if along.log else float(along.place(foot)[0]), end))
+        left, top, right, bottom = (low, a, high, b) if lying else (a, low, b, high)
+        title = f"{middle:g}: {format_number(length)}"
+        fill = colour_at(trace.marker.color, i, colour)
+        strokes.append(Rectangle(left, top, right - left, bottom - top, fill, title))
+    return strokes
+
+
+def _feet(
+    at: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"], beside: Beside
+) -> list[float]:
+    """Where bars begin: at zero, or on top of what stands at their place already."""
+    if beside.stacked is None:
+        return [0.0] * len(lengths)
+    feet = [beside.stacked.get(float(place), 0.0) for place in at]
+    for place, foot, length in zip(at.tolist(), feet, np.nan_to_num(lengths).tolist()):
+        beside.stacked[place] = foot + length
+    return feet
+
+
+def _scatter(trace: Any, x: Axis, y: Axis, colour: str, _: Beside) -> list[Stroke]:
+    names_x, names_y = categories_of([trace], "x"), categories_of([trace], "y")
+    height = numbers_of(trace.y, names_y)
+    along = np.arange(len(height)) if trace.x is None else numbers_of(trace.x, names_x)
+    points = list(zip(x.place(along).tolist(), y.place(height).tolist()))
+    mode = trace.mode or ("lines+markers" if len(points) < 20 else "lines")
+    line_colour = trace.line.color if isinstance(trace.line.color, str) else colour
+    strokes: list[Stroke] = []
+    for run in _runs(points):
+        if trace.fill in ("tozeroy", "toself", "tonexty"):
+            closed = run if trace.fill == "toself" else [(run[0][0], y.start), *run]
+            closed = closed if trace.fill == "toself" else [*closed, (run[-1][0], y.start)]
+            fill = trace.fillcolor or fade(GREY, 0.2)
+            strokes.append(Polyline(closed, "none", 0, fill=fill))
+        if "lines" in mode:
+            dashed = trace.line.dash not in (None, "solid")
+            strokes.append(Polyline(run, line_colour, trace.line.width or 2, dashed))
+    strokes += _markers(trace, points, line_colour) if "markers" in mode else []
+    return strokes + (_texts(trace, points) if "text" in mode else [])
+
+
+def _markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
+    marker = trace.marker
+    # Read once: plotly takes half a millisecond for every attribute.
+    size, ink_given, symbol, opacity = marker.size, marker.color, marker.symbol, marker.opacity
+    edge_given, edge_ink = marker.line.width, marker.line.color
+    strokes: list[Stroke] = []
+    for i, (px, py) in enumerate(points):
+        faint = float(_of(opacity, i, 1.0))
+        if not (math.isfinite(px) and math.isfinite(py)) or faint == 0:
+            continue
+        radius = float(_of(size, i, 6)) / 2
+        ink = colour_at(ink_given, i, colour)
+        is_open = str(_of(symbol, i, "circle")).endswith("-open")
+        edge = float(_of(edge_given, i, 2 if is_open else 0))
+        # Without a colour of its own an edge has the marker's.
+        outline = (ink if is_open else colour_at(edge_ink, i, ink)) if edge else ""
+        strokes.append(Dot(px, py, radius, "none" if is_open else ink, outline, edge, faint))
+    return strokes
+
+
+def _of(given: Any, index: int, otherwise: Any) -> Any:
+    """One of a list, or the one that stands for all."""
+    if isinstance(given, list | tuple | np.ndarray):
+        return given[index] if index < len(given) else otherwise
+    return otherwise if given is None else given
+
+
+def _texts(trace: Any, points: list[tuple[float, float]]) -> list[Stroke]:
+    texts = [trace.text] * len(points) if isinstance(trace.text, str) else trace.text or ()
+    sides = trace.textposition or "middle center"
+    strokes: list[Stroke] = []
+    for i, ((px, py), text) in enumerate(zip(points, texts)):
+        if not text or not (math.isfinite(px) and math.isfinite(py)):
+            continue
+        side = sides if isinstance(sides, str) else sides[i]
+        up = {"top": -9.0, "bottom": 18.0}.get(side.split()[0], 4.0)
+        # Text to the left of a point ends there.
+        anchor = {"left": "end", "right": "start"}.get(side.split()[-1], "middle")
+        size = theme().font_px - 1
+        strokes.append(Label(px, py + up, unescape(str(text)), anchor=anchor, size=size))
+    return strokes
+
+
+def _runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    runs: list[list[tuple[float, float]]] = [[]]
+    for point in points:
+        if all(math.isfinite(v) for v in point):
+            runs[-1].append(point)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
+    z = _matrix(trace.z)
+    if not z.size or not np.isfinite(z).any():
+        return []
+    skip = [max(1, math.ceil(n / MOST_CELLS)) for n in z.shape]
+    low = trace.zmin if trace.zmin is not None else np.nanmin(z)
+    high = trace.zmax if trace.zmax is not None else np.nanmax(z)
+    paint = signed_colours if low < 0 < high else cividis
+    scaled = (z - low) / ((high - low) or 1.0)
+    scaled = 2 * scaled - 1 if paint is signed_colours else scaled
+    tops, lefts = (_edges(trace, side, n, axis) for side, n, axis in zip("yx", z.shape, (y, x)))
+    strokes: list[Stroke] = []
+    for row in range(0, z.shape[0], skip[0]):
+        for column in range(0, z.shape[1], skip[1]):
+            block = scaled[row : row + skip[0], column : column + skip[1]]
+            known = block[np.isfinite(block)]
+            if not known.size:
+                continue  # a gap shows what is behind
+            ends = min(column + skip[1], z.shape[1]), min(row + skip[0], z.shape[0])
+            left, right = sorted((lefts[column], lefts[ends[0]]))
+            top, bottom = sorted((tops[row], tops[ends[1]]))
+            # The strongest of a thinned block: a rare firing must stay visible.
+            fill = css_colour(paint(known[[np.abs(known).argmax()]])[0].tolist())
+            strokes.append(Rectangle(left, top, right - left, bottom - top, fill))
+    return strokes
+
+
+def _matrix(given: Any) -> Float[np.ndarray, "rows columns"]:
+    """The heights of a heat-map, also as plotly writes them to JSON."""
+    if isinstance(given, dict):
+        flat = np.frombuffer(base64.b64decode(given["bdata"]), given["dtype"])
+        sizes = [int(n) for n in str(given["shape"]).split(",")]
+        return flat.reshape(sizes).astype(np.float64)
+    return np.asarray([] if given is None else given, dtype=np.float64)
+
+
+def _edges(trace: Any, side: str, n: int, axis: Axis) -> list[float]:
+    """Pixel positions of the n + 1 borders between cells."""
+    given = trace[side]
+    centres = None if given is None else numbers_of(given, categories_of([trace], side))
+    if centres is None or len(centres) != n:
+        borders = np.arange(n + 1) - 0.5
+    elif n == 1:
+        borders = centres[0] + np.array([-0.5, 0.5])
+    else:
+        middles = (centres[1:] + centres[:-1]) / 2
+        borders = np.concatenate(
+            ([2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]])
+        )
+    return [float(v) for v in axis.place(borders)]
+
+
+DRAWN = {"bar": _bars, "scatter": _scatter, "scattergl": _scatter, "heatmap": _heatmap}
+"""How each kind of trace is drawn."""
+
+
+# -------------------------------------------------------------------------------------------------
+# A plotly figure as a drawing without a browser: bars, lines, markers, heat-maps, their axes.
+
+
+WIDTH = 700
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 26, 46
+STACKED = ("stack", "relative")
+
+
+def to_svg(figure: go.Figure, width: int = WIDTH) -> str:
+    """Return `figure` as an SVG element.
+
+    Examples
+    --------
+    >>> to_svg(go.Figure(go.Bar(x=[1, 2], y=[3, 4])))[:4]
+    '<svg'
+    """
+    return draw_figure(figure, width).to_svg()
+
+
+def to_png(figure: go.Figure, width: int = WIDTH) -> bytes:
+    """Return `figure` as PNG with a transparent background."""
+    return draw_figure(figure, width).to_png()
+
+
+def to_png_tag(figure: go.Figure, width: int = WIDTH) -> str:
+    """Return `figure` as an HTML image that carries its own PNG."""
+    data = base64.b64encode(to_png(figure, width)).decode()
+    return f'<img width="{width}" alt="the figure" src="data:image/png;base64,{data}"/>'
+
+
+def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
+    """Return the strokes of `figure` on a sheet `width` pixels wide."""
+    height = int(figure.layout.height or theme().figure_height_px)
+    pairs: dict[tuple[str, str], list[tuple[int, Any]]] = {}
+    unknown = []
+    for index, trace in enumerate(figure.data):
+        if trace.visible in (False, "legendonly"):
+            continue
+        if trace.type not in DRAWN:
+            unknown.append(trace.type)
+            continue
+        pairs.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append((index, trace))
+    strokes: list[Stroke] = []
+    for (x_name, y_name), traces in pairs.items():
+        strokes += _draw_subplot(figure, x_name, y_name, traces, width, height)
+    strokes += _legend(figure, width)
+    if unknown:
+        text = f"not drawn here: {', '.join(sorted(set(unknown)))}"
+        strokes.append(Label(width - RIGHT, height - 2, text, anchor="end", size=11))
+    return Drawing(width, height, tuple(strokes))
+
+
+def _draw_subplot(
+    figure: go.Figure,
+    x_name: str,
+    y_name: str,
+    traces: list[tuple[int, Any]],
+    width: int,
+    height: int,
+) -> list[Stroke]:
+    x = read_axis(figure, x_name, _drawn_against(figure, x_name), (LEFT, width - RIGHT))
+    y = read_axis(figure, y_name, _drawn_against(figure, y_name), (height - BOTTOM, TOP))
+    hidden = any(axis_settings(figure, name).visible is False for name in (x_name, y_name))
+    strokes = [] if hidden else _frame(x, y)
+    bars = [index for index, trace in traces if trace.type == "bar"]
+    mode, stacked = figure.layout.barmode, dict[float, float]()
+    for index, trace in traces:
+        beside = Beside(stacked=stacked) if mode in STACKED else Beside()
+        if trace.type == "bar" and mode in (None, "group"):
+            beside = Beside(bars.index(index), len(bars))
+        strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], beside)
+    return strokes + _shapes(figure, x, y, x_name, y_name)
+
+
+def _drawn_against(figure: go.Figure, name: str) -> list[Any]:
+    """Traces that say how long an axis is: its own, and those of axes that match it."""
+    side = f"{name[0]}axis"
+    leader = axis_settings(figure, name).matches or name
+    return [
+        trace
+        for trace in figure.data
+        if trace.type in DRAWN
+        and trace.visible not in (False, "legendonly")
+        and leader
+        in (trace[side] or name[0], axis_settings(figure, trace[side] or name[0]).matches)
+    ]
+
+
+# --- frame ----------------------------------------------------------------------------------------
+
+
+def _frame(x: Axis, y: Axis) -> list[Stroke]:
+    size = theme().font_px
+    strokes: list[Stroke] = []
+    for value, text in y.ticks:
+        at = float(y.place(value)[0])
+        strokes.append(Polyline([(x.start, at), (x.end, at)], GRID, 1))
+        strokes.append(Label(x.start - 6, at + size * 0.35, text, anchor="end", size=size - 1))
+    free = -1e9  # where the last name ended: names that would overlap are left out
+    for value, text in x.ticks:
+        at = float(x.place(value)[0])
+        strokes.append(Polyline([(at, y.start), (at, y.start + 4)], GRID, 1))
+        half = 0.3 * (size - 1) * len(text)
+        if at - half > free:
+            strokes.append(Label(at, y.start + size + 5, text, size=size - 1))
+            free = at + half + 2
+    strokes.append(Polyline([(x.start, y.start), (x.end, y.start)], AXIS, 1))
+    if x.title:
+        strokes.append(Label((x.start + x.end) / 2, y.start + 2.6 * size, x.title, size=size))
+    if y.title:
+        middle = (y.start + y.end) / 2
+        strokes.append(Label(x.start - 48, middle, y.title, size=size, angle=-90))
+    return strokes
+
+
+# --- shapes, notes, legend ------------------------------------------------------------------------
+
+
+def _position(axis: Axis, value: Any, reference: str | None, along: tuple[float, float]) -> float:
+    if reference == "paper" or str(reference or "").endswith("domain"):
+        return along[0] + float(value) * (along[1] - along[0])
+    return float(axis.place(value)[0])
+
+
+def _shapes(figure: go.Figure, x: Axis, y: Axis, x_name: str, y_name: str) -> list[Stroke]:
+    strokes: list[Stroke] = []
+    ours = {x_name, f"{x_name} domain", y_name, f"{y_name} domain", "paper", None}
+    for shape in figure.layout.shapes:
+        if shape.xref not in ours or shape.yref not in ours:
+            continue
+        if shape.xsizemode == "pixel":  # a ring around a point
+            at, up = float(x.place(shape.xanchor)[0]), float(y.place(shape.yanchor)[0])
+            edge = {"outline": shape.line.color, "edge": shape.line.width}
+            strokes.append(Dot(at, up, abs(shape.x1 - shape.x0) / 2, "none", **edge))
+            continue
+        x0, x1 = (_position(x, v, shape.xref, (x.start, x.end)) for v in (shape.x0, shape.x1))
+        y0, y1 = (_position(y, v, shape.yref, (y.start, y.end)) for v in (shape.y0, shape.y1))
+        if shape.type == "line":
+            dashed = shape.line.dash not in (None, "solid")
+            colour = shape.line.color or fade(GREY, 0.8)
+            strokes.append(Polyline([(x0, y0), (x1, y1)], colour, shape.line.width or 2, dashed))
+        elif shape.fillcolor:
+            box = (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
+            strokes.append(Rectangle(*box, shape.fillcolor))
+    for note in figure.layout.annotations:
+        if note.xref in ours and note.yref in ours and note.text and note.x is not None:
+            at = _position(x, note.x, note.xref, (x.start, x.end))
+            up = _position(y, note.y, note.yref, (y.start, y.end))
+            text = unescape(str(note.text)).replace("<br>", " ")
+            anchor = {"left": "start", "right": "end"}.get(note.xanchor, "middle")
+            # Text that hangs below its point or is centred on it, as plotly's yanchor says.
+            drop = {"top": 1.0, "middle": 0.35}.get(note.yanchor, -0.25) * theme().font_px
+            strokes.append(Label(at, up + drop, text, anchor, theme().font_px - 1))
+    return strokes
+
+
+def _legend(figure: go.Figure, width: int) -> list[Stroke]:
+    if figure.layout.showlegend is False:
+        return []
+    named = [
+        (trace.name, colour_at(trace.marker.color, 0, PALETTE[i % 6]))
+        if trace.type == "bar"
+        else (trace.name, getattr(trace.line, "color", None) or PALETTE[i % 6])
+        for i, trace in enumerate(figure.data)
+        if trace.type in DRAWN and trace.type != "heatmap" and trace.name and trace.showlegend
+    ]
+    strokes: list[Stroke] = []
+    widths = [34 + 0.56 * theme().font_px * len(str(name)) for name, _ in named]
+    to_the_right = figure.layout.legend.xanchor == "right"
+    at = max(float(LEFT), width - RIGHT - sum(widths)) if to_the_right else float(LEFT)
+    for (name, colour), length in zip(named, widths):
+        strokes += [
+            Rectangle(at, 4, 12, 12, str(colour)),
+            Label(at + 16, 15, unescape(str(name)), anchor="start", size=theme().font_px),
+        ]
+        at += length
+        if at > width - RIGHT:
+            break
+    return strokes

@@ -1,0 +1,423 @@
+"""Colours, fonts, sizes and number formats of every figure and panel: the only place they are chosen.
+
+One colour means one thing everywhere: predicted is blue, novel is vermilion, strength is cividis,
+a random control is dashed grey, a selection is an outline and never a colour change.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, UInt8
+
+PREDICTED = "#0072B2"
+NOVEL = "#D55E00"
+CONTROL = "#8C8C8C"
+# Counts and other bars without a meaning of their own; contrast 3.9 on white, 4.8 on
+# JupyterLab's dark background.
+NEUTRAL = "#7A818A"
+CONTROL_DASH = "dash"
+ALARM = "#C9252D"
+"""Red: not distinguishable. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its ✕."""
+
+OKABE_ITO = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#F0E442",
+    "#000000",
+)
+BLACK = OKABE_ITO[-1]
+PALETTE = OKABE_ITO[:6]
+"""Black and yellow left out: each vanishes on one of the two backgrounds."""
+
+GREY = "#808080"
+MID_GREY = "#767676"
+"""Of text and rings where no style sheet says otherwise: read on white and on black."""
+
+CLEAR = "rgba(0,0,0,0)"
+WHITE = "#ffffff"
+PAGE_INKS = ("#111111", "#f2f2f2")
+"""Of a selected path, on a light and on a dark page."""
+
+RINGS = ("black", "white")
+"""Around what is chosen, on a light and on a dark page."""
+
+UNKNOWN, UNKNOWN_DOT = "#888", "rgb(160,160,160)"
+"""Of points without a category, in the legend and in images without plotly."""
+
+GLOBE, GLOBE_GRID = "#9a9a9a", "#8a8a8a"
+PAD = {"ink": "#f7f7f7", "paper": "#14161a", "hint": "#b8bcc4"}
+"""Of the pad that is drawn on: light on dark, as the images that the models know."""
+
+MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
+# Ten equally spaced stops; between them colours are interpolated linearly in sRGB, by Python and by
+# the browser alike, so that an exported picture has the colours that were on the screen.
+CIVIDIS = (
+    (0, 34, 78),
+    (18, 53, 112),
+    (59, 73, 108),
+    (87, 93, 109),
+    (112, 113, 115),
+    (138, 134, 120),
+    (165, 156, 116),
+    (195, 179, 105),
+    (225, 204, 85),
+    (254, 232, 56),
+)
+SIGNED = ((0, 114, 178), (255, 255, 255), (213, 94, 0))
+FONT_STACK = (
+    'var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Roboto, '
+    '"Helvetica Neue", Arial, sans-serif)'
+)
+MONO_STACK = (
+    'var(--jp-code-font-family, ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace)'
+)
+THIN_SPACE = "\u2009"
+MINUS = "\u2212"
+
+Scale = Literal["normal", "lecture"]
+
+
+def css_colour(rgb: Sequence[int], alpha: float | None = None) -> str:
+    """Red, green, blue from 0 to 255 as CSS, with an opacity where one is given.
+
+    >>> css_colour((0, 114, 178)), css_colour((0, 114, 178), 0.5)
+    ('rgb(0,114,178)', 'rgba(0,114,178,0.5)')
+    """
+    r, g, b = rgb
+    return f"rgb({r},{g},{b})" if alpha is None else f"rgba({r},{g},{b},{alpha:.3g})"
+
+
+def fade(colour: str, alpha: float) -> str:
+    """A colour of this page, "#rrggbb", with an opacity.
+
+    >>> fade(GREY, 0.25)
+    'rgba(128,128,128,0.25)'
+    """
+    return css_colour([int(colour[i : i + 2], 16) for i in (1, 3, 5)], alpha)
+
+
+AXIS, GRID = fade(GREY, 0.6), fade(GREY, 0.25)
+
+# What style sheets and scripts draw with. JupyterLab's and VS Code's own colours come first.
+CSS_VARIABLES = f"""\
+.sae-nb-component, .sae-nb-panel, .sae-nb-dashboard {{
+  --sae-nb-ink: var(--jp-ui-font-color1, var(--vscode-editor-foreground, #212121));
+  --sae-nb-quiet: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #5f5f5f));
+  --sae-nb-line: var(--jp-border-color2, {fade(GREY, 0.4)});
+  --sae-nb-paper: var(--jp-layout-color1, var(--vscode-editor-background, #fff));
+  --sae-nb-raised: var(--jp-layout-color2, {fade(GREY, 0.12)});
+  --sae-nb-bar-colour: var(--jp-ui-font-color2, #5f5f5f);
+  --sae-nb-focus: {PREDICTED};
+  --sae-nb-problem-colour: {NOVEL};
+  --sae-nb-control-colour: {CONTROL};
+  --sae-nb-on-dark: {WHITE};
+}}
+"""
+PAGE_COLOURS = """
+:root { color-scheme: light dark; --jp-ui-font-color1: #212121; --jp-ui-font-color2: #5f5f5f;
+  --jp-border-color2: #d0d0d0; --jp-layout-color1: #fff; --jp-layout-color2: #eee; }
+@media (prefers-color-scheme: dark) { :root { --jp-ui-font-color1: #eee; --jp-ui-font-color2: #b5b5b5;
+  --jp-border-color2: #555; --jp-layout-color1: #1b1b1b; --jp-layout-color2: #333; } }
+"""
+"""Of an exported page, which has no JupyterLab around it."""
+
+SCRIPT_COLOURS = {
+    "axis": AXIS,
+    "band": fade(GREY, 0.16),
+    "cursor": fade(GREY, 0.8),
+    "signed": [SIGNED[0], SIGNED[-1]],
+    "onLight": BLACK,
+    "onDark": WHITE,
+    "pad": PAD,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theme:
+    """Sizes of one scale, in CSS pixels."""
+
+    scale: Scale = "normal"
+    """Name of the scale. Ours."""
+
+    font_px: int = 13
+    """Smallest text in a panel; panels.md asks for at least 13. Ours."""
+
+    title_px: int = 16
+    """The question in the header. Ours."""
+
+    figure_height_px: int = 230
+    """Height of a figure that shares its panel with examples. Ours."""
+
+    thumbnail_px: int = 96
+    """Side of one example picture. Ours: six in a row at 960 px."""
+
+
+SCALES: dict[str, Theme] = {
+    "normal": Theme(),
+    "lecture": Theme(
+        scale="lecture", font_px=16, title_px=20, figure_height_px=300, thumbnail_px=112
+    ),
+}
+
+
+_current = [SCALES["normal"]]
+
+
+def current_theme() -> Theme:
+    """Return the sizes in force."""
+    return _current[0]
+
+
+def use_scale(scale: Scale) -> None:
+    """Put another scale in force for what is drawn from now on.
+
+    Raises
+    ------
+    ValueError
+        If no scale has that name.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"`scale` must be one of {list(SCALES)}, got {scale!r}.")
+    _current[0] = SCALES[scale]
+
+
+def scaled(px: float) -> int:
+    """Whole pixels at the current scale for so many at the normal one."""
+    return int(px * current_theme().font_px / 13)
+
+
+def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of strengths in [0, 1] on the one sequential map; values outside are clipped.
+
+    Examples
+    --------
+    >>> cividis(np.array([0.0, 1.0])).tolist()
+    [[0, 34, 78], [254, 232, 56]]
+    """
+    return _interpolate(np.asarray(strength, dtype=np.float64), CIVIDIS)
+
+
+def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of values in [-1, 1]: blue below zero, white at zero, orange above.
+
+    Examples
+    --------
+    >>> signed_colours(np.array([0.0])).tolist()
+    [[255, 255, 255]]
+    """
+    return _interpolate((np.asarray(value, dtype=np.float64) + 1) / 2, SIGNED)
+
+
+def _interpolate(
+    position: Float[np.ndarray, " n"], stops: tuple[tuple[int, int, int], ...]
+) -> UInt8[np.ndarray, "n 3"]:
+    table = np.asarray(stops, dtype=np.float64)
+    where = np.linspace(0, 1, len(table))
+    clipped = np.clip(np.nan_to_num(position), 0, 1)
+    channels = [np.interp(clipped, where, table[:, c]) for c in range(3)]
+    # Halves are rounded up, as JavaScript's Math.round does.
+    return np.floor(np.stack(channels, axis=-1) + 0.5).astype(np.uint8)
+
+
+def colour_scale(signed: bool = False) -> list[list[Any]]:
+    """Return the sequential (or signed) map in the form that plotly's `colorscale` takes."""
+    stops = SIGNED if signed else CIVIDIS
+    last = len(stops) - 1
+    return [[i / last, css_colour(stop)] for i, stop in enumerate(stops)]
+
+
+def category_style(index: int) -> tuple[str, str]:
+    """Colour and marker of a category: Okabe–Ito first, then the next marker shape.
+
+    Examples
+    --------
+    >>> category_style(0)
+    ('#0072B2', 'circle')
+    >>> category_style(8)
+    ('#0072B2', 'square')
+    """
+    shape = MARKERS[(index // len(OKABE_ITO)) % len(MARKERS)]
+    return OKABE_ITO[index % len(OKABE_ITO)], shape
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def format_number(value: float | None, unit: str = "", *, digits: int = 3) -> str:
+    """Write a number with three significant digits and thin spaces in thousands.
+
+    Parameters
+    ----------
+    value
+        The number; None and NaN become an en dash.
+    unit
+        Appended after a thin space.
+    digits
+        Significant digits.
+
+    Examples
+    --------
+    >>> format_number(0.012345), format_number(2), format_number(-1.5)
+    ('0.0123', '2.00', '−1.50')
+    >>> format_number(1234567.0).replace(THIN_SPACE, "_")
+    '1_230_000'
+    >>> format_number(float("nan"))
+    '–'
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    text = _significant(float(value), digits)
+    return f"{text}{THIN_SPACE}{unit}" if unit else text
+
+
+def _significant(value: float, digits: int) -> str:
+    if value == 0:
+        return "0"
+    sign = MINUS if value < 0 else ""
+    if math.isinf(value):
+        return f"{sign}∞"
+    size = abs(value)
+    rounded = float(f"{size:.{digits - 1}e}")
+    exponent = math.floor(math.log10(rounded))
+    if exponent < -4 or exponent >= 9:
+        mantissa, power = f"{size:.{digits - 1}e}".split("e")
+        power_text = str(int(power)).replace("-", MINUS)
+        return f"{sign}{mantissa}e{power_text}"
+    decimals = max(digits - 1 - exponent, 0)
+    return f"{sign}{rounded:,.{decimals}f}".replace(",", THIN_SPACE)
+
+
+def format_count(count: int) -> str:
+    """Write a whole number in full with thin spaces in thousands.
+
+    Examples
+    --------
+    >>> format_count(16384).replace(THIN_SPACE, "_")
+    '16_384'
+    """
+    return f"{int(count):,}".replace(",", THIN_SPACE).replace("-", MINUS)
+
+
+def format_percent(fraction: float | None, of: str = "") -> str:
+    """Write a fraction as a percentage, saying of what.
+
+    Examples
+    --------
+    >>> format_percent(0.0312, of="rows").replace(THIN_SPACE, "_")
+    '3.12_% of rows'
+    """
+    if fraction is None or math.isnan(fraction):
+        return "–"
+    text = f"{format_number(100 * fraction)}{THIN_SPACE}%"
+    return f"{text} of {of}" if of else text
+
+
+def format_duration(seconds: float) -> str:
+    """Write a duration in the unit a person would say it in.
+
+    Examples
+    --------
+    >>> [format_duration(s).replace(THIN_SPACE, "_") for s in (0.0123, 4.2, 75, 7300)]
+    ['12_ms', '4.2_s', '1_min 15_s', '2_h 1_min']
+    """
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}{THIN_SPACE}ms"
+    if seconds < 60:
+        return f"{seconds:.1f}{THIN_SPACE}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{THIN_SPACE}min {rest}{THIN_SPACE}s"
+    return f"{minutes // 60}{THIN_SPACE}h {minutes % 60}{THIN_SPACE}min"
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def escape(text: object) -> str:
+    """Escape text for HTML, inside an element or a quoted attribute.
+
+    Examples
+    --------
+    >>> escape('<script>"x"</script>')
+    '&lt;script&gt;&quot;x&quot;&lt;/script&gt;'
+    """
+    return html.escape(str(text), quote=True)
+
+
+def plot_text(text: object) -> str:
+    """Escape text for plotly, whose labels understand a little HTML.
+
+    Examples
+    --------
+    >>> plot_text("<b>")
+    '&lt;b&gt;'
+    """
+    return html.escape(str(text), quote=False)
+
+
+def visible_token(token: str) -> str:
+    r"""Show the white space of a token that would otherwise be invisible.
+
+    Examples
+    --------
+    >>> [visible_token(t) for t in (" the", "\n", "\t", "")]
+    [' the', '↵', '⇥', '∅']
+    """
+    shown = token.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
+    return shown if shown else "∅"
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def template() -> go.layout.Template:
+    """Return the plotly template of the current scale: transparent, quiet axes, our colours.
+
+    Text and grid lines are mid-grey so that a figure shown outside a panel reads on white and on
+    black; inside a panel the style sheet replaces both with JupyterLab's own colours.
+    """
+    size = current_theme().font_px
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": AXIS,
+        "zeroline": False,
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": AXIS,
+        "automargin": True,
+        "title": {"standoff": 6, "font": {"size": size}},
+        "tickfont": {"size": size},
+    }
+    layout = {
+        "paper_bgcolor": CLEAR,
+        "plot_bgcolor": CLEAR,
+        "font": {"size": size, "color": MID_GREY, "family": "system-ui, Arial, sans-serif"},
+        "colorway": list(PALETTE),
+        "colorscale": {"sequential": colour_scale(), "diverging": colour_scale(signed=True)},
+        "margin": {"l": 48, "r": 12, "t": 8, "b": 40},
+        "xaxis": axis,
+        "yaxis": axis,
+        "hoverlabel": {"font": {"size": size}, "align": "left"},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "bargap": 0.05,
+    }
+    return go.layout.Template(layout=layout)
+
+
+FIGURE_CONFIG: dict[str, Any] = {"responsive": True, "displaylogo": False, "displayModeBar": False}
+
+
+def still_config() -> dict[str, Any]:
+    """Return the plotly configuration of exported figures: zoom and download, no logo."""
+    return {"responsive": True, "displaylogo": False}

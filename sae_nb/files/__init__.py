@@ -1,0 +1,48 @@
+"""Files you can trust: atomic writes, locks, folders exchanged in one step, fingerprints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.files._atomic import (
+        MANIFEST as MANIFEST,
+        check_seal as check_seal,
+        filled as filled,
+        json_object as json_object,
+        new_folder as new_folder,
+        read_json as read_json,
+        read_manifest as read_manifest,
+        read_tensors as read_tensors,
+        read_toml as read_toml,
+        replacing as replacing,
+        sealed as sealed,
+        sha256 as sha256,
+        write_bytes as write_bytes,
+        write_json as write_json,
+        write_manifest as write_manifest,
+        write_tensors as write_tensors,
+    )
+    from sae_nb.files._exchange import (
+        is_partial as is_partial,
+        place as place,
+        recover as recover,
+        remove_folder as remove_folder,
+    )
+    from sae_nb.files._fingerprints import (
+        SaeIdentity as SaeIdentity,
+        identity_of as identity_of,
+        inputs_digest as inputs_digest,
+        tensor_bytes as tensor_bytes,
+        tokenizer_digest as tokenizer_digest,
+        weights_digest as weights_digest,
+    )
+    from sae_nb.files._locks import (
+        Lock as Lock,
+        hold_folder as hold_folder,
+        holding_folder as holding_folder,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

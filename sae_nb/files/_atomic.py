@@ -1,0 +1,465 @@
+"""Files you can trust: atomic writes, checksummed folders, and readers that refuse what is damaged.
+
+Everything is safetensors or JSON. A file appears under its final name only when it is complete on
+disk, so a killed process leaves the old version or none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import MISSING, fields
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from sae_nb.files._exchange import named_write_errors, place, recover, swap_in, tidy_old
+from sae_nb.files._locks import Lock
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+MANIFEST = "manifest.json"
+SEAL = "checksum"
+
+_Record = TypeVar("_Record")
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is durable only once the folder that holds the name is flushed. Windows cannot open
+    # folders, and does not need to.
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _new_partial(path: Path, *, folder: bool = False) -> tuple[Path, Lock]:
+    """A temporary sibling of `path`, held so that others can tell it from what a killed process left."""
+    while True:
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        if folder:
+            partial.mkdir()
+        else:
+            # Opened as any new file, so that the umask decides who may read it (mkstemp: the owner
+            # alone).
+            partial.open("xb").close()
+        try:
+            lock = Lock(partial)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # tidied away by somebody in the instant before it was held
+        if not lock.is_held or lock.holds(partial):
+            return partial, lock
+
+
+def _tidy_partials(path: Path) -> None:
+    """Remove what killed processes left beside `path`; what a living one holds stays."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
+    for name in os.listdir(path.parent):
+        if ours.fullmatch(name):
+            _remove_if_left(path.with_name(name))
+
+
+def _remove_if_left(partial: Path) -> None:
+    try:
+        lock = Lock(partial)
+    except OSError:  # at work, or just gone
+        return
+    try:
+        if lock.is_held and partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        elif lock.is_held:
+            partial.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `path`; flush and rename it on success, remove it on error.
+
+    Parameters
+    ----------
+    path
+        Final name of a file; folders on the way to it are made.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; says why, and what was there before is as it was.
+    """
+    with named_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_partials(path)
+        partial, lock = _new_partial(path)
+        try:
+            yield partial
+            with partial.open("rb+") as written:
+                os.fsync(written.fileno())
+            partial.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            lock.release()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write `content` under `path` atomically.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; says why, and what was there before is as it was.
+    """
+    with replacing(place(path)) as partial:
+        partial.write_bytes(content)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as JSON under `path`, atomically and with sorted keys (stable diffs).
+
+    Raises
+    ------
+    ValueError
+        If `value` holds NaN or infinity, which JSON has no word for.
+    """
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: str | Path) -> Any:
+    """Read one JSON file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is not JSON (cut short, or something else).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{str(path)!r} must be a JSON file, but it cannot be parsed ({error}). It may have been "
+            "cut short; write or download it again."
+        ) from error
+
+
+def read_toml(package: str, name: str) -> dict[str, Any]:
+    """Read a TOML file of texts that lies in a package; as in Markdown, a line break is a space.
+
+    Raises
+    ------
+    ValueError
+        If it is missing or not TOML.
+    """
+    try:
+        text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
+        return {key: _unwrapped(value) for key, value in tomllib.loads(text).items()}
+    except (FileNotFoundError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{package} needs a TOML file {name}, but: {error}.") from error
+
+
+def _unwrapped(value: Any) -> Any:
+    """Paragraphs of one line each, wherever text stands in the value."""
+    if isinstance(value, str):
+        return "\n\n".join(" ".join(part.split()) for part in value.split("\n\n"))
+    if isinstance(value, list):
+        return [_unwrapped(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _unwrapped(part) for key, part in value.items()}
+    return value
+
+
+def filled(kind: type[_Record], entry: Mapping[str, Any], where: str, **more: Any) -> _Record:
+    """Make a record of an entry of a file, and of `more`; `where` names the entry in errors.
+
+    Raises
+    ------
+    ValueError
+        If the entry lacks something or has something that the record does not know.
+    """
+    known = {field.name: field for field in fields(kind) if field.name not in more}  # type: ignore[arg-type]
+    needed = {
+        name
+        for name, field in known.items()
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+    for what, names in (("lacks", needed - entry.keys()), ("must not have", entry.keys() - known)):
+        if names:
+            raise ValueError(
+                f"{where} {what} {', '.join(sorted(names))}. It takes {', '.join(known)}."
+            )
+    return kind(**entry, **more)
+
+
+def json_object(path: str | Path) -> dict[str, Any]:
+    """Read one JSON file that must hold an object.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{str(path)!r} must hold a JSON object, got {type(content).__name__}. It was altered, or "
+            "is another file; make or download it again."
+        )
+    return content
+
+
+def checksum_of(content: Mapping[str, Any]) -> str:
+    """SHA-256 of what a JSON file says, however it is laid out."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same facts with their own checksum, which `check_seal` compares."""
+    # Through JSON: what is read again has strings for keys and lists for tuples.
+    return {**content, SEAL: checksum_of(json.loads(json.dumps(content)))}
+
+
+def check_seal(path: Path, content: dict[str, Any], *, needed: bool = True) -> dict[str, Any]:
+    """Return the facts of a sealed JSON file, without their checksum.
+
+    Parameters
+    ----------
+    path
+        Named in messages.
+    content
+        As read.
+    needed
+        Whether a file without a checksum is refused; manifests of the first versions have none.
+
+    Raises
+    ------
+    ValueError
+        If the facts are not those the file was written with.
+    """
+    facts = {name: value for name, value in content.items() if name != SEAL}
+    if SEAL not in content and not needed:
+        return facts
+    if content.get(SEAL) != checksum_of(facts):
+        raise ValueError(
+            f"{str(path)!r} does not have the checksum it was written with: it was altered or mixed "
+            "up. Put back a copy, or make or download it again."
+        )
+    return facts
+
+
+def write_tensors(
+    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write named tensors as one safetensors file under `path`, atomically."""
+    from safetensors.torch import save
+
+    # One storage may back several tensors (tied weights, views); safetensors stores each apart.
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes(path, save(ready, metadata=metadata))
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is cut short, altered in its header, or not safetensors at all (a pickle, say).
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"No file {str(path)!r} any more: it was replaced or removed while it was read. Read it again."
+            ) from error
+        raise ValueError(
+            f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
+            f"{_what_it_is(path)} Write or download it again."
+        ) from error
+
+
+def _what_it_is(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head == b"PK\x03\x04":
+        return "It looks like a pickle, which could run code and is never opened."
+    return "It may have been cut short or altered."
+
+
+def sha256(path: str | Path) -> str:
+    """Return the hexadecimal SHA-256 of a file, read in pieces."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
+
+    Parameters
+    ----------
+    path
+        Final name of the folder.
+    replace
+        Whether an existing folder of that name is replaced. Only folders that hold a manifest of
+        ours are ever removed.
+
+    Raises
+    ------
+    FileExistsError
+        If `path` exists and `replace` is false, or if it is not a folder of ours.
+    OSError
+        If it cannot be written; says why, and what was there before is as it was.
+    """
+    path = place(path)
+    recover(path)
+    if path.exists():
+        if not replace:
+            raise FileExistsError(
+                f"{str(path)!r} must not exist yet. Choose another name or remove it first."
+            )
+        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise FileExistsError(
+                f"{str(path)!r} holds files that are not ours (no {MANIFEST}), so it is not "
+                "replaced. Choose another name."
+            )
+    with named_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _tidy_partials(path)
+        partial, lock = _new_partial(path, folder=True)
+    try:
+        with named_write_errors(path, only_room=True):
+            yield partial
+        with named_write_errors(path):
+            _sync_folder(partial)
+            swap_in(partial, path, replace=replace)
+            tidy_old(path)
+            _sync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        lock.release()
+
+
+def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any) -> None:
+    """Write `manifest.json`: what the folder is, each file's size and checksum, and further facts."""
+    folder = Path(folder)
+    files = {
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    write_json(
+        folder / MANIFEST, sealed({"kind": kind, "version": version, "files": files, **facts})
+    )
+
+
+def read_manifest(
+    folder: str | Path,
+    kind: str,
+    *,
+    version: int = 1,
+    verify: Literal["full", "sizes", "none"] = "full",
+) -> dict[str, Any]:
+    """Read and verify a folder's manifest.
+
+    Parameters
+    ----------
+    folder
+        A folder written with `write_manifest`.
+    kind, version
+        What the folder must be.
+    verify
+        `full` compares checksums, `sizes` only lengths (for stores too large to hash on opening).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder, its manifest or a listed file is missing.
+    ValueError
+        If the folder is of another kind or version, or a file was cut short or altered.
+    """
+    folder = Path(folder)
+    recover(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("kind") != kind:
+        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+        raise ValueError(
+            f"{str(folder)!r} must be a folder of kind {kind!r}, got {found!r}. Pass another folder."
+        )
+    if manifest.get("version") != version:
+        raise ValueError(
+            f"{str(folder)!r} must have format version {version}, got {manifest.get('version')!r}. "
+            "It was written by another version of sae_nb; write it again with this one."
+        )
+    manifest = check_seal(folder / MANIFEST, manifest, needed=False)
+    files = _listed(folder / MANIFEST, manifest)
+    if verify != "none":
+        for name, expected in files.items():
+            _verify(folder, name, expected, full=verify == "full")
+    return manifest
+
+
+def _listed(path: Path, manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each file's size and checksum, as the manifest states them."""
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(
+        isinstance(facts, dict) and facts.keys() >= {"bytes", "sha256"} for facts in files.values()
+    ):
+        raise ValueError(
+            f"{str(path)!r} must state size and checksum of each file, and does not. It was altered; "
+            "make or download the folder again."
+        )
+    return files
+
+
+def _verify(folder: Path, name: str, expected: dict[str, Any], *, full: bool) -> None:
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"The manifest of {str(folder)!r} names a file outside it: {name!r}.")
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{str(folder)!r} is incomplete: {name!r} is missing. Make it again."
+        )
+    size = file.stat().st_size
+    if size != expected["bytes"]:
+        raise ValueError(
+            f"{str(file)!r} must have {expected['bytes']} bytes, got {size}. It was cut short or "
+            "altered; make or download it again."
+        )
+    if full and sha256(file) != expected["sha256"]:
+        raise ValueError(
+            f"{str(file)!r} does not have the checksum in its manifest: it was altered after it was "
+            "written. Make or download it again."
+        )

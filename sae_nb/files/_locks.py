@@ -1,0 +1,130 @@
+"""One writer at a time: locks on folders and files that end with the process that holds them.
+
+The system gives them back when a process dies, so a kill leaves no stale lock, and nothing is written
+that would have to be tidied. Windows locks no folders, and some network drives know no locks: there
+the last writer wins, with whole files.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sae_nb.files._exchange import named_write_errors
+
+
+class Lock:
+    """A file or folder that is held until `release`, or until nobody knows the lock any more.
+
+    Parameters
+    ----------
+    path
+        What to hold; it exists.
+    wait
+        Whether to wait for whoever holds it.
+
+    Raises
+    ------
+    BlockingIOError
+        If somebody else holds it and `wait` is false.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        self._handle: int | None = None
+        if os.name == "nt":
+            return
+        import fcntl
+
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(handle)
+            raise
+        except OSError:
+            # A drive without locks.
+            os.close(handle)
+            return
+        self._handle = handle
+        self._close = weakref.finalize(self, os.close, handle)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the system knows of the lock; false on systems and drives without locks."""
+        return self._handle is not None
+
+    def holds(self, path: Path) -> bool:
+        """Whether what is held still has that name."""
+        if self._handle is None:
+            return False
+        try:
+            return os.path.samestat(os.fstat(self._handle), path.stat())
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        """Let go; a second time does nothing."""
+        if self._handle is not None:
+            self._close()
+            self._handle = None
+
+
+def hold_folder(folder: Path, refusal: str) -> Lock:
+    """Hold a folder for one writer, making it where it is missing.
+
+    Parameters
+    ----------
+    folder
+        What only one may write to.
+    refusal
+        Said when somebody else holds it.
+
+    Raises
+    ------
+    ValueError
+        If somebody else holds it.
+    """
+    with named_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return Lock(folder)
+    except BlockingIOError:
+        raise ValueError(refusal) from None
+
+
+@contextmanager
+def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
+    """Hold a folder for the block; waits for whoever holds it where there is no `refusal`.
+
+    Parameters
+    ----------
+    folder
+        Made where it is missing.
+    refusal
+        Said in a `ValueError` when somebody else holds it.
+    """
+    if refusal is None:
+        lock = _wait_for(folder)
+    else:
+        lock = hold_folder(folder, refusal)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _wait_for(folder: Path) -> Lock:
+    while True:
+        with named_write_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = Lock(folder, wait=True)
+        except FileNotFoundError:
+            continue
+        # Whoever held it may have put another folder in its place: that one counts now.
+        if not lock.is_held or lock.holds(folder):
+            return lock
+        lock.release()

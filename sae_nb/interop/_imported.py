@@ -1,0 +1,595 @@
+"""Imported: another library's SAE, giving the codes and reconstructions that library gives.
+
+u = (norm(x) − p·b)Eᵀ + a,  z = select(u),  x̂ = denorm(zD + b) + xWᵀ, where p says whether the bias
+is taken off first and W is the skip connection some have.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, ParamSpec, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.architectures import (
+    DenseOperator,
+    SparseAutoencoder,
+    Untrained,
+    row_tiles,
+    without_zeros,
+)
+from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.kernels import per_entry, threshold_encode, topk_encode
+
+# -------------------------------------------------------------------------------------------------
+# Strangers: a reader of another library's files meets whatever is in them with a named error.
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError)
+"""What comes of a value of another kind, shape or size than the library writes."""
+
+
+def named_errors(read: Callable[P, R]) -> Callable[P, R]:
+    """A reader whose errors all name the file: what it did not foresee becomes a ValueError.
+
+    Parameters
+    ----------
+    read
+        Takes a path first. What it raises by itself, with a rule, is left as it is.
+
+    Example
+    -------
+    >>> @named_errors
+    ... def read_width(path):
+    ...     return {"d_in": 4}["d_sae"]
+    >>> try:
+    ...     read_width("some/folder")
+    ... except ValueError as error:
+    ...     print(str(error)[:60])
+    'some/folder' must hold an SAE as its library writes it, and
+    """
+
+    @functools.wraps(read)
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except UNLIKE as error:
+            path = args[0] if args else next(iter(kwargs.values()), None)
+            raise ValueError(
+                f"{str(path)!r} must hold an SAE as its library writes it, and does not "
+                f"({type(error).__name__}: {error}). It may have been altered, or written by a version "
+                "we do not know; download it again."
+            ) from error
+
+    return named
+
+
+# -------------------------------------------------------------------------------------------------
+# Pursuits exactly as two other libraries step them, so that their files give their codes.
+#
+# Ours (`sae_nb.pursuit`) are faster and go further, but differ in ways that show in the digits: these
+# take atoms of any length as they are, stop by other rules, and solve the least-squares step by ten
+# projected gradient steps only.
+
+
+REFIT_STEPS = 10
+"""Projected gradient steps per selection [overcomplete, sae/omp_sae.py: max_iter]."""
+
+
+def matching(
+    x: Float[Tensor, "rows d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    steps: int,
+    *,
+    tolerance: float = 0.0,
+    stops_on_same_support: bool = False,
+    nonnegative: bool = True,
+) -> SparseCodes:
+    """Matching pursuit with atoms of any length: z_j += ⟨r, d_j⟩, r −= ⟨r, d_j⟩ d_j.
+
+    Parameters
+    ----------
+    x
+        Centred activations.
+    dictionary
+        Atoms as stored.
+    steps
+        Most selections per row.
+    tolerance
+        A row stops once ‖r‖ is below it; 0 never stops it.
+    stops_on_same_support
+        A row stops once a step has added no atom to its support.
+    nonnegative
+        Whether a negative correlation counts as zero.
+
+    Source
+    ------
+    Stopping rules: SAELens 6.54, saes/matching_pursuit_sae.py. Without them and with
+    `nonnegative=False`: overcomplete 0.3, sae/mp_sae.py.
+    """
+    n_atoms = len(dictionary)
+    parts = [
+        _matching_tile(x[rows], dictionary, steps, tolerance, stops_on_same_support, nonnegative)
+        for rows in row_tiles(len(x), n_atoms)
+    ]
+    return SparseCodes.concatenate(parts)
+
+
+def _matching_tile(
+    x: Tensor, dictionary: Tensor, steps: int, tolerance: float, stops: bool, nonnegative: bool
+) -> SparseCodes:
+    residual = x
+    chosen = torch.full((len(x), steps), -1, device=x.device)
+    amounts = x.new_zeros(len(x), steps)
+    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for step in range(steps):
+        atoms = (residual @ dictionary.T).argmax(dim=1)
+        rows = dictionary[atoms]
+        amount = torch.linalg.vecdot(residual, rows)
+        if nonnegative:
+            amount = amount.clamp_min(0)
+        amount = torch.where(done, 0, amount)
+        grows = (amount != 0) & (chosen != atoms[:, None]).all(dim=1)
+        chosen[:, step] = torch.where(amount != 0, atoms, -1)
+        amounts[:, step] = amount
+        residual = residual - amount[:, None] * rows
+        if stops:
+            done = done | ~grows
+        if tolerance > 0:
+            done = done | (residual.norm(dim=1) < tolerance)
+        if bool(done.all()):
+            break
+    return gathered(chosen, amounts, len(dictionary))
+
+
+def orthogonal(
+    x: Float[Tensor, "rows d_in"], dictionary: Float[Tensor, "n_atoms d_in"], steps: int
+) -> SparseCodes:
+    """Orthogonal matching pursuit whose non-negative least squares takes `REFIT_STEPS` steps.
+
+    Parameters
+    ----------
+    x
+        Centred activations.
+    dictionary
+        Atoms as stored.
+    steps
+        Selections per row, each of a new atom.
+
+    Source
+    ------
+    overcomplete 0.3, sae/omp_sae.py and optimization/utils.py (`batched_matrix_nnls`). Its early stop
+    (gradient of a whole batch below 1e-5) is left out: rows would depend on each other.
+    """
+    parts = [
+        _orthogonal_tile(x[rows], dictionary, steps) for rows in row_tiles(len(x), len(dictionary))
+    ]
+    return SparseCodes.concatenate(parts)
+
+
+def _orthogonal_tile(x: Tensor, dictionary: Tensor, steps: int) -> SparseCodes:
+    residual = x
+    chosen = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+    z = x.new_zeros(len(x), 0)
+    for _ in range(steps):
+        correlations = (residual @ dictionary.T).scatter(1, chosen, -torch.inf)
+        chosen = torch.cat([chosen, correlations.argmax(dim=1, keepdim=True)], dim=1)
+        atoms = dictionary[chosen]
+        z = _refit(atoms, x, torch.cat([z, z.new_zeros(len(z), 1)], dim=1))
+        residual = x - torch.einsum("rk,rkd->rd", z, atoms)
+    return gathered(chosen, z, len(dictionary))
+
+
+def _refit(
+    atoms: Float[Tensor, "rows k d_in"], x: Float[Tensor, "rows d_in"], z: Float[Tensor, "rows k"]
+) -> Float[Tensor, "rows k"]:
+    gram = atoms @ atoms.mT
+    target = torch.einsum("rkd,rd->rk", atoms, x)
+    rate = 1 / (gram.square().sum(dim=(1, 2)).sqrt() + 1e-8)
+    for _ in range(REFIT_STEPS):
+        gradient = torch.einsum("rkj,rj->rk", gram, z) - target
+        z = (z - rate[:, None] * gradient).clamp_min(0)
+    return z
+
+
+def gathered(
+    atoms: Int[Tensor, "rows k"], amounts: Float[Tensor, "rows k"], n_atoms: int
+) -> SparseCodes:
+    """Codes from the selections of each row; an atom chosen twice counts with the sum.
+
+    Parameters
+    ----------
+    atoms
+        Chosen atoms, −1 where there is none.
+    amounts
+        What each selection adds.
+    n_atoms
+        Rows of the dictionary.
+    """
+    order = atoms.argsort(dim=1, stable=True)
+    atoms, amounts = atoms.gather(1, order), amounts.gather(1, order)
+    first = torch.ones_like(atoms, dtype=torch.bool)
+    first[:, 1:] = atoms[:, 1:] != atoms[:, :-1]
+    place = first.cumsum(dim=1) - 1
+    total = torch.zeros_like(amounts).scatter_add(1, place, amounts)
+    keep = first & (atoms >= 0)
+    keep &= total.gather(1, place) != 0
+    rows, columns = keep.nonzero(as_tuple=True)
+    counts = keep.sum(dim=1)
+    offsets = torch.cat([counts.new_zeros(1), counts.cumsum(dim=0)])
+    values = total[rows, place[rows, columns]]
+    return SparseCodes(values, atoms[rows, columns].to(index_dtype(n_atoms)), offsets, n_atoms)
+
+
+# -------------------------------------------------------------------------------------------------
+# Imported: another library's SAE, giving the codes and reconstructions that library gives.
+
+
+Rule = Literal["relu", "topk", "abstopk", "jumprelu", "gated", "groupmax", "matching", "orthogonal"]
+Norm = Literal["none", "layer_norm", "constant_norm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an imported SAE comes from, as its file states it."""
+
+    library: str
+    """The library that wrote it."""
+
+    architecture: str
+    """What that library calls the architecture."""
+
+    model_name: str | None = None
+    """The model it was trained on."""
+
+    hook_name: str | None = None
+    """The place, in that library's words."""
+
+    hook_name_out: str | None = None
+    """For a transcoder, the place it reconstructs; None: the place it reads."""
+
+    context_length: int | None = None
+    """Tokens per sequence while training."""
+
+    prepend_bos: bool | None = None
+    """Whether sequences began with the begin-of-text token."""
+
+    stated: dict[str, float] = field(default_factory=dict)
+    """Figures the file states, such as "l0"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """The rule by which another library turns activations into codes."""
+
+    rule: Rule
+    """Which entries of the pre-codes stay, or which pursuit."""
+
+    k: int | None = None
+    """Entries, groups or steps per row, for rules that have it."""
+
+    pre_bias: bool = True
+    """Whether the bias is subtracted before encoding."""
+
+    norm: Norm = "none"
+    """How each activation is normalised before encoding, undone after decoding."""
+
+    tolerance: float = 0.0
+    """‖r‖ at which a pursuit stops; 0: never."""
+
+    stops_on_same_support: bool = False
+    """Whether a pursuit stops once a step has added no atom."""
+
+    nonnegative: bool = True
+    """Whether a pursuit counts a negative correlation as zero."""
+
+    keeps_equal: bool = False
+    """Whether an entry equal to its threshold stays."""
+
+
+class FromFile(Untrained):
+    """What every SAE from another library answers when it is to be trained."""
+
+    no_training = (
+        "An SAE read from another library must be used as it is: its recipe is not in the file. Train "
+        "one of sae_nb's architectures instead, such as sn.TopK(d_in=…, n_atoms=…, k=…)."
+    )
+
+
+class Imported(FromFile, SparseAutoencoder):
+    """Another library's SAE, read by `sae_nb.interop`; for use, not for training.
+
+    Codes, reconstructions and `dictionary` are that library's to rounding. So, unlike our own
+    architectures, atoms need not have unit norm: a code counts in lengths of its atom. Made by the
+    readers, not by hand.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        Sizes.
+    encoding
+        The rule, an `Encoding` or its fields.
+    origin
+        Where it comes from, an `Origin` or its fields.
+    parts
+        Names of the optional tensors it has: "encoder", "encoder_bias", "threshold", "gate_bias",
+        "magnitude", "skip".
+
+    Example
+    -------
+    >>> sae = Imported(2, 3, encoding={"rule": "relu"}, origin={"library": "x", "architecture": "y"})
+    >>> sae.origin.library, sae.encoding.rule, sae(torch.ones(1, 2)).shape
+    ('x', 'relu', torch.Size([1, 2]))
+    """
+
+    unit_atoms = False
+
+    encoder: Tensor
+    encoder_bias: Tensor
+    threshold: Tensor
+    gate_bias: Tensor
+    magnitude: Tensor
+    skip: Tensor
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        encoding: Encoding | dict[str, Any],
+        origin: Origin | dict[str, Any],
+        parts: tuple[str, ...] = ("encoder", "encoder_bias"),
+    ) -> None:
+        super().__init__(DenseOperator(d_in, n_atoms))
+        self.encoding = encoding if isinstance(encoding, Encoding) else Encoding(**encoding)
+        self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+        self.parts = tuple(parts)
+        shapes = part_shapes(d_in, n_atoms)
+        for name in self.parts:
+            self.register_parameter(name, nn.Parameter(torch.zeros(shapes[name])))
+
+    @property
+    def k(self) -> int | None:
+        """Entries, groups or steps per row; None where the rule has no such number."""
+        return self.encoding.k
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild it."""
+        return {
+            "d_in": self.d_in,
+            "n_atoms": self.n_atoms,
+            "encoding": asdict(self.encoding),
+            "origin": asdict(self.origin),
+            "parts": list(self.parts),
+        }
+
+    def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
+        """Add up the atoms of each row, and the bias.
+
+        Where activations are normalised (`encoding.norm`), this is in normalised units, and `sae(x)`
+        gives the model's.
+
+        Parameters
+        ----------
+        codes
+            Codes of this SAE, edited or not.
+        """
+        return super().decode(codes)
+
+    def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
+        """Reconstruct activations, in their own dtype.
+
+        Parameters
+        ----------
+        x
+            Activations in the model's units.
+        """
+        rows = self._rows(x)
+        x_hat = self.decode(self._encode(rows, self.k))
+        centre, scale = self._norm(rows)
+        x_hat = x_hat * scale + centre
+        if "skip" in self.parts:
+            x_hat = x_hat + rows @ self.skip.T
+        return x_hat.reshape(x.shape).to(x.dtype)
+
+    def _norm(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        if self.encoding.norm == "layer_norm":
+            # SAELens divides by std + 1e-5 on the way in and multiplies by std on the way out.
+            return x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True)
+        if self.encoding.norm == "constant_norm":
+            return 0.0, x.norm(dim=1, keepdim=True) / self.d_in**0.5
+        return 0.0, 1.0
+
+    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        centre, scale = self._norm(x)
+        guard = 1e-5 if self.encoding.norm == "layer_norm" else 0.0
+        x = (x - centre) / (scale + guard)
+        if self.encoding.pre_bias:
+            x = x - self.bias
+        if self.encoding.rule in ("matching", "orthogonal"):
+            return self._pursue(x, k)
+        return self._select(x, k)
+
+    def _pursue(self, x: Tensor, k: int | None) -> SparseCodes:
+        steps = self.d_in if k is None else k
+        if self.encoding.rule == "orthogonal":
+            return orthogonal(x, self.dictionary, steps)
+        return matching(
+            x,
+            self.dictionary,
+            steps,
+            tolerance=self.encoding.tolerance,
+            stops_on_same_support=self.encoding.stops_on_same_support,
+            nonnegative=self.encoding.nonnegative,
+        )
+
+    def _select(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+        rule, weight = self.encoding.rule, self.encoder
+        if rule == "gated":
+            return self._gated(x)
+        bias = self.encoder_bias if "encoder_bias" in self.parts else None
+        if rule == "jumprelu":
+            return threshold_encode(x, weight, bias, thresholds=self._limits())
+        if rule == "relu":
+            return threshold_encode(x, weight, bias, thresholds=0.0)
+        if rule == "groupmax":
+            return group_maxima(x, weight, bias, n_groups=int(k or 1))
+        return topk_encode(x, weight, bias, k=int(k or 1), signed=rule == "abstopk")
+
+    def _gated(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+        chosen = threshold_encode(x, self.encoder, thresholds=-self.gate_bias)
+        magnitude, bias = (per_entry(p, chosen) for p in (self.magnitude, self.encoder_bias))
+        return without_zeros(chosen.with_values(torch.relu(chosen.values * magnitude + bias)))
+
+    def _limits(self) -> Float[Tensor, " n_atoms"]:
+        limits = self.threshold.detach()
+        if self.encoding.keeps_equal:
+            # The kernels keep what is above a limit: above the next float below θ is θ and more.
+            limits = limits.nextafter(torch.full_like(limits, -torch.inf))
+        return limits.clamp_min(0.0)  # these libraries apply a ReLU as well
+
+
+def group_maxima(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None,
+    *,
+    n_groups: int,
+) -> SparseCodes:
+    """The largest positive pre-code of each of k groups of neighbouring atoms.
+
+    Parameters
+    ----------
+    x
+        Inputs, centred.
+    weight, bias
+        Encoder.
+    n_groups
+        k; divides the number of atoms.
+
+    Raises
+    ------
+    ValueError
+        If it does not.
+
+    Example
+    -------
+    >>> x = torch.tensor([[1.0, 3.0, -1.0, -2.0]])
+    >>> group_maxima(x, torch.eye(4), None, n_groups=2).to_dense().tolist()
+    [[0.0, 3.0, 0.0, 0.0]]
+    """
+    n_atoms = len(weight)
+    if not 1 <= n_groups <= n_atoms or n_atoms % n_groups:
+        raise ValueError(
+            f"`k` must divide n_atoms={n_atoms} for groups of neighbouring atoms, got {n_groups}."
+        )
+    firsts = range(0, n_atoms, n_atoms // n_groups)
+    biases = [None] * n_groups if bias is None else bias.chunk(n_groups)
+    parts = [topk_encode(x, w, b, k=1) for w, b in zip(weight.chunk(n_groups), biases, strict=True)]
+    rows = torch.cat([part.support.rows for part in parts])
+    order = rows.argsort(stable=True)  # groups stay in order, and so do the atoms of a row
+    atoms = torch.cat([part.atoms + first for part, first in zip(parts, firsts, strict=True)])
+    values = torch.cat([part.values for part in parts])
+    offsets = offsets_of(torch.bincount(rows, minlength=len(x)))
+    return SparseCodes(values[order], atoms[order].to(index_dtype(n_atoms)), offsets, n_atoms)
+
+
+def part_shapes(d_in: int, n_atoms: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the optional tensors.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        Sizes.
+    """
+    return {
+        "encoder": (n_atoms, d_in),
+        "encoder_bias": (n_atoms,),
+        "threshold": (n_atoms,),
+        "gate_bias": (n_atoms,),
+        "magnitude": (n_atoms,),
+        "skip": (d_in, d_in),
+    }
+
+
+def assemble(
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+    *,
+    encoding: Encoding,
+    origin: Origin,
+    hook_point: str | None,
+    **parts: Tensor | None,
+) -> Imported:
+    """Put an imported SAE together from its tensors, in eval mode.
+
+    Parameters
+    ----------
+    dictionary
+        Atoms as the library uses them.
+    bias
+        Added after decoding; None is zero.
+    encoding, origin
+        How it encodes and where it comes from.
+    hook_point
+        Its place, in our words.
+    parts
+        The optional tensors by name; None leaves one out.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, or a number is not finite.
+    """
+    n_atoms, d_in = _checked_size(dictionary)
+    given = {name: tensor for name, tensor in parts.items() if tensor is not None}
+    with torch.device("meta"):
+        sae = Imported(d_in, n_atoms, encoding=encoding, origin=origin, parts=tuple(given))
+    shapes = {"dictionary": (n_atoms, d_in), "bias": (d_in,), **part_shapes(d_in, n_atoms)}
+    zero = torch.zeros(d_in)
+    given |= {"dictionary": dictionary, "bias": zero if bias is None else bias}
+    ready = {name: _checked(name, value, shapes[name]) for name, value in given.items()}
+    state = {"operator.weight": ready.pop("dictionary"), "pre_bias": ready.pop("bias"), **ready}
+    state |= {f"scaling.{name}": v for name, v in _identity_scaling(d_in).items()}
+    state["initialised"] = torch.tensor(data=True)
+    sae.load_state_dict(state, assign=True)
+    sae.hook_point, sae.model_name = hook_point, origin.model_name
+    return sae.eval()
+
+
+def _identity_scaling(d_in: int) -> dict[str, Tensor]:
+    from sae_nb.architectures import InputScaling
+
+    return dict(InputScaling(d_in).state_dict())
+
+
+def _checked_size(dictionary: Tensor) -> tuple[int, int]:
+    if dictionary.ndim != 2 or 0 in dictionary.shape:
+        raise ValueError(
+            "The dictionary in the file must be a matrix with a row per atom, got shape "
+            f"{tuple(dictionary.shape)}. The file may be damaged, or of another kind."
+        )
+    return dictionary.shape[0], dictionary.shape[1]
+
+
+def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if value.numel() == 1 and len(shape) == 1:
+        value = value.reshape(1).expand(shape)
+    if tuple(value.shape) != shape:
+        raise ValueError(
+            f"`{name}` in the file must have shape {shape} to fit its dictionary, got "
+            f"{tuple(value.shape)}. The file may be damaged, or of another kind."
+        )
+    value = value.to(torch.float32)
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(
+            f"`{name}` in the file must be finite, got NaN or infinity. Download it again."
+        )
+    return value.contiguous().clone()

@@ -1,0 +1,69 @@
+"""openai/sparse_autoencoder: one state dict with two texts that name the activation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
+from sae_nb.interop._tensors_only import read_tensors_and_facts
+
+LIBRARY = "openai/sparse_autoencoder"
+_NEEDED = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
+
+
+@named_errors
+def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
+    """Read an SAE of openai/sparse_autoencoder.
+
+    A TopK SAE of that library normalises each activation (mean 0, standard deviation 1) and undoes it
+    after decoding; ReLU ones do not.
+
+    Parameters
+    ----------
+    path
+        The `.pt` file.
+    hook_point
+        Where it was trained; the file does not say.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a tensor is missing, the activation is unknown, or the file holds anything but tensors and
+        texts.
+
+    Source
+    ------
+    openai/sparse_autoencoder, model.py.
+    """
+    tensors, facts = read_tensors_and_facts(path)
+    missing = [name for name in _NEEDED if name not in tensors]
+    if missing:
+        raise ValueError(
+            f"{str(path)!r} must hold {', '.join(_NEEDED)}, and {missing[0]!r} is missing. Is it of "
+            "openai/sparse_autoencoder?"
+        )
+    activation = str(facts.get("activation", "ReLU"))
+    rules: dict[str, Any] = {"ReLU": "relu", "TopK": "topk"}
+    if activation not in rules:
+        raise ValueError(f"`activation` in the file must be 'ReLU' or 'TopK', got {activation!r}.")
+    k = facts.get("activation_state_dict.k")
+    topk = activation == "TopK"
+    if topk and not isinstance(k, int):
+        raise ValueError(f"`activation_state_dict.k` in the file must be an integer, got {k!r}.")
+    encoding = Encoding(
+        rule=rules[activation],
+        k=int(k) if topk and k is not None else None,
+        norm="layer_norm" if topk else "none",
+    )
+    return assemble(
+        tensors["decoder.weight"].T,
+        tensors["pre_bias"],
+        encoding=encoding,
+        origin=Origin(library=LIBRARY, architecture=activation),
+        hook_point=hook_point,
+        encoder=tensors["encoder.weight"],
+        encoder_bias=tensors["latent_bias"],
+    )

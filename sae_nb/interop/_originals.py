@@ -1,0 +1,136 @@
+"""Originals: what a reader found in a file, so that its writer can put the same bits back.
+
+Reading changes numbers: norms are divided out, logarithms taken, maps merged. None of it can be undone to
+the last bit, and some of it not at all (which data points an archetypal dictionary mixes). So an SAE read
+from a file remembers the file's own tensors, as long as nobody changes the SAE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from sae_nb.architectures import SparseAutoencoder
+
+S = TypeVar("S", bound=SparseAutoencoder)
+ATTRIBUTE = "_original"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Original:
+    """The contents of one library's files."""
+
+    library: str
+    """Whose files they are."""
+
+    tensors: dict[str, Tensor]
+    """By that library's names, in its shapes and dtypes; views of the SAE's own where they are the same."""
+
+    config: dict[str, Any]
+    """What its JSON file says."""
+
+    place: tuple[str | None, str | None] = field(default=(None, None))
+    """Hook point and model when it was read: a file names them, so they must not have changed."""
+
+
+def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> S:
+    """Let an SAE remember the file it was read from; returns the SAE.
+
+    Parameters
+    ----------
+    sae
+        As the reader has put it together.
+    library
+        Whose file.
+    tensors, config
+        As they were in it. Memory is taken only by tensors that the SAE does not hold as they are.
+    """
+    own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
+    shared = {name: _shared(tensor, own) for name, tensor in tensors.items()}
+    place = (sae.hook_point, sae.model_name)
+    original = Original(library=library, tensors=shared, config=dict(config), place=place)
+    setattr(sae, ATTRIBUTE, original)
+    return sae
+
+
+def put_back(
+    sae: SparseAutoencoder,
+    library: str,
+    folder: Path,
+    *,
+    write: Callable[[Original, Path], object],
+    read: Callable[[Path], SparseAutoencoder],
+) -> bool:
+    """Write what was read, if that is still what the SAE is; return whether it was written.
+
+    Parameters
+    ----------
+    sae
+        Read from a file, or not.
+    library
+        Whose files are wanted.
+    folder
+        Is there and empty; left empty where the answer is no.
+    write
+        Puts an original's tensors and facts into the library's files there.
+    read
+        The library's reader: what it makes of them must be this SAE, to the bit.
+    """
+    original = getattr(sae, ATTRIBUTE, None)
+    if not isinstance(original, Original) or original.library != library:
+        return False
+    if original.place != (sae.hook_point, sae.model_name):
+        return False
+    write(original, folder)
+    if _same(read(folder), sae):
+        return True
+    for file in folder.iterdir():
+        file.unlink()
+    return False
+
+
+def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, each with memory of its own, as `torch.save` needs them to store no more.
+
+    Parameters
+    ----------
+    tensors
+        Possibly views of other tensors.
+    """
+    return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+
+
+def _shared(tensor: Tensor, own: list[Tensor]) -> Tensor:
+    """The SAE's own memory where it holds the same bits, as they are or transposed."""
+    for mine in own:
+        views = (mine, mine.T) if mine.ndim == 2 else (mine,)
+        for view in views:
+            if _equal_bits(view, tensor):
+                return view
+    return tensor
+
+
+def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
+    if type(a) is not type(b) or _facts(a) != _facts(b):
+        return False
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(
+        _equal_bits(tensor, second[name]) for name, tensor in first.items()
+    )
+
+
+def _facts(sae: SparseAutoencoder) -> dict[str, Any]:
+    # Where it is from is compared as `place`: a folder that is being written has another name.
+    return {name: value for name, value in sae.settings().items() if name != "origin"}
+
+
+def _equal_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    raw = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(*raw)

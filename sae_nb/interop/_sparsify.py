@@ -1,0 +1,166 @@
+"""write_sparsify: our SAEs as a folder that sparsify loads, with the same codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.files import new_folder, read_json, read_tensors, write_json, write_tensors
+from sae_nb.interop._hook_names import known_hook_point
+from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
+from sae_nb.interop._originals import Original, put_back, remember
+from sae_nb.interop._saelens import saelens_layout
+
+# -------------------------------------------------------------------------------------------------
+# sparsify: folders with `cfg.json` and `sae.safetensors`, one per hook point.
+
+
+CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+LIBRARY = "sparsify"
+
+
+@named_errors
+def read_sparsify(folder: str | Path) -> Imported:
+    """Read an SAE or transcoder that sparsify saved; the folder's name is its hook point.
+
+    Parameters
+    ----------
+    folder
+        Holds `cfg.json` and `sae.safetensors`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If the configuration is of another kind, or the weights are cut short or of other shapes.
+
+    Source
+    ------
+    EleutherAI/sparsify 1.3, sparse_coder.py and fused_encoder.py.
+    """
+    folder = Path(folder)
+    config = read_json(folder / CONFIG)
+    rule: Any = config.get("activation", "topk") if isinstance(config, Mapping) else None
+    if rule not in ("topk", "groupmax") or not isinstance(config.get("k"), int):
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must state an `activation` of 'topk' or 'groupmax' and a `k`, "
+            f"got {rule!r}. Is it a sparsify folder?"
+        )
+    tensors = read_tensors(folder / WEIGHTS)
+    missing = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} - set(tensors)
+    if missing:
+        raise ValueError(
+            f"{str(folder / WEIGHTS)!r} must hold encoder and decoder, and {sorted(missing)[0]!r} is "
+            "missing. Was it saved without its decoder?"
+        )
+    place = folder.name
+    signed = bool(config.get("signed"))
+    if signed and rule == "topk":
+        rule = "abstopk"
+    sae = assemble(
+        tensors["W_dec"],
+        tensors["b_dec"],
+        encoding=Encoding(rule=rule, k=config["k"], pre_bias=not config.get("transcode", False)),
+        origin=Origin(
+            library=LIBRARY,
+            architecture="transcoder" if config.get("transcode") else rule,
+            hook_name=place,
+            stated={"l0": config["k"]},
+        ),
+        hook_point=known_hook_point(place),
+        encoder=tensors["encoder.weight"],
+        encoder_bias=tensors["encoder.bias"],
+        skip=tensors.get("W_skip"),
+    )
+    return remember(sae, LIBRARY, tensors, config)
+
+
+# -------------------------------------------------------------------------------------------------
+# write_sparsify: our SAEs as a folder that sparsify loads, with the same codes.
+
+
+def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
+    """Write an SAE so that sparsify loads it and computes the same codes.
+
+    What sparsify wrote and `read_sparsify` read is written back to the bit.
+
+    Parameters
+    ----------
+    sae
+        TopK, or one read from another library that keeps the k largest codes of an input; sparsify has
+        no other.
+    folder
+        Gets `cfg.json` and `sae.safetensors`; must not exist, and appears only when complete. Its name is
+        what sparsify takes for the hook point.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+
+    Raises
+    ------
+    TypeError
+        If sparsify cannot compute these codes.
+    FileExistsError
+        If the folder exists.
+
+    Source
+    ------
+    EleutherAI/sparsify 1.3, sparse_coder.py.
+
+    Example
+    -------
+    >>> import tempfile, torch
+    >>> from sae_nb.architectures import TopK
+    >>> from sae_nb.interop import read_sparsify
+    >>> sae, x = TopK(d_in=4, n_atoms=8, k=2).eval(), torch.ones(1, 4)
+    >>> again = read_sparsify(write_sparsify(sae, tempfile.mkdtemp() + "/layers.3"))
+    >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
+    True
+    """
+    folder = Path(folder)
+    with new_folder(folder) as partial:
+        if not put_back(sae, LIBRARY, partial, write=_as_it_was, read=read_sparsify):
+            tensors, config = _as_theirs(sae)
+            write_tensors(partial / WEIGHTS, tensors)
+            write_json(partial / CONFIG, config)
+    return folder
+
+
+def _as_it_was(original: Original, folder: Path) -> None:
+    write_tensors(folder / WEIGHTS, original.tensors)
+    write_json(folder / CONFIG, original.config)
+
+
+def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    layout = saelens_layout(sae)
+    plain = layout.facts.get("normalize_activations", "none") == "none"
+    if layout.architecture != "topk" or not plain:
+        raise TypeError(
+            f"`sae` must keep the k largest codes of each input to be written for sparsify, got a "
+            f"{type(sae).__name__}. Use write_saelens."
+        )
+    tensors = {
+        "encoder.weight": layout.tensors["W_enc"].T,
+        "encoder.bias": layout.tensors["b_enc"],
+        "W_dec": layout.tensors["W_dec"],
+        "b_dec": layout.tensors["b_dec"],
+    }
+    config = {
+        "activation": "topk",
+        "expansion_factor": sae.n_atoms // sae.d_in,
+        "normalize_decoder": True,
+        "num_latents": sae.n_atoms,
+        "k": layout.facts["k"],
+        "multi_topk": False,
+        "skip_connection": False,
+        "transcode": not layout.facts.get("apply_b_dec_to_input", True),
+        "d_in": sae.d_in,
+    }
+    return tensors, config

@@ -1,0 +1,208 @@
+"""ImportedTemporal: temporal SAEs that SAELens or their authors saved, for use on sequences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from sae_nb.architectures import Temporal
+from sae_nb.files import read_tensors
+from sae_nb.interop._imported import FromFile, Origin, named_errors
+
+CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
+LIBRARY = "Temporal Feature Analysis"
+DIVISOR = 4
+"""Theirs is λ = 1 / (4 d_in)."""
+UNLIMITED = 2**31 - 1
+"""Files do not say on what context they were trained: every token sees all before it."""
+
+
+class ImportedTemporal(FromFile, Temporal):
+    """A temporal SAE read from a file: predicted part by attention over the past, novel part sparse.
+
+    It is an `sn.Temporal` of the published form, only not for training. Atoms are in the model's units and
+    need not have unit norm, so codes are as the file's own library has them.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        Sizes.
+    k
+        Novel atoms per token; None: all that are positive.
+    n_heads, n_layers, bottleneck_factor
+        Shape of the attention.
+    tied
+        Whether the encoder is the dictionary, up to one number.
+    origin
+        Where it comes from.
+    """
+
+    unit_atoms = False
+
+    def __new__(cls, *_: Any, k: int | None = None, **__: Any) -> ImportedTemporal:
+        """An object whose novel part is encoded as the file says."""
+        made = super().__new__(cls, novel="ReLU" if k is None else "TopK")
+        return cast(ImportedTemporal, made)
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        k: int | None,
+        n_heads: int,
+        n_layers: int,
+        bottleneck_factor: int,
+        tied: bool,
+        origin: Origin | dict[str, Any],
+    ) -> None:
+        super().__init__(
+            d_in,
+            n_atoms,
+            n_atoms if k is None else k,
+            n_heads=n_heads,
+            bottleneck_factor=bottleneck_factor,
+            n_layers=n_layers,
+            novel="ReLU" if k is None else "TopK",
+            tied=tied,
+            prescale=1.0,
+            context=UNLIMITED,
+        )
+        self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that rebuild it."""
+        names = ("d_in", "n_atoms", "n_heads", "n_layers", "bottleneck_factor", "tied")
+        own = {name: getattr(self, name) for name in names}
+        return {**own, "k": getattr(self, "k", None), "origin": asdict(self.origin)}
+
+    def after_optimiser_step(self) -> None:
+        """Nothing: atoms keep the norms they came with."""
+
+
+def temporal_of_saelens(
+    config: Mapping[str, Any], tensors: Mapping[str, Tensor], origin: Origin
+) -> ImportedTemporal:
+    """Put together a temporal SAE that SAELens saved.
+
+    Parameters
+    ----------
+    config, tensors
+        Contents of its two files.
+    origin
+        What the file states.
+    """
+    kind = config.get("sae_diff_type", "topk")
+    return _assembled(
+        tensors["W_dec"],
+        tensors["b_dec"],
+        None if config.get("tied_weights", True) else tensors["W_enc"].T,
+        {name: value for name, value in tensors.items() if name.startswith("attn_layers.")},
+        k=config.get("kval_topk") if kind == "topk" else None,
+        n_heads=int(config.get("n_heads", 8)),
+        n_layers=int(config.get("n_attn_layers", 1)),
+        bottleneck_factor=int(config.get("bottleneck_factor", 64)),
+        factor=float(config.get("activation_normalization_factor", 1.0)),
+        origin=origin,
+    )
+
+
+@named_errors
+def read_temporal(folder: str | Path) -> ImportedTemporal:
+    """Read a temporal SAE as its authors publish them.
+
+    Parameters
+    ----------
+    folder
+        Holds `conf.yaml` and `latest_ckpt.safetensors`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a number or tensor is missing, or a file is damaged.
+
+    Source
+    ------
+    Lubana et al., "Priors in Time", arXiv 2511.01836; layout as in eslubana/TemporalFeatureAnalysis.
+    """
+    folder = Path(folder)
+    facts = _flat_yaml(folder / CONFIG)
+    tensors = read_tensors(folder / WEIGHTS)
+    missing = {"D", "b"} - set(tensors)
+    if missing:
+        raise ValueError(
+            f"{str(folder / WEIGHTS)!r} must hold 'D' and 'b', and {sorted(missing)[0]!r} is missing."
+        )
+    tied = facts.get("sae.tied_weights", "true").lower() == "true"
+    kind = facts.get("sae.sae_diff_type", "topk")
+    return _assembled(
+        tensors["D"],
+        tensors["b"],
+        None if tied else tensors["E"].T,
+        {name: value for name, value in tensors.items() if name.startswith("attn_layers.")},
+        k=int(facts["sae.kval_topk"]) if kind != "relu" and "sae.kval_topk" in facts else None,
+        n_heads=int(facts.get("sae.n_heads", 4)),
+        n_layers=int(facts.get("sae.n_attn_layers", 1)),
+        bottleneck_factor=int(facts.get("sae.bottleneck_factor", 1)),
+        factor=float(facts.get("sae.scaling_factor", 1.0)),
+        origin=Origin(library=LIBRARY, architecture=kind, model_name=facts.get("llm.model_name")),
+    )
+
+
+def _assembled(
+    dictionary: Tensor,
+    bias: Tensor,
+    encoder: Tensor | None,
+    attention: dict[str, Tensor],
+    *,
+    factor: float,
+    **settings: Any,
+) -> ImportedTemporal:
+    """The file's x ↦ x·factor and λ = 1 / (4 d_in) are folded into atoms, bias and encoder."""
+    n_atoms, d_in = dictionary.shape
+    sae = ImportedTemporal(d_in, n_atoms, tied=encoder is None, **settings)
+    state = {"operator.weight": dictionary / factor, "pre_bias": bias / factor, **attention}
+    if encoder is None:
+        state["encoder.gain"] = torch.full((n_atoms,), factor**2 / (DIVISOR * d_in))
+    else:
+        state["encoder.weight"] = encoder * factor / (DIVISOR * d_in)
+    kept_state = dict(sae.state_dict()) | {"initialised": torch.tensor(data=True)}
+    try:
+        sae.load_state_dict(kept_state | {n: t.to(torch.float32) for n, t in state.items()})
+    except RuntimeError as error:
+        raise ValueError(
+            f"The tensors in the file must fit its settings {settings}, and do not ({error}). It may be "
+            "damaged, or of another version."
+        ) from error
+    from sae_nb.interop._hook_names import known_hook_point
+
+    sae.hook_point = known_hook_point(sae.origin.hook_name)
+    sae.model_name = sae.origin.model_name
+    return sae.eval()
+
+
+_LINE = re.compile(r"^(?P<indent>\s*)(?P<name>[\w.-]+)\s*:\s*(?P<value>[^#]*)")
+
+
+def _flat_yaml(path: Path) -> dict[str, str]:
+    """Two levels of plain `name: value` lines, which is all these files use."""
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    facts: dict[str, str] = {}
+    section = ""
+    for line in path.read_text("utf-8").splitlines():
+        if match := _LINE.match(line):
+            value = match["value"].strip().strip("'\"")
+            if not match["indent"]:
+                section = match["name"]
+            if value:
+                facts[f"{section}.{match['name']}" if match["indent"] else section] = value
+    return facts

@@ -1,0 +1,269 @@
+"""Gradients of encoding and decoding, written once over a backend's primitives; all of them sparse.
+
+For x̂ = zD + b:   ∂z_e = ⟨g_i, d_{j_e}⟩ at the stored entries only,   ∂D_j = Σ_{e: j_e=j} z_e g_{i_e}.
+For z = u at the chosen entries, u = (x − c)Eᵀ + a:   ∂E_j = Σ_{e: j_e=j} ∂z_e (x − c)_{i_e},
+∂a_j = Σ_{e: j_e=j} ∂z_e,   ∂x_i = Σ_{e∈i} ∂z_e E_{j_e},   ∂c = −Eᵀ∂a.
+No product of the size of the encoder's is ever formed, and sums run in one order: by atom.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from sae_nb.codes import SparseCodes, Support, offsets_of
+from sae_nb.kernels._primitives import Entries, PreCodes, Primitives
+
+
+def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> SparseCodes:
+    """Codes at entries that were selected, with a sparse gradient to whatever made the pre-codes.
+
+    The choice of entries is constant, so one gradient serves every selection.
+    """
+    support = Support(entries.atoms, entries.offsets, pre_codes.n_atoms)
+    support.path = primitives
+    values = _Chosen.apply(*pre_codes.tensors, entries.values, support, primitives)  # type: ignore[no-untyped-call]
+    return SparseCodes(values, support.atoms, support.offsets, support.n_atoms, support=support)
+
+
+def decode(
+    primitives: Primitives,
+    codes: SparseCodes,
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+) -> Float[Tensor, "rows d_in"]:
+    """x̂ = zD + b with sparse gradients to values, dictionary and bias."""
+    inputs = (codes.values, dictionary, bias, codes.support, primitives)
+    return _Decoded.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+def squared_error(
+    primitives: Primitives,
+    codes: SparseCodes,
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+    target: Float[Tensor, "rows d_in"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+    """Σ‖target − x̂‖² with sparse gradients; x̂ and the residual come with it, as constants."""
+    inputs = (codes.values, dictionary, bias, target, codes.support, primitives)
+    return _SquaredError.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+def nested_squared_error(
+    primitives: Primitives,
+    codes: SparseCodes,
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+    target: Float[Tensor, "rows d_in"],
+    widths: tuple[int, ...],
+) -> tuple[Float[Tensor, " groups"], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+    """Σ‖target − x̂_g‖² of every prefix with sparse gradients; the full x̂ and residual, constant."""
+    inputs = (codes.values, dictionary, bias, target, codes.support, widths, primitives)
+    return _NestedSquaredError.apply(*inputs)  # type: ignore[no-untyped-call]
+
+
+def per_entry(
+    primitives: Primitives, vector: Float[Tensor, " n_atoms"], support: Support
+) -> Float[Tensor, " nnz"]:
+    """The number of each entry's atom; its gradient is added up by atom, in one order."""
+    return _PerEntry.apply(vector, support, primitives)  # type: ignore[no-untyped-call]
+
+
+class _Chosen(torch.autograd.Function):
+    """Pre-codes at chosen entries, already computed; only the gradient is new."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        weight: Tensor,
+        _bias: Tensor | None,
+        centre: Tensor | None,
+        values: Tensor,
+        support: Support,
+        primitives: Primitives,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, centre)  # type: ignore[arg-type]
+        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        return values.view_as(values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_values: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, centre = ctx.saved_tensors
+        support, primitives = ctx.support, ctx.primitives
+        grad_values = grad_values.contiguous()
+        need_x, need_weight, need_bias, need_centre, *_ = ctx.needs_input_grad
+        grad_x = grad_weight = grad_bias = grad_centre = None
+        if need_weight:
+            centred = x if centre is None else x - centre
+            grad_weight = primitives.sum_inputs(grad_values, support, centred)
+        if need_bias or need_centre:
+            grad_bias = primitives.totals(grad_values, support)
+        if need_centre:
+            grad_centre = -(grad_bias @ weight)
+        if need_x:
+            grad_x = primitives.sum_atoms(grad_values, support, weight)
+        return grad_x, grad_weight, grad_bias if need_bias else None, grad_centre, None, None, None
+
+
+class _Decoded(torch.autograd.Function):
+    """Weighted sums of atoms."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        values: Tensor,
+        dictionary: Tensor,
+        bias: Tensor | None,
+        support: Support,
+        primitives: Primitives,
+    ) -> Tensor:
+        ctx.save_for_backward(values, dictionary)
+        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        return primitives.sum_atoms(values, support, dictionary, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        values, dictionary = ctx.saved_tensors
+        support, primitives = ctx.support, ctx.primitives
+        g = g.contiguous()
+        need_values, need_dictionary, need_bias, *_ = ctx.needs_input_grad
+        # The torch sum goes first, so that the compiled loops that follow run back to back.
+        grad_bias = g.sum(dim=0) if need_bias else None
+        grad_values = primitives.dots(g, support, dictionary) if need_values else None
+        grad_dictionary = primitives.sum_inputs(values, support, g) if need_dictionary else None
+        return grad_values, grad_dictionary, grad_bias, None, None
+
+
+class _SquaredError(torch.autograd.Function):
+    """Decoding and its squared error in one pass: r = t − x̂ is both the loss and its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        values: Tensor,
+        dictionary: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        support: Support,
+        primitives: Primitives,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x_hat, residual, error, columns = primitives.residuals(
+            values, support, dictionary, bias, target
+        )
+        ctx.save_for_backward(values, dictionary, residual, columns)
+        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(x_hat, residual)
+        return error, x_hat, residual
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_error: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        values, dictionary, residual, columns = ctx.saved_tensors
+        support, primitives = ctx.support, ctx.primitives
+        need_values, need_dictionary, need_bias, need_target, *_rest = ctx.needs_input_grad
+        slope = -2 * grad_error
+        grad_values = grad_dictionary = None
+        if need_values:
+            grad_values = primitives.scaled(primitives.dots(residual, support, dictionary), slope)
+        if need_dictionary:
+            scaled = primitives.scaled(values, slope)
+            grad_dictionary = primitives.sum_inputs(scaled, support, residual)
+        grad_bias = columns * slope if need_bias else None
+        grad_target = residual * -slope if need_target else None
+        return grad_values, grad_dictionary, grad_bias, grad_target, None, None
+
+
+class _PerEntry(torch.autograd.Function):
+    """A vector over atoms, read at the atoms of the entries."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, vector: Tensor, support: Support, primitives: Primitives
+    ) -> Tensor:
+        ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
+        return vector[support.atoms]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.primitives.totals(g.contiguous(), ctx.support), None, None
+
+
+class _NestedSquaredError(torch.autograd.Function):
+    """All prefixes at once: one sparse decode of groups · rows segments, and sums over groups.
+
+    With group contributions c_h: r_g = t − b − Σ_{h≤g} c_h, and an entry of group h gets the
+    gradient −2 ⟨R_h, d_j⟩ from R_h = Σ_{g≥h} ∂_g r_g. So neither pass decodes anything twice.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        values: Tensor,
+        dictionary: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        support: Support,
+        widths: tuple[int, ...],
+        primitives: Primitives,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        order, stacked = stacked_by_group(support, widths)
+        parts = primitives.sum_atoms(values[order], stacked, dictionary)
+        residuals = parts.view(len(widths), *target.shape).neg_()
+        residuals[0] += target if bias is None else target - bias
+        for g in range(1, len(widths)):
+            residuals[g] += residuals[g - 1]
+        errors = torch.stack([torch.vdot(*2 * (left.flatten(),)) for left in residuals])
+        full = residuals[-1].clone()
+        ctx.save_for_backward(values, dictionary, residuals, order)
+        ctx.stacked, ctx.primitives = stacked, primitives  # type: ignore[attr-defined]
+        ctx.mark_non_differentiable(x_hat := target - full, full)
+        return errors, x_hat, full
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_errors: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        values, dictionary, residuals, order = ctx.saved_tensors
+        stacked, primitives = ctx.stacked, ctx.primitives
+        need_values, need_dictionary, need_bias, need_target, *_rest = ctx.needs_input_grad
+        slopes = residuals * (-2 * grad_errors)[:, None, None]
+        for g in range(len(slopes) - 2, -1, -1):
+            slopes[g] += slopes[g + 1]
+        table = slopes.flatten(0, 1)
+        grad_values = grad_dictionary = None
+        if need_values:
+            grad_values = torch.empty_like(values)
+            grad_values[order] = primitives.dots(table, stacked, dictionary)
+        if need_dictionary:
+            grad_dictionary = primitives.sum_inputs(values[order], stacked, table)
+        grad_bias = slopes[0].sum(dim=0) if need_bias else None
+        grad_target = -slopes[0] if need_target else None
+        return grad_values, grad_dictionary, grad_bias, grad_target, None, None, None
+
+
+def stacked_by_group(
+    support: Support, widths: tuple[int, ...]
+) -> tuple[Int[Tensor, " nnz"], Support]:
+    """The same entries in groups · rows segments, group by group: their order, and their support.
+
+    Parameters
+    ----------
+    support
+        Which atoms each row uses.
+    widths
+        Where the groups of atoms end, ascending; the last is n_atoms.
+    """
+    n, n_groups = len(support.offsets) - 1, len(widths)
+    ends = torch.tensor(widths, dtype=support.atoms.dtype, device=support.atoms.device)
+    group = torch.searchsorted(ends, support.atoms, right=True).to(support.atoms.dtype)
+    grouped = Support(group, support.offsets, n_groups).by_atom
+    segments = group.long() * n + support.rows
+    offsets = offsets_of(torch.bincount(segments, minlength=n_groups * n))
+    return grouped.order, Support(support.atoms[grouped.order], offsets, support.n_atoms)

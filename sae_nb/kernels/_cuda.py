@@ -1,0 +1,207 @@
+"""The GPU primitives: gathers with fp32 sums, or dense bf16 products, whichever a measurement finds faster.
+
+`embedding_bag` adds weighted table rows segment by segment without atomics, so one call each gives
+decoding (segments are rows) and gradients by atom (segments are atoms), and repeats bit for bit.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from sae_nb.codes import Support
+from sae_nb.kernels._backends import is_exact
+from sae_nb.kernels._dense import Dense, is_dense, note, residuals_of
+from sae_nb.kernels._primitives import Entries, PreCodes, Primitives, Residuals
+
+GATHER_ENTRIES = 64 * 2**20
+"""Numbers gathered at once for dot products (256 MB in fp32)."""
+
+Choose = Callable[[Primitives], Entries]
+"""A selection with its number, waiting for the primitives that make it."""
+
+_LOCK = threading.Lock()
+_CHOICES: dict[tuple[object, ...], Primitives] = {}
+
+
+class Sparse:
+    """Primitives by gathers, in the precision of the inputs."""
+
+    name = "sparse"
+
+    def __init__(self) -> None:
+        self._dense = Dense()
+
+    def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
+        """The k largest of each row; which of equal ones is torch.topk's choice."""
+        return self._dense.topk(pre_codes, k, signed=signed)
+
+    def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
+        """The largest of all rows; of equal ones, those in earlier rows, then at lower atoms."""
+        return self._dense.batch_topk(pre_codes, n_kept)
+
+    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+        """The entries above their atom's threshold."""
+        return self._dense.above(pre_codes, thresholds)
+
+    def sum_atoms(
+        self,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        table: Float[Tensor, "n_atoms width"],
+        start: Float[Tensor, " width"] | None = None,
+    ) -> Float[Tensor, "rows width"]:
+        """Gather and add the atoms of each row."""
+        if is_dense("sum_atoms", support):
+            return self._dense.sum_atoms(values, support, table, start)
+        out = _bags(values, support.atoms, support.offsets, table)
+        return out if start is None else out.add_(start)
+
+    def residuals(
+        self,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        table: Float[Tensor, "n_atoms width"],
+        start: Float[Tensor, " width"] | None,
+        target: Float[Tensor, "rows width"],
+    ) -> Residuals:
+        """What the atoms of each row leave of its target."""
+        return residuals_of(self.sum_atoms(values, support, table, start), target)
+
+    def scaled(self, values: Float[Tensor, " nnz"], by: Float[Tensor, ""]) -> Float[Tensor, " nnz"]:
+        """Values times one number."""
+        return values * by
+
+    def sum_inputs(
+        self,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        table: Float[Tensor, "rows width"],
+    ) -> Float[Tensor, "n_atoms width"]:
+        """Gather and add the inputs of each atom."""
+        if is_dense("sum_inputs", support):
+            return self._dense.sum_inputs(values, support, table)
+        index = support.by_atom
+        return _bags(values[index.order], index.rows, index.offsets, table)
+
+    def dots(
+        self,
+        g: Float[Tensor, "rows width"],
+        support: Support,
+        table: Float[Tensor, "n_atoms width"],
+    ) -> Float[Tensor, " nnz"]:
+        """Dot each row with the atoms it uses, a bounded number of entries at a time."""
+        if is_dense("dots", support):
+            return self._dense.dots(g, support, table)
+        out = g.new_empty(len(support.atoms))
+        size = max(1, GATHER_ENTRIES // g.shape[1])
+        for first in range(0, len(out), size):
+            part = slice(first, first + size)
+            out[part] = torch.linalg.vecdot(g[support.rows[part]], table[support.atoms[part]])
+        return out
+
+    def totals(self, values: Float[Tensor, " nnz"], support: Support) -> Float[Tensor, " n_atoms"]:
+        """Sums by atom."""
+        return self._dense.totals(values, support)
+
+
+def _bags(values: Tensor, index: Tensor, offsets: Tensor, table: Tensor) -> Tensor:
+    return embedding_bag(
+        index.long(),
+        table,
+        offsets,
+        mode="sum",
+        per_sample_weights=values,
+        include_last_offset=True,
+    )
+
+
+def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
+    """The path for these sizes: measured once where gradients are wanted, exact fp32 elsewhere.
+
+    Codes that people keep are always made in the precision of the SAE. bf16 is considered only for
+    a training step, and neither under `torch.use_deterministic_algorithms`, because a timing decides,
+    nor where `precision("float32")` holds.
+
+    Parameters
+    ----------
+    pre_codes
+        The first batch and the encoder.
+    choose
+        The selection, given primitives.
+    name
+        Of the selection and its number, e.g. "topk 32".
+    """
+    x = pre_codes.x
+    repeatable = torch.are_deterministic_algorithms_enabled()
+    if x.dtype != torch.float32 or repeatable or is_exact() or not pre_codes.trains:
+        return Sparse()
+    rows = 1 << (len(x) - 1).bit_length()
+    key = (x.device, rows, *pre_codes.weight.shape, name)
+    with _LOCK:
+        if key not in _CHOICES:
+            candidates = (Sparse(), Dense(torch.bfloat16))
+            _CHOICES[key] = fastest(candidates, pre_codes.detach(), choose, name)
+        return _CHOICES[key]
+
+
+@torch.no_grad()
+def fastest(
+    candidates: tuple[Primitives, ...],
+    pre_codes: PreCodes,
+    choose: Choose,
+    name: str,
+    repeats: int = 3,
+) -> Primitives:
+    """Time a forward and backward of every candidate; note and return the fastest.
+
+    Parameters
+    ----------
+    candidates
+        Primitives to compare.
+    pre_codes, choose, name
+        As for `primitives`.
+    repeats
+        Timed runs after one unmeasured; the shortest counts.
+    """
+    x, n_atoms = pre_codes.x, pre_codes.n_atoms
+    seconds = [_shortest(partial(_step, p, pre_codes, choose), x, repeats) for p in candidates]
+    best = min(range(len(candidates)), key=seconds.__getitem__)
+    times = ", ".join(
+        f"{p.name} {1e3 * s:.2f} ms" for p, s in zip(candidates, seconds, strict=True)
+    )
+    shape = f"{len(x)} × {x.shape[1]}, {n_atoms} atoms, {name}"
+    note(f"{name.split()[0]} step", candidates[best].name, f"{times} at {shape} on {x.device}")
+    return candidates[best]
+
+
+def _step(p: Primitives, pre_codes: PreCodes, choose: Choose) -> None:
+    entries, weight = choose(p), pre_codes.weight
+    support = Support(entries.atoms, entries.offsets, len(weight))
+    g = p.sum_atoms(entries.values, support, weight)
+    grad_values = p.dots(g, support, weight)
+    p.sum_inputs(entries.values, support, g)
+    p.sum_inputs(grad_values, support, pre_codes.x)
+
+
+def _shortest(work: Callable[[], None], x: Tensor, repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait_for(x.device)
+        start = time.perf_counter()
+        work()
+        _wait_for(x.device)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

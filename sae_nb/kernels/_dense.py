@@ -1,0 +1,258 @@
+"""Which way sparse arithmetic went, and why: a record per operation, the latest decision kept."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sae_nb.codes import Support, index_dtype, offsets_of
+from sae_nb.kernels._primitives import Entries, PreCodes, Residuals
+
+_LOCK = threading.Lock()
+_TAKEN: dict[str, Path] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """A choice between ways to compute the same thing."""
+
+    operation: str
+    """What was computed."""
+
+    chosen: str
+    """The way taken: `sparse`, `dense` or `dense bf16`."""
+
+    reason: str
+    """The number that decided: a density, or two measured times."""
+
+    def __str__(self) -> str:
+        return f"{self.operation}: {self.chosen} ({self.reason})"
+
+
+def note(operation: str, chosen: str, reason: str) -> None:
+    """Keep a decision, replacing the operation's last one."""
+    with _LOCK:
+        _TAKEN[operation] = Path(operation=operation, chosen=chosen, reason=reason)
+
+
+def paths_taken() -> dict[str, Path]:
+    """The latest decision of every operation that had a choice, by operation.
+
+    Example
+    -------
+    >>> note("sum_atoms", "dense", "25.0% of entries are non-zero")
+    >>> print(paths_taken()["sum_atoms"])
+    sum_atoms: dense (25.0% of entries are non-zero)
+    """
+    with _LOCK:
+        return dict(_TAKEN)
+
+
+# -------------------------------------------------------------------------------------------------
+# The same primitives through dense tiles and matrix products, for codes that are not sparse.
+#
+# At more than a tenth of all entries a matrix product is faster than gathering rows. Rows are taken
+# in tiles of bounded memory; a whole dense code never exists.
+
+
+TILE_ENTRIES = 8 * 2**20
+"""Entries of a tile: 32 MB in fp32, where 2 CPU cores reach their full rate (ours, measured)."""
+
+BLOCK = 32
+"""Neighbours of which only the largest enters a bound: enough of them stay in view at k / n_atoms up
+to 3 %."""
+
+DENSE_ABOVE = 0.1
+"""Density above which matrix products take over (ours: on 2 CPU cores they break even at 15 %)."""
+
+
+def is_dense(operation: str, support: Support) -> bool:
+    """Whether codes are too dense for gathers; a yes is noted."""
+    size = (len(support.offsets) - 1) * support.n_atoms
+    density = len(support.atoms) / size if size else 0.0
+    if density <= DENSE_ABOVE:
+        return False
+    note(operation, "dense", f"{density:.1%} of the entries are non-zero")
+    return True
+
+
+class Dense:
+    """Primitives by matrix products, computed in `dtype` and returned in the dtype of the inputs.
+
+    Parameters
+    ----------
+    dtype
+        Precision of the products; None is that of the inputs.
+    """
+
+    def __init__(self, dtype: torch.dtype | None = None) -> None:
+        self.dtype = dtype
+        self.name = "dense bf16" if dtype == torch.bfloat16 else "dense"
+
+    def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
+        """The k largest of each row, by a matrix product and `torch.topk`."""
+        values, atoms, counts = [], [], []
+        for _, u in self._products(pre_codes):
+            strength, atom = (u.abs() if signed else u).topk(k, dim=1, sorted=False)
+            value = u.gather(1, atom) if signed else strength
+            chosen = strength > 0
+            values.append(value[chosen])
+            atoms.append(atom[chosen].to(index_dtype(pre_codes.n_atoms)))
+            counts.append(chosen.sum(dim=1))
+        return Entries(torch.cat(values), torch.cat(atoms), offsets_of(torch.cat(counts)))
+
+    def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
+        """The largest of all rows: candidates above a running threshold, thinned as they pile up."""
+        n_atoms = pre_codes.n_atoms
+        values = pre_codes.x.new_empty(0)
+        places = torch.empty(0, dtype=torch.int64, device=values.device)
+        threshold = values.new_zeros(())
+        for rows, u in self._products(pre_codes):
+            flat = u.flatten()
+            threshold = torch.maximum(threshold, lower_bound(flat, n_kept))
+            found = (flat > threshold).nonzero().flatten()
+            values = torch.cat([values, flat[found]])
+            places = torch.cat([places, found + rows.start * n_atoms])
+            if len(values) > n_kept:
+                kept, smallest = keep_largest(values, n_kept)
+                values, places = values[kept], places[kept]
+                threshold = torch.maximum(threshold, smallest)
+        counts = torch.bincount(places // n_atoms, minlength=len(pre_codes))
+        return Entries(values, (places % n_atoms).to(index_dtype(n_atoms)), offsets_of(counts))
+
+    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+        """The entries above their column's threshold, by a matrix product and a mask."""
+        values, atoms, counts = [], [], []
+        for _, u in self._products(pre_codes):
+            chosen = u > thresholds
+            row, atom = chosen.nonzero(as_tuple=True)
+            values.append(u[row, atom])
+            atoms.append(atom.to(index_dtype(pre_codes.n_atoms)))
+            counts.append(chosen.sum(dim=1))
+        return Entries(torch.cat(values), torch.cat(atoms), offsets_of(torch.cat(counts)))
+
+    def sum_atoms(
+        self,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        table: Float[Tensor, "n_atoms width"],
+        start: Float[Tensor, " width"] | None = None,
+    ) -> Float[Tensor, "rows width"]:
+        """Rows of zD + s."""
+        out = values.new_empty(len(support.offsets) - 1, table.shape[1])
+        right = self._cast(table)
+        for rows, z in self._tiles(values, support):
+            out[rows] = z @ right
+        return out if start is None else out.add_(start)
+
+    def residuals(
+        self,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        table: Float[Tensor, "n_atoms width"],
+        start: Float[Tensor, " width"] | None,
+        target: Float[Tensor, "rows width"],
+    ) -> Residuals:
+        """Rows of x − (zD + s)."""
+        return residuals_of(self.sum_atoms(values, support, table, start), target)
+
+    def scaled(self, values: Float[Tensor, " nnz"], by: Float[Tensor, ""]) -> Float[Tensor, " nnz"]:
+        """Values times one number."""
+        return values * by
+
+    def sum_inputs(
+        self,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        table: Float[Tensor, "rows width"],
+    ) -> Float[Tensor, "n_atoms width"]:
+        """Rows of zᵀ T, tiles added in order."""
+        out = values.new_zeros(support.n_atoms, table.shape[1])
+        for rows, z in self._tiles(values, support):
+            out += z.T @ self._cast(table[rows])
+        return out
+
+    def dots(
+        self,
+        g: Float[Tensor, "rows width"],
+        support: Support,
+        table: Float[Tensor, "n_atoms width"],
+    ) -> Float[Tensor, " nnz"]:
+        """Chosen entries of g Dᵀ."""
+        out = g.new_empty(len(support.atoms))
+        transposed = self._cast(table).T
+        for rows in _row_tiles(len(g), support.n_atoms):
+            entries = _entries(support, rows)
+            products = self._cast(g[rows]) @ transposed
+            local = support.rows[entries] - rows.start
+            out[entries] = products[local, support.atoms[entries].long()].to(g.dtype)
+        return out
+
+    def totals(self, values: Float[Tensor, " nnz"], support: Support) -> Float[Tensor, " n_atoms"]:
+        """Sums by atom, in one order whatever the device."""
+        index = support.by_atom
+        return torch.segment_reduce(values[index.order], "sum", offsets=index.offsets)
+
+    def _products(self, pre_codes: PreCodes) -> Iterator[tuple[slice, Tensor]]:
+        transposed = self._cast(pre_codes.weight).T
+        for rows in _row_tiles(len(pre_codes), pre_codes.n_atoms):
+            u = (self._cast(pre_codes.centred(rows)) @ transposed).to(pre_codes.x.dtype)
+            yield rows, u if pre_codes.bias is None else u.add_(pre_codes.bias)
+
+    def _cast(self, x: Tensor) -> Tensor:
+        return x if self.dtype is None else x.to(self.dtype)
+
+    def _tiles(self, values: Tensor, support: Support) -> Iterator[tuple[slice, Tensor]]:
+        cast = self._cast(values)
+        for rows in _row_tiles(len(support.offsets) - 1, support.n_atoms):
+            entries = _entries(support, rows)
+            z = cast.new_zeros(rows.stop - rows.start, support.n_atoms)
+            z[support.rows[entries] - rows.start, support.atoms[entries].long()] = cast[entries]
+            yield rows, z
+
+
+def lower_bound(flat: Float[Tensor, " n"], n_kept: int) -> Float[Tensor, ""]:
+    """Something just below the `n_kept`-th largest, from maxima of blocks; −∞ where they are too few.
+
+    `n_kept` blocks reach the `n_kept`-th largest block maximum, hence so many numbers do.
+    """
+    blocks = flat[: len(flat) // BLOCK * BLOCK].view(-1, BLOCK).amax(dim=1)
+    lowest = flat.new_tensor(-torch.inf)
+    if len(blocks) < n_kept:
+        return lowest
+    bound = blocks.topk(n_kept, sorted=False).values.min()
+    return torch.nextafter(bound, lowest)
+
+
+def keep_largest(
+    values: Float[Tensor, " n"], n_kept: int
+) -> tuple[Bool[Tensor, " n"], Float[Tensor, ""]]:
+    """Mask of the `n_kept` < n largest, of equals the first, and the smallest of them."""
+    smallest = values.topk(n_kept, sorted=False).values.min()
+    larger, equal = values > smallest, values == smallest
+    room = n_kept - larger.sum()
+    return larger | (equal & (equal.cumsum(dim=0) <= room)), smallest
+
+
+def residuals_of(
+    x_hat: Float[Tensor, "rows width"], target: Float[Tensor, "rows width"]
+) -> Residuals:
+    """Compare a finished reconstruction with its target."""
+    residual = target - x_hat
+    return Residuals(x_hat, residual, residual.square().sum(), residual.sum(dim=0))
+
+
+def _row_tiles(n_rows: int, n_atoms: int) -> Iterator[slice]:
+    size = max(1, TILE_ENTRIES // n_atoms)
+    for first in range(0, n_rows, size):
+        yield slice(first, min(first + size, n_rows))
+
+
+def _entries(support: Support, rows: slice) -> slice:
+    first, last = support.offsets[[rows.start, rows.stop]].tolist()
+    return slice(first, last)

@@ -1,0 +1,210 @@
+"""Do straight lines between rows leave the data? Line, shortest path over neighbours, path through tiles.
+
+q = mean over 20 points of a path of (distance to the k-th nearest row / the rows' own median of it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.minkowski._block_archetypes import BlockArchetypes, TileCodes
+
+N_POINTS = 20
+MOST_ROWS = 2000
+"""Rows that neighbours are looked for among, drawn at random from more; distances are n × n."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PathSupport:
+    """How far three kinds of path between the same pairs of rows are from the data; 1 is as near as rows."""
+
+    straight: Float[np.ndarray, " pairs"]
+    """The line."""
+
+    geodesic: Float[np.ndarray, " pairs"]
+    """The shortest path over nearest neighbours."""
+
+    block: Float[np.ndarray, " pairs"] | None
+    """Through the tiles, one after another; None without block archetypes."""
+
+    block_straight: Float[np.ndarray, " pairs"] | None
+    """The codes mixed linearly: since x̂ is linear in g · α, the line between two reconstructions."""
+
+    n_apart: int
+    """Pairs left out, since no chain of neighbours joins them."""
+
+    @property
+    def gain(self) -> float:
+        """Mean of q(line) − q(geodesic): positive where lines leave the data and chains do not."""
+        return float((self.straight - self.geodesic).mean())
+
+
+@torch.no_grad()
+def path_support(
+    x: Activations | Float[Tensor, "n d_in"],
+    block: BlockArchetypes | None = None,
+    *,
+    n_pairs: int = 100,
+    n_neighbours: int = 10,
+    seed: int = 0,
+) -> PathSupport:
+    """Compare paths between rows that are far apart (beyond the median distance).
+
+    A chain of neighbours runs through rows by construction, so it is near the data whatever these are:
+    judge the difference to the line beside the same for `gaussian_like(x)`. The path through tiles moves
+    one tile after another, closing tiles before others open; in a Minkowski sum it never leaves it.
+
+    Parameters
+    ----------
+    x
+        Rows.
+    block
+        Archetypes fitted to them.
+    n_pairs
+        Pairs, drawn at random among those beyond the median distance.
+    n_neighbours
+        Of the graph, and of the distance.
+    seed
+        Of the draws.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are too few rows, or no pair is joined by neighbours.
+
+    Source
+    ------
+    arXiv 2510.08638 compares lines and shortest paths; q and the path through tiles are inferred (ours).
+
+    Example
+    -------
+    >>> angle = torch.linspace(0, 6.28, 300)
+    >>> ring = torch.stack([angle.cos(), angle.sin()], dim=1)
+    >>> found = path_support(ring, n_pairs=10)
+    >>> bool(found.geodesic.mean() < 1.5 < found.straight.mean())
+    True
+    """
+    rows = check_matrix(x.x if isinstance(x, Activations) else x).detach().float()
+    n_pairs = check_count(n_pairs, name="n_pairs")
+    k = check_count(n_neighbours, name="n_neighbours")
+    generator = torch.Generator().manual_seed(seed)
+    if len(rows) > MOST_ROWS:
+        rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
+    if len(rows) <= k + 1:
+        raise ValueError(
+            f"`x` must have more than n_neighbours + 1 = {k + 1} rows, got {len(rows)}."
+        )
+    distance = torch.cdist(rows, rows)
+    unit = float(_kth(distance.clone().fill_diagonal_(torch.inf), k).median())
+    if unit == 0:
+        raise ValueError("`x` must have distinct rows: half of them have n_neighbours copies.")
+    pairs = _far_pairs(distance, n_pairs, generator)
+    chains = _chains(distance, pairs, k)
+    joined = [i for i, chain in enumerate(chains) if len(chain) > 1]
+    if not joined:
+        raise ValueError(
+            f"`x` must be joined by neighbours, and no pair is with n_neighbours={k}. Take more."
+        )
+    ends = rows[pairs[joined]]
+    straight = [_line(a, b) for a, b in ends]
+    geodesic = [_along(rows[chains[i]]) for i in joined]
+    found: dict[str, Float[np.ndarray, " pairs"] | None] = {"block": None, "block_straight": None}
+    if block is not None:
+        first, last = (block.encode(ends[:, i]) for i in (0, 1))
+        found["block"] = _quality(_tile_paths(block, first, last), rows, k, unit)
+        heads, tails = block.decode(first), block.decode(last)
+        lines = [_line(a, b) for a, b in zip(heads, tails, strict=True)]
+        found["block_straight"] = _quality(lines, rows, k, unit)
+    return PathSupport(
+        straight=_quality(straight, rows, k, unit),
+        geodesic=_quality(geodesic, rows, k, unit),
+        n_apart=len(chains) - len(joined),
+        **found,
+    )
+
+
+def _kth(distance: Tensor, k: int) -> Tensor:
+    return distance.topk(k, dim=1, largest=False).values[:, -1]
+
+
+def _far_pairs(distance: Tensor, n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
+    drawn = torch.randint(len(distance), (8 * n, 2), generator=generator)
+    drawn = drawn[drawn[:, 0] != drawn[:, 1]]
+    lengths = distance[drawn[:, 0], drawn[:, 1]]
+    return drawn[lengths >= lengths.median()][:n]
+
+
+def _chains(distance: Tensor, pairs: Int[Tensor, "n 2"], k: int) -> list[list[int]]:
+    """Shortest paths over the graph of k nearest neighbours; a single row where there is none."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import dijkstra
+
+    n = len(distance)
+    near = distance.topk(k + 1, dim=1, largest=False)
+    heads = np.repeat(np.arange(n), k + 1)
+    # A tiny length keeps edges between copies, which a sparse matrix would drop as zeros.
+    lengths = near.values.reshape(-1).clamp_min(1e-12).double().numpy(force=True)
+    graph = csr_matrix((lengths, (heads, near.indices.reshape(-1).numpy(force=True))), (n, n))
+    starts, place = np.unique(pairs[:, 0].numpy(force=True), return_inverse=True)
+    _, before = dijkstra(graph, directed=False, indices=starts, return_predecessors=True)
+    chains = []
+    for row, (_, last) in zip(place, pairs.tolist(), strict=True):
+        chain = [last]
+        while before[row, chain[-1]] >= 0:
+            chain.append(int(before[row, chain[-1]]))
+        chains.append(chain[::-1])
+    return chains
+
+
+def _line(a: Tensor, b: Tensor) -> Float[Tensor, "points d_in"]:
+    share = torch.linspace(0, 1, N_POINTS, device=a.device)[:, None]
+    return a + share * (b - a)
+
+
+def _along(chain: Float[Tensor, "m d_in"]) -> Float[Tensor, "points d_in"]:
+    """Points at equal lengths along a chain of straight pieces."""
+    pieces = chain.diff(dim=0).norm(dim=1)
+    walked = torch.cat([pieces.new_zeros(1), pieces.cumsum(dim=0)])
+    at = torch.linspace(0, 1, N_POINTS, device=chain.device) * walked[-1]
+    piece = (torch.searchsorted(walked, at, right=True) - 1).clamp(0, len(pieces) - 1)
+    share = (at - walked[piece]) / pieces[piece].clamp_min(1e-12)
+    return chain[piece] + share[:, None] * (chain[piece + 1] - chain[piece])
+
+
+def _tile_paths(
+    block: BlockArchetypes, first: TileCodes, last: TileCodes
+) -> list[Float[Tensor, "points d_in"]]:
+    """One tile after another: those that close, then those that stay, then those that open."""
+    sizes = torch.tensor(block.tile_sizes)
+    tile = torch.arange(len(sizes)).repeat_interleave(sizes)
+    paths = []
+    for i in range(len(first)):
+        z_first = first.mixtures[i] * first.active[i][tile]
+        z_last = last.mixtures[i] * last.active[i][tile]
+        # −1 closes, 0 stays, 1 opens; a tile that neither row uses does not move.
+        order = (last.active[i].int() - first.active[i].int()).argsort(stable=True)
+        stops = [z_first.clone()]
+        for t in order.tolist():
+            stop = stops[-1].clone()
+            stop[tile == t] = z_last[tile == t]
+            stops.append(stop)
+        points = block.bias + torch.stack(stops) @ block.archetypes
+        moved = torch.cat([torch.tensor([True]), points.diff(dim=0).norm(dim=1) > 1e-9])
+        kept = points[moved]
+        paths.append(_along(kept) if len(kept) > 1 else kept.expand(N_POINTS, -1))
+    return paths
+
+
+def _quality(paths: list[Tensor], rows: Tensor, k: int, unit: float) -> Float[np.ndarray, " pairs"]:
+    points = torch.cat(paths)
+    distance = torch.cdist(points, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    # A point that is a row does not count itself, as rows do not.
+    distance = distance.masked_fill(distance <= 1e-6 * unit, torch.inf)
+    return (_kth(distance, k).view(len(paths), -1).mean(dim=1) / unit).double().numpy(force=True)

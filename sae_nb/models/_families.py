@@ -1,0 +1,358 @@
+"""Where the standard hook points are in a network, read from its structure and not from its class.
+
+With a pre-norm block, resid_post = resid_pre + attn_out + mlp_out holds exactly, whether attention
+and MLP run one after the other (GPT-2, Llama, ViT) or side by side (GPT-NeoX, Phi): `attn_out` and
+`mlp_out` are what is *added* to the residual stream, so after a layer scale (DINOv2) and after a
+closing norm (Gemma 2 and 3). In a post-norm block (BERT, RoBERTa, DistilBERT, OPT-350m) a norm
+follows each addition and the sum does not hold:
+resid_mid = norm_1(resid_pre + attn_out), resid_post = norm_2(resid_mid + mlp_out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from sae_nb.models._hook_points import HookPoint, Side
+
+# Names of submodules, most telling first. What is searched: the block for branches and norms; for
+# the embedding and the final norm, the module that holds the blocks, then its ancestors.
+EMBEDDINGS = (
+    "wte",
+    "embed_tokens",
+    "embed_in",
+    "word_embeddings",
+    "tok_embeddings",
+    "token_embedding",
+    "embeddings",
+    "embedding",
+    "embed",
+    "patch_embed",
+)
+FINAL_NORMS = (
+    "ln_f",
+    "norm",
+    "norm_f",
+    "final_layer_norm",
+    "final_layernorm",
+    "final_norm",
+    "layernorm",
+    "ln_final",
+    "layer_norm",
+)
+ATTENTIONS = (
+    "layer_scale1",
+    "ls1",
+    "post_self_attn_layernorm",
+    "attention.output.dense",
+    "self_attention.dense",
+    "attn.Wqkv+attn.out_proj",
+    "self_attn",
+    "attn",
+    "attention",
+    "self_attention",
+)
+MLPS = (
+    "layer_scale2",
+    "ls2",
+    "post_mlp_layernorm",
+    "post_feedforward_layernorm",
+    "attention.output.dense+output.dense",
+    "mlp.dense_4h_to_h",
+    "ffn.down_proj",
+    "mlp",
+    "ffn",
+    "feed_forward",
+    "block_sparse_moe",
+    "fc2",
+    "fc",
+)
+# The norm in front of the MLP: its input is the stream between the two branches. Reading it is
+# exact; an edit there would miss the skip connection around the MLP.
+SECOND_NORMS = (
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm>mlp",
+    "ln_2",
+    "norm_2",
+    "norm2",
+    "layernorm_after",
+    "layer_norm2",
+    "post_attention_layernorm",
+    "final_layer_norm",
+    "mlp_norm",
+    "ffn_norm",
+)
+# Families whose sum resid_pre + attn_out + mlp_out is tested to be resid_post, by config.model_type.
+ADDITIVE = frozenset(
+    {
+        "bloom",
+        "clip_vision_model",
+        "cohere",
+        "deit",
+        "dinov2",
+        "dinov2_with_registers",
+        "dinov3_vit",
+        "falcon",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+        "llama",
+        "mistral",
+        "mixtral",
+        "modernbert",
+        "mpt",
+        "olmo2",
+        "opt",
+        "phi",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "siglip_vision_model",
+        "stablelm",
+        "starcoder2",
+        "vit",
+        "vision_transformer",
+    }
+)
+# Families that scale both branches while adding them.
+SCALED = frozenset({"granite", "granitemoe"})
+POST_NORM = frozenset(
+    {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """What was found in a network; every path is relative to its root, block parts to the block."""
+
+    blocks: str
+    """Path of the list of blocks."""
+
+    n_blocks: int
+    """How many."""
+
+    embed: str | None = None
+    """The embedding: token embeddings (GPT-2, Llama), or whole token states (BERT, vision)."""
+
+    final_norm: str | None = None
+    """The norm after the last block, where it sees every token."""
+
+    attention: str | None = None
+    """What attention adds to the stream, within a block."""
+
+    mlp: str | None = None
+    """What the MLP adds to the stream, within a block."""
+
+    middle: str | None = None
+    """Where the stream between the branches can be read, within a block."""
+
+    middle_side: Side = "input"
+    """Side of `middle`; "output" in post-norm blocks, where it can be edited too."""
+
+    additive: bool | None = None
+    """Whether resid_post = resid_pre + attn_out + mlp_out; None: not known for this family."""
+
+
+def find_structure(module: nn.Module) -> Structure | None:
+    """Find the blocks of a network and their parts; None if nothing in it looks like blocks.
+
+    The blocks are the longest list of modules that is not itself inside such a list; lists whose
+    members have an attention come first.
+
+    Parameters
+    ----------
+    module
+        A Hugging Face model, our own, or any other.
+
+    Returns
+    -------
+    Structure or None
+    """
+    path = _block_list(module)
+    if path is None:
+        return None
+    blocks = module.get_submodule(path)
+    block: nn.Module = next(iter(blocks.children()))
+    post_norm = _is_post_norm(module, block)
+    middle, side = _middle(module, block, post_norm)
+    attention = _first_part(block, _attention_candidates(block))
+    mlp = _first_part(block, MLPS)
+    return Structure(
+        blocks=path,
+        n_blocks=len(list(blocks.children())),
+        embed=_first_upwards(module, path, EMBEDDINGS) or _input_embedding(module),
+        final_norm=None if post_norm else _first_upwards(module, path, FINAL_NORMS),
+        attention=attention,
+        mlp=mlp,
+        middle=middle,
+        middle_side=side,
+        additive=_additive(module, post_norm) if attention and mlp else None,
+    )
+
+
+def standard_hook_points(module: nn.Module, structure: Structure | None) -> list[HookPoint]:
+    """List a network's hook points in the order a forward pass reaches them.
+
+    Without blocks: one per module, by its raw path.
+
+    Parameters
+    ----------
+    module
+        The network.
+    structure
+        What `find_structure` found in it.
+    """
+    if structure is None:
+        return [HookPoint(path, path=path) for path, _ in module.named_modules() if path]
+    points = []
+    if structure.embed is not None:
+        points.append(HookPoint("embed", path=structure.embed))
+    for layer in range(structure.n_blocks):
+        points.extend(_block_points(structure, layer))
+    if structure.final_norm is not None:
+        points.append(HookPoint("final_norm", path=structure.final_norm))
+    return points
+
+
+def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:
+    block = f"{structure.blocks}.{layer}"
+    yield HookPoint(f"resid_pre.{layer}", path=block, side="input", layer=layer)
+    if structure.attention is not None:
+        path = f"{block}.{structure.attention}"
+        yield HookPoint(f"attn_out.{layer}", path=path, layer=layer)
+    if structure.middle is not None:
+        side = structure.middle_side
+        yield HookPoint(
+            f"resid_mid.{layer}",
+            path=f"{block}.{structure.middle}",
+            side=side,
+            layer=layer,
+            writable=side == "output",
+        )
+    if structure.mlp is not None:
+        yield HookPoint(f"mlp_out.{layer}", path=f"{block}.{structure.mlp}", layer=layer)
+    yield HookPoint(f"resid_post.{layer}", path=block, layer=layer)
+
+
+def _block_list(module: nn.Module) -> str | None:
+    best: tuple[bool, int] = (False, 0)
+    found = None
+    inside: list[str] = []
+    for path, part in module.named_modules():
+        if not path or any(path.startswith(f"{outer}.") for outer in inside):
+            continue
+        children = list(part.children())
+        if not _holds_blocks(part, children):
+            continue
+        inside.append(path)
+        score = (_first_part(children[0], ATTENTIONS) is not None, len(children))
+        if score > best:
+            best, found = score, path
+    return found
+
+
+def _holds_blocks(part: nn.Module, children: list[nn.Module]) -> bool:
+    if not children or not any(True for _ in children[0].children()):
+        return False
+    if isinstance(part, nn.ModuleList):
+        return True
+    # Some vision transformers keep their blocks in a Sequential; one of unlike parts is a pipeline.
+    same = len({type(child) for child in children}) == 1
+    return isinstance(part, nn.Sequential) and same and len(children) > 1
+
+
+def _first_part(block: nn.Module, candidates: tuple[str, ...]) -> str | None:
+    """Return the first candidate present. "a+b" needs a beside b; "a>b" means b, if a is there."""
+    for candidate in candidates:
+        needed, _, _ = candidate.partition(">")
+        parts = needed.split("+")
+        if all(_part(block, path) is not None for path in parts):
+            name = candidate.rpartition(">")[2] if ">" in candidate else parts[-1]
+            if _part(block, name) is not None:
+                return name
+    return None
+
+
+def _part(module: nn.Module, path: str) -> nn.Module | None:
+    part: Any = module
+    for name in path.split("."):
+        part = getattr(part, "_modules", {}).get(name)
+        if part is None:
+            return None
+    return part if isinstance(part, nn.Module) else None
+
+
+def _attention_candidates(block: nn.Module) -> tuple[str, ...]:
+    # Gemma 2, Gemma 3 and OLMo 2 close each branch with a norm before adding it. In Llama a norm of
+    # the same name opens the MLP branch instead, so the name alone does not tell.
+    if _part(block, "post_feedforward_layernorm") is not None:
+        return ("post_attention_layernorm", *ATTENTIONS)
+    return ATTENTIONS
+
+
+def _middle(module: nn.Module, block: nn.Module, post_norm: bool) -> tuple[str | None, Side]:
+    if post_norm:
+        candidates = ("attention.output", "sa_layer_norm", "self_attn_layer_norm", "attention")
+        return _first_part(block, candidates), "output"
+    if _model_type(module) not in ADDITIVE | SCALED:
+        return None, "input"  # by its name alone, a norm may stand anywhere
+    config = getattr(module, "config", None)
+    parallel = getattr(block, "use_parallel_residual", False) or any(
+        getattr(config, name, False) for name in ("parallel_attn", "new_decoder_architecture")
+    )
+    return (None if parallel else _first_part(block, SECOND_NORMS)), "input"
+
+
+def _is_post_norm(module: nn.Module, block: nn.Module) -> bool:
+    if not getattr(block, "do_layer_norm_before", True):  # OPT-350m
+        return True
+    return _model_type(module) in POST_NORM or (
+        _part(block, "attention.output.LayerNorm") is not None
+        or _part(block, "sa_layer_norm") is not None
+    )
+
+
+def _additive(module: nn.Module, post_norm: bool) -> bool | None:
+    if post_norm or _model_type(module) in SCALED:
+        return False
+    return True if _model_type(module) in ADDITIVE else None
+
+
+def _model_type(module: nn.Module) -> str:
+    if type(module).__module__ == "sae_nb.models._vision_transformer":
+        return "vision_transformer"
+    return str(getattr(getattr(module, "config", None), "model_type", ""))
+
+
+def _first_upwards(module: nn.Module, path: str, names: tuple[str, ...]) -> str | None:
+    parts = path.split(".")[:-1]
+    while True:
+        prefix = ".".join(parts)
+        holder = module.get_submodule(prefix)
+        for name in names:
+            if _part(holder, name) is not None:
+                return f"{prefix}.{name}" if prefix else name
+        if not parts:
+            return None
+        parts.pop()
+
+
+def _input_embedding(module: nn.Module) -> str | None:
+    get = getattr(module, "get_input_embeddings", None)
+    if not callable(get):
+        return None
+    try:
+        embedding = get()
+    except (NotImplementedError, AttributeError):
+        return None
+    for path, part in module.named_modules():
+        if part is embedding and path:
+            return path
+    return None

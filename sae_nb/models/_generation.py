@@ -1,0 +1,233 @@
+"""Continuing texts token by token: greedy or sampled, batched, cached, under interventions.
+
+The prompt is one forward pass (step 0), then one per new token (step 1, 2, …). Prompts of different
+lengths are padded on the left, so that every row's last column is its newest token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.models import _facts as facts
+from sae_nb.models._interventions import RunState, installed
+from sae_nb.models._text_inputs import language_samples
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+Generated = str | Tensor | list[str] | list[Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the next token is chosen."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+
+    generator: torch.Generator | None = None
+    """CPU generator, so that a seed gives the same text on every device."""
+
+    def choose(self, logits: Tensor) -> Tensor:
+        """Return one token id per row of next-token logits."""
+        if self.temperature == 0:
+            return logits.argmax(dim=-1)
+        chances = torch.softmax(logits.float().cpu() / self.temperature, dim=-1)
+        chosen = torch.multinomial(chances, 1, generator=self.generator)[:, 0]
+        return chosen.to(logits.device)
+
+
+def continue_texts(
+    model: LiveModel,
+    prompt: Any,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int | None,
+    use_cache: bool,
+    return_ids: bool,
+    echo: bool,
+) -> Generated:
+    """Continue prompts; see `LiveModel.generate`."""
+    check_count(max_new_tokens, name="max_new_tokens")
+    _check_generates(model)
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
+    prompts, single = _prompt_ids(model, prompt)
+    _check_room(model, prompts, max_new_tokens)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    sampling = Sampling(temperature=float(temperature), generator=generator)
+    new = _continued(model, prompts, max_new_tokens, sampling, use_cache)
+    if return_ids or model.tokenizer is None:
+        ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
+        return ids[0] if single else ids
+    texts = [_text(model, p, n, echo) for p, n in zip(prompts, new, strict=True)]
+    return texts[0] if single else texts
+
+
+def _check_generates(model: LiveModel) -> None:
+    if not model.causal or model.kind != "language":
+        raise TypeError(
+            f"`generate` needs a causal language model, got {model.name}, a {model.kind} model that "
+            "does not predict next tokens. Load one such as a GPT-2 or Llama folder."
+        )
+    can = getattr(model.module, "can_generate", None)
+    if callable(can) and not can():
+        raise TypeError(
+            f"`generate` needs a model with a language-modelling head, got {model.name} "
+            f"({type(model.module).__name__}). Wrap or load its ForCausalLM class."
+        )
+
+
+def _prompt_ids(model: LiveModel, prompt: Any) -> tuple[list[Tensor], bool]:
+    samples = language_samples(model, prompt)
+    rows = []
+    for item in samples.items:
+        ids = item
+        if isinstance(item, str):
+            ids = torch.tensor(model.tokenizer(item)["input_ids"], dtype=torch.int64)
+        ids = torch.as_tensor(ids, dtype=torch.int64)
+        if ids.numel() == 0:
+            raise ValueError(f"`prompt` must have at least one token, got {item!r}.")
+        rows.append(ids)
+    is_tensor = isinstance(prompt, Tensor) and prompt.ndim == 1
+    is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int)
+    return rows, isinstance(prompt, str) or is_tensor or is_ids
+
+
+def _check_room(model: LiveModel, prompts: list[Tensor], max_new_tokens: int) -> None:
+    longest, limit = max(len(ids) for ids in prompts), model.context_length
+    if limit is not None and longest + max_new_tokens > limit:
+        raise ValueError(
+            f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
+            f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
+        )
+
+
+def _text(model: LiveModel, prompt: Tensor, new: Tensor, echo: bool) -> str:
+    def decoded(ids: Tensor) -> str:
+        return str(model.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
+
+    before, whole = decoded(prompt), decoded(torch.cat((prompt, new)))
+    if echo:
+        return whole
+    # Decoding only the new tokens would lose the space before the first of them.
+    return whole[len(before) :] if whole.startswith(before) else decoded(new)
+
+
+@dataclass
+class _Text:
+    """The growing batch."""
+
+    ids: Tensor
+    keep: Tensor
+    prompt_length: Tensor
+    n_prompt: int
+    alive: Tensor
+
+    def position(self) -> Tensor:
+        position: Tensor = self.keep.long().cumsum(dim=1) - 1
+        return position.masked_fill(~self.keep, -1)
+
+    def append(self, chosen: Tensor, alive: Tensor) -> None:
+        self.ids = torch.cat((self.ids, chosen[:, None]), dim=1)
+        self.keep = torch.cat((self.keep, self.alive[:, None]), dim=1)
+        self.alive = alive
+
+    def state(self, step: int) -> RunState:
+        first = 0 if step == 0 else self.n_prompt + step - 1
+        last = self.n_prompt + step
+        keep = self.keep[:, first:last]
+        row = torch.arange(len(self.ids), device=self.ids.device)[:, None]
+        return RunState(
+            step=step,
+            offset=first,
+            keep=keep,
+            token_ids=self.ids[:, first:last],
+            position=self.position()[:, first:last],
+            prompt_length=self.prompt_length,
+            sample=row.expand_as(keep).masked_fill(~keep, -1),
+        )
+
+
+def _continued(
+    model: LiveModel, prompts: list[Tensor], n_new: int, sampling: Sampling, use_cache: bool
+) -> list[Tensor]:
+    """Return the new tokens of every prompt, up to and with its end-of-text token."""
+    groups = _padding_groups(model, prompts)
+    out: list[Tensor | None] = [None] * len(prompts)
+    for rows in groups:
+        text = _left_padded(model, [prompts[row] for row in rows])
+        _grow(model, text, n_new, sampling, use_cache)
+        for place, row in enumerate(rows):
+            new = text.ids[place, text.n_prompt :]
+            out[row] = new[text.keep[place, text.n_prompt :]].cpu()
+    return [ids for ids in out if ids is not None]
+
+
+def _padding_groups(model: LiveModel, prompts: list[Tensor]) -> list[list[int]]:
+    if model.takes_mask:
+        return [list(range(len(prompts)))]
+    by_length: dict[int, list[int]] = {}
+    for row, ids in enumerate(prompts):
+        by_length.setdefault(len(ids), []).append(row)
+    return list(by_length.values())
+
+
+def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
+    longest = max(len(ids) for ids in prompts)
+    ids = torch.full((len(prompts), longest), model.pad_id)
+    keep = torch.zeros(len(prompts), longest, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = prompt
+        keep[row, longest - len(prompt) :] = True
+    device = model.device
+    ids, keep = ids.to(device), keep.to(device)
+    alive = torch.ones(len(prompts), dtype=torch.bool, device=device)
+    return _Text(ids, keep, keep.sum(dim=1), longest, alive)
+
+
+def _grow(model: LiveModel, text: _Text, n_new: int, sampling: Sampling, use_cache: bool) -> None:
+    names = facts.forward_names(model.module)
+    cached = use_cache and {"past_key_values", "use_cache"} <= names
+    ends = torch.tensor(
+        sorted(facts.end_token_ids(model.module, model.tokenizer)), device=text.ids.device
+    )
+    cache: Any = None
+    with model.lock, torch.no_grad():
+        for step in range(n_new):
+            states = [text.state(s) for s in ([step] if cached else range(step + 1))]
+            with installed(model, states[0] if len(states) == 1 else states):
+                args, kwargs = _arguments(text, states, names, cached, cache)
+                raw = model.module(*args, **kwargs)
+            cache = getattr(raw, "past_key_values", None)
+            chosen = sampling.choose(model.main_output(raw)[:, -1])
+            chosen = torch.where(text.alive, chosen, model.pad_id)
+            text.append(chosen, text.alive & ~torch.isin(chosen, ends.to(chosen.dtype)))
+            if not bool(text.alive.any()):
+                return
+
+
+def _arguments(
+    text: _Text, states: list[RunState], names: frozenset[str], cached: bool, cache: Any
+) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    first = states[0].offset
+    ids = text.ids[:, first:]
+    args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+    offered: dict[str, Any] = {
+        "input_ids": ids,
+        "attention_mask": text.keep.long(),
+        "position_ids": text.position()[:, first:].clamp(min=0),
+        "use_cache": cached,
+        "logits_to_keep": 1,
+    }
+    if cached:
+        offered["past_key_values"] = cache
+    return args, {name: value for name, value in offered.items() if name in names}

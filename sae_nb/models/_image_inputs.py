@@ -1,0 +1,523 @@
+"""One picture in whatever form, size and mode a person has it, made fit for a vision model, and said.
+
+Pictures of a data set are refused where they do not fit (`picture_inputs`); one picture that somebody
+uploads or draws is converted, and every conversion is stated.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from sae_nb.models._inputs import (
+    Batch,
+    Batches,
+    Samples,
+    chained,
+    chunks,
+    described,
+    empty,
+    is_many,
+    plain_index,
+)
+from sae_nb.models._preprocessing import Preprocess
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Pictures in every form people have them, checked and prepared for a vision model.
+
+
+PICTURE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
+_TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float picture
+
+
+@dataclass(frozen=True)
+class PixelValues:
+    """A picture that is already what the model reads, and is not prepared again."""
+
+    values: Float[Tensor, "channels height width"]
+
+
+def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+    """Return batches of pixel values.
+
+    Parameters
+    ----------
+    model
+        A vision model.
+    inputs
+        Pictures: tensors or arrays (bytes, or floats in [0, 1]), PIL pictures, files, a folder, an
+        object with ``.images``, a dict with ``pixel_values`` (used as they are), or an iterator,
+        DataLoader or dataset of those, with or without labels.
+    batch_size
+        Pictures per batch.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If something in it is not a picture this model can read.
+    """
+    samples = picture_samples(model, inputs)
+
+    def batches() -> Iterator[Batch]:
+        first = 0
+        for chunk in chunks(samples.items, batch_size):
+            yield _batch(model, [_loaded(model, item) for item in chunk], first)
+            first += len(chunk)
+
+    policy = {"preprocess": repr(model.preprocess)}
+    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+
+
+def picture_samples(model: LiveModel, inputs: Any) -> Samples:
+    """Return the pictures in `inputs`: tensors of shape (3, H, W), PIL pictures, unopened files.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If something in it is not a picture.
+    """
+    if isinstance(inputs, (str, Path)):
+        return _files(model, inputs)
+    if isinstance(inputs, Image.Image):
+        _check_size(model, inputs.height, inputs.width)
+        return Samples(iter([inputs]), 1)
+    if isinstance(inputs, Mapping):
+        return _mapping(model, inputs)
+    if isinstance(inputs, np.ndarray):
+        inputs = _channels_first(inputs)
+    if isinstance(inputs, Tensor):
+        pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
+        _check_size(model, *pictures.shape[2:])
+        return Samples(iter(pictures), len(pictures))
+    if isinstance(inputs, (list, tuple)):
+        return _sequence(model, inputs)
+    # A folder of pictures also has .images, but that would decode all of them at once.
+    opens_lazily = hasattr(inputs, "paths") and is_many(inputs)
+    if not opens_lazily and hasattr(inputs, "images"):
+        return picture_samples(model, inputs.images)
+    if not is_many(inputs):
+        raise _not_pictures(model, inputs)
+    return chained(inputs, 4, lambda item: picture_samples(model, item), name="picture")
+
+
+def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
+    """Return pictures of shape (n, 3, H, W) if they are bytes or floats in [0, 1].
+
+    Raises
+    ------
+    TypeError
+        If they are of another type.
+    ValueError
+        If there are none, or their channels or values are wrong.
+    """
+    shape = tuple(pictures.shape)
+    if pictures.ndim != 4 or not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
+        raise _not_pictures(model, pictures)
+    if pictures.numel() == 0:
+        raise ValueError(f"`inputs` must hold at least one picture, got shape {shape}.")
+    if shape[1] != 3:
+        do = (
+            "Use pictures.permute(0, 3, 1, 2)."
+            if shape[3] == 3
+            else "Repeat a grey channel with pictures.expand(-1, 3, -1, -1)."
+        )
+        raise ValueError(f"Pictures must have 3 channels, shape (n, 3, H, W), got {shape}. {do}")
+    if pictures.is_floating_point():
+        low, high = float(pictures.min()), float(pictures.max())
+        if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
+            raise ValueError(
+                f"Float pictures must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
+                'Divide bytes by 255; pass pixels that are already normalised as {"pixel_values": …}.'
+            )
+    return pictures.detach().cpu()
+
+
+def _files(model: LiveModel, path: str | Path) -> Samples:
+    place = Path(path).expanduser()
+    if place.is_dir():
+        found = sorted(f for f in place.rglob("*") if f.suffix.lower() in PICTURE_FILES)
+        if not found:
+            raise ValueError(
+                f"The folder must hold pictures ({', '.join(PICTURE_FILES)}), got {str(place)!r} "
+                "with none."
+            )
+        return Samples(iter(found), len(found))
+    if place.is_file():
+        return Samples(iter([place]), 1)
+    if isinstance(path, str) and Path(path).suffix.lower() not in PICTURE_FILES:
+        raise _not_pictures(model, path)
+    raise FileNotFoundError(f"`inputs` must be a picture that exists, got {str(path)!r}.")
+
+
+def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
+    if "pixel_values" in inputs:
+        values = torch.as_tensor(inputs["pixel_values"]).detach().cpu().float()
+        if values.ndim == 3:
+            values = values[None]
+        if values.ndim != 4 or values.numel() == 0:
+            raise ValueError(
+                f"`pixel_values` must have shape (n, channels, H, W), got {tuple(values.shape)}."
+            )
+        return Samples((PixelValues(row) for row in values), len(values))
+    for name in ("images", "image", "pixels"):
+        if name in inputs:
+            return picture_samples(model, inputs[name])
+    raise _not_pictures(model, inputs)
+
+
+def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
+    if not inputs:
+        raise empty("picture")
+    for item in inputs:
+        if isinstance(item, (bool, int, float)):
+            raise _not_pictures(model, inputs)
+    parts = [picture_samples(model, item) for item in inputs]
+    items = (picture for part in parts for picture in part.items)
+    return Samples(items, sum(part.n_samples or 0 for part in parts))
+
+
+def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
+    return TypeError(
+        f"`inputs` must be pictures for the vision model {model.name}, got {described(inputs)}. "
+        "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL pictures, or files."
+    )
+
+
+def _channels_first(array: NDArray[Any]) -> Tensor:
+    if array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-3] != 3:
+        array = np.moveaxis(array, -1, -3)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _from_pil(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def _loaded(
+    model: LiveModel, item: Tensor | PixelValues | Image.Image | Path
+) -> Tensor | PixelValues:
+    if isinstance(item, Image.Image):
+        return _from_pil(item)
+    if not isinstance(item, Path):
+        return item
+    try:
+        with Image.open(item) as picture:
+            loaded = _from_pil(picture)
+    except OSError as error:
+        raise ValueError(
+            f"{str(item)!r} must be a picture Pillow can read, but {error}. Leave it out."
+        ) from error
+    _check_size(model, *loaded.shape[1:])
+    return loaded
+
+
+def _check_size(model: LiveModel, rows: int, columns: int) -> None:
+    if isinstance(model.preprocess, Preprocess):
+        model.preprocess.check_size(rows, columns)
+
+
+def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> Batch:
+    ready = [item.values for item in items if isinstance(item, PixelValues)]
+    pictures = [item for item in items if isinstance(item, Tensor)]
+    if ready and pictures:
+        raise ValueError('A batch must hold pictures or {"pixel_values": …}, got both. Split them.')
+    shown: Tensor | None = None
+    if ready:
+        values = _stacked(ready)
+        if isinstance(model.preprocess, Preprocess) and values.shape[1] == 3:
+            shown = model.preprocess.shown(values)
+    else:
+        values, shown = _prepared(model.preprocess, pictures)
+    values = values.to(model.dtype) if values.is_floating_point() else values
+    args, kwargs = model.picture_arguments(values)
+    sample, position = plain_index(first, len(items), model.n_tokens(values))
+    return Batch(
+        args=args,
+        kwargs=kwargs,
+        n=len(items),
+        first_sample=first,
+        sample=sample,
+        position=position,
+        pictures=shown,
+    ).to(model.device)
+
+
+def _prepared(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    if isinstance(preprocess, Preprocess):
+        framed = _same_type([preprocess.framed(picture) for picture in pictures])
+        stacked = _stacked(framed)
+        return preprocess.normalised(stacked), _as_bytes(stacked)
+    if preprocess is None:
+        stacked = _stacked(_same_type(pictures))
+        return _as_floats(stacked), _as_bytes(stacked)
+    return _prepared_by_user(preprocess, pictures)
+
+
+def _prepared_by_user(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+    if len({picture.shape for picture in pictures}) == 1:
+        stacked = torch.stack(_same_type(pictures))
+        values = preprocess(_as_floats(stacked))
+    else:
+        rows = [preprocess(_as_floats(picture[None])) for picture in pictures]
+        values = _stacked([row[0] for row in rows])
+        size = (int(values.shape[-2]), int(values.shape[-1]))
+        frame = Preprocess(height=size[0], width=size[1])
+        stacked = torch.stack([frame.framed(_as_bytes(picture)) for picture in pictures])
+    if not isinstance(values, Tensor) or values.shape[0] != len(pictures):
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(
+            "`preprocess` must turn pictures of shape (n, 3, H, W) into a tensor with n rows, got "
+            f"{got} for n={len(pictures)}."
+        )
+    return values, _as_bytes(stacked)
+
+
+def _stacked(pictures: list[Tensor]) -> Tensor:
+    shapes = {tuple(picture.shape) for picture in pictures}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"Pictures of one batch must have one size after preprocessing, got {sorted(shapes)}. "
+            "Resize them to one size first."
+        )
+    return torch.stack(pictures)
+
+
+def _same_type(pictures: list[Tensor]) -> list[Tensor]:
+    if len({picture.dtype for picture in pictures}) == 1:
+        return pictures
+    return [_as_floats(picture) for picture in pictures]
+
+
+def _as_floats(pictures: Tensor) -> Tensor:
+    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
+
+
+def _as_bytes(pictures: Tensor) -> Tensor:
+    if pictures.dtype == torch.uint8:
+        return pictures
+    return (pictures.float().clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+# -------------------------------------------------------------------------------------------------
+# One picture in whatever form, size and mode a person has it, made fit for a vision model, and said.
+
+
+LARGEST = 40_000_000
+"""Pixels of the largest picture that is opened: a small file may unpack to gigabytes."""
+
+
+class Fitted(NamedTuple):
+    """A picture a model can read, and what was done to get there."""
+
+    picture: UInt8[Tensor, "3 height width"]
+    notes: tuple[str, ...]
+
+
+def fit_picture(model: LiveModel, given: Any) -> Fitted:
+    """Return one picture as bytes of the size the model reads, and a note on every conversion.
+
+    Parameters
+    ----------
+    model
+        A vision model.
+    given
+        A tensor or array (bytes, or floats in [0, 1]; grey, RGB or RGBA, channels first or last), a
+        PIL picture, a file, or the bytes of one.
+
+    Returns
+    -------
+    Fitted
+        The picture and the notes; none where it was taken as it is.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If it is no picture, several, not finite, or outside [0, 1].
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.load_model("tiny-vit")
+    >>> fitted = fit_picture(model, Image.new("L", (64, 48), 200))
+    >>> fitted.picture.shape, fitted.notes
+    (torch.Size([3, 32, 32]), ('grey levels to RGB', '64×48 cropped to 48×48', '48×48 scaled to 32×32'))
+    """
+    if model.kind != "vision":
+        raise TypeError(
+            f"A picture must be given to a vision model, and {model.name} reads "
+            f"{'text' if model.kind == 'language' else 'tensors'}. Got {described(given)}."
+        )
+    notes: list[str] = []
+    picture = _opened(given, notes)
+    picture = _as_rgb(picture, notes)
+    target = _size_wanted(model)
+    if target is not None and (picture.height, picture.width) != target:
+        picture = _resized(picture, target, notes)
+    array = np.ascontiguousarray(np.moveaxis(np.asarray(picture), -1, 0))
+    return Fitted(torch.from_numpy(array.copy()), tuple(notes))
+
+
+def _opened(given: Any, notes: list[str]) -> Image.Image:
+    if isinstance(given, Image.Image):
+        return _upright(given, notes)
+    if isinstance(given, str | Path):
+        return _from_file(Path(given).expanduser(), notes)
+    if isinstance(given, bytes | bytearray | memoryview):
+        return _decoded(io.BytesIO(bytes(given)), "the file", notes)
+    if isinstance(given, Tensor):
+        given = given.detach().cpu()
+        given = (given.float() if given.is_floating_point() else given).numpy()
+    if isinstance(given, np.ndarray):
+        return _from_array(given, notes)
+    images = getattr(given, "images", None)
+    if isinstance(images, Tensor):
+        return _opened(images, notes)
+    raise TypeError(
+        "A picture must be a tensor or array of shape (3, H, W), a PIL picture or a file, got "
+        f"{described(given)}."
+    )
+
+
+def _from_file(path: Path, notes: list[str]) -> Image.Image:
+    if not path.is_file():
+        raise FileNotFoundError(f"A picture must be a file that exists, got {str(path)!r}.")
+    return _decoded(path, repr(path.name), notes)
+
+
+def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Image:
+    try:
+        with Image.open(file) as picture:
+            return _upright(picture, notes)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow names the object in memory where it cannot tell what a file is.
+        why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
+        raise ValueError(
+            f"A picture must be in a file Pillow can read, but of {name}: {why}. Save it as PNG or "
+            "JPEG."
+        ) from error
+
+
+def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:
+    if picture.width * picture.height > LARGEST:
+        raise ValueError(
+            f"A picture must have at most {LARGEST} pixels, got {picture.width}×{picture.height}. "
+            "Scale it down first."
+        )
+    if getattr(picture, "n_frames", 1) > 1:
+        notes.append("first frame taken")
+    turned = ImageOps.exif_transpose(picture)
+    if turned.size != picture.size:
+        notes.append("turned upright")
+    turned.load()
+    return turned
+
+
+def _from_array(array: NDArray[Any], notes: list[str]) -> Image.Image:
+    shape = array.shape
+    while array.ndim > 3 and len(array) == 1:
+        array = array[0]
+    channels = (1, 3, 4)
+    if array.ndim == 3 and array.shape[0] in channels:
+        # Channels first, as torch has them, also where the picture is three pixels wide.
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] > 4):
+        raise ValueError(
+            "A picture must have shape (3, H, W), (H, W, 3) or (H, W), and there must be one at a "
+            f"time; got {shape}."
+        )
+    return Image.fromarray(np.ascontiguousarray(_bytes_of(array, notes)))
+
+
+def _bytes_of(array: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        notes.append("black and white to bytes")
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError("A picture must be finite, and this one holds NaN or infinity.")
+    if np.issubdtype(array.dtype, np.floating):
+        if low < -1e-3 or high > 1 + 1e-3:
+            raise ValueError(
+                f"A picture of floats must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
+                "Divide by 255."
+            )
+        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    if low < 0 or high > 255:
+        raise ValueError(
+            f"A picture of whole numbers must lie in 0 … 255, got {low:.0f} to {high:.0f}."
+        )
+    return array.astype(np.uint8)
+
+
+_MODES = {
+    "1": "black and white",
+    "L": "grey levels",
+    "LA": "grey levels on black",
+    "P": "palette",
+    "RGBA": "transparent parts on black",
+    "CMYK": "CMYK",
+    "I;16": "16-bit grey levels",
+    "I": "32-bit grey levels",
+    "F": "float grey levels",
+}
+
+
+def _as_rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture
+    clear = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+    notes.append(f"{_MODES.get(picture.mode, picture.mode)} to RGB")
+    if clear:
+        layer = picture.convert("RGBA")
+        ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
+        return Image.alpha_composite(ground, layer).convert("RGB")
+    if picture.mode.startswith("I"):
+        # Pillow clips what is above 255 where it converts 16 bits.
+        values = np.asarray(picture, dtype=np.float64)
+        top = 65535.0 if picture.mode != "I" or values.max() > 255 else 255.0
+        picture = Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
+    return picture.convert("RGB")
+
+
+def _size_wanted(model: LiveModel) -> tuple[int, int] | None:
+    """Rows and columns of pixels the model needs; None where it resizes itself or takes any."""
+    prepare = model.preprocess
+    if isinstance(prepare, Preprocess):
+        return prepare.required
+    size = getattr(getattr(model.module, "config", None), "image_size", None)
+    if isinstance(size, int):
+        return size, size
+    return (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else None
+
+
+def _resized(picture: Image.Image, target: tuple[int, int], notes: list[str]) -> Image.Image:
+    """Crop to the model's proportions around the centre, then scale."""
+    rows, columns = target
+    scale = min(picture.height / rows, picture.width / columns)
+    height, width = max(round(rows * scale), 1), max(round(columns * scale), 1)
+    if (height, width) != (picture.height, picture.width):
+        notes.append(f"{picture.width}×{picture.height} cropped to {width}×{height}")
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        picture = picture.crop((left, top, left + width, top + height))
+    if (picture.height, picture.width) != (rows, columns):
+        notes.append(f"{picture.width}×{picture.height} scaled to {columns}×{rows}")
+        picture = picture.resize((columns, rows), Image.Resampling.LANCZOS)
+    return picture

@@ -1,0 +1,455 @@
+"""How a vision model lays out its tokens: cls and registers first, then patches row by row."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, UInt8
+from torch import Tensor, nn
+
+from sae_nb.models._interventions import RunState
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Batches: what a module is given, and for every token which sample and position it came from.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """One forward pass worth of inputs.
+
+    Texts are padded on the right, so a column is a position and a kept token sees what it would see
+    alone. `sample` and `position` say for every column where it came from, also when documents are
+    packed; they are (n, 1) zeros-and-indices where the number of tokens is not known before the
+    model runs, see `token_index`.
+    """
+
+    args: tuple[Any, ...] = ()
+    """Positional arguments of the module."""
+
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the module."""
+
+    n: int
+    """Rows: samples, or packed rows."""
+
+    first_sample: int
+    """Running index of the first sample in this batch."""
+
+    sample: Int[Tensor, "batch time"]
+    """Running index of each column's sample; −1 at padding."""
+
+    position: Int[Tensor, "batch time"]
+    """Index in the sample's own token sequence; −1 at padding."""
+
+    token_ids: Int[Tensor, "batch time"] | None = None
+    """Token ids; None without text."""
+
+    keep: Bool[Tensor, "batch time"] | None = None
+    """False at padding; None without text."""
+
+    special: Bool[Tensor, "batch time"] | None = None
+    """True at special tokens (BOS, end-of-text, CLS, SEP); padding is False. None without text."""
+
+    pictures: UInt8[Tensor, "batch 3 height width"] | None = None
+    """Pictures as shown to people: resized and cropped, not normalised. On the CPU."""
+
+    truncated: int = 0
+    """Samples of this batch that were longer than the context and cut."""
+
+    def to(self, device: str | torch.device) -> Batch:
+        """Return the batch with what the model and the indices need on a device."""
+        changes: dict[str, Any] = {
+            "args": tuple(_moved(value, device) for value in self.args),
+            "kwargs": {name: _moved(value, device) for name, value in self.kwargs.items()},
+        }
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if isinstance(value, Tensor) and part.name != "pictures":
+                changes[part.name] = value.to(device)
+        return replace(self, **changes)
+
+    def token_index(
+        self, n_tokens: int
+    ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+        """Return (sample, position) for a module that gave `n_tokens` tokens per row.
+
+        Parameters
+        ----------
+        n_tokens
+            Length of the time axis of what was captured.
+
+        Raises
+        ------
+        ValueError
+            If the batch knows its tokens and they are another number.
+        """
+        width = self.sample.shape[1]
+        if width == n_tokens:
+            return self.sample, self.position
+        if width != 1:
+            raise ValueError(
+                f"Captured activations must have {width} tokens per row like the batch, got "
+                f"{n_tokens}. Is `patch_grid` or `prefix_tokens` right for this model?"
+            )
+        position = torch.arange(n_tokens, device=self.sample.device)
+        return self.sample.expand(-1, n_tokens), position.expand(self.n, -1)
+
+    def state(self) -> RunState:
+        """Return what edits are told about a plain forward pass of this batch."""
+        known = self.sample.shape[1] > 1 or self.keep is not None
+        return RunState(
+            keep=self.keep,
+            token_ids=self.token_ids,
+            position=self.position if known else None,
+            prompt_length=None if self.keep is None else self.keep.sum(dim=1),
+            sample=self.sample if known else None,
+        )
+
+
+class Batches:
+    """An iterator of batches that also states how the inputs were treated.
+
+    Parameters
+    ----------
+    batches
+        What to iterate.
+    n_samples
+        How many samples will come; None if only the end of an iterator will tell.
+    policy
+        How inputs are treated, by name.
+    """
+
+    def __init__(
+        self, batches: Iterator[Batch], *, n_samples: int | None, policy: dict[str, Any]
+    ) -> None:
+        self._batches = batches
+        self.n_samples = n_samples
+        self.policy = policy
+
+    def __iter__(self) -> Batches:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch; counts truncated samples in ``policy["truncated"]``."""
+        batch = next(self._batches)
+        if batch.keep is not None:
+            self.policy["truncated"] = self.policy.get("truncated", 0) + batch.truncated
+        return batch
+
+
+def plain_index(first: int, n: int, n_tokens: int | None) -> tuple[Tensor, Tensor]:
+    """Return (sample, position) for n samples of n_tokens tokens each; None: not known, (n, 1)."""
+    width = n_tokens or 1
+    sample = torch.arange(first, first + n)[:, None].expand(n, width)
+    return sample, torch.arange(width).expand(n, width)
+
+
+def _moved(value: Any, device: str | torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+# -------------------------------------------------------------------------------------------------
+# Walking through whatever people pass as inputs, one sample at a time, without loading it all.
+
+
+class Samples(NamedTuple):
+    """Samples to come, and how many if that is known."""
+
+    items: Iterator[Any]
+    n_samples: int | None
+
+
+def is_many(inputs: Any) -> bool:
+    """Whether something can be walked through: an iterator, a DataLoader, or a dataset."""
+    return isinstance(inputs, Iterable) or _is_dataset(inputs)
+
+
+def items_of(inputs: Any) -> Iterable[Any]:
+    """Return the items of an iterable, or of a dataset that only has a length and an index."""
+    # A torch dataset has no __iter__; the old sequence protocol would run past its end.
+    if _is_dataset(inputs) and not isinstance(inputs, Iterable):
+        return (inputs[i] for i in range(len(inputs)))
+    return cast(Iterable[Any], inputs)
+
+
+def _is_dataset(inputs: Any) -> bool:
+    return hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
+
+
+def first_of_pair(item: Any, batch_ndim: int) -> Any:
+    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself.
+
+    Parameters
+    ----------
+    item
+        What an iterator gave.
+    batch_ndim
+        Axes of a batch of inputs: 2 for token ids, 4 for pictures.
+    """
+    if isinstance(item, (tuple, list)) and len(item) >= 2:
+        first, second = item[0], item[1]
+        is_batch = isinstance(first, (Tensor, np.ndarray)) and first.ndim >= batch_ndim
+        if is_batch or (isinstance(item, tuple) and len(item) == 2 and _is_label(first, second)):
+            return first
+        texts = isinstance(first, (list, tuple)) and first and isinstance(first[0], str)
+        if texts and isinstance(second, Tensor):
+            return first
+    return item
+
+
+def _is_label(first: Any, second: Any) -> bool:
+    """Whether a dataset's item (first, second) is a sample and its label, not two samples."""
+    if isinstance(second, (int, np.integer)):
+        return not isinstance(first, (int, np.integer))
+    if isinstance(second, Tensor):
+        return second.ndim == 0 and not (isinstance(first, Tensor) and first.ndim == 0)
+    return isinstance(second, str) and not isinstance(first, (int, str))
+
+
+def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, name: str) -> Samples:
+    """Return the samples of every item of an iterator, the first item checked at once.
+
+    Parameters
+    ----------
+    inputs
+        An iterator, generator, DataLoader or dataset.
+    batch_ndim
+        Axes of a batch of inputs.
+    read
+        Turns one item into samples.
+    name
+        What the message calls the inputs.
+
+    Raises
+    ------
+    ValueError
+        If the iterator is empty.
+    """
+    iterator = iter(items_of(inputs))
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise empty(name) from None
+    opening = read(first_of_pair(first, batch_ndim))
+    rest = (read(first_of_pair(item, batch_ndim)).items for item in iterator)
+    # A dataset's length counts samples, a DataLoader's batches.
+    known = len(inputs) if _is_dataset(inputs) and opening.n_samples == 1 else None
+    return Samples(itertools.chain(opening.items, itertools.chain.from_iterable(rest)), known)
+
+
+def empty(name: str) -> ValueError:
+    """Return the error for inputs without a sample."""
+    return ValueError(f"`inputs` must hold at least one {name}, got none.")
+
+
+def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """Yield lists of up to `size` items."""
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def described(inputs: Any) -> str:
+    """Return a few words on what something is, for messages."""
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        return f"a {type(inputs).__name__} of shape {tuple(inputs.shape)} and type {inputs.dtype}"
+    if isinstance(inputs, str):
+        return f"the text {inputs[:40]!r}" + ("…" if len(inputs) > 40 else "")
+    if isinstance(inputs, Path):
+        return f"the path {str(inputs)!r}"
+    if isinstance(inputs, Mapping):
+        return f"a dict with keys {list(inputs)}"
+    if isinstance(inputs, (list, tuple)) and inputs:
+        return f"a {type(inputs).__name__} of {type(inputs[0]).__name__}"
+    return f"a {type(inputs).__name__}"
+
+
+# -------------------------------------------------------------------------------------------------
+# Plain tensors for modules that read neither text nor pictures: the first axis counts samples.
+
+
+def plain_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+    """Return batches of plain tensors.
+
+    Parameters
+    ----------
+    model
+        A wrapped module.
+    inputs
+        A tensor, a dict of tensors (keyword arguments), or an iterator or DataLoader of those, with
+        or without labels.
+    batch_size
+        Rows per batch; an iterator's own batches are cut but not joined.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the inputs are not tensors with at least one row.
+    """
+    if isinstance(inputs, (Tensor, np.ndarray, Mapping)):
+        checked = _checked(model, inputs)
+        parts: Iterable[Any] = [checked]
+        n_samples: int | None = _rows(checked)
+    elif isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise _not_tensors(model, inputs)
+    else:
+        parts, n_samples = _peeked(model, inputs), None
+
+    def batches() -> Iterator[Batch]:
+        first = 0
+        for part in parts:
+            whole = _checked(model, part)
+            for start in range(0, _rows(whole), batch_size):
+                piece = _sliced(whole, slice(start, start + batch_size))
+                yield _batch(model, piece, first)
+                first += _rows(piece)
+
+    return Batches(batches(), n_samples=n_samples, policy={})
+
+
+def _peeked(model: LiveModel, inputs: Iterable[Any]) -> Iterator[Any]:
+    iterator = iter(inputs)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        raise ValueError("`inputs` must hold at least one tensor, got none.") from None
+    _checked(model, first)
+
+    def items() -> Iterator[Any]:
+        yield first
+        yield from iterator
+
+    return items()
+
+
+def _checked(model: LiveModel, part: Any) -> Tensor | dict[str, Tensor]:
+    if isinstance(part, (tuple, list)) and part and isinstance(part[0], Tensor):
+        part = part[0]
+    if isinstance(part, np.ndarray):
+        part = torch.from_numpy(part)
+    if isinstance(part, Mapping):
+        tensors = {str(name): value for name, value in part.items() if isinstance(value, Tensor)}
+        if not tensors or len({len(value) for value in tensors.values()}) != 1:
+            raise _not_tensors(model, part)
+        part = tensors
+    elif not isinstance(part, Tensor) or part.ndim == 0:
+        raise _not_tensors(model, part)
+    if _rows(part) == 0:
+        raise ValueError(f"`inputs` must hold at least one row, got {described(part)}.")
+    for value in part.values() if isinstance(part, dict) else (part,):
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(
+                f"`inputs` must be finite, got NaN or infinity in {described(value)}. Drop those rows."
+            )
+    return part
+
+
+def _not_tensors(model: LiveModel, inputs: Any) -> TypeError:
+    return TypeError(
+        f"`inputs` must be a tensor whose first axis counts samples for {model.name}, got "
+        f"{described(inputs)}. Wrap the module with tokenizer=… to read text, or with preprocess=… "
+        "to read pictures."
+    )
+
+
+def _rows(part: Tensor | dict[str, Tensor]) -> int:
+    return len(next(iter(part.values()))) if isinstance(part, dict) else len(part)
+
+
+def _sliced(part: Tensor | dict[str, Tensor], rows: slice) -> Tensor | dict[str, Tensor]:
+    if isinstance(part, dict):
+        return {name: value[rows] for name, value in part.items()}
+    return part[rows]
+
+
+def _batch(model: LiveModel, part: Tensor | dict[str, Tensor], first: int) -> Batch:
+    def cast(value: Tensor) -> Tensor:
+        return value.to(model.dtype) if value.is_floating_point() else value
+
+    n = _rows(part)
+    sample, position = plain_index(first, n, None)
+    kwargs = {name: cast(value) for name, value in part.items()} if isinstance(part, dict) else {}
+    args = () if isinstance(part, dict) else (cast(part),)
+    batch = Batch(
+        args=args, kwargs=kwargs, n=n, first_sample=first, sample=sample, position=position
+    )
+    return batch.to(model.device)
+
+
+# -------------------------------------------------------------------------------------------------
+# How a vision model lays out its tokens: cls and registers first, then patches row by row.
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Tokens of one picture."""
+
+    prefix_tokens: int
+    """Tokens before the first patch: cls, registers, a distillation token."""
+
+    patch_grid: tuple[int, int] | None
+    """Rows and columns of patches; None if unknown."""
+
+    @property
+    def n_tokens(self) -> int | None:
+        """Tokens in all; None if the grid is unknown."""
+        if self.patch_grid is None:
+            return None
+        return self.prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
+
+
+def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> TokenLayout | None:
+    """Read a vision model's token layout; None if it is not a patch transformer.
+
+    Prefix tokens are counted from the module's own parameters (``cls_token``, ``class_embedding``,
+    ``register_tokens``, ``distillation_token``), the grid from picture and patch size.
+
+    Parameters
+    ----------
+    module
+        Ours, or a Hugging Face vision model.
+    picture_size
+        Rows and columns of pixels the model gets; None: those its configuration names.
+    """
+    config: Any = getattr(module, "config", None)
+    grid = getattr(config, "patch_grid", None)
+    if isinstance(grid, tuple) and hasattr(config, "n_prefix_tokens"):
+        return TokenLayout(int(config.n_prefix_tokens), (int(grid[0]), int(grid[1])))
+    patch = pair(getattr(config, "patch_size", None))
+    size = picture_size or pair(getattr(config, "image_size", None))
+    if patch is None or size is None:
+        return None
+    return TokenLayout(_count_prefix(module), (size[0] // patch[0], size[1] // patch[1]))
+
+
+def pair(value: Any) -> tuple[int, int] | None:
+    """Return (rows, columns) from an integer, a sequence or a record of height and width."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, dict) and {"height", "width"} <= value.keys():
+        return int(value["height"]), int(value["width"])
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return int(value[0]), int(value[1])
+    return None
+
+
+def _count_prefix(module: nn.Module) -> int:
+    count = 0
+    for path, parameter in module.named_parameters():
+        name = path.rpartition(".")[2]
+        if name in ("cls_token", "class_embedding", "distillation_token", "dist_token"):
+            count += 1
+        elif name in ("register_tokens", "reg_token"):
+            count += parameter.shape[-2]
+    return count

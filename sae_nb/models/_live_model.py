@@ -1,0 +1,606 @@
+"""A live model: any torch module with its tokenizer or preprocessing, hook points and one lock."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.checks import check_count
+from sae_nb.models import _facts as facts
+from sae_nb.models._families import Structure, find_structure, standard_hook_points
+from sae_nb.models._hook_points import HookPoint, HookPointNotFound, find_hook_point, near_names
+from sae_nb.models._image_inputs import picture_batches
+from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
+from sae_nb.models._interventions import Intervention, installed
+from sae_nb.models._outputs import collected, main_tensor, named_outputs
+from sae_nb.models._text_inputs import AddBos, text_batches
+
+if TYPE_CHECKING:
+    from sae_nb.models._generation import Generated
+
+
+# -------------------------------------------------------------------------------------------------
+# How wide the vectors at a hook point are, told from the module without running it.
+
+
+_WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
+
+
+def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
+    """Return the width at a hook point; None if only running the model would tell.
+
+    Parameters
+    ----------
+    module
+        The network.
+    structure
+        What was found in it.
+    point
+        One of its hook points.
+    """
+    part = module.get_submodule(point.path)
+    side_names = ("in_features",) if point.side == "input" else ("out_features", "embedding_dim")
+    for name in side_names:
+        width = getattr(part, name, None)
+        if isinstance(width, int):
+            return width
+    shape = getattr(part, "normalized_shape", None)
+    if shape:
+        return int(shape[-1])
+    on_stream = structure is not None and point.kind != str(point)
+    if on_stream or str(point) in ("embed", "final_norm"):
+        return _stream_width(module, structure)
+    return None
+
+
+def _stream_width(module: nn.Module, structure: Structure | None) -> int | None:
+    config: Any = getattr(module, "config", None)
+    for name in _WIDTH_NAMES:
+        width = getattr(config, name, None)
+        if isinstance(width, int):
+            return width
+    if structure is None:
+        return None
+    # Without a configuration: a norm inside a block has the width of the stream.
+    for part in module.get_submodule(structure.blocks).modules():
+        shape = getattr(part, "normalized_shape", None)
+        if shape:
+            return int(shape[-1])
+    return None
+
+
+# -------------------------------------------------------------------------------------------------
+# One re-entrant lock per torch module: who holds it has the module alone, in evaluation mode.
+
+
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+class ModelLock:
+    """A re-entrant lock around a module, with dropout and other training behaviour off meanwhile.
+
+    Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
+    last exit puts back exactly what was there: a module being trained can be looked at between two
+    steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
+    and every plain forward of a module holds this.
+
+    Parameters
+    ----------
+    module
+        Held weakly.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._lock = threading.RLock()
+        self._module = weakref.ref(module)
+        self._depth = 0
+        self._were_training: list[nn.Module] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; on the outermost entry, switch to evaluation mode."""
+        if not self._lock.acquire(blocking, timeout):
+            return False
+        self._depth += 1
+        module = self._module()
+        if self._depth == 1 and module is not None:
+            self._were_training = [part for part in module.modules() if part.training]
+            for part in self._were_training:
+                part.training = False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; on the outermost exit, put the training flags back."""
+        if self._depth == 1:
+            for part in self._were_training:
+                part.training = True
+            self._were_training = []
+        self._depth -= 1
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        """Take the lock."""
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the lock back."""
+        self.release()
+
+
+def lock_of(module: nn.Module) -> ModelLock:
+    """Return the one lock of a module, shared by everything that wraps it."""
+    with _LOCKS_LOCK:
+        if module not in _LOCKS:
+            _LOCKS[module] = ModelLock(module)
+        return _LOCKS[module]
+
+
+# -------------------------------------------------------------------------------------------------
+# A live model: any torch module with its tokenizer or preprocessing, hook points and one lock.
+
+
+Kind = Literal["language", "vision", "other"]
+
+
+class LiveModel:
+    """A torch module that can be captured from and steered; made by `load_model` or `wrap`.
+
+    The module is not copied and stays usable by itself. Everything that runs it holds `lock`, one
+    per module however often it is wrapped; while the lock is held the module is in evaluation mode,
+    and afterwards in the mode it was in. Hooks exist only during a call.
+
+    Parameters
+    ----------
+    module
+        The network.
+    name
+        What messages and saved files call it.
+    kind
+        "language" reads texts or token ids, "vision" pictures, "other" tensors.
+    causal
+        Whether it is a decoder that predicts the next token.
+    tokenizer
+        A Hugging Face tokenizer; None: token ids only.
+    preprocess
+        Pictures to pixel values: `Preprocess`, or a function of floats in [0, 1]; None: as they are.
+    layout
+        Tokens of one picture; None: unknown.
+    class_names
+        Names of the first head's classes.
+    nnsight_object
+        The nnsight object the user gave, kept for their own traces.
+    card
+        Facts on a bundled model: data, steps, accuracies.
+    remote
+        Where its captures run, if not here: `nnsight_object` then has no weights.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.models import wrap
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
+    >>> model.hook_points(), model.width("0"), model(torch.ones(2, 4)).shape
+    (['0', '1'], 3, torch.Size([2, 3]))
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        kind: Kind,
+        causal: bool = False,
+        tokenizer: Any = None,
+        preprocess: Any = None,
+        layout: TokenLayout | None = None,
+        class_names: Sequence[str] | None = None,
+        nnsight_object: Any = None,
+        card: dict[str, Any] | None = None,
+        remote: bool | str = False,
+    ) -> None:
+        self.module = module
+        self.name = name
+        self.kind: Kind = kind
+        self.causal = causal
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.prefix_tokens = layout.prefix_tokens if layout is not None else 0
+        self.patch_grid = layout.patch_grid if layout is not None else None
+        self.class_names = tuple(class_names) if class_names is not None else None
+        self.card = card
+        self.remote = remote
+        self.interventions: list[Intervention] = []
+        self.lock: ModelLock = lock_of(module)
+        self.given_nnsight = nnsight_object
+
+    def __repr__(self) -> str:
+        """Name, kind, size, where it runs, how deep it is."""
+        parts = [self.kind + (", causal" if self.causal else "")]
+        if self.structure is not None:
+            width = self.width(f"resid_post.{self.structure.n_blocks - 1}")
+            parts.append(
+                f"{self.structure.n_blocks} blocks" + (f" of width {width}" if width else "")
+            )
+        if self.patch_grid is not None:
+            rows, columns = self.patch_grid
+            parts.append(f"{self.prefix_tokens} + {rows}×{columns} tokens")
+        count = sum(parameter.numel() for parameter in self.module.parameters())
+        dtype = str(self.dtype).removeprefix("torch.")
+        where = "run remotely" if self.remote else f"on {self.device}"
+        parts.append(f"{count / 1e6:.3g} M parameters, {dtype} {where}")
+        return f"LiveModel({self.name!r}: {'; '.join(parts)})"
+
+    # What it is
+
+    @property
+    def device(self) -> torch.device:
+        """Where its first parameter is; the CPU for a model that runs remotely."""
+        tensor = next(self.module.parameters(), None)
+        return torch.device("cpu") if tensor is None or self.remote else tensor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of its first floating-point parameter."""
+        for parameter in self.module.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+        return torch.get_default_dtype()
+
+    @cached_property
+    def structure(self) -> Structure | None:
+        """Where its blocks and their parts are; None if it has none."""
+        return find_structure(self.module)
+
+    @cached_property
+    def vocabulary_size(self) -> int | None:
+        """How many token ids it knows; None if it reads no tokens."""
+        return facts.vocabulary_size(self.module)
+
+    @cached_property
+    def context_length(self) -> int | None:
+        """Longest text it can read, tokens; None if unlimited or unknown."""
+        return facts.context_length(self.module, self.tokenizer)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of special tokens."""
+        if self.kind != "language":
+            return frozenset()
+        return facts.special_token_ids(self.module, self.tokenizer)
+
+    @cached_property
+    def beginning_of_text(self) -> int | None:
+        """Id of the token a text starts with; None if there is none."""
+        return facts.token_id(self.module, self.tokenizer, "bos_token_id")
+
+    @cached_property
+    def end_of_text(self) -> int | None:
+        """Id of the token that ends a text; None if there is none."""
+        return facts.token_id(self.module, self.tokenizer, "eos_token_id")
+
+    @cached_property
+    def pad_id(self) -> int:
+        """Id written into padding; what it says is masked out."""
+        pad = facts.token_id(self.module, self.tokenizer, "pad_token_id")
+        return pad if pad is not None else self.end_of_text or 0
+
+    # Hook points
+
+    @cached_property
+    def _points(self) -> list[HookPoint]:
+        return standard_hook_points(self.module, self.structure)
+
+    def hook_points(self) -> list[HookPoint]:
+        """Return the model's hook points in the order a forward pass reaches them.
+
+        ``embed``; per block ``resid_pre.L`` (its input), ``attn_out.L`` and ``mlp_out.L`` (what is
+        added to the stream), ``resid_mid.L`` (the stream between them, where it can be read) and
+        ``resid_post.L`` (its output); ``final_norm``. In pre-norm families
+        resid_post = resid_pre + attn_out + mlp_out; `structure` says whether that holds here.
+        A network without blocks lists its modules by path.
+
+        Raw module paths and TransformerLens names are accepted besides wherever a hook point is
+        asked for.
+        """
+        return list(self._points)
+
+    def hook_point(self, name: str) -> HookPoint:
+        """Return the hook point of that name.
+
+        Parameters
+        ----------
+        name
+            Standard name, TransformerLens name, or module path with or without ".input"/".output".
+
+        Raises
+        ------
+        HookPointNotFound
+            If there is none; the near names are listed.
+        """
+        paths = {path for path, _ in self.module.named_modules()}
+        return find_hook_point(name, self._points, paths, model_name=self.name)
+
+    def get_module(self, path: str) -> nn.Module:
+        """Return the submodule at a path.
+
+        Raises
+        ------
+        HookPointNotFound
+            If there is none.
+        """
+        try:
+            return self.module.get_submodule(path)
+        except AttributeError:
+            paths = [p for p, _ in self.module.named_modules()]
+            near = ", ".join(f'"{p}"' for p in near_names(path, paths)) or "none"
+            raise HookPointNotFound(
+                f'No module "{path}" in {self.name}. Near: {near}; see model.module.'
+            ) from None
+
+    def width(self, hook_point: str) -> int | None:
+        """Return the width of the vectors at a hook point; None if only running it would tell."""
+        return width_at(self.module, self.structure, self.hook_point(hook_point))
+
+    # Running it
+
+    def batches(
+        self,
+        inputs: Any,
+        *,
+        batch_size: int | None = None,
+        context_length: int | None = None,
+        pack: bool = False,
+        add_bos: AddBos = "auto",
+    ) -> Batches:
+        """Return batches of `inputs`, checked before the first one is made.
+
+        Parameters
+        ----------
+        inputs
+            Language: texts, token ids, text files. Vision: pictures, files, folders, objects with
+            ``.images``. Other: tensors. All: iterators, datasets and DataLoaders of those.
+        batch_size
+            Rows per batch; None: 8 texts, 64 of anything else.
+        context_length
+            Tokens per text at most; longer ones are cut and counted. None: what the model can read.
+        pack
+            Put documents end to end into rows of exactly `context_length` tokens.
+        add_bos
+            Whether texts start with the beginning-of-text token; "auto": as the tokenizer does.
+
+        Returns
+        -------
+        Batches
+            An iterator; its ``policy`` states how the inputs were treated.
+
+        Raises
+        ------
+        TypeError, ValueError, FileNotFoundError
+            If the inputs are empty, or not what this model reads.
+        """
+        size = (8 if self.kind == "language" else 64) if batch_size is None else batch_size
+        check_count(size, name="batch_size")
+        if self.kind == "language":
+            return text_batches(
+                self,
+                inputs,
+                batch_size=size,
+                context_length=context_length,
+                pack=pack,
+                add_bos=add_bos,
+            )
+        if pack or context_length is not None:
+            raise ValueError(
+                f"`pack` and `context_length` are for language models, {self.name} reads "
+                f"{'pictures' if self.kind == 'vision' else 'tensors'}. Leave them out."
+            )
+        if self.kind == "vision":
+            return picture_batches(self, inputs, batch_size=size)
+        return plain_batches(self, inputs, batch_size=size)
+
+    def forward(self, batch: Batch, *, grad: bool = False) -> Any:
+        """Run the module on one batch and return its raw output, interventions applied.
+
+        Parameters
+        ----------
+        batch
+            From `batches`.
+        grad
+            Keep the graph, for gradients through the model.
+        """
+        batch = batch.to(self.device)
+        with self.lock, torch.set_grad_enabled(grad), installed(self, batch.state()):
+            return self.module(*batch.args, **batch.kwargs)
+
+    def main_output(self, raw: Any) -> Tensor:
+        """Return the tensor that counts in a raw output.
+
+        Logits if there are any; for vision backbones the pooled state, else the last hidden state;
+        for encoders without a head the last hidden state.
+        """
+        return main_tensor(raw, prefer_pooled=self.kind == "vision")
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None) -> Float[Tensor, "n ..."]:
+        """Return the model's answer to all inputs: next-token logits, class logits, or states.
+
+        Texts of different lengths are aligned at their first token; positions after a text's end are
+        NaN, so that reading one by mistake shows.
+
+        Parameters
+        ----------
+        inputs
+            As for `batches`.
+        batch_size
+            As for `batches`.
+
+        Raises
+        ------
+        TypeError, ValueError, FileNotFoundError
+            As for `batches`.
+        """
+        batches = self.batches(inputs, batch_size=batch_size)
+        answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)
+        answer = collected(answers)[""]
+        self._warn_of_cuts(batches)
+        return answer
+
+    def heads(self, inputs: Any, *, batch_size: int | None = None) -> dict[str, Tensor]:
+        """Return every head's answer by name; for models without heads, every named output.
+
+        Parameters
+        ----------
+        inputs
+            As for `batches`.
+        batch_size
+            As for `batches`.
+        """
+        batches = self.batches(inputs, batch_size=batch_size)
+        answers = collected((batch, self._heads_of(batch)) for batch in batches)
+        self._warn_of_cuts(batches)
+        return answers
+
+    def _warn_of_cuts(self, batches: Batches) -> None:
+        cut = batches.policy.get("truncated", 0)
+        if cut:
+            warnings.warn(
+                f"{cut} of the texts were longer than the {self.context_length} tokens {self.name} "
+                "can read and were cut there.",
+                stacklevel=3,
+            )
+
+    def _heads_of(self, batch: Batch) -> dict[str, Tensor]:
+        run = getattr(self.module, "forward_heads", None)
+        if not callable(run):
+            return named_outputs(self.forward(batch))
+        batch = batch.to(self.device)
+        with self.lock, torch.no_grad(), installed(self, batch.state()):
+            return cast(dict[str, Tensor], run(*batch.args, **batch.kwargs))
+
+    def generate(
+        self,
+        prompt: Any,
+        max_new_tokens: int = 20,
+        temperature: float = 0.0,
+        seed: int | None = None,
+        use_cache: bool = True,
+        *,
+        return_ids: bool = False,
+        echo: bool = True,
+    ) -> Generated:
+        """Continue texts, with the active interventions at the prompt and at every new token.
+
+        Parameters
+        ----------
+        prompt
+            A text or token ids, or a list of them; a list is one padded batch.
+        max_new_tokens
+            Tokens to add at most; a text ends early at its end-of-text token.
+        temperature
+            0: always the likeliest token. Otherwise sample from softmax(logits / temperature).
+        seed
+            Of the sampling; None: torch's global generator.
+        use_cache
+            Reuse keys and values of earlier tokens; the same text without, only slower.
+        return_ids
+            Return token ids, padding left out, instead of text.
+        echo
+            Begin with the prompt.
+
+        Returns
+        -------
+        str, Tensor, or a list of them
+            One per prompt; ids where there is no tokenizer.
+
+        Raises
+        ------
+        TypeError
+            If the model is not a causal language model.
+        ValueError
+            If prompt and new tokens do not fit in the context.
+        """
+        from sae_nb.models._generation import continue_texts
+
+        return continue_texts(
+            self,
+            prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            use_cache=use_cache,
+            return_ids=return_ids,
+            echo=echo,
+        )
+
+    @property
+    def nnsight(self) -> Any:
+        """The model wrapped by nnsight, for traces of your own; language models take text.
+
+        The same object every time. Hold `lock` around a trace where other threads use the model:
+        nnsight is not thread-safe.
+        """
+        return self._own_nnsight if self.given_nnsight is None else self.given_nnsight
+
+    @cached_property
+    def _own_nnsight(self) -> Any:
+        return _wrapped(self)
+
+    # What its forward takes
+
+    @cached_property
+    def takes_mask(self) -> bool:
+        """Whether its forward takes an attention mask, so that padding is never read."""
+        return "attention_mask" in facts.forward_names(self.module)
+
+    def text_arguments(
+        self, ids: Tensor, keep: Tensor
+    ) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return (args, kwargs) of a forward pass over token ids."""
+        names = facts.forward_names(self.module)
+        args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+        kwargs: dict[str, Any] = {} if args else {"input_ids": ids}
+        if self.takes_mask:
+            kwargs["attention_mask"] = keep.long()
+        if self.causal and "use_cache" in names:
+            kwargs["use_cache"] = False
+        return args, kwargs
+
+    def picture_arguments(self, values: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """Return (args, kwargs) of a forward pass over pixel values."""
+        if "pixel_values" in facts.forward_names(self.module):
+            return (), {"pixel_values": values}
+        return (values,), {}
+
+    def n_tokens(self, values: Tensor) -> int | None:
+        """Return the tokens per picture for pixel values of this size; None if unknown."""
+        if self.patch_grid is None:
+            return None
+        patch = pair(getattr(getattr(self.module, "config", None), "patch_size", None))
+        rows, columns = self.patch_grid
+        if patch is not None and values.ndim == 4:
+            rows, columns = values.shape[2] // patch[0], values.shape[3] // patch[1]
+        return self.prefix_tokens + rows * columns
+
+
+def _wrapped(model: LiveModel) -> Any:
+    from nnsight import NNsight, TransformersModel
+    from transformers import PreTrainedModel
+
+    is_text = model.tokenizer is not None and isinstance(model.module, PreTrainedModel)
+    if model.kind != "language" or not is_text:
+        return NNsight(model.module)
+    task = "text-generation" if model.causal else "feature-extraction"
+    return TransformersModel(model.module, tokenizer=model.tokenizer, task=task)

@@ -1,0 +1,376 @@
+"""Texts and token ids to padded or packed batches: tokenizing, BOS, context length, special tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sae_nb.models._inputs import (
+    Batch,
+    Batches,
+    Samples,
+    chained,
+    chunks,
+    described,
+    empty,
+    is_many,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+AddBos = Literal["auto"] | bool
+PACKED_LENGTH = 1024  # longest packed row unless asked: attention costs grow with its square
+_TOKENIZE_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a batch before padding."""
+
+    ids: Int[Tensor, " time"]
+    sample: Int[Tensor, " time"]
+    position: Int[Tensor, " time"]
+    truncated: bool = False
+
+
+def text_batches(
+    model: LiveModel,
+    inputs: Any,
+    *,
+    batch_size: int,
+    context_length: int | None,
+    pack: bool,
+    add_bos: AddBos,
+) -> Batches:
+    """Return batches of token ids.
+
+    Parameters
+    ----------
+    model
+        A language model.
+    inputs
+        Texts, token ids, a dict with ``input_ids``, text files, or an iterator or DataLoader of
+        those.
+    batch_size
+        Rows per batch.
+    context_length
+        Tokens per row at most; None: what the model can read (packed: up to 1024 of it).
+    pack
+        Documents end to end in rows of exactly `context_length`, end-of-text between. Tokens then
+        see the documents before them in the row, as in GPT-style pretraining.
+    add_bos
+        "auto": as the tokenizer does by itself; True: every text starts with the beginning-of-text
+        token; False: none does. Token ids are changed by True only.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the inputs are not what the model reads.
+    """
+    length = _context_length(model, context_length, pack)
+    _check_bos(model, add_bos)
+    samples = language_samples(model, inputs)
+    sequences = _sequences(model, samples.items, add_bos)
+    if pack:
+        rows = _packed(sequences, length or PACKED_LENGTH, _separator(model))
+    else:
+        rows = _cut(model, sequences, length)
+    policy: dict[str, Any] = {
+        "context_length": length,
+        "bos": add_bos,
+        "padding": "right",
+        "packed": pack,
+        "special_tokens": sorted(model.special_ids),
+        "truncated": 0,
+    }
+    return Batches(_collated(model, rows, batch_size), n_samples=samples.n_samples, policy=policy)
+
+
+def language_samples(model: LiveModel, inputs: Any) -> Samples:
+    """Return the texts (str) and token-id sequences in `inputs`, checked where they are at hand.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something in it is neither, or a token id is outside the vocabulary.
+    """
+    if isinstance(inputs, str):
+        return _texts(model, [inputs])
+    if isinstance(inputs, Path):
+        return _text_file(model, inputs)
+    if isinstance(inputs, Mapping):
+        return _mapping(model, inputs)
+    if isinstance(inputs, (Tensor, np.ndarray)):
+        return _id_array(model, torch.as_tensor(inputs))
+    texts = getattr(inputs, "texts", None)
+    if texts is not None and not callable(texts):
+        return language_samples(model, texts)
+    if isinstance(inputs, (list, tuple)):
+        return _sequence(model, inputs)
+    if hasattr(inputs, "images") or not is_many(inputs):
+        raise _not_language(model, inputs)
+    return chained(inputs, 2, lambda item: language_samples(model, item), name="text")
+
+
+def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
+    """Return token ids as int64 if they are integers of the model's vocabulary.
+
+    Raises
+    ------
+    TypeError
+        If they are not integers.
+    ValueError
+        If there are none, or one is outside the vocabulary.
+    """
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(
+            f"Token ids must be integers, got {ids.dtype} of shape {tuple(ids.shape)}. A language "
+            "model reads texts or token ids."
+        )
+    if ids.numel() == 0:
+        raise ValueError(f"Token ids must not be empty, got shape {tuple(ids.shape)}.")
+    low, high = int(ids.min()), int(ids.max())
+    size = model.vocabulary_size
+    if low < 0 or (size is not None and high >= size):
+        wrong = low if low < 0 else high
+        raise ValueError(
+            f"Token ids must be between 0 and {size - 1 if size else '…'} for {model.name}, got "
+            f"{wrong}. Were they made by this model's own tokenizer?"
+        )
+    return ids.detach().cpu().long()
+
+
+def _texts(model: LiveModel, texts: Sequence[str]) -> Samples:
+    if model.tokenizer is None:
+        raise TypeError(
+            f"{model.name} has no tokenizer, so inputs must be token ids, got "
+            f"{described(texts[0])}. Pass wrap(module, tokenizer=…), or ids."
+        )
+    for index, text in enumerate(texts):
+        if not text:
+            raise ValueError(f"Texts must not be empty, but text {index} is ''. Leave it out.")
+    return Samples(iter(texts), len(texts))
+
+
+def _text_file(model: LiveModel, path: Path) -> Samples:
+    if path.suffix.lower() not in (".txt", ".md") or not path.is_file():
+        raise ValueError(
+            f"`inputs` as a path must be a .txt or .md file for {model.name}, got {str(path)!r}. "
+            "Read other files yourself and pass their text."
+        )
+    return _texts(model, [path.read_text(encoding="utf-8")])
+
+
+def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
+    if "input_ids" not in inputs:
+        if "text" in inputs:
+            return language_samples(model, inputs["text"])
+        raise _not_language(model, inputs)
+    mask = inputs.get("attention_mask")
+    samples = language_samples(model, inputs["input_ids"])
+    if mask is None:
+        return samples
+    masks = torch.as_tensor(mask).bool().cpu()
+    if samples.n_samples != (1 if masks.ndim == 1 else masks.shape[0]):
+        raise ValueError(
+            f"`attention_mask` must have the shape of `input_ids`, got {tuple(masks.shape)}."
+        )
+    rows = masks[None] if masks.ndim == 1 else masks
+    kept = (ids[row] for ids, row in zip(samples.items, rows, strict=True))
+    return Samples(kept, samples.n_samples)
+
+
+def _id_array(model: LiveModel, ids: Tensor) -> Samples:
+    if ids.ndim not in (1, 2) or ids.is_floating_point():
+        raise _not_language(model, ids)
+    ids = check_ids(model, ids)
+    rows = ids[None] if ids.ndim == 1 else ids
+    return Samples(iter(rows), rows.shape[0])
+
+
+def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
+    if not inputs:
+        raise empty("text")
+    if all(isinstance(item, str) for item in inputs):
+        return _texts(model, inputs)
+    if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
+        return _id_array(model, torch.tensor([int(item) for item in inputs]))
+    parts = [_one(model, item) for item in inputs]
+    items = (sample for part in parts for sample in part.items)
+    return Samples(items, sum(part.n_samples or 0 for part in parts))
+
+
+def _one(model: LiveModel, item: Any) -> Samples:
+    if isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):
+        return language_samples(model, item)
+    raise _not_language(model, item)
+
+
+def _not_language(model: LiveModel, inputs: Any) -> TypeError:
+    return TypeError(
+        f"`inputs` must be texts or token ids for the language model {model.name}, got "
+        f"{described(inputs)}. Pass a str, a list of str, or integer ids of shape (samples, time)."
+    )
+
+
+def _check_bos(model: LiveModel, add_bos: AddBos) -> None:
+    if add_bos not in ("auto", True, False):
+        raise ValueError(f'`add_bos` must be "auto", True or False, got {add_bos!r}.')
+    if add_bos is True and model.beginning_of_text is None:
+        raise ValueError(
+            f'{model.name} has no beginning-of-text token. Use add_bos="auto" or add_bos=False.'
+        )
+
+
+def _context_length(model: LiveModel, asked: int | None, pack: bool) -> int | None:
+    limit = model.context_length
+    if asked is None:
+        if not pack:
+            return limit
+        return min(limit, PACKED_LENGTH) if limit else PACKED_LENGTH
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise ValueError(f"`context_length` must be an integer of at least 1, got {asked!r}.")
+    if limit is not None and asked > limit:
+        raise ValueError(
+            f"`context_length` must be at most {limit}, what {model.name} can read, got {asked}."
+        )
+    return asked
+
+
+def _separator(model: LiveModel) -> int:
+    if not model.causal:
+        raise ValueError(
+            f"`pack` needs a causal language model, {model.name} reads a text as a whole. "
+            "Use pack=False."
+        )
+    if model.end_of_text is None:
+        raise ValueError(
+            f"`pack` needs an end-of-text token between documents and {model.name} has none. "
+            "Use pack=False."
+        )
+    return model.end_of_text
+
+
+def _sequences(
+    model: LiveModel, samples: Iterable[Any], add_bos: AddBos
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (sample index, token ids), tokenizing a few texts at a time."""
+    index = 0
+    for chunk in chunks(samples, _TOKENIZE_AT_ONCE):
+        texts = [item for item in chunk if isinstance(item, str)]
+        encoded = iter(_tokenized(model, texts))
+        for item in chunk:
+            is_text = isinstance(item, str)
+            ids = next(encoded) if is_text else torch.as_tensor(item)
+            ids = _with_bos(model, ids, add_bos, is_text)
+            if ids.numel() == 0:
+                raise ValueError(f"Sample {index} has no tokens, got {item!r}. Leave it out.")
+            yield index, ids
+            index += 1
+
+
+def _tokenized(model: LiveModel, texts: list[str]) -> list[Tensor]:
+    if not texts:
+        return []
+    # verbose=False: a text beyond the context is cut and counted below, not warned about.
+    encoded = model.tokenizer(texts, add_special_tokens=True, truncation=False, verbose=False)
+    rows = [torch.tensor(ids, dtype=torch.int64) for ids in encoded["input_ids"]]
+    joined = torch.cat(rows)
+    if joined.numel():
+        check_ids(model, joined)
+    return rows
+
+
+def _with_bos(model: LiveModel, ids: Tensor, add_bos: AddBos, is_text: bool) -> Tensor:
+    bos = model.beginning_of_text
+    has_bos = ids.numel() > 0 and bos is not None and int(ids[0]) == bos
+    if add_bos is True and not has_bos:
+        return torch.cat((torch.tensor([bos]), ids))
+    if add_bos is False and has_bos and is_text:
+        return ids[1:]
+    return ids
+
+
+def _cut(
+    model: LiveModel, sequences: Iterable[tuple[int, Tensor]], length: int | None
+) -> Iterator[Row]:
+    for index, ids in sequences:
+        too_long = length is not None and len(ids) > length
+        if too_long:
+            ids = _shortened(model, ids, length or 0)
+        sample = torch.full_like(ids, index)
+        yield Row(ids, sample, torch.arange(len(ids)), truncated=too_long)
+
+
+def _shortened(model: LiveModel, ids: Tensor, length: int) -> Tensor:
+    # An encoder's closing [SEP] stays, as in the tokenizer's own truncation.
+    closing = 0
+    while closing < min(2, length - 1) and int(ids[-1 - closing]) in model.special_ids:
+        closing += 1
+    return torch.cat((ids[: length - closing], ids[len(ids) - closing :]))
+
+
+def _packed(sequences: Iterable[tuple[int, Tensor]], length: int, separator: int) -> Iterator[Row]:
+    waiting: list[Tensor] = []
+    n_waiting = 0
+    for index, ids in sequences:
+        if int(ids[-1]) != separator:
+            ids = torch.cat((ids, torch.tensor([separator])))
+        columns = torch.stack((ids, torch.full_like(ids, index), torch.arange(len(ids))))
+        waiting.append(columns)
+        n_waiting += len(ids)
+        if n_waiting >= length:
+            joined = torch.cat(waiting, dim=1)
+            whole = n_waiting - n_waiting % length
+            for row in torch.split(joined[:, :whole], length, dim=1):
+                yield Row(*row)
+            waiting, n_waiting = [joined[:, whole:]], n_waiting - whole
+    if n_waiting:
+        yield Row(*torch.cat(waiting, dim=1))
+
+
+def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterator[Batch]:
+    group: list[Row] = []
+    for row in rows:
+        # Without an attention mask padding would be read as text: only equal lengths go together.
+        odd = group and not model.takes_mask and len(row.ids) != len(group[0].ids)
+        if odd or len(group) == batch_size:
+            yield _batch(model, group)
+            group = []
+        group.append(row)
+    if group:
+        yield _batch(model, group)
+
+
+def _batch(model: LiveModel, rows: list[Row]) -> Batch:
+    def padded(parts: list[Tensor], filler: int) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=filler)
+
+    ids = padded([row.ids for row in rows], model.pad_id)
+    position = padded([row.position for row in rows], -1)
+    sample = padded([row.sample for row in rows], -1)
+    keep = position >= 0
+    special = torch.isin(ids, torch.tensor(sorted(model.special_ids), dtype=torch.int64)) & keep
+    args, kwargs = model.text_arguments(ids, keep)
+    batch = Batch(
+        args=args,
+        kwargs=kwargs,
+        n=len(rows),
+        first_sample=int(sample[keep].min()),
+        sample=sample,
+        position=position,
+        token_ids=ids,
+        keep=keep,
+        special=special,
+        truncated=sum(row.truncated for row in rows),
+    )
+    return batch.to(model.device)

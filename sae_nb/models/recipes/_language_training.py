@@ -1,0 +1,392 @@
+"""The card of the small language model for people, from the facts its recipe noted."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from sae_nb.models.recipes._run_checkpoints import read_record, restore_run, save_run
+
+# -------------------------------------------------------------------------------------------------
+# One training run of a small language model: its settings, its loss, one step, its checkpoint.
+#
+# loss = −mean ln p(next token), over every position of every row
+
+
+_LONG_EVERY = 4  # every fourth step has rows four times as long, so that the whole context is used
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageShape:
+    """Size of the model: a Llama, so that its blocks are read like those of bigger ones."""
+
+    n_tokens: int = 1024
+    """Size of the vocabulary; embedding and output share their matrix."""
+
+    d_model: int = 128
+    """Width of the residual stream."""
+
+    n_blocks: int = 4
+    """Depth."""
+
+    n_heads: int = 4
+    """Heads of attention."""
+
+    d_hidden: int = 352
+    """Width inside the gated MLP."""
+
+    context_length: int = 512
+    """Tokens it can read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageRecipe:
+    """How the bundled language model is trained; defaults are ours, from short probes."""
+
+    shape: LanguageShape = field(default_factory=LanguageShape)
+    """Size of the model."""
+
+    steps: int = 7_200
+    """Optimiser steps in all."""
+
+    rows: int = 8
+    """Rows per step. Small batches win: a short run is limited by its number of updates."""
+
+    row_length: int = 128
+    """Tokens per row; every fourth step has a quarter of the rows, four times as long."""
+
+    dropout: float = 0.1
+    """Share of numbers set to zero in the embedding and in what each branch adds."""
+
+    muon_learning_rate: float = 0.01
+    """Peak step size of Muon, scaled to match AdamW's."""
+
+    adam_learning_rate: float = 3e-3
+    """Peak step size of AdamW."""
+
+    weight_decay: float = 0.1
+    """Decoupled decay of every matrix."""
+
+    warmup_steps: int = 100
+    """Linear warm-up."""
+
+    decay_steps: int = 2_400
+    """Last steps, in which the step size falls linearly to zero; before, it is constant."""
+
+    seed: int = 0
+    """Initial weights, dropout, rows and stories."""
+
+    log_every: int = 200
+    """Steps between checkpoints, each with a line of the log."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "rows", "row_length", "warmup_steps", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if not 1 <= self.decay_steps <= self.steps:
+            raise ValueError(
+                f"`decay_steps` must be between 1 and steps={self.steps}, got {self.decay_steps}."
+            )
+        if _LONG_EVERY * self.row_length > self.shape.context_length:
+            raise ValueError(
+                f"`row_length` must be at most a quarter of context_length="
+                f"{self.shape.context_length}, got {self.row_length}."
+            )
+
+    def rows_at(self, step: int) -> tuple[int, int]:
+        """Rows and tokens per row of one step.
+
+        Parameters
+        ----------
+        step
+            From 0.
+
+        Returns
+        -------
+        tuple
+            Rows, and tokens the model reads in each.
+        """
+        if step % _LONG_EVERY < _LONG_EVERY - 1:
+            return self.rows, self.row_length
+        return max(1, self.rows // _LONG_EVERY), self.row_length * _LONG_EVERY
+
+
+def new_language_model(recipe: LanguageRecipe) -> nn.Module:
+    """Build an untrained model from a seed, with dropout that acts in training mode only.
+
+    Parameters
+    ----------
+    recipe
+        Its shape, dropout and seed.
+
+    Returns
+    -------
+    nn.Module
+        transformers' ``LlamaForCausalLM``.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    shape = recipe.shape
+    config = LlamaConfig(
+        vocab_size=shape.n_tokens,
+        hidden_size=shape.d_model,
+        intermediate_size=shape.d_hidden,
+        num_hidden_layers=shape.n_blocks,
+        num_attention_heads=shape.n_heads,
+        num_key_value_heads=shape.n_heads,
+        max_position_embeddings=shape.context_length,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        model: nn.Module = LlamaForCausalLM(config)
+
+    # Llama has no dropout of its own but in attention.
+    def drop(module: nn.Module, _: Any, output: Tensor) -> Tensor:
+        return F.dropout(output, recipe.dropout, training=module.training)
+
+    for name, module in model.named_modules():
+        if name.endswith(("embed_tokens", "o_proj", "down_proj")):
+            module.register_forward_hook(drop)
+    return model
+
+
+class LanguageTraining:
+    """Everything a step changes: the model, the optimisers, the counters.
+
+    Muon moves the matrices inside the blocks, AdamW the rest.
+
+    Parameters
+    ----------
+    recipe
+        What to train, and how.
+    data
+        What it is trained on; a checkpoint is only continued on the same.
+    """
+
+    def __init__(self, recipe: LanguageRecipe, data: str) -> None:
+        self.recipe, self.data, self.step, self.seconds = recipe, data, 0, 0.0
+        self.loss = float("nan")
+        self.model = new_language_model(recipe)
+        named = dict(self.model.named_parameters())
+        inside = {n: p for n, p in named.items() if ".layers." in n and p.ndim == 2}
+        rest = [p for n, p in named.items() if n not in inside]
+        self._gains = [p for p in rest if p.ndim < 2]
+        decay = recipe.weight_decay
+        groups = [
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay},
+            {"params": self._gains, "weight_decay": 0.0},
+        ]
+        self.optimisers: dict[str, torch.optim.Optimizer] = {
+            "muon": torch.optim.Muon(
+                inside.values(), weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            ),
+            "adamw": torch.optim.AdamW(groups, betas=(0.9, 0.99)),
+        }
+
+    def advance(self, ids: Int[Tensor, "rows length"]) -> None:
+        """Take one optimiser step.
+
+        Parameters
+        ----------
+        ids
+            Rows of token ids, one longer than what the model reads.
+        """
+        # Dropout is drawn from a seed of this step alone: nothing to restore on resume.
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        self._set_learning_rates()
+        logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits
+        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.loss = float(loss.detach())
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint.
+
+        Parameters
+        ----------
+        folder
+            Made if it is not there; an older checkpoint in it is replaced.
+        """
+        record = {
+            "recipe": asdict(self.recipe),
+            "data": self.data,
+            "seconds": self.seconds,
+            "loss": self.loss if self.step else None,
+        }
+        save_run(folder, self.step, {"model": self.model}, self.optimisers, record)
+
+    def restore(self, folder: Path) -> None:
+        """Continue from a checkpoint of the same recipe.
+
+        Parameters
+        ----------
+        folder
+            Written by `save`.
+
+        Raises
+        ------
+        ValueError
+            If the recipe differs from the one it was begun with. How long a run takes may still be
+            changed while its step size has not begun to fall: up to there the steps are the same.
+        """
+        record = read_record(folder)
+        begun = {**record["recipe"], "data": record["data"]}
+        given = {**asdict(self.recipe), "data": self.data}
+        settled = record["step"] > min(r["steps"] - r["decay_steps"] for r in (begun, given))
+        free = {"log_every"} | (set() if settled else {"steps", "decay_steps"})
+        if any(given[name] != begun.get(name) for name in given.keys() - free):
+            raise ValueError(
+                f"A run must continue with the recipe it was begun with, {begun}, got {given}."
+                " Give the same options, or another folder to begin anew."
+            )
+        restore_run(folder, {"model": self.model}, self.optimisers)
+        self.step, self.seconds = int(record["step"]), float(record["seconds"])
+        self.loss = float("nan") if record["loss"] is None else float(record["loss"])
+
+    def _set_learning_rates(self) -> None:
+        r = self.recipe
+        rise = min(1.0, (self.step + 1) / r.warmup_steps)
+        fall = min(1.0, (r.steps - self.step) / r.decay_steps)
+        peaks = {"muon": r.muon_learning_rate, "adamw": r.adam_learning_rate}
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = peaks[name] * rise * fall
+
+
+@torch.no_grad()
+def nats_per_token(
+    model: nn.Module, texts: Sequence[Sequence[int]], boundary: int, *, batch: int = 16
+) -> float:
+    """Mean −ln p over the tokens of some texts and the boundary that ends each.
+
+    Parameters
+    ----------
+    model
+        Gives ``.logits``; set to evaluation mode.
+    texts
+        Token ids of each text, without the boundary; each is read by itself.
+    boundary
+        Token id before and after every text.
+    batch
+        Texts at a time.
+
+    Returns
+    -------
+    float
+        Comparable with that of the trigram in benchmarks/trigram.py on the same texts.
+    """
+    model.eval()
+    ordered = sorted(texts, key=len)
+    total, count = 0.0, 0
+    for start in range(0, len(ordered), batch):
+        group = ordered[start : start + batch]
+        longest = max(map(len, group)) + 2
+        ids = torch.full((len(group), longest), -100)
+        for row, text in enumerate(group):
+            ids[row, : len(text) + 2] = torch.tensor([boundary, *text, boundary])
+        logits = model(input_ids=ids[:, :-1].clamp(min=0), use_cache=False).logits.float()
+        target = ids[:, 1:].flatten()
+        total += float(F.cross_entropy(logits.flatten(0, 1), target, reduction="sum"))
+        count += int((target >= 0).sum())
+    return total / count
+
+
+# -------------------------------------------------------------------------------------------------
+# The card of the small language model for people, from the facts its recipe noted.
+
+
+# What the shipped model's folder held; another folder, another card.
+_ABOUT_EXTRA = (
+    "extra is the folder of texts (for the bundled model public-domain ones: plays of Shakespeare, "
+    "inaugural and state-of-the-union addresses). "
+)
+# Where benchmarks/trigram.py has written them in.
+_BESIDE_TRIGRAMS = (
+    " beside those of an interpolated Kneser–Ney trigram fitted on all training text, on CPython's "
+    "alone, on stories alone:"
+)
+_LICENCE = "that of this project. Texts of CPython: Python Software Foundation License."
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """A model card for people, from the card's facts.
+
+    Parameters
+    ----------
+    card
+        As ``tiny_gpt.export`` returns it.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    shape = card["recipe"]["shape"]
+    about = (
+        f"A Llama of {card['parameters']} parameters ({shape['n_blocks']} blocks of width "
+        f"{shape['d_model']}, context {shape['context_length']}, byte-level BPE of "
+        f"{shape['n_tokens']} tokens, embedding and output tied), trained by this project as a live "
+        "model for lessons, not for writing in earnest."
+    )
+    judged = f"Held-out nats per token ({card['held_out']['weights']}; each text read by itself)"
+    judged += _BESIDE_TRIGRAMS if "trigram" in card["held_out"] else ":"
+    bullets = "\n".join(_bullets(card))
+    parts = [f"# {card['name']}", _filled(about), _filled(judged), _table(card), bullets]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(card: dict[str, Any]) -> str:
+    held_out = card["held_out"]
+    nats, trigram = held_out["nats_per_token"], held_out.get("trigram", {})
+    lines = [
+        ["held out", "tokens", card["name"], *(f"trigram, {fitted_on}" for fitted_on in trigram)],
+        ["---"] * (3 + len(trigram)),
+    ]
+    for name, value in nats.items():
+        baselines = (f"{table[name]:.3f}" for table in trigram.values())
+        lines.append([name, str(held_out["tokens"][name]), f"{value:.3f}", *baselines])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _bullets(card: dict[str, Any]) -> list[str]:
+    recipe, length = card["recipe"], card["recipe"]["row_length"]
+    data = ", ".join(f"{name} {n / 1e6:.2f} M characters" for name, n in card["data"].items())
+    extra = _ABOUT_EXTRA if "extra" in card["data"] else ""
+    texts = [
+        f"**Data**: {data}; {card['stories_told']} stories told once each, of which rows are cut. "
+        f"Prose and docstrings ship with CPython {card['python']}; {extra}Paragraphs that share a "
+        "sentence were removed before anything was held out.",
+        f"**Training**: {card['step']} steps, {card['tokens_seen']} tokens in rows of {length} and "
+        f"{4 * length}, dropout {recipe['dropout']}, seed {card['seed']}, loss of the last batch "
+        f"{card['last_training_loss']}; {card['minutes']} minutes, CPU threads: {card['threads']}; "
+        f"torch {card['torch']}, {card['date']}.",
+        f"**Optimisers**: Muon ({recipe['muon_learning_rate']}) for the matrices inside the blocks, "
+        f"AdamW ({recipe['adam_learning_rate']}) for the rest; weight decay "
+        f"{recipe['weight_decay']}, {recipe['warmup_steps']} steps of warm-up, linear decay over the "
+        f"last {recipe['decay_steps']}.",
+        f"**Licence**: {_LICENCE}",
+    ]
+    return [*(_filled(text, "- ") for text in texts), f"- **Command**: `{card['command']}`"]
+
+
+def _filled(text: str, mark: str = "") -> str:
+    indent = " " * len(mark)
+    return textwrap.fill(
+        text, 100, initial_indent=mark, subsequent_indent=indent, break_on_hyphens=False
+    )

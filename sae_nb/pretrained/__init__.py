@@ -1,0 +1,32 @@
+"""SAEs that are trained already, with examples, coordinates and labels: open, look, steer.
+
+Each is a folder on the shelf, named after its live model and hook point. Nothing here imports umap,
+scikit-learn or nnsight, so a demo opens at once; `recipe` is the program that made the folders.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.pretrained._examples import (
+        ExampleStore as ExampleStore,
+        SteeredAtom as SteeredAtom,
+        load_examples as load_examples,
+    )
+    from sae_nb.pretrained._loading import (
+        load_sae as load_sae,
+        ready_made_names as ready_made_names,
+    )
+    from sae_nb.pretrained._sentiment import (
+        neutral_beginnings as neutral_beginnings,
+        story_sentiment as story_sentiment,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.pretrained._loading import shelf_folder as shelf_folder
+    from sae_nb.pretrained._packing import write_examples as write_examples

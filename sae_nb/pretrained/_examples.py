@@ -1,0 +1,287 @@
+"""ExampleStore: what a ready-made SAE does on a few hundred samples, without running the model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import KIND
+from sae_nb.atoms import Labels
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import FactorMatch
+from sae_nb.files import read_manifest
+from sae_nb.pretrained._loading import load_sae, near_names, shelf_folder
+from sae_nb.pretrained._packing import read_examples, unpack_codes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms import AtomCatalogue
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeredAtom:
+    """An atom that does to the live model what its label says, as measured on fresh inputs."""
+
+    label: str
+    """The factor it tells."""
+
+    atom: int
+    """Row of the dictionary."""
+
+    by: float
+    """How much of it was added, in the model's units."""
+
+    by_p99: float
+    """The same in multiples of its 99th percentile: `steer(…, by=by_p99, unit="p99")`."""
+
+    effect: float
+    """Share of inputs whose answer became the labelled one, minus the share without."""
+
+    interval: tuple[float, float]
+    """95 %."""
+
+    random: float
+    """Largest effect, up or down, of random directions of the same norm."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ExampleStore:
+    """Samples, codes and readings that come with a ready-made SAE.
+
+    The activations themselves are not kept: `acts.x` is the SAE's own reconstruction, x̂ = zD + b,
+    which leaves out what the SAE misses (`r2` says how much). Capture again where that matters.
+
+    Example
+    -------
+    >>> examples = load_examples("tiny-vit/resid_post.6")
+    >>> examples.labels[examples.match("digit 0").atom]
+    'digit 0'
+    """
+
+    name: str
+    """The SAE's name on the shelf."""
+
+    acts: Activations
+    """Rows of the examples, with the pictures or texts behind them; `x` is reconstructed."""
+
+    codes: SparseCodes
+    """Codes of those rows, to 8 bits."""
+
+    xy: Float[np.ndarray, "n_atoms 2"]
+    """UMAP coordinates of the atoms (cosine)."""
+
+    labels: Labels
+    """What atoms stand for, by the factor they tell best; kept in memory."""
+
+    matches: list[FactorMatch]
+    """Known factors that an atom tells, best first, judged on fresh samples."""
+
+    missed: list[str]
+    """Known factors that no single atom tells."""
+
+    steered: list[SteeredAtom]
+    """Atoms that steer the model towards their label, the strongest first."""
+
+    frequency: Float[np.ndarray, " n_atoms"]
+    """Share of rows in which each atom fires, on a large sample."""
+
+    p99: Float[np.ndarray, " n_atoms"]
+    """99th percentile of each atom's non-zero strengths, on the same sample."""
+
+    r2: float
+    """Share of variance the SAE explains on held-out samples."""
+
+    facts: dict[str, Any]
+    """Everything else that was measured: what the card says, as plain numbers."""
+
+    def __repr__(self) -> str:
+        words = f"{self.acts.context.sample_word}s"
+        return (
+            f"ExampleStore({self.name!r}: {len(self.acts)} rows of {self.acts.context.n_samples} "
+            f"{words}, {self.codes.n_atoms} atoms, {len(self.labels)} labelled; {len(self.matches)} "
+            f"factors found, {len(self.missed)} missed; x is the SAE's own reconstruction, "
+            f"R² {self.r2:.3f})"
+        )
+
+    def match(self, factor: str) -> FactorMatch:
+        """Return the atom that tells a factor.
+
+        Parameters
+        ----------
+        factor
+            One of the factors in `matches`.
+
+        Raises
+        ------
+        KeyError
+            If no atom tells it.
+        """
+        for found in self.matches:
+            if found.factor == factor:
+                return found
+        known = [found.factor for found in self.matches]
+        raise KeyError(
+            f"`factor` must be one that an atom of {self.name!r} tells, {known}, got {factor!r}."
+        )
+
+    def catalogue(self, sae: SparseAutoencoder) -> AtomCatalogue:
+        """Return the atoms as panels read them, on the stored codes: nothing is encoded.
+
+        Parameters
+        ----------
+        sae
+            The SAE of this name.
+
+        Raises
+        ------
+        ValueError
+            If it is another one.
+
+        Example
+        -------
+        >>> from sae_nb.pretrained import load_sae
+        >>> examples = load_examples("tiny-vit/resid_post.6")
+        >>> catalogue = examples.catalogue(load_sae("tiny-vit/resid_post.6"))
+        >>> catalogue.encoded
+        True
+        """
+        from sae_nb.atoms import AtomCatalogue
+
+        if sae.n_atoms != self.codes.n_atoms:
+            raise ValueError(
+                f"`sae` must be {self.name!r} with {self.codes.n_atoms} atoms, got one with "
+                f"{sae.n_atoms}. Use sn.load_sae({self.name!r})."
+            )
+        return AtomCatalogue(
+            sae, self.acts, codes=self.codes, labels=self.labels, r2_of_source=self.r2
+        )
+
+
+def load_examples(name: str) -> ExampleStore:
+    """Open the examples of a ready-made SAE.
+
+    Parameters
+    ----------
+    name
+        As for `load_sae`; `sn.ready_made_names()` lists them.
+
+    Returns
+    -------
+    ExampleStore
+        Samples, codes, coordinates, labels; the live model is not needed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such SAE, or a file of it is missing.
+    ValueError
+        If a file was cut short or altered.
+
+    Example
+    -------
+    >>> examples = load_examples("tiny-vit/resid_post.6")
+    >>> examples.codes.n_atoms == len(examples.xy) == len(examples.p99)
+    True
+    """
+    folder = shelf_folder(name) if isinstance(name, str) else None
+    if folder is None:
+        raise FileNotFoundError(
+            f"`name` must be one of the ready-made SAEs, {near_names(str(name))}, got {name!r}."
+        )
+    return open_examples(folder, name)
+
+
+def open_examples(folder: Path, name: str) -> ExampleStore:
+    """Open an example store that lies in a folder together with its SAE.
+
+    Parameters
+    ----------
+    folder
+        As the recipe wrote it.
+    name
+        What it is called.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `load_examples`.
+    """
+    read_manifest(folder, KIND)
+    sae = load_sae(folder)
+    arrays, context, facts = read_examples(folder)
+    codes = unpack_codes(arrays)
+    codes.check(str(folder))
+    acts = Activations(
+        reconstruct(codes, sae),
+        sample=arrays["sample"].long(),
+        position=arrays["position"].long(),
+        hook_point=sae.hook_point,
+        model_name=sae.model_name,
+        context=context,
+    )
+    labels = Labels()
+    for match in facts["read"]:
+        labels.write(match["atom"], match["factor"], _note(match))
+    return ExampleStore(
+        name=name,
+        acts=acts,
+        codes=codes,
+        xy=arrays["xy"].numpy(),
+        labels=labels,
+        matches=[FactorMatch(**match) for match in facts["matches"]],
+        missed=list(facts["missed"]),
+        steered=_steered(facts["steering"] or []),
+        frequency=arrays["frequency"].numpy(),
+        p99=arrays["p99"].numpy(),
+        r2=float(facts["r2"]),
+        facts=facts,
+    )
+
+
+def _steered(measured: list[dict[str, Any]]) -> list[SteeredAtom]:
+    found = [
+        SteeredAtom(
+            label=one["label"],
+            atom=one["atom"],
+            by=one["by"],
+            by_p99=one["by_p99"],
+            effect=one["shift"] if "shift" in one else one["turned"],
+            interval=tuple(one["interval"]),
+            random=max(one["random"], key=abs),
+        )
+        for one in measured
+    ]
+    return sorted(found, key=lambda atom: -atom.effect)
+
+
+def _note(match: dict[str, Any]) -> str:
+    return "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})".format(**match)
+
+
+@torch.no_grad()
+def reconstruct(codes: SparseCodes, sae: SparseAutoencoder) -> Float[Tensor, "rows d_in"]:
+    """Return x̂ = zD + b by one plain torch call, which compiles nothing.
+
+    Parameters
+    ----------
+    codes
+        Of this SAE.
+    sae
+        On the CPU.
+    """
+    x_hat = torch.nn.functional.embedding_bag(
+        codes.atoms.long(),
+        sae.dictionary,
+        codes.offsets[:-1],
+        mode="sum",
+        per_sample_weights=codes.values.to(sae.dtype),
+    )
+    return x_hat + sae.bias.detach()

@@ -1,0 +1,158 @@
+"""load_sae: an SAE from a folder of ours, from another library's, from the shelf, or from the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from sae_nb.architectures import SparseAutoencoder, read_sae
+from sae_nb.files import MANIFEST, recover
+
+# -------------------------------------------------------------------------------------------------
+# Where ready-made SAEs lie, and what they are called: "model/hook point".
+
+
+SHELF = Path(__file__).parent / "saes"
+N_NEAR = 3
+
+
+def ready_made_names() -> list[str]:
+    """Return the names of the SAEs that ship with the toolkit, for `load_sae` and `load_examples`.
+
+    Example
+    -------
+    >>> "tiny-vit/resid_post.6" in ready_made_names()
+    True
+    """
+    found = SHELF.glob("*/*/manifest.json")
+    return sorted("/".join(file.parent.relative_to(SHELF).parts) for file in found)
+
+
+def shelf_folder(name: str) -> Path | None:
+    """Return the folder of a ready-made SAE, or None where there is none of that name.
+
+    Parameters
+    ----------
+    name
+        Compared with the names there are, so that "../" leads nowhere.
+    """
+    return SHELF / name if name in ready_made_names() else None
+
+
+def near_names(name: str) -> str:
+    """Return, in words, the ready-made SAEs whose names are nearest to one that is none.
+
+    Parameters
+    ----------
+    name
+        As the user wrote it.
+
+    Example
+    -------
+    >>> near_names("tiny-vit/resid_post.7").split(",")[0]
+    "'tiny-vit/resid_post.6'"
+    """
+    from difflib import get_close_matches
+
+    known = ready_made_names()
+    near = get_close_matches(name, known, n=N_NEAR, cutoff=0.0)
+    return ", ".join(repr(other) for other in [*near, *(k for k in known if k not in near)])
+
+
+# -------------------------------------------------------------------------------------------------
+# load_sae: an SAE from a folder of ours, from another library's, from the shelf, or from the hub.
+
+
+_PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
+
+
+def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
+    """Read an SAE of any architecture, in eval mode, on the CPU.
+
+    Parameters
+    ----------
+    folder_or_name
+        A folder written by `sae.save`, or by SAELens, dictionary_learning, sparsify, overcomplete,
+        Gemma Scope or the authors of temporal SAEs (see `sae_nb.interop`); the name of a ready-made
+        SAE, such as "tiny-vit/resid_post.6" (`sn.ready_made_names()` lists them); or
+        "hf:owner/repository/path" for a folder on the Hugging Face hub, the only name that goes to
+        the network. A folder comes first.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither such a folder nor such a name, or a file is missing.
+    ValueError
+        If a file was cut short or altered, or the folder holds something else.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from sae_nb.architectures import TopK
+    >>> folder = tempfile.mkdtemp() + "/sae"
+    >>> TopK(d_in=4, n_atoms=8, k=2).save(folder)
+    >>> load_sae(folder).settings()["n_atoms"]
+    8
+    """
+    folder = _located(folder_or_name)
+    own = (folder / MANIFEST).is_file()
+    sae = read_sae(folder, _fixed_classes()) if own else _of_another_library(folder)
+    if Path(folder_or_name).is_dir():
+        sae.folder = folder
+    return sae
+
+
+def _located(folder_or_name: str | Path) -> Path:
+    """Return the folder that a path or a name stands for."""
+    folder = Path(folder_or_name)
+    recover(folder)
+    if folder.is_dir():
+        return folder
+    if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):
+        from sae_nb.interop import hub_sae
+
+        return hub_sae(folder_or_name)
+    shelved = shelf_folder(folder_or_name) if isinstance(folder_or_name, str) else None
+    if shelved is None:
+        _refuse_file(folder)
+    return shelved
+
+
+def _fixed_classes() -> dict[str, type[SparseAutoencoder]]:
+    """Classes that are read or fitted, never trained."""
+    from sae_nb.classical import Classical
+    from sae_nb.interop import IMPORTED
+
+    return {**IMPORTED, "Classical": Classical}
+
+
+def _of_another_library(folder: Path) -> SparseAutoencoder:
+    from sae_nb.interop import known_layouts, reader_of
+
+    reader = reader_of(folder)
+    if reader is not None:
+        return reader(folder)
+    _refuse_folder(folder, known_layouts())
+
+
+def _refuse_file(path: Path) -> NoReturn:
+    if path.is_file() and path.suffix in _PICKLES:
+        raise ValueError(
+            f"`folder_or_name` must be a folder, got {str(path)!r}, which by its name is a pickle: it "
+            "could run code and is never opened. Convert it with safetensors."
+        )
+    raise FileNotFoundError(
+        f"No folder {str(path)!r}, and no ready-made SAE of that name. Pass the folder that "
+        f"sae.save(…) wrote, or one of {near_names(path.as_posix())}."
+        if not path.is_file()
+        else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."
+    )
+
+
+def _refuse_folder(folder: Path, layouts: str) -> NoReturn:
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    found = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
+    raise ValueError(
+        f"{str(folder)!r} must be a folder written by sae.save, with a manifest.json, and has none."
+        f"{found} Folders of other libraries are known by their files: {layouts}. Pass another folder."
+    )

@@ -1,0 +1,118 @@
+"""Whether a story goes well or badly, read off its sentences by the grammar that told it.
+
+A sentence counts if the grammar can make it, word for word, with any names in its slots; a story's
+sentiment is the sign of the sum of its sentences'.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from sae_nb.data import (
+    ANIMALS,
+    BEGINNINGS,
+    CONNECTIVES,
+    ENDINGS,
+    FEELINGS,
+    HAPPENINGS,
+    PEOPLE,
+    PLACES,
+    PLAIN,
+    THINGS,
+    stories,
+)
+
+_SENTENCE = re.compile(r"[^.]+\.")
+_SLOT = re.compile(r"\{([^}]*)\}")
+
+
+class StorySentiment(NamedTuple):
+    """What a text says, sentence by sentence."""
+
+    sign: int
+    """1 good, −1 bad, 0 neither, or both alike."""
+
+    sentences: int
+    """Whole sentences; an unfinished last one is left out."""
+
+    grammatical: int
+    """Of those, how many the grammar can make."""
+
+
+def story_sentiment(text: str) -> StorySentiment:
+    """Read a story's sentiment.
+
+    Parameters
+    ----------
+    text
+        A story, or how one goes on.
+
+    Example
+    -------
+    >>> story_sentiment("The dog came home safe and well. Anna was very happy. Then, a").sign
+    1
+    >>> story_sentiment("Thieves came to the farm and burned the gate. She was very happy.").sign
+    0
+    """
+    total = grammatical = 0
+    sentences = [sentence.strip() for sentence in _SENTENCE.findall(text)]
+    for sentence in sentences:
+        signs = [sign for sign, pattern in _patterns() if pattern.fullmatch(sentence)]
+        grammatical += bool(signs)
+        total += signs[0] if signs else 0
+    return StorySentiment((total > 0) - (total < 0), len(sentences), grammatical)
+
+
+def neutral_beginnings(n: int, seed: int) -> list[str]:
+    """Return how stories begin before anything good or bad has happened: prompts to continue.
+
+    Parameters
+    ----------
+    n
+        How many.
+    seed
+        Of the stories.
+
+    Example
+    -------
+    >>> {story_sentiment(text).sign for text in neutral_beginnings(5, seed=0)}
+    {0}
+    """
+    told = stories(n, seed)
+    clause = told.clauses
+    plain = clause.sentiment == 0
+    ends = {int(s): int(e) for s, e in zip(clause.story[plain], clause.end[plain], strict=True)}
+    return [text[: ends[number]] for number, text in enumerate(told.texts)]
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[tuple[int, re.Pattern[str]], ...]:
+    charged = [(sign, HAPPENINGS[sign] + FEELINGS[sign] + ENDINGS[sign]) for sign in (1, -1)]
+    opening = f"(?:(?:{'|'.join(CONNECTIVES)}) )?"
+    return tuple(
+        (sign, re.compile(f"{opening}(?:{'|'.join(map(_expression, made))})", re.IGNORECASE))
+        for sign, made in [*charged, (0, BEGINNINGS + PLAIN)]
+    )
+
+
+def _expression(pattern: str) -> str:
+    pieces = _SLOT.split(pattern)
+    return "".join(
+        _filling(piece) if at % 2 else re.escape(piece) for at, piece in enumerate(pieces)
+    )
+
+
+def _filling(slot: str) -> str:
+    if slot in ("hero", "Hero"):
+        names = "|".join(name for name, _ in PEOPLE)
+        return f"(?:(?:{names})(?: and (?:{names}))?|she|he|they)"
+    known: dict[str, Sequence[str]] = {
+        "animal": ANIMALS,
+        "beast": ANIMALS,
+        "place": PLACES,
+        "thing": THINGS,
+    }
+    return f"(?:{slot if '|' in slot else '|'.join(known[slot])})"

@@ -1,0 +1,8 @@
+"""`python -m sae_nb.pretrained.making NAME --out DIR` makes a pretrained SAE again."""
+
+import sys
+
+from sae_nb.pretrained.making._recipe import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""Make a ready-made SAE: train, match its atoms with known factors, measure, write its folder.
+
+python -m sae_nb.pretrained.making tiny-vit/resid_post.6 --out saes/tiny-vit/resid_post.6
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import KIND, SparseAutoencoder, TopK, write_sae
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.capturing import capture
+from sae_nb.evaluation import Evidence, FactorMatch, Measurement, evaluate, match_factors
+from sae_nb.files import new_folder, write_bytes, write_manifest
+from sae_nb.geometry import LayoutSettings, umap_layout
+from sae_nb.models import LiveModel, load_model
+from sae_nb.pretrained import load_sae, write_examples
+from sae_nb.pretrained.making._card import card_text
+from sae_nb.pretrained.making._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
+from sae_nb.pretrained.making._steering_figures import measure_steering
+from sae_nb.training import TrainConfig, train
+
+CARD = "README.md"
+STORED_AS = torch.float16
+SAMPLES_AT_ONCE = 64
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How large, how long, on how much."""
+
+    n_atoms: int
+    """Rows of the dictionary."""
+
+    k: int
+    """Atoms per row."""
+
+    steps: int
+    """Optimiser steps of 1024 rows."""
+
+    sizes: Sizes
+    """Samples for every purpose."""
+
+    seed: int = 0
+    """Of everything."""
+
+
+PLANS = {
+    "tiny-vit": Plan(n_atoms=512, k=16, steps=3000, sizes=Sizes(samples=(5000, 1000, 1000, 160))),
+    "tiny-gpt": Plan(
+        n_atoms=1024,
+        k=16,
+        steps=2000,
+        sizes=Sizes(samples=(2500, 600, 600, 190), prose=(None, 200, 60, 30)),
+    ),
+}
+"""What the shipped SAEs were made with, by model."""
+
+
+def plan_for(name: str) -> Plan:
+    """Return the plan of a name: that of its model, or of the model it is a variant of.
+
+    Parameters
+    ----------
+    name
+        "model/hook point".
+
+    Raises
+    ------
+    ValueError
+        If there is no plan for that model.
+    """
+    for model, plan in PLANS.items():
+        if name.startswith(model):
+            return plan
+    raise ValueError(f"`name` must begin with one of {', '.join(PLANS)}, got {name!r}.")
+
+
+def make(name: str, plan: Plan, folder: Path, *, command: str = "") -> None:
+    """Make one SAE and write its folder.
+
+    Parameters
+    ----------
+    name
+        "model/hook point" of a bundled model.
+    plan
+        How.
+    folder
+        Appears when everything is done; replaces a ready-made SAE that is there.
+    command
+        For the card.
+
+    Raises
+    ------
+    ValueError
+        If the name has no hook point, or there is no such model.
+    """
+    model_name, _, hook_point = name.partition("/")
+    if not hook_point:
+        raise ValueError(
+            f"`name` must be model/hook point, such as tiny-vit/resid_post.6, got {name!r}."
+        )
+    model = load_model(model_name)
+    sae, per_atom, training = _trained(model, hook_point, plan)
+    per_atom["xy"] = umap_layout(sae.dictionary, LayoutSettings(seed=plan.seed))
+    facts: dict[str, Any] = {
+        "name": name,
+        "command": command,
+        "date": date.today().isoformat(),
+        "torch": torch.__version__,
+        "plan": asdict(plan),
+        "training": training,
+        **_judged(model, sae, plan),
+    }
+    read = [FactorMatch(**match) for match in facts["read"]]
+    facts["steering"] = measure_steering(model, sae, read, per_atom["p99"], plan.seed)
+    _write(folder, model, sae, plan, per_atom, facts)
+
+
+def _trained(
+    model: LiveModel, hook_point: str, plan: Plan
+) -> tuple[SparseAutoencoder, dict[str, np.ndarray], dict[str, Any]]:
+    """Return the SAE as it will be shipped, its rates on the training rows, and what was done."""
+    source = material(model, TRAIN, plan.sizes, plan.seed)
+    acts = capture(model, source.inputs, hook_point, batch_size=SAMPLES_AT_ONCE, progress=False)
+    logger.info("captured %d rows of %s", len(acts), source.words)
+    generator = torch.Generator().manual_seed(plan.seed)
+    sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
+    result = train(sae, acts, TrainConfig(steps=plan.steps, seed=plan.seed), progress=False)
+    last = result.history[-1]
+    logger.info("trained %d steps: R² %.4f on the last batch", last.step, last.r2)
+    shipped = _as_shipped(sae)
+    firings = AtomCatalogue(shipped, acts).firings
+    shipped.strength_p99 = torch.from_numpy(firings.p99)
+    done = {
+        "data": source.words,
+        "rows": len(acts),
+        "rows_seen": last.tokens,
+        "silent_fraction": float(1 - firings.alive.mean()),
+        "seconds": round(last.seconds, 1),
+        "threads": torch.get_num_threads(),
+    }
+    return shipped, {"frequency": firings.frequency, "p99": firings.p99}, done
+
+
+def _as_shipped(sae: SparseAutoencoder) -> SparseAutoencoder:
+    """Return the SAE as its files give it back: whatever is measured, is measured on that."""
+    with TemporaryDirectory() as parent:
+        with new_folder(Path(parent) / "sae") as folder:
+            write_sae(sae, folder, matrices_as=STORED_AS)
+            write_manifest(folder, KIND)
+        return load_sae(Path(parent) / "sae")
+
+
+def _judged(model: LiveModel, sae: SparseAutoencoder, plan: Plan) -> dict[str, Any]:
+    """Match on one set; judge matches, reconstruction and the spliced model on a fresh one."""
+    chosen, _, _ = _encoded(model, sae, plan, MATCH)
+    judged, acts, source = _encoded(model, sae, plan, JUDGE)
+    matches = match_factors(chosen, judged)
+    report = evaluate(sae, acts, model=model, inputs=source.inputs, labels=source.labels)
+    found = sorted((m for m in matches.by_factor if m.found), key=lambda m: -m.f1)
+    missed = [m for m in matches.by_factor if not m.found]
+    logger.info("%d factors found, %d missed", len(found), len(missed))
+    return {
+        "judged_on": source.words,
+        "r2": report["r2"].value,
+        "report": {row: _plain(m) for row, m in report.items()},
+        "matches": [asdict(match) for match in found],
+        "missed": [match.factor for match in missed],
+        "nearly": [asdict(match) for match in missed],
+        "read": [asdict(match) for match in matches.by_atom if match.found],
+    }
+
+
+def _encoded(
+    model: LiveModel, sae: SparseAutoencoder, plan: Plan, purpose: int
+) -> tuple[Evidence, Activations, Material]:
+    source = material(model, purpose, plan.sizes, plan.seed)
+    acts = capture(
+        model, source.inputs, str(sae.hook_point), batch_size=SAMPLES_AT_ONCE, progress=False
+    )
+    codes = AtomCatalogue(sae, acts).codes
+    sample = acts.sample.numpy()
+    return Evidence(codes=codes, sample=sample, factors=source.factors(acts)), acts, source
+
+
+def _plain(m: Measurement) -> dict[str, Any]:
+    numbers = {"value": m.value, "floor": m.floor, "control": m.control}
+    numbers |= {"low": m.interval[0], "high": m.interval[1]}
+    return {n: v for n, v in numbers.items() if v is not None and np.isfinite(v)}
+
+
+def _write(
+    folder: Path,
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    plan: Plan,
+    per_atom: dict[str, np.ndarray],
+    facts: dict[str, Any],
+) -> None:
+    shown, acts, source = _encoded(model, sae, plan, SHOW)
+    facts["shown"] = source.words
+    with new_folder(folder, replace=folder.is_dir()) as partial:
+        write_sae(sae, partial, matrices_as=STORED_AS)
+        write_examples(partial, acts, shown.codes, per_atom, facts)
+        write_bytes(partial / CARD, card_text(facts).encode())
+        write_manifest(partial, KIND, architecture=type(sae).__name__)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    logger.info("wrote %s, %d kB", folder, size // 1000)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and make one SAE.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line; None takes the program's own.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m sae_nb.pretrained.making", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("name", help="model/hook point, such as tiny-vit/resid_post.6")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    for option in ("n-atoms", "k", "steps", "seed"):
+        parser.add_argument(f"--{option}", type=int)
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    choices = {"n_atoms": given.n_atoms, "k": given.k, "steps": given.steps, "seed": given.seed}
+    plan = replace(
+        plan_for(given.name), **{n: value for n, value in choices.items() if value is not None}
+    )
+    words = sys.argv[1:] if arguments is None else arguments
+    make(given.name, plan, given.out, command=_command(words))
+    return 0
+
+
+def _command(words: Sequence[str]) -> str:
+    shown = ["DIR" if before == "--out" else w for before, w in zip(["", *words], words)]
+    return shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])

@@ -1,0 +1,214 @@
+"""Gradients of pursuits from the stored (atom, value) pairs alone: no dense codes, no correlations.
+
+Matching pursuit, back from the last step with ρ = ∂L/∂r after the step and g = ∂L/∂a:
+    α = g − ⟨ρ, d⟩,   ∂d += α r − a ρ,   ρ ← ρ + α d,   and ∂x = ρ in the end.
+Refitted by least squares, with S λ = g on the support, v = Σ λ_i d_i and r = x − Σ z_i d_i:
+    ∂x = v,   ∂d_i += λ_i r − z_i v.
+Gradient pursuit is replayed on its support, where torch differentiates it. The choice of atoms is a
+constant throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from sae_nb.codes import Support, offsets_of
+from sae_nb.pursuit._problem import Problem, Steps
+from sae_nb.pursuit._reference import gradient_step
+
+TERM_BYTES = 16 * 2**20
+"""Gradient terms that exist at once: a few rows of a dictionary each, small enough for the cache."""
+
+
+def attach(
+    problem: Problem,
+    steps: Steps,
+    x: Float[Tensor, "rows d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+) -> Float[Tensor, "rows k"]:
+    """Amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary.
+
+    Parameters
+    ----------
+    problem, steps
+        What was asked, and what was done.
+    x, dictionary
+        The same inputs and atoms, as the caller's graph knows them.
+    """
+    kind: type[torch.autograd.Function] = _Refitted if problem.refits else _Matched
+    if problem.algorithm == "gradient_pursuit":
+        kind = _Replayed
+    result: Tensor = kind.apply(x, dictionary, steps, problem)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _tiles(steps: Steps, d_in: int, itemsize: int) -> Iterator[slice]:
+    n, k = steps.atoms.shape
+    rows = max(1, TERM_BYTES // (k * d_in * itemsize))
+    for first in range(0, n, rows):
+        yield slice(first, min(first + rows, n))
+
+
+class _Matched(torch.autograd.Function):
+    """Amounts of matching pursuit; the backward pass walks the residual chain once, in reverse."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, _problem: Problem
+    ) -> Tensor:
+        ctx.save_for_backward(x, dictionary)
+        ctx.steps = steps  # type: ignore[attr-defined]
+        return steps.amounts.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, dictionary = ctx.saved_tensors
+        steps: Steps = ctx.steps
+        atoms = steps.atoms.gather(1, steps.places.long())
+        adjoint = _matched_loops if x.device.type == "cpu" else _matched_torch
+        grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
+        for rows in _tiles(steps, x.shape[1], x.element_size()):
+            parts = (steps.rows(rows), atoms[rows], grads[rows].contiguous(), grad_x[rows])
+            adjoint(x[rows], dictionary, *parts, grad_dictionary)
+        return grad_x, grad_dictionary, None, None
+
+
+def _matched_loops(
+    x: Tensor,
+    dictionary: Tensor,
+    steps: Steps,
+    atoms: Int[Tensor, "rows k"],
+    grads: Tensor,
+    grad_x: Tensor,
+    grad_dictionary: Tensor,
+) -> None:
+    """The adjoint of a tile by compiled loops; terms are added atom by atom, without atomics."""
+    from sae_nb.kernels import parallel
+    from sae_nb.pursuit import _loops as loops
+
+    terms = x.new_empty(*atoms.shape, x.shape[1])
+    taken = steps.taken().flatten()
+    support = Support(atoms.flatten()[taken], offsets_of(steps.steps), len(dictionary))
+    grouping = support.by_atom
+    order = taken.nonzero().flatten()[grouping.order.long()]
+    read = (x, dictionary, atoms, steps.steps, steps.amounts, grads)
+    with parallel():
+        loops.matching_adjoint(
+            *(part.detach().numpy() for part in (*read, grad_x, terms)), min(len(x), 256)
+        )
+        loops.add_terms(
+            terms.flatten(0, 1).numpy(),
+            order.numpy(),
+            grouping.offsets.numpy(),
+            grad_dictionary.numpy(),
+            min(len(dictionary), 256),
+        )
+
+
+def _matched_torch(
+    x: Tensor,
+    dictionary: Tensor,
+    steps: Steps,
+    atoms: Int[Tensor, "rows k"],
+    grads: Tensor,
+    grad_x: Tensor,
+    grad_dictionary: Tensor,
+) -> None:
+    """The adjoint of a tile by torch, on any device."""
+    taken = steps.taken()
+    amounts = steps.amounts * taken
+    grads = grads * taken
+    r, rho = x.clone(), torch.zeros_like(x)
+    for step in range(atoms.shape[1]):
+        r -= amounts[:, step, None] * dictionary[atoms[:, step]]
+    for step in reversed(range(atoms.shape[1])):
+        chosen, a = dictionary[atoms[:, step]], amounts[:, step, None]
+        r += a * chosen
+        slope = grads[:, step, None] - (rho * chosen).sum(dim=1, keepdim=True)
+        slope = slope * taken[:, step, None]
+        grad_dictionary.index_add_(0, atoms[:, step], slope * r - a * rho)
+        rho += slope * chosen
+    grad_x.copy_(rho)
+
+
+class _Refitted(torch.autograd.Function):
+    """Least-squares coefficients on a support."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, _problem: Problem
+    ) -> Tensor:
+        ctx.save_for_backward(x, dictionary)
+        ctx.steps = steps  # type: ignore[attr-defined]
+        return (steps.coefficients * steps.chosen()).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, dictionary = ctx.saved_tensors
+        steps: Steps = ctx.steps
+        grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
+        for rows in _tiles(steps, x.shape[1], x.element_size()):
+            part = steps.rows(rows)
+            used = part.chosen() & (part.coefficients != 0)
+            chosen = dictionary[part.atoms.long()] * used[:, :, None]
+            z = (part.coefficients * used).to(x.dtype)
+            gram = (chosen @ chosen.mT).double() + torch.diag_embed((~used).double())
+            right = (grads[rows] * used).double()[:, :, None]
+            slopes = torch.linalg.solve(gram, right).to(x.dtype)
+            v = (slopes * chosen).sum(dim=1)
+            r = x[rows] - (z[:, :, None] * chosen).sum(dim=1)
+            terms = slopes * r[:, None] - z[:, :, None] * v[:, None]
+            grad_x[rows] = v
+            grad_dictionary.index_add_(0, part.atoms[used], terms[used])
+        return grad_x, grad_dictionary, None, None
+
+
+class _Replayed(torch.autograd.Function):
+    """Coefficients of gradient pursuit; the backward pass repeats the steps on the stored support."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, problem: Problem
+    ) -> Tensor:
+        ctx.save_for_backward(x, dictionary)
+        ctx.steps, ctx.nonnegative = steps, problem.nonnegative  # type: ignore[attr-defined]
+        return (steps.coefficients * steps.chosen()).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, dictionary = ctx.saved_tensors
+        steps: Steps = ctx.steps
+        grad_x, grad_dictionary = torch.empty_like(x), torch.zeros_like(dictionary)
+        for rows in _tiles(steps, x.shape[1] * steps.atoms.shape[1], x.element_size()):
+            part = steps.rows(rows)
+            with torch.enable_grad():
+                inputs = x[rows].detach().requires_grad_()
+                atoms = dictionary[part.atoms.long()].detach().requires_grad_()
+                z = _replay(inputs, atoms, part, nonnegative=ctx.nonnegative)
+                wanted = torch.autograd.grad(z, (inputs, atoms), grads[rows])
+            grad_x[rows] = wanted[0]
+            chosen = part.chosen()
+            grad_dictionary.index_add_(0, part.atoms[chosen], wanted[1][chosen])
+        return grad_x, grad_dictionary, None, None
+
+
+def _replay(x: Tensor, atoms: Tensor, steps: Steps, *, nonnegative: bool) -> Tensor:
+    taken, r = steps.taken(), x
+    z = x.new_zeros(taken.shape)
+    sizes = (steps.places * taken).cummax(dim=1).values + 1
+    slots = torch.arange(taken.shape[1], device=x.device)
+    for step in range(int(steps.steps.max())):
+        chosen = atoms * (slots < sizes[:, step, None])[:, :, None]
+        moved = gradient_step(r, chosen, z, nonnegative=nonnegative)
+        z = torch.where(taken[:, step, None], moved, z)
+        r = x - (z[:, :, None] * chosen).sum(dim=1)
+    return z

@@ -1,0 +1,192 @@
+"""What a pursuit refuses, before any work: rule, given, do."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from sae_nb.checks import check_finite, check_matrix
+from sae_nb.pursuit._gram import Known, known, remember
+
+Backend = Literal["auto", "reference", "cpu", "cuda"]
+Gradient = Literal["full", "dictionary"]
+
+UNIT = 1e-4
+"""How far from 1 the norm of an atom may be."""
+
+
+def check_dictionary(dictionary: object, *, normalise: bool) -> Known:
+    """Return the facts about a dictionary of unit atoms; an unchanged one is not checked again.
+
+    Parameters
+    ----------
+    dictionary
+        What the user passed.
+    normalise
+        Whether its rows are to be brought to unit norm.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not a finite matrix with non-zero rows of (unless normalised) unit norm.
+    """
+    if isinstance(dictionary, Tensor) and dictionary.ndim == 2 and dictionary.numel():
+        facts = known(dictionary, normalised=normalise)
+        if facts is not None:
+            return facts
+    rows = check_matrix(dictionary, name="dictionary").detach()
+    work = rows if rows.dtype == torch.float64 else rows.float()
+    norms = work.norm(dim=1)
+    _check_norms(norms, dictionary_dtype=rows.dtype, normalise=normalise)
+    unit = work / norms[:, None] if normalise else work
+    return remember(rows, unit.contiguous(), normalised=normalise)
+
+
+def _check_norms(norms: Tensor, *, dictionary_dtype: torch.dtype, normalise: bool) -> None:
+    empty = int((norms == 0).sum())
+    if empty:
+        raise ValueError(
+            f"`dictionary` must have no zero rows, but {empty} of {len(norms)} are zero; the first is "
+            f"row {int((norms == 0).int().argmax())}. Drop these atoms, or draw them anew."
+        )
+    off = (norms - 1).abs()
+    allowed = max(UNIT, torch.finfo(dictionary_dtype).eps)
+    if normalise or bool((off <= allowed).all()):
+        return
+    worst = int(off.argmax())
+    raise ValueError(
+        f"`dictionary` must have rows of unit norm, but {int((off > allowed).sum())} of {len(norms)} "
+        f"have not; the worst is row {worst} with norm {float(norms[worst]):.6g}. Pass normalise=True "
+        "to have them scaled (the codes then belong to the scaled atoms)."
+    )
+
+
+def check_input(x: object, dictionary: Tensor) -> Tensor:
+    """Return `x` as rows of the dictionary's width, on its device and in its precision.
+
+    Parameters
+    ----------
+    x
+        What the user passed.
+    dictionary
+        Checked atoms.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `x` does not fit, or is not finite.
+    """
+    rows = check_matrix(x, d_in=dictionary.shape[1], flatten=True, finite=False)
+    if (rows.dtype, rows.device) != (dictionary.dtype, dictionary.device):
+        raise ValueError(
+            f"`x` and `dictionary` must have one dtype and device, got {rows.dtype} on {rows.device} "
+            f"and {dictionary.dtype} on {dictionary.device}. Use x.to(dictionary)."
+        )
+    check_finite(rows)
+    return rows
+
+
+def check_tolerance(value: object, name: str) -> float | None:
+    """Return a tolerance as a number, or None.
+
+    Parameters
+    ----------
+    value
+        What the user passed.
+    name
+        How the message calls it.
+
+    Raises
+    ------
+    ValueError
+        If it is not a non-negative number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(
+            f"`{name}` must be a residual norm ≥ 0 or None, got {value!r}. Leave it out to take k steps."
+        )
+    return float(value)
+
+
+def check_choice(value: object, choices: object, name: str) -> None:
+    """Refuse a word that is not among those offered.
+
+    Parameters
+    ----------
+    value, choices, name
+        What was passed, a Literal type, and how the message calls it.
+
+    Raises
+    ------
+    ValueError
+        If it is none of them.
+    """
+    if value not in get_args(choices):
+        raise ValueError(f"`{name}` must be one of {get_args(choices)}, got {value!r}.")
+
+
+def pick_backend(backend: Backend, device: torch.device) -> Backend:
+    """Choose who computes, or say why the one asked for cannot.
+
+    Parameters
+    ----------
+    backend
+        What the user asked for.
+    device
+        Where the tensors are.
+
+    Raises
+    ------
+    ValueError
+        If it cannot run here.
+    """
+    check_choice(backend, Backend, "backend")
+    if backend == "auto":
+        if device.type == "cuda":
+            return "cuda" if _kernels_for_gpu() else "reference"
+        return "cpu" if device.type == "cpu" else "reference"
+    if backend == "cpu" and device.type != "cpu":
+        raise ValueError(
+            f"The CPU pursuit kernels need tensors on the CPU, got {device}. Use x.cpu() and "
+            "dictionary.cpu(), or backend='auto'."
+        )
+    if backend == "cuda":
+        _check_gpu(device)
+    return backend
+
+
+def simulated() -> bool:
+    """Whether Numba's CUDA simulator stands in for a GPU (NUMBA_ENABLE_CUDASIM=1)."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+def _kernels_for_gpu() -> bool:
+    from numba import cuda
+
+    return bool(cuda.is_available())
+
+
+def _check_gpu(device: torch.device) -> None:
+    if simulated():
+        return
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "The CUDA pursuit kernels need an NVIDIA GPU, got a machine where none is visible. Use "
+            "backend='cpu' (same codes, slower) or backend='auto'."
+        )
+    if device.type != "cuda":
+        raise ValueError(
+            f"The CUDA pursuit kernels need tensors on the GPU, got {device}. Use x.cuda() and "
+            "dictionary.cuda(), or backend='auto'."
+        )
+    if not _kernels_for_gpu():
+        raise ValueError(
+            "The CUDA pursuit kernels need numba-cuda, got a Numba that finds no CUDA toolkit. Install "
+            "the package's cuda12 or cuda13 extra, or use backend='reference'."
+        )

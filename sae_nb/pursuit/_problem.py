@@ -1,0 +1,194 @@
+"""What one call to a pursuit asks for, once checked, and the arrays its steps fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.codes import index_dtype, offsets_of
+from sae_nb.pursuit._small_systems import (
+    GRADIENT,
+    LEAST_SQUARES,
+    NON_NEGATIVE,
+    NON_NEGATIVE_GRADIENT,
+)
+
+Algorithm = Literal["matching_pursuit", "orthogonal_matching_pursuit", "gradient_pursuit"]
+
+ROUNDING = 8
+"""A correlation below this many units in the last place of ‖x‖ is rounding: nothing is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A checked request."""
+
+    x: Float[Tensor, "rows d_in"]
+    """Inputs, contiguous."""
+
+    dictionary: Float[Tensor, "n_atoms d_in"]
+    """Atoms of unit norm, contiguous."""
+
+    k: int
+    """Most steps per row."""
+
+    algorithm: Algorithm
+    """Who chooses the coefficients."""
+
+    nonnegative: bool = True
+    """Whether coefficients must be ≥ 0."""
+
+    reselect: bool = True
+    """Whether an atom may be chosen again."""
+
+    tolerance: float | None = None
+    """A row stops when ‖r‖ is at most this."""
+
+    relative_tolerance: float | None = None
+    """A row stops when ‖r‖ is at most this times ‖x‖."""
+
+    trace: bool = False
+    """Whether residual norms and coefficients of every step are kept."""
+
+    refresh_every: int = 32
+    """Steps after which correlations are computed anew from the residual."""
+
+    @property
+    def mode(self) -> int:
+        """How the small system of a refitting pursuit is solved."""
+        if self.algorithm == "gradient_pursuit":
+            return NON_NEGATIVE_GRADIENT if self.nonnegative else GRADIENT
+        return NON_NEGATIVE if self.nonnegative else LEAST_SQUARES
+
+    @property
+    def refits(self) -> bool:
+        """Whether all coefficients change at every step."""
+        return self.algorithm != "matching_pursuit"
+
+    @property
+    def threshold(self) -> float:
+        """Squared distance from the span of the chosen atoms below which an atom is dependent."""
+        return 1e-12 if self.x.dtype == torch.float64 else 1e-6
+
+    def floors(self) -> Float[Tensor, " rows"]:
+        """Smallest correlation of each row that is more than rounding."""
+        return ROUNDING * torch.finfo(self.x.dtype).eps * self.x.detach().norm(dim=1)
+
+    def limits(self) -> Float[Tensor, " rows"]:
+        """Squared residual norm at which each row stops; −1 where it does not."""
+        squares = self.x.detach().norm(dim=1).double().square()
+        limits = torch.full_like(squares, -1.0)
+        if self.tolerance is not None:
+            limits = limits.clamp_min(self.tolerance**2)
+        if self.relative_tolerance is not None:
+            limits = torch.maximum(limits, self.relative_tolerance**2 * squares)
+        return limits.to(self.x.dtype)
+
+    @property
+    def watches(self) -> bool:
+        """Whether the residual is needed after every step."""
+        return self.trace or self.tolerance is not None or self.relative_tolerance is not None
+
+
+@dataclass
+class Steps:
+    """What the steps of all rows chose; entries beyond `steps` and `sizes` are arbitrary."""
+
+    atoms: Int[Tensor, "rows k"]
+    """Atoms of each row in the order they were first chosen, each once."""
+
+    places: Int[Tensor, "rows k"]
+    """Which of them each step chose."""
+
+    amounts: Float[Tensor, "rows k"]
+    """Matching pursuit: what the step added to the coefficient."""
+
+    coefficients: Float[Tensor, "rows k_or_0"]
+    """Refitting pursuits: coefficients of `atoms`, in float64."""
+
+    steps: Int[Tensor, " rows"]
+    """Steps taken."""
+
+    sizes: Int[Tensor, " rows"]
+    """Atoms chosen."""
+
+    state: Int[Tensor, " rows"]
+    """Why the row ended."""
+
+    norms: Float[Tensor, "rows k_plus_1_or_0"]
+    """Residual norm before the first and after every step, where traced."""
+
+    history: Float[Tensor, "rows k_or_0 k_or_0"]
+    """Refitting pursuits: coefficients of `atoms` after every step, where traced."""
+
+    @classmethod
+    def empty(cls, problem: Problem) -> Steps:
+        """Room for every row."""
+        rows, k, x = len(problem.x), problem.k, problem.x
+        kind = index_dtype(len(problem.dictionary))
+        traced = k if problem.trace else 0
+        refit = k if problem.refits else 0
+
+        def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+            return torch.zeros(*shape, dtype=dtype, device=x.device)
+
+        return cls(
+            atoms=zeros(rows, k, dtype=kind),
+            places=zeros(rows, k, dtype=torch.int32),
+            amounts=zeros(rows, 0 if refit else k, dtype=x.dtype),
+            coefficients=zeros(rows, refit, dtype=torch.float64),
+            steps=zeros(rows, dtype=torch.int32),
+            sizes=zeros(rows, dtype=torch.int32),
+            state=zeros(rows, dtype=torch.int8),
+            norms=zeros(rows, traced + 1 if traced else 0, dtype=x.dtype),
+            history=zeros(rows, traced if refit else 0, traced if refit else 0, dtype=x.dtype),
+        )
+
+    def rows(self, which: slice) -> Steps:
+        """Views of some rows."""
+        return Steps(**{part.name: getattr(self, part.name)[which] for part in fields(self)})
+
+    def chosen(self) -> Bool[Tensor, "rows k"]:
+        """Which places of `atoms` are used."""
+        return self._below(self.sizes)
+
+    def taken(self) -> Bool[Tensor, "rows k"]:
+        """Which steps were taken."""
+        return self._below(self.steps)
+
+    def _below(self, counts: Tensor) -> Tensor:
+        return torch.arange(self.atoms.shape[1], device=counts.device) < counts[:, None]
+
+    def selections(self) -> Selections:
+        """The steps of matching pursuit one after the other, and where each adds."""
+        taken, offsets = self.taken(), offsets_of(self.sizes)
+        entries = (offsets[:-1, None] + self.places)[taken]
+        merged = self.atoms[self.chosen()]
+        return Selections(
+            merged[entries], offsets_of(self.steps), self.amounts[taken], entries, merged, offsets
+        )
+
+
+@dataclass(frozen=True)
+class Selections:
+    """Every selection (atom, amount) of matching pursuit, row after row, step after step."""
+
+    atoms: Int[Tensor, " n_selections"]
+    offsets: Int[Tensor, " rows_plus_1"]
+    amounts: Float[Tensor, " n_selections"]
+    entries: Int[Tensor, " n_selections"]
+    """Entry of the merged codes that the selection adds to."""
+
+    merged_atoms: Int[Tensor, " nnz"]
+    merged_offsets: Int[Tensor, " rows_plus_1"]
+
+    def merge(self, amounts: Float[Tensor, " n_selections"]) -> Float[Tensor, " nnz"]:
+        """Strength of every entry: amounts of an atom chosen twice are added up."""
+        if len(amounts) == len(self.merged_atoms):
+            return amounts
+        start = amounts.new_zeros(len(self.merged_atoms))
+        return start.index_add(0, self.entries, amounts)

@@ -1,0 +1,346 @@
+"""Greedy sparse coding against a fixed dictionary: k times, take the atom that best explains the rest.
+
+Three pursuits share one search, argmax_j ⟨r, d_j⟩, and differ in the coefficients they give the atoms
+chosen so far: `matching_pursuit` adds one, `orthogonal_matching_pursuit` refits all by least squares,
+`gradient_pursuit` moves all along the gradient. Backends: `reference` (plain torch, the definition),
+`cpu` (Numba) and `cuda` (Numba-CUDA); all return `SparseCodes`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, overload
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_k
+from sae_nb.codes import SparseCodes
+from sae_nb.pursuit._checking import Backend, Gradient, check_choice, check_dictionary
+from sae_nb.pursuit._planning import Plan
+from sae_nb.pursuit._problem import Algorithm, Problem
+from sae_nb.pursuit._results import PursuitTrace
+from sae_nb.pursuit._running import Codes, plan_for, rows_of, run_pursuit
+
+
+@overload
+def matching_pursuit(
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: Any
+) -> SparseCodes: ...
+@overload
+def matching_pursuit(
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
+) -> tuple[SparseCodes, PursuitTrace]: ...
+
+
+# The overloads tell only what `trace` changes; the options are spelled out once, below.
+def matching_pursuit(  # type: ignore[misc]
+    x: Float[Tensor, "*batch d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    k: int,
+    *,
+    nonnegative: bool = True,
+    backend: Backend = "auto",
+    tolerance: float | None = None,
+    relative_tolerance: float | None = None,
+    reselect: bool = True,
+    normalise: bool = False,
+    gradient: Gradient = "full",
+    trace: bool = False,
+    memory_cap: int | None = None,
+    refresh_every: int = 32,
+) -> Codes:
+    """Take, k times, the atom most correlated with what is left, and subtract it.
+
+    With unit atoms and r_0 = x:  j_t = argmax_j ⟨r_t, d_j⟩,  a_t = ⟨r_t, d_{j_t}⟩,
+    z_{j_t} += a_t,  r_{t+1} = r_t − a_t d_{j_t}.  Then ‖r_{t+1}‖² = ‖r_t‖² − a_t², so the residual
+    never grows, and r_{t+1} ⟂ d_{j_t}. A row stops when no atom has a correlation above rounding.
+
+    Parameters
+    ----------
+    x
+        Inputs; leading axes are kept in `codes.shape`. fp16 and bf16 are computed in fp32.
+    dictionary
+        Atoms of unit norm. Its Gram matrix is kept while it lives unchanged.
+    k
+        Most steps per input, 1 ≤ k ≤ n_atoms.
+    nonnegative
+        Only positive coefficients; otherwise atoms are chosen by |⟨r, d_j⟩|.
+    backend
+        Who computes: "auto" is "cuda" on a GPU ("reference" where Numba finds no CUDA toolkit), "cpu"
+        on the CPU.
+    tolerance
+        Stop an input when ‖r‖ is at most this, in units of x.
+    relative_tolerance
+        Stop an input when ‖r‖ is at most this times ‖x‖; whichever of the two is met first.
+    reselect
+        Whether an atom may be chosen again; its amounts are added up, so l0 ≤ k.
+    normalise
+        Scale the rows of the dictionary to unit norm first; codes then belong to the scaled atoms.
+    gradient
+        "full": through the amounts and the residual chain into x and the dictionary (the choice of
+        atoms is a constant). "dictionary": codes are constants, so only decoding has a gradient;
+        a cheaper, alternating way to learn the dictionary.
+    trace
+        Also return every step, for small inputs: coefficients take rows × k² numbers.
+    memory_cap
+        Most bytes beyond the inputs; None is half of what is free. `explain_plan` shows the effect.
+    refresh_every
+        Steps after which correlations are computed anew against drift (see `engine`).
+
+    Returns
+    -------
+    SparseCodes or tuple
+        The codes; with `trace` also a `PursuitTrace`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x, dictionary or k do not fit, an atom is zero or not of unit norm (the worst row is
+        named), or the backend cannot run here.
+    MemoryError
+        If the smallest plan is over the cap.
+
+    Source
+    ------
+    Mallat and Zhang, "Matching pursuits with time-frequency dictionaries", 1993; as an encoder:
+    "From Flat to Hierarchical", arXiv 2506.03093. Ours updates correlations with Gram rows.
+
+    Example
+    -------
+    >>> import torch
+    >>> dictionary = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    >>> matching_pursuit(torch.tensor([[3.0, 4.0]]), dictionary, 1).to_dense().tolist()
+    [[0.0, 0.0, 5.0]]
+    """
+    return run_pursuit(
+        "matching_pursuit",
+        x,
+        dictionary,
+        k,
+        nonnegative=nonnegative,
+        backend=backend,
+        tolerance=tolerance,
+        relative_tolerance=relative_tolerance,
+        reselect=reselect,
+        normalise=normalise,
+        gradient=gradient,
+        trace=trace,
+        memory_cap=memory_cap,
+        refresh_every=refresh_every,
+    )
+
+
+@overload
+def orthogonal_matching_pursuit(
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: Any
+) -> SparseCodes: ...
+@overload
+def orthogonal_matching_pursuit(
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
+) -> tuple[SparseCodes, PursuitTrace]: ...
+
+
+# The overloads tell only what `trace` changes; the options are spelled out once, below.
+def orthogonal_matching_pursuit(  # type: ignore[misc]
+    x: Float[Tensor, "*batch d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    k: int,
+    *,
+    nonnegative: bool = True,
+    backend: Backend = "auto",
+    tolerance: float | None = None,
+    relative_tolerance: float | None = None,
+    normalise: bool = False,
+    gradient: Gradient = "full",
+    trace: bool = False,
+    memory_cap: int | None = None,
+) -> Codes:
+    """Take, k times, the atom most correlated with what is left, and refit all coefficients.
+
+    j_t = argmax_{j ∉ Γ} ⟨r_t, d_j⟩,  Γ ← Γ ∪ {j_t},  z_Γ = argmin_z ‖x − z D_Γ‖² (over z ≥ 0 when
+    non-negative),  r_{t+1} = x − z_Γ D_Γ. Signed residuals are orthogonal to every atom chosen; at
+    k = n_atoms the code is the least-squares (or non-negative least-squares) solution.
+
+    Parameters
+    ----------
+    x, dictionary, k
+        As in `matching_pursuit`.
+    nonnegative
+        Coefficients ≥ 0; an atom whose best coefficient is zero is not in the codes, so l0 ≤ k.
+    backend, tolerance, relative_tolerance, normalise, trace, memory_cap
+        As in `matching_pursuit`.
+    gradient
+        "full": of the least-squares solution on its support. "dictionary": codes are constants.
+
+    Returns
+    -------
+    SparseCodes or tuple
+        The codes; with `trace` also a `PursuitTrace`.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As in `matching_pursuit`.
+
+    Warns
+    -----
+    UserWarning
+        If inputs stopped early because the best atom left depends linearly on those chosen.
+
+    Source
+    ------
+    Rubinstein, Zibulevsky and Elad, "Efficient Implementation of the K-SVD Algorithm using Batch
+    Orthogonal Matching Pursuit", 2008; Lawson and Hanson, "Solving Least Squares Problems", ch. 23.
+    Ours adds one step of iterative refinement with the residual of x itself.
+
+    Example
+    -------
+    >>> import torch
+    >>> dictionary = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
+    >>> codes = orthogonal_matching_pursuit(torch.tensor([[1.2, 0.8]]), dictionary, 2)
+    >>> [round(z, 4) for z in codes.to_dense()[0].tolist()]
+    [0.6, 1.0]
+    """
+    return run_pursuit(
+        "orthogonal_matching_pursuit",
+        x,
+        dictionary,
+        k,
+        nonnegative=nonnegative,
+        backend=backend,
+        tolerance=tolerance,
+        relative_tolerance=relative_tolerance,
+        reselect=False,
+        normalise=normalise,
+        gradient=gradient,
+        trace=trace,
+        memory_cap=memory_cap,
+    )
+
+
+@overload
+def gradient_pursuit(
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[False] = ..., **options: Any
+) -> SparseCodes: ...
+@overload
+def gradient_pursuit(
+    x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
+) -> tuple[SparseCodes, PursuitTrace]: ...
+
+
+# The overloads tell only what `trace` changes; the options are spelled out once, below.
+def gradient_pursuit(  # type: ignore[misc]
+    x: Float[Tensor, "*batch d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    k: int,
+    *,
+    nonnegative: bool = True,
+    backend: Backend = "auto",
+    tolerance: float | None = None,
+    relative_tolerance: float | None = None,
+    reselect: bool = True,
+    normalise: bool = False,
+    gradient: Gradient = "full",
+    trace: bool = False,
+    memory_cap: int | None = None,
+) -> Codes:
+    """Take, k times, the atom most correlated with what is left, and move along the gradient.
+
+    Γ ← Γ ∪ {argmax_j ⟨r, d_j⟩},  g = D_Γ r,  z_Γ += α g,  α = ‖g‖² / ‖g D_Γ‖². Between matching
+    pursuit (one coefficient moves) and its orthogonal form (all are solved for). Non-negative: the
+    step ends where the first coefficient reaches zero. The residual never grows.
+
+    Parameters
+    ----------
+    x, dictionary, k
+        As in `matching_pursuit`.
+    nonnegative, backend, tolerance, relative_tolerance, reselect, normalise, gradient, trace, memory_cap
+        As in `matching_pursuit`. Choosing an atom again is a further gradient step on the support.
+
+    Returns
+    -------
+    SparseCodes or tuple
+        The codes; with `trace` also a `PursuitTrace`.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As in `matching_pursuit`.
+
+    Source
+    ------
+    Blumensath and Davies, "Gradient Pursuits", IEEE Transactions on Signal Processing, 2008. The
+    non-negative form is ours.
+
+    Example
+    -------
+    >>> import torch
+    >>> codes = gradient_pursuit(torch.tensor([[3.0, 4.0]]), torch.eye(2), 2)
+    >>> codes.to_dense().tolist()
+    [[3.0, 4.0]]
+    """
+    return run_pursuit(
+        "gradient_pursuit",
+        x,
+        dictionary,
+        k,
+        nonnegative=nonnegative,
+        backend=backend,
+        tolerance=tolerance,
+        relative_tolerance=relative_tolerance,
+        reselect=reselect,
+        normalise=normalise,
+        gradient=gradient,
+        trace=trace,
+        memory_cap=memory_cap,
+    )
+
+
+def explain_plan(
+    x: Float[Tensor, "*batch d_in"],
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    k: int,
+    *,
+    algorithm: Algorithm = "matching_pursuit",
+    memory_cap: int | None = None,
+    trace: bool = False,
+    normalise: bool = False,
+    refresh_every: int = 32,
+) -> Plan:
+    """Say how a pursuit would go, and what it would take, without doing it.
+
+    Parameters
+    ----------
+    x, dictionary, k, memory_cap, trace, normalise, refresh_every
+        As in the pursuit.
+    algorithm
+        Its name.
+
+    Returns
+    -------
+    Plan
+        Strategy, tile size, predicted bytes by part and seconds; print it.
+
+    Raises
+    ------
+    TypeError, ValueError, MemoryError
+        As in the pursuit.
+
+    Example
+    -------
+    >>> import torch
+    >>> plan = explain_plan(torch.randn(100, 16), torch.eye(16), 4)
+    >>> plan.strategy, plan.tile_rows, plan.bytes["Gram matrix"]
+    ('gram', 100, 1024)
+    """
+    check_choice(algorithm, Algorithm, "algorithm")
+    facts = check_dictionary(dictionary, normalise=normalise)
+    problem = Problem(
+        x=rows_of(x, dictionary),
+        dictionary=facts.atoms(dictionary),
+        k=check_k(k, len(dictionary)),
+        algorithm=algorithm,
+        trace=trace,
+        refresh_every=check_count(refresh_every, name="refresh_every"),
+    )
+    return plan_for(problem, facts, memory_cap)

@@ -1,0 +1,315 @@
+"""Annotations: the labels and notes people give atoms, kept in one JSON file beside their SAE.
+
+Every change is on disk before it is acknowledged. The file says which SAE it belongs to and carries
+its own checksum, so labels never end up on the atoms of another SAE and damage is noticed.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sae_nb.atoms import Labels
+from sae_nb.files import (
+    SaeIdentity,
+    check_seal,
+    holding_folder,
+    identity_of,
+    is_partial,
+    place,
+    read_json,
+    sealed,
+    write_json,
+)
+
+FILE = "annotations.json"
+KIND = "atom annotations"
+VERSION = 1
+
+Entries = dict[int, tuple[str, str]]
+
+_writing = threading.RLock()
+_open_files: dict[Path, weakref.WeakSet[Annotations]] = {}
+
+
+class Annotations(Labels):
+    """Labels and notes of one SAE's atoms; a mapping from atom to label.
+
+    All annotations that are open on one file in this process show each other's changes; what another
+    process wrote is read before each change of ours, so nobody's labels are lost.
+
+    Parameters
+    ----------
+    path
+        JSON file, or a folder (an SAE's, say) that gets an `annotations.json`; read now if it
+        exists. None keeps everything in memory.
+    sae
+        The SAE whose atoms they are, or its identity. Needed with a path.
+    given
+        Labels that come from elsewhere (measured ones, say): shown where nobody has written, never
+        written to the file.
+
+    Raises
+    ------
+    ValueError
+        If the file is no annotations file, was cut short or altered, or belongs to another SAE.
+
+    Example
+    -------
+    >>> import tempfile, torch
+    >>> class Axes:
+    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
+    >>> folder = tempfile.mkdtemp()
+    >>> Annotations(folder, Axes()).write(1, "north", note="mostly")
+    >>> again = Annotations(folder, Axes())
+    >>> again[1], again.note(1)
+    ('north', 'mostly')
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        sae: Any = None,
+        *,
+        given: Mapping[int, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.path = None if path is None else annotations_file(path)
+        self.given = given if isinstance(given, Labels) else Labels(given)
+        self._listeners: list[Callable[[], Callable[[], None] | None]] = []
+        self._identity: SaeIdentity | None = None
+        if self.path is None:
+            return
+        if sae is None:
+            raise ValueError(
+                "`sae` must be given with a path, so that labels stay with their SAE; got None."
+            )
+        self._identity = sae if isinstance(sae, SaeIdentity) else identity_of(sae)
+        self._stamp: tuple[int, int] | None = None
+        with _writing:
+            self._entries = self._fresh()
+            _open_files.setdefault(self.path, weakref.WeakSet()).add(self)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def __getitem__(self, atom: int) -> str:
+        return self._entries[atom][0] if atom in self._entries else self.given[atom]
+
+    def __iter__(self) -> Iterator[int]:
+        own = [atom for atom, (label, note) in self._entries.items() if label or note]
+        return iter([*own, *(atom for atom in self.given if atom not in self._entries)])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __hash__(self) -> int:  # a Mapping compares by content, but is kept in weak sets
+        return id(self)
+
+    def label(self, atom: int) -> str:
+        """Return the label of an atom; empty where it has none."""
+        return self._entries[atom][0] if atom in self._entries else self.given.label(atom)
+
+    def note(self, atom: int) -> str:
+        """Return the note on an atom; empty where it has none."""
+        return self._entries[atom][1] if atom in self._entries else self.given.note(atom)
+
+    @property
+    def written(self) -> Entries:
+        """What people wrote here, by atom: (label, note), given labels left out."""
+        return dict(self._entries)
+
+    def is_saved(self, atom: int) -> bool:
+        """Return whether somebody wrote about the atom and it is on disk."""
+        return self.path is not None and atom in self._entries
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def write(self, atom: int, label: str, note: str = "") -> None:
+        """Set label and note of an atom; it is on disk when this returns.
+
+        Parameters
+        ----------
+        atom
+            Row of the dictionary.
+        label, note
+            Both empty forgets the atom, given labels included.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; nothing changes then, here or on disk.
+        ValueError
+            If the file was meanwhile damaged or replaced by another SAE's.
+        """
+        self.write_all({int(atom): (str(label), str(note))})
+
+    def write_all(self, entries: Mapping[int, tuple[str, str]]) -> None:
+        """Set many labels and notes at once; see `write`."""
+        with _writing:
+            with _alone(self.path):
+                merged = self._fresh()
+                for atom, (label, note) in entries.items():
+                    if label or note or atom in self.given:
+                        merged[atom] = (label, note)
+                    else:
+                        merged.pop(atom, None)
+                if self.path is not None and self._identity is not None:
+                    _write(self.path, self._identity, merged)
+            for other in self._sharing():
+                other._entries = dict(merged)
+        for other in self._sharing():
+            other._tell()
+
+    def look(self) -> None:
+        """Read the file again if another process has written it meanwhile.
+
+        Raises
+        ------
+        ValueError
+            If it was damaged meanwhile; what was read before stays.
+        """
+        if self.path is None or _stamp(self.path) == self._stamp:
+            return
+        with _writing:
+            self._entries = self._fresh()
+
+    def _fresh(self) -> Entries:
+        if self.path is None or self._identity is None:
+            return dict(self._entries)
+        stamp = _stamp(self.path)
+        entries = _read(self.path, self._identity)
+        self._stamp = stamp
+        return entries
+
+    def _sharing(self) -> list[Annotations]:
+        return [self] if self.path is None else list(_open_files.get(self.path, {self}))
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def listen(self, callback: Callable[[], None]) -> None:
+        """Call a method after every change, for as long as the object it belongs to is alive."""
+        self._listeners.append(weakref.WeakMethod(callback))
+
+    def _tell(self) -> None:
+        alive = [(reference, reference()) for reference in self._listeners]
+        self._listeners = [reference for reference, callback in alive if callback is not None]
+        for _, callback in alive:
+            if callback is not None:
+                callback()
+
+
+def annotations_file(path: str | Path) -> Path:
+    """Return the file that a folder or a file name stands for, in one spelling."""
+    path = place(path)
+    return (path if path.suffix == ".json" else path / FILE).resolve()
+
+
+def annotations_of(labels: Any, sae: Any, given: Mapping[int, str] | None = None) -> Labels:
+    """Return labels that can be written, from whatever a person passed.
+
+    Parameters
+    ----------
+    labels
+        `Labels` or `Annotations` are taken as they are; a folder or a file is opened; a mapping is
+        the labels to begin with; None looks for the folder the SAE was saved to or loaded from,
+        `sae.folder`, and keeps labels in memory where there is none.
+    sae
+        Whose atoms.
+    given
+        Labels from elsewhere, shown where nobody has written. Annotations are gone on with where
+        `labels` is None; else what was given to them is taken.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `labels` is none of these, or the file is damaged or another SAE's.
+
+    Example
+    -------
+    >>> annotations_of({3: "cat"}, sae=None)[3]
+    'cat'
+    """
+    if isinstance(labels, Labels):
+        return labels
+    if labels is None and isinstance(given, Annotations):
+        return given
+    given = given.given if isinstance(given, Annotations) else given
+    if labels is None:
+        return Annotations(getattr(sae, "folder", None), sae, given=given)
+    if isinstance(labels, (str, Path)):
+        return Annotations(labels, sae, given=given)
+    if isinstance(labels, Mapping):
+        return Annotations(given=labels)
+    raise TypeError(
+        "`labels` must be a folder, a JSON file, a mapping from atom to text, or None, got "
+        f"{type(labels).__name__}."
+    )
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes whenever the file is replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _write(path: Path, identity: SaeIdentity, entries: Entries) -> None:
+    atoms = {str(a): {"label": x, "note": y} for a, (x, y) in sorted(entries.items())}
+    content = {"kind": KIND, "version": VERSION, "sae": identity.to_json(), "atoms": atoms}
+    write_json(path, sealed(content))
+
+
+def _read(path: Path, identity: SaeIdentity) -> Entries:
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    if not isinstance(content, dict) or (content.get("kind"), content.get("version")) != (
+        KIND,
+        VERSION,
+    ):
+        raise ValueError(
+            f"{str(path)!r} must be a file of {KIND}, version {VERSION}, and is something else. Move "
+            "it away, or pass another path."
+        )
+    content = check_seal(path, content)
+    owner = SaeIdentity.from_json(content.get("sae"))
+    if not owner.is_same(identity):
+        raise ValueError(
+            f"{str(path)!r} must hold annotations of this SAE, {identity}, and holds those of "
+            f"another one: {owner}. Pass a folder of its own."
+        )
+    return _parsed(path, content.get("atoms"), identity.n_atoms)
+
+
+def _parsed(path: Path, atoms: Any, n_atoms: int) -> Entries:
+    try:
+        entries = {int(a): (str(one["label"]), str(one["note"])) for a, one in atoms.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} must name a label and a note for each atom, and does not ({error!r}). Put "
+            "back a copy, or move it away to start anew."
+        ) from error
+    beyond = [atom for atom in entries if not 0 <= atom < n_atoms]
+    if beyond:
+        raise ValueError(f"{str(path)!r} must name atoms below {n_atoms}, got {beyond[0]}.")
+    return entries
+
+
+@contextmanager
+def _alone(path: Path | None) -> Iterator[None]:
+    """Keep other processes from writing between our reading and our writing."""
+    if path is None or is_partial(path.parent):  # a folder in the making is held already
+        yield
+        return
+    # The folder is locked: the file itself is replaced by each write, and a lock file would litter.
+    with holding_folder(path.parent):
+        yield

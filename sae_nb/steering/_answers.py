@@ -1,0 +1,402 @@
+"""Run a steered model through nnsight or through plain hooks, to see that both are the same."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.models import RunState, collected, end_token_ids, forward_names
+from sae_nb.steering._contexts import splice, steer, trace_edited
+from sae_nb.steering._edits import Change, Where
+from sae_nb.steering._request import check_choice
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch, LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# The same inputs answered again and again, clean and under edits, and how far the answers are apart.
+
+
+Edit = AbstractContextManager[Any]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a measurement takes, or took."""
+
+    n_runs: int
+    """Forward passes over all inputs."""
+
+    seconds: float
+    """Wall clock."""
+
+    def __str__(self) -> str:
+        return f"{self.n_runs} runs of the model, {self.seconds:.3g} s"
+
+
+class Answers:
+    """Runs a model on the same inputs again and again, under one edit after another.
+
+    Parameters
+    ----------
+    model
+        What is run.
+    inputs
+        Anything that `capture` takes; read once and kept.
+    hook_point, positions
+        Where edits act, as for `steer`.
+    batch_size
+        Inputs per forward pass.
+    scored
+        Refuse a model whose answers are states.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If hook point or positions do not fit, or the answers must be logits and are none.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
+    >>> answers = Answers(model, torch.zeros(3, 2), "0")
+    >>> steered = answers.add(torch.tensor([1.0, 0.0]), 2.0)
+    >>> (log_odds(steered, 0) - log_odds(answers.clean, 0)).tolist(), answers.n_runs
+    ([2.0, 2.0, 2.0], 2)
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_point: str,
+        *,
+        positions: Where = None,
+        batch_size: int | None = None,
+        scored: bool = False,
+    ) -> None:
+        self.model, self.hook_point, self.positions = model, str(hook_point), positions
+        self.replacing(torch.zeros_like)  # checks hook point and positions before anything runs
+        self.batches: list[Batch] = list(model.batches(inputs, batch_size=batch_size))
+        self.n = sum(batch.n for batch in self.batches)
+        self.n_runs = 0
+        self._began = time.perf_counter()
+        self.clean = self.under(nullcontext())
+        self.seconds_per_run = time.perf_counter() - self._began
+        has_scores = model.class_names is not None or (model.kind == "language" and model.causal)
+        self.scored = has_scores and self.clean.ndim == 2
+        if scored and not self.scored:
+            raise ValueError(
+                "`model` must answer with logits of classes or next tokens, and the answers of "
+                f"{model.name} are states of shape {tuple(self.clean.shape)}. Wrap it with class_names=."
+            )
+
+    def adding(self, direction: Float[Tensor, " d_in"], by: float) -> Edit:
+        """Return the edit that adds a direction, as it is, so many times."""
+        return steer(
+            self.model,
+            self.hook_point,
+            direction=direction,
+            by=float(by),
+            positions=self.positions,
+        )
+
+    def replacing(self, change: Change) -> Edit:
+        """Return the edit that puts change(x) in the place of x."""
+        return splice(self.model, self.hook_point, change, self.positions)
+
+    def under(self, edit: Edit) -> Float[Tensor, "n ..."]:
+        """Return the answer to every input with an edit in force, as the model gives it."""
+        self.n_runs += 1
+        # The lock keeps other threads' forward passes out of the edited stretch.
+        with self.model.lock, edit, torch.no_grad():
+            found = [
+                answers_at_end(self.model.main_output(self.model.forward(batch)), batch)
+                for batch in self.batches
+            ]
+        return torch.cat(found)
+
+    def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n ..."]:
+        """Return the answer to every input with a direction added, as it is, so many times."""
+        return self.under(self.adding(direction, by))
+
+    def with_graph(self, batch: Batch, change: Change) -> Float[Tensor, "m ..."]:
+        """Return the answers to one batch with the graph of their making, x replaced by change(x)."""
+        with self.model.lock, self.replacing(change):
+            raw = self.model.forward(batch, grad=True)
+        return answers_at_end(self.model.main_output(raw), batch)
+
+    def kl(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
+        """Return KL(clean‖edited) of every input, in nats; NaN where answers are states."""
+        if not self.scored:
+            return np.full(self.n, np.nan)
+        return kl(self.clean, outputs).numpy()
+
+    @property
+    def cost(self) -> Cost:
+        """What was spent so far."""
+        return Cost(n_runs=self.n_runs, seconds=time.perf_counter() - self._began)
+
+    def check_cost(self, n_runs: int, max_seconds: float | None, what: str) -> Cost:
+        """Return what a number of further runs will take, measured on the clean one, and log it.
+
+        Parameters
+        ----------
+        n_runs
+            Forward passes planned.
+        max_seconds
+            Refuse beyond this; None refuses nothing.
+        what
+            What they are for.
+
+        Raises
+        ------
+        ValueError
+            If it would take longer.
+        """
+        plan = Cost(n_runs=n_runs, seconds=n_runs * self.seconds_per_run)
+        logger.info("%s: about %s", what, plan)
+        if max_seconds is not None and plan.seconds > max_seconds:
+            raise ValueError(
+                f"`max_seconds` allows {max_seconds:g} s for {what}, and it would take about {plan}. "
+                "Raise it, or pass fewer inputs or controls."
+            )
+        return plan
+
+
+def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
+    """Return the answer at each text's last token; anything that is not per token as it is.
+
+    Parameters
+    ----------
+    output
+        What the model answered.
+    batch
+        To what.
+    """
+    keep = batch.keep
+    if keep is None or output.ndim < 3 or output.shape[:2] != keep.shape:
+        return output
+    last = (keep.sum(dim=1) - 1).to(output.device)
+    return output[torch.arange(len(output), device=output.device), last]
+
+
+def kl(p: Float[Tensor, "*n outcomes"], q: Float[Tensor, "*n outcomes"]) -> Float[Tensor, "*n"]:
+    """Return KL(p‖q) in nats, in float64, of answers given as logits or as log-probabilities.
+
+    Parameters
+    ----------
+    p, q
+        Outcomes along the last axis; one that p rules out adds nothing.
+
+    Example
+    -------
+    >>> even, sure = torch.zeros(2), torch.tensor([0.0, -torch.inf])
+    >>> round(float(kl(sure, even)), 4), float(kl(even, even))  # ln 2
+    (0.6931, 0.0)
+    """
+    log_p, log_q = (logits.detach().cpu().double().log_softmax(dim=-1) for logits in (p, q))
+    chance = log_p.exp()
+    terms = torch.where(chance > 0, chance * (log_p - log_q), 0.0)
+    return terms.sum(dim=-1).clamp_min(0)
+
+
+def log_odds(
+    outputs: Float[Tensor, "n outcomes"], targets: int | Sequence[int] | Int[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Return log p(T) − log(1 − p(T)) of every answer, in float64 and with its graph.
+
+    Unlike a probability it is not flat where the model is confident, and unlike a logit it means the
+    same everywhere.
+
+    Parameters
+    ----------
+    outputs
+        Logits.
+    targets
+        One outcome or several that count as one, for all answers; or a tensor with one for each.
+
+    Example
+    -------
+    >>> log_odds(torch.tensor([[0.0, 2.0, 0.0]]), [0, 1]).round(decimals=4).tolist()  # ln(1 + e²)
+    [2.1269]
+    """
+    mask = torch.zeros(outputs.shape, dtype=torch.bool)
+    if isinstance(targets, Tensor):
+        mask[torch.arange(len(outputs)), targets.cpu()] = True
+    else:
+        mask[:, torch.as_tensor(targets).reshape(-1)] = True
+    wide = outputs.cpu().double()
+    inside = wide.masked_fill(~mask, -torch.inf).logsumexp(dim=-1)
+    return inside - wide.masked_fill(mask, -torch.inf).logsumexp(dim=-1)
+
+
+# -------------------------------------------------------------------------------------------------
+# Run a steered model through nnsight or through plain hooks, to see that both are the same.
+
+
+Backend = Literal["nnsight", "hooks"]
+BACKENDS: tuple[Backend, ...] = ("nnsight", "hooks")
+
+
+def run_steered(
+    model: LiveModel,
+    inputs: Any,
+    *,
+    backend: Backend = "nnsight",
+    batch_size: int | None = None,
+) -> Float[Tensor, "n ..."]:
+    """Return the model's answer under the active edits, applied by nnsight or by plain hooks.
+
+    `model(inputs)` is the same with hooks. Both give the same numbers: tests hold them to 1e-6.
+
+    Parameters
+    ----------
+    model
+        With `steer`, `ablate` or `splice` in force, or none.
+    inputs, batch_size
+        As for `model(…)`.
+    backend
+        "nnsight" writes `module.output = edited` inside a trace.
+
+    Returns
+    -------
+    Tensor
+        As `model(inputs)`.
+
+    Raises
+    ------
+    ValueError
+        If `backend` is neither.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> with sn.steer(model, "0", direction=torch.ones(2), by=0.5):
+    ...     run_steered(model, torch.zeros(1, 2))
+    tensor([[0.5000, 0.5000]])
+    """
+    check_choice("backend", backend, BACKENDS)
+    if backend == "hooks":
+        return model(inputs, batch_size=batch_size)
+
+    def traced(batch: Batch) -> dict[str, Tensor]:
+        here = batch.to(model.device)
+        with model.lock, torch.no_grad():
+            raw = trace_edited(model, here.args, here.kwargs, [here.state()])
+        return {"": model.main_output(raw)}
+
+    batches = model.batches(inputs, batch_size=batch_size)
+    return collected((batch, traced(batch)) for batch in batches)[""]
+
+
+def generate_steered(
+    model: LiveModel,
+    prompt: str | Int[Tensor, " time"],
+    max_new_tokens: int = 20,
+    *,
+    backend: Backend = "nnsight",
+    use_cache: bool = True,
+) -> Int[Tensor, " longer_time"]:
+    """Continue one prompt greedily under the active edits, one nnsight trace per token.
+
+    `model.generate(prompt, return_ids=True)` is the same with hooks, for batches and sampling too.
+
+    Parameters
+    ----------
+    model
+        A causal language model, with edits in force or none.
+    prompt
+        A text or token ids.
+    max_new_tokens
+        Tokens to add at most; fewer after an end-of-text token.
+    backend
+        "nnsight", or "hooks" for `model.generate`.
+    use_cache
+        Reuse keys and values of earlier tokens.
+
+    Returns
+    -------
+    Tensor
+        Token ids of prompt and continuation.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `backend` is neither, or the model cannot continue the prompt.
+    """
+    check_choice("backend", backend, BACKENDS)
+    if backend == "hooks":
+        new = model.generate(
+            prompt, max_new_tokens=max_new_tokens, use_cache=use_cache, return_ids=True
+        )
+        return cast(Tensor, new)
+    check_count(max_new_tokens, name="max_new_tokens")
+    if not model.causal:
+        raise TypeError(f"`generate_steered` needs a causal language model, got {model.name}.")
+    batch = next(model.batches([prompt], batch_size=1)).to(model.device)
+    if batch.token_ids is None:
+        raise TypeError(f"`prompt` must be a text or token ids, got {type(prompt).__name__}.")
+    limit, length = model.context_length, batch.token_ids.shape[1]
+    if batch.truncated or (limit is not None and length + max_new_tokens > limit):
+        raise ValueError(
+            f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got {length} "
+            f"+ {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
+        )
+    return _continue_traced(model, batch.token_ids, max_new_tokens, use_cache)
+
+
+def _continue_traced(
+    model: LiveModel, ids: Int[Tensor, "1 time"], n_new: int, use_cache: bool
+) -> Int[Tensor, " longer_time"]:
+    names = forward_names(model.module)
+    cached = use_cache and {"past_key_values", "use_cache"} <= names
+    ends = end_token_ids(model.module, model.tokenizer)
+    n_prompt, cache = ids.shape[1], None
+    with model.lock, torch.no_grad():
+        for step in range(n_new):
+            steps = [step] if cached else range(step + 1)
+            states = [_step_state(ids, n_prompt, s) for s in steps]
+            args, kwargs = model.text_arguments(
+                ids[:, states[0].offset :], torch.ones_like(ids) > 0
+            )
+            if "use_cache" in names:
+                kwargs |= {"use_cache": cached}
+            if cached:
+                kwargs |= {"past_key_values": cache}
+            raw = trace_edited(model, args, kwargs, states)
+            cache = getattr(raw, "past_key_values", None)
+            chosen = model.main_output(raw)[:, -1].argmax(dim=-1, keepdim=True)
+            ids = torch.cat((ids, chosen), dim=1)
+            if int(chosen) in ends:
+                break
+    return ids[0].cpu()
+
+
+def _step_state(ids: Int[Tensor, "1 time"], n_prompt: int, step: int) -> RunState:
+    """Return what edits are told about the prompt (step 0) or about one new token."""
+    first = 0 if step == 0 else n_prompt + step - 1
+    columns = torch.arange(first, n_prompt + step, device=ids.device)[None]
+    return RunState(
+        step=step,
+        offset=first,
+        keep=torch.ones_like(columns, dtype=torch.bool),
+        token_ids=ids[:, first : n_prompt + step],
+        position=columns,
+        prompt_length=torch.full((1,), n_prompt, device=ids.device),
+        sample=torch.zeros_like(columns),
+    )

@@ -1,0 +1,276 @@
+"""How much of an atom it takes to move a model's answer by a given divergence.
+
+Finds a > 0 with KL(p(· | x) ‖ p(· | x + a·v)) = target, v = Σ_j by_j·d_j / ‖d_j‖. Near zero the
+divergence grows with a², so the search steps by √(target / KL) until it has bracketed the target and
+then interpolates between logarithms, with a bisection in between: about six runs of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_count
+from sae_nb.steering._answers import Answers
+from sae_nb.steering._edits import Where
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+
+TARGETS = (0.025, 0.05, 0.1, 0.15, 0.25, 0.35, 0.5)
+"""Divergences worth trying, in nats. snmf-mlp-decomposition, `intervention`."""
+
+LARGEST = 2000.0
+"""Norm beyond which nothing is tried. snmf-mlp-decomposition."""
+
+TOLERANCE = 0.01
+"""Nats by which the target may be missed, at most a twentieth of it. snmf-mlp-decomposition; ours."""
+
+_LONGEST_STEP = 16.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CalibratedStrength:
+    """How much of some atoms moves the answer by a given divergence."""
+
+    hook_point: str
+    """Where they are added."""
+
+    atoms: tuple[int, ...]
+    """Which."""
+
+    by: tuple[float, ...]
+    """How much of each unit atom: what `steer` takes."""
+
+    kl: float
+    """KL(clean‖steered) there, in nats, mean over the inputs."""
+
+    target_kl: float
+    """What was asked for."""
+
+    reached: bool
+    """Whether the two agree."""
+
+    n_runs: int
+    """Steered forward passes it took."""
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{a}: {b:.3g}" for a, b in zip(self.atoms, self.by, strict=True))
+        met = "" if self.reached else f", which does not reach {self.target_kl:.3g}"
+        return (
+            f"CalibratedStrength(atoms {{{parts}}} at {self.hook_point}: KL {self.kl:.3g} nats{met}; "
+            f"{self.n_runs} runs)"
+        )
+
+
+def calibrate_strength(
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    sae: SparseAutoencoder,
+    atom: int | Sequence[int],
+    target_kl: float,
+    *,
+    by: float | Sequence[float] = 1.0,
+    positions: Where = None,
+    max_runs: int = 20,
+    batch_size: int | None = None,
+) -> CalibratedStrength:
+    """Return how much of an atom changes the model's answer by `target_kl` nats.
+
+    So atoms, layers and random directions are compared at the same cost, not at the same norm.
+
+    Parameters
+    ----------
+    model, inputs, hook_point, sae, positions, batch_size
+        As for `dose_response`.
+    atom
+        One atom, or several that are added together.
+    target_kl
+        KL(clean‖steered) of the answer (language: at the last token), in nats, mean over the inputs.
+    by
+        Where the search begins, and, by its sign and proportions, what is scaled: negative
+        subtracts.
+    max_runs
+        Steered forward passes, at most.
+
+    Returns
+    -------
+    CalibratedStrength
+        `.by` is what `steer` takes; `.reached` says whether the target was met: some atoms cannot
+        move an answer that far.
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        If an argument does not fit, or the model's answers are states, which have no divergence.
+
+    Source
+    ------
+    The repository snmf-mlp-decomposition, `intervention`: bisection, at most 20 steps, tolerance
+    0.01 nats. Ours steps by the square root and interpolates, which needs fewer runs.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
+    >>> sae = sn.TopK(d_in=2, n_atoms=4, k=1, generator=torch.Generator().manual_seed(0))
+    >>> found = calibrate_strength(model, torch.zeros(1, 2), "0", sae, 0, 0.1)
+    >>> found.reached, round(found.kl, 1)
+    (True, 0.1)
+    """
+    target = float(target_kl)
+    if not 0 < target < math.inf:
+        raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
+    check_count(max_runs, name="max_runs")
+    atoms = tuple(check_atom(a, sae.n_atoms) for a in _listed(atom))
+    amounts = _amounts(by, len(atoms))
+    direction = combined_direction(sae, atoms, amounts)
+    answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
+    search = StrengthSearch(
+        lambda factor: float(answers.kl(answers.add(direction, factor)).mean()), target
+    )
+    factor = search.find(LARGEST / float(direction.norm()), max_runs)
+    return CalibratedStrength(
+        hook_point=str(model.hook_point(hook_point)),
+        atoms=atoms,
+        by=tuple(factor * amount for amount in amounts),
+        kl=search.kl,
+        target_kl=target,
+        reached=search.reached,
+        n_runs=search.n_runs,
+    )
+
+
+def combined_direction(
+    sae: SparseAutoencoder, atoms: Sequence[int], amounts: Sequence[float]
+) -> Float[Tensor, " d_in"]:
+    """Return Σ_j amount_j·d_j / ‖d_j‖: what "add" adds to an activation.
+
+    Parameters
+    ----------
+    sae
+        Whose dictionary.
+    atoms
+        Which rows.
+    amounts
+        How much of each.
+
+    Raises
+    ------
+    ValueError
+        If the atoms cancel.
+    """
+    rows = torch.nn.functional.normalize(sae.dictionary[list(atoms)].detach().float(), dim=1)
+    direction = torch.tensor(list(amounts), dtype=rows.dtype, device=rows.device) @ rows
+    if not float(direction.norm()) > 0:
+        raise ValueError(
+            f"`by` must leave something to add, and atoms {list(atoms)} by {list(amounts)} add up to "
+            "the zero vector."
+        )
+    return direction
+
+
+class StrengthSearch:
+    """Looks for the factor at which a divergence is the target; keeps the nearest it has seen.
+
+    Parameters
+    ----------
+    kl_at
+        Factor → divergence in nats; NaN where there is none.
+    target
+        Divergence wanted, in nats.
+
+    Example
+    -------
+    >>> search = StrengthSearch(lambda factor: factor**2, 0.25)
+    >>> round(search.find(100.0, 20), 1), search.reached
+    (0.5, True)
+    """
+
+    def __init__(self, kl_at: Callable[[float], float], target: float) -> None:
+        self._kl_at, self._target = kl_at, target
+        self._tolerance = min(TOLERANCE, target / 20)
+        self.kl, self.reached, self.n_runs, self._factor = 0.0, False, 0, 0.0
+
+    def find(self, largest: float, max_runs: int) -> float:
+        """Return the best factor in (0, largest]; `reached` says whether it meets the target.
+
+        Parameters
+        ----------
+        largest
+            Nothing above is tried.
+        max_runs
+            Factors to try, at most.
+
+        Raises
+        ------
+        ValueError
+            If a divergence is not a number.
+        """
+        low: tuple[float, float] | None = None
+        high: tuple[float, float] | None = None
+        factor = min(1.0, largest)
+        for turn in range(max_runs):
+            kl = self._try(factor)
+            if self.reached or (kl < self._target and factor >= largest):
+                break
+            if kl < self._target:
+                low = (factor, kl)
+            else:
+                high = (factor, kl)
+            factor = min(self._next(low, high, bisect=turn % 3 == 2), largest)
+        return self._factor
+
+    def _try(self, factor: float) -> float:
+        kl = self._kl_at(factor)
+        self.n_runs += 1
+        if math.isnan(kl):
+            raise ValueError(
+                "`target_kl` needs a model that scores classes or next tokens, and the answers of this "
+                "one are states. Wrap it with class_names=, or set a strength."
+            )
+        if self.n_runs == 1 or abs(kl - self._target) < abs(self.kl - self._target):
+            self.kl, self._factor = kl, factor
+            self.reached = abs(kl - self._target) <= self._tolerance
+        return kl
+
+    def _next(
+        self, low: tuple[float, float] | None, high: tuple[float, float] | None, *, bisect: bool
+    ) -> float:
+        if low is None or high is None:
+            factor, kl = low or high or (1.0, self._target)
+            # KL grows with the square near zero; below the target always further, above it nearer.
+            step = math.sqrt(self._target / max(kl, 1e-12))
+            least, most = (1.25, _LONGEST_STEP) if high is None else (1 / _LONGEST_STEP, 0.8)
+            return factor * min(max(step, least), most)
+        (a, kl_a), (b, kl_b) = low, high
+        if bisect or not (kl_a > 0 and math.isfinite(kl_b)):
+            return math.sqrt(a * b)
+        share = math.log(self._target / kl_a) / math.log(kl_b / kl_a)
+        return float(a * (b / a) ** min(max(share, 0.02), 0.98))
+
+
+def _listed(atom: int | Sequence[int]) -> list[int]:
+    atoms = list(atom) if isinstance(atom, Sequence) else [atom]
+    if not atoms or len(set(atoms)) < len(atoms):
+        raise ValueError(f"`atom` must name at least one atom, and each once, got {atoms}.")
+    return atoms
+
+
+def _amounts(by: float | Sequence[float], count: int) -> tuple[float, ...]:
+    given = [float(by)] * count if isinstance(by, int | float) else [float(b) for b in by]
+    if len(given) != count or not all(math.isfinite(b) for b in given) or not any(given):
+        raise ValueError(
+            f"`by` must be finite, not all zero, and one number or one for each of {count} atoms, got "
+            f"{given}."
+        )
+    return tuple(given)

@@ -1,0 +1,397 @@
+"""Change a live model while it runs: add, set, scale or remove atoms, or put something else in place.
+
+`steer` adds a·d_j to the activation (or moves the latent z_j, error kept); `ablate` sets z_j = 0;
+`splice` replaces x by edit(x). All are context managers that nest in order and undo themselves.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.models import (
+    Intervention,
+    check_writable,
+    edited,
+    first_input,
+    read_tensor,
+    replace_tensor,
+)
+from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
+from sae_nb.steering._modes import Mode
+from sae_nb.steering._request import Unit, check_hook_point, check_width, request_steering
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import HookPoint, LiveModel, RunState
+
+
+# One wrapper per model: wrapping exchanges `forward` on every submodule, which once is enough.
+_WRAPPERS: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
+
+
+class Active:
+    """An edit that is in force inside a `with` block.
+
+    Parameters
+    ----------
+    model
+        Whose `interventions` it joins, last.
+    hook_point
+        Where it acts.
+    edit
+        What it does.
+    recipe
+        What `as` gives.
+    """
+
+    def __init__(
+        self, model: LiveModel, hook_point: HookPoint, edit: MaskedEdit, recipe: Any
+    ) -> None:
+        self._model = model
+        self._edit = edit
+        self.recipe = recipe
+        self._intervention = Intervention(hook_point, edit)
+
+    def __enter__(self) -> Any:
+        """Put the edit in force, after those that already are."""
+        with self._model.lock:
+            self._model.interventions.append(self._intervention)
+        return self.recipe
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take this very edit out again, whatever happened inside."""
+        active = self._model.interventions
+        with self._model.lock:
+            # By identity, newest first: the same edit may have been entered twice.
+            places = [i for i, other in enumerate(active) if other is self._intervention]
+            if places:
+                del active[places[-1]]
+        if kind is None and self._edit.n_runs > 0 and self._edit.n_touched == 0:
+            warnings.warn(
+                f'Nothing was changed at "{self._intervention.hook_point}": no position of the inputs '
+                "was among `positions` and `steps`.",
+                stacklevel=2,
+            )
+
+
+def steer(
+    model: LiveModel,
+    hook_point: str,
+    sae: SparseAutoencoder | None = None,
+    atom: int | Sequence[int] | None = None,
+    by: float | Sequence[float] | None = None,
+    *,
+    direction: Float[Tensor, " d_in"] | None = None,
+    mode: Mode = "add",
+    unit: Unit = "coefficient",
+    acts: Activations | Tensor | SparseCodes | None = None,
+    positions: Where = None,
+    steps: Steps = "all",
+    keep_error: bool = True,
+) -> Active:
+    """Make a live model run with atoms stronger, weaker or fixed, inside a `with` block.
+
+    "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j;
+    both give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
+
+    Works for `model(…)`, `model.heads(…)`, `model.generate(…)` and `capture(…)`; contexts nest, and
+    a later one sees what an earlier one made. Other threads that run the same model inside the
+    block are steered too: hold `model.lock` around the block where that matters.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `wrap`.
+    hook_point
+        Where; the SAE's width must fit.
+    sae
+        Whose atoms. Not needed with `direction`.
+    atom
+        One latent, or several.
+    by
+        How much, in `unit`s, for "scale" a factor; one number for all atoms or one each.
+    direction
+        A vector of your own instead of an atom, used as it is, without normalising: with
+        `random_direction(d_in, seed)` the control of the same norm is one call. "set" and "scale"
+        then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
+    mode
+        What is done.
+    unit
+        "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths.
+    acts
+        Activations or codes that the percentile is taken from; by default `sae.strength_p99`.
+    positions
+        None: all. Integers (negative from the end of the prompt), "last", "not_first", "cls",
+        "registers", "patches", or a boolean mask. They count a sample's own tokens, as
+        `acts.position`; padding is never touched.
+    steps
+        "all"; "prompt": only the prompt's tokens; "new": only generated ones.
+    keep_error
+        Keep x − x̂, so that the edit is all that changes.
+
+    Returns
+    -------
+    Active
+        A context manager that gives the `Steering` recipe.
+
+    Raises
+    ------
+    HookPointNotFound
+        If there is no such hook point.
+    ValueError, TypeError, IndexError
+        If width, atom, mode, unit, positions or steps do not fit: before anything runs.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> from torch import nn
+    >>> model = sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(4, 2, bias=False)))
+    >>> east = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    >>> with sn.steer(model, "0", direction=east, by=3.0) as recipe:
+    ...     steered = model(torch.zeros(1, 4))
+    >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), recipe.mode
+    (True, 'add')
+    """
+    point = check_hook_point(model, hook_point)
+    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
+    recipe, change = request_steering(
+        model,
+        point,
+        sae,
+        atom,
+        by,
+        direction=direction,
+        acts=acts,
+        mode=mode,
+        unit=unit,
+        positions=where.stated(),
+        steps=steps,
+        keep_error=keep_error,
+    )
+    return Active(model, point, MaskedEdit(where, change), recipe)
+
+
+def ablate(
+    model: LiveModel,
+    hook_point: str,
+    sae: SparseAutoencoder | None = None,
+    atom: int | Sequence[int] | None = None,
+    *,
+    direction: Float[Tensor, " d_in"] | None = None,
+    positions: Where = None,
+    steps: Steps = "all",
+    keep_error: bool = True,
+) -> Active:
+    """Make a live model run without some atoms: x − Σ_j z_j·d_j, inside a `with` block.
+
+    The same as `steer(…, mode="set", by=0.0)`; with `direction`, x − ⟨x, d⟩ d / ⟨d, d⟩.
+
+    Parameters
+    ----------
+    model, hook_point, sae, atom, direction, positions, steps, keep_error
+        As for `steer`.
+
+    Returns
+    -------
+    Active
+        A context manager that gives the `Steering` recipe.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError, IndexError
+        As `steer`.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> with sn.ablate(model, "0", direction=torch.tensor([0.0, 2.0])):
+    ...     model(torch.tensor([[5.0, 7.0]]))
+    tensor([[5., 0.]])
+    """
+    return steer(
+        model,
+        hook_point,
+        sae,
+        atom,
+        0.0,
+        direction=direction,
+        mode="set",
+        positions=positions,
+        steps=steps,
+        keep_error=keep_error,
+    )
+
+
+def splice(
+    model: LiveModel,
+    hook_point: str,
+    edit: Change,
+    keep: Where = None,
+    *,
+    steps: Steps = "all",
+) -> Active:
+    """Make a live model run with x replaced by edit(x), inside a `with` block.
+
+    An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions.
+
+    Parameters
+    ----------
+    model, hook_point
+        Where.
+    edit
+        Takes activations (batch, time, d_in) and returns as many; not asked about padding.
+    keep
+        Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
+    steps
+        As for `steer`.
+
+    Returns
+    -------
+    Active
+        A context manager that gives the `MaskedEdit`, whose `n_touched` counts positions.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError
+        If the hook point, `edit` or `keep` cannot be used.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+    >>> with sn.splice(model, "0", torch.zeros_like):
+    ...     model(torch.ones(1, 2))
+    tensor([[0., 0.]])
+    """
+    point = check_hook_point(model, hook_point)
+    if not callable(edit):
+        raise TypeError(
+            f"`edit` must be a function of activations, such as an SAE, got {type(edit).__name__}."
+        )
+    width = getattr(edit, "d_in", None)
+    if width is not None:
+        check_width(model, point, width, "the SAE")
+    where = Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens)
+    masked = MaskedEdit(where, edit)
+    return Active(model, point, masked, masked)
+
+
+def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
+    """Return a unit vector drawn evenly from the sphere: the control of every steering effect.
+
+    Parameters
+    ----------
+    d_in
+        Its width.
+    seed
+        Which one.
+
+    Returns
+    -------
+    Tensor
+        On the CPU, fp32.
+
+    Example
+    -------
+    >>> round(float(random_direction(64, seed=0).norm()), 6)
+    1.0
+    """
+    check_count(d_in, name="d_in")
+    draw = torch.randn(d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (draw / draw.norm()).float()
+
+
+def trace_edited(
+    model: LiveModel, args: tuple[Any, ...], kwargs: dict[str, Any], states: Sequence[RunState]
+) -> Any:
+    """Run the module once, with the active edits written by nnsight; the caller holds the lock.
+
+    The twin of `models.interventions.installed`, which applies them as forward hooks.
+
+    Parameters
+    ----------
+    model
+        Whose `interventions` are applied, in their order.
+    args, kwargs
+        What the module gets.
+    states
+        What the edits are told: one, or one for each stretch of columns.
+
+    Returns
+    -------
+    Any
+        The module's raw output.
+
+    Raises
+    ------
+    ValueError
+        If a hook point can only be read.
+    """
+    places: dict[tuple[str, str], list[Intervention]] = {}
+    for intervention in tuple(model.interventions):
+        check_writable(intervention.hook_point)
+        point = intervention.hook_point
+        places.setdefault((point.path, point.side), []).append(intervention)
+    wrapper = _wrapper(model)
+    sites = [
+        (wrapper.get(path) if path else wrapper, side, edits)
+        for (path, side), edits in places.items()
+    ]
+    raw: list[Any] = []
+    with wrapper.trace() as tracer:
+        with tracer.invoke(*args, **kwargs):
+            pass
+        # Invokes wait for their modules independently, so no order between places is needed.
+        for envoy, side, edits in sites:
+            with tracer.invoke():
+                _write(envoy, side, edits, states)
+        with tracer.invoke():
+            raw.append(wrapper.output)
+    return raw[0]
+
+
+def _write(
+    envoy: Any, side: str, edits: Sequence[Intervention], states: Sequence[RunState]
+) -> None:
+    """Wait for a module inside a trace and exchange what it gave, or got, for the edited."""
+    if side == "output":
+        envoy.output = _edited(envoy.output, edits, states)
+        return
+    args, kwargs = envoy.inputs
+    where = first_input(args, kwargs, edits[0].hook_point)
+    if isinstance(where, int):
+        envoy.inputs = ((_edited(args[0], edits, states), *args[1:]), kwargs)
+    else:
+        envoy.inputs = (args, {**kwargs, where: _edited(kwargs[where], edits, states)})
+
+
+def _edited(value: Any, edits: Sequence[Intervention], states: Sequence[RunState]) -> Any:
+    for edit in edits:
+        new = edited(read_tensor(value, edit.hook_point), edit, states)
+        value = replace_tensor(value, new, edit.hook_point)
+    return value
+
+
+def _wrapper(model: LiveModel) -> Any:
+    from nnsight import NNsight
+
+    if model not in _WRAPPERS:
+        _WRAPPERS[model] = NNsight(model.module)
+    return _WRAPPERS[model]

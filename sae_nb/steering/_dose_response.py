@@ -1,0 +1,455 @@
+"""What steering does to a model's answer, strength by strength, with random directions beside it.
+
+Effect(a) = mean over inputs of measure(output | x + a·d_j) − measure(output | x). The control adds
+random unit directions with the same a, so both have the same norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_count
+from sae_nb.steering._answers import Answers, log_odds
+from sae_nb.steering._contexts import random_direction, steer
+from sae_nb.steering._edits import Where
+from sae_nb.steering._request import UNITS, Unit, check_choice
+from sae_nb.steering._strengths import strength_p99
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import LiveModel
+
+
+Measure = int | Callable[[Tensor], Tensor]
+"""A class or token id, or a function of the outputs (n, …) that gives one number per sample."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DoseResponse:
+    """Effect of one atom against strength, and that of random directions of the same norm."""
+
+    hook_point: str
+    """Where it is added."""
+
+    atom: int
+    """Which."""
+
+    strengths: Float[np.ndarray, " strengths"]
+    """Multiples of the unit atom, in the model's units."""
+
+    effect: Float[np.ndarray, " strengths"]
+    """Mean change of the measure over the inputs."""
+
+    control: Float[np.ndarray, "controls strengths"]
+    """The same for each random direction."""
+
+    kl: Float[np.ndarray, " strengths"]
+    """KL(clean‖steered) of the answer in nats; NaN where the outputs are no scores of classes."""
+
+    control_kl: Float[np.ndarray, "controls strengths"]
+    """The same for each random direction."""
+
+    clean: float
+    """Mean of the measure without steering."""
+
+    measure: str
+    """What is measured, in words."""
+
+    control_seeds: tuple[int, ...]
+    """Seeds of the random directions: `random_direction(d_in, seed)`."""
+
+    n: int
+    """Inputs."""
+
+    def __repr__(self) -> str:
+        points = zip(self.strengths, self.effect, strict=True)
+        curve = ", ".join(f"{strength:.3g}: {effect:+.3g}" for strength, effect in points)
+        return (
+            f"DoseResponse(atom {self.atom} at {self.hook_point}; change in {self.measure} by strength "
+            f"{{{curve}}}; {len(self.control)} random controls; {self.n} inputs)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class BestEffect:
+    """The atom among some candidates that changes an answer most, beside random directions."""
+
+    hook_point: str
+    """Where."""
+
+    atom: int
+    """Which."""
+
+    amount: float
+    """Multiple of the unit atom that was added."""
+
+    effect: float
+    """Mean change of the measure."""
+
+    control: Float[np.ndarray, " controls"]
+    """Effects of random directions added with that same amount."""
+
+    control_p95: float
+    """95th percentile of their absolute effects."""
+
+    candidates: Int[np.ndarray, " candidates"]
+    """Atoms that were tried."""
+
+    effects: Float[np.ndarray, " candidates"]
+    """Their effects."""
+
+    clean: float
+    """Mean of the measure without steering."""
+
+    measure: str
+    """What is measured, in words."""
+
+    def __repr__(self) -> str:
+        return (
+            f"BestEffect(atom {self.atom} at {self.hook_point}, amount {self.amount:.3g}: "
+            f"{self.measure} {self.clean:.3g} → {self.clean + self.effect:.3g}; {len(self.control)} "
+            f"random directions of that norm change it by at most ±{self.control_p95:.2g} in 95 % of "
+            "cases)"
+        )
+
+
+def dose_response(
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    sae: SparseAutoencoder,
+    atom: int,
+    strengths: Sequence[float],
+    *,
+    measure: Measure | None = None,
+    unit: Unit = "coefficient",
+    acts: Activations | Tensor | SparseCodes | None = None,
+    positions: Where = None,
+    n_controls: int = 8,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> DoseResponse:
+    """Return what adding an atom does to the model's answer, for several strengths.
+
+    Parameters
+    ----------
+    model, hook_point, sae, atom
+        As for `steer`.
+    inputs
+        What the model reads: one or several.
+    strengths
+        How much of the unit atom is added, in `unit`s; negative subtracts.
+    measure
+        A class, whose probability is measured; for decoders a token id, whose log-probability at the
+        end of each text is; or a function of the outputs (language: those at the end of each text)
+        that gives one number per sample. None takes the model's own answer to the first input: how
+        far are all inputs drawn towards it? (Models without classes: the cosine with that output.)
+    unit, acts
+        As for `steer`.
+    positions
+        Where it is added.
+    n_controls
+        Random directions.
+    seed
+        They are `random_direction(d_in, seed)`, …, `random_direction(d_in, seed + n_controls − 1)`.
+    batch_size
+        Inputs per forward pass.
+
+    Returns
+    -------
+    DoseResponse
+        A record of plain arrays.
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        If an argument does not fit, before the model runs.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> head = torch.nn.Linear(4, 2, bias=False)
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
+    >>> found = dose_response(
+    ...     model, torch.zeros(1, 4), "0", sae, 3, [1.0, 2.0], measure=lambda logits: logits[:, 0]
+    ... )
+    >>> logit = float(head.weight[0].detach() @ sae.dictionary[3])
+    >>> bool(abs(found.effect[1] - 2 * logit) < 1e-5), found.control.shape
+    (True, (8, 2))
+    """
+    given = check_strengths(strengths)
+    check_count(n_controls, name="n_controls", at_least=0)
+    check_choice("unit", unit, UNITS)
+    atom = check_atom(atom, sae.n_atoms)
+    if unit == "p99":
+        # `steer` names what is missing: an atom that never fires, or activations to measure on.
+        given = given * steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
+    effects = Effects(model, inputs, hook_point, measure, positions, batch_size)
+    return effects.response(unit_atom(sae, atom), given, atom, n_controls=n_controls, seed=seed)
+
+
+def best_effect(
+    model: LiveModel,
+    inputs: Any,
+    hook_point: str,
+    sae: SparseAutoencoder,
+    by: float,
+    *,
+    measure: Measure | None = None,
+    unit: Unit = "coefficient",
+    acts: Activations | Tensor | SparseCodes | None = None,
+    candidates: Sequence[int] | None = None,
+    n_candidates: int = 16,
+    positions: Where = None,
+    n_controls: int = 8,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> BestEffect:
+    """Return the atom that, when added, changes an answer most, and what random directions do.
+
+    Parameters
+    ----------
+    model, inputs, hook_point, sae, measure, unit, acts, positions, n_controls, seed, batch_size
+        As for `dose_response`.
+    by
+        How much of each candidate's unit atom is added, in `unit`s.
+    candidates
+        Atoms to try; None takes the `n_candidates` with the largest first-order effect
+        |⟨d_j, ∂measure/∂x⟩| times the amount (for a class, of its log-odds).
+    n_candidates
+        How many.
+
+    Returns
+    -------
+    BestEffect
+        The winner, its random control, and every candidate's effect.
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        If an argument does not fit, before the model runs.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> head = torch.nn.Linear(4, 2, bias=False)
+    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
+    >>> found = best_effect(
+    ...     model, torch.zeros(1, 4), "0", sae, 2.0, measure=lambda logits: logits[:, 0]
+    ... )
+    >>> bool(found.atom == (sae.dictionary @ head.weight[0]).abs().argmax())
+    True
+    """
+    check_choice("unit", unit, UNITS)
+    check_count(n_candidates, name="n_candidates")
+    check_count(n_controls, name="n_controls")
+    amounts = np.full(sae.n_atoms, float(by))
+    if unit == "p99":
+        amounts *= strength_p99(sae, acts)
+    run = Effects(model, inputs, hook_point, measure, positions, batch_size)
+    tried = _candidates(run, sae, amounts, candidates, n_candidates)
+    effects = np.array([run.of_adding(unit_atom(sae, atom), amounts[atom])[0] for atom in tried])
+    best = int(np.argmax(np.abs(effects)))
+    amount = float(amounts[tried[best]])
+    control = np.array(
+        [run.of_adding(random_direction(sae.d_in, seed + i), amount)[0] for i in range(n_controls)]
+    )
+    return BestEffect(
+        hook_point=str(model.hook_point(hook_point)),
+        atom=tried[best],
+        amount=amount,
+        effect=float(effects[best]),
+        control=control,
+        control_p95=float(np.quantile(np.abs(control), 0.95)),
+        candidates=np.array(tried),
+        effects=effects,
+        clean=run.clean,
+        measure=run.words,
+    )
+
+
+class Effects:
+    """One number of every answer, and what adding a direction does to its mean.
+
+    Parameters
+    ----------
+    model, inputs, hook_point, positions, batch_size
+        As for `Answers`.
+    measure
+        The number; None: the model's own answer to the first input.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If hook point, positions or measure do not fit.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        hook_point: str,
+        measure: Measure | None,
+        positions: Where,
+        batch_size: int | None = None,
+    ) -> None:
+        _check_measure(measure)
+        answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
+        if measure is None:
+            first = answers.clean[0]
+            measure = int(first.argmax()) if answers.scored else _likeness(first)
+        self._answers = answers
+        self._measure, self._slope, self.words = _measured(measure, model, answers.clean)
+        self._clean = self._measure(answers.clean)
+        self.clean = float(self._clean.double().mean())
+
+    def of_adding(self, direction: Float[Tensor, " d_in"], by: float) -> tuple[float, float]:
+        """Return the mean change of the measure, and KL(clean‖steered)."""
+        outputs = self._answers.add(direction, by)
+        change = float((self._measure(outputs) - self._clean).double().mean())
+        return change, float(self._answers.kl(outputs).mean())
+
+    def response(
+        self,
+        direction: Float[Tensor, " d_in"],
+        strengths: Float[np.ndarray, " strengths"],
+        atom: int,
+        *,
+        n_controls: int,
+        seed: int,
+    ) -> DoseResponse:
+        """Return what several strengths of a unit direction do, and of random ones.
+
+        Parameters
+        ----------
+        direction
+            Of length 1.
+        strengths
+            How much of it.
+        atom
+            Whose it is, or the first of those combined in it.
+        n_controls, seed
+            Random directions, and where their seeds begin.
+        """
+        seeds = tuple(range(seed, seed + n_controls))
+        drawn = [random_direction(len(direction), s) for s in seeds]
+        found = np.array([[self.of_adding(u, a) for a in strengths] for u in (direction, *drawn)])
+        return DoseResponse(
+            hook_point=str(self._answers.model.hook_point(self._answers.hook_point)),
+            atom=atom,
+            strengths=strengths,
+            effect=found[0, :, 0],
+            control=found[1:, :, 0],
+            kl=found[0, :, 1],
+            control_kl=found[1:, :, 1],
+            clean=self.clean,
+            measure=self.words,
+            control_seeds=seeds,
+            n=self._answers.n,
+        )
+
+    def gradient(self, d_in: int) -> Float[Tensor, " d_in"]:
+        """Return how fast the measure grows along each dimension of the activation.
+
+        Of a class, its log-odds: a confident model's probabilities are flat and would point nowhere.
+        """
+        probe = torch.zeros(d_in, device=self._answers.model.device, requires_grad=True)
+        total = torch.zeros_like(probe)
+        for batch in self._answers.batches:
+            outputs = self._answers.with_graph(batch, lambda x: x + probe.to(x))
+            (slope,) = torch.autograd.grad(self._slope(outputs).sum(), probe)
+            total = total + slope
+        return total.detach() / self._answers.n
+
+
+def unit_atom(sae: SparseAutoencoder, atom: int) -> Float[Tensor, " d_in"]:
+    """Return an atom at length 1: what "add" adds."""
+    return torch.nn.functional.normalize(sae.dictionary[atom].detach().float(), dim=0)
+
+
+def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the measure of models without classes: cosine with the first input's output."""
+    target = first.float().flatten()
+
+    def cosine_with_first_output(outputs: Tensor) -> Tensor:
+        return torch.nn.functional.cosine_similarity(
+            outputs.float().flatten(1), target.to(outputs.device), dim=-1
+        )
+
+    return cosine_with_first_output
+
+
+def _check_measure(measure: Measure | None) -> None:
+    if measure is None or callable(measure):
+        return
+    if isinstance(measure, bool) or not isinstance(measure, int) or measure < 0:
+        raise TypeError(
+            f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
+        )
+
+
+def _measured(
+    measure: Measure, model: LiveModel, outputs: Tensor
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]:
+    """Return what is measured, what its slope is taken of, and its name."""
+    if callable(measure):
+        return measure, measure, getattr(measure, "__name__", "measure").replace("_", " ")
+    if outputs.ndim != 2 or measure >= outputs.shape[1]:
+        raise ValueError(
+            f"`measure` must be one of the model's {outputs.shape[-1]} classes or tokens, got "
+            f"{measure} for an output of shape {tuple(outputs.shape)}. Pass a function instead."
+        )
+    slope = partial(log_odds, targets=measure)
+    if model.kind == "language":
+        token = model.tokenizer.decode([measure]) if model.tokenizer is not None else measure
+        words = f"log-probability of {token!r} next"
+        return lambda out: out.float().log_softmax(dim=-1)[:, measure], slope, words
+    names = model.class_names
+    name = names[measure] if names is not None and measure < len(names) else measure
+    words = f"probability of class {name}"
+    return lambda out: out.float().softmax(dim=-1)[:, measure], slope, words
+
+
+def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths"]:
+    """Return strengths as an array, if there is one at least and all are finite.
+
+    Raises
+    ------
+    ValueError
+        If not.
+    """
+    given = np.asarray(strengths, dtype=np.float64).reshape(-1)
+    if len(given) == 0 or not np.isfinite(given).all():
+        raise ValueError(f"`strengths` must be finite numbers, at least one, got {strengths}.")
+    return given
+
+
+def _candidates(
+    run: Effects,
+    sae: SparseAutoencoder,
+    amounts: Float[np.ndarray, " n_atoms"],
+    candidates: Sequence[int] | None,
+    n_candidates: int,
+) -> list[int]:
+    if candidates is not None:
+        chosen = [check_atom(atom, sae.n_atoms, name="candidates") for atom in candidates]
+        if not chosen:
+            raise ValueError("`candidates` must name at least one atom, got none.")
+        return chosen
+    unit_rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
+    first_order = (unit_rows @ run.gradient(sae.d_in).to(unit_rows)).cpu().numpy() * amounts
+    if not first_order.any():  # at a maximum, such as the likeness of one input to itself
+        first_order = amounts
+    return [int(atom) for atom in np.argsort(-np.abs(first_order), kind="stable")[:n_candidates]]

@@ -1,0 +1,387 @@
+"""What an intervention does to an activation: which positions it touches, and how they change.
+
+With atom d_j, code z and x̂ = decode(z): a mode (`steering_modes`) says what z' is, and the edit gives
+x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.steering._modes import MODES, Mode
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder, Temporal
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import RunState
+
+
+Steps = Literal["all", "prompt", "new"]
+Where = int | Sequence[int] | Tensor | str | Callable[["RunState"], Tensor] | None
+Change = Callable[[Tensor], Tensor]
+"""Activations (batch, time, d_in) → what they would be if every position were touched."""
+
+STEPS: tuple[Steps, ...] = ("all", "prompt", "new")
+NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches")
+
+
+class MaskedEdit:
+    """Change the chosen positions and leave every other one bit for bit as it was.
+
+    A change that reads sequences is shown all columns from the first on, also in generation, where each
+    run brings only the newest: the edit keeps those before it until the next text begins.
+
+    Parameters
+    ----------
+    positions
+        Which ones.
+    change
+        What happens there.
+    """
+
+    def __init__(self, positions: Positions, change: Change) -> None:
+        self.positions = positions
+        self.change = change
+        self.n_runs = 0
+        self.n_touched = 0
+        self._before: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
+        """Return the edited activations of one forward pass."""
+        if x.ndim == 4:  # a convolution's map: cells are positions, row by row, as in capture
+            cells = x.flatten(2).transpose(1, 2)
+            return self(cells, state).transpose(1, 2).reshape(x.shape)
+        tokens = x.reshape(x.shape[0], -1, x.shape[-1])
+        mask = self.positions.mask(tokens, state)
+        touched = int(mask.sum())
+        self.n_runs += 1
+        self.n_touched += touched
+        reads_sequences = getattr(self.change, "reads_sequences", False)
+        seen = self._from_the_first(tokens, mask, state) if reads_sequences else None
+        if touched == 0:
+            return x
+        changed = (self.change(tokens) if seen is None else _of_sequences(self.change, *seen)).to(
+            tokens
+        )
+        changed = changed[:, -tokens.shape[1] :]
+        if touched == mask.numel():
+            return changed.reshape(x.shape)
+        return torch.where(mask[..., None], changed, tokens).reshape(x.shape)
+
+    def _from_the_first(
+        self, tokens: Tensor, mask: Tensor, state: RunState
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns 0 … now as they came in, which of them are touched, and which are real."""
+        now = (tokens.detach(), mask, _own_positions(tokens, state)[2])
+        if state.offset:
+            before = self._before
+            if before is None or before[0].shape[:2] != (len(tokens), state.offset):
+                raise ValueError(
+                    "An SAE that reads sequences must see a text from its first token, got columns"
+                    f" {state.offset} … of it alone. Let the edit be active from the prompt on, one text"
+                    " at a time."
+                )
+            now = (
+                torch.cat((before[0], now[0]), dim=1),
+                torch.cat((before[1], now[1]), dim=1),
+                torch.cat((before[2], now[2]), dim=1),
+            )
+        self._before = now
+        return now
+
+
+def _of_sequences(change: Change, tokens: Tensor, touched: Tensor, real: Tensor) -> Tensor:
+    """What a change that reads sequences makes of tokens; padding is nobody's past.
+
+    A reconstruction stands for the touched tokens alone, so a first token that the SAE was never
+    trained on stays out; atoms are changed in the codes of the whole text.
+    """
+    if isinstance(change, AtomsOfSequences):
+        return change.of_kept(tokens, real)
+    return cast("Temporal", change).reconstruct(tokens, touched)
+
+
+class Positions:
+    """The positions of a sample that an edit touches.
+
+    A position is the index in the sample's own token sequence, as in `acts.position`: padding is
+    not counted and never touched, and a generated token continues its prompt's count. So the same
+    choice means the same tokens in a padded batch, alone, with and without a KV cache.
+
+    Parameters
+    ----------
+    chosen
+        None for all; an integer or several (negative counts from the end of the prompt); "last" (the
+        prompt's last token, and every new one); "not_first"; "cls", "registers" or "patches" of a
+        vision model; a boolean mask, one row for all samples or one row per sample; or a function
+        from the run's state to a mask of its columns, for a rule that needs the tokens.
+    steps
+        "all"; "prompt": only tokens of the prompt; "new": only generated tokens.
+    prefix_tokens
+        Tokens before the first patch of a vision model.
+    """
+
+    def __init__(
+        self, chosen: Where = None, *, steps: Steps = "all", prefix_tokens: int = 0
+    ) -> None:
+        self.chosen = _check_chosen(chosen, prefix_tokens)
+        if steps not in STEPS:
+            raise ValueError(f"`steps` must be one of {list(STEPS)}, got {steps!r}.")
+        self.steps = steps
+        self.prefix_tokens = prefix_tokens
+
+    def stated(self) -> str | list[Any] | None:
+        """Return the choice as plain numbers and strings; a function by its name."""
+        chosen = self.chosen
+        if isinstance(chosen, Tensor):
+            return chosen.tolist()
+        if isinstance(chosen, tuple):
+            return list(chosen)
+        return getattr(chosen, "__name__", "function") if callable(chosen) else chosen
+
+    def mask(
+        self, x: Float[Tensor, "batch time d_in"], state: RunState
+    ) -> Bool[Tensor, "batch time"]:
+        """Return where the edit applies in one forward pass."""
+        position, prompt_length, real = _own_positions(x, state)
+        chosen = self._chosen_mask(position, prompt_length, state)
+        if self.steps == "prompt":
+            chosen = chosen & (position < prompt_length)
+        elif self.steps == "new":
+            chosen = chosen & (position >= prompt_length)
+        return chosen & real
+
+    def _chosen_mask(
+        self,
+        position: Int[Tensor, "batch time"],
+        prompt_length: Int[Tensor, "batch 1"],
+        state: RunState,
+    ) -> Bool[Tensor, "batch time"]:
+        chosen = self.chosen
+        if chosen is None:
+            return torch.ones_like(position, dtype=torch.bool)
+        if callable(chosen) and not isinstance(chosen, Tensor):
+            return chosen(state).to(position.device).expand_as(position)
+        if isinstance(chosen, Tensor):
+            return _look_up(chosen, position, prompt_length, state)
+        if isinstance(chosen, tuple):
+            wanted = torch.tensor(chosen, device=position.device)
+            wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
+            return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
+        named = {
+            "last": position >= prompt_length - 1,
+            "not_first": position > 0,
+            "cls": position == 0,
+            "registers": (position >= 1) & (position < self.prefix_tokens),
+            "patches": position >= self.prefix_tokens,
+        }
+        return named[chosen]
+
+
+def _own_positions(
+    x: Float[Tensor, "batch time d_in"], state: RunState
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch 1"], Bool[Tensor, "batch time"]]:
+    """Return each column's position in its own sample, the prompts' lengths, and what is real."""
+    batch, time = x.shape[:2]
+    if state.position is None:
+        position = torch.arange(state.offset, state.offset + time, device=x.device)
+        position = position.expand(batch, time)
+    else:
+        position = state.position.to(x.device)
+    if position.shape != (batch, time):
+        raise ValueError(
+            f"An edited activation must have the columns of its inputs, {tuple(position.shape)}, got "
+            f"{(batch, time)}. Choose a hook point that keeps one vector per token."
+        )
+    real = position >= 0
+    if state.keep is not None:
+        real = real & state.keep.to(x.device)
+    if state.prompt_length is None:
+        return position, torch.full((batch, 1), time, device=x.device), real
+    return position, state.prompt_length.to(x.device).reshape(-1, 1), real
+
+
+def _look_up(
+    mask: Bool[Tensor, "*samples time"],
+    position: Int[Tensor, "batch time"],
+    prompt_length: Int[Tensor, "batch 1"],
+    state: RunState,
+) -> Bool[Tensor, "batch time"]:
+    """Read a user's mask at each sample's own positions; generated tokens are not in it."""
+    mask = mask.to(position.device)
+    longest = int(prompt_length.max())
+    if mask.shape[-1] < longest:
+        raise ValueError(
+            f"`positions` as a mask must cover every token of the input, {longest}, got shape "
+            f"{tuple(mask.shape)}. Make it at least that wide."
+        )
+    inside = position.clamp(0, mask.shape[-1] - 1)
+    known = (position >= 0) & (position < prompt_length.clamp_max(mask.shape[-1]))
+    if mask.ndim == 1:
+        return mask[inside] & known
+    if state.sample is None:
+        rows = torch.arange(len(position), device=position.device)[:, None].expand_as(position)
+    else:
+        rows = state.sample.to(position.device)
+    if int(rows.max()) >= mask.shape[0]:
+        raise ValueError(
+            f"`positions` as a mask must have a row per sample, at least {int(rows.max()) + 1}, got "
+            f"shape {tuple(mask.shape)}. Pass shape (time,) to use one row for all."
+        )
+    return mask[rows.clamp_min(0), inside] & known
+
+
+Chosen = tuple[int, ...] | Tensor | str | Callable[["RunState"], Tensor] | None
+
+
+def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
+    if chosen is None or (callable(chosen) and not isinstance(chosen, Tensor)):
+        return chosen
+    if isinstance(chosen, str):
+        if chosen not in NAMED_POSITIONS:
+            raise ValueError(
+                f"`positions` must be None, integers, a boolean mask or one of {list(NAMED_POSITIONS)}"
+                f", got {chosen!r}."
+            )
+        if chosen in ("cls", "registers", "patches") and prefix_tokens < 1:
+            raise ValueError(
+                f'`positions="{chosen}"` needs a vision model with prefix tokens, got one with '
+                f"prefix_tokens={prefix_tokens}. Name the positions as integers."
+            )
+        return chosen
+    if isinstance(chosen, Tensor):
+        if chosen.dtype == torch.bool:
+            if chosen.ndim not in (1, 2):
+                raise ValueError(
+                    "`positions` as a mask must have shape (time,) or (samples, time), got "
+                    f"{tuple(chosen.shape)}."
+                )
+            return chosen
+        chosen = chosen.reshape(-1).tolist()
+    numbers = [chosen] if isinstance(chosen, int) else list(chosen)
+    if not numbers or any(isinstance(p, bool) or not hasattr(p, "__index__") for p in numbers):
+        raise TypeError(
+            f"`positions` must be None, integers, a boolean tensor or one of {list(NAMED_POSITIONS)}"
+            f", got {chosen!r}. A mask is a torch.bool tensor."
+        )
+    return tuple(int(p) for p in numbers)
+
+
+def add_direction(delta: Float[Tensor, " d_in"]) -> Change:
+    """Return the change x + δ."""
+
+    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        return x + delta.to(x)
+
+    return change
+
+
+def change_along(direction: Float[Tensor, " d_in"], mode: Mode, by: float) -> Change:
+    """Return the change that a mode makes along a direction d, by its coefficient ⟨x, d⟩ / ⟨d, d⟩."""
+    how = MODES[mode]
+    if not how.reads_latents:
+        return add_direction(how.change(0.0, by) * direction)
+
+    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        d = direction.to(x.device, torch.promote_types(x.dtype, torch.float32))
+        c = (x.to(d) @ d) / d.square().sum()
+        return x + (how.change(c, by)[..., None] * d).to(x)
+
+    return change
+
+
+def change_atoms(
+    sae: SparseAutoencoder,
+    atoms: tuple[int, ...],
+    rows: Float[Tensor, "chosen d_in"],
+    *,
+    mode: Mode,
+    by: tuple[float, ...],
+    keep_error: bool,
+) -> Change:
+    """Return the change that moves some latents of an SAE's code from z to z'.
+
+    Parameters
+    ----------
+    sae
+        Encodes the activations; one that reads sequences is shown each text without its padding.
+    atoms
+        Which latents.
+    rows
+        The rows of the dictionary that belong to them.
+    mode
+        What z' is.
+    by
+        One number per atom.
+    keep_error
+        Whether x − x̂ is kept.
+    """
+    how = MODES[mode]
+    if keep_error and not how.reads_latents:
+        return add_direction(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
+
+    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        d = rows.to(x.device)
+        amount = torch.tensor(by, device=d.device, dtype=d.dtype)
+        tokens = x.to(d)
+        z = latents(sae.encode(tokens), atoms).to(d) if how.reads_latents else 0.0
+        delta = how.change(z, amount) @ d
+        if keep_error:
+            return x + delta.to(x)
+        return (sae(tokens).to(d) + delta).to(x)
+
+    reads_sequences = getattr(sae, "reads_sequences", False)  # anything that encodes will do
+    return AtomsOfSequences(change) if reads_sequences else change
+
+
+@dataclass(frozen=True, eq=False)
+class AtomsOfSequences:
+    """A change of atoms whose codes depend on the tokens before."""
+
+    change: Change
+    """Of sequences without padding."""
+
+    reads_sequences = True
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """Change every token; each row is one sequence."""
+        return self.change(x)
+
+    def of_kept(
+        self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch time d_in"]:
+        """Change the kept tokens of each row as one sequence; the others come back as they were.
+
+        Parameters
+        ----------
+        x
+            Activations of a padded batch.
+        keep
+            Which tokens are text.
+        """
+        from sae_nb.temporal import padded, unpadded
+
+        counts = keep.sum(dim=1)
+        lengths = counts[counts > 0].tolist()
+        out = x.clone()
+        if lengths:
+            out[keep] = unpadded(self.change(padded(x[keep], lengths)), lengths).to(x.dtype)
+        return out
+
+
+def latents(codes: SparseCodes, atoms: Sequence[int]) -> Float[Tensor, "*batch chosen"]:
+    """Return the coefficients of a few atoms, row by row, without a dense code."""
+    counts = codes.offsets[1:] - codes.offsets[:-1]
+    row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    columns = []
+    for atom in atoms:
+        entries = codes.atoms == atom
+        column = torch.zeros(len(counts), dtype=codes.values.dtype, device=codes.values.device)
+        columns.append(column.index_add(0, row[entries], codes.values[entries]))
+    return torch.stack(columns, dim=-1).reshape(*codes.shape, len(columns))

@@ -1,0 +1,259 @@
+"""What a person asks `steer` for, checked once and turned into a change of activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_matrix
+from sae_nb.codes import SparseCodes
+from sae_nb.models import check_writable
+from sae_nb.steering._edits import Change, Steps, change_along, change_atoms
+from sae_nb.steering._modes import MODES, Mode
+from sae_nb.steering._strengths import strength_p99
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import HookPoint, LiveModel
+
+
+Unit = Literal["coefficient", "p99"]
+UNITS: tuple[Unit, ...] = ("coefficient", "p99")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering:
+    """What is being done to a model: the recipe that `with steer(…) as recipe` gives."""
+
+    hook_point: str
+    """Where."""
+
+    mode: Mode
+    """What is done: "add", "set", "scale"."""
+
+    atoms: tuple[int, ...] | None
+    """Which latents; None for a direction of the user's own."""
+
+    by: tuple[float, ...]
+    """As given, in `unit`s."""
+
+    unit: Unit
+    """"coefficient", or "p99": multiples of an atom's 99th percentile of non-zero strengths."""
+
+    amount: tuple[float, ...]
+    """`by` as coefficients."""
+
+    positions: Any
+    """As given, in plain numbers: None, a name, integers, or a mask as nested lists."""
+
+    steps: Steps
+    """"all", "prompt" or "new"."""
+
+    keep_error: bool
+    """Whether x − x̂ is kept."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return the recipe as plain numbers and strings, ready for JSON."""
+        return asdict(self)
+
+
+def request_steering(
+    model: LiveModel,
+    hook_point: HookPoint,
+    sae: SparseAutoencoder | None,
+    atom: int | Sequence[int] | None,
+    by: float | Sequence[float] | None,
+    *,
+    direction: Float[Tensor, " d_in"] | None,
+    acts: Activations | Tensor | SparseCodes | None,
+    **choices: Any,
+) -> tuple[Steering, Change]:
+    """Check a request and return its recipe with the change that carries it out.
+
+    Raises
+    ------
+    ValueError, TypeError, IndexError
+        As `steer`.
+    """
+    check_choice("mode", choices["mode"], list(MODES))
+    check_choice("unit", choices["unit"], UNITS)
+    if direction is not None:
+        if atom is not None:
+            raise ValueError(
+                f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
+            )
+        atoms, given = None, _numbers(by, 1)
+        amount = given
+        change = _direction_change(model, hook_point, direction, amount[0], **choices)
+    else:
+        sae = _check_sae(model, hook_point, sae)
+        atoms = _check_atoms(atom, sae)
+        given = _numbers(by, len(atoms))
+        amount = _in_coefficients(given, choices["unit"], choices["mode"], sae, atoms, acts)
+        change = _atom_change(model, sae, atoms, amount, **choices)
+    recipe = Steering(hook_point=str(hook_point), atoms=atoms, by=given, amount=amount, **choices)
+    return recipe, change
+
+
+def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
+    """Return the hook point of that name, if it can be edited.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError
+        If there is none, or it can only be read.
+    """
+    point = model.hook_point(hook_point)
+    check_writable(point)
+    return point
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises
+    ------
+    ValueError
+        Listing them.
+    """
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
+
+
+def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:
+    """Refuse something of another width than the hook point, where that is known without running.
+
+    Raises
+    ------
+    ValueError
+        Naming both widths.
+    """
+    expected = model.width(point)
+    if expected is not None and expected != width:
+        raise ValueError(
+            f'`hook_point` must be as wide as {what}, but "{point}" has width {expected} and {what} '
+            f"{width}. Was the SAE trained at another hook point? See `sae.hook_point`."
+        )
+
+
+def _check_sae(
+    model: LiveModel, point: HookPoint, sae: SparseAutoencoder | None
+) -> SparseAutoencoder:
+    if sae is None:
+        raise TypeError("`steer` needs `sae` and `atom`, or `direction`; got neither.")
+    if not hasattr(sae, "dictionary"):
+        raise TypeError(
+            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Pass a plain vector as "
+            "`direction=`."
+        )
+    check_width(model, point, sae.d_in, "the SAE")
+    return sae
+
+
+def _check_atoms(atom: int | Sequence[int] | None, sae: SparseAutoencoder) -> tuple[int, ...]:
+    if atom is None:
+        raise TypeError(
+            f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
+        )
+    listed = list(atom) if isinstance(atom, Iterable) else [atom]
+    atoms = tuple(check_atom(a, sae.n_atoms) for a in listed)
+    if not atoms or len(set(atoms)) < len(atoms):
+        raise ValueError(f"`atom` must name at least one atom, and each once, got {listed}.")
+    return atoms
+
+
+def _numbers(by: float | Sequence[float] | None, count: int) -> tuple[float, ...]:
+    if by is None:
+        raise TypeError("`by` must be a number, or one per atom; got None.")
+    numbers = [float(b) for b in by] if isinstance(by, Iterable) else [float(by)] * count
+    if len(numbers) != count:
+        raise ValueError(
+            f"`by` must be one number, or one for each of {count} atoms, got {numbers}."
+        )
+    if not all(math.isfinite(b) for b in numbers):
+        raise ValueError(f"`by` must be finite, got {numbers}.")
+    return tuple(numbers)
+
+
+def _in_coefficients(
+    by: tuple[float, ...],
+    unit: Unit,
+    mode: Mode,
+    sae: SparseAutoencoder,
+    atoms: tuple[int, ...],
+    acts: Activations | Tensor | SparseCodes | None,
+) -> tuple[float, ...]:
+    if unit == "coefficient":
+        return by
+    if not MODES[mode].takes_p99:
+        raise ValueError(
+            f'`unit="p99"` has no meaning with mode="{mode}", whose `by` is a factor. Leave `unit` out.'
+        )
+    rows = list(atoms)
+    strengths = torch.as_tensor(strength_p99(sae, acts)[rows], dtype=torch.float64)
+    if MODES[mode].unit_atoms:
+        # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
+        strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).double().cpu()
+    p99 = strengths.tolist()
+    silent = [atom for atom, value in zip(atoms, p99, strict=True) if not value > 0]
+    if silent:
+        raise ValueError(
+            f'`unit="p99"` needs atoms that fire, but these never do in `acts`: {silent}. Use '
+            'unit="coefficient", or other activations.'
+        )
+    return tuple(b * p for b, p in zip(by, p99, strict=True))
+
+
+def _atom_change(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    atoms: tuple[int, ...],
+    amount: tuple[float, ...],
+    *,
+    mode: Mode,
+    keep_error: bool,
+    **_unused: Any,
+) -> Change:
+    rows = sae.dictionary[list(atoms)].detach().clone()
+    if MODES[mode].unit_atoms:
+        rows = torch.nn.functional.normalize(rows, dim=1)
+    encodes = MODES[mode].reads_latents or not keep_error
+    if encodes and rows.device.type != model.device.type:
+        raise ValueError(
+            f"`sae` must be on the model's device to encode its activations, {model.device}, got "
+            f"{rows.device}. Use sae.to(model.device)."
+        )
+    return change_atoms(sae, atoms, rows, mode=mode, by=amount, keep_error=keep_error)
+
+
+def _direction_change(
+    model: LiveModel,
+    point: HookPoint,
+    direction: Float[Tensor, " d_in"],
+    amount: float,
+    *,
+    mode: Mode,
+    unit: Unit,
+    keep_error: bool,
+    **_unused: Any,
+) -> Change:
+    if unit != "coefficient" or not keep_error:
+        raise ValueError(
+            "`direction` belongs to no SAE, so it has no percentile and no error term; got "
+            f"unit={unit!r}, keep_error={keep_error}. Leave both out."
+        )
+    if not isinstance(direction, Tensor) or direction.ndim != 1:
+        got = tuple(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
+        raise TypeError(f"`direction` must be a tensor of shape (d_in,), got {got}.")
+    direction = check_matrix(direction.detach()[None], name="direction")[0].clone()
+    check_width(model, point, len(direction), "the direction")
+    if not bool(direction.norm() > 0):
+        raise ValueError("`direction` must not be the zero vector.")
+    return change_along(direction, mode, amount)

@@ -1,0 +1,248 @@
+"""A quiz about atoms for people: after some examples, in which of n other samples does the atom fire?
+
+Guessing reaches 1 / n; the score comes with Wilson's interval (p + z²/2m ± z√(p(1 − p)/m + z²/4m²)) /
+(1 + z²/m), m answers, z = 1.96.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from sae_nb.atoms import TOKENS_AFTER, TOKENS_BEFORE, AtomCatalogue, Choice, Example, build_examples
+from sae_nb.checks import check_atom, check_count
+
+Z95 = 1.959964
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QuizQuestion:
+    """One atom, some of its examples, and other samples in exactly one of which it fires."""
+
+    atom: int
+    """Row of the dictionary."""
+
+    examples: tuple[Example, ...]
+    """Samples in which it fires, over all its strengths: what the guess is made from."""
+
+    options: tuple[Example, ...]
+    """Other samples; their strengths are in them, and are the answer."""
+
+    answer: int
+    """Which option fires."""
+
+    maximum: float
+    """The atom's largest strength, to which shades are scaled."""
+
+    chance: float
+    """What guessing reaches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuizScore:
+    """Answers counted, with what guessing would reach."""
+
+    n_right: int
+    """Right answers."""
+
+    n_answered: int
+    """Answers."""
+
+    chance: float
+    """What guessing reaches."""
+
+    @property
+    def share(self) -> float:
+        """Share of right answers; NaN before the first."""
+        return self.n_right / self.n_answered if self.n_answered else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the share."""
+        return wilson_interval(self.n_right, self.n_answered)
+
+    @property
+    def better_than_chance(self) -> bool:
+        """Whether the interval lies above what guessing reaches."""
+        return self.n_answered > 0 and self.interval[0] > self.chance
+
+    @property
+    def words(self) -> str:
+        """In one sentence."""
+        if not self.n_answered:
+            return f"No answer yet; guessing reaches {self.chance:.0%}."
+        low, high = self.interval
+        verdict = "better than guessing" if self.better_than_chance else "guessing is not ruled out"
+        return (
+            f"{self.n_right} of {self.n_answered} right: {self.share:.0%}, 95 % {low:.0%} … {high:.0%}; "
+            f"guessing reaches {self.chance:.0%}: {verdict}."
+        )
+
+
+def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share; all of [0, 1] where nothing was counted.
+
+    Parameters
+    ----------
+    n_right
+        Successes.
+    n
+        Trials.
+
+    Source
+    ------
+    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    Example
+    -------
+    >>> [round(end, 3) for end in wilson_interval(5, 10)]
+    [0.237, 0.763]
+    """
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = n_right / n, Z95**2 / n
+    centre, half = p + z2 / 2, Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n))
+    return float(max((centre - half) / (1 + z2), 0.0)), float(min((centre + half) / (1 + z2), 1.0))
+
+
+def ask_about(
+    catalogue: AtomCatalogue,
+    atom: int,
+    *,
+    n_examples: int = 4,
+    n_options: int = 5,
+    seed: int = 0,
+) -> QuizQuestion:
+    """Make a question about an atom; examples and options are of different samples.
+
+    Every option but one is looked at in all that is shown of it, and the atom is silent there.
+
+    Parameters
+    ----------
+    catalogue
+        Codes and samples; pictures or texts.
+    atom
+        Row of the dictionary.
+    n_examples
+        Shown with their strengths.
+    n_options
+        To choose from.
+    seed
+        Draws samples and their order.
+
+    Raises
+    ------
+    TypeError, IndexError, ValueError
+        If there is no such atom, rows are plain vectors, or the atom fires in too few samples, or in
+        too many for others to be found (the message says how many).
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> examples = sn.load_examples("tiny-vit/resid_post.6")
+    >>> catalogue = examples.catalogue(sn.load_sae("tiny-vit/resid_post.6"))
+    >>> question = ask_about(catalogue, examples.match("digit 0").atom)
+    >>> len(question.options), question.chance
+    (5, 0.2)
+    """
+    atom = check_atom(atom, catalogue.n_atoms)
+    check_count(n_examples, name="n_examples")
+    check_count(n_options, name="n_options", at_least=2)
+    _check_kind(catalogue)
+    generator = np.random.default_rng([seed, atom])
+    rows, strengths = catalogue.strengths(atom)
+    # The strongest row of each sample: what a person would look at.
+    strongest = _strongest(catalogue.samples[rows], np.abs(strengths))
+    if len(strongest) < n_examples + 1:
+        raise ValueError(
+            f"`atom` must fire in at least {n_examples + 1} samples to be asked about, got atom {atom}, "
+            f"which fires in {len(strongest)}. Show more samples, or choose another atom."
+        )
+    drawn = generator.permutation(strongest)[: n_examples + 1]
+    shown = drawn[1:][np.argsort(-np.abs(strengths[drawn[1:]]), kind="stable")]
+    others = _silent_rows(catalogue, atom, n_options - 1, generator)
+    answer = int(generator.integers(n_options))
+    options = np.insert(others, answer, rows[drawn[0]])
+    values = np.insert(np.zeros(n_options - 1), answer, strengths[drawn[0]])
+    return QuizQuestion(
+        atom=atom,
+        examples=build_examples(
+            catalogue, atom, Choice(rows=rows[shown], strengths=strengths[shown])
+        ),
+        options=build_examples(catalogue, atom, Choice(rows=options, strengths=values)),
+        answer=answer,
+        maximum=float(np.abs(strengths).max()),
+        chance=1 / n_options,
+    )
+
+
+def askable_atoms(
+    catalogue: AtomCatalogue, *, n_examples: int = 4, n_options: int = 5
+) -> Int[np.ndarray, " m"]:
+    """Return the atoms that fire in enough samples, and are silent in enough.
+
+    Parameters
+    ----------
+    catalogue
+        Codes and samples.
+    n_examples, n_options
+        Of the questions.
+    """
+    codes = catalogue.codes
+    table = codes.to_scipy().tocsc()
+    table.eliminate_zeros()
+    atom = np.repeat(np.arange(table.shape[1]), np.diff(table.indptr))
+    n_samples = int(catalogue.samples.max()) + 1
+    pairs = np.unique(atom.astype(np.int64) * n_samples + catalogue.samples[table.indices])
+    fires = np.bincount(pairs // n_samples, minlength=catalogue.n_atoms)
+    silent = len(np.unique(catalogue.samples)) - fires
+    return np.flatnonzero((fires > n_examples) & (silent >= n_options - 1))
+
+
+def _check_kind(catalogue: AtomCatalogue) -> None:
+    context = catalogue.acts.context
+    if context.pictures is None and context.token_ids is None:
+        raise ValueError(
+            "`catalogue` must have pictures or texts to be looked at, got rows of kind "
+            f"{context.kind!r}. Capture them from a model with sn.capture."
+        )
+
+
+def _strongest(samples: np.ndarray, size: np.ndarray) -> Int[np.ndarray, " m"]:
+    order = np.lexsort((-size, samples))
+    return order[np.diff(samples[order], prepend=-1) != 0]
+
+
+def _silent_rows(
+    catalogue: AtomCatalogue, atom: int, n: int, generator: np.random.Generator
+) -> Int[np.ndarray, " n"]:
+    """One row each of n samples, the atom silent in all that is shown around it."""
+    found: list[int] = []
+    for sample in generator.permutation(np.unique(catalogue.samples)):
+        row = _silent_row(catalogue, atom, int(sample), generator)
+        if row is not None:
+            found.append(row)
+        if len(found) == n:
+            return np.array(found)
+    raise ValueError(
+        f"`atom` must be silent in at least {n} samples to be asked about, got atom {atom}, which is "
+        f"silent in {len(found)}: it fires nearly everywhere. Choose another atom."
+    )
+
+
+def _silent_row(
+    catalogue: AtomCatalogue, atom: int, sample: int, generator: np.random.Generator
+) -> int | None:
+    rows = catalogue.rows_of_sample(sample)
+    positions = catalogue.positions[rows]
+    z = catalogue.sample_strengths(atom, sample, int(positions.max()) + 1)
+    fired = np.nan_to_num(z) != 0
+    pictures = catalogue.acts.context.pictures is not None
+    for place in generator.permutation(len(rows))[:8]:
+        first = 0 if pictures else max(int(positions[place]) - TOKENS_BEFORE, 0)
+        last = len(z) if pictures else int(positions[place]) + TOKENS_AFTER + 1
+        if not fired[first:last].any():
+            return int(rows[place])
+    return None

@@ -1,0 +1,514 @@
+"""What is behind a row of a report: which sample moves it most, and what other libraries would report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from sae_nb.evaluation import Definition, Measurement, as_published, define, published_formulas
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+
+
+# -------------------------------------------------------------------------------------------------
+# Reports of several SAEs side by side, each number judged against its floor and its control.
+
+
+Verdict = Literal["clear", "not clear", "description", "undefined"]
+Shown = Literal["key", "all", "not clear"]
+
+MARGIN = 0.05
+"""A value nearer than this to floor or control, as a share of the larger one, is not apart from it, however
+narrow its interval: another random dictionary would differ by as much. Ours."""
+
+KEY = (
+    "r2",
+    "cosine_centred",
+    "shrinkage_gamma",
+    "l0",
+    "dead_fraction",
+    "max_cosine",
+    "effective_rank",
+    "ood",
+    "ce_recovered_mean",
+    "delta_ce",
+    "accuracy",
+    "kl",
+    "agreement",
+)
+"""Rows of `evaluate` that are shown first; rows that it does not have are always shown."""
+
+# What `evaluate` gives beyond them: kept behind "all".
+_MORE = (
+    "fvu", "mse", "cosine", "norm_ratio", "r2_per_dimension", "fvu_token_median", "fvu_trimmed",
+    "l1", "hoyer", "l0_p5", "l0_p50", "l0_p95", "dense_fraction", "rare_fraction", "density_median",
+    "coherence", "max_cosine_p95", "babel", "stable_rank", "duplicate_fraction", "encoder_cosine",
+    "connectivity", "negative_interference", "npmi_top", "ce_recovered", "ce", "ce_clean", "ce_zero",
+    "accuracy_recovered", "accuracy_recovered_mean", "accuracy_clean", "accuracy_zero", "kl_score",
+    "output_cosine", "cosine_recovered",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportCell:
+    """One metric of one SAE, judged and placed on its row's scale."""
+
+    metric: str
+    """Name of the row."""
+
+    sae: str
+    """Name of the column."""
+
+    measurement: Measurement
+    """The number with all that stands beside it."""
+
+    verdict: Verdict
+    """"not clear": its floor or control would do as well, within what is known."""
+
+    reason: str
+    """The verdict in a sentence."""
+
+    at: float
+    """Place of the value, 0 … 1; better is to the right where there is a better; NaN: undefined."""
+
+    low: float
+    """Place of one end of the interval; NaN: unknown."""
+
+    high: float
+    """Of the other."""
+
+    floor: float
+    """Place of the floor; NaN: none."""
+
+    control: float
+    """Place of the control; NaN: none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReportCardSummary:
+    """Metrics × SAEs."""
+
+    metrics: tuple[str, ...]
+    """Rows, in the order of the reports."""
+
+    saes: tuple[str, ...]
+    """Columns."""
+
+    cells: Mapping[tuple[str, str], ReportCell]
+    """By metric and SAE; where a report has no such row there is none."""
+
+    def cell(self, metric: str, sae: str) -> ReportCell | None:
+        """Return one cell, or None.
+
+        Parameters
+        ----------
+        metric, sae
+            Row and column.
+        """
+        return self.cells.get((metric, sae))
+
+    def row(self, metric: str) -> list[ReportCell]:
+        """Return the cells of a metric, column by column.
+
+        Parameters
+        ----------
+        metric
+            Which.
+        """
+        found = (self.cell(metric, sae) for sae in self.saes)
+        return [cell for cell in found if cell is not None]
+
+    def definition(self, metric: str) -> Definition:
+        """Return what a row is.
+
+        Parameters
+        ----------
+        metric
+            Which.
+        """
+        return define(self.row(metric)[0].measurement.definition)
+
+    def n_not_clear(self, sae: str) -> tuple[int, int]:
+        """Return how many judged rows of an SAE are not clear, and how many are judged.
+
+        Parameters
+        ----------
+        sae
+            Which.
+        """
+        mine = [c.verdict for c in self.cells.values() if c.sae == sae]
+        return mine.count("not clear"), mine.count("not clear") + mine.count("clear")
+
+
+def summarise_report_card(
+    reports: Sequence[Mapping[str, Measurement]],
+    names: Sequence[str] | None = None,
+    *,
+    show: Shown = "key",
+) -> ReportCardSummary:
+    """Put reports side by side, judge every number, and place it on its row's scale.
+
+    Parameters
+    ----------
+    reports
+        From `evaluate`, or any mapping from name to `Measurement`.
+    names
+        Of the SAEs; None: what the reports say.
+    show
+        "key" rows, "all" rows, or those "not clear" in some column.
+
+    Returns
+    -------
+    ReportCardSummary
+        Cells by metric and SAE.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are no reports, or names do not fit.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    >>> sae = sn.TopK(d_in=8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0))
+    >>> card = summarise_report_card([sn.evaluate(sae, x, n_bootstrap=50)], ["mine"])
+    >>> card.cell("r2", "mine").verdict  # never trained
+    'not clear'
+    """
+    columns = _named(reports, names)
+    rows: dict[str, None] = {}
+    for report in columns.values():
+        rows.update(dict.fromkeys(report))
+    chosen = [name for name in rows if show != "key" or name in KEY or name not in _MORE]
+    cells: dict[tuple[str, str], ReportCell] = {}
+    for metric in chosen:
+        found = {sae: report[metric] for sae, report in columns.items() if metric in report}
+        placed = _placed(metric, found)
+        if show != "not clear" or any(cell.verdict == "not clear" for cell in placed):
+            cells |= {(metric, cell.sae): cell for cell in placed}
+    kept = {metric for metric, _ in cells}
+    return ReportCardSummary(
+        metrics=tuple(metric for metric in chosen if metric in kept),
+        saes=tuple(columns),
+        cells=cells,
+    )
+
+
+def judge(measurement: Measurement) -> tuple[Verdict, str]:
+    """Return whether a number is apart from its floor and its control, and why.
+
+    It is where it is better than both, neither lies in its interval, and the gap is more than a
+    twentieth of the larger of the two numbers.
+
+    Parameters
+    ----------
+    measurement
+        With its definition.
+
+    Example
+    -------
+    >>> judge(Measurement(value=0.58, floor=0.0, control=0.57, interval=(0.579, 0.581),
+    ...                   definition="r2_pooled", n=9, unit="samples"))[0]
+    'not clear'
+    """
+    definition = define(measurement.definition)
+    if math.isnan(measurement.value):
+        return "undefined", "It is not defined here: too little varies, or nothing fires."
+    rivals = _rivals(measurement, definition)
+    if not rivals:
+        return "description", "A description: nothing stands beside it that it should beat."
+    for name, rival in rivals.items():
+        told = _not_apart(measurement, definition, rival)
+        if told:
+            return "not clear", f"Its {name} ({_short(rival)}) {told}."
+    if definition.floor.startswith("none: a description"):  # it can be blamed, and not praised
+        return "description", "Not a score: better than its control, which is no merit by itself."
+    beside = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
+    return "clear", f"Better than {beside}, with the whole interval."
+
+
+def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
+    """What the value is to beat. A floor that nothing can go below is a limit and no rival."""
+    if definition.better == "none":
+        return {}
+    limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))
+    given = {"control": m.control, "floor": None if limit else m.floor}
+    found = {k: float(v) for k, v in given.items() if v is not None and not math.isnan(v)}
+    if definition.better == "one" and abs(m.value - 1) <= MARGIN:
+        # Where the trivial answer is at 1 as well, being there is no merit and no fault.
+        found = {k: v for k, v in found.items() if abs(v - 1) > MARGIN}
+    return found
+
+
+def _not_apart(m: Measurement, definition: Definition, rival: float) -> str:
+    """Why the rival would do as well; empty where it would not."""
+    low, high = m.interval
+    if not math.isnan(low) and low <= rival <= high:
+        return "lies within its interval"
+    size = max(abs(m.value), abs(rival), 1e-300)
+    if abs(m.value - rival) <= MARGIN * size:
+        return f"is within {MARGIN:.0%} of it"
+    if _goodness(m.value, definition) <= _goodness(rival, definition):
+        return "is better"
+    return ""
+
+
+def _goodness(value: float, definition: Definition) -> float:
+    if definition.better == "one":
+        return -abs(value - 1)
+    return -value if definition.better == "lower" else value
+
+
+def _placed(metric: str, found: Mapping[str, Measurement]) -> list[ReportCell]:
+    """Cells of one row on one scale: from the least to the largest of all that is drawn."""
+    drawn = [
+        value
+        for m in found.values()
+        for value in (m.value, *m.interval, m.floor, m.control)
+        if value is not None and math.isfinite(value)
+    ]
+    least, most = (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
+    span = most - least
+    turned = define(next(iter(found.values())).definition).better == "lower"
+
+    def place(value: float | None) -> float:
+        if value is None or not math.isfinite(value):
+            return math.nan
+        share = (value - least) / span if span > 0 else 0.5
+        return 1 - share if turned else share
+
+    cells = []
+    for sae, m in found.items():
+        verdict, reason = judge(m)
+        cells.append(
+            ReportCell(
+                metric=metric,
+                sae=sae,
+                measurement=m,
+                verdict=verdict,
+                reason=reason,
+                at=place(m.value),
+                low=place(m.interval[0]),
+                high=place(m.interval[1]),
+                floor=place(m.floor),
+                control=place(m.control),
+            )
+        )
+    return cells
+
+
+def _named(
+    reports: Sequence[Mapping[str, Measurement]], names: Sequence[str] | None
+) -> dict[str, Mapping[str, Measurement]]:
+    if isinstance(reports, Mapping) or not isinstance(reports, Sequence):
+        raise TypeError(
+            "`reports` must be a list of reports, got one "
+            f"{type(reports).__name__}. Put it in brackets: ReportCard([report])."
+        )
+    if not reports:
+        raise ValueError("`reports` must hold at least one, got none. Use sn.evaluate(sae, acts).")
+    wrong = next((r for r in reports if not isinstance(r, Mapping)), None)
+    if wrong is not None:
+        raise TypeError(f"`reports` must hold reports of `evaluate`, got {type(wrong).__name__}.")
+    given = [_own_name(r) for r in reports] if names is None else [str(name) for name in names]
+    if len(given) != len(reports) or (names is not None and len(set(given)) < len(given)):
+        raise ValueError(
+            f"`names` must be one for each of {len(reports)} reports and all different, got {given}."
+        )
+    if len(set(given)) < len(given):
+        given = [f"{name} {i}" for i, name in enumerate(given, start=1)]
+    return dict(zip(given, reports, strict=True))
+
+
+def _own_name(report: Any) -> str:
+    facts = getattr(report, "provenance", {})
+    return str(facts.get("sae", type(report).__name__))
+
+
+def _short(value: float) -> str:
+    return "0" if abs(value) < 1e-9 else f"{value:.3g}"  # what is 0 but for rounding
+
+
+# -------------------------------------------------------------------------------------------------
+# What is behind a row of a report: which sample moves it most, and what other libraries would report.
+
+
+MOST_ROWS = 16_384
+"""Rows that are looked at: a click should be answered at once. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingSample:
+    """The sample without which a number changes most."""
+
+    sample: int
+    """Its index in `acts.context`."""
+
+    value: float
+    """The number over all rows that were looked at."""
+
+    without: float
+    """The number without this sample."""
+
+    n_samples: int
+    """How many were tried."""
+
+    typical: float
+    """Median |change| over the samples: how much any one moves it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowSums:
+    """Sums per sample from which many definitions follow."""
+
+    samples: Float[np.ndarray, " n_samples"]
+    """Index of each sample."""
+
+    columns: dict[str, Float[np.ndarray, " n_samples"]]
+    """Sums over the rows of each sample, by name."""
+
+
+Formula = Callable[[dict[str, Any]], Any]
+
+_FORMULAS: dict[str, Formula] = {
+    "r2_pooled": lambda s: 1 - s["e2"] / s["v2"],
+    "fvu_pooled": lambda s: s["e2"] / s["v2"],
+    "mse_token": lambda s: s["e2"] / s["n"],
+    "r2_uncentred": lambda s: 1 - s["e2"] / s["x2"],
+    "cosine_uncentred": lambda s: s["cos"] / s["n"],
+    "cosine_centred": lambda s: s["cosc"] / s["n"],
+    "norm_ratio": lambda s: s["ratio"] / s["n"],
+    "shrinkage_gamma": lambda s: s["xh2"] / s["xxh"],
+    "l0_mean": lambda s: s["l0"] / s["n"],
+    "l1_mean": lambda s: s["l1"] / s["n"],
+}
+
+
+def sums_by_sample(
+    sae: SparseAutoencoder, acts: Activations, *, most_rows: int = MOST_ROWS
+) -> RowSums:
+    """Return what `most_moving` needs, in one pass over the rows.
+
+    Parameters
+    ----------
+    sae
+        In the units of `acts`.
+    acts
+        Rows with their samples; at most the first `most_rows` are read.
+    most_rows
+        See there.
+    """
+    with torch.no_grad():
+        x = acts.x[:most_rows].float()
+        codes = sae.encode(x)
+        x_hat = sae.decode(codes).double()
+        counts = (codes.offsets[1:] - codes.offsets[:-1]).double()
+        row = torch.repeat_interleave(torch.arange(len(x)), counts.long())
+        l1 = torch.zeros(len(x), dtype=torch.float64)
+        l1.index_add_(0, row, codes.values.detach().double().abs())
+        wide = x.double()
+        mean = wide.mean(dim=0)
+        parts = {
+            "n": torch.ones(len(x), dtype=torch.float64),
+            "e2": (wide - x_hat).square().sum(dim=1),
+            "v2": (wide - mean).square().sum(dim=1),
+            "x2": wide.square().sum(dim=1),
+            "xh2": x_hat.square().sum(dim=1),
+            "xxh": (wide * x_hat).sum(dim=1),
+            "cos": torch.cosine_similarity(wide, x_hat, dim=1),
+            "cosc": torch.cosine_similarity(wide - mean, x_hat - mean, dim=1),
+            "ratio": x_hat.norm(dim=1) / wide.norm(dim=1).clamp_min(1e-12),
+            "l0": counts,
+            "l1": l1,
+        }
+    samples, index = np.unique(acts.sample[: len(x)].numpy(), return_inverse=True)
+    columns = {
+        name: np.bincount(index, weights=values.numpy(), minlength=len(samples))
+        for name, values in parts.items()
+    }
+    return RowSums(samples=samples, columns=columns)
+
+
+def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
+    """Return the sample without which a number changes most; None where it is no sum over samples.
+
+    Parameters
+    ----------
+    sums
+        From `sums_by_sample`.
+    definition
+        Id of the number's definition.
+
+    Example
+    -------
+    >>> columns = {"e2": np.array([1.0, 1.0, 8.0]), "v2": np.array([10.0, 10.0, 10.0])}
+    >>> found = most_moving(RowSums(samples=np.array([4, 5, 6]), columns=columns), "r2_pooled")
+    >>> found.sample, round(found.value, 3), found.without
+    (6, 0.667, 0.9)
+    """
+    formula = _FORMULAS.get(definition)
+    if formula is None or len(sums.samples) < 2:
+        return None
+    total = {name: values.sum() for name, values in sums.columns.items()}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(formula(total))
+        without = np.asarray(formula({k: total[k] - v for k, v in sums.columns.items()}))
+    change = np.abs(without - value)
+    if not np.isfinite(change).any():
+        return None
+    place = int(np.nanargmax(np.where(np.isfinite(change), change, -1.0)))
+    return MovingSample(
+        sample=int(sums.samples[place]),
+        value=value,
+        without=float(without[place]),
+        n_samples=len(sums.samples),
+        typical=float(np.nanmedian(change)),
+    )
+
+
+def elsewhere(
+    sae: SparseAutoencoder, acts: Activations, definition: str, *, most_rows: int = MOST_ROWS
+) -> dict[str, float]:
+    """Return what other libraries' formulas of a quantity give on these very rows, by formula id.
+
+    Parameters
+    ----------
+    sae, acts
+        As for `sums_by_sample`.
+    definition
+        Id of ours.
+    most_rows
+        Rows that are read.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(0)) + 5
+    >>> acts = sn.Activations(rows, sample=torch.arange(64), position=torch.zeros(64).long())
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
+    >>> "overcomplete.r2_score" in elsewhere(sae, acts, "r2_pooled")
+    True
+    """
+    chosen = [f for f in published_formulas().values() if f.ours == definition]
+    chosen = [f for f in chosen if set(f.needs) <= {"x", "x_hat", "codes", "dictionary"}]
+    if not chosen:
+        return {}
+    with torch.no_grad():
+        x = acts.x[:most_rows].float()
+        codes = sae.encode(x)
+        given: dict[str, Any] = {
+            "x": x,
+            "x_hat": sae.decode(codes),
+            "codes": codes,
+            "dictionary": sae.dictionary,
+        }
+        return {f.id: as_published(f.id, **{n: given[n] for n in f.needs}) for f in chosen}

@@ -1,0 +1,473 @@
+"""What a toy bottleneck learned, beside the truth it was made from: the record of SuperpositionToy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import TopK
+from sae_nb.checks import check_matrix, check_memory
+from sae_nb.codes import SparseCodes
+from sae_nb.data import sparse_features
+from sae_nb.evaluation import (
+    Evidence,
+    Factor,
+    FactorMatch,
+    feature_dimensionality,
+    interference,
+    match_atoms,
+    match_factors,
+)
+from sae_nb.models import Bottleneck
+from sae_nb.training import TrainConfig, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.architectures import SparseAutoencoder
+
+
+# -------------------------------------------------------------------------------------------------
+# Neurons or atoms: which single unit tells best whether something known is there?
+
+
+BYTES_PER_ENTRY = 40
+"""A dense unit passes through a matrix, a sparse code and its sorted copy. Measured, rounded up."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SelectivitySummary:
+    """F1 of the best single detector of each factor: among atoms, neurons, random directions.
+
+    Detector and threshold are chosen on one set and judged on another. Atoms outnumber neurons, so
+    the control is as many random directions as there are atoms; they have both signs too.
+    """
+
+    factors: tuple[str, ...]
+    """What is to be told."""
+
+    atoms: Float[np.ndarray, " factors"]
+    """F1 of the best atom."""
+
+    neurons: Float[np.ndarray, " factors"]
+    """F1 of the best neuron, above or below a threshold."""
+
+    random: Float[np.ndarray, " factors"]
+    """F1 of the best random direction, above or below a threshold."""
+
+    floor: Float[np.ndarray, " factors"]
+    """F1 of always saying yes."""
+
+    best_atoms: tuple[FactorMatch, ...]
+    """The atom for each factor, its threshold, precision and recall."""
+
+    best_neurons: tuple[tuple[int, int], ...]
+    """The neuron for each factor, and the sign with which it tells it."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per factor, and the mean of all."""
+        import pandas as pd
+
+        columns = ("atoms", "neurons", "random", "floor")
+        table = pd.DataFrame({c: getattr(self, c) for c in columns}, index=list(self.factors))
+        table.loc["mean"] = table.mean()
+        return table.round(3)
+
+    def match(self, factor: str) -> FactorMatch:
+        """Return the atom that tells a factor best.
+
+        Parameters
+        ----------
+        factor
+            One of `factors`.
+
+        Raises
+        ------
+        KeyError
+            If it is not one of them.
+        """
+        if factor not in self.factors:
+            raise KeyError(f"`factor` must be one of {list(self.factors)}, got {factor!r}.")
+        return self.best_atoms[self.factors.index(factor)]
+
+    def __repr__(self) -> str:
+        return (
+            f"SelectivitySummary({len(self.factors)} factors, mean F1 on fresh samples: atoms "
+            f"{self.atoms.mean():.3f}, neurons {self.neurons.mean():.3f}, random directions "
+            f"{self.random.mean():.3f}, always yes {self.floor.mean():.3f})"
+        )
+
+
+def summarise_selectivity(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    factors: Sequence[Factor],
+    fresh_acts: Activations | Float[Tensor, "m d_in"],
+    fresh_factors: Sequence[Factor],
+    *,
+    seed: int = 0,
+) -> SelectivitySummary:
+    """Return how well single atoms, neurons and random directions tell known factors.
+
+    F1 = 2TP / (2TP + FP + FN) of "this unit is above θ"; unit and θ are chosen on `acts`, judged on
+    `fresh_acts`. A sample is as strong as its strongest row.
+
+    Parameters
+    ----------
+    sae
+        Whose atoms compete.
+    acts, factors
+        To choose on, and what is true of it; rows of a plain tensor are samples of their own.
+    fresh_acts, fresh_factors
+        To judge on; other samples, factors in the same order.
+    seed
+        Draws the random directions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If activations are of the wrong width, or the factors are not the same ones.
+    MemoryError
+        If as many dense random directions as atoms would not fit. Capture fewer rows.
+
+    Example
+    -------
+    >>> from sae_nb.architectures import TopK
+    >>> x = torch.rand(64, 4, generator=torch.Generator().manual_seed(0))
+    >>> truth = row_factors(x > 0.5)
+    >>> sae = TopK(4, 8, 2, generator=torch.Generator().manual_seed(0))
+    >>> summarise_selectivity(sae, x, truth, x, truth).neurons.tolist()  # each neuron is a factor
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    names = tuple(factor.name for factor in factors)
+    if not names or names != tuple(factor.name for factor in fresh_factors):
+        raise ValueError(
+            "`factors` and `fresh_factors` must name the same things in the same order, got "
+            f"{list(names)} and {[factor.name for factor in fresh_factors]}."
+        )
+    sides = [_Side.of(given, sae) for given in (acts, fresh_acts)]
+    what = (factors, fresh_factors)
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.randn(sae.n_atoms, sae.d_in, generator=generator)
+    by_atom = _matches([sae.encode(side.x).detach().to("cpu") for side in sides], sides, what)
+    by_neuron = _matches(_directed(sides, torch.eye(sae.d_in)), sides, what)
+    by_chance = _matches(_directed(sides, random), sides, what)
+    return SelectivitySummary(
+        factors=names,
+        atoms=_f1(by_atom),
+        neurons=_f1(by_neuron),
+        random=_f1(by_chance),
+        floor=np.array([match.floor for match in by_atom]),
+        best_atoms=tuple(by_atom),
+        best_neurons=tuple(
+            (match.atom % sae.d_in, 1 if match.atom < sae.d_in else -1) for match in by_neuron
+        ),
+    )
+
+
+def row_factors(
+    present: Bool[Tensor, "n n_features"], names: Sequence[str] | None = None
+) -> list[Factor]:
+    """Return factors that are known of every row.
+
+    Parameters
+    ----------
+    present
+        Whether each feature is there.
+    names
+        What they are called; None is "feature 0", "feature 1", ….
+
+    Example
+    -------
+    >>> [factor.name for factor in row_factors(torch.ones(3, 2, dtype=torch.bool))]
+    ['feature 0', 'feature 1']
+    """
+    called = [f"feature {i}" for i in range(present.shape[1])] if names is None else list(names)
+    columns = present.cpu().numpy().T
+    return [
+        Factor(name=name, per="row", truth=truth)
+        for name, truth in zip(called, columns, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Rows, and which sample each belongs to."""
+
+    x: Tensor
+    sample: np.ndarray
+
+    @classmethod
+    def of(cls, given: Activations | Tensor, sae: SparseAutoencoder) -> _Side:
+        x = given.x if isinstance(given, Activations) else given
+        x = check_matrix(x, name="acts", d_in=sae.d_in).detach().float()
+        size = len(x) * 2 * sae.n_atoms * BYTES_PER_ENTRY
+        check_memory(size, f"{sae.n_atoms} random directions on {len(x)} rows", "Take fewer rows.")
+        if isinstance(given, Activations):
+            return cls(x, given.sample.numpy())
+        return cls(x, np.arange(len(x)))
+
+
+def _directed(sides: Sequence[_Side], directions: Tensor) -> list[SparseCodes]:
+    """Each direction and its opposite as a unit that is positive on everything it was chosen on.
+
+    Then every threshold can be reached, which is the most that can be granted to a dense unit.
+    """
+    along = [side.x.cpu() @ directions.T for side in sides]
+    both = [torch.cat((one, -one), dim=1) for one in along]
+    lowest = both[0].amin(dim=0) - 1e-3
+    return [SparseCodes.from_dense(one - lowest) for one in both]
+
+
+def _matches(
+    codes: Sequence[SparseCodes],
+    sides: Sequence[_Side],
+    factors: tuple[Sequence[Factor], Sequence[Factor]],
+) -> list[FactorMatch]:
+    chosen_on, judged_on = (
+        Evidence(codes=code, sample=side.sample, factors=truth)
+        for code, side, truth in zip(codes, sides, factors)
+    )
+    return match_factors(chosen_on, judged_on).by_factor
+
+
+def _f1(matches: Sequence[FactorMatch]) -> Any:
+    return np.array([match.f1 for match in matches])
+
+
+# -------------------------------------------------------------------------------------------------
+# What a toy bottleneck learned, beside the truth it was made from: the record of SuperpositionToy.
+
+
+STORED_FROM = 0.5
+"""Length of a direction from which its feature counts as stored: read back at a quarter or more."""
+
+SILENT_BELOW = 0.05
+"""A hidden vector shorter than this holds no feature worth an atom."""
+
+JUDGED_ROWS = 4096
+"""Inputs to choose detectors on, and as many to judge them on: an F1 is then known to about 0.02."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SuperpositionSummary:
+    """Directions of the features, how they share the room, and who tells them apart."""
+
+    sparsity: float
+    """Chance that a feature is off."""
+
+    loss: float
+    """Held-out loss of the toy."""
+
+    directions: Float[np.ndarray, "n_features n_hidden"]
+    """Where each feature lives among the neurons."""
+
+    gram: Float[np.ndarray, "n_features n_features"]
+    """WᵀW: what is read at row i when feature j is on with strength 1."""
+
+    dimensionality: Float[np.ndarray, " n_features"]
+    """Share of a hidden dimension that each feature has to itself."""
+
+    interference: Float[np.ndarray, " n_features"]
+    """What the others say where this one is read."""
+
+    stored: tuple[int, ...]
+    """Features whose direction is longer than a half."""
+
+    found: FoundDirections | None = None
+    """What an SAE made of the hidden vectors; None before one is trained."""
+
+    @property
+    def n_hidden(self) -> int:
+        """How many neurons there are."""
+        return self.directions.shape[1]
+
+    def __repr__(self) -> str:
+        told = "" if self.found is None else f"; {self.found!r}"
+        return (
+            f"SuperpositionSummary(sparsity {self.sparsity:g}: {len(self.stored)} of "
+            f"{len(self.directions)} features stored in {self.n_hidden} neurons, dimensionalities "
+            f"together {self.dimensionality.sum():.2f}{told})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FoundDirections:
+    """Atoms of an SAE trained on hidden vectors, against the stored features and against neurons."""
+
+    atoms: Float[np.ndarray, "n_atoms n_hidden"]
+    """Dictionary of the SAE."""
+
+    matched: tuple[int, ...]
+    """For each stored feature, the atom matched with it."""
+
+    cosine: float
+    """Mean cosine between stored features and their atoms."""
+
+    cosine_floor: float
+    """The same for as many random directions."""
+
+    cosine_neurons: float
+    """The same for the neurons and their opposites; a feature left over counts with 0."""
+
+    atom_f1: Float[np.ndarray, " n_features"]
+    """F1 of the best atom as a detector of each feature, on fresh inputs."""
+
+    neuron_f1: Float[np.ndarray, " n_features"]
+    """F1 of the best neuron, either sign."""
+
+    random_f1: Float[np.ndarray, " n_features"]
+    """F1 of the best of as many random directions as there are atoms."""
+
+    def __repr__(self) -> str:
+        return (
+            f"atoms find them with cosine {self.cosine:.3f} (random {self.cosine_floor:.3f}, neurons "
+            f"{self.cosine_neurons:.3f}) and F1 {self.atom_f1.mean():.3f} (random "
+            f"{self.random_f1.mean():.3f}, neurons {self.neuron_f1.mean():.3f})"
+        )
+
+
+def summarise_superposition(
+    toy: Bottleneck, sae: TopK | None = None, *, seed: int = 0
+) -> SuperpositionSummary:
+    """Compare what a toy learned with what is known of it.
+
+    Parameters
+    ----------
+    toy
+        Trained, so that it knows its sparsity.
+    sae
+        Trained on its hidden vectors, as `fit_atoms` does; None leaves that part out.
+    seed
+        Draws the inputs on which detectors are judged, and the random directions.
+
+    Raises
+    ------
+    ValueError
+        If the toy has not been trained.
+
+    Example
+    -------
+    >>> from sae_nb.models import train_bottlenecks
+    >>> (toy,) = train_bottlenecks([0.97], steps=300)
+    >>> summarise_superposition(toy).stored
+    (0, 1, 2, 3, 4)
+    """
+    if toy.sparsity is None or toy.loss is None:
+        raise ValueError(
+            "`toy` must be trained, got one that is not. Make it with `train_bottlenecks([0.9])`."
+        )
+    directions = toy.directions.detach()
+    stored = tuple(_stored(directions).nonzero().flatten().tolist())
+    return SuperpositionSummary(
+        sparsity=toy.sparsity,
+        loss=toy.loss,
+        directions=directions.numpy(),
+        gram=(directions @ directions.T).numpy(),
+        dimensionality=feature_dimensionality(directions).numpy(),
+        interference=interference(directions).numpy(),
+        stored=stored,
+        found=None if sae is None else _found(toy, sae, stored, seed),
+    )
+
+
+def fit_atoms(
+    toy: Bottleneck,
+    *,
+    n_atoms: int | None = None,
+    k: int | None = None,
+    steps: int = 200,
+    n_starts: int = 3,
+    seed: int = 0,
+) -> TopK:
+    """Train SAEs on a toy's hidden vectors and keep the one that rebuilds them best.
+
+    Parameters
+    ----------
+    toy
+        Trained.
+    n_atoms
+        Rows of the dictionary; None is half again as many as features: spare atoms keep one start
+        from getting stuck with two atoms on one feature.
+    k
+        Atoms per hidden vector; None is the number of features that are on together on average,
+        at least 1.
+    steps
+        Optimiser steps of 256 hidden vectors.
+    n_starts
+        First dictionaries to try; only reconstruction decides among them, never the truth.
+    seed
+        Of inputs and first dictionaries.
+
+    Example
+    -------
+    >>> from sae_nb.models import train_bottlenecks
+    >>> (toy,) = train_bottlenecks([0.97], steps=200)
+    >>> fit_atoms(toy, steps=20, n_starts=1).dictionary.shape
+    torch.Size([8, 2])
+    """
+    sparsity = 0.0 if toy.sparsity is None else toy.sparsity
+    x = sparse_features(20_000, toy.n_features, sparsity, seed=seed)
+    with torch.no_grad():
+        hidden = toy.hidden(x)
+    hidden = hidden[hidden.norm(dim=1) > SILENT_BELOW]
+    together = round(toy.n_features * (1 - sparsity))
+    size = -(-3 * toy.n_features // 2) if n_atoms is None else n_atoms
+    k = max(1, min(together, toy.n_hidden - 1)) if k is None else k
+    draws = [torch.Generator().manual_seed(1000 * seed + start) for start in range(n_starts)]
+    saes = [TopK(toy.n_hidden, size, k, generator=draw) for draw in draws]
+    train(saes, hidden, TrainConfig(steps=steps, batch_size=256, seed=seed), progress=False)
+    with torch.no_grad():
+        errors = [float((hidden - sae(hidden)).square().mean()) for sae in saes]
+    return saes[int(np.argmin(errors))]
+
+
+def _found(toy: Bottleneck, sae: TopK, stored: Sequence[int], seed: int) -> FoundDirections:
+    truth = toy.directions.detach()[list(stored)]
+    _, matched, cosines = match_atoms(truth, sae.dictionary)
+    x, fresh = (
+        sparse_features(JUDGED_ROWS, toy.n_features, toy.sparsity or 0.0, seed=s)
+        for s in (2 * seed + 11, 2 * seed + 12)
+    )
+    with torch.no_grad():
+        table = summarise_selectivity(
+            sae,
+            toy.hidden(x),
+            row_factors(x > 0),
+            toy.hidden(fresh),
+            row_factors(fresh > 0),
+            seed=seed,
+        )
+    return FoundDirections(
+        atoms=sae.dictionary.numpy(),
+        matched=tuple(matched.tolist()),
+        cosine=float(cosines.mean()),
+        cosine_floor=_random_cosine(truth, sae.n_atoms, seed),
+        cosine_neurons=_neuron_cosine(truth),
+        atom_f1=table.atoms,
+        neuron_f1=table.neurons,
+        random_f1=table.random,
+    )
+
+
+def _stored(directions: Tensor) -> Tensor:
+    return directions.norm(dim=1) > STORED_FROM
+
+
+def _random_cosine(truth: Tensor, n_atoms: int, seed: int, draws: int = 16) -> float:
+    generator = torch.Generator().manual_seed(seed)
+    random = torch.randn(draws, n_atoms, truth.shape[1], generator=generator)
+    return float(np.mean([match_atoms(truth, one)[2].mean() for one in random]))
+
+
+def _neuron_cosine(truth: Tensor) -> float:
+    axes = torch.eye(truth.shape[1])
+    return float(match_atoms(truth, torch.cat((axes, -axes)))[2].sum()) / len(truth)

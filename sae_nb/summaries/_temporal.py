@@ -1,0 +1,430 @@
+"""One sequence in time: what its past said of every token, what the token added, and how both move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.codes import SparseCodes
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import Temporal
+    from sae_nb.models import LiveModel
+    from sae_nb.temporal import Decomposition
+
+
+Part = Literal["predicted", "novel", "raw"]
+"""Predicted by the past, novel, or the activations themselves."""
+
+Kind = Literal["text", "layers", "signal"]
+"""What time is: tokens of a text, layers of a vision model, moments of a signal."""
+
+N_SHUFFLES = 8
+"""Orders of the control. Ours: its mean over them moves by about 0.01 from seed to seed."""
+
+MOST_RASTER_ATOMS = 48
+"""Rows of a raster; more could not be told apart. The strongest are kept. Ours."""
+
+MOST_SIMILARITY = 128
+"""Side of a similarity matrix; longer sequences are averaged over neighbours. Ours: 64 kB each."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Raster:
+    """Strengths of the strongest atoms over time, in the order in which they first fire."""
+
+    atoms: Int[np.ndarray, " m"]
+    """Which atoms, first to fire first."""
+
+    strengths: Float[np.ndarray, "m time"]
+    """NaN where an atom does not fire."""
+
+    left_out: int
+    """Weaker atoms that fire and are not shown."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TemporalSummary:
+    """A sequence taken apart in time, as a panel draws it."""
+
+    names: tuple[str, ...]
+    """What each time is called: a token, a layer, a moment."""
+
+    special: Bool[np.ndarray, " time"]
+    """Tokens that are no text."""
+
+    kind: Kind
+    """What time is."""
+
+    first_position: int
+    """Position in its sample of the first time; those before were not read."""
+
+    strict: bool
+    """Whether the present was kept from its own prediction."""
+
+    energy: Float[np.ndarray, "time 2"]
+    """‖predicted‖² and ‖novel‖²."""
+
+    shares: Float[np.ndarray, "time 2"]
+    """The same as shares of their sum."""
+
+    shuffled: Float[np.ndarray, " time"]
+    """Predicted share of each token when the order is permuted, mean over permutations: the control."""
+
+    rasters: Mapping[str, Raster]
+    """Of the predicted and the novel codes."""
+
+    similarity: Mapping[str, Float[np.ndarray, "side side"]]
+    """Cosine of centred predicted codes, novel codes and raw activations between times."""
+
+    stride: int
+    """Times that one row of a similarity matrix stands for."""
+
+    xy: Mapping[str, Float[np.ndarray, "time 2"]]
+    """Coordinates of the predicted and the novel codes: principal ones, until `with_layout`."""
+
+    lag1: Mapping[str, float]
+    """Mean cosine of neighbours in time."""
+
+    attention: Float[np.ndarray, "time time"]
+    """How much each time attends to each before it, mean over heads; the rest is on the empty slot."""
+
+    boundaries: tuple[int, ...] = ()
+    """Times at which something new begins, where that is known."""
+
+    fvu: float = math.nan
+    """‖x − x̂‖² over ‖x − mean‖² of this sequence."""
+
+    novel_codes: SparseCodes = field(repr=False)
+    """One row per time."""
+
+    codes: Mapping[str, Float[Tensor, "time n_atoms"]] = field(repr=False)
+    """Predicted and novel codes, dense: what a layout is made from."""
+
+    @property
+    def n_times(self) -> int:
+        """Length of the sequence."""
+        return len(self.names)
+
+    @property
+    def documents(self) -> Int[np.ndarray, " time"]:
+        """Which stretch between boundaries each time belongs to."""
+        borders = np.array(sorted(self.boundaries), dtype=int)
+        documents: Int[np.ndarray, " time"] = np.searchsorted(
+            borders, np.arange(self.n_times), side="right"
+        )
+        return documents
+
+    def with_layout(self, xy: Mapping[str, Float[np.ndarray, "time 2"]]) -> TemporalSummary:
+        """The same with other coordinates of its codes.
+
+        Parameters
+        ----------
+        xy
+            Of the predicted and of the novel codes.
+        """
+        return replace(self, xy=dict(xy))
+
+    def atoms_added(self, time: int, most: int = 8) -> list[tuple[int, float]]:
+        """The atoms a time adds, strongest first, with their strengths.
+
+        Parameters
+        ----------
+        time
+            Which.
+        most
+            How many at most.
+        """
+        first, last = (int(self.novel_codes.offsets[time + i]) for i in (0, 1))
+        atoms = self.novel_codes.atoms[first:last].tolist()
+        values = self.novel_codes.values[first:last].tolist()
+        found = sorted(zip(atoms, values, strict=True), key=lambda pair: -abs(pair[1]))
+        return [(int(atom), float(value)) for atom, value in found[:most] if value]
+
+    def read_from(self, time: int, most: int = 6) -> list[tuple[int, float]]:
+        """The times before that its prediction was read from, with their shares of attention.
+
+        Parameters
+        ----------
+        time
+            Which.
+        most
+            How many at most.
+        """
+        row = self.attention[time, :time]
+        order = np.argsort(-row, kind="stable")[:most]
+        return [(int(i), float(row[i])) for i in order if row[i] > 0]
+
+
+@torch.no_grad()
+def summarise_sequence(
+    sae: Temporal,
+    x: Float[Tensor, "time d_in"],
+    *,
+    names: Sequence[str] | None = None,
+    special: Sequence[bool] | None = None,
+    boundaries: Sequence[int] = (),
+    kind: Kind = "signal",
+    first_position: int = 0,
+    n_shuffles: int = N_SHUFFLES,
+    seed: int = 0,
+) -> TemporalSummary:
+    """Take one sequence apart and record what a panel shows.
+
+    Parameters
+    ----------
+    sae
+        A `Temporal`.
+    x
+        Activations in order of time.
+    names
+        What each time is called; None: its number.
+    special
+        Tokens that are no text; None: none.
+    boundaries
+        Times at which something new begins.
+    kind
+        What time is.
+    first_position
+        Position in its sample of the first row.
+    n_shuffles
+        Permuted orders of the control.
+    seed
+        Of the permutations.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something does not fit the sequence or the SAE.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> sae = sn.Temporal(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    >>> record = summarise_sequence(sae, x, names=list("abcdef"))
+    >>> record.n_times, record.energy.shape, record.read_from(0)
+    (6, (6, 2), [])
+    """
+    from sae_nb.temporal import decompose
+
+    x = check_matrix(x, d_in=sae.d_in).detach().to(sae.device, sae.dtype)
+    time = len(x)
+    names = tuple(str(i) for i in range(time)) if names is None else tuple(map(str, names))
+    marks = np.zeros(time, bool) if special is None else np.asarray(special, bool)
+    _check(names, marks, boundaries, kind, time)
+    parts = decompose(sae, x[None], attention=True)
+    vectors = _vectors(parts, x)
+    similar = {part: _similarity(value) for part, value in vectors.items()}
+    stride = math.ceil(time / MOST_SIMILARITY)
+    return TemporalSummary(
+        names=names,
+        special=marks,
+        kind=kind,
+        first_position=first_position,
+        strict=parts.strict,
+        energy=_numpy(parts.energy[0]),
+        shares=_numpy(parts.energy_shares[0]),
+        shuffled=_shuffled_shares(sae, x, check_count(n_shuffles, name="n_shuffles"), seed),
+        rasters={part: _raster(vectors[part]) for part in ("predicted", "novel")},
+        similarity={part: _thinned(cosines, stride) for part, cosines in similar.items()},
+        stride=stride,
+        xy={part: _plane(vectors[part]) for part in ("predicted", "novel")},
+        lag1={part: float(cosines.diagonal(1).mean()) for part, cosines in similar.items()},
+        attention=_attention(parts),
+        boundaries=tuple(int(b) for b in boundaries),
+        fvu=_fvu(parts, x),
+        novel_codes=parts.novel_codes,
+        codes={part: vectors[part].cpu() for part in ("predicted", "novel")},
+    )
+
+
+def read_in_time(
+    model: LiveModel,
+    sae: Temporal,
+    given: Any,
+    hook_point: str | None = None,
+    *,
+    place: int = 0,
+    **options: Any,
+) -> TemporalSummary:
+    """Run a model on one input and take what it computed apart in time.
+
+    Time is the tokens of a text; for a vision model it is the layers, at one token.
+
+    Parameters
+    ----------
+    model
+        A language or vision model.
+    sae
+        A `Temporal` trained on such sequences.
+    given
+        A text, its token ids, or a picture.
+    hook_point
+        Where a language model is read; None takes the SAE's own. Not used for pictures.
+    place
+        Which token of a picture: 0 is cls.
+    options
+        As for `summarise_sequence`: boundaries, n_shuffles, seed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input is not one that the model reads, or not as wide as the SAE.
+    """
+    if model.kind == "vision":
+        return _over_layers(model, sae, given, place, options)
+    from sae_nb.capturing import capture
+
+    point = hook_point or sae.hook_point
+    if point is None:
+        raise ValueError(
+            f"`hook_point` must be given, because the SAE does not say where it was trained. "
+            f"{model.name} has {len(model.hook_points())}: see model.hook_points()."
+        )
+    text = given if isinstance(given, str) else list(given)
+    acts = capture(model, [text], str(point), progress=False)
+    specials = set(getattr(model.tokenizer, "all_special_ids", ()))
+    tokens = acts.tokens
+    if tokens is None:
+        raise TypeError(
+            f"`given` must be a text {model.name} can read as tokens, got {type(given).__name__}."
+        )
+    return summarise_sequence(
+        sae,
+        acts.x,
+        names=list(tokens[: len(acts)]),
+        special=[int(i) in specials for i in tokens.ids],
+        kind="text",
+        first_position=int(acts.position[0]),
+        **options,
+    )
+
+
+def _over_layers(
+    model: LiveModel, sae: Temporal, picture: Any, place: int, options: Mapping[str, Any]
+) -> TemporalSummary:
+    """The states of one token from layer to layer."""
+    from sae_nb.dynamics import capture_states
+
+    pictures = picture if getattr(picture, "ndim", 4) == 4 else picture[None]
+    states = torch.as_tensor(capture_states(model, pictures[:1]))
+    n_tokens = states.shape[2]
+    if not 0 <= place < n_tokens:
+        raise ValueError(
+            f"`place` must be a token of {model.name}, from 0 to {n_tokens - 1}, got {place}. 0 is cls."
+        )
+    names = ["embed", *(f"block {i + 1}" for i in range(states.shape[1] - 1))]
+    return summarise_sequence(sae, states[0, :, place], names=names, kind="layers", **options)
+
+
+def _check(
+    names: Sequence[str],
+    special: Bool[np.ndarray, " time"],
+    boundaries: Sequence[int],
+    kind: str,
+    time: int,
+) -> None:
+    for name, given in (("names", names), ("special", special)):
+        if len(given) != time:
+            raise ValueError(
+                f"`{name}` must have one entry per time, {time}, got {len(given)}. Leave it out or "
+                "give one for every row of `x`."
+            )
+    if kind not in get_args(Kind):
+        raise ValueError(f"`kind` must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    wrong = [b for b in boundaries if not 0 < int(b) < time]
+    if wrong:
+        raise ValueError(
+            f"`boundaries` must lie between 1 and {time - 1}, the last time, got {wrong[0]}. A boundary "
+            "is the first time of something new."
+        )
+
+
+def _vectors(parts: Decomposition, x: Float[Tensor, "time d_in"]) -> dict[str, Tensor]:
+    """Dense codes of one sequence and its activations: what is compared between times."""
+    return {
+        "predicted": parts.predicted_codes[0].float(),
+        "novel": parts.novel_codes.to_dense().float(),
+        "raw": x.float(),
+    }
+
+
+def _similarity(vectors: Float[Tensor, "time width"]) -> Float[np.ndarray, "time time"]:
+    """Cosines between times after the mean over time is taken off; a zero row is unlike all."""
+    unit = torch.nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1)
+    return _numpy(unit @ unit.T)
+
+
+def _thinned(
+    cosines: Float[np.ndarray, "time time"], stride: int
+) -> Float[np.ndarray, "side side"]:
+    """Means over squares of `stride` × `stride` entries; the last squares may be smaller."""
+    if stride == 1:
+        return cosines
+    starts = np.arange(0, len(cosines), stride)
+    sums = np.add.reduceat(np.add.reduceat(cosines, starts, axis=0), starts, axis=1)
+    sizes = np.diff([*starts, len(cosines)]).astype(np.float32)
+    thinned: Float[np.ndarray, "side side"] = sums / np.outer(sizes, sizes)
+    return thinned.astype(np.float32)
+
+
+def _raster(codes: Float[Tensor, "time n_atoms"]) -> Raster:
+    energy = codes.square().sum(dim=0)
+    firing = energy.nonzero().flatten()
+    strongest = firing[energy[firing].argsort(descending=True, stable=True)[:MOST_RASTER_ATOMS]]
+    chosen = codes[:, strongest]
+    first = (chosen != 0).int().argmax(dim=0)
+    order = first.argsort(stable=True)
+    strengths = _numpy(chosen[:, order].T)
+    return Raster(
+        atoms=strongest[order].cpu().numpy(),
+        strengths=np.where(strengths == 0, np.nan, strengths).astype(np.float32),
+        left_out=len(firing) - len(strongest),
+    )
+
+
+def _plane(codes: Float[Tensor, "time n_atoms"]) -> Float[np.ndarray, "time 2"]:
+    from sae_nb.geometry import pca_layout
+
+    return pca_layout(codes)
+
+
+def _attention(parts: Decomposition) -> Float[np.ndarray, "time time"]:
+    """Mean over heads; slot j is the token at j − 1, so the empty slot falls off the left."""
+    if parts.attention is None:
+        raise ValueError("`attention` was not kept by decompose. Ask for attention=True.")
+    mean = parts.attention[0].mean(dim=0)
+    return _numpy(torch.nn.functional.pad(mean[:, 1:], (0, 1)))
+
+
+def _shuffled_shares(
+    sae: Temporal, x: Float[Tensor, "time d_in"], n_shuffles: int, seed: int
+) -> Float[np.ndarray, " time"]:
+    """Predicted share of each token among the same tokens in other orders."""
+    from sae_nb.temporal import decompose
+
+    generator = torch.Generator().manual_seed(seed)
+    orders = torch.stack([torch.randperm(len(x), generator=generator) for _ in range(n_shuffles)])
+    parts = decompose(sae, x[orders.to(x.device)], predicted_codes=False)
+    shares = parts.energy_shares[..., 0].cpu()
+    back = torch.empty_like(shares).scatter_(1, orders, shares)
+    return _numpy(back.mean(dim=0))
+
+
+def _fvu(parts: Decomposition, x: Float[Tensor, "time d_in"]) -> float:
+    left = (x - parts.x_hat[0]).square().sum()
+    spread = (x - x.mean(dim=0)).square().sum()
+    return float(left / spread) if spread > 0 else math.nan
+
+
+def _numpy(x: Tensor) -> Any:
+    return x.detach().float().cpu().numpy()

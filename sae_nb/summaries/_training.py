@@ -1,0 +1,553 @@
+"""What a training has done so far, small enough to be drawn again every second.
+
+A history of n records is drawn with at most `max_points` of them, at step positions that are even
+on the axis shown (linear or logarithmic); from every stretch the lowest and the highest loss stay,
+so a spike that lasts one record is never drawn away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from sae_nb.steering import latents
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training import TrainRecord
+
+
+# -------------------------------------------------------------------------------------------------
+# What the atoms do while an SAE is trained: how far they turn, and what a few of them stand for.
+#
+# Motion of atom j between two looks at steps s < s′: arccos⟨d_j(s), d_j(s′)⟩ · 100 / (s′ − s), degrees
+# per hundred steps. Atoms that go on turning are not learned yet, and dead ones hardly turn at all.
+
+
+MOST_NUMBERS = 8_000_000
+"""Entries of a dictionary that one look reads; of a larger one every k-th atom is followed."""
+
+MOST_LOOKS = 400
+"""Kept for the curves; then every second one is forgotten."""
+
+PER_STEPS = 100
+WINDOW = 5
+"""Tokens shown on each side of the strongest one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomMotion:
+    """How far atoms have turned, in degrees per hundred steps."""
+
+    per_atom: Float[np.ndarray, " n_atoms"]
+    """Between the last two looks; NaN for atoms that are not followed."""
+
+    step: Int[np.ndarray, " looks"]
+    """Steps at which the curves below were measured."""
+
+    median: Float[np.ndarray, " looks"]
+    """Half of the atoms turned no more than this."""
+
+    p90: Float[np.ndarray, " looks"]
+    """Nine in ten of them turned no more than this."""
+
+
+class MotionTracker:
+    """Looks at a dictionary now and then and remembers how far its atoms turned in between.
+
+    Example
+    -------
+    >>> tracker = MotionTracker()
+    >>> tracker.look(torch.eye(2), 0)
+    >>> tracker.look(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), 50)
+    >>> tracker.summary().per_atom.round(3).tolist()
+    [0.0, 90.0]
+    """
+
+    def __init__(self) -> None:
+        self._rows: Tensor | None = None
+        self._step = -1
+        self._n_atoms = 0
+        self._per_atom: Float[np.ndarray, " n_atoms"] | None = None
+        self._looks: list[tuple[int, float, float]] = []
+
+    def look(self, dictionary: Float[Tensor, "n_atoms d_in"], step: int) -> None:
+        """Measure what has turned since the last look; a look at the same step changes nothing.
+
+        Parameters
+        ----------
+        dictionary
+            As it is now; it is copied.
+        step
+            Optimiser steps done.
+        """
+        if step == self._step:
+            return
+        every = max(-(-dictionary.numel() // MOST_NUMBERS), 1)
+        rows = torch.nn.functional.normalize(dictionary.detach()[::every].float(), dim=1).cpu()
+        if self._rows is not None and step > self._step and rows.shape == self._rows.shape:
+            self._measure(rows, self._rows, step, every)
+        self._rows, self._step, self._n_atoms = rows, step, len(dictionary)
+
+    def _measure(self, rows: Tensor, before: Tensor, step: int, every: int) -> None:
+        # The half-angle form is exact for small angles, where the arc cosine of 1 − ε is not.
+        chord = (rows - before).norm(dim=1).clamp(max=2.0)
+        degrees = torch.rad2deg(2 * torch.asin(chord / 2)).numpy() * PER_STEPS / (step - self._step)
+        self._per_atom = np.full(self._n_atoms, np.nan, dtype=np.float32)
+        self._per_atom[::every] = degrees
+        middle, high = np.quantile(degrees, (0.5, 0.9))
+        self._looks.append((step, float(middle), float(high)))
+        if len(self._looks) > MOST_LOOKS:
+            self._looks = self._looks[::2]
+
+    def summary(self) -> AtomMotion | None:
+        """Return what was measured; None before the second look."""
+        if self._per_atom is None:
+            return None
+        step, median, p90 = np.array(self._looks, dtype=np.float64).T
+        return AtomMotion(
+            per_atom=self._per_atom,
+            step=step.astype(np.int64),
+            median=median.astype(np.float32),
+            p90=p90.astype(np.float32),
+        )
+
+
+def pareto_front(
+    l0: Float[np.ndarray, " runs"], r2: Float[np.ndarray, " runs"]
+) -> Bool[np.ndarray, " runs"]:
+    """Return which runs no other one beats: higher R² at no more atoms per row.
+
+    Examples
+    --------
+    >>> pareto_front(np.array([8.0, 16.0, 16.0]), np.array([0.7, 0.9, 0.8])).tolist()
+    [True, True, False]
+    """
+    no_worse = (l0[:, None] <= l0) & (r2[:, None] >= r2)
+    better = no_worse & ((l0[:, None] < l0) | (r2[:, None] > r2))
+    return np.asarray(~better.any(axis=0))
+
+
+# --- a gallery of atoms ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomGallery:
+    """What a few atoms stand for at this moment of a training."""
+
+    atoms: tuple[int, ...]
+    """Which."""
+
+    strengths: Float[np.ndarray, " shown"]
+    """Largest strength on the probe rows; without a probe, how often they fire, or their norms."""
+
+    rows: Float[np.ndarray, "shown d_in"] | None = None
+    """The atoms themselves, where inputs are pixels."""
+
+    pictures: UInt8[np.ndarray, "shown 3 height width"] | None = None
+    """The picture on which each fires most."""
+
+    heat: Float[np.ndarray, "shown rows columns"] | None = None
+    """Its strength on that picture's patches."""
+
+    tokens: tuple[tuple[str, ...], ...] = ()
+    """The token on which each fires most, with its neighbours."""
+
+    token_strengths: tuple[tuple[float, ...], ...] = ()
+    """Its strength on those."""
+
+
+class Probe:
+    """A few samples' rows that atoms are read on, the same ones at every look.
+
+    Parameters
+    ----------
+    acts
+        Activations with the samples behind them.
+    most_rows
+        Whole samples are taken, in order, up to so many rows.
+    """
+
+    def __init__(self, acts: Activations, most_rows: int = 2048) -> None:
+        sample = acts.sample.cpu()
+        counts = torch.bincount(sample)
+        n_samples = max(int((counts.cumsum(0) <= most_rows).sum()), 1)
+        self._part = acts.subset(sample < n_samples)
+        self.context = acts.context
+        self.x = self._part.x[:]
+        self.sample = self._part.sample.cpu().numpy()
+        self.position = self._part.position.cpu().numpy()
+        self.tokens: Sequence[str] = [] if self._part.tokens is None else list(self._part.tokens)
+
+    def gallery(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> AtomGallery:
+        """Read the atoms on the probe's rows.
+
+        Parameters
+        ----------
+        sae
+            Encodes; the caller sees to it that nobody changes it meanwhile.
+        atoms
+            Which.
+        """
+        with torch.no_grad():
+            device = sae.dictionary.device
+            strength = latents(sae.encode(self.x.to(device)), tuple(atoms)).abs().cpu().numpy()
+        best = strength.argmax(axis=0)
+        parts: dict[str, Any] = {}
+        if self.context.pictures is not None:
+            parts = self._on_pictures(strength, best)
+        elif self.context.kind == "language":
+            parts = self._on_tokens(strength, best)
+        return AtomGallery(atoms=tuple(atoms), strengths=strength.max(axis=0), **parts)
+
+    def _on_pictures(
+        self, strength: Float[np.ndarray, "n shown"], best: Int[np.ndarray, " shown"]
+    ) -> dict[str, Any]:
+        pictures = self.context.pictures
+        if pictures is None:
+            return {}
+        chosen = self.sample[best]
+        shown = {"pictures": pictures[torch.as_tensor(chosen)].cpu().numpy()}
+        if self.context.patch_grid is None:
+            return shown
+        rows, columns = self.context.patch_grid
+        heat = np.full((len(best), rows * columns), np.nan, dtype=np.float32)
+        for i, sample in enumerate(chosen):
+            mine = np.flatnonzero(self.sample == sample)
+            patch = self.position[mine] - self.context.prefix_tokens
+            inside = (patch >= 0) & (patch < rows * columns)
+            heat[i, patch[inside]] = strength[mine[inside], i]
+        return shown | {"heat": heat.reshape(-1, rows, columns)}
+
+    def _on_tokens(
+        self, strength: Float[np.ndarray, "n shown"], best: Int[np.ndarray, " shown"]
+    ) -> dict[str, Any]:
+        tokens, strengths = [], []
+        for i, row in enumerate(best):
+            near = np.arange(max(row - WINDOW, 0), min(row + WINDOW + 1, len(self.tokens)))
+            near = near[self.sample[near] == self.sample[row]]
+            tokens.append(tuple(self.tokens[j] for j in near))
+            strengths.append(tuple(float(v) for v in strength[near, i]))
+        return {"tokens": tuple(tokens), "token_strengths": tuple(strengths)}
+
+
+def gallery_of_rows(
+    sae: SparseAutoencoder,
+    atoms: Sequence[int],
+    frequency: Float[np.ndarray, " n_atoms"] | None = None,
+) -> AtomGallery:
+    """Return the atoms themselves, for SAEs whose inputs are pixels.
+
+    Parameters
+    ----------
+    sae
+        Whose dictionary.
+    atoms
+        Which rows.
+    frequency
+        Share of the inputs on which each atom fires, if it is known: unit atoms all have one norm.
+    """
+    rows = sae.dictionary[list(atoms)].detach().float().cpu().numpy().copy()
+    strengths = np.linalg.norm(rows, axis=1) if frequency is None else frequency[list(atoms)]
+    return AtomGallery(atoms=tuple(atoms), strengths=strengths, rows=rows)
+
+
+# -------------------------------------------------------------------------------------------------
+# What a training has done so far, small enough to be drawn again every second.
+
+
+Axis = Literal["linear", "log"]
+
+COLUMNS = (
+    "step",
+    "tokens",
+    "seconds",
+    "loss",
+    "r2",
+    "l0",
+    "dead_fraction",
+    "tokens_per_second",
+    "learning_rate",
+)
+"""What is kept of a record, in this order; a field the record does not have is NaN."""
+
+_RECENT = 20  # records that the pace is taken from: few enough to follow a change of load
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingSummary:
+    """One training as plain arrays, every curve over the same `step`."""
+
+    name: str
+    """What the run is called in a legend."""
+
+    state: str
+    """One of "running", "paused", "stopping", "done", "failed", as `TrainingRun.state` says."""
+
+    step: Int[np.ndarray, " points"]
+    """Optimiser steps done when the record was made."""
+
+    loss: Float[np.ndarray, " points"]
+    """Training loss on the batch of that step."""
+
+    r2: Float[np.ndarray, " points"]
+    """Share of the batch's variance explained."""
+
+    l0: Float[np.ndarray, " points"]
+    """Atoms per row."""
+
+    dead_fraction: Float[np.ndarray, " points"]
+    """Share of atoms that have not fired for `dead_after_tokens`."""
+
+    tokens_per_second: Float[np.ndarray, " points"]
+    """Rows trained on per second."""
+
+    learning_rate: Float[np.ndarray, " points"]
+    """Adam step size in force."""
+
+    n_records: int
+    """Records the arrays were taken from."""
+
+    steps: int
+    """Steps the run was asked for; 0 when nothing is known yet."""
+
+    tokens: int
+    """Rows trained on so far."""
+
+    seconds: float
+    """Wall time so far."""
+
+    seconds_left: float | None
+    """At the pace of the last records; None while there is no pace or nothing is left."""
+
+    best_step: int | None
+    """Step of the highest R² recorded; None before the first."""
+
+    frequency: Float[np.ndarray, " n_atoms"] | None = None
+    """Share of probe rows each atom is used by, in dictionary order; None without a probe."""
+
+    error: str = ""
+    """Why the run failed, one sentence."""
+
+    motion: AtomMotion | None = None
+    """How far the atoms turn; None where nobody looked."""
+
+    @property
+    def last_step(self) -> int:
+        """The newest step, 0 before the first record."""
+        return int(self.step[-1]) if len(self.step) else 0
+
+
+class TrainingHistory:
+    """The records of one run as growing columns, so that a redraw never reads a record twice.
+
+    Parameters
+    ----------
+    name
+        What the run is called in a legend.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> history = TrainingHistory("k = 16")
+    >>> history.extend([SimpleNamespace(step=i, steps=9, loss=1 / i, r2=0.5) for i in (1, 2, 3)])
+    >>> summary = history.summary(state="running")
+    >>> summary.last_step, summary.steps, summary.loss[:2].tolist()
+    (3, 9, [1.0, 0.5])
+    """
+
+    def __init__(self, name: str = "run") -> None:
+        self.name = name
+        self._table = np.empty((64, len(COLUMNS)))
+        self._n = 0
+        self._steps = 0
+
+    def __len__(self) -> int:
+        return self._n
+
+    def extend(self, records: Sequence[TrainRecord]) -> None:
+        """Read what is new in `records`, a list that only grows (a shorter one starts over).
+
+        Parameters
+        ----------
+        records
+            Everything the run has recorded so far, not only the new part.
+        """
+        n_now = len(records)  # the training thread may append meanwhile
+        if n_now < self._n:
+            self._n = 0
+        for record in records[self._n : n_now]:
+            self._append(record)
+
+    def _append(self, record: TrainRecord) -> None:
+        if self._n == len(self._table):
+            self._table = np.concatenate([self._table, np.empty_like(self._table)])
+        self._table[self._n] = [_number(record, column) for column in COLUMNS]
+        self._steps = int(getattr(record, "steps", 0) or 0)
+        self._n += 1
+
+    def summary(
+        self,
+        *,
+        state: str,
+        max_points: int = 600,
+        axis: Axis = "linear",
+        frequency: Float[np.ndarray, " n_atoms"] | None = None,
+        error: str = "",
+        motion: AtomMotion | None = None,
+    ) -> TrainingSummary:
+        """What a panel draws.
+
+        Parameters
+        ----------
+        state
+            "running", "paused", "stopping", "done" or "failed".
+        max_points
+            Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
+        axis
+            Where the points are even: over steps or over their logarithm.
+        frequency
+            Share of probe rows each atom is used by.
+        error
+            Why the run failed, one sentence.
+        motion
+            How far the atoms turn.
+
+        Returns
+        -------
+        TrainingSummary
+            Arrays of at most `max_points` entries; the first and the newest record are among them.
+
+        Raises
+        ------
+        ValueError
+            When `max_points` is too small to hold a curve.
+        """
+        if max_points < 4:
+            raise ValueError(f"`max_points` must be at least 4, got {max_points}.")
+        table = self._table[: self._n]
+        kept = table[_points_kept(table, max_points, axis)]
+        column = {name: kept[:, i] for i, name in enumerate(COLUMNS)}
+        return TrainingSummary(
+            name=self.name,
+            state=state,
+            step=column["step"].astype(np.int64),
+            **{name: column[name].astype(np.float32) for name in COLUMNS[3:]},
+            n_records=self._n,
+            steps=self._steps,
+            tokens=int(_last(table, "tokens")),
+            seconds=_last(table, "seconds"),
+            seconds_left=_seconds_left(table, self._steps) if state in _GOING else None,
+            best_step=_best_step(table),
+            frequency=frequency,
+            error=error,
+            motion=motion,
+        )
+
+
+_GOING = ("running", "paused")
+
+
+def summarise_training(
+    records: Sequence[TrainRecord],
+    *,
+    name: str = "run",
+    state: str = "done",
+    max_points: int = 600,
+    axis: Axis = "linear",
+) -> TrainingSummary:
+    """Records of a run as the arrays that a panel draws, in one call.
+
+    Parameters
+    ----------
+    records
+        `TrainingRun.records` or `TrainResult.history`.
+    name
+        What the run is called in a legend.
+    state
+        "running", "paused", "stopping", "done" or "failed".
+    max_points
+        Points per curve, ≥ 4.
+    axis
+        Where the points are even: over steps or over their logarithm.
+
+    Returns
+    -------
+    TrainingSummary
+        At most `max_points` points per curve.
+
+    Raises
+    ------
+    ValueError
+        When `max_points` is too small to hold a curve.
+
+    Example
+    -------
+    >>> from types import SimpleNamespace
+    >>> spike = [SimpleNamespace(step=i, loss=9.0 if i == 777 else 1.0) for i in range(5000)]
+    >>> summary = summarise_training(spike, max_points=100)
+    >>> len(summary.step) <= 100, float(summary.loss.max())
+    (True, 9.0)
+    """
+    history = TrainingHistory(name)
+    history.extend(records)
+    return history.summary(state=state, max_points=max_points, axis=axis)
+
+
+def _number(record: object, column: str) -> float:
+    value = getattr(record, column, None)
+    return float("nan") if value is None else float(value)
+
+
+def _last(table: Float[np.ndarray, "n columns"], column: str) -> float:
+    value = table[-1, COLUMNS.index(column)] if len(table) else 0.0
+    return float(value) if np.isfinite(value) else 0.0
+
+
+def _points_kept(
+    table: Float[np.ndarray, "n columns"], max_points: int, axis: Axis
+) -> Int[np.ndarray, " points"]:
+    """Rows to draw: first, newest, and the extremes of the loss in every stretch of the axis."""
+    n = len(table)
+    if n <= max_points:
+        return np.arange(n)
+    position = table[:, COLUMNS.index("step")]
+    if axis == "log":
+        position = np.log10(np.maximum(position, 1.0))
+    # The training may repeat a step number after a resume; the axis position must not go back.
+    position = np.maximum.accumulate(position)
+    edges = np.linspace(position[0], position[-1], (max_points - 2) // 2 + 1)[:-1]
+    starts = np.unique(np.searchsorted(position, edges))
+    # A loss that is not a number must be seen, so it counts as the highest.
+    loss = np.nan_to_num(table[:, COLUMNS.index("loss")], nan=np.inf)
+    kept = {0, n - 1}
+    for start, stop in zip(starts, [*starts[1:], n], strict=True):
+        kept.add(start + int(loss[start:stop].argmin()))
+        kept.add(start + int(loss[start:stop].argmax()))
+    return np.array(sorted(kept))
+
+
+def _seconds_left(table: Float[np.ndarray, "n columns"], steps: int) -> float | None:
+    """Median pace of the last records times the steps left: a pause does not count as slow."""
+    recent = table[-_RECENT:]
+    step, seconds = recent[:, COLUMNS.index("step")], recent[:, COLUMNS.index("seconds")]
+    done = np.diff(step)
+    pace = np.diff(seconds)[done > 0] / done[done > 0]
+    pace = pace[np.isfinite(pace)]
+    if not len(pace):
+        return None
+    return float(np.median(pace) * max(steps - step[-1], 0))
+
+
+def _best_step(table: Float[np.ndarray, "n columns"]) -> int | None:
+    r2 = table[:, COLUMNS.index("r2")]
+    if not np.isfinite(r2).any():
+        return None
+    return int(table[np.nanargmax(np.where(np.isfinite(r2), r2, np.nan)), COLUMNS.index("step")])

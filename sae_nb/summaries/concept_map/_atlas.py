@@ -1,0 +1,649 @@
+"""ConceptAtlas: one SAE, its activations and a second dictionary, asked for maps, matches, selections."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.geometry import (
+    LayoutSettings,
+    cache_file,
+    cached_layout,
+    cluster_points,
+    layout_key,
+    mean_cosines,
+    nearest_by_cosine,
+    pca_layout,
+)
+from sae_nb.summaries.concept_map._archetypes import archetype_places, with_archetypes
+from sae_nb.summaries.concept_map._concept_map import (
+    SHOWN,
+    Cluster,
+    Column,
+    ConceptMapSummary,
+    ConceptMatch,
+    Show,
+    match_dictionaries,
+    mean_codes,
+    spread_rows,
+    spread_samples,
+)
+from sae_nb.summaries.concept_map._names import words_of_labels, words_of_rows
+from sae_nb.summaries.concept_map._selection import (
+    SelectionSummary,
+    atom_columns,
+    atom_in_rows,
+    atom_in_samples,
+    category,
+    given_columns,
+    row_columns,
+    sample_columns,
+    summarise_rows,
+    summarise_selection,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.codes import SparseCodes
+    from sae_nb.pretrained import ExampleStore
+
+
+# -------------------------------------------------------------------------------------------------
+# Clusters of a concept map: their names, and whether the vectors themselves agree.
+
+
+def describe_clusters(
+    x: Float[Tensor, "n d"],
+    groups: Int[np.ndarray, " n"],
+    words: Sequence[tuple[str, ...]],
+    *,
+    seed: int = 0,
+) -> tuple[Cluster, ...]:
+    """Return clusters with their names, and their mean cosine beside that of random groups.
+
+    Parameters
+    ----------
+    x
+        Vectors behind the points.
+    groups
+        From `cluster_points`: −1 is none.
+    words
+        What stands out in each group; without words it is "cluster 3".
+    seed
+        Of the random groups, which have the sizes of the real ones.
+
+    Example
+    -------
+    >>> import torch
+    >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    >>> [(c.name, c.cosine) for c in describe_clusters(x, np.array([0, 0, 1, 1]), [("a",), ()])]
+    [('a', 1.0), ('cluster 2', 1.0)]
+    """
+    drawn = np.full(len(groups), -1)
+    drawn[np.random.default_rng(seed).permutation(len(groups))] = groups
+    real, chance = mean_cosines(x, groups), mean_cosines(x, drawn)
+    return tuple(
+        Cluster(
+            name=" · ".join(words[i]) or f"cluster {i + 1}",
+            points=np.flatnonzero(groups == i),
+            cosine=float(real[i]),
+            floor=float(chance[i]),
+        )
+        for i in range(len(real))
+    )
+
+
+def cluster_column(clusters: Sequence[Cluster], n: int) -> Column:
+    """Return the cluster of every point as a column.
+
+    Parameters
+    ----------
+    clusters
+        The largest first.
+    n
+        How many points there are.
+    """
+    values = np.full(n, -1)
+    for i, cluster in enumerate(clusters):
+        values[cluster.points] = i
+    names = tuple(cluster.name for cluster in clusters)
+    return Column(name="cluster", meaning="dense group on this map", values=values, names=names)
+
+
+# -------------------------------------------------------------------------------------------------
+# What a concept map is made of, checked: dictionaries, activations, coordinates.
+
+
+def dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
+    """Return the atoms of an SAE, or of a plain dictionary, as a copy on the CPU.
+
+    Parameters
+    ----------
+    sae
+        Either.
+    name
+        What an error calls it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is neither, or not finite.
+    """
+    rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
+    if not isinstance(rows, Tensor):
+        raise TypeError(
+            f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
+            f"{type(sae).__name__}. Load one with sn.load_sae."
+        )
+    # A copy: training goes on while the map is looked at.
+    return check_matrix(rows.detach(), name=name).cpu().float().clone()
+
+
+def catalogue_of(
+    sae: Any, acts: Any, codes: Any, examples: ExampleStore | None, labels: Mapping[int, str]
+) -> AtomCatalogue | None:
+    """Return the encoded activations that were given in one of three ways; None for none.
+
+    Parameters
+    ----------
+    sae
+        Whose codes.
+    acts, codes
+        Activations, and their codes where they are known.
+    examples
+        Of a ready-made SAE, in place of both.
+    labels
+        Human readings by atom.
+
+    Raises
+    ------
+    ValueError
+        If there are codes alone.
+    """
+    if acts is not None:
+        return AtomCatalogue(sae, acts, codes=codes, labels=labels)
+    if codes is not None:
+        raise ValueError("`codes` must come with the `acts` they are of, got codes alone.")
+    return None if examples is None else examples.catalogue(sae)
+
+
+def checked_xy(
+    xy: Float[np.ndarray, "n 2"], n_atoms: int, n_others: int
+) -> Float[np.ndarray, "n 2"]:
+    """Return coordinates as float32, one row per atom of both dictionaries.
+
+    Parameters
+    ----------
+    xy
+        As given.
+    n_atoms, n_others
+        How many rows there must be.
+
+    Raises
+    ------
+    ValueError
+        If their shape is another, or one is not finite.
+    """
+    array = np.asarray(xy, np.float32)
+    if array.shape != (n_atoms + n_others, 2) or not np.isfinite(array).all():
+        both = f" and the {n_others} of `other` after them" if n_others else ""
+        raise ValueError(
+            f"`xy` must be finite, one row of two coordinates for each of the {n_atoms} atoms{both}, "
+            f"got shape {array.shape}. Leave it out to have it computed."
+        )
+    return array
+
+
+# -------------------------------------------------------------------------------------------------
+# ConceptAtlas: one SAE, its activations and a second dictionary, asked for maps, matches, selections.
+
+
+N_NEIGHBOURS = 15
+MOST_EDGES_PER_POINT = 5
+MOST_COACTIVE = 3
+
+
+class ConceptAtlas:
+    """Everything a concept map shows, computed when first asked for and kept.
+
+    Parameters
+    ----------
+    sae
+        Any sparse autoencoder, or a plain (n_atoms, d_in) dictionary.
+    acts
+        Activations of its width. Without them atoms have neighbours and places but no frequency.
+    codes
+        Codes of `acts`, where they have been computed already.
+    labels
+        Human readings by atom.
+    columns
+        Name to one number or word per atom, such as a stability over seeds.
+    other
+        A second SAE or dictionary of the same width, laid out together with the first.
+    xy
+        Coordinates of the atoms (of both dictionaries, end to end, where there are two).
+    examples
+        Of a ready-made SAE: in place of `acts`, `codes`, `labels` and `xy` that are not given.
+    catalogue
+        An `AtomCatalogue` of the same SAE and activations, in place of `acts` and `codes`.
+    seed
+        Of the layout and of the tokens and samples drawn.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the parts do not fit together.
+
+    Example
+    -------
+    >>> atlas = ConceptAtlas(torch.eye(6), labels={2: "cat"})
+    >>> atlas.views, atlas.search("CAT").tolist()
+    (('atoms',), [2])
+    """
+
+    def __init__(
+        self,
+        sae: Any,
+        acts: Activations | Float[Tensor, "n d_in"] | None = None,
+        *,
+        codes: SparseCodes | None = None,
+        labels: Mapping[int, str] | None = None,
+        columns: Mapping[str, Any] | None = None,
+        other: Any = None,
+        xy: Float[np.ndarray, "n 2"] | None = None,
+        examples: ExampleStore | None = None,
+        catalogue: AtomCatalogue | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.sae, self.examples = sae, examples
+        self.dictionary: Float[Tensor, "n_atoms d_in"] = dictionary_of(sae, "sae")
+        self.n_atoms = len(self.dictionary)
+        self.seed = check_count(seed, name="seed", at_least=0)
+        self._lock = threading.RLock()
+        self._kept: dict[tuple[str, ...], Any] = {}
+        if labels is None:
+            labels = {} if examples is None else examples.labels
+        self.labels: Mapping[int, str] = labels
+        self.catalogue = catalogue or catalogue_of(sae, acts, codes, examples, self.labels)
+        self._given = given_columns(columns or {}, self.n_atoms)
+        self.other = None if other is None else dictionary_of(other, "other")
+        self._xy = None if xy is None else checked_xy(xy, self.n_atoms, self.n_others)
+        if self.other is not None and self.other.shape[1] != self.dictionary.shape[1]:
+            raise ValueError(
+                f"`other` must have width d_in={self.dictionary.shape[1]} to be compared, got "
+                f"{self.other.shape[1]}. Compare SAEs of one hook point."
+            )
+        if self._xy is None and examples is not None and self.other is None:
+            self._xy = checked_xy(examples.xy, self.n_atoms, 0)
+
+    @property
+    def n_others(self) -> int:
+        """Atoms of the second dictionary; 0 without one."""
+        return 0 if self.other is None else len(self.other)
+
+    @property
+    def views(self) -> tuple[Show, ...]:
+        """What can be shown: samples and tokens only where there are activations."""
+        return ("atoms",) if self.catalogue is None else SHOWN
+
+    def check_view(self, show: str) -> Show:
+        """Return `show` if it is a view there is.
+
+        Raises
+        ------
+        ValueError
+            If it is not.
+        """
+        for view in self.views:
+            if show == view:
+                return view
+        why = " Samples and tokens need activations: pass `acts`." if show in SHOWN else ""
+        raise ValueError(f"`show` must be one of {list(self.views)}, got {show!r}.{why}")
+
+    def reseed(self, seed: int) -> None:
+        """Take another seed: layouts, and the tokens or samples drawn, are made anew.
+
+        Coordinates that were given belong to the old seed and are not used any more.
+        """
+        check_count(seed, name="seed", at_least=0)
+        with self._lock:
+            if seed == self.seed:
+                return
+            self.seed, self._xy = seed, None
+            seeded = ("ids", "vectors", "neighbours", "columns", "pca", "key")
+            for key in [key for key in self._kept if key[-1] in seeded and key[0] != "atoms"]:
+                del self._kept[key]
+            self._kept.pop(("atoms", "key"), None)
+
+    def forget_labels(self) -> None:
+        """Read labels anew for samples and tokens too: somebody wrote one."""
+        with self._lock:
+            for show in ("samples", "tokens"):
+                self._kept.pop((show, "columns"), None)
+
+    # --- points and where they lie ----------------------------------------------------------------
+
+    def ids(self, show: Show) -> Int[np.ndarray, " n"]:
+        """Atom, sample or row behind every point."""
+        if show == "atoms" or self.catalogue is None:
+            return np.arange(self.n_atoms)
+        draw = spread_samples if show == "samples" else spread_rows
+        return self._once((show, "ids"), lambda: draw(self.catalogue, self.seed))
+
+    def vectors(self, show: Show) -> Float[Tensor, "n d"]:
+        """Rows that are laid out: dictionaries end to end, mean codes of samples, or activations."""
+        if show == "atoms" or self.catalogue is None:
+            parts = [self.dictionary, *([] if self.other is None else [self.other])]
+            return torch.cat(parts)
+        return self._once((show, "vectors"), lambda: self._activations(show))
+
+    def _activations(self, show: Show) -> Float[Tensor, "n d"]:
+        catalogue = self.catalogue
+        if catalogue is None:
+            raise ValueError("Samples and tokens need activations: pass `acts`.")
+        if show == "samples":
+            return mean_codes(catalogue, self.ids("samples"))
+        return catalogue.acts.rows(torch.from_numpy(self.ids("tokens"))).detach().cpu().float()
+
+    def pca(self, show: Show) -> Float[np.ndarray, "n 2"]:
+        """The layout that is there at once."""
+        return self._once((show, "pca"), lambda: pca_layout(self.vectors(show)))
+
+    def saved(self, show: Show) -> Float[np.ndarray, "n 2"] | None:
+        """Coordinates that came with the SAE or were given; None where there are none."""
+        return self._xy if show == "atoms" else None
+
+    def kept(self, show: Show) -> Float[np.ndarray, "n 2"] | None:
+        """A UMAP of these very vectors that was made before, from the cache; None without one."""
+        x = self.vectors(show)
+        return cached_layout(cache_file(x, self.settings()), len(x))
+
+    def settings(self) -> LayoutSettings:
+        """How a UMAP of this atlas is made."""
+        return LayoutSettings(seed=self.seed)
+
+    def coordinates(
+        self, show: Show, layout: Literal["umap", "pca", "archetypes"]
+    ) -> tuple[Float[np.ndarray, "n 2"], str]:
+        """Return coordinates and how they came about; a UMAP is computed in this process.
+
+        Parameters
+        ----------
+        show
+            Which points.
+        layout
+            "pca" is PCA; "archetypes" is for an archetypal SAE's atoms; "umap" takes what is saved, else
+            the cache, else computes.
+
+        Raises
+        ------
+        ValueError
+            If there is no such view or layout.
+        """
+        from sae_nb.geometry import umap_layout
+
+        show = self.check_view(show)
+        if layout == "archetypes" and show == "atoms":
+            return archetype_places(self.sae).xy, layout
+        if layout not in ("umap", "pca"):
+            raise ValueError(f"`layout` must be 'umap' or 'pca', got {layout!r}.")
+        if layout == "pca":
+            return self.pca(show), "pca"
+        saved = self.saved(show)
+        if saved is not None:
+            return saved, "saved"
+        return umap_layout(self.vectors(show), self.settings()), "umap"
+
+    # --- what is known of them --------------------------------------------------------------------
+
+    def neighbours(self, show: Show) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
+        """Points nearest to each point of the view (of the first dictionary), and distances."""
+
+        def search() -> tuple[np.ndarray, np.ndarray]:
+            x = self.vectors(show)[: len(self.ids(show))]
+            k = min(N_NEIGHBOURS, len(x) - 1)
+            if k < 1:
+                return np.zeros((len(x), 0), np.int64), np.zeros((len(x), 0), np.float32)
+            return nearest_by_cosine(x, k)
+
+        return self._once((show, "neighbours"), search)
+
+    @property
+    def match(self) -> ConceptMatch | None:
+        """Partners in the second dictionary; None without one."""
+        other = self.other
+        if other is None:
+            return None
+        return self._once(
+            ("match",), lambda: match_dictionaries(self.dictionary, other, seed=self.seed)
+        )
+
+    def columns(self, show: Show) -> dict[str, Column]:
+        """What points can be coloured by, clusters left out (they depend on the layout).
+
+        Labels are read anew, since people write them meanwhile.
+        """
+        if show == "atoms" or self.catalogue is None:
+            found = dict(self._once(("atoms", "columns"), self._atom_columns))
+            if any(self.labels.get(atom) for atom in self.labels):
+                words = [self.labels.get(atom, "") for atom in range(self.n_atoms)]
+                found["label"] = category("label", "what people call the atom", words)
+            return {**found, **self._given}
+        catalogue, ids = self.catalogue, self.ids(show)
+        build = sample_columns if show == "samples" else row_columns
+        return dict(self._once((show, "columns"), lambda: build(catalogue, ids, self.labels)))
+
+    def _atom_columns(self) -> dict[str, Column]:
+        often = None if self.examples is None else self.examples.frequency
+        found = {} if self.catalogue is None else atom_columns(self.catalogue, often)
+        _, distances = self.neighbours("atoms")
+        if distances.shape[1]:
+            alone = distances[:, 0].astype(np.float64)
+            meaning = "cosine distance to the nearest atom"
+            found["distance"] = Column(name="distance", meaning=meaning, values=alone)
+        if self.match is not None:
+            meaning = "cosine of the atom matched in the other dictionary"
+            cosines = self.match.cosine_of_atom
+            found["stability"] = Column(name="stability", meaning=meaning, values=cosines)
+        return found
+
+    def atom_column(self, show: Show, atom: int) -> Column:
+        """How strongly one atom fires in every sample or token; its cosine with every atom."""
+        ids, catalogue = self.ids(show), self.catalogue
+        if show == "atoms" or catalogue is None:
+            unit = torch.nn.functional.normalize(self.dictionary, dim=1)
+            values = (unit @ unit[atom]).double().numpy()
+            meaning = f"cosine with atom {atom}"
+        else:
+            read = atom_in_samples if show == "samples" else atom_in_rows
+            values = read(catalogue, atom, ids)
+            of = "its largest strength" if show == "samples" else "its strength"
+            meaning = f"atom {atom}: {of} in each {show.removesuffix('s')}"
+        return Column(name="atom", meaning=meaning, values=values)
+
+    def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
+        """Dense groups of a layout, named by what their points have in common, largest first."""
+        n = len(self.ids(show))
+        groups = cluster_points(xy[:n])
+        words = self._words(show, groups)
+        return describe_clusters(self.vectors(show)[:n], groups, words, seed=self.seed)
+
+    def _words(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[tuple[str, ...]]:
+        if show == "atoms":
+            labelled = words_of_labels(groups, self.labels)
+            if self.catalogue is None:
+                return labelled
+            told = words_of_rows(groups, self.catalogue)
+            return [a or b for a, b in zip(labelled, told)]
+        columns = self.columns(show)
+        column = columns.get("label") or columns.get("token") or columns.get("place")
+        if column is None:
+            return [()] * (int(groups.max(initial=-1)) + 1)
+        return words_of_labels(groups, {i: column.text(i) for i in range(len(groups))})
+
+    def summary(
+        self, show: Show, xy: Float[np.ndarray, "n 2"], layout: str, *, clusters: bool = True
+    ) -> ConceptMapSummary:
+        """Return the record of one view with these coordinates.
+
+        Parameters
+        ----------
+        show
+            Which points.
+        xy
+            Where they lie, the second dictionary's after the first's.
+        layout
+            How that came about.
+        clusters
+            Whether dense groups are looked for.
+        """
+        rows, distances = self.neighbours(show)
+        record = replace(
+            self.bare(show, xy, layout),
+            columns=self.columns(show),
+            neighbours=rows,
+            distances=distances,
+            match=self.match if show == "atoms" else None,
+            key=self._once((show, "key"), lambda: layout_key(self.vectors(show), self.settings())),
+        )
+        record = with_archetypes(record, self.sae)
+        return self.with_clusters(record) if clusters else record
+
+    def _provenance(self, show: Show, layout: str) -> dict[str, str]:
+        facts = {"SAE": type(self.sae).__name__, "atoms": str(self.n_atoms)}
+        if self.catalogue is not None:
+            acts = self.catalogue.acts
+            facts |= {"model": acts.model_name or "", "at": acts.hook_point or ""}
+            facts["rows"] = str(len(acts))
+        if self.examples is not None:
+            facts["examples"] = self.examples.name
+            if show == "tokens":
+                facts["vectors"] = "the SAE's own reconstructions"
+        facts |= {"show": show, "layout": layout, "seed": str(self.seed)}
+        return {name: text for name, text in facts.items() if text}
+
+    def bare(self, show: Show, xy: Float[np.ndarray, "n 2"], layout: str) -> ConceptMapSummary:
+        """Return a record with places only: what can be drawn before anything is measured."""
+        n, none = len(self.ids(show)), np.zeros((len(self.ids(show)), 0))
+        return ConceptMapSummary(
+            show=show,
+            ids=self.ids(show),
+            xy=xy[:n],
+            other_xy=xy[n:] if show == "atoms" and self.n_others else None,
+            layout=layout,
+            columns={},
+            neighbours=none.astype(np.int64),
+            distances=none.astype(np.float32),
+            clusters=(),
+            match=None,
+            provenance=self._provenance(show, layout),
+            key="",
+        )
+
+    def with_clusters(self, record: ConceptMapSummary) -> ConceptMapSummary:
+        """Return the record with dense groups found and named."""
+        groups = self.clusters(record.show, record.xy)
+        columns = dict(record.columns)
+        if groups:
+            columns["cluster"] = cluster_column(groups, len(record.ids))
+        return replace(record, clusters=groups, columns=columns)
+
+    # --- asked about single atoms -----------------------------------------------------------------
+
+    def search(self, query: str) -> Int[np.ndarray, " m"]:
+        """Return atoms that answer to a number, a label or (with activations) a token."""
+        if self.catalogue is not None:
+            self.catalogue.labels = self.labels
+            return self.catalogue.search(query)
+        text = query.strip().casefold()
+        if not text:
+            return np.zeros(0, np.int64)
+        number = text.removeprefix("#").strip()
+        found = [int(number)] if number.isdecimal() and int(number) < self.n_atoms else []
+        found += [atom for atom in sorted(self.labels) if text in self.labels[atom].casefold()]
+        return np.array(list(dict.fromkeys(found)), np.int64)
+
+    def select(self, atoms: Sequence[int]) -> SelectionSummary:
+        """Return a table of some atoms, what they have in common, and inputs that fire them."""
+        columns = {
+            name: column.values
+            for name, column in self.columns("atoms").items()
+            if not column.is_category and name != "distance"
+        }
+        return summarise_selection(self.catalogue, atoms, labels=self.labels, columns=columns)
+
+    def select_points(self, show: Show, ids: Sequence[int]) -> SelectionSummary:
+        """Return what some samples or rows have in common: the atoms that fire there more often.
+
+        Parameters
+        ----------
+        show
+            "samples" or "tokens".
+        ids
+            Which samples or rows of the activations.
+        """
+        catalogue = self.catalogue
+        if catalogue is None:
+            raise ValueError("Samples and tokens need activations: pass `acts`.")
+        rows = np.asarray(ids, np.int64)
+        if show == "samples":
+            rows = np.flatnonzero(np.isin(catalogue.samples, rows))
+        return summarise_rows(catalogue, rows, labels=self.labels)
+
+    def point_names(self, show: Show) -> list[str]:
+        """Return what each point is called: "atom 17 digit 2", "picture 3", "text 1, position 4"."""
+        ids, catalogue = self.ids(show), self.catalogue
+        if show == "atoms" or catalogue is None:
+            named = self.labels
+            return [f"atom {i} {named.get(i, '')}".rstrip() for i in ids.tolist()]
+        context = catalogue.acts.context
+        if show == "samples":
+            return [f"{context.sample_word} {i}" for i in ids.tolist()]
+        tokens = catalogue.acts.tokens
+        places = [f"{context.sample_word} {s}" for s in catalogue.samples[ids].tolist()]
+        if tokens is None:
+            return places
+        quote = "“{}”" if context.kind == "language" else "{}"
+        return [f"{a}, {quote.format(tokens[i])}" for a, i in zip(places, ids.tolist())]
+
+    def edges(self, show: Show, points: Sequence[int], kind: str) -> Int[np.ndarray, "m 2"]:
+        """Return pairs of points joined by being near, or by firing together; each pair once.
+
+        Parameters
+        ----------
+        show
+            Which view the points are of.
+        points
+            Where edges begin.
+        kind
+            "nearest" (the five nearest by cosine) or "co-active" (the three of largest lift).
+        """
+        pairs: dict[tuple[int, int], None] = {}
+        for point in points:
+            for end in self._ends(show, int(point), kind):
+                pairs[min(point, end), max(point, end)] = None
+        return np.array(list(pairs), np.int64).reshape(-1, 2)
+
+    def _ends(self, show: Show, point: int, kind: str) -> list[int]:
+        if kind == "nearest":
+            return [int(i) for i in self.neighbours(show)[0][point, :MOST_EDGES_PER_POINT]]
+        if kind != "co-active":
+            return []
+        if show != "atoms" or self.catalogue is None:
+            raise ValueError("Co-active edges join atoms, and need activations: pass `acts`.")
+        return [int(i) for i in self.catalogue.coactive(point, MOST_COACTIVE)[0]]
+
+    def _once(self, key: tuple[str, ...], compute: Any) -> Any:
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = compute()
+            return self._kept[key]

@@ -1,0 +1,367 @@
+"""The concept map as a record: where every atom (or sample, or token) lies, its columns, its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.evaluation import HUNGARIAN_UP_TO, match_atoms
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from sae_nb.activations import Activations
+    from sae_nb.summaries.concept_map._archetypes import ArchetypePlaces
+
+
+# -------------------------------------------------------------------------------------------------
+# Samples and tokens as points of a map: which are drawn, and the vectors that stand for them.
+
+
+MOST_POINTS = 4000
+N_DIRECTIONS = 64
+
+
+def spread_rows(catalogue: AtomCatalogue, seed: int) -> Int[np.ndarray, " m"]:
+    """Return rows to show: all, or 4000 drawn by seed.
+
+    Parameters
+    ----------
+    catalogue
+        Whose activations.
+    seed
+        Which are drawn.
+    """
+    return _drawn(np.arange(len(catalogue.acts)), seed)
+
+
+def spread_samples(catalogue: AtomCatalogue, seed: int) -> Int[np.ndarray, " m"]:
+    """Return samples to show, among those that have rows: all, or 4000 drawn by seed.
+
+    Parameters
+    ----------
+    catalogue
+        Whose activations.
+    seed
+        Which are drawn.
+    """
+    return _drawn(np.unique(catalogue.samples), seed)
+
+
+def _drawn(ids: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " m"]:
+    if len(ids) <= MOST_POINTS:
+        return ids.astype(np.int64)
+    chosen = np.random.default_rng(seed).choice(len(ids), MOST_POINTS, replace=False)
+    return ids[np.sort(chosen)].astype(np.int64)
+
+
+def mean_codes(
+    catalogue: AtomCatalogue, samples: Int[np.ndarray, " m"]
+) -> Float[Tensor, "m directions"]:
+    """Return the mean code of each sample, in its 64 leading directions.
+
+    Z̄ = U S Vᵀ, truncated: cosines between rows of U S are those between mean codes, up to what the
+    truncation loses; the (samples, n_atoms) matrix stays sparse.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    samples
+        Which, ascending.
+    """
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import svds
+
+    rows = np.flatnonzero(np.isin(catalogue.samples, samples))
+    place = np.searchsorted(samples, catalogue.samples[rows])
+    share = 1 / np.bincount(place, minlength=len(samples))[place]
+    averaging = csr_matrix((share, (place, rows)), shape=(len(samples), len(catalogue.acts)))
+    mean = (averaging @ catalogue.codes.to_scipy().astype(np.float64)).tocsr()
+    n_directions = min(N_DIRECTIONS, min(mean.shape) - 1)
+    if n_directions < 2 or min(mean.shape) <= N_DIRECTIONS:
+        return torch.from_numpy(mean.toarray()).float()
+    # A start that is given, so that the same codes give the same map.
+    u, s, _ = svds(mean, k=n_directions, v0=np.ones(min(mean.shape)))
+    return torch.from_numpy(np.ascontiguousarray(u[:, ::-1] * s[::-1])).float()
+
+
+# -------------------------------------------------------------------------------------------------
+# The concept map as a record: where every atom (or sample, or token) lies, its columns, its neighbours.
+
+
+Show = Literal["atoms", "samples", "tokens"]
+SHOWN: tuple[Show, ...] = ("atoms", "samples", "tokens")
+SAME_ATOM = 0.7
+"""Cosine above which two matched atoms count as the same; as in `Stability.shared_fraction`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Column:
+    """One thing known of every point: a number, or which of some categories it is in."""
+
+    name: str
+    """What it is called."""
+
+    meaning: str
+    """The same in a sentence, with its unit."""
+
+    values: Float[np.ndarray, " n"] | Int[np.ndarray, " n"]
+    """Numbers, NaN for unknown; or indices into `names`, −1 for none."""
+
+    names: tuple[str, ...] | None = None
+    """Categories, the largest first; None where the values are numbers."""
+
+    log: bool = False
+    """Whether the numbers spread over powers of ten."""
+
+    @property
+    def is_category(self) -> bool:
+        """Whether the values are categories."""
+        return self.names is not None
+
+    def text(self, point: int) -> str:
+        """Return one value in words; empty where it is unknown."""
+        value = self.values[point]
+        if self.names is not None:
+            return self.names[int(value)] if value >= 0 else ""
+        return f"{value:.3g}" if np.isfinite(value) else ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cluster:
+    """Points that lie densely together on the map."""
+
+    name: str
+    """Its most lifted labels, tokens or places; "cluster 3" where nothing stands out."""
+
+    points: Int[np.ndarray, " m"]
+    """Which points, by their place in the record."""
+
+    cosine: float
+    """Mean cosine between the vectors of two of its points: whether the map tells the truth."""
+
+    floor: float
+    """The same for as many points drawn at random."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConceptMatch:
+    """The atoms of two dictionaries, each with its partner in the other."""
+
+    atoms: Int[np.ndarray, " matched"]
+    """Atoms of the first dictionary."""
+
+    others: Int[np.ndarray, " matched"]
+    """Their partners in the second; no atom has two."""
+
+    cosines: Float[np.ndarray, " matched"]
+    """Cosine of each pair."""
+
+    n_atoms: int
+    """Atoms of the first dictionary in all."""
+
+    n_others: int
+    """Atoms of the second."""
+
+    floor: float
+    """Mean cosine of matched random directions, as many and as wide."""
+
+    exact: bool
+    """Whether the matching is optimal (Hungarian) or by an auction with a known error, above 4096 atoms."""
+
+    @property
+    def same(self) -> Bool[np.ndarray, " matched"]:
+        """Which pairs are close enough to be one atom found twice."""
+        return np.asarray(self.cosines > SAME_ATOM)
+
+    @property
+    def cosine_of_atom(self) -> Float[np.ndarray, " n_atoms"]:
+        """Cosine of every atom's partner; NaN where it has none."""
+        found = np.full(self.n_atoms, np.nan)
+        found[self.atoms] = self.cosines
+        return found
+
+    @property
+    def unmatched(self) -> Int[np.ndarray, " m"]:
+        """Atoms of the first dictionary without a partner above the threshold."""
+        return np.setdiff1d(np.arange(self.n_atoms), self.atoms[self.same])
+
+    @property
+    def unmatched_others(self) -> Int[np.ndarray, " m"]:
+        """Atoms of the second dictionary that nobody matches above the threshold."""
+        return np.setdiff1d(np.arange(self.n_others), self.others[self.same])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConceptMapSummary:
+    """A map of concepts: one point per atom (or sample, or token)."""
+
+    show: Show
+    """What the points are."""
+
+    ids: Int[np.ndarray, " n"]
+    """Atom, sample or row of activations of each point."""
+
+    xy: Float[np.ndarray, "n 2"]
+    """Where each point lies."""
+
+    other_xy: Float[np.ndarray, "m 2"] | None
+    """Where the atoms of the second dictionary lie; None without one."""
+
+    layout: str
+    """How the coordinates came about: "umap", "pca", "saved", "archetypes"."""
+
+    columns: Mapping[str, Column]
+    """What points can be coloured by."""
+
+    neighbours: Int[np.ndarray, "n k"]
+    """Points nearest to each by cosine, itself left out; by their place in the record."""
+
+    distances: Float[np.ndarray, "n k"]
+    """Their distances 1 − cos."""
+
+    clusters: tuple[Cluster, ...]
+    """Dense groups, the largest first."""
+
+    match: ConceptMatch | None
+    """Partners in the second dictionary; None without one."""
+
+    provenance: Mapping[str, str]
+    """SAE, hook point, rows, seed: where this map comes from."""
+
+    key: str
+    """Digest of the vectors and settings behind the coordinates: the name of the cache entry."""
+
+    archetypes: ArchetypePlaces | None = None
+    """The polygon that atoms are placed on, where they are laid out by archetypes."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per point: its id, its coordinates, every column in words or numbers."""
+        import pandas as pd
+
+        given = {
+            name: [column.text(i) for i in range(len(self.ids))]
+            if column.is_category
+            else column.values
+            for name, column in self.columns.items()
+        }
+        named = {self.show.removesuffix("s"): self.ids, "x": self.xy[:, 0], "y": self.xy[:, 1]}
+        return pd.DataFrame({**named, **given})
+
+    def __repr__(self) -> str:
+        facts = [f"{len(self.ids)} {self.show}", f"layout {self.layout}"]
+        facts += [f"{len(self.clusters)} clusters", f"columns {', '.join(self.columns)}"]
+        if self.match is not None:
+            facts.append(f"{int(self.match.same.sum())} matched in the other dictionary")
+        return f"ConceptMapSummary({'; '.join(facts)})"
+
+
+def summarise_concepts(
+    sae: Any,
+    acts: Activations | Float[Tensor, "n d_in"] | None = None,
+    *,
+    show: Show = "atoms",
+    layout: Literal["umap", "pca", "archetypes"] = "umap",
+    **given: Any,
+) -> ConceptMapSummary:
+    """Return the map of a dictionary; for several views or lookups make one `ConceptAtlas`.
+
+    A UMAP is computed in this process if it is neither given nor in the cache: seconds to a minute.
+
+    Parameters
+    ----------
+    sae
+        Any sparse autoencoder, or a plain (n_atoms, d_in) dictionary.
+    acts
+        Activations of its width: without them frequency, strength and energy are not known.
+    show
+        What the points are: "atoms", "samples" (by their mean code) or "tokens" (activations).
+    layout
+        "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
+        the atoms of an archetypal SAE by their weights on the three most used archetypes.
+    given
+        `codes`, `labels`, `columns`, `other`, `xy`, `examples`, `catalogue`, `seed` of
+        `ConceptAtlas`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the parts do not fit together.
+
+    Example
+    -------
+    >>> import torch
+    >>> record = summarise_concepts(torch.eye(6), layout="pca")
+    >>> record.show, record.neighbours.shape, record.layout
+    ('atoms', (6, 5), 'pca')
+    """
+    from sae_nb.summaries.concept_map._atlas import ConceptAtlas
+
+    atlas = ConceptAtlas(sae, acts, **given)
+    xy, how = atlas.coordinates(show, layout)
+    return atlas.summary(show, xy, how)
+
+
+# -------------------------------------------------------------------------------------------------
+# Two dictionaries side by side: which atom of one is which atom of the other, and what chance gives.
+
+
+def match_dictionaries(
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    other: Float[Tensor, "n_others d_in"],
+    *,
+    seed: int = 0,
+) -> ConceptMatch:
+    """Match every atom of the smaller dictionary with one of the other, the sum of cosines largest.
+
+    Parameters
+    ----------
+    dictionary, other
+        Of one width; only directions count.
+    seed
+        Of the random directions that are matched for comparison.
+
+    Returns
+    -------
+    ConceptMatch
+        Pairs, their cosines, and the mean cosine of random directions matched in the same way.
+
+    Raises
+    ------
+    ValueError
+        If their widths differ.
+
+    Example
+    -------
+    >>> match = match_dictionaries(torch.eye(4), torch.eye(4).roll(1, dims=0))
+    >>> match.others.tolist(), match.same.all().item(), match.unmatched.tolist()
+    ([1, 2, 3, 0], True, [])
+    """
+    if other.ndim != 2 or other.shape[1] != dictionary.shape[1]:
+        raise ValueError(
+            f"`other` must have width d_in={dictionary.shape[1]} to be compared, got shape "
+            f"{tuple(other.shape)}. Compare SAEs of one hook point."
+        )
+    atoms, others, cosines = match_atoms(dictionary, other)
+    found = others >= 0  # the auction may leave atoms without a partner
+    generator = torch.Generator().manual_seed(seed)
+    random = [torch.randn(d.shape, generator=generator) for d in (dictionary, other)]
+    return ConceptMatch(
+        atoms=atoms[found],
+        others=others[found],
+        cosines=cosines[found],
+        n_atoms=len(dictionary),
+        n_others=len(other),
+        floor=float(match_atoms(random[0], random[1])[2].mean()),
+        exact=max(len(dictionary), len(other)) <= HUNGARIAN_UP_TO,
+    )

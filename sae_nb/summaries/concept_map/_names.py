@@ -1,0 +1,214 @@
+"""What a group of atoms has in common: its most lifted labels, tokens or places, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from jaxtyping import Float, Int
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+    from sae_nb.atoms import AtomCatalogue
+
+
+MOST_WORDS = 2
+LEAST_LIFT = 1.5
+LEAST_SHARE = 0.05
+FEWEST_LABELLED = 2
+PATCHES = "patches"
+ZONES = (
+    ("top left", "top", "top right"),
+    ("left", "centre", "right"),
+    ("bottom left", "bottom", "bottom right"),
+)
+
+
+def lifted_words(
+    weights: csr_matrix, words: Sequence[str], base: Float[np.ndarray, " words"]
+) -> list[tuple[str, ...]]:
+    """Return the words that stand out in each group, the most telling first.
+
+    A word w of group g is told by P(w | g) log(P(w | g) / P(w)), its part of the divergence of the
+    group from everything: lift alone would choose words that occur once.
+
+    Parameters
+    ----------
+    weights
+        How much of each word (column) there is in each group (row).
+    words
+        Name of each column.
+    base
+        How much of each word there is in all.
+
+    Example
+    -------
+    >>> from scipy.sparse import csr_matrix
+    >>> lifted_words(csr_matrix([[8.0, 2.0], [0.0, 5.0]]), ["cat", "the"], np.array([1.0, 9.0]))
+    [('cat',), ()]
+    """
+    everywhere = base / max(float(base.sum()), 1e-12)
+    found: list[tuple[str, ...]] = []
+    for group in range(weights.shape[0]):
+        first, last = weights.indptr[group], weights.indptr[group + 1]
+        columns, weight = weights.indices[first:last], weights.data[first:last]
+        share = weight / max(float(weight.sum()), 1e-12)
+        lift = share / np.maximum(everywhere[columns], 1e-12)
+        score = share * np.log(np.maximum(lift, 1e-12))
+        telling = (lift >= LEAST_LIFT) & (share >= LEAST_SHARE)
+        best = np.argsort(-score, kind="stable")
+        best = best[telling[best]][:MOST_WORDS]
+        found.append(tuple(dict.fromkeys(words[columns[i]] for i in best)))
+    return found
+
+
+def words_of_labels(
+    groups: Int[np.ndarray, " n_atoms"], labels: Mapping[int, str]
+) -> list[tuple[str, ...]]:
+    """Return the labels that several atoms of a group share and that others have less.
+
+    Parameters
+    ----------
+    groups
+        Group of every atom, −1 for none.
+    labels
+        Human readings by atom.
+
+    Example
+    -------
+    >>> words_of_labels(np.array([0, 0, 1, 1]), {0: "cat", 1: "cat", 2: "dog"})
+    [('cat',), ()]
+    """
+    n_groups = int(groups.max(initial=-1)) + 1
+    counted: list[dict[str, int]] = [{} for _ in range(n_groups)]
+    everywhere: dict[str, int] = {}
+    for atom, label in labels.items():
+        if not label or not 0 <= atom < len(groups):
+            continue
+        everywhere[label] = everywhere.get(label, 0) + 1
+        if groups[atom] >= 0:
+            mine = counted[groups[atom]]
+            mine[label] = mine.get(label, 0) + 1
+    sizes = np.bincount(groups[groups >= 0], minlength=n_groups)
+    found = []
+    for group, mine in enumerate(counted):
+        lift = {
+            label: n * len(groups) / (everywhere[label] * max(int(sizes[group]), 1))
+            for label, n in mine.items()
+            if n >= FEWEST_LABELLED
+        }
+        ranked = sorted(lift, key=lambda label: (-mine[label], -lift[label], label))
+        found.append(tuple([label for label in ranked if lift[label] >= LEAST_LIFT][:MOST_WORDS]))
+    return found
+
+
+def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
+    """Return the token, or the place in a picture, of every row, and what each is called.
+
+    Patches are told by ninths of the picture: a single patch says less than "top left".
+
+    Parameters
+    ----------
+    catalogue
+        Whose activations.
+    """
+    acts, context = catalogue.acts, catalogue.acts.context
+    tokens = acts.tokens
+    if tokens is None:
+        return None
+    known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
+    if context.kind == "language":
+        texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
+        names = [f"“{text.strip() or visible_space(text)}”" for text in texts]
+    else:
+        names = [_place(int(i), context.prefix_tokens, context.patch_grid) for i in known]
+    # Words of one name get one index: all patches of a ninth, all registers.
+    index = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    merged = np.array([index[name] for name in names], np.int64)
+    return merged[word], tuple(index)
+
+
+_known: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
+
+
+def _told(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
+    """Word of every row, what words there are, and how much strength falls on each; kept."""
+    if catalogue not in _known:
+        words = row_words(catalogue)
+        if words is None:
+            _known[catalogue] = None
+        else:
+            offsets = catalogue.codes.offsets.numpy()
+            size = np.abs(catalogue.firings.values)
+            word = np.repeat(words[0], np.diff(offsets))
+            _known[catalogue] = (*words, np.bincount(word, weights=size, minlength=len(words[1])))
+    return _known[catalogue]
+
+
+def _weights(
+    catalogue: AtomCatalogue,
+    groups: Int[np.ndarray, " n_atoms"],
+    word_of_row: Int[np.ndarray, " n"],
+    shape: tuple[int, int],
+) -> csr_matrix:
+    """Strength of each group's atoms on each word, gathered atom by atom: a few atoms cost little."""
+    from scipy.sparse import coo_matrix
+
+    parts: list[Any] = [(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
+    for atom in np.flatnonzero(groups >= 0).tolist():
+        rows, values = catalogue.strengths(atom)
+        parts.append((np.abs(values), np.full(len(rows), groups[atom]), word_of_row[rows]))
+    size, group, word = (np.concatenate(column) for column in zip(*parts))
+    return coo_matrix((size, (group, word)), shape=shape).tocsr()
+
+
+def visible_space(text: str) -> str:
+    """Return white space as signs that can be seen.
+
+    Parameters
+    ----------
+    text
+        Nothing but white space.
+
+    Example
+    -------
+    >>> visible_space(" "), visible_space(chr(10))
+    ('␣', '↵')
+    """
+    return text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣")
+
+
+def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
+    if position < n_prefix:
+        return "cls" if position == 0 else "registers"
+    patch = position - n_prefix
+    if grid is None or patch >= grid[0] * grid[1]:
+        return f"position {position}"
+    row, column = divmod(patch, grid[1])
+    return f"{ZONES[3 * row // grid[0]][3 * column // grid[1]]} {PATCHES}"
+
+
+def words_of_rows(
+    groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue
+) -> list[tuple[str, ...]]:
+    """Return the tokens (or places) on which the atoms of a group fire more than others do.
+
+    Parameters
+    ----------
+    groups
+        Group of every atom, −1 for none.
+    catalogue
+        Encoded activations.
+    """
+    n_groups = int(groups.max(initial=-1)) + 1
+    told = _told(catalogue)
+    if told is None or n_groups == 0:
+        return [()] * n_groups
+    word_of_row, words, base = told
+    weights = _weights(catalogue, groups, word_of_row, (n_groups, len(words)))
+    found = lifted_words(weights, words, base)
+    # Neighbouring ninths of a picture say little more than the first of them.
+    return [named[:1] if named and named[0].endswith(PATCHES) else named for named in found]

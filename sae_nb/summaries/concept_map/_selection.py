@@ -1,0 +1,519 @@
+"""Some atoms chosen on the map: a table of them, what they share, and the inputs that fire them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from sae_nb.atoms import AtomCatalogue, text_around
+from sae_nb.summaries.concept_map._concept_map import Column
+from sae_nb.summaries.concept_map._names import row_words, words_of_labels, words_of_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+# -------------------------------------------------------------------------------------------------
+# What the points of a concept map can be coloured by: frequency, strength, energy, label, place …
+
+
+RESERVED = frozenset({"cluster", "atom"})
+
+
+def category(name: str, meaning: str, words: Sequence[str]) -> Column:
+    """Return a column of categories from one word per point; an empty word is none.
+
+    Parameters
+    ----------
+    name, meaning
+        As in `Column`.
+    words
+        One per point.
+
+    Example
+    -------
+    >>> column = category("kind", "made up", ["b", "a", "b", ""])
+    >>> column.names, column.values.tolist()
+    (('b', 'a'), [0, 1, 0, -1])
+    """
+    counts: dict[str, int] = {}
+    for word in words:
+        if word:
+            counts[word] = counts.get(word, 0) + 1
+    names = tuple(sorted(counts, key=lambda word: (-counts[word], word)))
+    index = {word: i for i, word in enumerate(names)}
+    values = np.array([index.get(word, -1) for word in words], np.int64)
+    return Column(name=name, meaning=meaning, values=values, names=names)
+
+
+def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]:
+    """Return columns that a user gave, checked.
+
+    Parameters
+    ----------
+    columns
+        Name to one number or one word per atom.
+    n_atoms
+        How many there must be.
+
+    Raises
+    ------
+    ValueError
+        If a column has another length, is empty of numbers, or takes a reserved name.
+    """
+    found: dict[str, Column] = {}
+    for name, values in columns.items():
+        if name in RESERVED:
+            raise ValueError(
+                f"A column must not be called {name!r}, which the map computes itself."
+            )
+        array = np.asarray(values)
+        if array.shape != (n_atoms,):
+            raise ValueError(
+                f"Column {name!r} must have one entry per atom, shape ({n_atoms},), got "
+                f"{array.shape}."
+            )
+        if array.dtype.kind in "OUS":
+            words = ["" if value is None else str(value) for value in array.tolist()]
+            found[name] = category(name, name, words)
+        elif array.dtype.kind in "fiub":
+            found[name] = Column(name=name, meaning=name, values=array.astype(np.float64))
+        else:
+            raise ValueError(f"Column {name!r} must hold numbers or words, got {array.dtype}.")
+    return found
+
+
+def atom_columns(
+    catalogue: AtomCatalogue, frequency: Float[np.ndarray, " n_atoms"] | None = None
+) -> dict[str, Column]:
+    """Return what codes say about every atom.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    frequency
+        Measured on more rows than the catalogue has; its own when None.
+    """
+    firings = catalogue.firings
+    often = firings.frequency if frequency is None else np.asarray(frequency, np.float64)
+    lengths = catalogue.dictionary.double().norm(dim=1).numpy()
+    squares = firings.values.astype(np.float64) ** 2
+    energy = np.bincount(firings.atoms, weights=squares, minlength=catalogue.n_atoms)
+    energy *= lengths**2 / firings.n_rows
+    return {
+        "frequency": _log("frequency", "share of rows in which the atom fires", often),
+        "strength": _log("strength", "mean |z| where the atom fires", firings.mean_strength),
+        "energy": _log("energy", "mean z²‖d‖² over all rows: its part of x̂", energy),
+    }
+
+
+def _log(name: str, meaning: str, values: Float[np.ndarray, " n"]) -> Column:
+    """A column over powers of ten; zero is unknown there."""
+    known = np.where(values > 0, values, np.nan)
+    return Column(name=name, meaning=meaning, values=known, log=True)
+
+
+def row_columns(
+    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], labels: Mapping[int, str]
+) -> dict[str, Column]:
+    """Return what is known of single rows: their token or place, energy, L0, strongest label.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    rows
+        Which of its rows.
+    labels
+        Human readings by atom.
+    """
+    firings, told = catalogue.firings, row_words(catalogue)
+    offsets = catalogue.codes.offsets.numpy()
+    strength = _sums(np.abs(firings.values), offsets)[rows]
+    l0 = (offsets[1:] - offsets[:-1])[rows].astype(np.float64)
+    found = _label_column(catalogue, rows, np.arange(len(rows)), len(rows), labels, "row")
+    if told is not None:
+        name = "token" if catalogue.acts.context.kind == "language" else "place"
+        words = [told[1][i] for i in told[0][rows]]
+        found[name] = category(name, f"{name} the activation was read at", words)
+        position = catalogue.positions[rows].astype(np.float64)
+        found["position"] = Column(
+            name="position", meaning="position in its sample", values=position
+        )
+    found["strength"] = Column(name="strength", meaning="Σ|z| of the row", values=strength)
+    found["L0"] = Column(name="L0", meaning="atoms that fire in the row", values=l0)
+    return found
+
+
+def sample_columns(
+    catalogue: AtomCatalogue, samples: Int[np.ndarray, " m"], labels: Mapping[int, str]
+) -> dict[str, Column]:
+    """Return what is known of whole samples: mean strength and L0 of their rows, strongest label.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    samples
+        Which samples.
+    labels
+        Human readings by atom.
+    """
+    offsets = catalogue.codes.offsets.numpy()
+    rows = np.flatnonzero(np.isin(catalogue.samples, samples))
+    place = np.searchsorted(samples, catalogue.samples[rows])
+    count = np.maximum(np.bincount(place, minlength=len(samples)), 1)
+    total = _sums(np.abs(catalogue.firings.values), offsets)[rows]
+    strength = np.bincount(place, weights=total, minlength=len(samples)) / count
+    l0 = np.bincount(place, weights=np.diff(offsets)[rows], minlength=len(samples)) / count
+    found = _label_column(catalogue, rows, place, len(samples), labels, "sample")
+    found["strength"] = Column(name="strength", meaning="mean Σ|z| of its rows", values=strength)
+    found["L0"] = Column(name="L0", meaning="mean atoms per row", values=l0)
+    return found
+
+
+def atom_in_rows(
+    catalogue: AtomCatalogue, atom: int, rows: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    """Return how strongly one atom fires in some rows.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    atom
+        Row of the dictionary.
+    rows
+        Which rows.
+    """
+    fired, strength = catalogue.strengths(atom)
+    everywhere = np.zeros(len(catalogue.acts))
+    everywhere[fired] = strength
+    return everywhere[rows]
+
+
+def atom_in_samples(
+    catalogue: AtomCatalogue, atom: int, samples: Int[np.ndarray, " m"]
+) -> Float[np.ndarray, " m"]:
+    """Return how strongly one atom fires at most in each of some samples.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    atom
+        Row of the dictionary.
+    samples
+        Which samples, ascending.
+    """
+    fired, strength = catalogue.strengths(atom)
+    sample = catalogue.samples[fired]
+    known = np.isin(sample, samples)
+    found = np.zeros(len(samples))
+    np.maximum.at(found, np.searchsorted(samples, sample[known]), np.abs(strength[known]))
+    return found
+
+
+def _sums(values: Float[np.ndarray, " nnz"], offsets: Int[np.ndarray, " m"]) -> Any:
+    ends = np.concatenate(([0.0], np.cumsum(values, dtype=np.float64)))
+    return ends[offsets[1:]] - ends[offsets[:-1]]
+
+
+def _label_column(
+    catalogue: AtomCatalogue,
+    rows: Int[np.ndarray, " m"],
+    place: Int[np.ndarray, " m"],
+    n: int,
+    labels: Mapping[int, str],
+    what: str,
+) -> dict[str, Column]:
+    """Label of the labelled atom that fires strongest, measured in its own 99th percentiles."""
+    known = [atom for atom, label in labels.items() if label and 0 <= atom < catalogue.n_atoms]
+    if not known:
+        return {}
+    best, winner = np.zeros(n), np.full(n, -1)
+    for atom in sorted(known):
+        size = np.abs(atom_in_rows(catalogue, atom, rows)) / max(float(catalogue.p99[atom]), 1e-12)
+        here = np.zeros(n)
+        np.maximum.at(here, place, size)
+        stronger = here > best
+        best[stronger], winner[stronger] = here[stronger], atom
+    words = ["" if atom < 0 else labels[atom] for atom in winner.tolist()]
+    return {
+        "label": category("label", f"label of the strongest labelled atom of the {what}", words)
+    }
+
+
+# -------------------------------------------------------------------------------------------------
+# Some atoms chosen on the map: a table of them, what they share, and the inputs that fire them all.
+
+
+MOST_SHARED = 6
+MOST_LIFTED = 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SharedInput:
+    """One input on which the chosen atoms fire together."""
+
+    row: int
+    """Row of the activations in which most of them fire."""
+
+    sample: int
+    """Picture, text or plain row it belongs to."""
+
+    n_atoms: int
+    """How many of the chosen atoms fire in that row."""
+
+    strength: float
+    """Σ|z| / p99 over them: 1 is one atom at its 99th percentile."""
+
+    place: str
+    """Where that is, in words."""
+
+    picture: UInt8[np.ndarray, "3 height width"] | None = None
+    """The picture as shown to people."""
+
+    heat: Float[np.ndarray, "rows columns"] | None = None
+    """The same strength at every patch; NaN where nothing was captured."""
+
+    tokens: tuple[str, ...] = ()
+    """Texts of the tokens around the row."""
+
+    special: tuple[bool, ...] = ()
+    """Which of them stand for no text."""
+
+    token_strengths: Float[np.ndarray, " window"] | None = None
+    """The same strength at each of them."""
+
+    first_position: int = 0
+    """Position in the sample of the first of those tokens."""
+
+    clipped: tuple[bool, bool] = (False, False)
+    """Whether text was left out before and after."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SelectionSummary:
+    """Some atoms and what they share."""
+
+    atoms: Int[np.ndarray, " m"]
+    """Which, the most frequent first."""
+
+    labels: tuple[str, ...]
+    """Label of each; empty where it has none."""
+
+    columns: Mapping[str, Float[np.ndarray, " m"]]
+    """Numbers known of each: frequency, strength, stability …"""
+
+    name: str
+    """What they have in common: labels, tokens or places that stand out; empty if nothing does."""
+
+    n_rows: int
+    """Rows in which at least half of them fire; all, for one."""
+
+    shared: tuple[SharedInput, ...]
+    """Inputs on which most of them fire, one per sample."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per atom."""
+        import pandas as pd
+
+        return pd.DataFrame({"atom": self.atoms, "label": self.labels, **self.columns})
+
+
+def summarise_selection(
+    catalogue: AtomCatalogue | None,
+    atoms: Sequence[int],
+    *,
+    labels: Mapping[int, str],
+    columns: Mapping[str, Float[np.ndarray, " n_atoms"]],
+    n_shared: int = MOST_SHARED,
+) -> SelectionSummary:
+    """Return a table of some atoms and the inputs on which they fire together.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations; None where there are none.
+    atoms
+        Which.
+    labels
+        Human readings by atom.
+    columns
+        Numbers of all atoms; the first one orders the table.
+    n_shared
+        Inputs at most.
+    """
+    chosen = np.unique(np.asarray(atoms, np.int64))
+    for values in list(columns.values())[:1]:
+        chosen = chosen[np.argsort(-np.nan_to_num(values[chosen]), kind="stable")]
+    shown = {name: values[chosen] for name, values in columns.items()}
+    named = tuple(labels.get(int(atom), "") for atom in chosen)
+    if catalogue is None or not len(chosen):
+        name = " · ".join(_words(None, chosen, labels, 0))
+        return SelectionSummary(
+            atoms=chosen, labels=named, columns=shown, name=name, n_rows=0, shared=()
+        )
+    count, strength = joint_strength(catalogue, chosen)
+    best = _best_rows(catalogue, count, strength, n_shared)
+    return SelectionSummary(
+        atoms=chosen,
+        labels=named,
+        columns=shown,
+        name=" · ".join(_words(catalogue, chosen, labels, catalogue.n_atoms)),
+        n_rows=int((count >= max(1, -(-len(chosen) // 2))).sum()),
+        shared=tuple(_shared(catalogue, row, count, strength) for row in best.tolist()),
+    )
+
+
+def joint_strength(
+    catalogue: AtomCatalogue, atoms: Int[np.ndarray, " m"]
+) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return, for every row, how many of the atoms fire and Σ|z| / p99 over them.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    atoms
+        Which, each once.
+    """
+    n, p99 = len(catalogue.acts), catalogue.p99
+    count, strength = np.zeros(n, np.int64), np.zeros(n)
+    for atom in atoms.tolist():
+        rows, values = catalogue.strengths(atom)  # a row occurs once
+        count[rows] += 1
+        strength[rows] += np.abs(values) / max(float(p99[atom]), 1e-12)
+    return count, strength
+
+
+def _best_rows(
+    catalogue: AtomCatalogue,
+    count: Int[np.ndarray, " n"],
+    strength: Float[np.ndarray, " n"],
+    n_shared: int,
+) -> Int[np.ndarray, " m"]:
+    fired = np.flatnonzero(count)
+    # Summed strength is in units of one atom, so a second atom outweighs a stronger first.
+    order = fired[np.argsort(-(count[fired] + np.minimum(strength[fired], 1e3) / 1e4))]
+    _, first = np.unique(catalogue.samples[order], return_index=True)
+    return order[np.sort(first)][:n_shared]
+
+
+def _words(
+    catalogue: AtomCatalogue | None,
+    atoms: Int[np.ndarray, " m"],
+    labels: Mapping[int, str],
+    n_atoms: int,
+) -> tuple[str, ...]:
+    if not len(atoms):
+        return ()
+    groups = np.full(max(n_atoms, int(atoms.max()) + 1), -1)
+    groups[atoms] = 0
+    if len(atoms) == 1 and labels.get(int(atoms[0])):
+        return (labels[int(atoms[0])],)
+    by_label = words_of_labels(groups, labels)[0]
+    if by_label or catalogue is None:
+        return by_label
+    return words_of_rows(groups, catalogue)[0]
+
+
+def _shared(
+    catalogue: AtomCatalogue,
+    row: int,
+    count: Int[np.ndarray, " n"],
+    strength: Float[np.ndarray, " n"],
+) -> SharedInput:
+    context, sample = catalogue.acts.context, int(catalogue.samples[row])
+    rows = catalogue.rows_of_sample(sample)
+    known = catalogue.positions[rows]
+    around: dict[str, Any] = {}
+    if context.kind == "language" and context.token_ids is not None:
+        ids = context.token_ids.sample(sample).tolist()
+        z = np.full(len(ids), np.nan)
+        z[known] = strength[rows]
+        around = text_around(context, ids, int(catalogue.positions[row]), z)
+    elif context.pictures is not None or context.patch_grid is not None:
+        around = _picture(catalogue, sample, known, strength[rows])
+    return SharedInput(
+        row=row,
+        sample=sample,
+        n_atoms=int(count[row]),
+        strength=float(strength[row]),
+        place=catalogue.acts.where(row).split(":")[0],
+        **around,
+    )
+
+
+def _picture(
+    catalogue: AtomCatalogue,
+    sample: int,
+    known: Int[np.ndarray, " m"],
+    strength: Float[np.ndarray, " m"],
+) -> dict[str, Any]:
+    context = catalogue.acts.context
+    pictures, grid, n_prefix = context.pictures, context.patch_grid, context.prefix_tokens
+    picture = None if pictures is None else pictures[sample].cpu().numpy()
+    if grid is None:
+        return {"picture": picture}
+    z = np.full(n_prefix + grid[0] * grid[1], np.nan)
+    inside = known < len(z)
+    z[known[inside]] = strength[inside]
+    return {"picture": picture, "heat": z[n_prefix:].reshape(grid)}
+
+
+def summarise_rows(
+    catalogue: AtomCatalogue,
+    rows: Int[np.ndarray, " m"],
+    *,
+    labels: Mapping[int, str],
+    n_atoms: int = MOST_LIFTED,
+    n_shared: int = MOST_SHARED,
+) -> SelectionSummary:
+    """Return the atoms that fire in some rows more than elsewhere, and inputs among those rows.
+
+    Atoms are ordered by P(atom | rows) log(P(atom | rows) / P(atom)); the table holds both parts.
+
+    Parameters
+    ----------
+    catalogue
+        Encoded activations.
+    rows
+        Which rows.
+    labels
+        Human readings by atom.
+    n_atoms
+        Atoms at most.
+    n_shared
+        Inputs at most.
+    """
+    firings, rows = catalogue.firings, np.unique(np.asarray(rows, np.int64))
+    entries = firings.entries_of(rows)
+    fired = firings.atoms[entries[firings.values[entries] != 0]]
+    share = np.bincount(fired, minlength=catalogue.n_atoms) / max(len(rows), 1)
+    lift = share / np.maximum(firings.frequency, 1e-12)
+    score = share * np.log(np.maximum(lift, 1e-12))
+    best = np.argsort(-score, kind="stable")[:n_atoms]
+    best = best[score[best] > 0]
+    count, strength = joint_strength(catalogue, best)
+    outside = np.ones(len(count), bool)
+    outside[rows] = False
+    shown = np.where(outside, 0, count)
+    return SelectionSummary(
+        atoms=best,
+        labels=tuple(labels.get(int(atom), "") for atom in best),
+        columns={"lift": lift[best], "share": share[best]},
+        name="",
+        n_rows=len(rows),
+        shared=tuple(
+            _shared(catalogue, row, count, strength)
+            for row in _best_rows(catalogue, shown, strength, n_shared).tolist()
+        ),
+    )

@@ -1,0 +1,410 @@
+"""What a view of depth draws: similarity of layers with phases for every k, and strips over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from sae_nb.dynamics import (
+    Phases,
+    Trajectories,
+    check_states,
+    content_tokens,
+    layer_similarity,
+    segment_phases,
+    trajectories,
+)
+from sae_nb.models import described
+from sae_nb.summaries.input._answers import outcome_names
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# The inputs of a view of depth as people see them, and one at a time as the model reads them.
+
+
+MOST_INPUTS = 256
+LONGEST_TEXT = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthInputs:
+    """Inputs of one size."""
+
+    samples: Tensor
+    """Pictures, token ids of one length, or plain tensors: what the model reads."""
+
+    pictures: UInt8[np.ndarray, "n 3 height width"] | None
+    """As shown to people."""
+
+    tokens: tuple[tuple[str, ...], ...]
+    """Texts, token by token; none for pictures."""
+
+    note: str
+    """What was left out; empty if nothing."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def one(self, index: int) -> Tensor:
+        """Return one input, as the model reads it.
+
+        Parameters
+        ----------
+        index
+            Which.
+        """
+        return self.samples[index : index + 1]
+
+
+def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:
+    """Read inputs of a live model; texts are cut to the shortest of them.
+
+    Parameters
+    ----------
+    model
+        Who reads them.
+    inputs
+        As for `capture`.
+    most
+        Inputs beyond are left out, and it is noted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model cannot read them.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> found = depth_inputs(sn.load_model("tiny-vit"), sn.data.scenes(3, seed=0))
+    >>> len(found), found.pictures.shape, found.one(1).shape
+    (3, (3, 3, 32, 32), torch.Size([1, 3, 32, 32]))
+    """
+    notes: list[str] = []
+    if model.kind == "language":
+        ids = _token_ids(model, inputs, most, notes)
+        tokens = tuple(tuple(outcome_names(model, row.numpy())) for row in ids)
+        return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=" ".join(notes))
+    parts, shown, n = [], [], 0
+    for batch in model.batches(inputs):
+        parts.append(batch.args[0] if batch.args else next(iter(batch.kwargs.values())))
+        if batch.pictures is not None:
+            shown.append(batch.pictures)
+        n += batch.n
+        if n > most:
+            notes.append(f"Only the first {most} inputs are shown.")
+            break
+    if not parts:
+        raise ValueError(f"`inputs` must hold at least one, got {described(inputs)}.")
+    pictures = torch.cat(shown)[:most] if shown else None
+    return DepthInputs(
+        samples=_as_read(inputs, pictures, torch.cat(parts))[:most],
+        pictures=None if pictures is None else pictures.numpy(),
+        tokens=(),
+        note=" ".join(notes),
+    )
+
+
+def _as_read(inputs: Any, pictures: Tensor | None, parts: Tensor) -> Tensor:
+    """What can be read again: the very tensor given, pictures as shown, or plain inputs."""
+    given = getattr(inputs, "images", inputs)
+    if pictures is None:
+        return parts
+    # Bytes would round floats, and a push of size 0 would then be one of 1/255.
+    whole = isinstance(given, Tensor) and given.ndim == 4
+    return given if whole else pictures
+
+
+def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Tensor:
+    """Token ids of one length: every text is cut to the shortest."""
+    rows: list[Tensor] = []
+    for batch in model.batches(inputs):
+        if batch.token_ids is None:
+            raise TypeError(f"`inputs` must be texts or token ids, got {described(inputs)}.")
+        keep = (
+            torch.ones_like(batch.token_ids, dtype=torch.bool) if batch.keep is None else batch.keep
+        )
+        rows += [ids[real] for ids, real in zip(batch.token_ids, keep, strict=True)]
+    if len(rows) > most:
+        notes.append(f"Only the first {most} of {len(rows)} texts are shown.")
+        rows = rows[:most]
+    lengths = [len(row) for row in rows]
+    length = min(*lengths, LONGEST_TEXT) if lengths else 0
+    if length < 2:
+        raise ValueError(
+            f"`inputs` must be texts of at least 2 tokens, got one of {length}. Leave it out."
+        )
+    if max(lengths) > length:
+        notes.append(f"Texts are cut to {length} tokens, so that all have as many.")
+    return torch.stack([row[:length] for row in rows])
+
+
+# -------------------------------------------------------------------------------------------------
+# Birth and death of atoms over depth: how strongly an SAE of one layer fires on the states of every layer.
+
+
+MOST_ROWS = 2000
+"""States encoded per layer: enough for a mean, and a twentieth of a second each."""
+ALIVE = 0.1
+"""Share of its peak energy from which an atom counts as alive. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomDepths:
+    """Energy of every atom at every layer."""
+
+    energy: Float[np.ndarray, "n_atoms layers"]
+    """Mean z² over tokens, embeddings first."""
+
+    scale: Float[np.ndarray, " layers"]
+    """What states of each layer were multiplied by, so that they are as long as at the SAE's own."""
+
+    home: int
+    """Layer the SAE was trained at."""
+
+    @property
+    def birth(self) -> Int[np.ndarray, " n_atoms"]:
+        """First layer with a tenth of the atom's peak energy; −1 for atoms that never fire."""
+        alive = self._alive
+        return np.where(alive.any(axis=1), alive.argmax(axis=1), -1)
+
+    @property
+    def death(self) -> Int[np.ndarray, " n_atoms"]:
+        """Last layer with a tenth of the atom's peak energy; −1 for atoms that never fire."""
+        alive = self._alive[:, ::-1]
+        return np.where(alive.any(axis=1), alive.shape[1] - 1 - alive.argmax(axis=1), -1)
+
+    @property
+    def _alive(self) -> np.ndarray:
+        peak = self.energy.max(axis=1, keepdims=True)
+        return np.asarray((self.energy >= ALIVE * peak) & (peak > 0))
+
+    def telling(self, count: int = 4) -> tuple[int, ...]:
+        """Return atoms that peak in different parts of depth, the most energetic of each part first.
+
+        Parameters
+        ----------
+        count
+            How many at most.
+        """
+        peaks, best = self.energy.argmax(axis=1), self.energy.max(axis=1)
+        n_layers = self.energy.shape[1]
+        parts = [[] for _ in range(count)]  # type: list[list[int]]
+        for atom in np.argsort(-best, kind="stable"):
+            if best[atom] > 0:
+                parts[min(int(peaks[atom] * count / n_layers), count - 1)].append(int(atom))
+        ranked = [part[i] for i in range(count) for part in parts if i < len(part)]
+        return tuple(ranked[:count])
+
+
+def atom_depths(
+    sae: SparseAutoencoder,
+    states: Float[Tensor, "n layers tokens d"],
+    home: int,
+    *,
+    token_kinds: Sequence[str] | None = None,
+    seed: int = 0,
+) -> AtomDepths:
+    """Encode states of every layer with one SAE.
+
+    Norms grow with depth and the SAE knows those of its own layer, so states are scaled to the mean
+    length there first.
+
+    Parameters
+    ----------
+    sae
+        Trained on the states of one layer.
+    states
+        From `capture_states`.
+    home
+        That layer: l for "resid_post.(l−1)".
+    token_kinds
+        Kind of every token; patches count where there are any, else tokens.
+    seed
+        Of the states taken where there are more than 2000.
+
+    Raises
+    ------
+    ValueError
+        If the SAE has another width, or there is no such layer.
+    """
+    plain, kinds = check_states(states, token_kinds)
+    if plain.shape[3] != sae.d_in or not 0 <= home < plain.shape[1]:
+        raise ValueError(
+            f"`sae` must have d_in={plain.shape[3]} and a layer below {plain.shape[1]}, got "
+            f"d_in={sae.d_in} at layer {home}. Train it on the residual stream of this model."
+        )
+    rows = plain[:, :, content_tokens(kinds)].transpose(1, 2).flatten(0, 1)
+    if len(rows) > MOST_ROWS:
+        generator = torch.Generator().manual_seed(seed)
+        rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
+    lengths = rows.float().norm(dim=-1).mean(dim=0)
+    scale = lengths[home] / lengths.clamp_min(1e-12)
+    energy = np.zeros((sae.n_atoms, plain.shape[1]), np.float32)
+    for layer in range(plain.shape[1]):
+        with torch.no_grad():
+            codes = sae.encode((rows[:, layer].float() * scale[layer]).to(sae.dictionary.device))
+        atoms, values = codes.atoms.cpu().numpy(), codes.values.float().cpu().numpy()
+        energy[:, layer] = np.bincount(atoms, values**2, sae.n_atoms) / len(rows)
+    return AtomDepths(energy=energy, scale=scale.numpy(), home=home)
+
+
+# -------------------------------------------------------------------------------------------------
+# What a view of depth draws: similarity of layers with phases for every k, and strips over layers.
+
+
+SIMILARITIES = ("raw", "centred", "cka")
+SHORTEST_PHASE = 2
+MOST_PHASES = 6
+"""Phases up to which cuts are prepared; a dozen layers hold no more that could be told apart. Ours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthSummary:
+    """Similarity, phases and measurements of one model on some inputs; layers count from 0."""
+
+    model_name: str
+    """Whose states."""
+
+    n_inputs: int
+    """Inputs measured."""
+
+    similarity: Mapping[str, Float[np.ndarray, "blocks blocks"]]
+    """"raw", "centred" and "cka" between the outputs of blocks 1 … L."""
+
+    phases: Mapping[str, Mapping[int, Phases]]
+    """The best k phases, by similarity and k."""
+
+    trajectories: Trajectories
+    """Measurements of every token."""
+
+    classes: Int[np.ndarray, " n"] | None
+    """Class number of every input; None without labels."""
+
+    class_names: tuple[str, ...]
+    """Their names; empty without labels."""
+
+    @property
+    def n_layers(self) -> int:
+        """Blocks L."""
+        return self.trajectories.n_layers
+
+    @property
+    def most_phases(self) -> int:
+        """Largest k that has cuts."""
+        return max(self.phases["raw"])
+
+    def gains(self, similarity: str) -> Float[np.ndarray, " ks"]:
+        """Share of all dissimilarity that lies between phases, for k = 1, 2, ….
+
+        Parameters
+        ----------
+        similarity
+            One of `SIMILARITIES`.
+        """
+        return np.array([phases.gain for phases in self.phases[similarity].values()])
+
+
+def summarise_depth(
+    states: Float[Tensor, "n layers tokens d"],
+    labels: Sequence[Any] | Tensor | np.ndarray | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    token_kinds: Sequence[str] | None = None,
+) -> DepthSummary:
+    """Measure states once for everything a view of depth shows.
+
+    Parameters
+    ----------
+    states
+        From `capture_states`.
+    labels
+        Class of every input; None: no classes. One class only is taken as none.
+    class_names
+        What class numbers are called.
+    token_kinds
+        Kind of every token; those of the states when None.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If states, kinds and labels do not fit together.
+
+    Example
+    -------
+    >>> import torch
+    >>> states = torch.randn(6, 5, 3, 8, generator=torch.Generator().manual_seed(0))
+    >>> summary = summarise_depth(states, token_kinds=["cls", "patch", "patch"])
+    >>> summary.n_layers, summary.phases["raw"][1].cuts, summary.similarity["cka"].shape
+    (4, (0, 4), (4, 4))
+    """
+    plain, kinds = check_states(states, token_kinds)
+    classes, names = named_classes(labels, len(plain), class_names)
+    found = layer_similarity(plain, token_kinds=kinds)
+    maps = {name: found.readings[name].detach().float().cpu() for name in SIMILARITIES}
+    several = classes is not None and 1 < len(names) < len(plain)
+    return DepthSummary(
+        model_name=str(getattr(states, "model_name", None) or "this model"),
+        n_inputs=len(plain),
+        similarity={name: similarity.numpy() for name, similarity in maps.items()},
+        phases={name: _phases(similarity) for name, similarity in maps.items()},
+        trajectories=trajectories(plain, classes if several else None, token_kinds=kinds),
+        classes=classes,
+        class_names=names,
+    )
+
+
+def named_classes(
+    labels: Sequence[Any] | Tensor | np.ndarray | None,
+    n: int,
+    class_names: Sequence[str] | None = None,
+) -> tuple[Int[np.ndarray, " n"] | None, tuple[str, ...]]:
+    """Return class numbers 0, 1, … and their names for labels of any kind.
+
+    Parameters
+    ----------
+    labels
+        Numbers or names, one per input; None gives none.
+    n
+        How many inputs.
+    class_names
+        Names of the numbers 0, 1, ….
+
+    Raises
+    ------
+    ValueError
+        If there is not one label per input.
+
+    Example
+    -------
+    >>> named_classes(["b", "a", "b"], 3)
+    (array([1, 0, 1]), ('a', 'b'))
+    """
+    if labels is None:
+        return None, ()
+    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.shape != (n,):
+        raise ValueError(f"`labels` must have one entry per input ({n}), got shape {values.shape}.")
+    found, classes = np.unique(values, return_inverse=True)
+    known = list(class_names or ())
+    numbers = values.dtype.kind in "iu" and len(known) > int(found.max()) and int(found.min()) >= 0
+    names = tuple(known[int(one)] if numbers else str(one) for one in found)
+    return classes.reshape(-1).astype(np.int64), names
+
+
+def _phases(similarity: Float[Tensor, "blocks blocks"]) -> dict[int, Phases]:
+    """The best contiguous phases for every k that leaves them long enough."""
+    n = len(similarity)
+    shortest = min(SHORTEST_PHASE, n)
+    most = max(min(n // shortest, MOST_PHASES), 1)
+    return {k: segment_phases(similarity, k, shortest) for k in range(1, most + 1)}

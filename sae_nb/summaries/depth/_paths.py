@@ -1,0 +1,301 @@
+"""Paths of token states through depth on few axes, and where other states of that width would lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.dynamics import EndpointProjection, fit_endpoints, unit
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.codes import SparseCodes
+
+
+COORDINATES = ("pca", "sphere", "umap", "atoms")
+MOST_PATHS = 60
+"""Paths drawn: more hide each other. Ours."""
+MOST_FITTED = 4096
+NEAREST = 5
+
+Project = Callable[[Tensor], Float[np.ndarray, "rows 3"]]
+"""States (rows, d) → where they lie."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DepthPaths:
+    """Paths on three axes."""
+
+    coordinates: str
+    """One of `COORDINATES`."""
+
+    points: Float[np.ndarray, "paths layers 3"]
+    """Where each path is at each layer, embeddings first."""
+
+    inputs: Int[np.ndarray, " paths"]
+    """Which input each path is of."""
+
+    tokens: Int[np.ndarray, " paths"]
+    """Which token."""
+
+    axes: tuple[str, str, str]
+    """What is along each axis."""
+
+    kept: float
+    """Share of the end points' variance (sphere: squared length) on these axes; NaN where undefined."""
+
+    project: Project
+    """Puts other states on the same axes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChosenPaths:
+    """Which states are drawn, before they are laid out."""
+
+    states: Float[Tensor, "paths layers d"]
+    inputs: Int[np.ndarray, " paths"]
+    tokens: Int[np.ndarray, " paths"]
+    fitted: Float[Tensor, "rows layers d"]
+    """Paths that axes are fitted to: of all inputs, also those that are not drawn."""
+
+
+def choose_paths(
+    states: Float[Tensor, "n layers tokens d"],
+    *,
+    show: str,
+    picture: int,
+    token: int,
+    classes: Int[np.ndarray, " n"] | None = None,
+    most: int = MOST_PATHS,
+) -> ChosenPaths:
+    """Choose what is drawn: one token of many inputs, or all tokens of one input.
+
+    Parameters
+    ----------
+    states
+        Of all inputs.
+    show
+        "pictures": this token in up to `most` inputs, classes in turn, this input among them.
+        "tokens": up to `most` tokens of this input, this token among them.
+    picture, token
+        Which input and token are selected.
+    classes
+        Class of every input.
+    most
+        Paths at most.
+    """
+    n, _, n_tokens, _ = states.shape
+    plain = states.as_subclass(Tensor)
+    if show == "pictures":
+        inputs = _spread(n, classes, most, picture)
+        fitted = plain[:, :, token]
+        chosen = fitted[torch.from_numpy(inputs)]
+        return ChosenPaths(
+            states=chosen, inputs=inputs, tokens=np.full(len(inputs), token), fitted=fitted
+        )
+    tokens = _spread(n_tokens, None, most, token)
+    chosen = plain[picture][:, torch.from_numpy(tokens)].transpose(0, 1)
+    flat = plain.transpose(1, 2).flatten(0, 1)
+    skip = max(1, len(flat) // MOST_FITTED)
+    return ChosenPaths(
+        states=chosen, inputs=np.full(len(tokens), picture), tokens=tokens, fitted=flat[::skip]
+    )
+
+
+def lay_out(
+    chosen: ChosenPaths,
+    coordinates: str,
+    *,
+    xy: Float[np.ndarray, "rows 2"] | None = None,
+    sae: SparseAutoencoder | None = None,
+    atoms: Sequence[int] = (),
+    scale: float = 1.0,
+) -> DepthPaths:
+    """Lay chosen paths out on three axes.
+
+    Parameters
+    ----------
+    chosen
+        From `choose_paths`.
+    coordinates
+        "pca" and "sphere": principal axes of the end points. "umap": a layout of all directions that
+        are drawn, the third axis the layer. "atoms": strengths of three atoms.
+    xy
+        The UMAP layout of `umap_rows(chosen)`.
+    sae, atoms, scale
+        For "atoms": whose, which, and what states are multiplied by first.
+
+    Raises
+    ------
+    ValueError
+        If a layout needs what was not given.
+    """
+    if coordinates == "atoms":
+        return _on_atoms(chosen, sae, atoms, scale)
+    if coordinates == "umap":
+        return _on_umap(chosen, xy)
+    found = fit_endpoints(chosen.fitted, min(3, chosen.fitted.shape[-1]), coordinates)  # type: ignore[arg-type]
+    project = _through(found)
+    shares = [f"{100 * float(share):.0f} %" for share in found.explained]
+    word = "axis" if coordinates == "sphere" else "PC"
+    names = [f"{word} {i + 1} ({share})" for i, share in enumerate(shares)] + ["", ""]
+    return DepthPaths(
+        coordinates=coordinates,
+        points=_pointwise(project, chosen.states),
+        inputs=chosen.inputs,
+        tokens=chosen.tokens,
+        axes=(names[0], names[1], names[2]),
+        kept=float(found.kept[-1]),
+        project=project,
+    )
+
+
+def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
+    """Directions that a UMAP layout is made of: path after path, layer after layer.
+
+    Parameters
+    ----------
+    chosen
+        From `choose_paths`.
+    """
+    return unit(chosen.states).flatten(0, 1)
+
+
+def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, 3]) -> np.ndarray:
+    """Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of radius 2.
+
+    Parameters
+    ----------
+    points
+        On the unit sphere.
+    north
+        Direction that is put in the middle.
+
+    Example
+    -------
+    >>> lambert(np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]), np.array([0.0, 0.0, 1.0])).round(3).tolist()
+    [[0.0, 0.0], [1.414, 0.0]]
+    """
+    pole = north / max(float(np.linalg.norm(north)), 1e-12)
+    # Two axes at right angles to the pole, the first as near to x as it can be.
+    first = np.eye(3)[0] - pole[0] * pole
+    if np.linalg.norm(first) < 1e-6:
+        first = np.eye(3)[1] - pole[1] * pole
+    first /= np.linalg.norm(first)
+    second = np.cross(pole, first)
+    height = np.clip(points @ pole, -1, 1)
+    stretch = np.sqrt(2 / np.maximum(1 + height, 1e-6))
+    return np.stack([stretch * (points @ first), stretch * (points @ second)], axis=-1)
+
+
+def _spread(n: int, classes: np.ndarray | None, most: int, always: int) -> Int[np.ndarray, " m"]:
+    """Up to `most` of n, classes in turn (or evenly), one of them always among them; in order."""
+    if n <= most:
+        return np.arange(n)
+    if classes is None:
+        order = np.linspace(0, n - 1, most).round().astype(np.int64)
+    else:
+        rank = np.zeros(n, np.int64)
+        for one in np.unique(classes):
+            rank[classes == one] = np.arange((classes == one).sum())
+        order = np.lexsort((classes, rank))[:most]
+    if always not in order:
+        order[-1] = always
+    return np.unique(order)
+
+
+def _through(found: EndpointProjection) -> Project:
+    def project(states: Tensor) -> np.ndarray:
+        flat = found.project(states).numpy().astype(np.float32)
+        return np.pad(flat, ((0, 0), (0, 3 - flat.shape[1])))
+
+    return project
+
+
+def _pointwise(project: Project, states: Float[Tensor, "paths layers d"]) -> np.ndarray:
+    return project(states.flatten(0, 1)).reshape(*states.shape[:2], 3)
+
+
+def _on_umap(chosen: ChosenPaths, xy: np.ndarray | None) -> DepthPaths:
+    if xy is None:
+        raise ValueError("`xy` must be given for UMAP coordinates. Lay out `umap_rows(chosen)`.")
+    rows, n_layers = umap_rows(chosen), chosen.states.shape[1]
+    layers = np.tile(np.arange(n_layers, dtype=np.float32), len(chosen.states))
+    placed = np.column_stack([xy, layers]).astype(np.float32)
+
+    def project(states: Tensor) -> np.ndarray:
+        """Between the nearest rows that were laid out: UMAP itself has no map for new ones."""
+        cosines = unit(states) @ rows.T
+        near = cosines.topk(min(NEAREST, len(rows)), dim=1)
+        # Of 1e-3 a new row and a laid-out one share their place.
+        weights = (1 / (1 - near.values + 1e-3)).square()
+        shares = (weights / weights.sum(dim=1, keepdim=True)).numpy()
+        mixed = np.einsum("rk,rkc->rc", shares, placed[near.indices.numpy()])
+        return np.asarray(mixed, np.float32)
+
+    return DepthPaths(
+        coordinates="umap",
+        points=placed.reshape(-1, n_layers, 3),
+        inputs=chosen.inputs,
+        tokens=chosen.tokens,
+        axes=("UMAP 1", "UMAP 2", "layer"),
+        kept=float("nan"),
+        project=project,
+    )
+
+
+def _on_atoms(
+    chosen: ChosenPaths, sae: SparseAutoencoder | None, atoms: Sequence[int], scale: float
+) -> DepthPaths:
+    if sae is None or len(atoms) < 2:
+        raise ValueError(
+            "`sae` and at least two `atoms` must be given for atoms as coordinates, got "
+            f"{len(atoms)} atoms. Pass sae= to the panel and set `atoms`."
+        )
+    used = [int(atom) for atom in list(atoms)[:3]]
+
+    def project(states: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            codes = sae.encode((states.float() * scale).to(sae.dictionary.device)).to("cpu")
+        columns = [dense_column(codes, atom) for atom in used]
+        columns += [np.zeros(len(states), np.float32)] * (3 - len(used))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    names = [f"atom {atom}" for atom in used] + [""]
+    return DepthPaths(
+        coordinates="atoms",
+        points=_pointwise(project, chosen.states),
+        inputs=chosen.inputs,
+        tokens=chosen.tokens,
+        axes=(names[0], names[1], names[2]),
+        kept=float("nan"),
+        project=project,
+    )
+
+
+def dense_column(codes: SparseCodes, atom: int) -> Float[np.ndarray, " rows"]:
+    """One atom's coefficient in every row of sparse codes.
+
+    Parameters
+    ----------
+    codes
+        `SparseCodes`.
+    atom
+        Which.
+
+    Example
+    -------
+    >>> from sae_nb.codes import SparseCodes
+    >>> dense_column(SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 0.0]])), 1).tolist()
+    [2.0, 0.0]
+    """
+    column = np.zeros(len(codes), np.float32)
+    rows, strengths = codes.strengths(atom)
+    column[rows.cpu().numpy()] = strengths.detach().float().cpu().numpy()
+    return column

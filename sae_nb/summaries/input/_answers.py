@@ -1,0 +1,224 @@
+"""What a model answers to one input, as plain arrays with names: classes, next tokens, or states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Context, describe_ids
+from sae_nb.models import Batch, installed
+from sae_nb.steering import splice
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """One run of the model: its answer, and its states on the way."""
+
+    scores: Float[np.ndarray, " outcomes"] | None
+    """Natural logarithms of the probabilities; None where the answer is a state."""
+
+    answer: Float[np.ndarray, "tokens d"]
+    """The answer as it came: logits, or states."""
+
+    edited: Float[np.ndarray, "tokens d_in"]
+    """States at the hook point that is steered, after the edit."""
+
+    later: Float[np.ndarray, "tokens d"] | None
+    """States at the hook point where consequences are read."""
+
+
+class AnswerOf:
+    """A live model whose answer is one of its other heads; everything else is the model's own.
+
+    Parameters
+    ----------
+    model
+        A model with several heads.
+    head
+        The one that answers.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such head.
+    """
+
+    def __init__(self, model: LiveModel, head: str) -> None:
+        if not callable(getattr(model.module, "forward_heads", None)):
+            raise ValueError(
+                f'`head` must be "" for {model.name}, which has one head, got {head!r}.'
+            )
+        self._model, self._head = model, head
+        self.class_names: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def forward(self, batch: Batch, *, grad: bool = False) -> Tensor:
+        """Return the head's logits for a batch."""
+        batch = batch.to(self._model.device)
+        with (
+            self._model.lock,
+            torch.set_grad_enabled(grad),
+            installed(self._model, batch.state()),
+        ):
+            heads = cast(Any, self._model.module).forward_heads(*batch.args, **batch.kwargs)
+        if self._head not in heads:
+            raise ValueError(
+                f"`head` must be one of {sorted(heads)} or empty for the main one, got {self._head!r}."
+            )
+        return cast(Tensor, heads[self._head])
+
+    def main_output(self, raw: Tensor) -> Tensor:
+        """Return the logits as they are."""
+        return raw
+
+
+def answering(model: LiveModel, head: str) -> LiveModel:
+    """Return the model, or the model with another of its heads as its answer."""
+    return cast("LiveModel", AnswerOf(model, head)) if head else model
+
+
+def as_batch(model: LiveModel, inputs: Any) -> Batch:
+    """Return the batch of one sample; a batch of one, or a list of it, is taken as it is.
+
+    Parameters
+    ----------
+    model
+        Whose inputs.
+    inputs
+        A sample as `model.batches` reads it, in a list or with a first axis of 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model cannot read it, or it is several samples.
+    """
+    if isinstance(inputs, Batch):
+        batches = [inputs]
+    elif isinstance(inputs, list) and inputs and isinstance(inputs[0], Batch):
+        batches = inputs
+    else:
+        batches = list(model.batches(inputs, batch_size=1))
+    if len(batches) != 1 or batches[0].n != 1:
+        raise ValueError(
+            f"One input must be given at a time, got {sum(batch.n for batch in batches)}. Pass a "
+            "slice of one, such as inputs[3:4]."
+        )
+    return batches[0]
+
+
+def read_hook_point(model: LiveModel, hook_point: str) -> str | None:
+    """Return where consequences of an edit are read: the last residual stream at or after it.
+
+    Parameters
+    ----------
+    model
+        Whose hook points.
+    hook_point
+        What is edited.
+    """
+    points = [str(point) for point in model.hook_points()]
+    last = [name for name in points if name.startswith("resid_post.")]
+    if not last:
+        return None
+    edited = str(model.hook_point(hook_point))
+    if edited in points and points.index(edited) > points.index(last[-1]):
+        return None
+    return last[-1]
+
+
+def read_answer(
+    model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
+) -> Reading:
+    """Run the model once, under the edits in force, and keep its answer and its states.
+
+    Parameters
+    ----------
+    model
+        With its answer: see `answering`.
+    batch
+        One sample.
+    hook_point
+        What is edited.
+    read_at
+        Where consequences are read.
+    """
+    kept: dict[str, Tensor] = {}
+    wanted = {hook_point, read_at} - {None}
+    with ExitStack() as stack:
+        stack.enter_context(model.lock)
+        for name in wanted:
+            stack.enter_context(splice(model, str(name), _keeper(kept, str(name))))
+        output = model.main_output(model.forward(batch)).detach().float().cpu()
+    real = slice(None) if batch.keep is None else batch.keep[0].cpu()
+    states = {name: value[real].numpy() for name, value in kept.items()}
+    answer = output[0]
+    if batch.keep is not None and answer.ndim == 2 and len(answer) == len(batch.keep[0]):
+        answer = answer[real]
+    scores = _scores(model, answer)
+    return Reading(
+        scores=None if scores is None else scores.numpy(),
+        answer=answer.reshape(-1, answer.shape[-1] if answer.ndim else 1).numpy(),
+        edited=states[hook_point],
+        later=None if read_at is None else states[read_at],
+    )
+
+
+def _keeper(kept: dict[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
+    def keep(x: Float[Tensor, "batch time d"]) -> Float[Tensor, "batch time d"]:
+        kept[name] = x[0].detach().float().cpu()
+        return x
+
+    return keep
+
+
+def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
+    """Log-probabilities of classes or next tokens; None where the answer is a state."""
+    if model.kind == "language":
+        return answer[-1].log_softmax(dim=-1) if model.causal and answer.ndim == 2 else None
+    if answer.ndim == 1 and model.class_names is not None:
+        return answer.log_softmax(dim=-1)
+    return None
+
+
+def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
+    """Return what people call classes or tokens."""
+    if model.kind == "language":
+        if model.tokenizer is None:
+            return [f"id {i}" for i in ids]
+        found = describe_ids(model.tokenizer, ids.tolist())
+        return [found[int(i)] for i in ids]
+    names = model.class_names or ()
+    return [names[i] if i < len(names) else f"class {i}" for i in ids.tolist()]
+
+
+def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...]:
+    """Return the name of every position of a sample.
+
+    Parameters
+    ----------
+    model
+        Whose tokenizer, or patches.
+    batch
+        One sample.
+    n_tokens
+        Positions there are.
+    """
+    if batch.token_ids is not None:
+        ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
+        return tuple(outcome_names(model, ids.cpu().numpy()))
+    context = Context(
+        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
+    )
+    return tuple(context.token_name(position) for position in range(n_tokens))

@@ -1,0 +1,358 @@
+"""Contrast: which atoms fire differently in two sets of inputs, and how much chance alone would do.
+
+For every atom, the mean over samples of its mean strength |z| per row, and of its firing rate; a − b.
+Samples, not rows, are permuted: the rows of one text or picture are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.checks import check_count
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import Difference, n_arrangements, permuted_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+    from sae_nb.architectures import SparseAutoencoder
+
+
+Quantity = Literal["strength", "rate", "attribution"]
+Unit = Literal["samples", "positions"]
+
+_CHUNK = 4096  # rows encoded at a time
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contrast:
+    """Differences a − b of every atom, each beside its permutation floor."""
+
+    strength: Difference
+    """Mean strength |z| per row, zeros counted."""
+
+    rate: Difference
+    """Share of rows in which the atom fires."""
+
+    attribution: Difference | None = None
+    """Contribution to one answer, added up over the positions of two inputs; None for sets."""
+
+    permuted: Unit
+    """What was permuted between a and b."""
+
+    n_units: tuple[int, int]
+    """How many of them a and b have."""
+
+    n_rows: tuple[int, int]
+    """Rows of a and b."""
+
+    n_permutations: int
+    """Arrangements tried; all there are where those are few."""
+
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """What atoms are called."""
+
+    def difference(self, of: Quantity) -> Difference:
+        """Return one of the three differences.
+
+        Raises
+        ------
+        ValueError
+            If there is no such quantity here.
+        """
+        found = getattr(self, of, None) if of in ("strength", "rate", "attribution") else None
+        if not isinstance(found, Difference):
+            known = ["strength", "rate"] + ["attribution"] * (self.attribution is not None)
+            raise ValueError(f"`of` must be one of {known}, got {of!r}.")
+        return found
+
+    def order(self, of: Quantity = "strength") -> Int[np.ndarray, " n_atoms"]:
+        """Return the atoms: those beyond their floor first, by p; then by the size of the difference.
+
+        Parameters
+        ----------
+        of
+            "strength", "rate" or, between two inputs, "attribution".
+
+        Raises
+        ------
+        ValueError
+            If there is no such quantity here.
+        """
+        found = self.difference(of)
+        out = np.abs(found.value - found.expected)
+        # Below the floor p says nothing more, and a tiny but steady difference is still tiny.
+        return np.lexsort((-out, np.where(found.above_floor, found.p_adjusted, 1.0)))
+
+    @property
+    def smallest_p(self) -> float:
+        """The smallest p-value that so many arrangements can give."""
+        return 1 / self.n_permutations
+
+    @property
+    def caveat(self) -> str:
+        """What the floor cannot say here; empty where there is nothing to add."""
+        if self.permuted == "positions":
+            return (
+                "one input on each side: positions were permuted between them; positions of one "
+                "input are not independent, so the floor is rather too low"
+            )
+        if self.smallest_p > 0.05:
+            n_a, n_b = self.n_units
+            return (
+                f"{n_a} and {n_b} samples allow {self.n_permutations} arrangements: no difference "
+                "can be told from chance at 5 %"
+            )
+        return ""
+
+    def table(self, k: int = 20, of: Quantity = "strength") -> pd.DataFrame:
+        """Return the first `k` atoms of `order` as a table.
+
+        Parameters
+        ----------
+        k
+            How many.
+        of
+            What they are sorted by.
+        """
+        import pandas as pd
+
+        atoms = self.order(of)[: check_count(k, name="k")]
+        columns: dict[str, Any] = {
+            "atom": atoms,
+            "label": [self.labels.get(int(atom), "") for atom in atoms],
+        }
+        for name in ("strength", "rate", "attribution"):
+            found = getattr(self, name)
+            if found is not None:
+                columns |= {
+                    f"{name}_a": found.a[atoms],
+                    f"{name}_b": found.b[atoms],
+                    f"{name}_difference": found.value[atoms],
+                    f"{name}_floor": found.floor[atoms],
+                    f"{name}_p": found.p[atoms],
+                    f"{name}_p_adjusted": found.p_adjusted[atoms],
+                }
+        return pd.DataFrame(columns).set_index("atom")
+
+    def __repr__(self) -> str:
+        n_a, n_b = self.n_units
+        beyond = int(self.strength.above_floor.sum())
+        caveat = f" ({self.caveat})" if self.caveat else ""
+        return (
+            f"Contrast({n_a} against {n_b} {self.permuted}: {beyond} of {len(self.strength.a)} atoms "
+            f"beyond the floor of {self.n_permutations} permutations in strength, "
+            f"{int(self.rate.above_floor.sum())} in rate{caveat})"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p>{self.table(10).to_html(escape=True)}"
+
+
+def contrast(
+    sae: SparseAutoencoder,
+    acts_a: Activations | Float[Tensor, "n d_in"] | SparseCodes,
+    acts_b: Activations | Float[Tensor, "m d_in"] | SparseCodes,
+    *,
+    n_permutations: int = 1000,
+    seed: int = 0,
+    permute: Unit | None = None,
+    labels: Mapping[int, str] | None = None,
+) -> Contrast:
+    """Return which atoms fire more in one set of inputs than in another, beside what chance does.
+
+    Every sample counts alike, however many rows it has. Codes stay sparse: memory grows with the
+    number of firings, never with rows × atoms.
+
+    Parameters
+    ----------
+    sae
+        Whose atoms.
+    acts_a, acts_b
+        Activations of its width, of different samples; a plain matrix, or codes, of which every row
+        is a sample.
+    n_permutations
+        Arrangements drawn; 1000 resolve p-values to 0.001.
+    seed
+        Which ones.
+    permute
+        None: "samples"; "positions" where there is one sample on each side, which `.caveat` says.
+    labels
+        What atoms are called; by default those of the ready-made SAE, where this is one.
+
+    Returns
+    -------
+    Contrast
+        `.strength`, `.rate`, `.order()`, `.table()`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If widths, counts or kinds do not fit.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=1, generator=torch.Generator().manual_seed(0))
+    >>> towards = sae.dictionary[3] + 0.01 * torch.randn(20, 4)
+    >>> found = contrast(sae, towards, torch.randn(20, 4))
+    >>> int(found.order()[0]), bool(found.strength.above_floor[3])
+    (3, True)
+    """
+    check_count(n_permutations, name="n_permutations")
+    check_count(seed, name="seed", at_least=0)
+    a, b = _sparse(sae, acts_a, "acts_a"), _sparse(sae, acts_b, "acts_b")
+    _check_apart(acts_a, acts_b, permute)
+    from sae_nb.summaries._base_rates import labels_of
+
+    return contrast_codes(
+        a,
+        b,
+        n_permutations=n_permutations,
+        seed=seed,
+        permute=permute,
+        labels=labels_of(sae, labels),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grouped:
+    """Codes and the sample each of their rows belongs to."""
+
+    codes: SparseCodes
+    sample: Int[np.ndarray, " rows"]
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples have rows."""
+        return len(np.unique(self.sample))
+
+    def means(self, unit: Unit, *, firing: bool) -> csr_matrix:
+        """Return the mean strength |z|, or firing rate, of every unit: sparse, one row per unit."""
+        from scipy.sparse import csr_matrix
+
+        rows = np.repeat(np.arange(len(self.codes)), self.codes.l0.cpu().numpy())
+        values = self.codes.values.detach().abs().double().cpu().numpy()
+        values = (values != 0).astype(np.float64) if firing else values
+        units = self.sample if unit == "samples" else np.arange(len(self.codes))
+        _, owner, n_rows = np.unique(units, return_inverse=True, return_counts=True)
+        place = (owner[rows], self.codes.atoms.cpu().numpy())
+        shape = (len(n_rows), self.codes.n_atoms)
+        return csr_matrix((values / n_rows[owner[rows]], place), shape=shape)
+
+
+def contrast_codes(
+    a: Grouped,
+    b: Grouped,
+    *,
+    n_permutations: int,
+    seed: int,
+    permute: Unit | None = None,
+    labels: Mapping[int, str] | None = None,
+    contributions: tuple[csr_matrix, csr_matrix] | None = None,
+) -> Contrast:
+    """Return the contrast of codes that are there already; trusts its input.
+
+    Parameters
+    ----------
+    a, b
+        Codes and their samples.
+    n_permutations, seed, permute, labels
+        As for `contrast`.
+    contributions
+        Of every row and atom to an answer, where those are compared too.
+
+    Raises
+    ------
+    ValueError
+        If `permute` is neither of the two.
+    """
+    alone = a.n_samples == b.n_samples == 1
+    unit: Unit = permute or ("positions" if alone else "samples")
+    if unit not in ("samples", "positions"):
+        raise ValueError(f'`permute` must be "samples", "positions" or None, got {permute!r}.')
+    drawn = partial(permuted_difference, n_permutations=n_permutations, seed=seed)
+    strength, rate = (
+        drawn(a.means(unit, firing=firing), b.means(unit, firing=firing))
+        for firing in (False, True)
+    )
+    summed = None if contributions is None else drawn(*contributions, weights=(1.0, 1.0))
+    n_rows = (len(a.codes), len(b.codes))
+    n_units = n_rows if unit == "positions" else (a.n_samples, b.n_samples)
+    return Contrast(
+        strength=strength,
+        rate=rate,
+        attribution=summed,
+        permuted=unit,
+        n_units=n_units,
+        n_rows=n_rows,
+        n_permutations=min(n_arrangements(*n_units), n_permutations + 1),
+        labels=labels or {},
+    )
+
+
+def _sparse(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
+    """Check one side and encode it, a few thousand rows at a time."""
+    if not hasattr(sae, "encode") or not hasattr(sae, "n_atoms"):
+        raise TypeError(
+            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Load one with sn.load_sae."
+        )
+    if isinstance(acts, SparseCodes):
+        if acts.n_atoms != sae.n_atoms or len(acts) == 0:
+            raise ValueError(
+                f"`{name}` must be codes of the SAE's {sae.n_atoms} atoms with at least one row, got "
+                f"{acts!r}."
+            )
+        return Grouped(codes=acts.detach().to("cpu"), sample=np.arange(len(acts)))
+    if isinstance(acts, Tensor):
+        acts = Activations.from_tensor(acts)
+    if not isinstance(acts, Activations):
+        raise TypeError(
+            f"`{name}` must be Activations, a matrix or codes, got {type(acts).__name__}. Make them "
+            "with sn.capture."
+        )
+    if len(acts) == 0 or acts.d_in != int(sae.d_in):
+        raise ValueError(
+            f"`{name}` must have rows of width d_in={sae.d_in} to match the SAE, got {len(acts)} rows "
+            f"of width {acts.d_in}. Capture at `sae.hook_point`, "
+            f"{getattr(sae, 'hook_point', None)!r}."
+        )
+    return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
+
+
+def _check_apart(acts_a: Any, acts_b: Any, permute: Unit | None) -> None:
+    """Refuse two parts of one capture that share samples: swapping those would say nothing."""
+    parts = (acts_a, acts_b)
+    if not all(isinstance(acts, Activations) for acts in parts) or permute == "positions":
+        return
+    if acts_a.context is not acts_b.context:
+        return
+    a, b = (set(torch.unique(acts.sample).tolist()) for acts in parts)
+    if a & b and not len(a) == len(b) == 1:
+        raise ValueError(
+            f"`acts_a` and `acts_b` must be of different samples, but {len(a & b)} are in both. Take "
+            'subsets by sample, or pass permute="positions".'
+        )
+
+
+def encoded(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
+    """Return the codes of all rows, on the CPU, encoded a few thousand rows at a time."""
+    like = sae.dictionary
+    parts = []
+    for start in range(0, len(acts), _CHUNK):
+        x = acts.rows(range(start, min(start + _CHUNK, len(acts))))
+        with torch.no_grad():
+            parts.append(sae.encode(x.to(like)).detach().to("cpu"))
+    return SparseCodes.concatenate(parts)

@@ -1,0 +1,613 @@
+"""InputSummary: which atoms one input uses, position by position and overall.
+
+lift_j = (share of the input's positions where atom j fires) / (its base frequency);
+surprise_j = n·KL(share ‖ base) nats, where the share is the larger: how little chance explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from sae_nb.checks import check_atom, check_count
+from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
+from sae_nb.steering import check_hook_point, check_width
+from sae_nb.summaries._base_rates import NO_BASE_RATE, BaseRate, base_rate, labels_of
+from sae_nb.summaries.input._answers import as_batch, token_names
+from sae_nb.summaries.input._contrast import Contrast, Grouped, contrast_codes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from scipy.sparse import csr_matrix
+
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import Batch, LiveModel
+
+
+UseOrder = Literal["surprise", "lift", "strength", "total strength", "attribution"]
+USE_ORDERS: tuple[UseOrder, ...] = (
+    "surprise",
+    "lift",
+    "strength",
+    "total strength",
+    "attribution",
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AtomsUsed:
+    """Every atom that fired in an input, ascending, one number each."""
+
+    atom: Int[np.ndarray, " active"]
+    """Row of the dictionary."""
+
+    n_fired: Int[np.ndarray, " active"]
+    """Positions where it fires."""
+
+    strength: Float[np.ndarray, " active"]
+    """Largest |z|."""
+
+    total_strength: Float[np.ndarray, " active"]
+    """Sum of |z| over positions."""
+
+    base_frequency: Float[np.ndarray, " active"] | None
+    """Share of rows in which it fires elsewhere; None where no base rate is known."""
+
+    lift: Float[np.ndarray, " active"] | None
+    """Share of positions here, divided by the base frequency."""
+
+    surprise: Float[np.ndarray, " active"] | None
+    """n·KL in nats, negative where it fires less than usual."""
+
+    attribution: Float[np.ndarray, " active"]
+    """First-order contribution to the answer, all positions together."""
+
+    control: Float[np.ndarray, " active"]
+    """Size of contribution that 95 % of random directions of the same strengths stay below."""
+
+    def __len__(self) -> int:
+        return len(self.atom)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class InputSummary:
+    """One input seen through an SAE: strengths and contributions, position by position and overall."""
+
+    model_name: str
+    """Which model."""
+
+    hook_point: str
+    """Where the SAE reads."""
+
+    kind: str
+    """What the model reads: "language", "vision" or "other"."""
+
+    text: str | None
+    """The input, where it is a text."""
+
+    picture: UInt8[np.ndarray, "3 height width"] | None
+    """The input as the model sees it, where it is a picture."""
+
+    tokens: tuple[str, ...]
+    """Name of every position."""
+
+    special: Bool[np.ndarray, " positions"]
+    """Which positions are special tokens."""
+
+    patch_grid: tuple[int, int] | None
+    """Rows and columns of patches."""
+
+    prefix_tokens: int
+    """Positions before the first patch."""
+
+    position: Int[np.ndarray, " entries"]
+    """Position of every firing."""
+
+    atom: Int[np.ndarray, " entries"]
+    """Its atom."""
+
+    strength: Float[np.ndarray, " entries"]
+    """Its strength z, sign kept."""
+
+    attribution: Float[np.ndarray, " entries"]
+    """Its first-order contribution to the answer, z ⟨d, ∂m/∂x⟩."""
+
+    error_attribution: Float[np.ndarray, " positions"]
+    """What hangs on the part of each activation that the SAE does not explain; NaN where unread."""
+
+    used: AtomsUsed
+    """The atoms that fired, overall."""
+
+    base: BaseRate | None
+    """What `used.lift` compares with."""
+
+    measure: str
+    """What contributions are contributions to."""
+
+    value: float
+    """The measure, as the model answers."""
+
+    target: int | None
+    """Class or token the measure is about; None where it is neither."""
+
+    answers: tuple[tuple[int, str, float], ...]
+    """Likeliest answers: number, name, probability; empty where the answer is a vector."""
+
+    k: int
+    """How many atoms are shown unless asked otherwise."""
+
+    notes: tuple[str, ...] = ()
+    """What was done to the input, and what is not known."""
+
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """What atoms are called."""
+
+    run: Attribution
+    """The run behind it: model, SAE, gradients."""
+
+    # --- positions --------------------------------------------------------------------------------
+
+    @property
+    def read(self) -> Int[np.ndarray, " rows"]:
+        """Positions the SAE reads; an attention sink and beginning-of-text tokens are not."""
+        return self.run.position
+
+    def strengths(self, atom: int) -> Float[np.ndarray, " positions"]:
+        """Return an atom's strength at every position; NaN where the SAE does not read."""
+        return self._spread(atom, self.strength)
+
+    def attributions(self, atom: int) -> Float[np.ndarray, " positions"]:
+        """Return an atom's contribution at every position; NaN where the SAE does not read."""
+        return self._spread(atom, self.attribution)
+
+    def _spread(
+        self, atom: int, values: Float[np.ndarray, " entries"]
+    ) -> Float[np.ndarray, " positions"]:
+        atom = check_atom(atom, self.run.sae.n_atoms)
+        out = np.full(len(self.tokens), np.nan, np.float32)
+        out[self.read] = 0.0
+        mine = self.atom == atom
+        out[self.position[mine]] = values[mine]
+        return out
+
+    def at(self, position: int, k: int | None = None) -> list[tuple[int, float, float]]:
+        """Return the strongest atoms at a position: atom, strength, contribution; strongest first.
+
+        Raises
+        ------
+        IndexError
+            If there is no such position.
+        """
+        if not -len(self.tokens) <= position < len(self.tokens):
+            raise IndexError(
+                f"`position` must be between 0 and {len(self.tokens) - 1}, got {position}."
+            )
+        here = np.flatnonzero(self.position == position % len(self.tokens))
+        here = here[np.argsort(-np.abs(self.strength[here]), kind="stable")][: k or self.k]
+        columns = (self.atom[here], self.strength[here], self.attribution[here])
+        return [(int(a), float(z), float(e)) for a, z, e in zip(*columns, strict=True)]
+
+    def patches(self, values: Float[np.ndarray, " positions"]) -> Float[np.ndarray, "r c"] | None:
+        """Return the part of per-position values that are patches, as a map; None without patches."""
+        if self.patch_grid is None:
+            return None
+        rows, columns = self.patch_grid
+        kept = values[self.prefix_tokens :]
+        return kept.reshape(rows, columns) if kept.size == rows * columns else None
+
+    # --- overall ----------------------------------------------------------------------------------
+
+    @property
+    def natural_order(self) -> UseOrder:
+        """The order used unless another is asked for: surprise where a base rate is known."""
+        return "total strength" if self.base is None else "surprise"
+
+    def order(self, by: UseOrder | None = None) -> Int[np.ndarray, " active"]:
+        """Return the atoms that fired, first what matters most in one respect.
+
+        Parameters
+        ----------
+        by
+            "surprise" (how little the base rate explains it), "lift", "strength", "total strength",
+            or "attribution" (its size). None is `natural_order`.
+
+        Raises
+        ------
+        ValueError
+            If there is no such order, or no base rate for it.
+        """
+        by = by or self.natural_order
+        if by not in USE_ORDERS:
+            raise ValueError(f"`by` must be one of {list(USE_ORDERS)}, got {by!r}.")
+        column = getattr(self.used, by.replace(" ", "_"))
+        if column is None:
+            raise ValueError(f'`by="{by}"` needs a base rate, and {NO_BASE_RATE}.')
+        size = np.abs(column) if by == "attribution" else column
+        return self.used.atom[np.lexsort((-self.used.total_strength, -size))]
+
+    def top(self, k: int | None = None, by: UseOrder | None = None) -> list[int]:
+        """Return the first `k` atoms of `order`."""
+        return [int(atom) for atom in self.order(by)[: k or self.k]]
+
+    def place(self, atom: int) -> int | None:
+        """Return where an atom is in `used`; None if it did not fire."""
+        found = np.flatnonzero(self.used.atom == check_atom(atom, self.run.sae.n_atoms))
+        return int(found[0]) if len(found) else None
+
+    def table(self, k: int | None = None, by: UseOrder | None = None) -> pd.DataFrame:
+        """Return the first `k` atoms of `order` as a table."""
+        import pandas as pd
+
+        atoms = self.top(k, by)
+        places = np.searchsorted(self.used.atom, atoms)
+        columns: dict[str, Any] = {
+            "atom": atoms,
+            "label": [self.labels.get(atom, "") for atom in atoms],
+        }
+        for name in (
+            "n_fired",
+            "strength",
+            "total_strength",
+            "base_frequency",
+            "lift",
+            "surprise",
+            "attribution",
+            "control",
+        ):
+            values = getattr(self.used, name)
+            if values is not None:
+                columns[name] = values[places]
+        return pd.DataFrame(columns).set_index("atom")
+
+    def splice_check(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
+        """Run the live model without an atom, error kept: first order and exact side by side.
+
+        Parameters
+        ----------
+        atom
+            Removed at every position the SAE reads.
+        n_controls
+            Random directions of the same strengths that are removed in its place, for comparison.
+        seed
+            Which ones.
+
+        Raises
+        ------
+        TypeError, IndexError
+            If there is no such atom.
+        """
+        return self.run.splice(atom, n_controls=n_controls, seed=seed)
+
+    def compare(self, other: InputSummary, *, n_permutations: int = 500, seed: int = 0) -> Contrast:
+        """Return what this input uses more than another, with a floor from permuting positions.
+
+        Contributions are compared where both are to one measure.
+
+        Parameters
+        ----------
+        other
+            Through the same SAE.
+        n_permutations, seed
+            As for `contrast`.
+
+        Raises
+        ------
+        ValueError
+            If the other went through another SAE.
+        """
+        if other.run.sae is not self.run.sae:
+            raise ValueError(
+                "`other` must be an input seen through the same SAE. Run top_atoms on it."
+            )
+        both = (self, other)
+        same = self.measure == other.measure
+        return contrast_codes(
+            *(Grouped(codes=s.run.codes, sample=np.zeros(len(s.read), np.int64)) for s in both),
+            n_permutations=n_permutations,
+            seed=seed,
+            labels=self.labels,
+            contributions=(_contributions(self), _contributions(other)) if same else None,
+        )
+
+    # --- for people -------------------------------------------------------------------------------
+
+    def name_of(self, atom: int) -> str:
+        """Return the number of an atom and its label, where it has one."""
+        label = self.labels.get(atom, "")
+        return f"{atom} {label}" if label else f"{atom}"
+
+    def __repr__(self) -> str:
+        shown = ", ".join(self.name_of(atom) for atom in self.top(3))
+        notes = f"; {'; '.join(self.notes)}" if self.notes else ""
+        return (
+            f"InputSummary({len(self.used)} atoms fired at {len(self.read)} positions of "
+            f"{self.hook_point}, first by {self.natural_order}: {shown}; {self.measure} "
+            f"{self.value:.3g}{notes})"
+        )
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p>{self.table().to_html(escape=True)}"
+
+
+def _contributions(summary: InputSummary) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    codes = summary.run.codes
+    place = (codes.support.rows.numpy(), summary.atom)
+    return csr_matrix(
+        (summary.attribution.astype(np.float64), place), shape=(len(codes), codes.n_atoms)
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# Which atoms one text or picture uses: run the model on it once, forwards and backwards.
+
+
+ANSWERS_SHOWN = 8
+
+
+def top_atoms(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    input: Any,
+    hook_point: str | None = None,
+    *,
+    k: int = 10,
+    frequency: Any = None,
+    labels: Mapping[int, str] | None = None,
+    target: Target = None,
+) -> InputSummary:
+    """Return which atoms one text or picture uses: what fired, and what the answer hung on.
+
+    The model runs once forwards and once backwards. A contribution is gradient × activation,
+    z ⟨d, ∂m/∂x⟩, taken at the activation itself (error kept); `splice_check(atom)` gives the exact
+    one. A picture of another size or mode is converted, a text that is too long is cut, and `notes`
+    say so.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `wrap`.
+    sae
+        Whose atoms.
+    input
+        One text or its token ids; one picture (tensor, array, PIL picture, file); for other models one
+        tensor with a first axis of 1.
+    hook_point
+        Where the SAE reads; None takes the SAE's own.
+    k
+        Atoms shown overall and per position unless asked otherwise.
+    frequency
+        Base rates: one share per atom, codes, anything with `.frequency`, or activations. None takes
+        those of the ready-made SAE, where this is one; else there is no lift, and `notes` say so.
+    labels
+        What atoms are called.
+    target
+        What contributions are to: a class or token id, its name, or a function of the answer to one
+        sample. None takes the model's own top answer; for language that is the next token. A logit is
+        measured above the mean of all logits.
+
+    Returns
+    -------
+    InputSummary
+        `.used`, `.at(position)`, `.order(by)`, `.table()`, `.splice_check(atom)`, `.compare(other)`.
+
+    Raises
+    ------
+    TypeError, ValueError, HookPointNotFound, FileNotFoundError
+        If the parts do not fit, or the input is empty, several, or not finite.
+
+    Source
+    ------
+    Attribution: Marks et al., "Sparse Feature Circuits", arXiv 2403.19647. Surprise: the
+    log-likelihood ratio of Dunning (1993). Base-rate correction and controls are ours.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model = sn.load_model("tiny-vit")
+    >>> sae = sn.TopK(d_in=64, n_atoms=128, k=4, generator=torch.Generator().manual_seed(0))
+    >>> found = top_atoms(model, sae, torch.rand(3, 32, 32), "resid_post.6")
+    >>> len(found.tokens), len(found.at(0)), found.base is None
+    (69, 4, True)
+    >>> check = found.splice_check(found.top(1)[0])
+    >>> check.atom == found.top(1)[0]
+    True
+    """
+    point = _checked_point(model, sae, hook_point)
+    k = check_count(k, name="k")
+    base = base_rate(sae, frequency)
+    with torch.inference_mode(False):  # what is made in it can carry no gradient
+        batch, notes = one_input(model, input)
+        run = attribute(model, batch, point, sae, target=target)
+    if base is None:
+        notes = (*notes, NO_BASE_RATE)
+    return summarise_input(
+        run, k=k, base=base, labels=labels_of(sae, labels), notes=notes, text=_text_of(input)
+    )
+
+
+def summarise_input(
+    run: Attribution,
+    *,
+    k: int = 10,
+    base: BaseRate | None = None,
+    labels: Mapping[int, str] | None = None,
+    notes: tuple[str, ...] = (),
+    text: str | None = None,
+) -> InputSummary:
+    """Return the record of a run that is there already.
+
+    Parameters
+    ----------
+    run
+        From `attribute`.
+    k, base, labels, notes, text
+        As in the record.
+    """
+    model, batch = run.model, run.batch
+    tokens = token_names(model, batch, run.n_positions)
+    error = np.full(len(tokens), np.nan, np.float32)
+    error[run.position] = run.error
+    special = np.zeros(len(tokens), dtype=bool)
+    if batch.special is not None:
+        special[:] = batch.special[0].cpu().numpy()
+    return InputSummary(
+        model_name=model.name,
+        hook_point=run.hook_point,
+        kind=model.kind,
+        text=text,
+        picture=None if batch.pictures is None else batch.pictures[0].cpu().numpy(),
+        tokens=tokens,
+        special=special,
+        patch_grid=model.patch_grid,
+        prefix_tokens=model.prefix_tokens,
+        position=run.position[run.codes.support.rows.numpy()],
+        atom=run.codes.atoms.numpy().astype(np.int64),
+        strength=run.codes.values.float().numpy(),
+        attribution=run.effects,
+        error_attribution=error,
+        used=_used(run, base),
+        base=base,
+        measure=run.outcome.words,
+        value=run.value,
+        target=run.outcome.index,
+        answers=_answers(run),
+        k=k,
+        notes=notes,
+        labels=labels or {},
+        run=run,
+    )
+
+
+def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
+    """Return one input as a batch, and what was done to it in words.
+
+    Parameters
+    ----------
+    model
+        Which reads it.
+    given
+        As `input` of `top_atoms`.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If the model cannot read it, or it is several.
+    """
+    if model.kind == "vision":
+        from sae_nb.models import fit_picture
+
+        picture, notes = fit_picture(model, given)
+        return as_batch(model, picture[None]), notes
+    if model.kind != "language":
+        return as_batch(model, given), ()
+    if isinstance(given, str) and not given.strip():
+        raise ValueError(
+            f"A text must have at least one word for {model.name}, got {given!r}. Type something."
+        )
+    alone = given if isinstance(given, list | Tensor | np.ndarray) else [given]
+    batch = as_batch(model, alone)
+    return batch, tuple(_text_notes(model, given, batch))
+
+
+def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:
+    notes = []
+    if batch.truncated:
+        notes.append(f"cut at {model.context_length} tokens, all {model.name} can read")
+    spelled = [
+        token
+        for token in getattr(model.tokenizer, "all_special_tokens", ())
+        if isinstance(given, str) and token in given
+    ]
+    if spelled:
+        notes.append(
+            f"{', '.join(spelled)} in the text is read as a special token, not as characters"
+        )
+    return notes
+
+
+def _checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
+    if not hasattr(model, "hook_points"):
+        raise TypeError(
+            f"`model` must be a live model, got {type(model).__name__}. Make one with sn.load_model "
+            "or sn.wrap."
+        )
+    if not hasattr(sae, "encode") or not hasattr(sae, "decode"):
+        raise TypeError(
+            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Load one with sn.load_sae."
+        )
+    name = hook_point or getattr(sae, "hook_point", None)
+    if name is None:
+        raise ValueError(
+            "`hook_point` must say where the SAE reads, because the SAE itself does not. Pass "
+            'hook_point="resid_post.0", say.'
+        )
+    point = check_hook_point(model, name)
+    check_width(model, point, int(sae.d_in), "the SAE")
+    if sae.dictionary.device.type != model.device.type:
+        raise ValueError(
+            f"`sae` must be on the model's device, {model.device}, got {sae.dictionary.device}. Use "
+            "sae.to(model.device)."
+        )
+    return str(point)
+
+
+def _text_of(given: Any) -> str | None:
+    return given if isinstance(given, str) else None
+
+
+def _used(run: Attribution, base: BaseRate | None) -> AtomsUsed:
+    atom, attribution, control = run.totals()
+    place = np.searchsorted(atom, run.codes.atoms.numpy())
+    size = np.abs(run.codes.values.double().numpy())
+    strongest = np.zeros(len(atom))
+    np.maximum.at(strongest, place, size)
+    n_fired = np.bincount(place, minlength=len(atom))
+    lift = surprise = frequency = None
+    if base is not None:
+        share = n_fired / len(run.position)
+        expected = base.at_least[atom]
+        lift, frequency = share / expected, base.frequency[atom]
+        surprise = len(run.position) * _divergence(share, expected) * np.sign(lift - 1)
+    return AtomsUsed(
+        atom=atom.astype(np.int64),
+        n_fired=n_fired,
+        strength=strongest,
+        total_strength=np.bincount(place, weights=size, minlength=len(atom)),
+        base_frequency=frequency,
+        lift=lift,
+        surprise=surprise,
+        attribution=attribution,
+        control=control,
+    )
+
+
+def _divergence(
+    p: Float[np.ndarray, " active"], q: Float[np.ndarray, " active"]
+) -> Float[np.ndarray, " active"]:
+    """KL of two coins in nats; 0 ln 0 is 0."""
+    q = np.clip(q, 1e-12, 1 - 1e-12)
+    rest = 1 - p
+    hit = p * np.log(np.maximum(p, 1e-300) / q)
+    miss = np.where(rest > 0, rest * np.log(np.maximum(rest, 1e-300) / (1 - q)), 0.0)
+    return np.maximum(hit + miss, 0.0)
+
+
+def _answers(run: Attribution) -> tuple[tuple[int, str, float], ...]:
+    if run.kind == "vector":
+        return ()
+    p = torch.softmax(run.answer, dim=-1)
+    best = p.topk(min(ANSWERS_SHOWN, len(p)))
+    return tuple(
+        (index, outcome_name(run.model, index), value)
+        for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    )

@@ -1,0 +1,12 @@
+"""Sweeps: several architectures, settings and seeds trained and compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.sweeps._sweep import sweep as sweep
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

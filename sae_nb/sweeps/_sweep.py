@@ -1,0 +1,389 @@
+"""sweep: several architectures, settings and seeds, trained on one pass over the activations.
+
+All SAEs of a group see the same batches in the same order, so differences are theirs. Each is then
+measured on held-out rows, beside its floor and its random control.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
+from sae_nb.checks import check_count, check_matrix
+from sae_nb.classical import METHODS, Classical, fit_classical
+from sae_nb.evaluation import Report, evaluate, stability
+from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
+from sae_nb.pretrained import load_sae
+from sae_nb.training import TrainConfig, fingerprint, train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sae_nb.models import LiveModel
+
+
+KIND, FILE = "sweep", "sweep.json"
+SHOWN = ("r2", "l0", "dead_fraction")
+SPLIT_SEED, TRAIN_SHARE = 0, 0.8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """One SAE of a sweep and what it is worth."""
+
+    architecture: str
+    """Its class."""
+
+    settings: dict[str, Any]
+    """Constructor arguments that were chosen."""
+
+    seed: int
+    """Of its first weights."""
+
+    measured: dict[str, float]
+    """Numbers on held-out rows by name; "r2_floor" and "r2_control" stand beside "r2"."""
+
+    sae: SparseAutoencoder
+    """Trained."""
+
+    @property
+    def name(self) -> str:
+        """Architecture, settings and seed in a few words."""
+        return _name(self.architecture, self.settings, self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The SAEs of a sweep with their numbers."""
+
+    rows: tuple[SweepRow, ...]
+    """In the order asked for."""
+
+    @property
+    def saes(self) -> list[SparseAutoencoder]:
+        """The trained SAEs, in the order of the rows."""
+        return [row.sae for row in self.rows]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One line per SAE."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {"architecture": r.architecture, **r.settings, "seed": r.seed, **r.measured}
+                for r in self.rows
+            ]
+        )
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """One line per architecture and setting: mean and standard deviation over seeds.
+
+        "stability" is the mean matched cosine between the dictionaries of its seeds.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([_over_seeds(rows) for rows in self._groups()])
+
+    def _groups(self) -> list[list[SweepRow]]:
+        groups: dict[str, list[SweepRow]] = {}
+        for row in self.rows:
+            groups.setdefault(_name(row.architecture, row.settings, None), []).append(row)
+        return list(groups.values())
+
+    def __repr__(self) -> str:
+        return f"Sweep of {len(self.rows)} SAEs\n{self.summary.to_string(index=False, na_rep='')}"
+
+    def _repr_html_(self) -> str:
+        html: str = self.summary.to_html(index=False, na_rep="", float_format="{:.4g}".format)
+        return html
+
+
+def sweep(
+    data: Activations | Float[Tensor, "n d_in"],
+    architectures: Sequence[str | type[SparseAutoencoder]] = ("TopK",),
+    *,
+    n_atoms: int | Sequence[int],
+    settings: Mapping[str, Sequence[Any]] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    config: TrainConfig | None = None,
+    test: Activations | Float[Tensor, "m d_in"] | None = None,
+    model: LiveModel | None = None,
+    inputs: Any = None,
+    labels: Any = None,
+    at_once: int = 12,
+    folder: str | Path | None = None,
+    progress: bool = True,
+) -> Sweep:
+    """Train and measure every combination of architecture, size, setting and seed.
+
+    Parameters
+    ----------
+    data
+        Activations to train on.
+    architectures
+        Names ("TopK", "JumpReLU", …) or classes; "PCA", "KMeans", "NMF", "SemiNMF", "ConvexNMF" and
+        "ArchetypalAnalysis" are fitted to the same rows.
+    n_atoms
+        Size of the dictionaries, or several.
+    settings
+        Values to try by constructor argument, such as {"k": [8, 16], "sparsity": [0.01]}; each
+        architecture takes those it has.
+    seeds
+        Of the first weights; three at least if a difference is to be believed.
+    config
+        Shared by all; its seed orders the rows. None is `TrainConfig()`.
+    test
+        Held-out rows. None: a fifth of the samples of `data` are kept for it.
+    model, inputs, labels
+        As for `evaluate`, to splice each SAE into the model too.
+    at_once
+        SAEs trained on one pass; more need more memory.
+    folder
+        Where SAEs and numbers are kept as they are done; the same call then goes on where it
+        stopped.
+    progress
+        Show bars.
+
+    Returns
+    -------
+    Sweep
+        `.saes`, `.table`, `.summary`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an architecture is unknown, a setting is of none of them, or data or folder do not fit.
+
+    Example
+    -------
+    >>> x = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+    >>> found = sweep(x, n_atoms=16, settings={"k": [2, 4]}, seeds=(0, 1),
+    ...               config=TrainConfig(steps=20), progress=False)
+    >>> len(found.saes), list(found.summary["k"])
+    (4, [2, 4])
+    """
+    wanted = list(_combinations(architectures, n_atoms, settings or {}, seeds))
+    check_count(at_once, name="at_once")
+    config = config or TrainConfig()
+    if config.checkpoint is not None:
+        raise ValueError(
+            "`config.checkpoint` must be None in a sweep, which keeps its own. Use folder=…"
+        )
+    train_on, test_on = _split(data, test)
+    with _alone(folder):
+        store = _Store(folder, _identity(train_on, config))
+        measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
+        todo = [one for one in wanted if _name(*one) not in store.done]
+        for start in range(0, len(todo), at_once):
+            group = todo[start : start + at_once]
+            saes = [_built(train_on, *one) for one in group]
+            trained = [sae for sae in saes if not isinstance(sae, Classical)]
+            if trained:
+                train(trained, train_on, config, progress=progress)
+            for one, sae in zip(group, saes, strict=True):
+                store.keep(one, sae, _numbers(evaluate(sae, test_on, **measure)))
+        return Sweep(tuple(store.row(one) for one in wanted))
+
+
+def _alone(folder: str | Path | None) -> AbstractContextManager[None]:
+    """Hold the folder, so that two sweeps never write into each other."""
+    if folder is None:
+        return nullcontext()
+    refusal = (
+        f"`folder` must be written by one sweep at a time, but another one is at work in "
+        f"{str(folder)!r}. Wait for it, or choose another folder."
+    )
+    return holding_folder(Path(folder), refusal)
+
+
+Wanted = tuple[str, dict[str, Any], int]
+
+
+def _combinations(
+    architectures: Sequence[str | type[SparseAutoencoder]],
+    n_atoms: int | Sequence[int],
+    settings: Mapping[str, Sequence[Any]],
+    seeds: Sequence[int],
+) -> Iterator[Wanted]:
+    names = [_known(architecture) for architecture in architectures]
+    sizes = [n_atoms] if isinstance(n_atoms, int) else list(n_atoms)
+    known = {
+        name: {"k"} if name in METHODS else set(inspect.signature(ARCHITECTURES[name]).parameters)
+        for name in names
+    }
+    _check_settings(settings, known, seeds)
+    for name, size in itertools.product(names, sizes):
+        own = {key: values for key, values in settings.items() if key in known[name]}
+        for values in itertools.product(*own.values()):
+            chosen = {"n_atoms": check_count(size, name="n_atoms"), **dict(zip(own, values))}
+            for seed in seeds:
+                yield name, chosen, check_count(seed, name="seeds", at_least=0)
+
+
+def _check_settings(
+    settings: Mapping[str, Sequence[Any]], known: Mapping[str, set[str]], seeds: Sequence[int]
+) -> None:
+    if not known or not seeds:
+        raise ValueError(
+            "`architectures` and `seeds` must not be empty. Name one of each at least."
+        )
+    for name, values in settings.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise TypeError(
+                f"`settings[{name!r}]` must be a list of values to try, got {values!r}. Use "
+                f"{{{name!r}: [{values!r}]}}."
+            )
+        if not any(name in own for own in known.values()):
+            raise ValueError(
+                f"`settings` must name constructor arguments of {', '.join(known)}, got {name!r}."
+            )
+
+
+def _known(architecture: str | type[SparseAutoencoder]) -> str:
+    name = architecture if isinstance(architecture, str) else architecture.__name__
+    if name not in ARCHITECTURES and name not in METHODS:
+        known = ", ".join((*ARCHITECTURES, *METHODS))
+        raise ValueError(f"`architectures` must be among {known}, got {name!r}.")
+    return name
+
+
+def _split(
+    data: Activations | Tensor, test: Activations | Tensor | None
+) -> tuple[Activations, Activations]:
+    acts = _as_activations(data, "data")
+    if test is None:
+        return acts.split(TRAIN_SHARE, seed=SPLIT_SEED)
+    return acts, _as_activations(test, "test")
+
+
+def _as_activations(rows: object, name: str) -> Activations:
+    if isinstance(rows, Activations):
+        return rows
+    if isinstance(rows, Tensor):
+        return Activations.from_tensor(check_matrix(rows, name=name))
+    raise TypeError(
+        f"`{name}` must be Activations or a tensor of shape (n, d_in), got {type(rows).__name__}. "
+        "Streams cannot be held out; capture first."
+    )
+
+
+def _built(
+    data: Activations, name: str, settings: Mapping[str, Any], seed: int
+) -> SparseAutoencoder:
+    if name in METHODS:
+        chosen: Any = name
+        return fit_classical(data, chosen, **settings, seed=seed)
+    d_in = int(data.d_in)
+    generator = torch.Generator().manual_seed(seed)
+    build: Any = ARCHITECTURES[name]
+    if "generator" not in inspect.signature(build).parameters:
+        return build(d_in, **settings)
+    return build(d_in, **settings, generator=generator)
+
+
+def _numbers(report: Report) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for name, measurement in report.items():
+        numbers[name] = measurement.value
+        if name == "r2" and measurement.floor is not None and measurement.control is not None:
+            numbers["r2_floor"], numbers["r2_control"] = measurement.floor, measurement.control
+    return numbers
+
+
+def _over_seeds(rows: list[SweepRow]) -> dict[str, Any]:
+    shown = [
+        name for name in (*SHOWN, "ce_recovered", "accuracy_recovered") if name in rows[0].measured
+    ]
+    line: dict[str, Any] = {"architecture": rows[0].architecture, **rows[0].settings}
+    line["seeds"] = len(rows)
+    for name in shown:
+        values = torch.tensor([row.measured[name] for row in rows], dtype=torch.float64)
+        line[name] = float(values.mean())
+        line[f"{name}_sd"] = float(values.std()) if len(rows) > 1 else float("nan")
+    line["r2_control"] = sum(row.measured["r2_control"] for row in rows) / len(rows)
+    if len(rows) > 1:
+        line["stability"] = stability([row.sae for row in rows]).value
+    return line
+
+
+def _name(architecture: str, settings: Mapping[str, Any], seed: int | None) -> str:
+    words = [architecture, *(f"{key}={value}" for key, value in sorted(settings.items()))]
+    return " ".join([*words, *([] if seed is None else [f"seed={seed}"])])
+
+
+def _identity(data: Activations, config: TrainConfig) -> dict[str, Any]:
+    plain = config.to_json()
+    facts = {"data": fingerprint(data), "config": {k: plain[k] for k in plain if k != "device"}}
+    return json.loads(json.dumps(facts))
+
+
+class _Store:
+    """What is done so far, in memory and, where a folder is given, on disk."""
+
+    def __init__(self, folder: str | Path | None, identity: dict[str, Any]) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.identity = identity
+        self.done: dict[str, SweepRow] = {}
+        if self.folder is not None and (self.folder / FILE).is_file():
+            self._read(self.folder)
+
+    def row(self, one: Wanted) -> SweepRow:
+        return self.done[_name(*one)]
+
+    def keep(self, one: Wanted, sae: SparseAutoencoder, measured: dict[str, float]) -> None:
+        architecture, settings, seed = one
+        row = SweepRow(
+            architecture=architecture, settings=settings, seed=seed, measured=measured, sae=sae
+        )
+        self.done[row.name] = row
+        if self.folder is not None:
+            sae.save(self.folder / _place(row.name))
+            write_json(self.folder / FILE, sealed(self._stated()))
+
+    def _stated(self) -> dict[str, Any]:
+        rows = [
+            {
+                "architecture": row.architecture,
+                "settings": row.settings,
+                "seed": row.seed,
+                # JSON has no NaN: a number that is undefined is left out.
+                "measured": {n: v for n, v in row.measured.items() if v == v},
+            }
+            for row in self.done.values()
+        ]
+        return {"kind": KIND, "version": 1, "identity": self.identity, "rows": rows}
+
+    def _read(self, folder: Path) -> None:
+        stated = json_object(folder / FILE)
+        if stated.get("kind") != KIND:
+            raise ValueError(f"{str(folder / FILE)!r} must be of a sweep. Choose another folder.")
+        stated = check_seal(folder / FILE, stated)
+        if stated["identity"] != self.identity:
+            raise ValueError(
+                f"{str(folder)!r} must hold a sweep of the same data and config, and holds another. "
+                "Choose a new folder."
+            )
+        for facts in stated["rows"]:
+            name = _name(facts["architecture"], facts["settings"], facts["seed"])
+            self.done[name] = SweepRow(**facts, sae=load_sae(folder / _place(name)))
+
+
+def _place(name: str) -> str:
+    """A folder name that any file system takes, and no two rows share."""
+    words = "".join(c if c.isalnum() else "-" for c in name)[:60]
+    return f"{words}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

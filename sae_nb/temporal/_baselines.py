@@ -1,0 +1,193 @@
+"""What prediction costs without an SAE: linear autoregression, and an exponential average of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count
+from sae_nb.temporal._stationarity import check_sequences
+
+RIDGE = 1e-3
+"""Share of the mean squared activation added to the diagonal of a regression: enough to invert it. Ours."""
+
+DECAYS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+"""Decays of the exponential average that are tried. Ours."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearForecast:
+    """x̂_t = μ + Σ_j (x_{t−j} − μ) A_j, fitted on other sequences; before enough past there is, less of it."""
+
+    weights: Float[Tensor, "lags d_in d_in"]
+    """A_1 … A_lags."""
+
+    mean: Float[Tensor, " d_in"]
+    """μ."""
+
+    def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """What it forecasts of each token from those before it.
+
+        Parameters
+        ----------
+        x
+            Sequences.
+        """
+        centred = check_sequences(x) - self.mean
+        return self.mean + _lagged(centred, len(self.weights)) @ self.weights.flatten(0, 1)
+
+
+def fit_autoregression(x: Float[Tensor, "batch time d_in"], lags: int = 1) -> LinearForecast:
+    """Fit a linear forecast of each token from the `lags` before it, by ridge regression.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length.
+    lags
+        Tokens of the past it sees, less than a sequence is long.
+
+    Raises
+    ------
+    ValueError
+        If sequences are shorter than 2 tokens, or lags do not fit.
+
+    Example
+    -------
+    >>> x = 0.5 ** torch.arange(8.0).reshape(1, 8, 1)
+    >>> model = fit_autoregression(x - x.mean())
+    >>> bool((model.predict(x - x.mean())[:, 1:] - (x - x.mean())[:, 1:]).abs().max() < 0.2)
+    True
+    """
+    x = check_sequences(x)
+    if check_count(lags, name="lags") >= x.shape[1]:
+        raise ValueError(
+            f"`lags` must be less than the {x.shape[1]} tokens of a sequence, got {lags}."
+        )
+    mean = x.mean(dim=(0, 1))
+    centred = (x - mean).double()
+    past = _lagged(centred, lags)[:, 1:].flatten(0, 1)
+    gram = past.T @ past
+    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    weights = torch.linalg.solve(gram + ridge, past.T @ centred[:, 1:].flatten(0, 1))
+    return LinearForecast(weights.reshape(lags, x.shape[2], x.shape[2]).to(x.dtype), mean)
+
+
+def _lagged(x: Tensor, lags: int) -> Float[Tensor, "batch time wide"]:
+    """The tokens 1 … lags before each, side by side; zeros where there is none."""
+    shifts = [torch.nn.functional.pad(x[:, :-j], (0, 0, j, 0)) for j in range(1, lags + 1)]
+    return torch.cat(shifts, dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class AverageForecast:
+    """x̂_t = μ + g m_t,  m_t = δ m_{t−1} + (1 − δ)(x_{t−1} − μ),  m_0 = 0."""
+
+    decay: float
+    """δ: what is kept of the average from one token to the next."""
+
+    gain: float
+    """g, by least squares."""
+
+    mean: Float[Tensor, " d_in"]
+    """μ."""
+
+    def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """What the average of the past forecasts of each token.
+
+        Parameters
+        ----------
+        x
+            Sequences.
+        """
+        centred = check_sequences(x) - self.mean
+        return self.mean + self.gain * past_average(centred, self.decay)
+
+
+def past_average(
+    x: Float[Tensor, "batch time d_in"], decay: float
+) -> Float[Tensor, "batch time d_in"]:
+    """Exponential average of the tokens before each.
+
+    Parameters
+    ----------
+    x
+        Sequences.
+    decay
+        What is kept of the average from one token to the next, in [0, 1).
+
+    Raises
+    ------
+    ValueError
+        If the decay is out of range.
+
+    Example
+    -------
+    >>> past_average(torch.tensor([[[4.0], [0.0], [0.0]]]), 0.5).flatten().tolist()
+    [0.0, 2.0, 1.0]
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f"`decay` must be in [0, 1), got {decay}.")
+    average, out = torch.zeros_like(x[:, 0]), []
+    for t in range(x.shape[1]):
+        out.append(average)
+        average = decay * average + (1 - decay) * x[:, t]
+    return torch.stack(out, dim=1)
+
+
+def fit_average(
+    x: Float[Tensor, "batch time d_in"], decays: Sequence[float] = DECAYS
+) -> AverageForecast:
+    """Choose the decay and gain of an exponential average that forecast best.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length.
+    decays
+        What to try.
+
+    Example
+    -------
+    >>> x = torch.ones(1, 50, 1).cumsum(1).sin()
+    >>> fit_average(x).decay in DECAYS
+    True
+    """
+    x = check_sequences(x)
+    mean = x.mean(dim=(0, 1))
+    centred = x - mean
+    found = []
+    for decay in decays:
+        average = past_average(centred, decay)
+        power = float(average.square().sum())
+        gain = float((average * centred).sum()) / power if power > 0 else 0.0
+        error = float((centred - gain * average).square().sum())
+        found.append((error, decay, gain))
+    _, decay, gain = min(found)
+    return AverageForecast(decay, gain, mean)
+
+
+def unexplained(
+    x: Float[Tensor, "batch time d_in"], x_hat: Float[Tensor, "batch time d_in"]
+) -> float:
+    """FVU: Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean over all tokens.
+
+    Parameters
+    ----------
+    x
+        Sequences.
+    x_hat
+        Reconstruction or forecast of them.
+
+    Example
+    -------
+    >>> x = torch.tensor([[[1.0], [3.0]]])
+    >>> unexplained(x, torch.full_like(x, 2.0)), unexplained(x, x)
+    (1.0, 0.0)
+    """
+    spread = (x - x.mean(dim=(0, 1))).square().sum()
+    return float((x - x_hat).square().sum() / spread)

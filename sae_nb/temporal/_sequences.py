@@ -1,0 +1,398 @@
+"""Sequences of activations: rows of each sample in order, checked, and batches of whole sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.activations import generator_for
+from sae_nb.checks import check_count, check_matrix
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+
+
+# -------------------------------------------------------------------------------------------------
+# Rows of many sequences in one matrix, and how long each sequence is.
+
+
+class SequenceRows(Tensor):
+    """Rows of sequences, one sequence after the other; what is computed from them is a plain tensor.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    lengths
+        Rows of each sequence, in order.
+
+    Example
+    -------
+    >>> rows = SequenceRows.of(torch.zeros(5, 3), [2, 3])
+    >>> rows.lengths, type(rows + 1).__name__
+    ((2, 3), 'Tensor')
+    """
+
+    lengths: tuple[int, ...]
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @classmethod
+    def of(cls, rows: Float[Tensor, "n d_in"], lengths: Sequence[int]) -> SequenceRows:
+        """Say of rows which sequences they are.
+
+        Parameters
+        ----------
+        rows
+            One sequence after the other.
+        lengths
+            Rows of each; they add up to all.
+
+        Raises
+        ------
+        ValueError
+            If the lengths do not add up.
+        """
+        if sum(lengths) != len(rows) or min(lengths, default=0) < 1:
+            raise ValueError(
+                f"`lengths` must be positive and add up to the {len(rows)} rows, got {list(lengths)}."
+            )
+        marked: SequenceRows = rows.as_subclass(cls)
+        marked.lengths = tuple(int(length) for length in lengths)
+        return marked
+
+
+def lengths_of(rows: Tensor) -> tuple[int, ...]:
+    """How long the sequences are: those of `SequenceRows`, else all rows are one.
+
+    Parameters
+    ----------
+    rows
+        Rows in order of time.
+    """
+    return rows.lengths if isinstance(rows, SequenceRows) else (len(rows),)
+
+
+def padded(
+    rows: Float[Tensor, "n width"], lengths: Sequence[int]
+) -> Float[Tensor, "batch time width"]:
+    """Sequences side by side, short ones filled with zeros at the end, where no one sees them.
+
+    Parameters
+    ----------
+    rows
+        One sequence after the other.
+    lengths
+        Rows of each.
+
+    Example
+    -------
+    >>> padded(torch.tensor([[1.0], [2.0], [3.0]]), [1, 2]).squeeze(-1).tolist()
+    [[1.0, 0.0], [2.0, 3.0]]
+    """
+    longest = max(lengths)
+    if min(lengths) == longest:
+        return rows.reshape(len(lengths), longest, -1)
+    out = rows.new_zeros(len(lengths), longest, rows.shape[1])
+    keep = mask_of(lengths).to(rows.device)
+    return out.masked_scatter(keep[..., None], rows)
+
+
+def unpadded(
+    x: Float[Tensor, "batch time width"], lengths: Sequence[int]
+) -> Float[Tensor, "n width"]:
+    """The rows of sequences one after the other again, padding left out.
+
+    Parameters
+    ----------
+    x
+        Sequences side by side.
+    lengths
+        Rows of each.
+
+    Example
+    -------
+    >>> unpadded(torch.tensor([[[1.0], [0.0]], [[2.0], [3.0]]]), [1, 2]).flatten().tolist()
+    [1.0, 2.0, 3.0]
+    """
+    if min(lengths) == x.shape[1]:
+        return x.flatten(0, 1)
+    return x[mask_of(lengths).to(x.device)]
+
+
+def mask_of(lengths: Sequence[int]) -> Bool[Tensor, "batch time"]:
+    """Where sequences side by side have rows of their own.
+
+    Parameters
+    ----------
+    lengths
+        Rows of each.
+
+    Example
+    -------
+    >>> mask_of([1, 2]).int().tolist()
+    [[1, 0], [1, 1]]
+    """
+    sizes: Int[Tensor, " batch"] = torch.tensor(list(lengths))
+    return torch.arange(int(sizes.max())) < sizes[:, None]
+
+
+# -------------------------------------------------------------------------------------------------
+# Sequences of activations: rows of each sample in order, checked, and batches of whole sequences.
+
+
+WHY = "A temporal SAE predicts each token from those before it, so their order is what it learns from."
+
+Gaps = Literal["refuse", "cut"]
+
+
+class Sequences:
+    """The samples of activations as sequences, each in order of time.
+
+    Parameters
+    ----------
+    acts
+        Activations whose rows carry sample and position, or a tensor whose axis before the last is
+        time.
+    context
+        Longer sequences are cut in pieces of nearly equal length, at most this; None leaves them
+        whole.
+    gaps
+        What to do where positions of a sample jump: "refuse", or "cut" there.
+
+    Raises
+    ------
+    TypeError
+        If `acts` are neither activations nor a tensor, or are a stream, which has no order.
+    ValueError
+        If rows have no positions, are shuffled or leave gaps, or a sequence has fewer than two.
+
+    Example
+    -------
+    >>> from sae_nb.activations import Activations
+    >>> sample, position = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 1, 0, 1, 2])
+    >>> acts = Activations.from_tensor(torch.randn(5, 2), sample=sample, position=position)
+    >>> Sequences(acts).lengths, Sequences(torch.randn(2, 7, 3), context=5).lengths
+    ((2, 3), (4, 3, 4, 3))
+    """
+
+    def __init__(
+        self,
+        acts: Activations | Float[Tensor, "*batch time d_in"],
+        *,
+        context: int | None = None,
+        gaps: Gaps = "refuse",
+    ) -> None:
+        if context is not None:
+            check_count(context, name="context", at_least=2)
+        if gaps not in ("refuse", "cut"):
+            raise ValueError(f"`gaps` must be 'refuse' or 'cut', got {gaps!r}.")
+        self.acts = _as_activations(acts)
+        starts = _starts(self.acts, gaps)
+        lengths = _pieces(_lengths(starts, len(self.acts)), context)
+        self.lengths: tuple[int, ...] = tuple(lengths)
+        """Rows of each sequence, in the order of the activations."""
+        self.starts: tuple[int, ...] = tuple(_running(lengths))
+        """First row of each."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __repr__(self) -> str:
+        shortest, longest = min(self.lengths), max(self.lengths)
+        tokens = f"{shortest}" if shortest == longest else f"{shortest} to {longest}"
+        return f"Sequences({len(self)} of {tokens} tokens · {self.acts!r})"
+
+    @property
+    def d_in(self) -> int:
+        """Width of a row."""
+        return self.acts.d_in
+
+    @property
+    def hook_point(self) -> str | None:
+        """Where in the model the rows come from."""
+        return self.acts.hook_point
+
+    @property
+    def model_name(self) -> str | None:
+        """Which model they come from."""
+        return self.acts.model_name
+
+    def rows(self, chosen: Sequence[int]) -> SequenceRows:
+        """The rows of some sequences, one sequence after the other.
+
+        Parameters
+        ----------
+        chosen
+            Which sequences.
+        """
+        index = self.row_numbers(chosen)
+        return SequenceRows.of(self.acts.rows(index), [self.lengths[i] for i in chosen])
+
+    def row_numbers(self, chosen: Sequence[int]) -> Int[Tensor, " m"]:
+        """Which rows of the activations some sequences are.
+
+        Parameters
+        ----------
+        chosen
+            Which sequences.
+        """
+        spans = [torch.arange(self.starts[i], self.starts[i] + self.lengths[i]) for i in chosen]
+        return torch.cat(spans)
+
+    def groups(self, rows: int) -> Iterator[list[int]]:
+        """Neighbouring sequences with about so many rows together, padding counted.
+
+        Parameters
+        ----------
+        rows
+            Most rows of a group of more than one sequence.
+        """
+        group: list[int] = []
+        longest = 0
+        for i, length in enumerate(self.lengths):
+            if group and (len(group) + 1) * max(longest, length) > rows:
+                yield group
+                group, longest = [], 0
+            group.append(i)
+            longest = max(longest, length)
+        yield group
+
+    def batches(
+        self, batch_size: int, *, seed: int = 0, start: int = 0
+    ) -> Iterator[Float[Tensor, "batch d_in"]]:
+        """Yield batches of whole sequences for ever, about `batch_size` rows each.
+
+        Every sequence comes once per epoch, in a fresh order; a batch may span two epochs.
+
+        Parameters
+        ----------
+        batch_size
+            Rows per batch; at least one sequence.
+        seed
+            Order. Batch number t depends on the seed, the sequences and `batch_size` alone.
+        start
+            Batches to leave out.
+        """
+        check_count(batch_size, name="batch_size")
+        check_count(start, name="start", at_least=0)
+        per_batch = self.per_batch(batch_size)
+        position = start * per_batch
+        epoch, order = -1, torch.empty(0)
+        while True:
+            chosen = []
+            for i in range(position, position + per_batch):
+                if i // len(self) != epoch:
+                    epoch = i // len(self)
+                    order = torch.randperm(len(self), generator=generator_for(seed, epoch))
+                chosen.append(int(order[i % len(self)]))
+            yield self.rows(chosen)
+            position += per_batch
+
+    def per_batch(self, batch_size: int) -> int:
+        """Sequences in a batch of so many rows, on average.
+
+        Parameters
+        ----------
+        batch_size
+            Rows.
+        """
+        mean = len(self.acts) / len(self)
+        return min(max(1, round(batch_size / mean)), len(self))
+
+
+def _as_activations(acts: Any) -> Activations:
+    from sae_nb.activations import Activations
+
+    if isinstance(acts, Activations):
+        return acts
+    if not isinstance(acts, Tensor):
+        raise TypeError(
+            "Sequences are made of activations, or of a tensor (time, d_in) or (batch, time, d_in), got "
+            f"{type(acts).__name__}. {WHY} A stream is shuffled: use capture, with store= where memory is "
+            "short."
+        )
+    rows = check_matrix(acts, name="data", flatten=True)
+    time = acts.shape[-2] if acts.ndim > 1 else 1
+    if time < 2:
+        raise ValueError(
+            "Every sequence must have at least 2 tokens, (time, d_in) or (batch, time, d_in), got shape "
+            f"{tuple(acts.shape)}. {WHY}"
+        )
+    index = torch.arange(len(rows))
+    return Activations.from_tensor(rows, sample=index // time, position=index % time)
+
+
+def _starts(acts: Activations, gaps: Gaps) -> Int[Tensor, " n_sequences"]:
+    """First rows of sequences, after checking that rows of a sample follow one another in time."""
+    sample, position = acts.sample, acts.position
+    if len(acts) > 1 and not bool(position.any()):
+        raise ValueError(
+            f"`acts` must carry positions, got {len(acts)} rows that are all at position 0. {WHY} Use "
+            "sn.capture on whole texts, or pass a tensor (batch, time, d_in)."
+        )
+    same, step = sample[1:] == sample[:-1], position[1:] - position[:-1]
+    begins = torch.cat([torch.tensor([True]), ~same])
+    _check_order(sample[begins], same & (step <= 0))
+    jump = same & (step > 1)
+    if gaps == "refuse" and bool(jump.any()):
+        row = int(jump.nonzero()[0]) + 1
+        raise ValueError(
+            f"Positions of a sample must follow one another, but {acts.where(row)} comes after position "
+            f"{int(position[row - 1])}: {int(jump.sum())} gaps in all. {WHY} Capture with "
+            'drop_first=False or keep_special=True, or use sn.temporal.Sequences(acts, gaps="cut").'
+        )
+    begins[1:] |= jump
+    starts = begins.nonzero().flatten()
+    _check_long_enough(acts, starts)
+    return starts
+
+
+def _check_order(first: Tensor, backwards: Tensor) -> None:
+    """Refuse rows that were shuffled: a sample that comes twice, or positions that fall."""
+    twice = len(torch.unique(first)) < len(first)
+    if twice or bool(backwards.any()):
+        found = "rows of one sample that are apart" if twice else "positions that do not rise"
+        raise ValueError(
+            f"Rows must be in order of time, sample by sample, got {found} (rows were shuffled or chosen "
+            f"at random). {WHY} Use the activations as captured, or choose whole samples with split."
+        )
+
+
+def _check_long_enough(acts: Activations, starts: Tensor) -> None:
+    lengths = _lengths(starts, len(acts))
+    short = (torch.tensor(lengths) < 2).nonzero().flatten()
+    if len(short):
+        raise ValueError(
+            f"Every sequence must have at least 2 tokens, but {len(short)} of {len(lengths)} have 1; the "
+            f"first is {acts.where(int(starts[short[0]]))}. Nothing comes before a lone token. Leave such "
+            "samples out with acts.subset."
+        )
+
+
+def _lengths(starts: Tensor, n: int) -> list[int]:
+    ends = torch.cat([starts[1:], torch.tensor([n])])
+    lengths: list[int] = (ends - starts).tolist()
+    return lengths
+
+
+def _pieces(lengths: Sequence[int], context: int | None) -> list[int]:
+    """Lengths after cutting: pieces of one sequence differ by at most one, so that none is tiny."""
+    if context is None:
+        return list(lengths)
+    out = []
+    for length in lengths:
+        n = -(-length // context)
+        out += [length // n + (i < length % n) for i in range(n)]
+    return out
+
+
+def _running(lengths: Sequence[int]) -> Iterator[int]:
+    total = 0
+    for length in lengths:
+        yield total
+        total += length

@@ -1,0 +1,314 @@
+"""Whether activations are the same at every position: how many directions they use, and their past's span."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_count
+
+# -------------------------------------------------------------------------------------------------
+# How smoothly something moves through time: autocorrelation, and path length over chord.
+#
+# Vectors are centred over all tokens and compared by direction, û_t = (x_t − x̄) / ‖x_t − x̄‖.
+
+
+def unit_directions(
+    x: Float[Tensor, "batch time width"], *, centre: bool = True
+) -> Float[Tensor, "batch time width"]:
+    """Directions of sequences from their common mean; zero where a vector is at the mean.
+
+    Parameters
+    ----------
+    x
+        Sequences.
+    centre
+        Whether the mean over all tokens is taken off first.
+
+    Example
+    -------
+    >>> unit_directions(torch.tensor([[0.0, 5.0], [4.0, 1.0]])).round(decimals=3).tolist()
+    [[[-0.7070000171661377, 0.7070000171661377], [0.7070000171661377, -0.7070000171661377]]]
+    """
+    x = check_sequences(x)
+    moved = x - x.mean(dim=(0, 1)) if centre else x
+    length = moved.norm(dim=-1, keepdim=True)
+    return torch.where(length > 0, moved / length.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+
+
+def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bool = True) -> float:
+    """Mean cosine of a token and the one `lag` tokens before it.
+
+    A(w) = E⟨û_t, û_{t−w}⟩. 1 for what does not move, 0 for what is new at every token.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length: activations, parts of them, or dense codes.
+    lag
+        w ≥ 1, less than the sequences are long.
+    centre
+        Whether the mean over all tokens is taken off first.
+
+    Raises
+    ------
+    ValueError
+        If sequences have fewer than 2 tokens, or the lag does not fit.
+
+    Source
+    ------
+    Autocorrelation A(t, w) of "Priors in Time", arXiv 2511.01836, appendix A.1.
+
+    Example
+    -------
+    >>> slow = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0]).reshape(1, 6, 1)
+    >>> round(lag_cosine(slow), 3), lag_cosine(slow, 3)
+    (0.6, -1.0)
+    """
+    return autocorrelation(x, [lag], centre=centre)[lag]
+
+
+def autocorrelation(
+    x: Float[Tensor, "batch time width"], lags: Sequence[int], *, centre: bool = True
+) -> dict[int, float]:
+    """Mean cosine of tokens at several distances in time.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length.
+    lags
+        Distances ≥ 1.
+    centre
+        Whether the mean over all tokens is taken off first.
+
+    Raises
+    ------
+    ValueError
+        If sequences have fewer than 2 tokens, or a lag does not fit.
+
+    Example
+    -------
+    >>> x = torch.randn(40, 30, 8, generator=torch.Generator().manual_seed(0))
+    >>> max(abs(value) for value in autocorrelation(x, [1, 5]).values()) < 0.05
+    True
+    """
+    units = unit_directions(x, centre=centre)
+    time = units.shape[1]
+    for lag in lags:
+        if check_count(lag, name="lag") >= time:
+            raise ValueError(f"`lag` must be less than the {time} tokens of a sequence, got {lag}.")
+    return {lag: float((units[:, lag:] * units[:, :-lag]).sum(dim=-1).mean()) for lag in lags}
+
+
+def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> float:
+    """Length of the path over the distance of its ends: 1 for a straight line.
+
+    Σ_t ‖û_{t+1} − û_t‖ / ‖û_T − û_1‖, sums over sequences before dividing, so that one that ends where
+    it began does not decide.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length.
+    centre
+        Whether the mean over all tokens is taken off first.
+
+    Raises
+    ------
+    ValueError
+        If sequences have fewer than 2 tokens.
+
+    Source
+    ------
+    Tortuosity of "Priors in Time", arXiv 2511.01836, there in UMAP space; ours on the sphere itself, where
+    nothing depends on a projection.
+
+    Example
+    -------
+    >>> turn = torch.linspace(0, 1, 11)
+    >>> arc = torch.stack([turn.cos(), turn.sin()], dim=1)[None]
+    >>> 1 < path_ratio(arc, centre=False) < 1.05
+    True
+    """
+    units = unit_directions(x, centre=centre)
+    path = (units[:, 1:] - units[:, :-1]).norm(dim=-1).sum()
+    chord = (units[:, -1] - units[:, 0]).norm(dim=-1).sum()
+    return float(path / chord) if chord > 0 else float("inf")
+
+
+def permuted_order(
+    x: Float[Tensor, "batch time width"], seed: int
+) -> Float[Tensor, "batch time width"]:
+    """The same tokens of each sequence in an order of chance: the null of everything about time.
+
+    Parameters
+    ----------
+    x
+        Sequences.
+    seed
+        Of the orders, one for each sequence.
+
+    Example
+    -------
+    >>> x = torch.arange(6.0).reshape(1, 6, 1)
+    >>> sorted(permuted_order(x, 0).flatten().tolist()) == x.flatten().tolist()
+    True
+    """
+    x = check_sequences(x)
+    draws = torch.rand(x.shape[:2], generator=torch.Generator().manual_seed(seed)).to(x.device)
+    return x.gather(1, draws.argsort(dim=1)[..., None].expand_as(x))
+
+
+def check_sequences(x: Tensor, *, name: str = "x") -> Float[Tensor, "batch time width"]:
+    """Return sequences as (batch, time, width), if each has two tokens or more.
+
+    Parameters
+    ----------
+    x
+        (batch, time, width) or one (time, width).
+    name
+        For the message.
+
+    Raises
+    ------
+    TypeError
+        If it is not a floating-point tensor.
+    ValueError
+        If it is of another shape, or shorter than 2 tokens.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"`{name}` must be a floating-point tensor, got {kind}.")
+    if x.ndim not in (2, 3) or x.shape[-2] < 2 or x.numel() == 0:
+        raise ValueError(
+            f"`{name}` must be sequences of 2 tokens or more, (batch, time, width) or (time, width), got "
+            f"shape {tuple(x.shape)}. Order is what is measured here."
+        )
+    return x if x.ndim == 3 else x[None]
+
+
+# -------------------------------------------------------------------------------------------------
+# Whether activations are the same at every position: how many directions they use, and their past's span.
+
+
+def dimension_by_position(
+    x: Float[Tensor, "batch time width"],
+    positions: Sequence[int] | None = None,
+    *,
+    centre: bool = True,
+) -> dict[int, float]:
+    """Effective dimension of the activations at each position, an unbiased participation ratio.
+
+    With unit rows û_i of M sequences at position t,
+    d_eff(t) = (M² − M) / (Σ_{i,j} ⟨û_i, û_j⟩² − M): one over the mean squared cosine of two sequences.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length; hundreds of them, for a dimension of tens.
+    positions
+        Where; None is everywhere.
+    centre
+        Whether the mean over all tokens is taken off first.
+
+    Returns
+    -------
+    dict
+        By position. Infinite where no two sequences have anything in common.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 2 sequences or 2 tokens, or a position does not exist.
+
+    Source
+    ------
+    "Priors in Time", arXiv 2511.01836, appendix A.3 (a U-statistic). The surrogate is `permuted_order`.
+
+    Example
+    -------
+    >>> x = torch.randn(500, 3, 8, generator=torch.Generator().manual_seed(0))
+    >>> 7 < dimension_by_position(x, [1])[1] < 9
+    True
+    """
+    units = unit_directions(x, centre=centre).double()
+    m, time = units.shape[:2]
+    if m < 2:
+        raise ValueError(f"`x` must hold at least 2 sequences to compare, got {m}.")
+    chosen = range(time) if positions is None else list(positions)
+    if any(not 0 <= t < time for t in chosen):
+        raise ValueError(f"`positions` must be from 0 to {time - 1}, got {list(chosen)}.")
+    found = {}
+    for t in chosen:
+        rows = units[:, t]
+        # ‖X Xᵀ‖ and ‖Xᵀ X‖ are equal; the smaller Gram is cheaper.
+        gram = rows.T @ rows if rows.shape[1] < m else rows @ rows.T
+        shared = float(gram.square().sum()) - float(rows.square().sum(dim=1).square().sum())
+        found[t] = (m * m - m) / shared if shared > 0 else float("inf")
+    return found
+
+
+def context_projection(
+    x: Float[Tensor, "batch time width"], position: int, windows: Sequence[int]
+) -> dict[int, tuple[float, float]]:
+    """Share of a token's variance that lies in the span of the tokens before it, and what chance gives.
+
+    Σ_d Var(P_w x_t)_d / Σ_d Var(x_t)_d, with P_w the projector on the span of x_{t−w} … x_{t−1}, for each
+    sequence its own. A span of random directions has w / width.
+
+    Parameters
+    ----------
+    x
+        Sequences of one length; centred here over all tokens.
+    position
+        t.
+    windows
+        Values of w, at most `position` and less than half the width: a span of as many vectors as there
+        are dimensions contains everything.
+
+    Returns
+    -------
+    dict
+        By w: the share, and w / width.
+
+    Raises
+    ------
+    ValueError
+        If a window does not fit.
+
+    Source
+    ------
+    "Priors in Time", arXiv 2511.01836, appendix A.2; the floor is ours.
+
+    Example
+    -------
+    >>> x = torch.randn(200, 12, 32, generator=torch.Generator().manual_seed(0))
+    >>> share, chance = context_projection(x, 10, [4])[4]
+    >>> chance, abs(share - chance) < 0.05
+    (0.125, True)
+    """
+    x = check_sequences(x).double()
+    x = x - x.mean(dim=(0, 1))
+    width = x.shape[2]
+    if not 1 <= position < x.shape[1]:
+        raise ValueError(f"`position` must be from 1 to {x.shape[1] - 1}, got {position}.")
+    found = {}
+    for w in windows:
+        if not 1 <= w <= position or 2 * w >= width:
+            raise ValueError(
+                f"`windows` must be from 1 to position={position} and below half the width, {width / 2:g}, "
+                f"got {w}: a span of so many vectors would hold nearly everything."
+            )
+        basis, _ = torch.linalg.qr(x[:, position - w : position].mT)
+        now = x[:, position]
+        held = torch.einsum("bdw,be,bew->bd", basis, now, basis)
+        found[w] = (float(_spread(held) / _spread(now)), w / width)
+    return found
+
+
+def _spread(x: Float[Tensor, "batch width"]) -> Float[Tensor, ""]:
+    return (x - x.mean(dim=0)).square().sum()

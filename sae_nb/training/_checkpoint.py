@@ -1,0 +1,345 @@
+"""Checkpoints of a training: always one whole one on disk, and none of another run taken up.
+
+    folder/checkpoint.json      which of the folders below counts (replaced atomically)
+    folder/step-00000200/       manifest.json, state.json, sae-0, optimiser-0, dead-0, rng .safetensors
+
+A new step folder is complete before `checkpoint.json` names it, and only then is the old one
+removed, so a process killed at any moment leaves a checkpoint that can be read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from sae_nb.files import (
+    Lock,
+    hold_folder,
+    new_folder,
+    place,
+    read_json,
+    read_manifest,
+    read_tensors,
+    recover,
+    remove_folder,
+    write_json,
+    write_manifest,
+    write_tensors,
+)
+from sae_nb.training._config import OWN_BUSINESS, TrainConfig
+from sae_nb.training._records import load_history
+from sae_nb.training._sources import captured_at, fingerprint, hook_point
+
+if TYPE_CHECKING:
+    from sae_nb.activations import ActivationSource
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training._learner import Learner
+
+
+# -------------------------------------------------------------------------------------------------
+# Which SAEs and which data a training is about: whether they fit, and whether they are the same.
+
+
+def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> None:
+    """Refuse what cannot be trained together.
+
+    Raises
+    ------
+    TypeError
+        If an entry is not an SAE.
+    ValueError
+        If there is none, one cannot be trained, or a width differs from that of the data.
+    """
+    if not saes:
+        raise ValueError("`sae` must be an SAE or a list of them, got an empty list.")
+    for sae in saes:
+        if not callable(getattr(sae, "training_loss", None)):
+            raise TypeError(
+                f"`sae` must be a sparse autoencoder such as sn.TopK(...), got {type(sae).__name__}."
+            )
+        if not any(parameter.requires_grad for parameter in sae.parameters()):
+            raise ValueError(
+                f"`sae` must have weights that can be trained, but those of this {type(sae).__name__} "
+                "are frozen. Use sae.requires_grad_()."
+            )
+        if any(parameter.is_inference() for parameter in sae.parameters()):
+            raise ValueError(
+                f"`sae` must have weights that can be trained, but this {type(sae).__name__} was built "
+                "inside torch.inference_mode(). Build it outside."
+            )
+        if sae.d_in != source.d_in:
+            raise ValueError(
+                f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
+                f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
+                "point it is meant for.".replace("  ", " ")
+            )
+
+
+def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
+    """Note on the SAE where its training data come from, with a warning when that changes."""
+    for name, value in (
+        ("hook_point", hook_point(source)),
+        ("model_name", getattr(source, "model_name", None)),
+    ):
+        before = getattr(sae, name, None)
+        if value is None or value == before:
+            continue
+        setattr(sae, name, value)
+        if before is not None:
+            warnings.warn(
+                f"This SAE had {name}={before!r} and now trains on data with {name}={value!r}, which "
+                "it remembers from here on. If that is a mistake, train on data of its own.",
+                stacklevel=5,
+            )
+
+
+def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dict[str, Any]:
+    """Flat facts that a checkpoint must agree with, named as a message would name them."""
+    facts: dict[str, Any] = {"the number of SAEs": len(saes)}
+    facts |= {f"the data's {name}": value for name, value in fingerprint(source).items()}
+    for i, sae in enumerate(saes):
+        whose = "the SAE's" if len(saes) == 1 else f"SAE {i}'s"
+        facts[f"{whose} class"] = type(sae).__name__
+        facts |= {f"{whose} {name}": value for name, value in sae.settings().items()}
+        facts[f"{whose} tensors"] = {
+            name: list(tensor.shape) for name, tensor in sae.state_dict().items()
+        }
+    # As it will be read back: tuples are lists there.
+    return dict(json.loads(json.dumps(facts)))
+
+
+# -------------------------------------------------------------------------------------------------
+# Checkpoints of a training: always one whole one on disk, and none of another run taken up.
+
+
+KIND = "training-checkpoint"
+POINTER = "checkpoint.json"
+
+
+def check_folder(folder: str | Path) -> Path:
+    """Return the folder if checkpoints may be written there.
+
+    Raises
+    ------
+    FileExistsError
+        If it is a file, or a folder with files that are not of a checkpoint.
+    """
+    folder = place(folder)
+    if folder.is_file():
+        raise FileExistsError(
+            f"`checkpoint` must be a folder, but {str(folder)!r} is a file. Choose another name."
+        )
+    strange = [path.name for path in _contents(folder) if not _is_ours(path)]
+    if strange and not (folder / POINTER).is_file():
+        raise FileExistsError(
+            f"`checkpoint` must be a folder of its own, but {str(folder)!r} holds {strange[0]!r}. "
+            "Choose another name."
+        )
+    return folder
+
+
+def hold_checkpoints(folder: Path) -> Lock:
+    """Hold a folder of checkpoints for one training, so that two never write into each other.
+
+    Raises
+    ------
+    ValueError
+        If another training, of this kernel or of another one, is at work in it.
+    """
+    return hold_folder(
+        folder,
+        f"`checkpoint` must be written by one training at a time, but another one is at work in "
+        f"{str(folder)!r}. Wait for it or end it (`run.stop()`), or choose another folder.",
+    )
+
+
+def _contents(folder: Path) -> Iterable[Path]:
+    return folder.iterdir() if folder.is_dir() else ()
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name.lstrip(".").startswith(("step-", POINTER))
+
+
+def save_checkpoint(
+    folder: Path,
+    state: dict[str, Any],
+    learners: list[Learner],
+    tensors: list[dict[str, dict[str, Tensor]]],
+) -> None:
+    """Write one checkpoint, then remove the one before it.
+
+    Parameters
+    ----------
+    folder
+        Of all checkpoints of this run.
+    state
+        JSON-able facts of the loop; must hold "step".
+    learners
+        The SAEs in training.
+    tensors
+        Of each, from `Learner.tensors`.
+    """
+    name = f"step-{state['step']:08d}"
+    state = state | {"config": without_place(state["config"])}
+    with new_folder(folder / name, replace=True) as partial:
+        write_json(partial / "state.json", state | {"learners": [_facts(one) for one in learners]})
+        for i, groups in enumerate(tensors):
+            for group, held in groups.items():
+                write_tensors(partial / f"{group}-{i}.safetensors", held)
+        write_tensors(partial / "rng.safetensors", _random_state(learners))
+        write_manifest(partial, KIND, step=state["step"])
+    write_json(folder / POINTER, {"kind": KIND, "latest": name})
+    _tidy(folder, name)
+
+
+def without_place(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings as they are kept: where a folder lies says something about a machine, and it may move."""
+    return config | {"checkpoint": None}
+
+
+def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Find the checkpoint that counts, verified; None where there is none.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        If it was cut short, altered or is of another version.
+    """
+    if not (folder / POINTER).is_file():
+        return None
+    pointer = read_json(folder / POINTER)
+    if not isinstance(pointer, dict) or (pointer.get("kind"), type(pointer.get("latest"))) != (
+        KIND,
+        str,
+    ):
+        raise ValueError(
+            f"{str(folder / POINTER)!r} must name a {KIND}, but does not. Choose another folder."
+        )
+    latest = folder / pointer["latest"]
+    recover(latest)
+    read_manifest(latest, KIND)
+    _tidy(folder, latest.name)
+    return latest, read_json(latest / "state.json")
+
+
+def _tidy(folder: Path, latest: str) -> None:
+    """Remove older checkpoints, and what a killed process left half-written."""
+    for path in list(folder.iterdir()):
+        if not _is_ours(path) or path.name in (latest, POINTER):
+            continue
+        if path.is_dir() and not path.name.startswith("."):
+            remove_folder(path)
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def check_same_run(
+    saved: dict[str, Any], identity: dict[str, Any], config: TrainConfig, where: Path
+) -> None:
+    """Refuse a checkpoint of other settings, other data or other SAEs, naming what differs.
+
+    Parameters
+    ----------
+    saved
+        State read from the checkpoint.
+    identity
+        Data and SAEs of this call.
+    config
+        Settings of this call.
+    where
+        The checkpoint.
+
+    Raises
+    ------
+    ValueError
+        If anything that decides the result differs, or its step lies beyond `config.steps`.
+    """
+    settings = config.to_json()
+    differences = [
+        f"{name} was {saved['config'].get(name)!r}, this call has {settings[name]!r}"
+        for name in settings
+        if name not in OWN_BUSINESS and settings[name] != saved["config"].get(name)
+    ]
+    differences += [
+        f"{name} was {saved['identity'].get(name)!r}, this call has {value!r}"
+        for name, value in identity.items()
+        if value != saved["identity"].get(name) and value != saved["identity_now"].get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"A checkpoint is continued only by the same run, but in {str(where)!r} "
+            f"{'; '.join(differences)}. Use the same settings, another `checkpoint` folder, or "
+            "`resume=False` to start afresh."
+        )
+    if config.steps < saved["step"]:
+        raise ValueError(
+            f"`steps` must be at least the {saved['step']} steps already done in {str(where)!r}, got "
+            f"{config.steps}. Ask for more steps, or use `resume=False` to start afresh."
+        )
+
+
+def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
+    """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers.
+
+    Parameters
+    ----------
+    path, state
+        From `load_checkpoint`.
+    learners
+        Of the same run (`check_same_run`).
+    """
+    for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
+        learner.sae.load_state_dict(read_tensors(path / f"sae-{i}.safetensors"))
+        _load_moments(learner, read_tensors(path / f"optimiser-{i}.safetensors"))
+        learner.dead.load(read_tensors(path / f"dead-{i}.safetensors"))
+        learner.history[:] = load_history(facts["history"])
+        for name, value in facts["live"].items():
+            learner.set(name, value)
+        if "plateau" in facts:  # older checkpoints have neither
+            learner.best.load_mean(facts["running_loss"])
+            learner.plateau.load(facts["plateau"])
+    _load_random_state(read_tensors(path / "rng.safetensors"))
+
+
+def _facts(learner: Learner) -> dict[str, Any]:
+    return {
+        "live": learner.live(),
+        "running_loss": learner.best.mean_to_json(),
+        "plateau": learner.plateau.to_json(),
+        "history": [record.to_json() for record in learner.history],
+    }
+
+
+def _load_moments(learner: Learner, moments: dict[str, Tensor]) -> None:
+    by_parameter: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, name = key.split(".", 1)
+        by_parameter.setdefault(int(index), {})[name] = value
+    saved = learner.optimiser.state_dict()
+    learner.optimiser.load_state_dict(saved | {"state": by_parameter})
+
+
+def _random_state(learners: list[Learner]) -> dict[str, Tensor]:
+    devices = {learner.parameters[0].device for learner in learners}
+    cuda = {str(device): device for device in devices if device.type == "cuda"}
+    states = {name: torch.cuda.get_rng_state(device) for name, device in cuda.items()}
+    return {"cpu": torch.get_rng_state()} | states
+
+
+def _load_random_state(state: dict[str, Tensor]) -> None:
+    # Global generators: an architecture with dropout draws from them, and a resumed run must draw
+    # what the uninterrupted one would have drawn.
+    torch.set_rng_state(state.pop("cpu"))
+    for device, generator in state.items():
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state(generator, device)

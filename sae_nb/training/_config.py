@@ -1,0 +1,260 @@
+"""Every setting of a training, its unit and where its default comes from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from sae_nb.checks import check_count, check_device
+from sae_nb.kernels import Precision
+
+# -------------------------------------------------------------------------------------------------
+# Learning-rate schedule: lr(t) = base · min(warm-up, 1, decay), linear at both ends.
+#
+# With W warm-up steps and decay over the last D of T steps, step t = 0 … T − 1 has
+# warm-up = (t + 1) / (W + 1) and decay = (T − t) / (D + 1): neither end is ever exactly 0, so no step
+# is wasted.
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """Learning rate by step; `base` may be replaced while the training runs.
+
+    Source
+    ------
+    Warm-up, constant, linear decay to 0: saprmarks/dictionary_learning, trainers/trainer.py.
+
+    Example
+    -------
+    >>> schedule = Schedule(base=0.01, steps=10, warmup_steps=1, decay_fraction=0.3)
+    >>> [round(schedule(step), 4) for step in (0, 1, 6, 7, 9)]
+    [0.005, 0.01, 0.01, 0.0075, 0.0025]
+    """
+
+    base: float
+    steps: int
+    warmup_steps: int
+    decay_fraction: float
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of optimiser step `step`, counted from 0."""
+        return self.base * self.factor(step)
+
+    def factor(self, step: int) -> float:
+        """Share of `base` that applies at `step`, in (0, 1]."""
+        decay_steps = round(self.decay_fraction * self.steps)
+        rising = (step + 1) / (self.warmup_steps + 1)
+        falling = (self.steps - step) / (decay_steps + 1)
+        return max(min(1.0, rising, falling), 0.0)
+
+
+# -------------------------------------------------------------------------------------------------
+# When a training has stopped getting anywhere: its running loss finds no lower value for long.
+#
+# Looked at once per record. A running loss counts as lower when it lies more than `LEAST_GAIN` below the
+# last that counted, so slow progress adds up and is not taken for none. Only steps of the same objective
+# and the same learning rate compare: records before a tenth of the steps (where learning rates warm up
+# and sparsity weights rise) and those of the final decay are not looked at.
+
+
+LEAST_GAIN = 0.01
+"""Share by which the running loss must fall to count as lower. Ours."""
+
+FIRST_SHARE = 0.1
+"""Share of the steps before which nothing counts: no sparsity weight rises for longer. Ours."""
+
+
+class Plateau:
+    """Records in a row in which the running loss of one SAE has not fallen."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+        self.lowest = math.inf
+
+    def look(self, running_loss: float, step: int, schedule: Schedule) -> None:
+        """Take in the running loss at the record of a step, counted from 1."""
+        steady = schedule.factor(step - 1) == 1.0 and step > FIRST_SHARE * schedule.steps
+        if not steady:
+            return
+        if self.lowest - running_loss > LEAST_GAIN * abs(running_loss):
+            self.lowest, self.waited = running_loss, 0
+        else:
+            self.waited += 1
+
+    def forget(self) -> None:
+        """Start over: losses before and after a change of the objective do not compare."""
+        self.waited, self.lowest = 0, math.inf
+
+    def to_json(self) -> dict[str, float | None]:
+        """What a checkpoint needs to go on counting."""
+        return {"waited": self.waited, "lowest": None if self.lowest == math.inf else self.lowest}
+
+    def load(self, state: dict[str, float | None]) -> None:
+        """Back from `to_json`."""
+        self.waited = int(state["waited"] or 0)
+        self.lowest = math.inf if state["lowest"] is None else state["lowest"]
+
+
+# -------------------------------------------------------------------------------------------------
+# Every setting of a training, its unit and where its default comes from.
+
+
+OWN_BUSINESS = (
+    "checkpoint",
+    "checkpoint_every",
+    "device",
+    "log_every",
+    "shard_atoms",
+    "steps",
+    "stop_on_plateau",
+)
+"""Settings that leave every optimiser step as it is, so a resumed run may change them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, how fast, and when an atom counts as dead.
+
+    None means the architecture's own recipe (`sae.recipe()`). Several SAEs trained together share
+    one config, and each still has its own recipe.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is of another type or out of range.
+
+    Example
+    -------
+    >>> TrainConfig(steps=500, seed=1).steps
+    500
+    """
+
+    steps: int = 2000
+    """Optimiser steps. Ours: enough at notebook size (n_atoms ≤ 4096)."""
+
+    batch_size: int = 1024
+    """Rows per step; all rows when there are fewer. Ours: of 256, 1024 and 4096, at the best learning
+    rate of each, 1 M rows found 512 planted atoms at cosine 0.98, 0.98, 0.95 in 15, 6, 4 CPU-seconds."""
+
+    seed: int = 0
+    """Order of the rows, and the randomness of `initialise`. Ours."""
+
+    learning_rate: float | None = None
+    """Adam step size between warm-up and decay. None: the recipe."""
+
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises from 0. None: the recipe."""
+
+    decay_fraction: float | None = None
+    """Last share of the steps, over which the learning rate falls to 0. None: the recipe."""
+
+    gradient_clip: float | None = None
+    """Largest global norm of the gradient; `math.inf` never clips. None: the recipe."""
+
+    sparsity: float | None = None
+    """Weight of the sparsity term, for SAEs that have one. None: the recipe."""
+
+    dead_after_tokens: int | None = None
+    """Rows without one firing after which an atom is dead. None: 20 batches, the notebook-scale
+    choice of our method notes; published runs take 10 million (arXiv 2406.04093)."""
+
+    log_every: int = 10
+    """Steps between two records. The first and the last step are always recorded. Ours."""
+
+    stop_on_plateau: int | None = None
+    """Records without a gain after which the training stops (`result.stopped == "plateau"`): the running
+    loss has not come down by 1 % meanwhile. Several SAEs stop when all have. Looked for where the
+    learning rate is constant, so a run that stops goes without its decay. None: never."""
+
+    checkpoint: str | Path | None = None
+    """Folder for checkpoints, from which the same call resumes. None: none are written."""
+
+    checkpoint_every: int = 200
+    """Steps between two checkpoints; the last step is always one. Ours."""
+
+    precision: Precision = "auto"
+    """Of a step's products on a GPU. "auto": bf16 where measured to be faster than fp32 gathers (which
+    way was taken: `sae_nb.kernels.paths_taken()`); "float32": never. Parameters, sums, optimiser and
+    kept codes are fp32 either way; a CPU computes in fp32 always."""
+
+    shard_atoms: bool = False
+    """Whether several workers (`workers`) cut the dictionary by atoms and each see the whole batch, in
+    place of each having the whole dictionary and a part of the batch. For dictionaries whose weights,
+    gradients and moments outgrow one worker. While it trains, an SAE holds its worker's atoms only; at the
+    end every worker has all of them, and checkpoints always do."""
+
+    device: str | None = None
+    """Where to train; the SAE stays there. None: where the SAE is."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+            check_count(getattr(self, name), name=name)
+        check_count(self.seed, name="seed", at_least=0)
+        for name in ("warmup_steps", "dead_after_tokens", "stop_on_plateau"):
+            if getattr(self, name) is not None:
+                check_count(getattr(self, name), name=name, at_least=int(name != "warmup_steps"))
+        for name in ("learning_rate", "gradient_clip"):
+            check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
+        check_number(self.sparsity, "sparsity", least=0.0)
+        check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
+        if not isinstance(self.shard_atoms, bool):
+            raise TypeError(f"`shard_atoms` must be True or False, got {self.shard_atoms!r}.")
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"`precision` must be one of {', '.join(get_args(Precision))}, got {self.precision!r}."
+            )
+        if self.device is not None:
+            object.__setattr__(self, "device", str(check_device(self.device)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Settings as plain JSON values; `math.inf` becomes the string "inf"."""
+        plain = asdict(self)
+        plain["checkpoint"] = None if self.checkpoint is None else str(self.checkpoint)
+        return {name: "inf" if value == math.inf else value for name, value in plain.items()}
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> TrainConfig:
+        """Settings back from `to_json`.
+
+        Raises
+        ------
+        TypeError
+            If a name is not a setting.
+        """
+        values: dict[str, Any] = {n: math.inf if v == "inf" else v for n, v in settings.items()}
+        return cls(**values)
+
+
+def check_number(
+    value: object,
+    name: str,
+    *,
+    above: float = -math.inf,
+    least: float = -math.inf,
+    most: float = math.inf,
+    infinite: bool = False,
+) -> None:
+    """Refuse what is neither None nor a number in range.
+
+    Raises
+    ------
+    TypeError
+        If `value` is not a number.
+    ValueError
+        If it is out of range.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number or None, got {value!r}.")
+    if value > above and least <= value <= most and (infinite or math.isfinite(value)):
+        return
+    words = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (
+        least > -math.inf
+    )
+    words += [f"at most {most:g}"] * (most < math.inf)
+    if not infinite and most == math.inf:
+        words.append("finite")
+    raise ValueError(f"`{name}` must be {' and '.join(words)}, got {value}.")

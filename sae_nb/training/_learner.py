@@ -1,0 +1,473 @@
+"""One SAE in training: its optimiser, schedule, dead atoms and history."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import check_finite
+from sae_nb.temporal import SequenceRows
+from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number
+from sae_nb.training._dead_atoms import DeadAtoms, fire_counts
+from sae_nb.training._process_group import Team
+from sae_nb.training._records import History, TrainRecord
+from sae_nb.training._shards import Shard
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sae_nb.architectures import SparseAutoencoder, TrainingLoss
+
+
+# -------------------------------------------------------------------------------------------------
+# The weights an interrupted training keeps: the last, unless it had gone astray.
+#
+# The running loss is the bias-corrected exponential mean of the batch losses,
+# m_t = β m_{t−1} + (1 − β) ℓ_t,  running_t = m_t / (1 − β^t),  β = 0.95.
+# At records where it is within `PLATEAU` of the lowest so far, parameters and buffers are copied in
+# memory (the later of two equals has seen more data). When a run is cut short with a running loss more
+# than `TOLERANCE` above the lowest, the copy is put back. A run that reaches its last step keeps its
+# last weights: the decay of the learning rate makes them the best.
+
+
+BETA = 0.95
+PLATEAU = 0.01
+"""Share above the lowest running loss that counts as equal to it. Ours."""
+
+TOLERANCE = 0.1
+"""Share above the lowest running loss that still counts as noise of the batches. Ours."""
+
+
+class BestState:
+    """Running loss of one SAE and a copy of its weights where that was lowest.
+
+    Parameters
+    ----------
+    sae
+        The SAE in training; its tensors are copied into buffers that are allocated once.
+    """
+
+    def __init__(self, sae: SparseAutoencoder) -> None:
+        self._sae = sae
+        self._copy: dict[str, Tensor] = {}
+        self.step: int | None = None
+        self._lowest = math.inf
+        self._mean, self._weight = 0.0, 0.0
+
+    @property
+    def running_loss(self) -> float:
+        """Bias-corrected exponential mean of the losses seen."""
+        return self._mean / self._weight if self._weight else math.inf
+
+    @property
+    def astray(self) -> bool:
+        """Whether the running loss has left its lowest by more than the tolerance."""
+        if self.step is None:
+            return False
+        return self._is_above(TOLERANCE)
+
+    def _is_above(self, share: float) -> bool:
+        return self.running_loss - self._lowest > share * abs(self._lowest)
+
+    def see(self, loss: float) -> None:
+        """Take in the loss of one batch."""
+        self._mean = BETA * self._mean + (1 - BETA) * loss
+        self._weight = BETA * self._weight + (1 - BETA)
+
+    def forget(self) -> None:
+        """Start over: losses before and after a change of the objective do not compare."""
+        self._mean, self._weight = 0.0, 0.0
+        self._lowest, self.step = math.inf, None
+
+    def mean_to_json(self) -> dict[str, float]:
+        """The running loss as a checkpoint needs it to go on; the copy of the weights is not saved."""
+        return {"mean": self._mean, "weight": self._weight}
+
+    def load_mean(self, state: dict[str, float]) -> None:
+        """Back from `mean_to_json`."""
+        self._mean, self._weight = state["mean"], state["weight"]
+
+    @torch.no_grad()
+    def offer(self, step: int) -> None:
+        """Copy the weights of `step` if the running loss is as low as it ever was."""
+        if self.step is not None and self._is_above(PLATEAU):
+            return
+        self._lowest, self.step = min(self._lowest, self.running_loss), step
+        for name, tensor in self._sae.state_dict().items():
+            if name in self._copy:
+                self._copy[name].copy_(tensor)
+            else:
+                self._copy[name] = tensor.clone()
+
+    def restore(self) -> int:
+        """Put the copied weights back and return their step."""
+        if self.step is None:
+            raise RuntimeError("There is no copy to restore. Call `offer` first.")
+        self._sae.load_state_dict(self._copy)
+        return self.step
+
+
+# -------------------------------------------------------------------------------------------------
+# One SAE in training: its optimiser, schedule, dead atoms and history.
+
+
+DEAD_AFTER_BATCHES = 20
+"""Our method notes' choice at notebook scale, where the 10 M tokens of published runs never pass."""
+
+ABSURD = 1e12
+"""A parameter as large as this has diverged, whatever error it leads to. Ours."""
+
+CAUSE = (
+    "Most likely the steps were too large: use a smaller `learning_rate` or more `warmup_steps`."
+)
+
+
+class Learner:
+    """One SAE in training.
+
+    Parameters
+    ----------
+    sae
+        Trained in place.
+    config
+        Its None entries are filled from `sae.recipe()`.
+    rows
+        Rows of a full batch.
+    index
+        Place of the SAE in the list that trains on the same batches.
+    team
+        Workers that train it together, each on its part of a batch.
+    shard
+        This worker's atoms, where the workers share those in place of the batch.
+    """
+
+    def __init__(
+        self,
+        sae: SparseAutoencoder,
+        config: TrainConfig,
+        *,
+        rows: int,
+        index: int = 0,
+        team: Team | None = None,
+        shard: Shard | None = None,
+    ) -> None:
+        self.sae, self.config, self.index = sae, config, index
+        self.team, self.shard = team or Team(), shard
+        self.parameters = [p for p in sae.parameters() if p.requires_grad]
+        if config.sparsity is not None:
+            self.set("sparsity", config.sparsity)
+        recipe = sae.recipe()
+        warmup, decay = config.warmup_steps, config.decay_fraction
+        self.schedule = Schedule(
+            base=_first(config.learning_rate, recipe.learning_rate),
+            steps=config.steps,
+            warmup_steps=recipe.warmup_steps(config.steps) if warmup is None else warmup,
+            decay_fraction=recipe.decay_fraction if decay is None else decay,
+        )
+        self.clip = _first(config.gradient_clip, recipe.gradient_clip, math.inf)
+        self.optimiser = torch.optim.Adam(
+            _groups(sae, self.parameters),
+            lr=self.schedule.base,
+            betas=recipe.betas,
+            eps=recipe.epsilon,
+            weight_decay=recipe.weight_decay,
+            # One pass over the parameters instead of ten.
+            fused=all(p.is_floating_point() for p in self.parameters),
+        )
+        self.dead_after = config.dead_after_tokens or DEAD_AFTER_BATCHES * rows
+        self.dead = DeadAtoms(sae.n_atoms, self.dead_after, device=self.parameters[0].device)
+        self.best, self.plateau = BestState(sae), Plateau()
+        self.history = History()
+
+    def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
+        """Rows where the parameters are, in their precision, fit for autograd."""
+        like = self.parameters[0]
+        placed = x.detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
+        placed = placed.clone() if placed.is_inference() else placed
+        return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
+
+    def live_numbers(self) -> tuple[str, ...]:
+        """Numbers of the SAE that may change while it trains, e.g. its sparsity weight."""
+        return tuple(self.sae.live_numbers)
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse a live number that does not exist or has an impossible value.
+
+        Raises
+        ------
+        TypeError
+            If `value` is not a number, or not an integer where one is needed.
+        ValueError
+            If the SAE has no such number or it is out of range.
+        """
+        if name == "learning_rate":
+            check_number(value, name, above=0.0)
+            return
+        names = self.live_numbers()
+        if name not in names:
+            can = ", ".join(("learning_rate", *names))
+            raise ValueError(
+                f"`{name}` must be a number that {type(self.sae).__name__} can change in training "
+                f"({can}). Choose one of these, or build a new SAE."
+            )
+        check_number(value, name, least=0.0)
+        if isinstance(getattr(self.sae, name), int) and not isinstance(value, int):
+            raise TypeError(f"`{name}` must be an integer, got {value!r}.")
+        if name == "l0" and not 0 < value <= self.sae.n_atoms:
+            raise ValueError(
+                f"`l0` must be above 0 and at most n_atoms={self.sae.n_atoms}, got {value}."
+            )
+        if name == "k" and not 1 <= value <= self.sae.n_atoms:
+            raise ValueError(
+                f"`k` must be between 1 and n_atoms={self.sae.n_atoms}, got {value}. Choose a smaller `k`."
+            )
+
+    def set(self, name: str, value: float) -> None:
+        """Change a live number, checked, from the next step on."""
+        self.check(name, value)
+        if name == "learning_rate":
+            self.schedule.base = value
+        else:
+            setattr(self.sae, name, value)
+            if hasattr(self, "best"):
+                self.best.forget()
+        if hasattr(self, "plateau"):
+            self.plateau.forget()
+
+    def live(self) -> dict[str, float]:
+        """Every live number as it is now."""
+        numbers: dict[str, float] = {"learning_rate": self.schedule.base}
+        return numbers | {name: getattr(self.sae, name) for name in self.live_numbers()}
+
+    def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
+        """Let the SAE look at its first rows, unless it was trained before.
+
+        Parameters
+        ----------
+        x
+            First rows, in the order of training.
+        seed
+            Of the generator that `initialise` gets.
+        """
+        if not bool(self.sae.initialised):
+            generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
+            with torch.no_grad():
+                self.sae.initialise(self.place(x), generator)
+            self.team.share(self.sae)
+
+    @torch.no_grad()
+    def cut(self) -> None:
+        """Keep this worker's atoms only, with what Adam and the count of silence know of them."""
+        if self.shard is None:
+            return
+        for parameter in self.shard.sae.atom_parameters():
+            for name, moment in self.optimiser.state.get(parameter, {}).items():
+                if moment.shape == parameter.shape:
+                    self.optimiser.state[parameter][name] = self.shard.part(moment)
+        self.shard.cut()
+        counts = self.dead.state()
+        mine = {name: self.shard.part(counts[name]) for name in DeadAtoms.BY_ATOM}
+        self.dead = DeadAtoms(self.shard.n_atoms, self.dead_after, self.parameters[0].device)
+        self.dead.load(counts | mine)
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What a checkpoint keeps, of all atoms in the first worker; every worker must call it."""
+        groups = {
+            "sae": self.sae.state_dict(),
+            "optimiser": {
+                f"{i}.{name}": value
+                for i, parameter in enumerate(self.parameters)
+                for name, value in self.optimiser.state[parameter].items()
+            },
+            "dead": self.dead.state(),
+        }
+        if self.shard is None or not self.shard.is_cut:
+            return groups
+        own = set(self.shard.sae.atom_parameters())
+        by_atom = set(DeadAtoms.BY_ATOM) | {n for n, p in self.sae.named_parameters() if p in own}
+        by_atom |= {
+            f"{i}.{name}"
+            for i, parameter in enumerate(self.parameters)
+            for name, value in self.optimiser.state[parameter].items()
+            if parameter in own and value.shape == parameter.shape
+        }
+        return {name: self.shard.at_first(group, by_atom) for name, group in groups.items()}
+
+    def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
+        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set.
+
+        Raises
+        ------
+        FloatingPointError
+            If it cannot be computed because the weights have diverged.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule(step) * group.get("share", 1.0)
+        fraction = step / self.schedule.steps
+        # A worker sees one row of `size`: atoms come up for rebirth by what it sees.
+        size = self.team.size
+        dead = (self.dead.silent_tokens // size, max(1, self.dead.dead_after_tokens // size))
+        try:
+            return (self.shard or self.sae).training_loss(x, *dead, fraction)
+        except (RuntimeError, ValueError) as error:
+            if max(float(p.detach().abs().max()) for p in self.parameters) < ABSURD:
+                raise
+            raise self._diverged("loss could not be computed", step, CAUSE) from error
+
+    def differentiate(self, loss: TrainingLoss, share: float) -> None:
+        """Set the gradients of the whole batch's loss.
+
+        Parameters
+        ----------
+        loss
+            Of this worker's part of the batch.
+        share
+            That part's share of the batch's rows.
+        """
+        total = loss.total if share == 1 else share * loss.total
+        total.backward()  # type: ignore[no-untyped-call]
+        self.team.sum_gradients(self.parameters)
+        if self.shard is not None:
+            self.shard.sum_gradients()
+
+    def project_and_clip(self) -> Tensor:
+        """Project and clip the gradients; return their global norm before clipping."""
+        self.sae.before_optimiser_step()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if self.shard is None:
+            norm = torch.nn.utils.get_total_norm(gradients)
+        else:
+            norm = self.shard.norm(self.parameters)
+        if self.clip < math.inf:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+        return norm
+
+    def read(
+        self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int, share: float = 1.0
+    ) -> dict[str, float]:
+        """Loss and gradient norm as numbers, refused while the weights are still good.
+
+        Raises
+        ------
+        ValueError
+            If the batch holds NaN or infinity.
+        FloatingPointError
+            If the loss or its gradient is not finite for a finite batch.
+        """
+        # The one host sync of a step.
+        total = self.team.sum(share * loss.total.detach())
+        value, length = torch.stack([total, norm]).tolist()
+        if math.isfinite(value) and math.isfinite(length):
+            return {"loss": value, "gradient_norm": length}
+        check_finite(x, name="data", where=f"Met at step {step + 1}.")
+        what, number = ("loss", value) if not math.isfinite(value) else ("gradient", length)
+        raise self._diverged(f"{what} is {number}", step, _cause(loss))
+
+    def _diverged(self, what: str, step: int, cause: str) -> FloatingPointError:
+        name = f"{type(self.sae).__name__}{f' number {self.index}' * (self.index > 0)}"
+        return FloatingPointError(
+            f"The loss and its gradient must stay finite, but the {what} at step {step + 1} for {name} "
+            f"(learning rate {self.schedule(step):g}). The SAE keeps the weights of step {step}. {cause}"
+        )
+
+    def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
+        """What follows a step: unit atoms again, silent atoms counted, the running loss."""
+        if not self.team.alone:
+            self.sae.births = self.team.of_first(self.sae.births, like=self.parameters[0])
+            self.team.average(self.sae.buffers())
+        self.sae.after_optimiser_step()
+        self._forget_reborn()
+        self.dead.count(self.team.sum(fire_counts(loss.codes, len(self.dead.mask))), rows)
+        self.best.see(numbers["loss"])
+
+    @torch.no_grad()
+    def _forget_reborn(self) -> None:
+        """A reborn atom starts without Adam's memories of the one it replaces."""
+        from sae_nb.architectures import OneStep
+
+        if not isinstance(self.sae, OneStep) or self.sae.reborn is None:
+            return
+        reborn = self.sae.reborn
+        for parameter in self.sae.atom_parameters():
+            state = self.optimiser.state.get(parameter, {})
+            for name in ("exp_avg", "exp_avg_sq"):
+                if name in state:
+                    state[name].index_fill_(0, reborn, 0.0)
+
+    @torch.no_grad()
+    def record(
+        self,
+        loss: TrainingLoss,
+        x: Float[Tensor, "batch d_in"],
+        numbers: dict[str, Any],
+        share: float = 1.0,
+    ) -> TrainRecord:
+        """Add a record of this step to the history; offer its weights as the best so far.
+
+        Parameters
+        ----------
+        loss
+            Of this worker's part of the batch.
+        x
+            That part.
+        numbers
+            Fields the loop knows: step, tokens, loss, gradient norm, times.
+        share
+            The part's share of the batch's rows.
+        """
+        mean = self.team.sum(share * x.mean(dim=0))
+        residual = (x - loss.x_hat).square().sum()
+        spread = (x - mean).square().sum()
+        active = share * self._over_atoms((loss.codes.values.detach() != 0).sum()) / len(x)
+        parts = {name: share * part.detach() for name, part in loss.parts.items()}
+        sums = self.team.sum(
+            torch.stack([s.float() for s in (residual, spread, active, *parts.values())])
+        )
+        dead = self._over_atoms(self.dead.mask.sum()).float() / self.sae.n_atoms
+        lost, total, l0, *terms, dead_fraction = torch.cat([sums, dead[None]]).tolist()
+        record = TrainRecord(
+            **numbers,
+            steps=self.schedule.steps,
+            parts=dict(zip(parts, terms, strict=True)),
+            r2=1 - lost / total if total > 0 else math.nan,
+            l0=l0,
+            dead_fraction=dead_fraction,
+            learning_rate=self.schedule(numbers["step"] - 1),
+            sae=self.index,
+        )
+        self.history.append(record)
+        self.best.offer(record.step)
+        self.plateau.look(self.best.running_loss, record.step, self.schedule)
+        return record
+
+    def _over_atoms(self, number: Tensor) -> Tensor:
+        """A sum over this worker's atoms as one over all."""
+        return number if self.shard is None else self.shard.whole(number)
+
+
+def _groups(sae: SparseAutoencoder, parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:
+    """Parameters by the share of the learning rate they take, those with all of it first."""
+    shares = sae.learning_rate_shares()
+    by_share: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+    for parameter in parameters:
+        by_share.setdefault(shares.get(parameter, 1.0), []).append(parameter)
+    return [{"params": held, "share": share} for share, held in by_share.items() if held]
+
+
+def _cause(loss: TrainingLoss) -> str:
+    """What most likely made a loss overflow, by which of its terms did."""
+    terms = {name: float(part.detach()) for name, part in loss.parts.items()}
+    listed = ", ".join(f"{name} {value:.3g}" for name, value in terms.items())
+    bad = [name for name, value in terms.items() if not math.isfinite(value)]
+    if bad and "reconstruction" not in bad:
+        return f"Its terms are {listed}. Lower the weight of {bad[0]!r}."
+    return f"Its terms are {listed}. {CAUSE}"
+
+
+def _first(*values: float | None) -> float:
+    return next(value for value in values if value is not None)

@@ -1,0 +1,489 @@
+"""The training loop: six numbered steps per batch, the same for every architecture."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import torch
+from torch import Tensor
+
+from sae_nb.checks import check_finite
+from sae_nb.files import Lock
+from sae_nb.kernels import precision
+from sae_nb.progress import progress_bar
+from sae_nb.training._checkpoint import (
+    check_fit,
+    check_folder,
+    check_same_run,
+    hold_checkpoints,
+    identity,
+    load_checkpoint,
+    remember_origin,
+    restore,
+    save_checkpoint,
+)
+from sae_nb.training._config import TrainConfig
+from sae_nb.training._control import Control, claim, deferred_interrupts, release
+from sae_nb.training._learner import Learner
+from sae_nb.training._process_group import Team, current_team
+from sae_nb.training._records import (
+    Change,
+    Listeners,
+    Stopped,
+    TrainRecord,
+    TrainResult,
+    as_list,
+    show,
+    tell,
+)
+from sae_nb.training._shards import Shard
+from sae_nb.training._sources import as_source, captured_at, check_team, is_checked, rows_known
+
+if TYPE_CHECKING:
+    from sae_nb.activations import ActivationSource
+    from sae_nb.architectures import SparseAutoencoder
+
+
+INITIAL_ROWS = 8192
+"""Rows that `initialise` sees: enough for a stable geometric median. Ours."""
+
+
+@overload
+def train(
+    sae: SparseAutoencoder,
+    data: ActivationSource | Tensor,
+    config: TrainConfig | None = None,
+    *,
+    listeners: Listeners = None,
+    progress: bool = True,
+    resume: bool = True,
+) -> TrainResult: ...
+
+
+@overload
+def train(
+    sae: Sequence[SparseAutoencoder],
+    data: ActivationSource | Tensor,
+    config: TrainConfig | None = None,
+    *,
+    listeners: Listeners = None,
+    progress: bool = True,
+    resume: bool = True,
+) -> list[TrainResult]: ...
+
+
+def train(
+    sae: SparseAutoencoder | Sequence[SparseAutoencoder],
+    data: ActivationSource | Tensor,
+    config: TrainConfig | None = None,
+    *,
+    listeners: Listeners = None,
+    progress: bool = True,
+    resume: bool = True,
+) -> TrainResult | list[TrainResult]:
+    """Train one SAE, or several on the same batches, in place.
+
+    Ctrl-C (or the notebook's stop button) ends the training after the step under way; pressed
+    twice, at once. The SAE then keeps the weights of its last step, or, if the running loss had by
+    then left its lowest by more than a tenth, the weights where it was lowest
+    (`result.kept_step`). The result is usable either way.
+
+    Parameters
+    ----------
+    sae
+        An SAE, or a list of them that all see the same batches. Left in eval mode.
+    data
+        Activations (in memory, on disk, streamed) or a tensor of rows; fewer rows than a batch is
+        fine.
+    config
+        Settings; None is `TrainConfig()`.
+    listeners
+        Called with every `TrainRecord`. One that raises is dropped with a warning.
+    progress
+        Whether a bar is shown.
+    resume
+        Whether a checkpoint in `config.checkpoint` is continued: bit-exactly on a CPU with the same
+        number of threads, torch's global generator included. A finished one returns at once, unless
+        `steps` grew: then training goes on from its last step under the longer schedule. False
+        starts afresh and replaces it. One that stopped on a plateau is finished too.
+
+    Returns
+    -------
+    TrainResult
+        With `.history` and `.tokens_per_second`; a list of them for a list of SAEs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong kind, widths do not match, rows hold NaN or infinity, or a
+        checkpoint is of another run or being written by another training.
+    RuntimeError
+        If an SAE is being trained already.
+    OSError
+        If a checkpoint cannot be written; says why, and the one before is as it was.
+    FloatingPointError
+        If the loss diverges; the SAE then has the weights of the step before.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> sae = sn.TopK(d_in=8, n_atoms=16, k=2)
+    >>> result = train(sae, x, TrainConfig(steps=20), progress=False)
+    >>> result.history[-1].step, result.history[-1].r2 > result.history[0].r2
+    (20, True)
+    """
+    training = Training(sae, data, config or TrainConfig(), listeners=listeners, resume=resume)
+    with deferred_interrupts(training.control):
+        training.run(progress=progress)
+    if training.stopped in ("interrupted", "data ended"):
+        warnings.warn(training.ending(), stacklevel=2)
+    results = training.results()
+    return results if isinstance(sae, Sequence) else results[0]
+
+
+class Training:
+    """One training under way: what `train` and `start_training` both run.
+
+    Everything the user passed is checked here, before any work.
+
+    Parameters
+    ----------
+    sae, data, config, listeners, resume
+        As for `train`.
+    """
+
+    def __init__(
+        self,
+        sae: SparseAutoencoder | Sequence[SparseAutoencoder],
+        data: ActivationSource | Tensor,
+        config: TrainConfig,
+        *,
+        listeners: Listeners = None,
+        resume: bool = True,
+    ) -> None:
+        self.saes = list(sae) if isinstance(sae, Sequence) else [sae]
+        self.source = as_source(data, self.saes)
+        check_fit(self.saes, self.source)
+        self.config, self.control = config, Control()
+        self.team = check_team(current_team(), self.source, config.batch_size)
+        # One worker speaks for all.
+        self.listeners = as_list(listeners) if self.team.is_first else []
+        self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
+        self.step, self.tokens, self.seconds = 0, 0, 0.0
+        self.stopped: Stopped | None = None
+        self.records: list[TrainRecord] = []
+        self.changes: list[Change] = []
+        self._saved: int | None = None  # step of the checkpoint on disk
+        self.kept: dict[int, int] = {}  # by SAE: the step whose weights were put back
+        self._lock: Lock | None = None  # on the folder, held by the first worker
+        self._torn = False  # whether a step was cut short between its first and its last line
+        claim(self.saes)
+        try:
+            with torch.inference_mode(False):
+                self._prepare(resume)
+        except BaseException:
+            self.let_go()
+            raise
+
+    def let_go(self) -> None:
+        """Free the SAEs and the checkpoints for another training."""
+        release(self.saes)
+        if self._lock is not None:
+            self._lock.release()
+
+    def _prepare(self, resume: bool) -> None:
+        if self.folder is not None and self.team.is_first:
+            self._lock = hold_checkpoints(self.folder)
+        if self.config.device is not None:
+            for sae in self.saes:
+                sae.to(self.config.device)
+        self.identity = identity(self.saes, self.source)
+        rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
+        by_atoms = self.config.shard_atoms and not self.team.alone
+        team = Team() if by_atoms else self.team
+        shards = [Shard(sae, self.team) if by_atoms else None for sae in self.saes]
+        self.learners = [
+            Learner(sae, self.config, rows=rows, index=i, team=team, shard=shard)
+            for i, (sae, shard) in enumerate(zip(self.saes, shards, strict=True))
+        ]
+        if self.folder is not None and resume:
+            with self.team.first_before_others():
+                self._resume(self.folder)
+        self._agree()
+        for sae in self.saes:
+            remember_origin(sae, self.source)
+
+    def _resume(self, folder: Path) -> None:
+        found = load_checkpoint(folder)
+        if found is None:
+            return
+        path, state = found
+        check_same_run(state, self.identity, self.config, path)
+        restore(path, state, self.learners)
+        self.identity = state["identity"]
+        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        self._saved = self.step
+        self.changes = [Change(**change) for change in state["changes"]]
+        histories = (learner.history for learner in self.learners)
+        self.records = sorted(chain(*histories), key=lambda record: (record.step, record.sae))
+        if self.config.steps != state["config"]["steps"]:
+            self.changes.append(Change(step=self.step, name="steps", value=self.config.steps))
+            for learner in self.learners:
+                learner.plateau.forget()
+
+    def _agree(self) -> None:
+        """Every worker starts with the first one's weights, at one step."""
+        steps = self.team.gather(self.step)
+        if len(set(steps)) > 1:
+            raise ValueError(
+                f"Workers must resume from one checkpoint, but stand at steps {steps}. Give them a "
+                "`checkpoint` folder that all of them see."
+            )
+        for sae in self.saes:
+            self.team.share(sae)
+
+    def set(self, **numbers: float) -> None:
+        """Change live numbers of every SAE between two steps: all of them, or none on an error."""
+        with self.control.lock:
+            for name, value in numbers.items():
+                for learner in self.learners:
+                    learner.check(name, value)
+            for name, value in numbers.items():
+                for learner in self.learners:
+                    learner.set(name, value)
+                self.changes.append(Change(step=self.step, name=name, value=value))
+
+    def run(self, *, progress: bool = False) -> None:
+        """Train to the end, or until told to stop; always leaves the SAEs in eval mode.
+
+        Parameters
+        ----------
+        progress
+            Whether a bar is shown.
+        """
+        self._started = time.perf_counter() - self.seconds
+        progress = progress and self.team.is_first
+        self._mark, self._shown = (self.tokens, self.seconds), self.step
+        try:
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                precision(self.config.precision),
+                progress_bar(self.config.steps, "train", "step", enabled=progress) as bar,
+            ):
+                bar.update(self._shown)
+                if self.step < self.config.steps:
+                    self.stopped = self._loop(bar)
+                if self.stopped is not None:
+                    with self.control.lock:
+                        self._cut_short()
+                self._make_whole()
+        except FloatingPointError:
+            # Met by all workers alike. After any other error the others would wait here in vain.
+            self._make_whole()
+            raise
+        finally:
+            self.seconds = self._elapsed()
+            for sae in self.saes:
+                sae.eval()
+            self.let_go()
+
+    def _loop(self, bar: Any) -> Stopped | None:
+        try:
+            for sae in self.saes:
+                sae.train()
+            return self._steps(bar)
+        except KeyboardInterrupt:
+            # A second Ctrl-C, or one raised by the data or a listener.
+            return "interrupted"
+
+    def _steps(self, bar: Any) -> Stopped | None:
+        if self._has_plateaued():  # as read from the checkpoint
+            return "plateau"
+        batches = self._batches()
+        for learner in self.learners:
+            learner.cut()
+        for x in batches:  # 1. a batch
+            with self.control.turn() as go_on:
+                if not self.team.all(mine=go_on):
+                    return self.control.stop_reason or "stopped"
+                self._torn, due = True, self._is_due(self.step + 1)
+                for learner in self.learners:
+                    batch, share = self._my_part(learner.place(x))
+                    loss = learner.loss(batch, self.step)  # 2. its loss
+                    learner.differentiate(loss, share)  # 3. the gradient
+                    norm = learner.project_and_clip()  # 4. projected and clipped
+                    numbers = learner.read(loss, norm, batch, self.step, share)
+                    learner.optimiser.step()  # 5. one step of Adam
+                    learner.settle(loss, numbers, len(x))  # 6. unit atoms, dead atoms, a record
+                    if due:
+                        learner.record(loss, batch, numbers | self._times(len(x)), share)
+                self.step, self.tokens, self._torn = self.step + 1, self.tokens + len(x), False
+            if due:
+                self._publish(bar)
+            if self._is_save_due():
+                self._save()
+            if self.step == self.config.steps:
+                return None
+            if self.team.alone and self.control.stop_reason is not None:
+                break  # before another batch is waited for
+            if self._has_plateaued():
+                return "plateau"
+        return self.control.stop_reason or "data ended"
+
+    def _my_part(self, x: Tensor) -> tuple[Tensor, float]:
+        """Rows of a batch that are for this worker, and their share of it."""
+        if self.team.alone or self.config.shard_atoms:
+            return x, 1.0
+        mine = x[self.team.part(len(x))]
+        return mine, len(mine) / len(x)
+
+    def _has_plateaued(self) -> bool:
+        patience = self.config.stop_on_plateau
+        return patience is not None and all(
+            learner.plateau.waited >= patience for learner in self.learners
+        )
+
+    def _batches(self) -> Iterator[Tensor]:
+        config = self.config
+        batches = self.source.batches(config.batch_size, seed=config.seed, start=self.step)
+        if not is_checked(self.source):
+            batches = self._checked(batches)
+        if all(bool(sae.initialised) for sae in self.saes):
+            return batches
+        # Enough batches for `initialise`, which are trained on afterwards: a stream loses nothing.
+        first: list[Tensor] = []
+        for x in batches:
+            first.append(x)
+            if self.control.stop_reason is not None:
+                return iter(first)
+            if len(first) * len(x) >= INITIAL_ROWS or len(x) < config.batch_size:
+                break
+        if not first:
+            raise ValueError(
+                f"`data` must give at least one batch, but it ended before its first "
+                f"{config.batch_size} rows. Use a smaller `batch_size` or more data."
+            )
+        rows = torch.cat(first)[:INITIAL_ROWS]
+        with self.control.lock:
+            for learner in self.learners:
+                learner.begin(rows, config.seed)
+        return chain(first, batches)
+
+    def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
+        from sae_nb.capturing import StreamEndedError
+
+        try:
+            for step, x in enumerate(batches, start=self.step + 1):
+                where = f"It is in the batch of step {step}. {captured_at(self.source)}"
+                check_finite(x, name="data", where=where.strip())
+                yield x
+        except StreamEndedError:
+            # What was trained on until then is a result; it is marked "data ended".
+            return
+
+    def _is_due(self, step: int) -> bool:
+        return step in (1, self.config.steps) or step % self.config.log_every == 0
+
+    def _publish(self, bar: Any) -> None:
+        newest = [learner.history[-1] for learner in self.learners]
+        self._mark = (newest[0].tokens, newest[0].seconds)
+        self.records.extend(newest)
+        show(newest, bar, self.step - self._shown)
+        self._shown = self.step
+        for record in newest:
+            tell(self.listeners, record)
+
+    def _elapsed(self) -> float:
+        return time.perf_counter() - self._started - self.control.paused_seconds
+
+    def _times(self, rows: int) -> dict[str, float]:
+        tokens_before, seconds_before = self._mark
+        tokens, seconds = self.tokens + rows, self._elapsed()
+        return {
+            "step": self.step + 1,
+            "tokens": tokens,
+            "tokens_per_second": (tokens - tokens_before) / max(seconds - seconds_before, 1e-9),
+            "seconds": seconds,
+        }
+
+    def _is_save_due(self) -> bool:
+        last = self.step == self.config.steps
+        return self.folder is not None and (last or self.step % self.config.checkpoint_every == 0)
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        self.seconds = self._elapsed()
+        state = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "config": self.config.to_json(),
+            "identity": self.identity,
+            "identity_now": identity(self.saes, self.source) | self._shapes(),
+            "changes": [asdict(change) for change in self.changes],
+        }
+        tensors = [learner.tensors() for learner in self.learners]
+        if self.team.is_first:
+            save_checkpoint(self.folder, state, self.learners, tensors)
+        self.team.wait()
+        self._saved = self.step
+
+    def _shapes(self) -> dict[str, Any]:
+        """The SAEs' tensors as they were given: a worker may hold a share of them now."""
+        return {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")}
+
+    def _make_whole(self) -> None:
+        """Every worker gets all atoms, when all of them come here."""
+        for learner in self.learners:
+            if learner.shard is not None and learner.shard.is_cut:
+                learner.shard.make_whole()
+
+    def _cut_short(self) -> None:
+        """Keep what counts of a run that did not reach its last step."""
+        astray = any(learner.best.astray for learner in self.learners)
+        if not self._torn and not astray and self.step not in (0, self._saved):
+            self._save()
+        for learner in self.learners:
+            if learner.best.astray or (self._torn and learner.best.step is not None):
+                self.kept[learner.index] = learner.best.restore()
+
+    def results(self) -> list[TrainResult]:
+        """What the training left, one result per SAE."""
+        return [
+            TrainResult(
+                sae=learner.sae,
+                history=learner.history,
+                config=self.config,
+                steps=self.step,
+                kept_step=self.kept.get(learner.index, self.step),
+                tokens=self.tokens,
+                seconds=self.seconds,
+                stopped=self.stopped,
+                changes=tuple(self.changes),
+            )
+            for learner in self.learners
+        ]
+
+    def ending(self) -> str:
+        """Why the training ended early, what the SAE has now, and how to go on."""
+        why = "was interrupted" if self.stopped == "interrupted" else "ran out of data"
+        kept = sorted({self.step, *self.kept.values()})
+        text = f"Training {why} after step {self.step} of {self.config.steps}; "
+        if self.kept:
+            text += f"the running loss had risen, so the weights of step {kept[0]} were put back. "
+        else:
+            text += "the SAE keeps the weights of that step. "
+        if self._saved is not None:
+            return text + f"The same call goes on from step {self._saved} ({str(self.folder)!r})."
+        if self.stopped == "data ended":
+            return text + "Pass data that can be read again, or ask for fewer steps."
+        return text + "Set `checkpoint=` in the config to be able to go on from there."

@@ -1,0 +1,232 @@
+"""Who is told about a record: a progress bar, and whatever the user passed."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from sae_nb.progress import Listener
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training._config import TrainConfig
+
+
+# -------------------------------------------------------------------------------------------------
+# What a training reports while it runs and what it leaves behind.
+
+
+Stopped = Literal["interrupted", "stopped", "data ended", "plateau"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRecord:
+    """One SAE at one step; every number belongs to the batch of that step."""
+
+    step: int
+    """Optimiser steps done."""
+
+    steps: int
+    """Steps asked for."""
+
+    tokens: int
+    """Rows trained on so far."""
+
+    loss: float
+    """What the optimiser lowered."""
+
+    parts: dict[str, float] = field(default_factory=dict)
+    """Terms of the loss by name, as the architecture reports them."""
+
+    r2: float
+    """1 − Σ‖x − x̂‖² / Σ‖x − mean(x)‖² over the batch; NaN when all its rows are equal."""
+
+    l0: float
+    """Atoms per row, mean over the batch."""
+
+    dead_fraction: float
+    """Share of atoms silent for `dead_after_tokens` rows."""
+
+    gradient_norm: float
+    """Global norm of the gradient before clipping."""
+
+    learning_rate: float
+    """Adam step size of that step."""
+
+    tokens_per_second: float
+    """Rows per second since the previous record, pauses left out."""
+
+    seconds: float
+    """Time trained so far, pauses left out; goes on counting after a resume."""
+
+    sae: int = 0
+    """Which SAE of the list that trains on the same batches."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Fields as plain JSON values; a number that is not finite becomes None."""
+        return {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> TrainRecord:
+        """Record back from `to_json`."""
+        values: dict[str, Any] = {n: math.nan if v is None else v for n, v in fields.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A number that was changed while the training ran."""
+
+    step: int
+    """Optimiser steps done before the change."""
+
+    name: str
+    """What was changed: "learning_rate", "steps", or a live number of the SAE."""
+
+    value: float
+    """What it was changed to."""
+
+
+class History(list[TrainRecord]):
+    """Records of one SAE in order; `.table` shows them as a pandas table."""
+
+    @property
+    def table(self) -> Any:
+        """One row per record, indexed by step, each loss term in a column `parts.<name>`."""
+        import pandas as pd
+
+        rows = [_flat(record) for record in self]
+        return pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
+
+
+def _flat(record: TrainRecord) -> dict[str, Any]:
+    row = asdict(record)
+    parts = row.pop("parts")
+    return row | {f"parts.{name}": value for name, value in parts.items()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TrainResult:
+    """What `train` leaves: the trained SAE and the history of its training."""
+
+    sae: SparseAutoencoder
+    """The SAE that was passed, trained in place, in eval mode."""
+
+    history: History
+    """Every record, those before a resume included."""
+
+    config: TrainConfig
+    """The settings of this call."""
+
+    steps: int
+    """Optimiser steps done."""
+
+    kept_step: int
+    """Step whose weights the SAE has: `steps`, unless an interrupted run had gone astray."""
+
+    tokens: int
+    """Rows trained on."""
+
+    seconds: float
+    """Time trained, pauses left out, time before a resume included."""
+
+    stopped: Stopped | None = None
+    """Why it ended before its last step; None when it did not."""
+
+    changes: tuple[Change, ...] = ()
+    """Numbers changed while it ran."""
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Rows per second over the whole training."""
+        return self.tokens / self.seconds if self.seconds > 0 else math.nan
+
+    def __repr__(self) -> str:
+        last = f", r2={self.history[-1].r2:.3f}, l0={self.history[-1].l0:.1f}" * bool(self.history)
+        ended = f", stopped={self.stopped!r}" * (self.stopped is not None)
+        return (
+            f"TrainResult({type(self.sae).__name__}, steps={self.steps} of {self.config.steps}"
+            f"{last}, tokens_per_second={self.tokens_per_second:.0f}{ended})"
+        )
+
+
+def load_history(records: Iterable[dict[str, Any]]) -> History:
+    """History back from the JSON of its records."""
+    return History(TrainRecord.from_json(record) for record in records)
+
+
+# -------------------------------------------------------------------------------------------------
+# Who is told about a record: a progress bar, and whatever the user passed.
+
+
+Listeners = Listener | Iterable[Listener] | None
+
+
+def as_list(listeners: Listeners) -> list[Listener]:
+    """One listener, several or none as a list.
+
+    Raises
+    ------
+    TypeError
+        If one cannot be called.
+    """
+    if listeners is None:
+        return []
+    several = [listeners] if callable(listeners) else list(listeners)
+    for listener in several:
+        if not callable(listener):
+            raise TypeError(
+                f"A listener must be callable with a record, got {type(listener).__name__}. Pass a "
+                "function, e.g. `listeners=records.append`."
+            )
+    return several
+
+
+def tell(listeners: list[Listener], record: TrainRecord) -> None:
+    """Hand one record to every listener, and drop those that raise: the training outlives a panel.
+
+    Parameters
+    ----------
+    listeners
+        Called in order; a list that may grow or shrink meanwhile.
+    record
+        The newest.
+    """
+    for listener in tuple(listeners):
+        try:
+            listener(record)
+        except Exception as error:  # noqa: BLE001 - it is the user's code, and it is reported
+            listeners.remove(listener)
+            warnings.warn(
+                f"A listener must not raise, but {listener!r} raised {error!r} at step "
+                f"{record.step}. It is no longer called; the training goes on.",
+                stacklevel=2,
+            )
+
+
+def show(newest: Sequence[TrainRecord], bar: Any, advance: int) -> None:
+    """Show the newest record of every SAE behind a bar; several SAEs side by side.
+
+    Parameters
+    ----------
+    newest
+        One record per SAE.
+    bar
+        Counts steps.
+    advance
+        Steps since it was last moved.
+    """
+    shown = {"loss": "loss", "r2": "R²", "l0": "L0", "dead_fraction": "dead"}
+    numbers: dict[str, float | str] = {}
+    for name, label in shown.items():
+        values = [getattr(record, name) for record in newest]
+        alone = len(values) == 1
+        numbers[label] = values[0] if alone else " ".join(f"{value:.3g}" for value in values)
+    bar.set_postfix(numbers, refresh=False)
+    bar.update(advance)

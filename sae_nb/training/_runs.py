@@ -1,0 +1,167 @@
+"""Training in a thread: look at it, tune it, pause it and stop it while the notebook stays free."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from sae_nb.training._config import TrainConfig
+from sae_nb.training._control import BackgroundRun
+from sae_nb.training._loop import Training
+from sae_nb.training._records import Listeners, TrainResult
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from sae_nb.activations import ActivationSource
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training._records import History, TrainRecord
+
+
+def start_training(
+    sae: SparseAutoencoder | Sequence[SparseAutoencoder],
+    data: ActivationSource | Tensor,
+    config: TrainConfig | None = None,
+    *,
+    listeners: Listeners = None,
+    progress: bool = False,
+    resume: bool = True,
+) -> TrainingRun:
+    """Train in a thread and return at once.
+
+    Parameters
+    ----------
+    sae, data, config, resume
+        As for `train`; whatever is wrong with them is raised here, before the thread starts.
+    listeners
+        Called with every `TrainRecord`, in the thread.
+    progress
+        Whether a bar is shown too.
+
+    Returns
+    -------
+    TrainingRun
+        The handle. The thread does not keep the interpreter alive.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `train`.
+    RuntimeError
+        If an SAE is being trained already.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, TrainConfig(steps=20))
+    >>> run.wait(60).steps, run.state
+    (20, 'done')
+    """
+    training = Training(sae, data, config or TrainConfig(), listeners=listeners, resume=resume)
+    return TrainingRun(training, several=isinstance(sae, Sequence), progress=progress)
+
+
+class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
+    """A training in a thread, made by `start_training`; every method may be called from any thread.
+
+    `set(learning_rate=v)` replaces the peak of the schedule: from the next step on the learning
+    rate is v times the share that warm-up or decay leave of it, so between the two it is v itself.
+    Other live numbers (a sparsity weight, k) are those the SAE names. Every change is kept in
+    `.changes`, shows in the records, and is part of the checkpoints.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, TrainConfig(steps=10**6))
+    >>> run.pause()
+    >>> run.set(learning_rate=0.002)
+    >>> run.state, run.live()["learning_rate"], run.snapshot().training
+    ('paused', 0.002, False)
+    >>> run.stop()
+    >>> run.wait(60).stopped
+    'stopped'
+    """
+
+    def __init__(self, training: Training, *, several: bool, progress: bool) -> None:
+        self._several = several
+        try:
+            super().__init__(training, name="training", progress=progress)
+        except BaseException:
+            training.let_go()
+            raise
+
+    def _result(self) -> TrainResult | list[TrainResult]:
+        results = self._training.results()
+        return results if self._several else results[0]
+
+    @property
+    def sae(self) -> SparseAutoencoder | list[SparseAutoencoder]:
+        """What was passed. While it trains its weights change under you: see `snapshot`."""
+        return list(self._training.saes) if self._several else self._training.saes[0]
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings."""
+        return self._training.config
+
+    @property
+    def records(self) -> list[TrainRecord]:
+        """Every record so far: a live list that only grows, SAE after SAE within a step."""
+        return self._training.records
+
+    @property
+    def histories(self) -> list[History]:
+        """Records by SAE: one live list each."""
+        return [learner.history for learner in self._training.learners]
+
+    def live(self, index: int = 0) -> dict[str, float]:
+        """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own.
+
+        Parameters
+        ----------
+        index
+            Which of several SAEs.
+        """
+        return self._training.learners[index].live()
+
+    def snapshot(self, index: int = 0) -> SparseAutoencoder:
+        """Copy of an SAE with the weights between two steps, in eval mode: safe to encode with.
+
+        Parameters
+        ----------
+        index
+            Which of several SAEs.
+
+        Raises
+        ------
+        RuntimeError
+            If workers share the atoms, so that none has all of them.
+        """
+        if self.config.shard_atoms and not self._training.team.alone:
+            raise RuntimeError(
+                "A snapshot must have all atoms, but with `shard_atoms` each worker has only its own. "
+                "Wait for the end, or read a checkpoint."
+            )
+        with self.lock:
+            copy = deepcopy(self._training.saes[index])
+        return copy.eval()
+
+    def frequency(self, index: int = 0) -> Float[Tensor, " n_atoms"]:
+        """Share of recent rows on which each atom fired, counted while training.
+
+        Parameters
+        ----------
+        index
+            Which of several SAEs.
+        """
+        with self.lock:
+            return self._training.learners[index].dead.frequency
+
+    def __repr__(self) -> str:
+        names = ", ".join(type(sae).__name__ for sae in self._training.saes)
+        return f"TrainingRun({names}, {self.state}, step {self.step} of {self.config.steps})"

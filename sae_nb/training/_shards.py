@@ -1,0 +1,341 @@
+"""Shards: a dictionary too large for one worker, cut by atoms.
+
+Every worker sees the whole batch and holds n_atoms / size atoms: their rows of D and E, their biases and
+thresholds, Adam's moments, their silence. With z_w D_w what worker w adds,
+
+    x̂ = b + Σ_w z_w D_w   and   ∂‖x − x̂‖² / ∂(z_w D_w) = ∂‖x − x̂‖² / ∂x̂,
+
+so one sum of rows · d_in numbers is all a worker needs to differentiate the whole loss by its own atoms:
+it takes ‖(x − what the others add) − z_w D_w − b‖², whose value and gradient are those of the whole. Which
+entries are the k largest is settled by an exchange of every worker's own k largest; codes never leave
+their worker. Only the bias is in every worker: its gradient is a sum, the decoder's part counted once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.kernels import decode, squared_error
+from sae_nb.training._process_group import Team
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import OneStep, Parts, SparseAutoencoder, TrainingLoss
+
+
+class Shard:
+    """The atoms of one SAE that are this worker's, and what it exchanges with those that have the others.
+
+    Between `cut` and `make_whole` the tensors of `sae` with one row per atom hold this worker's rows
+    only, and its own `encode` sees no others.
+
+    Parameters
+    ----------
+    sae
+        A TopK, BatchTopK, ReLU or JumpReLU, whole, in every worker.
+    team
+        The workers.
+
+    Raises
+    ------
+    ValueError
+        If the SAE's codes cannot be computed by shards, or there are fewer atoms than workers.
+    """
+
+    def __init__(self, sae: SparseAutoencoder, team: Team) -> None:
+        self.sae: OneStep = check_can_shard(sae, team)
+        self.team = team
+        self.mine = team.part(sae.n_atoms)
+        self.is_cut = False
+
+    @property
+    def n_atoms(self) -> int:
+        """How many atoms are this worker's."""
+        return self.mine.stop - self.mine.start
+
+    # Cutting and joining
+
+    @torch.no_grad()
+    def cut(self) -> None:
+        """Keep this worker's rows of the first worker's SAE, and let go of the others."""
+        self.team.share(self.sae)
+        for parameter in self.sae.atom_parameters():
+            parameter.grad, parameter.data = None, self.part(parameter)
+        self.sae.over_atoms = self.whole  # type: ignore[method-assign]
+        self.is_cut = True
+
+    @torch.no_grad()
+    def make_whole(self) -> None:
+        """Give every worker all atoms."""
+        for parameter in self.sae.atom_parameters():
+            parameter.grad, parameter.data = None, self._everywhere(parameter.data)
+        del self.sae.over_atoms
+        self.is_cut = False
+        self.team.share(self.sae)
+
+    def part(self, rows: Tensor) -> Tensor:
+        """Copy the rows of this worker's atoms.
+
+        Parameters
+        ----------
+        rows
+            A tensor with one row per atom, all of them.
+        """
+        return rows.detach()[self.mine].clone()
+
+    def _everywhere(self, part: Tensor) -> Tensor:
+        whole = part.new_empty(self.sae.n_atoms, *part.shape[1:])
+        for rank in range(self.team.size):
+            rows = whole[Team(rank, self.team.size).part(len(whole))]
+            if rank == self.team.rank:
+                rows.copy_(part)
+            self.team.send(rows, source=rank)
+        return whole
+
+    @torch.no_grad()
+    def at_first(self, tensors: dict[str, Tensor], by_atom: set[str]) -> dict[str, Tensor]:
+        """The same tensors with the rows of all atoms in the first worker; all workers must call it.
+
+        The others get theirs back as they are.
+
+        Parameters
+        ----------
+        tensors
+            By name.
+        by_atom
+            Names of those with one row per atom.
+        """
+        return {
+            name: self._at_first(tensor) if name in by_atom else tensor
+            for name, tensor in tensors.items()
+        }
+
+    def _at_first(self, part: Tensor) -> Tensor:
+        if not self.team.is_first:
+            self.team.hand_over(part.contiguous())
+            return part
+        whole = part.new_empty(self.sae.n_atoms, *part.shape[1:])
+        whole[self.mine] = part
+        for rank in range(1, self.team.size):
+            self.team.receive(whole[Team(rank, self.team.size).part(len(whole))], rank)
+        return whole
+
+    # A step
+
+    def training_loss(
+        self,
+        x: Float[Tensor, "rows d_in"],
+        silent_tokens: Int[Tensor, " n_mine"],
+        dead_after: int,
+        step_fraction: float,
+    ) -> TrainingLoss:
+        """The loss of the whole SAE, with the gradient of this worker's atoms; see `OneStep`.
+
+        Parameters
+        ----------
+        x
+            The whole batch.
+        silent_tokens
+            Rows since each of this worker's atoms last fired.
+        dead_after, step_fraction
+            As for an SAE.
+        """
+        from sae_nb.architectures import TrainingLoss
+
+        sae = self.sae
+        candidates = self._candidates(x)
+        codes = sae._strengths(candidates)
+        bias = sae.bias if self.team.is_first else sae.bias.detach()
+        error, x_hat = self._error(codes, sae.operator.atoms(), bias, x)
+        parts: Parts = {"reconstruction": (1.0, sae._share(error, len(x)))}
+        parts |= sae._terms(x, candidates, codes, step_fraction)
+        auxiliary = self._auxiliary(x, x - x_hat, silent_tokens >= dead_after)
+        parts["auxiliary"] = (sae.aux_weight * sae._fading(step_fraction), auxiliary)
+        total = torch.stack([weight * term for weight, term in parts.values()]).sum()
+        # Workers round differently; what is decided by the loss must be decided alike.
+        common = self.team.sum(total.detach()) / self.team.size
+        return TrainingLoss(
+            total=total + (common - total.detach()),
+            parts={name: term.detach() for name, (_, term) in parts.items()},
+            codes=codes.detach(),
+            x_hat=x_hat,
+        )
+
+    def whole(self, number: Tensor) -> Tensor:
+        """A sum over this worker's atoms as the sum over all: the others' part is a constant.
+
+        Parameters
+        ----------
+        number
+            Of one shape in all workers; may carry a gradient.
+        """
+        local = number.detach()
+        return number + (self.team.sum(local) - local)
+
+    def sum_gradients(self) -> None:
+        """Sum the gradients of what every worker has."""
+        own = set(self.sae.atom_parameters())
+        self.team.sum_gradients([p for p in self.sae.parameters() if p not in own])
+
+    def norm(self, gradients_of: list[nn.Parameter]) -> Tensor:
+        """Norm of the whole gradient, what every worker has counted once.
+
+        Parameters
+        ----------
+        gradients_of
+            Parameters in training.
+        """
+        own = set(self.sae.atom_parameters())
+        held = [p for p in gradients_of if p.grad is not None]
+        counted = [p.grad for p in held if p in own or self.team.is_first]
+        squares = [grad.square().sum() for grad in counted if grad is not None]
+        return self.team.sum(torch.stack(squares).sum()).sqrt()
+
+    # Which entries count
+
+    def _candidates(self, x: Tensor) -> SparseCodes:
+        from sae_nb.architectures import BatchTopK, BatchTopKProx, TopK, TopKProx
+
+        sae = self.sae
+        if isinstance(sae, TopK):
+            own = sae._with(TopKProx(min(sae.k, self.n_atoms)), x)
+            return self._largest_by_row(own, sae.k)
+        if not isinstance(sae, BatchTopK):
+            return sae._candidates(x)
+        own = sae._with(BatchTopKProx(min(sae.k, self.n_atoms)), x)
+        codes, smallest = self._largest_of_all(own, max(1, round(sae.k * len(x))))
+        if smallest is not None:
+            sae._remember(smallest)
+        return codes
+
+    @torch.no_grad()
+    def _chosen_by_row(self, codes: SparseCodes, k: int) -> Tensor:
+        """Which of this worker's entries are among the k largest of their row in all workers."""
+        rows = codes.support.rows
+        place = torch.arange(codes.nnz, device=rows.device) - codes.offsets[rows]
+        padded = codes.values.new_zeros(len(codes), k)
+        padded[rows, place] = codes.values
+        # Workers in order, lower atoms first within each: of equal values the lower atom comes first.
+        every = torch.cat(self.team.exchange(padded), dim=1)
+        smallest = every.topk(k, dim=1).values[:, -1:]
+        above, tie = every > smallest, every == smallest
+        room = k - above.sum(dim=1, keepdim=True)
+        kept = (above | (tie & (tie.cumsum(dim=1) <= room))) & (every > 0)
+        return kept[rows, self.team.rank * k + place]
+
+    def _largest_by_row(self, codes: SparseCodes, k: int) -> SparseCodes:
+        return _only(codes, self._chosen_by_row(codes, k))
+
+    def _largest_of_all(self, codes: SparseCodes, n: int) -> tuple[SparseCodes, Tensor | None]:
+        """The n largest entries of the batch in all workers, and the smallest of them."""
+        with torch.no_grad():
+            padded = codes.values.new_zeros(n)
+            padded[: codes.nnz] = codes.values
+            rows = torch.zeros(n, dtype=torch.int32, device=padded.device)
+            rows[: codes.nnz] = codes.support.rows.int()
+            every = torch.cat(self.team.exchange(padded))
+            of_row = torch.cat(self.team.exchange(rows))
+            smallest = every.topk(n).values[-1]
+            kept = every > smallest
+            ties = ((every == smallest) & (every > 0)).nonzero().flatten()
+            # As in one process: of equal ones, those in earlier rows, then at lower atoms.
+            in_order = ties[of_row[ties].argsort(stable=True)]
+            kept[in_order[: n - int(kept.sum())]] = True
+            lowest = every[kept].min() if bool(kept.any()) else None
+            start = self.team.rank * n
+        return _only(codes, kept[start : start + codes.nnz]), lowest
+
+    # What they explain
+
+    def _error(
+        self, codes: SparseCodes, atoms: Tensor, bias: Tensor | None, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Σ‖target − x̂‖² with the gradient of this worker's part, and x̂ as a constant."""
+        with torch.no_grad():
+            own = decode(codes.detach(), atoms.detach(), None)
+            total = self.team.sum(own)
+            others = total - own
+        error, *_ = squared_error(codes, atoms, bias, target - others)
+        return error, total if bias is None else total + bias.detach()
+
+    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
+        """AuxK or the push of all dead atoms, as in `auxiliary`; every worker must come here."""
+        sae = self.sae
+        dead = is_dead.nonzero().flatten()
+        n_dead = sum(self.team.gather(len(dead))) if sae.aux_weight else 0
+        if n_dead == 0:
+            return x.new_zeros(())
+        centre, scale = sae.bias, sae.scaling.scale
+        weight = sae.encoder.weight.index_select(0, dead)
+        offset = sae.encoder.bias.index_select(0, dead)
+        if sae.revival == "push-up":
+            mean_row = (x.mean(dim=0) - centre.detach()) * scale
+            return self.whole(-(weight @ mean_row + offset).sum() / n_dead)
+        codes = self._dead_codes(x, weight, offset / scale, centre, min(sae.aux_k, n_dead))
+        atoms = sae.operator.atoms().index_select(0, dead)
+        error, _ = self._error(codes, atoms, None, residual)
+        spread = (residual - residual.mean(dim=0)).square().sum()
+        tiny = torch.finfo(x.dtype).tiny
+        share = torch.where(spread > 0, error / spread.clamp_min(tiny), 0 * error)
+        return share * min(n_dead / sae.aux_k, 1.0)
+
+    def _dead_codes(
+        self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, k: int
+    ) -> SparseCodes:
+        from sae_nb.architectures import TopKProx
+
+        if len(weight):
+            own = TopKProx(min(k, len(weight))).of_affine(x, weight, bias, centre)
+        else:
+            nothing = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+            own = SparseCodes(x.new_zeros(0), nothing[:0], offsets_of(nothing), 0)
+        return self._largest_by_row(own, k)
+
+
+def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep:
+    """Return the SAE if its atoms can be spread over workers.
+
+    Parameters
+    ----------
+    sae
+        Any architecture.
+    team
+        The workers.
+
+    Raises
+    ------
+    ValueError
+        If its codes need more than one exchange a step, or there are fewer atoms than workers.
+    """
+    from sae_nb.architectures import BatchTopK, JumpReLU, ReLU, TopK
+
+    name = type(sae).__name__
+    can = (TopK, BatchTopK, ReLU, JumpReLU)
+    # Not by isinstance alone: a subclass may compare codes with x in a way of its own.
+    if not isinstance(sae, can) or type(sae) not in can:
+        raise ValueError(
+            f"`shard_atoms` must be False for {name}: only "
+            f"{', '.join(one.__name__ for one in can)} choose their codes in one exchange a step. Leave "
+            "it out, and the workers share the rows of each batch instead."
+        )
+    if sae.revival == "resample":
+        raise ValueError(
+            "`revival` must be 'auxk' or 'push-up' with `shard_atoms`, got 'resample', which draws new "
+            "atoms for all workers from one residual. Build the SAE with revival='auxk'."
+        )
+    if sae.n_atoms < team.size:
+        raise ValueError(
+            f"`n_atoms` must be at least the number of workers, {team.size}, got {sae.n_atoms}. Start "
+            "fewer workers."
+        )
+    return sae
+
+
+def _only(codes: SparseCodes, kept: Tensor) -> SparseCodes:
+    """Some of the entries, with their gradient."""
+    counts = torch.bincount(codes.support.rows[kept], minlength=len(codes))
+    return SparseCodes(codes.values[kept], codes.atoms[kept], offsets_of(counts), codes.n_atoms)

@@ -1,0 +1,141 @@
+"""Where training batches come from: the checks made before any work, and what tells sources apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sae_nb.activations import Activations, ActivationSource
+from sae_nb.checks import check_finite, check_matrix
+from sae_nb.temporal import Sequences
+from sae_nb.training._process_group import Team
+
+
+def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
+    """Source for what the user passed, checked.
+
+    Parameters
+    ----------
+    data
+        Anything with `d_in` and `batches(batch_size, seed=, start=)`, or a tensor of rows; for SAEs
+        that read sequences, `Sequences`, activations in order, or a tensor whose axis before the last
+        is time.
+    saes
+        What will be trained: where one of them reads sequences, batches are whole sequences.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If rows in memory are missing, of a wrong shape, or hold NaN or infinity; or an SAE reads
+        sequences and the rows are not in order of time.
+    """
+    readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
+    if readers and not isinstance(data, Sequences):
+        context = min(int(sae.context) for sae in readers)  # type: ignore[attr-defined]
+        data = Sequences(data, context=context)  # type: ignore[arg-type]
+    if isinstance(data, Sequences):
+        as_source(data.acts)
+        return data
+    if isinstance(data, Tensor):
+        return Activations.from_tensor(check_matrix(data, name="data"))
+    if not (hasattr(data, "d_in") and callable(getattr(data, "batches", None))):
+        raise TypeError(
+            "`data` must be activations (from `capture`, `stream` or `load_activations`) or a tensor "
+            f"of shape (n, d_in), got {type(data).__name__}."
+        )
+    if isinstance(data, Activations) and not data.on_disk:
+        check_matrix(data.x, name="data", finite=False)
+        check_finite(data.x, name="data", where=captured_at(data), row_name=data.where)
+    return data  # type: ignore[return-value]
+
+
+def check_team(team: Team, source: ActivationSource, batch_size: int) -> Team:
+    """Return the team if every worker gets a part of every batch.
+
+    Parameters
+    ----------
+    team
+        Who trains.
+    source
+        What is cut up.
+    batch_size
+        Rows of a full batch.
+
+    Raises
+    ------
+    ValueError
+        If batches are whole sequences, or have fewer rows than there are workers.
+    """
+    if not team.alone and isinstance(source, Sequences):
+        raise ValueError(
+            f"Sequences must be trained on by one process, got {team.size} workers: a batch of them "
+            "cannot be cut by rows. Run it without torchrun."
+        )
+    rows = min(batch_size, rows_known(source) or batch_size)
+    if rows < team.size:
+        raise ValueError(
+            f"`batch_size` must be at least the number of workers, {team.size}, got {rows} rows in a "
+            "batch. Start fewer workers or take larger batches."
+        )
+    return team
+
+
+def rows_known(source: ActivationSource) -> int | None:
+    """How many rows there are, None for a stream."""
+    rows = _stored(source)
+    return None if rows is None else len(rows)
+
+
+def is_checked(source: ActivationSource) -> bool:
+    """Whether `as_source` has seen that every row is finite."""
+    rows = _stored(source)
+    return rows is not None and not rows.on_disk
+
+
+def _stored(source: ActivationSource) -> Activations | None:
+    """The activations behind a source, where it has any."""
+    rows = source.acts if isinstance(source, Sequences) else source
+    return rows if isinstance(rows, Activations) else None
+
+
+def hook_point(source: ActivationSource) -> str | None:
+    """Hook point of the rows, None when it is not known."""
+    name = getattr(source, "hook_point", None)
+    return None if name is None else str(name)
+
+
+def captured_at(source: ActivationSource) -> str:
+    """Half a sentence for messages: where the rows come from; empty when it is not known."""
+    name = hook_point(source)
+    return f"It was captured at {name!r}." if name is not None else ""
+
+
+def fingerprint(source: ActivationSource) -> dict[str, Any]:
+    """Facts that tell one source from another: what a checkpoint must agree with.
+
+    Stored rows are known by the bytes of 64 of them, evenly spaced; streams by their names alone.
+    """
+    facts: dict[str, Any] = {
+        "d_in": int(source.d_in),
+        "hook_point": hook_point(source),
+        "model_name": getattr(source, "model_name", None),
+    }
+    stored = _stored(source)
+    if stored is not None:
+        n = len(stored)
+        even = torch.linspace(0, n - 1, min(64, n), dtype=torch.float64).long()
+        picked = stored.rows(even).cpu().contiguous()
+        facts["rows"] = n
+        facts["rows_sha256"] = hashlib.sha256(
+            picked.view(torch.uint8).numpy().tobytes()
+        ).hexdigest()
+    if isinstance(source, Sequences):
+        lengths = ",".join(map(str, source.lengths))
+        facts["sequences"] = hashlib.sha256(lengths.encode()).hexdigest()
+    return facts

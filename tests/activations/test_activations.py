@@ -1,0 +1,461 @@
+"""Activations: batches that resume bit for bit, and rows that know where they came from."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+from torch import Tensor
+
+from sae_nb import checks
+from sae_nb.activations import (
+    Activations,
+    ActivationSource,
+    Context,
+    Ragged,
+    concatenate,
+    describe_ids,
+    join_tokens,
+    load_activations,
+)
+from sae_nb.activations._context import Tokens
+from sae_nb.activations._rows import Rows, Shuffle
+
+
+def numbered(n: int, d: int = 2) -> Tensor:
+    """Rows that carry their number."""
+    return torch.arange(n, dtype=torch.float32)[:, None].expand(n, d).contiguous()
+
+
+def row_numbers(batches: Any, count: int) -> list[list[int]]:
+    return [batch[:, 0].long().tolist() for batch in itertools.islice(batches, count)]
+
+
+def samples_of_three(n: int = 12) -> Activations:
+    """Rows in samples of three."""
+    index = torch.arange(n)
+    return Activations.from_tensor(numbered(n), sample=index // 3, position=index % 3)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Activations:
+    """97 numbered rows on disk."""
+    Activations.from_tensor(numbered(97)).save(tmp_path / "stored")
+    found = load_activations(tmp_path / "stored")
+    assert isinstance(found, Activations)
+    assert found.on_disk
+    return found
+
+
+def language() -> Activations:
+    ids = torch.tensor([1, 5, 6, 7, 1, 8, 9])
+    context = Context(
+        kind="language",
+        n_samples=2,
+        token_ids=Ragged(ids, torch.tensor([0, 4, 7])),
+        vocabulary={1: "<s>", 5: "The", 6: " octo", 7: "pus", 8: "<b>", 9: " swims"},
+        policy={"drop_first": True, "special_tokens": [1]},
+    )
+    sample, position = torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1, 2, 3, 1, 2])
+    return Activations.from_tensor(
+        numbered(5),
+        sample=sample,
+        position=position,
+        context=context,
+        hook_point="resid_post.0",
+        model_name="tiny",
+    )
+
+
+# Batches
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    batch=st.integers(1, 70),
+    buffer=st.none() | st.integers(1, 80),
+    seed=st.integers(0, 5),
+)
+def test_every_row_comes_once_per_epoch(n: int, batch: int, buffer: int | None, seed: int) -> None:
+    """Whatever the sizes: each epoch is a permutation of all rows, laid end to end."""
+    acts = Activations.from_tensor(numbered(n))
+    size = min(n, batch)
+    batches = acts.batches(batch, seed=seed, buffer_rows=buffer)
+    drawn = list(itertools.chain(*row_numbers(batches, -(-3 * n // size))))
+    for epoch in range(3):
+        assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    batch=st.integers(1, 70),
+    buffer=st.none() | st.integers(1, 80),
+    start=st.integers(0, 200),
+)
+def test_resumed_batches_equal_unbroken_ones(
+    n: int, batch: int, buffer: int | None, start: int
+) -> None:
+    """`start` gives exactly what an unbroken iteration would have given next."""
+    acts = Activations.from_tensor(numbered(n))
+    unbroken = row_numbers(acts.batches(batch, seed=1, buffer_rows=buffer), start + 3)
+    resumed = row_numbers(acts.batches(batch, seed=1, start=start, buffer_rows=buffer), 3)
+    assert resumed == unbroken[start:]
+
+
+def test_epochs_and_seeds_have_orders_of_their_own() -> None:
+    """No two passes alike, and the same seed is the same order on any machine."""
+    acts = Activations.from_tensor(numbered(50))
+    first, second = row_numbers(acts.batches(50, seed=0), 2)
+    (other,) = row_numbers(acts.batches(50, seed=1), 1)
+    assert first != second != other != first
+    assert row_numbers(acts.batches(50, seed=0), 2) == [first, second]
+    ten = Activations.from_tensor(numbered(10))
+    # Pinned: a checkpoint of today must resume on the torch of tomorrow.
+    assert row_numbers(ten.batches(10, seed=0), 1) == [[5, 0, 4, 1, 8, 3, 2, 6, 9, 7]]
+
+
+def test_disk_and_memory_give_the_same_batches(stored: Activations) -> None:
+    """Where rows are does not change what training sees."""
+    held = Activations.from_tensor(stored.x)
+    for seed in (0, 1):
+        assert row_numbers(stored.batches(10, seed=seed), 25) == row_numbers(
+            held.batches(10, seed=seed), 25
+        )
+
+
+def test_small_buffer_on_disk_keeps_every_promise(stored: Activations) -> None:
+    """Each row once per epoch, resumable, though only 16 rows are held."""
+    unbroken = row_numbers(stored.batches(10, seed=3, buffer_rows=16), 40)
+    drawn = list(itertools.chain(*unbroken))
+    for epoch in range(4):
+        assert sorted(drawn[epoch * 97 : (epoch + 1) * 97]) == list(range(97))
+    for start in (0, 1, 9, 10, 37):
+        assert (
+            row_numbers(stored.batches(10, seed=3, start=start, buffer_rows=16), 2)
+            == (unbroken[start : start + 2])
+        )
+
+
+def test_small_buffer_still_mixes_far_rows() -> None:
+    """A buffer of a tenth of the rows holds rows from everywhere, not one stretch."""
+    rows = Rows.in_memory(numbered(10_000))
+    shuffle = Shuffle(rows, seed=0, buffer_rows=1000)
+    batch = shuffle.draw(0, 256)[:, 0]
+    assert float(batch.std()) > 2000  # uniform over all rows: 2887; one stretch of 1000: 289
+    assert len(torch.unique(batch // 1000)) == 10
+
+
+def test_batch_is_never_larger_than_the_data() -> None:
+    """Fewer rows than a batch: all of them, each time."""
+    acts = Activations.from_tensor(numbered(5))
+    assert [sorted(batch) for batch in row_numbers(acts.batches(64), 3)] == [[0, 1, 2, 3, 4]] * 3
+
+
+def test_batches_are_copies() -> None:
+    """What training does to a batch never reaches the rows."""
+    acts = Activations.from_tensor(numbered(5))
+    next(acts.batches(5)).zero_()
+    assert torch.equal(acts.x, numbered(5))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"batch_size": 2.0}, "`batch_size` must be an integer"),
+        ({"batch_size": 2, "start": -1}, "`start` must be at least 0"),
+        ({"batch_size": 2, "buffer_rows": 0}, "`buffer_rows` must be at least 1"),
+    ],
+)
+def test_bad_batches_are_refused_at_the_call(call: dict[str, Any], message: str) -> None:
+    """Not at the first `next`, which may come much later in another thread."""
+    with pytest.raises((ValueError, TypeError), match=message):
+        Activations.from_tensor(numbered(4)).batches(**call)
+
+
+def test_no_rows_no_batches() -> None:
+    """An empty subset says so."""
+    empty = Activations.from_tensor(numbered(4)).subset(torch.zeros(4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="at least one row"):
+        empty.batches(2)
+
+
+def test_activations_are_a_source() -> None:
+    """The protocol `train` takes."""
+    assert isinstance(Activations.from_tensor(numbered(4)), ActivationSource)
+
+
+# Split, subset, concatenate
+
+
+def test_split_never_cuts_a_sample() -> None:
+    """Rows of one sample are correlated: they land on one side."""
+    acts = samples_of_three(30)
+    for seed in range(5):
+        first, second = acts.split(0.7, seed=seed)
+        assert not set(first.sample.tolist()) & set(second.sample.tolist())
+        assert (len(first), len(second)) == (21, 9)
+        together = torch.cat([first.x, second.x])[:, 0].sort().values
+        assert torch.equal(together, acts.x[:, 0])
+    assert torch.equal(acts.split(0.7, seed=1)[0].x, acts.split(0.7, seed=1)[0].x)
+    assert not torch.equal(acts.split(0.7, seed=1)[0].x, acts.split(0.7, seed=2)[0].x)
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.999])
+def test_split_leaves_no_side_empty(fraction: float) -> None:
+    """However small the share."""
+    first, second = samples_of_three().split(fraction)
+    assert len(first) > 0
+    assert len(second) > 0
+
+
+def test_split_of_one_sample_is_refused() -> None:
+    """It could only be split by row."""
+    acts = samples_of_three(3)
+    with pytest.raises(ValueError, match="at least two samples, got 1"):
+        acts.split(0.5)
+    with pytest.raises(ValueError, match="strictly between 0 and 1, got 1.5"):
+        samples_of_three().split(1.5)
+
+
+def test_subset_takes_masks_and_numbers() -> None:
+    """In the order asked for; negative numbers count from the end."""
+    acts = samples_of_three()
+    assert acts.subset(acts.position == 0).x[:, 0].tolist() == [0, 3, 6, 9]
+    some = acts.subset([5, -1, 5])
+    assert some.x[:, 0].tolist() == [5, 11, 5]
+    assert some.sample.tolist() == [1, 3, 1]
+    with pytest.raises(IndexError, match="between 0 and 11, got 12"):
+        acts.subset([12])
+    with pytest.raises(IndexError, match=r"one entry per row, shape \(12,\), got \(11,\)"):
+        acts.subset(torch.ones(11, dtype=torch.bool))
+
+
+def test_subsets_of_a_store_stay_on_disk(stored: Activations) -> None:
+    """Split and subset read nothing; rows are those of memory, also twice over."""
+    held = Activations.from_tensor(stored.x)
+    part, _ = stored.split(0.5, seed=2)
+    expected, _ = held.split(0.5, seed=2)
+    assert part.on_disk
+    assert torch.equal(part.x, expected.x)
+    mask = torch.arange(len(part)) % 3 == 0
+    assert part.subset(mask).on_disk
+    assert torch.equal(part.subset(mask).x, expected.subset(mask).x)
+    assert row_numbers(part.batches(7), 20) == row_numbers(expected.batches(7), 20)
+    assert torch.equal(part.rows([3, 1, 40]), expected.x[[3, 1, 40]])
+    shuffled = stored.subset([9, 2, 30])
+    assert not shuffled.on_disk
+    assert shuffled.x[:, 0].tolist() == [9, 2, 30]
+
+
+def test_concatenate_counts_samples_on() -> None:
+    """Samples of two captures stay apart, and tokens stay with their rows."""
+    both = concatenate([language(), language()])
+    assert both.sample.tolist() == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
+    assert both.context.n_samples == 4
+    assert both.tokens[:] == language().tokens[:] * 2
+    assert both.where(7) == "text 2, position 3: <s>The octo⟦pus⟧"
+
+
+def test_parts_of_a_split_join_again() -> None:
+    """Samples of one capture keep their numbers."""
+    acts = language()
+    first, second = acts.split(0.5)
+    both = concatenate([first, second])
+    assert both.context is acts.context
+    order = both.x[:, 0].long()
+    assert torch.equal(both.sample, acts.sample[order])
+    assert [both.tokens[i] for i in range(5)] == [acts.tokens[int(i)] for i in order]
+
+
+def test_joined_stores_stay_on_disk(stored: Activations) -> None:
+    """Also together with rows in memory."""
+    both = concatenate([stored, Activations.from_tensor(numbered(3))])
+    assert both.on_disk
+    assert both.x[:, 0].tolist() == [*range(97), 0, 1, 2]
+    assert both.sample.tolist() == list(range(100))
+
+
+def test_concatenate_refuses_what_does_not_belong_together() -> None:
+    """Another hook point or width."""
+    with pytest.raises(ValueError, match=r"one hook_point, got \['None', 'resid_post.0'\]"):
+        concatenate([language(), Activations.from_tensor(numbered(2))])
+    with pytest.raises(ValueError, match=r"one d_in, got \['2', '3'\]"):
+        concatenate([Activations.from_tensor(numbered(2)), Activations.from_tensor(numbered(2, 3))])
+    with pytest.raises(ValueError, match="empty list"):
+        concatenate([])
+
+
+# Tokens and where
+
+
+def test_tokens_read_as_text() -> None:
+    """One is a string, several a list; ids are at hand; nothing is escaped or changed."""
+    tokens = language().tokens
+    assert tokens[0] == "The"
+    assert tokens[-1] == " swims"
+    assert tokens[1:4] == [" octo", "pus", "<b>"]
+    assert tokens.ids.tolist() == [5, 6, 7, 8, 9]
+    assert list(tokens) == ["The", " octo", "pus", "<b>", " swims"]
+    with pytest.raises(IndexError):
+        tokens[5]
+
+
+def test_where_shows_the_neighbourhood() -> None:
+    """The token in its text, cut where that is long."""
+    acts = language()
+    assert acts.where(1) == "text 0, position 2: <s>The⟦ octo⟧pus"
+    ids = torch.arange(20)
+    context = Context(
+        kind="language",
+        n_samples=1,
+        token_ids=Ragged(ids, torch.tensor([0, 20])),
+        vocabulary={i: f" w{i}" for i in range(20)},
+    )
+    acts = Activations.from_tensor(
+        numbered(20), sample=torch.zeros(20).long(), position=ids, context=context
+    )
+    expected = "text 0, position 9: … w3 w4 w5 w6 w7 w8⟦ w9⟧ w10 w11 w12 w13 w14 w15…"
+    assert acts.where(9) == expected
+    assert acts.where(-1).endswith("⟦ w19⟧")
+    with pytest.raises(IndexError):
+        acts.where(20)
+
+
+def test_positions_of_pictures_have_names() -> None:
+    """cls first, then registers, then patches row by row."""
+    context = Context(kind="vision", n_samples=1, patch_grid=(2, 3), prefix_tokens=3)
+    position = torch.arange(9)
+    names = Tokens(position, position, context)[:]
+    assert names[:4] == ["cls", "register 1", "register 2", "patch 0,0"]
+    assert names[-1] == "patch 1,2"
+
+
+def test_plain_vectors_have_no_tokens() -> None:
+    """`where` names the sample."""
+    acts = Activations.from_tensor(numbered(3))
+    assert acts.tokens is None
+    assert acts.where(1) == "sample 1"
+
+
+def test_sentencepiece_and_byte_tokens_keep_their_spaces() -> None:
+    """What decode would drop is put back; what is no text keeps the tokenizer's name."""
+
+    class Sentencepiece:
+        pieces = {0: "▁the", 1: "cat", 2: "<0xE2>", 3: None}
+
+        def convert_ids_to_tokens(self, ids: list[int]) -> list[str | None]:
+            return [self.pieces[i] for i in ids]
+
+        def decode(self, ids: list[int], **_: Any) -> str:
+            return {1: "cat", 2: "�"}[ids[0]]
+
+    named = describe_ids(Sentencepiece(), range(4))
+    assert named == {0: " the", 1: "cat", 2: "<0xE2>", 3: "<id 3>"}
+    assert join_tokens(["the", "octo", "##pus"]) == "the octopus"
+    assert join_tokens(["The", " cat"]) == "The cat"
+
+
+# Memory, precision, copies
+
+
+def test_all_rows_are_refused_where_they_do_not_fit(
+    stored: Activations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.x` says how much it needs and what would do; `.batches` still works."""
+    monkeypatch.setattr(checks, "available_memory", lambda: 100)
+    with pytest.raises(MemoryError, match=r"All 97 rows.*`\.batches\(\.\.\.\)`"):
+        _ = stored.x
+    assert next(stored.batches(5, buffer_rows=10)).shape == (5, 2)
+
+
+def test_precision_changes_as_rows_are_read(stored: Activations) -> None:
+    """`.to` converts what comes out and leaves the disk alone."""
+    half = stored.to(torch.float16)
+    assert half.on_disk
+    assert half.x.dtype == torch.float16
+    assert next(half.batches(5)).dtype == torch.float16
+    assert half.rows([1]).dtype == torch.float16
+    assert stored.x.dtype == torch.float32
+    assert Activations.from_tensor(numbered(2)).to(dtype=torch.bfloat16).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="device"):
+        stored.to("nowhere")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_survives_the_disk(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Bit for bit."""
+    acts = Activations.from_tensor(torch.randn(10, 3).to(dtype))
+    acts.save(tmp_path / "s")
+    assert torch.equal(load_activations(tmp_path / "s").x, acts.x)
+
+
+def test_language_context_survives_the_disk(tmp_path: Path) -> None:
+    """Tokens with angle brackets and spaces, policy and names."""
+    acts = language()
+    acts.save(tmp_path / "s")
+    again = load_activations(tmp_path / "s")
+    assert again.tokens[:] == acts.tokens[:]
+    assert dict(again.context.policy) == dict(acts.context.policy)
+    assert again.where(1) == acts.where(1)
+    assert (again.hook_point, again.model_name) == ("resid_post.0", "tiny")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))])
+def test_activations_can_be_copied(copied: Any) -> None:
+    """A worker process or a user's deepcopy gets the same."""
+    again = copied(language())
+    assert torch.equal(again.x, language().x)
+    assert again.tokens[:] == language().tokens[:]
+
+
+def test_context_is_shared_and_cannot_be_changed() -> None:
+    """A subset cannot rewrite what the whole says about itself."""
+    with pytest.raises(TypeError):
+        language().context.policy["drop_first"] = False  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(3), r"must have shape \(n, d_in\), got \(3,\)"),
+        (torch.zeros(0, 4), "must not be empty"),
+        (torch.zeros(2, 2, dtype=torch.int64), "floating-point"),
+        ([[1.0]], "must be a torch tensor, got list"),
+        (torch.tensor([[1.0], [float("nan")]]), "first is row 1"),
+    ],
+)
+def test_matrix_that_is_none_is_refused(x: Any, message: str) -> None:
+    """Rule, given, do."""
+    with pytest.raises((ValueError, TypeError), match=message):
+        Activations.from_tensor(x)
+
+
+def test_rows_carry_no_gradient() -> None:
+    """Training an SAE never reaches back into what made the rows."""
+    x = torch.randn(4, 2, requires_grad=True)
+    assert not Activations.from_tensor(x).x.requires_grad
+
+
+def test_index_of_another_length_is_refused() -> None:
+    """One sample and position per row."""
+    with pytest.raises(ValueError, match=r"`sample` must have one entry per row, shape \(4,\)"):
+        Activations.from_tensor(numbered(4), sample=torch.arange(3))
+
+
+def test_repr_says_what_and_how_much(stored: Activations) -> None:
+    """One line, no arrays."""
+    assert repr(stored) == "Activations(97 × 2 float32 · 97 samples · 776 bytes on disk)"
+    expected = (
+        "Activations(5 × 2 float32 at resid_post.0 of tiny · 2 texts · 40 bytes in memory · first "
+        "tokens dropped, special tokens kept)"
+    )
+    assert repr(language()) == expected

@@ -1,0 +1,508 @@
+"""What an atom's record says is what the codes say, for pictures, texts and plain vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.atoms import (
+    BANDS,
+    ORDERS,
+    AtomCatalogue,
+    AtomSummary,
+    describe_atom,
+    summarise_atom,
+    text_around,
+)
+from sae_nb.atoms._atom import logit_effects
+from sae_nb.atoms._examples import choose_rows
+from sae_nb.codes import SparseCodes
+
+N_ATOMS, D_IN, K = 24, 8, 3
+
+
+class FakeTopK:
+    """The k largest correlations above zero; counts how often it encodes."""
+
+    def __init__(self, n_atoms: int = N_ATOMS, d_in: int = D_IN, k: int = K) -> None:
+        generator = torch.Generator().manual_seed(0)
+        rows = torch.randn(n_atoms, d_in, generator=generator)
+        self.dictionary = rows / rows.norm(dim=1, keepdim=True)
+        self.n_atoms, self.d_in, self.k = n_atoms, d_in, k
+        self.rows_encoded = 0
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        """Keep the k largest positive entries of each row."""
+        self.rows_encoded += len(x)
+        u = (x @ self.dictionary.T).relu()
+        best = u.topk(k or self.k, dim=1)
+        return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
+
+
+def vectors(n: int, seed: int = 0) -> Tensor:
+    """Random activations."""
+    return torch.randn(n, D_IN, generator=torch.Generator().manual_seed(seed))
+
+
+def picture_acts(n_pictures: int = 20, grid: tuple[int, int] = (3, 4), prefix: int = 3):
+    """Activations of pictures: cls, two registers and patches, the second register dropped."""
+    positions = [p for p in range(prefix + grid[0] * grid[1]) if p != 2]
+    sample = torch.arange(n_pictures).repeat_interleave(len(positions))
+    position = torch.tensor(positions).repeat(n_pictures)
+    generator = torch.Generator().manual_seed(1)
+    pictures = torch.randint(0, 256, (n_pictures, 3, 6, 8), dtype=torch.uint8, generator=generator)
+    context = Context(
+        kind="vision",
+        n_samples=n_pictures,
+        pictures=pictures,
+        patch_grid=grid,
+        prefix_tokens=prefix,
+    )
+    return Activations.from_tensor(
+        vectors(len(sample)), sample=sample, position=position, context=context
+    )
+
+
+def text_acts(lengths: tuple[int, ...] = (90, 3, 40, 7), drop_first: bool = True):
+    """Activations of texts over five words, first tokens dropped."""
+    words = {0: "<|begin|>", 1: " cat", 2: "<script>alert(1)</script>", 3: " dog", 4: "\n"}
+    generator = torch.Generator().manual_seed(2)
+    ids = [torch.randint(1, 5, (length,), generator=generator) for length in lengths]
+    for text in ids:
+        text[0] = 0
+    first = 1 if drop_first else 0
+    sample = torch.cat([torch.full((length - first,), i) for i, length in enumerate(lengths)])
+    position = torch.cat([torch.arange(first, length) for length in lengths])
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    context = Context(
+        kind="language",
+        n_samples=len(lengths),
+        token_ids=Ragged(torch.cat(ids), offsets),
+        vocabulary=words,
+    )
+    return Activations.from_tensor(
+        vectors(len(sample)), sample=sample, position=position, context=context
+    )
+
+
+@pytest.fixture
+def dense() -> np.ndarray:
+    """Dense codes of 500 random vectors."""
+    return FakeTopK().encode(vectors(500)).to_dense().numpy()
+
+
+@pytest.fixture
+def catalogue() -> AtomCatalogue:
+    """The same rows, catalogued."""
+    return AtomCatalogue(FakeTopK(), vectors(500), batch_size=64)
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+
+def test_statistics_equal_those_of_the_dense_code(catalogue, dense) -> None:
+    """Frequency, mean, maximum and 99th percentile, against the definition on a dense matrix."""
+    fired = dense != 0
+    np.testing.assert_allclose(catalogue.frequency, fired.mean(axis=0))
+    np.testing.assert_allclose(catalogue.max_strength, dense.max(axis=0), rtol=1e-6)
+    for atom in range(N_ATOMS):
+        mine = dense[fired[:, atom], atom]
+        assert catalogue.mean_strength[atom] == pytest.approx(mine.mean(), rel=1e-5)
+        assert catalogue.p99[atom] == pytest.approx(np.quantile(mine, 0.99), rel=1e-5)
+        assert catalogue.summary(atom).p99 == pytest.approx(catalogue.p99[atom], rel=1e-5)
+
+
+def test_entries_stored_as_zero_do_not_count_as_firing() -> None:
+    """A code may store z = 0; an atom fires where z ≠ 0."""
+    codes = SparseCodes(
+        torch.tensor([0.0, 2.0, 1.0, 3.0]),
+        torch.tensor([0, 1, 0, 0], dtype=torch.int32),
+        torch.tensor([0, 2, 3, 4]),
+        3,
+    )
+    catalogue = AtomCatalogue(FakeTopK(3), vectors(3), codes=codes)
+    assert catalogue.frequency.tolist() == pytest.approx([2 / 3, 1 / 3, 0])
+    assert catalogue.mean_strength.tolist() == pytest.approx([2.0, 2.0, 0])
+    assert catalogue.p99[0] == pytest.approx(np.quantile([1.0, 3.0], 0.99))
+    assert catalogue.strengths(0)[0].tolist() == [1, 2]
+    assert catalogue.summary(2).missing.startswith("Atom 2 fires nowhere")
+
+
+def test_negative_strengths_count_by_size_and_keep_their_sign() -> None:
+    """An atom that fires with −5 is stronger than one that fires with 2."""
+    codes = SparseCodes.from_dense(torch.tensor([[-5.0, 0.0], [1.0, 2.0]]))
+    record = AtomCatalogue(FakeTopK(2), vectors(2), codes=codes).summary(0)
+    assert record.max_strength == 5.0
+    assert [example.strength for example in record.examples] == [-5.0, 1.0]
+    assert record.histogram.edges[0] == -5.0
+
+
+def test_every_order_is_a_permutation_and_alive_only_leaves_out_the_dead() -> None:
+    """Sorting never loses or repeats an atom."""
+    codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 3, 0], [0, 0, 4, 0], [9, 0, 0, 0]]))
+    catalogue = AtomCatalogue(FakeTopK(4), vectors(3), codes=codes)
+    for by in ORDERS:
+        assert sorted(catalogue.order(by).tolist()) == [0, 1, 2, 3]
+        assert sorted(catalogue.order(by, alive_only=True).tolist()) == [0, 2]
+    assert catalogue.order("strength").tolist()[:2] == [0, 2]
+    assert catalogue.order("rarest").tolist()[:2] == [0, 2]
+    assert catalogue.order("index").tolist() == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="`by` must be one of"):
+        catalogue.order("beauty")
+
+
+def test_rows_are_encoded_once(catalogue) -> None:
+    """Many questions, one pass over the activations; chunks join to the whole."""
+    whole = FakeTopK().encode(vectors(500))
+    for atom in range(N_ATOMS):
+        catalogue.summary(atom)
+    assert catalogue.sae.rows_encoded == 500
+    assert torch.equal(catalogue.codes.atoms, whole.atoms)
+    assert torch.allclose(catalogue.codes.values, whole.values)
+
+
+def test_encoding_tells_how_far_it_is() -> None:
+    """A listener hears (done, all) after every chunk."""
+    heard: list[tuple[int, int]] = []
+    catalogue = AtomCatalogue(
+        FakeTopK(), vectors(100), batch_size=40, listener=lambda *done: heard.append(done)
+    )
+    assert not catalogue.encoded
+    assert len(catalogue.codes) == 100
+    assert heard == [(40, 100), (80, 100), (100, 100)]
+
+
+# --- neighbours -----------------------------------------------------------------------------------
+
+
+def test_nearest_atoms_are_those_of_the_full_cosine_matrix(catalogue, monkeypatch) -> None:
+    """Chunk by chunk gives what the n × n matrix would, itself left out."""
+    monkeypatch.setattr("sae_nb.atoms._catalogue.DICTIONARY_CHUNK", 5)
+    unit = catalogue.dictionary / catalogue.dictionary.norm(dim=1, keepdim=True)
+    cosines = (unit @ unit.T).fill_diagonal_(-2)
+    for atom in (0, 11, N_ATOMS - 1):
+        atoms, values = catalogue.nearest(atom, 4)
+        assert atoms.tolist() == cosines[atom].topk(4).indices.tolist()
+        np.testing.assert_allclose(values, cosines[atom].topk(4).values, rtol=1e-5)
+
+
+def test_lift_is_joint_over_product(catalogue, dense) -> None:
+    """Co-active atoms against the definition on a dense matrix."""
+    fired = dense != 0
+    atoms, lifts, counts = catalogue.coactive(3, 5, min_count=2)
+    for atom, lift, count in zip(atoms, lifts, counts, strict=True):
+        both = (fired[:, 3] & fired[:, atom]).sum()
+        assert count == both
+        expected = both / len(fired) / (fired[:, 3].mean() * fired[:, atom].mean())
+        assert lift == pytest.approx(expected)
+    assert 3 not in atoms
+    assert len(atoms) > 0
+    assert sorted(lifts.tolist(), reverse=True) == lifts.tolist()
+
+
+# --- examples -------------------------------------------------------------------------------------
+
+
+def test_top_band_shows_the_strongest_row_of_each_sample() -> None:
+    """Twelve examples are twelve pictures, strongest first."""
+    acts = picture_acts()
+    catalogue = AtomCatalogue(FakeTopK(), acts)
+    dense = catalogue.codes.to_dense()[:, 5]
+    best = torch.stack([dense[acts.sample == s].max() for s in range(20)])
+    record = catalogue.summary(5, n_examples=6)
+    expected = best.sort(descending=True)
+    assert [e.strength for e in record.examples] == pytest.approx(expected.values[:6].tolist())
+    assert len({e.sample for e in record.examples}) == 6
+    assert all(e.sample == int(acts.sample[e.row]) for e in record.examples)
+
+
+@pytest.mark.parametrize(("band", "q"), [("99 %", 0.99), ("50 %", 0.5)])
+def test_quantile_bands_show_rows_at_that_quantile(catalogue, band: str, q: float) -> None:
+    """The first example lies within one rank of the quantile."""
+    strengths = np.sort(catalogue.strengths(7)[1])
+    first = describe_atom(catalogue, 7, band=band).examples[0].strength
+    rank = np.searchsorted(strengths, first)
+    assert abs(rank - q * (len(strengths) - 1)) <= 1
+
+
+@pytest.mark.parametrize("band", ["top", "99 %", "50 %"])
+def test_bands_of_an_atom_that_fires_everywhere_are_those_of_a_full_sort(
+    monkeypatch, band: str
+) -> None:
+    """Looking only at the ranks near the band changes nothing that is shown."""
+    generator = torch.Generator().manual_seed(5)
+    codes = SparseCodes.from_dense(torch.rand(3000, 2, generator=generator) + 0.1)
+    catalogue = AtomCatalogue(FakeTopK(2), vectors(3000), codes=codes)
+    whole = choose_rows(catalogue, 0, band).rows[:40]
+    monkeypatch.setattr("sae_nb.atoms._examples.MOST_CANDIDATES", 100)
+    assert choose_rows(catalogue, 0, band).rows[:40].tolist() == whole.tolist()
+
+
+def test_random_band_is_seeded_and_spans_the_strengths(catalogue) -> None:
+    """The same seed gives the same rows; another seed others; not only the top."""
+    first = choose_rows(catalogue, 7, "random", seed=1).rows[:8]
+    again = choose_rows(catalogue, 7, "random", seed=1).rows[:8]
+    other = choose_rows(catalogue, 7, "random", seed=2).rows[:8]
+    assert first.tolist() == again.tolist() != other.tolist()
+    assert not set(first) <= set(choose_rows(catalogue, 7, "top").rows[:8])
+
+
+def test_just_below_shows_rows_that_a_larger_k_would_add(catalogue, dense) -> None:
+    """None of them fires; all of them are among the next k correlations."""
+    choice = choose_rows(catalogue, 2, "just below")
+    wide = FakeTopK().encode(vectors(500), k=2 * K).to_dense().numpy()
+    assert len(choice.rows) > 0
+    assert (dense[choice.rows, 2] == 0).all()
+    np.testing.assert_allclose(wide[choice.rows, 2], choice.strengths, rtol=1e-5)
+    assert (np.diff(choice.strengths) <= 0).all()
+
+
+def test_just_below_says_why_it_is_missing() -> None:
+    """An SAE without k has no next k."""
+    sae = FakeTopK()
+    del sae.k
+    sae.encode = lambda x, k=None: SparseCodes.from_dense((x @ sae.dictionary.T).relu())
+    record = summarise_atom(sae, vectors(50), atom=0, band="just below")
+    assert record.examples == ()
+    assert "has no k to raise" in record.missing
+
+
+def test_pages_follow_each_other_and_the_last_one_is_where_too_far_ends(catalogue) -> None:
+    """Pages never overlap; a page past the end is the last one."""
+    first, second = (catalogue.summary(1, page=p, n_examples=5) for p in (0, 1))
+    rows = [e.row for e in (*first.examples, *second.examples)]
+    assert rows == choose_rows(catalogue, 1, "top").rows[:10].tolist()
+    last = catalogue.summary(1, page=10**6, n_examples=5)
+    assert last.page == (last.n_examples - 1) // 5
+    assert 1 <= len(last.examples) <= 5
+
+
+def test_patch_heat_is_the_strength_at_every_patch() -> None:
+    """Heat, prefix and the dropped position, against the codes row by row."""
+    acts = picture_acts()
+    catalogue = AtomCatalogue(FakeTopK(), acts)
+    example = catalogue.summary(5).examples[0]
+    dense = catalogue.codes.to_dense()[:, 5]
+    here = acts.sample == example.sample
+    z = dict(zip(acts.position[here].tolist(), dense[here].tolist(), strict=True))
+    for patch in range(12):
+        assert example.heat.ravel()[patch] == pytest.approx(z[3 + patch])
+    names = dict(example.prefix)
+    assert names["cls"] == pytest.approx(z[0])
+    assert np.isnan(names["register 2"])
+    assert example.picture.shape == (3, 6, 8)
+    assert (example.picture == acts.context.pictures[example.sample].numpy()).all()
+
+
+def test_token_strengths_surround_the_peak() -> None:
+    """The window holds the position; the dropped first token is NaN; text left out is said."""
+    acts = text_acts()
+    catalogue = AtomCatalogue(FakeTopK(), acts)
+    dense = catalogue.codes.to_dense()
+    for atom in range(N_ATOMS):
+        for example in catalogue.summary(atom).examples:
+            peak = example.position - example.first_position
+            assert example.token_strengths[peak] == pytest.approx(example.strength)
+            ids = acts.context.token_ids.sample(example.sample).tolist()
+            last = example.first_position + len(example.tokens)
+            words = [acts.context.vocabulary[i] for i in ids[example.first_position : last]]
+            assert list(example.tokens) == words
+            assert example.clipped == (example.first_position > 0, last < len(ids))
+            if example.first_position == 0:
+                assert np.isnan(example.token_strengths[0])
+                assert example.special[0]
+            here = acts.sample == example.sample
+            for offset, value in enumerate(example.token_strengths):
+                row = here & (acts.position == example.first_position + offset)
+                if row.any():
+                    assert value == pytest.approx(float(dense[row, atom]))
+
+
+def test_a_window_begins_where_a_character_begins() -> None:
+    """Cut in the middle of a joined family, it reaches back to the family's first byte."""
+    family = "👩‍👩‍👧".encode()
+    vocabulary = {256: "a"} | {byte: f"<0x{byte:02X}>" for byte in range(256)}
+    ids = [256, *family, *[256] * 20]
+    context = Context(kind="language", n_samples=1, vocabulary=vocabulary)
+    strengths = np.arange(len(ids), dtype=float)
+    for position in range(25, 1 + len(family) + 24):
+        window = text_around(context, ids, position, strengths)
+        assert window["first_position"] == 1
+        assert window["tokens"][0] == "👩‍👩‍👧"
+        assert len(window["tokens"]) == len(window["token_strengths"]) == len(window["special"])
+        assert window["token_strengths"][0] == 1
+
+
+def test_script_tokens_are_not_special() -> None:
+    """Only tokens that stand for no text are drawn quietly."""
+    catalogue = AtomCatalogue(FakeTopK(), text_acts())
+    marks = {
+        token: special
+        for atom in range(N_ATOMS)
+        for example in catalogue.summary(atom).examples
+        for token, special in zip(example.tokens, example.special, strict=True)
+    }
+    assert marks["<script>alert(1)</script>"] is False
+    assert marks["<|begin|>"] is True
+
+
+def test_plain_vectors_show_their_largest_coordinates() -> None:
+    """Without pictures or text an example is a row and what is large in it."""
+    x = vectors(50)
+    example = summarise_atom(FakeTopK(), x, atom=3).examples[0]
+    assert example.place == f"sample {example.row}"
+    assert example.coordinates[0] == int(x[example.row].abs().argmax())
+    np.testing.assert_allclose(example.coordinate_values, x[example.row][example.coordinates])
+
+
+def test_histogram_counts_every_firing_once(catalogue) -> None:
+    """The bins add up to the number of firings and reach the maximum."""
+    record = catalogue.summary(4)
+    assert record.histogram.counts.sum() == record.n_fired
+    assert record.histogram.edges[-1] == pytest.approx(record.max_strength)
+    assert record.histogram.marks["top"] == pytest.approx(record.max_strength)
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+
+def test_footprint_of_pictures_is_the_frequency_at_cls_registers_and_patches() -> None:
+    """Against the definition, row by row; a place that was not captured is NaN in the map."""
+    acts = picture_acts()
+    catalogue = AtomCatalogue(FakeTopK(), acts)
+    fired = (catalogue.codes.to_dense()[:, 5] != 0).numpy()
+    position = acts.position.numpy()
+    found = catalogue.summary(5).footprint
+    kinds = {"cls": position == 0, "registers": (position == 1), "patches": position >= 3}
+    assert found.places == tuple(kinds)
+    np.testing.assert_allclose(found.frequency, [fired[rows].mean() for rows in kinds.values()])
+    assert found.patch_frequency[1, 2] == pytest.approx(fired[position == 3 + 6].mean())
+
+
+def test_footprint_of_texts_covers_every_row() -> None:
+    """Ranges of positions, none counted twice; the dropped first position is absent."""
+    acts = text_acts()
+    found = AtomCatalogue(FakeTopK(), acts).summary(5).footprint
+    assert int(found.rows.sum()) == len(acts)
+    assert "token 0" not in found.places
+    assert found.places[:2] == ("token 1", "2–15")
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+def test_search_finds_number_then_label_then_token() -> None:
+    """An atom that fires on one word alone is first among those found by that word."""
+    acts = text_acts()
+    cat = (acts.tokens.ids == 1).float()
+    codes = SparseCodes.from_dense(torch.stack([cat, 1 - cat, cat + 0.5, 0 * cat], dim=1))
+    catalogue = AtomCatalogue(FakeTopK(4), acts, codes=codes, labels={3: "a Cat that sleeps"})
+    assert catalogue.search("2").tolist() == [2]
+    assert catalogue.search("#2").tolist() == [2]
+    assert catalogue.search("CAT").tolist()[:2] == [3, 0]
+    assert 1 not in catalogue.search("cat")
+    assert catalogue.search("  ").tolist() == []
+    assert catalogue.search("no such thing").tolist() == []
+    assert catalogue.search("99999").tolist() == []
+
+
+def test_search_knows_the_names_of_patches() -> None:
+    """ "cls" finds the atom that fires there alone."""
+    acts = picture_acts()
+    cls = (acts.position == 0).float()
+    codes = SparseCodes.from_dense(torch.stack([1 - cls, cls], dim=1))
+    assert AtomCatalogue(FakeTopK(2), acts, codes=codes).search("cls").tolist() == [1]
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+def test_wrong_input_is_refused_before_anything_is_encoded() -> None:
+    """Rule, given, do."""
+    sae = FakeTopK()
+    with pytest.raises(ValueError, match=r"width d_in=8 to match the SAE, got 5"):
+        AtomCatalogue(sae, torch.randn(4, 5))
+    with pytest.raises(TypeError, match=r"`acts` must be Activations or an \(n, d_in\) tensor"):
+        AtomCatalogue(sae, [[1.0]])
+    with pytest.raises(TypeError, match="`sae` must be a sparse autoencoder"):
+        AtomCatalogue(nn.Linear(2, 2), vectors(3))
+    with pytest.raises(ValueError, match="`codes` must be of the 4 rows and 24 atoms"):
+        AtomCatalogue(sae, vectors(4), codes=sae.encode(vectors(3)))
+    assert sae.rows_encoded == 3
+    with pytest.raises(IndexError, match="between 0 and 23"):
+        summarise_atom(sae, vectors(3), atom=24)
+    with pytest.raises(ValueError, match="`band` must be one of"):
+        summarise_atom(sae, vectors(3), atom=0, band="best")
+
+
+@pytest.mark.parametrize("band", BANDS)
+@pytest.mark.parametrize("acts", [picture_acts(), text_acts(), vectors(40)])
+def test_every_band_of_every_kind_gives_a_record(acts, band: str) -> None:
+    """Pictures, texts, vectors; dead atoms too."""
+    catalogue = AtomCatalogue(FakeTopK(), acts)
+    for atom in range(N_ATOMS):
+        record = catalogue.summary(atom, band=band)
+        assert isinstance(record, AtomSummary)
+        assert bool(record.examples) != bool(record.missing)
+
+
+# --- the unembedding ------------------------------------------------------------------------------
+
+
+class FakeLanguageModel:
+    """An unembedding, a final norm and a tokenizer."""
+
+    kind = "language"
+
+    def __init__(self) -> None:
+        self.module = nn.Module()
+        self.module.norm = nn.LayerNorm(D_IN)
+        self.module.head = nn.Linear(D_IN, 6, bias=False)
+        self.module.get_output_embeddings = lambda: self.module.head
+        with torch.no_grad():
+            self.module.norm.weight.uniform_(0.5, 2.0)
+        self.tokenizer = self
+
+    def hook_point(self, name: str):
+        """Anything: the norm is the only module asked for."""
+        return type("Point", (), {"path": "norm"})()
+
+    def get_module(self, path: str) -> nn.Module:
+        """The norm."""
+        return self.module.norm
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """Names of ids."""
+        return [f"t{i}" for i in ids]
+
+    def decode(self, ids: list[int], **_: bool) -> str:
+        """Text of ids."""
+        return "".join(f"t{i}" for i in ids)
+
+
+def test_logit_effect_is_the_change_of_the_logits_at_a_fixed_norm() -> None:
+    """Against a finite difference through the real final norm, its divisor held fixed."""
+    torch.manual_seed(0)
+    model, direction = FakeLanguageModel(), torch.randn(D_IN)
+    up, down = logit_effects(model, direction, n=6)
+    x = torch.randn(D_IN) * 100
+    norm, head = model.module.norm, model.module.head
+    with torch.no_grad():
+        scale = (x - x.mean()).pow(2).mean().sqrt()
+        change = head(norm(x + 1e-2 * direction) - norm(x)) * scale / 1e-2
+        radial = head(norm(x) - norm.bias) * ((x - x.mean()) @ direction) / D_IN / scale
+    effects = dict(up)
+    for token in range(6):
+        assert effects[f"t{token}"] == pytest.approx(float((change + radial)[token]), abs=0.02)
+    assert [name for name, _ in down] == [name for name, _ in up][::-1]
+
+
+def test_logit_effects_are_empty_where_there_is_no_unembedding() -> None:
+    """A vision model, another width."""
+    model = FakeLanguageModel()
+    assert logit_effects(model, torch.randn(D_IN + 1)) == ((), ())
+    model.kind = "vision"
+    assert logit_effects(model, torch.randn(D_IN)) == ((), ())

@@ -1,0 +1,110 @@
+"""Characters are written whole, in the token in which they begin, and no token is lost."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from sae_nb.atoms import directed, displayed, is_special
+from sae_nb.atoms._tokens import CONTINUED, RIGHT_TO_LEFT
+
+TEXTS = (
+    "plain words, and 1.5 numbers\n\tindented",
+    "مرحبا بالعالم",
+    "👩‍👩‍👧‍👦 and 🏳️‍🌈 and 👍🏽 and 🇺🇦🇧🇷",
+    "e\u0301te\u0301, na\u00efve, Z\u0335a\u0337lgo\u0301\u0302\u0303",
+    "नमस्ते, สวัสดี, 한국어, 日本語",
+    "ðe þing é » ¿",
+)
+
+
+def _letters() -> dict[int, str]:
+    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    table = {byte: chr(byte) for byte in plain}
+    for i, byte in enumerate(byte for byte in range(256) if byte not in plain):
+        table[byte] = chr(256 + i)
+    return table
+
+
+def _tokens(text: str, size: int) -> list[str]:
+    """Cut a text every `size` bytes, written as a byte-level tokenizer's vocabulary is read."""
+    table, content = _letters(), text.encode()
+    tokens = []
+    for start in range(0, len(content), size):
+        piece = content[start : start + size]
+        try:
+            tokens.append(piece.decode())
+        except UnicodeDecodeError:
+            tokens.append("".join(table[byte] for byte in piece))
+    return tokens
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_wherever_a_text_is_cut_it_reads_as_it_was_written(text: str, size: int) -> None:
+    """One text per token; together, without the marks, they are the text."""
+    tokens = _tokens(text, size)
+    shown = displayed(tokens)
+    assert len(shown) == len(tokens)
+    assert "".join(piece for piece in shown if piece != CONTINUED) == text
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_no_token_begins_in_the_middle_of_a_character(text: str, size: int) -> None:
+    """Neither with a mark that would hang on the token before, nor with a joiner."""
+    for piece in displayed(_tokens(text, size))[1:]:
+        assert not unicodedata.combining(piece[0])
+        assert piece[0] not in "\u200d\ufe0f"
+        assert not 0x1F3FB <= ord(piece[0]) <= 0x1F3FF
+
+
+def test_joined_emoji_are_one_character() -> None:
+    """A family cut into its members is drawn where it begins; flags come in pairs."""
+    assert displayed(["👩", "\u200d", "👩", "\u200d", "👧", "!"]) == [
+        "👩\u200d👩\u200d👧", CONTINUED, CONTINUED, CONTINUED, CONTINUED, "!",
+    ]  # fmt: skip
+    assert displayed(["🇺", "🇦", "🇧", "🇷"]) == ["🇺🇦", CONTINUED, "🇧🇷", CONTINUED]
+
+
+def test_bytes_of_other_tokenizers_are_read_too() -> None:
+    """Sentencepiece writes them as numbers."""
+    assert displayed(["<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "x"])[0] == "😀"
+    assert displayed(["<0xF0>", "<0x9F>"]) == ["<0xF0>", "<0x9F>"]
+
+
+def test_true_letters_are_not_taken_for_bytes() -> None:
+    """An Icelandic ð alone looks like a first byte; with what follows it is none."""
+    assert displayed(["ð", "a", "é", "þ"]) == ["ð", "a", "é", "þ"]
+
+
+def test_special_tokens_take_no_accents_and_lose_none() -> None:
+    """A mark at the start of a text stays at the start of the text."""
+    assert displayed(["<|endoftext|>", "\u0301a"]) == ["<|endoftext|>", "\u0301a"]
+    assert [is_special(t) for t in ("<|begin|>", "[CLS]", "</s>", "<b>", "<script>")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_empty_tokens_stay_empty() -> None:
+    """What stands for nothing is not called a continuation."""
+    assert displayed(["", "a", ""]) == ["", "a", ""]
+
+
+@pytest.mark.parametrize(
+    ("texts", "special", "marked"),
+    [
+        (["<|begin|>", "1, ", "مرحبا"], [True, False, False], True),
+        (["<|begin|>", "שלום", " Tom"], [True, False, False], True),
+        (["<|begin|>", "Tom ", "مرحبا"], [True, False, False], False),
+        (["مرحبا", "."], [False, False], False),
+        (["<|begin|>", "123"], [True, False], False),
+        ([], [], False),
+    ],
+)
+def test_a_text_is_laid_out_in_the_direction_of_its_words(texts, special, marked: bool) -> None:
+    """Not in that of the special token's name; a page asks nothing where there is none."""
+    shown = directed(texts, special)
+    assert [text.lstrip(RIGHT_TO_LEFT) for text in shown] == texts
+    assert [text.startswith(RIGHT_TO_LEFT) for text in shown[:1]] == [marked][: len(texts)]

@@ -1,0 +1,955 @@
+"""Capture: right values, the right rows, nothing left behind, on every kind of input."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from sae_nb import checks
+from sae_nb.activations import Activations
+from sae_nb.capturing import capture, run_hooked
+from sae_nb.models import (
+    HookPointNotFound,
+    Intervention,
+    LiveModel,
+    VisionTransformer,
+    VisionTransformerConfig,
+    wrap,
+)
+
+BACKENDS = ("nnsight", "hooks")
+WORDS = [
+    "the",
+    "cat",
+    "sat",
+    "on",
+    "mat",
+    "a",
+    "dog",
+    "ran",
+    "far",
+    "away",
+    "and",
+    "then",
+    "it",
+    "slept",
+]
+TEXTS = ["the cat sat on the mat", "a dog ran far away and then it slept", "it", "a cat slept"]
+
+
+def words_tokenizer(*, bos: bool = True) -> Any:
+    """One id per word; BOS in front."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3}
+    vocabulary = special | {word: i + len(special) for i, word in enumerate(WORDS)}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    if bos:
+        inner.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 1)]
+        )
+    names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=inner, **names)
+
+
+def gpt2(n_layer: int = 3) -> nn.Module:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = GPT2Config(vocab_size=24, n_positions=64, n_embd=16, n_layer=n_layer, n_head=2, **ids)
+    return GPT2LMHeadModel(config).eval()
+
+
+def llama() -> nn.Module:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 24, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 64}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return LlamaForCausalLM(LlamaConfig(**sizes, **heads, **ids)).eval()
+
+
+def bert() -> nn.Module:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 24, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3}
+    config = BertConfig(**sizes, num_attention_heads=2, max_position_embeddings=64)
+    return BertModel(config).eval()
+
+
+def vit(n_blocks: int = 4) -> VisionTransformer:
+    config = VisionTransformerConfig(d_model=16, n_blocks=n_blocks, n_heads=2)
+    return VisionTransformer(config, generator=torch.Generator().manual_seed(0)).eval()
+
+
+@pytest.fixture(scope="module")
+def language() -> LiveModel:
+    return wrap(gpt2(), tokenizer=words_tokenizer(), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def vision() -> LiveModel:
+    return wrap(vit(), name="tiny-vit")
+
+
+def pictures(n: int = 10) -> Tensor:
+    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+class Stack(nn.Module):
+    """Blocks that give tuples, one of which overwrites its input; one module never runs."""
+
+    def __init__(self, n: int = 5, d: int = 6) -> None:
+        super().__init__()
+        self.late = nn.Linear(d, 2)
+        self.blocks = nn.ModuleList(nn.Linear(d, d) for _ in range(n))
+        self.pair = Pair()
+        self.overwrite = nn.ReLU(inplace=True)
+        self.never = nn.Linear(d, d)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        x = self.pair(x)[1]
+        return self.late(self.overwrite(x))
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return 2 * x, x
+
+
+@pytest.fixture
+def stack() -> LiveModel:
+    torch.manual_seed(0)
+    return wrap(Stack(), name="stack")
+
+
+# Values
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("make", [gpt2, llama, bert])
+def test_residual_stream_equals_the_models_own_hidden_states(
+    make: Callable[[], nn.Module], backend: Any
+) -> None:
+    """resid_post.L holds exactly what Hugging Face reports as hidden state L + 1."""
+    module = make()
+    ids = torch.randint(4, 24, (5, 7))
+    model = wrap(module)
+    names = ["resid_post.0", "resid_post.1"]
+    found = capture(model, ids, names, drop_first=False, backend=backend, progress=False)
+    with torch.no_grad():
+        states = module(input_ids=ids, output_hidden_states=True).hidden_states
+    for layer, name in enumerate(names):
+        torch.testing.assert_close(found[name].x, states[layer + 1].flatten(0, 1), atol=0, rtol=0)
+        assert found[name].position.tolist() == list(range(7)) * 5
+        assert found[name].sample.tolist() == [s for s in range(5) for _ in range(7)]
+
+
+def test_patch_states_equal_the_models_own(vision: LiveModel) -> None:
+    """The last block's output, normalised, is what the vision transformer's heads read."""
+    x = pictures(5)
+    acts = capture(vision, x, "resid_post.3", batch_size=2, progress=False)
+    with torch.no_grad():
+        expected = vision.module.final_states(x)
+        ours = vision.module.norm(acts.x).reshape(expected.shape)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [gpt2, llama, bert, vit])
+def test_backends_agree_at_every_hook_point(make: Callable[[], nn.Module]) -> None:
+    """nnsight and plain hooks read the same numbers everywhere."""
+    model = wrap(make())
+    inputs = pictures(4) if model.kind == "vision" else torch.randint(4, 24, (4, 9))
+    names = model.hook_points()
+    assert len(names) > 10
+    traced, hooked = (
+        capture(model, inputs, names, batch_size=3, backend=backend, progress=False)
+        for backend in BACKENDS
+    )
+    for name in names:
+        torch.testing.assert_close(traced[name].x, hooked[name].x, atol=1e-6, rtol=1e-6)
+
+
+def test_input_side_is_the_previous_output(vision: LiveModel) -> None:
+    """resid_pre of a block is resid_post of the one before, also by TransformerLens' name."""
+    names = ["blocks.2.hook_resid_pre", "resid_post.1", "blocks.2.input"]
+    found = capture(vision, pictures(), names, progress=False)
+    assert list(found) == names
+    assert found["blocks.2.hook_resid_pre"].hook_point == "resid_pre.2"
+    for name in names:
+        torch.testing.assert_close(found[name].x, found["resid_post.1"].x, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tuple_output_gives_its_first_tensor(stack: LiveModel, backend: Any) -> None:
+    """A module that returns a tuple is read at its first tensor."""
+    x = torch.randn(4, 6)
+    found = capture(stack, x, ["pair", "pair.input"], backend=backend, progress=False)
+    torch.testing.assert_close(found["pair"].x, 2 * found["pair.input"].x)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_later_modules_do_not_change_what_was_read(stack: LiveModel, backend: Any) -> None:
+    """An in-place ReLU after the hook point does not zero the copy."""
+    x = torch.randn(50, 6)
+    read = run_hooked(
+        stack, next(stack.batches(x)), ["pair.input"], backend=backend, stop_early=False
+    )["pair.input"]
+    assert bool((read < 0).any())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_names_may_come_in_any_order(vision: LiveModel, backend: Any) -> None:
+    """Hook points are read in the order modules run, whatever order they are asked for in."""
+    names = ["resid_post.2", "embed", "mlp_out.1", "attn_out.2"]
+    found = capture(vision, pictures(3), names, backend=backend, progress=False)
+    for name in names:
+        alone = capture(vision, pictures(3), name, backend=backend, progress=False)
+        torch.testing.assert_close(found[name].x, alone.x, atol=0, rtol=0)
+
+
+class Turning(nn.Module):
+    """Runs its blocks forwards, or backwards where the inputs are negative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks if float(x.sum()) > 0 else reversed(self.blocks):
+            x = block(x)
+        return x
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("by", [0.0, 3.0])
+def test_modules_may_run_in_another_order_next_time(backend: Any, by: float) -> None:
+    """The order learnt from one batch is no promise about the next, with edits or without."""
+    torch.manual_seed(0)
+    model, names = wrap(Turning()), ["blocks.0", "blocks.1", "blocks.2"]
+    if by:
+        model.interventions.append(edit_at(model, "blocks.2", lambda v: v + by))
+    x = torch.rand(8, 4) * torch.tensor([1.0, 1, -1, 1, -1, -1, 1, -1])[:, None]
+    found = capture(model, x, names, batch_size=1, backend=backend, progress=False)
+    for row in range(8):
+        expected = {}
+        value = x[row]
+        for name in names if float(x[row].sum()) > 0 else reversed(names):
+            value = model.get_module(name)(value) + (by if name == "blocks.2" else 0)
+            expected[name] = value.detach()
+        for name in names:
+            torch.testing.assert_close(found[name].x[row], expected[name])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shared_module_is_read_at_its_first_run(backend: Any) -> None:
+    """In every batch."""
+    torch.manual_seed(0)
+
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shared, self.between = nn.Linear(4, 4), nn.Tanh()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.shared(self.between(self.shared(x)))
+
+    module, x = Loop(), torch.randn(6, 4)
+    found = capture(
+        wrap(module), x, ["between", "shared"], batch_size=2, backend=backend, progress=False
+    )
+    first = module.shared(x).detach()
+    torch.testing.assert_close(found["shared"].x, first)
+    torch.testing.assert_close(found["between"].x, torch.tanh(first))
+
+
+# One pass, no further than needed, nothing left behind
+
+
+def count_runs(modules: dict[str, nn.Module]) -> tuple[Counter[str], list[Any]]:
+    runs: Counter[str] = Counter()
+    handles = [
+        module.register_forward_hook(lambda *_, name=name: runs.update([name]))
+        for name, module in modules.items()
+    ]
+    return runs, handles
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("names", [["blocks.2"], ["blocks.2", "blocks.0"]])
+def test_nothing_after_the_last_hook_point_runs(
+    stack: LiveModel, backend: Any, names: list[str]
+) -> None:
+    """Earlier modules run once per batch, later ones never."""
+    stack.module.blocks[0](torch.zeros(1, 6))
+    runs, handles = count_runs({str(i): block for i, block in enumerate(stack.module.blocks)})
+    capture(stack, torch.randn(10, 6), names, batch_size=5, backend=backend, progress=False)
+    for handle in handles:
+        handle.remove()
+    assert runs["0"] == runs["1"] == 2
+    assert runs["3"] == runs["4"] == 0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_capture_leaves_the_model_as_it_was(backend: Any) -> None:
+    """No hook stays, training mode comes back, weights keep their gradients."""
+    module = vit()
+    module.train()
+    model = wrap(module)
+    acts = capture(model, pictures(2), "resid_post.1", backend=backend, progress=False)
+    assert not acts.x.requires_grad
+    assert module.training
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+    module(pictures(2)).sum().backward()
+    assert module.blocks[0].mlp.up.weight.grad is not None
+
+
+def test_residual_drop_is_off_while_capturing() -> None:
+    """A model in training mode is read as in evaluation."""
+    model = wrap(vit())
+    expected = capture(model, pictures(4), "resid_post.3", progress=False).x
+    model.module.train()
+    torch.testing.assert_close(
+        capture(model, pictures(4), "resid_post.3", progress=False).x, expected, atol=0, rtol=0
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_captured_in_inference_mode_can_be_trained_on(vision: LiveModel, backend: Any) -> None:
+    """People wrap whole notebooks in it; rows stay ordinary tensors."""
+    with torch.inference_mode():
+        acts = capture(vision, pictures(3), "resid_post.1", backend=backend, progress=False)
+        text = capture(wrap(gpt2()), [[5, 6], [7]], "embed", drop_first=False, progress=False)
+    for x in (acts.x, text.x, acts.subset([1, 2]).x):
+        weight = torch.ones(16, requires_grad=True)
+        (x * weight).sum().backward()
+        assert weight.grad is not None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("names", ["never", ["never", "blocks.1"]])
+def test_module_that_never_runs_is_named(stack: LiveModel, backend: Any, names: Any) -> None:
+    """Not an empty result, and the model stays usable."""
+    with pytest.raises(ValueError, match=r"`never`.* must run"):
+        capture(stack, torch.randn(3, 6), names, backend=backend, progress=False)
+    assert len(capture(stack, torch.randn(3, 6), "blocks.1", backend=backend, progress=False)) == 3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_error_inside_the_model_reaches_the_caller(stack: LiveModel, backend: Any) -> None:
+    """A wrong shape is torch's own error, and hooks are gone afterwards."""
+    with pytest.raises(RuntimeError, match="shape|size|mat1"):
+        capture(stack, torch.randn(3, 5), "blocks.1", backend=backend, progress=False)
+    assert not stack.module.blocks[1]._forward_hooks
+    assert len(capture(stack, torch.randn(3, 6), "blocks.1", backend=backend, progress=False)) == 3
+
+
+# Under edits
+
+
+def edit_at(model: LiveModel, name: str, edit: Callable[[Tensor], Tensor]) -> Intervention:
+    return Intervention(model.hook_point(name), lambda x, _state: edit(x))
+
+
+@pytest.fixture
+def editable(vision: LiveModel) -> Iterator[LiveModel]:
+    yield vision
+    vision.interventions.clear()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_edit_is_seen_where_it_is_made(editable: LiveModel, backend: Any) -> None:
+    """Edits at a hook point that is read show, in their order, once each."""
+    x, calls = pictures(3), Counter[str]()
+    plain = capture(editable, x, "resid_post.1", backend=backend, progress=False).x
+
+    def add(v: Tensor) -> Tensor:
+        calls["add"] += 1
+        return v + 5
+
+    editable.interventions += [
+        edit_at(editable, "resid_post.1", add),
+        edit_at(editable, "resid_post.1", lambda v: 2 * v),
+    ]
+    edited = capture(editable, x, "resid_post.1", backend=backend, progress=False)
+    torch.testing.assert_close(edited.x, 2 * (plain + 5))
+    assert calls["add"] == 1
+    assert edited.context.policy["interventions"] == ["resid_post.1", "resid_post.1"]
+    assert "resid_post.1" in repr(edited)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("where", ["resid_post.0", "resid_pre.1", "resid_post.1"])
+def test_edit_is_seen_further_on(editable: LiveModel, backend: Any, where: str) -> None:
+    """What is read after an edit is what a forward pass under that edit computes."""
+    x, seen = pictures(3), []
+    editable.interventions.append(edit_at(editable, where, lambda v: v + 1.5))
+    handle = editable.module.blocks[2].register_forward_hook(
+        lambda _m, _a, out: seen.append(out.detach().clone())
+    )
+    editable(x)
+    handle.remove()
+    names = ["resid_post.2", "resid_post.1", "resid_pre.1"]
+    found = capture(editable, x, names, backend=backend, progress=False)
+    torch.testing.assert_close(found["resid_post.2"].x, seen[0].flatten(0, 1), atol=1e-6, rtol=1e-6)
+
+
+def test_backends_agree_under_edits(editable: LiveModel) -> None:
+    """Inputs, outputs, tuples: the same numbers with either backend."""
+    for name, by in (("resid_pre.1", 1.0), ("attn_out.1", 2.0), ("resid_post.3", 3.0)):
+        editable.interventions.append(edit_at(editable, name, lambda v, by=by: v + by))
+    names = ["resid_pre.1", "attn_out.1", "resid_post.1", "resid_post.2", "resid_pre.2"]
+    traced, hooked = (
+        capture(editable, pictures(3), names, backend=backend, progress=False)
+        for backend in BACKENDS
+    )
+    for name in names:
+        torch.testing.assert_close(traced[name].x, hooked[name].x, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_edits_know_the_tokens(language: LiveModel, backend: Any) -> None:
+    """An edit in a capture is told positions and padding like in any forward pass."""
+    seen = []
+
+    def look(x: Tensor, state: Any) -> Tensor:
+        seen.append(state.position)
+        return x
+
+    language.interventions.append(Intervention(language.hook_point("resid_post.1"), look))
+    try:
+        capture(language, TEXTS[:2], "resid_post.1", backend=backend, progress=False)
+    finally:
+        language.interventions.clear()
+    assert seen[0][0].tolist() == [0, 1, 2, 3, 4, 5, 6, -1, -1, -1]
+
+
+# Which rows
+
+
+def test_first_token_of_a_decoder_is_dropped_by_default(language: LiveModel) -> None:
+    """Attention sinks are left out, and that is said."""
+    acts = capture(language, TEXTS, "resid_post.1", progress=False)
+    assert int(acts.position.min()) == 1
+    assert acts.context.policy["drop_first"] is True
+    assert acts.context.policy["n_dropped_first"] == len(TEXTS)
+    assert "first tokens dropped" in repr(acts)
+    kept = capture(language, TEXTS, "resid_post.1", drop_first=False, progress=False)
+    assert len(kept) == len(acts) + len(TEXTS)
+    assert "first tokens" not in repr(kept)
+
+
+def test_beginning_of_text_is_stated_as_it_was(language: LiveModel) -> None:
+    """Not as it was asked for: whether texts really began with BOS."""
+
+    def stated(**how: Any) -> Any:
+        return capture(language, TEXTS, "embed", progress=False, **how).context.policy
+
+    assert stated()["texts_with_bos"] == "all"
+    assert stated(add_bos=False)["texts_with_bos"] == "none"
+    some = capture(language, [[1, 5, 6], [5, 6]], "embed", progress=False)
+    assert some.context.policy["texts_with_bos"] == "some"
+    assert stated()["padding"] == "right"
+    assert stated()["context_length"] == 64
+
+
+def test_encoders_and_pictures_keep_their_first_token(vision: LiveModel) -> None:
+    """[CLS] and cls are what people look at."""
+    encoder = capture(wrap(bert()), torch.randint(4, 24, (3, 5)), "resid_post.1", progress=False)
+    assert len(encoder) == 15
+    acts = capture(vision, pictures(2), "resid_post.1", progress=False)
+    assert len(acts) == 2 * 69
+    dropped = capture(vision, pictures(2), "resid_post.1", drop_first=True, progress=False)
+    assert int(dropped.position.min()) == 1
+
+
+def test_beginning_of_text_is_dropped_wherever_it_stands() -> None:
+    """A BOS in the middle of given token ids is a sink as well."""
+    model = wrap(gpt2(), tokenizer=words_tokenizer())
+    acts = capture(model, [[1, 5, 6, 1, 7]], "resid_post.0", progress=False)
+    assert acts.tokens.ids.tolist() == [5, 6, 7]
+
+
+def test_rows_are_the_same_in_a_padded_batch_and_alone(language: LiveModel) -> None:
+    """Padding is dropped and changes nothing."""
+    together = capture(language, TEXTS, "resid_post.2", progress=False)
+    for index, text in enumerate(TEXTS):
+        alone = capture(language, text, "resid_post.2", progress=False)
+        rows = together.x[together.sample == index]
+        torch.testing.assert_close(rows, alone.x, atol=1e-6, rtol=1e-5)
+    assert together.context.policy["n_dropped_padding"] > 0
+
+
+def test_special_tokens_are_dropped_when_asked(language: LiveModel) -> None:
+    """Kept by default, and stated either way."""
+    ids = [[5, 2, 6, 7]]
+    kept = capture(language, ids, "resid_post.0", drop_first=False, progress=False)
+    left = capture(
+        language, ids, "resid_post.0", drop_first=False, keep_special=False, progress=False
+    )
+    assert kept.tokens.ids.tolist() == [5, 2, 6, 7]
+    assert left.tokens.ids.tolist() == [5, 6, 7]
+    assert "special tokens dropped" in repr(left)
+    assert left.context.policy["n_dropped_special"] == 1
+
+
+def test_tokens_lead_back_to_the_text(language: LiveModel) -> None:
+    """Every row's token, position and sample are those of the text it came from."""
+    acts = capture(language, TEXTS, "resid_post.1", batch_size=2, progress=False)
+    for index, text in enumerate(TEXTS):
+        rows = (acts.sample == index).nonzero().flatten().tolist()
+        assert [acts.tokens[row] for row in rows] == text.split()
+        assert acts.position[rows].tolist() == list(range(1, 1 + len(rows)))
+    assert acts.where(1) == "text 0, position 2: <s> the⟦cat⟧sat on the mat"
+
+
+def test_patches_lead_back_to_the_picture(vision: LiveModel) -> None:
+    """Rows name cls, registers and patches, and the pictures are at hand."""
+    x = (pictures(3) * 255).round().to(torch.uint8)
+    acts = capture(vision, x, "resid_post.1", progress=False)
+    assert acts.tokens[:6] == ["cls", *(f"register {i}" for i in range(1, 5)), "patch 0,0"]
+    assert acts.tokens[68] == "patch 7,7"
+    assert acts.where(69 + 5 + 8 + 1) == "picture 1, patch 1,1"
+    assert torch.equal(acts.context.pictures, x)
+
+
+def test_packed_windows_know_their_texts(language: LiveModel) -> None:
+    """With packing every token still belongs to its text, and every window loses its first token."""
+    acts = capture(language, TEXTS, "resid_post.1", pack=True, context_length=8, progress=False)
+    assert acts.context.policy["packed"]
+    assert "packed to 8 tokens" in repr(acts)
+    assert int(acts.position.min()) >= 1
+    for row in range(len(acts)):
+        text = TEXTS[int(acts.sample[row])]
+        expected = ["<s>", *text.split(), "</s>"][int(acts.position[row])]
+        assert acts.tokens[row] == expected
+    n_tokens = sum(len(text.split()) + 2 for text in TEXTS)
+    n_windows = -(-n_tokens // 8)
+    dropped = acts.context.policy["n_dropped_first"]
+    assert len(TEXTS) <= dropped <= len(TEXTS) + n_windows
+    assert len(acts) == n_tokens - dropped
+
+
+def test_truncation_is_stated(language: LiveModel) -> None:
+    """Texts longer than the context are cut, counted, and the repr says so."""
+    acts = capture(language, TEXTS, "resid_post.1", context_length=5, progress=False)
+    assert acts.context.policy["truncated"] == 2
+    assert "2 cut at 5 tokens" in repr(acts)
+
+
+def test_map_of_a_convolution_gives_a_row_per_cell(vision: LiveModel) -> None:
+    """(batch, channels, height, width) becomes rows that name their cell."""
+    x = pictures(2)
+    acts = capture(vision, x, "embed.patch", progress=False)
+    with torch.no_grad():
+        expected = vision.module.embed.patch((x - 0.5) / 0.5)
+    assert acts.tokens[9] == "patch 1,1"
+    torch.testing.assert_close(acts.x[64 + 9], expected[1, :, 1, 1])
+
+
+def test_pooled_vector_gives_a_row_per_sample() -> None:
+    """(batch, d) stands at position 0 and is no attention sink."""
+    model = wrap(bert())
+    acts = capture(model, torch.randint(4, 24, (3, 5)), "pooler", drop_first=True, progress=False)
+    assert acts.sample.tolist() == [0, 1, 2]
+    assert acts.position.tolist() == [0, 0, 0]
+
+
+def test_layout_that_is_no_row_of_vectors_is_refused() -> None:
+    """Attention maps of a language model are not activations of tokens."""
+
+    class Heads(nn.Module):
+        def forward(self, input_ids: Tensor) -> Tensor:
+            return self.split(input_ids)
+
+    class Split(nn.Module):
+        def forward(self, ids: Tensor) -> Tensor:
+            return torch.zeros(*ids.shape, 2, 3)
+
+    module = Heads()
+    module.split = Split()
+    module.head = nn.Linear(2, 2)
+    model = wrap(module, tokenizer=words_tokenizer(), name="heads")
+    with pytest.raises(ValueError, match=r"`split` must have shape .*got \(1, 7, 2, 3\)"):
+        capture(model, TEXTS[0], "split", progress=False)
+
+
+def test_max_rows_is_exact(vision: LiveModel) -> None:
+    """No row more, and no batch more than needed."""
+    seen = []
+    acts = capture(
+        vision, pictures(), "resid_post.0", batch_size=2, max_rows=200, progress=seen.append
+    )
+    assert len(acts) == 200
+    assert [record.samples for record in seen] == [2, 4]
+
+
+def test_dtype_is_the_one_asked_for(vision: LiveModel) -> None:
+    """Half the memory on request; the model's own precision otherwise."""
+    full = capture(vision, pictures(2), "resid_post.0", progress=False)
+    half = capture(vision, pictures(2), "resid_post.0", dtype=torch.float16, progress=False)
+    assert (full.dtype, half.dtype) == (torch.float32, torch.float16)
+    assert torch.equal(half.x, full.x.half())
+
+
+# Inputs of every kind
+
+
+def test_language_inputs_of_every_kind_give_the_same_rows(language: LiveModel) -> None:
+    """A list, ids, a generator, a DataLoader: one result."""
+    from torch.utils.data import DataLoader
+
+    expected = capture(language, TEXTS, "resid_post.1", progress=False)
+    ids = language.tokenizer(TEXTS)["input_ids"]
+    kinds = [
+        ids,
+        [torch.tensor(row) for row in ids],
+        (text for text in TEXTS),
+        DataLoader(TEXTS, batch_size=2),
+        SimpleNamespace(texts=TEXTS),
+    ]
+    for inputs in kinds:
+        found = capture(language, inputs, "resid_post.1", progress=False)
+        torch.testing.assert_close(found.x, expected.x, atol=1e-6, rtol=1e-5)
+        assert torch.equal(found.sample, expected.sample)
+
+
+def test_picture_inputs_of_every_kind_give_the_same_rows(vision: LiveModel, tmp_path: Path) -> None:
+    """Bytes, floats, PIL, files, a folder, an object with images, an iterator, a DataLoader."""
+    from PIL import Image
+    from torch.utils.data import DataLoader, TensorDataset
+
+    x = (pictures(4) * 255).round().to(torch.uint8)
+    pil = [Image.fromarray(picture.permute(1, 2, 0).numpy()) for picture in x]
+    for number, picture in enumerate(pil):
+        picture.save(tmp_path / f"{number}.png")
+    labelled = TensorDataset(x, torch.arange(4))
+    expected = capture(vision, x, "resid_post.1", progress=False).x
+    kinds = [
+        x.float() / 255,
+        x.permute(0, 2, 3, 1).numpy(),
+        pil,
+        tmp_path,
+        sorted(tmp_path.iterdir()),
+        SimpleNamespace(images=x),
+        iter(x),
+        DataLoader(labelled, batch_size=3),
+    ]
+    for inputs in kinds:
+        found = capture(vision, inputs, "resid_post.1", progress=False)
+        torch.testing.assert_close(found.x, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_plain_inputs_may_have_a_time_axis(stack: LiveModel) -> None:
+    """(n, time, d) gives a row per step, (n, d) one per sample."""
+    x = torch.randn(4, 3, 6)
+    acts = capture(stack, x, "blocks.0", batch_size=3, progress=False)
+    assert acts.position.tolist() == [0, 1, 2] * 4
+    assert acts.where(5) == "sample 1, position 2"
+    torch.testing.assert_close(acts.x, stack.module.blocks[0](x).flatten(0, 1).detach())
+
+
+# Bad input
+
+
+def test_pictures_of_several_sizes_are_refused() -> None:
+    """The pictures behind the rows are kept in one tensor."""
+
+    class Filters(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.filters = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.filters(x).mean(dim=(2, 3))
+
+    model = wrap(Filters(), preprocess=lambda x: x)
+    inputs = [torch.rand(3, 8, 8), torch.rand(3, 10, 10)]
+    with pytest.raises(ValueError, match="must have one size"):
+        capture(model, inputs, "filters", batch_size=1, progress=False)
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_row_that_is_not_finite_is_named(store: bool, tmp_path: Path) -> None:
+    """Hook point, row in the result, picture and patch are in the message."""
+    module, seen = vit(), [0]
+
+    def spoil(_module: nn.Module, _args: Any, out: Tensor) -> Tensor:
+        first, seen[0] = seen[0], seen[0] + len(out)
+        if first <= 7 < seen[0]:
+            out = out.clone()
+            out[7 - first, 5 + 9, 3] = float("nan")
+        return out
+
+    module.blocks[1].register_forward_hook(spoil)
+    where = {"store": tmp_path / "store"} if store else {}
+    how = {"batch_size": 3, "backend": "hooks", "progress": False}
+    message = rf"`resid_post.1` must be finite, but row {7 * 69 + 14} .*picture 7.*'patch 1,1'"
+    with pytest.raises(ValueError, match=message):
+        capture(wrap(module), pictures(), "resid_post.1", **how, **where)
+
+
+def test_token_that_is_not_finite_is_named(language: LiveModel) -> None:
+    """The token's text is in the message."""
+    model = wrap(gpt2(), tokenizer=words_tokenizer())
+    with torch.no_grad():
+        model.module.transformer.wte.weight[4 + WORDS.index("dog")] = float("inf")
+    with pytest.raises(ValueError, match=r"`embed` must be finite, but row 7 .*text 1.*'dog'"):
+        capture(model, TEXTS, "embed", progress=False)
+
+
+def test_precision_that_overflows_is_named(stack: LiveModel) -> None:
+    """float16 cannot hold 65505; the message says so."""
+    with pytest.raises(ValueError, match="float16 overflows"):
+        capture(stack, torch.full((2, 6), 1e6), "blocks.0", dtype=torch.float16, progress=False)
+
+
+def test_unknown_hook_point_lists_near_ones(vision: LiveModel) -> None:
+    """Before any work."""
+    with pytest.raises(HookPointNotFound, match=r"resid_post\.0"):
+        capture(vision, pictures(), "resid_post.12", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hook_points": []}, "at least one hook point"),
+        ({"backend": "magic"}, r"`backend` must be one of \['nnsight', 'hooks'\], got 'magic'"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"max_rows": 0}, "`max_rows` must be at least 1"),
+        ({"dtype": torch.int32}, "`dtype` must be a floating-point"),
+        ({"drop_first": "yes"}, "`drop_first` must be True, False"),
+        ({"keep_special": "no"}, "`keep_special` must be True or False"),
+        ({"inputs": []}, "at least one picture"),
+        ({"inputs": torch.zeros(0, 3, 32, 32)}, "at least one picture"),
+    ],
+)
+def test_bad_settings_are_refused_before_work(
+    vision: LiveModel, changes: dict[str, Any], message: str
+) -> None:
+    """Rule, given, do; the model is not run."""
+    runs, handles = count_runs({"embed": vision.module.embed})
+    call = {"inputs": pictures(2), "hook_points": "resid_post.0", "progress": False} | changes
+    with pytest.raises((ValueError, TypeError), match=message):
+        capture(vision, **call)
+    handles[0].remove()
+    assert not runs
+
+
+def test_model_that_is_no_live_model_is_refused() -> None:
+    """A bare module has no hook points: wrap it."""
+    with pytest.raises(TypeError, match=r"sae_nb\.wrap\(module\)"):
+        capture(nn.Linear(2, 2), torch.zeros(1, 2), "x", progress=False)  # type: ignore[call-overload]
+
+
+def test_texts_without_a_row_left_are_refused(language: LiveModel) -> None:
+    """All rows dropped is an error that says why, not an empty result."""
+    with pytest.raises(ValueError, match=r"all were dropped.*first"):
+        capture(language, [[5], [6]], "resid_post.0", progress=False)
+
+
+def test_capture_that_would_not_fit_is_refused(
+    vision: LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first batch it is clear how much all of them need; the message says what would do."""
+    monkeypatch.setattr(checks, "available_memory", lambda: 100_000)
+    with pytest.raises(MemoryError, match=r"store=<folder>"):
+        capture(vision, pictures(100), "resid_post.0", batch_size=2, progress=False)
+
+
+# While it runs
+
+
+def test_listener_hears_of_every_batch(vision: LiveModel) -> None:
+    """Rows, samples and how many are to come."""
+    seen: list[Any] = []
+    capture(vision, pictures(10), "resid_post.0", batch_size=4, progress=seen.append)
+    assert [record.samples for record in seen] == [4, 8, 10]
+    assert [record.rows for record in seen] == [4 * 69, 8 * 69, 10 * 69]
+    assert {record.n_samples for record in seen} == {10}
+
+
+def test_bar_is_drawn_only_when_asked_for(
+    vision: LiveModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """progress=False is silent."""
+    capture(vision, pictures(2), "resid_post.0", progress=False)
+    assert capsys.readouterr() == ("", "")
+    capture(vision, pictures(2), "resid_post.0", progress=True)
+    assert "capture" in capsys.readouterr().err
+
+
+def test_interrupt_keeps_what_is_there(vision: LiveModel) -> None:
+    """Ctrl-C gives the batches that are done, and says so."""
+
+    def stop(record: Any) -> None:
+        if record.samples >= 4:
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted after 4 samples"):
+        acts = capture(vision, pictures(), "resid_post.0", batch_size=2, progress=stop)
+    assert len(acts) == 4 * 69
+    assert acts.context.policy["interrupted"]
+    assert "interrupted" in repr(acts)
+
+
+def test_two_threads_capture_right_values_from_one_model(vision: LiveModel) -> None:
+    """nnsight is not thread-safe; the model's lock makes it so."""
+    parts = [pictures(6) * scale for scale in (0.3, 0.6, 1.0)]
+    names = ["resid_post.1", "attn_out.2"]
+    expected = [capture(vision, part, names, backend="hooks", progress=False) for part in parts]
+    found: dict[tuple[int, int], Any] = {}
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for turn in range(8):
+                backend = BACKENDS[(turn + number) % 2]
+                found[number, turn] = capture(
+                    vision, parts[number], names, batch_size=2, backend=backend, progress=False
+                )
+                vision(parts[number][:1])
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(parts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    for (number, _), acts in found.items():
+        for name in names:
+            torch.testing.assert_close(acts[name].x, expected[number][name].x, atol=1e-6, rtol=1e-5)
+
+
+def test_capture_works_wherever_python_runs(vision: LiveModel) -> None:
+    """In exec, a lambda, a generator, a comprehension and a timed notebook cell."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    def once() -> Activations:
+        return capture(vision, pictures(1), "resid_post.0", progress=False)
+
+    namespace = {"once": once}
+    exec("a = once()", namespace)
+    results = [namespace["a"], (lambda: once())(), next(once() for _ in range(1)), *[once()]]
+    shell = InteractiveShell.instance()
+    try:
+        shell.user_ns["once"] = once
+        outcome = shell.run_cell("%%time\nb = once()")
+        assert outcome.success
+        results.append(shell.user_ns["b"])
+    finally:
+        InteractiveShell.clear_instance()
+    assert all(torch.equal(acts.x, results[0].x) for acts in results)
+
+
+def test_public_nnsight_object_traces_the_same_values(vision: LiveModel) -> None:
+    """model.nnsight is one object, and people's own traces see what capture sees."""
+    wrapped = vision.nnsight
+    assert wrapped is vision.nnsight
+    x = pictures(2)
+    with vision.lock, torch.no_grad(), wrapped.trace(x):
+        seen = wrapped.blocks[1].output.clone().save()
+    acts = capture(vision, x, "resid_post.1", progress=False)
+    torch.testing.assert_close(acts.x, seen.flatten(0, 1), atol=0, rtol=0)
+
+
+def test_language_nnsight_object_reads_text(language: LiveModel) -> None:
+    """Text goes straight into a trace of model.nnsight."""
+    wrapped = language.nnsight
+    with language.lock, torch.no_grad(), wrapped.trace(TEXTS[0]):
+        seen = wrapped.transformer.h[1].output.clone().save()
+    acts = capture(language, TEXTS[0], "resid_post.1", drop_first=False, progress=False)
+    torch.testing.assert_close(acts.x, seen[0], atol=1e-6, rtol=1e-5)
+
+
+def test_models_people_wrapped_in_nnsight_themselves_are_read() -> None:
+    """Their object stays model.nnsight, and two wrappers of one module get along."""
+    from nnsight import NNsight
+
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    theirs = NNsight(module)
+    model, x = wrap(theirs), torch.randn(5, 3)
+    assert model.nnsight is theirs
+    acts = capture(model, x, "0", progress=False)
+    torch.testing.assert_close(acts.x, module[0](x).detach(), atol=0, rtol=0)
+    with model.lock, torch.no_grad(), theirs.trace(x):
+        seen = getattr(theirs, "0").output.clone().save()
+    torch.testing.assert_close(acts.x, seen, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_module_exchanged_since_the_last_capture_is_read(backend: Any) -> None:
+    """No stale wrapper."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    model, x = wrap(module), torch.randn(5, 3)
+    capture(model, x, "1", backend=backend, progress=False)
+    module[1] = nn.Tanh()
+    acts = capture(model, x, "1", backend=backend, progress=False)
+    torch.testing.assert_close(acts.x, module(x).detach())
+
+
+FLAT = """
+    import ctypes, gc, sys
+    import torch
+    from sae_nb.capturing import run_hooked
+    from sae_nb.models import wrap
+    from sae_nb.models import VisionTransformer, VisionTransformerConfig
+
+    def resident():
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # pages freed but kept are noise of ±3 %
+        return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+    torch.set_num_threads(1)
+    model = wrap(VisionTransformer(VisionTransformerConfig(d_model=64, n_blocks=6)))
+    names = [f"resid_post.{layer}" for layer in range(6)]
+    batch = next(model.batches(torch.rand(32, 3, 32, 32)))
+    for _ in range(60):
+        run_hooked(model, batch, names)
+    before = resident()
+    for _ in range(200):
+        run_hooked(model, batch, names)
+    print(resident() / before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_is_flat_over_200_traces() -> None:
+    """At most 2 % more resident memory after 200 traces of six hook points."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(FLAT)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) <= 1.02
+
+
+def test_arrays_are_never_printed(vision: LiveModel) -> None:
+    """A repr fits on a line."""
+    acts = capture(vision, pictures(4), "resid_post.0", progress=False)
+    for shown in (repr(acts), repr(acts.context), repr(acts.tokens)):
+        assert len(shown) < 300
+        assert "tensor" not in shown
+    assert isinstance(np.asarray(acts.x), np.ndarray)

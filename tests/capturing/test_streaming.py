@@ -1,0 +1,425 @@
+"""A stream serves what a capture would hold, in a reproducible order, and runs no more than it must."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from sae_nb.activations import ActivationSource, generator_for
+from sae_nb.capturing import StreamEndedError, capture, stream
+from sae_nb.capturing._streaming import in_fresh_order
+from sae_nb.models import Intervention, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
+
+POINT = "resid_post.1"
+
+
+@pytest.fixture(scope="module")
+def vision() -> LiveModel:
+    config = VisionTransformerConfig(d_model=16, n_blocks=3, n_heads=2)
+    module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
+    return wrap(module.eval(), name="tiny")
+
+
+@pytest.fixture(scope="module")
+def language() -> LiveModel:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = GPT2Config(vocab_size=64, n_positions=64, n_embd=16, n_layer=3, n_head=2, **ids)
+    return wrap(GPT2LMHeadModel(config).eval(), name="tiny-gpt")
+
+
+def pictures(n: int = 12) -> Tensor:
+    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def token_ids(n: int = 30) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(2)
+    lengths = torch.randint(2, 14, (n,), generator=generator).tolist()
+    return [torch.randint(4, 64, (m,), generator=generator).tolist() for m in lengths]
+
+
+def drawn(source: Any, batch_size: int, count: int, **how: Any) -> list[Tensor]:
+    return list(itertools.islice(source.batches(batch_size, **how), count))
+
+
+def as_set(x: Tensor) -> set[tuple[float, ...]]:
+    return {tuple(row) for row in (x * 1e4).round().tolist()}
+
+
+def runs_of(module: nn.Module) -> list[int]:
+    """Rows the module is run on from now on."""
+    seen: list[int] = []
+    module.register_forward_pre_hook(lambda _m, args: seen.append(len(args[0])))
+    return seen
+
+
+# What comes out
+
+
+def test_stream_is_a_source(vision: LiveModel) -> None:
+    """The protocol `train` takes."""
+    source = stream(vision, pictures(), POINT)
+    assert isinstance(source, ActivationSource)
+    assert (source.d_in, source.hook_point, source.model_name) == (16, POINT, "tiny")
+    assert len(repr(source)) < 200
+
+
+@pytest.mark.parametrize("buffer", [69 * 3, 69 * 4, 10_000])
+def test_one_pass_serves_every_captured_row_once(vision: LiveModel, buffer: int) -> None:
+    """The rows of a capture, in another order, no row twice."""
+    acts = capture(vision, pictures(), POINT, progress=False)
+    source = stream(vision, pictures(), POINT, buffer=buffer, batch_size=5)
+    x = torch.cat(drawn(source, 36, len(acts) // 36))
+    assert as_set(x) == as_set(acts.x)
+    assert len(as_set(x)) == len(acts)
+    assert not torch.equal(x, acts.x)
+
+
+@pytest.mark.parametrize("settings", [{}, {"pack": True, "context_length": 16}])
+def test_texts_are_streamed_as_they_are_captured(
+    language: LiveModel, settings: dict[str, Any]
+) -> None:
+    """The same rows are dropped. Packing joins texts in each pass's own order, so only counts agree."""
+    acts = capture(language, token_ids(), POINT, progress=False, **settings)
+    source = stream(language, token_ids(), POINT, buffer=10_000, **settings)
+    assert source.policy["drop_first"] is True
+    (x,) = drawn(source, len(acts), 1)
+    if settings:
+        assert len(x) == len(acts)
+    else:
+        assert as_set(x) == as_set(acts.x)
+
+
+def test_every_pass_has_an_order_of_its_own(vision: LiveModel) -> None:
+    """Not the same buffer again."""
+    source = stream(vision, pictures(4), POINT, buffer=69)
+    n = 4
+    rows = drawn(source, 69, 3 * n)
+    first, second = torch.cat(rows[:n]), torch.cat(rows[n : 2 * n])
+    assert as_set(first) == as_set(second)
+    assert not torch.equal(first, second)
+    # The order of samples changes too, not only that of rows in a buffer of one sample.
+    assert [as_set(row) for row in rows[:n]] != [as_set(row) for row in rows[n : 2 * n]]
+
+
+@pytest.mark.parametrize("backend", ["nnsight", "hooks"])
+def test_same_seed_same_batches(vision: LiveModel, backend: Any) -> None:
+    """Also from another stream over the same inputs, and with either backend."""
+    expected = drawn(stream(vision, pictures(), POINT, buffer=200), 50, 30, seed=7)
+    again = drawn(stream(vision, pictures(), POINT, buffer=200, backend=backend), 50, 30, seed=7)
+    other = drawn(stream(vision, pictures(), POINT, buffer=200), 50, 30, seed=8)
+    for a, b in zip(expected, again, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6)
+    assert not torch.equal(expected[0], other[0])
+
+
+def inputs_of_every_kind() -> dict[str, Any]:
+    x = pictures()
+    return {
+        "tensor": x,
+        "array": x.numpy(),
+        "list": list(x),
+        "images": SimpleNamespace(images=x),
+        "dataset": TensorDataset(x, torch.arange(len(x))),
+        "loader": DataLoader(TensorDataset(x, torch.arange(len(x))), batch_size=5),
+    }
+
+
+@pytest.mark.parametrize("kind", list(inputs_of_every_kind()))
+@pytest.mark.parametrize("buffer", [150, 5000])
+def test_resumed_stream_equals_an_unbroken_one(vision: LiveModel, kind: str, buffer: int) -> None:
+    """Bit for bit, from any batch on, over several passes, for every kind of input."""
+    inputs = inputs_of_every_kind()[kind]
+    unbroken = drawn(stream(vision, inputs, POINT, buffer=buffer, batch_size=5), 40, 60, seed=3)
+    for start in (0, 1, 3, 20, 21, 41, 58):
+        source = stream(vision, inputs, POINT, buffer=buffer, batch_size=5)
+        resumed = drawn(source, 40, 2, seed=3, start=start)
+        assert torch.equal(resumed[0], unbroken[start])
+        assert torch.equal(resumed[1], unbroken[start + 1])
+
+
+@pytest.mark.parametrize("settings", [{}, {"pack": True, "context_length": 16}])
+def test_resumed_text_stream_equals_an_unbroken_one(
+    language: LiveModel, settings: dict[str, Any]
+) -> None:
+    """Padded or packed, where batches give different numbers of rows."""
+    source = stream(language, token_ids(), POINT, buffer=64, batch_size=4, **settings)
+    unbroken = drawn(source, 10, 60, seed=1)
+    for start in (1, 6, 7, 30, 59):
+        assert torch.equal(drawn(source, 10, 1, seed=1, start=start)[0], unbroken[start])
+
+
+def test_batches_larger_than_the_buffer_are_whole(vision: LiveModel) -> None:
+    """A batch may take several buffers, and resumes too."""
+    source = stream(vision, pictures(), POINT, buffer=30)
+    unbroken = drawn(source, 100, 12)
+    assert {len(batch) for batch in unbroken} == {100}
+    assert torch.equal(drawn(source, 100, 1, start=9)[0], unbroken[9])
+
+
+def test_batches_are_copies(vision: LiveModel) -> None:
+    """Training may overwrite a batch."""
+    source = stream(vision, pictures(), POINT, buffer=300)
+    expected = drawn(source, 50, 6)
+    overwritten = [batch.clone() for batch in expected]
+    for batch, taken in zip(overwritten, source.batches(50)):
+        assert torch.equal(batch, taken)
+        taken.zero_()
+
+
+# What is run
+
+
+def test_resuming_runs_only_from_the_buffer_needed(vision: LiveModel) -> None:
+    """Earlier samples are read, not run: one look at the layout, then the buffer of batch `start`."""
+    own = wrap(vision.module, name="tiny")
+    source = stream(own, pictures(60), POINT, buffer=69 * 10, batch_size=5)
+    seen = runs_of(vision.module.embed)
+    drawn(source, 69, 1, start=45)
+    assert sum(seen) == 5 + 10
+
+
+def test_small_inputs_are_not_run_many_times_to_fill_a_buffer(vision: LiveModel) -> None:
+    """The buffer shrinks to one pass: a first batch costs one pass, not a hundred."""
+    own = wrap(vision.module, name="tiny")
+    source = stream(own, pictures(4), POINT, buffer=1 << 20)
+    seen = runs_of(vision.module.embed)
+    drawn(source, 16, 1)
+    assert sum(seen) <= 4 + 4
+
+
+def test_nothing_runs_when_a_stream_is_made(vision: LiveModel) -> None:
+    """Inputs are checked, the model is not run; the width is known beforehand."""
+    seen = runs_of(vision.module.embed)
+    assert stream(vision, pictures(), POINT).d_in == 16
+    assert seen == []
+
+
+def test_width_is_found_by_running_where_nothing_else_tells() -> None:
+    """A module of the user's own."""
+
+    class Twice(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat((x, x), dim=-1)
+
+    model = wrap(nn.Sequential(nn.Linear(4, 4), Twice()))
+    source = stream(model, torch.randn(6, 4), "1")
+    assert source.d_in == 8
+    assert next(source.batches(2)).shape == (2, 8)
+
+
+# Living with others
+
+
+def test_lock_is_free_between_batches(vision: LiveModel) -> None:
+    """While training works on a batch, a panel in another thread can use the model."""
+    batches = stream(vision, pictures(), POINT, buffer=100).batches(30)
+    next(batches)
+    got: list[bool] = []
+
+    def panel() -> None:
+        got.append(vision.lock.acquire(timeout=10))
+        vision(pictures(1))
+        vision.lock.release()
+
+    thread = threading.Thread(target=panel)
+    thread.start()
+    thread.join()
+    assert got == [True]
+    next(batches)
+
+
+def test_panels_and_stream_interleave(vision: LiveModel) -> None:
+    """Answers and rows are right while two threads share the model."""
+    source = stream(vision, pictures(), POINT, buffer=150, batch_size=3)
+    expected_rows, expected_answer = drawn(source, 60, 25, seed=2), vision(pictures(2))
+    answers: list[Tensor] = []
+    done = threading.Event()
+
+    def panel() -> None:
+        while not done.is_set():
+            answers.append(vision(pictures(2)))
+
+    thread = threading.Thread(target=panel)
+    thread.start()
+    rows = drawn(source, 60, 25, seed=2)
+    done.set()
+    thread.join()
+    assert all(torch.equal(a, b) for a, b in zip(rows, expected_rows, strict=True))
+    assert answers
+    assert all(torch.equal(answer, expected_answer) for answer in answers)
+
+
+def test_edits_are_seen_from_the_next_forward_on(vision: LiveModel) -> None:
+    """A stream reads the live model as it is."""
+    own = wrap(vision.module, name="tiny")
+    batches = stream(own, pictures(), POINT, buffer=69, batch_size=1).batches(69)
+    plain = next(batches)
+    own.interventions.append(Intervention(own.hook_point(POINT), lambda x, _state: x + 1000))
+    edited = next(batches)
+    assert float(plain.max()) < 500 < float(edited.min())
+
+
+# Iterators that can be read once
+
+
+def one_by_one(n: int = 12) -> Iterator[Tensor]:
+    yield from pictures(n)
+
+
+def test_iterator_is_served_to_its_end(vision: LiveModel) -> None:
+    """Every whole batch, then a message that says what to do."""
+    batches = stream(vision, one_by_one(), POINT, buffer=100, batch_size=5).batches(50)
+    taken = []
+    with pytest.raises(StreamEndedError, match=r"ended after 828 rows.*Pass a list"):
+        taken.extend(iter(batches))
+    taken = [] if taken else taken
+    source = stream(vision, one_by_one(), POINT, buffer=100, batch_size=5)
+    taken = drawn(source, 50, 828 // 50)
+    expected = capture(vision, pictures(), POINT, progress=False)
+    assert as_set(torch.cat(taken)) <= as_set(expected.x)
+    assert len(as_set(torch.cat(taken))) == 800
+
+
+def test_iterator_cannot_go_back(vision: LiveModel) -> None:
+    """A second reading is refused at the call, not served from the middle."""
+    source = stream(vision, one_by_one(), POINT, buffer=100)
+    batches = source.batches(50)
+    next(batches)
+    with pytest.raises(ValueError, match="cannot go back.*new iterator"):
+        source.batches(50)
+
+
+def test_fresh_iterator_can_be_resumed_forwards(vision: LiveModel) -> None:
+    """The start of a new iterator is passed over without running it."""
+    unbroken = drawn(stream(vision, one_by_one(), POINT, buffer=100, batch_size=5), 50, 12, seed=1)
+    for start in (1, 2, 7, 11):
+        source = stream(vision, one_by_one(), POINT, buffer=100, batch_size=5)
+        assert torch.equal(drawn(source, 50, 1, seed=1, start=start)[0], unbroken[start])
+
+
+def test_width_of_an_iterator_costs_no_sample() -> None:
+    """Looking at the first batch does not lose it."""
+    model = wrap(nn.Sequential(nn.Linear(4, 4), nn.Flatten()))
+    x = torch.randn(6, 4)
+    source = stream(model, iter(x.split(2)), "1", buffer=6)
+    assert source.d_in == 4
+    (rows,) = drawn(source, 6, 1)
+    assert as_set(rows) == as_set(model.module(x).detach())
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"buffer": 0}, "`buffer` must be at least 1"),
+        ({"hook_point": ["resid_post.0"]}, "`hook_point` must be one name"),
+        ({"hook_point": "resid_post.9"}, "No hook point"),
+        ({"inputs": []}, "at least one picture"),
+        ({"inputs": "nothing.here"}, "must be pictures"),
+        ({"backend": "magic"}, "`backend` must be one of"),
+    ],
+)
+def test_bad_streams_are_refused_when_made(
+    vision: LiveModel, changes: dict[str, Any], message: str
+) -> None:
+    """Rule, given, do."""
+    call = {"inputs": pictures(2), "hook_point": POINT} | changes
+    with pytest.raises((ValueError, TypeError), match=message):
+        stream(vision, call.pop("inputs"), call.pop("hook_point"), **call)
+
+
+def test_bad_batches_are_refused_at_the_call(vision: LiveModel) -> None:
+    """As for activations."""
+    source = stream(vision, pictures(2), POINT)
+    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
+        source.batches(0)
+    with pytest.raises(ValueError, match="`start` must be at least 0"):
+        source.batches(2, start=-1)
+
+
+def test_stream_without_rows_says_so(language: LiveModel) -> None:
+    """All first tokens: nothing is left to stream, and it does not loop for ever."""
+    with pytest.raises(ValueError, match="all were dropped"):
+        next(stream(language, [[5], [6]], POINT).batches(2))
+
+
+# The order of a pass
+
+
+def test_fresh_order_keeps_every_sample() -> None:
+    """Whatever holds them; one text or one picture is left alone."""
+    x = torch.arange(200.0).reshape(100, 2)
+    for inputs in (x, x.numpy(), list(x), TensorDataset(x)):
+        found = in_fresh_order(inputs, generator_for(0), "other")
+        rows = [np.asarray(part[0] if isinstance(part, tuple) else part) for part in found]
+        flat = np.concatenate([row.reshape(-1, 2) for row in rows])
+        assert sorted(flat[:, 0].tolist()) == x[:, 0].tolist()
+        assert flat[:, 0].tolist() != x[:, 0].tolist()
+    for one, kind in (
+        ("a text", "language"),
+        ([4, 5, 6], "language"),
+        (torch.arange(5), "language"),
+    ):
+        assert in_fresh_order(one, generator_for(0), kind) is one
+    picture = torch.zeros(3, 8, 8)
+    assert in_fresh_order(picture, generator_for(0), "vision") is picture
+
+
+def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
+    """Two inputs of one sample move together."""
+    inputs = {"a": torch.arange(50), "b": torch.arange(50) * 2}
+    found = in_fresh_order(inputs, generator_for(0), "other")
+    assert torch.equal(found["a"] * 2, found["b"])
+    assert not torch.equal(found["a"], inputs["a"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_memory_is_flat_while_streaming() -> None:
+    """At most 2 % more after 40 further buffers."""
+    script = """
+        import ctypes
+        import gc
+        import torch
+        from sae_nb.models import wrap
+        from sae_nb.models import VisionTransformer, VisionTransformerConfig
+        from sae_nb.capturing import stream
+
+        def resident():
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)  # pages freed but kept are noise of ±3 %
+            return int(open("/proc/self/statm").read().split()[1]) * 4096
+
+        torch.set_num_threads(1)
+        model = wrap(VisionTransformer(VisionTransformerConfig(d_model=64, n_blocks=2)))
+        source = stream(model, torch.rand(64, 3, 32, 32), "resid_post.0", buffer=2208)
+        batches = source.batches(552)
+        for _ in range(60):
+            next(batches)
+        before = resident()
+        for _ in range(160):
+            next(batches)
+        print(resident() / before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) <= 1.02

@@ -1,0 +1,190 @@
+"""Advice on planted data is what they were made to need, with the margins that were measured."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.evaluation import which_sae
+from sae_nb.evaluation._which import Advice, Finding
+
+SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
+
+
+def gaussian(seed: int = 0, n: int = 2000, d_in: int = 32) -> Tensor:
+    return torch.randn(n, d_in, generator=torch.Generator().manual_seed(seed))
+
+
+def found(advice: Advice) -> tuple[Finding, Finding, Finding, Finding]:
+    dimension, count, hierarchy, sign = advice.findings
+    return dimension, count, hierarchy, sign
+
+
+# What each measure sees. Gates are the worst of three seeds with a margin; see the numbers beside.
+
+
+@SEEDS
+def test_uneven_dimensions_are_seen(seed: int) -> None:
+    """Clouds of 6 to 126 dimensions: ratio ≥ 6.8, against 1.8 for a Gaussian cloud."""
+    advice = which_sae(sn.data.uneven_dimensions(400, seed=seed).x)
+    dimension = found(advice)[0]
+    assert dimension.holds is False
+    assert dimension.value > 6 > dimension.limit + 1
+    assert advice.first_try == "SpaDE"
+
+
+@SEEDS
+def test_even_dimensions_are_not_taken_for_uneven(seed: int) -> None:
+    """Sums of four atoms: ratio ≤ 1.95; a single Gaussian cloud 1.8, as its surrogate."""
+    for x in (sn.data.planted_dictionary(96, 32, n=2000, k=4, seed=seed).x, gaussian(seed)):
+        dimension = found(which_sae(x))[0]
+        assert dimension.holds
+        assert dimension.value < 2.2 < dimension.limit - 1
+
+
+@SEEDS
+def test_hierarchy_is_seen(seed: int) -> None:
+    """Nine of the twenty concepts of the tree come only on top of another: 0.45, chance 0."""
+    advice = which_sae(sn.data.concept_tree(2000, seed=seed).x)
+    hierarchy = found(advice)[2]
+    assert hierarchy.value == pytest.approx(9 / 20, abs=0.05)
+    assert (hierarchy.floor, hierarchy.holds) == (0, False)
+    assert advice.first_try == "MatchingPursuit"
+
+
+@SEEDS
+@pytest.mark.parametrize("coherence", [0.0, 0.6])
+def test_atoms_without_a_hierarchy_are_not_taken_for_one(coherence: float, seed: int) -> None:
+    """Single atoms, overlapping ones included: at most 0.05 of the atoms."""
+    x = sn.data.planted_dictionary(
+        40, 32, n=2000, k=1, coherence=coherence, noise=0.02, seed=seed
+    ).x
+    hierarchy = found(which_sae(x))[2]
+    assert hierarchy.holds
+    assert hierarchy.value < 0.1
+
+
+@SEEDS
+@pytest.mark.parametrize("support", ["exact", "bernoulli"])
+def test_sums_of_two_independent_atoms_are_no_hierarchy(support: str, seed: int) -> None:
+    """Rows of two atoms each, or of two on average: at most 0.035 of the atoms found."""
+    x = sn.data.planted_dictionary(20, 20, n=4000, k=2, support=support, seed=seed).x
+    hierarchy = found(which_sae(x))[2]
+    assert hierarchy.holds
+    assert hierarchy.value < 0.12
+
+
+@SEEDS
+def test_number_of_atoms_is_seen(seed: int) -> None:
+    """Independent atoms spread like their shuffle (ratio 1.0 to 1.1), one or two a row far less."""
+    varied = sn.data.planted_dictionary(20, 20, n=2000, k=2, support="bernoulli", seed=seed).x
+    count = found(which_sae(varied))[1]
+    assert count.holds is False
+    assert count.value > 0.85 * count.floor
+    fixed = sn.data.planted_dictionary(40, 32, n=2000, k=1, noise=0.02, seed=seed).x
+    count = found(which_sae(fixed))[1]
+    assert count.holds
+    assert count.value < 0.4 * count.floor
+
+
+@SEEDS
+def test_signs_are_seen(seed: int) -> None:
+    """Energy on negative codes, as a share of chance: 1.0 for signed codes, 0.4 for one-sided."""
+    planted = {"n_atoms": 96, "d_in": 32, "n": 2000, "k": 4, "seed": seed}
+    sign = found(which_sae(sn.data.planted_dictionary(**planted, nonnegative=False).x))[3]
+    assert sign.holds is False
+    assert sign.value > 0.93 * sign.floor
+    sign = found(which_sae(sn.data.planted_dictionary(**planted).x))[3]
+    assert sign.holds
+    assert sign.value < 0.6 * sign.floor
+
+
+@SEEDS
+def test_what_cannot_be_seen_is_said(seed: int) -> None:
+    """Where rows gather around no directions, nothing is read off codes in them."""
+    advice = which_sae(gaussian(seed))
+    for finding in found(advice)[1:3]:
+        assert finding.holds is None
+        assert math.isnan(finding.value)
+    assert repr(advice).count("not seen") == 2
+
+
+# What must not matter
+
+
+def test_offset_scale_and_precision_do_not_matter() -> None:
+    """The same rows elsewhere, larger, or in half precision give the same findings."""
+    x = sn.data.planted_dictionary(96, 32, n=1000, k=4).x
+    expected = [finding.holds for finding in which_sae(x).findings]
+    for other in (x + 7, 1e25 * x, 1e-25 * x, x.half(), x.double()):
+        assert [finding.holds for finding in which_sae(other).findings] == expected
+
+
+def test_same_seed_same_advice() -> None:
+    """Nothing is drawn from, or left in, the global generator."""
+    x = sn.data.concept_tree(1000).x
+    before = torch.get_rng_state()
+    assert repr(which_sae(x, seed=3)) == repr(which_sae(x, seed=3))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_activations_and_rows_agree() -> None:
+    """Captured activations are read like their rows, no more of them than asked for."""
+    x = sn.data.concept_tree(1500).x
+    advice = which_sae(sn.Activations.from_tensor(x), max_rows=1000)
+    assert advice == which_sae(x, max_rows=1000)
+    assert advice.n_rows == 1000
+
+
+@pytest.mark.parametrize("d_in", [1, 2])
+def test_narrow_rows_are_no_special_case(d_in: int) -> None:
+    """A width of one has one direction and one dimension."""
+    advice = which_sae(gaussian(n=600, d_in=d_in))
+    assert advice.dimensions == pytest.approx(d_in, rel=0.05)
+
+
+def test_advice_reads_as_advice() -> None:
+    """Value, floor and limit of each finding, what would be missed, what to try; never a verdict."""
+    advice = which_sae(sn.data.concept_tree(1000).x)
+    text = repr(advice)
+    for finding in advice.findings:
+        assert finding.assumption in text
+    assert "0.45 (floor 0.00, limit 0.15)" in text
+    assert "absorption" in text
+    assert "Try MatchingPursuit or Matryoshka." in text
+    assert "hints about the rows" in text
+    assert "&quot;" not in text
+    assert advice._repr_html_().startswith("<pre>Advice")
+
+
+def test_every_architecture_named_exists() -> None:
+    """What is suggested can be built."""
+    for finding in which_sae(gaussian(n=600)).findings:
+        assert all(hasattr(sn, name) for name in finding.try_instead)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("acts", "options", "error", "message"),
+    [
+        ([[1.0]], {}, TypeError, "`acts` must be"),
+        (torch.zeros(600, 4, dtype=torch.int64), {}, TypeError, "`acts` must"),
+        (gaussian(n=100), {}, ValueError, "512 different rows .* got 100 among 100"),
+        (torch.ones(600, 4), {}, ValueError, "512 different rows .* got 1 among 600"),
+        (torch.full((600, 4), math.nan), {}, ValueError, "`acts` must"),
+        (gaussian(), {"max_rows": 100}, ValueError, "`max_rows` must be at least 512, got 100"),
+        (gaussian(), {"seed": -1}, ValueError, "`seed` must be at least 0, got -1"),
+    ],
+)
+def test_bad_input_is_named(
+    acts: object, options: dict[str, int], error: type[Exception], message: str
+) -> None:
+    """Rule and value are in the message."""
+    with pytest.raises(error, match=message):
+        which_sae(acts, **options)

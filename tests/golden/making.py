@@ -1,0 +1,112 @@
+"""Make the golden files again: `python tests/golden/making.py FOLDER`. Only when a format changes on purpose."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
+from sae_nb.files import write_tensors
+from sae_nb.interop import write_saelens
+from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
+
+D_IN, N_ATOMS, K, ROWS, SEED = 8, 16, 3, 6, 0
+COUNTS: dict[str, dict[str, Any]] = {
+    "ReLU": {},
+    "Gated": {},
+    "SpaDE": {},
+    "JumpReLU": {"l0": float(K)},
+}
+NOT_IN_SAELENS = {"OrthogonalMatchingPursuit", "SpaDE", "Temporal"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the files of every architecture.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line; None takes the program's own.
+    """
+    parser = argparse.ArgumentParser(prog="python tests/golden/making.py", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=FILES)
+    folder = parser.parse_args(arguments).folder
+    for name in ARCHITECTURES:
+        write_golden(name, folder / name)
+    return 0
+
+
+def write_golden(name: str, folder: Path) -> None:
+    """Draw an SAE, save it, and record what it gives.
+
+    Parameters
+    ----------
+    name
+        Of the architecture.
+    folder
+        Gets its files.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    sae = drawn(name, generator)
+    sae.save(folder / SAE)
+    if name not in NOT_IN_SAELENS:
+        write_saelens(sae, folder / SAELENS)
+    x = activations(generator, name)
+    with torch.no_grad():
+        codes, x_hat = sae.encode(x), sae(x)
+    tensors = {
+        "x": x,
+        "x_hat": x_hat,
+        "values": codes.values,
+        "atoms": codes.atoms,
+        "offsets": codes.offsets,
+        "n_atoms": torch.tensor(codes.n_atoms),
+    }
+    write_tensors(folder / EXPECTED, {key: tensor.detach() for key, tensor in tensors.items()})
+
+
+@torch.no_grad()
+def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
+    """An SAE none of whose parameters is where it starts, so that each of them matters.
+
+    Parameters
+    ----------
+    name
+        Of the architecture.
+    generator
+        Draws everything.
+    """
+    settings: dict[str, Any] = {"d_in": D_IN, "n_atoms": N_ATOMS, "generator": generator}
+    sae = ARCHITECTURES[name](**settings | COUNTS.get(name, {"k": K}))
+    sae.initialise(activations(generator, name, rows=512).reshape(-1, D_IN), generator)
+    for parameter in sae.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.add_(0.05 * parameter.abs().mean().clamp_min(0.1) * noise)
+    sae.after_optimiser_step()
+    sae.hook_point, sae.model_name = "resid_post.1", "golden"
+    return sae.eval()
+
+
+def activations(generator: torch.Generator, name: str, *, rows: int = ROWS) -> torch.Tensor:
+    """Rows off the origin, the last of them zero; a batch of sequences for SAEs that read time.
+
+    Parameters
+    ----------
+    generator
+        Draws them.
+    name
+        Of the architecture.
+    rows
+        How many.
+    """
+    x = 1 + 2 * torch.randn(rows, D_IN, generator=generator)
+    x[-1] = 0
+    return x.reshape(2, rows // 2, D_IN) if name == "Temporal" else x
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

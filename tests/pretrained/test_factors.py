@@ -1,0 +1,107 @@
+"""Known factors lie on the rows where they are true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.activations import Activations, Context
+from sae_nb.pretrained.making import scene_factors
+from sae_nb.pretrained.making._factors import story_factors
+
+
+@pytest.fixture(scope="module")
+def told() -> sn.data.Stories:
+    """Forty stories."""
+    return sn.data.stories(40, seed=9)
+
+
+def _letters(texts: list[str]) -> tuple[Activations, list[np.ndarray]]:
+    """Rows as a model would give them that reads letter by letter."""
+    sample = torch.cat([torch.full((len(text),), i) for i, text in enumerate(texts)])
+    position = torch.cat([torch.arange(len(text)) for text in texts])
+    acts = Activations(torch.zeros(len(sample), 2), sample=sample, position=position)
+    return acts, [np.arange(len(text)) for text in texts]
+
+
+def _stretches(truth: np.ndarray, texts: list[str]) -> list[str]:
+    """The pieces of text on which a factor is true."""
+    pieces, start = [], 0
+    for text in texts:
+        mine = truth[start : start + len(text)]
+        start += len(text)
+        edges = np.flatnonzero(np.diff(np.concatenate(([0], mine.astype(int), [0]))))
+        pieces += [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return pieces
+
+
+def test_story_factors_cover_exactly_their_words(told: sn.data.Stories) -> None:
+    """Names, openings and clauses, letter by letter; a token with the space before belongs."""
+    texts = [*told.texts, "Prose about an object."]
+    acts, starts = _letters(texts)
+    factors = {f.name: f for f in story_factors(told, len(told), acts, starts)}
+    assert len(factors) == 7 + 4 + 50 + 2
+    dogs = _stretches(factors["animal dog"].truth, texts)
+    assert dogs
+    assert set(dogs) == {"g"}  # where it is known who is meant
+    assert {p[:5] for p in _stretches(factors["new event"].truth, texts)} <= {
+        " The ",
+        " A we",
+        " In t",
+        " Afte",
+        " That",
+        " Some",
+    }
+    assert factors["prose"].truth.sum() == len(texts[-1])
+    good = "".join(_stretches(factors["good clause"].truth, texts))
+    assert "very happy" in good
+    assert "very sad" not in good
+    bad = "".join(_stretches(factors["bad clause"].truth, texts))
+    assert "very happy" not in bad
+
+
+def test_a_story_has_turned_after_its_first_charged_clause(told: sn.data.Stories) -> None:
+    """Never before, always after, and only one way."""
+    acts, starts = _letters(list(told.texts))
+    factors = {f.name: f for f in story_factors(told, len(told), acts, starts)}
+    good, bad = factors["story turned good"].truth, factors["story turned bad"].truth
+    assert not (good & bad).any()
+    sentiment = told.sentiment[acts.sample].numpy().astype(bool)
+    assert (sentiment[good]).all()
+    assert not sentiment[bad].any()
+    first = acts.position == 0
+    assert not (good | bad)[first.numpy()].any()
+    whole = factors["good story"]
+    assert whole.per == "sample"
+    assert np.array_equal(whole.truth, told.sentiment.numpy().astype(bool))
+
+
+def test_what_is_never_named_is_true_nowhere() -> None:
+    """One story names five or so entities; the other factors are there, and false."""
+    told = sn.data.stories(1, seed=9)
+    acts, starts = _letters(list(told.texts))
+    factors = story_factors(told, 1, acts, starts)
+    assert len(factors) == 7 + 4 + 50 + 2
+    named = [f for f in factors if f.name.split()[0] in told.entity_kinds and f.truth.any()]
+    assert 1 <= len(named) <= 6
+
+
+def test_scene_factors_say_what_the_pictures_say() -> None:
+    """One digit, texture and position a picture; ink exactly on the patches that have it."""
+    pictures = sn.data.scenes(30, seed=4)
+    grid = torch.cartesian_prod(torch.arange(30), torch.arange(2 + 64))
+    context = Context(kind="vision", n_samples=30, patch_grid=(8, 8), prefix_tokens=2)
+    acts = Activations(
+        torch.zeros(len(grid), 2), sample=grid[:, 0], position=grid[:, 1], context=context
+    )
+    factors = scene_factors(pictures, acts)
+    for kind in ("digit", "texture", "position"):
+        mine = np.stack([f.truth for f in factors if f.name.startswith(f"{kind} ")])
+        assert np.array_equal(mine.sum(axis=0), np.ones(30))
+    ink = next(f for f in factors if f.name == "ink on a patch").truth.reshape(30, 66)
+    assert not ink[:, :2].any()
+    assert np.array_equal(ink[:, 2:], pictures.patch_mask.numpy())
+    coloured = np.stack([f.truth for f in factors if f.name.endswith("ink on a patch")][1:])
+    assert np.array_equal(coloured.sum(axis=0), ink.ravel())

@@ -1,0 +1,96 @@
+"""Matching finds planted factors, at the threshold that is best, and judges elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import Evidence, Factor, match_factors
+from sae_nb.evaluation.concepts._factors import judge, strongest_rows
+
+
+def _codes(z: torch.Tensor) -> SparseCodes:
+    return SparseCodes.from_dense(z)
+
+
+def _evidence(z: torch.Tensor, *factors: Factor, sample: np.ndarray | None = None) -> Evidence:
+    rows = np.arange(len(z)) if sample is None else sample
+    return Evidence(codes=_codes(z), sample=rows, factors=factors)
+
+
+def _f1(says: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * (says & truth).sum() / (says.sum() + truth.sum())
+
+
+def test_atom_and_threshold_are_the_best_of_all() -> None:
+    """No atom at no threshold reaches a larger F1, by trying every one."""
+    rng = np.random.default_rng(0)
+    z = torch.from_numpy(rng.integers(0, 5, (60, 7)).astype(np.float32))
+    truth = rng.random(60) < 0.3
+    evidence = _evidence(z, Factor(name="f", per="row", truth=truth))
+    (found,) = match_factors(evidence, evidence).by_factor
+    best = max(_f1(z[:, a].numpy() > t, truth) for a in range(7) for t in (0, 1, 2, 3, 4))
+    assert found.f1 == pytest.approx(best)
+    assert found.f1 == pytest.approx(_f1(z[:, found.atom].numpy() > found.threshold, truth))
+
+
+def test_every_atom_gets_the_factor_it_tells_best() -> None:
+    """Three planted ones, each under its own atom; a silent atom gets none."""
+    truths = np.eye(3, dtype=bool).repeat(10, axis=0)
+    z = torch.from_numpy(truths.astype(np.float32) * 2)
+    z = torch.cat((z[:, [2, 0, 1]], torch.zeros(30, 1)), dim=1)
+    factors = [Factor(name=f"f{i}", per="row", truth=truths[:, i]) for i in range(3)]
+    evidence = _evidence(z, *factors)
+    matches = match_factors(evidence, evidence)
+    assert [(m.factor, m.atom) for m in matches.by_factor] == [("f0", 1), ("f1", 2), ("f2", 0)]
+    assert [(m.factor, m.atom) for m in matches.by_atom] == [("f2", 0), ("f0", 1), ("f1", 2)]
+    assert all(m.f1 == 1 for m in matches.by_factor)
+
+
+def test_scores_come_from_the_fresh_set() -> None:
+    """An atom that was right where it was chosen and is wrong elsewhere scores nothing."""
+    truth = np.array([True, True, False, False])
+    here = _evidence(
+        torch.tensor([[1.0], [1.0], [0.0], [0.0]]), Factor(name="f", per="row", truth=truth)
+    )
+    there = _evidence(
+        torch.tensor([[0.0], [0.0], [1.0], [1.0]]), Factor(name="f", per="row", truth=truth)
+    )
+    (found,) = match_factors(here, there).by_factor
+    assert (found.f1, found.precision, found.recall) == (0, 0, 0)
+    assert found.floor == pytest.approx(2 * 2 / (4 + 2))
+
+
+def test_chance_stays_near_the_floor() -> None:
+    """Random codes do not tell a random factor on fresh rows."""
+    rng = np.random.default_rng(1)
+
+    def draw() -> Evidence:
+        z = torch.from_numpy(np.maximum(rng.standard_normal((2000, 40)), 0).astype(np.float32))
+        return _evidence(z, Factor(name="f", per="row", truth=rng.random(2000) < 0.1))
+
+    (found,) = match_factors(draw(), draw()).by_factor
+    assert found.f1 < found.floor + 0.05
+
+
+def test_a_sample_is_as_strong_as_its_strongest_row() -> None:
+    """Against the dense definition; a sample without rows is empty."""
+    rng = np.random.default_rng(2)
+    z = torch.from_numpy(np.maximum(rng.standard_normal((50, 6)), 0).astype(np.float32))
+    sample = np.sort(rng.choice([0, 1, 2, 4], 50))
+    whole = strongest_rows(_codes(z), sample).to_dense()
+    for number in range(5):
+        mine = z[torch.from_numpy(sample == number)]
+        expected = mine.amax(dim=0) if len(mine) else torch.zeros(6)
+        assert torch.equal(whole[number], expected)
+
+
+def test_precision_and_recall_are_told_apart() -> None:
+    """Two of three yeses right, two of four occurrences found."""
+    factor = Factor(name="f", per="row", truth=np.array([1, 1, 1, 1, 0, 0], dtype=bool))
+    found = judge(_codes(torch.tensor([[3.0], [3], [1], [0], [3], [0]])), factor, 0, 2.0)
+    assert found.precision == pytest.approx(2 / 3)
+    assert found.recall == pytest.approx(2 / 4)
+    assert found.f1 == pytest.approx(2 * 2 / 7)

@@ -1,0 +1,169 @@
+"""What lies on the shelf: names, sizes, checksums; whole or refused, by name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.pretrained import _loading as shelf
+
+NAMES = sn.ready_made_names()
+LARGEST = 3_000_000  # bytes of all ready-made SAEs together
+
+
+def test_the_promised_saes_are_there() -> None:
+    """One of each bundled kind of model."""
+    assert "tiny-vit/resid_post.6" in NAMES
+    assert any(name.startswith("tiny-gpt/resid_post.") for name in NAMES)
+
+
+def test_all_together_are_small() -> None:
+    """SAEs, examples, coordinates, labels and cards."""
+    assert sum(f.stat().st_size for f in shelf.SHELF.rglob("*") if f.is_file()) <= LARGEST
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_opens_a_top_k_sae(name: str) -> None:
+    """In eval mode and fp32, unit atoms, and it knows where it belongs and how strong it is."""
+    sae = sn.load_sae(name)
+    model_name, _, hook_point = name.partition("/")
+    assert isinstance(sae, sn.TopK)
+    assert not sae.training
+    assert (sae.model_name, sae.hook_point) == (model_name, hook_point)
+    assert {p.dtype for p in sae.parameters()} == {torch.float32}
+    assert torch.allclose(sae.dictionary.norm(dim=1), torch.ones(sae.n_atoms), atol=1e-5)
+    assert len(sae.strength_p99) == sae.n_atoms
+    assert np.allclose(sae.strength_p99, sn.load_examples(name).p99, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_fit_their_sae(name: str) -> None:
+    """One entry per atom and row; x is the reconstruction, and the repr says so."""
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
+    assert len(examples.acts) == len(examples.codes)
+    assert examples.acts.d_in == sae.d_in
+    assert examples.xy.shape == (sae.n_atoms, 2)
+    assert len(examples.frequency) == len(examples.p99) == examples.codes.n_atoms == sae.n_atoms
+    with torch.no_grad():
+        assert torch.allclose(examples.acts.x, sae.decode(examples.codes), atol=1e-3)
+    assert "reconstruction" in repr(examples)
+    assert examples.acts.tokens is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_matches_labels_and_misses_tell_one_story(name: str) -> None:
+    """A factor is found or missed, labels name factors, coordinates and rates are numbers."""
+    examples = sn.load_examples(name)
+    found = {match.factor for match in examples.matches}
+    assert found
+    assert not found & set(examples.missed)
+    assert all(match.found for match in examples.matches)
+    scores = [match.f1 for match in examples.matches]
+    assert scores == sorted(scores, reverse=True)
+    assert set(examples.labels.values()) <= found | set(examples.missed)
+    assert all("F1" in examples.labels.note(atom) for atom in examples.labels)
+    assert np.isfinite(examples.xy).all()
+    assert np.unique(examples.xy.round(3), axis=0).shape[0] > 0.9 * len(examples.xy)
+    assert (examples.frequency >= 0).all()
+    assert (examples.frequency <= 1).all()
+    assert ((examples.p99 > 0) == (examples.frequency > 0)).all()
+    with pytest.raises(KeyError, match="must be one that an atom of"):
+        examples.match("a factor nobody knows")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_card_says_what_was_reached(name: str) -> None:
+    """Data, steps, R², what was recovered, what was missed, what steers, and the command."""
+    card = (shelf.SHELF / name / "README.md").read_text(encoding="utf-8")
+    for word in ("Data", "steps", "R²", "recovered", "floor", "Missed", "random", "seed"):
+        assert word in card, word
+    assert f"sae_nb.pretrained.making {name}" in card
+    assert f"{sn.load_examples(name).r2:.4g}" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_catalogue_reads_stored_codes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is encoded, R² is the measured one, and near misses are honestly unknown."""
+    sae, examples = sn.load_sae(name), sn.load_examples(name)
+
+    def encode(*_: object, **__: object) -> None:
+        raise AssertionError("encoded again")
+
+    monkeypatch.setattr(sae, "encode", encode)
+    catalogue = examples.catalogue(sae)
+    atom = examples.matches[0].atom
+    summary = catalogue.summary(atom)
+    assert summary.n_fired == int((examples.codes.atoms == atom).sum())
+    assert catalogue.r2 == examples.r2
+    assert catalogue.near_misses_known
+    assert "no activations" in catalogue.near_misses(atom)
+    assert catalogue.labels[atom]
+    with pytest.raises(ValueError, match=f"{examples.codes.n_atoms} atoms, got one with 7"):
+        examples.catalogue(sn.TopK(d_in=4, n_atoms=7, k=2))
+
+
+def test_an_unknown_name_lists_those_near() -> None:
+    """The nearest first, for SAEs and for examples."""
+    for load in (sn.load_sae, sn.load_examples):
+        with pytest.raises(FileNotFoundError, match=r"'tiny-vit/resid_post\.6', 'tiny-gpt"):
+            load("tiny-vit/resid_post.7")
+        with pytest.raises(FileNotFoundError, match=r"'tiny-gpt.*, 'tiny-vit"):
+            load("tiny-gpt/resid.9")
+
+
+def test_names_do_not_lead_elsewhere() -> None:
+    """Dots and other folders are just unknown names."""
+    for name in ("tiny-vit/../tiny-vit/resid_post.6", "../saes/tiny-vit/resid_post.6", ""):
+        assert shelf.shelf_folder(name) is None
+        with pytest.raises(FileNotFoundError):
+            sn.load_examples(name)
+
+
+def test_a_folder_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People's own folder of that name is what they mean."""
+    monkeypatch.chdir(tmp_path)
+    sn.TopK(d_in=4, n_atoms=8, k=2).save(tmp_path / "tiny-vit" / "resid_post.6")
+    assert sn.load_sae("tiny-vit/resid_post.6").n_atoms == 8
+
+
+@pytest.mark.parametrize("damaged", ["sae.safetensors", "examples.safetensors", "examples.json"])
+def test_a_damaged_file_is_refused_by_name(
+    damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut short, altered or missing, for the SAE and for its examples."""
+    shutil.copytree(shelf.SHELF, tmp_path / "saes")
+    monkeypatch.setattr(shelf, "SHELF", tmp_path / "saes")
+    file = tmp_path / "saes" / "tiny-vit" / "resid_post.6" / damaged
+    whole = file.read_bytes()
+    for load in (sn.load_sae, sn.load_examples):
+        file.write_bytes(whole[:-1])
+        with pytest.raises(ValueError, match=rf"{damaged}.*cut short"):
+            load("tiny-vit/resid_post.6")
+        file.write_bytes(bytes([*whole[:-2], whole[-2] ^ 1, whole[-1]]))
+        with pytest.raises(ValueError, match=rf"{damaged}.*checksum"):
+            load("tiny-vit/resid_post.6")
+        file.unlink()
+        with pytest.raises(FileNotFoundError, match=damaged):
+            load("tiny-vit/resid_post.6")
+
+
+def test_opening_imports_nothing_heavy() -> None:
+    """Neither umap, scikit-learn, nnsight, transformers nor compiled kernels."""
+    code = (
+        "import sys, sae_nb as sn\n"
+        "for name in sn.ready_made_names():\n"
+        "    sae, examples = sn.load_sae(name), sn.load_examples(name)\n"
+        "    examples.catalogue(sae).summary(examples.matches[0].atom)\n"
+        "heavy = {'umap', 'sklearn', 'nnsight', 'transformers', 'numba', 'pandas'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

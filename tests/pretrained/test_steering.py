@@ -1,0 +1,71 @@
+"""Trials of steering measure what they say, on models whose answers are known."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.pretrained import neutral_beginnings
+from sae_nb.pretrained.making import ClassTrial, SentimentTrial
+from sae_nb.pretrained.making._sentiment_steering import nats_per_token
+
+
+@pytest.fixture(scope="module")
+def gpt() -> sn.LiveModel:
+    """The bundled language model."""
+    return sn.load_model("tiny-gpt")
+
+
+def test_a_class_direction_turns_what_it_must() -> None:
+    """With a linear head, exactly the pictures whose margin is smaller than the push."""
+    head = torch.nn.Linear(3, 3, bias=False)
+    head.weight.data = torch.eye(3)
+    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
+    x = torch.tensor([[1.0, 0, 0], [4.0, 0, 0], [0, 0, 2.0], [0, 5.0, 0]])
+    trial = ClassTrial(model, "0", x, torch.tensor([0, 0, 2, 1]))
+    turn = trial.turn(torch.tensor([0.0, 7.0, 0.0]), 3.0, wanted=1)
+    assert turn.n == 3
+    assert turn.turned == pytest.approx(2 / 3)
+    assert turn.interval[0] <= turn.turned <= turn.interval[1]
+    assert trial.turn(torch.tensor([0.0, 1.0, 0.0]), 0.0, wanted=1).turned == 0
+
+
+def test_nats_are_those_of_the_models_own_logits(gpt: sn.LiveModel) -> None:
+    """Text by text against one forward pass each, padding or not."""
+    texts = ["One day Anna went to the farm with a dog.", "The sun came out.", "It was not far."]
+    ids = [torch.tensor(gpt.tokenizer(text)["input_ids"]) for text in texts]
+    before, after = [i[:3] for i in ids], [i[3:] for i in ids]
+    total = 0.0
+    with torch.no_grad():
+        for row in ids:
+            logits = gpt.module(input_ids=row[None]).logits[0].log_softmax(dim=-1)
+            total -= float(logits[2:-1].gather(1, row[3:, None]).sum())
+    expected = total / sum(map(len, after))
+    assert nats_per_token(gpt, before, after) == pytest.approx(expected, abs=1e-4)
+
+
+def test_no_push_is_no_shift_and_no_cost(gpt: sn.LiveModel) -> None:
+    """Adding nothing leaves every number where it is; the same call gives the same numbers."""
+    point = gpt.hook_points()[-2]
+    prompts = neutral_beginnings(6, seed=1)
+    told = sn.data.stories(4, seed=2).texts
+    trial = SentimentTrial(gpt, point, prompts, told, seeds=(0, 1), max_new_tokens=24)
+    direction = sn.random_direction(128, 0)
+    nothing = trial.shift(direction, 0.0, 1)
+    assert nothing.shift == nothing.cost_written == nothing.cost_read == 0
+    assert (nothing.n, len(nothing.by_seed)) == (12, 2)
+    pushed = trial.shift(direction, 300.0, 1)
+    assert pushed.cost_written > 0.5
+    assert pushed.cost_read > 0.5
+    assert (
+        pushed == trial.shift(direction, 300.0, 1)
+        or pushed.shift == trial.shift(direction, 300.0, 1).shift
+    )
+    assert not gpt.interventions
+
+
+def test_trials_need_prompts(gpt: sn.LiveModel) -> None:
+    """And say how to get them."""
+    with pytest.raises(ValueError, match="neutral_beginnings"):
+        SentimentTrial(gpt, "resid_post.3", [])

@@ -1,0 +1,91 @@
+"""The committed artefacts are what the experiments beside them make, and the table is what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sae_nb_lessons.reproductions import (
+    artefact_of,
+    claims_table,
+    experiment,
+    experiment_names,
+    read_artefacts,
+)
+
+from sae_nb.files import read_json
+
+DOCS = Path(__file__).parents[2] / "docs"
+DIGESTS = Path(__file__).with_name("digests.json")
+
+
+@pytest.fixture(params=experiment_names())
+def artefact(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Of every experiment."""
+    return read_json(DOCS / "claims" / f"{request.param}.json")
+
+
+def test_at_least_three_seeds_at_full_size(artefact: dict[str, Any]) -> None:
+    """As the experiment is now."""
+    assert len(artefact["seeds"]) >= 3
+    assert artefact["size"] == experiment(artefact["experiment"]).size
+
+
+def test_it_was_made_by_the_code_beside_it(artefact: dict[str, Any]) -> None:
+    """Up to comments and wording; another Python may print the same code differently."""
+    made_with = {r["environment"]["python"].rsplit(".", 1)[0] for r in artefact["seeds"].values()}
+    if platform.python_version().rsplit(".", 1)[0] not in made_with:
+        pytest.skip(f"made with Python {made_with}")
+    name = artefact["experiment"]
+    assert artefact["code"] == experiment(name).code, (
+        f"run `python -m sae_nb_lessons.reproductions {name}` again"
+    )
+
+
+def test_verdicts_follow_from_the_numbers_of_the_seeds(artefact: dict[str, Any]) -> None:
+    """Nothing in an artefact was written by hand; `python -m sae_nb_lessons.reproductions --table` judges anew."""
+    found = experiment(artefact["experiment"])
+    again = artefact_of(found, _in_order(artefact["seeds"]), artefact["size"])
+    assert artefact == again | {"code": artefact["code"]}
+
+
+@pytest.mark.parametrize("name", read_json(DIGESTS))
+def test_wording_changes_no_number(name: str) -> None:
+    """Digests of what was measured and judged, taken before the claims were worded anew.
+
+    An experiment that is run again gets a new one, `measured` of its artefact.
+    """
+    assert measured(read_json(DOCS / "claims" / f"{name}.json")) == read_json(DIGESTS)[name]
+
+
+def measured(artefact: dict[str, Any]) -> str:
+    """A digest of all but the words."""
+    kinds = ("number", "mean", "sd", "line", "gate", "met")
+    claims = [
+        [
+            claim["verdict"],
+            claim["n_seeds"],
+            [
+                {kind: part[kind] for kind in kinds if kind in part}
+                for part in (*claim["lines"], *claim["shown"], claim["floor"], claim["control"])
+                if part
+            ],
+        ]
+        for claim in artefact["claims"]
+    ]
+    facts = {key: artefact[key] for key in ("code", "numbers", "seeds", "size")}
+    text = json.dumps(facts | {"claims": claims}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_the_table_is_up_to_date() -> None:
+    """docs/claims.md is made from docs/claims/*.json."""
+    assert (DOCS / "claims.md").read_text() == claims_table(read_artefacts(DOCS / "claims"))
+
+
+def _in_order(seeds: dict[str, Any]) -> dict[str, Any]:
+    return {seed: seeds[seed] for seed in sorted(seeds, key=int)}

@@ -1,0 +1,112 @@
+"""What notebooks read of the committed numbers, and that it travels with the wheel."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from sae_nb_lessons.reproductions import _committed as committed, experiment_names, recorded
+from sae_nb_lessons.reproductions.experiments import (
+    archetypal_stability,
+    hierarchy,
+    monotone,
+    separability,
+)
+
+from sae_nb.files import read_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_is_recorded(name: str) -> None:
+    """Means, spreads and verdicts are those of the artefact."""
+    found, artefact = recorded(name), read_json(ROOT / "docs" / "claims" / f"{name}.json")
+    for number, told in artefact["numbers"].items():
+        assert found.of(number).mean == pytest.approx(told["mean"], rel=1e-5, abs=1e-12)
+        assert found.low(number) <= told["mean"] + 1e-9
+        assert found.high(number) >= told["mean"] - 1e-9
+    for claim in artefact["claims"]:
+        assert found.verdict(claim["name"]) == claim["verdict"]
+    assert artefact["command"] in found.made
+    assert artefact["title"] in repr(found)
+
+
+def test_bounds_are_two_deviations_away() -> None:
+    """As the table of claims gates them."""
+    found = recorded("hierarchy")
+    line = read_json(ROOT / "docs" / "claims" / "hierarchy.json")["claims"][2]["lines"][1]
+    assert found.low(line["number"]) == pytest.approx(line["gate"], rel=1e-4)
+
+
+def test_a_table_has_every_number_of_its_claims() -> None:
+    """Lines with their bounds, and what is shown; floors and controls are named as such."""
+    table = recorded("hierarchy").table("absorption")
+    assert set(table["claim"]) == {"absorption"}
+    assert table["asked"].tolist()[:2] == ["≥ 0.3", "≥ 0.3"]
+    assert table["met"].tolist()[:2] == ["yes", "no"]
+    assert table["number"].tolist()[-2].startswith("floor: ")
+    assert table["number"].tolist()[-1].startswith("control: ")
+    assert len(recorded("hierarchy").table()) > len(table)
+
+
+def test_what_was_not_recorded_is_refused_with_what_was() -> None:
+    """Names of experiments, numbers and claims."""
+    with pytest.raises(ValueError, match="hierarchy"):
+        recorded("no such")
+    with pytest.raises(ValueError, match="relu PC at"):
+        recorded("hierarchy").of("no such")
+    with pytest.raises(ValueError, match="absorption"):
+        recorded("hierarchy").table("no such")
+
+
+def test_numbers_travel_with_the_wheel() -> None:
+    """Where there is no checkout they lie beside the code that reads them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    forced = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    wanted = committed.FOLDERS[-1].relative_to(ROOT).as_posix()
+    assert forced == {"docs/claims": wanted}
+
+
+def test_a_look_at_the_tree_puts_atoms_in_the_place_of_the_truth() -> None:
+    """Of the twenty steps nothing much is learned; shapes, order and numbers are there."""
+    tree, found = hierarchy.look(seed=0, steps=3, n=400)
+    assert set(found) == set(hierarchy.MAKERS)
+    for learned in found.values():
+        cosines = (learned.atoms * tree.dictionary).sum(dim=1)
+        top = cosines[tree.parent < 0].mean()
+        assert float(top) == pytest.approx(learned.numbers["parents"], abs=1e-5)
+
+
+def test_a_look_at_the_steps_gives_curves_of_equal_length() -> None:
+    """R² of matching pursuit rises with every step, trained or not."""
+    found = monotone.look(seed=0, steps=2)
+    for one in found.values():
+        assert len(one.ks) == len(one.r2)
+        assert len(one.sizes) == len(one.babel)
+    mp = found["MP"].r2
+    assert sorted(mp) == list(mp)
+
+
+def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
+    """Its F1 is that of the strengths drawn, as far as the grid resolves them."""
+    test, sights = separability.look(seed=0, points=300, steps=20)
+    for sight in sights.values():
+        assert sight.strength.shape == (len(sight.ticks), len(sight.ticks))
+        step = float(sight.ticks[1] - sight.ticks[0])
+        cell = ((test.x - sight.ticks[0]) / step).round().long().clamp(0, len(sight.ticks) - 1)
+        on, member = sight.strength[cell[:, 1], cell[:, 0]] > 0, test.concept == 1
+        f1 = 2 * float((on & member).sum()) / float(on.sum() + member.sum())
+        assert f1 == pytest.approx(sight.f1, abs=0.05)
+
+
+def test_a_look_at_two_arms_gives_falling_cosines_and_a_floor() -> None:
+    """A shared start is alike from the beginning."""
+    found = archetypal_stability.look(seed=0, steps=2)
+    assert list(found) == ["TopK", "TopK shared start", "random directions"]
+    for cosines in found.values():
+        assert (cosines[1:] <= cosines[:-1]).all()
+    assert found["TopK shared start"].mean() > 0.95
+    floor = recorded("archetypal_stability").seeds("random directions stability")[0]
+    assert found["random directions"].mean() == pytest.approx(floor, abs=1e-4)

@@ -1,0 +1,288 @@
+"""Promises of the proof harness: honest verdicts, resumable runs, artefacts that name no machine."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sae_nb_lessons.reproductions import (
+    Claim,
+    Line,
+    Summary,
+    _registry as registry,
+    claims_table,
+    experiment,
+    experiment_names,
+    run_experiment,
+    summarise,
+)
+from sae_nb_lessons.reproductions.__main__ import main, write_table
+from sae_nb_lessons.reproductions._registry import fingerprint
+
+from sae_nb.files import read_json
+
+CALLS: list[int] = []
+
+
+def toy(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict[str, float]:
+    CALLS.append(seed)
+    if height < 0:
+        raise KeyboardInterrupt
+    return {"a": height + 0.01 * seed, "floor": 0.0}
+
+
+LINES = (Line(number="a", label="height", at_least=0.9, short=0.5),)
+TOY = """
+title = "Toys"
+[[claim]]
+name = "high"
+text = "a | b is high"
+paper = "arXiv 0000.00000"
+notebook = "notebooks/00"
+lines = [{ number = "a", line = "≥ 0.9", short = 0.5, label = "height" }]
+floor = { number = "floor", label = "nothing" }
+"""
+
+
+@pytest.fixture
+def toy_experiment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """An experiment that costs nothing, in a room of its own, found like any other."""
+    room = tmp_path / "toy_room"
+    room.mkdir()
+    (room / "__init__.py").write_text("")
+    (room / "toy.py").write_text("SHORT = {'height': 0.7}\n")
+    (room / "toy.toml").write_text(TOY, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "ROOM", "toy_room")
+    module = importlib.import_module("toy_room.toy")
+    module.run = toy
+    CALLS.clear()
+    yield module
+    for name in ("toy_room.toy", "toy_room"):
+        del sys.modules[name]
+
+
+def summaries(*values: float) -> dict[str, Summary]:
+    return {"a": summarise(list(values))}
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ((1.0, 1.01, 1.02), "holds"),
+        ((0.8, 1.0, 1.2), "partly"),
+        ((0.5, 0.6, 0.7), "does not hold at this scale"),
+        ((1.0, 1.0), "too few seeds"),
+    ],
+)
+def test_a_claim_holds_with_two_deviations_to_spare(values: Any, verdict: str) -> None:
+    """Not by its mean alone."""
+    claim = Claim(name="c", text="t", paper="p", lines=LINES)
+    assert claim.verdict(summaries(*values)) == verdict
+
+
+def test_a_claim_with_one_line_of_two_holds_partly() -> None:
+    """And one without lines asserts nothing."""
+    lines = (*LINES, Line(number="a", label="not too high", at_most=0.95))
+    claim = Claim(name="c", text="t", paper="p", lines=lines)
+    assert claim.verdict(summaries(1.0, 1.0, 1.0)) == "partly"
+    assert Claim(name="c", text="t", paper="p", lines=()).verdict({}) == "shown, not asserted"
+
+
+def test_bounds_are_on_the_side_they_say() -> None:
+    """Both kinds, in full and in short runs; the gate is on the bad side of the mean."""
+    least, most = LINES[0], Line(number="a", label="l", at_most=0.9)
+    spread = Summary(mean=1.0, sd=0.1, n=3)
+    assert (least.met_by(0.9), least.met_by(0.89), least.met_by(0.5, short=True)) == (
+        True,
+        False,
+        True,
+    )
+    assert (most.met_by(0.9), most.met_by(0.91), most.met_by(5.0, short=True)) == (
+        True,
+        False,
+        True,
+    )
+    assert (least.gate(spread), most.gate(spread)) == pytest.approx((0.8, 1.2))
+    assert (str(least), str(most)) == ("≥ 0.9", "≤ 0.9")
+
+
+@pytest.mark.parametrize("bounds", [{}, {"at_least": 0.0, "at_most": 1.0}])
+def test_a_line_has_one_bound(bounds: dict[str, float]) -> None:
+    """Neither none nor two."""
+    with pytest.raises(ValueError, match="either `at_least` or `at_most`"):
+        Line(number="a", label="l", **bounds)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan")]])
+def test_only_finite_numbers_are_summarised(values: list[float]) -> None:
+    """One per seed."""
+    with pytest.raises(ValueError, match="finite numbers, one per seed"):
+        summarise(values)
+
+
+def test_an_artefact_tells_what_made_it_and_no_more(toy_experiment: Any, tmp_path: Path) -> None:
+    """Numbers by seed, mean and deviation, claims and command; no host, user or path."""
+    out = tmp_path / "claims"
+    made = run_experiment("toy", [0, 1, 2], out, size={"ks": [3]})
+    assert read_json(out / "toy.json") == json.loads(json.dumps(made))
+    assert made["numbers"]["a"] == {"mean": 1.01, "sd": 0.01, "n": 3}
+    assert [made["seeds"][s]["numbers"]["a"] for s in "012"] == [1.0, 1.01, 1.02]
+    assert made["command"] == (
+        "python -m sae_nb_lessons.reproductions toy --seeds 0 1 2 --size ks=[3] --out docs/claims"
+    )
+    claim = made["claims"][0]
+    assert (claim["verdict"], claim["lines"][0]["gate"], claim["floor"]["mean"]) == (
+        "holds",
+        0.99,
+        0,
+    )
+    record = made["seeds"]["0"]
+    assert {"torch", "numba", "cores", "threads", "python"} <= set(record["environment"])
+    assert str(tmp_path) not in json.dumps(made)
+    assert "/" not in json.dumps([r["environment"] for r in made["seeds"].values()])
+
+
+def test_a_killed_run_keeps_the_seeds_it_finished(toy_experiment: Any, tmp_path: Path) -> None:
+    """What is there is not run again; another size or other code is."""
+    run_experiment("toy", [0], tmp_path)
+
+    def dies(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict[str, float]:
+        if seed == 2:
+            raise KeyboardInterrupt
+        return toy(seed, height=height)
+
+    toy_experiment.run = dies
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment("toy", [0, 1, 2], tmp_path)
+    assert CALLS == [0, 1]
+    assert sorted(read_json(tmp_path / "toy.json")["seeds"]) == ["0", "1"]
+    toy_experiment.run = toy
+    run_experiment("toy", [0, 1, 2], tmp_path)
+    assert CALLS == [0, 1, 2]
+    run_experiment("toy", [0], tmp_path, size={"height": 2.0})
+    assert CALLS == [0, 1, 2, 0]
+    Path(toy_experiment.__file__).write_text("def run(seed): return {}\n")
+    run_experiment("toy", [0], tmp_path, size={"height": 2.0})
+    assert CALLS == [0, 1, 2, 0, 0]
+    run_experiment("toy", [0], tmp_path, size={"height": 2.0}, fresh=True)
+    assert CALLS == [0, 1, 2, 0, 0, 0]
+
+
+def test_numbers_must_be_finite_and_the_same_for_every_seed(
+    toy_experiment: Any, tmp_path: Path
+) -> None:
+    """And claims may only speak of numbers there are."""
+    toy_experiment.run = lambda seed, *, height=1.0: {"a": float("inf")}
+    with pytest.raises(ValueError, match="must be finite, got a = inf for seed 0"):
+        run_experiment("toy", [0], tmp_path)
+    toy_experiment.run = lambda seed, *, height=1.0: {"b": 1.0, "floor": 0.0}
+    with pytest.raises(ValueError, match="Claim 'high' needs the number 'a'"):
+        run_experiment("toy", [0], tmp_path)
+    toy_experiment.run = lambda seed, *, height=1.0: {"a": 1.0, "floor": 0.0} | {f"s{seed}": 1.0}
+    with pytest.raises(ValueError, match="must give the same numbers"):
+        run_experiment("toy", [0, 1], tmp_path)
+
+
+def test_the_table_is_made_from_artefacts(toy_experiment: Any, tmp_path: Path) -> None:
+    """One row per claim, bars escaped; claims worded anew are judged anew."""
+    out = tmp_path / "claims"
+    run_experiment("toy", [0, 1, 2], out)
+    write_table(out)
+    page = (tmp_path / "claims.md").read_text()
+    row = next(line for line in page.splitlines() if "a \\| b is high" in line)
+    assert row.count("| ") - row.count("\\| ") == 7
+    assert "height: 1.01 ± 0.01 (≥ 0.9; gate 0.99)" in row
+    assert "**holds**" in row
+    assert "## Toys" in page
+    assert page == claims_table([read_json(out / "toy.json")])
+    texts = Path(toy_experiment.__file__).with_suffix(".toml")
+    texts.write_text(TOY.replace("≥ 0.9", "≥ 5"), encoding="utf-8")
+    write_table(out)
+    page = (tmp_path / "claims.md").read_text()
+    assert "**does not hold at this scale**" in page
+    assert "gate 0.99, missed" in page
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("title =", "titel =", "toy.toml must have a `title` and at least one"),
+        ("text =", "note =", "toy.toml, claim 'high' lacks text"),
+        ("paper =", 'author = "a"\npaper =', "toy.toml, claim 'high' must not have author"),
+        ("≥ 0.9", "about 1", "toy.toml, claim 'high': `line` must read as \"≥ 0.9\""),
+        ("≥ 0.9", "> 0.9", "got '> 0.9'"),
+        (', label = "nothing"', "", "toy.toml, claim 'high' lacks label. It takes number, label"),
+        ("[[claim]]", "[[claim", "toy_room needs a TOML file toy.toml, but"),
+    ],
+)
+def test_a_broken_entry_is_named(
+    toy_experiment: Any, before: str, after: str, message: str
+) -> None:
+    """File, claim, and what it lacks."""
+    texts = Path(toy_experiment.__file__).with_suffix(".toml")
+    texts.write_text(TOY.replace(before, after), encoding="utf-8")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        experiment("toy")
+    texts.unlink()
+    with pytest.raises(ValueError, match="toy_room needs a TOML file toy.toml"):
+        experiment("toy")
+
+
+def test_short_runs_report_what_they_miss(
+    toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By exit status and by sentence; they write nothing."""
+    assert main(["toy", "--short", "--out", str(tmp_path / "claims")]) == 0
+    assert "toy a 0.7" in capsys.readouterr().out
+    toy_experiment.SHORT = {"height": 0.1}
+    assert main(["toy", "--short", "--out", str(tmp_path / "claims")]) == 1
+    assert "height (a) is 0.1, and a short run must reach 0.5" in capsys.readouterr().out
+    assert not (tmp_path / "claims").exists()
+
+
+def test_the_command_line_runs_and_refuses(
+    toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sizes as Python values; unknown names and sizes with those there are."""
+    out = str(tmp_path / "claims")
+    assert main(["toy", "--seeds", "3", "--size", "height=2", "--out", out]) == 0
+    assert read_json(tmp_path / "claims" / "toy.json")["numbers"]["a"]["mean"] == 2.03
+    assert (tmp_path / "claims.md").is_file()
+    assert "toy, seed 3: running" in capsys.readouterr().out
+    for words, message in (
+        (["other"], "No experiment 'other'. There are toy."),
+        (["toy", "--size", "width=2"], "must be among height, ks, got 'width'"),
+        ([], "name an experiment, or pass --all or --table"),
+        (["toy", "--seeds", "-1"], "`seeds` must"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*words, "--out", out])
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_fingerprint_sees_code_and_not_words() -> None:
+    """Comments, docstrings and claims may change; a number may not."""
+    before = "'''A.'''\nTITLE = 'a'\nN = 1\ndef run(seed):\n    '''B.'''\n    return {'n': N}\n"
+    after = "# c\nTITLE = 'b'\nN = 1\n\n\ndef run(seed):\n    return {'n': N}  # d\n\nCLAIMS = (M := 2,)\n"
+    assert fingerprint(before) == fingerprint(after)
+    assert fingerprint(before) != fingerprint(before.replace("N = 1", "N = 2"))
+    assert fingerprint(before) != fingerprint(before.replace("'n'", "'m'"))
+    helped = before.replace("'n': N", "'n': f(N)") + "def f(n):\n    return n\n"
+    assert fingerprint(helped) != fingerprint(helped.replace("return n\n", "return n + 1\n"))
+
+
+@pytest.mark.parametrize("name", experiment_names())
+def test_every_experiment_keeps_the_rules(name: str) -> None:
+    """Claims with names of their own, a paper each, and short sizes that exist."""
+    found = experiment(name)
+    assert found.title
+    assert len({claim.name for claim in found.claims}) == len(found.claims) > 0
+    assert all(claim.paper and claim.text for claim in found.claims)
+    assert set(found.short) <= set(found.size)
+    json.dumps(found.size)

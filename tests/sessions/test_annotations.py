@@ -1,0 +1,270 @@
+"""Labels and notes survive the session, stay with their SAE, and are never claimed to be saved."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.atoms import Labels
+from sae_nb.files import SaeIdentity, identity_of
+from sae_nb.sessions import Annotations, annotations_of
+
+HOSTILE = "<script>alert('x')</script> & </textarea>"
+RIGHT_TO_LEFT = "مرحبا بالعالم"
+EMOJI = "👩‍👩‍👧 é 🏳️‍🌈"
+
+
+class Fake:
+    """A dictionary drawn from a seed."""
+
+    hook_point, model_name = "resid_post.1", "fake"
+
+    def __init__(self, seed: int = 0, n_atoms: int = 16, d_in: int = 4) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randn(n_atoms, d_in, generator=generator)
+        self.dictionary = rows / rows.norm(dim=1, keepdim=True)
+        self.n_atoms, self.d_in = n_atoms, d_in
+
+
+# --- which SAE ------------------------------------------------------------------------------------
+
+
+def test_a_saved_sae_is_the_same_sae(tmp_path) -> None:
+    """Through files, and in half precision; where it lies and what it is called do not matter."""
+    sae = sn.TopK(d_in=8, n_atoms=32, k=3, generator=torch.Generator().manual_seed(0))
+    before = identity_of(sae)
+    sae.save(tmp_path / "sae")
+    again = sn.load_sae(tmp_path / "sae")
+    assert identity_of(again) == before
+    assert identity_of(again.half()).is_same(before)
+    again.hook_point = "resid_post.9"
+    assert identity_of(again).is_same(before)
+
+
+@pytest.mark.parametrize("change", ["seed", "order", "one atom", "sign", "size"])
+def test_any_other_dictionary_is_another_sae(change: str) -> None:
+    """Also when only one of many atoms differs, or the same atoms are in another order."""
+    sae, other = Fake(n_atoms=512), Fake(seed=1 if change == "seed" else 0, n_atoms=512)
+    if change == "order":
+        other.dictionary = other.dictionary.flip(0)
+    elif change == "one atom":
+        other.dictionary[7] = other.dictionary[8]
+    elif change == "sign":
+        other.dictionary[7] *= -1
+    elif change == "size":
+        other = Fake(n_atoms=511)
+    assert not identity_of(sae).is_same(identity_of(other))
+
+
+def test_the_fingerprint_does_not_hang_on_the_last_bits() -> None:
+    """Two machines round differently; a millionth of an atom is still the same atom."""
+    sae, other = Fake(n_atoms=64), Fake(n_atoms=64)
+    noise = torch.randn(64, 4, generator=torch.Generator().manual_seed(5))
+    other.dictionary = sae.dictionary * (1 + 1e-5 * noise)
+    assert identity_of(sae).is_same(identity_of(other))
+    assert SaeIdentity.from_json(identity_of(sae).to_json()) == identity_of(sae)
+
+
+def test_an_identity_that_is_none_is_refused() -> None:
+    """Rule, given."""
+    fields = identity_of(Fake()).to_json()
+    for broken in ({}, None, {**fields, "fingerprint": "zz"}, {**fields, "fingerprint": "00"}):
+        with pytest.raises(ValueError, match="identity must have architecture"):
+            SaeIdentity.from_json(broken)
+
+
+# --- round trips ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [HOSTILE, RIGHT_TO_LEFT, EMOJI, 'a "b" \\ \n\t', "x" * 10_000])
+def test_labels_and_notes_come_back_as_they_were_typed(tmp_path, text: str) -> None:
+    """Script, right to left, joined emoji, quotes, long texts."""
+    Annotations(tmp_path, Fake()).write(3, text, note=text[::-1])
+    again = Annotations(tmp_path, Fake())
+    assert (again.label(3), again.note(3)) == (text, text[::-1])
+    assert dict(again) == {3: text}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations.json"]
+
+
+def test_an_atom_without_words_is_forgotten(tmp_path) -> None:
+    """A note alone is kept."""
+    book = Annotations(tmp_path / "mine.json", Fake())
+    book.write(3, "x")
+    book.write(4, "", note="only a note")
+    book.write(3, "")
+    again = Annotations(tmp_path / "mine.json", Fake())
+    assert list(again) == [4]
+    assert not again.is_saved(3)
+    assert again.is_saved(4)
+
+
+def test_given_labels_lie_under_what_people_write(tmp_path) -> None:
+    """Measured labels show until somebody writes; clearing one stays cleared; none is copied."""
+    measured = Labels({1: "digit 1", 2: "digit 2"})
+    book = Annotations(tmp_path, Fake(), given=measured)
+    book.write(1, "seven")
+    book.write(2, "")
+    again = Annotations(tmp_path, Fake(), given=measured)
+    assert dict(again) == {1: "seven"}
+    assert again.label(2) == ""
+    assert dict(Annotations(tmp_path, Fake())) == {1: "seven"}
+    assert dict(measured) == {1: "digit 1", 2: "digit 2"}
+
+
+def test_what_people_pass_becomes_labels(tmp_path) -> None:
+    """A folder, a mapping, labels, nothing; an SAE that knows its folder keeps them there."""
+    sae = Fake()
+    assert annotations_of(tmp_path, sae).path == (tmp_path / "annotations.json").resolve()
+    assert annotations_of({1: "x"}, sae)[1] == "x"
+    ready = Labels({2: "y"})
+    assert annotations_of(ready, sae) is ready
+    assert annotations_of(None, sae).path is None
+    sae.folder = tmp_path
+    assert annotations_of(None, sae).path == (tmp_path / "annotations.json").resolve()
+    with pytest.raises(TypeError, match="`labels` must be a folder"):
+        annotations_of(3, sae)
+    with pytest.raises(ValueError, match="`sae` must be given with a path"):
+        Annotations(tmp_path)
+
+
+# --- damage ---------------------------------------------------------------------------------------
+
+
+def _file(folder: Path) -> Path:
+    Annotations(folder, Fake()).write(5, "five", note="a note")
+    return folder / "annotations.json"
+
+
+@pytest.mark.parametrize("cut", [0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_refused_and_left_alone(tmp_path, cut: float) -> None:
+    """Also a file that ends one character early."""
+    path = _file(tmp_path)
+    text = path.read_text()[: -2 if cut == 0.99 else int(cut * 100)]
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"annotations\.json"):
+        Annotations(tmp_path, Fake())
+    assert path.read_text() == text
+
+
+def test_an_altered_file_is_refused_by_name(tmp_path) -> None:
+    """One letter of one label is enough; writing into it is refused too."""
+    path = _file(tmp_path)
+    book = Annotations(tmp_path, Fake())
+    path.write_text(path.read_text().replace("five", "fine"))
+    with pytest.raises(ValueError, match=r"annotations\.json.*checksum"):
+        Annotations(tmp_path, Fake())
+    with pytest.raises(ValueError, match="checksum"):
+        book.write(6, "six")
+    assert "fine" in path.read_text()
+    assert book.label(6) == ""
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '"x"', '{"kind": "atom annotations"}'])
+def test_another_file_is_refused(tmp_path, content: str) -> None:
+    """Rule, given, do; the file stays as it is."""
+    path = tmp_path / "annotations.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="something else"):
+        Annotations(tmp_path, Fake())
+    assert path.read_text() == content
+
+
+def test_annotations_of_another_sae_are_refused_by_name(tmp_path) -> None:
+    """Both SAEs are named; the file stays."""
+    path = _file(tmp_path)
+    before = path.read_text()
+    with pytest.raises(ValueError, match="Fake with 16 atoms of width 4 at resid_post.1 of fake"):
+        Annotations(tmp_path, Fake(seed=1))
+    assert path.read_text() == before
+
+
+# --- more than one writer -------------------------------------------------------------------------
+
+
+class Heard:
+    """Counts changes."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    def changed(self) -> None:
+        """Count one."""
+        self.changes += 1
+
+
+def test_two_open_books_show_each_others_changes(tmp_path) -> None:
+    """Whoever writes, both know and both are told; the dead are not called."""
+    first, second = Annotations(tmp_path, Fake()), Annotations(tmp_path, Fake())
+    heard, gone = Heard(), Heard()
+    second.listen(heard.changed)
+    second.listen(gone.changed)
+    del gone
+    gc.collect()
+    first.write(1, "one")
+    second.write(2, "two")
+    assert dict(first) == dict(second) == {1: "one", 2: "two"}
+    assert heard.changes == 2
+    assert len(second._listeners) == 1
+
+
+def test_labels_of_another_process_are_not_lost(tmp_path) -> None:
+    """Read before every write: twenty labels from two processes at once are twenty labels."""
+    script = (
+        "import sys, torch\n"
+        "from sae_nb.sessions import Annotations\n"
+        "from sae_nb.files import SaeIdentity\n"
+        "import json\n"
+        "book = Annotations(sys.argv[1], SaeIdentity.from_json(json.loads(sys.argv[2])))\n"
+        "for i in range(8): book.write(i, f'theirs {i}')\n"
+    )
+    identity = json.dumps(identity_of(Fake()).to_json())
+    other = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), identity])
+    book = Annotations(tmp_path, Fake())
+    for i in range(8, 16):
+        book.write(i, f"ours {i}")
+    assert other.wait(60) == 0
+    assert sorted(Annotations(tmp_path, Fake())) == list(range(16))
+
+
+def test_what_another_process_wrote_is_seen_on_looking(tmp_path) -> None:
+    """Read again only where the file changed; damage meanwhile is an error and loses nothing."""
+    book = Annotations(tmp_path, Fake())
+    book.write(1, "one")
+    others = tmp_path / "elsewhere"
+    Annotations(others, Fake()).write(2, "two")
+    (others / "annotations.json").replace(tmp_path / "annotations.json")
+    book.look()
+    assert dict(book) == {2: "two"}
+    (tmp_path / "annotations.json").write_text("damaged")
+    with pytest.raises(ValueError, match=r"annotations\.json"):
+        book.look()
+    assert dict(book) == {2: "two"}
+
+
+def test_a_label_that_cannot_be_written_is_not_kept_as_if_it_were(tmp_path) -> None:
+    """The error reaches the caller; the book says what is on disk."""
+    (tmp_path / "file").write_text("")
+    book = Annotations(tmp_path / "file" / "labels.json", Fake())
+    with pytest.raises(OSError, match="file"):
+        book.write(1, "one")
+    assert not book.is_saved(1)
+    assert book.label(1) == ""
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder without rights")
+def test_a_folder_without_rights_is_an_error(tmp_path) -> None:
+    """Nothing changes, and nothing is left behind."""
+    book = Annotations(tmp_path, Fake())
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError):
+        book.write(1, "one")
+    tmp_path.chmod(0o700)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,101 @@
+"""Strengths found for a divergence: the target is met, signs and proportions stay, limits are said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import sae_nb as sn
+from sae_nb.steering import LARGEST, calibrate_strength, combined_direction
+
+
+class Rows:
+    """Atoms that are axes, one of them long."""
+
+    def __init__(self, dictionary: torch.Tensor) -> None:
+        self.dictionary = dictionary
+        self.n_atoms, self.d_in = dictionary.shape
+
+
+SAE = Rows(torch.cat([torch.eye(3), torch.tensor([[0.0, 0.0, 5.0], [1.0, 1.0, 0.0]])]))
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """Three classes whose logits are the state, the third of which nothing reads."""
+    layer = nn.Linear(3, 3, bias=False)
+    layer.weight.data = torch.tensor([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 0]])
+    return sn.wrap(nn.Sequential(nn.Identity(), layer), class_names=["a", "b", "c"])
+
+
+def kl_of(model: Any, found: Any) -> float:
+    """The divergence, measured again by `steer`."""
+    x = torch.zeros(1, 3)
+    clean = model(x)[0].log_softmax(-1)
+    with sn.steer(model, "0", SAE, list(found.atoms), list(found.by)):
+        after = model(x)[0].log_softmax(-1)
+    return float((clean.exp() * (clean - after)).sum())
+
+
+@pytest.mark.parametrize("target", [0.001, 0.025, 0.1, 0.5, 2.0])
+@pytest.mark.parametrize("by", [1.0, -1.0, 1e-3, 300.0])
+def test_the_target_is_met_wherever_the_search_begins(model: Any, target: float, by: float) -> None:
+    """From far below, far above, either sign: within a twentieth, and `steer` measures the same."""
+    found = calibrate_strength(model, torch.zeros(1, 3), "0", SAE, 0, target, by=by)
+    assert found.reached
+    assert found.kl == pytest.approx(target, abs=min(0.01, target / 20))
+    assert kl_of(model, found) == pytest.approx(found.kl, abs=1e-5)
+    assert found.by[0] * by > 0
+    assert found.n_runs <= 12
+
+
+def test_combined_atoms_keep_their_proportions(model: Any) -> None:
+    """Two atoms, one of them subtracted: the ratio stays, the divergence is that of both."""
+    found = calibrate_strength(model, torch.zeros(1, 3), "0", SAE, [0, 1], 0.2, by=[2.0, -1.0])
+    assert found.by[0] == pytest.approx(-2 * found.by[1])
+    assert kl_of(model, found) == pytest.approx(0.2, abs=0.01)
+
+
+def test_an_atom_that_does_nothing_is_out_of_reach(model: Any) -> None:
+    """It is tried up to the largest norm, and said; it never pretends."""
+    found = calibrate_strength(model, torch.zeros(1, 3), "0", SAE, 2, 0.1)
+    assert not found.reached
+    assert found.kl == 0.0
+    assert abs(found.by[0]) <= LARGEST
+    assert "does not reach 0.1" in repr(found)
+
+
+def test_long_atoms_are_added_as_unit_vectors() -> None:
+    """As `steer` adds them."""
+    torch.testing.assert_close(
+        combined_direction(SAE, [3, 0], [2.0, 1.0]), torch.tensor([1.0, 0, 2.0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_kl": 0.0}, "positive and finite"),
+        ({"target_kl": float("nan")}, "positive and finite"),
+        ({"atom": [0, 0]}, "each once"),
+        ({"atom": 9}, "9"),
+        ({"by": 0.0}, "not all zero"),
+        ({"atom": [2, 3], "by": [1.0, -1.0]}, "zero vector"),
+        ({"max_runs": 0}, "max_runs"),
+    ],
+)
+def test_bad_requests_are_refused(model: Any, changes: dict[str, Any], message: str) -> None:
+    """Rule, given, do."""
+    given = {"atom": 0, "target_kl": 0.1} | changes
+    with pytest.raises((ValueError, IndexError), match=message):
+        calibrate_strength(model, torch.zeros(1, 3), "0", SAE, **given)
+
+
+def test_states_have_no_divergence() -> None:
+    """A model without classes says what to do."""
+    states = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
+    with pytest.raises(ValueError, match="class_names"):
+        calibrate_strength(states, torch.zeros(1, 3), "0", SAE, 0, 0.1)

@@ -1,0 +1,160 @@
+"""Every mode of steering keeps what its record says, and a mode is its record and its row in the docs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.steering._figure import strength_words
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+from sae_nb.steering import MODES
+from sae_nb.steering._modes import SteeringMode
+from sae_nb.summaries import SteeringRecipe, edit_of
+from sae_nb.summaries.steering._steering import control_of
+
+D = 6
+HOWTO = Path(__file__).parents[2] / "docs" / "howto" / "steer.md"
+X = torch.randn(5, D, generator=torch.Generator().manual_seed(1))
+
+CAPPED = SteeringMode(
+    change=lambda z, by: torch.minimum(z, torch.as_tensor(by).to(z)) - z,
+    verb="cap at",
+    menu="cap the latent at",
+)
+"""What a newcomer writes: z' = min(z, by)."""
+
+
+class ReLUSae:
+    """z = relu(x Dᵀ), x̂ = z D; rows of length 2, as other libraries' SAEs may have them."""
+
+    d_in, n_atoms = D, 9
+
+    def __init__(self) -> None:
+        rows = torch.randn(self.n_atoms, D, generator=torch.Generator().manual_seed(0))
+        self.dictionary = 2 * torch.nn.functional.normalize(rows, dim=1)
+        self.strength_p99 = np.full(self.n_atoms, 0.5)
+
+    def dense(self, x: Tensor) -> Tensor:
+        return torch.relu(x @ self.dictionary.T)
+
+    def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
+        return SparseCodes.from_dense(self.dense(x))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.dense(x) @ self.dictionary
+
+
+SAE = ReLUSae()
+
+
+@pytest.fixture
+def plain() -> sn.models.live_model.LiveModel:
+    """A module whose output is its hooked activation."""
+    return sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()), class_names=list("abcdef"))
+
+
+@pytest.fixture(params=[*MODES, "cap"])
+def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the modes there are, and one that is not there until its record is."""
+    if request.param not in MODES:
+        monkeypatch.setitem(MODES, request.param, CAPPED)
+    return request.param
+
+
+@pytest.mark.parametrize("keep_error", [True, False])
+def test_atoms_move_as_the_record_says(plain, mode: str, keep_error: bool) -> None:
+    """x' = x (or x̂) + Σ_j (z'_j − z_j)·d_j, redone densely."""
+    how, atoms, by = MODES[mode], [2, 7], (1.5, 0.25)
+    rows = SAE.dictionary[atoms]
+    if how.unit_atoms:
+        rows = torch.nn.functional.normalize(rows, dim=1)
+    moved = how.change(SAE.dense(X)[:, atoms], torch.tensor(by))
+    expected = (X if keep_error else SAE(X)) + moved.expand(len(X), 2) @ rows
+    with sn.steer(plain, "0", SAE, atoms, by, mode=mode, keep_error=keep_error) as recipe:
+        torch.testing.assert_close(plain(X), expected)
+    assert recipe.mode == mode
+
+
+def test_a_direction_moves_as_the_record_says(plain, mode: str) -> None:
+    """x' = x + (c' − c)·d with c = ⟨x, d⟩ / ⟨d, d⟩."""
+    d = torch.arange(1.0, D + 1)
+    c = X @ d / d.square().sum()
+    moved = MODES[mode].change(c, 0.75)
+    moved = torch.as_tensor(moved).expand(len(X))
+    with sn.steer(plain, "0", direction=d, by=0.75, mode=mode):
+        torch.testing.assert_close(plain(X), X + moved[:, None] * d)
+
+
+def test_what_does_not_read_latents_is_the_same_for_all(mode: str) -> None:
+    """`reads_latents=False` is a promise: then the SAE is never asked."""
+    change = MODES[mode].change
+    z = torch.tensor([0.0, 3.0])
+    alike = bool((torch.as_tensor(change(z, 0.5)).expand(2).diff() == 0).all())
+    assert alike is not MODES[mode].reads_latents
+
+
+@pytest.mark.parametrize("mode", [name for name, how in MODES.items() if how.neutral is not None])
+def test_the_neutral_strength_changes_nothing(plain, mode: str) -> None:
+    """Where a mode has one."""
+    with sn.steer(plain, "0", SAE, 3, MODES[mode].neutral, mode=mode):
+        torch.testing.assert_close(plain(X), X)
+
+
+def test_percentiles_count_where_the_record_takes_them(plain, mode: str) -> None:
+    """A strength of two percentiles is twice .5, of unit atoms twice as long; a factor has none."""
+    if not MODES[mode].takes_p99:
+        with pytest.raises(ValueError, match=f'no meaning with mode="{mode}"'):
+            sn.steer(plain, "0", SAE, 3, 2.0, mode=mode, unit="p99")
+        with pytest.raises(ValueError, match="needs a positive p99 and mode"):
+            SteeringRecipe(hook_point="0", atom=3, strength=2.0, unit="p99", p99=0.5, mode=mode)
+        return
+    with sn.steer(plain, "0", SAE, 3, 2.0, mode=mode, unit="p99") as recipe:
+        assert recipe.amount == pytest.approx((2.0 if MODES[mode].unit_atoms else 1.0,))
+
+
+def test_a_recipe_comes_back_and_its_control_has_its_norm(plain, mode: str) -> None:
+    """Records, JSON, the edit and its random direction know the mode by its record."""
+    recipe = SteeringRecipe(hook_point="0", atom=3, strength=0.75, mode=mode)
+    assert SteeringRecipe.from_json(recipe.to_json()) == recipe
+    with edit_of(plain, SAE, recipe):
+        ours = (plain(X) - X).norm(dim=1)
+    with control_of(plain, SAE, recipe):
+        torch.testing.assert_close((plain(X) - X).norm(dim=1), ours)
+    assert strength_words(recipe).startswith(MODES[mode].verb)
+
+
+def test_the_panel_offers_it(plain, mode: str) -> None:
+    """Menu, slider, unit and sentence come from the record."""
+    how = MODES[mode]
+    panel = sw.SteeringPanel(plain, "0", SAE, X[:1], atom=3, strength=2.0)
+    try:
+        panel.mode = mode
+        assert panel.summary.recipe.mode == mode
+        assert (how.menu, mode) in panel.controls.mode.options
+        assert panel.controls.mode.value == mode
+        assert (panel.controls.strength.min < 0) is how.signed
+        assert panel.unit == ("p99" if how.takes_p99 else "coefficient")
+        assert how.verb in panel.status
+        assert how.unit_words in panel._unit.value
+    finally:
+        panel.close()
+
+
+def test_an_unknown_mode_is_refused_with_those_there_are(plain) -> None:
+    """Also one that was there a test ago."""
+    with pytest.raises(ValueError, match=re.escape(f"`mode` must be one of {list(MODES)}")):
+        sn.steer(plain, "0", SAE, 3, 1.0, mode="cap")
+
+
+def test_every_mode_has_its_row_in_the_docs() -> None:
+    """The second of the two places."""
+    rows = [line for line in HOWTO.read_text().splitlines() if line.startswith("|")]
+    for name in MODES:
+        assert any(f'mode="{name}"' in row for row in rows), name

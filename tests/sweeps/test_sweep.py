@@ -1,0 +1,131 @@
+"""Sweeps: every combination once, on the same batches, resumed where it stopped."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.sweeps import _sweep as sweeping, sweep
+
+SHORT = sn.TrainConfig(steps=15, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    """Rows with a planted dictionary."""
+    return sn.data.planted_dictionary(20, 12, n=600, k=3, seed=0).x
+
+
+def test_every_combination_is_there_once_and_measured(x: Tensor) -> None:
+    """Sizes × settings × seeds, each with floor and control."""
+    found = sweep(
+        x, n_atoms=[16, 24], settings={"k": [2, 3]}, seeds=(0, 1), config=SHORT, progress=False
+    )
+    table = found.table
+    assert len(table) == len(found.saes) == 8
+    assert len(table[["n_atoms", "k", "seed"]].drop_duplicates()) == 8
+    assert (table["r2_floor"].abs() < 1e-9).all()
+    assert (table["r2"] > table["r2_control"]).all()
+    assert [sae.n_atoms for sae in found.saes] == list(table["n_atoms"])
+    assert len(found.summary) == 4
+    assert found.summary["stability"].between(0, 1).all()
+
+
+def test_an_sae_of_a_sweep_is_the_one_trained_alone(x: Tensor) -> None:
+    """Sharing a pass changes nothing."""
+    train_on = sn.Activations.from_tensor(x).split(0.8, seed=0)[0]
+    together = sweep(
+        x, n_atoms=16, settings={"k": [2, 3]}, seeds=(4,), config=SHORT, progress=False
+    )
+    alone = sn.TopK(12, 16, 3, generator=torch.Generator().manual_seed(4))
+    sn.train(alone, train_on, SHORT, progress=False)
+    assert torch.equal(together.saes[1].dictionary, alone.dictionary)
+
+
+def test_classical_rows_stand_beside_trained_ones(x: Tensor) -> None:
+    """Fitted on the same rows, measured on the same held-out ones."""
+    found = sweep(
+        x,
+        ["TopK", "PCA", "KMeans"],
+        n_atoms=10,
+        settings={"k": [3]},
+        seeds=(0, 1),
+        config=SHORT,
+        progress=False,
+    )
+    assert list(found.summary["architecture"]) == ["TopK", "PCA", "KMeans"]
+    pca = found.summary.iloc[1]
+    assert pca["stability"] == pytest.approx(1)
+    assert pca["l0"] == 3
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(
+    x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was kept is not trained again, and the result is that of an unbroken sweep."""
+    how = {"n_atoms": 16, "settings": {"k": [2, 3]}, "seeds": (0, 1), "config": SHORT}
+    whole = sweep(x, **how, progress=False)
+    trained: list[int] = []
+    real = sweeping.train
+
+    def counting(saes: list[sn.SparseAutoencoder], *rest: object, **named: object) -> object:
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(len(saes))
+        return real(saes, *rest, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(sweeping, "train", counting)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(x, **how, at_once=1, folder=tmp_path / "s", progress=False)
+    monkeypatch.setattr(sweeping, "train", real)
+    again = sweep(x, **how, at_once=1, folder=tmp_path / "s", progress=False)
+    assert trained == [1, 1]
+    for first, second in zip(whole.saes, again.saes, strict=True):
+        assert torch.equal(first.dictionary, second.dictionary)
+    assert list(whole.table["r2"]) == pytest.approx(list(again.table["r2"]))
+
+
+def test_a_folder_of_another_sweep_is_refused(x: Tensor, tmp_path: Path) -> None:
+    """Other data or another config are not mixed."""
+    sweep(
+        x,
+        n_atoms=16,
+        settings={"k": [2]},
+        seeds=(0,),
+        config=SHORT,
+        folder=tmp_path / "s",
+        progress=False,
+    )
+    with pytest.raises(ValueError, match="holds another"):
+        sweep(
+            x + 1,
+            n_atoms=16,
+            settings={"k": [2]},
+            seeds=(0,),
+            config=SHORT,
+            folder=tmp_path / "s",
+            progress=False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"architectures": ["Mystery"]}, ValueError, "must be among .*TopK.*'Mystery'"),
+        ({"settings": {"colour": [1]}}, ValueError, "constructor arguments of TopK, got 'colour'"),
+        ({"settings": {"k": 3}}, TypeError, "must be a list of values"),
+        ({"seeds": ()}, ValueError, "must not be empty"),
+        ({"config": sn.TrainConfig(checkpoint="c")}, ValueError, "must be None in a sweep"),
+        ({"data": "rows"}, TypeError, "must be Activations or a tensor"),
+        ({"settings": {"k": [99]}}, ValueError, "between 1 and n_atoms=16"),
+    ],
+)
+def test_bad_requests_are_named_before_any_training(
+    x: Tensor, change: dict[str, object], error: type[Exception], match: str
+) -> None:
+    """Rule, given, do."""
+    how: dict[str, object] = {"data": x, "n_atoms": 16, "settings": {"k": [2]}, "seeds": (0,)}
+    with pytest.raises(error, match=match):
+        sweep(**{**how, **change}, progress=False)  # type: ignore[arg-type]

@@ -1,0 +1,275 @@
+"""Examples of an atom on screen: pictures with heat, shaded texts, or rows of plain vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+
+from sae_nb.activations import Context
+from sae_nb.atoms import AtomSummary, Crops, Example, gathered, spans
+from sae_nb.figures import THIN_SPACE, current_theme as theme, format_number
+from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip
+
+# -------------------------------------------------------------------------------------------------
+# CropSheet: the patches an atom fires on, side by side, so that what they share meets the eye.
+
+
+TITLE = "the patches themselves, with one patch around each"
+
+
+class CropSheet:
+    """Patches of the band in one sprite; hover one to read where it is, click to choose its row.
+
+    Parameters
+    ----------
+    chosen
+        Called with a row of the activations and the patch in words; (−1, "") for none.
+    """
+
+    def __init__(self, chosen: Callable[[int, str], None]) -> None:
+        self._chosen = chosen
+        self._crops: Crops | None = None
+        self.grid = PictureGrid(
+            description=TITLE,
+            titled=True,
+            bare=True,
+            hint="hover a patch to see where it is, click to choose it",
+        )
+        self.widget: ipw.Widget = self.grid
+        self.grid.layout.display = "none"
+        self.grid.observe(self._selected, "selected")
+
+    def show(self, record: AtomSummary) -> None:
+        """Draw the patches of a record; without any, the sheet is hidden."""
+        crops = self._crops = record.crops
+        self.grid.layout.display = None if crops is not None else "none"
+        if crops is None:
+            return
+        with self.grid.hold_sync():
+            self.grid.show(
+                crops.pictures,
+                captions=list(crops.places),
+                strengths=[abs(z) for z in crops.strengths.tolist()],
+                maximum=record.max_strength,
+            )
+            self.grid.thumbnail = theme().thumbnail_px // 2
+
+    def _selected(self, change: t.Bunch) -> None:
+        index = change["new"][0]
+        if self._crops is None or not 0 <= index < len(self._crops.rows):
+            self._chosen(-1, "")
+            return
+        z = format_number(float(self._crops.strengths[index]))
+        self._chosen(int(self._crops.rows[index]), f"{self._crops.places[index]}: z = {z}")
+
+
+# -------------------------------------------------------------------------------------------------
+# Examples of an atom on screen: pictures with heat, shaded texts, or rows of plain vectors.
+
+
+def examples_view(context: Context) -> ExamplesView:
+    """Return the view that fits what the activations were captured from.
+
+    Parameters
+    ----------
+    context
+        Of the activations.
+    """
+    if context.kind == "language" and context.token_ids is not None:
+        return TextExamples(context)
+    if context.pictures is not None or context.patch_grid is not None:
+        return PictureExamples(context)
+    return VectorExamples(context)
+
+
+class ExamplesView:
+    """One component that shows the examples of a record; subclasses know how.
+
+    Parameters
+    ----------
+    context
+        Of the activations.
+    component
+        What draws them.
+    """
+
+    nothing: Any = (-1, -1)
+
+    def __init__(self, context: Context, component: Component) -> None:
+        self._context = context
+        self._examples: tuple[Example, ...] = ()
+        self.component = component
+        self.component.description = "examples"
+        self.widget: ipw.Widget = component
+
+    def show(self, record: AtomSummary) -> None:
+        """Draw the examples of a record."""
+        self._examples = record.examples
+        self.component.empty_text = record.missing or "There are no examples."
+        self._draw(record)
+
+    def say(self, text: str) -> None:
+        """Show a sentence in place of examples."""
+        self.component.empty_text = text
+
+    def on_select(self, chosen: Callable[[Example | None, int], None]) -> None:
+        """Call back with the example chosen and the patch or token in it, (None, −1) for none."""
+        self.component.observe(lambda change: chosen(*self._chosen(change["new"])), "selected")
+
+    def clear(self) -> None:
+        """Choose nothing."""
+        self.component.selected = self.nothing
+
+    def show_heat(self, shown: bool) -> None:
+        """Draw or hide the heat over pictures; other examples have none."""
+
+    def _draw(self, record: AtomSummary) -> None:
+        raise NotImplementedError
+
+    def _chosen(self, selected: Any) -> tuple[Example | None, int]:
+        index, part = selected if isinstance(selected, tuple) else (selected, -1)
+        if not 0 <= index < len(self._examples):
+            return None, -1
+        return self._examples[index], part
+
+
+class PictureExamples(ExamplesView):
+    """Pictures with the atom's strength at every patch."""
+
+    def __init__(self, context: Context) -> None:
+        self._grid = PictureGrid(hint="hover a patch for its strength, click to choose it")
+        super().__init__(context, self._grid)
+
+    def show_heat(self, shown: bool) -> None:
+        """Draw or hide the heat over pictures."""
+        self._grid.show_heat = shown
+
+    def _draw(self, record: AtomSummary) -> None:
+        examples = record.examples
+        pictures = [self._picture(example) for example in examples]
+        heat = [example.heat for example in examples if example.heat is not None]
+        self._grid.show(
+            np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
+            # Sign is in the number beneath; the shade is how strongly, either way.
+            heat=np.abs(np.stack(heat)) if heat else None,
+            captions=[self._caption(example) for example in examples],
+            places=[f"{self._context.sample_word} {example.sample}" for example in examples],
+            strengths=[abs(example.strength) for example in examples],
+            maximum=record.max_strength,
+        )
+
+    def _picture(self, example: Example) -> np.ndarray:
+        if example.picture is not None:
+            return example.picture
+        rows, columns = self._context.patch_grid or (1, 1)
+        return np.full((3, rows * 4, columns * 4), 128, np.uint8)
+
+    def _caption(self, example: Example) -> str:
+        if self._context.patch_grid is None and self._context.prefix_tokens == 0:
+            return f"{example.sample}"
+        place = self._context.token_name(example.position)
+        place = place.replace("register ", "reg ").removeprefix("patch ").removeprefix("cell ")
+        return f"{example.sample} · {place}"
+
+
+class TextExamples(ExamplesView):
+    """Texts shaded by the atom's strength at every token."""
+
+    def __init__(self, context: Context) -> None:
+        self._strip = TokenStrip(hint="hover a token for its strength, click to choose it")
+        super().__init__(context, self._strip)
+
+    def _draw(self, record: AtomSummary) -> None:
+        examples = record.examples
+        self._strip.show(
+            [example.tokens for example in examples],
+            [np.abs(_strengths_of(example)) for example in examples],
+            special=[example.special for example in examples],
+            captions=[f"{e.sample}{THIN_SPACE}·{THIN_SPACE}{e.position}" for e in examples],
+            strengths=[abs(example.strength) for example in examples],
+            peaks=[_first_of(e.tokens, e.position - e.first_position) for e in examples],
+            clipped=[example.clipped for example in examples],
+            first_positions=[example.first_position for example in examples],
+            maximum=record.max_strength,
+        )
+
+
+class VectorExamples(ExamplesView):
+    """Rows of plain vectors; the one chosen shows its largest coordinates."""
+
+    nothing = -1
+
+    def __init__(self, context: Context) -> None:
+        self._bars = Sparkbars()
+        super().__init__(context, self._bars)
+        self._bars.description = "rows in which it fires"
+        self._coordinates = Sparkbars(layout=ipw.Layout(display="none"))
+        self.widget = ipw.VBox([self._bars, self._coordinates])
+
+    def _draw(self, record: AtomSummary) -> None:
+        self._coordinates.layout.display = "none"
+        self._bars.show(
+            [example.place for example in record.examples],
+            [example.strength for example in record.examples],
+            signed=any(example.strength < 0 for example in record.examples),
+            maximum=record.max_strength,
+        )
+
+    def _chosen(self, selected: Any) -> tuple[Example | None, int]:
+        example, part = super()._chosen(selected)
+        found = example is not None and example.coordinates is not None
+        self._coordinates.layout.display = None if found else "none"
+        if example is not None and example.coordinates is not None:
+            self._coordinates.description = f"largest coordinates of {example.place}"
+            names = [f"x[{i}]" for i in example.coordinates.tolist()]
+            self._coordinates.show(names, _values_of(example), signed=True)
+        return example, part
+
+
+def _strengths_of(example: Example) -> np.ndarray:
+    values = example.token_strengths
+    return np.zeros(len(example.tokens)) if values is None else values
+
+
+def _first_of(tokens: Sequence[str], token: int) -> int:
+    """The token in which a token's character begins."""
+    return next((first for first, last in spans(tokens) if first <= token < last), token)
+
+
+def _values_of(example: Example) -> list[float]:
+    return [] if example.coordinate_values is None else example.coordinate_values.tolist()
+
+
+def place_in_words(example: Example, part: int, context: Context) -> str:
+    """Return an example and the patch or token clicked in it, in words, with the strength there."""
+    if part >= 0 and example.heat is not None:
+        value = float(example.heat.ravel()[part])
+        name = context.token_name(part + context.prefix_tokens)
+        return f"{context.sample_word} {example.sample}, {name}: {_shown(value)}"
+    if part >= 0 and example.token_strengths is not None:
+        return _token_in_words(example, _first_of(example.tokens, part))
+    prefix = "; ".join(f"{name} {_shown(value)}" for name, value in example.prefix)
+    return f"{example.place}: z = {format_number(example.strength)}" + (
+        f" ({prefix})" if prefix else ""
+    )
+
+
+def _token_in_words(example: Example, part: int) -> str:
+    last = next((last for first, last in spans(example.tokens) if first == part), part + 1)
+    position = example.first_position + part
+    tokens = (
+        f"token {position}"
+        if last == part + 1
+        else f"tokens {position}–{position + last - part - 1}"
+    )
+    value = float(gathered(example.tokens, _strengths_of(example))[part])
+    most = "strongest " if last > part + 1 else ""
+    return f"text {example.sample}, {tokens} “{example.tokens[part]}”: {most}{_shown(value)}"
+
+
+def _shown(value: float) -> str:
+    return "not captured" if np.isnan(value) else f"z = {format_number(value)}"

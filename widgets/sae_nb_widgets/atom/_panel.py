@@ -1,0 +1,458 @@
+"""AtomBrowser: what makes an atom fire — strengths, examples, neighbours, labels."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.atoms import BANDS, ORDERS, AtomCatalogue, AtomSummary, Band, Example, Labels
+from sae_nb.checks import check_atom
+from sae_nb.figures import (
+    current_theme as theme,
+    escape,
+    format_count,
+    format_duration,
+    format_number,
+    format_percent,
+)
+from sae_nb.sessions import annotations_of
+from sae_nb_widgets.atom import _controls as atom_controls
+from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
+from sae_nb_widgets.atom._examples import CropSheet, examples_view, place_in_words
+from sae_nb_widgets.atom._figure import (
+    BARS,
+    MARKS,
+    OFTEN,
+    THIS,
+    atom_figure,
+    nearest_band,
+    update_atom_figure,
+)
+from sae_nb_widgets.panel import figure_widget
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.models import LiveModel
+
+
+# Multiply-adds of an encoding that takes a laptop about a fifth of a second: less is not worth a
+# thread and a loading screen.
+ENCODE_AT_ONCE = 3_000_000_000
+SAY_EVERY_SECONDS = 0.25
+MOST_NEIGHBOURS = 6
+HINT = "← and → step through the atoms, / searches"
+
+
+class AtomBrowser(AtomNotes):
+    """What makes this atom fire?
+
+    The activations are encoded once, off the main thread where that takes long; then every atom is
+    one click. `atom` is a trait: link it with `traitlets.link((a, "atom"), (b, "atom"))`.
+
+    Parameters
+    ----------
+    sae
+        Any sparse autoencoder.
+    acts
+        Activations of its width, or a plain matrix.
+    model
+        A language model, for the next tokens an atom raises.
+    atom
+        First one shown; the most frequent when None.
+    labels
+        Where labels and notes are kept: a folder (the SAE's, say), a JSON file, `Labels`, or a
+        mapping to begin with. None takes the folder the SAE knows (`sae.folder`), else memory.
+    catalogue
+        An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the SAE and the activations do not fit, or `atom` is none of its atoms.
+
+    Example
+    -------
+    >>> import torch
+    >>> from sae_nb.codes import SparseCodes
+    >>> class Signs:
+    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
+    ...     def encode(self, x, k=None):
+    ...         return SparseCodes.from_dense(x.relu())
+    >>> browser = AtomBrowser(Signs(), torch.tensor([[1.0, -1.0], [2.0, 3.0]]))
+    >>> browser.atom, browser.summary.n_fired, browser.problem
+    (0, 2, False)
+    >>> browser.next()
+    >>> browser.atom, browser.summary.n_fired
+    (1, 1)
+    >>> browser.close()
+    """
+
+    question = "What makes this atom fire?"
+    explanation = (
+        "The left histogram counts how strongly the atom fires, the right one how often all atoms do; "
+        "below are the inputs behind one part of the left one, shaded by the atom's strength at every "
+        "patch or token, and the patches themselves.",
+        "Examples show what goes together with the atom, not what causes it or what the model does "
+        "with it: look at the random and just-below bands too, since maxima flatter every atom, and "
+        "steer to see effects.",
+        "After Bricken et al., Towards Monosemanticity (2023); lift and nearest atoms are ours.",
+    )
+    stem = "atom"
+    kept_traits = ("sort", "alive_only", "show_heat", "search", "atom", "band", "page")
+    needs_kernel = (
+        "Other atoms, bands, search and labels need a running kernel and were left out; the figure, "
+        "the examples shown and the numbers are all here."
+    )
+
+    atom = t.Int(0, help="Row of the dictionary shown.")
+    sort = t.Enum(ORDERS, default_value="frequency", help="Order in which ‹ and › step.")
+    band = t.Enum(BANDS, default_value="top", help="Which part of the histogram examples are from.")
+    search = t.Unicode("", help="Number, label or token; ‹ and › then step through what answers.")
+    alive_only = t.Bool(True, help="Step over atoms that never fire.")
+    page = t.Int(0, min=0, help="Which examples of the band.")
+    show_heat = t.Bool(True, help="Draw the heat-map over pictures.")
+    row = t.Int(-1, help="Row of the activations behind the example chosen; -1 for none.")
+    found = t.Tuple(help="Atoms that answer to the search, best first.")
+
+    def __init__(
+        self,
+        sae: Any,
+        acts: Activations | Float[Tensor, "n d_in"],
+        model: LiveModel | None = None,
+        *,
+        atom: int | None = None,
+        labels: Labels | Mapping[int, str] | str | Path | None = None,
+        catalogue: AtomCatalogue | None = None,
+    ) -> None:
+        # What was measured stays readable beneath what people write.
+        measured = None if catalogue is None else catalogue.labels
+        self.catalogue = catalogue or AtomCatalogue(sae, acts)
+        self.labels = annotations_of(labels, self.catalogue.sae, measured)
+        self.catalogue.labels = self.labels
+        self.n_atoms = self.catalogue.n_atoms
+        first = None if atom is None else check_atom(atom, self.n_atoms)
+        self._model = model
+        self._record: AtomSummary | None = None
+        self._order: np.ndarray = np.arange(self.n_atoms)
+        self._drawn: tuple[int, Band, int] | None = None
+        self._chosen = False
+        self._said = self._started = 0.0
+        super().__init__(chips=self._chips())
+        self._build()
+        if first is not None:
+            self.atom = first
+        self._chosen = first is not None
+        self._encode()
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._plot = figure_widget(atom_figure(), height=theme().figure_height_px)
+        self._examples = examples_view(self.catalogue.acts.context)
+        self._crops = CropSheet(self._choose_crop)
+        self._made = made = atom_controls.build(self)
+        self._detail_cards = AtomDetail(self.open_notes(), self.name_of, self._go)
+        self.arrange(
+            controls=made.first_row,
+            more=made.more,
+            figure=[
+                self._plot,
+                made.bands,
+                self._examples.widget,
+                self._crops.widget,
+                self._detail_cards.tokens,
+            ],
+            detail=self._detail_cards.widgets,
+        )
+        atom_controls.visible(made.pages, False)
+        self._examples.on_select(self._choose_example)
+        self._plot.data[BARS].on_click(self._click_bar)
+        self._plot.data[MARKS].on_click(self._click_mark)
+        self._plot.data[OFTEN].on_click(self._click_often)
+        self.bind_key("ArrowRight", self.next)
+        self.bind_key("ArrowLeft", self.previous)
+        self.bind_key("Escape", self.clear_selection)
+        self.say(HINT)
+
+    def _chips(self) -> dict[str, str]:
+        acts, sae = self.catalogue.acts, self.catalogue.sae
+        name = getattr(acts, "model_name", None) or getattr(sae, "model_name", None)
+        facts = {"model": name, "at": acts.hook_point, "SAE": type(sae).__name__}
+        facts |= {"atoms": format_count(self.n_atoms), "rows": format_count(len(acts))}
+        if self.catalogue.encoded:
+            codes = self.catalogue.codes
+            facts["L0"] = format_number(codes.nnz / max(len(codes), 1))
+            facts["R²"] = None if self.catalogue.r2 is None else format_number(self.catalogue.r2)
+        return {key: str(value) for key, value in facts.items() if value}
+
+    # --- encoding ---------------------------------------------------------------------------------
+
+    def _encode(self) -> None:
+        acts = self.catalogue.acts
+        cost = len(acts) * acts.d_in * self.n_atoms
+        if self.catalogue.encoded or cost <= ENCODE_AT_ONCE:
+            with self.guarded("encoding"):
+                self._measure()
+                self._ready(None)
+            return
+        self._examples.say("Encoding the activations; the first atom appears when that is done.")
+        self._started = time.perf_counter()
+        self.catalogue.listener = self._progress
+        self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
+
+    def _measure(self) -> None:
+        firings = self.catalogue.firings
+        _ = firings.frequency, firings.max_strength, self.catalogue.r2
+
+    def _progress(self, done: int, total: int) -> None:
+        now = time.perf_counter()
+        if now - self._said < SAY_EVERY_SECONDS and done < total:
+            return
+        self._said = now
+        left = (now - self._started) / done * (total - done)
+        self.say(
+            f"encoding {format_percent(done / total, of='rows')}, {format_duration(left)} left"
+        )
+
+    def _ready(self, _: None) -> None:
+        self.chips = self._chips()
+        self._reorder()
+        if not self._chosen and len(self._order) and self.atom != int(self._order[0]):
+            self.atom = int(self._order[0])
+        else:
+            self._draw()
+
+    def refresh(self) -> None:
+        """Encode again: after more training of the same SAE, say."""
+        old = self.catalogue
+        self.catalogue = AtomCatalogue(old.sae, old.acts, labels=self.labels)
+        self._record, self._drawn, self._chosen = None, None, True
+        self._encode()
+
+    # --- what is shown ----------------------------------------------------------------------------
+
+    @property
+    def summary(self) -> AtomSummary:
+        """The record shown; waits for work that is under way.
+
+        Raises
+        ------
+        RuntimeError
+            If there is none because encoding failed.
+        """
+        self.wait()
+        if self._record is None or self._record.atom != self.atom:
+            raise RuntimeError(f"There is no record of atom {self.atom}: {self.status}")
+        return self._record
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """The numbers behind the figure, for the table of exported pages."""
+        return None if self._record is None else atom_controls.table(self._record, self.labels)
+
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports, and which atom and examples these are."""
+        label = f" {self.label}" if self.label else ""
+        shown = {"atom": f"{self.atom}{label}", "examples": atom_controls.BAND_NAMES[self.band]}
+        return {**shown, **self.chips}
+
+    def export_name(self) -> str:
+        """Return the file name of exports: the atom and the band."""
+        return f"atom_{self.atom}_{self.band}"
+
+    @t.validate("atom")
+    def _atom_exists(self, proposal: t.Bunch) -> int:
+        try:
+            return check_atom(proposal["value"], self.n_atoms)
+        except IndexError as error:
+            raise t.TraitError(str(error)) from None
+
+    @t.observe("atom", "band")
+    def _subject_changed(self, _: t.Bunch) -> None:
+        self._chosen = True
+        self.page = 0
+        self._draw()
+
+    @t.observe("page")
+    def _page_changed(self, _: t.Bunch) -> None:
+        self._draw()
+
+    @t.observe("dark")
+    def _theme_changed(self, _: t.Bunch) -> None:
+        self._drawn = None
+        self._draw()
+
+    def _draw(self) -> None:
+        """Show the record of the atom, band and page the traits ask for, unless it is shown."""
+        wanted = (self.atom, self.band, self.page)
+        if not self.catalogue.encoded or self._closed or wanted == self._drawn:
+            return
+        self._drawn = wanted
+        if self.band == "just below" and not self.catalogue.near_misses_known:
+            self.run_async(self._summarise, self._show, doing="encoding with a larger k")
+            return
+        with self.guarded(f"atom {self.atom}"):
+            self._show(self._summarise())
+
+    def _summarise(self) -> AtomSummary:
+        atom, band, page = self._drawn or (self.atom, self.band, self.page)
+        return self.catalogue.summary(
+            atom,
+            band,
+            page=page,
+            n_examples=atom_controls.EXAMPLES_PER_PAGE,
+            n_neighbours=MOST_NEIGHBOURS,
+            model=self._model,
+        )
+
+    def _show(self, record: AtomSummary) -> None:
+        if (record.atom, record.band) != (self.atom, self.band):
+            return  # computed off the main thread for what is no longer asked for
+        self._record = record
+        if self.page != record.page:
+            self._drawn = (record.atom, record.band, record.page)
+            self.page = record.page
+        update_atom_figure(self._plot, record, dark=self.dark)
+        self._examples.show(record)
+        self._crops.show(record)
+        self._detail_cards.show(record)
+        made = self._made
+        made.rank.value = escape(self._rank())
+        made.page_text.value = escape(atom_controls.page_text(record))
+        atom_controls.visible(made.pages, record.n_examples > len(record.examples))
+        self.show_notes(record.atom)
+        self.row = -1
+
+    def name_of(self, atom: int) -> str:
+        """Return the number of an atom and its label, where it has one."""
+        label = self.labels.label(atom)
+        return f"{atom} {label}" if label else f"{atom}"
+
+    def names_changed(self) -> None:
+        """Draw neighbours and matches again with the labels they have now."""
+        if self._record is not None:
+            self._detail_cards.show(self._record)
+            self._show_found()
+
+    def _rank(self) -> str:
+        places = np.flatnonzero(self._order == self.atom)
+        among = f"{format_count(len(self._order))}{' found' if self.found else ''}"
+        return (
+            f"{format_count(int(places[0]) + 1)} of {among}" if len(places) else f"not in {among}"
+        )
+
+    # --- stepping and searching -------------------------------------------------------------------
+
+    def next(self) -> None:
+        """Show the next atom in the order chosen, or the next that answers to the search."""
+        self._step(1)
+
+    def previous(self) -> None:
+        """Show the atom before."""
+        self._step(-1)
+
+    def next_page(self) -> None:
+        """Show further examples of the band."""
+        self.page += 1
+
+    def previous_page(self) -> None:
+        """Show earlier examples of the band."""
+        self.page = max(self.page - 1, 0)
+
+    def _step(self, by: int) -> None:
+        if not len(self._order):
+            return
+        places = np.flatnonzero(self._order == self.atom)
+        place = (int(places[0]) + by) % len(self._order) if len(places) else 0
+        self.atom = int(self._order[place])
+
+    @t.observe("sort", "alive_only")
+    def _order_changed(self, _: t.Bunch) -> None:
+        self._reorder()
+
+    @t.observe("search")
+    def _search_changed(self, _: t.Bunch) -> None:
+        self._reorder()
+        if not self.catalogue.encoded or not self.search.strip():
+            return
+        query = f"“{self.search.strip()}”"
+        if not self.found:
+            self.say(f"No atom answers to {query}. Try a number, a label, or part of a token.")
+            return
+        self.atom = self.found[0]
+        n = len(self.found)
+        self.say(f"{format_count(n)} answer to {query}; ‹ and › step through them, Esc ends that.")
+
+    def _reorder(self) -> None:
+        if not self.catalogue.encoded:
+            return
+        with self.guarded("sorting"):
+            found = self.catalogue.search(self.search)
+            self.found = tuple(found.tolist())
+            if len(found):
+                self._order = found
+            else:
+                self._order = self.catalogue.order(self.sort, alive_only=self.alive_only)
+            self._made.rank.value = escape(self._rank())
+            self._show_found()
+
+    def _show_found(self) -> None:
+        often = self.catalogue.frequency[list(self.found)].tolist() if self.found else []
+        self._detail_cards.show_found(self.found, often)
+
+    def clear_selection(self) -> None:
+        """Choose no example and end the search."""
+        self._examples.clear()
+        self.search = ""
+        self.say("")
+
+    # --- clicks -----------------------------------------------------------------------------------
+
+    def _go(self, atom: int) -> None:
+        self.atom = atom
+
+    def _click_bar(self, _: Any, points: Any, __: Any) -> None:
+        if self._record is not None and points.xs:
+            self.band = nearest_band(self._record, float(points.xs[0]))
+
+    def _click_mark(self, trace: Any, points: Any, _: Any) -> None:
+        if points.point_inds:
+            self.band = str(trace.customdata[points.point_inds[0]])
+
+    def _click_often(self, _: Any, points: Any, __: Any) -> None:
+        if points.xs and self.catalogue.encoded:
+            # The axis is logarithmic: the atom whose frequency is nearest as a ratio.
+            with np.errstate(divide="ignore"):
+                apart = np.abs(np.log10(self.catalogue.frequency) - float(points.xs[0]))
+            self.atom = int(np.argmin(apart))
+
+    def _choose_crop(self, row: int, words: str) -> None:
+        self.row = row
+        self.say(words)
+
+    def _choose_example(self, example: Example | None, part: int) -> None:
+        self.row = -1 if example is None else example.row
+        if example is not None:
+            self.say(place_in_words(example, part, self.catalogue.acts.context))
+
+    @t.observe("show_heat")
+    def _heat_changed(self, _: t.Bunch) -> None:
+        self._examples.show_heat(self.show_heat)
+
+    def restyle(self) -> None:
+        """Redraw with the current theme's sizes."""
+        super().restyle()
+        if self._record is not None:
+            self._plot.layout.height = theme().figure_height_px
+            for trace in (MARKS, THIS):
+                self._plot.data[trace].textfont.size = theme().font_px
+            self._examples.show(self._record)
+            self._crops.show(self._record)
+            self._detail_cards.show(self._record)

@@ -1,0 +1,137 @@
+"""What the components have in common: their script, their style sheet, their static picture."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+
+from sae_nb.figures import (
+    CIVIDIS,
+    CSS_VARIABLES,
+    SCRIPT_COLOURS,
+    SIGNED,
+    cividis,
+    css_colour,
+    escape,
+    format_number,
+)
+
+
+@cache
+def read_static(name: str) -> str:
+    """Return the text of a file in `static/`."""
+    return resources.files("sae_nb_widgets").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@cache
+def script(name: str) -> str:
+    """Return the ES module of a component: the shared prelude, then the component's own file."""
+    prelude = read_static("shared.js")
+    for word, value in (("__CIVIDIS__", CIVIDIS), ("__COLOURS__", SCRIPT_COLOURS)):
+        prelude = prelude.replace(word, json.dumps(value))
+    return prelude + read_static(f"{name}.js")
+
+
+def style_sheet(*names: str) -> str:
+    """Return style sheets from `static/`, the colours that they name before them."""
+    return CSS_VARIABLES + "".join(map(read_static, names))
+
+
+class Component(anywidget.AnyWidget):
+    """A small widget fed typed arrays; everything a mouse can do is a trait.
+
+    A component can be read without a browser: `static_html` is the same picture as plain HTML, for
+    exported pages and for readers without JavaScript.
+    """
+
+    _css = style_sheet("components.css")
+
+    description = t.Unicode("", help="What the component shows, read out by screen readers.").tag(
+        sync=True
+    )
+    empty_text = t.Unicode("Nothing to show yet.", help="What to say when there is nothing.").tag(
+        sync=True
+    )
+
+    def static_html(self) -> str:
+        """Return the component as HTML that needs no script."""
+        raise NotImplementedError
+
+    def _empty_html(self) -> str:
+        return f'<div class="sae-nb-component sae-nb-empty">{escape(self.empty_text)}</div>'
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/html"] = f"<style>{self._css}</style>{self.static_html()}"
+        return bundle
+
+
+def shade(fraction: float) -> str:
+    """CSS colour of a strength given as a fraction of the maximum; zero is transparent.
+
+    Examples
+    --------
+    >>> shade(0.0), shade(1.0)
+    ('rgba(0,34,78,0)', 'rgba(254,232,56,0.95)')
+    """
+    clipped = float(np.clip(np.nan_to_num(fraction), 0, 1))
+    alpha = 0.2 + 0.75 * clipped if clipped > 0 else 0
+    return css_colour(cividis(np.array([clipped]))[0].tolist(), alpha)
+
+
+def signed_shade(fraction: float) -> str:
+    """CSS colour of a signed value given as a fraction of the maximum: blue below zero, orange above.
+
+    Examples
+    --------
+    >>> signed_shade(-1.0), signed_shade(0.0)
+    ('rgba(0,114,178,0.85)', 'rgba(213,94,0,0)')
+    """
+    clipped = float(np.clip(np.nan_to_num(fraction), -1, 1))
+    alpha = 0.15 + 0.7 * abs(clipped) if clipped else 0
+    return css_colour(SIGNED[0] if clipped < 0 else SIGNED[2], alpha)
+
+
+def bar_html(value: float, maximum: float) -> str:
+    """Return the thin bar under a caption, as HTML."""
+    width = 100 * float(np.clip(value / maximum if maximum else 0, 0, 1))
+    return (
+        f'<div class="sae-nb-bar"><div class="sae-nb-fill" style="width:{width:.1f}%"></div></div>'
+    )
+
+
+def legend_html(maximum: float, unit: str = "", signed: bool = False) -> str:
+    """Return the colour legend 0 … maximum, or −maximum … maximum, as HTML."""
+    stops = ",".join(shade(f) for f in (0, 0.25, 0.5, 0.75, 1))
+    top, low = escape(format_number(maximum, unit)), "0"
+    if signed:
+        stops = ",".join(signed_shade(f) for f in (-1, -0.5, 0, 0.5, 1))
+        low = escape(format_number(-maximum))
+    ramp = f'<span class="sae-nb-ramp" style="background:linear-gradient(to right,{stops})"></span>'
+    return f'<span class="sae-nb-legend"><span>{low}</span>{ramp}<span>{top}</span></span>'
+
+
+def common_maximum(strengths: Float[np.ndarray, " n"], maximum: float | None) -> float:
+    """Return the given maximum, or the largest finite strength, and never zero."""
+    if maximum is not None and maximum > 0:
+        return float(maximum)
+    finite = strengths[np.isfinite(strengths)]
+    top = float(finite.max()) if finite.size else 0.0
+    return top if top > 0 else 1.0
+
+
+def float_list(values: Any) -> list[float | None]:
+    """Return plain floats; None for what is absent or not a number, which JSON cannot say."""
+    return [
+        None if v is None or not np.isfinite(v) else float(v)
+        for v in (values if values is not None else [])
+    ]

@@ -1,0 +1,180 @@
+"""DepthStrips: small charts over layers under each other, with phase bands and one cursor they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+
+from sae_nb.figures import (
+    AXIS,
+    GREY,
+    Drawing,
+    Label,
+    Polyline,
+    Rectangle,
+    Stroke,
+    current_theme as theme,
+    escape,
+    fade,
+    format_number,
+)
+from sae_nb_widgets.components._base import Component, script
+from sae_nb_widgets.components._curves import Chart
+
+STATIC_WIDTH = 270
+MARGIN, SIGNS = 6, 4.1
+BAND, CUT = fade(GREY, 0.14), fade(GREY, 0.9)
+
+
+class DepthStrips(Component):
+    """Charts over layers; click, or drag across, to move the layer cursor.
+
+    A line may have gaps (NaN): what a block does has no value at the embeddings.
+
+    Examples
+    --------
+    >>> from sae_nb_widgets.components import Line
+    >>> strips = DepthStrips()
+    >>> strips.show([Chart(title="speed", lines=[Line(values=np.array([np.nan, 0.5, 0.1]))])])
+    >>> strips.cursor = 1
+    >>> strips.value(0, strips.cursor)
+    0.5
+    """
+
+    _esm = script("depth_strips")
+
+    charts = t.List(t.Dict(), help="Title and ends of each chart.").tag(sync=True)
+    lines = t.List(t.Dict(), help="Chart, name, colour and dash of each line.").tag(sync=True)
+    data = t.Bytes(b"", help="float32 heights, line after line.").tag(sync=True)
+    n_layers = t.Int(1, help="Last layer.").tag(sync=True)
+    cuts = t.List(t.Int(), help="Ends of the phases; every second one is shaded.").tag(sync=True)
+    cursor = t.Int(0, help="Layer of the upright line.").tag(sync=True)
+    own = t.Unicode(
+        "", help="Name of the line whose value is read out while nothing is hovered."
+    ).tag(sync=True)
+    height = t.Int(46, help="Height of one chart in CSS pixels.").tag(sync=True)
+
+    def show(self, charts: Sequence[Chart], *, cuts: Sequence[int] = ()) -> None:
+        """Replace what is shown, in one message to the browser.
+
+        Parameters
+        ----------
+        charts
+            From top to bottom; every line has one value per layer, embeddings first.
+        cuts
+            Ends of the phases.
+
+        Raises
+        ------
+        ValueError
+            If the lines are not all of one length.
+        """
+        lengths = sorted({len(line.values) for chart in charts for line in chart.lines})
+        if len(lengths) > 1:
+            raise ValueError(f"`charts` must have lines of one length, got lengths {lengths}.")
+        values = [np.asarray(line.values, np.float32) for chart in charts for line in chart.lines]
+        n_layers = max((lengths[0] if lengths else 2) - 1, 1)
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.charts = [
+                {"title": c.title, "low": float(c.low), "high": float(c.high)} for c in charts
+            ]
+            self.lines = [
+                {"chart": i, "name": line.name, "colour": line.colour, "dashed": line.dashed}
+                for i, chart in enumerate(charts)
+                for line in chart.lines
+            ]
+            self.data = np.concatenate([np.zeros(0, np.float32), *values]).tobytes()
+            self.n_layers, self.cuts = n_layers, [int(cut) for cut in cuts]
+            self.cursor = min(self.cursor, n_layers)
+
+    def values(self, line: int) -> Float[np.ndarray, " layers"]:
+        """Heights of a line."""
+        return np.frombuffer(self.data, np.float32).reshape(len(self.lines), -1)[line]
+
+    def value(self, line: int, layer: int) -> float:
+        """Height of a line at a layer, as the read-out says it."""
+        return float(self.values(line)[layer])
+
+    @t.validate("cursor")
+    def _layer_exists(self, proposal: t.Bunch) -> int:
+        value = int(proposal["value"])
+        if not 0 <= value <= self.n_layers:
+            raise t.TraitError(f"`cursor` must be between 0 and {self.n_layers}, got {value}.")
+        return value
+
+    def static_html(self) -> str:
+        """Return the charts as inline SVG, with their titles and the legend."""
+        if not self.lines:
+            return self._empty_html()
+        body = "".join(
+            f"<div>{escape(chart['title'])}{self._reading(i)}</div>{self._drawing(i).to_svg()}"
+            for i, chart in enumerate(self.charts)
+        )
+        label = escape(self.description)
+        foot = f'<div class="sae-nb-foot"><span>layer {self.cursor}</span></div>'
+        return (
+            f'<div class="sae-nb-component" role="group" aria-label="{label}">'
+            f"{self._legend_html()}{body}{foot}</div>"
+        )
+
+    def _reading(self, chart: int) -> str:
+        mine = [i for i, line in enumerate(self.lines) if line["chart"] == chart]
+        mine = [i for i in mine if self.lines[i]["name"] == self.own] or mine
+        texts = [format_number(self.value(i, self.cursor)) for i in mine]
+        return f' <span style="opacity:0.75">{escape(" · ".join(texts))}</span>'
+
+    def _legend_html(self) -> str:
+        named = {line["name"]: line for line in self.lines if line["name"]}
+        entries = "".join(
+            f'<span style="margin-right:10px"><span style="display:inline-block;width:16px;'
+            f"border-top:3px {'dashed' if line['dashed'] else 'solid'} "
+            f'{escape(line["colour"] or "currentColor")};margin-right:4px;vertical-align:middle">'
+            f"</span>{escape(name)}</span>"
+            for name, line in named.items()
+        )
+        return f"<div>{entries}</div>" if len(named) > 1 else ""
+
+    def _drawing(self, index: int) -> Drawing:
+        """One chart as strokes: bands, axis, lines, cursor."""
+        chart, foot, right = self.charts[index], self.height - MARGIN, STATIC_WIDTH - MARGIN
+        span = (chart["high"] - chart["low"]) or 1.0
+        gutter = SIGNS * theme().font_px
+
+        def across(layer: float) -> float:
+            return gutter + layer / self.n_layers * (right - gutter)
+
+        def up(value: float) -> float:
+            return foot - (value - chart["low"]) / span * (foot - MARGIN)
+
+        strokes: list[Stroke] = [
+            Rectangle(across(a), MARGIN, across(b) - across(a), foot - MARGIN, BAND)
+            for a, b in list(zip(self.cuts, self.cuts[1:]))[1::2]
+        ]
+        strokes.append(Polyline([(gutter, foot), (right, foot)], AXIS, 1))
+        for value, at in ((chart["high"], MARGIN + 7), (chart["low"], foot + 1)):
+            label = format_number(value)
+            strokes.append(Label(gutter - 5, at, label, anchor="end", size=theme().font_px))
+        for row, line in enumerate(self.lines):
+            if line["chart"] == index:
+                points = [(across(i), up(float(v))) for i, v in enumerate(self.values(row))]
+                for run in _runs(points):
+                    colour = line["colour"] or "currentColor"
+                    strokes.append(Polyline(run, colour, 2, line["dashed"]))
+        at = across(self.cursor)
+        strokes.append(Polyline([(at, MARGIN), (at, foot)], CUT, 1, True))
+        return Drawing(STATIC_WIDTH, self.height, tuple(strokes))
+
+
+def _runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
+    """Stretches of points without gaps."""
+    runs: list[list[tuple[float, float]]] = [[]]
+    for point in points:
+        if math.isfinite(point[1]):
+            runs[-1].append(point)
+        elif runs[-1]:
+            runs.append([])
+    return [run for run in runs if len(run) > 1]

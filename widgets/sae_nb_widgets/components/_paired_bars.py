@@ -1,0 +1,166 @@
+"""PairedBars: rows with two bars each, such as how strongly an atom fired and how much it mattered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import traitlets as t
+
+from sae_nb.figures import SIGNED, css_colour, escape, format_number
+from sae_nb_widgets.components._base import Component, float_list, script
+
+NEGATIVE, POSITIVE = (css_colour(SIGNED[end]) for end in (0, -1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of bars."""
+
+    title: str
+    """What the bars are, with their unit."""
+
+    values: Sequence[float | None]
+    """Length of each bar; None for absent."""
+
+    notes: Sequence[str] = ()
+    """Text beside each bar in place of its number."""
+
+    control: Sequence[float | None] = ()
+    """What chance or a random direction reaches: a dashed grey tick."""
+
+    exact: Sequence[float | None] = ()
+    """The same measured exactly: a solid tick."""
+
+    signed: bool = False
+    """Draw from a zero in the middle, negative blue, positive orange."""
+
+    tips: Sequence[str] = ()
+    """What a tick or bar says when it is pointed at; the numbers when empty."""
+
+
+class PairedBars(Component):
+    """Rows with a label and two bars; hover one to look, click to choose.
+
+    Examples
+    --------
+    >>> bars = PairedBars(description="atoms")
+    >>> bars.show(["17 digit 7", "4"], Column(title="fired", values=[2.0, 1.0]),
+    ...           Column(title="mattered", values=[-0.5, 0.1], signed=True))
+    >>> bars.selected = 1
+    >>> bars.labels[bars.selected]
+    '4'
+    """
+
+    _esm = script("paired_bars")
+
+    labels = t.List(t.Unicode(), help="What each row is.").tag(sync=True)
+    columns = t.List(t.Dict(), help="Titles, values, notes and ticks of the two columns.").tag(
+        sync=True
+    )
+    selected = t.Int(-1, help="Index of the row chosen; -1 for none.").tag(sync=True)
+    hovered = t.Int(-1, help="Index of the row pointed at; -1 for none.").tag(sync=True)
+
+    def show(self, labels: Sequence[str], *columns: Column, selected: int = -1) -> None:
+        """Replace what is shown, in one message to the browser.
+
+        Parameters
+        ----------
+        labels
+            One per row.
+        columns
+            Bars of each column.
+        selected
+            Row chosen.
+
+        Raises
+        ------
+        ValueError
+            If a list has not one entry per label.
+        """
+        plain = [_plain(column, len(labels)) for column in columns]
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.labels, self.columns = [str(label) for label in labels], plain
+            self.selected, self.hovered = selected, -1
+
+    @t.validate("selected", "hovered")
+    def _row_exists(self, proposal: t.Bunch) -> int:
+        if not -1 <= proposal["value"] < len(self.labels):
+            raise t.TraitError(
+                f"`{proposal['trait'].name}` must be the index of one of {len(self.labels)} rows, or "
+                f"-1, got {proposal['value']}."
+            )
+        return int(proposal["value"])
+
+    def static_html(self) -> str:
+        """Return the bars as escaped HTML."""
+        if not self.labels:
+            return self._empty_html()
+        heads = "".join(
+            f'<div class="sae-nb-cardtitle">{escape(column["title"])}</div>'
+            for column in self.columns
+        )
+        rows = "".join(self._row_html(i) for i in range(len(self.labels)))
+        return (
+            f'<div class="sae-nb-component"><div class="sae-nb-paired sae-nb-of{len(self.columns)}">'
+            f'<div class="sae-nb-pairrow sae-nb-pairhead"><div class="sae-nb-cardtitle">'
+            f"{escape(self.description)}</div>{heads}</div>{rows}</div></div>"
+        )
+
+    def _row_html(self, row: int) -> str:
+        chosen = " sae-nb-selected" if self.selected == row else ""
+        cells = "".join(_cell_html(column, row) for column in self.columns)
+        label = escape(self.labels[row])
+        return (
+            f'<div class="sae-nb-pairrow{chosen}"><div class="sae-nb-label" dir="auto" '
+            f'title="{label}">{label}</div>{cells}</div>'
+        )
+
+
+def _plain(column: Column, n: int) -> dict[str, object]:
+    given = {
+        name: getattr(column, name) for name in ("values", "notes", "control", "exact", "tips")
+    }
+    for name, entries in given.items():
+        if len(entries) != n and (len(entries) or name == "values"):
+            raise ValueError(
+                f"`{name}` of {column.title!r} must have one entry per label ({n}), got {len(entries)}."
+            )
+    numbers = {name: float_list(given[name]) for name in ("values", "control", "exact")}
+    known = [abs(v) for values in numbers.values() for v in values if v is not None]
+    top = max(known, default=0.0) or 1.0
+    notes = [str(note) for note in column.notes] or [format_number(v) for v in numbers["values"]]
+    words = {"notes": notes, "tips": [str(tip) for tip in column.tips]}
+    return {"title": column.title, "signed": column.signed, "maximum": top, **numbers, **words}
+
+
+def _cell_html(column: dict[str, object], row: int) -> str:
+    low = -1.0 if column["signed"] else 0.0
+
+    def percent(value: float) -> float:
+        share = value / float(column["maximum"])  # type: ignore[arg-type]
+        return 100 * float(np.clip((share - low) / (1 - low), 0, 1))
+
+    value = column["values"][row]  # type: ignore[index]
+    zero, end = percent(0.0), percent(value or 0.0)
+    colour = ""
+    if column["signed"]:
+        colour = f";background:{NEGATIVE if (value or 0) < 0 else POSITIVE}"
+    track = (
+        f'<div class="sae-nb-fill" style="left:{min(zero, end):.1f}%;'
+        f'width:{abs(end - zero):.1f}%{colour}"></div>'
+    )
+    for name, style in (("control", "control"), ("exact", "before")):
+        ticks = column[name]
+        if ticks and ticks[row] is not None:  # type: ignore[index]
+            at = percent(ticks[row])  # type: ignore[index]
+            track += f'<div class="sae-nb-{style}" style="left:{at:.1f}%"></div>'
+    tips = column["tips"]
+    tip = escape(tips[row]) if tips else ""  # type: ignore[index]
+    note = escape(column["notes"][row])  # type: ignore[index]
+    zero_line = '<div class="sae-nb-zero"></div>' if column["signed"] else ""
+    return (
+        f'<div class="sae-nb-paircell" title="{tip}"><div class="sae-nb-track">{zero_line}{track}'
+        f'</div><div class="sae-nb-number">{note}</div></div>'
+    )

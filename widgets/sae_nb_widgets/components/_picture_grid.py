@@ -1,0 +1,252 @@
+"""PictureGrid: pictures with a patch heat-map over each, a caption and a strength bar."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from sae_nb.figures import current_theme as theme, escape, format_number
+from sae_nb_widgets.components._base import (
+    Component,
+    bar_html,
+    common_maximum,
+    legend_html,
+    script,
+    shade,
+    signed_shade,
+)
+
+# Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
+LARGEST_SIDE = 128
+JPEG_FROM = 64
+
+
+class PictureGrid(Component):
+    """Pictures in a grid; hover a patch to read its strength, click to select it.
+
+    Pictures travel as one encoded strip, heat-maps as float32; NaN marks a patch that was not
+    captured and is drawn with a stroke instead of a shade.
+
+    Examples
+    --------
+    >>> grid = PictureGrid()
+    >>> grid.show(np.zeros((2, 3, 8, 8), np.uint8), heat=np.ones((2, 2, 2), np.float32),
+    ...           captions=["sample 0", "sample 1"], strengths=[1.0, 0.5])
+    >>> grid.selected = (1, 3)
+    >>> grid.patch_strength(1, 3)
+    1.0
+    """
+
+    _esm = script("picture_grid")
+
+    sprite = t.Bytes(b"", help="The pictures under each other, PNG or JPEG.").tag(sync=True)
+    tile = t.Tuple(t.Int(), t.Int(), default_value=(1, 1), help="Width, height of one.").tag(
+        sync=True
+    )
+    heat = t.Bytes(b"", help="float32 strengths, one map per picture.").tag(sync=True)
+    heat_shape = t.Tuple(t.Int(), t.Int(), default_value=(0, 0), help="Patch rows, columns.").tag(
+        sync=True
+    )
+    captions = t.List(t.Unicode(), help="One line under each picture.").tag(sync=True)
+    places = t.List(t.Unicode(), help="Each picture in words, for the read-out.").tag(sync=True)
+    strengths = t.List(t.Float(), help="Length of the bar under each picture.").tag(sync=True)
+    maximum = t.Float(1.0, help="Strength of the brightest colour and the longest bar.").tag(
+        sync=True
+    )
+    unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
+    hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
+    signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
+    show_heat = t.Bool(True, help="Draw the heat-map over the pictures.").tag(sync=True)
+    bare = t.Bool(False, help="Leave out captions, bars and numbers.").tag(sync=True)
+    titled = t.Bool(False, help="Write the description above the pictures.").tag(sync=True)
+    thumbnail = t.Int(88, help="Side of one picture in CSS pixels.").tag(sync=True)
+    selected = t.Tuple(
+        t.Int(), t.Int(), default_value=(-1, -1), help="Picture and patch; -1 for none."
+    ).tag(sync=True)
+
+    def show(
+        self,
+        pictures: UInt8[np.ndarray, "n 3 height width"],
+        *,
+        heat: Float[np.ndarray, "n rows columns"] | None = None,
+        captions: Sequence[str] = (),
+        places: Sequence[str] = (),
+        strengths: Sequence[float] | None = None,
+        maximum: float | None = None,
+    ) -> None:
+        """Replace what is shown, in one message to the browser.
+
+        Parameters
+        ----------
+        pictures
+            0–255, channels first.
+        heat
+            Strength per patch; NaN where no activation was captured.
+        captions
+            One short line per picture.
+        places
+            The same in words, for the read-out; the captions when empty.
+        strengths
+            Bar lengths; the largest of each heat-map when None.
+        maximum
+            Strength of the brightest colour; the largest shown when None.
+
+        Raises
+        ------
+        ValueError
+            If the arrays disagree on the number of pictures, or pictures are not (n, 3, h, w) uint8.
+        """
+        _check_pictures(pictures, heat, captions, strengths)
+        n = len(pictures)
+        maps = np.zeros((n, 0, 0), np.float32) if heat is None else heat.astype(np.float32)
+        bars = _bars(maps, strengths)
+        sprite, tile = _encode(pictures)
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.sprite, self.tile = sprite, tile
+            self.heat, self.heat_shape = maps.tobytes(), (maps.shape[1], maps.shape[2])
+            self.captions = [str(c) for c in captions] or [f"picture {i}" for i in range(n)]
+            self.places = [str(p) for p in places] or self.captions
+            self.strengths = bars.tolist()
+            self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
+            self.thumbnail = theme().thumbnail_px
+            self.selected = (-1, -1)
+
+    @property
+    def heat_maps(self) -> Float[np.ndarray, "n rows columns"]:
+        """The heat-maps shown."""
+        return np.frombuffer(self.heat, np.float32).reshape(-1, *self.heat_shape)
+
+    def patch_strength(self, index: int, patch: int) -> float:
+        """Strength at a patch of a picture, as hovering would show it."""
+        return float(self.heat_maps[index].ravel()[patch])
+
+    @t.validate("selected")
+    def _selected_exists(self, proposal: t.Bunch) -> tuple[int, int]:
+        picture, patch = proposal["value"]
+        n, patches = len(self.captions), self.heat_shape[0] * self.heat_shape[1]
+        if not -1 <= picture < n or not -1 <= patch < max(patches, 1):
+            raise t.TraitError(
+                f"`selected` must be (picture, patch) with picture < {n} and patch < {patches}, "
+                f"or (-1, -1), got {(picture, patch)}."
+            )
+        return picture, patch
+
+    def static_html(self) -> str:
+        """Return the pictures, heat and captions as inline SVG with titles on the patches."""
+        if not self.captions:
+            return self._empty_html()
+        title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
+        title = title if self.titled else ""
+        figures = "".join(self._picture_html(i) for i in range(len(self.captions)))
+        legend = legend_html(self.maximum, self.unit, self.signed) if self.heat_shape[0] else ""
+        return (
+            f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
+            f'{title}<div class="sae-nb-grid" style="--thumbnail:{self.thumbnail}px">{figures}</div>'
+            f'<div class="sae-nb-foot"><span></span>{legend}</div></div>'
+        )
+
+    def _picture_html(self, index: int) -> str:
+        caption, strength = self.captions[index], self.strengths[index]
+        chosen = "true" if self.selected[0] == index else "false"
+        picture = f'<div class="sae-nb-picture" aria-selected="{chosen}">{self._svg(index)}'
+        if self.bare:
+            return f"{picture}</div>"
+        return (
+            f'{picture}<div class="sae-nb-caption" title="{escape(caption)}">{escape(caption)}</div>'
+            f"{bar_html(strength, self.maximum)}"
+            f'<div class="sae-nb-number">{format_number(strength)}</div></div>'
+        )
+
+    def _svg(self, index: int) -> str:
+        width, height = self.tile
+        smooth = "" if width > self.thumbnail else "image-rendering:pixelated"
+        patches = "".join(self._patch_rects(index)) if self.heat_shape[0] else ""
+        return (
+            f'<svg viewBox="0 0 {width} {height}" role="img" '
+            f'aria-label="{escape(self.captions[index])}">'
+            f'<image width="{width}" height="{height}" style="{smooth}" href="{self._uri(index)}"/>'
+            f"{patches}</svg>"
+        )
+
+    def _patch_rects(self, index: int) -> list[str]:
+        rows, columns = self.heat_shape
+        width, height = self.tile[0] / columns, self.tile[1] / rows
+        rects = []
+        for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
+            row, column = divmod(patch, columns)
+            colour = signed_shade if self.signed else shade
+            fill = colour(value / self.maximum) if self.show_heat else "transparent"
+            shown = "not captured" if np.isnan(value) else format_number(value)
+            rects.append(
+                f'<rect x="{column * width:.3g}" y="{row * height:.3g}" width="{width:.3g}" '
+                f'height="{height:.3g}" fill="{fill}">'
+                f"<title>patch {row},{column}: {shown}</title></rect>"
+            )
+        return rects
+
+    def _uri(self, index: int) -> str:
+        """One picture of the strip as a data address."""
+        width, height = self.tile
+        with Image.open(io.BytesIO(self.sprite)) as strip:
+            one = strip.crop((0, index * height, width, (index + 1) * height))
+            data, kind = _encode_image(one, strip.format or "PNG")
+        return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+
+
+def _check_pictures(
+    pictures: UInt8[np.ndarray, "n 3 height width"],
+    heat: Float[np.ndarray, "n rows columns"] | None,
+    captions: Sequence[str],
+    strengths: Sequence[float] | None,
+) -> None:
+    shape, dtype = np.shape(pictures), getattr(pictures, "dtype", None)
+    if len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
+        raise ValueError(
+            f"`pictures` must be uint8 of shape (n, 3, height, width), got {dtype} {shape}."
+        )
+    sizes = {"heat": heat, "captions": captions or None, "strengths": strengths}
+    for name, value in sizes.items():
+        if value is not None and len(value) != shape[0]:
+            raise ValueError(
+                f"`{name}` must have one entry per picture ({shape[0]}), got {len(value)}."
+            )
+
+
+def _bars(
+    maps: Float[np.ndarray, "n rows columns"], strengths: Sequence[float] | None
+) -> Float[np.ndarray, " n"]:
+    if strengths is not None:
+        return np.nan_to_num(np.asarray(strengths, dtype=np.float64))
+    return np.nan_to_num(maps).max(axis=(1, 2), initial=0.0).astype(np.float64)
+
+
+def _encode(pictures: UInt8[np.ndarray, "n 3 h w"]) -> tuple[bytes, tuple[int, int]]:
+    """Return the pictures as one vertical strip and the size of a tile."""
+    if not len(pictures):
+        return b"", (1, 1)
+    rows = pictures.transpose(0, 2, 3, 1)
+    n, height, width, _ = rows.shape
+    scale = min(1.0, LARGEST_SIDE / max(height, width))
+    tile = (max(round(width * scale), 1), max(round(height * scale), 1))
+    strip = Image.new("RGB", (tile[0], tile[1] * n))
+    for i, row in enumerate(rows):
+        picture = Image.fromarray(np.ascontiguousarray(row))
+        if scale < 1:
+            picture = picture.resize(tile, Image.Resampling.LANCZOS)
+        strip.paste(picture, (0, i * tile[1]))
+    return _encode_image(strip, "JPEG" if max(tile) > JPEG_FROM else "PNG")[0], tile
+
+
+def _encode_image(picture: Image.Image, kind: str) -> tuple[bytes, str]:
+    buffer = io.BytesIO()
+    if kind == "JPEG":
+        picture.save(buffer, "JPEG", quality=85)
+    else:
+        picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue(), kind

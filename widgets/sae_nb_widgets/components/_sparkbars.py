@@ -1,0 +1,145 @@
+"""Sparkbars: small labelled bars, with ticks for the value before and for a random control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import traitlets as t
+
+from sae_nb.figures import escape, format_number
+from sae_nb_widgets.components._base import Component, float_list, script
+
+
+class Sparkbars(Component):
+    """Labelled bars; click one to select it.
+
+    Examples
+    --------
+    >>> bars = Sparkbars(description="nearest atoms")
+    >>> bars.show(["atom 3", "atom 9"], [0.8, 0.4])
+    >>> bars.selected = 1
+    >>> bars.labels[bars.selected]
+    'atom 9'
+    """
+
+    _esm = script("sparkbars")
+
+    labels = t.List(t.Unicode(), help="What each bar is.").tag(sync=True)
+    values = t.List(help="Length of each bar; None for absent.").tag(sync=True)
+    notes = t.List(t.Unicode(), help="Text at the end of each bar; its number when empty.").tag(
+        sync=True
+    )
+    before = t.List(help="Value before an edit: a solid tick on each bar.").tag(sync=True)
+    control = t.List(help="Value under a random control: a dashed grey tick.").tag(sync=True)
+    colour = t.Unicode("", help="CSS colour of the bars; neutral when empty.").tag(sync=True)
+    colours = t.List(t.Unicode(), help="CSS colour per bar; empty takes `colour`.").tag(sync=True)
+    signed = t.Bool(False, help="Draw from a zero in the middle.").tag(sync=True)
+    maximum = t.Float(0.0, help="Value of the full width; 0 takes the largest shown.").tag(
+        sync=True
+    )
+    selected = t.Int(-1, help="Index of the bar chosen; -1 for none.").tag(sync=True)
+
+    def show(
+        self,
+        labels: Sequence[str],
+        values: Sequence[float],
+        *,
+        notes: Sequence[str] = (),
+        before: Sequence[float | None] | None = None,
+        control: Sequence[float | None] | None = None,
+        colours: Sequence[str] = (),
+        signed: bool = False,
+        maximum: float = 0.0,
+    ) -> None:
+        """Replace what is shown, in one message to the browser.
+
+        Parameters
+        ----------
+        labels, values
+            One per bar.
+        notes
+            Text at the end of each bar in place of its number.
+        before
+            Value before an edit, drawn as a solid tick.
+        control
+            Value under a random control, drawn as a dashed grey tick.
+        colours
+            CSS colour per bar; an empty string takes `colour`.
+        signed
+            Draw from a zero in the middle.
+        maximum
+            Value of the full width; 0 takes the largest shown.
+
+        Raises
+        ------
+        ValueError
+            If a list has not one entry per label.
+        """
+        given = {"values": values, "notes": notes or None, "before": before, "control": control}
+        given["colours"] = colours or None
+        for name, entries in given.items():
+            if entries is not None and len(entries) != len(labels):
+                raise ValueError(
+                    f"`{name}` must have one entry per label ({len(labels)}), got {len(entries)}."
+                )
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.labels, self.values = [str(x) for x in labels], float_list(values)
+            self.notes, self.colours = [str(x) for x in notes], [str(c) for c in colours]
+            self.before, self.control = float_list(before), float_list(control)
+            self.signed, self.maximum, self.selected = signed, float(maximum), -1
+
+    @t.validate("selected")
+    def _selected_exists(self, proposal: t.Bunch) -> int:
+        if not -1 <= proposal["value"] < len(self.labels):
+            raise t.TraitError(
+                f"`selected` must be the index of one of {len(self.labels)} bars, or -1, "
+                f"got {proposal['value']}."
+            )
+        return int(proposal["value"])
+
+    def static_html(self) -> str:
+        """Return the bars as escaped HTML."""
+        title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
+        if not self.labels:
+            return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
+        rows = "".join(self._row_html(i) for i in range(len(self.labels)))
+        longest = max(3, *(len(self._note(i)) for i in range(len(self.labels))))
+        return (
+            f'<div class="sae-nb-component">{title}'
+            f'<div class="sae-nb-bars" style="--number-width:{longest}ch">{rows}</div></div>'
+        )
+
+    def _note(self, i: int) -> str:
+        return self.notes[i] if self.notes else format_number(self.values[i])
+
+    def _percent(self, value: float) -> float:
+        known = [abs(v) for v in [*self.values, *self.before, *self.control] if v is not None]
+        top = self.maximum or max(known, default=0.0) or 1.0
+        low = -top if self.signed else 0.0
+        return 100 * float(np.clip((value - low) / (top - low), 0, 1))
+
+    def _row_html(self, i: int) -> str:
+        value = self.values[i]
+        zero, end = self._percent(0.0), self._percent(value if value is not None else 0.0)
+        colour = (self.colours[i] if self.colours else "") or self.colour
+        fill = f";background:{escape(colour)}" if colour else ""
+        track = (
+            f'<div class="sae-nb-fill" style="left:{min(zero, end):.1f}%;'
+            f'width:{abs(end - zero):.1f}%{fill}"></div>'
+        )
+        for ticks, name, word in (
+            (self.before, "before", "before"),
+            (self.control, "control", "random control"),
+        ):
+            if ticks and ticks[i] is not None:
+                track += (
+                    f'<div class="sae-nb-{name}" style="left:{self._percent(ticks[i]):.1f}%" '
+                    f'title="{word} {format_number(ticks[i])}"></div>'
+                )
+        chosen = " sae-nb-selected" if self.selected == i else ""
+        return (
+            f'<div class="sae-nb-barrow{chosen}"><div class="sae-nb-label" dir="auto">'
+            f'{escape(self.labels[i])}</div><div class="sae-nb-track">{track}</div>'
+            f'<div class="sae-nb-number">{escape(self._note(i))}</div></div>'
+        )

@@ -1,0 +1,212 @@
+"""TokenStrip: rows of tokens shaded by strength, in the reading direction of the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+
+from sae_nb.atoms import directed, displayed, gathered
+from sae_nb.figures import OKABE_ITO, escape, format_number, visible_token
+from sae_nb_widgets.components._base import (
+    Component,
+    bar_html,
+    common_maximum,
+    legend_html,
+    script,
+    shade,
+    signed_shade,
+)
+
+
+class TokenStrip(Component):
+    """Texts as rows of shaded tokens; hover a token to read its strength, click to select it.
+
+    Tokens are data: in the browser they are written as text nodes, in exported HTML they are
+    escaped. A character cut into several tokens is written whole where it begins, with the largest
+    strength of its tokens. NaN marks a token that was not captured; it is shown unshaded.
+
+    Examples
+    --------
+    >>> strip = TokenStrip()
+    >>> strip.show([["a", " cat"]], [np.array([0.0, 2.0])], captions=["sample 0"])
+    >>> strip.selected = (0, 1)
+    >>> strip.token_strength(0, 1)
+    2.0
+    """
+
+    _esm = script("token_strip")
+
+    tokens = t.List(t.List(t.Unicode()), help="Rows of token texts.").tag(sync=True)
+    token_strengths = t.Bytes(b"", help="float32 strength of every token, row after row.").tag(
+        sync=True
+    )
+    special = t.Bytes(b"", help="One byte per token: 1 for special tokens.").tag(sync=True)
+    captions = t.List(t.Unicode(), help="What stands beside each row.").tag(sync=True)
+    strengths = t.List(t.Float(), help="Length of the bar beside each row.").tag(sync=True)
+    peaks = t.List(t.Int(), help="Token drawn bold in each row; -1 for none.").tag(sync=True)
+    clipped = t.List(help="Per row: is text left out before, after?").tag(sync=True)
+    first_positions = t.List(t.Int(), help="Position in its sample of each row's first token.").tag(
+        sync=True
+    )
+    maximum = t.Float(1.0, help="Strength of the brightest colour.").tag(sync=True)
+    unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
+    signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
+    bare = t.Bool(False, help="Leave out the read-out and the legend.").tag(sync=True)
+    hint = t.Unicode("", help="Said in the read-out while nothing is hovered.").tag(sync=True)
+    selected = t.Tuple(
+        t.Int(), t.Int(), default_value=(-1, -1), help="Row and token; -1 for none."
+    ).tag(sync=True)
+
+    def show(
+        self,
+        tokens: Sequence[Sequence[str]],
+        token_strengths: Sequence[Float[np.ndarray, " tokens"]] | None = None,
+        *,
+        special: Sequence[Sequence[bool]] | None = None,
+        captions: Sequence[str] = (),
+        strengths: Sequence[float] = (),
+        peaks: Sequence[int] | None = None,
+        clipped: Sequence[tuple[bool, bool]] = (),
+        first_positions: Sequence[int] = (),
+        maximum: float | None = None,
+    ) -> None:
+        """Replace what is shown, in one message to the browser.
+
+        Parameters
+        ----------
+        tokens
+            Rows of token texts, white space included.
+        token_strengths
+            One array per row; NaN where no activation was captured. None shades nothing.
+        special
+            True at special tokens; they are drawn quietly.
+        captions, strengths
+            Text and bar beside each row; both may be left out.
+        peaks
+            Token drawn bold in each row; the strongest when None.
+        clipped
+            Whether text was left out before and after each row.
+        first_positions
+            Position in its sample of each row's first token, for the read-out.
+        maximum
+            Strength of the brightest colour; the largest shown when None.
+
+        Raises
+        ------
+        ValueError
+            If a row of strengths or special marks has not one entry per token.
+        """
+        rows = [displayed([str(token) for token in row]) for row in tokens]
+        shades = _rows_of(token_strengths, rows, "token_strengths", 0.0)
+        shades = [gathered(row, values) for row, values in zip(rows, shades, strict=True)]
+        marks = _rows_of(special, rows, "special", 0.0)
+        rows = [directed(row, mark.astype(bool).tolist()) for row, mark in zip(rows, marks)]
+        flat = np.concatenate([*shades, np.zeros(0)])
+        tops = [_peak(row) for row in shades] if peaks is None else [int(p) for p in peaks]
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.tokens = rows
+            self.token_strengths = flat.astype(np.float32).tobytes()
+            self.special = np.concatenate([*marks, np.zeros(0)]).astype(np.uint8).tobytes()
+            self.captions = [str(c) for c in captions]
+            self.strengths = [float(s) for s in strengths]
+            self.peaks = tops
+            self.clipped = [[bool(a), bool(b)] for a, b in clipped]
+            self.first_positions = [int(p) for p in first_positions]
+            self.maximum = common_maximum(flat, maximum)
+            self.selected = (-1, -1)
+
+    def token_strength(self, row: int, token: int) -> float:
+        """Strength of a token, as hovering would show it."""
+        return float(self._row_values(row)[token])
+
+    def _row_values(self, row: int) -> Float[np.ndarray, " tokens"]:
+        start = sum(len(r) for r in self.tokens[:row])
+        flat = np.frombuffer(self.token_strengths, np.float32)
+        return flat[start : start + len(self.tokens[row])]
+
+    @t.validate("selected")
+    def _selected_exists(self, proposal: t.Bunch) -> tuple[int, int]:
+        row, token = proposal["value"]
+        inside = 0 <= row < len(self.tokens) and 0 <= token < len(self.tokens[row])
+        if not inside and (row, token) != (-1, -1):
+            raise t.TraitError(
+                f"`selected` must be (row, token) of a token shown, or (-1, -1); there are "
+                f"{len(self.tokens)} rows, got {(row, token)}."
+            )
+        return row, token
+
+    def static_html(self) -> str:
+        """Return the rows as escaped HTML with titles on the tokens."""
+        if not self.tokens:
+            return self._empty_html()
+        rows = "".join(self._row_html(i) for i in range(len(self.tokens)))
+        return (
+            f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
+            f'<div class="sae-nb-strip">{rows}</div>{self._foot_html()}</div>'
+        )
+
+    def _foot_html(self) -> str:
+        if self.bare:
+            return ""
+        legend = legend_html(self.maximum, self.unit, self.signed)
+        return f'<div class="sae-nb-foot"><span></span>{legend}</div>'
+
+    def _row_html(self, row: int) -> str:
+        caption = escape(self.captions[row]) if row < len(self.captions) else ""
+        side = f'<div class="sae-nb-caption" title="{caption}">{caption}</div>'
+        if row < len(self.strengths):
+            number = format_number(self.strengths[row])
+            side += bar_html(self.strengths[row], self.maximum)
+            side += f'<div class="sae-nb-number">{number}</div>'
+        before, after = self.clipped[row] if row < len(self.clipped) else (False, False)
+        text = "".join(self._token_html(row, i) for i in range(len(self.tokens[row])))
+        return (
+            f'<div class="sae-nb-row"><div class="sae-nb-side">{side}</div>'
+            f'<div class="sae-nb-text" dir="auto">{"… " if before else ""}{text}'
+            f"{' …' if after else ''}</div></div>"
+        )
+
+    def _token_html(self, row: int, token: int) -> str:
+        value = self.token_strength(row, token)
+        first = self.first_positions[row] if row < len(self.first_positions) else 0
+        special = self.special[sum(len(r) for r in self.tokens[:row]) + token]
+        classes = ["sae-nb-token"]
+        classes += ["sae-nb-special"] if special else []
+        classes += ["sae-nb-peak"] if self.peaks[row] == token else []
+        classes += ["sae-nb-selected"] if self.selected == (row, token) else []
+        shown = "not captured" if np.isnan(value) else format_number(value)
+        style = ""
+        if self.signed and value:
+            style = f' style="background-color:{signed_shade(value / self.maximum)}"'
+        elif value > 0:
+            ink = f";color:{OKABE_ITO[-1]}" if value / self.maximum > 0.6 else ""
+            style = f' style="background-color:{shade(value / self.maximum)}{ink}"'
+        return (
+            f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'
+            f"{escape(visible_token(self.tokens[row][token]))}</span>"
+        )
+
+
+def _rows_of(
+    given: Sequence[Sequence[float]] | Sequence[Float[np.ndarray, " tokens"]] | None,
+    rows: list[list[str]],
+    name: str,
+    missing: float,
+) -> list[Float[np.ndarray, " tokens"]]:
+    if given is None:
+        return [np.full(len(row), missing) for row in rows]
+    lengths, wanted = [len(g) for g in given], [len(row) for row in rows]
+    if lengths != wanted:
+        raise ValueError(
+            f"`{name}` must have one entry per token: rows of {wanted} tokens, got {lengths}."
+        )
+    return [np.asarray(g, dtype=np.float64) for g in given]
+
+
+def _peak(strengths: Float[np.ndarray, " tokens"]) -> int:
+    if not strengths.size or not np.nan_to_num(strengths).max(initial=0.0) > 0:
+        return -1
+    return int(np.nanargmax(strengths))

@@ -1,0 +1,12 @@
+"""ConceptMap: how concepts lie to each other — a map of atoms, samples or tokens that answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap as ConceptMap
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

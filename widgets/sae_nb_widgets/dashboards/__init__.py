@@ -1,0 +1,16 @@
+"""Dashboard: the panels of one SAE laid out together, linked by the atom they show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.dashboards._dashboard import Dashboard as Dashboard
+    from sae_nb_widgets.dashboards._opening import (
+        dashboard as dashboard,
+        open_dashboard as open_dashboard,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,432 @@
+"""Dashboard: the panels of one SAE laid out together, linked by the atom they show."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb.figures import current_theme as theme, escape, format_duration
+from sae_nb.sessions import save_session
+from sae_nb_widgets.components import style_sheet
+from sae_nb_widgets.dashboards import _page as dashboard_page
+from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
+from sae_nb_widgets.panel import (
+    Panel,
+    descendants,
+    fallback_html,
+    forget_styled,
+    format_bytes,
+    keep_styled,
+    logger,
+)
+
+CONCEPTS, DEPTH, TIME = "concepts", "depth", "time"
+TAB_NAMES = {
+    CONCEPTS: ("concepts and steering", "The atoms, what makes them fire, and what they do"),
+    DEPTH: ("through the layers", "How a picture travels through the model"),
+    TIME: ("through the text", "What the past already said"),
+}
+# Views that other files bring: left out while there is no such class.
+OTHER_PANELS = {
+    "map": ("concept_map", "ConceptMap"),
+    "depth": ("depth", "DepthTrajectory"),
+    "time": ("temporal", "TemporalPanel"),
+}
+SAMPLES_IN_DEPTH = 32
+SESSION_NAME = "session"
+
+
+class Dashboard(ipw.VBox):
+    """ConceptMap and AtomBrowser side by side over the SteeringPanel, and further views in tabs.
+
+    Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`. A tab is built when it
+    is first opened, so a view nobody looks at costs nothing.
+    """
+
+    atom = t.Int(0, help="Atom that all panels show.")
+    tab = t.Unicode(CONCEPTS, help="Which view is open.")
+    status = t.Unicode("", help="What happened, how long it took, or what to do.")
+    problem = t.Bool(False, help="Whether the status line reports an error.")
+
+    def __init__(self, subject: Subject, *, atom: int | None = None) -> None:
+        super().__init__()
+        self.subject = subject
+        self.panels: dict[str, Panel] = {}
+        self._links: list[t.link] = []
+        self._waiting: dict[str, Mapping[str, Any]] = {}
+        self._closed = False
+        self._views: dict[str, ipw.Box] = {name: _view() for name in self._tabs()}
+        self._build_bar()
+        self._build_concepts(atom)
+        self._show_tab()
+        self.observe(lambda _: self._show_tab(), "tab")
+        self.observe(self._draw_status, ["status", "problem"])
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _tabs(self) -> list[str]:
+        about = self.subject
+        depth = about.model.kind == "vision" and _panel_class("depth") is not None
+        past = about.catalogue.reads_sequences and _panel_class("time") is not None
+        return [CONCEPTS, *[DEPTH] * depth, *[TIME] * past]
+
+    def _build_bar(self) -> None:
+        self._folder = ipw.Text(
+            value=SESSION_NAME,
+            description="session",
+            tooltip="Folder that keeps selection, filters, labels, notes and recipes",
+            continuous_update=False,
+            layout=ipw.Layout(width="240px"),
+            style={"description_width": "initial"},
+        )
+        save = _button("save", "Write the session to this folder")
+        html = _button("⤓ html", "Write what is on screen as one HTML file that needs no kernel")
+        save.on_click(lambda _: self._try("saving", lambda: self.save(self._folder.value)))
+        html.on_click(lambda _: self._try("writing", lambda: self.to_html("dashboard.html")))
+        self._line = ipw.HTML().add_class("sae-nb-statusline")
+        bar = ipw.Box([self._folder, save, html, self._line]).add_class("sae-nb-bar-top")
+        self._style = ipw.HTML(layout=ipw.Layout(display="none"))
+        self._choice = _tab_buttons(list(self._views))
+        t.link((self, "tab"), (self._choice, "value"))
+        self._choice.layout.display = None if len(self._views) > 1 else "none"
+        self.add_class("sae-nb-dashboard")
+        self.children = (self._style, bar, self._choice, *self._views.values())
+        self.restyle()
+        keep_styled(self)
+
+    def _build_concepts(self, atom: int | None) -> None:
+        from sae_nb_widgets.atom import AtomBrowser
+        from sae_nb_widgets.steering import SteeringPanel
+
+        about = self.subject
+        catalogue = about.catalogue
+        browser = AtomBrowser(
+            about.sae, catalogue.acts, about.model, atom=atom, labels=about.labels,
+            catalogue=catalogue,
+        )  # fmt: skip
+        self._join("browser", browser)
+        steering = SteeringPanel(
+            about.model, about.hook_point, about.sae, about.inputs, catalogue, atom=browser.atom
+        )
+        self._join("steering", steering)
+        # Last: its search for clusters loads scikit-learn in a thread, which slows what is made meanwhile.
+        concept_map = self._concept_map(browser.atom)
+        shown = [concept_map, browser, steering] if concept_map else [browser, steering]
+        self._views[CONCEPTS].children = shown
+        if concept_map:
+            self._views[CONCEPTS].add_class("sae-nb-pair")
+
+    def _concept_map(self, atom: int) -> Panel | None:
+        made = _panel_class("map")
+        if made is None:
+            return None
+        about = self.subject
+        panel: Panel = made(
+            about.sae,
+            catalogue=about.catalogue,
+            examples=about.examples,
+            labels=about.labels,
+            atom=atom,
+        )
+        self._join("map", panel)
+        panel.observe(self._asked_for, ["opened", "steered"])
+        return panel
+
+    def _asked_for(self, change: t.Bunch) -> None:
+        """Show an atom that somebody asked to open or to steer with."""
+        atoms = change["new"] if isinstance(change["new"], tuple) else (change["new"],)
+        if atoms and atoms[0] >= 0:
+            self.atom = int(atoms[0])
+
+    def _join(self, name: str, panel: Panel) -> None:
+        """Keep a panel and have it show the dashboard's atom."""
+        self.panels[name] = panel
+        if panel.has_trait("atom"):
+            if name == "browser":
+                self.atom = panel.atom
+            self._links.append(t.link((self, "atom"), (panel, "atom")))
+        if name in self._waiting:
+            self._restore_panel(name, self._waiting.pop(name))
+
+    # --- tabs -------------------------------------------------------------------------------------
+
+    @t.validate("tab")
+    def _tab_exists(self, proposal: t.Bunch) -> str:
+        if proposal["value"] not in self._views:
+            raise t.TraitError(
+                f"`tab` must be one of {list(self._views)}, got {proposal['value']!r}."
+            )
+        return str(proposal["value"])
+
+    @t.validate("atom")
+    def _atom_exists(self, proposal: t.Bunch) -> int:
+        n_atoms = self.subject.catalogue.n_atoms
+        if not 0 <= proposal["value"] < n_atoms:
+            raise t.TraitError(
+                f"`atom` must be between 0 and {n_atoms - 1}, got {proposal['value']}."
+            )
+        return int(proposal["value"])
+
+    def _show_tab(self) -> None:
+        if self._closed:
+            return
+        if self.tab != CONCEPTS and self.tab not in self.panels:
+            self._try(f"opening {self.tab}", lambda: self._build_tab(self.tab))
+        for name, view in self._views.items():
+            view.layout.display = None if name == self.tab else "none"
+
+    def _build_tab(self, name: str) -> None:
+        started = time.perf_counter()
+        panel = {DEPTH: self._depth_panel, TIME: self._time_panel}[name]()
+        self._views[name].children = [panel]
+        self._join(name, panel)
+        self.say(f"{TAB_NAMES[name][0]}: {format_duration(time.perf_counter() - started)}")
+
+    def _depth_panel(self) -> Panel:
+        about = self.subject
+        inputs = about.inputs
+        if inputs is None:
+            inputs = about.catalogue.acts.context.pictures
+        if inputs is None:
+            raise ValueError(
+                "`inputs` must be given to follow pictures through the layers, got None. Pass them "
+                "to dashboard(…, inputs=pictures)."
+            )
+        return _made(DEPTH)(about.model, first_inputs(inputs, SAMPLES_IN_DEPTH), sae=about.sae)
+
+    def _time_panel(self) -> Panel:
+        about = self.subject
+        text = text_of(about) if about.model.kind == "language" else first_inputs(about.inputs, 1)
+        return _made(TIME)(about.model, about.sae, text, hook_point=about.hook_point)
+
+    # --- the panels by name -----------------------------------------------------------------------
+
+    @property
+    def map(self) -> Panel | None:
+        """The ConceptMap."""
+        return self.panels.get("map")
+
+    @property
+    def browser(self) -> Any:
+        """The AtomBrowser."""
+        return self.panels["browser"]
+
+    @property
+    def steering(self) -> Any:
+        """The SteeringPanel."""
+        return self.panels["steering"]
+
+    @property
+    def depth(self) -> Panel | None:
+        """The DepthTrajectory; None before its tab is first opened, and where there is none."""
+        return self.panels.get(DEPTH)
+
+    @property
+    def time(self) -> Panel | None:
+        """The TemporalPanel; None before its tab is first opened, and where there is none."""
+        return self.panels.get(TIME)
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Return when no panel is working, with every answer drawn.
+
+        Raises
+        ------
+        TimeoutError
+            If work is still running after `timeout` seconds.
+        """
+        for panel in list(self.panels.values()):
+            panel.wait(timeout)
+
+    # --- keeping ----------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """Return the state of every panel, by name; of tabs not opened yet what was restored."""
+        built = {name: panel.state() for name, panel in self.panels.items()}
+        return {**{name: dict(state) for name, state in self._waiting.items()}, **built}
+
+    def restore(self, panels: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take back what `state` gave; panels whose tab is closed get theirs when it is opened.
+
+        What does not fit any more is said in the status line; the rest is restored.
+        """
+        for name in sorted(panels, key=lambda name: name != "browser"):
+            if name in self.panels:
+                self._restore_panel(name, panels[name])
+            elif name in OTHER_PANELS:
+                self._waiting[name] = dict(panels[name])
+
+    def _restore_panel(self, name: str, state: Mapping[str, Any]) -> None:
+        self._try(f"restoring {name}", lambda: self.panels[name].restore(state))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the session: selection, filters, labels, notes, recipes and which SAE they are of.
+
+        Parameters
+        ----------
+        path
+            A folder of its own, or the SAE's, which then gets the session inside. An older session
+            there is replaced.
+
+        Returns
+        -------
+        Path
+            The folder written; `sn.open_session(path).dashboard(model, sae, acts)` brings it back.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder holds something else.
+        """
+        written = save_session(
+            path,
+            self.subject.sae,
+            panels=self.state(),
+            labels=self.subject.labels,
+            recipes=_recipes(self.steering),
+            model_name=self.subject.model.name,
+            atom=self.atom,
+            tab=self.tab,
+        )
+        self.say(f"session saved ✓ {written}")
+        return written
+
+    def to_html(self, path: str | Path, share_script: bool = False) -> Path:
+        """Write every panel that is built as one page that needs no kernel.
+
+        Parameters
+        ----------
+        path
+            File to write; an existing one is replaced.
+        share_script
+            Put plotly's script in a `plotly.min.js` beside the file in place of inside it.
+
+        Returns
+        -------
+        Path
+            The file written, with plotly's script in it once, however many panels there are.
+        """
+        order = [
+            name for name in ("map", "browser", "steering", DEPTH, TIME) if name in self.panels
+        ]
+        shown = [self.panels[name] for name in order]
+        written = dashboard_page.write(shown, Path(path), share_script=share_script)
+        self.say(f"Written: {written} ({format_bytes(written.stat().st_size)}).")
+        return written
+
+    # --- saying, ending ---------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Put a sentence in the status line."""
+        with self.hold_trait_notifications():
+            self.problem, self.status = False, text
+
+    def _try(self, doing: str, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
+            what = " ".join(str(error).split()) or type(error).__name__
+            logger.error("%s: %s", doing, what, exc_info=error)
+            with self.hold_trait_notifications():
+                self.problem, self.status = True, f"{doing}: {what}"
+
+    def restyle(self) -> None:
+        """Redraw the bar with the current theme's sizes; the panels do so themselves."""
+        size = f".sae-nb-dashboard {{ --sae-nb-font: {theme().font_px}px; }}"
+        self._style.value = f"<style>{style_sheet('dashboard.css')}{size}</style>"
+
+    def _draw_status(self, _: t.Bunch) -> None:
+        kind = "sae-nb-problem" if self.problem else ""
+        self._line.value = (
+            f'<div role="status"><span class="{kind}">{escape(self.status)}</span></div>'
+        )
+
+    def close(self) -> None:
+        """Free every panel; closing twice is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        forget_styled(self)
+        for link in self._links:
+            link.unlink()
+        self.unobserve_all()
+        everything = [*descendants(self), *self._unplaced()]
+        for panel in self.panels.values():
+            panel.close()
+        self.panels.clear()
+        for widget in everything:
+            # Layout and style are widgets of their own, which nobody else would close.
+            for part in (getattr(widget, "layout", None), getattr(widget, "style", None)):
+                if isinstance(part, ipw.Widget):
+                    part.close()
+            if widget is not self:
+                widget.close()
+        super().close()
+
+    def _unplaced(self) -> Iterator[ipw.Widget]:
+        """Controls that a panel made and has no use for with this model."""
+        for panel in self.panels.values():
+            for held in vars(panel).values():
+                parts = vars(held).values() if is_dataclass(held) else ()
+                yield from (part for part in parts if isinstance(part, ipw.Widget))
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if isinstance(bundle, dict):
+            bundle["text/plain"] = repr(self)
+            bundle["text/html"] = "".join(
+                fallback_html(p.question, p.static_chips(), p.current_figure(), p.record)
+                for p in self.panels.values()
+            )
+        return bundle
+
+    def __repr__(self) -> str:
+        return f"Dashboard({', '.join(map(repr, self.panels.values()))})"
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _recipes(steering: Any) -> list[dict[str, Any]]:
+    """What steering shows now, then what was kept."""
+    kept = getattr(steering, "recipes", ())
+    return [steering.recipe(), *(dict(one) for one in (kept() if callable(kept) else kept))]
+
+
+def _panel_class(name: str) -> Any:
+    """Class of a panel that another file brings; None where there is no such file or class."""
+    module, made = OTHER_PANELS[name]
+    path = f"sae_nb_widgets.{module}"
+    if importlib.util.find_spec(path) is None:
+        return None
+    return getattr(importlib.import_module(path), made, None)
+
+
+def _made(name: str) -> Any:
+    made = _panel_class(name)
+    if made is None:
+        raise ValueError(f"There is no panel for the view {name!r} in this version.")
+    return made
+
+
+def _view() -> ipw.Box:
+    return ipw.Box().add_class("sae-nb-view")
+
+
+def _button(text: str, tooltip: str) -> ipw.Button:
+    return ipw.Button(description=text, tooltip=tooltip).add_class("sae-nb-small")
+
+
+def _tab_buttons(names: list[str]) -> ipw.ToggleButtons:
+    return ipw.ToggleButtons(
+        options=[(TAB_NAMES[name][0], name) for name in names],
+        tooltips=[TAB_NAMES[name][1] for name in names],
+        style={"button_width": "auto"},
+    ).add_class("sae-nb-tabs")

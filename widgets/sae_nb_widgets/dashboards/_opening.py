@@ -1,0 +1,140 @@
+"""`dashboard` and `open_dashboard`: the panels of one SAE in one call, new or as they were left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sae_nb.sessions import Annotations, Session, annotations_of, open_session
+from sae_nb_widgets.dashboards._dashboard import Dashboard
+from sae_nb_widgets.dashboards._subject import examples_of, subject_of
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import LiveModel
+    from sae_nb.pretrained import ExampleStore
+
+
+def dashboard(
+    model: LiveModel,
+    sae: Any,
+    acts: Activations | None = None,
+    *,
+    inputs: Any = None,
+    codes: SparseCodes | None = None,
+    labels: Any = None,
+    examples: ExampleStore | None = None,
+    atom: int | None = None,
+) -> Dashboard:
+    """Lay the panels of one SAE out together, linked by the atom they show.
+
+    Parameters
+    ----------
+    model
+        The live model that the SAE reads.
+    sae
+        Any sparse autoencoder.
+    acts
+        Activations of its width; None takes the examples of a ready-made SAE.
+    inputs
+        What steering shows to the model; None takes the samples behind `acts`.
+    codes
+        Codes of `acts`, where they have been computed already.
+    labels
+        Where labels and notes are kept: the SAE's folder, say. See `AtomBrowser`.
+    examples
+        From `load_examples`, in place of `acts`: nothing is encoded, coordinates are there at once.
+    atom
+        First one shown; the most frequent when None.
+
+    Returns
+    -------
+    Dashboard
+        `.map .browser .steering .depth .time`, `.atom`, `.save(path)`, `.to_html(path)`,
+        `.close()`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If model, SAE and activations do not fit together.
+    """
+    subject = subject_of(
+        model, sae, acts, inputs=inputs, codes=codes, labels=labels, examples=examples
+    )
+    return Dashboard(subject, atom=atom)
+
+
+def open_dashboard(
+    session: Session | str | Path,
+    model: LiveModel,
+    sae: Any = None,
+    acts: Activations | None = None,
+    *,
+    labels: Any = None,
+    **choices: Any,
+) -> Dashboard:
+    """Open live panels as a saved session left them.
+
+    Parameters
+    ----------
+    session
+        From `sn.open_session`, or the folder it was saved to.
+    model
+        The live model.
+    sae
+        The session's own SAE; looked for beside the session when None.
+    acts
+        As for `dashboard`.
+    labels
+        Where labels and notes are kept from now on; the session's are added to them. None goes on
+        in the session.
+    choices
+        As for `dashboard`.
+
+    Raises
+    ------
+    ValueError
+        If the session is damaged or belongs to another SAE.
+    FileNotFoundError
+        If there is no such session, or its SAE is not found.
+    """
+    found = session if isinstance(session, Session) else open_session(session)
+    if sae is None:
+        sae = found.load_sae()
+    else:
+        found.check_sae(sae)
+    if acts is None and choices.get("examples") is None:
+        choices["examples"] = examples_of(sae)
+    examples = choices.get("examples")
+    measured = None if examples is None else examples.labels
+    book = annotations_of(labels or found.path, sae, measured)
+    _add_missing(book, found.labels)
+    made = dashboard(model, sae, acts, labels=book, **choices)
+    made.steering.wait()  # until then the unit of its strength is not known
+    made.restore(found.panels)
+    if found.recipes and not found.panels.get("steering"):
+        made.steering.replay(found.recipes[0])
+    if found.atom is not None and not made.problem:
+        made.atom = found.atom
+    if found.tab in made._views:
+        made.tab = found.tab
+    if not made.problem:
+        made.say(_welcome(found, model))
+    return made
+
+
+def _welcome(session: Session, model: LiveModel) -> str:
+    if session.model_name not in (None, model.name):
+        return (
+            f"session {session.path.name!r} was saved with the model {session.model_name}; this is "
+            f"{model.name}, so steering may do something else."
+        )
+    return f"session {session.path.name!r} opened: {len(session.labels)} labelled atoms"
+
+
+def _add_missing(book: Any, kept: Annotations) -> None:
+    own = getattr(book, "written", {})
+    missing = {atom: words for atom, words in kept.written.items() if atom not in own}
+    for atom, (label, note) in missing.items():
+        book.write(atom, label, note)

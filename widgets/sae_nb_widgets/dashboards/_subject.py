@@ -1,0 +1,152 @@
+"""What a dashboard is about: model, SAE, codes, labels and inputs, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sae_nb.activations import join_tokens
+from sae_nb.atoms import AtomCatalogue, is_special
+from sae_nb.files import identity_of
+from sae_nb.progress import progress_bar
+from sae_nb.sessions import annotations_of
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import LiveModel
+    from sae_nb.pretrained import ExampleStore
+
+
+# Multiply-adds that take a laptop about a fifth of a second: no bar for less.
+ENCODE_AT_ONCE = 3_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a dashboard is about, checked and encoded."""
+
+    model: LiveModel
+    """The live model."""
+
+    sae: Any
+    """The SAE."""
+
+    catalogue: AtomCatalogue
+    """Its codes on the activations."""
+
+    labels: Any
+    """Labels and notes that all panels share."""
+
+    inputs: Any
+    """What the model reads; None takes the samples behind the activations."""
+
+    examples: ExampleStore | None
+    """Examples of a ready-made SAE, with coordinates of its atoms."""
+
+    hook_point: str
+    """Where the SAE reads the model."""
+
+
+def subject_of(
+    model: LiveModel,
+    sae: Any,
+    acts: Activations | None,
+    *,
+    inputs: Any = None,
+    codes: SparseCodes | None = None,
+    labels: Any = None,
+    examples: ExampleStore | None = None,
+) -> Subject:
+    """Check what was passed and encode the activations, once for every panel.
+
+    Parameters
+    ----------
+    model, sae, acts, inputs, codes, labels, examples
+        As for `dashboard`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they do not fit together.
+    """
+    if acts is None and examples is None:
+        examples = examples_of(sae)
+    if examples is not None:
+        catalogue = examples.catalogue(sae)
+    else:
+        catalogue = AtomCatalogue(sae, acts, codes=codes)  # type: ignore[arg-type]
+    hook_point = _hook_point(sae, catalogue)
+    _encode(catalogue)
+    return Subject(
+        model=model,
+        sae=sae,
+        catalogue=catalogue,
+        labels=annotations_of(labels, sae, catalogue.labels),
+        inputs=inputs,
+        examples=examples,
+        hook_point=hook_point,
+    )
+
+
+def _encode(catalogue: AtomCatalogue) -> None:
+    """Encode once, with a bar where that takes long; every panel then reads the same codes."""
+    n, cost = len(catalogue.acts), len(catalogue.acts) * catalogue.acts.d_in * catalogue.n_atoms
+    if catalogue.encoded:
+        return
+    with progress_bar(n, "encode", "row", enabled=cost > ENCODE_AT_ONCE) as bar:
+        done = 0
+
+        def count(so_far: int, _: int) -> None:
+            nonlocal done
+            bar.update(so_far - done)
+            done = so_far
+
+        catalogue.listener = count
+        _ = catalogue.codes
+    catalogue.listener = None
+
+
+def examples_of(sae: Any) -> ExampleStore:
+    """Examples of a ready-made SAE, known by its fingerprint."""
+    from sae_nb.pretrained import load_examples, load_sae, shelf_folder
+
+    name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
+    if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
+        raise TypeError(
+            "`acts` must be given for an SAE that is not ready-made, got None. Capture some with "
+            "sn.capture(model, inputs, sae.hook_point)."
+        )
+    return load_examples(name)
+
+
+def _hook_point(sae: Any, catalogue: AtomCatalogue) -> str:
+    place = getattr(sae, "hook_point", None) or catalogue.acts.hook_point
+    if not place:
+        raise ValueError(
+            "`sae` or `acts` must know their hook point to steer there, got None in both. Set "
+            "sae.hook_point."
+        )
+    return str(place)
+
+
+def first_inputs(inputs: Any, n: int) -> Any:
+    """Return the first inputs of a batch, a list or a bundled data set."""
+    held = getattr(inputs, "images", inputs)
+    return held[:n] if hasattr(held, "__getitem__") else held
+
+
+def text_of(about: Subject) -> str:
+    """The first text that was given or captured."""
+    if isinstance(about.inputs, str):
+        return about.inputs
+    if isinstance(about.inputs, (list, tuple)) and about.inputs:
+        return str(about.inputs[0])
+    context = about.catalogue.acts.context
+    if context.token_ids is None:
+        raise ValueError(
+            "`inputs` must hold a text to follow in time, got None. Pass dashboard(…, inputs=[text])."
+        )
+    ids = context.token_ids.sample(0).tolist()
+    names = [context.token_name(i, token) for i, token in enumerate(ids)]
+    return join_tokens([name for name in names if not is_special(name)], names)

@@ -1,0 +1,289 @@
+"""Depth as one figure: similarity of blocks with phases, gain of k phases, and paths in 2-D or 3-D."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+
+from sae_nb.figures import (
+    OKABE_ITO,
+    PAGE_INKS,
+    WHITE,
+    colour_scale,
+    current_theme as theme,
+    fade,
+    format_number,
+    plot_text,
+    squares,
+    template,
+)
+from sae_nb_widgets.depth import _traces as traces
+from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
+
+KIND_COLOURS = {
+    "cls": OKABE_ITO[3],
+    "register": OKABE_ITO[4],
+    "patch": OKABE_ITO[2],
+    "token": OKABE_ITO[2],
+}
+"""Of token types. Blue and vermilion are taken: what Raptor predicts, and what a push brings."""
+PHASE_COLOURS = tuple(OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnPaths:
+    """What is drawn of paths: where they are, in which colours, and what lies over them."""
+
+    points: Float[np.ndarray, "paths layers axes"]
+    """Two or three axes."""
+
+    groups: Int[np.ndarray, "paths layers"]
+    """Colour of the stretch that leads to each layer."""
+
+    names: tuple[str, ...]
+    """Of the groups."""
+
+    colours: tuple[str, ...]
+    """Of the groups."""
+
+    symbols: tuple[str, ...]
+    """Of the groups' heads."""
+
+    texts: tuple[str, ...]
+    """What hovering a path says."""
+
+    own: int
+    """Which path is selected; −1 for none."""
+
+    axes: tuple[str, str, str]
+    """What is along the axes."""
+
+    title: str
+    """One line above."""
+
+    pushed: Float[np.ndarray, "layers axes"] | None = None
+    """The selected path after a push, from the layer of the push on."""
+
+    pushed_from: int = 0
+    """That layer."""
+
+    rolled: Float[np.ndarray, "layers axes"] | None = None
+    """What Raptor makes of the selected path."""
+
+    rim: float = 0.0
+    """Radius of a circle around a map of the sphere; 0 for none."""
+
+    @property
+    def dimensions(self) -> int:
+        """2 or 3."""
+        return int(self.points.shape[2])
+
+
+def figure_height() -> int:
+    """Height in CSS pixels at the current scale."""
+    return 450 if theme().scale == "normal" else 560
+
+
+def depth_figure() -> go.Figure:
+    """Empty similarity, gain and paths, all traces made."""
+    figure = go.Figure(
+        [
+            traces.heatmap(),
+            traces.outline("phases, pale", fade(WHITE, 0.95), 4.5),
+            traces.outline("phases", PAGE_INKS[0], 2),
+            traces.mark("layer", "x", "y", 11),
+            traces.gain_curve(),
+            traces.mark("k", "x2", "y2", 11),
+            *(one for group in range(MOST_GROUPS) for one in traces.group_traces(group)),
+            *traces.overlay_traces(),
+            *(one for group in range(MOST_GROUPS) for one in traces.group_traces_3d(group)),
+            *traces.overlay_traces_3d(),
+        ]
+    )
+    figure.update_layout(
+        template=template(),
+        height=figure_height(),
+        margin={"l": 34, "r": 8, "t": 14, "b": 44},
+        hovermode="closest",
+        showlegend=False,
+        annotations=[traces.title(i) for i in range(3)],
+        **traces.axes(),
+    )
+    return figure
+
+
+# --- drawing --------------------------------------------------------------------------------------
+
+
+def draw_similarity(
+    figure: go.Figure,
+    similarity: Float[np.ndarray, "blocks blocks"],
+    cuts: Sequence[int],
+    gains: Float[np.ndarray, " ks"],
+    *,
+    words: str,
+) -> None:
+    """Show a similarity matrix, its phases as squares on the diagonal, and the gain of every k."""
+    n = len(similarity)
+    blocks = np.arange(1, n + 1, dtype=np.float32)
+    low = float(similarity.min())
+    signed = low < -0.05
+    floor = -1.0 if signed else min(np.floor(10 * low) / 10, 0.9)
+    x, y = (np.array(side, np.float64) for side in squares(cuts))
+    k = len(cuts) - 1
+    with figure.batch_update():
+        heat = named(figure, "similarity")
+        heat.x, heat.y, heat.z = blocks, blocks, similarity.astype(np.float32)
+        heat.zmin, heat.zmax, heat.colorscale = floor, 1.0, colour_scale(signed)
+        for name in ("phases, pale", "phases"):
+            line = named(figure, name)
+            line.x, line.y = x, y
+        gain, chosen = named(figure, "gain"), named(figure, "k")
+        gain.x, gain.y = np.arange(1, len(gains) + 1), np.asarray(gains, np.float32)
+        chosen.x, chosen.y = [k], [float(gains[k - 1])]
+        figure.layout.xaxis.range, figure.layout.yaxis.range = [0.5, n + 0.5], [n + 0.5, 0.5]
+        figure.layout.annotations[0].text = plot_text(f"{words}, {format_number(floor)} … 1")
+
+
+def draw_layer_mark(figure: go.Figure, layer: int) -> None:
+    """Mark the cursor's layer on the diagonal; the embeddings are no block."""
+    mark = named(figure, "layer")
+    mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
+
+
+def draw_paths(
+    figure: go.Figure, drawn: DrawnPaths, layer: int, *, ink: str = PAGE_INKS[0]
+) -> None:
+    """Show paths up to a layer, where they are there, and the selected path over them."""
+    suffix = " 3d" if drawn.dimensions == 3 else ""
+    _colour(figure, drawn, suffix, ink)
+    with figure.batch_update():
+        _hide_other(figure, drawn.dimensions)
+        for group in range(MOST_GROUPS):
+            _draw_group(figure, drawn, group, layer, suffix)
+        _draw_overlays(figure, drawn, layer, suffix)
+        _draw_frame(figure, drawn)
+
+
+def members(drawn: DrawnPaths, group: int, layer: int) -> Int[np.ndarray, " m"]:
+    """Paths whose head has a group's colour at a layer, in the order the head trace has them."""
+    return np.flatnonzero(drawn.groups[:, layer] == group)
+
+
+def named(figure: go.Figure, name: str) -> Any:
+    """The trace of that name in `meta`: legends may call it otherwise."""
+    return next(trace for trace in figure.data if trace.meta == name)
+
+
+# --- parts of drawing -----------------------------------------------------------------------------
+
+
+def _draw_group(figure: go.Figure, drawn: DrawnPaths, group: int, layer: int, suffix: str) -> None:
+    line, heads = (named(figure, f"{part} {group}{suffix}") for part in ("path", "head"))
+    shown = group < len(drawn.names)
+    line.visible = heads.visible = shown
+    if not shown:
+        return
+    _put(line, _trails(drawn, group, layer))
+    mine = members(drawn, group, layer)
+    _put(heads, drawn.points[mine, layer])
+    heads.text = [drawn.texts[i] for i in mine]
+
+
+def _colour(figure: go.Figure, drawn: DrawnPaths, suffix: str, ink: str) -> None:
+    """Give traces their colours, one by one: within a batch a browser drops those of the others."""
+    for group, name in enumerate(drawn.names):
+        line, heads = (named(figure, f"{part} {group}{suffix}") for part in ("path", "head"))
+        colour, symbol = drawn.colours[group], drawn.symbols[group]
+        symbol = traces.symbol_3d(symbol) if suffix else symbol
+        _change(line.line, "color", colour)
+        _change(heads.marker, "color", colour)
+        _change(heads.marker, "symbol", symbol)
+        _change(heads, "name", plot_text(name))
+    for name in (OWN, HEAD):
+        own = named(figure, name + suffix)
+        _change(own.line, "color", ink)
+        _change(own.marker, "color", ink)
+
+
+def _change(part: Any, name: str, value: str) -> None:
+    if part[name] != value:
+        part[name] = value
+
+
+def _draw_overlays(figure: go.Figure, drawn: DrawnPaths, layer: int, suffix: str) -> None:
+    own, head = named(figure, OWN + suffix), named(figure, HEAD + suffix)
+    own.visible = head.visible = drawn.own >= 0
+    if drawn.own >= 0:
+        _put(own, drawn.points[drawn.own, : layer + 1])
+        _put(head, drawn.points[drawn.own, layer : layer + 1])
+    first = drawn.pushed_from
+    for name, path, start in ((PUSHED, drawn.pushed, first), (ROLLED, drawn.rolled, 0)):
+        trace = named(figure, name + suffix)
+        trace.visible = path is not None and layer >= start
+        if path is not None and layer >= start:
+            _put(trace, path[start : layer + 1])
+
+
+def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
+    """Ranges that hold every layer, so that playing moves points and not axes."""
+    flat = drawn.points.reshape(-1, drawn.dimensions)
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    pad = 0.06 * np.maximum(high - low, 1e-6)
+    ranges = [[float(a), float(b)] for a, b in zip(low - pad, high + pad)]
+    rim, globe = named(figure, "rim"), named(figure, "globe")
+    flat_globe = bool(drawn.rim) and drawn.dimensions == 2
+    turn = np.linspace(0, 2 * np.pi, 73 if flat_globe else 0)
+    rim.x, rim.y = drawn.rim * np.cos(turn), drawn.rim * np.sin(turn)
+    globe.visible = bool(drawn.rim) and drawn.dimensions == 3
+    if drawn.dimensions == 2:
+        # A map of the sphere is round; other axes fill the room there is.
+        figure.layout.yaxis3.scaleanchor = "x3" if drawn.rim else False
+        if drawn.rim:
+            ranges = [[-1.05 * drawn.rim, 1.05 * drawn.rim]] * 2
+        axes: tuple[Any, ...] = (figure.layout.xaxis3, figure.layout.yaxis3)
+        texts: tuple[str, ...] = drawn.axes
+    else:
+        scene = figure.layout.scene
+        axes = (scene.xaxis, scene.yaxis, scene.zaxis)
+        # In space long titles are cut off, and shares of variance say little about a view from aside.
+        texts = tuple("" if "(" in text else text for text in drawn.axes)
+        ranges = [[-1.02, 1.02]] * 3 if drawn.rim else ranges
+        for axis in axes:
+            axis.visible = not drawn.rim
+    for axis, span, text in zip(axes, ranges, texts):
+        axis.range, axis.title.text = span, plot_text(text)
+    figure.layout.annotations[2].text = plot_text(drawn.title)
+
+
+def _hide_other(figure: go.Figure, dimensions: int) -> None:
+    other = "" if dimensions == 3 else " 3d"
+    names = [f"{part} {g}{other}" for g in range(MOST_GROUPS) for part in ("path", "head")]
+    for name in (*names, *(one + other for one in (OWN, HEAD, PUSHED, ROLLED))):
+        trace = named(figure, name)
+        if trace.visible is not False:
+            trace.visible = False
+    for axis in (figure.layout.xaxis3, figure.layout.yaxis3):
+        axis.visible = dimensions == 2
+
+
+def _trails(drawn: DrawnPaths, group: int, layer: int) -> Float[np.ndarray, "rows axes"]:
+    """Stretches of one colour up to a layer, gaps between them."""
+    gap = np.full((1, drawn.dimensions), np.nan, np.float32)
+    parts: list[np.ndarray] = []
+    for path, colours in enumerate(drawn.groups[:, : layer + 1]):
+        mine = np.flatnonzero(colours[1:] == group) + 1
+        if len(mine):
+            # A stretch begins where the one before it ended.
+            parts += [drawn.points[path, [mine[0] - 1, *mine]].astype(np.float32), gap]
+    return np.concatenate(parts) if parts else gap
+
+
+def _put(trace: Any, points: Float[np.ndarray, "rows axes"]) -> None:
+    for name, values in zip("xyz", np.ascontiguousarray(points.T, np.float32)):
+        trace[name] = values

@@ -1,0 +1,202 @@
+"""The input a DepthTrajectory looks at, and its token picker: cls, registers, patches, or a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+from jaxtyping import Float
+
+from sae_nb.figures import current_theme as theme
+from sae_nb.summaries import DepthInputs
+from sae_nb_widgets.components import PictureGrid, TokenStrip
+
+PICTURE_SHARE = 1.65
+"""Side of the picture in thumbnails."""
+
+
+class DepthInputView:
+    """One input with its tokens shaded by how far the last block turned them; a click picks one.
+
+    Its widgets are made at once, so that a browser has loaded them when the model has run; what the
+    tokens are is told by `prepare`.
+
+    Parameters
+    ----------
+    inputs
+        All inputs.
+    pick
+        Called with the token that is clicked.
+    """
+
+    def __init__(self, inputs: DepthInputs, pick: Callable[[int], None]) -> None:
+        self._inputs, self._pick, self._filling = inputs, pick, False
+        self._kinds: tuple[str, ...] = ()
+        self._positions: tuple[int, ...] = ()
+        self._patches: list[int] = []
+        self._others: list[int] = []
+        self._grid_shape: tuple[int, int] | None = None
+        self.grid = PictureGrid(
+            description="the input, patches shaded by how far the last block turned them",
+            hint="shade: turned by the last block; click a patch",
+            unit="rad",
+            bare=True,
+        )
+        self.strip = TokenStrip(
+            description="tokens of the input, shaded by how far the last block turned them",
+            unit="rad",
+            bare=inputs.pictures is not None,
+            hint="shade: turned by the last block; click a token",
+        )
+        self.grid.empty_text = self.strip.empty_text = "The model is running."
+        self.grid.layout.width = f"{int(PICTURE_SHARE * theme().thumbnail_px) + 24}px"
+        self.strip.layout.min_width = "0"
+        self.grid.observe(lambda change: self._on_patch(change["new"]), "selected")
+        self.strip.observe(lambda change: self._on_token(change["new"]), "selected")
+
+    def prepare(
+        self,
+        token_kinds: Sequence[str],
+        positions: Sequence[int],
+        patch_grid: tuple[int, int] | None,
+    ) -> None:
+        """Learn what the tokens are.
+
+        Parameters
+        ----------
+        token_kinds
+            Kind of every token of the states.
+        positions
+            Index of each of these tokens in its sample.
+        patch_grid
+            Rows and columns of patches; None for texts and for unknown grids.
+        """
+        self._kinds, self._positions = tuple(token_kinds), tuple(positions)
+        self._patches = [i for i, kind in enumerate(self._kinds) if kind == "patch"]
+        fits = patch_grid is not None and patch_grid[0] * patch_grid[1] == len(self._patches)
+        self._grid_shape = patch_grid if fits else None
+        self._others = [i for i, kind in enumerate(self._kinds) if kind != "patch"]
+        self.strip.layout.display = None if self._others else "none"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it knows its tokens."""
+        return bool(self._kinds)
+
+    def arranged(self, chooser: ipw.Widget) -> tuple[ipw.Widget, ...]:
+        """Return the picture, and beside it the chooser over the tokens that are no patches.
+
+        Parameters
+        ----------
+        chooser
+            What chooses the input.
+        """
+        beside = ipw.VBox([chooser, self.strip])
+        beside.layout.flex, beside.layout.min_width = "1 1 220px", "0"
+        return (self.grid, beside) if self._inputs.pictures is not None else (beside,)
+
+    def name(self, token: int) -> str:
+        """What a token is called.
+
+        Parameters
+        ----------
+        token
+            Place among the tokens of the states.
+        """
+        kind = self._kinds[token]
+        if kind == "patch" and self._grid_shape is not None:
+            row, column = divmod(self._patches.index(token), self._grid_shape[1])
+            return f"patch {row},{column}"
+        if kind == "token":
+            return f"token {self._positions[token]}"
+        same = [i for i, other in enumerate(self._kinds) if other == kind]
+        return kind if len(same) == 1 else f"{kind} {same.index(token)}"
+
+    def show(
+        self, picture: int, token: int, values: Float[np.ndarray, " tokens"], maximum: float
+    ) -> None:
+        """Show another input.
+
+        Parameters
+        ----------
+        picture
+            Which.
+        token
+            Marked.
+        values
+            Radians, for every token.
+        maximum
+            Of the brightest colour.
+        """
+        self._filling, maximum = True, max(maximum, 1e-6)
+        pictures = self._inputs.pictures
+        if pictures is not None:
+            self.grid.show(
+                pictures[picture : picture + 1], heat=self._heat(values), maximum=maximum
+            )
+            self.grid.thumbnail = int(PICTURE_SHARE * theme().thumbnail_px)
+        if self._others:
+            texts = [self._text(picture, i) for i in self._others]
+            self.strip.show(
+                [texts],
+                [self._strengths(values)],
+                maximum=maximum,
+                captions=["others" if pictures is not None else f"input {picture}"],
+            )
+        self._filling = False
+        self.mark(token)
+
+    def shade(self, values: Float[np.ndarray, " tokens"]) -> None:
+        """Show other values of the same input: a few hundred bytes.
+
+        Parameters
+        ----------
+        values
+            Radians, for every token.
+        """
+        heat = self._heat(values)
+        if heat is not None and self.grid.captions:
+            self.grid.heat = heat.tobytes()
+        if self._others and self.strip.tokens:
+            self.strip.token_strengths = self._strengths(values).tobytes()
+
+    def mark(self, token: int) -> None:
+        """Outline a token.
+
+        Parameters
+        ----------
+        token
+            Which.
+        """
+        self._filling = True
+        patch = self._patches.index(token) if token in self._patches else -1
+        if self.grid.captions:
+            self.grid.selected = (0, patch) if self._grid_shape else (-1, -1)
+        if self.strip.tokens:
+            other = self._others.index(token) if token in self._others else -1
+            self.strip.selected = (0, other) if other >= 0 else (-1, -1)
+        self._filling = False
+
+    def _heat(self, values: np.ndarray) -> np.ndarray | None:
+        if self._grid_shape is None:
+            return None
+        heat = values[self._patches].astype(np.float32)
+        return heat.reshape(1, *self._grid_shape)
+
+    def _strengths(self, values: np.ndarray) -> np.ndarray:
+        return np.asarray(values[self._others], np.float32)
+
+    def _text(self, picture: int, token: int) -> str:
+        if self._inputs.tokens:
+            return self._inputs.tokens[picture][self._positions[token]]
+        return f" {self.name(token).replace('register', 'reg')} "
+
+    def _on_patch(self, chosen: Any) -> None:
+        if not self._filling and chosen[1] >= 0 and self._grid_shape is not None:
+            self._pick(self._patches[chosen[1]])
+
+    def _on_token(self, chosen: Any) -> None:
+        if not self._filling and chosen[1] >= 0:
+            self._pick(self._others[chosen[1]])

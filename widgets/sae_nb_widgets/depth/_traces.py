@@ -1,0 +1,245 @@
+"""The empty traces and axes of the figure of depth, made once and filled in place ever after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sae_nb.figures import (
+    CLEAR,
+    CONTROL,
+    GLOBE,
+    GLOBE_GRID,
+    GREY,
+    NOVEL,
+    OKABE_ITO,
+    PAGE_INKS,
+    PREDICTED,
+    WHITE,
+    category_style,
+    colour_scale,
+    fade,
+    number_of,
+    on_axes,
+)
+
+N_COLOURS = 7
+MOST_GROUPS = 10
+"""Colours of paths; further classes share the last."""
+LEFT, RIGHT = (0.0, 0.36), (0.47, 1.0)
+TOP, FOOT = (0.42, 0.95), (0.0, 0.24)
+PATHS_UP = (0.0, 0.95)
+OWN, HEAD, PUSHED, ROLLED = "this one", "this one now", "pushed", "Raptor"
+
+
+def style_of(group: int) -> tuple[str, str]:
+    """Colour and marker of a class: the palette without black, which is the selected path's."""
+    row, place = divmod(group, N_COLOURS)
+    return category_style(place)[0], category_style(row * len(OKABE_ITO))[1]
+
+
+def heatmap() -> go.Heatmap:
+    """Similarity of blocks; its title says what the ends of the colours are."""
+    return go.Heatmap(
+        meta="similarity",
+        z=np.zeros((2, 2)),
+        colorscale=colour_scale(),
+        showscale=False,
+        hovertemplate="block %{y} with block %{x}: %{z:.3f}<extra></extra>",
+    )
+
+
+def outline(name: str, colour: str, width: float) -> go.Scatter:
+    """Squares of the phases, without hover."""
+    return go.Scatter(
+        meta=name,
+        mode="lines",
+        line={"color": colour, "width": width},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def mark(name: str, x: str, y: str, size: int) -> go.Scatter:
+    """A white dot with a dark rim: where the cursor or k is."""
+    return go.Scatter(
+        meta=name,
+        xaxis=x,
+        yaxis=y,
+        mode="markers",
+        marker={"size": size, "color": WHITE, "line": {"color": PAGE_INKS[0], "width": 2}},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def gain_curve() -> go.Scatter:
+    """Gain of every k; a click chooses one."""
+    return go.Scatter(
+        meta="gain",
+        **on_axes(1),
+        mode="lines+markers",
+        line={"color": CONTROL, "width": 2},
+        marker={"size": 7, "color": CONTROL},
+        hovertemplate="%{x} phases: %{y:.3f} of the dissimilarity lies between them"
+        "<br>click to choose<extra></extra>",
+        showlegend=False,
+    )
+
+
+def group_traces(group: int) -> list[go.Scatter]:
+    """Paths and heads of one colour, in the plane."""
+    colour, symbol = style_of(group)
+    line, heads = _group(group, "", colour, width=1.2, opacity=0.45, size=8, symbol=symbol)
+    return [go.Scatter(**line, **on_axes(2)), go.Scatter(**heads, **on_axes(2))]
+
+
+def group_traces_3d(group: int) -> list[go.Scatter3d]:
+    """Paths and heads of one colour, in space."""
+    colour, symbol = style_of(group)
+    near = symbol_3d(symbol)
+    line, heads = _group(group, " 3d", colour, width=2, opacity=0.5, size=4.5, symbol=near)
+    return [go.Scatter3d(**line), go.Scatter3d(**heads)]
+
+
+def _group(
+    group: int, suffix: str, colour: str, *, width: float, opacity: float, size: float, symbol: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    hidden = {"showlegend": False, "visible": False}
+    line = {
+        "meta": f"path {group}{suffix}",
+        "mode": "lines",
+        "line": {"color": colour, "width": width},
+        "opacity": opacity,
+        "hoverinfo": "skip",
+    }
+    heads = {
+        "meta": f"head {group}{suffix}",
+        "mode": "markers",
+        "marker": {"size": size, "color": colour, "symbol": symbol},
+        "hovertemplate": "%{text}<extra></extra>",
+    }
+    return line | hidden, heads | hidden
+
+
+def overlay_traces() -> list[go.Scatter]:
+    """The rim of a map, and the selected path with what lies over it, in the plane."""
+    rim = go.Scatter(
+        meta="rim",
+        **on_axes(2),
+        mode="lines",
+        line={"color": fade(GREY, 0.5), "width": 1},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    made = [go.Scatter(**on_axes(2), **_overlay(*style)) for style in OVERLAYS]
+    return [rim, *made]
+
+
+def overlay_traces_3d() -> list[go.Scatter3d]:
+    """A faint globe, and the selected path with what lies over it, in space."""
+    x, y, z = _globe()
+    globe = go.Scatter3d(
+        meta="globe",
+        x=x,
+        y=y,
+        z=z,
+        mode="lines",
+        line={"color": GLOBE, "width": 1.5},
+        opacity=0.6,
+        hoverinfo="skip",
+        showlegend=False,
+        visible=False,
+    )
+    made = [
+        go.Scatter3d(**_overlay(f"{name} 3d", colour, dash, 2 * width))
+        for name, colour, dash, width in OVERLAYS
+    ]
+    return [globe, *made]
+
+
+def _globe() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Circles of latitude and meridians of the unit sphere, gaps between them."""
+    turn = np.linspace(0, 2 * np.pi, 49)
+    parts = []
+    for up in np.deg2rad([-60, -30, 0, 30, 60]):
+        flat = np.cos(up)
+        parts.append(np.stack([flat * np.cos(turn), flat * np.sin(turn), np.full(49, np.sin(up))]))
+    for east in np.deg2rad([0, 30, 60, 90, 120, 150]):
+        ring = np.cos(turn)
+        parts.append(np.stack([ring * np.cos(east), ring * np.sin(east), np.sin(turn)]))
+    gap = np.full((3, 1), np.nan)
+    joined = np.concatenate([piece for part in parts for piece in (part, gap)], axis=1)
+    x, y, z = joined.astype(np.float32)
+    return x, y, z
+
+
+OVERLAYS = (
+    (ROLLED, PREDICTED, "dash", 2.5),
+    (PUSHED, NOVEL, "dot", 2.5),
+    (OWN, PAGE_INKS[0], "solid", 2.5),
+    (HEAD, PAGE_INKS[0], "solid", 2.5),
+)
+
+
+def _overlay(name: str, colour: str, dash: str, width: float) -> dict[str, Any]:
+    return {
+        "meta": name,
+        "name": name.removesuffix(" 3d"),
+        "mode": "lines+markers",
+        "line": {"color": colour, "dash": dash, "width": width},
+        "marker": {"color": colour, "size": _marker_size(name)},
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "visible": False,
+    }
+
+
+def _marker_size(name: str) -> float:
+    flat = name.removesuffix(" 3d")
+    size = 12.0 if flat == HEAD else 4.5
+    return size if name == flat else 0.6 * size
+
+
+def symbol_3d(symbol: str) -> str:
+    """The nearest symbol that three-dimensional plots know."""
+    known = ("circle", "square", "diamond", "cross", "x")
+    return symbol if symbol in known else "diamond"
+
+
+def title(place: int) -> dict[str, Any]:
+    """The line above similarity (0), gain (1) or paths (2)."""
+    return {
+        "text": ("similarity of blocks", "gain of k phases", "paths")[place],
+        "x": 0,
+        "y": 1,
+        "yshift": 3,
+        "xref": f"x{number_of(place)} domain",
+        "yref": f"y{number_of(place)} domain",
+        "xanchor": "left",
+        "yanchor": "bottom",
+        "showarrow": False,
+    }
+
+
+def axes() -> dict[str, Any]:
+    """Places of the three parts, and quiet axes for paths."""
+    soft = {"backgroundcolor": CLEAR, "gridcolor": GLOBE_GRID,
+            "zerolinecolor": GLOBE_GRID, "showticklabels": False,
+            "showspikes": False}  # fmt: skip
+    quiet = {"showticklabels": False, "ticks": "", "showgrid": True, "automargin": False}
+    return {
+        "xaxis": {"domain": LEFT, "anchor": "y", "constrain": "domain", "constraintoward": "left",
+                  "showgrid": False},
+        "yaxis": {"domain": TOP, "anchor": "x", "scaleanchor": "x", "constrain": "domain",
+                  "constraintoward": "top", "showgrid": False},
+        "xaxis2": {"domain": LEFT, "anchor": "y2", "title": {"text": "k"}, "dtick": 1},
+        "yaxis2": {"domain": FOOT, "anchor": "x2", "range": [-0.05, 1.05], "tickvals": [0, 0.5, 1]},
+        "xaxis3": {"domain": RIGHT, "anchor": "y3", "constrain": "domain", **quiet},
+        "yaxis3": {"domain": PATHS_UP, "anchor": "x3", "constrain": "domain", **quiet},
+        "scene": {"domain": {"x": list(RIGHT), "y": list(PATHS_UP)}, "aspectmode": "cube",
+                  "xaxis": soft, "yaxis": soft, "zaxis": soft,
+                  "camera": {"eye": {"x": 1.1, "y": 1.0, "z": 0.65}}},
+    }  # fmt: skip

@@ -1,1 +1,0 @@
-"""Pictures: pure functions from a record to a plotly figure, one file per panel."""

@@ -1,0 +1,421 @@
+"""The input of an InputLens on screen: pictures with a drawing pad beside them, or texts as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.data import INKS, Paper, Point, drawn_scene
+from sae_nb.figures import css_colour, current_theme as theme
+from sae_nb.summaries import InputSummary
+from sae_nb_widgets.atom import visible
+from sae_nb_widgets.components import DrawPad, PictureGrid, TokenStrip
+from sae_nb_widgets.input_lens import _controls as input_lens_controls
+from sae_nb_widgets.input_lens._traits import InputLensTraits
+from sae_nb_widgets.panel import LIVE_ONLY
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Context
+    from sae_nb.models import LiveModel
+
+
+# -------------------------------------------------------------------------------------------------
+# Inputs to begin with: those behind activations or a ready-made SAE, else a few made-up ones.
+
+
+FIRST_TEXTS = (
+    "Anna lived near the library with a small fox. The sun came out and she was very",
+    "The old dog lost the key near the river. It was a sad day and he felt",
+    "The function returns a list of all the",
+)
+MADE_UP_PICTURES = 16
+SHORTEST, LONGEST = 4, 64  # tokens of an example
+
+
+class InputExamples:
+    """Examples by number, made or decoded when they are asked for.
+
+    Parameters
+    ----------
+    model
+        What reads them.
+    context
+        Of activations; None for none.
+    store
+        Example store of a ready-made SAE; None for none.
+    """
+
+    def __init__(self, model: LiveModel, context: Context | None, store: Any = None) -> None:
+        self._model = model
+        contexts = (context, getattr(getattr(store, "acts", None), "context", None))
+        kind = "pictures" if model.kind == "vision" else "token_ids"
+        self._context = next((c for c in contexts if getattr(c, kind, None) is not None), None)
+        self._made: Tensor | None = None
+
+    def __len__(self) -> int:
+        if self._context is not None:
+            return int(self._context.n_samples)
+        if self._model.kind == "vision":
+            return MADE_UP_PICTURES if self._draws_scenes else 0
+        return len(FIRST_TEXTS) if self._model.tokenizer is not None else 0
+
+    @property
+    def _draws_scenes(self) -> bool:
+        # Made-up scenes say something to the bundled models; to another one they are noise.
+        return self._model.name.startswith("tiny-vit")
+
+    def __getitem__(self, index: int) -> Any:
+        """Return a picture as (3, height, width), or a text."""
+        context = self._context
+        if context is None:
+            return self._made_up(index)
+        if context.pictures is not None and self._model.kind == "vision":
+            return context.pictures[index]
+        if context.token_ids is None:
+            raise IndexError(f"There is no example {index}.")
+        ids = context.token_ids.sample(index).tolist()
+        # Up to the middle of something: what comes next is then worth asking about.
+        ids = ids[: max(min(2 * len(ids) // 3, LONGEST), SHORTEST)]
+        text = str(self._model.tokenizer.decode(ids, skip_special_tokens=True))
+        return text.rpartition(" ")[0] or text
+
+    def _made_up(self, index: int) -> Any:
+        if self._model.kind != "vision":
+            return FIRST_TEXTS[index]
+        if self._made is None:
+            from sae_nb.data import scenes
+
+            self._made = scenes(MADE_UP_PICTURES, seed=0, split="test").images
+        return self._made[index]
+
+
+# -------------------------------------------------------------------------------------------------
+# Where an InputLens gets its inputs from: examples, files, the drawing pad; one input or two.
+
+
+PICTURES = {"first": "picture", "second": "compare_picture"}
+TEXTS = {"first": "text", "second": "compare_text"}
+
+
+class InputLensSources(InputLensTraits):
+    """Traits of an InputLens, and what fills them: choosing, uploading, drawing."""
+
+    controls: input_lens_controls.Controls
+    _pad: DrawPad
+    _examples: InputExamples
+    _sources: dict[str, str]
+    # An input is being set by the panel, which knows where it comes from.
+    _putting: bool
+    # The pad is being cleared because something else was chosen; that is no drawing.
+    _following: bool
+
+    def _listen_to_sources(self) -> None:
+        made = self.controls
+        made.upload.observe(self._take_upload, "value")
+        made.back.on_click(lambda _: self._step_example(-1))
+        made.forth.on_click(lambda _: self._step_example(1))
+        self.observe(lambda change: self.choose_example(change["new"]), "example")
+        self.observe(self._on_comparing, "comparing")
+        self._fit_controls()
+        if self.kind == "vision":
+            self._listen_to_pad()
+
+    def _listen_to_pad(self) -> None:
+        made, pad = self.controls, self._pad
+        made.thickness.value = pad.thickness
+        t.link((pad, "thickness"), (made.thickness, "value"))
+        made.clear.on_click(lambda _: pad.send({"kind": "clear"}))
+        made.undo.on_click(lambda _: pad.send({"kind": "undo"}))
+        pad.observe(lambda _: self._take_drawing(), "pixels")
+        self.observe(lambda _: self._take_drawing(), ["ink", "paper"])
+        t.dlink((self, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
+
+    def choose_example(self, number: int) -> None:
+        """Make an example the input, also one that was chosen before something else was drawn.
+
+        Parameters
+        ----------
+        number
+            Which; a negative one changes nothing.
+        """
+        if number < 0:
+            return
+        self.example = number
+        with self.guarded(f"example {number}"):
+            self._put(self._examples[number], f"example {number}")
+
+    def _step_example(self, by: int) -> None:
+        if self.n_examples:
+            self.example = (self.example + by) % self.n_examples
+
+    def _put(self, given: Any, source: str) -> None:
+        """Make something the input that drawing and choosing go to."""
+        name = (TEXTS if self.kind == "language" else PICTURES)[self.slot]
+        if self.kind == "vision" and source != "drawing":
+            self._clear_pad()
+        self._sources[name], self._putting = source, True
+        self.set_trait(name, given)
+        self._putting = False
+
+    def _clear_pad(self) -> None:
+        self._following = True
+        self._pad.clear()
+        self._following = False
+
+    def _take_drawing(self) -> None:
+        if self._following or self._pad.blank:
+            return
+        with self.guarded("drawing"):
+            drawn = drawn_scene(self._pad.ink, Paper(ink=self.ink, texture=self.paper))
+            self._drawn_notes = drawn.notes
+            self._put(drawn.picture, "drawing")
+            self._drawn_notes = ()
+
+    def draw(self, strokes: list[list[Point]], *, clear: bool = True) -> None:
+        """Draw strokes on the pad, as a pointer would, and read what is drawn.
+
+        Parameters
+        ----------
+        strokes
+            Lists of points (x, y) in pixels of the 32 × 32 canvas.
+        clear
+            Take off first what is there.
+
+        Raises
+        ------
+        TypeError
+            If the model reads no pictures.
+        """
+        if self.kind != "vision":
+            raise TypeError(f"`draw` needs a vision model, and {self.model.name} reads text.")
+        with self._pad.hold_trait_notifications():
+            if clear:
+                self._pad.clear()
+            for stroke in strokes:
+                self._pad.stroke(stroke)
+
+    def _take_upload(self, change: t.Bunch) -> None:
+        if not change["new"]:
+            return
+        with self.guarded("upload"):
+            name, content = input_lens_controls.uploaded(change["new"])
+            self._put(content, name)
+
+    def _on_comparing(self, change: t.Bunch) -> None:
+        self._fit_controls()
+        if not change["new"]:
+            self.slot, self.compare_text, self.compare_picture = "first", "", None
+        elif self.kind == "vision" and self.compare_picture is None:
+            self.slot = "second"
+            if self.n_examples:
+                self.choose_example((self.example + 1) % self.n_examples)
+            else:
+                self._put(self.picture, self._sources["picture"])
+
+    def _fit_controls(self) -> None:
+        visible(self.controls.compare_text, self.comparing)
+        visible(self.controls.slot, self.comparing)
+
+
+def _css(colour: tuple[float, float, float]) -> str:
+    return css_colour([round(255 * part) for part in colour])
+
+
+# -------------------------------------------------------------------------------------------------
+# The input of an InputLens on screen: pictures with a drawing pad beside them, or texts as tokens.
+
+
+# Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
+PICTURE_SHARES = (2.0, 1.6)
+Pick = Callable[[int], None]
+Values = list[Float[np.ndarray, " positions"]]
+
+
+def heat_of(summary: InputSummary, atom: int, heat: str) -> Float[np.ndarray, " positions"]:
+    """Return what is drawn over an input: sizes of strengths, or signed contributions."""
+    if heat == "fired":
+        return np.abs(summary.strengths(atom))
+    return summary.attributions(atom)
+
+
+class InputView:
+    """What was read, with one atom's strength at every position; subclasses know how.
+
+    Parameters
+    ----------
+    prefix_tokens
+        Positions before the first patch.
+    """
+
+    widget: ipw.Widget
+    """What a panel places; each kind of view makes its own."""
+
+    def __init__(self, prefix_tokens: int = 0) -> None:
+        self._prefix = prefix_tokens
+        # What is marked by the panel itself was clicked by nobody.
+        self._filling = False
+
+    def show(
+        self, summaries: Sequence[InputSummary], names: Sequence[str], atom: int, heat: str
+    ) -> None:
+        """Draw the inputs, with the heat of an atom over all of them on one scale."""
+        values = [heat_of(summary, atom, heat) for summary in summaries]
+        sizes = np.concatenate([np.abs(v[np.isfinite(v)]) for v in values])
+        top = float(sizes.max(initial=0.0)) or 1.0
+        self._filling = True
+        self._draw(summaries, names, values, top, heat)
+        self._filling = False
+
+    def mark(self, position: int) -> None:
+        """Outline a position of the first input; −1 for none."""
+        self._filling = True
+        self._mark(position)
+        self._filling = False
+
+    def _draw(
+        self,
+        summaries: Sequence[InputSummary],
+        names: Sequence[str],
+        values: Values,
+        top: float,
+        heat: str,
+    ) -> None:
+        raise NotImplementedError
+
+    def _mark(self, position: int) -> None:
+        raise NotImplementedError
+
+    def on_pick(self, pick: Pick) -> None:
+        """Call `pick` with a position of the first input that is clicked."""
+        raise NotImplementedError
+
+
+class TextView(InputView):
+    """Texts as rows of tokens."""
+
+    def __init__(self, prefix_tokens: int = 0) -> None:
+        super().__init__(prefix_tokens)
+        self.strip = TokenStrip(
+            description="the input",
+            hint="hover a token for its number, click to list its atoms",
+        )
+        self.strip.empty_text = "Type a text above."
+        self.widget = self.strip
+
+    def _draw(
+        self,
+        summaries: Sequence[InputSummary],
+        names: Sequence[str],
+        values: Values,
+        top: float,
+        heat: str,
+    ) -> None:
+        self.strip.signed = heat == "mattered"
+        self.strip.show(
+            [summary.tokens for summary in summaries],
+            values,
+            special=[summary.special.tolist() for summary in summaries],
+            captions=list(names),
+            maximum=top,
+        )
+
+    def _mark(self, position: int) -> None:
+        inside = self.strip.tokens and 0 <= position < len(self.strip.tokens[0])
+        self.strip.selected = (0, position) if inside else (-1, -1)
+
+    def on_pick(self, pick: Pick) -> None:
+        """Call back with a token that is clicked."""
+
+        def chosen(change: Any) -> None:
+            row, token = change["new"]
+            if row <= 0 and not self._filling:
+                pick(token)
+
+        self.strip.observe(chosen, "selected")
+
+
+class PictureView(InputView):
+    """Pictures with heat, the tokens before the first patch under them, and the pad beside them."""
+
+    def __init__(self, prefix_tokens: int, pad_controls: Sequence[ipw.Widget]) -> None:
+        super().__init__(prefix_tokens)
+        self.pad = DrawPad(description="canvas to draw on")
+        self.grid = PictureGrid(
+            description="the input",
+            hint="hover a patch for its number, click to list its atoms",
+        )
+        self.grid.empty_text = "Draw something, choose an example or upload a picture."
+        self.prefix = TokenStrip(description="tokens that are no patches", bare=True)
+        tools = ipw.Box(tuple(pad_controls)).add_class("sae-nb-line")
+        pad = ipw.VBox([self.pad, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
+        pad.add_class(LIVE_ONLY)
+        shown = ipw.VBox(
+            [self.grid, self.prefix], layout=ipw.Layout(flex="1 1 220px", min_width="0")
+        )
+        self.widget = ipw.Box([pad, shown]).add_class("sae-nb-line").add_class("sae-nb-lens")
+
+    def _draw(
+        self,
+        summaries: Sequence[InputSummary],
+        names: Sequence[str],
+        values: Values,
+        top: float,
+        heat: str,
+    ) -> None:
+        signed = heat == "mattered"
+        maps = [s.patches(v) for s, v in zip(summaries, values, strict=True)]
+        pictures = [s.picture for s in summaries if s.picture is not None]
+        known = [m for m in maps if m is not None]
+        strongest = [float(np.nanmax(np.abs(v), initial=0.0)) for v in values]
+        self.grid.signed = self.prefix.signed = signed
+        self.grid.show(
+            np.stack(pictures),
+            heat=np.stack(known) if len(known) == len(pictures) else None,
+            captions=list(names),
+            strengths=strongest,
+            maximum=top,
+        )
+        share = PICTURE_SHARES[min(len(names), 2) - 1]
+        self.grid.thumbnail = int(share * theme().thumbnail_px)
+        first = self._prefix
+        visible(self.prefix, first > 0)
+        self.prefix.show(
+            [[_short(token) for token in s.tokens[:first]] for s in summaries],
+            [v[:first] for v in values],
+            captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["others"],
+            maximum=top,
+        )
+
+    def _mark(self, position: int) -> None:
+        rows, columns = self.grid.heat_shape
+        patch = position - self._prefix
+        self.grid.selected = (0, patch) if 0 <= patch < rows * columns else (-1, -1)
+        before = 0 <= position < self._prefix and bool(self.prefix.tokens)
+        self.prefix.selected = (0, position) if before else (-1, -1)
+
+    def on_pick(self, pick: Pick) -> None:
+        """Call back with a patch or token that is clicked."""
+
+        def on_patch(change: Any) -> None:
+            picture, patch = change["new"]
+            if picture <= 0 and not self._filling:
+                pick(-1 if patch < 0 else self._prefix + patch)
+
+        def on_token(change: Any) -> None:
+            row, token = change["new"]
+            if row <= 0 and not self._filling:
+                pick(token)
+
+        self.grid.observe(on_patch, "selected")
+        self.prefix.observe(on_token, "selected")
+
+
+def _short(token: str) -> str:
+    """Name a token that is no patch, with room around it for its shade."""
+    return f" {token.replace('register', 'reg')} "

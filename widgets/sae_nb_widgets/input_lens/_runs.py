@@ -1,0 +1,111 @@
+"""The runs behind an InputLens: one input or two through the model, the last few kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sae_nb.summaries import BaseRate, Contrast, InputSummary, top_atoms
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+
+RUNS_KEPT = 8
+N_PERMUTATIONS = 500
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the panel shows: one input, or two and what differs."""
+
+    first: InputSummary
+    second: InputSummary | None = None
+    contrast: Contrast | None = None
+
+    @property
+    def both(self) -> list[InputSummary]:
+        """The inputs there are."""
+        return [self.first] if self.second is None else [self.first, self.second]
+
+
+class Runs:
+    """Runs a model on inputs and keeps the records of the last few.
+
+    Parameters
+    ----------
+    model, sae, hook_point
+        What is run, and where it is read.
+    labels
+        What atoms are called.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        sae: SparseAutoencoder,
+        hook_point: str,
+        labels: Mapping[int, str],
+    ) -> None:
+        self._model, self._sae, self._point, self._labels = model, sae, hook_point, labels
+        self._kept: dict[Any, InputSummary] = {}
+
+    def read(self, given: Sequence[Any], asked: str, base: BaseRate | None) -> Seen:
+        """Return the records of one input or two; runs in a worker thread and touches no widget.
+
+        Parameters
+        ----------
+        given
+            Texts, or pictures as tensors.
+        asked
+            Answer that contributions are to: "#7" for a number, a name, or empty for the model's own.
+        base
+            Base rates.
+        """
+        first = self._run(given[0], target_of(asked), base)
+        if len(given) == 1:
+            return Seen(first)
+        # Both contributions are to one answer: that of the first input.
+        second = self._run(given[1], first.target, base)
+        return Seen(first, second, first.compare(second, n_permutations=N_PERMUTATIONS))
+
+    def forget(self) -> None:
+        """Run everything anew from now on."""
+        self._kept.clear()
+
+    def _run(self, given: Any, target: int | str | None, base: BaseRate | None) -> InputSummary:
+        with self._model.lock:
+            # What a `with` block around a cell has put in force is part of the run.
+            edits = tuple(id(edit) for edit in self._model.interventions)
+        content = given if isinstance(given, str) else given.numpy().tobytes()
+        key = (content, target, edits)
+        found = self._kept.get(key)
+        if found is None:
+            found = top_atoms(
+                self._model,
+                self._sae,
+                given,
+                self._point,
+                frequency=base,
+                labels=self._labels,
+                target=target,
+            )
+        self._kept[key] = found
+        for old in list(self._kept)[:-RUNS_KEPT]:
+            self._kept.pop(old, None)
+        return found
+
+
+def target_of(asked: str) -> int | str | None:
+    """Turn what is asked about into a number, a name, or nothing.
+
+    Examples
+    --------
+    >>> target_of("#7"), target_of("7"), target_of("")
+    (7, '7', None)
+    """
+    if asked.startswith("#") and asked[1:].isdigit():
+        return int(asked[1:])
+    return asked or None

@@ -1,0 +1,50 @@
+"""Panel: the grammar every panel shares — question, controls, one figure, detail, status line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.panel._panel import Panel as Panel
+    from sae_nb_widgets.panel._theming import theme as theme
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_widgets.panel._checks import (
+        check_parts as check_parts,
+        check_point as check_point,
+        or_trait_error as or_trait_error,
+    )
+    from sae_nb_widgets.panel._control_pieces import (
+        icon_button as icon_button,
+        line as line,
+        small_button as small_button,
+        wide as wide,
+    )
+    from sae_nb_widgets.panel._exporting import (
+        LIVE_ONLY as LIVE_ONLY,
+        SHARED_SCRIPT as SHARED_SCRIPT,
+        Page as Page,
+        descendants as descendants,
+        fallback_html as fallback_html,
+        format_bytes as format_bytes,
+        page_html as page_html,
+        static_html as static_html,
+        write_file as write_file,
+        write_page as write_page,
+    )
+    from sae_nb_widgets.panel._panel import logger as logger
+    from sae_nb_widgets.panel._playing import (
+        PlayingPanel as PlayingPanel,
+        play_button as play_button,
+    )
+    from sae_nb_widgets.panel._plot import Plot as Plot
+    from sae_nb_widgets.panel._samples import Samples as Samples
+    from sae_nb_widgets.panel._theming import (
+        figure_widget as figure_widget,
+        forget_styled as forget_styled,
+        keep_styled as keep_styled,
+    )

@@ -1,0 +1,263 @@
+"""Pages without a kernel: a panel as one HTML file, escaped, self-contained, written atomically."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+import plotly.graph_objects as go
+import plotly.io as pio
+from plotly.offline import get_plotlyjs
+
+from sae_nb.figures import (
+    PAGE_COLOURS,
+    THIN_SPACE,
+    current_theme as theme,
+    escape,
+    format_count,
+    format_number,
+    still_config,
+    template,
+    to_png_tag,
+    to_svg,
+)
+from sae_nb.files import place, write_bytes
+from sae_nb_widgets.components import Component, style_sheet
+
+SHARED_SCRIPT = "plotly.min.js"
+LONGEST_LIST = 12
+# Widgets with this class say something about the running session and stay out of exports.
+LIVE_ONLY = "sae-nb-live-only"
+PAGE_STYLE = """
+body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px; padding: 0 8px; }
+.sae-nb-panel > details, .sae-nb-panel > .sae-nb-help { margin-top: 10px; }
+table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
+.sae-nb-record th { text-align: left; font-weight: 600; padding: 2px 14px 2px 0; vertical-align: top; }
+.sae-nb-record td { padding: 2px 0; overflow-wrap: anywhere; }
+.sae-nb-still svg { max-width: 100%; height: auto; }
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What an exported page holds."""
+
+    question: str
+    """Heading of the page."""
+
+    chips: Mapping[str, str]
+    """Facts beside the heading."""
+
+    explanation: tuple[str, str, str]
+    """What this shows, what it cannot show, the paper."""
+
+    figure: go.Figure | None
+    """The figure as it was on screen."""
+
+    main: str
+    """HTML of what was under the figure; escaped by the component that made it."""
+
+    detail: str
+    """HTML of what was beside the figure."""
+
+    record: Any
+    """Numbers behind the figure: a dataclass, a mapping or None."""
+
+    dropped: str
+    """What the page cannot do and the panel could."""
+
+
+def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
+    """Write `page` to `path`, with plotly's script inside it or in one file beside it.
+
+    Raises
+    ------
+    ValueError
+        If `path` is a folder.
+    """
+    if place(path).is_dir():
+        raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
+    script = ""
+    if page.figure is not None and share_script:
+        script = f'<script src="{SHARED_SCRIPT}"></script>'
+        shared = path.parent / SHARED_SCRIPT
+        content = get_plotlyjs().encode()
+        if not shared.is_file() or shared.stat().st_size != len(content):
+            write_file(shared, content)
+    elif page.figure is not None:
+        script = f"<script>{get_plotlyjs()}</script>"
+    write_file(path, page_html(page, script).encode())
+    return path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write `content` under `path`, whole or not at all."""
+    write_bytes(path, content)
+
+
+def page_html(page: Page, script: str) -> str:
+    """Return the page, with `script` (plotly's, or a reference to it) in its head."""
+    sizes = theme()
+    style = (
+        f"{PAGE_COLOURS}{PAGE_STYLE}{style_sheet('components.css', 'panel.css')}"
+        f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
+    )
+    help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(page.question)}</title><style>{style}</style>{script}</head><body>"
+        f'<main class="sae-nb-panel sae-nb-{sizes.scale}">{header_html(page.question, page.chips)}'
+        f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
+        f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
+        f'<div class="sae-nb-detail">{page.detail}</div></div>'
+        f"<details{'' if page.figure is not None else ' open'}><summary>The numbers behind this"
+        f"</summary>{record_table(page.record)}</details>"
+        f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></main>'
+        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript></body></html>"
+    )
+
+
+def header_html(question: str, chips: Mapping[str, str]) -> str:
+    """Return the question and its chips as escaped HTML."""
+    shown = "".join(
+        f'<span class="sae-nb-chip" title="{escape(name)}: {escape(text)}">{escape(name)} '
+        f"<b>{escape(text)}</b></span>"
+        for name, text in chips.items()
+    )
+    return (
+        f'<div class="sae-nb-header"><span class="sae-nb-question" role="heading" '
+        f'aria-level="3">{escape(question)}</span><span class="sae-nb-chips">{shown}</span></div>'
+    )
+
+
+def _figure_html(figure: go.Figure | None) -> str:
+    if figure is None:
+        return ""
+    figure = go.Figure(figure)
+    figure.update_layout(template=template(), autosize=True)
+    live = pio.to_html(
+        figure,
+        full_html=False,
+        include_plotlyjs=False,
+        config=still_config(),
+        default_height=f"{figure.layout.height or theme().figure_height_px}px",
+    )
+    return (
+        f'<div class="sae-nb-live">{live}</div>'
+        f'<noscript><div class="sae-nb-still">{to_svg(figure)}</div></noscript>'
+    )
+
+
+def fallback_html(
+    question: str, chips: Mapping[str, str], figure: go.Figure | None, record: Any
+) -> str:
+    """Return a small piece of HTML for viewers that run no widgets: a drawing and a table."""
+    facts = " · ".join(f"{escape(name)} {escape(text)}" for name, text in chips.items())
+    drawing = "" if figure is None else to_png_tag(figure)
+    return f"<p><b>{escape(question)}</b> {facts}</p>{drawing}{record_table(record)}"
+
+
+def static_html(widgets: Iterable[ipw.Widget]) -> str:
+    """Return the components and HTML among `widgets` and their children, as HTML without script."""
+    parts = []
+    for widget in widgets:
+        if isinstance(widget, go.FigureWidget) or widget.layout.display == "none":
+            continue
+        if LIVE_ONLY in getattr(widget, "_dom_classes", ()):
+            continue
+        if isinstance(widget, Component):
+            parts.append(widget.static_html())
+        elif isinstance(widget, ipw.HTML):
+            parts.append(f"<div>{widget.value}</div>")
+        elif isinstance(widget, ipw.Box):
+            parts.append(static_html(widget.children))
+    return "".join(parts)
+
+
+def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:
+    """Yield `widget` and everything inside it, children first."""
+    for child in getattr(widget, "children", ()):
+        yield from descendants(child)
+    yield widget
+
+
+# --- the record as a table ------------------------------------------------------------------------
+
+
+def record_table(record: Any) -> str:
+    """Return a record as an HTML table of names and values; long arrays are summarised."""
+    if record is None:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name.replace("_", " "))}</th><td>{escape(text)}</td></tr>'
+        for name, text in record_rows(record)
+    )
+    return f'<table class="sae-nb-record">{rows}</table>'
+
+
+def record_rows(record: Any) -> list[tuple[str, str]]:
+    """Return the fields of a dataclass or mapping as (name, text).
+
+    Examples
+    --------
+    >>> record_rows({"atom": 17, "strengths": np.arange(3.0), "picture": np.zeros((9, 9))})
+    [('atom', '17'), ('strengths', '0, 1.00, 2.00'), ('picture', '9 × 9 numbers from 0 to 0')]
+    """
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        items = [(f.name, getattr(record, f.name)) for f in dataclasses.fields(record)]
+    else:
+        items = list(record.items())
+    return [(str(name), text) for name, value in items if (text := _as_text(value)) is not None]
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool | str | Path):
+        return str(value)
+    if isinstance(value, int | np.integer):
+        return format_count(int(value))
+    if isinstance(value, float | np.floating):
+        return format_number(float(value))
+    if isinstance(value, np.ndarray):
+        return _array_as_text(value)
+    if isinstance(value, Mapping):
+        return "; ".join(f"{k}: {text}" for k, v in value.items() if (text := _as_text(v)))
+    if isinstance(value, list | tuple):
+        shown = [text for v in value[:LONGEST_LIST] if (text := _as_text(v)) is not None]
+        return ", ".join(shown) + (" …" if len(value) > LONGEST_LIST else "")
+    if dataclasses.is_dataclass(value):
+        return "; ".join(f"{name} {text}" for name, text in record_rows(value))
+    return str(value)
+
+
+def _array_as_text(array: np.ndarray) -> str:
+    if array.ndim == 1 and len(array) <= LONGEST_LIST:
+        return ", ".join(_as_text(v) or "" for v in array.tolist())
+    shape = f"{THIN_SPACE}×{THIN_SPACE}".join(format_count(n) for n in array.shape)
+    shape = shape.replace(THIN_SPACE, " ")
+    finite = array[np.isfinite(array)] if array.dtype.kind in "fiu" else array[:0]
+    if array.dtype.kind not in "fiu" or not finite.size:
+        return f"{shape} values"
+    low, high = format_number(float(finite.min())), format_number(float(finite.max()))
+    return f"{shape} numbers from {low} to {high}"
+
+
+def format_bytes(size: int) -> str:
+    """Write a file size.
+
+    Examples
+    --------
+    >>> format_bytes(4_958_979).replace(THIN_SPACE, "_")
+    '4.96_MB'
+    """
+    for unit, factor in (("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return format_number(size / factor, unit)
+    return format_number(float(size), "B")

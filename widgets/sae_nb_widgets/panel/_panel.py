@@ -1,0 +1,536 @@
+"""Panel: the grammar every panel shares — question, controls, one figure, detail, status line."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import anywidget
+import ipywidgets as ipw
+import plotly.graph_objects as go
+import traitlets as t
+
+from sae_nb.figures import current_theme as theme, escape, format_duration, template, to_png
+from sae_nb_widgets.components import script, style_sheet
+from sae_nb_widgets.panel import _exporting as exporting
+from sae_nb_widgets.panel._background import Background
+from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._theming import forget_styled, keep_styled
+
+# -------------------------------------------------------------------------------------------------
+# Closing what a panel made: widgets on screen and off, their layouts and their styles.
+
+
+def close_whole(widget: ipw.Widget) -> None:
+    """Close a widget with its layout and style, which are widgets of their own."""
+    parts = [getattr(widget, name, None) for name in ("layout", "style")]
+    widget.close()
+    for part in parts:
+        if isinstance(part, ipw.Widget):
+            part.close()
+
+
+def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
+    """Return widgets among an object's attributes, and among those of its own small objects.
+
+    Panels are left out: they close themselves.
+
+    Parameters
+    ----------
+    owner
+        A panel, or what it is made of.
+    depth
+        How far to look into objects of this package.
+    """
+    found: list[ipw.Widget] = []
+    for name, value in list(vars(owner).items()):
+        if name == "_trait_values":  # holds what is shared too, such as plotly's script
+            continue
+        several = list(value.values()) if isinstance(value, dict) else value
+        for one in several if isinstance(several, list | tuple) else (value,):
+            if hasattr(one, "kept_traits"):
+                continue
+            if isinstance(one, ipw.Widget):
+                found += descendants(one)
+            ours = type(one).__module__.startswith("sae_nb_widgets.")
+            if depth and ours and hasattr(one, "__dict__"):
+                found += owned_widgets(one, depth - 1)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------
+# Panel: the grammar every panel shares — question, controls, one figure, detail, status line.
+
+
+T = TypeVar("T")
+logger = logging.getLogger("sae_nb_widgets")
+WORTH_SAYING_SECONDS = 0.2
+
+
+class PanelKeys(anywidget.AnyWidget):
+    """Invisible part of a panel: hears its keys and tells light from dark."""
+
+    _esm = script("panel_keys")
+    _css = style_sheet("panel.css")
+
+    # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
+    answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
+    dark = t.Bool(False, help="Whether the page is dark.").tag(sync=True)
+    tips = t.Dict(help="Name of a control to what it does, where ipywidgets does not show it.").tag(
+        sync=True
+    )
+
+
+class Panel(ipw.VBox):
+    """One question, its controls, its figure, its detail; state is traits, drawing is observers.
+
+    A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`.
+    It overrides `record` (what is drawn, for exports) and, where needed, `current_figure` and
+    `static_detail`. Slow work goes through `run_async`; everything else that may fail in a callback
+    goes inside `with self.guarded("doing what"):`.
+
+    Examples
+    --------
+    >>> class Counter(Panel):
+    ...     question = "How often?"
+    ...     explanation = ("Shows a count.", "Cannot show why.", "Ours.")
+    >>> panel = Counter(chips={"atoms": "16"})
+    >>> panel.run_async(lambda: 6 * 7, lambda answer: panel.say(f"{answer}"))
+    >>> panel.wait()
+    >>> panel.status
+    '42'
+    >>> panel.close()
+    """
+
+    question: ClassVar[str] = "What is this?"
+    explanation: ClassVar[tuple[str, str, str]] = ("", "", "")
+    stem: ClassVar[str] = "panel"
+    # True until everything is made: a panel whose constructor failed has nothing to close.
+    _closed: bool = True
+    needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
+    # What a saved session keeps of this panel, in the order in which it is set again.
+    kept_traits: ClassVar[tuple[str, ...]] = ()
+
+    status = t.Unicode("", help="What happened, how long it took, or what to do.")
+    problem = t.Bool(False, help="Whether the status line reports an error.")
+    busy = t.Bool(False, help="Whether work is running off the main thread.")
+    dark = t.Bool(False, help="Whether JupyterLab shows a dark theme.")
+    chips = t.Dict(help="Facts beside the question: name to text.")
+    export_folder = t.Unicode(".", help="Where the html and png buttons write.")
+
+    def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        self._header = ipw.HTML()
+        self._style = ipw.HTML(layout=ipw.Layout(display="none"))
+        self._keys = PanelKeys()
+        self._key_actions: dict[str, Callable[[], None]] = {}
+        self._figure: go.FigureWidget | None = None
+        self._controls = ipw.Box()
+        self._more = ipw.Box(layout=ipw.Layout(display="none"))
+        self._main = ipw.VBox()
+        self._detail = ipw.VBox()
+        self._body = ipw.Box([self._main, self._detail])
+        # One thread at a time changes what is on screen; observers may come from several.
+        self._drawing = threading.RLock()
+        super().__init__(**kwargs)
+        self._closed = False
+        self._background = Background(self._set_busy)
+        self.chips = dict(chips or {})
+        self._build_frame()
+        self.restyle()
+        keep_styled(self)
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _build_frame(self) -> None:
+        for widget, name in (
+            (self, "panel"),
+            (self._controls, "controls"),
+            (self._more, "controls"),
+            (self._main, "main"),
+            (self._detail, "detail"),
+            (self._body, "body"),
+        ):
+            widget.add_class(f"sae-nb-{name}")
+        self._make_foot()
+        self._keys.on_msg(self._key_message)
+        t.dlink((self._keys, "dark"), (self, "dark"))
+        self.observe(self._draw_status, ["status", "problem", "busy"])
+        self.observe(lambda _: self._draw_header(), "chips")
+        self._draw_header()
+        top = (self._style, self._keys, self._header, self._controls, self._more)
+        self.children = (*top, self._body, self._help, self._foot)
+
+    def _make_foot(self) -> None:
+        self._status_line = ipw.HTML().add_class("sae-nb-statusline")
+        self._help = ipw.HTML(layout=ipw.Layout(display="none"))
+        self._more_button = _small_toggle("more", "Show the rest of the controls")
+        self._more_button.layout.display = "none"
+        self._more_button.observe(lambda change: _show(self._more, change["new"]), "value")
+        tools = [self._status_line, *self._tool_buttons()]
+        self._foot = ipw.Box(tools).add_class("sae-nb-foottools")
+
+    def _tool_buttons(self) -> list[ipw.Widget]:
+        html = _small_button("⤓ html", "Write this view as one HTML file that needs no kernel")
+        png = _small_button("⤓ png", "Write the figure as a picture")
+        self._help_button = _small_toggle("?", "What this shows, what it cannot show, the paper")
+        html.on_click(lambda _: self.export("html"))
+        png.on_click(lambda _: self.export("png"))
+        self._help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
+        return [html, png, self._help_button]
+
+    def arrange(
+        self,
+        *,
+        controls: Sequence[ipw.Widget] = (),
+        figure: ipw.Widget | Sequence[ipw.Widget] | None = None,
+        detail: Sequence[ipw.Widget] = (),
+        more: Sequence[ipw.Widget] = (),
+    ) -> None:
+        """Put widgets in the panel's slots.
+
+        Parameters
+        ----------
+        controls
+            Row under the question; at most three should matter at first sight.
+        figure
+            The one figure, or the figure and what belongs under it, in order.
+        detail
+            Cards beside the figure (under it below 700 px).
+        more
+            Controls hidden behind a "more" button.
+        """
+        main = (
+            [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
+        )
+        # By type name along the bases: asking plotly for the class imports seconds of validation code.
+        plots = (w for w in main if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
+        self._figure = next(plots, None)
+        self._controls.children = (*controls, self._more_button)
+        _show(self._more_button, bool(more))
+        _show(self._controls, bool(controls) or bool(more))
+        self._more.children = tuple(more)
+        self._main.children, self._detail.children = tuple(main), tuple(detail)
+        _show(self._detail, bool(detail))
+        toggle = self._body.remove_class if detail else self._body.add_class
+        toggle("sae-nb-plain")
+        self._keys.tips = {
+            widget.description: widget.tooltip
+            for widget in exporting.descendants(self)
+            if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
+        }
+
+    def bind_key(self, key: str, action: Callable[[], None]) -> None:
+        """Call `action` when `key` ("ArrowLeft", "Escape", …) is pressed inside the panel."""
+        self._key_actions[key] = action
+        self._keys.answered = sorted(self._key_actions)
+
+    def press(self, key: str) -> None:
+        """Do what pressing `key` inside the panel does."""
+        action = self._key_actions.get(key)
+        if action is not None:
+            with self.guarded(f"the key {key}"):
+                action()
+
+    def _key_message(self, _: Any, content: Any, __: Any) -> None:
+        if isinstance(content, dict) and content.get("kind") == "key":
+            self.press(str(content.get("key")))
+
+    # --- saying -----------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """Put a sentence in the status line."""
+        with self.hold_trait_notifications():
+            self.problem, self.status = False, text
+
+    def fail(self, error: BaseException, doing: str = "") -> None:
+        """Put an error in the status line as one sentence, and its traceback in the log."""
+        what = " ".join(str(error).split()) or type(error).__name__
+        logger.error("%s: %s", doing or self.stem, what, exc_info=error)
+        with self.hold_trait_notifications():
+            self.problem, self.status = True, f"{doing}: {what}" if doing else what
+
+    @contextmanager
+    def guarded(self, doing: str = "") -> Iterator[None]:
+        """Turn an error inside the block into a sentence in the status line."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - reported on screen and in the log
+            self.fail(error, doing)
+
+    def _draw_status(self, _: Any = None) -> None:
+        spin = '<span class="sae-nb-busy" role="img" aria-label="working"></span>'
+        kind = "sae-nb-problem" if self.problem else ""
+        self._status_line.value = (
+            f'<div role="status">{spin if self.busy else ""}'
+            f'<span class="{kind}">{escape(self.status)}</span></div>'
+        )
+
+    def _draw_header(self) -> None:
+        self._header.value = exporting.header_html(self.question, self.chips)
+
+    def _toggle_help(self, shown: bool) -> None:
+        sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)
+        self._help.value = f'<div class="sae-nb-help" role="note">{sentences}</div>'
+        _show(self._help, shown)
+
+    def restyle(self) -> None:
+        """Redraw with the current theme's sizes."""
+        sizes = theme()
+        self._style.value = (
+            f"<style>.sae-nb-panel.sae-nb-{sizes.scale} {{ --sae-nb-font: {sizes.font_px}px; "
+            f"--sae-nb-title: {sizes.title_px}px; }}</style>"
+        )
+        for name in ("normal", "lecture"):
+            (self.add_class if name == sizes.scale else self.remove_class)(f"sae-nb-{name}")
+        if self._figure is not None:
+            self._figure.update_layout(template=template())
+
+    # --- slow work --------------------------------------------------------------------------------
+
+    def run_async(
+        self,
+        work: Callable[[], T],
+        done: Callable[[T], None],
+        *,
+        doing: str = "",
+        channel: str = "main",
+    ) -> None:
+        """Compute `work()` off the main thread and hand its answer to `done`; the newest wins.
+
+        Parameters
+        ----------
+        work
+            Takes nothing, touches no widget. It holds the model's lock itself where it uses one.
+        done
+            Called with the answer unless a newer request on the same channel was made meanwhile.
+        doing
+            What the status line says while it runs, and how an error begins ("steering atom 17").
+        channel
+            Requests on different channels do not displace each other.
+        """
+        if doing:
+            self.say(f"{doing} …")
+        started = time.perf_counter()
+
+        def finish(answer: T) -> None:
+            with self._drawing:
+                said = self.status
+                done(answer)
+                seconds = time.perf_counter() - started
+                if doing and self.status == said and seconds > WORTH_SAYING_SECONDS:
+                    self.say(f"{doing}: {format_duration(seconds)}")
+                elif doing and self.status == f"{doing} …":
+                    self.say("")
+
+        self._background.submit(work, finish, lambda error: self.fail(error, doing), channel)
+
+    def forget_async(self, channel: str = "main") -> None:
+        """Nobody wants what runs on a channel any more: neither its answer nor its error is shown."""
+        self._background.forget(channel)
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Return when no work is running, with every answer drawn.
+
+        Raises
+        ------
+        TimeoutError
+            If work is still running after `timeout` seconds.
+        """
+        self._background.wait(timeout)
+
+    def _set_busy(self, busy: bool) -> None:
+        if not self._closed:
+            self.busy = busy
+
+    # --- taking it away ---------------------------------------------------------------------------
+
+    @property
+    def record(self) -> Any:
+        """The record that is drawn (a dataclass or a mapping), or None."""
+        return None
+
+    def current_figure(self) -> go.Figure | None:
+        """Return the figure on screen as a plain plotly figure."""
+        return None if self._figure is None else go.Figure(self._figure)
+
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports; what controls say on screen included."""
+        return dict(self.chips)
+
+    def static_main(self) -> str:
+        """Return what is under the figure as HTML that needs no script."""
+        return exporting.static_html(self._main.children)
+
+    def static_detail(self) -> str:
+        """Return what is beside the figure as HTML that needs no script."""
+        return exporting.static_html(self._detail.children)
+
+    def export_name(self) -> str:
+        """Return the name, without ending, of files the export buttons write."""
+        return self.stem
+
+    def to_html(self, path: str | Path, share_script: bool = False) -> Path:
+        """Write the view as one HTML file that needs no kernel, atomically.
+
+        Hover, zoom and the current selection stay; controls are dropped and the page says so. A
+        reader without JavaScript sees the same figure as a drawing, and the record as a table.
+
+        Parameters
+        ----------
+        path
+            File to write; an existing one is replaced.
+        share_script
+            Put plotly's 5 MB script in a `plotly.min.js` beside the file, where many pages share
+            it, in place of inside the file.
+
+        Returns
+        -------
+        Path
+            The file written.
+        """
+        page = exporting.Page(
+            question=self.question,
+            chips=self.static_chips(),
+            explanation=self.explanation,
+            figure=self.current_figure(),
+            main=self.static_main(),
+            detail=self.static_detail(),
+            record=self.record,
+            dropped=self.needs_kernel,
+        )
+        return exporting.write_page(page, Path(path), share_script=share_script)
+
+    def to_png(self, path: str | Path | None = None) -> bytes:
+        """Return the figure as PNG, drawn without a browser; also write it to `path` if given.
+
+        Raises
+        ------
+        ValueError
+            If the panel has no figure.
+        """
+        figure = self.current_figure()
+        if figure is None:
+            raise ValueError(f"`{type(self).__name__}` must have a figure to draw, and has none.")
+        content = to_png(figure)
+        if path is not None:
+            exporting.write_file(Path(path), content)
+        return content
+
+    def state(self) -> dict[str, Any]:
+        """Return what a saved session keeps of this panel, ready for JSON.
+
+        Returns
+        -------
+        dict
+            The traits named in `kept_traits` by name; tuples as lists, numpy numbers as Python's.
+        """
+        return {name: as_json(getattr(self, name)) for name in self.kept_traits}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave, in the order of `kept_traits`; what is not named stays.
+
+        Parameters
+        ----------
+        state
+            From `state()` of a panel of the same class, also by way of JSON.
+
+        Raises
+        ------
+        ValueError
+            If it names something this panel does not keep.
+        traitlets.TraitError
+            If a value does not fit this panel (an atom that its SAE does not have).
+        """
+        unknown = sorted(set(state) - set(self.kept_traits))
+        if unknown:
+            raise ValueError(
+                f"`state` must name what a {type(self).__name__} keeps "
+                f"({', '.join(self.kept_traits) or 'nothing'}), got {', '.join(unknown)}. "
+                "Take it from `state()` of the same kind of panel."
+            )
+        for name in self.kept_traits:
+            if name in state:
+                value = state[name]
+                tuples = isinstance(value, list) and not isinstance(self.traits()[name], t.List)
+                self.set_trait(name, tuple(value) if tuples else value)
+
+    def export(self, kind: str) -> None:
+        """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say so."""
+        name = re.sub(r"[^\w.-]+", "_", self.export_name())
+        path = Path(self.export_folder) / f"{name}.{kind}"
+        with self.guarded(f"writing {path.name}"):
+            (self.to_html if kind == "html" else self.to_png)(path)
+            size = path.stat().st_size
+            self.say(f"Written: {path} ({exporting.format_bytes(size)}).")
+
+    def close(self) -> None:
+        """Free the panel, its figure and its threads; closing twice is harmless.
+
+        Widgets that were made but have no place on screen are closed too, and so are the layouts and
+        styles, which ipywidgets would keep for good.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        forget_styled(self)
+        self._background.close()
+        self._key_actions.clear()
+        self.unobserve_all()
+        for child in [*exporting.descendants(self), *owned_widgets(self)]:
+            if child is not self:
+                close_whole(child)
+        self.layout.close()
+        super().close()
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {text}" for name, text in self.chips.items())
+        return f"{type(self).__name__}({facts})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if not isinstance(bundle, dict):
+            return bundle
+        bundle["text/plain"] = f"{self!r}: {self.question} {self.status}".strip()
+        with self.guarded("the picture for readers without JavaScript"):
+            bundle["text/html"] = exporting.fallback_html(
+                self.question, self.static_chips(), self.current_figure(), self.record
+            )
+        return bundle
+
+
+def as_json(value: Any) -> Any:
+    """Return a trait's value as JSON has it: lists for tuples, Python's numbers for numpy's.
+
+    Examples
+    --------
+    >>> as_json({"atoms": (1, 2), "by": float("nan")})
+    {'atoms': [1, 2], 'by': None}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return [as_json(item) for item in sorted(value)]
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if callable(getattr(value, "tolist", None)):
+        return as_json(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _show(widget: ipw.Widget, shown: bool) -> None:
+    widget.layout.display = None if shown else "none"
+
+
+def _small_button(text: str, tooltip: str) -> ipw.Button:
+    return ipw.Button(description=text, tooltip=tooltip).add_class("sae-nb-small")
+
+
+def _small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
+    return ipw.ToggleButton(description=text, tooltip=tooltip).add_class("sae-nb-small")

@@ -1,0 +1,151 @@
+"""Panels that go on by themselves: a thread that calls at a steady pace, and what a panel does with it."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb_widgets.panel._control_pieces import wide
+from sae_nb_widgets.panel._panel import Panel
+
+_ICONS = {True: "pause", False: "play"}
+
+
+class Player:
+    """Calls `advance` every 1 / speed seconds; never behind, because it waits after each call.
+
+    Parameters
+    ----------
+    advance
+        Returns whether to go on; must not raise.
+    speed
+        Calls per second, read before each.
+
+    Example
+    -------
+    >>> calls = []
+    >>> player = Player(lambda: (calls.append(1), len(calls) < 3)[1], lambda: 1000.0)
+    >>> player.start()
+    >>> player.wait(5.0)
+    >>> len(calls), player.alive
+    (3, False)
+    """
+
+    def __init__(self, advance: Callable[[], bool], speed: Callable[[], float]) -> None:
+        self._advance, self._speed = advance, speed
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin; a player that runs goes on as it is."""
+        if self.alive and not self._ended.is_set():
+            return
+        # A thread that was told to end may still be in its last call: it keeps its own flag.
+        self._ended = threading.Event()
+        self._thread = threading.Thread(
+            target=self._run, args=(self._ended,), name="sae_nb player", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Make no further call; one under way is not waited for."""
+        self._ended.set()
+
+    def wait(self, timeout: float) -> None:
+        """Return when its thread has ended, or after `timeout` seconds."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.wait(1 / self._speed()):
+            if not self._advance():
+                return
+
+
+class PlayingPanel(Panel):
+    """A panel with a place that moves on by itself while `playing`, `speed` places a second."""
+
+    playing = t.Bool(False, help="Whether it goes from place to place by itself.")
+    speed = t.Float(2.0, help="Places per second while it plays.")
+
+    # What `close` reads, also of a panel that was refused before it was built.
+    _player: Player | None = None
+
+    @property
+    @abstractmethod
+    def at_end(self) -> bool:
+        """Whether there is no place after this one."""
+
+    @abstractmethod
+    def to_start(self) -> None:
+        """Go to the first place."""
+
+    @abstractmethod
+    def forth(self) -> None:
+        """Go one place on; at the last one nothing happens."""
+
+    @abstractmethod
+    def back(self) -> None:
+        """Go one place back; at the first one nothing happens."""
+
+    def toggle(self) -> None:
+        """Play, or pause."""
+        self.playing = not self.playing
+
+    def can_play(self) -> None:
+        """Listen to `playing` and to the keys of a player: space and the arrows."""
+        self._player = Player(self._advance, lambda: self.speed)
+        self.observe(self._on_playing, "playing")
+        self.bind_key(" ", self.toggle)
+        self.bind_key("ArrowRight", self.forth)
+        self.bind_key("ArrowLeft", self.back)
+
+    def _on_playing(self, change: t.Bunch) -> None:
+        if self._player is None or not change["new"]:
+            self.stop_playing()
+            return
+        if self.at_end:
+            self.to_start()
+        self._player.start()
+
+    def stop_playing(self) -> None:
+        """Make no further step; one under way is drawn to its end."""
+        if self._player is not None:
+            self._player.stop()
+
+    def _advance(self) -> bool:
+        """Go one place on, in the player's thread; say whether there is another."""
+        with self._drawing:
+            if self._closed or not self.playing:
+                return False
+            with self.guarded("playing"):
+                self.forth()
+            if self.at_end:
+                self.playing = False
+            return self.playing
+
+    def close(self) -> None:
+        """Stop playing and free the panel."""
+        self.stop_playing()
+        if not self._closed:
+            # A step under way is drawn to its end.
+            with self._drawing:
+                super().close()
+
+
+def play_button(panel: PlayingPanel, tip: str) -> ipw.ToggleButton:
+    """Return the button that plays and pauses, linked to `panel.playing`."""
+    play = ipw.ToggleButton(icon="play", tooltip=tip, layout=wide("42px"))
+    t.link((panel, "playing"), (play, "value"))
+    play.observe(lambda change: setattr(play, "icon", _ICONS[change["new"]]), "value")
+    return play

@@ -1,0 +1,91 @@
+"""The inputs a panel steps through, one at a time, from whatever a person passed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+
+MOST_OF_A_STREAM = 64
+"""Samples kept of an iterator, a DataLoader or a folder, which cannot be asked for the i-th."""
+
+DEFAULT_TEXT = "The"
+DEFAULT_SCENES = 16
+
+
+class Samples:
+    """Inputs of a live model by number.
+
+    Parameters
+    ----------
+    model
+        Whose inputs.
+    inputs
+        What `model.batches` reads; None takes the inputs behind `acts`, or a few made-up ones.
+    acts
+        Activations that know the pictures or texts they came from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the model cannot read them, or none are given and none can be made up.
+    """
+
+    def __init__(self, model: LiveModel, inputs: Any = None, acts: Any = None) -> None:
+        self.made_up = False
+        if inputs is None:
+            inputs = self._default(model, getattr(acts, "context", None))
+        self._items: Any = _by_number(model, inputs)
+        if len(self._items) == 0:
+            raise ValueError("`inputs` must hold at least one sample, got none.")
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return one sample, in the form `model.batches` reads."""
+        return self._items[index : index + 1]
+
+    def text(self, index: int) -> str | None:
+        """Return a sample that is a text; None for anything else."""
+        item = self._items[index] if isinstance(self._items, list) else None
+        return item if isinstance(item, str) else None
+
+    def _default(self, model: LiveModel, context: Any) -> Any:
+        if getattr(context, "pictures", None) is not None:
+            return context.pictures
+        if getattr(context, "token_ids", None) is not None:
+            return [context.token_ids.sample(i).tolist() for i in range(context.n_samples)]
+        self.made_up = True
+        if model.kind == "language":
+            return [DEFAULT_TEXT]
+        if model.kind == "vision":
+            from sae_nb.data import scenes
+
+            return scenes(DEFAULT_SCENES, seed=0, split="test").images
+        raise TypeError(
+            f"`inputs` must be given for {model.name}, which reads tensors; got None. Pass a tensor "
+            "whose first axis counts samples."
+        )
+
+
+def _by_number(model: LiveModel, inputs: Any) -> Any:
+    """Something that slices into samples: a list, or a tensor with samples on its first axis."""
+    inputs = getattr(inputs, "images", inputs)
+    if isinstance(inputs, str):
+        return [inputs]
+    if isinstance(inputs, Tensor | np.ndarray):
+        alone = {"vision": 3, "language": 1}.get(model.kind)
+        return inputs[None] if inputs.ndim == alone else inputs
+    if isinstance(inputs, Sequence):
+        one_text_of_ids = model.kind == "language" and inputs and isinstance(inputs[0], int)
+        return [list(inputs)] if one_text_of_ids else list(inputs)
+    # A batch of one is an input too: see `as_batch`.
+    return list(itertools.islice(model.batches(inputs, batch_size=1), MOST_OF_A_STREAM))

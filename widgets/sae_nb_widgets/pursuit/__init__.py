@@ -1,0 +1,16 @@
+"""PursuitStepper: how a sparse code comes about, step by step, forwards and backwards."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.pursuit._panel import PursuitStepper as PursuitStepper
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_widgets.pursuit._detail import picture as picture
+    from sae_nb_widgets.pursuit._traits import checked_shape as checked_shape

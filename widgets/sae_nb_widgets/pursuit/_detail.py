@@ -1,0 +1,293 @@
+"""What stands beside the bars of the PursuitStepper: the input taken apart, norms, chosen atoms."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from sae_nb.figures import NEUTRAL, current_theme as theme, escape, format_number, signed_colours
+from sae_nb.summaries import PursuitSteps
+from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid
+from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, SHORT
+
+MOST_LISTED = 16
+THUMBNAIL_PX = 28
+SPARK_POINTS = 48
+BARS_UP_TO = 96
+"""Coordinates that are drawn as bars; more of them, and a curve is easier to read."""
+
+WORTH_A_TICK = 0.005
+"""Change of a coefficient, as a share of the largest, from which its old place is marked."""
+
+_ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
+NORM_HEIGHT, VECTOR_HEIGHT = 116, 72
+
+PictureShape = tuple[int, ...]
+
+
+class Parts:
+    """The left column: the input, the reconstructions so far, and what is left.
+
+    Parameters
+    ----------
+    picture_shape
+        (height, width) or (3, height, width) of the input; None draws coordinates.
+    bias
+        Added to inputs and reconstructions that are drawn.
+    """
+
+    def __init__(
+        self, picture_shape: PictureShape | None, bias: Float[np.ndarray, " d_in"]
+    ) -> None:
+        self._shape, self._bias = picture_shape, bias
+        self.given = PictureGrid(description="the input")
+        self.so_far = PictureGrid(description="reconstructions so far and what is left")
+        self.curves = Curves(x_name="coordinate", height=VECTOR_HEIGHT)
+        self.widgets: tuple[ipw.Widget, ...] = (
+            (self.curves,) if picture_shape is None else (self.given, self.so_far)
+        )
+        without = " without the bias" if bias.any() else ""
+        self.so_far.hint = f"Bars and numbers: norms{without}."
+        # Under each other in a narrow column, beside each other where the panel is one column.
+        self.curves.layout.width = "100%"
+        self.given.layout.flex, self.so_far.layout.flex = "0 0 100px", "1 1 186px"
+
+    def show(self, steps: Sequence[PursuitSteps], step: int) -> None:
+        """Draw a step."""
+        if self._shape is None:
+            self._show_curves(steps, step)
+        else:
+            self._show_pictures(self._shape, steps, step)
+
+    def _show_pictures(self, shape: PictureShape, steps: Sequence[PursuitSteps], step: int) -> None:
+        x, parts, captions = steps[0].x + self._bias, [], []
+        limit = float(np.abs(x).max()) or 1.0
+        has_signs = bool((x < -1e-6 * limit).any())
+        for what, residual in (("so far", False), ("left", True)):
+            for one in steps:
+                so_far = one.x_hat[one.reached(step)] + self._bias
+                vector = one.residual_at(step) if residual else so_far
+                parts.append(picture(vector, shape, limit, signed=residual or has_signs))
+                captions.append(f"{SHORT[one.algorithm]} {what}")
+        norms = [float(np.linalg.norm(one.x_hat[one.reached(step)])) for one in steps]
+        norms += [float(one.residual_norms[one.reached(step)]) for one in steps]
+        whole = float(steps[0].residual_norms[0])
+        given = picture(x, shape, limit, signed=has_signs)
+        self.given.show(
+            given[None], captions=["the input"], strengths=[whole], maximum=whole or 1.0
+        )
+        self.so_far.show(
+            np.stack(parts), captions=captions, strengths=norms, maximum=max(whole, *norms) or 1.0
+        )
+        for grid in (self.given, self.so_far):
+            grid.thumbnail = int(0.88 * theme().thumbnail_px)
+
+    def _show_curves(self, steps: Sequence[PursuitSteps], step: int) -> None:
+        x = steps[0].x + self._bias
+        parts = [x, *(one.x_hat + self._bias for one in steps)]
+        parts += [one.x - one.x_hat for one in steps]
+        low = min(0.0, *(float(part.min()) for part in parts))
+        high = max(0.0, *(float(part.max()) for part in parts)) or 1.0
+        so_far = [
+            _line(one, i, one.x_hat[one.reached(step)] + self._bias) for i, one in enumerate(steps)
+        ]
+        left = [_line(one, i, one.residual_at(step)) for i, one in enumerate(steps)]
+        given = [Line(values=x, colour=NEUTRAL)]
+        self.curves.show(
+            [
+                Chart(title=title, lines=lines, low=low, high=high, bars=len(x) <= BARS_UP_TO)
+                for title, lines in (
+                    ("the input", given),
+                    ("so far", so_far),
+                    ("what is left", left),
+                )
+            ]
+        )
+
+
+class Chosen:
+    """The right column: how much is left after every step, and which atoms the codes are made of.
+
+    Parameters
+    ----------
+    picture_shape
+        As in `Parts`; thumbnails are pictures, or else small curves.
+    label_of
+        What people call an atom; empty where it has no name.
+    """
+
+    def __init__(self, picture_shape: PictureShape | None, label_of: Callable[[int], str]) -> None:
+        self._shape, self._label_of = picture_shape, label_of
+        self._thumbnails: dict[tuple[int, int], str] = {}
+        self.norms = Curves(x_name="step", height=NORM_HEIGHT, clickable=True)
+        self.norms.description = "what is left: ‖r‖ after each step"
+        self.atoms = ipw.HTML()
+        self.widgets: tuple[ipw.Widget, ...] = (self.norms, self.atoms)
+
+    def begin(
+        self, steps: Sequence[PursuitSteps], dictionaries: Sequence[Any], last_step: int
+    ) -> None:
+        """Draw what stays the same for all steps."""
+        self._dictionaries = dictionaries
+        self._thumbnails = {}
+        lines = [_line(one, i, _held(one, last_step)) for i, one in enumerate(steps)]
+        start = max(float(one.residual_norms[0]) for one in steps)
+        self.norms.show([Chart(title="", lines=lines, high=start or 1.0)], cursor=0)
+
+    def show(self, steps: Sequence[PursuitSteps], step: int, atom: int) -> None:
+        """Draw a step."""
+        self.norms.cursor = min(step, self.norms.n_points - 1)
+        top = max((float(np.abs(one.values).max(initial=0.0)) for one in steps), default=0.0) or 1.0
+        columns = "".join(
+            self._column(i, one, step, atom=atom, top=top) for i, one in enumerate(steps)
+        )
+        self.atoms.value = (
+            '<div class="sae-nb-cardtitle">atoms of the code, and their coefficients</div>'
+            f'<div style="display:grid;grid-template-columns:repeat({len(steps)},minmax(0,1fr));'
+            f'gap:4px 12px">{columns}</div>'
+        )
+
+    def _column(self, index: int, one: PursuitSteps, step: int, *, atom: int, top: float) -> str:
+        atoms, values = one.code_at(step)
+        newest = int(one.chosen[one.reached(step) - 1]) if one.reached(step) else -1
+        before = one.dense_code_at(one.reached(step) - 1, atoms) if one.reached(step) else values
+        listed = zip(atoms.tolist(), values.tolist(), before.tolist(), strict=True)
+        rows = [
+            self._row(index, number, value, was, top=top, new=number == newest, mark=number == atom)
+            for number, value, was in list(listed)[:MOST_LISTED]
+        ]
+        more = len(atoms) - len(rows)
+        note = f'<div style="color:var(--sae-nb-quiet)">and {more} more</div>' if more > 0 else ""
+        empty = '<div style="color:var(--sae-nb-quiet)">none yet</div>' if not rows else ""
+        colour = ALGORITHM_COLOURS[index]
+        return (
+            f'<div style="min-width:0"><div style="border-top:3px solid {colour};font-weight:600">'
+            f"{SHORT[one.algorithm]} · {len(atoms)}</div>{empty}{''.join(rows)}{note}</div>"
+        )
+
+    def _row(
+        self, index: int, atom: int, value: float, was: float, *, top: float, new: bool, mark: bool
+    ) -> str:
+        """Thumbnail, atom, coefficient, its bar with a tick where it was before, and its label."""
+        outline = "outline:2px solid var(--sae-nb-ink);" if mark else ""
+        weight = "font-weight:700;" if new else ""
+        label = escape(self._label_of(atom))
+        named = f'<div style="{_ONE_LINE};color:var(--sae-nb-quiet)">{label}</div>' if label else ""
+        return (
+            f'<div style="display:grid;grid-template-columns:{THUMBNAIL_PX}px minmax(0,1fr);gap:6px;'
+            f'align-items:center;margin:3px 2px;{outline}" '
+            f'title="{atom} {label}: {format_number(value)}">'
+            f'{self._thumbnail(index, atom)}<div style="min-width:0;line-height:1.25">'
+            f'<div style="display:flex;justify-content:space-between;gap:4px;{weight}">'
+            f"<span>{atom}</span>"
+            f'<span class="sae-nb-number">{format_number(value, digits=2)}</span></div>'
+            f"{_bar(index, value / top, was / top)}{named}</div></div>"
+        )
+
+    def _thumbnail(self, index: int, atom: int) -> str:
+        key = (index, atom)
+        if key not in self._thumbnails:
+            vector = self._dictionaries[index][atom].detach().float().cpu().numpy()
+            self._thumbnails[key] = (
+                _spark(vector) if self._shape is None else _tag(vector, self._shape)
+            )
+        return self._thumbnails[key]
+
+
+# --- pictures and lines ---------------------------------------------------------------------------
+
+
+def picture(
+    vector: Float[np.ndarray, " d_in"], shape: PictureShape, limit: float, *, signed: bool
+) -> UInt8[np.ndarray, "3 height width"]:
+    """Return a vector as a picture: grey from 0 to `limit`, or blue–white–orange around 0.
+
+    Parameters
+    ----------
+    vector
+        The numbers, row by row.
+    shape
+        (height, width), or (3, height, width), which is drawn in its own colours.
+    limit
+        Value of the brightest grey, or of the end of the signed colours.
+    signed
+        Whether values below zero mean something.
+
+    Examples
+    --------
+    >>> picture(np.array([0.0, 1.0]), (1, 2), 1.0, signed=False)[0].tolist()
+    [[0, 255]]
+    """
+    values = np.asarray(vector, dtype=np.float64).reshape(shape) / (limit or 1.0)
+    if len(shape) == 3:
+        colours = (values + 1) / 2 if signed else values
+        return (255 * np.clip(colours, 0, 1)).round().astype(np.uint8)
+    if signed:
+        painted = signed_colours(values.ravel()).reshape(*shape, 3)
+        return np.ascontiguousarray(painted.transpose(2, 0, 1))
+    grey = (255 * np.clip(values, 0, 1)).round().astype(np.uint8)
+    return np.stack([grey] * 3)
+
+
+def _tag(atom: Float[np.ndarray, " d_in"], shape: PictureShape) -> str:
+    """An atom as an HTML image that carries its own PNG."""
+    painted = picture(atom, shape, float(np.abs(atom).max()), signed=bool((atom < 0).any()))
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(painted.transpose(1, 2, 0))).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f'<img alt="" width="{THUMBNAIL_PX}" height="{THUMBNAIL_PX}" '
+        f'style="image-rendering:pixelated" src="data:image/png;base64,{data}"/>'
+    )
+
+
+def _bar(index: int, share: float, before: float) -> str:
+    """A coefficient as a share of the largest, with a tick where it was, if it was elsewhere."""
+    width, tick = (100 * min(abs(v), 1) for v in (share, before))
+    place = (
+        f'<div style="position:absolute;left:{tick:.1f}%;top:-2px;height:8px;'
+        'border-left:2px solid var(--sae-nb-ink)"></div>'
+        if before and abs(before - share) > WORTH_A_TICK
+        else ""
+    )
+    return (
+        '<div style="position:relative;height:4px;background:var(--sae-nb-raised)">'
+        f'<div style="height:4px;width:{width:.1f}%;background:{ALGORITHM_COLOURS[index]}"></div>'
+        f"{place}</div>"
+    )
+
+
+def _spark(atom: Float[np.ndarray, " d_in"]) -> str:
+    """An atom as a small curve."""
+    every = max(1, len(atom) // SPARK_POINTS)
+    values = atom[::every]
+    top = float(np.abs(values).max()) or 1.0
+    x = np.linspace(1, THUMBNAIL_PX - 1, len(values))
+    y = THUMBNAIL_PX / 2 * (1 - 0.9 * values / top)
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    return (
+        f'<svg width="{THUMBNAIL_PX}" height="{THUMBNAIL_PX}" aria-hidden="true">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor"/></svg>'
+    )
+
+
+def _line(one: PursuitSteps, index: int, values: Float[np.ndarray, " n"]) -> Line:
+    return Line(
+        values=values,
+        name=SHORT[one.algorithm],
+        colour=ALGORITHM_COLOURS[index],
+        dashed=index > 0,
+    )
+
+
+def _held(one: PursuitSteps, last_step: int) -> Float[np.ndarray, " n"]:
+    """Residual norms up to the player's last step; a record that ended keeps its last."""
+    wanted = np.minimum(np.arange(last_step + 1), one.n_steps)
+    return one.residual_norms[wanted]

@@ -1,0 +1,315 @@
+"""PursuitSteps → one plotly figure: correlation of every atom with what is left, algorithm by algorithm.
+
+Pale bars are the correlations with the input itself; over them lie those with what is left, paler the
+more of them has gone. Atoms in the code carry a dot, the one that comes next is ringed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float, Int
+
+from sae_nb.figures import (
+    AXIS,
+    GREY,
+    NEUTRAL,
+    OKABE_ITO,
+    current_theme as theme,
+    fade,
+    format_number,
+    number_of,
+    on_axes,
+    plot_text,
+    template,
+)
+from sae_nb.summaries import PursuitSteps
+
+START, NOW, PENALTY, IN_CODE, RING, SELECTED = range(6)
+TRACES_PER_ALGORITHM = 6
+
+ALGORITHM_COLOURS = (OKABE_ITO[2], OKABE_ITO[3])
+"""First and second algorithm; blue and vermilion mean something else in other panels."""
+
+SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
+START_COLOUR = fade(GREY, 0.22)
+PALEST = 0.45  # opacity of a bar of which nothing is left
+ROOM_FOR_RING = 0.16
+N_TICKS = 6
+GAP = 0.15  # between two algorithms, as a share of the height
+PLOT_PX = 215
+SPACE_PX = 62
+
+
+def pursuit_figure(
+    steps: Sequence[PursuitSteps] = (),
+    shown: Sequence[Int[np.ndarray, " n"]] = (),
+    step: int = 0,
+    *,
+    name_of: Callable[[int], str] = str,
+) -> go.Figure:
+    """Bars of the correlations of one or two algorithms, one above the other; axes alone for none.
+
+    `update_records` and `update_step` change it in place. A figure on screen must never be built
+    anew: the browser would forget that it fits its column.
+    """
+    figure = go.Figure([*_traces(0), *_traces(1)])
+    figure.update_layout(
+        template=template(),
+        autosize=True,
+        barmode="overlay",
+        bargap=0.04,
+        hovermode="x",
+        showlegend=False,
+        margin={"l": 52, "r": 18, "t": 26, "b": 40},
+    )
+    for i in (0, 1):
+        y_axis = {
+            "anchor": f"x{number_of(i)}",
+            "title": {"text": "correlation"},
+            "zeroline": True,
+            "zerolinecolor": AXIS,
+        }
+        x_axis = {"anchor": f"y{number_of(i)}", "showgrid": False}
+        figure.update_layout({f"xaxis{number_of(i)}": x_axis, f"yaxis{number_of(i)}": y_axis})
+    update_records(figure, steps, shown, name_of=name_of)
+    update_step(figure, steps, shown, step)
+    return figure
+
+
+def update_records(
+    figure: go.Figure,
+    steps: Sequence[PursuitSteps],
+    shown: Sequence[Int[np.ndarray, " n"]],
+    *,
+    name_of: Callable[[int], str] = str,
+) -> None:
+    """Show other algorithms, inputs or atoms in that figure; `update_step` draws the rest."""
+    with figure.batch_update():
+        figure.layout.height = figure_height(max(len(steps), 1))
+        for i in (0, 1):
+            present = i < len(steps)
+            for trace in figure.data[TRACES_PER_ALGORITHM * i :][:TRACES_PER_ALGORITHM]:
+                trace.visible = present
+            for name in ("xaxis", "yaxis"):
+                figure.layout[f"{name}{number_of(i)}"].visible = present
+            if present:
+                _set_axes(figure, i, len(steps), steps[i], shown[i])
+                _start(figure, i, steps[i], shown[i], name_of)
+
+
+def update_step(
+    figure: go.Figure,
+    steps: Sequence[PursuitSteps],
+    shown: Sequence[Int[np.ndarray, " n"]],
+    step: int,
+    *,
+    atom: int = -1,
+    fit: bool = False,
+) -> None:
+    """Show another step in a figure of `pursuit_figure`; a widget sends one message."""
+    if not steps:
+        return
+    ends = _range(steps, shown, step if fit else None)
+    with figure.batch_update():
+        for i, (record, atoms) in enumerate(zip(steps, shown, strict=True)):
+            _now(figure.data, i, record, atoms, step)
+            _ring(figure.data, i, record, atoms, step)
+            _select(figure.data, i, record, atoms, step, atom)
+            figure.layout[f"yaxis{number_of(i)}"].range = ends
+        figure.layout.annotations = [_heading(i, one, step) for i, one in enumerate(steps)]
+
+
+def figure_height(n: int) -> int:
+    """Height in CSS pixels of the bars of n algorithms."""
+    scale = theme().font_px / 13
+    return int(scale * (SPACE_PX + PLOT_PX * n + (60 if n == 1 else 0)))
+
+
+# --- the parts ------------------------------------------------------------------------------------
+
+
+def _traces(index: int) -> list[Any]:
+    axes = on_axes(index)
+    colour, quiet = ALGORITHM_COLOURS[index], {"hoverinfo": "skip", "showlegend": False}
+    shown = (
+        "%{hovertext}<br>now %{y:.3g}<br>before this step %{customdata[0]:.3g}"
+        "<br>with the input %{customdata[1]:.3g}<br>coefficient %{customdata[2]:.3g}<extra></extra>"
+    )
+    text, ring = {"size": theme().font_px}, {"width": 2.5, "color": colour}
+    return [
+        go.Bar(marker={"color": START_COLOUR, "line": {"width": 0}}, **axes, **quiet),
+        go.Bar(marker={"color": NEUTRAL, "line": {"width": 0}}, hovertemplate=shown, **axes),
+        go.Scatter(mode="lines", line={"color": colour, "width": 1.2, "dash": "dot"}, **axes, **quiet),
+        go.Scatter(
+            mode="markers",
+            marker={"symbol": ("circle", "diamond")[index], "size": 7, "color": colour},
+            cliponaxis=False,
+            **axes,
+            **quiet,
+        ),
+        go.Scatter(
+            mode="markers+text",
+            marker={"symbol": "circle-open", "size": 13, "color": colour, "line": ring},
+            textposition="middle right",
+            textfont=text,
+            cliponaxis=False,
+            **axes,
+            **quiet,
+        ),
+        go.Scatter(
+            mode="text", textposition="bottom center", textfont=text, cliponaxis=False,
+            **axes, **quiet,
+        ),
+    ]  # fmt: skip
+
+
+def _start(
+    figure: go.Figure,
+    index: int,
+    record: PursuitSteps,
+    atoms: Int[np.ndarray, " n"],
+    name_of: Callable[[int], str],
+) -> None:
+    """Draw what stays the same from step to step."""
+    traces = figure.data[TRACES_PER_ALGORITHM * index :]
+    places = np.arange(len(atoms), dtype=np.float32)
+    traces[START].x, traces[START].y = places, _floats(record.correlations[0, atoms])
+    traces[NOW].x = places
+    traces[NOW].hovertext = [plot_text(name_of(atom)) for atom in atoms.tolist()]
+    ends, level = [-0.8, len(atoms) - 0.2], record.penalty
+    lines = [] if level is None else [level] if record.nonnegative else [level, -level]
+    # A gap between the two lines of a signed code.
+    traces[PENALTY].x = _floats([x for _ in lines for x in (*ends, np.nan)])
+    traces[PENALTY].y = _floats([y for line in lines for y in (line, line, np.nan)])
+
+
+def _now(
+    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int
+) -> None:
+    at = record.reached(step)
+    now, start = record.correlations[at, atoms], record.correlations[0, atoms]
+    before = record.correlations[max(at - 1, 0), atoms]
+    code = record.dense_code_at(step, atoms)
+    bars, dots = (data[TRACES_PER_ALGORITHM * index + which] for which in (NOW, IN_CODE))
+    bars.y = _floats(now)
+    bars.customdata = np.stack([before, start, code], axis=1).astype(np.float32)
+    # Only numbers change from step to step: a message that named the colours of some traces would
+    # make the browser forget those of the others.
+    bars.marker.opacity = _opacity(now, start)
+    used = np.flatnonzero(code)
+    dots.x, dots.y = used.astype(np.float32), _floats(now[used])
+
+
+def _opacity(
+    now: Float[np.ndarray, " n"], start: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """Opacity of each bar: the less is left of its correlation with the input, the paler."""
+    left = np.abs(now) / np.maximum(np.abs(start), 1e-12)
+    return _floats(PALEST + (1 - PALEST) * np.clip(left, 0, 1))
+
+
+def _ring(
+    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int
+) -> None:
+    """Ring the atom that comes next, where its bar is shown."""
+    ring, atom = data[TRACES_PER_ALGORITHM * index + RING], record.next_atom(step)
+    place = np.flatnonzero(atoms == atom)
+    ring.x = place.astype(np.float32)
+    ring.y = _floats(record.correlations_at(step)[[atom] * len(place)])
+    # A label that starts near the right edge would be cut off.
+    right = not len(place) or place[0] < 0.8 * len(atoms)
+    ring.textposition = "middle right" if right else "middle left"
+    ring.text = [f" {atom} " for _ in place]
+
+
+def _select(
+    data: Any, index: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"], step: int, atom: int
+) -> None:
+    """Point at the selected atom from below; text takes the page's own colour."""
+    mark, place = data[TRACES_PER_ALGORITHM * index + SELECTED], np.flatnonzero(atoms == atom)
+    low = np.minimum(record.correlations_at(step)[[atom] * len(place)], 0)
+    mark.x, mark.y, mark.text = place.astype(np.float32), _floats(low), ["▲"] * len(place)
+
+
+def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
+    return {
+        "text": plot_text(heading(record, step)),
+        "x": 0.5,
+        "y": 1.0,
+        "xref": f"x{number_of(index)} domain",
+        "yref": f"y{number_of(index)} domain",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": theme().font_px},
+    }
+
+
+def heading(record: PursuitSteps, step: int) -> str:
+    """Say what the step did and which atom comes next."""
+    at, name = record.reached(step), SHORT[record.algorithm]
+    if record.penalty is not None:
+        used, _ = record.code_at(at)
+        return f"{name} · {len(used)} atoms in use · dotted: λ = {format_number(record.penalty)}"
+    took = f" took atom {record.chosen[at - 1]}" if at else ""
+    if at < record.n_steps:
+        return f"{name}{took} · next: {record.next_atom(at)}"
+    why = "nothing left to take" if record.next_atom(at) < 0 else f"{at} steps done"
+    return f"{name}{took} · {why}"
+
+
+# --- axes -----------------------------------------------------------------------------------------
+
+
+def _floats(values: Any) -> Float[np.ndarray, " n"]:
+    return np.asarray(values, dtype=np.float32)
+
+
+def _range(
+    steps: Sequence[PursuitSteps], shown: Sequence[Int[np.ndarray, " n"]], step: int | None
+) -> list[float]:
+    """One range for all algorithms: of one step and the one before it, or of all steps."""
+    ends = [0.0]
+    for record, atoms in zip(steps, shown, strict=True):
+        at = 0 if step is None else record.reached(step)
+        rows = slice(None) if step is None else slice(max(at - 1, 0), at + 1)
+        part = record.correlations[rows][:, atoms]
+        ends += [float(part.min()), float(part.max())]
+    low, high = min(ends), max(ends)
+    span = (high - low) or 1.0
+    return [low - (0.1 if low < 0 else 0.06) * span, high + ROOM_FOR_RING * span]
+
+
+def _set_axes(
+    figure: go.Figure, index: int, n: int, record: PursuitSteps, atoms: Int[np.ndarray, " n"]
+) -> None:
+    part = (1 - GAP * (n - 1)) / n
+    top = 1 - index * (part + GAP)
+    figure.layout[f"yaxis{number_of(index)}"].domain = [max(top - part, 0), top]
+    x = figure.layout[f"xaxis{number_of(index)}"]
+    x.range = [-0.8, len(atoms) - 0.2]
+    # Only the lowest axis is named: all have the same.
+    x.title.text = _axis_title(record, atoms) if index == n - 1 else ""
+    places = np.linspace(0, len(atoms) - 1, min(N_TICKS, len(atoms))).round().astype(int)
+    x.tickvals = np.unique(places).tolist()
+    x.ticktext = [str(atom) for atom in atoms[np.unique(places)]]
+
+
+def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
+    if len(atoms) == record.n_atoms:
+        return "atom"
+    return f"atom ({len(atoms)} of {record.n_atoms}, the strongest)"
+
+
+def scale_texts(figure: go.Figure) -> None:
+    """Give numbers and titles the size of the current scale."""
+    size = theme().font_px
+    with figure.batch_update():
+        for trace in figure.data:
+            if trace.type == "scatter" and trace.mode and "text" in trace.mode:
+                trace.textfont.size = size
+        for note in figure.layout.annotations:
+            note.font.size = size

@@ -1,0 +1,12 @@
+"""AtomQuiz: can you tell from an atom's examples where else it fires? A person's score, with chance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.quiz._panel import AtomQuiz as AtomQuiz
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

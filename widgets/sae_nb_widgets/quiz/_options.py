@@ -1,0 +1,125 @@
+"""The options of a quiz on screen: one card each, a button beside a picture or a text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import ipywidgets as ipw
+import numpy as np
+
+from sae_nb.activations import Context
+from sae_nb.atoms import Example
+from sae_nb.figures import current_theme as theme
+from sae_nb_widgets.components import PictureGrid, TokenStrip
+
+
+class OptionCards:
+    """Numbered options; strengths stay hidden until they are shown.
+
+    Pictures stand above their buttons, one each; texts are numbered rows.
+
+    Parameters
+    ----------
+    context
+        Of the activations: pictures or texts.
+    n
+        How many options.
+    chosen
+        Called with the number of the option that was clicked.
+    """
+
+    def __init__(self, context: Context, n: int, chosen: Callable[[int], None]) -> None:
+        self.buttons = [
+            ipw.Button(
+                description=str(number + 1),
+                tooltip=f"The atom fires in option {number + 1}",
+                layout=ipw.Layout(width="auto", min_width="64px", flex="0 0 auto"),
+            )
+            for number in range(n)
+        ]
+        for number, button in enumerate(self.buttons):
+            button.on_click(lambda _, number=number: chosen(number))
+        self.view: PictureGrid | TokenStrip
+        if context.pictures is not None:
+            self.view = PictureGrid(bare=True)  # without numbers: they would be the answer
+        else:
+            self.view = TokenStrip(hint="click a text, or press its number")
+        self.view.description = "options"
+        self.view.empty_text = "Nothing to choose from."
+        self.view.observe(
+            lambda change: chosen(change["new"][0]) if change["new"][0] >= 0 else None, "selected"
+        )
+        row = ipw.HBox(self.buttons, layout=ipw.Layout(flex_flow="row wrap"))
+        self.widget = ipw.VBox([self.view, row])
+
+    def ask(self, options: Sequence[Example]) -> None:
+        """Show the options without their strengths.
+
+        Parameters
+        ----------
+        options
+            None at all empties the cards.
+        """
+        for number, button in enumerate(self.buttons):
+            button.description, button.button_style = str(number + 1), ""
+            button.disabled = not options
+            if isinstance(self.view, PictureGrid):
+                # As wide as the picture above it, gaps included.
+                button.layout.width = f"{theme().thumbnail_px + 4}px"
+        self._draw(options, 1.0, hidden=True)
+
+    def tell(self, options: Sequence[Example], answer: int, given: int, maximum: float) -> None:
+        """Show the strengths, which option fires, and which was taken.
+
+        Parameters
+        ----------
+        options
+            Those asked about.
+        answer
+            The one that fires.
+        given
+            The one that was taken.
+        maximum
+            Strength of the brightest shade.
+        """
+        for number, button in enumerate(self.buttons):
+            button.disabled = True
+            if number == answer:
+                button.description, button.button_style = f"{number + 1} ✓ fires", "success"
+            elif number == given:
+                button.description, button.button_style = f"{number + 1} ✕ silent", "danger"
+        self._draw(options, maximum, hidden=False)
+
+    def _draw(self, options: Sequence[Example], maximum: float, *, hidden: bool) -> None:
+        if isinstance(self.view, PictureGrid):
+            _draw_pictures(self.view, options, maximum, hidden)
+        else:
+            _draw_texts(self.view, options, maximum, hidden)
+
+
+def _draw_pictures(
+    grid: PictureGrid, shown: Sequence[Example], maximum: float, hidden: bool
+) -> None:
+    heat = [np.abs(e.heat) for e in shown if e.heat is not None and not hidden]
+    grid.show(
+        np.stack([e.picture for e in shown if e.picture is not None])
+        if shown
+        else np.zeros((0, 3, 1, 1), np.uint8),
+        heat=np.stack(heat) if heat else None,
+        captions=[f"option {number + 1}" for number in range(len(shown))],
+        maximum=maximum,
+    )
+
+
+def _draw_texts(strip: TokenStrip, shown: Sequence[Example], maximum: float, hidden: bool) -> None:
+    strip.show(
+        [e.tokens for e in shown],
+        None
+        if hidden
+        else [np.abs(e.token_strengths) for e in shown if e.token_strengths is not None],
+        special=[e.special for e in shown],
+        captions=[f"option {number + 1}" for number in range(len(shown))],
+        peaks=[-1] * len(shown) if hidden else None,
+        clipped=[e.clipped for e in shown],
+        maximum=maximum,
+    )

@@ -1,0 +1,312 @@
+"""AtomQuiz: can you tell from an atom's examples where else it fires? A person's score, with chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+
+from sae_nb.atoms import AtomCatalogue, Example
+from sae_nb.figures import escape, format_count, format_number
+from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
+from sae_nb_widgets.atom import examples_view
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.quiz._options import OptionCards
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What a view of examples reads of a record."""
+
+    examples: tuple[Example, ...]
+    missing: str
+    max_strength: float
+
+
+class AtomQuiz(Panel):
+    """Examples of an atom, and other samples in one of which it fires: guess which, and keep score.
+
+    Keys: 1, 2, … answer, → goes on to the next atom.
+
+    Parameters
+    ----------
+    sae
+        Whose atoms.
+    acts
+        Pictures or texts with their activations.
+    catalogue
+        The same, where it is made already.
+    atoms
+        Asked about, in an order of chance; None: all that fire in enough samples and are silent in
+        enough.
+    n_examples
+        Shown before the question.
+    n_options
+        To choose from: guessing reaches 1 / n_options.
+    seed
+        Of the questions.
+
+    Raises
+    ------
+    ValueError
+        If rows are plain vectors, or no atom can be asked about.
+    traitlets.TraitError
+        If `atom` or `answer` is set to what is not there.
+
+    Examples
+    --------
+    >>> import sae_nb as sn
+    >>> examples = sn.load_examples("tiny-vit/resid_post.6")
+    >>> sae = sn.load_sae("tiny-vit/resid_post.6")
+    >>> quiz = AtomQuiz(catalogue=examples.catalogue(sae))
+    >>> quiz.answer = quiz.asked.answer
+    >>> quiz.score.n_right
+    1
+    >>> quiz.close()
+    """
+
+    question = "Where else does this atom fire?"
+    explanation = (
+        "Some samples in which the atom fires, shaded by how strongly, and others without shades, in "
+        "exactly one of which it fires as well. Your score is the share of right answers with Wilson's "
+        "95 % interval, beside what guessing reaches.",
+        "A good score says that a person can tell where the atom fires, not that the model uses it so, "
+        "nor that the reason is the one you have in mind: other samples may break it.",
+        "After the intruder and detection tasks of Paulo et al., arXiv 2410.13928, asked of people.",
+    )
+    stem = "quiz"
+    needs_kernel = "The buttons need a running kernel and were left out."
+    kept_traits = ("atom", "answers")
+
+    atom = t.Int(0, help="The atom asked about.")
+    answer = t.Int(-1, help="The option taken; -1 before one is.")
+    answers = t.List(help="Atoms answered and whether rightly: [atom, right].")
+
+    def __init__(
+        self,
+        sae: SparseAutoencoder | None = None,
+        acts: Activations | None = None,
+        *,
+        catalogue: AtomCatalogue | None = None,
+        atoms: Sequence[int] | None = None,
+        n_examples: int = 4,
+        n_options: int = 5,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self._catalogue = _catalogue(sae, acts, catalogue)
+        self._sizes = {"n_examples": n_examples, "n_options": n_options}
+        self._order = _order(self._catalogue, atoms, self._sizes, seed)
+        self._seed = seed
+        self._asked: QuizQuestion | None = None
+        self._n_options = n_options
+        super().__init__(**kwargs)
+        self._build()
+        self.atom = int(self._order[0])
+        self.observe(lambda _: self._ask(), "atom")
+        self.observe(lambda _: self._answered(), "answer")
+        self.observe(lambda _: self._draw_score(), "answers")
+        self._ask()
+        self._draw_score()
+
+    # --- state ------------------------------------------------------------------------------------
+
+    @property
+    def asked(self) -> QuizQuestion | None:
+        """The question on screen; None where the atom cannot be asked about."""
+        return self._asked
+
+    @property
+    def score(self) -> QuizScore:
+        """Answers so far."""
+        return QuizScore(
+            n_right=sum(int(right) for _, right in self.answers),
+            n_answered=len(self.answers),
+            chance=1 / self._n_options,
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The score, as numbers."""
+        score = self.score
+        low, high = score.interval
+        return {
+            "right": score.n_right,
+            "answered": score.n_answered,
+            "share": score.share,
+            "low": low,
+            "high": high,
+            "guessing": score.chance,
+            "atoms": [int(atom) for atom, _ in self.answers],
+        }
+
+    @t.validate("atom")
+    def _atom_exists(self, proposal: t.Bunch) -> int:
+        atom = int(proposal["value"])
+        if not 0 <= atom < self._catalogue.n_atoms:
+            raise t.TraitError(
+                f"`atom` must be between 0 and {self._catalogue.n_atoms - 1}, got {atom}."
+            )
+        return atom
+
+    @t.validate("answer")
+    def _answer_exists(self, proposal: t.Bunch) -> int:
+        answer = int(proposal["value"])
+        if not -1 <= answer < self._n_options:
+            raise t.TraitError(
+                f"`answer` must be an option, 0 … {self._n_options - 1}, or -1, got {answer}."
+            )
+        return answer
+
+    # --- widgets ----------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        context = self._catalogue.acts.context
+        self._examples = examples_view(context)
+        self._examples.component.description = "examples"
+        self._cards = OptionCards(context, self._n_options, self.take)
+        self._next = ipw.Button(description="next atom", tooltip="Another atom (key →)")
+        self._next.on_click(lambda _: self.go_on())
+        self._prompt = ipw.HTML().add_class("sae-nb-cardtitle")
+        self._score_card = ipw.HTML()
+        title = ipw.HTML(
+            f'<div class="sae-nb-cardtitle">It fires in these {context.sample_word}s</div>'
+        )
+        figure = [title, self._examples.widget, self._prompt, self._cards.widget]
+        self.arrange(controls=[self._next], figure=figure, detail=[self._score_card])
+        for number in range(min(self._n_options, 9)):
+            self.bind_key(str(number + 1), partial(self.take, number))
+        self.bind_key("ArrowRight", self.go_on)
+        word = f"{context.sample_word}s"
+        self.chips = {
+            "atoms to ask about": format_count(len(self._order)),
+            word: format_count(len(np.unique(self._catalogue.samples))),
+        }
+
+    def take(self, option: int) -> None:
+        """Answer the question; a second answer to it is not counted.
+
+        Parameters
+        ----------
+        option
+            Number of the option, from 0.
+        """
+        if self._asked is not None and self.answer < 0:
+            self.answer = option
+
+    def go_on(self) -> None:
+        """Ask about the next atom."""
+        place = np.flatnonzero(self._order == self.atom)
+        following = int(self._order[(int(place[0]) + 1) % len(self._order)]) if len(place) else None
+        following = int(self._order[0]) if following is None else following
+        if following == self.atom:
+            self._seed += 1
+            self._ask()
+        else:
+            self.atom = following
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        self._asked = None
+        self.answer = -1
+        try:
+            seed = self._seed + len(self.answers)
+            self._asked = ask_about(self._catalogue, self.atom, seed=seed, **self._sizes)
+        except ValueError as error:
+            # An atom linked from elsewhere may fire too rarely: a fact about it, and no failure.
+            self._show_examples((), str(error), 1.0)
+            self._cards.ask(())
+            self._prompt.value = ""
+            self.say(str(error))
+            return
+        with self.guarded("asking"):
+            asked = self._asked
+            self._show_examples(asked.examples, "", asked.maximum)
+            self._cards.ask(asked.options)
+            word = self._catalogue.acts.context.sample_word
+            self._prompt.value = escape(f"And in which of these {word}s does it fire too?")
+            self.say(f"Atom {self.atom}: choose one of {self._n_options}.")
+
+    def _show_examples(
+        self, examples: tuple[Example, ...], missing: str, max_strength: float
+    ) -> None:
+        shown: Any = _Shown(examples, missing, max_strength)
+        self._examples.show(shown)
+
+    def _answered(self) -> None:
+        asked = self._asked
+        if asked is None or self.answer < 0:
+            return
+        with self.guarded("answering"):
+            right = self.answer == asked.answer
+            self.answers = [*self.answers, [asked.atom, int(right)]]
+            self._cards.tell(asked.options, asked.answer, self.answer, asked.maximum)
+            fires = asked.options[asked.answer]
+            label = self._catalogue.labels.get(asked.atom, "")
+            named = f"; its label is “{label}”" if label else ""
+            self.say(
+                f"{'Right' if right else 'No'}: atom {asked.atom} fires in option {asked.answer + 1}, "
+                f"{fires.place}, at {format_number(fires.strength)}{named}."
+            )
+
+    def _draw_score(self) -> None:
+        score = self.score
+        low, high = score.interval
+        bar = (
+            '<div style="position:relative;height:14px;margin:6px 0;background:'
+            'color-mix(in srgb, currentColor 12%, transparent);border-radius:3px" role="img" '
+            f'aria-label="{escape(score.words)}">'
+            f'<div style="position:absolute;left:{low:.1%};width:{high - low:.1%};top:4px;height:6px;'
+            'background:currentColor;opacity:0.45;border-radius:3px"></div>'
+            + (
+                f'<div style="position:absolute;left:calc({score.share:.1%} - 2px);width:4px;top:0;'
+                'height:14px;background:currentColor"></div>'
+                if score.n_answered
+                else ""
+            )
+            + f'<div style="position:absolute;left:{score.chance:.1%};top:-2px;height:18px;'
+            'border-left:2px solid currentColor;opacity:0.7"></div></div>'
+        )
+        self._score_card.value = (
+            '<div class="sae-nb-card"><div class="sae-nb-cardtitle">Your score</div>'
+            f"{bar}<div>{escape(score.words)}</div>"
+            "<div>Thin mark: guessing. Thick mark: you, in your 95 % interval.</div></div>"
+        )
+
+
+def _catalogue(
+    sae: SparseAutoencoder | None, acts: Activations | None, catalogue: AtomCatalogue | None
+) -> AtomCatalogue:
+    if catalogue is not None:
+        return catalogue
+    if sae is None or acts is None:
+        raise ValueError(
+            "`sae` and `acts` must be given, or a `catalogue`, got neither. Use "
+            "sw.AtomQuiz(sae, acts)."
+        )
+    return AtomCatalogue(sae, acts)
+
+
+def _order(
+    catalogue: AtomCatalogue, atoms: Sequence[int] | None, sizes: dict[str, int], seed: int
+) -> np.ndarray:
+    possible = askable_atoms(catalogue, **sizes)
+    chosen = possible if atoms is None else possible[np.isin(possible, list(atoms))]
+    if len(chosen) == 0:
+        raise ValueError(
+            f"`atoms` must have one that fires in at least {sizes['n_examples'] + 1} samples and is "
+            f"silent in {sizes['n_options'] - 1}, got none of "
+            f"{catalogue.n_atoms if atoms is None else len(atoms)}. Show more samples."
+        )
+    return np.random.default_rng(seed).permutation(chosen)

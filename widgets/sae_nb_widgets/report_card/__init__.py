@@ -1,0 +1,12 @@
+"""ReportCard: can this SAE be trusted? Every number beside its floor, its control and its interval."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.report_card._panel import ReportCard as ReportCard
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

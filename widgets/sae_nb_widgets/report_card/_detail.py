@@ -1,0 +1,178 @@
+"""Beside the report card: what the chosen row is, where libraries differ, and what moves it most."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import ipywidgets as ipw
+import numpy as np
+
+from sae_nb.evaluation import Definition
+from sae_nb.figures import current_theme as theme, escape, format_count, format_number
+from sae_nb.summaries import MovingSample, ReportCardSummary, ReportCell
+from sae_nb_widgets.report_card._figure import NOT_CLEAR, metric_words
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+
+
+NOTHING_CHOSEN = "Click a row, or step with ↑ ↓, to see what it is."
+NO_EXAMPLE = (
+    "Not a sum over samples, so no sample can be named: it is read off the dictionary, needs the live "
+    "model, or was measured elsewhere."
+)
+NO_ROWS = "Pass the SAEs and activations, ReportCard(reports, saes=…, acts=…), to see which sample moves it."
+BETTER = {
+    "higher": "Higher is better.",
+    "lower": "Lower is better.",
+    "one": "Close to 1 is better.",
+    "none": "A description: neither direction is better.",
+}
+LONGEST_TEXT = 60
+"""Tokens of a text that are shown."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowExamples:
+    """What was found out about a row of one SAE."""
+
+    sae: str
+    """Which."""
+
+    moving: MovingSample | None
+    """The sample without which it changes most."""
+
+    elsewhere: Mapping[str, float]
+    """What other libraries' formulas give on the same rows, by id."""
+
+
+class ReportCardDetail:
+    """Three cards: definition, numbers, example."""
+
+    def __init__(self) -> None:
+        self._what = ipw.HTML()
+        self._numbers = ipw.HTML()
+        self._example = ipw.HTML()
+        self.widgets: list[ipw.Widget] = [self._what, self._numbers, self._example]
+
+    def show(self, summary: ReportCardSummary, metric: str) -> None:
+        """Show one row; the example follows when it is found.
+
+        Parameters
+        ----------
+        summary
+            What is drawn.
+        metric
+            Which row; empty for none.
+        """
+        self._example.value = ""
+        if metric not in summary.metrics:
+            self._what.value, self._numbers.value = f"<p>{escape(NOTHING_CHOSEN)}</p>", ""
+            return
+        self._what.value = _definition_html(metric, summary.definition(metric))
+        self._numbers.value = "".join(_cell_html(cell) for cell in summary.row(metric))
+
+    def show_example(self, found: RowExamples | None, acts: Activations | None) -> None:
+        """Show what moves the row most.
+
+        Parameters
+        ----------
+        found
+            None where it was not looked for.
+        acts
+            Where the sample is.
+        """
+        title = '<div class="sae-nb-cardtitle"><b>what moves it most</b></div>'
+        if found is None:
+            self._example.value = f"{title}<p>{escape(NO_ROWS)}</p>"
+            return
+        said = NO_EXAMPLE if found.moving is None else _moving_words(found)
+        picture = "" if found.moving is None or acts is None else sample_html(acts, found.moving)
+        self._example.value = f"{title}<p>{escape(said)}</p>{picture}{_elsewhere_html(found)}"
+
+
+def _definition_html(metric: str, definition: Definition) -> str:
+    differs = getattr(definition, "differs", "")
+    parts = [
+        f'<div class="sae-nb-cardtitle"><b>{escape(metric_words(metric))}</b> '
+        f"({escape(definition.id)})</div>",
+        f"<p>{escape(definition.formula)}</p>",
+        f"<p>{escape(BETTER[definition.better])} Floor: {escape(definition.floor)}.</p>",
+    ]
+    if differs:
+        parts.append(f"<p><b>Libraries differ.</b> {escape(differs)}</p>")
+    return "".join(parts)
+
+
+def _cell_html(cell: ReportCell) -> str:
+    """One SAE: number, interval, and the verdict as a sentence."""
+    m = cell.measurement
+    low, high = m.interval
+    spread = "" if math.isnan(low) else f" (95 %: {format_number(low)} … {format_number(high)})"
+    mark = f"{NOT_CLEAR} " if cell.verdict == "not clear" else ""
+    cost = "" if math.isnan(m.seconds) else f"; {format_number(m.seconds)} s"
+    return (
+        f"<p><b>{escape(cell.sae)}</b>: {mark}{escape(format_number(m.value) + spread)}, "
+        f"{escape(format_count(m.n))} {escape(m.unit)}{escape(cost)}. {escape(cell.reason)}</p>"
+    )
+
+
+def _moving_words(found: RowExamples) -> str:
+    moving = found.moving
+    if moving is None:
+        return NO_EXAMPLE
+    times = abs(moving.without - moving.value) / max(moving.typical, 1e-300)
+    return (
+        f"{found.sae}: without sample {moving.sample} it would be {format_number(moving.without, digits=4)} "
+        f"instead of {format_number(moving.value, digits=4)}, {format_number(times, digits=2)} times what a "
+        f"sample usually does ({format_count(moving.n_samples)} samples)."
+    )
+
+
+def _elsewhere_html(found: RowExamples) -> str:
+    if not found.elsewhere:
+        return ""
+    lines = "".join(
+        f'<div style="overflow-wrap:anywhere">{escape(name)}: <b>{escape(format_number(value))}</b></div>'
+        for name, value in found.elsewhere.items()
+    )
+    return f'<div class="sae-nb-cardtitle"><b>by other libraries’ formulas</b></div>{lines}'
+
+
+def sample_html(acts: Activations, moving: MovingSample) -> str:
+    """Return the sample itself, picture or text, as HTML; empty where it is not known.
+
+    Parameters
+    ----------
+    acts
+        Whose context holds it.
+    moving
+        Which sample.
+    """
+    context = acts.context
+    if context.pictures is not None:
+        return _picture_html(np.asarray(context.pictures[moving.sample]))
+    if context.kind != "language" or context.token_ids is None:
+        return ""
+    ids = context.token_ids.sample(moving.sample).tolist()[:LONGEST_TEXT]
+    text = "".join(context.vocabulary.get(int(i), f"⟨{i}⟩") for i in ids)
+    return f"<p>“{escape(text)}”</p>"
+
+
+def _picture_html(pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    values = pixels if pixels.dtype == np.uint8 else (255 * pixels.clip(0, 1)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(values.transpose(1, 2, 0)).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    side = theme().thumbnail_px
+    return (
+        f'<img width="{side}" height="{side}" alt="the sample" '
+        f'style="image-rendering:pixelated" src="data:image/png;base64,{data}"/>'
+    )

@@ -1,0 +1,297 @@
+"""A report card → one figure: a strip per cell with value, interval, floor and control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import plotly.graph_objects as go
+
+from sae_nb.figures import (
+    ALARM,
+    CLEAR,
+    CONTROL,
+    CONTROL_DASH,
+    GREY,
+    MID_GREY,
+    NEUTRAL,
+    PREDICTED,
+    current_theme as theme,
+    fade,
+    format_number,
+    plot_text,
+    template,
+)
+from sae_nb.summaries import ReportCardSummary, ReportCell
+
+ROW_PX, TOP_PX, BOTTOM_PX = 28, 34, 8
+START, WORDS = 0.04, 0.98
+"""Within a column of width 1: where the strip begins, and where the number ends."""
+
+NAMES = 0.4
+"""Room of the rows' names, as a share of that of all columns."""
+
+NUMBER_PX, COLUMNS_PX = 72, 385
+"""Room of a number, and of all columns in a panel of 960 px: the strip has what is left."""
+
+TICK = 0.28
+"""Half the height of a floor's tick, in rows."""
+
+NOT_CLEAR = "✕"
+WORDS_OF = {
+    "r2": "R²",
+    "fvu": "FVU",
+    "mse": "MSE",
+    "l0": "L0",
+    "l1": "L1",
+    "ce": "CE",
+    "kl": "KL",
+    "ood": "OOD",
+    "npmi": "NPMI",
+    "gamma": "γ",
+    "delta": "Δ",
+}
+
+
+def metric_words(metric: str) -> str:
+    """Return what people call a row.
+
+
+    Example
+    -------
+    >>> metric_words("dead_fraction"), metric_words("r2")
+    ('dead fraction', 'R²')
+    """
+    return " ".join(WORDS_OF.get(word, word) for word in metric.split("_"))
+
+
+def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figure:
+    """Rows are metrics, columns SAEs; every row has one scale, on which right is better.
+
+    Value (dot, red with ✕ where it is not clear), interval (whisker), floor (tick), control (dashed
+    tick), and the value in words.
+    """
+    figure = go.Figure([*_strips(summary), *_marks(summary), *_names(summary)])
+    rows, columns = max(len(summary.metrics), 1), len(summary.saes)
+    nothing = {"showticklabels": False, "showgrid": False, "ticks": "", "fixedrange": True}
+    figure.update_layout(
+        template=template(),
+        height=figure_height(summary),
+        margin={"l": 8, "r": 8, "t": TOP_PX, "b": BOTTOM_PX},
+        hovermode="closest",
+        legend={"orientation": "h", "x": 0, "y": 1.03, "yanchor": "bottom", "yref": "paper"},
+        shapes=_outline(summary, chosen),
+        xaxis={"range": [-NAMES * columns, columns], "linecolor": CLEAR} | nothing,
+        yaxis={"range": [rows - 0.5, -1.7], "linecolor": CLEAR} | nothing,
+    )
+    return figure
+
+
+def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str = "") -> None:
+    """Show another selection of rows in a figure that is there."""
+    built = report_card_figure(summary, chosen)
+    with figure.batch_update():
+        for old, new in zip(figure.data, built.data, strict=True):
+            for part in ("x", "y", "text", "customdata"):
+                if new[part] is not None:
+                    old[part] = new[part]
+            if old.mode == "text":
+                old.textfont.size = theme().font_px
+        for part in ("height", "shapes", "yaxis", "xaxis", "legend"):
+            figure.layout[part] = built.layout[part]
+
+
+def figure_height(summary: ReportCardSummary) -> int:
+    """Height in CSS pixels at the current scale."""
+    scale = theme().font_px / 13
+    return int((TOP_PX + ROW_PX * (max(len(summary.metrics), 1) + 1.1)) * scale) + BOTTOM_PX
+
+
+def row_clicked(y: float, summary: ReportCardSummary) -> str:
+    """Return the metric at a height of the figure."""
+    place = min(max(round(y), 0), len(summary.metrics) - 1)
+    return summary.metrics[place]
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _cells(summary: ReportCardSummary) -> list[tuple[int, int, ReportCell]]:
+    """Row, column and cell of everything there is."""
+    return [
+        (row, column, cell)
+        for row, metric in enumerate(summary.metrics)
+        for column, sae in enumerate(summary.saes)
+        if (cell := summary.cell(metric, sae)) is not None
+    ]
+
+
+def _x(column: int, place: float, columns: int) -> float:
+    number_px = NUMBER_PX * theme().font_px / 13
+    end = max(0.3, 1 - number_px * columns / COLUMNS_PX)
+    return column + START + place * (end - START)
+
+
+def _segments(
+    summary: ReportCardSummary,
+    ends: Callable[[ReportCell], tuple[float, float, float]],
+) -> tuple[list[float | None], list[float | None]]:
+    """Lines with gaps: from one place to another, so many rows up and down."""
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    n = len(summary.saes)
+    for row, column, cell in _cells(summary):
+        a, b, half = ends(cell)
+        if not math.isnan(a + b):
+            xs += [_x(column, a, n), _x(column, b, n), None]
+            ys += [row - half, row + half, None]
+    return xs, ys
+
+
+def _strips(summary: ReportCardSummary) -> list[go.Scatter]:
+    kinds: Sequence[tuple[str, dict[str, object], Callable[..., tuple[float, float, float]], bool]]
+    kinds = (
+        ("scale", {"color": fade(GREY, 0.3), "width": 1}, lambda _: (0.0, 1.0, 0.0), False),
+        ("floor", {"color": NEUTRAL, "width": 2.5}, lambda c: (c.floor, c.floor, TICK), True),
+        (
+            "control",
+            {"color": CONTROL, "width": 2.5, "dash": CONTROL_DASH},
+            lambda c: (c.control, c.control, TICK),
+            True,
+        ),
+        ("95 % interval", {"color": PREDICTED, "width": 3}, lambda c: (c.low, c.high, 0.0), True),
+    )
+    traces = []
+    for name, line, ends, shown in kinds:
+        xs, ys = _segments(summary, ends)
+        line = line | ({"dash": "4px,3px"} if "dash" in line else {})
+        traces.append(
+            go.Scatter(
+                name=name, x=xs, y=ys, mode="lines", line=line, showlegend=shown, hoverinfo="skip"
+            )
+        )
+    return traces
+
+
+def _marks(summary: ReportCardSummary) -> list[go.Scatter]:
+    cells = _cells(summary)
+
+    def those(*verdicts: str) -> list[tuple[int, int, ReportCell]]:
+        return [item for item in cells if item[2].verdict in verdicts]
+
+    n = len(summary.saes)
+    return [
+        _dots("clear", those("clear"), PREDICTED, "circle", n),
+        _dots(f"{NOT_CLEAR} not clear of them", those("not clear"), ALARM, "x", n),
+        _dots("description", those("description", "undefined"), NEUTRAL, "circle-open", n),
+        _text(
+            "numbers",
+            [column + WORDS for _, column, _ in cells],
+            [row for row, _, _ in cells],
+            [_number(cell) for _, _, cell in cells],
+            "middle left",
+        ),
+    ]
+
+
+def _names(summary: ReportCardSummary) -> list[go.Scatter]:
+    """Names of rows and columns, inside the plot: so every way of drawing it has room for them."""
+    left = -NAMES * len(summary.saes)
+    rows = list(range(len(summary.metrics)))
+    names = [plot_text(metric_words(metric)) for metric in summary.metrics]
+    saes = [plot_text(_shortened(name, len(summary.saes))) for name in summary.saes]
+    places = [column + START for column in range(len(saes))]
+    return [
+        _text("rows", [left] * len(rows), rows, names, "middle right"),
+        _text("columns", places, [-1.0] * len(saes), saes, "middle right"),
+    ]
+
+
+def _shortened(name: str, columns: int) -> str:
+    """A name that fits in its column."""
+    most = max(6, int(COLUMNS_PX / columns / 8))
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _text(
+    name: str,
+    x: Sequence[float],
+    y: Sequence[float],
+    text: Sequence[str],
+    position: str,
+) -> go.Scatter:
+    return go.Scatter(
+        name=name,
+        x=list(x),
+        y=list(y),
+        text=list(text),
+        mode="text",
+        textposition=position,
+        textfont={"size": theme().font_px},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+
+
+def _dots(
+    name: str, items: Sequence[tuple[int, int, ReportCell]], colour: str, symbol: str, columns: int
+) -> go.Scatter:
+    placed = [item for item in items if not math.isnan(item[2].at)]
+    return go.Scatter(
+        name=name,
+        x=[_x(column, cell.at, columns) for _, column, cell in placed],
+        y=[row for row, _, _ in placed],
+        customdata=[_told(cell) for _, _, cell in placed],
+        mode="markers",
+        marker={"color": colour, "size": 11, "symbol": symbol, "line": {"color": colour}},
+        line={"color": colour},  # of the legend where the picture is drawn without a browser
+        hovertemplate="%{customdata}<extra></extra>",
+        showlegend=True,
+    )
+
+
+def _number(cell: ReportCell) -> str:
+    value = cell.measurement.value
+    text = "undefined" if math.isnan(value) else format_number(snapped(value))
+    return f"{NOT_CLEAR} {text}" if cell.verdict == "not clear" else text
+
+
+def snapped(value: float) -> float:
+    """Return 0 for what is 0 but for rounding."""
+    return 0.0 if abs(value) < 1e-9 else value
+
+
+def _told(cell: ReportCell) -> str:
+    """What hovering tells."""
+    m = cell.measurement
+    low, high = m.interval
+    lines = [
+        f"<b>{plot_text(cell.sae)}</b>: {plot_text(metric_words(cell.metric))} {format_number(m.value)}"
+    ]
+    if not math.isnan(low):
+        lines.append(f"95 %: {format_number(low)} … {format_number(high)}")
+    lines += [
+        f"{name} {format_number(snapped(value))}"
+        for name, value in (("floor", m.floor), ("control", m.control))
+        if value is not None
+    ]
+    return "<br>".join([*lines, plot_text(cell.reason)])
+
+
+def _outline(summary: ReportCardSummary, chosen: str) -> list[dict[str, object]]:
+    """An outline around the chosen row: never a colour change."""
+    if chosen not in summary.metrics:
+        return []
+    row = summary.metrics.index(chosen)
+    return [
+        {
+            "type": "rect",
+            "x0": -NAMES * len(summary.saes),
+            "x1": len(summary.saes),
+            "y0": row - 0.46,
+            "y1": row + 0.46,
+            "line": {"color": MID_GREY, "width": 1.5},
+            "fillcolor": CLEAR,
+            "layer": "below",
+        }
+    ]

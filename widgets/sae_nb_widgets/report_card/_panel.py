@@ -1,0 +1,342 @@
+"""ReportCard: can this SAE be trusted? Every number beside its floor, its control and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import plotly.graph_objects as go
+import traitlets as t
+
+from sae_nb.figures import escape, format_count, format_number
+from sae_nb.summaries import (
+    ReportCardSummary,
+    RowSums,
+    elsewhere,
+    most_moving,
+    summarise_report_card,
+    sums_by_sample,
+)
+from sae_nb_widgets.panel import Panel, figure_widget
+from sae_nb_widgets.report_card import _figure as figures
+from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation import Measurement
+
+
+SHOW = ("key", "all", "not clear")
+NO_ROW = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Material:
+    """What an example is looked for in."""
+
+    saes: tuple[SparseAutoencoder, ...]
+    acts: Activations
+
+
+class ReportCard(Panel):
+    """Rows are metrics, columns SAEs; red with ✕ where floor or control would do as well.
+
+    Parameters
+    ----------
+    reports
+        From `sn.evaluate`, or anything that maps names to measurements (`sn.evaluation.…`).
+    names
+        Of the SAEs, one for each report; None: what the reports say.
+    saes
+        One for each report, if a click should find the sample that moves a row most.
+    acts
+        Rows that they were measured on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are no reports, or names or SAEs do not fit.
+    traitlets.TraitError
+        If `metric` is set to a row that is not there.
+
+    Examples
+    --------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    >>> reports = [sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=k), x, n_bootstrap=50) for k in (2, 4)]
+    >>> card = ReportCard(reports, ["k = 2", "k = 4"])
+    >>> card.metric = "r2"
+    >>> card.record.saes
+    ('k = 2', 'k = 4')
+    >>> card.close()
+    """
+
+    question = "Can I trust this SAE?"
+    explanation = (
+        "Each dot is a number of one SAE; the bar is its 95 % interval, the solid tick its floor (what the "
+        "trivial answer reaches), the dashed tick its control (what a random dictionary reaches). Right is "
+        "better where there is a better. A red ✕: floor or control would do as well, within what is known.",
+        "A number that is clear of its floor is not yet good: it says that something was learned, not what, "
+        "nor that it serves your purpose. Rows are not comparable with each other, only along a row.",
+        "Controls: “Sanity checks for sparse autoencoders”, arXiv 2602.14111; definitions: docs/metrics.md.",
+    )
+    stem = "report-card"
+    kept_traits = ("show", "metric")
+
+    metric = t.Unicode("", help="Row that is explained; empty for none.")
+    show = t.Enum(SHOW, "key", help="Which rows are drawn.")
+
+    def __init__(
+        self,
+        reports: Sequence[Mapping[str, Measurement]],
+        names: Sequence[str] | None = None,
+        *,
+        saes: Sequence[SparseAutoencoder] | None = None,
+        acts: Activations | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._reports, self._names = reports, names
+        self._summary = summarise_report_card(reports, names)
+        self._all = summarise_report_card(reports, names, show="all")
+        self._material = _checked(self._all, saes, acts)
+        self._sums: dict[int, RowSums] = {}
+        super().__init__(**kwargs)
+        self._build()
+
+    @property
+    def record(self) -> Mapping[str, str]:
+        """The card as text: metric and SAE → number, interval, floor, control, verdict."""
+        return _Record(self._summary)
+
+    # --- building ---------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        self._plot = figure_widget(
+            figures.report_card_figure(self._summary), height=figures.figure_height(self._summary)
+        )
+        self._rows = ipw.Dropdown(
+            options=self._options(),
+            description="row",
+            tooltip="Which metric is explained beside the figure",
+            layout=ipw.Layout(width="min(320px, 100%)"),
+            style={"description_width": "initial"},
+        )
+        self._shown = ipw.ToggleButtons(
+            options=list(SHOW),
+            description="show",
+            tooltip="Key rows, all of them, or those that floor or control would reach as well",
+            tooltips=["The rows to look at first", "Every row", "Rows with a red ✕ in some column"],
+            style={"button_width": "auto", "description_width": "initial"},
+        )
+        self._detail_view = ReportCardDetail()
+        self.arrange(
+            controls=[self._rows, self._shown],
+            figure=[self._plot],
+            detail=self._detail_view.widgets,
+        )
+        t.link((self, "show"), (self._shown, "value"))
+        t.link((self, "metric"), (self._rows, "value"))
+        self._listen()
+        self._draw_detail()
+        self.chips = self._facts()
+        self.say(self._sentence())
+
+    def _listen(self) -> None:
+        self.observe(lambda _: self._reshow(), "show")
+        self.observe(lambda _: self._chosen(), "metric")
+        for trace in self._plot.data:
+            if trace.name != "scale":
+                trace.on_click(self._on_click)
+        self.bind_key("ArrowDown", lambda: self.step(1))
+        self.bind_key("ArrowUp", lambda: self.step(-1))
+        self.bind_key("Escape", lambda: self.set_trait("metric", ""))
+
+    def _options(self) -> list[tuple[str, str]]:
+        rows = self._summary.metrics
+        return [(NO_ROW, ""), *((figures.metric_words(name), name) for name in rows)]
+
+    # --- what is shown ----------------------------------------------------------------------------
+
+    @t.validate("metric")
+    def _metric_exists(self, proposal: t.Bunch) -> str:
+        value = str(proposal["value"])
+        if value and value not in self._summary.metrics:
+            raise t.TraitError(
+                f"`metric` must be one of {list(self._summary.metrics)}, or empty, got {value!r}. "
+                'Set show="all" for every row.'
+            )
+        return value
+
+    def step(self, by: int) -> None:
+        """Explain another row.
+
+        Parameters
+        ----------
+        by
+            How many further down; stops at either end.
+        """
+        rows = self._summary.metrics
+        if not rows:
+            return
+        start = rows.index(self.metric) if self.metric in rows else (-1 if by > 0 else len(rows))
+        self.metric = rows[min(max(start + by, 0), len(rows) - 1)]
+
+    def _reshow(self) -> None:
+        with self.guarded("showing other rows"):
+            found = summarise_report_card(self._reports, self._names, show=self.show)
+            kept = self.metric if self.metric in found.metrics else ""
+            self._summary = found
+            self._rows.options = self._options()  # which takes the menu to its first entry
+            self.metric = kept
+            figures.draw_report_card(self._plot, found, self.metric)
+            self._draw_detail()
+            self.say(self._sentence())
+
+    def _chosen(self) -> None:
+        with self.guarded("explaining a row"):
+            figures.draw_report_card(self._plot, self._summary, self.metric)
+            self._draw_detail()
+
+    def _draw_detail(self) -> None:
+        self._detail_view.show(self._summary, self.metric)
+        if not self.metric:
+            return
+        if self._material is None:
+            self._detail_view.show_example(None, None)
+            return
+        material, metric = self._material, self.metric
+        cell = self._summary.row(metric)[0]
+        place = self._summary.saes.index(cell.sae)
+
+        def work() -> RowExamples:
+            sae = material.saes[place]
+            if place not in self._sums:
+                self._sums[place] = sums_by_sample(sae, material.acts)
+            id = cell.measurement.definition
+            return RowExamples(
+                sae=cell.sae,
+                moving=most_moving(self._sums[place], id),
+                elsewhere=elsewhere(sae, material.acts, id),
+            )
+
+        def done(found: RowExamples) -> None:
+            self._detail_view.show_example(found, material.acts)
+            self.say(self._sentence())
+
+        self.run_async(
+            work,
+            done,
+            doing="looking for the sample that moves it most",
+            channel="example",
+        )
+
+    def _on_click(self, _: Any, points: Any, __: Any) -> None:
+        if points.ys:
+            with self.guarded("choosing a row"):
+                self.metric = figures.row_clicked(float(points.ys[0]), self._summary)
+
+    # --- words ------------------------------------------------------------------------------------
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"SAEs": format_count(len(self._all.saes))}
+        provenance = getattr(self._reports[0], "provenance", {})
+        for name, key in (("model", "model"), ("at", "hook_point")):
+            if provenance.get(key):
+                facts[name] = str(provenance[key])
+        if "n_rows" in provenance:
+            facts["rows"] = format_count(int(provenance["n_rows"]))
+        return facts
+
+    def _sentence(self) -> str:
+        told = []
+        for sae in self._all.saes:
+            bad, judged = self._all.n_not_clear(sae)
+            told.append(f"{sae}: {bad} of {judged} judged rows no better than floor or control")
+        if not self._summary.metrics:
+            return "No row to show: everything that can be judged is clear."
+        return "; ".join(told) + "."
+
+    def static_main(self) -> str:
+        """Return the card as an HTML table, for pages without script."""
+        return super().static_main() + card_table(self._summary)
+
+    def current_figure(self) -> go.Figure | None:
+        """Return the figure on screen as a plain plotly figure."""
+        return figures.report_card_figure(self._summary, self.metric)
+
+    def restyle(self) -> None:
+        """Redraw with the current theme's sizes."""
+        super().restyle()
+        if getattr(self, "_plot", None) is not None:
+            figures.draw_report_card(self._plot, self._summary, self.metric)
+
+
+class _Record(dict[str, str]):
+    """The card as text, row by row, for tables."""
+
+    def __init__(self, summary: ReportCardSummary) -> None:
+        super().__init__(
+            (
+                f"{figures.metric_words(metric)}, {cell.sae}",
+                f"{format_number(cell.measurement.value)}; 95 % "
+                f"{format_number(cell.measurement.interval[0])} … "
+                f"{format_number(cell.measurement.interval[1])}; floor "
+                f"{format_number(cell.measurement.floor)}; control "
+                f"{format_number(cell.measurement.control)}; {cell.verdict}",
+            )
+            for metric in summary.metrics
+            for cell in summary.row(metric)
+        )
+        self.saes, self.metrics = summary.saes, summary.metrics
+
+
+def card_table(summary: ReportCardSummary) -> str:
+    """Return the card as an HTML table: one row per metric, one column per SAE.
+
+    Parameters
+    ----------
+    summary
+        What is drawn.
+    """
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *summary.saes))
+    body = "".join(
+        f"<tr><th scope='row'>{escape(figures.metric_words(metric))}</th>"
+        + "".join(f"<td>{_cell_text(summary, metric, sae)}</td>" for sae in summary.saes)
+        + "</tr>"
+        for metric in summary.metrics
+    )
+    return f'<table class="sae-nb-record"><tr>{head}</tr>{body}</table>'
+
+
+def _cell_text(summary: ReportCardSummary, metric: str, sae: str) -> str:
+    cell = summary.cell(metric, sae)
+    if cell is None:
+        return "–"
+    mark = f"{figures.NOT_CLEAR} " if cell.verdict == "not clear" else ""
+    return (
+        f'<span title="{escape(cell.reason)}">{mark}{format_number(cell.measurement.value)}</span>'
+    )
+
+
+def _checked(
+    card: ReportCardSummary,
+    saes: Sequence[SparseAutoencoder] | None,
+    acts: Activations | None,
+) -> _Material | None:
+    if saes is None and acts is None:
+        return None
+    if saes is None or acts is None:
+        raise ValueError("`saes` and `acts` go together: pass both, or neither.")
+    if len(saes) != len(card.saes):
+        raise ValueError(
+            f"`saes` must be one for each of {len(card.saes)} reports, got {len(saes)}."
+        )
+    widths = {int(sae.d_in) for sae in saes}
+    if widths != {int(acts.d_in)}:
+        raise ValueError(
+            f"`acts` must have the width of the SAEs, {sorted(widths)}, got {acts.d_in}."
+        )
+    return _Material(saes=tuple(saes), acts=acts)

@@ -1,0 +1,13 @@
+"""SteeringPanel: an atom made stronger in a live model, with a random direction beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.steering._input_steering import InputSteering as InputSteering
+    from sae_nb_widgets.steering._panel import SteeringPanel as SteeringPanel
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,363 @@
+"""Steering records → one plotly figure: bars of the answer, and below them effect and cost by dose.
+
+Before is filled grey, after is green, the random direction is a dashed grey outline or line.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sae_nb.figures import (
+    AXIS,
+    CLEAR,
+    CONTROL,
+    CONTROL_DASH,
+    DOTTED,
+    GREY,
+    OKABE_ITO,
+    current_theme as theme,
+    fade,
+    format_number,
+    plot_text,
+    template,
+    visible_token,
+)
+from sae_nb.steering import MODES
+from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
+
+BEFORE, AFTER, RANDOM, WORDS = range(4)
+EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(4, 11)
+CURVE_TRACES = range(EFFECT_BAND, KL + 1)
+
+AFTER_COLOUR = OKABE_ITO[2]
+NEAREST_COLOUR = OKABE_ITO[5]
+BEFORE_COLOUR = fade(GREY, 0.55)
+BAND_COLOUR = fade(CONTROL, 0.18)
+
+BAR = 0.26  # thickness of one of three bars, in rows
+LONGEST_NAME = 18
+ROOM_FOR_WORDS = 1.45
+WORTH_WRITING = 0.03  # probability from which the numbers stand beside the bars
+ROW_PX = 30
+SPACE_PX = 108  # legend above, axis below
+CURVE_PX = 230
+
+
+def steering_figure(
+    summary: SteeringSummary | None = None, curve: SteeringCurve | None = None
+) -> go.Figure:
+    """Bars of the answer before, after, and under the random direction; curves below if given.
+
+    `update_answer` and `update_curve` change it in place.
+    """
+    figure = go.Figure([*_bar_traces(), *_curve_traces()])
+    figure.update_layout(
+        template=template(),
+        barmode="overlay",
+        hovermode="closest",
+        margin={"l": 56, "r": 16, "t": 52, "b": 46},
+        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+        xaxis={"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
+        yaxis={"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
+        xaxis2={"domain": [0, 0.42], "anchor": "y2", "visible": False},
+        yaxis2={
+            "domain": [0, 0.3],
+            "anchor": "x2",
+            "visible": False,
+            "zeroline": True,
+            "zerolinecolor": AXIS,
+        },
+        xaxis3={"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
+        yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
+    )
+    if summary is not None:
+        update_answer(figure, summary)
+    update_curve(figure, curve)
+    return figure
+
+
+def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
+    """Draw another answer into a figure of `steering_figure`; a widget sends one message."""
+    rows = np.arange(len(summary.names), dtype=np.float32)
+    labels = [_label(name, summary.outcome) for name in summary.names]
+    with figure.batch_update():
+        for trace, values, shift in ((BEFORE, summary.before, -BAR), (AFTER, summary.after, 0.0)):
+            bars = figure.data[trace]
+            bars.x, bars.y = values.astype(np.float32), rows + np.float32(shift)
+            bars.customdata = _hover_rows(labels, summary)
+        words = figure.data[WORDS]
+        words.x = np.maximum(np.maximum(summary.before, summary.after), summary.random)
+        words.y, words.text = rows, _change_words(summary)
+        words.textfont.size = theme().font_px
+        outline = figure.data[RANDOM]
+        outline.x, outline.y, outline.hovertext = _outlines(summary.random, rows + BAR, labels)
+        _set_answer_axes(figure, summary, labels)
+
+
+def update_curve(figure: go.Figure, curve: SteeringCurve | None) -> None:
+    """Draw effect and cost below the bars, or take them away."""
+    with figure.batch_update():
+        _share_height(figure, curve is not None)
+        for index in CURVE_TRACES:
+            figure.data[index].visible = curve is not None
+        if curve is None:
+            return
+        response, x = curve.response, curve.strengths.astype(np.float32)
+        for band, middle, line, control, values in (
+            (EFFECT_BAND, EFFECT_RANDOM, EFFECT, response.control, response.effect),
+            (KL_BAND, KL_RANDOM, KL, response.control_kl, response.kl),
+        ):
+            _set(figure.data[band], *_band(x, control))
+            _set(figure.data[middle], x, _quantile(control, 0.5))
+            _set(figure.data[line], x, values)
+        _set(figure.data[EFFECT_NEAREST], x, curve.nearest_effect)
+        name = f"nearest atom {curve.nearest_atom} (cos {format_number(curve.nearest_cosine)})"
+        figure.data[EFFECT_NEAREST].name = name
+        _set_curve_axes(figure, curve)
+
+
+def mark_strength(figure: go.Figure, strength: float | None) -> None:
+    """Mark the strength that is shown in the bars, in the curves below."""
+    lines = [] if strength is None else [_upright(strength, axis) for axis in ("2", "3")]
+    figure.layout.shapes = lines
+
+
+def strength_words(recipe: SteeringRecipe) -> str:
+    """Say how strong an edit is, in its own unit and in the model's.
+
+    Examples
+    --------
+    >>> words = strength_words(SteeringRecipe(hook_point="a", atom=1, strength=2.0))
+    >>> words.replace(chr(0x2009), " ")
+    'add 2.00'
+    """
+    number = format_number(recipe.strength)
+    also = "".join(f", atom {atom} by {format_number(by)}" for atom, by in recipe.others)
+    in_units = f" × p99 (= {format_number(recipe.amount)})" if recipe.unit == "p99" else ""
+    return f"{MODES[recipe.mode].verb} {number}{in_units}{also}"
+
+
+def curve_words(curve: SteeringCurve) -> str:
+    """Say whether the effect at the recipe's strength leaves the band of random directions."""
+    response, at = curve.response, curve.recipe.strength
+    low, effect, high = (
+        float(np.interp(at, curve.strengths, values))
+        for values in (
+            _quantile(response.control, 0.05),
+            response.effect,
+            _quantile(response.control, 0.95),
+        )
+    )
+    verdict = "inside" if low <= effect <= high else "outside"
+    return (
+        f"At {format_number(at)} the change of {response.measure} is {format_number(effect)}, "
+        f"{verdict} the band of {len(response.control)} random directions "
+        f"({format_number(low)} to {format_number(high)})"
+    )
+
+
+def unit_words(recipe: SteeringRecipe) -> str:
+    """Name the unit of the strength axis."""
+    of = f" of atom {recipe.atom}, others in proportion" if recipe.others else ""
+    return f"strength{of}, × p99" if recipe.unit == "p99" else f"strength added{of}"
+
+
+def figure_height(n_rows: int, *, curve: bool) -> int:
+    """Height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
+    scale = theme().font_px / 13
+    return int(scale * (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX * curve))
+
+
+# --- traces ---------------------------------------------------------------------------------------
+
+
+def _bar_traces() -> list[Any]:
+    hover = "%{customdata}<extra></extra>"
+    shared = {"orientation": "h", "width": BAR, "hovertemplate": hover, "showlegend": True}
+    return [
+        go.Bar(name="before", marker={"color": BEFORE_COLOUR, "line": {"width": 0}}, **shared),
+        go.Bar(name="after", marker={"color": AFTER_COLOUR, "line": {"width": 0}}, **shared),
+        go.Scatter(
+            name="random, same norm",
+            showlegend=True,
+            mode="lines",
+            fill="toself",
+            fillcolor=BAND_COLOUR,
+            line={"color": CONTROL, "dash": CONTROL_DASH, "width": 1.3},
+            hoveron="points",
+            hovertemplate="%{hovertext}<extra></extra>",
+        ),
+        go.Scatter(
+            mode="text",
+            textposition="middle right",
+            textfont={"size": theme().font_px},
+            cliponaxis=False,
+            hoverinfo="skip",
+            showlegend=False,
+        ),
+    ]
+
+
+def _curve_traces() -> list[Any]:
+    dashed = {"color": CONTROL, "dash": CONTROL_DASH, "width": 1.6}
+    strong = {"color": AFTER_COLOUR, "width": 2.2}
+    effect = {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
+    cost = {"xaxis": "x3", "yaxis": "y3", "showlegend": False}
+    band = {
+        "mode": "lines",
+        "fill": "toself",
+        "fillcolor": BAND_COLOUR,
+        "line": {"width": 0, "color": CLEAR},
+    }
+    mine = {"mode": "lines+markers", "line": strong, "marker": {"color": AFTER_COLOUR}}
+    shown = "strength %{x:.3g}<br>%{y:.3g}<extra>"
+    return [
+        go.Scatter(**band, **effect, hoverinfo="skip"),
+        go.Scatter(
+            mode="lines", line=dashed, hovertemplate=f"{shown}random, median</extra>", **effect
+        ),
+        go.Scatter(
+            mode="lines+markers",
+            line={"color": NEAREST_COLOUR, "width": 1.4},
+            marker={"size": 5, "symbol": "square", "color": NEAREST_COLOUR},
+            hovertemplate=f"{shown}nearest atom</extra>",
+            **(effect | {"showlegend": True}),
+        ),
+        go.Scatter(hovertemplate=f"{shown}this atom</extra>", **mine, **effect),
+        go.Scatter(**band, **cost, hoverinfo="skip"),
+        go.Scatter(
+            mode="lines", line=dashed, hovertemplate=f"{shown}random, median</extra>", **cost
+        ),
+        go.Scatter(hovertemplate=f"{shown}this atom</extra>", **mine, **cost),
+    ]
+
+
+def _set(trace: Any, x: Any, y: Any) -> None:
+    trace.x, trace.y = x, np.asarray(y, dtype=np.float32)
+
+
+def _quantile(control: np.ndarray, q: float) -> np.ndarray:
+    if not len(control):
+        return np.zeros(0)
+    return np.quantile(control, q, axis=0)
+
+
+def _band(x: np.ndarray, control: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outline of the range from the 5th to the 95th percentile, there and back."""
+    if not len(control) or not np.isfinite(control).all():
+        return np.zeros(0), np.zeros(0)
+    low, high = _quantile(control, 0.05), _quantile(control, 0.95)
+    return np.concatenate([x, x[::-1]]), np.concatenate([high, low[::-1]])
+
+
+def _outlines(
+    values: np.ndarray, rows: np.ndarray, labels: list[str]
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rectangles from zero to each value as one line with gaps: plotly's bars know no dashes."""
+    gap = np.full(len(values), np.nan)
+    zero, low, high = np.zeros(len(values)), rows - BAR / 2, rows + BAR / 2
+    x = np.stack([zero, values, values, zero, zero, gap], axis=1).ravel()
+    y = np.stack([low, low, high, high, low, gap], axis=1).ravel()
+    text = [
+        f"{label}<br>random direction: {format_number(float(v))}"
+        for label, v in zip(labels, values, strict=True)
+    ]
+    return x.astype(np.float32), y.astype(np.float32), [one for one in text for _ in range(6)]
+
+
+# --- words and axes -------------------------------------------------------------------------------
+
+
+def _label(name: str, outcome: str) -> str:
+    text = visible_token(name)
+    if len(text) > LONGEST_NAME:
+        text = text[: LONGEST_NAME - 1] + "…"
+    return plot_text(f"“{text}”" if outcome == "next token" else text)
+
+
+def _hover_rows(labels: list[str], summary: SteeringSummary) -> list[str]:
+    triples = zip(labels, summary.before, summary.after, summary.random, strict=True)
+    return [
+        f"{label}<br>before {format_number(float(b))}<br>after {format_number(float(a))}"
+        f"<br>random direction {format_number(float(r))}"
+        for label, b, a, r in triples
+    ]
+
+
+def _change_words(summary: SteeringSummary) -> list[str]:
+    """Before → after at the end of the bars, where there is something to read."""
+    return [
+        f" {_brief(float(b))} → {_brief(float(a))}" if max(a, b) >= WORTH_WRITING else ""
+        for b, a in zip(summary.before, summary.after, strict=True)
+    ]
+
+
+def _brief(value: float) -> str:
+    return format_number(value, digits=2) if abs(value) >= 0.001 else "< 0.001"
+
+
+def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[str]) -> None:
+    layout = figure.layout
+    titles = {
+        "class": "probability",
+        "next token": "probability of the next token",
+        "state": "cosine with the state before",
+    }
+    shown = np.concatenate([summary.before, summary.after, summary.random])
+    low = min(float(shown.min(initial=0.0)), 0.0)
+    layout.xaxis.title.text = titles[summary.outcome]
+    end = _round_up(float(shown.max(initial=0.0)))
+    layout.xaxis.range = [1.05 * low, end * ROOM_FOR_WORDS]
+    layout.xaxis.tickvals = [round(end * fifth / 5, 6) for fifth in range(6)] if low == 0 else None
+    layout.yaxis.tickvals = np.arange(len(labels), dtype=np.float32)
+    layout.yaxis.ticktext = labels
+    layout.yaxis.range = [len(labels) - 0.4, -0.6]
+    has_curve = bool(layout.yaxis2.visible)
+    layout.height = figure_height(len(labels), curve=has_curve)
+
+
+def _round_up(value: float) -> float:
+    """End of the probability axis: one of few, so that it seldom jumps while a slider moves."""
+    ends = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    return next((end for end in ends if value <= end), value)
+
+
+def _share_height(figure: go.Figure, with_curve: bool) -> None:
+    layout = figure.layout
+    n_rows = len(layout.yaxis.ticktext or ())
+    height = figure_height(n_rows, curve=with_curve)
+    layout.height = height
+    share = CURVE_PX / (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX) if with_curve else 0.0
+    layout.yaxis.domain = [1.35 * share, 1] if with_curve else [0, 1]
+    for x, y in ((layout.xaxis2, layout.yaxis2), (layout.xaxis3, layout.yaxis3)):
+        x.visible = y.visible = with_curve
+        if with_curve:
+            y.domain = [0, 0.95 * share]
+
+
+def _set_curve_axes(figure: go.Figure, curve: SteeringCurve) -> None:
+    layout, name = figure.layout, _label(curve.target_name, "next token")
+    log = curve.response.measure.startswith("log-probability")
+    layout.yaxis2.title.text = f"change in {'log p' if log else 'p'} of {name}"
+    layout.yaxis3.title.text = "cost: KL, nats"
+    for axis in (layout.xaxis2, layout.xaxis3):
+        axis.title.text = unit_words(curve.recipe)
+    if math.isnan(float(np.nanmax(curve.response.kl, initial=math.nan))):
+        layout.yaxis3.title.text = "KL (not known here)"
+
+
+def _upright(strength: float, axis: str) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "xref": f"x{axis}",
+        "yref": f"y{axis} domain",
+        "x0": strength,
+        "x1": strength,
+        "y0": 0,
+        "y1": 1,
+        "line": DOTTED,
+    }

@@ -1,0 +1,101 @@
+"""InputSteering: a SteeringPanel on whatever an InputLens shows, with the same atom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import traitlets as t
+from torch import Tensor
+
+from sae_nb_widgets.steering._panel import SteeringPanel
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.atoms import AtomCatalogue
+    from sae_nb.codes import SparseCodes
+    from sae_nb.summaries import SteeringRecipe, SteeringSummary
+    from sae_nb_widgets.input_lens import InputLens
+
+
+class InputSteering(SteeringPanel):
+    """What happens to this very input if the atom were stronger?
+
+    What is drawn, chosen or typed in the lens is steered here, and the atom clicked in one is the
+    atom of the other. Closing either leaves the other as it is.
+
+    Parameters
+    ----------
+    lens
+        Whose model, SAE, hook point and input.
+    acts
+        Strengths are multiples of each atom's 99th percentile on these; see `SteeringPanel`.
+    atom
+        First one shown, in both panels; None keeps the lens's.
+    strength
+        First strength; None chooses one that can be seen.
+
+    Raises
+    ------
+    ValueError
+        If the lens of a vision model shows no picture yet.
+    traitlets.TraitError
+        If there is no such atom.
+    """
+
+    picture = t.Any(None, help="What a vision model reads: uint8 (3, height, width).")
+
+    def __init__(
+        self,
+        lens: InputLens,
+        acts: Activations | SparseCodes | AtomCatalogue | None = None,
+        *,
+        atom: int | None = None,
+        strength: float | None = None,
+    ) -> None:
+        self._batch: Tensor | None = None
+        self._clean_of: Tensor | None = None
+        if lens.model.kind == "vision" and lens.picture is None:
+            raise ValueError(
+                "`lens` must show a picture to steer, and it shows none. Draw or choose one first, or "
+                "set lens.picture."
+            )
+        first = lens.picture[None] if lens.model.kind == "vision" else [lens.text]
+        super().__init__(
+            lens.model,
+            lens.hook_point,
+            lens.sae,
+            first,
+            acts,
+            atom=lens.atom if atom is None else atom,
+            strength=strength,
+        )
+        self._links = [t.link((self, "atom"), (lens, "atom"))]
+        if lens.model.kind == "language":
+            self._links.append(t.dlink((lens, "text"), (self, "text")))
+        else:
+            self.observe(self._new_picture, "picture")
+            self._links.append(t.dlink((lens, "picture"), (self, "picture")))
+
+    def _new_picture(self, _: Any) -> None:
+        with self.guarded("steering the picture"):
+            self._batch = None if self.picture is None else self.picture[None]
+            # It was measured on another picture.
+            self._show_curve(None)
+            self._request()
+
+    def _input(self) -> Any:
+        return super()._input() if self._batch is None else self._batch
+
+    def _steered(self, recipe: SteeringRecipe, inputs: Any) -> SteeringSummary:
+        # Clean runs are kept by the sample's number, and a new picture has the number of the old one.
+        # Requests run one after the other, so nobody else is reading them now.
+        if isinstance(inputs, Tensor) and inputs is not self._clean_of:
+            self._clean.clear()
+            self._clean_of = inputs
+        return super()._steered(recipe, inputs)
+
+    def close(self) -> None:
+        """Let go of the lens, then close as every panel does."""
+        for link in self.__dict__.pop("_links", ()):
+            link.unlink()
+        super().close()

@@ -1,0 +1,306 @@
+"""A toy bottleneck's record → one figure: arrows, WᵀW, room against sparsity, neurons beside atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from sae_nb.figures import (
+    AXIS,
+    CONTROL,
+    CONTROL_DASH,
+    GREY,
+    NEUTRAL,
+    OKABE_ITO,
+    category_style,
+    colour_scale,
+    current_theme as theme,
+    fade,
+    format_number,
+    named,
+    number_of,
+    on_axes,
+    plot_title,
+    scaled,
+    template,
+)
+from sae_nb.summaries import SuperpositionSummary
+
+ATOM_COLOUR = OKABE_ITO[5]
+"""Sky blue: the first of the palette that none of five features has."""
+PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX = 262, 84, 28, 52
+LANDMARKS = ((0.0, "0"), (0.4, "⅖"), (0.5, "½"), (1.0, "1"))
+RING_AT = 1.5
+REACH = 1.68
+LEFT, RIGHT = [0.0, 0.44], [0.56, 1.0]
+CURSOR = "cursor"
+MOST_LABELLED = 12
+"""Features that are numbered on axes and arrows; more would overlap."""
+
+
+def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> go.Figure:
+    """Four views of one toy among those of a sweep.
+
+    Where its features live (arrows for two neurons, else lengths), what each reads of the others,
+    how much room each has at every sparsity, and who tells each apart. The sweep has the sparsest
+    last; an empty one gives empty axes.
+    """
+    n_features, n_hidden = sweep[0].directions.shape if sweep else (0, 2)
+    flat = n_hidden == 2
+    figure = go.Figure(_traces(n_features, flat) if sweep else [])
+    figure.update_layout(
+        template=template(),
+        height=figure_height(),
+        margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX},
+        legend=_legend(),
+        hovermode="closest",
+        barmode="group",
+        bargap=0.3,
+        annotations=[
+            plot_title(place, text, size=theme().font_px + 1)
+            for place, text in enumerate(_titles(flat))
+        ],
+        **_axes(n_features, flat),
+    )
+    if sweep:
+        _draw_sweep(figure, sweep)
+        update_superposition_figure(figure, sweep, chosen)
+    return figure
+
+
+def update_superposition_figure(
+    figure: go.Figure, sweep: Sequence[SuperpositionSummary], chosen: int
+) -> None:
+    """Show another toy of the same sweep, or the atoms found meanwhile."""
+    record = sweep[chosen]
+    n_features = len(record.directions)
+    with figure.batch_update():
+        if record.n_hidden == 2:
+            _draw_arrows(figure, record)
+        else:
+            _bars(figure, "lengths", np.linalg.norm(record.directions, axis=1), "length")
+        named(figure, "gram").z = record.gram.astype(np.float32)
+        cursor = named(figure, CURSOR)
+        cursor.x, cursor.y = [chosen, chosen], [0.0, 1.08]
+        found = record.found
+        nothing = np.full(n_features, np.nan)
+        for name in ("neuron", "atom"):
+            values = nothing if found is None else getattr(found, f"{name}_f1")
+            _bars(figure, name, values, f"F1 of the best {name}")
+        _draw_control(named(figure, "random"), nothing if found is None else found.random_f1)
+
+
+def figure_height() -> int:
+    """Height in CSS pixels at the current scale."""
+    return scaled(2 * PLOT_PX + GAP_PX) + TOP_PX + BOTTOM_PX
+
+
+def scale_texts(figure: go.Figure) -> None:
+    """Give names, titles and the legend's title the size of the current scale."""
+    size = theme().font_px
+    with figure.batch_update():
+        for trace in figure.data:
+            if trace.type == "scatter" and trace.mode and "text" in trace.mode:
+                trace.textfont.size = size
+        for note in figure.layout.annotations:
+            note.font.size = size + 1
+        figure.layout.legend.title.font.size = size + 1
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+def _titles(flat: bool) -> tuple[str, str, str]:
+    first = "where features live (rings: atoms)" if flat else "length of each feature's direction"
+    return (first, "what row i reads of feature j", "room of each feature (½ pair, ⅖ pentagon)")
+
+
+def _traces(n_features: int, flat: bool) -> list[Any]:
+    arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
+    control = {"color": CONTROL, "width": 2, "dash": CONTROL_DASH}
+    told_apart = [
+        _bar("neuron", NEUTRAL, 3),
+        _bar("atom", ATOM_COLOUR, 3),
+        _line("random", control, 3),
+    ]
+    for trace in told_apart:
+        trace.showlegend = True
+    return [
+        *(arrows if flat else [_bar("lengths", NEUTRAL, 0)]),
+        _gram(),
+        *(_curve(feature) for feature in range(n_features)),
+        _line(CURSOR, {"color": fade(GREY, 0.4), "width": 6}, 2),
+        *told_apart,
+    ]
+
+
+def _rings() -> go.Scatter:
+    return go.Scatter(
+        name="atoms",
+        showlegend=False,
+        mode="lines+markers",
+        line={"color": ATOM_COLOUR, "width": 1.5, "dash": "dot"},
+        marker={"symbol": "circle-open", "color": ATOM_COLOUR, "line": {"width": 2.5}},
+        hovertemplate="atom %{customdata}<extra></extra>",
+        **on_axes(0),
+    )
+
+
+def _gram() -> go.Heatmap:
+    return go.Heatmap(
+        name="gram",
+        colorscale=colour_scale(signed=True),
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        hovertemplate="row %{y} reads %{z:.2f} of feature %{x}<extra></extra>",
+        **on_axes(1),
+    )
+
+
+def _arrow(feature: int) -> go.Scatter:
+    colour, _ = category_style(feature)
+    return go.Scatter(
+        name=f"feature {feature}",
+        mode="lines+markers+text",
+        showlegend=False,
+        line={"color": colour, "width": 3},
+        marker={"color": colour, "size": [0, 9]},
+        textposition="middle right",
+        textfont={"size": theme().font_px},
+        hovertemplate=f"feature {feature}<br>neuron 0: %{{x:.2f}}<br>neuron 1: %{{y:.2f}}"
+        "<extra></extra>",
+        **on_axes(0),
+    )
+
+
+def _curve(feature: int) -> go.Scatter:
+    colour, _ = category_style(feature)
+    return go.Scatter(
+        name=f"room {feature}",
+        mode="lines+markers",
+        showlegend=False,
+        line={"color": colour, "width": 1.6},
+        marker={"size": 5, "color": colour},
+        hovertemplate=f"feature {feature}<br>sparsity %{{customdata}}<br>"
+        "dimensionality %{y:.2f}<extra></extra>",
+        **on_axes(2),
+    )
+
+
+def _line(name: str, line: dict[str, Any], place: int) -> go.Scatter:
+    return go.Scatter(
+        name=name, mode="lines", line=line, hoverinfo="skip", showlegend=False, **on_axes(place)
+    )
+
+
+def _bar(name: str, colour: str, place: int) -> go.Bar:
+    return go.Bar(
+        name=name, marker={"color": colour}, hoverinfo="text", showlegend=False, **on_axes(place)
+    )
+
+
+def _axes(n_features: int, flat: bool) -> dict[str, Any]:
+    """Four small plots, placed by pixels so that titles and ticks keep their distance."""
+    height = 2 * PLOT_PX + GAP_PX
+    upper, lower = [1 - PLOT_PX / height, 1 - 14 / height], [0.0, PLOT_PX / height]
+    numbered = {"tickmode": "linear", "dtick": 1 if n_features <= MOST_LABELLED else 5}
+    square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": AXIS}
+    square |= {"constrain": "domain", "nticks": 4, "fixedrange": True}
+    plain = {"title": {"text": "feature"}, "fixedrange": True} | numbered
+    first = square if flat else plain
+    up = {"title": {"text": "neuron 1"}, "scaleanchor": "x"} if flat else {"rangemode": "tozero"}
+    axes = {
+        "xaxis": first | ({"title": {"text": "neuron 0"}} if flat else {}),
+        "yaxis": (first if flat else {"fixedrange": True}) | up,
+        "xaxis2": {"title": {"text": "feature j"}, "constrain": "domain"} | numbered,
+        "yaxis2": {"title": {"text": "row i"}, "autorange": "reversed", "scaleanchor": "x2"}
+        | numbered,
+        "xaxis3": {"title": {"text": "sparsity S: chance that a feature is off"}},
+        "yaxis3": {"title": {"text": "dimensionality"}, "range": [-0.03, 1.08]},
+        "xaxis4": plain | {"range": [-0.6, n_features - 0.4]},
+        "yaxis4": {"title": {"text": "F1 on fresh inputs"}, "range": [0, 1.02]},
+    }
+    places = ((LEFT, upper), (RIGHT, upper), (LEFT, lower), (RIGHT, lower))
+    for place, (across, along) in enumerate(places):
+        suffix = number_of(place)
+        axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
+        axes[f"yaxis{suffix}"] |= {"domain": along, "anchor": f"x{suffix}", "fixedrange": True}
+    return axes
+
+
+def _legend() -> dict[str, Any]:
+    """Who is who among the bars, where the title of the fourth plot would stand."""
+    top = PLOT_PX / (2 * PLOT_PX + GAP_PX)
+    return {
+        "title": {"text": "F1 of the best", "side": "left", "font": {"size": theme().font_px + 1}},
+        "x": 0.5 * sum(RIGHT),
+        "xanchor": "center",
+        "y": top,
+        "yanchor": "bottom",
+        "itemclick": False,
+        "itemdoubleclick": False,
+    }
+
+
+def _draw_sweep(figure: go.Figure, sweep: Sequence[SuperpositionSummary]) -> None:
+    """What does not change with the slider: the room at every sparsity, and landmarks."""
+    place = np.arange(len(sweep))
+    words = [format_number(record.sparsity, digits=2) for record in sweep]
+    for feature in range(len(sweep[0].directions)):
+        curve = named(figure, f"room {feature}")
+        curve.x, curve.customdata = place, words
+        curve.y = np.array([record.dimensionality[feature] for record in sweep], np.float32)
+    every = max(1, round(len(sweep) / 6))
+    figure.layout.xaxis3.tickvals = place[::-1][::every]
+    figure.layout.xaxis3.ticktext = [f"{record.sparsity:g}" for record in sweep[::-1][::every]]
+    figure.layout.xaxis3.range = [-0.5, len(sweep) - 0.5]
+    figure.layout.yaxis3.tickvals = [value for value, _ in LANDMARKS]
+    figure.layout.yaxis3.ticktext = [word for _, word in LANDMARKS]
+    strongest = max(float(np.abs(record.gram).max()) for record in sweep)
+    gram = named(figure, "gram")
+    gram.zmin, gram.zmax = -strongest, strongest
+
+
+def _draw_arrows(figure: go.Figure, record: SuperpositionSummary) -> None:
+    for feature, (across, along) in enumerate(record.directions.tolist()):
+        arrow = named(figure, f"feature {feature}")
+        arrow.x, arrow.y = [0.0, across], [0.0, along]
+        arrow.text = ["", str(feature) if feature in record.stored else ""]
+        arrow.textposition = _outward(across, along)
+    atoms = named(figure, "atoms")
+    found = record.found
+    matched = () if found is None else found.matched
+    ends = np.zeros((0, 2)) if found is None else found.atoms[list(matched)]
+    # One line through the origin and out again per atom; gaps part them.
+    rays = np.full((3 * len(ends), 2), np.nan)
+    rays[0::3], rays[1::3] = 0.0, RING_AT * ends
+    atoms.x, atoms.y = rays[:, 0], rays[:, 1]
+    atoms.customdata = np.repeat(np.array(matched, dtype=int), 3)
+    atoms.marker.size = [0, 11, 0] * len(ends)
+
+
+def _outward(across: float, along: float) -> str:
+    """Side of the tip on which its number stands: away from the origin."""
+    if abs(along) > abs(across):
+        return "top center" if along > 0 else "bottom center"
+    return "middle right" if across > 0 else "middle left"
+
+
+def _draw_control(trace: Any, values: Any) -> None:
+    """A dashed line across both bars of every feature."""
+    middle = np.arange(len(values), dtype=float)
+    ends = np.stack((middle - 0.42, middle + 0.42, np.full(len(values), np.nan)), axis=1)
+    trace.x, trace.y = ends.ravel(), np.repeat(values, 3)
+
+
+def _bars(figure: go.Figure, name: str, values: Any, what: str) -> None:
+    trace = named(figure, name)
+    trace.x = np.arange(len(values))
+    trace.y = np.asarray(values, np.float32)
+    trace.hovertext = [
+        f"feature {i}: {what} {format_number(float(value))}" for i, value in enumerate(values)
+    ]

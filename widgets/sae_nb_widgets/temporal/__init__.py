@@ -1,0 +1,12 @@
+"""TemporalPanel: what the past already said of each token, and what the token adds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.temporal._panel import TemporalPanel as TemporalPanel
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

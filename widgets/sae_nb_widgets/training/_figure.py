@@ -1,0 +1,626 @@
+"""Training summaries → one plotly figure of small plots, built once and then changed in place.
+
+Building takes 100 ms and an update 2 ms, and the training thread shares the interpreter with both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import plotly.graph_objects as go
+from jaxtyping import Float
+
+from sae_nb.figures import (
+    GREY,
+    NEUTRAL,
+    THIN_SPACE,
+    category_style,
+    colour_scale,
+    current_theme as theme,
+    format_count,
+    format_number,
+    format_percent,
+    number_of,
+    on_axes,
+    plot_text,
+    plot_title,
+    scaled,
+    template,
+)
+from sae_nb.summaries import AtomMotion, Axis, TrainingSummary, pareto_front
+
+# -------------------------------------------------------------------------------------------------
+# The atoms of a training in small plots: a map of all of them, their motion, R² against L0 by run.
+
+
+MapBy = Literal["frequency", "motion"]
+N_SHARED = 3
+MAP, MEDIAN, P90 = range(N_SHARED)
+"""Traces that belong to no single run come first, so that runs can be added behind them."""
+
+MOST_TEXTS = 4096
+"""Atoms of a map that say their number in words when they are pointed at; 100 kB."""
+
+WIDE = 3.2  # columns of the map for each of its rows
+MAP_TITLES = {
+    "frequency": "every atom by how often it fires (gaps: dead)",
+    "motion": "every atom by how fast it turns",
+}
+
+
+def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list[Any]:
+    """Return the empty map and the two empty curves of motion."""
+    bar = {"thickness": 9, "len": 0.2, "outlinewidth": 0, "tickfont": {"size": theme().font_px}}
+    hover = "%{text}<extra></extra>"
+    line = {"mode": "lines", "showlegend": False, **motion_axes}
+    return [
+        go.Heatmap(colorscale=colour_scale(), xgap=1, ygap=1, colorbar=bar, hovertemplate=hover,
+                   hoverongaps=False, **map_axes),
+        go.Scatter(name="median", line={"color": NEUTRAL, "width": 2},
+                   hovertemplate="step %{x:,}<br>half of the atoms turn by at most %{y:.3g}°"
+                   "<extra></extra>", **line),
+        go.Scatter(name="90 %", line={"color": NEUTRAL, "width": 1.2, "dash": "dot"},
+                   hovertemplate="step %{x:,}<br>nine in ten atoms turn by at most %{y:.3g}°"
+                   "<extra></extra>", **line),
+    ]  # fmt: skip
+
+
+def update_shared(figure: go.Figure, summary: TrainingSummary | None, by: MapBy) -> None:
+    """Draw the map and the motion of one run."""
+    motion = None if summary is None else summary.motion
+    median, p90 = figure.data[MEDIAN], figure.data[P90]
+    if motion is not None:
+        median.x, median.y = motion.step, motion.median
+        p90.x, p90.y = motion.step, motion.p90
+    frequency = None if summary is None else summary.frequency
+    values = frequency if by == "frequency" else None if motion is None else motion.per_atom
+    if values is None:
+        return
+    z, words, ticks = _frequencies(values) if by == "frequency" else _angles(values)
+    trace = figure.data[MAP]
+    trace.z = _as_map(z)
+    trace.zmin, trace.zmax = ticks[0][0], ticks[0][-1]
+    trace.colorbar.tickvals, trace.colorbar.ticktext = ticks
+    trace.text = _as_map(words) if len(words) <= MOST_TEXTS else None
+    trace.hovertemplate = "%{text}<extra></extra>" if len(words) <= MOST_TEXTS else "%{z:.3g}"
+
+
+def _frequencies(values: Float[np.ndarray, " n_atoms"]) -> tuple[Any, Any, Any]:
+    """Log-shares for the colours, words for pointing, and ticks in percent."""
+    with np.errstate(divide="ignore"):
+        z = np.where(values > 0, np.log10(values), np.nan).astype(np.float32)
+    words = np.array(
+        [
+            f"atom {atom}<br>"
+            + (f"fires on {format_percent(float(v), of='rows')}" if v else "dead")
+            for atom, v in enumerate(values[:MOST_TEXTS])
+        ]
+    )
+    alive = z[np.isfinite(z)]
+    low = math.floor(float(alive.min())) if len(alive) else -3
+    powers = list(range(min(low, -1), 1))
+    return z, _padded(words, len(values)), (powers, [f"{100 * 10.0**p:g} %" for p in powers])
+
+
+def _angles(values: Float[np.ndarray, " n_atoms"]) -> tuple[Any, Any, Any]:
+    words = np.array(
+        [
+            f"atom {atom}<br>turns by {format_number(float(v))}° in 100 steps"
+            for atom, v in enumerate(values[:MOST_TEXTS])
+        ]
+    )
+    top = float(np.nanmax(values, initial=0.0)) or 1.0
+    ticks = [0.0, top / 2, top]
+    return values, _padded(words, len(values)), (ticks, [f"{format_number(v)}°" for v in ticks])
+
+
+def _padded(words: np.ndarray, n: int) -> np.ndarray:
+    return words if len(words) == n else np.full(n, "", dtype=object)
+
+
+def _as_map(values: np.ndarray) -> Any:
+    """Fill rows of a wide rectangle, atom 0 at the top left; the rest of the last row is empty."""
+    columns = map_columns(len(values))
+    rows = -(-len(values) // columns)
+    filler: Any = np.nan if values.dtype.kind == "f" else ""
+    whole = np.full(rows * columns, filler, dtype=values.dtype)
+    whole[: len(values)] = values
+    grid = whole.reshape(rows, columns)
+    if values.dtype.kind != "f":
+        return grid
+    # JSON knows no NaN, and arrays with two axes go as JSON: rounded, 16 k atoms are 120 kB.
+    return [[None if math.isnan(v) else round(float(v), 3) for v in row] for row in grid]
+
+
+def map_columns(n_atoms: int) -> int:
+    """Columns of the map of so many atoms.
+
+    Examples
+    --------
+    >>> map_columns(512), map_columns(3)
+    (41, 4)
+    """
+    return max(math.ceil(math.sqrt(WIDE * n_atoms)), 1)
+
+
+def has_motion(motion: AtomMotion | None) -> bool:
+    """Whether there is anything to draw of a run's motion."""
+    return motion is not None and len(motion.step) > 0
+
+
+# --- runs against one another ---------------------------------------------------------------------
+
+
+def run_traces(colour: str, label: str, group: str, axes: dict[str, str]) -> list[Any]:
+    """Return the way of one run through L0 and R², and the point where it is now."""
+    shared = {"name": label, "legendgroup": group, "showlegend": False, **axes}
+    hover = f"{label}<br>L0 %{{x:.3g}}<br>R² %{{y:.3f}}<extra></extra>"
+    return [
+        go.Scatter(
+            mode="lines",
+            line={"color": colour, "width": 1},
+            opacity=0.5,
+            hoverinfo="skip",
+            **shared,
+        ),
+        go.Scatter(
+            mode="markers",
+            marker={"color": colour, "size": 11, "line": {"width": 0, "color": GREY}},
+            hovertemplate=hover,
+            **shared,
+        ),
+    ]
+
+
+def pareto_points(summaries: Sequence[TrainingSummary]) -> list[tuple[Any, Any, bool]]:
+    """Return where every run is, L0 and R², and whether no other run beats it there."""
+    newest = [
+        (float(s.l0[-1]), float(s.r2[-1])) if len(s.step) else (math.nan, math.nan)
+        for s in summaries
+    ]
+    l0, r2 = np.array(newest).T
+    known = np.isfinite(l0) & np.isfinite(r2)
+    best = np.zeros(len(newest), dtype=bool)
+    best[known] = pareto_front(l0[known], r2[known])
+    return [(x, y, bool(b)) for (x, y), b in zip(newest, best, strict=True)]
+
+
+# -------------------------------------------------------------------------------------------------
+# Where the small plots of a training stand: rows that come and go in place, sizes in pixels.
+
+
+N_CURVES, COLUMNS = 6, 3
+PER_RUN = N_CURVES + 5
+"""Traces of one run: its curves, the best step, living and dead atoms, its way to L0 and R²."""
+
+PLOT_PX, MAP_PX, TITLE_PX, TICKS_PX, LEGEND_PX = 112, 120, 27, 46, 26
+STRIP_TITLE = "how often each atom fires (dead: hollow)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Which rows of small plots there are under the curves."""
+
+    strip: bool = False
+    """Atoms sorted by frequency."""
+
+    several: bool = False
+    """More than one run: a legend, and R² against L0 beside the strip."""
+
+    atoms: bool = False
+    """The map of all atoms, and how fast they turn."""
+
+    @property
+    def heights(self) -> list[float]:
+        """Heights of the rows, in pixels at the normal scale."""
+        third = [PLOT_PX] * (self.strip or self.several)
+        return [PLOT_PX, PLOT_PX, *third, *([MAP_PX] * self.atoms)]
+
+
+def rows_of(summaries: Sequence[TrainingSummary]) -> Rows:
+    """Return which rows these runs need."""
+    return Rows(
+        strip=any(summary.frequency is not None for summary in summaries),
+        several=len(summaries) > 1,
+        atoms=any(has_motion(summary.motion) for summary in summaries),
+    )
+
+
+def arrange_rows(figure: go.Figure, rows: Rows) -> None:
+    """Give every small plot its place, and hide those that are not needed; nothing is rebuilt."""
+    layout, domains = figure.layout, _row_domains(rows)
+    layout.height = figure_height(rows)
+    size = theme().font_px + 1
+    for place in range(N_CURVES + 4):
+        layout.annotations[place].font.size = size
+    for i in range(N_CURVES):
+        layout[f"yaxis{number_of(i)}"].domain = domains[i // COLUMNS]
+    below = domains[2] if len(domains) > 2 else [0, 0.1]
+    _arrange_third(layout, rows, below)
+    last = domains[-1]
+    for place, domain in ((8, [0.0, 0.55]), (9, [0.715, 1.0])):
+        x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
+        y.visible = x.visible = rows.atoms and place == 9
+        x.domain, y.domain = domain, last if rows.atoms else [0, 0.1]
+    layout.annotations[N_CURVES + 3].text = "degrees turned in 100 steps" if rows.atoms else ""
+    bar = figure.data[MAP].colorbar
+    bar.x, bar.xanchor, bar.tickfont.size = 0.56, "left", theme().font_px
+    bar.y, bar.len = sum(last) / 2, last[1] - last[0]
+
+
+def show_traces(figure: go.Figure, rows: Rows, n_runs: int) -> None:
+    """Show the traces that the rows need, each by a message of its own.
+
+    One message for some traces would take the same property from all others in the browser.
+    """
+    for trace in figure.data[:N_SHARED]:
+        _set(trace, "visible", rows.atoms)
+    for run in range(n_runs):
+        traces = figure.data[N_SHARED + run * PER_RUN : N_SHARED + (run + 1) * PER_RUN]
+        _set(traces[0], "showlegend", rows.several)
+        for trace in traces[-4:-2]:
+            _set(trace, "visible", rows.strip)
+        for trace in traces[-2:]:
+            _set(trace, "visible", rows.several)
+
+
+def _set(trace: Any, name: str, value: bool) -> None:
+    if trace[name] is not value:
+        trace[name] = value
+
+
+def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
+    """Put the strip and R² against L0 beside each other, or one of them over the whole width."""
+    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.several, "R² against L0 (ringed: best)"))
+    for place, shown, title in titles:
+        x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
+        x.visible = y.visible = shown
+        y.domain = domain
+        layout.annotations[place].text = title if shown else ""
+    layout.xaxis7.domain = [0.0, 0.6 if rows.several else 1.0]
+    layout.xaxis8.domain = [0.715 if rows.strip else 0.0, 1.0]
+
+
+def _row_domains(rows: Rows) -> list[list[float]]:
+    """Bottom and top of each row of plots, as fractions of the height, from the top down."""
+    size = theme().font_px / 13
+    height = figure_height(rows)
+    top = height - LEGEND_PX * size * rows.several
+    domains = []
+    for row, pixels in enumerate(rows.heights):
+        bottom = top - TITLE_PX * size - pixels * size
+        domains.append([max(bottom / height, 0.0), (bottom + pixels * size) / height])
+        top = bottom - (TICKS_PX * size if row else 8.0)
+    return domains
+
+
+def figure_height(rows: Rows) -> int:
+    """Height in CSS pixels at the current scale."""
+    heights = rows.heights
+    pixels = sum(heights) + len(heights) * TITLE_PX + 8 + (len(heights) - 1) * TICKS_PX
+    return scaled(pixels + LEGEND_PX * rows.several)
+
+
+# -------------------------------------------------------------------------------------------------
+# Training summaries → one plotly figure of small plots, built once and then changed in place.
+
+
+STRIP_POINTS = 600  # atoms drawn of a long strip: two per pixel at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One small plot."""
+
+    field: str
+    """Name in the summary."""
+
+    title: str
+    """What stands above it, short enough for a third of a narrow panel."""
+
+    words: str
+    """What a pointed-at value is called."""
+
+    factor: float = 1.0
+    """From the summary's unit to the unit of the axis."""
+
+    unit: str = ""
+    """Unit of the axis."""
+
+    says_newest: bool = True
+    """Whether the newest value stands in the title."""
+
+    positive: bool = False
+    """Whether its axis is logarithmic when every value is above zero."""
+
+    from_zero: bool = False
+    """Whether its axis begins at zero."""
+
+
+CURVES = (
+    Curve(field="loss", title="loss", words="loss", positive=True),
+    Curve(field="r2", title="R²", words="R², variance explained"),
+    Curve(field="l0", title="L0", words="L0, atoms per row", from_zero=True),
+    Curve(
+        field="dead_fraction",
+        title="dead",
+        words="dead atoms, %",
+        factor=100.0,
+        unit=f"{THIN_SPACE}%",
+        from_zero=True,
+    ),
+    Curve(field="tokens_per_second", title="rows/s", words="rows per second", from_zero=True),
+    Curve(
+        field="learning_rate",
+        title="learning rate",
+        words="learning rate",
+        says_newest=False,
+        positive=True,
+    ),
+)
+
+
+def training_figure(
+    summaries: Sequence[TrainingSummary],
+    *,
+    axis: Axis = "linear",
+    strip: bool | None = None,
+    map_by: MapBy = "frequency",
+) -> go.Figure:
+    """Loss, R², L0, dead atoms, throughput and learning rate over the steps, one colour per run.
+
+    Below them, where the runs know their atoms: atoms sorted by frequency, R² against L0 of several
+    runs, a map of every atom, and how fast the atoms turn. `strip` says whether atoms are sorted by
+    frequency; None: when a run knows them.
+    """
+    rows = rows_of(summaries)
+    rows = rows if strip is None else replace(rows, strip=strip)
+    figure = go.Figure(shared_traces(on_axes(8), on_axes(9)))
+    figure.update_layout(
+        annotations=[
+            plot_title(place, "", size=theme().font_px + 1) for place in range(len(CURVES) + 4)
+        ],
+        template=template(),
+        margin={"l": 52, "r": 12, "t": 0, "b": 0},
+        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+        hovermode="closest",
+        uirevision="training",  # a redraw keeps the reader's zoom
+        **_axes(),
+    )
+    update_training_figure(figure, summaries, axis=axis, map_by=map_by, rows=rows)
+    return figure
+
+
+def update_training_figure(
+    figure: go.Figure,
+    summaries: Sequence[TrainingSummary],
+    *,
+    axis: Axis = "linear",
+    map_by: MapBy = "frequency",
+    shown: int = 0,
+    rows: Rows | None = None,
+) -> None:
+    """Give a figure made by `training_figure` the newest numbers, in one message to its browser.
+
+    Runs come in the same order, new ones behind them; the map and the motion are of run `shown`.
+    """
+    rows = rows or rows_of(summaries)
+    n_drawn = (len(figure.data) - N_SHARED) // PER_RUN
+    new = [t for i in range(n_drawn, len(summaries)) for t in _run_traces(i, summaries[i].name)]
+    if new:
+        figure.add_traces(new)
+    show_traces(figure, rows, len(summaries))
+    points = pareto_points(summaries) if summaries else []
+    _ring(figure, points)
+    with figure.batch_update():
+        arrange_rows(figure, rows)
+        for run, (summary, point) in enumerate(zip(summaries, points, strict=True)):
+            first = N_SHARED + run * PER_RUN
+            _set_run(figure.data[first : first + PER_RUN], summary, point)
+        chosen = summaries[shown] if 0 <= shown < len(summaries) else None
+        update_shared(figure, chosen, map_by)
+        _set_axes(figure, summaries, axis)
+        figure.layout.annotations[len(CURVES) + 2].text = MAP_TITLES[map_by] if rows.atoms else ""
+
+
+def _axes() -> dict[str, Any]:
+    """Axes of every small plot; `arrange_rows` places them."""
+    axes: dict[str, Any] = {}
+    for i in range(len(CURVES)):
+        row, column = divmod(i, COLUMNS)
+        below = row == len(CURVES) // COLUMNS - 1
+        axes[f"xaxis{number_of(i)}"] = {
+            "domain": _COLUMN_DOMAINS[column],
+            "anchor": f"y{number_of(i)}",
+            "showticklabels": below,
+            "title": {"text": "step" if below else ""},
+            "nticks": 4,
+            "tickangle": 0,
+        } | ({"matches": "x"} if i else {})
+        axes[f"yaxis{number_of(i)}"] = {
+            "anchor": f"x{number_of(i)}",
+            "nticks": 5,
+            "rangemode": "tozero" if CURVES[i].from_zero else "normal",
+        }
+    for place, x, y in (
+        (6, "atoms, most used first", "% of rows"),
+        (7, "L0, atoms per row", ""),
+        (8, "", ""),
+        (9, "step", ""),
+    ):
+        number = number_of(place)
+        axes[f"xaxis{number}"] = {"anchor": f"y{number}", "title": {"text": x}, "nticks": 4}
+        axes[f"yaxis{number}"] = {"anchor": f"x{number}", "title": {"text": y}, "nticks": 4}
+    axes["yaxis9"]["autorange"] = "reversed"
+    axes["yaxis10"]["rangemode"] = "tozero"
+    axes["xaxis7"]["nticks"] = 6
+    return axes
+
+
+_COLUMN_DOMAINS = ([0.0, 0.285], [0.357, 0.642], [0.715, 1.0])
+
+
+_STRIP_KINDS = (
+    ("circle", "atom %{customdata}<br>fires on %{y:.3g} % of rows<extra></extra>"),
+    ("circle-open", "atom %{customdata}<br>has not fired lately<extra></extra>"),
+)
+
+
+def _run_traces(run: int, name: str) -> list[Any]:
+    """Empty traces of one run, in the order of `_points`."""
+    colour, _ = category_style(run)
+    label = plot_text(name)
+    shared = {"name": label, "legendgroup": str(run), "showlegend": False}
+    traces = [
+        go.Scatter(
+            **shared,
+            mode="lines",
+            line={"color": colour, "width": 1.6},
+            hovertemplate=f"{label}<br>step %{{x:,}}<br>{curve.title} %{{y:.3g}}<extra></extra>",
+            **on_axes(i),
+        )
+        for i, curve in enumerate(CURVES)
+    ]
+    star = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": GREY}}
+    hover = f"{label}<br>best R² %{{y:.3f}}<br>step %{{x:,}}<extra></extra>"
+    traces.append(
+        go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **on_axes(1))
+    )
+    for symbol, hover in _STRIP_KINDS:
+        marker = {"color": colour, "size": 5, "symbol": symbol}
+        traces.append(
+            go.Scatter(**shared, mode="markers", marker=marker, hovertemplate=hover, **on_axes(6))
+        )
+    return traces + run_traces(colour, label, str(run), on_axes(7))
+
+
+def _set_run(traces: Sequence[Any], summary: TrainingSummary, point: tuple[Any, Any, bool]) -> None:
+    for trace, (x, y, custom) in zip(traces, _points(summary), strict=False):
+        trace.x, trace.y = x, y
+        if custom is not None:
+            trace.customdata = custom
+    way, now = traces[-2:]
+    way.x, way.y = summary.l0, summary.r2
+    known = np.array(point[:2], dtype=np.float32)[:, None]
+    now.x, now.y = known if np.isfinite(known).all() else known[:, :0]
+
+
+def _ring(figure: go.Figure, points: Sequence[tuple[float, float, bool]]) -> None:
+    """Ring the runs that no other one beats, each by a message of its own: see `show_traces`."""
+    for run, (_, _, best) in enumerate(points):
+        line = figure.data[N_SHARED + (run + 1) * PER_RUN - 1].marker.line
+        if line.width != 3 * best:
+            line.width = 3 * best
+
+
+Points = tuple[Any, Any, Any]
+
+
+def _points(summary: TrainingSummary) -> list[Points]:
+    """Arrays of the curves, the best step and the strip of a run, in the order of `_run_traces`."""
+    curves: list[Points] = [
+        (summary.step, getattr(summary, curve.field) * np.float32(curve.factor), None)
+        for curve in CURVES
+    ]
+    return [*curves, _best(summary), *_strip(summary.frequency)]
+
+
+def _best(summary: TrainingSummary) -> Points:
+    if summary.best_step is None:
+        return [], [], None
+    nearest = int(np.abs(summary.step - summary.best_step).argmin())
+    return summary.step[nearest : nearest + 1], summary.r2[nearest : nearest + 1], None
+
+
+def _strip(frequency: Float[np.ndarray, " n_atoms"] | None) -> tuple[Points, Points]:
+    """Ranks and frequencies of living atoms, and of dead ones a step below the rarest of them."""
+    if frequency is None:
+        return ([], [], []), ([], [], [])
+    order = np.argsort(-frequency, kind="stable")
+    n_alive = int((frequency > 0).sum())
+    rank = np.unique(np.linspace(0, len(order) - 1, min(STRIP_POINTS, len(order))).astype(int))
+    alive, dead = rank[rank < n_alive], rank[rank >= n_alive]
+    percent = (100 * frequency).astype(np.float32)
+    floor = percent[order[n_alive - 1]] / 3 if n_alive else 1.0
+    return (
+        (alive + 1, percent[order[alive]], order[alive]),
+        (dead + 1, np.full(len(dead), floor, dtype=np.float32), order[dead]),
+    )
+
+
+def _set_axes(figure: go.Figure, summaries: Sequence[TrainingSummary], axis: Axis) -> None:
+    layout, annotations = figure.layout, figure.layout.annotations
+    switched = layout.xaxis.type
+    for i, curve in enumerate(CURVES):
+        if axis != switched:
+            # Between powers of ten plotly writes 2 and 5, which crowds a plot this small.
+            layout[f"xaxis{number_of(i)}"].update(type=axis, dtick=1 if axis == "log" else None)
+        if curve.positive:
+            values = [getattr(summary, curve.field) for summary in summaries]
+            _set_log_axis(layout[f"yaxis{number_of(i)}"], values)
+        annotations[i].text = _title(curve, summaries)
+    if layout.yaxis7.visible:
+        _set_strip_axes(layout, [s.frequency for s in summaries if s.frequency is not None])
+
+
+def _set_strip_axes(layout: Any, frequencies: Sequence[Float[np.ndarray, " n_atoms"]]) -> None:
+    if not frequencies:
+        return
+    # The hollow markers of dead atoms stand a step below the rarest living one: no tick there.
+    _set_log_axis(layout.yaxis7, [100 * frequency[frequency > 0] for frequency in frequencies])
+    if layout.xaxis7.range is None:
+        layout.xaxis7.range = [0, max(len(frequency) for frequency in frequencies) + 1]
+
+
+def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> None:
+    """Make an axis logarithmic where it can be, with few round ticks."""
+    if not _all_positive(values):
+        y.type, y.tickvals, y.ticktext = "linear", None, None
+        return
+    shown = np.concatenate([value[np.isfinite(value)] for value in values])
+    ticks = log_ticks(float(shown.min()), float(shown.max()))
+    if y.type != "log" or list(y.tickvals or ()) != ticks:
+        y.type, y.tickvals, y.ticktext = "log", ticks, [_short(tick) for tick in ticks]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return three to five round numbers for a logarithmic axis, fewer if there are none.
+
+    Examples
+    --------
+    >>> log_ticks(0.11, 0.52), log_ticks(1e-5, 1e-3)
+    ([0.1, 0.2, 0.5], [1e-05, 0.0001, 0.001])
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks: list[float] = []
+    for digits in ((1,), (1, 3), (1, 2, 5), range(1, 10)):
+        ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+        ticks = [tick for tick in ticks if 0.9 * low <= tick <= 1.1 * high]
+        if len(ticks) >= 3:
+            break
+    return ticks[:: max(math.ceil(len(ticks) / 5), 1)]
+
+
+def _short(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e−").replace("e-", "e−")
+
+
+def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
+    finite = [value[np.isfinite(value)] for value in values]
+    return any(len(value) for value in finite) and all((value > 0).all() for value in finite)
+
+
+def _title(curve: Curve, summaries: Sequence[TrainingSummary]) -> str:
+    """Name of the curve, with its newest value where there is one run."""
+    title = curve.title + (f",{curve.unit}" if curve.unit else "")
+    if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
+        return title
+    newest = float(getattr(summaries[0], curve.field)[-1]) * curve.factor
+    if math.isnan(newest):
+        return title
+    value = format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest)
+    return f"{curve.title}: <b>{value}{curve.unit}</b>"

@@ -1,0 +1,480 @@
+"""TrainingMonitor: a training seen while it runs, with the hands on it."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb.figures import format_count, format_number
+from sae_nb.summaries import TrainingHistory, TrainingSummary
+from sae_nb_widgets.panel import Panel, figure_widget
+from sae_nb_widgets.training._figure import training_figure, update_training_figure
+from sae_nb_widgets.training._gallery import (
+    TrainingGallery,
+    distinct,
+    evenly_spaced,
+    failure,
+    live_names,
+    progress_html,
+    run_name,
+    saes,
+    training_sentence,
+)
+from sae_nb_widgets.training._tracking import GOING, Redraws, Tracked, track
+
+
+class TrainingMonitor(Panel):
+    """Loss, R², L0, dead atoms, throughput and time left of trainings, live, with pause and stop.
+
+    It draws in a thread of its own, at most every `interval` seconds and for a small share of the
+    processor time, so the training hardly notices; without a browser everything works the same.
+
+    Parameters
+    ----------
+    run
+        A `TrainingRun`, a `TrainResult`, a list of records, or several of these in a list or in a
+        mapping from names: then they are drawn over one another. None: the monitor is itself a
+        listener, `sn.train(sae, data, listeners=monitor)`.
+    acts
+        Activations on which a gallery of atoms is read at every redraw: the picture or the tokens on
+        which each fires most.
+    picture_shape
+        (height, width) or (3, height, width) where the SAE's inputs are pixels: then the gallery
+        shows the atoms themselves.
+    interval
+        Seconds between two redraws, at least.
+
+    Raises
+    ------
+    TypeError
+        If `run` is nothing that can be followed.
+    traitlets.TraitError
+        If `interval` is not positive.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> records = [SimpleNamespace(step=i, steps=20, loss=1 / i, r2=1 - 1 / i) for i in range(1, 21)]
+    >>> monitor = TrainingMonitor(records)
+    >>> monitor.record.best_step
+    20
+    >>> monitor.close()
+    """
+
+    question = "Is it learning, and what?"
+    explanation = (
+        "Every curve is measured on the training batch of that step; the strip shows on what share "
+        "of recent rows each atom fired, and hollow atoms did not fire at all.",
+        "Batches are small and were trained on: held-out numbers with their floors and controls come "
+        "from sn.evaluate. A falling loss does not say that the atoms mean anything.",
+        "Dead atoms and their revival: “Scaling and evaluating sparse autoencoders”, arXiv 2406.04093.",
+    )
+    stem = "training"
+    needs_kernel = (
+        "Pausing, stopping and the learning rate need a running kernel and were left out."
+    )
+
+    learning_rate = t.Float(1e-3, help="Peak of the schedule; a change acts on the running thread.")
+    log_x = t.Bool(False, help="Draw the steps on a logarithmic axis.")
+    acts_on = t.Int(-1, help="Which run the controls act on; -1 for all.")
+    interval = t.Float(1.0, help="Seconds between two redraws, at least.")
+    map_by = t.Enum(("frequency", "motion"), "frequency", help="What the map's colours mean.")
+    n_gallery = t.Int(24, help="Atoms in the gallery.")
+
+    kept_traits = ("log_x", "map_by")
+
+    # What `close` reads, also of a monitor that was refused before it was built.
+    _closed = True
+    _runs: Sequence[Any] = ()
+    _redraws: Redraws | None = None
+
+    def __init__(
+        self,
+        run: Any = None,
+        *,
+        acts: Any = None,
+        picture_shape: tuple[int, ...] | None = None,
+        interval: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        self._tracked = track(run) if run is not None else []
+        self._runs = distinct([one.run for one in self._tracked if one.run is not None])
+        self._summaries: list[TrainingSummary] = []
+        self._drawn: Any = None
+        # Looks at the runs, numbered in the order in which they were taken: several threads draw.
+        self._turns, self._counting, self._drawn_turn = itertools.count(1), threading.Lock(), 0
+        self._following = False
+        self._n_changes = 0
+        self._gallery = TrainingGallery(acts, picture_shape)
+        super().__init__(interval=interval, chips=self._facts(), **kwargs)
+        self._build_controls()
+        self._picture = figure_widget(training_figure([]))
+        self._place()
+        self.observe(self._draw_anew, ["log_x", "map_by", "n_gallery"])
+        self.observe(self._on_learning_rate, "learning_rate")
+        self.observe(lambda _: self.refresh(), "acts_on")
+        self.attach()
+
+    # --- following --------------------------------------------------------------------------------
+
+    def __call__(self, record: Any) -> None:
+        """Take a record, as a listener of `train`: `sn.train(sae, data, listeners=monitor)`."""
+        index = int(getattr(record, "sae", 0) or 0)
+        mine = [one for one in self._tracked if one.run is None and one.index == index]
+        if not mine:
+            several = f"SAE {index}" if index else "run"
+            mine = [Tracked(TrainingHistory(several), [], None, index)]
+            self._tracked = [*self._tracked, *mine]
+        mine[0].records.append(record)  # type: ignore[attr-defined]
+        self.attach()
+        self._on_record(record)
+
+    @property
+    def following(self) -> bool:
+        """Whether it waits for more records."""
+        return self._redraws is not None and self._redraws.alive
+
+    def attach(self) -> None:
+        """Follow the runs; nothing happens when they have ended or are followed already."""
+        if self._closed or self.following:
+            return
+        if not any(one.state in GOING for one in self._tracked):
+            return
+        self._redraws = Redraws(self._draw_quietly, lambda: self.interval, self._running)
+        for run in self._runs:
+            run.add_listener(self._on_record)
+
+    def detach(self) -> None:
+        """Stop following; the picture stays as it is."""
+        for run in self._runs:
+            run.remove_listener(self._on_record)
+        if self._redraws is not None:
+            self._redraws.close()
+            self._redraws = None
+
+    def _on_record(self, _record: Any) -> None:
+        # In the training thread, between two steps: nothing but a flag.
+        redraws = self._redraws
+        if redraws is not None:
+            redraws.ask()
+
+    def _draw_quietly(self) -> bool:
+        # Asked before drawing: a run that ends meanwhile is drawn once more.
+        going = any(one.state in GOING for one in self._tracked)
+        with self.guarded("drawing the training"):
+            self.refresh()
+        return going and not self._closed
+
+    def _running(self) -> bool:
+        return any(one.state == "running" for one in self._tracked)
+
+    def refresh(self) -> None:
+        """Draw the newest records now."""
+        choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery)
+        with self._counting:
+            turn, key = next(self._turns), ([one.key for one in self._tracked], choices)
+        with self._drawing:  # a drawing of the same that is under way is waited for
+            if key == self._drawn or self._closed:
+                return
+        # Read before the panel is locked: counting waits for the training's step under way.
+        summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
+        self._look_at_gallery()
+        with self._drawing:
+            if turn < self._drawn_turn:  # another thread has drawn what is newer meanwhile
+                return
+            self._summaries, self._drawn, self._drawn_turn = summaries, key, turn
+            self._draw_figure()
+            self._gallery.draw()
+            self._follow_changes()
+            self._draw_state()
+
+    def _draw_figure(self) -> None:
+        update_training_figure(
+            self._picture,
+            self._summaries,
+            axis="log" if self.log_x else "linear",
+            map_by=self.map_by,
+            shown=self._shown(),
+        )
+
+    def _shown(self) -> int:
+        """Which curves' atoms the map and the gallery are of: those of the run that is acted on."""
+        run = self._runs[self.acts_on] if self._runs and self.acts_on >= 0 else None
+        mine = [i for i, one in enumerate(self._tracked) if run is None or one.run is run]
+        return mine[0] if mine else 0
+
+    def _look_at_gallery(self) -> None:
+        if self._tracked and self._gallery.reads_anything:
+            one = self._tracked[self._shown()]
+            self._gallery.look(one, evenly_spaced(getattr(one.sae, "n_atoms", 0), self.n_gallery))
+
+    def wait(self, timeout: float = 60.0) -> None:
+        """Return when no change is on its way, with the newest records drawn.
+
+        Raises
+        ------
+        TimeoutError
+            If a change still waits for the training after `timeout` seconds.
+        """
+        super().wait(timeout)
+        self.refresh()
+
+    # --- hands on ---------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Let no further step begin; returns when the one under way is done."""
+        self._act("pause")
+        self.refresh()
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        self._act("resume")
+        self.refresh()
+
+    def stop(self) -> None:
+        """End after the step under way; the SAE stays usable."""
+        self._act("stop")
+        self.refresh()
+
+    def set(self, **numbers: float) -> None:
+        """Change numbers of the chosen runs from their next step on, e.g. `learning_rate`.
+
+        Parameters
+        ----------
+        numbers
+            Names and values, as `TrainingRun.set` takes them.
+
+        Raises
+        ------
+        TypeError, ValueError, RuntimeError
+            As `TrainingRun.set`.
+        """
+        for run in self._chosen():
+            run.set(**numbers)
+
+    def _act(self, what: str) -> None:
+        for run in self._chosen():
+            if run.state in GOING:
+                getattr(run, what)()
+
+    def _chosen(self) -> list[Any]:
+        if not self._runs:
+            raise RuntimeError(
+                "Controls act on a run in a thread, and there is none here. Start one with "
+                "sn.start_training(…) and pass it to TrainingMonitor."
+            )
+        return list(self._runs) if self.acts_on < 0 else [self._runs[self.acts_on]]
+
+    @t.validate("acts_on")
+    def _acts_on_exists(self, proposal: t.Bunch) -> int:
+        if not -1 <= proposal["value"] < len(self._runs):
+            raise t.TraitError(
+                f"`acts_on` must be one of {len(self._runs)} runs, counted from 0, or -1 for all, got "
+                f"{proposal['value']}."
+            )
+        return int(proposal["value"])
+
+    @t.validate("learning_rate", "interval")
+    def _positive(self, proposal: t.Bunch) -> float:
+        value = float(proposal["value"])
+        if not 0 < value < float("inf"):
+            raise t.TraitError(
+                f"`{proposal['trait'].name}` must be positive and finite, got {value:g}."
+            )
+        return value
+
+    def _on_learning_rate(self, change: t.Bunch) -> None:
+        if not self._following:
+            self._change("learning_rate", change["new"])
+
+    def _change(self, name: str, value: float) -> None:
+        """Change a number off the main thread: it waits for the step under way."""
+
+        def done(_: None) -> None:
+            self.say(f"{name.replace('_', ' ')} set to {format_number(value)}")
+
+        self.run_async(
+            lambda: self.set(**{name: value}), done, doing=f"changing {name}", channel=name
+        )
+
+    @t.validate("n_gallery")
+    def _some(self, proposal: t.Bunch) -> int:
+        if not 1 <= proposal["value"] <= 200:
+            raise t.TraitError(f"`n_gallery` must be 1 to 200, got {proposal['value']}.")
+        return int(proposal["value"])
+
+    def _draw_anew(self, _: t.Bunch) -> None:
+        with self.guarded("drawing the training"):
+            self.refresh()
+
+    # --- widgets ----------------------------------------------------------------------------------
+
+    def _build_controls(self) -> None:
+        self.buttons = {
+            "pause": _button("pause", "pause", "Let no further step begin", self._press("pause")),
+            "resume": _button("resume", "play", "Go on after a pause", self._press("resume")),
+            "stop": _button("stop", "stop", "End after the step under way", self._press("stop")),
+        }
+        self._rate = ipw.FloatLogSlider(
+            min=-6,
+            max=-1,
+            step=0.02,
+            description="learning rate",
+            readout_format=".2e",
+            continuous_update=False,
+            tooltip="Peak of the schedule; acts on the running thread from its next step on",
+            style={"description_width": "initial"},
+            layout=ipw.Layout(width="330px"),
+        )
+        self._log = ipw.Checkbox(
+            description="log steps",
+            indent=False,
+            tooltip="Draw the steps on a logarithmic axis",
+            layout=ipw.Layout(width="auto"),
+        )
+        self._target = ipw.Dropdown(
+            options=[("all runs", -1), *((run_name(r, i), i) for i, r in enumerate(self._runs))],
+            description="acts on",
+            tooltip="Which run the buttons and the learning rate act on",
+            style={"description_width": "initial"},
+            layout=ipw.Layout(width="240px"),
+        )
+        self._map_by = ipw.Dropdown(
+            options=[("how often it fires", "frequency"), ("how fast it turns", "motion")],
+            description="map of atoms by",
+            tooltip="What the colours of the map of all atoms mean",
+            style={"description_width": "initial"},
+            layout=ipw.Layout(width="auto"),
+        )
+        self._progress = ipw.HTML()
+        with self._only_following():
+            self.learning_rate = self._rate_in_force() or self.learning_rate
+        t.link((self, "learning_rate"), (self._rate, "value"))
+        t.link((self, "log_x"), (self._log, "value"))
+        t.link((self, "map_by"), (self._map_by, "value"))
+        t.link((self, "acts_on"), (self._target, "value"))
+
+    def _place(self) -> None:
+        """Put the widgets in their slots, and draw what there is."""
+        hands = [*self.buttons.values(), self._rate] if self._runs else []
+        several = [self._target] if len(self._runs) > 1 else []
+        atoms = (
+            [self._map_by] if any(hasattr(one.sae, "dictionary") for one in self._tracked) else []
+        )
+        self.arrange(
+            controls=[*hands, *several, self._log, *atoms],
+            figure=[self._progress, self._picture, *self._gallery.widgets],
+            more=self._live_numbers(),
+        )
+        self._summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
+        self._draw_figure()
+        self._draw_state()
+
+    def _live_numbers(self) -> list[ipw.Widget]:
+        """Boxes for the numbers that the SAEs let a running training change, such as sparsity."""
+        boxes = []
+        for name in live_names(self._runs):
+            value = getattr(saes(self._runs[0])[0], name)
+            kind = ipw.IntText if isinstance(value, int) else ipw.FloatText
+            box = kind(value=value, description=name, continuous_update=False)
+            box.tooltip = f"Change {name} of the running training from its next step on"
+            box.observe(lambda change, name=name: self._change(name, change["new"]), "value")
+            boxes.append(box)
+        return boxes
+
+    def _press(self, what: str) -> Callable[[Any], None]:
+        def on_click(_: Any) -> None:
+            self.run_async(
+                lambda: self._act(what), lambda _: self.refresh(), doing=what, channel="hands"
+            )
+
+        return on_click
+
+    def _draw_state(self) -> None:
+        states = {run.state for run in self._chosen()} if self._runs else set()
+        self.buttons["pause"].disabled = "running" not in states
+        self.buttons["resume"].disabled = "paused" not in states
+        self.buttons["stop"].disabled = not states & {"running", "paused"}
+        self._rate.disabled = not states & set(GOING)
+        self._progress.value = progress_html(self._summaries) if self._runs else ""
+        failed = [summary for summary in self._summaries if summary.state == "failed"]
+        if failed:
+            with self.hold_trait_notifications():
+                self.problem, self.status = True, failure(failed[0])
+        else:
+            self.say(training_sentence(self._summaries))
+
+    def _follow_changes(self) -> None:
+        """Move the slider when the learning rate was changed elsewhere."""
+        n_changes = sum(len(run.changes) for run in self._runs)
+        rate = self._rate_in_force()
+        if n_changes != self._n_changes and rate is not None:
+            with self._only_following():
+                self.learning_rate = rate
+        self._n_changes = n_changes
+
+    def _rate_in_force(self) -> float | None:
+        if not self._runs:
+            return None
+        run = self._chosen()[0]
+        changed = [c.value for c in run.changes if c.name == "learning_rate"]
+        if changed:
+            return float(changed[-1])
+        given = run.config.learning_rate
+        return float(given if given is not None else saes(run)[0].recipe().learning_rate)
+
+    @contextmanager
+    def _only_following(self) -> Iterator[None]:
+        self._following = True
+        try:
+            yield
+        finally:
+            self._following = False
+
+    def _facts(self) -> dict[str, str]:
+        if not self._runs or len(self._tracked) != 1:
+            return {"runs": format_count(len(self._tracked))} if len(self._tracked) > 1 else {}
+        sae = saes(self._runs[0])[0]
+        facts = {"trains": type(sae).__name__}
+        if hasattr(sae, "n_atoms"):
+            facts = {"SAE": type(sae).__name__, "atoms": format_count(sae.n_atoms)}
+        if getattr(sae, "hook_point", None):
+            facts["hook point"] = str(sae.hook_point)
+        return facts
+
+    # --- taking it away ---------------------------------------------------------------------------
+
+    @property
+    def record(self) -> TrainingSummary | Mapping[str, TrainingSummary] | None:
+        """What is drawn: the summary of the one run, or all by name."""
+        self.refresh()
+        if len(self._summaries) == 1:
+            return self._summaries[0]
+        return {summary.name: summary for summary in self._summaries} or None
+
+    def restyle(self) -> None:
+        """Redraw with the current theme's sizes."""
+        super().restyle()
+        if self._figure is not None:
+            with self._drawing:
+                self._draw_figure()
+                self._gallery.draw()
+
+    def close(self) -> None:
+        """Stop following and free the panel; the training goes on."""
+        self.detach()
+        super().close()
+
+
+def _button(text: str, icon: str, tooltip: str, action: Callable[[Any], None]) -> ipw.Button:
+    button = ipw.Button(
+        description=text, icon=icon, tooltip=tooltip, layout=ipw.Layout(width="auto")
+    )
+    button.on_click(action)
+    return button
