@@ -25,30 +25,7 @@ def check_matrix(
     where: str = "",
     finite: bool = True,
 ) -> Tensor:
-    """Return `x` if it is a non-empty floating-point tensor of shape (n, d_in).
-
-    Parameters
-    ----------
-    x
-        What the user passed.
-    name
-        How the message calls it.
-    d_in
-        Width it must have; None accepts any.
-    flatten
-        Accept leading axes and flatten them into rows.
-    where
-        Half a sentence appended to the message about a wrong width, e.g. a hook point.
-    finite
-        Whether NaN and infinity are refused.
-
-    Raises
-    ------
-    TypeError
-        If `x` is not a floating-point tensor.
-    ValueError
-        If `x` is empty, of the wrong rank or width, or not finite.
-    """
+    """Return `x` if it is a non-empty floating-point tensor of shape (n, d_in)."""
     if not isinstance(x, Tensor):
         raise TypeError(
             f"`{name}` must be a torch tensor, got {type(x).__name__}. Use torch.as_tensor({name})."
@@ -80,22 +57,7 @@ def check_matrix(
 def check_finite(
     x: Tensor, *, name: str = "x", where: str = "", row_name: Callable[[int], str] | None = None
 ) -> None:
-    """Refuse NaN and infinity, naming the first bad row.
-
-    Parameters
-    ----------
-    x
-        Rows to look at.
-    name, where
-        What the message calls the tensor, and where it came from.
-    row_name
-        Turns a row number into something a person recognises (a token, a patch).
-
-    Raises
-    ------
-    ValueError
-        If any entry is NaN or infinite.
-    """
+    """Refuse NaN and infinity, naming the first bad row."""
     # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
     if x.device.type == "meta" or bool(torch.isfinite(x.detach().sum())):
         return
@@ -112,15 +74,7 @@ def check_finite(
 
 
 def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
-    """Return `k` if it is an integer with 1 ≤ k ≤ n_atoms.
-
-    Raises
-    ------
-    TypeError
-        If `k` is not an integer.
-    ValueError
-        If it is out of range.
-    """
+    """Return `k` if it is an integer with 1 ≤ k ≤ n_atoms."""
     if isinstance(k, bool) or not isinstance(k, int):
         raise TypeError(f"`{name}` must be an integer, got {k!r}.")
     if not 1 <= k <= n_atoms:
@@ -132,15 +86,7 @@ def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
 
 
 def check_count(value: object, *, name: str, at_least: int = 1) -> int:
-    """Return `value` if it is an integer of at least `at_least`.
-
-    Raises
-    ------
-    TypeError
-        If it is not an integer.
-    ValueError
-        If it is smaller.
-    """
+    """Return `value` if it is an integer of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"`{name}` must be an integer, got {value!r}.")
     if value < at_least:
@@ -149,13 +95,7 @@ def check_count(value: object, *, name: str, at_least: int = 1) -> int:
 
 
 def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
-    """Return `value` if it is one of the choices.
-
-    Raises
-    ------
-    ValueError
-        If it is none of them; all are listed.
-    """
+    """Return `value` if it is one of the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
     return value
@@ -171,28 +111,7 @@ def between(
     high_name: str = "",
     do: str = "",
 ) -> float:
-    """Return `value` if it lies in an interval.
-
-    Parameters
-    ----------
-    value
-        What the user passed; NaN lies nowhere.
-    low, high
-        Ends of the interval.
-    name
-        How the message calls the value.
-    ends
-        Brackets: "[" and "]" take an end in, "(" and ")" leave it out.
-    high_name
-        How the message calls the upper end, e.g. "n_atoms".
-    do
-        A sentence appended to the message.
-
-    Raises
-    ------
-    ValueError
-        If it lies outside.
-    """
+    """Return `value` if it lies in an interval."""
     above = low < value if ends[0] == "(" else low <= value
     below = value < high if ends[1] == ")" else value <= high
     if not (above and below):
@@ -208,38 +127,13 @@ def between(
 
 
 def same_length(values: Sized, n: int, *, name: str, per: str) -> None:
-    """Refuse values that are not one per something.
-
-    Parameters
-    ----------
-    values
-        What the user passed.
-    n
-        How many there must be.
-    name
-        How the message calls them.
-    per
-        What each belongs to, e.g. "row of `acts`".
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer.
-    """
+    """Refuse values that are not one per something."""
     if len(values) != n:
         raise ValueError(f"`{name}` must have one entry per {per}, {n}, got {len(values)}.")
 
 
 def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:
-    """Return `atom` if it names a row of the dictionary.
-
-    Raises
-    ------
-    TypeError
-        If it is not an integer.
-    IndexError
-        If it is out of range.
-    """
+    """Return `atom` if it names a row of the dictionary."""
     try:
         index = int(atom.__index__())  # type: ignore[attr-defined]
     except AttributeError:
@@ -252,13 +146,7 @@ def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:
 
 
 def check_device(device: str | torch.device | None) -> torch.device:
-    """Return the device, or the best one present for None.
-
-    Raises
-    ------
-    ValueError
-        If the device is not there.
-    """
+    """Return the device, or the best one present for None."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -292,22 +180,7 @@ def available_memory() -> int | None:
 
 
 def check_memory(needed: int, what: str, instead: str) -> None:
-    """Refuse a request that would not fit in memory.
-
-    Parameters
-    ----------
-    needed
-        Bytes.
-    what
-        What would take them.
-    instead
-        What would fit: a whole sentence.
-
-    Raises
-    ------
-    MemoryError
-        If more than nine tenths of what is available would be taken.
-    """
+    """Refuse a request that would not fit in memory."""
     available = available_memory()
     if available is not None and needed > 0.9 * available:
         raise MemoryError(

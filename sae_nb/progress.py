@@ -15,24 +15,7 @@ class Listener(Protocol):
 def progress_bar(
     total: int | None, description: str, unit: str = "it", *, enabled: bool = True
 ) -> Any:
-    """A `tqdm` bar for one piece of long work, to be used in a `with` line.
-
-    Parameters
-    ----------
-    total
-        Number of units, or None when it is not known.
-    description
-        What is being done.
-    unit
-        What is counted.
-    enabled
-        False shows nothing.
-
-    Example
-    -------
-    >>> with progress_bar(3, "capture", "batch", enabled=False) as bar:
-    ...     bar.update(1)
-    """
+    """A `tqdm` bar for one piece of long work, to be used in a `with` line."""
     from tqdm.auto import tqdm
 
     # Twice a second is smooth to the eye and keeps a log file short.

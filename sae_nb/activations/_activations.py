@@ -364,24 +364,7 @@ class Activations:
 def acts_for(
     sae: Any, acts: Activations | Tensor, *, name: str = "acts", finite: bool = True
 ) -> Activations:
-    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
-
-    Parameters
-    ----------
-    sae
-        Anything with `encode`, `dictionary` and `d_in`.
-    acts
-        What the user passed as its rows.
-    name
-        How the message calls them.
-    finite
-        Whether NaN and infinity in a tensor are refused.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `sae` is none, or `acts` are of another kind or width, or hold no row.
-    """
+    """Return activations that an SAE can read; rows of a plain tensor are samples of their own."""
     if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
         raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
     place = getattr(sae, "hook_point", None)

@@ -98,13 +98,6 @@ class Tokens(Sequence[str]):
 
     `tokens[i]` is its text, `tokens[a:b]` a list of texts, and `tokens.ids` the token ids (for
     pictures: the positions).
-
-    Example
-    -------
-    >>> context = Context(kind="vision", n_samples=1, patch_grid=(2, 2), prefix_tokens=2)
-    >>> position = torch.arange(6)
-    >>> Tokens(position, position, context)[1:4]
-    ['register 1', 'patch 0,0', 'patch 0,1']
     """
 
     def __init__(
@@ -180,20 +173,7 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
 
 
 def join_tokens(texts: Sequence[str], whole: Sequence[str] = ()) -> str:
-    """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none.
-
-    Parameters
-    ----------
-    texts
-        The tokens.
-    whole
-        More tokens of the same text, which may show that the tokenizer keeps its spaces.
-
-    Example
-    -------
-    >>> join_tokens(["The", " cat"]), join_tokens(["the", "octo", "##pus"])
-    ('The cat', 'the octopus')
-    """
+    """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none."""
     if any(text[:1].isspace() for text in (*texts, *whole)):
         return "".join(texts)
     return " ".join(texts).replace(" ##", "")

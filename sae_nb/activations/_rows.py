@@ -56,17 +56,7 @@ def _read_rows(file: Path | None, index: slice | Int[Tensor, " m"]) -> Tensor:
 
 
 class Rows:
-    """`n` rows of width `d_in`, read when asked for.
-
-    Parameters
-    ----------
-    pieces
-        Runs of rows, in order.
-    d_in
-        Width.
-    dtype, device
-        What rows are turned into when they are read.
-    """
+    """`n` rows of width `d_in`, read when asked for."""
 
     def __init__(
         self, pieces: Sequence[Piece], d_in: int, dtype: torch.dtype, device: torch.device
@@ -123,13 +113,7 @@ class Rows:
         return out
 
     def all(self) -> Float[Tensor, "n d_in"]:
-        """Return every row in one tensor.
-
-        Raises
-        ------
-        MemoryError
-            If they would not fit.
-        """
+        """Return every row in one tensor."""
         if self.tensor is not None:
             return self._cast(self.tensor)
         check_memory(
@@ -197,15 +181,6 @@ class Shuffle:
     that fit the buffer are permuted as a whole. Larger sets are cut into runs of neighbouring rows;
     each epoch permutes the runs, fills a buffer from many of them, and permutes inside it, so that
     memory stays at one buffer and disk is read in runs.
-
-    Parameters
-    ----------
-    rows
-        What to draw from.
-    seed
-        Order of everything.
-    buffer_rows
-        Rows held at once; None: all when in memory, 256 MiB worth when on disk.
     """
 
     def __init__(self, rows: Rows, *, seed: int, buffer_rows: int | None = None) -> None:

@@ -148,15 +148,7 @@ def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
 
 
 def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dict[str, Activations]:
-    """Open a finished store; see `load_activations`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder, or a file of it is missing.
-    ValueError
-        If the capture was not finished, or a file was cut short or altered.
-    """
+    """Open a finished store; see `load_activations`."""
     if verify not in ("full", "sizes"):
         raise ValueError(f'`verify` must be "full" or "sizes", got {verify!r}.')
     folder = Path(folder)
@@ -216,13 +208,7 @@ def _read_point(
 
 
 def save_activations(acts: Activations, folder: str | Path, *, replace: bool = False) -> None:
-    """Write activations to a folder of their own; see `Activations.save`.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder exists and `replace` is false.
-    """
+    """Write activations to a folder of their own; see `Activations.save`."""
     step = max(1, SHARD_BYTES // (acts.d_in * acts.dtype.itemsize))
     context = acts.context
     with new_folder(folder, replace=replace) as partial:

@@ -241,24 +241,7 @@ class Archetypal(SparseAutoencoder):
 def centroids(
     x: Float[Tensor, "rows d_in"], n: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n d_in"]:
-    """Centres of n clusters, by k-means (Lloyd).
-
-    Parameters
-    ----------
-    x
-        Rows, at least n.
-    n
-        How many.
-    generator
-        Draws the seed; None is torch's global generator.
-
-    Example
-    -------
-    >>> x = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
-    >>> found = centroids(x, 2, torch.Generator().manual_seed(0))
-    >>> [round(float(centre), 3) for centre in found.sort(dim=0).values]
-    [0.1, 5.1]
-    """
+    """Centres of n clusters, by k-means (Lloyd)."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 

@@ -81,20 +81,7 @@ class Recipe:
 
 
 def ramp(step_fraction: float, over: float) -> float:
-    """How far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past.
-
-    Parameters
-    ----------
-    step_fraction
-        Share of the run that is past.
-    over
-        Share of the run over which the term sets in; 0 is at once.
-
-    Example
-    -------
-    >>> [ramp(t, 0.1) for t in (0.0, 0.05, 0.5)]
-    [0.0, 0.5, 1.0]
-    """
+    """How far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past."""
     return 1.0 if step_fraction >= over else step_fraction / over
 
 
@@ -403,11 +390,5 @@ class Untrained:
         dead_after: int,  # noqa: ARG002
         step_fraction: float,  # noqa: ARG002
     ) -> TrainingLoss:
-        """Refuse: it is used as it is.
-
-        Parameters
-        ----------
-        x, silent_tokens, dead_after, step_fraction
-            Not used.
-        """
+        """Refuse: it is used as it is."""
         raise TypeError(self.no_training)

@@ -17,14 +17,7 @@ class InputScaling(nn.Module):
     get steps of one size whatever the model; the SAE folds μ and s back, so that codes, atoms and
     reconstructions are in the model's own units.
 
-    Parameters
-    ----------
-    d_in
-        Width of an activation.
-
-    Source
-    ------
-    Sai-Sumedh/SaeConceptDuality-SpaDE, functions/get_data.py.
+    Source: Sai-Sumedh/SaeConceptDuality-SpaDE, functions/get_data.py.
     """
 
     mean: Tensor
@@ -42,13 +35,7 @@ class InputScaling(nn.Module):
 
     @torch.no_grad()
     def fit_(self, x: Float[Tensor, "rows d_in"]) -> None:
-        """Read μ and s off some activations.
-
-        Parameters
-        ----------
-        x
-            Activations; where they are all equal, s stays 1.
-        """
+        """Read μ and s off some activations."""
         self.mean.copy_(x.mean(dim=0))
         power = (x - self.mean).square().sum(dim=1).mean()
         scale = (x.shape[1] / power).sqrt()
@@ -63,24 +50,8 @@ def geometric_median(
 
     Weiszfeld's iteration: m ← Σ x_i / ‖x_i − m‖ / Σ 1 / ‖x_i − m‖.
 
-    Parameters
-    ----------
-    x
-        Rows.
-    tolerance
-        Stop when m moves by less than this share of the typical distance.
-    most_iterations
-        Stop anyway.
-
-    Source
-    ------
-    Used for the pre-bias by openai/sparse_autoencoder (train.py) and
+    Source: Used for the pre-bias by openai/sparse_autoencoder (train.py) and
     saprmarks/dictionary_learning (trainers/top_k.py), whose limits these are.
-
-    Example
-    -------
-    >>> geometric_median(torch.tensor([[0.0], [1.0], [100.0]])).round(decimals=3).tolist()
-    [1.0]
     """
     median = x.mean(dim=0)
     for _ in range(most_iterations):
@@ -99,15 +70,7 @@ def geometric_median(
 
 
 def best_gain(x: Float[Tensor, "rows d_in"], x_hat: Float[Tensor, "rows d_in"]) -> float:
-    """The number c that minimises ‖x − c x̂‖², or 1 where x̂ is zero or points away.
-
-    Parameters
-    ----------
-    x
-        Centred activations.
-    x_hat
-        Their reconstruction, bias left out.
-    """
+    """The number c that minimises ‖x − c x̂‖², or 1 where x̂ is zero or points away."""
     power = float(x_hat.square().sum())
     gain = float((x * x_hat).sum()) / power if power > 0 else 1.0
     return gain if gain > 0 else 1.0
@@ -120,18 +83,6 @@ def first_threshold(
     centre: Float[Tensor, " d_in"],
     per_row: float,
 ) -> Float[Tensor, ""]:
-    """The threshold above which an untrained encoder has so many pre-codes per row, on average.
-
-    Parameters
-    ----------
-    x
-        The first activations.
-    adjoint
-        The encoder, its bias still 0.
-    centre
-        The bias of the SAE.
-    per_row
-        Pre-codes that pass.
-    """
+    """The threshold above which an untrained encoder has so many pre-codes per row, on average."""
     values = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
     return values.min() if len(values) else x.new_zeros(())

@@ -29,23 +29,7 @@ def jump(
 ) -> Float[Tensor, " nnz"]:
     """U where u > θ, else 0, with a pseudo-derivative to θ.
 
-    Parameters
-    ----------
-    u
-        Pre-codes.
-    theta
-        The threshold of each, above 0.
-    bandwidth
-        Width of the window as a share of the threshold.
-
-    Source
-    ------
-    Rajamanoharan et al., arXiv 2407.14435, equation 11.
-
-    Example
-    -------
-    >>> jump(torch.tensor([0.5, 1.5]), torch.ones(2), 0.2).tolist()
-    [0.0, 1.5]
+    Source: Rajamanoharan et al., arXiv 2407.14435, equation 11.
     """
     return _Jump.apply(u, theta, bandwidth)  # type: ignore[no-untyped-call]
 
@@ -55,23 +39,7 @@ def step(
 ) -> Float[Tensor, " nnz"]:
     """1 where u > θ, else 0, with a pseudo-derivative to θ.
 
-    Parameters
-    ----------
-    u
-        Pre-codes.
-    theta
-        The threshold of each, above 0.
-    bandwidth
-        Width of the window as a share of the threshold.
-
-    Source
-    ------
-    Rajamanoharan et al., arXiv 2407.14435, equation 12.
-
-    Example
-    -------
-    >>> step(torch.tensor([0.5, 1.5]), torch.ones(2), 0.2).tolist()
-    [0.0, 1.0]
+    Source: Rajamanoharan et al., arXiv 2407.14435, equation 12.
     """
     return _Step.apply(u, theta, bandwidth)  # type: ignore[no-untyped-call]
 

@@ -185,18 +185,7 @@ class Matryoshka(BatchTopK):
 
 
 def default_groups(n_atoms: int) -> tuple[int, ...]:
-    """Sizes of 1/16, 1/16, 1/8, 1/4 and 1/2, each at least one atom, the last taking the rest.
-
-    Parameters
-    ----------
-    n_atoms
-        Rows of the dictionary.
-
-    Example
-    -------
-    >>> default_groups(1024), default_groups(3)
-    ((64, 64, 128, 256, 512), (1, 1, 1))
-    """
+    """Sizes of 1/16, 1/16, 1/8, 1/4 and 1/2, each at least one atom, the last taking the rest."""
     sizes: list[int] = []
     for share in SHARES[:-1]:
         size = max(1, round(share * n_atoms))
@@ -207,22 +196,7 @@ def default_groups(n_atoms: int) -> tuple[int, ...]:
 
 
 def check_groups(groups: Sequence[int], n_atoms: int) -> tuple[int, ...]:
-    """Refuse group sizes that are not positive or do not add up to n_atoms.
-
-    Parameters
-    ----------
-    groups
-        Sizes.
-    n_atoms
-        Rows of the dictionary.
-
-    Raises
-    ------
-    TypeError
-        If a size is not an integer.
-    ValueError
-        If one is below 1, or they do not add up.
-    """
+    """Refuse group sizes that are not positive or do not add up to n_atoms."""
     sizes = tuple(check_count(size, name="groups") for size in groups)
     if sum(sizes) != n_atoms:
         raise ValueError(

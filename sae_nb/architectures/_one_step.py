@@ -40,19 +40,6 @@ class OneStep(SparseAutoencoder):
 
     Trained on ‖x − x̂‖² / E‖x − μ‖² plus terms of its own (`_terms`) plus α·AuxK. A subclass chooses
     the prox (`_prox`), and may replace how codes are made or compared with x.
-
-    Parameters
-    ----------
-    d_in, n_atoms
-        Width of an activation; rows of the dictionary.
-    aux_k
-        Most dead atoms per input in the auxiliary loss. None: half of d_in.
-    aux_weight
-        α, weight of the auxiliary loss; 0 leaves it out.
-    revival
-        How dead atoms return: "auxk" and "push-up" by the auxiliary loss, "resample" by rebirth.
-    generator
-        Draws the first dictionary; None is torch's global generator.
     """
 
     live_numbers: tuple[str, ...] = ("aux_weight",)
@@ -106,15 +93,7 @@ class OneStep(SparseAutoencoder):
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
-        """Read scaling, bias and the encoder's gain off the first activations.
-
-        Parameters
-        ----------
-        x
-            The first rows; 8192 are enough.
-        generator
-            Not used: nothing is drawn here.
-        """
+        """Read scaling, bias and the encoder's gain off the first activations."""
         super().initialise(x, generator)
         rows = self._rows(x)
         self._begin(rows)
@@ -130,16 +109,7 @@ class OneStep(SparseAutoencoder):
     ) -> TrainingLoss:
         """Unexplained share of variance, the terms of this architecture, and AuxK once atoms are dead.
 
-        Parameters
-        ----------
-        x
-            Activations in the model's units.
-        silent_tokens
-            Rows since each atom last fired.
-        dead_after
-            Silent for this many, an atom is dead.
-        step_fraction
-            Share of the run that is over, for schedules.
+        `silent_tokens`: Rows since each atom last fired.
         """
         candidates = self._candidates(x)
         codes = self._strengths(candidates)
@@ -162,13 +132,7 @@ class OneStep(SparseAutoencoder):
     # For subclasses
 
     def over_atoms(self, number: Tensor) -> Tensor:
-        """A sum over the atoms here as a sum over all; `training.shards` adds other workers' atoms.
-
-        Parameters
-        ----------
-        number
-            The sum; may carry a gradient.
-        """
+        """A sum over the atoms here as a sum over all; `training.shards` adds other workers' atoms."""
         return number
 
     @abstractmethod
@@ -279,20 +243,7 @@ class OneStep(SparseAutoencoder):
 
 
 def without_zeros(codes: SparseCodes) -> SparseCodes:
-    """The same codes, their stored zeros left out.
-
-    Parameters
-    ----------
-    codes
-        Codes, some of whose strengths may be zero.
-
-    Example
-    -------
-    >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
-    >>> zeroed = codes.with_values(torch.tensor([1.0, 0.0, 0.0, 4.0]))
-    >>> without_zeros(zeroed).atoms.tolist(), without_zeros(zeroed).l0.tolist()
-    ([0, 1], [1, 1])
-    """
+    """The same codes, their stored zeros left out."""
     used = codes.values.detach() != 0
     if bool(used.all()):
         return codes
@@ -302,22 +253,7 @@ def without_zeros(codes: SparseCodes) -> SparseCodes:
 
 
 def check_weight(weight: float, name: str) -> float:
-    """Refuse the weight of a term of the loss that is negative, not finite or not a number.
-
-    Parameters
-    ----------
-    weight
-        Of a term.
-    name
-        For the message.
-
-    Raises
-    ------
-    TypeError
-        If it is not a number.
-    ValueError
-        If it is negative or not finite.
-    """
+    """Refuse the weight of a term of the loss that is negative, not finite or not a number."""
     if isinstance(weight, bool) or not isinstance(weight, int | float):
         raise TypeError(f"`{name}` must be a number, got {weight!r}.")
     if not 0 <= weight < math.inf:

@@ -31,11 +31,6 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     Trained on ‖x − x̂‖² / E‖x − μ‖², without a sparsity term: k and the tolerances say when to stop.
     Atoms that stay silent are reborn as residuals of inputs (`revival`).
-
-    Parameters
-    ----------
-    d_in, n_atoms, k, tolerance, relative_tolerance, nonnegative, dropout, revive, bias, generator
-        As its subclasses tell.
     """
 
     live_numbers = ("k",)
@@ -104,15 +99,7 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
-        """Read scaling and bias off the first activations.
-
-        Parameters
-        ----------
-        x
-            The first rows; 8192 are enough.
-        generator
-            Draws the seed of the dropout.
-        """
+        """Read scaling and bias off the first activations."""
         super().initialise(x, generator)
         self.dropout_seed.random_(2**31, generator=generator)
         if not self.has_bias:
@@ -128,16 +115,7 @@ class PursuitAutoencoder(SparseAutoencoder):
     ) -> TrainingLoss:
         """Unexplained share of variance; dead atoms are marked for rebirth after the step.
 
-        Parameters
-        ----------
-        x
-            Activations in the model's units.
-        silent_tokens
-            Rows since each atom last fired.
-        dead_after
-            Silent for this many, an atom is dead.
-        step_fraction
-            Share of the run that is over; with the seed it decides what is left out.
+        `silent_tokens`: Rows since each atom last fired.
         """
         codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)

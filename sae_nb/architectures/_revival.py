@@ -35,24 +35,7 @@ def auxk_loss(
     Only pre-codes of dead atoms are computed. Gradients reach dead atoms (and the centre) alone: the
     residual e is a constant. Codes are positive even where the SAE's own have signs (see `AbsTopK`).
 
-    Parameters
-    ----------
-    x
-        Activations.
-    residual
-        e = x − x̂ of the main codes.
-    adjoint, operator
-        Encoder and dictionary.
-    dead
-        Atoms that have not fired for long; at least one.
-    aux_k
-        Most dead atoms per row.
-    centre, scale
-        As for the main codes.
-
-    Source
-    ------
-    Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
+    Source: Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
     min(n_dead / k_aux, 1) is EleutherAI/sparsify's and SAELens's.
     """
     weight = adjoint.weight.index_select(0, dead)
@@ -79,29 +62,7 @@ def push_up_loss(
     The mean over rows is the pre-code of the mean row, so no pre-codes are computed. All dead atoms
     are pushed along the same mean row, which can make them collinear: let it fade out.
 
-    Parameters
-    ----------
-    x
-        Activations.
-    adjoint
-        Encoder; its dead rows and their biases get the gradient, the centre does not.
-    dead
-        Atoms that have not fired for long; at least one.
-    centre, scale
-        As for the main codes.
-
-    Source
-    ------
-    KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
-
-    Example
-    -------
-    >>> from sae_nb.architectures import DenseOperator
-    >>> adjoint = LearnedAdjoint(DenseOperator(3, 5))
-    >>> x, one = torch.randn(20, 3), torch.ones(())
-    >>> loss = push_up_loss(x, adjoint, dead=torch.tensor([1, 4]), centre=torch.zeros(3), scale=one)
-    >>> torch.allclose(loss, -adjoint(x)[:, [1, 4]].mean(), atol=1e-6)
-    True
+    Source: KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
     """
     weight, bias = adjoint.weight.index_select(0, dead), adjoint.bias.index_select(0, dead)
     mean_row = (x.mean(dim=0) - centre.detach()) * scale
@@ -119,19 +80,7 @@ def due(
 
     The counts alone decide, so a resumed run revives the same atoms.
 
-    Parameters
-    ----------
-    silent_tokens
-        Rows since each atom last fired.
-    dead_after
-        Silent for this many, an atom is dead.
-    rows
-        Of the batch.
-
-    Example
-    -------
-    >>> due(torch.tensor([0, 100, 110, 150, 200]), 100, 10).tolist()
-    [False, True, False, False, True]
+    `silent_tokens`: Rows since each atom last fired.
     """
     return (silent_tokens >= dead_after) & (silent_tokens % dead_after < rows)
 
@@ -145,25 +94,9 @@ def rebirths(
     Rows stand on a line, each as long as ‖r_i‖²; the line is cut in n equal parts and the row in the
     middle of each is taken. Batches come in random order, so this is a draw without a generator.
 
-    Parameters
-    ----------
-    residual
-        What the codes left of each input.
-    dead
-        Atoms that may be replaced; where they outnumber the rows that differ, the first ones are.
-
-    Source
-    ------
-    Rows in proportion to their loss: resampling in saprmarks/dictionary_learning,
-    trainers/standard.py. Ours takes residuals, not inputs: what a greedy encoder still looks for when
-    the other atoms are used up.
-
-    Example
-    -------
-    >>> residual = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 4.0]])
-    >>> atoms, directions = rebirths(residual, torch.tensor([5, 7]))
-    >>> atoms.tolist(), directions.tolist()
-    ([5, 7], [[1.0, 0.0], [0.0, 1.0]])
+    Source: Rows in proportion to their loss: resampling in saprmarks/dictionary_learning,
+    trainers/standard.py. Ours takes residuals, not inputs: what a greedy encoder still looks for
+    when the other atoms are used up.
     """
     line = residual.double().square().sum(dim=1).cumsum(dim=0)
     n = min(len(dead), len(residual))

@@ -37,22 +37,7 @@ _Sae = TypeVar("_Sae", bound=SparseAutoencoder)
 
 
 def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
-    """Write an SAE to a folder, replacing an SAE that was saved there before.
-
-    Parameters
-    ----------
-    sae
-        Of a registered architecture.
-    folder
-        Appears only when complete.
-
-    Raises
-    ------
-    FileExistsError
-        If the folder holds something else.
-    OSError
-        If it cannot be written; says why, and what was saved before is as it was.
-    """
+    """Write an SAE to a folder, replacing an SAE that was saved there before."""
     folder = place(folder)
     replace = folder.is_dir()
     if replace and any(folder.iterdir()):
@@ -73,18 +58,7 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
 def write_sae(
     sae: SparseAutoencoder, folder: Path, *, matrices_as: torch.dtype | None = None
 ) -> None:
-    """Write the two files of an SAE into a folder that the caller seals with a manifest.
-
-    Parameters
-    ----------
-    sae
-        Of a registered architecture.
-    folder
-        Exists.
-    matrices_as
-        Narrower number format in which matrices are stored; None stores them as they are. They are
-        widened again on loading.
-    """
+    """Write the two files of an SAE into a folder that the caller seals with a manifest."""
     state = sae.state_dict()
     if matrices_as is not None:
         state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
@@ -117,22 +91,7 @@ def _carry_over(old: Path, new: Path) -> None:
 def read_sae(
     folder: Path, elsewhere: Mapping[str, type[SparseAutoencoder]] | None = None
 ) -> SparseAutoencoder:
-    """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU.
-
-    Parameters
-    ----------
-    folder
-        With a manifest.
-    elsewhere
-        Classes besides the architectures, by the name they are saved under.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder, or a file is missing.
-    ValueError
-        If a file was cut short or altered, or the folder holds something else.
-    """
+    """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU."""
     from sae_nb.architectures._registry import ARCHITECTURES
 
     read_manifest(folder, KIND)
@@ -149,20 +108,7 @@ def read_sae(
 
 
 def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
-    """Read an SAE that must be of one architecture.
-
-    Parameters
-    ----------
-    architecture
-        Its class, or `SparseAutoencoder` for any that can be trained.
-    folder
-        What `save` wrote.
-
-    Raises
-    ------
-    ValueError
-        If it is of another architecture.
-    """
+    """Read an SAE that must be of one architecture."""
     sae = read_sae(Path(folder), {architecture.__name__: architecture})
     sae.folder = Path(folder)
     if not isinstance(sae, architecture):

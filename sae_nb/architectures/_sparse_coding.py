@@ -50,20 +50,7 @@ def choose_penalty(
     k: int | None,
     groups: Tensor | None,
 ) -> Penalty:
-    """The penalty somebody asked for, checked.
-
-    Parameters
-    ----------
-    prox, weight, k, groups
-        As in `sparse_code`.
-    operator, x, bias
-        The problem, for the default weight.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the penalty is unknown, lacks what it needs, or is given what it cannot use.
-    """
+    """The penalty somebody asked for, checked."""
     if isinstance(prox, Penalty):
         given = {"weight": weight, "k": k, "groups": groups}
         extra = [name for name, value in given.items() if value is not None]

@@ -30,15 +30,8 @@ class Adaptive(nn.Module):
 
     price ← price · exp(η · clip(log(L0 / L0*), −1, 1)), η = 0.01, so it settles where L0 = L0*.
 
-    Parameters
-    ----------
-    l0
-        L0*, atoms per input; None keeps the price at 1.
-
-    Source
-    ------
-    A change by the sign of L0 − L0*: mpsae/MP-SAE, sae.py. Ours is proportional near the target, so it
-    comes to rest.
+    Source: A change by the sign of L0 − L0*: mpsae/MP-SAE, sae.py. Ours is proportional near the
+    target, so it comes to rest.
     """
 
     price: Tensor
@@ -55,17 +48,7 @@ class Adaptive(nn.Module):
         rows: int,
         over_atoms: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The price after a batch.
-
-        Parameters
-        ----------
-        codes
-            Of the batch.
-        rows
-            Inputs in it.
-        over_atoms
-            Makes a count over the atoms of `codes` one over all atoms, where some are elsewhere.
-        """
+        """The price after a batch."""
         if self.l0 is not None:
             entries = (codes.values > 0).sum()
             used = (entries if over_atoms is None else over_atoms(entries)) / (rows * self.l0)
@@ -75,22 +58,7 @@ class Adaptive(nn.Module):
 
 
 def check_l0(l0: float, n_atoms: int) -> float:
-    """Refuse a target that no code can meet.
-
-    Parameters
-    ----------
-    l0
-        Atoms per input on average.
-    n_atoms
-        Rows of the dictionary.
-
-    Raises
-    ------
-    TypeError
-        If it is not a number.
-    ValueError
-        If it is not above 0 and at most n_atoms.
-    """
+    """Refuse a target that no code can meet."""
     n_atoms = check_count(n_atoms, name="n_atoms")
     if isinstance(l0, bool) or not isinstance(l0, int | float):
         raise TypeError(f"`l0` must be a number, got {l0!r}.")
@@ -113,19 +81,7 @@ RAMP = 0.05
 
 
 class Priced(OneStep):
-    """What ReLU and Gated share: λ, its target, and biases with which few pre-codes begin positive.
-
-    Parameters
-    ----------
-    d_in, n_atoms
-        As for every SAE.
-    sparsity
-        λ, at least 0.
-    l0
-        Atoms per input to aim at; None: λ stays.
-    **common
-        As for `OneStep`.
-    """
+    """What ReLU and Gated share: λ, its target, and biases with which few pre-codes begin positive."""
 
     live_numbers = ("sparsity", "aux_weight")
     birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py

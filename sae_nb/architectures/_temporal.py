@@ -33,13 +33,7 @@ of the novel ones, against 0.5); with 0.15, the novel part has learned what is s
 
 
 class TiedAdjoint(LearnedAdjoint):
-    """An encoder whose rows point along the atoms: E_j = g_j d_j, with a learned length g_j.
-
-    Parameters
-    ----------
-    operator
-        Whose atoms; it is not a part of this module.
-    """
+    """An encoder whose rows point along the atoms: E_j = g_j d_j, with a learned length g_j."""
 
     def __init__(self, operator: MatrixOperator) -> None:
         nn.Module.__init__(self)
@@ -55,13 +49,7 @@ class TiedAdjoint(LearnedAdjoint):
 
     @torch.no_grad()
     def rescale_(self, gain: float) -> None:
-        """Multiply every pre-code by one number.
-
-        Parameters
-        ----------
-        gain
-            That number.
-        """
+        """Multiply every pre-code by one number."""
         self.gain.mul_(gain)
         self.bias.mul_(gain)
 
@@ -411,15 +399,7 @@ class _NovelOnAverage:
 
     @torch.no_grad()
     def fit_threshold(self, x: Float[Tensor, "*batch time d_in"], k: float | None = None) -> float:
-        """Set the threshold of inference so that k entries per token remain on these sequences.
-
-        Parameters
-        ----------
-        x
-            Activations in order of time, a representative sample.
-        k
-            Entries per token on average; None is the SAE's own.
-        """
+        """Set the threshold of inference so that k entries per token remain on these sequences."""
         sae = cast(Temporal, self)
         left = sae.predict(sae._sequences(x)).residual.flatten(0, 1) + sae.bias
         threshold: float = super().fit_threshold(left, k)  # type: ignore[misc]

@@ -54,19 +54,7 @@ class Histogram:
 
 
 def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
-    """Count how strongly an atom fires where it fires; rows in which it is silent are left out.
-
-    Parameters
-    ----------
-    strengths
-        z of every row in which it fires.
-
-    Returns
-    -------
-    Histogram
-        In units of z, from 0; `marks` are the strengths at the middle of each band that has one:
-        "50 %", "99 %", "top".
-    """
+    """Count how strongly an atom fires where it fires; rows in which it is silent are left out."""
     low = min(float(strengths.min(initial=0.0)), 0.0)
     high = max(float(strengths.max(initial=0.0)), 0.0)
     span = (low, high if high > low else low + 1.0)
@@ -80,28 +68,7 @@ def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
 
 
 def frequency_histogram(firings: Firings) -> Histogram:
-    """Count the atoms that fire how often, in bins of equal width on a logarithmic axis.
-
-    Parameters
-    ----------
-    firings
-        Codes read atom by atom.
-
-    Returns
-    -------
-    Histogram
-        Shares of rows; atoms that never fire are in no bin, and `marks["never"]` is their number.
-
-    Example
-    -------
-    >>> import torch
-    >>> from sae_nb.codes import SparseCodes
-    >>> from sae_nb.atoms._catalogue import Firings
-    >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 2], [2, 0, 0]]))
-    >>> found = frequency_histogram(Firings(codes))
-    >>> int(found.counts.sum()), found.marks
-    (2, {'never': 1.0})
-    """
+    """Count the atoms that fire how often, in bins of equal width on a logarithmic axis."""
     rarest = 1 / max(firings.n_rows, 2)
     n_bins = max(int(np.ceil(-np.log10(rarest) * BINS_PER_DECADE)), 1)
     edges = np.logspace(np.log10(rarest), 0, n_bins + 1)
@@ -128,18 +95,8 @@ def logit_effects(
 ) -> tuple[Effects, Effects]:
     """Return the next tokens a direction raises and lowers most, with their effects.
 
-    Parameters
-    ----------
-    model
-        A live model; without an unembedding of this width both lists are empty.
-    direction
-        An atom, in the residual stream's coordinates.
-    n
-        Tokens per list.
-
-    Source
-    ------
-    The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show it.
+    Source: The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show
+    it.
     """
     find = getattr(model.module, "get_output_embeddings", None)
     unembedding = find() if callable(find) else None
@@ -299,26 +256,7 @@ class Crops:
 def build_crops(
     catalogue: AtomCatalogue, atom: int, band: Band, n: int, *, seed: int = 0
 ) -> Crops | None:
-    """Cut the patches of a band out of their pictures, at most one per picture.
-
-    Parameters
-    ----------
-    catalogue
-        Whose activations know their pictures and the grid of patches.
-    atom
-        Row of the dictionary.
-    band
-        Which of its firings; cls and registers, which are nowhere in the picture, do not count.
-    n
-        How many at most.
-    seed
-        Of the random band.
-
-    Returns
-    -------
-    Crops or None
-        None where there are no pictures, no patches, or the atom fires on none.
-    """
+    """Cut the patches of a band out of their pictures, at most one per picture."""
     context = catalogue.acts.context
     grid, pictures = context.patch_grid, context.pictures
     if grid is None or pictures is None:
@@ -503,32 +441,7 @@ def describe_atom(
     n_neighbours: int = 8,
     model: LiveModel | None = None,
 ) -> AtomSummary:
-    """Return everything a panel shows about one atom.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    atom
-        Row of the dictionary.
-    band
-        Which examples: "top", "99 %", "50 %", "random" or "just below".
-    n_examples
-        Examples per page.
-    page
-        Which page of them; the last one there is when too large.
-    seed
-        Of the random band.
-    n_neighbours
-        Nearest and co-active atoms at most.
-    model
-        A language model, for the tokens the atom raises.
-
-    Raises
-    ------
-    ValueError, TypeError, IndexError
-        If there is no such atom, band or page.
-    """
+    """Return everything a panel shows about one atom."""
     atom = check_atom(atom, catalogue.n_atoms)
     check_count(n_examples, name="n_examples")
     check_count(page, name="page", at_least=0)

@@ -43,18 +43,6 @@ class Firings:
 
     An atom fires in a row where its strength z is not zero. Strengths keep their sign; statistics
     over them are of |z|.
-
-    Parameters
-    ----------
-    codes
-        Codes on the CPU, without a gradient.
-
-    Example
-    -------
-    >>> import torch
-    >>> firings = Firings(SparseCodes.from_dense(torch.tensor([[1.0, 0.0], [2.0, 3.0]])))
-    >>> firings.frequency.tolist(), firings.max_strength.tolist(), firings.mean_strength.tolist()
-    ([1.0, 0.5], [2.0, 3.0], [1.5, 3.0])
     """
 
     def __init__(self, codes: SparseCodes) -> None:
@@ -137,21 +125,7 @@ class Firings:
         return np.where(self.alive, below + (place - low) * (above - below), 0.0)
 
     def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
-        """Return the atoms in order, most first (least first for "rarest" and "index").
-
-        Parameters
-        ----------
-        by
-            "frequency", "rarest" (alive atoms by rising frequency, then the dead), "strength" (the
-            largest), "mean strength", "99th percentile" or "index".
-        alive_only
-            Leave out atoms that never fire.
-
-        Raises
-        ------
-        ValueError
-            If `by` is none of these.
-        """
+        """Return the atoms in order, most first (least first for "rarest" and "index")."""
         if by not in ORDERS:
             raise ValueError(f"`by` must be one of {list(ORDERS)}, got {by!r}.")
         atoms = np.arange(self.n_atoms)
@@ -189,15 +163,6 @@ class Firings:
         """Return the atoms that fire with `atom` more often than by chance, their lift and count.
 
         lift(a, b) = P(a and b) / (P(a) P(b)); 1 is what independence gives.
-
-        Parameters
-        ----------
-        atom
-            Row of the dictionary.
-        n
-            How many at most.
-        min_count
-            Joint firings needed: with fewer, rare atoms reach huge lifts by accident.
         """
         rows, _ = self.strengths(atom)
         joint, used = self._joint_counts(rows)

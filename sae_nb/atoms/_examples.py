@@ -95,24 +95,6 @@ def choose_rows(
     "top" are the strongest firings; "99 %" and "50 %" those nearest that quantile of the strengths
     with which the atom fires; "random" any firing with equal chance; "just below" the rows in which
     it would fire only if k were doubled. The last two are there because maxima flatter every atom.
-
-    Parameters
-    ----------
-    catalogue
-        Where the codes are.
-    atom
-        Row of the dictionary.
-    band
-        Which of them.
-    seed
-        Of the random band.
-    patches_only
-        Leave out cls and registers, and take the band among what is left.
-
-    Raises
-    ------
-    ValueError
-        If there is no such band.
     """
     if band not in BANDS:
         raise ValueError(f"`band` must be one of {list(BANDS)}, got {band!r}.")
@@ -229,19 +211,7 @@ def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
 def text_around(
     context: Context, ids: list[int], position: int, strengths: Float[np.ndarray, " tokens"]
 ) -> dict[str, Any]:
-    """Return the tokens around one of a text, from the beginning of a character on.
-
-    Parameters
-    ----------
-    context
-        Names tokens.
-    ids
-        Of the whole text.
-    position
-        Which token of it.
-    strengths
-        One per token of the whole text.
-    """
+    """Return the tokens around one of a text, from the beginning of a character on."""
     first, last = max(position - TOKENS_BEFORE, 0), min(position + TOKENS_AFTER + 1, len(ids))
     # A character at the edge of the window may begin, or go on, outside it.
     start, stop = max(first - REACH, 0), min(last + REACH, len(ids))

@@ -6,20 +6,7 @@ from collections.abc import Iterator, Mapping
 
 
 class Labels(Mapping[int, str]):
-    """Label and note of each atom somebody has read; a mapping from atom to label.
-
-    Parameters
-    ----------
-    labels
-        Labels to begin with, by atom.
-
-    Example
-    -------
-    >>> labels = Labels()
-    >>> labels.write(17, "digit seven", note="also some ones")
-    >>> labels[17], labels.note(17), list(labels)
-    ('digit seven', 'also some ones', [17])
-    """
+    """Label and note of each atom somebody has read; a mapping from atom to label."""
 
     def __init__(self, labels: Mapping[int, str] | None = None) -> None:
         given = {} if labels is None else labels

@@ -33,32 +33,12 @@ _NON_JOINER = "\u200c"
 
 
 def is_special(token: str) -> bool:
-    """Return whether a token stands for no text.
-
-    Examples
-    --------
-    >>> is_special("<|endoftext|>"), is_special("<script>")
-    (True, False)
-    """
+    """Return whether a token stands for no text."""
     return SPECIAL.fullmatch(token) is not None
 
 
 def displayed(tokens: Sequence[str]) -> list[str]:
-    r"""Return the texts to draw for neighbouring tokens, one per token.
-
-    Parameters
-    ----------
-    tokens
-        Their texts; a token that is no text of its own is written in the tokenizer's letters, one
-        per byte, or as "<0xF0>".
-
-    Examples
-    --------
-    >>> displayed([" hi", "ĠðŁ", "ĺ", "Ģ"])
-    [' hi', ' 😀', '\u2060', '\u2060']
-    >>> [ascii(text) for text in displayed(["e", "\u0301t"])]
-    ["'e\\u0301'", "'t'"]
-    """
+    r"""Return the texts to draw for neighbouring tokens, one per token."""
     texts = _with_bytes_joined(tokens)
     return _with_characters_joined(texts, [is_special(token) for token in tokens])
 
@@ -68,20 +48,6 @@ def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
 
     A browser asks the first letter it meets, which is that of "<|begin|>" in many a text: where the
     first letter of a word is read from the right, an invisible mark that says so is put in front.
-
-    Parameters
-    ----------
-    texts
-        From `displayed`.
-    special
-        Which of them stand for no text.
-
-    Examples
-    --------
-    >>> ascii(directed(["<|begin|>", "\u0645"], [True, False])[0])
-    "'\\u200f<|begin|>'"
-    >>> directed(["<|begin|>", "a"], [True, False])
-    ['<|begin|>', 'a']
     """
     words = (letter for text, mark in zip(texts, special) if not mark for letter in text)
     strong = next((d for d in map(unicodedata.bidirectional, words) if d in ("L", "R", "AL")), "L")
@@ -93,20 +59,7 @@ def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
 def gathered(
     texts: Sequence[str], strengths: Float[np.ndarray, " tokens"]
 ) -> Float[np.ndarray, " tokens"]:
-    """Return strengths in which a character spread over many tokens has the largest of theirs.
-
-    Parameters
-    ----------
-    texts
-        From `displayed`.
-    strengths
-        One per token; NaN where nothing was captured.
-
-    Examples
-    --------
-    >>> gathered(["a", "😀", CONTINUED, CONTINUED], np.array([1.0, 0.0, 3.0, np.nan])).tolist()
-    [1.0, 3.0, 3.0, nan]
-    """
+    """Return strengths in which a character spread over many tokens has the largest of theirs."""
     out = np.array(strengths)
     for start, stop in spans(texts):
         known = out[start:stop][~np.isnan(out[start:stop])]
@@ -116,13 +69,7 @@ def gathered(
 
 
 def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
-    """Return first and last-plus-one of the tokens of each character spread over more than one.
-
-    Examples
-    --------
-    >>> spans(["a", "😀", CONTINUED, CONTINUED, "b"])
-    [(1, 4)]
-    """
+    """Return first and last-plus-one of the tokens of each character spread over more than one."""
     found: list[tuple[int, int]] = []
     for i, text in enumerate(texts):
         if text != CONTINUED or i == 0:

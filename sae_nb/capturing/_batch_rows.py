@@ -63,13 +63,7 @@ class CaptureSettings:
         keep_special: bool,
         **others: Any,
     ) -> CaptureSettings:
-        """Return the settings with "auto" resolved.
-
-        Raises
-        ------
-        ValueError
-            If one is none of its choices.
-        """
+        """Return the settings with "auto" resolved."""
         policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=keep_special)
         return cls(policy=policy, **others)
 
@@ -135,22 +129,7 @@ class Harvest:
     def rows(
         self, batch: Batch, row_counts: Mapping[str, int], place: Place | None = None
     ) -> dict[str, BatchRows]:
-        """Run one batch and return its rows on the CPU, by hook point.
-
-        Parameters
-        ----------
-        batch
-            From `batches`.
-        row_counts
-            Rows that came before, which the message about a bad row counts from.
-        place
-            Where rows are copied to; None: into tensors of their own.
-
-        Raises
-        ------
-        ValueError
-            If a row holds NaN or infinity, or an activation has no known layout.
-        """
+        """Run one batch and return its rows on the CPU, by hook point."""
         rows: dict[str, BatchRows] = {}
 
         def copied(_name: str, x: Tensor) -> Tensor:

@@ -24,15 +24,6 @@ class Collector:
     """Rows of one hook point in one block of memory, sized from the first batch.
 
     Rows are copied once, from the model's tensor to their final place.
-
-    Parameters
-    ----------
-    n_samples
-        Samples to come, where that is known.
-    max_rows
-        Rows wanted at most.
-    n_alike
-        Collectors that will grow like this one: memory is checked for all of them.
     """
 
     def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
@@ -45,13 +36,7 @@ class Collector:
         self.grid: tuple[int, int] | None = None
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
-        """Copy rows behind those that are there; `samples` have been seen, these included.
-
-        Raises
-        ------
-        MemoryError
-            If all rows to come would not fit.
-        """
+        """Copy rows behind those that are there; `samples` have been seen, these included."""
         end = self.n + len(x)
         if self._x is None or end > len(self._x):
             self._grow(end, x.shape[1], dtype or x.dtype, samples)
@@ -151,13 +136,7 @@ def _collect(
 
 
 def check_any_rows(collectors: Mapping[str, Collector]) -> None:
-    """Refuse a capture in which every vector was dropped.
-
-    Raises
-    ------
-    ValueError
-        Saying what was dropped.
-    """
+    """Refuse a capture in which every vector was dropped."""
     for name, collector in collectors.items():
         if not collector.n:
             dropped = {k.removeprefix("n_dropped_"): n for k, n in collector.dropped.items() if n}

@@ -15,20 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_remotely(model: LiveModel, pass_: ForwardPass) -> None:
-    """Send one pass to where the model runs, and hand on what comes back.
-
-    Parameters
-    ----------
-    model
-        Loaded with `remote`.
-    pass_
-        What is wanted.
-
-    Raises
-    ------
-    ValueError
-        If edits are active, or a hook point's module does not run in the model's order.
-    """
+    """Send one pass to where the model runs, and hand on what comes back."""
     from nnsight.intervention.interleaver import OutOfOrderError
 
     if model.interventions:
@@ -57,19 +44,7 @@ def traced(
     places: Sequence[Place],
     remote: Remote,
 ) -> list[Any]:
-    """What modules gave, or got as (args, kwargs), in one pass.
-
-    Parameters
-    ----------
-    wrapper
-        nnsight's object around the model.
-    args, kwargs
-        What the model gets.
-    places
-        Module paths and sides, in the order in which the model reaches them.
-    remote
-        Where it runs.
-    """
+    """What modules gave, or got as (args, kwargs), in one pass."""
     import nnsight
 
     with wrapper.trace(*args, remote=remote, **kwargs) as tracer:

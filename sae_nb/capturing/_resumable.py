@@ -56,13 +56,7 @@ def call_facts(
     shard_rows: int | None,
     several: bool,
 ) -> dict[str, Any]:
-    """Return everything that decides the rows; two calls with equal facts give equal bits.
-
-    Raises
-    ------
-    ValueError
-        If edits are active: they are functions, and cannot be told apart in a file.
-    """
+    """Return everything that decides the rows; two calls with equal facts give equal bits."""
     model = harvest.model
     if model.interventions:
         edits = ", ".join(str(edit.hook_point) for edit in model.interventions)
@@ -103,20 +97,7 @@ _UNREADABLE = {
 def check_same(
     folder: Path, stored: Mapping[str, Any], call: Mapping[str, Any], state: str
 ) -> None:
-    """Refuse a call that differs from the one a store holds.
-
-    Parameters
-    ----------
-    folder, state
-        What the message is about: the folder, and "finished" or "half-done".
-    stored, call
-        The facts of both calls.
-
-    Raises
-    ------
-    ValueError
-        Naming everything that differs.
-    """
+    """Refuse a call that differs from the one a store holds."""
     differences = []
     for name in call:
         if stored.get(name) == call[name]:
@@ -142,13 +123,7 @@ def other_inputs(folder: Path, batch: Batch | None) -> ValueError:
 
 
 def check_finished(folder: Path, call: Mapping[str, Any], batches: Batches) -> None:
-    """Refuse a call that is not the one a finished store holds; the model is not run.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is damaged, or something differs.
-    """
+    """Refuse a call that is not the one a finished store holds; the model is not run."""
     manifest = read_manifest(folder, KIND)
     if manifest.get("call") is None:
         raise ValueError(
@@ -228,13 +203,7 @@ def capture_to_store(
     several: bool,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
-    """Capture to a folder, going on where the same call was killed; see `capture`.
-
-    Raises
-    ------
-    ValueError
-        If the folder holds another capture, is written to by another process, or is not ours.
-    """
+    """Capture to a folder, going on where the same call was killed; see `capture`."""
     if shard_rows is not None:
         check_count(shard_rows, name="shard_rows")
     folder = place(store)
@@ -276,19 +245,7 @@ def _fill(
 
 
 class StoreWriter:
-    """Writes shards of rows, remembers what is written, and finishes with a manifest.
-
-    Parameters
-    ----------
-    folder
-        Where to write; begun again or gone on with.
-    call
-        Everything that decides the rows; a folder begun by another call is refused.
-    points
-        From the name as given to each hook point.
-    shard_rows
-        Rows per shard, at least; None: 32 MiB worth.
-    """
+    """Writes shards of rows, remembers what is written, and finishes with a manifest."""
 
     def __init__(
         self,
@@ -339,13 +296,7 @@ class StoreWriter:
         return cast("list[dict[str, Any]]", begun["shards"])
 
     def has(self, batch: Batch) -> bool:
-        """Whether a complete shard holds this batch; checks that it is the same batch.
-
-        Raises
-        ------
-        ValueError
-            If the inputs are not those the shard was captured from.
-        """
+        """Whether a complete shard holds this batch; checks that it is the same batch."""
         self._digest.add(batch)
         if not self.n_to_skip:
             return False
@@ -426,13 +377,7 @@ class StoreWriter:
         builder: ContextBuilder,
         policies: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Write the last shard, join the samples, and seal the folder with a manifest.
-
-        Raises
-        ------
-        ValueError
-            If the inputs ended before all complete shards were seen again, or no row was kept.
-        """
+        """Write the last shard, join the samples, and seal the folder with a manifest."""
         if self.n_to_skip:
             raise other_inputs(self.folder, None)
         if self._pending_batches:

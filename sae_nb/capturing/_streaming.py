@@ -97,17 +97,7 @@ def stream(
 
 
 class ActivationStream:
-    """Activations computed when asked for; made by `stream`, read by `train`.
-
-    Parameters
-    ----------
-    model, inputs, hook_point
-        What to run, on what, and where to read.
-    settings
-        Batching and what is dropped.
-    buffer
-        Rows shuffled together.
-    """
+    """Activations computed when asked for; made by `stream`, read by `train`."""
 
     def __init__(
         self,
@@ -155,25 +145,7 @@ class ActivationStream:
     def batches(
         self, batch_size: int, *, seed: int = 0, start: int = 0
     ) -> Iterator[Float[Tensor, "batch d_in"]]:
-        """Yield shuffled batches, for ever where the inputs can be read again.
-
-        Parameters
-        ----------
-        batch_size
-            Rows per batch.
-        seed
-            Order of samples in each pass over them, and of rows in each buffer.
-        start
-            Batches to leave out. The model is run only from the buffer that holds batch `start` on;
-            earlier inputs are read (tokenized), not run.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a count is not a positive integer, or a one-shot iterator was begun already.
-        StreamEndedError
-            When a one-shot iterator ends.
-        """
+        """Yield shuffled batches, for ever where the inputs can be read again."""
         check_count(batch_size, name="batch_size")
         check_count(start, name="start", at_least=0)
         if self._one_shot and self._only_reading is None:
@@ -320,17 +292,7 @@ class _Reader:
 
 
 def in_fresh_order(inputs: Any, generator: torch.Generator, kind: str) -> Any:
-    """Return the same samples in another order, where their number is known; else as they are.
-
-    Parameters
-    ----------
-    inputs
-        As for `capture`. Tensors and datasets are not copied but walked through.
-    generator
-        Draws the order.
-    kind
-        What the model reads: decides whether a vector of ids is one text or many samples.
-    """
+    """Return the same samples in another order, where their number is known; else as they are."""
     for name in ("images", "texts"):
         held = getattr(inputs, name, None)
         if held is not None and not callable(held):

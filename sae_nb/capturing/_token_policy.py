@@ -38,13 +38,7 @@ class RowPolicy:
     def for_model(
         cls, model: LiveModel, *, drop_first: bool | Literal["auto"], keep_special: bool
     ) -> RowPolicy:
-        """Resolve "auto": first tokens are dropped where the model is a decoder of language.
-
-        Raises
-        ------
-        ValueError
-            If `drop_first` or `keep_special` is none of its choices.
-        """
+        """Resolve "auto": first tokens are dropped where the model is a decoder of language."""
         if drop_first not in (True, False, "auto"):
             raise ValueError(f'`drop_first` must be True, False or "auto", got {drop_first!r}.')
         if not isinstance(keep_special, bool):
@@ -90,11 +84,6 @@ def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point
 
     (batch, time, d) gives a row per kept token. (batch, d) gives a row per sample at position 0. A
     convolution's map (batch, channels, height, width) gives a row per cell, row by row.
-
-    Raises
-    ------
-    ValueError
-        If the tensor has another layout.
     """
     layout = _layout(x, batch, point)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)
@@ -110,13 +99,7 @@ def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point
 
 
 def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
-    """Return how many rows a batch will give, without running the model.
-
-    Parameters
-    ----------
-    layout
-        What an earlier batch gave at the same hook point.
-    """
+    """Return how many rows a batch will give, without running the model."""
     return int(_kept(batch, layout, policy, "")[2].sum())
 
 

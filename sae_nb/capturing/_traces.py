@@ -65,28 +65,6 @@ def run_hooked(
     Values are copies without gradient, on the model's device. Edits that are active (`steer`,
     `ablate`) are applied, and seen, also at the very hook points that are read. A module that runs
     several times in one pass is read at its first run.
-
-    Parameters
-    ----------
-    model
-        The live model; its lock is held meanwhile.
-    batch
-        One item of `model.batches(...)`.
-    points
-        Hook points, by name.
-    backend
-        "nnsight", or "hooks": plain forward hooks, the same values without nnsight.
-    stop_early
-        End the pass once the last value is there.
-
-    Returns
-    -------
-    From the name as given to the tensor, as the module gave it.
-
-    Raises
-    ------
-    ValueError
-        If a hook point's module does not run on these inputs.
     """
     saved: dict[str, Tensor] = {}
 
@@ -107,23 +85,7 @@ def read_batch(
     backend: Backend = "nnsight",
     stop_early: bool = True,
 ) -> None:
-    """Run one batch and hand each activation to `take` while the model is at that hook point.
-
-    Parameters
-    ----------
-    model, batch, backend, stop_early
-        As for `run_hooked`.
-    points
-        Hook points of this model, by any name.
-    take
-        Called with each name and the live tensor, detached. It must copy what it keeps: a later
-        module may work in place. A name comes again where a pass has to be repeated.
-
-    Raises
-    ------
-    ValueError
-        If a hook point's module does not run on these inputs.
-    """
+    """Run one batch and hand each activation to `take` while the model is at that hook point."""
     places: dict[Place, list[tuple[str, HookPoint]]] = {}
     for name, point in points.items():
         places.setdefault((point.path, point.side), []).append((name, point))

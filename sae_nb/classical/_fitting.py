@@ -35,24 +35,8 @@ def semi_nmf(
 ) -> tuple[Float[Tensor, "n_atoms d_in"], list[float]]:
     """Find a signed dictionary with non-negative codes.
 
-    Parameters
-    ----------
-    x
-        Rows.
-    start
-        First codes, ≥ 0; memberships of k-means.
-    n_steps
-        Alternations.
-
-    Returns
-    -------
-    tuple
-        The dictionary, and ‖X − Z D‖² after every alternation, which never rises.
-
-    Source
-    ------
-    Ding, Li and Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI 2010, eqs.
-    9–10.
+    Source: Ding, Li and Jordan, "Convex and semi-nonnegative matrix factorizations", IEEE TPAMI
+    2010, eqs. 9–10.
     """
     z = start + FLOOR
     errors = []
@@ -70,23 +54,7 @@ def convex_nmf(
 ) -> tuple[Float[Tensor, "n_atoms n"], list[float]]:
     """Find atoms that are non-negative mixtures of the rows.
 
-    Parameters
-    ----------
-    x
-        Rows; n × n numbers are kept.
-    start
-        First codes, ≥ 0; memberships of k-means.
-    n_steps
-        Alternations.
-
-    Returns
-    -------
-    tuple
-        W (the dictionary is W X), and ‖X − Z W X‖² after every alternation, which never rises.
-
-    Source
-    ------
-    Ding, Li and Jordan 2010, eqs. 24 and 28, with the roles of rows and columns exchanged.
+    Source: Ding, Li and Jordan 2010, eqs. 24 and 28, with the roles of rows and columns exchanged.
     """
     gram = x @ x.T
     positive, negative = _parts(gram)
@@ -138,27 +106,9 @@ def archetypal_analysis(
 ) -> tuple[Float[Tensor, "n_atoms n"], list[float]]:
     """Find archetypes: extreme points whose hull holds the data as well as may be.
 
-    Parameters
-    ----------
-    x
-        Rows.
-    n_atoms
-        Number of archetypes, at most n.
-    n_steps
-        Alternations.
-    generator
-        Draws the first archetype.
-
-    Returns
-    -------
-    tuple
-        W (the archetypes are W X), and ‖X − Z W X‖² after every alternation, which never rises.
-
-    Source
-    ------
-    Cutler and Breiman, "Archetypal analysis", Technometrics 1994; projected gradients as in Mørup and
-    Hansen, Neurocomputing 2012, with steps from the Lipschitz constants instead of a search; started
-    from rows far apart (their FurthestSum, simplified).
+    Source: Cutler and Breiman, "Archetypal analysis", Technometrics 1994; projected gradients as in
+    Mørup and Hansen, Neurocomputing 2012, with steps from the Lipschitz constants instead of a
+    search; started from rows far apart (their FurthestSum, simplified).
     """
     # Mixtures move with the data, so the mean can be taken off; steps may then be longer.
     x = x - x.mean(dim=0)
@@ -211,23 +161,7 @@ def _squared_norm(matrix: Tensor) -> float:
 
 
 def far_apart(x: Float[Tensor, "n d_in"], n: int, generator: torch.Generator) -> Tensor:
-    """Rows chosen one by one, each the farthest from those chosen before.
-
-    Parameters
-    ----------
-    x
-        Rows.
-    n
-        How many.
-    generator
-        Draws a row; the first choice is the one farthest from it.
-
-    Example
-    -------
-    >>> x = torch.tensor([[0.0], [1.0], [9.0], [10.0]])
-    >>> far_apart(x, 2, torch.Generator().manual_seed(0)).sort().values.tolist()
-    [0, 3]
-    """
+    """Rows chosen one by one, each the farthest from those chosen before."""
     drawn = x[torch.randint(len(x), (1,), generator=generator)]
     distance = torch.cdist(x, drawn)[:, 0]
     chosen = [int(distance.argmax())]

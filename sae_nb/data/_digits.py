@@ -60,26 +60,6 @@ def handwriting_rows(split: str) -> Int[Tensor, " n"]:
     """Rows of ``load_digits`` that belong to a split, in ascending order.
 
     The split is one fixed permutation of the 1797 digits: 1400 to train on, 397 to test with.
-
-    Parameters
-    ----------
-    split
-        ``"train"``, ``"test"`` or ``"all"``.
-
-    Returns
-    -------
-    Tensor
-        Row numbers, sorted.
-
-    Raises
-    ------
-    ValueError
-        If ``split`` is none of the three.
-
-    Example
-    -------
-    >>> len(handwriting_rows("train")), len(handwriting_rows("test"))
-    (1400, 397)
     """
     if split not in ("train", "test", "all"):
         raise ValueError(

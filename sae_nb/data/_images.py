@@ -138,27 +138,7 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
 def decode_picture(
     file: BinaryIO, name: str, size: int | None = None
 ) -> UInt8[Tensor, "3 height width"]:
-    """Decode one picture to red green blue, turned upright as its EXIF tag says.
-
-    Parameters
-    ----------
-    file
-        An open picture file.
-    name
-        How an error message calls it.
-    size
-        As in `pictures`.
-
-    Returns
-    -------
-    Tensor
-        Levels 0 to 255; transparent parts are laid on white.
-
-    Raises
-    ------
-    ValueError
-        If the file is not a picture, cut short, or absurdly large.
-    """
+    """Decode one picture to red green blue, turned upright as its EXIF tag says."""
     from PIL import Image, ImageOps
 
     try:

@@ -12,14 +12,7 @@ LONGEST_TEXT = 40
 
 
 class Record:
-    """Base of the data records, for their short `repr`.
-
-    Example
-    -------
-    >>> from sae_nb.data import scenes
-    >>> print(repr(scenes(3)).split("; ")[0])
-    Scenes(images 3×3×32×32 float32
-    """
+    """Base of the data records, for their short `repr`."""
 
     def __repr__(self) -> str:
         told = "; ".join(_told(f.name, getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]

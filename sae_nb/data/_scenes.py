@@ -280,15 +280,7 @@ def _digit_coverage(
 def background(
     draws: dict[str, Float[Tensor, " n"]], texture: Int[Tensor, " n"]
 ) -> Float[Tensor, "n 3 32 32"]:
-    """Return what lies behind the digit: a texture, tinted and shifted.
-
-    Parameters
-    ----------
-    draws
-        Numbers in [0, 1) by name: shift_x, shift_y, hue, tone, step.
-    texture
-        Index into `TEXTURES`.
-    """
+    """Return what lies behind the digit: a texture, tinted and shifted."""
     steps = torch.arange(IMAGE_SIZE)
     y = (draws["shift_y"] * IMAGE_SIZE).long()[:, None, None] + steps[:, None]
     x = (draws["shift_x"] * IMAGE_SIZE).long()[:, None, None] + steps
@@ -431,22 +423,7 @@ class Paper:
 def raster(
     strokes: Sequence[Sequence[Point]], thickness: float = 3.0, size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "size size"]:
-    """Return how much of every pixel strokes cover, 0 to 255.
-
-    Parameters
-    ----------
-    strokes
-        Lists of points (x, y) in pixels from the top left; a stroke of one point is a dot.
-    thickness
-        Width of the brush in pixels.
-    size
-        Side of the canvas.
-
-    Example
-    -------
-    >>> raster([[(1.5, 0.0), (1.5, 4.0)]], thickness=1.0, size=4)[1].tolist()
-    [0, 255, 0, 0]
-    """
+    """Return how much of every pixel strokes cover, 0 to 255."""
     centre = np.arange(size) + 0.5
     x, y = centre[None, :], centre[:, None]
     coverage = np.zeros((size, size))

@@ -167,21 +167,7 @@ _ABOUT_HERO = re.compile(r"(?:One day |Early in the morning |On a quiet evening 
 
 @dataclass(frozen=True)
 class Clauses:
-    """Every clause of all stories, story after story; one clause is one sentence.
-
-    Parameters
-    ----------
-    story
-        Row of the story it stands in.
-    start, end
-        Characters of the story's text it covers: ``text[start:end]``.
-    plural
-        1 if its grammatical subject is plural, 0 if singular.
-    sentiment
-        1 good, −1 bad, 0 neither.
-    event
-        Which event of its story it belongs to, from 0.
-    """
+    """Every clause of all stories, story after story; one clause is one sentence."""
 
     story: Int[Tensor, " m"]
     start: Int[Tensor, " m"]
@@ -196,17 +182,7 @@ class Clauses:
 
 @dataclass(frozen=True)
 class Mentions:
-    """Every place where an entity is named, story after story (pronouns are not mentions).
-
-    Parameters
-    ----------
-    story
-        Row of the story it stands in.
-    start, end
-        Characters of the story's text it covers.
-    entity
-        Index into ``Stories.entities``.
-    """
+    """Every place where an entity is named, story after story (pronouns are not mentions)."""
 
     story: Int[Tensor, " m"]
     start: Int[Tensor, " m"]

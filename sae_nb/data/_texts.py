@@ -92,46 +92,13 @@ def prose(split: Split = "all") -> Prose:
 
 
 def side_of_split(text: str) -> Literal["train", "test"]:
-    """Side of the split a paragraph falls on: by a hash of its words alone.
-
-    Parameters
-    ----------
-    text
-        A paragraph.
-
-    Returns
-    -------
-    str
-        ``"test"`` for about one paragraph in ten, else ``"train"``.
-
-    Example
-    -------
-    >>> side_of_split("The same words give the same side.")
-    'train'
-    """
+    """Side of the split a paragraph falls on: by a hash of its words alone."""
     digest = hashlib.sha256(" ".join(text.lower().split()).encode()).digest()
     return "test" if int.from_bytes(digest[:4], "big") % _TEST_SHARE == 0 else "train"
 
 
 def without_repeats(paragraphs: Iterable[str]) -> list[bool]:
-    """Say which paragraphs to keep so that no long sentence is in two of them.
-
-    Parameters
-    ----------
-    paragraphs
-        Texts in order; the first of two that share a sentence is kept.
-
-    Returns
-    -------
-    list
-        One truth value per paragraph.
-
-    Example
-    -------
-    >>> without_repeats(["Short. Short.", "A sentence that is surely longer than forty letters.",
-    ...     "Yes. A sentence that is surely longer than forty letters.", "Short. Short."])
-    [True, True, False, False]
-    """
+    """Say which paragraphs to keep so that no long sentence is in two of them."""
     seen: set[str] = set()
     keep = []
     for text in paragraphs:
@@ -162,25 +129,7 @@ def _paragraphs() -> tuple[tuple[str, str], ...]:
 
 
 def clean_paragraph(block: str) -> str:
-    r"""One paragraph on one line, or "" if the block is a heading, code, a table or grammar.
-
-    Parameters
-    ----------
-    block
-        Lines between two blank lines.
-
-    Returns
-    -------
-    str
-        A text that begins like a sentence and ends like one, at least 60 characters long.
-
-    Example
-    -------
-    >>> clean_paragraph("   * The simple form is equivalent to an if statement,\n     which raises.")
-    'The simple form is equivalent to an if statement, which raises.'
-    >>> clean_paragraph("The assert statement\n**********************")
-    ''
-    """
+    r"""One paragraph on one line, or "" if the block is a heading, code, a table or grammar."""
     if _UNDERLINE.search(block) or _NOT_PROSE.search(block):
         return ""
     text = " ".join(_BULLET.sub("", block).split())

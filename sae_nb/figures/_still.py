@@ -397,13 +397,7 @@ def _font(size: int) -> tuple[Any, bool]:
 
 @cache
 def parse_colour(colour: str) -> tuple[int, int, int, int]:
-    """Return the red, green, blue, alpha (0–255) of a CSS colour; unknown names are mid-grey.
-
-    Examples
-    --------
-    >>> parse_colour("#0072B2"), parse_colour("rgba(255,0,0,0.5)")
-    ((0, 114, 178, 255), (255, 0, 0, 128))
-    """
+    """Return the red, green, blue, alpha (0–255) of a CSS colour; unknown names are mid-grey."""
     text = colour.strip().lower()
     if re.fullmatch(r"#[0-9a-f]{6}", text):
         return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16), 255

@@ -24,22 +24,7 @@ _MEANWHILE = (errno.ENOTEMPTY, errno.EEXIST)  # somebody else gave a folder the 
 
 
 def swap_in(partial: Path, path: Path, *, replace: bool) -> None:
-    """Give `partial` the name `path`; what had it is removed, and never missed in between.
-
-    Parameters
-    ----------
-    partial
-        A finished folder beside `path`.
-    path
-        Final name.
-    replace
-        Whether an existing folder is replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If somebody else made `path` meanwhile and `replace` is false.
-    """
+    """Give `partial` the name `path`; what had it is removed, and never missed in between."""
     for _ in range(100):  # others may replace the same folder at the same time
         if not path.exists():
             try:
@@ -163,21 +148,7 @@ _RULES = {
 
 @contextmanager
 def named_write_errors(path: Path, *, only_room: bool = False) -> Iterator[None]:
-    """Turn what the system says when `path` cannot be written into a sentence; its type stays.
-
-    Parameters
-    ----------
-    path
-        What is being written.
-    only_room
-        Whether only errors are named that nothing but writing gives (full and read-only disks):
-        for blocks that also read.
-
-    Raises
-    ------
-    OSError
-        Of the type and with the `errno` that the system gave.
-    """
+    """Turn what the system says when `path` cannot be written into a sentence; its type stays."""
     try:
         yield
     except OSError as error:

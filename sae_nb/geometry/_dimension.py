@@ -109,13 +109,7 @@ def _energies(x: Tensor) -> Float[Tensor, " rank"]:
 
 
 def covariance(x: Float[Tensor, "n d_in"]) -> Float[Tensor, "d_in d_in"]:
-    """Covariance of the coordinates, in float64, a matrix for any width.
-
-    Example
-    -------
-    >>> covariance(torch.tensor([[0.0], [2.0]])).tolist()
-    [[2.0]]
-    """
+    """Covariance of the coordinates, in float64, a matrix for any width."""
     return torch.cov(x.double().T).reshape(x.shape[1], x.shape[1])
 
 

@@ -123,23 +123,7 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
 
 
 def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
-    """Return a digest of rows, settings and umap-learn's version: the name of a layout.
-
-    Parameters
-    ----------
-    x
-        Rows.
-    settings
-        How they are laid out.
-
-    Example
-    -------
-    >>> rows, seeds = torch.eye(3), (LayoutSettings(), LayoutSettings(seed=1))
-    >>> layout_key(rows, seeds[0]) == layout_key(rows.clone(), seeds[0])
-    True
-    >>> layout_key(rows, seeds[0]) == layout_key(rows, seeds[1])
-    False
-    """
+    """Return a digest of rows, settings and umap-learn's version: the name of a layout."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -153,35 +137,14 @@ def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
 
 
 def cache_file(x: Float[Tensor, "n d"], settings: LayoutSettings) -> Path:
-    """Return where the layout of these very rows with these settings is kept.
-
-    Parameters
-    ----------
-    x
-        Rows.
-    settings
-        How they are laid out.
-
-    Returns
-    -------
-    Path
-        Below the folder that the environment variable SAE_NB_CACHE names, or ~/.cache/sae_nb.
-    """
+    """Return where the layout of these very rows with these settings is kept."""
     named = os.environ.get(CACHE_VARIABLE)
     folder = Path(named) if named else Path.home() / ".cache" / "sae_nb"
     return folder / "umap" / f"{layout_key(x, settings)}.safetensors"
 
 
 def cached_layout(file: Path, n_rows: int) -> Float[np.ndarray, "n 2"] | None:
-    """Return the layout in a cache file, or None where there is none that can be used.
-
-    Parameters
-    ----------
-    file
-        From `cache_file`.
-    n_rows
-        How many points it must have.
-    """
+    """Return the layout in a cache file, or None where there is none that can be used."""
     if not file.is_file():
         return None
     try:
@@ -192,13 +155,5 @@ def cached_layout(file: Path, n_rows: int) -> Float[np.ndarray, "n 2"] | None:
 
 
 def keep_layout(file: Path, xy: Float[np.ndarray, "n 2"]) -> None:
-    """Write a layout to its cache file, atomically.
-
-    Parameters
-    ----------
-    file
-        From `cache_file`.
-    xy
-        Coordinates.
-    """
+    """Write a layout to its cache file, atomically."""
     write_tensors(file, {"xy": torch.from_numpy(np.ascontiguousarray(xy, np.float32))})

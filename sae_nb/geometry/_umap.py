@@ -284,13 +284,7 @@ def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Lay out the tensor "x" of one file into "xy" of another; progress as lines of JSON.
-
-    Parameters
-    ----------
-    arguments
-        As on the command line; None: the command line's.
-    """
+    """Lay out the tensor "x" of one file into "xy" of another; progress as lines of JSON."""
     defaults = LayoutSettings()
     parser = argparse.ArgumentParser(prog="sae_nb.geometry", description="UMAP by cosine.")
     parser.add_argument("x", type=Path, help="safetensors file with a matrix x")

@@ -34,23 +34,7 @@ _LAYOUTS: tuple[tuple[str, tuple[str, ...], Reader], ...] = (
 
 
 def reader_of(path: Path) -> Reader | None:
-    """Return the reader of a folder or file of another library; None if it is of none.
-
-    Parameters
-    ----------
-    path
-        A folder, or a `.pt` file.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> reader_of(folder) is None
-    True
-    >>> _ = (folder / "params.npz").write_bytes(b"")
-    >>> reader_of(folder).__name__
-    'read_gemma_scope'
-    """
+    """Return the reader of a folder or file of another library; None if it is of none."""
     if path.is_file():
         return openai.read_openai if path.suffix == ".pt" else None
     for _, names, reader in _LAYOUTS:

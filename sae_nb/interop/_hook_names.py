@@ -16,26 +16,7 @@ _BLOCKS = re.compile(r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h|blocks)\
 
 
 def known_hook_point(name: str | None) -> str | None:
-    """Return the standard name of a place another library names, or the name as it is.
-
-    Parameters
-    ----------
-    name
-        TransformerLens' name ("blocks.6.hook_resid_pre"), a block's module path ("layers.6"), or
-        another module path.
-
-    Returns
-    -------
-    str or None
-        "resid_post.5", "embed", "attn_out.3" …; other names unchanged; None for None.
-
-    Example
-    -------
-    >>> known_hook_point("blocks.6.hook_resid_pre"), known_hook_point("blocks.0.hook_resid_pre")
-    ('resid_post.5', 'embed')
-    >>> known_hook_point("layers.10"), known_hook_point("encoder.pooler")
-    ('resid_post.10', 'encoder.pooler')
-    """
+    """Return the standard name of a place another library names, or the name as it is."""
     if name is None:
         return None
     standard = standard_name(name)
@@ -50,29 +31,12 @@ def known_hook_point(name: str | None) -> str | None:
 
 
 def reads_heads(name: str | None) -> bool:
-    """Say whether a place is the concatenated heads before attention's output map.
-
-    Parameters
-    ----------
-    name
-        The place, as the other library names it.
-    """
+    """Say whether a place is the concatenated heads before attention's output map."""
     return bool(name and _HEADS.fullmatch(name))
 
 
 def lens_name(hook_point: str) -> str:
-    """Return TransformerLens' name of a standard hook point; other names are returned as they are.
-
-    Parameters
-    ----------
-    hook_point
-        Our name.
-
-    Example
-    -------
-    >>> lens_name("resid_post.6"), lens_name("embed"), lens_name("encoder.pooler")
-    ('blocks.6.hook_resid_post', 'hook_embed', 'encoder.pooler')
-    """
+    """Return TransformerLens' name of a standard hook point; other names are returned as they are."""
     if hook_point == "embed":
         return "hook_embed"
     match = _OURS.fullmatch(hook_point)

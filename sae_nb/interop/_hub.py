@@ -11,21 +11,7 @@ PREFIX = "hf:"
 
 
 def hub_sae(name: str) -> Path:
-    """Return the local folder of an SAE on the hub, fetching it only if the cache has it not.
-
-    Parameters
-    ----------
-    name
-        "hf:owner/repository/path/in/it", with "@revision" after the repository where one is meant:
-        "hf:owner/repository@main/layers.10".
-
-    Raises
-    ------
-    ValueError
-        If the name is not of that form.
-    FileNotFoundError
-        If it is neither in the cache nor within reach, or there is no such folder in it.
-    """
+    """Return the local folder of an SAE on the hub, fetching it only if the cache has it not."""
     owner, repository, revision, inside = _parts(name)
     patterns = [f"{inside}/*" if inside else "*"]
     repo = f"{owner}/{repository}"

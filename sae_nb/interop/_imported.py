@@ -37,24 +37,7 @@ UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, Arithme
 
 
 def named_errors(read: Callable[P, R]) -> Callable[P, R]:
-    """A reader whose errors all name the file: what it did not foresee becomes a ValueError.
-
-    Parameters
-    ----------
-    read
-        Takes a path first. What it raises by itself, with a rule, is left as it is.
-
-    Example
-    -------
-    >>> @named_errors
-    ... def read_width(path):
-    ...     return {"d_in": 4}["d_sae"]
-    >>> try:
-    ...     read_width("some/folder")
-    ... except ValueError as error:
-    ...     print(str(error)[:60])
-    'some/folder' must hold an SAE as its library writes it, and
-    """
+    """A reader whose errors all name the file: what it did not foresee becomes a ValueError."""
 
     @functools.wraps(read)
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -94,24 +77,7 @@ def matching(
 ) -> SparseCodes:
     """Matching pursuit with atoms of any length: z_j += ⟨r, d_j⟩, r −= ⟨r, d_j⟩ d_j.
 
-    Parameters
-    ----------
-    x
-        Centred activations.
-    dictionary
-        Atoms as stored.
-    steps
-        Most selections per row.
-    tolerance
-        A row stops once ‖r‖ is below it; 0 never stops it.
-    stops_on_same_support
-        A row stops once a step has added no atom to its support.
-    nonnegative
-        Whether a negative correlation counts as zero.
-
-    Source
-    ------
-    Stopping rules: SAELens 6.54, saes/matching_pursuit_sae.py. Without them and with
+    Source: Stopping rules: SAELens 6.54, saes/matching_pursuit_sae.py. Without them and with
     `nonnegative=False`: overcomplete 0.3, sae/mp_sae.py.
     """
     n_atoms = len(dictionary)
@@ -154,19 +120,8 @@ def orthogonal(
 ) -> SparseCodes:
     """Orthogonal matching pursuit whose non-negative least squares takes `REFIT_STEPS` steps.
 
-    Parameters
-    ----------
-    x
-        Centred activations.
-    dictionary
-        Atoms as stored.
-    steps
-        Selections per row, each of a new atom.
-
-    Source
-    ------
-    overcomplete 0.3, sae/omp_sae.py and optimization/utils.py (`batched_matrix_nnls`). Its early stop
-    (gradient of a whole batch below 1e-5) is left out: rows would depend on each other.
+    Source: overcomplete 0.3, sae/omp_sae.py and optimization/utils.py (`batched_matrix_nnls`). Its
+    early stop (gradient of a whole batch below 1e-5) is left out: rows would depend on each other.
     """
     parts = [
         _orthogonal_tile(x[rows], dictionary, steps) for rows in row_tiles(len(x), len(dictionary))
@@ -202,17 +157,7 @@ def _refit(
 def gathered(
     atoms: Int[Tensor, "rows k"], amounts: Float[Tensor, "rows k"], n_atoms: int
 ) -> SparseCodes:
-    """Codes from the selections of each row; an atom chosen twice counts with the sum.
-
-    Parameters
-    ----------
-    atoms
-        Chosen atoms, −1 where there is none.
-    amounts
-        What each selection adds.
-    n_atoms
-        Rows of the dictionary.
-    """
+    """Codes from the selections of each row; an atom chosen twice counts with the sum."""
     order = atoms.argsort(dim=1, stable=True)
     atoms, amounts = atoms.gather(1, order), amounts.gather(1, order)
     first = torch.ones_like(atoms, dtype=torch.bool)
@@ -463,28 +408,7 @@ def group_maxima(
     *,
     n_groups: int,
 ) -> SparseCodes:
-    """The largest positive pre-code of each of k groups of neighbouring atoms.
-
-    Parameters
-    ----------
-    x
-        Inputs, centred.
-    weight, bias
-        Encoder.
-    n_groups
-        k; divides the number of atoms.
-
-    Raises
-    ------
-    ValueError
-        If it does not.
-
-    Example
-    -------
-    >>> x = torch.tensor([[1.0, 3.0, -1.0, -2.0]])
-    >>> group_maxima(x, torch.eye(4), None, n_groups=2).to_dense().tolist()
-    [[0.0, 3.0, 0.0, 0.0]]
-    """
+    """The largest positive pre-code of each of k groups of neighbouring atoms."""
     n_atoms = len(weight)
     if not 1 <= n_groups <= n_atoms or n_atoms % n_groups:
         raise ValueError(
@@ -502,13 +426,7 @@ def group_maxima(
 
 
 def part_shapes(d_in: int, n_atoms: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the optional tensors.
-
-    Parameters
-    ----------
-    d_in, n_atoms
-        Sizes.
-    """
+    """Shapes of the optional tensors."""
     return {
         "encoder": (n_atoms, d_in),
         "encoder_bias": (n_atoms,),
@@ -528,26 +446,7 @@ def assemble(
     hook_point: str | None,
     **parts: Tensor | None,
 ) -> Imported:
-    """Put an imported SAE together from its tensors, in eval mode.
-
-    Parameters
-    ----------
-    dictionary
-        Atoms as the library uses them.
-    bias
-        Added after decoding; None is zero.
-    encoding, origin
-        How it encodes and where it comes from.
-    hook_point
-        Its place, in our words.
-    parts
-        The optional tensors by name; None leaves one out.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit together, or a number is not finite.
-    """
+    """Put an imported SAE together from its tensors, in eval mode."""
     n_atoms, d_in = _checked_size(dictionary)
     given = {name: tensor for name, tensor in parts.items() if tensor is not None}
     with torch.device("meta"):

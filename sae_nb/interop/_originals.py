@@ -39,17 +39,7 @@ class Original:
 
 
 def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> S:
-    """Let an SAE remember the file it was read from; returns the SAE.
-
-    Parameters
-    ----------
-    sae
-        As the reader has put it together.
-    library
-        Whose file.
-    tensors, config
-        As they were in it. Memory is taken only by tensors that the SAE does not hold as they are.
-    """
+    """Let an SAE remember the file it was read from; returns the SAE."""
     own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
     shared = {name: _shared(tensor, own) for name, tensor in tensors.items()}
     place = (sae.hook_point, sae.model_name)
@@ -66,21 +56,7 @@ def put_back(
     write: Callable[[Original, Path], object],
     read: Callable[[Path], SparseAutoencoder],
 ) -> bool:
-    """Write what was read, if that is still what the SAE is; return whether it was written.
-
-    Parameters
-    ----------
-    sae
-        Read from a file, or not.
-    library
-        Whose files are wanted.
-    folder
-        Is there and empty; left empty where the answer is no.
-    write
-        Puts an original's tensors and facts into the library's files there.
-    read
-        The library's reader: what it makes of them must be this SAE, to the bit.
-    """
+    """Write what was read, if that is still what the SAE is; return whether it was written."""
     original = getattr(sae, ATTRIBUTE, None)
     if not isinstance(original, Original) or original.library != library:
         return False
@@ -95,13 +71,7 @@ def put_back(
 
 
 def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies on the CPU, each with memory of its own, as `torch.save` needs them to store no more.
-
-    Parameters
-    ----------
-    tensors
-        Possibly views of other tensors.
-    """
+    """Copies on the CPU, each with memory of its own, as `torch.save` needs them to store no more."""
     return {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
 
 

@@ -194,13 +194,7 @@ def _scale(config: Mapping[str, Any], scale: float | None) -> float:
 
 
 def origin_of(config: Mapping[str, Any]) -> Origin:
-    """What a configuration states of where the SAE comes from.
-
-    Parameters
-    ----------
-    config
-        As `modern` returns it.
-    """
+    """What a configuration states of where the SAE comes from."""
     metadata = config["metadata"]
     return Origin(
         library=LIBRARY,
@@ -214,26 +208,7 @@ def origin_of(config: Mapping[str, Any]) -> Origin:
 
 
 def modern(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of any version, as version 6 writes it.
-
-    Parameters
-    ----------
-    config
-        Contents of `cfg.json`.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-
-    Example
-    -------
-    >>> old = {"hook_point": "blocks.1.hook_resid_pre", "activation_fn_str": "topk",
-    ...        "activation_fn_kwargs": {"k": 8}, "normalize_activations": True}
-    >>> new = modern(old)
-    >>> new["architecture"], new["k"], new["metadata"]["hook_name"], new["normalize_activations"]
-    ('topk', 8, 'blocks.1.hook_resid_pre', 'expected_average_only_in')
-    """
+    """A configuration of any version, as version 6 writes it."""
     if not isinstance(config, Mapping):
         raise ValueError(f"{CONFIG!r} must hold an object, got {type(config).__name__}.")
     new = dict(config)
@@ -357,15 +332,7 @@ def _config(sae: SparseAutoencoder, layout: Layout, metadata: dict[str, Any]) ->
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
     """The SAE in SAELens' terms: what other writers start from, too.
 
-    Parameters
-    ----------
-    sae
-        Of ours, or read from another library.
-
-    Raises
-    ------
-    TypeError
-        If SAELens has no architecture that computes these codes.
+    `sae`: Of ours, or read from another library.
     """
     layout = next((layout for kind, layout in _LAYOUTS.items() if isinstance(sae, kind)), None)
     found = None if layout is None else layout(sae)

@@ -89,15 +89,7 @@ class ImportedTemporal(FromFile, Temporal):
 def temporal_of_saelens(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], origin: Origin
 ) -> ImportedTemporal:
-    """Put together a temporal SAE that SAELens saved.
-
-    Parameters
-    ----------
-    config, tensors
-        Contents of its two files.
-    origin
-        What the file states.
-    """
+    """Put together a temporal SAE that SAELens saved."""
     kind = config.get("sae_diff_type", "topk")
     return _assembled(
         tensors["W_dec"],

@@ -19,33 +19,7 @@ _FACTS = (str, int, float, bool, type(None))
 
 
 def read_tensors_only(path: str | Path) -> dict[str, Tensor]:
-    """Read a `.pt` file that holds a state dict, and nothing but.
-
-    Parameters
-    ----------
-    path
-        A file written by `torch.save(module.state_dict(), path)`.
-
-    Returns
-    -------
-    dict
-        Tensors by name, on the CPU.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is cut short, asks to build anything but tensors, or holds something else.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "ae.pt"
-    >>> torch.save({"bias": torch.ones(2)}, file)
-    >>> read_tensors_only(file)["bias"].tolist()
-    [1.0, 1.0]
-    """
+    """Read a `.pt` file that holds a state dict, and nothing but."""
     tensors, facts = read_tensors_and_facts(path)
     if facts:
         found = next(iter(facts))
@@ -57,25 +31,7 @@ def read_tensors_only(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_tensors_and_facts(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Fact]]:
-    """Read a `.pt` file of tensors and plain values, nested names joined by dots.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    tuple
-        Tensors by name, and texts and numbers by name.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is cut short, or holds or asks to build anything else.
-    """
+    """Read a `.pt` file of tensors and plain values, nested names joined by dots."""
     tensors: dict[str, Tensor] = {}
     facts: dict[str, Fact] = {}
     for name, value in _leaves(_unpickled(Path(path)), (), Path(path)):

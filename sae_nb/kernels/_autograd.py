@@ -251,15 +251,7 @@ class _NestedSquaredError(torch.autograd.Function):
 def stacked_by_group(
     support: Support, widths: tuple[int, ...]
 ) -> tuple[Int[Tensor, " nnz"], Support]:
-    """The same entries in groups · rows segments, group by group: their order, and their support.
-
-    Parameters
-    ----------
-    support
-        Which atoms each row uses.
-    widths
-        Where the groups of atoms end, ascending; the last is n_atoms.
-    """
+    """The same entries in groups · rows segments, group by group: their order, and their support."""
     n, n_groups = len(support.offsets) - 1, len(widths)
     ends = torch.tensor(widths, dtype=support.atoms.dtype, device=support.atoms.device)
     group = torch.searchsorted(ends, support.atoms, right=True).to(support.atoms.dtype)

@@ -20,13 +20,7 @@ Backend = Literal["auto", "reference", "cpu", "cuda"]
 
 
 def pick(backend: Backend, x: Tensor) -> Backend:
-    """The backend for a tensor, refused where it cannot run.
-
-    Raises
-    ------
-    ValueError
-        If there is no such backend or it cannot run on this tensor.
-    """
+    """The backend for a tensor, refused where it cannot run."""
     if backend not in get_args(Backend):
         raise ValueError(f"`backend` must be one of {get_args(Backend)}, got {backend!r}.")
     loops = x.device.type == "cpu" and x.dtype in (float32, float64)
@@ -97,22 +91,7 @@ _WANTED: ContextVar[Precision] = ContextVar("precision", default="auto")
 
 @contextmanager
 def precision(wanted: Precision) -> Iterator[None]:
-    """Hold the precision of training steps for a while.
-
-    Parameters
-    ----------
-    wanted
-        Of the products of a training step. Parameters, sums and codes that people keep are in the
-        precision of the SAE either way.
-
-    Example
-    -------
-    >>> with precision("float32"):
-    ...     is_exact()
-    True
-    >>> is_exact()
-    False
-    """
+    """Hold the precision of training steps for a while."""
     before = _WANTED.set(wanted)
     try:
         yield

@@ -129,15 +129,6 @@ def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
     Codes that people keep are always made in the precision of the SAE. bf16 is considered only for
     a training step, and neither under `torch.use_deterministic_algorithms`, because a timing decides,
     nor where `precision("float32")` holds.
-
-    Parameters
-    ----------
-    pre_codes
-        The first batch and the encoder.
-    choose
-        The selection, given primitives.
-    name
-        Of the selection and its number, e.g. "topk 32".
     """
     x = pre_codes.x
     repeatable = torch.are_deterministic_algorithms_enabled()
@@ -162,14 +153,7 @@ def fastest(
 ) -> Primitives:
     """Time a forward and backward of every candidate; note and return the fastest.
 
-    Parameters
-    ----------
-    candidates
-        Primitives to compare.
-    pre_codes, choose, name
-        As for `primitives`.
-    repeats
-        Timed runs after one unmeasured; the shortest counts.
+    `repeats`: Timed runs after one unmeasured; the shortest counts.
     """
     x, n_atoms = pre_codes.x, pre_codes.n_atoms
     seconds = [_shortest(partial(_step, p, pre_codes, choose), x, repeats) for p in candidates]

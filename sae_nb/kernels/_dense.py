@@ -82,13 +82,7 @@ def is_dense(operation: str, support: Support) -> bool:
 
 
 class Dense:
-    """Primitives by matrix products, computed in `dtype` and returned in the dtype of the inputs.
-
-    Parameters
-    ----------
-    dtype
-        Precision of the products; None is that of the inputs.
-    """
+    """Primitives by matrix products, computed in `dtype` and returned in the dtype of the inputs."""
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:
         self.dtype = dtype

@@ -195,24 +195,7 @@ def threshold_encode(
 
 
 def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
-    """Refuse a number of entries per row that no batch can have.
-
-    Parameters
-    ----------
-    k
-        Entries per row on average.
-    n_atoms
-        Rows of the dictionary.
-    name
-        For the message.
-
-    Raises
-    ------
-    TypeError
-        If it is not a number.
-    ValueError
-        If it is not above 0 or is above n_atoms.
-    """
+    """Refuse a number of entries per row that no batch can have."""
     if isinstance(k, bool) or not isinstance(k, int | float):
         raise TypeError(f"`{name}` must be a number, got {k!r}.")
     if not 0 < k <= n_atoms:

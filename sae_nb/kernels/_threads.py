@@ -60,13 +60,7 @@ def parallel() -> Iterator[None]:
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a loop with Numba, without the GIL, kept on disk where a folder can be written.
-
-    Parameters
-    ----------
-    options
-        Passed to `numba.njit`.
-    """
+    """Compile a loop with Numba, without the GIL, kept on disk where a folder can be written."""
     import numba
 
     def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:

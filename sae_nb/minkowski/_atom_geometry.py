@@ -268,19 +268,7 @@ def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, Dict
 def hoyer(rows: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
     """Hoyer's sparsity of each row, (√d − ‖x‖₁/‖x‖₂) / (√d − 1).
 
-    Parameters
-    ----------
-    rows
-        Not zero; two coordinates or more.
-
-    Source
-    ------
-    Hoyer, JMLR 2004.
-
-    Example
-    -------
-    >>> hoyer(torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.0, 3.0, 0.0, 0.0]])).tolist()
-    [0.0, 1.0]
+    Source: Hoyer, JMLR 2004.
     """
     root = rows.shape[1] ** 0.5
     ratio = rows.abs().sum(dim=1) / rows.norm(dim=1).clamp_min(1e-30)

@@ -204,23 +204,7 @@ class BlockArchetypes:
 
 
 def check_tiles(tile_sizes: Sequence[int]) -> tuple[int, ...]:
-    """Return tile sizes as a tuple if there is one at least and each has two archetypes or more.
-
-    Parameters
-    ----------
-    tile_sizes
-        What the user passed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If not.
-
-    Example
-    -------
-    >>> check_tiles([4, 4])
-    (4, 4)
-    """
+    """Return tile sizes as a tuple if there is one at least and each has two archetypes or more."""
     if isinstance(tile_sizes, int) or not isinstance(tile_sizes, Sequence):
         raise TypeError(
             f"`tile_sizes` must be a list with the archetypes of each tile, such as (4, 4, 4), got "
@@ -232,25 +216,7 @@ def check_tiles(tile_sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_active(n_active: int | None, n_tiles: int) -> int:
-    """Return how many tiles a row may use.
-
-    Parameters
-    ----------
-    n_active
-        What the user passed; None is all.
-    n_tiles
-        How many there are.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not a number from 1 to `n_tiles`.
-
-    Example
-    -------
-    >>> check_active(None, 3)
-    3
-    """
+    """Return how many tiles a row may use."""
     if n_active is None:
         return n_tiles
     n_active = check_count(n_active, name="n_active")
@@ -262,24 +228,12 @@ def check_active(n_active: int | None, n_tiles: int) -> int:
 def split_tiles(
     stacked: Float[Tensor, "*sizes"], tile_sizes: Sequence[int], *, dim: int = 0
 ) -> tuple[Tensor, ...]:
-    """Cut what is stacked tile by tile into its tiles.
-
-    Example
-    -------
-    >>> [tuple(part.shape) for part in split_tiles(torch.zeros(5, 3), (2, 3))]
-    [(2, 3), (3, 3)]
-    """
+    """Cut what is stacked tile by tile into its tiles."""
     return torch.split(stacked, list(tile_sizes), dim=dim)
 
 
 def strongest(moves: Float[Tensor, "rows n_tiles"], n: int) -> Bool[Tensor, "rows n_tiles"]:
-    """Mark the n largest entries of each row.
-
-    Example
-    -------
-    >>> strongest(torch.tensor([[0.2, 0.9, 0.5]]), 2).tolist()
-    [[False, True, True]]
-    """
+    """Mark the n largest entries of each row."""
     kept = torch.zeros_like(moves, dtype=torch.bool)
     return kept.scatter_(1, moves.topk(n, dim=1).indices, value=True)
 
@@ -287,20 +241,7 @@ def strongest(moves: Float[Tensor, "rows n_tiles"], n: int) -> Bool[Tensor, "row
 def on_simplices(
     v: Float[Tensor, "rows n_archetypes"], tile_sizes: Sequence[int]
 ) -> Float[Tensor, "rows n_archetypes"]:
-    """Project the entries of each tile on a simplex of their own.
-
-    Parameters
-    ----------
-    v
-        Any numbers.
-    tile_sizes
-        Entries of each tile.
-
-    Example
-    -------
-    >>> on_simplices(torch.tensor([[1.0, 0.5, -3.0, 2.0]]), (2, 2)).tolist()
-    [[0.75, 0.25, 0.0, 1.0]]
-    """
+    """Project the entries of each tile on a simplex of their own."""
     if len(set(tile_sizes)) == 1:
         # Tiles of one size are projected in one call.
         tiles = v.reshape(-1, tile_sizes[0])

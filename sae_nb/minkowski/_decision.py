@@ -153,13 +153,7 @@ def off_support(
 
 
 def nearest_distances(x: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
-    """Distance of each row to its nearest other row.
-
-    Example
-    -------
-    >>> nearest_distances(torch.tensor([[0.0], [1.0], [5.0]])).tolist()
-    [1.0, 1.0, 4.0]
-    """
+    """Distance of each row to its nearest other row."""
     distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     distance.fill_diagonal_(torch.inf)
     return distance.amin(dim=1)

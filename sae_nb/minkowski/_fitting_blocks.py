@@ -46,19 +46,9 @@ def subspace_start(
     of tiles that move independently, components of one tile depend on each other (they share a
     simplex), and components of two tiles do not.
 
-    Parameters
-    ----------
-    x
-        Rows.
-    tile_sizes
-        Archetypes per tile.
-    seed
-        Of the component analysis and of all draws.
-
-    Source
-    ------
-    Independent subspace analysis: Cardoso, "Multidimensional independent component analysis", ICASSP
-    1998; components by FastICA (Hyvärinen 1999). As a start of block archetypes: ours.
+    Source: Independent subspace analysis: Cardoso, "Multidimensional independent component
+    analysis", ICASSP 1998; components by FastICA (Hyvärinen 1999). As a start of block archetypes:
+    ours.
     """
     sources, mixing = _components(x, sum(size - 1 for size in tile_sizes), seed)
     squares = sources**2
@@ -93,22 +83,6 @@ def dependent_groups(
     """Put components into groups of given sizes with the largest sum of dependence within groups.
 
     Swaps of two components as long as one helps, from several random partitions.
-
-    Parameters
-    ----------
-    dependence
-        Symmetric, ≥ 0.
-    sizes
-        Of the groups; they sum to n.
-    seed
-        Of the partitions.
-
-    Example
-    -------
-    >>> q = np.array([[0, 0, 9, 0], [0, 0, 0, 9], [9, 0, 0, 0], [0, 9, 0, 0.0]])
-    >>> group = dependent_groups(q, [2, 2])
-    >>> bool(group[0] == group[2]), bool(group[1] == group[3]), bool(group[0] == group[1])
-    (True, True, False)
     """
     draws = np.random.default_rng(seed)
     q = dependence - np.diag(np.diag(dependence))

@@ -114,25 +114,7 @@ def _correlations(rows: Float[np.ndarray, "n used"]) -> Float[np.ndarray, "used 
 def communities(
     weight: Float[np.ndarray, "n n"],
 ) -> tuple[Int[np.ndarray, " n"], float]:
-    """Partition a weighted graph for large modularity.
-
-    Parameters
-    ----------
-    weight
-        Symmetric, ≥ 0, zero on the diagonal.
-
-    Returns
-    -------
-    tuple
-        Community of each node, numbered by first appearance, and the modularity.
-
-    Example
-    -------
-    >>> two = np.kron(np.eye(2), np.ones((3, 3)) - np.eye(3))
-    >>> label, value = communities(two)
-    >>> label.tolist(), round(value, 3)
-    ([0, 0, 0, 1, 1, 1], 0.5)
-    """
+    """Partition a weighted graph for large modularity."""
     label = np.arange(len(weight))
     graph = np.array(weight, dtype=np.float64)
     while True:

@@ -102,23 +102,7 @@ def recruit(
 
 
 def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
-    """E[z_i] over all rows, zeros included.
-
-    Parameters
-    ----------
-    codes
-        Of at least one row.
-
-    Raises
-    ------
-    ValueError
-        If there are no rows.
-
-    Example
-    -------
-    >>> mean_strength(SparseCodes.from_dense(torch.tensor([[2.0, 0.0], [0.0, 4.0]]))).tolist()
-    [1.0, 2.0]
-    """
+    """E[z_i] over all rows, zeros included."""
     if len(codes) == 0:
         raise ValueError("`codes` must have at least one row, got none.")
     total = torch.zeros(codes.n_atoms, dtype=torch.float64, device=codes.device)
@@ -359,13 +343,7 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
 
 
 def mean_size(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
-    """E|z_i| over rows.
-
-    Example
-    -------
-    >>> mean_size(SparseCodes.from_dense(torch.tensor([[-2.0], [0.0]]))).tolist()
-    [1.0]
-    """
+    """E|z_i| over rows."""
     sizes = SparseCodes(codes.values.detach().abs(), codes.atoms, codes.offsets, codes.n_atoms)
     return mean_strength(sizes)
 

@@ -28,22 +28,7 @@ def bundled_names() -> list[str]:
 def load_bundled(
     name: str, *, device: torch.device, dtype: torch.dtype | None, revision: str | None
 ) -> LiveModel:
-    """Load a bundled model from its folder of weights, in float32 unless asked otherwise.
-
-    Parameters
-    ----------
-    name
-        One of `bundled_names`.
-    device, dtype
-        Where and in which format it runs.
-    revision
-        A checkpoint along training, "step-N": the same as the name "name@step-N".
-
-    Raises
-    ------
-    ValueError
-        If there is no such checkpoint.
-    """
+    """Load a bundled model from its folder of weights, in float32 unless asked otherwise."""
     whole = name if revision is None else f"{name}@{revision}"
     known = bundled_names()
     if whole not in known:
@@ -70,13 +55,7 @@ def is_own(folder: Path) -> bool:
 def load_own(
     folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
 ) -> LiveModel:
-    """Load a vision transformer that one of our recipes wrote, in float32 unless asked otherwise.
-
-    Raises
-    ------
-    ValueError
-        If the folder is incomplete or altered.
-    """
+    """Load a vision transformer that one of our recipes wrote, in float32 unless asked otherwise."""
     module = VisionTransformer.from_folder(folder)
     module = module.to(device=device, dtype=dtype or torch.float32)
     size = (module.config.image_size, module.config.image_size)

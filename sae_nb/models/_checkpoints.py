@@ -35,25 +35,7 @@ _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 def load_folder(
     folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
 ) -> LiveModel:
-    """Load a local checkpoint folder; nothing is fetched.
-
-    Parameters
-    ----------
-    folder
-        Holds ``config.json`` and ``model.safetensors`` (or shards and their index); for text a
-        tokenizer, for pictures ``preprocessor_config.json``.
-    name
-        What messages and saved files call it.
-    device, dtype
-        Where and in which format it runs; dtype None: float32 on a CPU, else as stored.
-
-    Raises
-    ------
-    ValueError
-        If the folder is not such a checkpoint, is cut short, or holds only pickled weights.
-    MemoryError
-        If it would not fit.
-    """
+    """Load a local checkpoint folder; nothing is fetched."""
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"A checkpoint folder must hold config.json, got {str(folder)!r} without one. Save the "
@@ -77,20 +59,7 @@ def load_folder(
 
 
 def read_config(folder: Path, name: str) -> Any:
-    """Read the configuration of a checkpoint.
-
-    Parameters
-    ----------
-    folder
-        Holds ``config.json``.
-    name
-        For messages.
-
-    Raises
-    ------
-    ValueError
-        If transformers does not know the architecture.
-    """
+    """Read the configuration of a checkpoint."""
     from transformers import AutoConfig
 
     try:
@@ -181,20 +150,7 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
 
 
 def read_tokenizer(folder: Path, name: str) -> Any:
-    """Read the tokenizer of a checkpoint; None if it has none.
-
-    Parameters
-    ----------
-    folder
-        Of the checkpoint.
-    name
-        For messages.
-
-    Raises
-    ------
-    ValueError
-        If its files cannot be read.
-    """
+    """Read the tokenizer of a checkpoint; None if it has none."""
     from transformers import AutoTokenizer
 
     if not any((folder / file_name).is_file() for file_name in _TOKENIZER_FILES):

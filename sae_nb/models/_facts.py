@@ -82,15 +82,7 @@ def special_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
 
 
 def token_id(module: nn.Module, tokenizer: Any, name: str) -> int | None:
-    """Return one special token's id, from the tokenizer or else the configuration.
-
-    Parameters
-    ----------
-    module, tokenizer
-        Where to look.
-    name
-        "bos_token_id", "eos_token_id" or "pad_token_id".
-    """
+    """Return one special token's id, from the tokenizer or else the configuration."""
     size = vocabulary_size(module)
     for source in (tokenizer, config_of(module)):
         # A configuration cut to fewer tokens often keeps the default ids of the full one.

@@ -165,15 +165,6 @@ def find_structure(module: nn.Module) -> Structure | None:
 
     The blocks are the longest list of modules that is not itself inside such a list; lists whose
     members have an attention come first.
-
-    Parameters
-    ----------
-    module
-        A Hugging Face model, our own, or any other.
-
-    Returns
-    -------
-    Structure or None
     """
     path = _block_list(module)
     if path is None:
@@ -201,13 +192,6 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
     """List a network's hook points in the order a forward pass reaches them.
 
     Without blocks: one per module, by its raw path.
-
-    Parameters
-    ----------
-    module
-        The network.
-    structure
-        What `find_structure` found in it.
     """
     if structure is None:
         return [HookPoint(path, path=path) for path, _ in module.named_modules() if path]

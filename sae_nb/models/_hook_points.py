@@ -105,13 +105,7 @@ def _rebuild(
 
 
 def standard_name(name: str) -> str:
-    """Return the standard name for a TransformerLens name; other names are returned as they are.
-
-    Example
-    -------
-    >>> standard_name("blocks.6.hook_resid_pre"), standard_name("hook_embed")
-    ('resid_pre.6', 'embed')
-    """
+    """Return the standard name for a TransformerLens name; other names are returned as they are."""
     if name == "hook_embed":
         return "embed"
     match = _TRANSFORMER_LENS.fullmatch(name)
@@ -129,24 +123,6 @@ def find_hook_point(
 
     A standard name wins over a module path of the same spelling; a module that is itself called
     "output" wins over the suffix.
-
-    Parameters
-    ----------
-    name
-        What the user wrote.
-    points
-        The model's listed hook points.
-    module_paths
-        Paths of all its modules.
-    model_name
-        What the message calls the model.
-
-    Raises
-    ------
-    HookPointNotFound
-        If nothing has that name; the near names are listed.
-    TypeError
-        If `name` is not a string.
     """
     if not isinstance(name, str):
         raise TypeError(f"`hook_point` must be a string such as 'resid_post.0', got {name!r}.")
@@ -188,20 +164,7 @@ def _not_found(
 
 
 def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
-    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
-
-    Parameters
-    ----------
-    value
-        A tensor, tuple, list or Hugging Face output record.
-    point
-        Where it was read; its `index` chooses the element, None takes the first tensor.
-
-    Raises
-    ------
-    TypeError
-        If there is no tensor in it.
-    """
+    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record."""
     if isinstance(value, Tensor):
         return value
     found = _elements(value)[_position(value, point)]
@@ -253,11 +216,6 @@ def first_input(
     """Return which argument a module's input is: a position, or a keyword.
 
     The first positional argument if there is one, else ``hidden_states``, else the first tensor.
-
-    Raises
-    ------
-    TypeError
-        If the module got no tensor.
     """
     if args:
         return 0

@@ -20,18 +20,6 @@ def hub_folder(name: str, revision: str | None) -> Path:
 
     A cached branch is used as it is; name a commit, or clear the cache, to get a newer one. Only
     safetensors weights and small text files are fetched.
-
-    Parameters
-    ----------
-    name
-        "owner/model".
-    revision
-        Branch, tag or commit; None: main.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is not in the cache and cannot be reached, or there is no such id.
     """
     cached = snapshot(name, revision, local_files_only=True)
     if isinstance(cached, Path) and (_is_complete(cached) or is_offline()):
@@ -47,18 +35,7 @@ def hub_folder(name: str, revision: str | None) -> Path:
 
 
 def hub_small_files(name: str, revision: str | None) -> Path:
-    """Return the local folder of a hub id with its configuration and tokenizer; no weights are fetched.
-
-    Parameters
-    ----------
-    name, revision
-        As in `hub_folder`.
-
-    Raises
-    ------
-    FileNotFoundError
-        If they are not in the cache and cannot be reached.
-    """
+    """Return the local folder of a hub id with its configuration and tokenizer; no weights are fetched."""
     cached = snapshot(name, revision, local_files_only=True)
     if isinstance(cached, Path) and (cached / "config.json").is_file():
         return cached
@@ -86,17 +63,7 @@ def first_line(error: BaseException) -> str:
 
 
 def snapshot(name: str, revision: str | None, **options: Any) -> Path | Exception:
-    """Return the local folder of a repository, or why there is none.
-
-    Parameters
-    ----------
-    name
-        "owner/repository".
-    revision
-        Branch, tag or commit; None: main.
-    options
-        For `huggingface_hub.snapshot_download`.
-    """
+    """Return the local folder of a repository, or why there is none."""
     import httpx
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError

@@ -52,24 +52,7 @@ class PixelValues:
 
 
 def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
-    """Return batches of pixel values.
-
-    Parameters
-    ----------
-    model
-        A vision model.
-    inputs
-        Pictures: tensors or arrays (bytes, or floats in [0, 1]), PIL pictures, files, a folder, an
-        object with ``.images``, a dict with ``pixel_values`` (used as they are), or an iterator,
-        DataLoader or dataset of those, with or without labels.
-    batch_size
-        Pictures per batch.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError
-        If something in it is not a picture this model can read.
-    """
+    """Return batches of pixel values."""
     samples = picture_samples(model, inputs)
 
     def batches() -> Iterator[Batch]:
@@ -83,13 +66,7 @@ def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batche
 
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:
-    """Return the pictures in `inputs`: tensors of shape (3, H, W), PIL pictures, unopened files.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError
-        If something in it is not a picture.
-    """
+    """Return the pictures in `inputs`: tensors of shape (3, H, W), PIL pictures, unopened files."""
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
@@ -115,15 +92,7 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
 
 
 def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
-    """Return pictures of shape (n, 3, H, W) if they are bytes or floats in [0, 1].
-
-    Raises
-    ------
-    TypeError
-        If they are of another type.
-    ValueError
-        If there are none, or their channels or values are wrong.
-    """
+    """Return pictures of shape (n, 3, H, W) if they are bytes or floats in [0, 1]."""
     shape = tuple(pictures.shape)
     if pictures.ndim != 4 or not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
         raise _not_pictures(model, pictures)
@@ -328,34 +297,7 @@ class Fitted(NamedTuple):
 
 
 def fit_picture(model: LiveModel, given: Any) -> Fitted:
-    """Return one picture as bytes of the size the model reads, and a note on every conversion.
-
-    Parameters
-    ----------
-    model
-        A vision model.
-    given
-        A tensor or array (bytes, or floats in [0, 1]; grey, RGB or RGBA, channels first or last), a
-        PIL picture, a file, or the bytes of one.
-
-    Returns
-    -------
-    Fitted
-        The picture and the notes; none where it was taken as it is.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError
-        If it is no picture, several, not finite, or outside [0, 1].
-
-    Example
-    -------
-    >>> import sae_nb as sn
-    >>> model = sn.load_model("tiny-vit")
-    >>> fitted = fit_picture(model, Image.new("L", (64, 48), 200))
-    >>> fitted.picture.shape, fitted.notes
-    (torch.Size([3, 32, 32]), ('grey levels to RGB', '64×48 cropped to 48×48', '48×48 scaled to 32×32'))
-    """
+    """Return one picture as bytes of the size the model reads, and a note on every conversion."""
     if model.kind != "vision":
         raise TypeError(
             f"A picture must be given to a vision model, and {model.name} reads "

@@ -117,17 +117,7 @@ class Batch:
 
 
 class Batches:
-    """An iterator of batches that also states how the inputs were treated.
-
-    Parameters
-    ----------
-    batches
-        What to iterate.
-    n_samples
-        How many samples will come; None if only the end of an iterator will tell.
-    policy
-        How inputs are treated, by name.
-    """
+    """An iterator of batches that also states how the inputs were treated."""
 
     def __init__(
         self, batches: Iterator[Batch], *, n_samples: int | None, policy: dict[str, Any]
@@ -188,15 +178,7 @@ def _is_dataset(inputs: Any) -> bool:
 
 
 def first_of_pair(item: Any, batch_ndim: int) -> Any:
-    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself.
-
-    Parameters
-    ----------
-    item
-        What an iterator gave.
-    batch_ndim
-        Axes of a batch of inputs: 2 for token ids, 4 for pictures.
-    """
+    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself."""
     if isinstance(item, (tuple, list)) and len(item) >= 2:
         first, second = item[0], item[1]
         is_batch = isinstance(first, (Tensor, np.ndarray)) and first.ndim >= batch_ndim
@@ -218,24 +200,7 @@ def _is_label(first: Any, second: Any) -> bool:
 
 
 def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, name: str) -> Samples:
-    """Return the samples of every item of an iterator, the first item checked at once.
-
-    Parameters
-    ----------
-    inputs
-        An iterator, generator, DataLoader or dataset.
-    batch_ndim
-        Axes of a batch of inputs.
-    read
-        Turns one item into samples.
-    name
-        What the message calls the inputs.
-
-    Raises
-    ------
-    ValueError
-        If the iterator is empty.
-    """
+    """Return the samples of every item of an iterator, the first item checked at once."""
     iterator = iter(items_of(inputs))
     try:
         first = next(iterator)
@@ -280,23 +245,7 @@ def described(inputs: Any) -> str:
 
 
 def plain_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
-    """Return batches of plain tensors.
-
-    Parameters
-    ----------
-    model
-        A wrapped module.
-    inputs
-        A tensor, a dict of tensors (keyword arguments), or an iterator or DataLoader of those, with
-        or without labels.
-    batch_size
-        Rows per batch; an iterator's own batches are cut but not joined.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the inputs are not tensors with at least one row.
-    """
+    """Return batches of plain tensors."""
     if isinstance(inputs, (Tensor, np.ndarray, Mapping)):
         checked = _checked(model, inputs)
         parts: Iterable[Any] = [checked]
@@ -415,12 +364,7 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
     Prefix tokens are counted from the module's own parameters (``cls_token``, ``class_embedding``,
     ``register_tokens``, ``distillation_token``), the grid from picture and patch size.
 
-    Parameters
-    ----------
-    module
-        Ours, or a Hugging Face vision model.
-    picture_size
-        Rows and columns of pixels the model gets; None: those its configuration names.
+    `module`: Ours, or a Hugging Face vision model.
     """
     config: Any = getattr(module, "config", None)
     grid = getattr(config, "patch_grid", None)

@@ -73,19 +73,6 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
     """Apply the model's interventions to the forward passes inside the block, in their order.
 
     Plain forward hooks, present only inside the block; the caller holds ``model.lock``.
-
-    Parameters
-    ----------
-    model
-        Whose ``interventions`` are applied.
-    states
-        What the edits are told. Several states describe consecutive stretches of columns, each
-        edited by a call of its own: a run without KV cache is then edited exactly as one with.
-
-    Raises
-    ------
-    ValueError
-        If a hook point can only be read, or an edit changes the shape.
     """
     stretches = (states,) if isinstance(states, RunState) else tuple(states)
     handles: list[RemovableHandle] = []
@@ -103,13 +90,7 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
 
 
 def check_writable(point: HookPoint) -> None:
-    """Refuse to edit a hook point where an edit would reach only part of the network.
-
-    Raises
-    ------
-    ValueError
-        If the hook point can only be read.
-    """
+    """Refuse to edit a hook point where an edit would reach only part of the network."""
     if not point.writable:
         raise ValueError(
             f'"{point}" can be read but not edited: the module there sees one of two uses of this '
@@ -123,11 +104,6 @@ def edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState])
 
     Vectors without a time axis are shown to the edit as (batch, 1, d), and rows of a flattened
     batch (OPT's MLP) as (batch, time, d); what comes back has the shape of `x`.
-
-    Raises
-    ------
-    ValueError
-        If the edit changes the shape.
     """
     tokens = with_time_axis(x, stretches)
     if len(stretches) == 1:

@@ -36,17 +36,7 @@ _WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
 
 
 def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
-    """Return the width at a hook point; None if only running the model would tell.
-
-    Parameters
-    ----------
-    module
-        The network.
-    structure
-        What was found in it.
-    point
-        One of its hook points.
-    """
+    """Return the width at a hook point; None if only running the model would tell."""
     part = module.get_submodule(point.path)
     side_names = ("in_features",) if point.side == "input" else ("out_features", "embedding_dim")
     for name in side_names:
@@ -93,11 +83,6 @@ class ModelLock:
     last exit puts back exactly what was there: a module being trained can be looked at between two
     steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
     and every plain forward of a module holds this.
-
-    Parameters
-    ----------
-    module
-        Held weakly.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -439,18 +424,6 @@ class LiveModel:
 
         Texts of different lengths are aligned at their first token; positions after a text's end are
         NaN, so that reading one by mistake shows.
-
-        Parameters
-        ----------
-        inputs
-            As for `batches`.
-        batch_size
-            As for `batches`.
-
-        Raises
-        ------
-        TypeError, ValueError, FileNotFoundError
-            As for `batches`.
         """
         batches = self.batches(inputs, batch_size=batch_size)
         answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)

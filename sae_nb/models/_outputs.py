@@ -16,18 +16,6 @@ def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
 
     A tensor is itself. Of a record: the logits; else, if preferred, the pooled output; else the
     last hidden state; else the first tensor.
-
-    Parameters
-    ----------
-    raw
-        What a module returned.
-    prefer_pooled
-        For vision backbones: one vector per picture rather than one per token.
-
-    Raises
-    ------
-    TypeError
-        If there is no tensor in it.
     """
     if isinstance(raw, Tensor):
         return raw
@@ -42,13 +30,7 @@ def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
 
 
 def named_outputs(raw: Any) -> dict[str, Tensor]:
-    """Return every tensor of a raw output by name; a lone tensor is called "output".
-
-    Raises
-    ------
-    TypeError
-        If there is no tensor in it.
-    """
+    """Return every tensor of a raw output by name; a lone tensor is called "output"."""
     if isinstance(raw, Tensor):
         return {"output": raw}
     if isinstance(raw, Mapping):
@@ -65,13 +47,7 @@ def named_outputs(raw: Any) -> dict[str, Tensor]:
 
 
 def collected(answers: Iterable[tuple[Batch, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """Join the answers of all batches along their first axis, padding marked with NaN.
-
-    Parameters
-    ----------
-    answers
-        Per batch: the batch, and tensors by name.
-    """
+    """Join the answers of all batches along their first axis, padding marked with NaN."""
     parts: dict[str, list[Tensor]] = {}
     for batch, named in answers:
         for name, tensor in named.items():

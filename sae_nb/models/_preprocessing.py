@@ -191,13 +191,7 @@ class Preprocess:
 
 
 def read_preprocess(folder: Path) -> Preprocess | None:
-    """Return what a checkpoint folder says about its pictures; None if it says nothing.
-
-    Parameters
-    ----------
-    folder
-        Holds ``preprocessor_config.json``, or ``processor_config.json`` with an image part.
-    """
+    """Return what a checkpoint folder says about its pictures; None if it says nothing."""
     if (folder / PREPROCESSOR_FILE).is_file():
         return Preprocess.from_config(read_json(folder / PREPROCESSOR_FILE))
     if (folder / PROCESSOR_FILE).is_file():
@@ -207,15 +201,7 @@ def read_preprocess(folder: Path) -> Preprocess | None:
 
 
 def family_preprocess(model_type: str, image_size: tuple[int, int]) -> Preprocess:
-    """Return what the checkpoints of a family usually use, at a given size.
-
-    Parameters
-    ----------
-    model_type
-        ``config.model_type``; unknown ones get mean and std 0.5.
-    image_size
-        Rows and columns.
-    """
+    """Return what the checkpoints of a family usually use, at a given size."""
     usual = _BY_FAMILY.get(model_type, {})
     size = {"height": image_size[0], "width": image_size[1]}
     return Preprocess.from_config({"size": size, **usual})

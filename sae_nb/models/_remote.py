@@ -24,13 +24,7 @@ address ("https://…"): on that server."""
 
 
 def check_remote(remote: Remote) -> Remote:
-    """Return `remote` if it says where.
-
-    Raises
-    ------
-    ValueError
-        If it is neither true or false, nor "local", nor an address.
-    """
+    """Return `remote` if it says where."""
     address = isinstance(remote, str) and remote.startswith(("http://", "https://"))
     if isinstance(remote, bool) or remote == "local" or address:
         return remote
@@ -41,24 +35,7 @@ def check_remote(remote: Remote) -> Remote:
 
 
 def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
-    """Build a language model without weights, whose captures run elsewhere.
-
-    Parameters
-    ----------
-    name
-        A hub id; for the dry run "local" also a checkpoint folder.
-    remote
-        Where it runs.
-    revision
-        Of a hub id.
-
-    Raises
-    ------
-    ValueError
-        If it is a folder that no server could know, or no language model.
-    FileNotFoundError
-        If configuration and tokenizer are neither cached nor within reach.
-    """
+    """Build a language model without weights, whose captures run elsewhere."""
     from nnsight import TransformersModel
 
     is_folder = Path(name).expanduser().is_dir()
@@ -96,20 +73,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
 
 
 def no_weights(name: str, what: str) -> NoReturn:
-    """Refuse what needs weights of a model that has none here.
-
-    Parameters
-    ----------
-    name
-        Of the model.
-    what
-        What was asked for, as the subject of a sentence.
-
-    Raises
-    ------
-    RuntimeError
-        Always.
-    """
+    """Refuse what needs weights of a model that has none here."""
     raise RuntimeError(
         f"{what} must have the model's weights on this machine, but {name!r} runs remotely and has "
         "none here. Use `sn.capture`, which runs remotely, or load the model without `remote`."

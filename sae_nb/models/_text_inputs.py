@@ -51,31 +51,7 @@ def text_batches(
     pack: bool,
     add_bos: AddBos,
 ) -> Batches:
-    """Return batches of token ids.
-
-    Parameters
-    ----------
-    model
-        A language model.
-    inputs
-        Texts, token ids, a dict with ``input_ids``, text files, or an iterator or DataLoader of
-        those.
-    batch_size
-        Rows per batch.
-    context_length
-        Tokens per row at most; None: what the model can read (packed: up to 1024 of it).
-    pack
-        Documents end to end in rows of exactly `context_length`, end-of-text between. Tokens then
-        see the documents before them in the row, as in GPT-style pretraining.
-    add_bos
-        "auto": as the tokenizer does by itself; True: every text starts with the beginning-of-text
-        token; False: none does. Token ids are changed by True only.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the inputs are not what the model reads.
-    """
+    """Return batches of token ids."""
     length = _context_length(model, context_length, pack)
     _check_bos(model, add_bos)
     samples = language_samples(model, inputs)
@@ -96,13 +72,7 @@ def text_batches(
 
 
 def language_samples(model: LiveModel, inputs: Any) -> Samples:
-    """Return the texts (str) and token-id sequences in `inputs`, checked where they are at hand.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something in it is neither, or a token id is outside the vocabulary.
-    """
+    """Return the texts (str) and token-id sequences in `inputs`, checked where they are at hand."""
     if isinstance(inputs, str):
         return _texts(model, [inputs])
     if isinstance(inputs, Path):
@@ -122,15 +92,7 @@ def language_samples(model: LiveModel, inputs: Any) -> Samples:
 
 
 def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
-    """Return token ids as int64 if they are integers of the model's vocabulary.
-
-    Raises
-    ------
-    TypeError
-        If they are not integers.
-    ValueError
-        If there are none, or one is outside the vocabulary.
-    """
+    """Return token ids as int64 if they are integers of the model's vocabulary."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(
             f"Token ids must be integers, got {ids.dtype} of shape {tuple(ids.shape)}. A language "

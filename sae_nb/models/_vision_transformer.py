@@ -175,19 +175,6 @@ class VisionTransformer(nn.Module):
     and ``norm`` put out the residual stream; ``blocks[i].attn`` and ``blocks[i].mlp`` put out what
     is added to it. A tied model still has one module per depth step, all the way down, so that a
     hook on step i fires for step i alone; only the Parameters are shared.
-
-    Parameters
-    ----------
-    config
-        Sizes; None is ``tiny-vit``.
-    generator
-        Source of the initial weights; None is torch's global one.
-
-    Example
-    -------
-    >>> model = VisionTransformer(VisionTransformerConfig(n_blocks=2)).eval()
-    >>> model(torch.rand(3, 3, 32, 32)).shape
-    torch.Size([3, 10])
     """
 
     def __init__(
@@ -215,57 +202,19 @@ class VisionTransformer(nn.Module):
     def forward(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch n_digits"]:
-        """Digit logits.
-
-        Parameters
-        ----------
-        pixel_values
-            Colour pictures between 0 and 1; they are normalised inside ``embed``.
-
-        Returns
-        -------
-        Tensor
-            One logit per digit.
-
-        Raises
-        ------
-        ValueError
-            If the pictures have another size than the model was built for.
-        """
+        """Digit logits."""
         return cast(Tensor, self.digit(self.final_states(pixel_values)[:, 0]))
 
     def forward_heads(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> dict[str, Tensor]:
-        """Logits of every head: ``digit`` and ``texture`` per picture, ``foreground`` per patch.
-
-        Parameters
-        ----------
-        pixel_values
-            Colour pictures between 0 and 1.
-
-        Returns
-        -------
-        dict
-            Name of the head → logits.
-        """
+        """Logits of every head: ``digit`` and ``texture`` per picture, ``foreground`` per patch."""
         return self.heads_of(self.final_states(pixel_values))
 
     def final_states(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> Float[Tensor, "batch tokens d_model"]:
-        """Token states after the last block and the final LayerNorm.
-
-        Parameters
-        ----------
-        pixel_values
-            Colour pictures between 0 and 1.
-
-        Returns
-        -------
-        Tensor
-            What the heads read.
-        """
+        """Token states after the last block and the final LayerNorm."""
         size = (3, self.config.image_size, self.config.image_size)
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != size:
             raise ValueError(
@@ -278,18 +227,7 @@ class VisionTransformer(nn.Module):
         return cast(Tensor, self.norm(x))
 
     def heads_of(self, states: Float[Tensor, "batch tokens d_model"]) -> dict[str, Tensor]:
-        """Logits of every head from the final token states.
-
-        Parameters
-        ----------
-        states
-            As `final_states` returns them.
-
-        Returns
-        -------
-        dict
-            Name of the head → logits.
-        """
+        """Logits of every head from the final token states."""
         cls, patches = states[:, 0], states[:, self.config.n_prefix_tokens :]
         return {
             "digit": self.digit(cls),
@@ -298,15 +236,7 @@ class VisionTransformer(nn.Module):
         }
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
-        """Write ``model.safetensors``, each shared tensor once, and ``config.json``.
-
-        Parameters
-        ----------
-        folder
-            Made if it is not there.
-        dtype
-            Of the stored weights.
-        """
+        """Write ``model.safetensors``, each shared tensor once, and ``config.json``."""
         folder = Path(folder)
         tensors = {name: p.detach().to(dtype) for name, p in self.named_parameters()}
         write_tensors(folder / WEIGHTS_FILE, tensors)
@@ -314,25 +244,7 @@ class VisionTransformer(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> VisionTransformer:
-        """Read a folder written by `save`.
-
-        Parameters
-        ----------
-        folder
-            Holds ``config.json`` and ``model.safetensors``.
-
-        Returns
-        -------
-        VisionTransformer
-            In evaluation mode, weights as fp32.
-
-        Raises
-        ------
-        FileNotFoundError
-            If the folder or one of its two files is missing.
-        ValueError
-            If a file is damaged, of another kind of model, or the two do not fit together.
-        """
+        """Read a folder written by `save`."""
         folder = Path(folder)
         config = _read_config(folder / CONFIG_FILE)
         tensors = read_tensors(folder / WEIGHTS_FILE)

@@ -17,20 +17,7 @@ _LONGEST_HEADER = 100_000_000  # bytes; the format's own limit
 
 
 def check_weight_files(folder: Path, name: str) -> None:
-    """Refuse a folder without safetensors, or with some of them missing.
-
-    Parameters
-    ----------
-    folder
-        A checkpoint folder.
-    name
-        What messages call it.
-
-    Raises
-    ------
-    ValueError
-        If there are none, only pickled ones, or a shard is missing.
-    """
+    """Refuse a folder without safetensors, or with some of them missing."""
     needed = weight_names(folder)
     absent = [n for n in needed if not (folder / n).is_file()]
     if absent:
@@ -52,13 +39,7 @@ def check_weight_files(folder: Path, name: str) -> None:
 
 
 def weight_names(folder: Path) -> list[str]:
-    """Return the names of the weight files a folder must hold; none if it has no safetensors.
-
-    Raises
-    ------
-    ValueError
-        If its index of shards is not one.
-    """
+    """Return the names of the weight files a folder must hold; none if it has no safetensors."""
     index = folder / INDEX_FILE
     if not index.is_file():
         return [WEIGHTS_FILE] if (folder / WEIGHTS_FILE).is_file() else []
@@ -69,24 +50,7 @@ def weight_names(folder: Path) -> list[str]:
 
 
 def check_room(folder: Path, name: str, dtype: torch.dtype | None, device: torch.device) -> None:
-    """Refuse to load weights that would not fit where they are to run.
-
-    Parameters
-    ----------
-    folder
-        A checkpoint folder that passed `check_weight_files`.
-    name
-        What messages call it.
-    dtype
-        Format they are loaded in; None: as stored.
-    device
-        Where they are to run.
-
-    Raises
-    ------
-    MemoryError
-        If they would take more than is free.
-    """
+    """Refuse to load weights that would not fit where they are to run."""
     count, stored = count_parameters(folder)
     needed = stored if dtype is None else count * dtype.itemsize
     smaller = dtype is None or dtype.itemsize > 2
@@ -104,13 +68,7 @@ def check_room(folder: Path, name: str, dtype: torch.dtype | None, device: torch
 
 
 def count_parameters(folder: Path) -> tuple[int, int]:
-    """Return how many numbers the safetensors of a folder hold, and their bytes; reads headers only.
-
-    Raises
-    ------
-    ValueError
-        If a file is too short to be one.
-    """
+    """Return how many numbers the safetensors of a folder hold, and their bytes; reads headers only."""
     count = stored = 0
     for file_name in weight_names(folder):
         for name, entry in _header(folder / file_name).items():

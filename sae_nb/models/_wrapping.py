@@ -136,13 +136,7 @@ def _kind(module: nn.Module, tokenizer: Any, pictures: bool) -> Kind:
 
 
 def reads_pictures(module: nn.Module) -> bool:
-    """Whether the module is ours for pictures, or a Hugging Face vision model.
-
-    Raises
-    ------
-    ValueError
-        If it has a text and a vision part.
-    """
+    """Whether the module is ours for pictures, or a Hugging Face vision model."""
     config = getattr(module, "config", None)
     if hasattr(config, "text_config") and hasattr(config, "vision_config"):
         raise ValueError(

@@ -200,20 +200,7 @@ def load_examples(name: str) -> ExampleStore:
 
 
 def open_examples(folder: Path, name: str) -> ExampleStore:
-    """Open an example store that lies in a folder together with its SAE.
-
-    Parameters
-    ----------
-    folder
-        As the recipe wrote it.
-    name
-        What it is called.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        As `load_examples`.
-    """
+    """Open an example store that lies in a folder together with its SAE."""
     read_manifest(folder, KIND)
     sae = load_sae(folder)
     arrays, context, facts = read_examples(folder)
@@ -268,15 +255,7 @@ def _note(match: dict[str, Any]) -> str:
 
 @torch.no_grad()
 def reconstruct(codes: SparseCodes, sae: SparseAutoencoder) -> Float[Tensor, "rows d_in"]:
-    """Return x̂ = zD + b by one plain torch call, which compiles nothing.
-
-    Parameters
-    ----------
-    codes
-        Of this SAE.
-    sae
-        On the CPU.
-    """
+    """Return x̂ = zD + b by one plain torch call, which compiles nothing."""
     x_hat = torch.nn.functional.embedding_bag(
         codes.atoms.long(),
         sae.dictionary,

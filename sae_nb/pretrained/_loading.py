@@ -29,29 +29,12 @@ def ready_made_names() -> list[str]:
 
 
 def shelf_folder(name: str) -> Path | None:
-    """Return the folder of a ready-made SAE, or None where there is none of that name.
-
-    Parameters
-    ----------
-    name
-        Compared with the names there are, so that "../" leads nowhere.
-    """
+    """Return the folder of a ready-made SAE, or None where there is none of that name."""
     return SHELF / name if name in ready_made_names() else None
 
 
 def near_names(name: str) -> str:
-    """Return, in words, the ready-made SAEs whose names are nearest to one that is none.
-
-    Parameters
-    ----------
-    name
-        As the user wrote it.
-
-    Example
-    -------
-    >>> near_names("tiny-vit/resid_post.7").split(",")[0]
-    "'tiny-vit/resid_post.6'"
-    """
+    """Return, in words, the ready-made SAEs whose names are nearest to one that is none."""
     from difflib import get_close_matches
 
     known = ready_made_names()

@@ -23,25 +23,7 @@ MOST = 2**16  # what 16 bits can count
 
 
 def pack_codes(codes: SparseCodes) -> dict[str, Tensor]:
-    """Return codes as arrays of one and two bytes, and the largest strength of each atom.
-
-    Parameters
-    ----------
-    codes
-        Strengths ≥ 0, at most 255 a row, at most 65536 atoms.
-
-    Raises
-    ------
-    ValueError
-        If they are signed or too many.
-
-    Example
-    -------
-    >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 0.5]]))
-    >>> unpack_codes(pack_codes(codes)).to_dense().round(decimals=2)
-    tensor([[0.0000, 2.0000],
-            [1.0000, 0.5000]])
-    """
+    """Return codes as arrays of one and two bytes, and the largest strength of each atom."""
     values, atoms = codes.values.detach().float(), codes.atoms.long()
     if len(values) and float(values.min()) < 0:
         raise ValueError(f"Packed strengths must be at least 0, got {float(values.min())}.")
@@ -61,13 +43,7 @@ def pack_codes(codes: SparseCodes) -> dict[str, Tensor]:
 
 
 def unpack_codes(arrays: dict[str, Tensor]) -> SparseCodes:
-    """Return the codes that `pack_codes` packed, to its precision.
-
-    Parameters
-    ----------
-    arrays
-        As `pack_codes` returned them.
-    """
+    """Return the codes that `pack_codes` packed, to its precision."""
     atoms = arrays["atom"].to(torch.int32)
     share = arrays["level"].float() / LEVELS
     values = arrays["largest"][atoms.long()] * share.square()
@@ -84,18 +60,7 @@ def write_examples(
 ) -> None:
     """Write the two files of an example store into a folder that the caller seals.
 
-    Parameters
-    ----------
-    folder
-        Exists.
-    acts
-        Whose samples and places are kept; the rows themselves are not.
-    codes
-        Of those rows.
-    per_atom
-        Arrays with one entry per atom.
-    facts
-        JSON-able: labels, matches, measured numbers.
+    `facts`: JSON-able: labels, matches, measured numbers.
     """
     context = acts.context
     arrays = pack_codes(codes)
@@ -119,18 +84,7 @@ def write_examples(
 
 
 def read_examples(folder: Path) -> tuple[dict[str, Tensor], Context, dict[str, Any]]:
-    """Return the arrays, the samples and the facts of an example store.
-
-    Parameters
-    ----------
-    folder
-        Verified by the caller.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        If a file is missing or cannot be read.
-    """
+    """Return the arrays, the samples and the facts of an example store."""
     arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
     stated = facts["context"]
     ragged = None

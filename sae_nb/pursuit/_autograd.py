@@ -32,15 +32,7 @@ def attach(
     x: Float[Tensor, "rows d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
 ) -> Float[Tensor, "rows k"]:
-    """Amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary.
-
-    Parameters
-    ----------
-    problem, steps
-        What was asked, and what was done.
-    x, dictionary
-        The same inputs and atoms, as the caller's graph knows them.
-    """
+    """Amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary."""
     kind: type[torch.autograd.Function] = _Refitted if problem.refits else _Matched
     if problem.algorithm == "gradient_pursuit":
         kind = _Replayed

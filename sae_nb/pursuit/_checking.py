@@ -20,20 +20,7 @@ UNIT = 1e-4
 
 
 def check_dictionary(dictionary: object, *, normalise: bool) -> Known:
-    """Return the facts about a dictionary of unit atoms; an unchanged one is not checked again.
-
-    Parameters
-    ----------
-    dictionary
-        What the user passed.
-    normalise
-        Whether its rows are to be brought to unit norm.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not a finite matrix with non-zero rows of (unless normalised) unit norm.
-    """
+    """Return the facts about a dictionary of unit atoms; an unchanged one is not checked again."""
     if isinstance(dictionary, Tensor) and dictionary.ndim == 2 and dictionary.numel():
         facts = known(dictionary, normalised=normalise)
         if facts is not None:
@@ -66,20 +53,7 @@ def _check_norms(norms: Tensor, *, dictionary_dtype: torch.dtype, normalise: boo
 
 
 def check_input(x: object, dictionary: Tensor) -> Tensor:
-    """Return `x` as rows of the dictionary's width, on its device and in its precision.
-
-    Parameters
-    ----------
-    x
-        What the user passed.
-    dictionary
-        Checked atoms.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `x` does not fit, or is not finite.
-    """
+    """Return `x` as rows of the dictionary's width, on its device and in its precision."""
     rows = check_matrix(x, d_in=dictionary.shape[1], flatten=True, finite=False)
     if (rows.dtype, rows.device) != (dictionary.dtype, dictionary.device):
         raise ValueError(
@@ -91,20 +65,7 @@ def check_input(x: object, dictionary: Tensor) -> Tensor:
 
 
 def check_tolerance(value: object, name: str) -> float | None:
-    """Return a tolerance as a number, or None.
-
-    Parameters
-    ----------
-    value
-        What the user passed.
-    name
-        How the message calls it.
-
-    Raises
-    ------
-    ValueError
-        If it is not a non-negative number.
-    """
+    """Return a tolerance as a number, or None."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
@@ -115,37 +76,13 @@ def check_tolerance(value: object, name: str) -> float | None:
 
 
 def check_choice(value: object, choices: object, name: str) -> None:
-    """Refuse a word that is not among those offered.
-
-    Parameters
-    ----------
-    value, choices, name
-        What was passed, a Literal type, and how the message calls it.
-
-    Raises
-    ------
-    ValueError
-        If it is none of them.
-    """
+    """Refuse a word that is not among those offered."""
     if value not in get_args(choices):
         raise ValueError(f"`{name}` must be one of {get_args(choices)}, got {value!r}.")
 
 
 def pick_backend(backend: Backend, device: torch.device) -> Backend:
-    """Choose who computes, or say why the one asked for cannot.
-
-    Parameters
-    ----------
-    backend
-        What the user asked for.
-    device
-        Where the tensors are.
-
-    Raises
-    ------
-    ValueError
-        If it cannot run here.
-    """
+    """Choose who computes, or say why the one asked for cannot."""
     check_choice(backend, Backend, "backend")
     if backend == "auto":
         if device.type == "cuda":

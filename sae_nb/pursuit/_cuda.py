@@ -80,13 +80,7 @@ def place_of(atom, atoms, m):
 
 @lru_cache(maxsize=2)
 def matching_kernel(number: Any) -> Any:
-    """The kernel of matching pursuit in one precision.
-
-    Parameters
-    ----------
-    number
-        A Numba type.
-    """
+    """The kernel of matching pursuit in one precision."""
 
     @cuda.jit
     def matching_steps(
@@ -180,13 +174,7 @@ def matching_kernel(number: Any) -> Any:
 
 @lru_cache(maxsize=2)
 def refit_kernel(number: Any) -> Any:
-    """The kernel of the pursuits that refit their coefficients, in one precision.
-
-    Parameters
-    ----------
-    number
-        A Numba type.
-    """
+    """The kernel of the pursuits that refit their coefficients, in one precision."""
 
     @cuda.jit
     def refit_steps(

@@ -87,17 +87,7 @@ class Buffers:
 
 @torch.no_grad()
 def pursue(problem: Problem, plan: Plan, facts: Known, kernels: Kernels) -> Steps:
-    """Run all steps of all rows.
-
-    Parameters
-    ----------
-    problem, plan
-        What is asked, and the way to do it.
-    facts
-        The dictionary, with its Gram matrix where one is kept.
-    kernels
-        The backend.
-    """
+    """Run all steps of all rows."""
     steps, buffers = Steps.empty(problem), Buffers(problem, plan)
     lent: AbstractContextManager[Tensor] = (
         gram_of(facts, problem.dictionary)

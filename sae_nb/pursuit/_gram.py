@@ -42,26 +42,12 @@ class Known:
     making: threading.Lock = field(default_factory=threading.Lock)
 
     def atoms(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n_atoms d_in"]:
-        """The rows at unit norm, contiguous.
-
-        Parameters
-        ----------
-        dictionary
-            The one these facts are about.
-        """
+        """The rows at unit norm, contiguous."""
         return dictionary.detach() if self.copy is None else self.copy
 
 
 def known(dictionary: Float[Tensor, "n_atoms d_in"], *, normalised: bool) -> Known | None:
-    """Facts that still hold for this dictionary; None the first time and after every change.
-
-    Parameters
-    ----------
-    dictionary
-        Any view of its memory: a parameter and its detached self are one dictionary.
-    normalised
-        Whether its rows were, or were to be, brought to unit norm.
-    """
+    """Facts that still hold for this dictionary; None the first time and after every change."""
     entry = _KNOWN.get(_key(dictionary, normalised))
     if entry is None or entry.version != _version(dictionary):
         return None
@@ -74,17 +60,7 @@ def remember(
     *,
     normalised: bool,
 ) -> Known:
-    """Note that a dictionary was checked; facts about an older version of it are dropped.
-
-    Parameters
-    ----------
-    dictionary
-        Atoms as the user gave them.
-    unit
-        The same at unit norm.
-    normalised
-        Whether that made a difference.
-    """
+    """Note that a dictionary was checked; facts about an older version of it are dropped."""
     key = _key(dictionary, normalised)
     own = unit.untyped_storage()._cdata == dictionary.untyped_storage()._cdata
     entry = Known(_version(dictionary), _fingerprint(dictionary), None if own else unit)
@@ -104,15 +80,7 @@ def remember(
 def gram_of(
     entry: Known, atoms: Float[Tensor, "n_atoms d_in"]
 ) -> Iterator[Float[Tensor, "n_atoms n_atoms"]]:
-    """Lend the Gram matrix G = D Dᵀ, made at the first use.
-
-    Parameters
-    ----------
-    entry
-        A dictionary that was looked up or remembered.
-    atoms
-        Its rows at unit norm.
-    """
+    """Lend the Gram matrix G = D Dᵀ, made at the first use."""
     with _LOCK:
         entry.users += 1
     try:
@@ -132,20 +100,7 @@ def gram_matrix(
     dictionary: Float[Tensor, "n_atoms d_in"],
     out: Float[Tensor, "n_atoms n_atoms"] | None = None,
 ) -> Float[Tensor, "n_atoms n_atoms"]:
-    """All products of two atoms, G = D Dᵀ, at little more than half the price of a full product.
-
-    Parameters
-    ----------
-    dictionary
-        Atoms.
-    out
-        Where to, if there is a place already.
-
-    Example
-    -------
-    >>> gram_matrix(torch.tensor([[1.0, 0.0], [0.6, 0.8]])).tolist()
-    [[1.0, 0.6...], [0.6..., 1.0]]
-    """
+    """All products of two atoms, G = D Dᵀ, at little more than half the price of a full product."""
     n = len(dictionary)
     gram = dictionary.new_empty(n, n) if out is None else out
     for first in range(0, n, PANEL):
@@ -168,12 +123,7 @@ def _mirror(gram: Tensor) -> None:
 
 
 def forget() -> None:
-    """Drop every kept Gram matrix now, instead of when its dictionary goes.
-
-    Example
-    -------
-    >>> forget()
-    """
+    """Drop every kept Gram matrix now, instead of when its dictionary goes."""
     with _LOCK:
         for entry in _KNOWN.values():
             entry.version, entry.gram, entry.spare = -2, None, None

@@ -48,13 +48,7 @@ class Machine:
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> Machine:
-    """Rates of a device: measured per core on the CPU, an H100's data sheet for a GPU.
-
-    Parameters
-    ----------
-    device, dtype
-        Where the pursuit runs, and in which precision.
-    """
+    """Rates of a device: measured per core on the CPU, an H100's data sheet for a GPU."""
     slower = 2 if dtype == torch.float64 else 1
     if device.type == "cuda":
         return Machine(5e13 / slower, 2e12, 5e12 / slower)
@@ -115,29 +109,7 @@ class Plan:
 
 
 def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None = None) -> Plan:
-    """Choose the fastest strategy that fits.
-
-    Parameters
-    ----------
-    size
-        What is asked.
-    memory_cap
-        Most bytes beyond the inputs; None is half of what the machine has free.
-    tile_rows
-        Rows per tile, where the default is not wanted.
-
-    Raises
-    ------
-    MemoryError
-        If even one row at a time does not fit.
-
-    Example
-    -------
-    >>> size = Size(rows=4096, d_in=768, n_atoms=8192, k=32, dtype=torch.float32, refits=False,
-    ...             device=torch.device("cpu"), trace=False, refresh_every=32, gram_known=False)
-    >>> make_plan(size, 2**30).strategy, make_plan(size, 2**27).strategy
-    ('gram', 'rows')
-    """
+    """Choose the fastest strategy that fits."""
     cap = _default_cap(size.device) if memory_cap is None else memory_cap
     wanted: tuple[Strategy, ...] = ("gram", "direct") if size.refits else ("gram", "rows", "direct")
     plans = {name: _fit(size, name, cap, tile_rows) for name in wanted}
@@ -155,15 +127,7 @@ def make_plan(size: Size, memory_cap: int | None = None, tile_rows: int | None =
 
 
 def lost_without_gram(size: Size, plan: Plan) -> float:
-    """Seconds a plan takes longer than it would with the Gram matrix at hand.
-
-    Parameters
-    ----------
-    size
-        What was asked.
-    plan
-        The way taken.
-    """
+    """Seconds a plan takes longer than it would with the Gram matrix at hand."""
     if plan.strategy == "gram":
         return 0.0
     ready = replace(size, gram_known=True)

@@ -16,19 +16,7 @@ from sae_nb.pursuit._problem import Problem, Steps
 
 
 def pursue(problem: Problem) -> tuple[Steps, Float[Tensor, "rows k"]]:
-    """Run all steps.
-
-    Parameters
-    ----------
-    problem
-        What is asked.
-
-    Returns
-    -------
-    tuple
-        The steps, as constants, and what carries the gradient: amounts per step (matching pursuit)
-        or coefficients (the others).
-    """
+    """Run all steps."""
     pursuit = _Pursuit(problem)
     for step in range(problem.k):
         atoms = pursuit.choose()

@@ -42,15 +42,7 @@ def run_pursuit(
     memory_cap: int | None,
     **asked: Any,
 ) -> Codes:
-    """Check everything, choose a way, take the steps, and pack the codes.
-
-    Parameters
-    ----------
-    algorithm
-        Which pursuit.
-    x, dictionary, k, backend, gradient, normalise, memory_cap, asked
-        As in the public functions.
-    """
+    """Check everything, choose a way, take the steps, and pack the codes."""
     check_choice(gradient, Gradient, "gradient")
     facts = check_dictionary(dictionary, normalise=normalise)
     for name in ("tolerance", "relative_tolerance"):
@@ -83,13 +75,7 @@ def run_pursuit(
 
 
 def rows_of(x: Tensor, dictionary: Tensor) -> Tensor:
-    """Checked inputs as contiguous rows in the precision of the computation.
-
-    Parameters
-    ----------
-    x, dictionary
-        As the user gave them.
-    """
+    """Checked inputs as contiguous rows in the precision of the computation."""
     rows = check_input(x, dictionary).detach()
     return (rows if rows.dtype == torch.float64 else rows.float()).contiguous()
 
@@ -143,13 +129,7 @@ def _by_kernels(
 
 
 def plan_for(problem: Problem, facts: Known, memory_cap: int | None) -> Plan:
-    """The way a problem will go.
-
-    Parameters
-    ----------
-    problem, facts, memory_cap
-        What is asked, what is known of the dictionary, and the most bytes beyond the inputs.
-    """
+    """The way a problem will go."""
     cap = None if memory_cap is None else check_count(memory_cap, name="memory_cap")
     return make_plan(_size(problem, facts), cap)
 

@@ -13,32 +13,7 @@ LEAST_SQUARES, NON_NEGATIVE, GRADIENT, NON_NEGATIVE_GRADIENT = range(4)
 
 
 def solve_small(mode, S, b, z, L, passive, p, m, entering, threshold, floor, work):
-    """Update the coefficients z[:m] after slot `entering` was added or chosen again.
-
-    Parameters
-    ----------
-    mode
-        One of the four constants of this module.
-    S, b
-        System of the m slots (lower triangle of S).
-    z
-        Coefficients, changed in place.
-    L, passive, p
-        Cholesky factor of the p slots named in `passive`, in that order; kept between calls.
-    m, entering
-        Slots in use, and the new one.
-    threshold
-        Squared distance of an atom from the span of the others below which it counts as dependent.
-    floor
-        Correlation below which an atom has nothing to add.
-    work
-        Scratch of at least m numbers.
-
-    Returns
-    -------
-    int
-        The new p, or −1 if the entering atom depends on the others (z is then unchanged).
-    """
+    """Update the coefficients z[:m] after slot `entering` was added or chosen again."""
     # 1. a gradient step: exact line search, cut short where a coefficient would turn negative
     if mode >= GRADIENT:
         length, curvature = 0.0, 0.0
@@ -138,17 +113,7 @@ def solve_small(mode, S, b, z, L, passive, p, m, entering, threshold, floor, wor
 
 
 def refine_small(L, passive, p, z, positive, work):
-    """Add S⁻¹ w to the coefficients, w = D_Γ r in `work` being what rounding left unexplained.
-
-    Parameters
-    ----------
-    L, passive, p, z
-        As in `solve_small`.
-    positive
-        Whether a coefficient that would leave the positive side keeps its value.
-    work
-        Correlation of each passive slot with the residual; overwritten.
-    """
+    """Add S⁻¹ w to the coefficients, w = D_Γ r in `work` being what rounding left unexplained."""
     for i in range(p):
         v = work[i]
         for e in range(i):

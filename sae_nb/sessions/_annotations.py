@@ -42,32 +42,8 @@ class Annotations(Labels):
     All annotations that are open on one file in this process show each other's changes; what another
     process wrote is read before each change of ours, so nobody's labels are lost.
 
-    Parameters
-    ----------
-    path
-        JSON file, or a folder (an SAE's, say) that gets an `annotations.json`; read now if it
-        exists. None keeps everything in memory.
-    sae
-        The SAE whose atoms they are, or its identity. Needed with a path.
-    given
-        Labels that come from elsewhere (measured ones, say): shown where nobody has written, never
-        written to the file.
-
-    Raises
-    ------
-    ValueError
-        If the file is no annotations file, was cut short or altered, or belongs to another SAE.
-
-    Example
-    -------
-    >>> import tempfile, torch
-    >>> class Axes:
-    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
-    >>> folder = tempfile.mkdtemp()
-    >>> Annotations(folder, Axes()).write(1, "north", note="mostly")
-    >>> again = Annotations(folder, Axes())
-    >>> again[1], again.note(1)
-    ('north', 'mostly')
+    `given`: Labels that come from elsewhere (measured ones, say): shown where nobody has written,
+    never written to the file.
     """
 
     def __init__(
@@ -129,22 +105,7 @@ class Annotations(Labels):
     # --- writing ----------------------------------------------------------------------------------
 
     def write(self, atom: int, label: str, note: str = "") -> None:
-        """Set label and note of an atom; it is on disk when this returns.
-
-        Parameters
-        ----------
-        atom
-            Row of the dictionary.
-        label, note
-            Both empty forgets the atom, given labels included.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; nothing changes then, here or on disk.
-        ValueError
-            If the file was meanwhile damaged or replaced by another SAE's.
-        """
+        """Set label and note of an atom; it is on disk when this returns."""
         self.write_all({int(atom): (str(label), str(note))})
 
     def write_all(self, entries: Mapping[int, tuple[str, str]]) -> None:
@@ -165,13 +126,7 @@ class Annotations(Labels):
             other._tell()
 
     def look(self) -> None:
-        """Read the file again if another process has written it meanwhile.
-
-        Raises
-        ------
-        ValueError
-            If it was damaged meanwhile; what was read before stays.
-        """
+        """Read the file again if another process has written it meanwhile."""
         if self.path is None or _stamp(self.path) == self._stamp:
             return
         with _writing:
@@ -209,30 +164,7 @@ def annotations_file(path: str | Path) -> Path:
 
 
 def annotations_of(labels: Any, sae: Any, given: Mapping[int, str] | None = None) -> Labels:
-    """Return labels that can be written, from whatever a person passed.
-
-    Parameters
-    ----------
-    labels
-        `Labels` or `Annotations` are taken as they are; a folder or a file is opened; a mapping is
-        the labels to begin with; None looks for the folder the SAE was saved to or loaded from,
-        `sae.folder`, and keeps labels in memory where there is none.
-    sae
-        Whose atoms.
-    given
-        Labels from elsewhere, shown where nobody has written. Annotations are gone on with where
-        `labels` is None; else what was given to them is taken.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `labels` is none of these, or the file is damaged or another SAE's.
-
-    Example
-    -------
-    >>> annotations_of({3: "cat"}, sae=None)[3]
-    'cat'
-    """
+    """Return labels that can be written, from whatever a person passed."""
     if isinstance(labels, Labels):
         return labels
     if labels is None and isinstance(given, Annotations):

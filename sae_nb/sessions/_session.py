@@ -42,20 +42,7 @@ STATE, RECIPES = "session.json", "recipes.json"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
-    """A saved session, read and checked.
-
-    Example
-    -------
-    >>> import tempfile, torch
-    >>> class Axes:
-    ...     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
-    >>> folder = tempfile.mkdtemp() + "/monday"
-    >>> state = {"browser": {"atom": 1, "band": "random"}}
-    >>> _ = save_session(folder, Axes(), panels=state, labels={1: "north"})
-    >>> session = open_session(folder)
-    >>> session.panels["browser"]["atom"], session.labels[1]
-    (1, 'north')
-    """
+    """A saved session, read and checked."""
 
     path: Path
     """Folder it was read from."""
@@ -82,13 +69,7 @@ class Session:
     """Labels and notes people wrote; what is written to them from now on is kept in the session."""
 
     def check_sae(self, sae: Any) -> None:
-        """Refuse any SAE but the session's own.
-
-        Raises
-        ------
-        ValueError
-            If `sae` is another one; both are named.
-        """
+        """Refuse any SAE but the session's own."""
         given = identity_of(sae)
         if not self.sae.is_same(given):
             raise ValueError(
@@ -97,13 +78,7 @@ class Session:
             )
 
     def load_sae(self) -> SparseAutoencoder:
-        """Load the session's SAE from the folder around it, or from the ready-made ones.
-
-        Raises
-        ------
-        FileNotFoundError
-            If it is in neither place.
-        """
+        """Load the session's SAE from the folder around it, or from the ready-made ones."""
         from sae_nb.pretrained import load_sae
 
         for candidate in self._candidates():
@@ -132,26 +107,7 @@ class Session:
         acts: Activations | None = None,
         **choices: Any,
     ) -> Any:
-        """Open live panels as they were left; the same as `sae_nb_widgets.open_dashboard`.
-
-        Parameters
-        ----------
-        model
-            The live model.
-        sae
-            The session's own SAE; found by `load_sae` when None.
-        acts
-            Activations to look at; None takes the examples of a ready-made SAE.
-        choices
-            As for `sae_nb_widgets.dashboard`.
-
-        Raises
-        ------
-        ValueError
-            If `sae` is another one.
-        FileNotFoundError
-            If there is no `sae` and none is found.
-        """
+        """Open live panels as they were left; the same as `sae_nb_widgets.open_dashboard`."""
         # By name: the library is headless, and the panels import it, not the other way round.
         panels = importlib.import_module("sae_nb_widgets")
         return panels.open_dashboard(self, model, sae, acts, **choices)
@@ -175,38 +131,7 @@ def save_session(
     atom: int | None = None,
     tab: str = "",
 ) -> Path:
-    """Write a session, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        Folder to write; an older session there is replaced. The folder of an SAE is left as it is
-        and gets the session inside, under the name "session".
-    sae
-        Whose session.
-    panels
-        State of each panel as `panel.state()` gives it.
-    labels
-        What people wrote: `Annotations` with their notes, or a plain mapping.
-    recipes
-        From `SteeringPanel.recipe()`.
-    model_name, atom, tab
-        What was looked at.
-
-    Returns
-    -------
-    Path
-        The folder written.
-
-    Raises
-    ------
-    FileExistsError
-        If `path` holds something else.
-    OSError
-        If it cannot be written; says why, and what was saved before is as it was.
-    ValueError
-        If a state holds what JSON has no word for, or an absolute path of this machine.
-    """
+    """Write a session, whole or not at all."""
     folder = _session_folder(place(path))
     _refuse_other_folders(folder)
     identity = identity_of(sae)

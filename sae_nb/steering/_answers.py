@@ -48,35 +48,7 @@ class Cost:
 
 
 class Answers:
-    """Runs a model on the same inputs again and again, under one edit after another.
-
-    Parameters
-    ----------
-    model
-        What is run.
-    inputs
-        Anything that `capture` takes; read once and kept.
-    hook_point, positions
-        Where edits act, as for `steer`.
-    batch_size
-        Inputs per forward pass.
-    scored
-        Refuse a model whose answers are states.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If hook point or positions do not fit, or the answers must be logits and are none.
-
-    Example
-    -------
-    >>> import torch, sae_nb as sn
-    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
-    >>> answers = Answers(model, torch.zeros(3, 2), "0")
-    >>> steered = answers.add(torch.tensor([1.0, 0.0]), 2.0)
-    >>> (log_odds(steered, 0) - log_odds(answers.clean, 0)).tolist(), answers.n_runs
-    ([2.0, 2.0, 2.0], 2)
-    """
+    """Runs a model on the same inputs again and again, under one edit after another."""
 
     def __init__(
         self,
@@ -151,22 +123,7 @@ class Answers:
         return Cost(n_runs=self.n_runs, seconds=time.perf_counter() - self._began)
 
     def check_cost(self, n_runs: int, max_seconds: float | None, what: str) -> Cost:
-        """Return what a number of further runs will take, measured on the clean one, and log it.
-
-        Parameters
-        ----------
-        n_runs
-            Forward passes planned.
-        max_seconds
-            Refuse beyond this; None refuses nothing.
-        what
-            What they are for.
-
-        Raises
-        ------
-        ValueError
-            If it would take longer.
-        """
+        """Return what a number of further runs will take, measured on the clean one, and log it."""
         plan = Cost(n_runs=n_runs, seconds=n_runs * self.seconds_per_run)
         logger.info("%s: about %s", what, plan)
         if max_seconds is not None and plan.seconds > max_seconds:
@@ -178,15 +135,7 @@ class Answers:
 
 
 def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
-    """Return the answer at each text's last token; anything that is not per token as it is.
-
-    Parameters
-    ----------
-    output
-        What the model answered.
-    batch
-        To what.
-    """
+    """Return the answer at each text's last token; anything that is not per token as it is."""
     keep = batch.keep
     if keep is None or output.ndim < 3 or output.shape[:2] != keep.shape:
         return output
@@ -195,19 +144,7 @@ def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
 
 
 def kl(p: Float[Tensor, "*n outcomes"], q: Float[Tensor, "*n outcomes"]) -> Float[Tensor, "*n"]:
-    """Return KL(p‖q) in nats, in float64, of answers given as logits or as log-probabilities.
-
-    Parameters
-    ----------
-    p, q
-        Outcomes along the last axis; one that p rules out adds nothing.
-
-    Example
-    -------
-    >>> even, sure = torch.zeros(2), torch.tensor([0.0, -torch.inf])
-    >>> round(float(kl(sure, even)), 4), float(kl(even, even))  # ln 2
-    (0.6931, 0.0)
-    """
+    """Return KL(p‖q) in nats, in float64, of answers given as logits or as log-probabilities."""
     log_p, log_q = (logits.detach().cpu().double().log_softmax(dim=-1) for logits in (p, q))
     chance = log_p.exp()
     terms = torch.where(chance > 0, chance * (log_p - log_q), 0.0)
@@ -221,18 +158,6 @@ def log_odds(
 
     Unlike a probability it is not flat where the model is confident, and unlike a logit it means the
     same everywhere.
-
-    Parameters
-    ----------
-    outputs
-        Logits.
-    targets
-        One outcome or several that count as one, for all answers; or a tensor with one for each.
-
-    Example
-    -------
-    >>> log_odds(torch.tensor([[0.0, 2.0, 0.0]]), [0, 1]).round(decimals=4).tolist()  # ln(1 + e²)
-    [2.1269]
     """
     mask = torch.zeros(outputs.shape, dtype=torch.bool)
     if isinstance(targets, Tensor):
@@ -262,33 +187,6 @@ def run_steered(
     """Return the model's answer under the active edits, applied by nnsight or by plain hooks.
 
     `model(inputs)` is the same with hooks. Both give the same numbers: tests hold them to 1e-6.
-
-    Parameters
-    ----------
-    model
-        With `steer`, `ablate` or `splice` in force, or none.
-    inputs, batch_size
-        As for `model(…)`.
-    backend
-        "nnsight" writes `module.output = edited` inside a trace.
-
-    Returns
-    -------
-    Tensor
-        As `model(inputs)`.
-
-    Raises
-    ------
-    ValueError
-        If `backend` is neither.
-
-    Example
-    -------
-    >>> import torch, sae_nb as sn
-    >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
-    >>> with sn.steer(model, "0", direction=torch.ones(2), by=0.5):
-    ...     run_steered(model, torch.zeros(1, 2))
-    tensor([[0.5000, 0.5000]])
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "hooks":
@@ -315,29 +213,6 @@ def generate_steered(
     """Continue one prompt greedily under the active edits, one nnsight trace per token.
 
     `model.generate(prompt, return_ids=True)` is the same with hooks, for batches and sampling too.
-
-    Parameters
-    ----------
-    model
-        A causal language model, with edits in force or none.
-    prompt
-        A text or token ids.
-    max_new_tokens
-        Tokens to add at most; fewer after an end-of-text token.
-    backend
-        "nnsight", or "hooks" for `model.generate`.
-    use_cache
-        Reuse keys and values of earlier tokens.
-
-    Returns
-    -------
-    Tensor
-        Token ids of prompt and continuation.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `backend` is neither, or the model cannot continue the prompt.
     """
     check_choice("backend", backend, BACKENDS)
     if backend == "hooks":

@@ -153,22 +153,7 @@ def calibrate_strength(
 def combined_direction(
     sae: SparseAutoencoder, atoms: Sequence[int], amounts: Sequence[float]
 ) -> Float[Tensor, " d_in"]:
-    """Return Σ_j amount_j·d_j / ‖d_j‖: what "add" adds to an activation.
-
-    Parameters
-    ----------
-    sae
-        Whose dictionary.
-    atoms
-        Which rows.
-    amounts
-        How much of each.
-
-    Raises
-    ------
-    ValueError
-        If the atoms cancel.
-    """
+    """Return Σ_j amount_j·d_j / ‖d_j‖: what "add" adds to an activation."""
     rows = torch.nn.functional.normalize(sae.dictionary[list(atoms)].detach().float(), dim=1)
     direction = torch.tensor(list(amounts), dtype=rows.dtype, device=rows.device) @ rows
     if not float(direction.norm()) > 0:
@@ -180,21 +165,7 @@ def combined_direction(
 
 
 class StrengthSearch:
-    """Looks for the factor at which a divergence is the target; keeps the nearest it has seen.
-
-    Parameters
-    ----------
-    kl_at
-        Factor → divergence in nats; NaN where there is none.
-    target
-        Divergence wanted, in nats.
-
-    Example
-    -------
-    >>> search = StrengthSearch(lambda factor: factor**2, 0.25)
-    >>> round(search.find(100.0, 20), 1), search.reached
-    (0.5, True)
-    """
+    """Looks for the factor at which a divergence is the target; keeps the nearest it has seen."""
 
     def __init__(self, kl_at: Callable[[float], float], target: float) -> None:
         self._kl_at, self._target = kl_at, target
@@ -202,20 +173,7 @@ class StrengthSearch:
         self.kl, self.reached, self.n_runs, self._factor = 0.0, False, 0, 0.0
 
     def find(self, largest: float, max_runs: int) -> float:
-        """Return the best factor in (0, largest]; `reached` says whether it meets the target.
-
-        Parameters
-        ----------
-        largest
-            Nothing above is tried.
-        max_runs
-            Factors to try, at most.
-
-        Raises
-        ------
-        ValueError
-            If a divergence is not a number.
-        """
+        """Return the best factor in (0, largest]; `reached` says whether it meets the target."""
         low: tuple[float, float] | None = None
         high: tuple[float, float] | None = None
         factor = min(1.0, largest)

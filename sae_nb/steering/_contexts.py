@@ -41,19 +41,7 @@ _WRAPPERS: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary
 
 
 class Active:
-    """An edit that is in force inside a `with` block.
-
-    Parameters
-    ----------
-    model
-        Whose `interventions` it joins, last.
-    hook_point
-        Where it acts.
-    edit
-        What it does.
-    recipe
-        What `as` gives.
-    """
+    """An edit that is in force inside a `with` block."""
 
     def __init__(
         self, model: LiveModel, hook_point: HookPoint, edit: MaskedEdit, recipe: Any
@@ -324,25 +312,6 @@ def trace_edited(
     """Run the module once, with the active edits written by nnsight; the caller holds the lock.
 
     The twin of `models.interventions.installed`, which applies them as forward hooks.
-
-    Parameters
-    ----------
-    model
-        Whose `interventions` are applied, in their order.
-    args, kwargs
-        What the module gets.
-    states
-        What the edits are told: one, or one for each stretch of columns.
-
-    Returns
-    -------
-    Any
-        The module's raw output.
-
-    Raises
-    ------
-    ValueError
-        If a hook point can only be read.
     """
     places: dict[tuple[str, str], list[Intervention]] = {}
     for intervention in tuple(model.interventions):

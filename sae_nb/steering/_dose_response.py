@@ -281,20 +281,7 @@ def best_effect(
 
 
 class Effects:
-    """One number of every answer, and what adding a direction does to its mean.
-
-    Parameters
-    ----------
-    model, inputs, hook_point, positions, batch_size
-        As for `Answers`.
-    measure
-        The number; None: the model's own answer to the first input.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If hook point, positions or measure do not fit.
-    """
+    """One number of every answer, and what adding a direction does to its mean."""
 
     def __init__(
         self,
@@ -330,19 +317,7 @@ class Effects:
         n_controls: int,
         seed: int,
     ) -> DoseResponse:
-        """Return what several strengths of a unit direction do, and of random ones.
-
-        Parameters
-        ----------
-        direction
-            Of length 1.
-        strengths
-            How much of it.
-        atom
-            Whose it is, or the first of those combined in it.
-        n_controls, seed
-            Random directions, and where their seeds begin.
-        """
+        """Return what several strengths of a unit direction do, and of random ones."""
         seeds = tuple(range(seed, seed + n_controls))
         drawn = [random_direction(len(direction), s) for s in seeds]
         found = np.array([[self.of_adding(u, a) for a in strengths] for u in (direction, *drawn)])
@@ -423,13 +398,7 @@ def _measured(
 
 
 def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths"]:
-    """Return strengths as an array, if there is one at least and all are finite.
-
-    Raises
-    ------
-    ValueError
-        If not.
-    """
+    """Return strengths as an array, if there is one at least and all are finite."""
     given = np.asarray(strengths, dtype=np.float64).reshape(-1)
     if len(given) == 0 or not np.isfinite(given).all():
         raise ValueError(f"`strengths` must be finite numbers, at least one, got {strengths}.")

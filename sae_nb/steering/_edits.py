@@ -36,13 +36,6 @@ class MaskedEdit:
 
     A change that reads sequences is shown all columns from the first on, also in generation, where each
     run brings only the newest: the edit keeps those before it until the next text begins.
-
-    Parameters
-    ----------
-    positions
-        Which ones.
-    change
-        What happens there.
     """
 
     def __init__(self, positions: Positions, change: Change) -> None:
@@ -113,18 +106,6 @@ class Positions:
     A position is the index in the sample's own token sequence, as in `acts.position`: padding is
     not counted and never touched, and a generated token continues its prompt's count. So the same
     choice means the same tokens in a padded batch, alone, with and without a KV cache.
-
-    Parameters
-    ----------
-    chosen
-        None for all; an integer or several (negative counts from the end of the prompt); "last" (the
-        prompt's last token, and every new one); "not_first"; "cls", "registers" or "patches" of a
-        vision model; a boolean mask, one row for all samples or one row per sample; or a function
-        from the run's state to a mask of its columns, for a rule that needs the tokens.
-    steps
-        "all"; "prompt": only tokens of the prompt; "new": only generated tokens.
-    prefix_tokens
-        Tokens before the first patch of a vision model.
     """
 
     def __init__(
@@ -305,23 +286,7 @@ def change_atoms(
     by: tuple[float, ...],
     keep_error: bool,
 ) -> Change:
-    """Return the change that moves some latents of an SAE's code from z to z'.
-
-    Parameters
-    ----------
-    sae
-        Encodes the activations; one that reads sequences is shown each text without its padding.
-    atoms
-        Which latents.
-    rows
-        The rows of the dictionary that belong to them.
-    mode
-        What z' is.
-    by
-        One number per atom.
-    keep_error
-        Whether x − x̂ is kept.
-    """
+    """Return the change that moves some latents of an SAE's code from z to z'."""
     how = MODES[mode]
     if keep_error and not how.reads_latents:
         return add_direction(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
@@ -356,15 +321,7 @@ class AtomsOfSequences:
     def of_kept(
         self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time d_in"]:
-        """Change the kept tokens of each row as one sequence; the others come back as they were.
-
-        Parameters
-        ----------
-        x
-            Activations of a padded batch.
-        keep
-            Which tokens are text.
-        """
+        """Change the kept tokens of each row as one sequence; the others come back as they were."""
         from sae_nb.temporal import padded, unpadded
 
         counts = keep.sum(dim=1)

@@ -75,13 +75,7 @@ def request_steering(
     acts: Activations | Tensor | SparseCodes | None,
     **choices: Any,
 ) -> tuple[Steering, Change]:
-    """Check a request and return its recipe with the change that carries it out.
-
-    Raises
-    ------
-    ValueError, TypeError, IndexError
-        As `steer`.
-    """
+    """Check a request and return its recipe with the change that carries it out."""
     check_choice("mode", choices["mode"], list(MODES))
     check_choice("unit", choices["unit"], UNITS)
     if direction is not None:
@@ -103,38 +97,20 @@ def request_steering(
 
 
 def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
-    """Return the hook point of that name, if it can be edited.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError
-        If there is none, or it can only be read.
-    """
+    """Return the hook point of that name, if it can be edited."""
     point = model.hook_point(hook_point)
     check_writable(point)
     return point
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices.
-
-    Raises
-    ------
-    ValueError
-        Listing them.
-    """
+    """Refuse a value that is none of the choices."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:
-    """Refuse something of another width than the hook point, where that is known without running.
-
-    Raises
-    ------
-    ValueError
-        Naming both widths.
-    """
+    """Refuse something of another width than the hook point, where that is known without running."""
     expected = model.width(point)
     if expected is not None and expected != width:
         raise ValueError(

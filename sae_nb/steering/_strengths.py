@@ -25,33 +25,7 @@ _SHARE = 0.99
 def strength_p99(
     sae: SparseAutoencoder, acts: Activations | Tensor | SparseCodes | None = None
 ) -> Float[np.ndarray, " n_atoms"]:
-    """Return every atom's 99th percentile of non-zero strengths |z|; 0 for one that never fires.
-
-    Parameters
-    ----------
-    sae
-        Encodes `acts`, unless they are codes already.
-    acts
-        What to measure on; None takes the SAE's own `strength_p99`, where it carries one.
-
-    Returns
-    -------
-    array
-        One number per atom, in the model's units.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to measure on, or widths differ.
-
-    Example
-    -------
-    >>> import torch
-    >>> from types import SimpleNamespace
-    >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 3.0], [0.0, -3.0]]))
-    >>> strength_p99(SimpleNamespace(n_atoms=2), codes).tolist()
-    [0.0, 3.0]
-    """
+    """Return every atom's 99th percentile of non-zero strengths |z|; 0 for one that never fires."""
     if acts is None:
         stored = getattr(sae, "strength_p99", None)
         if stored is None:

@@ -50,21 +50,7 @@ class BaseRate:
 
 
 def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
-    """Return the base rate that was given, or that of the ready-made SAE; None where there is none.
-
-    Parameters
-    ----------
-    sae
-        Whose atoms.
-    given
-        A `BaseRate`; one share per atom; codes, or anything else with `.frequency`; activations, which
-        are encoded.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not one share in [0, 1] for each atom.
-    """
+    """Return the base rate that was given, or that of the ready-made SAE; None where there is none."""
     if isinstance(given, BaseRate):
         return given
     if given is None:
@@ -123,11 +109,6 @@ def ready_made_store(sae: SparseAutoencoder) -> Any:
     """Return the example store of the ready-made SAE that this one is; None if it is none.
 
     Compared by name and by dictionary, since an SAE trained anew at the same place has other atoms.
-
-    Parameters
-    ----------
-    sae
-        Any SAE.
     """
     name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
     from sae_nb.pretrained import ready_made_names

@@ -249,13 +249,7 @@ def summarise_pursuit(
 
 
 def check_algorithm(name: object) -> AlgorithmName:
-    """Return `name` if it is one of the algorithms.
-
-    Raises
-    ------
-    ValueError
-        If it is not; the message lists them.
-    """
+    """Return `name` if it is one of the algorithms."""
     if name not in ALGORITHMS:
         raise ValueError(f"`algorithm` must be one of {', '.join(ALGORITHMS)}, got {name!r}.")
     return name
@@ -264,29 +258,7 @@ def check_algorithm(name: object) -> AlgorithmName:
 def strongest_atoms(
     steps: Sequence[PursuitSteps], *, most: int = MOST_BARS, order: str = "sorted"
 ) -> Int[np.ndarray, " n"]:
-    """Atoms worth a bar: all that are ever chosen, then those most correlated at any step.
-
-    Parameters
-    ----------
-    steps
-        Records with one dictionary.
-    most
-        How many at most.
-    order
-        "sorted": by correlation with the input itself, largest first, so that bars keep their places
-        from step to step; "dictionary": by row.
-
-    Raises
-    ------
-    ValueError
-        If there is no such order.
-
-    Example
-    -------
-    >>> steps = summarise_pursuit(torch.tensor([3.0, 4.0]), torch.eye(2), "mp", k=1)
-    >>> strongest_atoms([steps]).tolist(), strongest_atoms([steps], most=1).tolist()
-    ([1, 0], [1])
-    """
+    """Atoms worth a bar: all that are ever chosen, then those most correlated at any step."""
     if order not in ("sorted", "dictionary"):
         raise ValueError(f"`order` must be 'sorted' or 'dictionary', got {order!r}.")
     score = np.max([np.abs(one.correlations).max(axis=0) for one in steps], axis=0)

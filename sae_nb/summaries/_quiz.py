@@ -84,21 +84,7 @@ class QuizScore:
 def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share; all of [0, 1] where nothing was counted.
 
-    Parameters
-    ----------
-    n_right
-        Successes.
-    n
-        Trials.
-
-    Source
-    ------
-    Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-
-    Example
-    -------
-    >>> [round(end, 3) for end in wilson_interval(5, 10)]
-    [0.237, 0.763]
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
     if n == 0:
         return 0.0, 1.0
@@ -118,34 +104,6 @@ def ask_about(
     """Make a question about an atom; examples and options are of different samples.
 
     Every option but one is looked at in all that is shown of it, and the atom is silent there.
-
-    Parameters
-    ----------
-    catalogue
-        Codes and samples; pictures or texts.
-    atom
-        Row of the dictionary.
-    n_examples
-        Shown with their strengths.
-    n_options
-        To choose from.
-    seed
-        Draws samples and their order.
-
-    Raises
-    ------
-    TypeError, IndexError, ValueError
-        If there is no such atom, rows are plain vectors, or the atom fires in too few samples, or in
-        too many for others to be found (the message says how many).
-
-    Example
-    -------
-    >>> import sae_nb as sn
-    >>> examples = sn.load_examples("tiny-vit/resid_post.6")
-    >>> catalogue = examples.catalogue(sn.load_sae("tiny-vit/resid_post.6"))
-    >>> question = ask_about(catalogue, examples.match("digit 0").atom)
-    >>> len(question.options), question.chance
-    (5, 0.2)
     """
     atom = check_atom(atom, catalogue.n_atoms)
     check_count(n_examples, name="n_examples")
@@ -181,15 +139,7 @@ def ask_about(
 def askable_atoms(
     catalogue: AtomCatalogue, *, n_examples: int = 4, n_options: int = 5
 ) -> Int[np.ndarray, " m"]:
-    """Return the atoms that fire in enough samples, and are silent in enough.
-
-    Parameters
-    ----------
-    catalogue
-        Codes and samples.
-    n_examples, n_options
-        Of the questions.
-    """
+    """Return the atoms that fire in enough samples, and are silent in enough."""
     codes = catalogue.codes
     table = codes.to_scipy().tocsc()
     table.eliminate_zeros()

@@ -106,44 +106,20 @@ class ReportCardSummary:
     """By metric and SAE; where a report has no such row there is none."""
 
     def cell(self, metric: str, sae: str) -> ReportCell | None:
-        """Return one cell, or None.
-
-        Parameters
-        ----------
-        metric, sae
-            Row and column.
-        """
+        """Return one cell, or None."""
         return self.cells.get((metric, sae))
 
     def row(self, metric: str) -> list[ReportCell]:
-        """Return the cells of a metric, column by column.
-
-        Parameters
-        ----------
-        metric
-            Which.
-        """
+        """Return the cells of a metric, column by column."""
         found = (self.cell(metric, sae) for sae in self.saes)
         return [cell for cell in found if cell is not None]
 
     def definition(self, metric: str) -> Definition:
-        """Return what a row is.
-
-        Parameters
-        ----------
-        metric
-            Which.
-        """
+        """Return what a row is."""
         return define(self.row(metric)[0].measurement.definition)
 
     def n_not_clear(self, sae: str) -> tuple[int, int]:
-        """Return how many judged rows of an SAE are not clear, and how many are judged.
-
-        Parameters
-        ----------
-        sae
-            Which.
-        """
+        """Return how many judged rows of an SAE are not clear, and how many are judged."""
         mine = [c.verdict for c in self.cells.values() if c.sae == sae]
         return mine.count("not clear"), mine.count("not clear") + mine.count("clear")
 
@@ -154,36 +130,7 @@ def summarise_report_card(
     *,
     show: Shown = "key",
 ) -> ReportCardSummary:
-    """Put reports side by side, judge every number, and place it on its row's scale.
-
-    Parameters
-    ----------
-    reports
-        From `evaluate`, or any mapping from name to `Measurement`.
-    names
-        Of the SAEs; None: what the reports say.
-    show
-        "key" rows, "all" rows, or those "not clear" in some column.
-
-    Returns
-    -------
-    ReportCardSummary
-        Cells by metric and SAE.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If there are no reports, or names do not fit.
-
-    Example
-    -------
-    >>> import torch, sae_nb as sn
-    >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
-    >>> sae = sn.TopK(d_in=8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0))
-    >>> card = summarise_report_card([sn.evaluate(sae, x, n_bootstrap=50)], ["mine"])
-    >>> card.cell("r2", "mine").verdict  # never trained
-    'not clear'
-    """
+    """Put reports side by side, judge every number, and place it on its row's scale."""
     columns = _named(reports, names)
     rows: dict[str, None] = {}
     for report in columns.values():
@@ -208,17 +155,6 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
 
     It is where it is better than both, neither lies in its interval, and the gap is more than a
     twentieth of the larger of the two numbers.
-
-    Parameters
-    ----------
-    measurement
-        With its definition.
-
-    Example
-    -------
-    >>> judge(Measurement(value=0.58, floor=0.0, control=0.57, interval=(0.579, 0.581),
-    ...                   definition="r2_pooled", n=9, unit="samples"))[0]
-    'not clear'
     """
     definition = define(measurement.definition)
     if math.isnan(measurement.value):
@@ -396,17 +332,7 @@ _FORMULAS: dict[str, Formula] = {
 def sums_by_sample(
     sae: SparseAutoencoder, acts: Activations, *, most_rows: int = MOST_ROWS
 ) -> RowSums:
-    """Return what `most_moving` needs, in one pass over the rows.
-
-    Parameters
-    ----------
-    sae
-        In the units of `acts`.
-    acts
-        Rows with their samples; at most the first `most_rows` are read.
-    most_rows
-        See there.
-    """
+    """Return what `most_moving` needs, in one pass over the rows."""
     with torch.no_grad():
         x = acts.x[:most_rows].float()
         codes = sae.encode(x)
@@ -439,22 +365,7 @@ def sums_by_sample(
 
 
 def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
-    """Return the sample without which a number changes most; None where it is no sum over samples.
-
-    Parameters
-    ----------
-    sums
-        From `sums_by_sample`.
-    definition
-        Id of the number's definition.
-
-    Example
-    -------
-    >>> columns = {"e2": np.array([1.0, 1.0, 8.0]), "v2": np.array([10.0, 10.0, 10.0])}
-    >>> found = most_moving(RowSums(samples=np.array([4, 5, 6]), columns=columns), "r2_pooled")
-    >>> found.sample, round(found.value, 3), found.without
-    (6, 0.667, 0.9)
-    """
+    """Return the sample without which a number changes most; None where it is no sum over samples."""
     formula = _FORMULAS.get(definition)
     if formula is None or len(sums.samples) < 2:
         return None
@@ -480,23 +391,7 @@ def elsewhere(
 ) -> dict[str, float]:
     """Return what other libraries' formulas of a quantity give on these very rows, by formula id.
 
-    Parameters
-    ----------
-    sae, acts
-        As for `sums_by_sample`.
-    definition
-        Id of ours.
-    most_rows
-        Rows that are read.
-
-    Example
-    -------
-    >>> import sae_nb as sn
-    >>> rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(0)) + 5
-    >>> acts = sn.Activations(rows, sample=torch.arange(64), position=torch.zeros(64).long())
-    >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
-    >>> "overcomplete.r2_score" in elsewhere(sae, acts, "r2_pooled")
-    True
+    `definition`: Id of ours.
     """
     chosen = [f for f in published_formulas().values() if f.ours == definition]
     chosen = [f for f in chosen if set(f.needs) <= {"x", "x_hat", "codes", "dictionary"}]

@@ -124,25 +124,11 @@ class TemporalSummary:
         return documents
 
     def with_layout(self, xy: Mapping[str, Float[np.ndarray, "time 2"]]) -> TemporalSummary:
-        """The same with other coordinates of its codes.
-
-        Parameters
-        ----------
-        xy
-            Of the predicted and of the novel codes.
-        """
+        """The same with other coordinates of its codes."""
         return replace(self, xy=dict(xy))
 
     def atoms_added(self, time: int, most: int = 8) -> list[tuple[int, float]]:
-        """The atoms a time adds, strongest first, with their strengths.
-
-        Parameters
-        ----------
-        time
-            Which.
-        most
-            How many at most.
-        """
+        """The atoms a time adds, strongest first, with their strengths."""
         first, last = (int(self.novel_codes.offsets[time + i]) for i in (0, 1))
         atoms = self.novel_codes.atoms[first:last].tolist()
         values = self.novel_codes.values[first:last].tolist()
@@ -150,15 +136,7 @@ class TemporalSummary:
         return [(int(atom), float(value)) for atom, value in found[:most] if value]
 
     def read_from(self, time: int, most: int = 6) -> list[tuple[int, float]]:
-        """The times before that its prediction was read from, with their shares of attention.
-
-        Parameters
-        ----------
-        time
-            Which.
-        most
-            How many at most.
-        """
+        """The times before that its prediction was read from, with their shares of attention."""
         row = self.attention[time, :time]
         order = np.argsort(-row, kind="stable")[:most]
         return [(int(i), float(row[i])) for i in order if row[i] > 0]
@@ -177,43 +155,7 @@ def summarise_sequence(
     n_shuffles: int = N_SHUFFLES,
     seed: int = 0,
 ) -> TemporalSummary:
-    """Take one sequence apart and record what a panel shows.
-
-    Parameters
-    ----------
-    sae
-        A `Temporal`.
-    x
-        Activations in order of time.
-    names
-        What each time is called; None: its number.
-    special
-        Tokens that are no text; None: none.
-    boundaries
-        Times at which something new begins.
-    kind
-        What time is.
-    first_position
-        Position in its sample of the first row.
-    n_shuffles
-        Permuted orders of the control.
-    seed
-        Of the permutations.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something does not fit the sequence or the SAE.
-
-    Example
-    -------
-    >>> import sae_nb as sn
-    >>> sae = sn.Temporal(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
-    >>> x = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
-    >>> record = summarise_sequence(sae, x, names=list("abcdef"))
-    >>> record.n_times, record.energy.shape, record.read_from(0)
-    (6, (6, 2), [])
-    """
+    """Take one sequence apart and record what a panel shows."""
     from sae_nb.temporal import decompose
 
     x = check_matrix(x, d_in=sae.d_in).detach().to(sae.device, sae.dtype)
@@ -259,26 +201,6 @@ def read_in_time(
     """Run a model on one input and take what it computed apart in time.
 
     Time is the tokens of a text; for a vision model it is the layers, at one token.
-
-    Parameters
-    ----------
-    model
-        A language or vision model.
-    sae
-        A `Temporal` trained on such sequences.
-    given
-        A text, its token ids, or a picture.
-    hook_point
-        Where a language model is read; None takes the SAE's own. Not used for pictures.
-    place
-        Which token of a picture: 0 is cls.
-    options
-        As for `summarise_sequence`: boundaries, n_shuffles, seed.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the input is not one that the model reads, or not as wide as the SAE.
     """
     if model.kind == "vision":
         return _over_layers(model, sae, given, place, options)

@@ -60,16 +60,7 @@ class AtomMotion:
 
 
 class MotionTracker:
-    """Looks at a dictionary now and then and remembers how far its atoms turned in between.
-
-    Example
-    -------
-    >>> tracker = MotionTracker()
-    >>> tracker.look(torch.eye(2), 0)
-    >>> tracker.look(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), 50)
-    >>> tracker.summary().per_atom.round(3).tolist()
-    [0.0, 90.0]
-    """
+    """Looks at a dictionary now and then and remembers how far its atoms turned in between."""
 
     def __init__(self) -> None:
         self._rows: Tensor | None = None
@@ -79,15 +70,7 @@ class MotionTracker:
         self._looks: list[tuple[int, float, float]] = []
 
     def look(self, dictionary: Float[Tensor, "n_atoms d_in"], step: int) -> None:
-        """Measure what has turned since the last look; a look at the same step changes nothing.
-
-        Parameters
-        ----------
-        dictionary
-            As it is now; it is copied.
-        step
-            Optimiser steps done.
-        """
+        """Measure what has turned since the last look; a look at the same step changes nothing."""
         if step == self._step:
             return
         every = max(-(-dictionary.numel() // MOST_NUMBERS), 1)
@@ -123,13 +106,7 @@ class MotionTracker:
 def pareto_front(
     l0: Float[np.ndarray, " runs"], r2: Float[np.ndarray, " runs"]
 ) -> Bool[np.ndarray, " runs"]:
-    """Return which runs no other one beats: higher R² at no more atoms per row.
-
-    Examples
-    --------
-    >>> pareto_front(np.array([8.0, 16.0, 16.0]), np.array([0.7, 0.9, 0.8])).tolist()
-    [True, True, False]
-    """
+    """Return which runs no other one beats: higher R² at no more atoms per row."""
     no_worse = (l0[:, None] <= l0) & (r2[:, None] >= r2)
     better = no_worse & ((l0[:, None] < l0) | (r2[:, None] > r2))
     return np.asarray(~better.any(axis=0))
@@ -165,15 +142,7 @@ class AtomGallery:
 
 
 class Probe:
-    """A few samples' rows that atoms are read on, the same ones at every look.
-
-    Parameters
-    ----------
-    acts
-        Activations with the samples behind them.
-    most_rows
-        Whole samples are taken, in order, up to so many rows.
-    """
+    """A few samples' rows that atoms are read on, the same ones at every look."""
 
     def __init__(self, acts: Activations, most_rows: int = 2048) -> None:
         sample = acts.sample.cpu()
@@ -187,15 +156,7 @@ class Probe:
         self.tokens: Sequence[str] = [] if self._part.tokens is None else list(self._part.tokens)
 
     def gallery(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> AtomGallery:
-        """Read the atoms on the probe's rows.
-
-        Parameters
-        ----------
-        sae
-            Encodes; the caller sees to it that nobody changes it meanwhile.
-        atoms
-            Which.
-        """
+        """Read the atoms on the probe's rows."""
         with torch.no_grad():
             device = sae.dictionary.device
             strength = latents(sae.encode(self.x.to(device)), tuple(atoms)).abs().cpu().numpy()
@@ -243,17 +204,7 @@ def gallery_of_rows(
     atoms: Sequence[int],
     frequency: Float[np.ndarray, " n_atoms"] | None = None,
 ) -> AtomGallery:
-    """Return the atoms themselves, for SAEs whose inputs are pixels.
-
-    Parameters
-    ----------
-    sae
-        Whose dictionary.
-    atoms
-        Which rows.
-    frequency
-        Share of the inputs on which each atom fires, if it is known: unit atoms all have one norm.
-    """
+    """Return the atoms themselves, for SAEs whose inputs are pixels."""
     rows = sae.dictionary[list(atoms)].detach().float().cpu().numpy().copy()
     strengths = np.linalg.norm(rows, axis=1) if frequency is None else frequency[list(atoms)]
     return AtomGallery(atoms=tuple(atoms), strengths=strengths, rows=rows)
@@ -346,22 +297,7 @@ class TrainingSummary:
 
 
 class TrainingHistory:
-    """The records of one run as growing columns, so that a redraw never reads a record twice.
-
-    Parameters
-    ----------
-    name
-        What the run is called in a legend.
-
-    Example
-    -------
-    >>> from types import SimpleNamespace
-    >>> history = TrainingHistory("k = 16")
-    >>> history.extend([SimpleNamespace(step=i, steps=9, loss=1 / i, r2=0.5) for i in (1, 2, 3)])
-    >>> summary = history.summary(state="running")
-    >>> summary.last_step, summary.steps, summary.loss[:2].tolist()
-    (3, 9, [1.0, 0.5])
-    """
+    """The records of one run as growing columns, so that a redraw never reads a record twice."""
 
     def __init__(self, name: str = "run") -> None:
         self.name = name
@@ -373,13 +309,7 @@ class TrainingHistory:
         return self._n
 
     def extend(self, records: Sequence[TrainRecord]) -> None:
-        """Read what is new in `records`, a list that only grows (a shorter one starts over).
-
-        Parameters
-        ----------
-        records
-            Everything the run has recorded so far, not only the new part.
-        """
+        """Read what is new in `records`, a list that only grows (a shorter one starts over)."""
         n_now = len(records)  # the training thread may append meanwhile
         if n_now < self._n:
             self._n = 0
@@ -405,30 +335,7 @@ class TrainingHistory:
     ) -> TrainingSummary:
         """What a panel draws.
 
-        Parameters
-        ----------
-        state
-            "running", "paused", "stopping", "done" or "failed".
-        max_points
-            Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
-        axis
-            Where the points are even: over steps or over their logarithm.
-        frequency
-            Share of probe rows each atom is used by.
-        error
-            Why the run failed, one sentence.
-        motion
-            How far the atoms turn.
-
-        Returns
-        -------
-        TrainingSummary
-            Arrays of at most `max_points` entries; the first and the newest record are among them.
-
-        Raises
-        ------
-        ValueError
-            When `max_points` is too small to hold a curve.
+        `max_points`: Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
         """
         if max_points < 4:
             raise ValueError(f"`max_points` must be at least 4, got {max_points}.")
@@ -463,39 +370,7 @@ def summarise_training(
     max_points: int = 600,
     axis: Axis = "linear",
 ) -> TrainingSummary:
-    """Records of a run as the arrays that a panel draws, in one call.
-
-    Parameters
-    ----------
-    records
-        `TrainingRun.records` or `TrainResult.history`.
-    name
-        What the run is called in a legend.
-    state
-        "running", "paused", "stopping", "done" or "failed".
-    max_points
-        Points per curve, ≥ 4.
-    axis
-        Where the points are even: over steps or over their logarithm.
-
-    Returns
-    -------
-    TrainingSummary
-        At most `max_points` points per curve.
-
-    Raises
-    ------
-    ValueError
-        When `max_points` is too small to hold a curve.
-
-    Example
-    -------
-    >>> from types import SimpleNamespace
-    >>> spike = [SimpleNamespace(step=i, loss=9.0 if i == 777 else 1.0) for i in range(5000)]
-    >>> summary = summarise_training(spike, max_points=100)
-    >>> len(summary.step) <= 100, float(summary.loss.max())
-    (True, 9.0)
-    """
+    """Records of a run as the arrays that a panel draws, in one call."""
     history = TrainingHistory(name)
     history.extend(records)
     return history.summary(state=state, max_points=max_points, axis=axis)

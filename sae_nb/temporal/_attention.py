@@ -25,34 +25,8 @@ from torch import Tensor, nn
 class CodeAttention(nn.Module):
     """Multi-head attention from a code to the codes before it.
 
-    Parameters
-    ----------
-    n_atoms
-        Width of a code.
-    n_heads
-        Heads; `n_atoms` must be divisible by n_heads · bottleneck_factor.
-    bottleneck_factor
-        How much narrower queries and keys are than codes.
-    generator
-        Draws the first weights; None is torch's global generator.
-
-    Raises
-    ------
-    ValueError
-        If `n_atoms` is not divisible.
-
-    Source
-    ------
-    Lubana et al., "Priors in Time", arXiv 2511.01836, eq. 3; initial row norms as in the authors'
-    code, eslubana/TemporalFeatureAnalysis sae/utils.py. The window is ours.
-
-    Example
-    -------
-    >>> attention = CodeAttention(8, 2, 1, generator=torch.Generator().manual_seed(0))
-    >>> codes = torch.rand(1, 5, 8, generator=torch.Generator().manual_seed(1))
-    >>> whole = attention(shifted(codes), codes)
-    >>> torch.allclose(whole, attention(shifted(codes), codes, window=5), atol=1e-6)
-    True
+    Source: Lubana et al., "Priors in Time", arXiv 2511.01836, eq. 3; initial row norms as in the
+    authors' code, eslubana/TemporalFeatureAnalysis sae/utils.py. The window is ours.
     """
 
     def __init__(
@@ -83,18 +57,7 @@ class CodeAttention(nn.Module):
         *,
         window: int | None = None,
     ) -> Float[Tensor, "batch time n_atoms"]:
-        """What the past says at every time.
-
-        Parameters
-        ----------
-        past
-            Codes shifted by one: row t is the code at t − 1, row 0 is zero.
-        present
-            What asks: the codes themselves, or the past again for a strict prediction.
-        window
-            Most codes before a time that are seen from it; None is all. Longer sequences are then read
-            in chunks, and memory grows with their length, not with its square.
-        """
+        """What the past says at every time."""
         q, k, v = (self._heads(part) for part in self._projections(past, present))
         if window is None or q.shape[2] <= window:
             attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
@@ -110,13 +73,7 @@ class CodeAttention(nn.Module):
         *,
         window: int | None = None,
     ) -> Float[Tensor, "batch heads time time"]:
-        """How much each time attends to each slot of the past; slot 0 is the empty one.
-
-        Parameters
-        ----------
-        past, present, window
-            As for a forward pass.
-        """
+        """How much each time attends to each slot of the past; slot 0 is the empty one."""
         q, k, _ = (self._heads(part) for part in self._projections(past, present))
         scores = q @ k.mT / math.sqrt(q.shape[-1])
         n = scores.shape[-1]
@@ -154,18 +111,7 @@ def _in_chunks(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
 
 def shifted(codes: Float[Tensor, "batch time n_atoms"]) -> Float[Tensor, "batch time n_atoms"]:
-    """The codes one time later, with zeros first.
-
-    Parameters
-    ----------
-    codes
-        In order of time.
-
-    Example
-    -------
-    >>> shifted(torch.tensor([[[1.0], [2.0]]])).flatten().tolist()
-    [0.0, 1.0]
-    """
+    """The codes one time later, with zeros first."""
     return nn.functional.pad(codes[:, :-1], (0, 0, 1, 0))
 
 
@@ -225,27 +171,8 @@ def predict(
     In the published form query and length a_t look at the present token, so this is a projection of x_t
     on a direction chosen from context, not a forecast. The strict form is a forecast.
 
-    Parameters
-    ----------
-    x
-        Centred activations in order of time.
-    encoder, dictionary
-        E and D, one row per atom.
-    layers
-        Attention layers, applied one after the other to what is left.
-    gain
-        λ, from activations to codes.
-    strict
-        Whether the present token is kept from its own prediction.
-    window
-        Most tokens before a token that are seen from it; None is all.
-    attention
-        Whether attention weights are kept; their size is quadratic in time.
-
-    Source
-    ------
-    Lubana et al., "Priors in Time", arXiv 2511.01836, eqs. 3–4; eslubana/TemporalFeatureAnalysis,
-    sae/saeTemporal.py. The strict form is ours.
+    Source: Lubana et al., "Priors in Time", arXiv 2511.01836, eqs. 3–4;
+    eslubana/TemporalFeatureAnalysis, sae/saeTemporal.py. The strict form is ours.
     """
     residual, predicted = x, torch.zeros_like(x)
     total = x.new_zeros(*x.shape[:2], len(dictionary))

@@ -111,25 +111,7 @@ class AverageForecast:
 def past_average(
     x: Float[Tensor, "batch time d_in"], decay: float
 ) -> Float[Tensor, "batch time d_in"]:
-    """Exponential average of the tokens before each.
-
-    Parameters
-    ----------
-    x
-        Sequences.
-    decay
-        What is kept of the average from one token to the next, in [0, 1).
-
-    Raises
-    ------
-    ValueError
-        If the decay is out of range.
-
-    Example
-    -------
-    >>> past_average(torch.tensor([[[4.0], [0.0], [0.0]]]), 0.5).flatten().tolist()
-    [0.0, 2.0, 1.0]
-    """
+    """Exponential average of the tokens before each."""
     if not 0 <= decay < 1:
         raise ValueError(f"`decay` must be in [0, 1), got {decay}.")
     average, out = torch.zeros_like(x[:, 0]), []

@@ -237,17 +237,7 @@ def _side_by_side(
 def sequence_groups(
     sae: Any, acts: Activations, rows: int
 ) -> Iterator[tuple[Int[Tensor, " m"], Tensor, SparseCodes, Tensor]]:
-    """Row numbers, activations, novel codes and full reconstructions, whole sequences at a time.
-
-    Parameters
-    ----------
-    sae
-        Reads sequences.
-    acts
-        Rows in order of time.
-    rows
-        About how many at a time.
-    """
+    """Row numbers, activations, novel codes and full reconstructions, whole sequences at a time."""
     sequences = Sequences(acts)
     for group in sequences.groups(rows):
         chosen = sequences.rows(group)

@@ -77,14 +77,7 @@ def readout_r2(
 
 @dataclass(frozen=True)
 class GardenPath:
-    """One sentence in two forms, and the word that settles how it is to be read.
-
-    Example
-    -------
-    >>> one = GardenPath("While he read", "While he read,", "the book", "fell", "down.", "NP/Z")
-    >>> one.garden, one.control[one.place("control") :][:4]
-    ('While he read the book fell down.', 'fell')
-    """
+    """One sentence in two forms, and the word that settles how it is to be read."""
 
     misleading: str
     """How the garden path begins."""
@@ -115,13 +108,7 @@ class GardenPath:
         return _joined(self.plain, self.shared, self.word, self.rest)
 
     def place(self, which: str) -> int:
-        """Character at which the word begins.
-
-        Parameters
-        ----------
-        which
-            "garden" or "control".
-        """
+        """Character at which the word begins."""
         begins = self.misleading if which == "garden" else self.plain
         return len(_joined(begins, self.shared)) + 1
 
@@ -168,32 +155,8 @@ def read_garden_paths(path: str | Path) -> tuple[GardenPath, ...]:
     Three layouts are known by their columns: "NP/S" (object or clause), "NP/Z" (object or none) and the
     reduced relative, with columns "Ambiguous verb", "Unreduced content" and "Disambiguator".
 
-    Parameters
-    ----------
-    path
-        A file with tabs between columns and their names in its first line.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If its columns are of no known layout.
-
-    Source
-    ------
-    Parts as in the materials of Huang et al., "Surprisal does not explain syntactic disambiguation
-    difficulty", 2023.
-
-    Example
-    -------
-    >>> import tempfile
-    >>> names = "Start\tTransitive Verb\tComma\tNP/Z\tVerb\tRest"
-    >>> with tempfile.NamedTemporaryFile("w", suffix=".tsv") as file:
-    ...     _ = file.write(names + "\nAs he\t left\t,\t the dog\t barked\t loudly\n")
-    ...     file.flush()
-    ...     read_garden_paths(file.name)[0].garden
-    'As he left the dog barked loudly.'
+    Source: Parts as in the materials of Huang et al., "Surprisal does not explain syntactic
+    disambiguation difficulty", 2023.
     """
     path = Path(path)
     if not path.is_file():
@@ -251,13 +214,7 @@ class Surprise:
     """Share of novel in the energy of its first token."""
 
     def effect(self, what: str) -> tuple[float, float]:
-        """Mean of garden path less control over sentences, and the standard error of that mean.
-
-        Parameters
-        ----------
-        what
-            "nats", "novel_energy" or "novel_share".
-        """
+        """Mean of garden path less control over sentences, and the standard error of that mean."""
         values: Tensor = getattr(self, what)
         difference = values[:, 0] - values[:, 1]
         error = difference.std() / len(difference) ** 0.5 if len(difference) > 1 else torch.nan
@@ -270,26 +227,8 @@ def garden_path_surprise(
 ) -> Surprise:
     """How surprised a model, and the novel part of its activations, are where a garden path ends.
 
-    Parameters
-    ----------
-    model
-        Reads language from left to right.
-    sae
-        Trained on its activations.
-    sentences
-        Pairs.
-    hook_point
-        Where the SAE belongs; None is where it was trained.
-
-    Raises
-    ------
-    ValueError
-        If the model does not predict next tokens, no hook point is known, or there are no sentences.
-
-    Source
-    ------
-    "Priors in Time", arXiv 2511.01836, section on garden paths, which compares codes of phrases; energy at
-    the word is ours.
+    Source: "Priors in Time", arXiv 2511.01836, section on garden paths, which compares codes of
+    phrases; energy at the word is ours.
     """
     point = hook_point or sae.hook_point
     if point is None or not sentences or not model.causal:

@@ -21,21 +21,7 @@ if TYPE_CHECKING:
 
 
 class SequenceRows(Tensor):
-    """Rows of sequences, one sequence after the other; what is computed from them is a plain tensor.
-
-    Parameters
-    ----------
-    rows
-        The rows.
-    lengths
-        Rows of each sequence, in order.
-
-    Example
-    -------
-    >>> rows = SequenceRows.of(torch.zeros(5, 3), [2, 3])
-    >>> rows.lengths, type(rows + 1).__name__
-    ((2, 3), 'Tensor')
-    """
+    """Rows of sequences, one sequence after the other; what is computed from them is a plain tensor."""
 
     lengths: tuple[int, ...]
 
@@ -43,20 +29,7 @@ class SequenceRows(Tensor):
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n d_in"], lengths: Sequence[int]) -> SequenceRows:
-        """Say of rows which sequences they are.
-
-        Parameters
-        ----------
-        rows
-            One sequence after the other.
-        lengths
-            Rows of each; they add up to all.
-
-        Raises
-        ------
-        ValueError
-            If the lengths do not add up.
-        """
+        """Say of rows which sequences they are."""
         if sum(lengths) != len(rows) or min(lengths, default=0) < 1:
             raise ValueError(
                 f"`lengths` must be positive and add up to the {len(rows)} rows, got {list(lengths)}."
@@ -67,33 +40,14 @@ class SequenceRows(Tensor):
 
 
 def lengths_of(rows: Tensor) -> tuple[int, ...]:
-    """How long the sequences are: those of `SequenceRows`, else all rows are one.
-
-    Parameters
-    ----------
-    rows
-        Rows in order of time.
-    """
+    """How long the sequences are: those of `SequenceRows`, else all rows are one."""
     return rows.lengths if isinstance(rows, SequenceRows) else (len(rows),)
 
 
 def padded(
     rows: Float[Tensor, "n width"], lengths: Sequence[int]
 ) -> Float[Tensor, "batch time width"]:
-    """Sequences side by side, short ones filled with zeros at the end, where no one sees them.
-
-    Parameters
-    ----------
-    rows
-        One sequence after the other.
-    lengths
-        Rows of each.
-
-    Example
-    -------
-    >>> padded(torch.tensor([[1.0], [2.0], [3.0]]), [1, 2]).squeeze(-1).tolist()
-    [[1.0, 0.0], [2.0, 3.0]]
-    """
+    """Sequences side by side, short ones filled with zeros at the end, where no one sees them."""
     longest = max(lengths)
     if min(lengths) == longest:
         return rows.reshape(len(lengths), longest, -1)
@@ -105,38 +59,14 @@ def padded(
 def unpadded(
     x: Float[Tensor, "batch time width"], lengths: Sequence[int]
 ) -> Float[Tensor, "n width"]:
-    """The rows of sequences one after the other again, padding left out.
-
-    Parameters
-    ----------
-    x
-        Sequences side by side.
-    lengths
-        Rows of each.
-
-    Example
-    -------
-    >>> unpadded(torch.tensor([[[1.0], [0.0]], [[2.0], [3.0]]]), [1, 2]).flatten().tolist()
-    [1.0, 2.0, 3.0]
-    """
+    """The rows of sequences one after the other again, padding left out."""
     if min(lengths) == x.shape[1]:
         return x.flatten(0, 1)
     return x[mask_of(lengths).to(x.device)]
 
 
 def mask_of(lengths: Sequence[int]) -> Bool[Tensor, "batch time"]:
-    """Where sequences side by side have rows of their own.
-
-    Parameters
-    ----------
-    lengths
-        Rows of each.
-
-    Example
-    -------
-    >>> mask_of([1, 2]).int().tolist()
-    [[1, 0], [1, 1]]
-    """
+    """Where sequences side by side have rows of their own."""
     sizes: Int[Tensor, " batch"] = torch.tensor(list(lengths))
     return torch.arange(int(sizes.max())) < sizes[:, None]
 

@@ -19,20 +19,7 @@ from sae_nb.checks import check_count
 def unit_directions(
     x: Float[Tensor, "batch time width"], *, centre: bool = True
 ) -> Float[Tensor, "batch time width"]:
-    """Directions of sequences from their common mean; zero where a vector is at the mean.
-
-    Parameters
-    ----------
-    x
-        Sequences.
-    centre
-        Whether the mean over all tokens is taken off first.
-
-    Example
-    -------
-    >>> unit_directions(torch.tensor([[0.0, 5.0], [4.0, 1.0]])).round(decimals=3).tolist()
-    [[[-0.7070000171661377, 0.7070000171661377], [0.7070000171661377, -0.7070000171661377]]]
-    """
+    """Directions of sequences from their common mean; zero where a vector is at the mean."""
     x = check_sequences(x)
     moved = x - x.mean(dim=(0, 1)) if centre else x
     length = moved.norm(dim=-1, keepdim=True)
@@ -164,22 +151,7 @@ def permuted_order(
 
 
 def check_sequences(x: Tensor, *, name: str = "x") -> Float[Tensor, "batch time width"]:
-    """Return sequences as (batch, time, width), if each has two tokens or more.
-
-    Parameters
-    ----------
-    x
-        (batch, time, width) or one (time, width).
-    name
-        For the message.
-
-    Raises
-    ------
-    TypeError
-        If it is not a floating-point tensor.
-    ValueError
-        If it is of another shape, or shorter than 2 tokens.
-    """
+    """Return sequences as (batch, time, width), if each has two tokens or more."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"`{name}` must be a floating-point tensor, got {kind}.")

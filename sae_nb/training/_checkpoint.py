@@ -48,15 +48,7 @@ if TYPE_CHECKING:
 
 
 def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> None:
-    """Refuse what cannot be trained together.
-
-    Raises
-    ------
-    TypeError
-        If an entry is not an SAE.
-    ValueError
-        If there is none, one cannot be trained, or a width differs from that of the data.
-    """
+    """Refuse what cannot be trained together."""
     if not saes:
         raise ValueError("`sae` must be an SAE or a list of them, got an empty list.")
     for sae in saes:
@@ -124,13 +116,7 @@ POINTER = "checkpoint.json"
 
 
 def check_folder(folder: str | Path) -> Path:
-    """Return the folder if checkpoints may be written there.
-
-    Raises
-    ------
-    FileExistsError
-        If it is a file, or a folder with files that are not of a checkpoint.
-    """
+    """Return the folder if checkpoints may be written there."""
     folder = place(folder)
     if folder.is_file():
         raise FileExistsError(
@@ -146,13 +132,7 @@ def check_folder(folder: str | Path) -> Path:
 
 
 def hold_checkpoints(folder: Path) -> Lock:
-    """Hold a folder of checkpoints for one training, so that two never write into each other.
-
-    Raises
-    ------
-    ValueError
-        If another training, of this kernel or of another one, is at work in it.
-    """
+    """Hold a folder of checkpoints for one training, so that two never write into each other."""
     return hold_folder(
         folder,
         f"`checkpoint` must be written by one training at a time, but another one is at work in "
@@ -174,19 +154,7 @@ def save_checkpoint(
     learners: list[Learner],
     tensors: list[dict[str, dict[str, Tensor]]],
 ) -> None:
-    """Write one checkpoint, then remove the one before it.
-
-    Parameters
-    ----------
-    folder
-        Of all checkpoints of this run.
-    state
-        JSON-able facts of the loop; must hold "step".
-    learners
-        The SAEs in training.
-    tensors
-        Of each, from `Learner.tensors`.
-    """
+    """Write one checkpoint, then remove the one before it."""
     name = f"step-{state['step']:08d}"
     state = state | {"config": without_place(state["config"])}
     with new_folder(folder / name, replace=True) as partial:
@@ -206,13 +174,7 @@ def without_place(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Find the checkpoint that counts, verified; None where there is none.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If it was cut short, altered or is of another version.
-    """
+    """Find the checkpoint that counts, verified; None where there is none."""
     if not (folder / POINTER).is_file():
         return None
     pointer = read_json(folder / POINTER)
@@ -246,24 +208,7 @@ def _tidy(folder: Path, latest: str) -> None:
 def check_same_run(
     saved: dict[str, Any], identity: dict[str, Any], config: TrainConfig, where: Path
 ) -> None:
-    """Refuse a checkpoint of other settings, other data or other SAEs, naming what differs.
-
-    Parameters
-    ----------
-    saved
-        State read from the checkpoint.
-    identity
-        Data and SAEs of this call.
-    config
-        Settings of this call.
-    where
-        The checkpoint.
-
-    Raises
-    ------
-    ValueError
-        If anything that decides the result differs, or its step lies beyond `config.steps`.
-    """
+    """Refuse a checkpoint of other settings, other data or other SAEs, naming what differs."""
     settings = config.to_json()
     differences = [
         f"{name} was {saved['config'].get(name)!r}, this call has {settings[name]!r}"
@@ -289,15 +234,7 @@ def check_same_run(
 
 
 def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
-    """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers.
-
-    Parameters
-    ----------
-    path, state
-        From `load_checkpoint`.
-    learners
-        Of the same run (`check_same_run`).
-    """
+    """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers."""
     for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
         learner.sae.load_state_dict(read_tensors(path / f"sae-{i}.safetensors"))
         _load_moments(learner, read_tensors(path / f"optimiser-{i}.safetensors"))

@@ -22,15 +22,8 @@ from sae_nb.kernels import Precision
 class Schedule:
     """Learning rate by step; `base` may be replaced while the training runs.
 
-    Source
-    ------
-    Warm-up, constant, linear decay to 0: saprmarks/dictionary_learning, trainers/trainer.py.
-
-    Example
-    -------
-    >>> schedule = Schedule(base=0.01, steps=10, warmup_steps=1, decay_fraction=0.3)
-    >>> [round(schedule(step), 4) for step in (0, 1, 6, 7, 9)]
-    [0.005, 0.01, 0.01, 0.0075, 0.0025]
+    Source: Warm-up, constant, linear decay to 0: saprmarks/dictionary_learning,
+    trainers/trainer.py.
     """
 
     base: float
@@ -236,15 +229,7 @@ def check_number(
     most: float = math.inf,
     infinite: bool = False,
 ) -> None:
-    """Refuse what is neither None nor a number in range.
-
-    Raises
-    ------
-    TypeError
-        If `value` is not a number.
-    ValueError
-        If it is out of range.
-    """
+    """Refuse what is neither None nor a number in range."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -31,15 +31,7 @@ if TYPE_CHECKING:
 
 
 class FairLock:
-    """Re-entrant first-come, first-served lock, used in a `with` block.
-
-    Example
-    -------
-    >>> lock = FairLock()
-    >>> with lock, lock:
-    ...     lock.locked
-    True
-    """
+    """Re-entrant first-come, first-served lock, used in a `with` block."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -138,14 +130,7 @@ class Control:
 
 @contextmanager
 def deferred_interrupts(control: Control) -> Iterator[None]:
-    """Turn the first Ctrl-C into a stop between two steps; a second one interrupts at once.
-
-    Parameters
-    ----------
-    control
-        Of the loop in this block. Outside the main thread, or under a signal handler of the user's
-        own, nothing is changed.
-    """
+    """Turn the first Ctrl-C into a stop between two steps; a second one interrupts at once."""
     ours = threading.current_thread() is threading.main_thread()
     if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
@@ -164,15 +149,7 @@ def deferred_interrupts(control: Control) -> Iterator[None]:
 
 
 def claim(saes: Sequence[SparseAutoencoder]) -> None:
-    """Mark SAEs as being trained.
-
-    Raises
-    ------
-    ValueError
-        If one is listed twice.
-    RuntimeError
-        If one is being trained already.
-    """
+    """Mark SAEs as being trained."""
     ids = {id(sae) for sae in saes}
     if len(ids) < len(saes):
         raise ValueError(
@@ -229,17 +206,7 @@ ResultT = TypeVar("ResultT")
 
 
 class BackgroundRun(ABC, Generic[LoopT, ResultT]):
-    """Handle to a training in a thread; every method may be called from any thread.
-
-    Parameters
-    ----------
-    training
-        Prepared, not begun.
-    name
-        Of what is trained, for the thread and the log.
-    progress
-        Whether a bar is shown.
-    """
+    """Handle to a training in a thread; every method may be called from any thread."""
 
     def __init__(self, training: LoopT, *, name: str, progress: bool = False) -> None:
         self._training, self._name = training, name
@@ -305,20 +272,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
         self._training.control.stop("stopped")
 
     def set(self, **numbers: float) -> None:
-        """Change numbers from the next step on: those that `live()` names.
-
-        Parameters
-        ----------
-        numbers
-            Names and values.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a value is impossible or there is no such number; then nothing is changed.
-        RuntimeError
-            If the training has ended.
-        """
+        """Change numbers from the next step on: those that `live()` names."""
         if self.state in ("done", "failed"):
             raise RuntimeError(
                 f"Numbers can be changed while a training runs, but this one is {self.state}. Start "
@@ -327,13 +281,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
         self._training.set(**numbers)
 
     def add_listener(self, listener: Listener) -> None:
-        """Call `listener` with every record from now on, in the training thread.
-
-        Raises
-        ------
-        TypeError
-            If it cannot be called.
-        """
+        """Call `listener` with every record from now on, in the training thread."""
         self._training.listeners += as_list([listener])
 
     def remove_listener(self, listener: Listener) -> None:
@@ -342,20 +290,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
             self._training.listeners.remove(listener)
 
     def wait(self, timeout: float | None = None) -> ResultT:
-        """Wait for the end and return the result; Ctrl-C ends the waiting, not the training.
-
-        Parameters
-        ----------
-        timeout
-            Seconds; None waits as long as it takes.
-
-        Raises
-        ------
-        TimeoutError
-            If it is not done by then; the training goes on.
-        BaseException
-            Whatever ended a failed run.
-        """
+        """Wait for the end and return the result; Ctrl-C ends the waiting, not the training."""
         self._thread.join(timeout)
         if self._thread.is_alive():
             raise TimeoutError(

@@ -19,29 +19,8 @@ if TYPE_CHECKING:
 class DeadAtoms:
     """Rows since each atom last fired, and the share of recent rows on which it did.
 
-    Parameters
-    ----------
-    n_atoms
-        Rows of the dictionary.
-    dead_after_tokens
-        Rows without one firing after which an atom is dead.
-    device
-        Where the counts live: beside the codes.
-
-    Source
-    ------
-    openai/sparse_autoencoder train.py and saprmarks/dictionary_learning trainers/top_k.py; the
-    former counts steps, ours counts rows, so the batch size does not change the meaning.
-
-    Example
-    -------
-    >>> from types import SimpleNamespace
-    >>> dead = DeadAtoms(3, dead_after_tokens=8)
-    >>> codes = SimpleNamespace(values=torch.ones(2), atoms=torch.tensor([0, 2]))
-    >>> for _ in range(2):
-    ...     dead.update(codes, rows=4)
-    >>> dead.silent_tokens.tolist(), dead.fraction
-    ([0, 8, 0], 0.3333333432674408)
+    Source: openai/sparse_autoencoder train.py and saprmarks/dictionary_learning trainers/top_k.py;
+    the former counts steps, ours counts rows, so the batch size does not change the meaning.
     """
 
     BY_ATOM = ("silent_tokens", "fired", "fired_before")
@@ -61,27 +40,11 @@ class DeadAtoms:
         self._rows, self._rows_before = 0, 0
 
     def update(self, codes: SparseCodes, rows: int) -> None:
-        """Count one batch.
-
-        Parameters
-        ----------
-        codes
-            Codes of the batch; entries that are stored but zero do not count as firing.
-        rows
-            Rows of the batch.
-        """
+        """Count one batch."""
         self.count(fire_counts(codes, len(self.silent_tokens)), rows)
 
     def count(self, fired: Int[Tensor, " n_atoms"], rows: int) -> None:
-        """Count one batch by its `fire_counts`.
-
-        Parameters
-        ----------
-        fired
-            Rows on which each atom fired.
-        rows
-            Rows of the batch.
-        """
+        """Count one batch by its `fire_counts`."""
         if self._rows >= self.dead_after_tokens:
             self._fired_before, self._rows_before = self._fired, self._rows
             self._fired, self._rows = torch.zeros_like(self._fired), 0
@@ -123,15 +86,7 @@ class DeadAtoms:
 
 
 def fire_counts(codes: SparseCodes, n_atoms: int) -> Int[Tensor, " n_atoms"]:
-    """Rows on which each atom fired, z ≠ 0.
-
-    Parameters
-    ----------
-    codes
-        Codes of a batch.
-    n_atoms
-        Rows of the dictionary.
-    """
+    """Rows on which each atom fired, z ≠ 0."""
     values = codes.values.detach()
     if values.device.type == "cpu" and int(torch.count_nonzero(values)) == len(values):
         return torch.bincount(codes.atoms, minlength=n_atoms)

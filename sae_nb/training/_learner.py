@@ -43,13 +43,7 @@ TOLERANCE = 0.1
 
 
 class BestState:
-    """Running loss of one SAE and a copy of its weights where that was lowest.
-
-    Parameters
-    ----------
-    sae
-        The SAE in training; its tensors are copied into buffers that are allocated once.
-    """
+    """Running loss of one SAE and a copy of its weights where that was lowest."""
 
     def __init__(self, sae: SparseAutoencoder) -> None:
         self._sae = sae
@@ -127,23 +121,7 @@ CAUSE = (
 
 
 class Learner:
-    """One SAE in training.
-
-    Parameters
-    ----------
-    sae
-        Trained in place.
-    config
-        Its None entries are filled from `sae.recipe()`.
-    rows
-        Rows of a full batch.
-    index
-        Place of the SAE in the list that trains on the same batches.
-    team
-        Workers that train it together, each on its part of a batch.
-    shard
-        This worker's atoms, where the workers share those in place of the batch.
-    """
+    """One SAE in training."""
 
     def __init__(
         self,
@@ -195,15 +173,7 @@ class Learner:
         return tuple(self.sae.live_numbers)
 
     def check(self, name: str, value: float) -> None:
-        """Refuse a live number that does not exist or has an impossible value.
-
-        Raises
-        ------
-        TypeError
-            If `value` is not a number, or not an integer where one is needed.
-        ValueError
-            If the SAE has no such number or it is out of range.
-        """
+        """Refuse a live number that does not exist or has an impossible value."""
         if name == "learning_rate":
             check_number(value, name, above=0.0)
             return
@@ -244,15 +214,7 @@ class Learner:
         return numbers | {name: getattr(self.sae, name) for name in self.live_numbers()}
 
     def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
-        """Let the SAE look at its first rows, unless it was trained before.
-
-        Parameters
-        ----------
-        x
-            First rows, in the order of training.
-        seed
-            Of the generator that `initialise` gets.
-        """
+        """Let the SAE look at its first rows, unless it was trained before."""
         if not bool(self.sae.initialised):
             generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
             with torch.no_grad():
@@ -298,13 +260,7 @@ class Learner:
         return {name: self.shard.at_first(group, by_atom) for name, group in groups.items()}
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
-        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set.
-
-        Raises
-        ------
-        FloatingPointError
-            If it cannot be computed because the weights have diverged.
-        """
+        """Loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
         self.optimiser.zero_grad(set_to_none=True)
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule(step) * group.get("share", 1.0)
@@ -320,15 +276,7 @@ class Learner:
             raise self._diverged("loss could not be computed", step, CAUSE) from error
 
     def differentiate(self, loss: TrainingLoss, share: float) -> None:
-        """Set the gradients of the whole batch's loss.
-
-        Parameters
-        ----------
-        loss
-            Of this worker's part of the batch.
-        share
-            That part's share of the batch's rows.
-        """
+        """Set the gradients of the whole batch's loss."""
         total = loss.total if share == 1 else share * loss.total
         total.backward()  # type: ignore[no-untyped-call]
         self.team.sum_gradients(self.parameters)
@@ -350,15 +298,7 @@ class Learner:
     def read(
         self, loss: TrainingLoss, norm: Tensor, x: Tensor, step: int, share: float = 1.0
     ) -> dict[str, float]:
-        """Loss and gradient norm as numbers, refused while the weights are still good.
-
-        Raises
-        ------
-        ValueError
-            If the batch holds NaN or infinity.
-        FloatingPointError
-            If the loss or its gradient is not finite for a finite batch.
-        """
+        """Loss and gradient norm as numbers, refused while the weights are still good."""
         # The one host sync of a step.
         total = self.team.sum(share * loss.total.detach())
         value, length = torch.stack([total, norm]).tolist()
@@ -407,19 +347,7 @@ class Learner:
         numbers: dict[str, Any],
         share: float = 1.0,
     ) -> TrainRecord:
-        """Add a record of this step to the history; offer its weights as the best so far.
-
-        Parameters
-        ----------
-        loss
-            Of this worker's part of the batch.
-        x
-            That part.
-        numbers
-            Fields the loop knows: step, tokens, loss, gradient norm, times.
-        share
-            The part's share of the batch's rows.
-        """
+        """Add a record of this step to the history; offer its weights as the best so far."""
         mean = self.team.sum(share * x.mean(dim=0))
         residual = (x - loss.x_hat).square().sum()
         spread = (x - mean).square().sum()

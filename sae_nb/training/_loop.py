@@ -152,11 +152,6 @@ class Training:
     """One training under way: what `train` and `start_training` both run.
 
     Everything the user passed is checked here, before any work.
-
-    Parameters
-    ----------
-    sae, data, config, listeners, resume
-        As for `train`.
     """
 
     def __init__(
@@ -261,13 +256,7 @@ class Training:
                 self.changes.append(Change(step=self.step, name=name, value=value))
 
     def run(self, *, progress: bool = False) -> None:
-        """Train to the end, or until told to stop; always leaves the SAEs in eval mode.
-
-        Parameters
-        ----------
-        progress
-            Whether a bar is shown.
-        """
+        """Train to the end, or until told to stop; always leaves the SAEs in eval mode."""
         self._started = time.perf_counter() - self.seconds
         progress = progress and self.team.is_first
         self._mark, self._shown = (self.tokens, self.seconds), self.step

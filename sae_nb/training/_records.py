@@ -169,13 +169,7 @@ Listeners = Listener | Iterable[Listener] | None
 
 
 def as_list(listeners: Listeners) -> list[Listener]:
-    """One listener, several or none as a list.
-
-    Raises
-    ------
-    TypeError
-        If one cannot be called.
-    """
+    """One listener, several or none as a list."""
     if listeners is None:
         return []
     several = [listeners] if callable(listeners) else list(listeners)
@@ -189,15 +183,7 @@ def as_list(listeners: Listeners) -> list[Listener]:
 
 
 def tell(listeners: list[Listener], record: TrainRecord) -> None:
-    """Hand one record to every listener, and drop those that raise: the training outlives a panel.
-
-    Parameters
-    ----------
-    listeners
-        Called in order; a list that may grow or shrink meanwhile.
-    record
-        The newest.
-    """
+    """Hand one record to every listener, and drop those that raise: the training outlives a panel."""
     for listener in tuple(listeners):
         try:
             listener(record)
@@ -213,14 +199,7 @@ def tell(listeners: list[Listener], record: TrainRecord) -> None:
 def show(newest: Sequence[TrainRecord], bar: Any, advance: int) -> None:
     """Show the newest record of every SAE behind a bar; several SAEs side by side.
 
-    Parameters
-    ----------
-    newest
-        One record per SAE.
-    bar
-        Counts steps.
-    advance
-        Steps since it was last moved.
+    `advance`: Steps since it was last moved.
     """
     shown = {"loss": "loss", "r2": "R²", "l0": "L0", "dead_fraction": "dead"}
     numbers: dict[str, float | str] = {}

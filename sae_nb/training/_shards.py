@@ -32,18 +32,6 @@ class Shard:
 
     Between `cut` and `make_whole` the tensors of `sae` with one row per atom hold this worker's rows
     only, and its own `encode` sees no others.
-
-    Parameters
-    ----------
-    sae
-        A TopK, BatchTopK, ReLU or JumpReLU, whole, in every worker.
-    team
-        The workers.
-
-    Raises
-    ------
-    ValueError
-        If the SAE's codes cannot be computed by shards, or there are fewer atoms than workers.
     """
 
     def __init__(self, sae: SparseAutoencoder, team: Team) -> None:
@@ -78,13 +66,7 @@ class Shard:
         self.team.share(self.sae)
 
     def part(self, rows: Tensor) -> Tensor:
-        """Copy the rows of this worker's atoms.
-
-        Parameters
-        ----------
-        rows
-            A tensor with one row per atom, all of them.
-        """
+        """Copy the rows of this worker's atoms."""
         return rows.detach()[self.mine].clone()
 
     def _everywhere(self, part: Tensor) -> Tensor:
@@ -101,13 +83,6 @@ class Shard:
         """The same tensors with the rows of all atoms in the first worker; all workers must call it.
 
         The others get theirs back as they are.
-
-        Parameters
-        ----------
-        tensors
-            By name.
-        by_atom
-            Names of those with one row per atom.
         """
         return {
             name: self._at_first(tensor) if name in by_atom else tensor
@@ -135,14 +110,7 @@ class Shard:
     ) -> TrainingLoss:
         """The loss of the whole SAE, with the gradient of this worker's atoms; see `OneStep`.
 
-        Parameters
-        ----------
-        x
-            The whole batch.
-        silent_tokens
-            Rows since each of this worker's atoms last fired.
-        dead_after, step_fraction
-            As for an SAE.
+        `silent_tokens`: Rows since each of this worker's atoms last fired.
         """
         from sae_nb.architectures import TrainingLoss
 
@@ -166,13 +134,7 @@ class Shard:
         )
 
     def whole(self, number: Tensor) -> Tensor:
-        """A sum over this worker's atoms as the sum over all: the others' part is a constant.
-
-        Parameters
-        ----------
-        number
-            Of one shape in all workers; may carry a gradient.
-        """
+        """A sum over this worker's atoms as the sum over all: the others' part is a constant."""
         local = number.detach()
         return number + (self.team.sum(local) - local)
 
@@ -182,13 +144,7 @@ class Shard:
         self.team.sum_gradients([p for p in self.sae.parameters() if p not in own])
 
     def norm(self, gradients_of: list[nn.Parameter]) -> Tensor:
-        """Norm of the whole gradient, what every worker has counted once.
-
-        Parameters
-        ----------
-        gradients_of
-            Parameters in training.
-        """
+        """Norm of the whole gradient, what every worker has counted once."""
         own = set(self.sae.atom_parameters())
         held = [p for p in gradients_of if p.grad is not None]
         counted = [p.grad for p in held if p in own or self.team.is_first]
@@ -297,20 +253,7 @@ class Shard:
 
 
 def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep:
-    """Return the SAE if its atoms can be spread over workers.
-
-    Parameters
-    ----------
-    sae
-        Any architecture.
-    team
-        The workers.
-
-    Raises
-    ------
-    ValueError
-        If its codes need more than one exchange a step, or there are fewer atoms than workers.
-    """
+    """Return the SAE if its atoms can be spread over workers."""
     from sae_nb.architectures import BatchTopK, JumpReLU, ReLU, TopK
 
     name = type(sae).__name__

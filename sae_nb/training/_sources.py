@@ -16,25 +16,7 @@ from sae_nb.training._process_group import Team
 
 
 def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
-    """Source for what the user passed, checked.
-
-    Parameters
-    ----------
-    data
-        Anything with `d_in` and `batches(batch_size, seed=, start=)`, or a tensor of rows; for SAEs
-        that read sequences, `Sequences`, activations in order, or a tensor whose axis before the last
-        is time.
-    saes
-        What will be trained: where one of them reads sequences, batches are whole sequences.
-
-    Raises
-    ------
-    TypeError
-        If it is neither.
-    ValueError
-        If rows in memory are missing, of a wrong shape, or hold NaN or infinity; or an SAE reads
-        sequences and the rows are not in order of time.
-    """
+    """Source for what the user passed, checked."""
     readers = [sae for sae in saes if getattr(sae, "reads_sequences", False)]
     if readers and not isinstance(data, Sequences):
         context = min(int(sae.context) for sae in readers)  # type: ignore[attr-defined]
@@ -56,22 +38,7 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
 
 
 def check_team(team: Team, source: ActivationSource, batch_size: int) -> Team:
-    """Return the team if every worker gets a part of every batch.
-
-    Parameters
-    ----------
-    team
-        Who trains.
-    source
-        What is cut up.
-    batch_size
-        Rows of a full batch.
-
-    Raises
-    ------
-    ValueError
-        If batches are whole sequences, or have fewer rows than there are workers.
-    """
+    """Return the team if every worker gets a part of every batch."""
     if not team.alone and isinstance(source, Sequences):
         raise ValueError(
             f"Sequences must be trained on by one process, got {team.size} workers: a batch of them "

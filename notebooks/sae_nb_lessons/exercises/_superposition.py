@@ -18,13 +18,7 @@ IMPORTANCE_RATIO = 0.3
 
 
 def regular_polygon(corners: int) -> Tensor:
-    """Unit vectors at equal angles in the plane.
-
-    Example
-    -------
-    >>> regular_polygon(4).round().abs().tolist()
-    [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
-    """
+    """Unit vectors at equal angles in the plane."""
     angle = 2 * math.pi * torch.arange(corners, dtype=torch.float64) / corners
     return torch.stack((angle.cos(), angle.sin()), dim=1)
 

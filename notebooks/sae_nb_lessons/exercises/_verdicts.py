@@ -36,14 +36,7 @@ CARD = "var(--jp-brand-color1, #0072b2)"
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Verdict:
-    """What was made of an answer; true only if it was right.
-
-    Example
-    -------
-    >>> verdict = Verdict(exercise="01.1", state="wrong", said="Too large.", hint="Count again.")
-    >>> bool(verdict), verdict.message
-    (False, 'Not yet. Too large. Count again.')
-    """
+    """What was made of an answer; true only if it was right."""
 
     exercise: str
     """Its number."""
@@ -86,12 +79,6 @@ class Revelation(Verdict):
     """A prediction beside what was measured.
 
     To have predicted is to have passed: the point is the surprise, not the luck.
-
-    Example
-    -------
-    >>> seen = Revelation(exercise="01.3", state="right", predicted=0.5, measured=0.4)
-    >>> bool(seen), round(seen.error, 3)
-    (True, 0.1)
     """
 
     predicted: float | str
@@ -129,25 +116,13 @@ class Revelation(Verdict):
 
 
 def told_number(value: float | str, unit: str = "") -> str:
-    """A number with three digits and its unit; a word stays as it is.
-
-    Example
-    -------
-    >>> told_number(0.41234), told_number(12.0, "atoms"), told_number("up")
-    ('0.412', '12 atoms', 'up')
-    """
+    """A number with three digits and its unit; a word stays as it is."""
     text = value if isinstance(value, str) else f"{value:.3g}"
     return f"{text} {unit}" if unit else text
 
 
 def count(n: int, one: str, many: str = "") -> str:
-    """A number of things, in the plural where there are several.
-
-    Example
-    -------
-    >>> count(1, "hint"), count(2, "try", "tries")
-    ('1 hint', '2 tries')
-    """
+    """A number of things, in the plural where there are several."""
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
@@ -165,11 +140,5 @@ def card(title: str, parts: Iterable[str], colour: str, *, role: str = "note") -
 
 
 def rich(text: str) -> str:
-    """Escape text for HTML and set what stands in backticks as code.
-
-    Example
-    -------
-    >>> rich("`a < b`")
-    '<code>a &lt; b</code>'
-    """
+    """Escape text for HTML and set what stands in backticks as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))

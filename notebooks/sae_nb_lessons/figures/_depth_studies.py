@@ -23,17 +23,7 @@ def similarities_figure(
     *,
     low: float | None = None,
 ) -> go.Figure:
-    """Similarities of all pairs of layers, one square per reading, phases outlined.
-
-    Parameters
-    ----------
-    readings
-        Matrices by the title of their square.
-    cuts
-        Phases to outline, by title; a reading without any has none.
-    low
-        Lower end of the colours; None: the smallest value shown, or 0 if that is larger.
-    """
+    """Similarities of all pairs of layers, one square per reading, phases outlined."""
     matrices = {name: np.asarray(matrix, dtype=np.float64) for name, matrix in readings.items()}
     if low is None:
         low = min(0.0, *(float(np.nanmin(matrix)) for matrix in matrices.values()))
@@ -63,13 +53,7 @@ def _outline(cuts: Sequence[int]) -> list[go.Scatter]:
 
 
 def evidence_figure(networks: Mapping[str, Sequence[PhaseEvidence]]) -> go.Figure:
-    """What the best cut gains, and the step at its borders, over k; bars are bands without phases.
-
-    Parameters
-    ----------
-    networks
-        Evidence for k = 2, 3, … by the name of the network. A bar holds nine tenths of the draws.
-    """
+    """What the best cut gains, and the step at its borders, over k; bars are bands without phases."""
     figure = side_by_side(
         ["phases k", "phases k"],
         y=["dissimilarity cut away", "step at the cuts"],
@@ -119,19 +103,7 @@ def layers_figure(
     floors: Mapping[str, Float[np.ndarray, " layers"]] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> go.Figure:
-    """A number of every layer, one line per network or surrogate; floors dashed.
-
-    Parameters
-    ----------
-    curves
-        Values of layers 1, 2, … by name.
-    y_title
-        What the number is.
-    floors
-        The same number for something that learned nothing.
-    y_range
-        Ends of the vertical axis; None leaves them to the curves.
-    """
+    """A number of every layer, one line per network or surrogate; floors dashed."""
 
     def drawn(name: str, values: Float[np.ndarray, " layers"], **look: Any) -> go.Scatter:
         layers, heights = list(range(1, len(values) + 1)), np.asarray(values, dtype=np.float64)

@@ -38,15 +38,6 @@ def decision_figure(
 
     The shaded corner is where R² and off-support are both good; the dashed line is the off-support of
     block archetypes fitted to a Gaussian.
-
-    Parameters
-    ----------
-    scores
-        By title of the square and by model: R² and off-support of every seed.
-    nulls
-        Off-support of the Gaussian, by title.
-    least_r2, most_off
-        The shaded corner.
     """
     left_over = [1 - r2 for models in scores.values() for r2, _ in models.values()]
     low = float(np.log10(max(min(map(np.min, left_over)), 1e-6))) - 0.3
@@ -84,13 +75,7 @@ def decision_figure(
 
 
 def cosines_figure(geometries: Mapping[str, DictionaryGeometry]) -> go.Figure:
-    """Cosines of all pairs of atoms: learned dictionaries as lines, floors dashed.
-
-    Parameters
-    ----------
-    geometries
-        By name; "random" and "near-Grassmannian" are drawn as floors.
-    """
+    """Cosines of all pairs of atoms: learned dictionaries as lines, floors dashed."""
     floors = {"random": "dash", "near-Grassmannian": "dot"}
     learned = iter(range(len(geometries)))
     traces = []
@@ -124,15 +109,7 @@ def elsewhere_figure(
     dependence: Float[np.ndarray, " n_atoms"],
     top: Int[np.ndarray, " n"],
 ) -> go.Figure:
-    """Where atoms fire when an object is there, against whether they need it; the corner is "elsewhere".
-
-    Parameters
-    ----------
-    off_ratio, dependence
-        Of every atom; NaN for silent ones.
-    top
-        Atoms that matter most to the class, drawn large.
-    """
+    """Where atoms fire when an object is there, against whether they need it; the corner is "elsewhere"."""
     chosen = np.zeros(len(off_ratio), dtype=bool)
     chosen[np.asarray(top)] = True
     known = np.isfinite(off_ratio) & np.isfinite(dependence)
@@ -170,15 +147,7 @@ def maps_figure(
     maps: Mapping[str, Float[np.ndarray, "rows columns"]],
     mask: Bool[np.ndarray, "rows columns"] | None = None,
 ) -> go.Figure:
-    """Strengths over the patches of a picture, side by side on one scale; dots mark the object.
-
-    Parameters
-    ----------
-    maps
-        By title; the first row is the top of the picture.
-    mask
-        Patches covered by the object.
-    """
+    """Strengths over the patches of a picture, side by side on one scale; dots mark the object."""
     most = max(max(float(np.max(m)) for m in maps.values()), 1e-12)
     named = {plot_text(title): strength for title, strength in maps.items()}
     over = {}

@@ -34,13 +34,7 @@ CHANGE = "Δ log-odds of the target"
 
 
 def success_figure(curves: SteeringCurves) -> go.Figure:
-    """Change of the target's log-odds against KL, with every random direction behind it.
-
-    Parameters
-    ----------
-    curves
-        From `steering_curves`.
-    """
+    """Change of the target's log-odds against KL, with every random direction behind it."""
     looks: list[tuple[str, Arm, dict[str, Any]]] = [
         ("random directions", arm, RANDOM | {"showlegend": i == 0, "legendgroup": "random"})
         for i, arm in enumerate(curves.controls)
@@ -57,13 +51,7 @@ def success_figure(curves: SteeringCurves) -> go.Figure:
 
 
 def fluency_figure(curves: SteeringCurves) -> go.Figure:
-    """Nats per token written and lost in reading, against KL: atom full, random dashed.
-
-    Parameters
-    ----------
-    curves
-        With texts.
-    """
+    """Nats per token written and lost in reading, against KL: atom full, random dashed."""
     random = [(arm, CONTROL, CONTROL_DASH) for arm in curves.controls if arm.fluency]
     traces = [
         line(
@@ -83,13 +71,7 @@ def fluency_figure(curves: SteeringCurves) -> go.Figure:
 
 
 def fragility_figure(found: Fragility) -> go.Figure:
-    """Every input's effect under every variant, with the random directions' band behind it.
-
-    Parameters
-    ----------
-    found
-        From `fragility_battery`.
-    """
+    """Every input's effect under every variant, with the random directions' band behind it."""
     band = np.quantile(found.controls, [0.05, 0.95], axis=0).mean(axis=2)
     names = list(found.variants)
     rng = np.random.default_rng(0)
@@ -114,15 +96,7 @@ def fragility_figure(found: Fragility) -> go.Figure:
 
 
 def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go.Figure:
-    """Bars of the illusion check, one group per direction, with the random directions' quantile.
-
-    Parameters
-    ----------
-    checks
-        From `illusion_check`.
-    names
-        Of the directions.
-    """
+    """Bars of the illusion check, one group per direction, with the random directions' quantile."""
     keys = list(BARS)
     bars = [
         go.Bar(

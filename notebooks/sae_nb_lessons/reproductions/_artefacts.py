@@ -126,13 +126,7 @@ def record_of(numbers: Mapping[str, float], seconds: float) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, cores and threads; nothing that names a machine or its user.
-
-    Example
-    -------
-    >>> sorted(environment())[:2]
-    ['cores', 'numba']
-    """
+    """Versions, cores and threads; nothing that names a machine or its user."""
     import torch
 
     versions = {name: metadata.version(name) for name in PACKAGES}
@@ -148,13 +142,7 @@ def environment() -> dict[str, Any]:
 
 
 def rounded(value: float) -> float:
-    """A number with as many digits as are worth keeping.
-
-    Example
-    -------
-    >>> rounded(0.123456789)
-    0.123457
-    """
+    """A number with as many digits as are worth keeping."""
     return float(f"{value:.{DIGITS}g}")
 
 

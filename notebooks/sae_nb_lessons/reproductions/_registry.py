@@ -108,11 +108,6 @@ def fingerprint(source: str) -> str:
 
     Claims may be worded anew without the numbers becoming old. What other modules do is not looked
     at: their versions are in the artefact.
-
-    Example
-    -------
-    >>> fingerprint("N = 1\ndef run(): return N  # one") == fingerprint("def run(): return N\nN = 1")
-    True
     """
     parts = {name: node for node in ast.parse(source).body for name in _names(node)}
     used, waiting = {}, ["run"]

@@ -38,13 +38,7 @@ class Link(Protocol):
 
 @dataclass(frozen=True)
 class GaussianLink:
-    """Real numbers: nll = ½‖x − η‖², mean η.
-
-    Example
-    -------
-    >>> GaussianLink().nll(torch.tensor([[3.0]]), torch.tensor([[1.0]])).tolist()
-    [2.0]
-    """
+    """Real numbers: nll = ½‖x − η‖², mean η."""
 
     @property
     def curvature(self) -> float:
@@ -52,25 +46,13 @@ class GaussianLink:
         return 1.0
 
     def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
-        """η itself.
-
-        Parameters
-        ----------
-        eta
-            Reconstruction.
-        """
+        """η itself."""
         return eta
 
     def nll(
         self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
     ) -> Float[Tensor, " rows"]:
-        """½‖x − η‖².
-
-        Parameters
-        ----------
-        x, eta
-            Data and reconstruction.
-        """
+        """½‖x − η‖²."""
         return 0.5 * (x - eta).square().sum(dim=1)
 
 
@@ -78,14 +60,7 @@ class GaussianLink:
 class BinomialLink:
     """Shares of successes in [0, 1]: nll = Σ log(1 + e^η) − x η, mean 1 / (1 + e^−η).
 
-    Source
-    ------
-    Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py.
-
-    Example
-    -------
-    >>> BinomialLink().mean(torch.zeros(1, 1)).tolist()
-    [[0.5]]
+    Source: Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py.
     """
 
     @property
@@ -94,25 +69,13 @@ class BinomialLink:
         return 0.25
 
     def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
-        """The logistic function of η.
-
-        Parameters
-        ----------
-        eta
-            Log-odds.
-        """
+        """The logistic function of η."""
         return torch.sigmoid(eta)
 
     def nll(
         self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
     ) -> Float[Tensor, " rows"]:
-        """Σ log(1 + e^η) − x η.
-
-        Parameters
-        ----------
-        x, eta
-            Shares and log-odds.
-        """
+        """Σ log(1 + e^η) − x η."""
         return (F.softplus(eta) - x * eta).sum(dim=1)
 
 
@@ -124,20 +87,8 @@ class PoissonLink:
     straight line: it stays convex with curvature at most max_rate, and its minimum is the same as
     long as the data stay below max_rate.
 
-    Raises
-    ------
-    ValueError
-        If `max_rate` is not positive and finite.
-
-    Source
-    ------
-    Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py, which clips the residual
-    instead.
-
-    Example
-    -------
-    >>> PoissonLink(max_rate=10.0).mean(torch.tensor([[0.0, 50.0]])).tolist()
-    [[1.0, 10.0]]
+    Source: Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py, which clips the
+    residual instead.
     """
 
     max_rate: float
@@ -153,24 +104,12 @@ class PoissonLink:
         return self.max_rate
 
     def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
-        """e^η, at most `max_rate`.
-
-        Parameters
-        ----------
-        eta
-            Log-rates.
-        """
+        """e^η, at most `max_rate`."""
         return eta.clamp_max(math.log(self.max_rate)).exp()
 
     def nll(
         self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
     ) -> Float[Tensor, " rows"]:
-        """Σ e^η − x η, with a straight line above the largest rate.
-
-        Parameters
-        ----------
-        x, eta
-            Counts and log-rates.
-        """
+        """Σ e^η − x η, with a straight line above the largest rate."""
         beyond = (eta - math.log(self.max_rate)).clamp_min(0)
         return (self.mean(eta) * (1 + beyond) - x * eta).sum(dim=1)

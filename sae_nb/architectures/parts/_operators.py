@@ -215,15 +215,7 @@ class FreeOperator(MatrixOperator, nn.Module):
 def normal_rows(
     n: int, width: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n width"]:
-    """Draw rows of standard normal numbers.
-
-    Parameters
-    ----------
-    n, width
-        How many, of what width.
-    generator
-        Draws them; None is torch's global generator.
-    """
+    """Draw rows of standard normal numbers."""
     rows = torch.empty(n, width)
     if rows.is_meta:
         return rows
@@ -438,13 +430,7 @@ class HullOperator(MatrixOperator, nn.Module):
 def with_direction(
     candidates: Float[Tensor, "n_candidates d_in"],
 ) -> Int[Tensor, " n_directed"]:
-    """Candidates that are not at the centre, and so can be an atom by themselves.
-
-    Parameters
-    ----------
-    candidates
-        Points around the centre.
-    """
+    """Candidates that are not at the centre, and so can be an atom by themselves."""
     norms = candidates.norm(dim=1)
     typical = norms.square().mean().sqrt()
     return (norms > AT_THE_CENTRE * typical).nonzero().flatten()
@@ -553,14 +539,7 @@ class ConvolutionOperator:
 class LearnedAdjoint(nn.Module):
     """An affine map to pre-codes, u = r Eᵀ + a.
 
-    Parameters
-    ----------
-    operator
-        The synthesis operator whose adjoint it starts from: E = D, a = 0 (tied, then trained apart).
-
-    Source
-    ------
-    Gregor and LeCun, "Learning fast approximations of sparse coding", ICML 2010.
+    Source: Gregor and LeCun, "Learning fast approximations of sparse coding", ICML 2010.
     """
 
     def __init__(self, operator: MatrixOperator) -> None:
@@ -572,25 +551,11 @@ class LearnedAdjoint(nn.Module):
     def forward(
         self, r: Float[Tensor, "rows d_in"], scale: Float[Tensor, ""] | float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """All pre-codes at once, dense: for small inputs, panels and tests.
-
-        Parameters
-        ----------
-        r
-            Centred activations in the model's units.
-        scale
-            Turns the model's units into the units `bias` is learned in.
-        """
+        """All pre-codes at once, dense: for small inputs, panels and tests."""
         return r @ self.weight.T + self.bias / scale
 
     @torch.no_grad()
     def rescale_(self, gain: float) -> None:
-        """Multiply every pre-code by one number.
-
-        Parameters
-        ----------
-        gain
-            That number.
-        """
+        """Multiply every pre-code by one number."""
         self.weight.mul_(gain)
         self.bias.mul_(gain)

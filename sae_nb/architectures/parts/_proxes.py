@@ -119,44 +119,20 @@ def affine(
     bias: Float[Tensor, " n_atoms"] | None,
     centre: Float[Tensor, " d_in"] | None,
 ) -> Float[Tensor, "rows n_atoms"]:
-    """(x − centre) weightᵀ + bias, dense.
-
-    Parameters
-    ----------
-    x
-        Inputs of one tile.
-    weight, bias, centre
-        The affine map.
-    """
+    """(x − centre) weightᵀ + bias, dense."""
     pre_codes = (x if centre is None else x - centre) @ weight.T
     return pre_codes if bias is None else pre_codes + bias
 
 
 def row_tiles(n_rows: int, n_atoms: int, entries: int = TILE_ENTRIES) -> Iterator[slice]:
-    """Slices of rows whose dense codes have at most `entries` entries (one row at least).
-
-    Parameters
-    ----------
-    n_rows, n_atoms
-        Size of the whole.
-    entries
-        Most entries of a tile.
-    """
+    """Slices of rows whose dense codes have at most `entries` entries (one row at least)."""
     size = max(1, entries // n_atoms)
     for first in range(0, n_rows, size):
         yield slice(first, min(first + size, n_rows))
 
 
 def tile_of(numbers: _Numbers, rows: slice) -> _Numbers:
-    """Weights of a tile: their rows where they differ by row, else all of them.
-
-    Parameters
-    ----------
-    numbers
-        One number, one per atom, or one per row and atom.
-    rows
-        The tile.
-    """
+    """Weights of a tile: their rows where they differ by row, else all of them."""
     if isinstance(numbers, Tensor) and numbers.ndim == 2:
         return numbers[rows]
     return numbers
@@ -331,15 +307,7 @@ class HardProx(Penalty):
 def forbid(
     value: Float[Tensor, " rows"], forbidden: Float[Tensor, " rows"]
 ) -> Float[Tensor, " rows"]:
-    """∞ where a row is not allowed, its value elsewhere.
-
-    Parameters
-    ----------
-    value
-        g where it is finite.
-    forbidden
-        True where a row breaks the constraint.
-    """
+    """∞ where a row is not allowed, its value elsewhere."""
     return value.masked_fill(forbidden, torch.inf)
 
 
@@ -814,13 +782,7 @@ class SimplexProx(Penalty):
 def entries_above(
     v: Float[Tensor, "rows n_atoms"], threshold: Float[Tensor, "rows 1"]
 ) -> SparseCodes:
-    """The entries of each row above its threshold, as they are.
-
-    Parameters
-    ----------
-    v, threshold
-        Dense rows, and one number for each.
-    """
+    """The entries of each row above its threshold, as they are."""
     row, atom = (v > threshold).nonzero(as_tuple=True)
     offsets = offsets_of(torch.bincount(row, minlength=len(v)))
     return SparseCodes(v[row, atom], atom.to(index_dtype(v.shape[1])), offsets, v.shape[1])
@@ -839,11 +801,6 @@ def simplex_threshold(v: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows 1
     """θ with Σ_j [v_j − θ]₊ = 1, exactly: by sorting as many of the largest entries as needed.
 
     With u the entries in falling order, θ_i = (u_1 + … + u_i − 1) / i for the last i with u_i > θ_i.
-
-    Parameters
-    ----------
-    v
-        Rows to be projected on the simplex.
     """
     n_atoms = v.shape[1]
     looked_at = min(FIRST_LOOK, n_atoms)

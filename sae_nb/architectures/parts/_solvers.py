@@ -60,46 +60,22 @@ class Inference:
         return 1.0 / self.steepness if self.steepness > 0 else 1.0
 
     def eta(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
-        """A z + b.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """A z + b."""
         eta = self.operator.forward(z)
         return eta if self.bias is None else eta + self.bias
 
     def residual(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
-        """X − μ(A z + b); Aᵀ of it is the direction of steepest descent.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """X − μ(A z + b); Aᵀ of it is the direction of steepest descent."""
         return self.x - self.link.mean(self.eta(z))
 
     def proximal_step(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows n_atoms"]:
-        """prox_{t g}(z + t Aᵀ residual(z)).
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """prox_{t g}(z + t Aᵀ residual(z))."""
         moved = z + self.step * self.operator.adjoint(self.residual(z))
         return self.prox.dense(moved, self.step)
 
     @torch.no_grad()
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """What is minimised, of each row.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """What is minimised, of each row."""
         return self.link.nll(self.x, self.eta(z)) + self.prox.objective(z)
 
 
@@ -244,22 +220,7 @@ class _Limits:
 def run_solver(
     iterates: Iterates, operator: Operator, x: Tensor, prox: Penalty, options: Options
 ) -> Solved:
-    """Solve tile by tile, and pack the codes.
-
-    Parameters
-    ----------
-    iterates
-        The solver.
-    operator, x, prox, options
-        As in `ista`.
-
-    Raises
-    ------
-    ValueError
-        If options contradict each other.
-    MemoryError
-        If not even one row fits under the cap.
-    """
+    """Solve tile by tile, and pack the codes."""
     limits = _limits(options)
     link = options.get("link", GaussianLink())
     differentiable = torch.is_grad_enabled()
@@ -604,20 +565,7 @@ def admm(
 
 
 def check_gaussian(options: Options, solver: str) -> None:
-    """Refuse links whose data term is not quadratic.
-
-    Parameters
-    ----------
-    options
-        What the caller asked for.
-    solver
-        Its name, for the message.
-
-    Raises
-    ------
-    ValueError
-        If there is such a link.
-    """
+    """Refuse links whose data term is not quadratic."""
     link = options.get("link", GaussianLink())
     if not isinstance(link, GaussianLink):
         raise ValueError(

@@ -322,13 +322,7 @@ def sparse_features(
 
 
 def check_sparsity(sparsity: object) -> float:
-    """Return a chance of being off that is a number in [0, 1).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not.
-    """
+    """Return a chance of being off that is a number in [0, 1)."""
     if isinstance(sparsity, bool) or not isinstance(sparsity, int | float):
         raise TypeError(f"`sparsity` must be a number, got {sparsity!r}.")
     if not 0 <= sparsity < 1:

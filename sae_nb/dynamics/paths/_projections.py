@@ -104,20 +104,7 @@ def endpoint_projection(
 def fit_endpoints(
     paths: Float[Tensor, "n layers d"], n_components: int, kind: Kind
 ) -> EndpointProjection:
-    """Fit the axes to the last states of paths that were checked already.
-
-    Parameters
-    ----------
-    paths
-        States of one token per path.
-    n_components, kind
-        As for `endpoint_projection`.
-
-    Example
-    -------
-    >>> fit_endpoints(torch.eye(3)[:, None].repeat(1, 2, 1), 2, "sphere").axes.shape
-    torch.Size([2, 3])
-    """
+    """Fit the axes to the last states of paths that were checked already."""
     directions = unit(paths)
     ends = directions[:, -1]
     centre = ends.mean(dim=0) if kind == "pca" else torch.zeros(paths.shape[-1])

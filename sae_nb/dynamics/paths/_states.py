@@ -34,26 +34,6 @@ def text_windows(
     """Join texts end to end, end-of-text between, and cut them into windows of one length.
 
     A last piece that fills no window is left out.
-
-    Parameters
-    ----------
-    model
-        Reads language from left to right.
-    inputs
-        Texts or token ids, as for `capture`.
-    context_length
-        Tokens per window; None: what the model can read, 1024 at the most.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model reads no such inputs, cannot pack, or they fill no window.
-
-    Example
-    -------
-    >>> from sae_nb.models import load_model
-    >>> text_windows(load_model("tiny-gpt"), [[5, 6, 7], [8, 9, 10, 11]], 4).shape
-    torch.Size([2, 4])
     """
     batches = model.batches(inputs, batch_size=64, context_length=context_length, pack=True)
     n_tokens, whole = 0, []
@@ -278,24 +258,7 @@ def check_states(
     min_layers: int = 2,
     finite: bool = True,
 ) -> tuple[Float[Tensor, "n layers tokens d"], tuple[TokenKind, ...]]:
-    """Return the states as a plain tensor, and the kind of each token.
-
-    Parameters
-    ----------
-    states
-        `States`, or a tensor of shape (n, L + 1, T, d).
-    token_kinds
-        Overrides those of the states; None: those, or all "token".
-    min_layers
-        Fewest blocks L the caller can work with.
-    finite
-        Whether NaN and infinity are refused.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `states` is not such a tensor, or the kinds do not fit it.
-    """
+    """Return the states as a plain tensor, and the kind of each token."""
     x = _check_shape(states)
     if x.shape[1] - 1 < min_layers:
         raise ValueError(
@@ -310,21 +273,7 @@ def check_states(
 
 
 def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKind, ...]:
-    """Return what the tokens at some positions are: cls, registers, patches; texts have tokens.
-
-    Parameters
-    ----------
-    model
-        Its own parameters tell whether there is a cls and how many registers follow.
-    positions
-        Indices in a sample's token sequence.
-
-    Example
-    -------
-    >>> from sae_nb.models import load_model
-    >>> token_kinds_of(load_model("tiny-vit"), [0, 1, 68])
-    ('cls', 'register', 'patch')
-    """
+    """Return what the tokens at some positions are: cls, registers, patches; texts have tokens."""
     kinds: list[TokenKind] = ["token"] * len(positions)
     if model.kind != "vision":
         return tuple(kinds)
@@ -416,41 +365,12 @@ def _checked_kinds(kinds: Sequence[str] | None, n_tokens: int) -> tuple[TokenKin
 
 
 def tokens_of(kinds: Sequence[str], kind: str) -> list[int]:
-    """Positions of one kind.
-
-    Parameters
-    ----------
-    kinds
-        Of every token.
-    kind
-        Which.
-
-    Example
-    -------
-    >>> tokens_of(["cls", "patch", "patch"], "patch")
-    [1, 2]
-    """
+    """Positions of one kind."""
     return [i for i, one in enumerate(kinds) if one == kind]
 
 
 def content_tokens(kinds: Sequence[str]) -> list[int]:
-    """Positions that carry the input: patches where there are any, else the tokens of a text.
-
-    Parameters
-    ----------
-    kinds
-        Of every token.
-
-    Raises
-    ------
-    ValueError
-        If there is neither.
-
-    Example
-    -------
-    >>> content_tokens(["cls", "register", "patch", "patch"])
-    [2, 3]
-    """
+    """Positions that carry the input: patches where there are any, else the tokens of a text."""
     for kind in ("patch", "token"):
         if kind in kinds:
             return tokens_of(kinds, kind)
@@ -461,16 +381,5 @@ def content_tokens(kinds: Sequence[str]) -> list[int]:
 
 
 def listed_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
-    """Every kind that occurs, in the order of `TOKEN_KINDS`.
-
-    Parameters
-    ----------
-    kinds
-        Of every token.
-
-    Example
-    -------
-    >>> listed_kinds(["patch", "cls", "patch"])
-    ('cls', 'patch')
-    """
+    """Every kind that occurs, in the order of `TOKEN_KINDS`."""
     return tuple(kind for kind in TOKEN_KINDS if kind in kinds)

@@ -103,35 +103,13 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
 def angles_between(
     x: Float[Tensor, "*rows d"], y: Float[Tensor, "*rows d"]
 ) -> Float[Tensor, "*rows"]:
-    """Angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are.
-
-    Parameters
-    ----------
-    x, y
-        Vectors along the last axis, of one shape.
-
-    Example
-    -------
-    >>> angles_between(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])).item()
-    1.5707...
-    """
+    """Angles, in radians, between vectors; π/2 where one of them is zero, 0 where both are."""
     u, v = unit(x), unit(y)
     return 2 * torch.atan2((u - v).norm(dim=-1), (u + v).norm(dim=-1))
 
 
 def unit(x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows d"]:
-    """Directions of vectors in float32; a zero vector stays zero.
-
-    Parameters
-    ----------
-    x
-        Vectors along the last axis, of any floating type.
-
-    Example
-    -------
-    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
-    [[0.6..., 0.8...], [0.0, 0.0]]
-    """
+    """Directions of vectors in float32; a zero vector stays zero."""
     x = x.detach().float()
     # Scaled by the largest entry first: squares of sink tokens' fp16 states are fine, those of
     # vanishing ones are not.
@@ -241,20 +219,7 @@ def class_basins(
 def checked_labels(
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray, n: int
 ) -> Int[np.ndarray, " n"]:
-    """Return class numbers 0, 1, … of labels of any kind, if classes can be compared by them.
-
-    Parameters
-    ----------
-    labels
-        Class of every input.
-    n
-        How many inputs there are.
-
-    Raises
-    ------
-    ValueError
-        If there is not one label per input, only one class, or no class with two inputs.
-    """
+    """Return class numbers 0, 1, … of labels of any kind, if classes can be compared by them."""
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (n,):
         raise ValueError(f"`labels` must have one entry per input ({n}), got shape {values.shape}.")
@@ -349,18 +314,7 @@ def patch_coherence(
 
 
 def coherence_floor(n_tokens: int) -> float:
-    """Coherence of independent directions: 1/√P, the root mean square of ρ.
-
-    Parameters
-    ----------
-    n_tokens
-        How many directions are averaged.
-
-    Example
-    -------
-    >>> coherence_floor(64)
-    0.125
-    """
+    """Coherence of independent directions: 1/√P, the root mean square of ρ."""
     return float(n_tokens) ** -0.5
 
 

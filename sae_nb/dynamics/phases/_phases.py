@@ -165,18 +165,7 @@ def gain_curve(
 
 
 def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
-    """Return similarities of layers as a plain matrix of doubles.
-
-    Parameters
-    ----------
-    S
-        A tensor or array, square and symmetric; its diagonal may hold anything.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not.
-    """
+    """Return similarities of layers as a plain matrix of doubles."""
     if not isinstance(S, Tensor | np.ndarray):
         raise TypeError(
             f"`S` must be a matrix of similarities, got {type(S).__name__}. Use layer_similarity(states)."
@@ -195,13 +184,7 @@ def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
 
 
 def check_fit(layers: int, k: int, min_len: int, normalise: str) -> None:
-    """Refuse numbers of phases that do not fit the layers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `k` phases of `min_len` layers are too many, or `normalise` is unknown.
-    """
+    """Refuse numbers of phases that do not fit the layers."""
     check_count(k, name="k")
     check_count(min_len, name="min_len")
     if normalise not in NORMALISATIONS:
@@ -218,15 +201,7 @@ def check_fit(layers: int, k: int, min_len: int, normalise: str) -> None:
 def phase_costs(
     s: Float[np.ndarray, "*draws layers layers"], normalise: str
 ) -> Float[np.ndarray, "*draws ends ends"]:
-    """Return w(i, j) of layers i + 1 … j for all i ≤ j, from prefix sums over the pairs.
-
-    Parameters
-    ----------
-    s
-        Similarities; what stands on the diagonal is not looked at.
-    normalise
-        As for `segment_phases`.
-    """
+    """Return w(i, j) of layers i + 1 … j for all i ≤ j, from prefix sums over the pairs."""
     n = s.shape[-1]
     sums = np.zeros((*s.shape[:-2], n + 1, n + 1))
     sums[..., 1:, 1:] = np.where(np.triu(np.ones((n, n), bool), 1), 1 - s, 0).cumsum(-2).cumsum(-1)
@@ -243,20 +218,7 @@ def phase_costs(
 def best_cuts(
     costs: Float[np.ndarray, "*draws ends ends"], k: int, min_len: int
 ) -> Int[np.ndarray, "*draws cuts"]:
-    """Return the cuts of least total cost, by dynamic programming over the last phase's start.
-
-    Parameters
-    ----------
-    costs
-        w(i, j); any cost that adds up over phases.
-    k, min_len
-        Number of phases, and fewest layers of one.
-
-    Example
-    -------
-    >>> best_cuts(np.array([[0, 5, 9], [0, 0, 1], [0, 0, 0]]), 2, 1).tolist()
-    [0, 1, 2]
-    """
+    """Return the cuts of least total cost, by dynamic programming over the last phase's start."""
     draws, n = costs.shape[:-2], costs.shape[-1] - 1
     best = np.full((k + 1, *draws, n + 1), np.inf)
     best[0, ..., 0] = 0.0
@@ -294,15 +256,7 @@ def phases_of(s: np.ndarray, cuts: tuple[int, ...], normalise: Normalise) -> Pha
 def contrast_of(
     s: Float[np.ndarray, "*draws layers layers"], cuts: tuple[int, ...]
 ) -> Float[np.ndarray, "*draws"]:
-    """Return how much more alike layers are beside the cuts than across them, at equal distance.
-
-    Parameters
-    ----------
-    s
-        Similarities.
-    cuts
-        Phases; NaN where no two neighbouring phases have two layers each.
-    """
+    """Return how much more alike layers are beside the cuts than across them, at equal distance."""
     steps = []
     for (a, b), (_, c) in pairwise(pairwise(cuts)):
         for distance in range(1, min(b - a, c - b)):

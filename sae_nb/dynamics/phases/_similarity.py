@@ -110,15 +110,7 @@ def layer_similarity(
 def layer_features(
     x: Float[Tensor, "n layers tokens d"], kinds: Sequence[TokenKind]
 ) -> tuple[Float[Tensor, "n depth features d"], tuple[str, ...], tuple[TokenKind, ...]]:
-    """Return what similarity compares of block outputs 1 … L, its names, and the kinds left out.
-
-    Parameters
-    ----------
-    x
-        States, embeddings first.
-    kinds
-        Of the tokens.
-    """
+    """Return what similarity compares of block outputs 1 … L, its names, and the kinds left out."""
     found, names = [], []
     outputs = x[:, 1:].float()
     cls, patches = ([k == kind for k in kinds] for kind in ("cls", "patch"))
@@ -136,25 +128,13 @@ def layer_features(
 
 
 def mean_off_diagonal(similarity: Float[Tensor, "layers layers"]) -> float:
-    """Mean similarity of two different layers.
-
-    Example
-    -------
-    >>> mean_off_diagonal(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
-    0.5
-    """
+    """Mean similarity of two different layers."""
     s = similarity.as_subclass(Tensor)
     return float(s[~torch.eye(len(s), dtype=torch.bool)].mean())
 
 
 def mean_adjacent(similarity: Float[Tensor, "layers layers"]) -> float:
-    """Mean similarity of a layer and the next.
-
-    Example
-    -------
-    >>> mean_adjacent(torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
-    0.5
-    """
+    """Mean similarity of a layer and the next."""
     return float(similarity.as_subclass(Tensor).diagonal(1).mean())
 
 

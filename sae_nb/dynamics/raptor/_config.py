@@ -152,13 +152,7 @@ class RaptorConfig:
 
 
 def one_cycle(step: int, steps: int, *, rising: float = 0.2) -> float:
-    """Share of the peak learning rate at a step: up from 1/25 and down to 1/1000 by half cosines.
-
-    Example
-    -------
-    >>> [round(one_cycle(step, 101), 3) for step in (0, 20, 100)]
-    [0.04, 1.0, 0.001]
-    """
+    """Share of the peak learning rate at a step: up from 1/25 and down to 1/1000 by half cosines."""
     at = step / max(steps - 1, 1)
     if at < rising:
         return 1 + (0.04 - 1) * (1 + math.cos(math.pi * at / rising)) / 2

@@ -71,17 +71,7 @@ class Errors:
 
 
 class RaptorLoss:
-    """Loss of one batch, by stage, with the weights of token kinds worked out once.
-
-    Parameters
-    ----------
-    raptor, config
-        What is trained, and how.
-    kinds
-        Of the tokens. Kinds that a model lacks give their weight to the others.
-    variance
-        Of each layer 0 … L over the training pictures.
-    """
+    """Loss of one batch, by stage, with the weights of token kinds worked out once."""
 
     def __init__(
         self,
@@ -98,15 +88,7 @@ class RaptorLoss:
         self.joint = token_weights(kinds, config.joint_weights).to(variance.device)
 
     def terms(self, states: Tensor, step: int) -> Iterator[tuple[str, Tensor, Errors]]:
-        """Yield (name, loss, errors) of each separate graph of a step; their sum is the loss.
-
-        Parameters
-        ----------
-        states
-            A batch of the teacher's, (n, L + 1, T, d), float.
-        step
-            Of the whole training, from 0.
-        """
+        """Yield (name, loss, errors) of each separate graph of a step; their sum is the loss."""
         if self.config.stage(step)[0] == 2:
             errors = self._own(states, 0, self.raptor.n_layers)
             yield "own roll-out", self._mean(errors, self.joint), errors
@@ -153,20 +135,7 @@ class RaptorLoss:
 
 
 def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tensor:
-    """Weight of each token: its kind's weight, divided among the tokens of that kind; sum 1.
-
-    Parameters
-    ----------
-    kinds
-        Of the tokens; "token" counts as a patch.
-    weights
-        Of cls, registers and patches.
-
-    Example
-    -------
-    >>> token_weights(("cls", "patch", "patch"), (0.5, 0.25, 0.25)).tolist()
-    [0.6666666865348816, 0.1666666716337204, 0.1666666716337204]
-    """
+    """Weight of each token: its kind's weight, divided among the tokens of that kind; sum 1."""
     of = dict(zip(_WEIGHTED, weights, strict=True))
     of["token"] = of["patch"]
     counts = {kind: list(kinds).count(kind) for kind in set(kinds)}
@@ -187,15 +156,7 @@ def _squares(found: Sequence[Tensor], states: Tensor, layers: Sequence[int]) -> 
 
 
 def save_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
-    """Write one checkpoint, whole or not at all, then remove those before it.
-
-    Parameters
-    ----------
-    folder
-        Of all checkpoints of this run.
-    training
-        Between two steps.
-    """
+    """Write one checkpoint, whole or not at all, then remove those before it."""
     name = f"step-{training.step:08d}"
     with new_folder(folder / name, replace=True) as partial:
         write_json(partial / "state.json", _facts(training))
@@ -209,13 +170,7 @@ def save_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
 
 
 def load_raptor_checkpoint(folder: Path, training: RaptorTraining) -> None:
-    """Put a checkpoint's tensors and numbers back; nothing happens where there is none.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        If it is of other states, cuts or settings, damaged or cut short.
-    """
+    """Put a checkpoint's tensors and numbers back; nothing happens where there is none."""
     found = load_checkpoint(folder)
     if found is None:
         return
@@ -342,19 +297,7 @@ class RaptorResult:
 
 
 class RaptorTraining:
-    """One training under way: what `train_raptor` and `start_raptor` both run.
-
-    Parameters
-    ----------
-    raptor
-        Trained in place.
-    states
-        Of the teacher, on the CPU, in any floating-point precision.
-    kinds
-        Of the tokens.
-    config, listeners, resume
-        As for `train_raptor`.
-    """
+    """One training under way: what `train_raptor` and `start_raptor` both run."""
 
     def __init__(
         self,
@@ -528,13 +471,7 @@ class RaptorTraining:
         return record
 
     def set(self, **numbers: float) -> None:
-        """Change the peak learning rate from the next step on.
-
-        Raises
-        ------
-        ValueError
-            If another number is named, or the rate is not positive.
-        """
+        """Change the peak learning rate from the next step on."""
         if set(numbers) != {"learning_rate"} or not 0 < numbers["learning_rate"] < float("inf"):
             raise ValueError(
                 f"Only a positive `learning_rate` can be changed while a Raptor trains, got {numbers}."

@@ -369,18 +369,7 @@ class Raptor(nn.Module):
 
 
 def check_cuts(cuts: Sequence[int], *, n_layers: int | None = None) -> tuple[int, ...]:
-    """Return cuts as a tuple if they are 0 = c_0 < … < c_k (= `n_layers`).
-
-    Raises
-    ------
-    ValueError
-        If they are not.
-
-    Example
-    -------
-    >>> check_cuts([0, 4, 12], n_layers=12)
-    (0, 4, 12)
-    """
+    """Return cuts as a tuple if they are 0 = c_0 < … < c_k (= `n_layers`)."""
     found = tuple(int(cut) for cut in cuts)
     rising = all(a < b for a, b in pairwise(found))
     end = "" if n_layers is None else f" = {n_layers}"

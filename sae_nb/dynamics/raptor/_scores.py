@@ -140,13 +140,7 @@ class _Totals:
 
 
 def check_depth(raptor: Raptor, x: Tensor) -> None:
-    """Refuse states of another depth or width than the Raptor's.
-
-    Raises
-    ------
-    ValueError
-        Saying which.
-    """
+    """Refuse states of another depth or width than the Raptor's."""
     if x.shape[1] - 1 != raptor.n_layers or x.shape[3] != raptor.sizes.d_model:
         raise ValueError(
             f"`states` must have {raptor.n_layers} layers besides the embeddings and width"

@@ -41,22 +41,7 @@ class Target:
 
 
 def target_of(answers: Answers, given: object) -> Target:
-    """Return the target that a person names, after checking that the model has it.
-
-    Parameters
-    ----------
-    answers
-        Whose outcomes.
-    given
-        One id or several.
-
-    Raises
-    ------
-    TypeError
-        If they are no whole numbers.
-    ValueError
-        If there is none, no such outcome, or nothing but targets.
-    """
+    """Return the target that a person names, after checking that the model has it."""
     model, n_outcomes = answers.model, answers.clean.shape[1]
     several = isinstance(given, Sequence) and not isinstance(given, str)
     named: list[Any] = list(given) if several else [given]  # type: ignore[call-overload]
@@ -79,31 +64,12 @@ def target_of(answers: Answers, given: object) -> Target:
 def log_odds(
     outputs: Float[Tensor, "n outcomes"], targets: Targets | Int[Tensor, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Return log p(T) − log(1 − p(T)) of every answer, as plain numbers.
-
-    Parameters
-    ----------
-    outputs, targets
-        As for `steered_answers.log_odds`.
-    """
+    """Return log p(T) − log(1 − p(T)) of every answer, as plain numbers."""
     return np.asarray(log_odds_of(outputs.detach(), targets))
 
 
 def quantile_of(values: Float[np.ndarray, " controls"], share: float = 0.95) -> float | None:
-    """Return a quantile of controls; None where there are none.
-
-    Parameters
-    ----------
-    values
-        One per control.
-    share
-        Which quantile.
-
-    Example
-    -------
-    >>> quantile_of(np.array([])) is None, quantile_of(np.array([1.0, 3.0]), 0.5)
-    (True, 2.0)
-    """
+    """Return a quantile of controls; None where there are none."""
     return float(np.quantile(values, share)) if len(values) else None
 
 
@@ -122,13 +88,7 @@ class _Reading(MaskedEdit):
 
 
 def read_positions(runs: Answers) -> list[tuple[Tensor, Tensor]]:
-    """Return the activations at the edited positions, batch by batch, with the mask of where they are.
-
-    Parameters
-    ----------
-    runs
-        Model, inputs, hook point and positions.
-    """
+    """Return the activations at the edited positions, batch by batch, with the mask of where they are."""
     reading = _Reading(Positions(runs.positions, prefix_tokens=runs.model.prefix_tokens))
     runs.under(Active(runs.model, runs.model.hook_point(runs.hook_point), reading, None))
     return reading.seen

@@ -336,18 +336,7 @@ def _pooled(
 
 
 def rank_correlation(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " n"]) -> float:
-    """Return Spearman's correlation; 0 where one of both is constant.
-
-    Parameters
-    ----------
-    a, b
-        As many values of each, two at least.
-
-    Example
-    -------
-    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([2.0, 9.0, 10.0]))
-    1.0
-    """
+    """Return Spearman's correlation; 0 where one of both is constant."""
     from scipy.stats import rankdata
 
     ranks = np.stack([rankdata(a), rankdata(b)])

@@ -52,19 +52,7 @@ class Fluency:
 
 
 class Writing:
-    """Lets a model write and read under one direction after another.
-
-    Parameters
-    ----------
-    runs
-        Model, inputs (the prompts), hook point and positions.
-    neutral
-        Texts to read.
-    max_new_tokens
-        Tokens to write after each prompt; 0 writes nothing.
-    seed
-        Of sampling at temperature 1.
-    """
+    """Lets a model write and read under one direction after another."""
 
     def __init__(
         self, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
@@ -79,13 +67,7 @@ class Writing:
     def of(
         cls, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
     ) -> Writing | None:
-        """Return one, or None if nothing is to be written or read.
-
-        Raises
-        ------
-        ValueError
-            If texts are asked of a model that writes none.
-        """
+        """Return one, or None if nothing is to be written or read."""
         if not neutral and not max_new_tokens:
             return None
         if runs.model.kind != "language" or not runs.model.causal:
@@ -101,15 +83,7 @@ class Writing:
         return cls(runs, neutral, max_new_tokens, seed)
 
     def under(self, direction: Float[Tensor, " d_in"], by: float) -> Fluency:
-        """Return what is written and read with a direction added.
-
-        Parameters
-        ----------
-        direction
-            As it is.
-        by
-            How many times.
-        """
+        """Return what is written and read with a direction added."""
         return self._measured(partial(self._runs.adding, direction, by))
 
     def rows(
@@ -119,17 +93,7 @@ class Writing:
         place: int,
         resampling: Resampling,
     ) -> dict[str, Measurement]:
-        """Return the measurements at one budget.
-
-        Parameters
-        ----------
-        atom, control
-            At every budget.
-        place
-            Which of them: the largest, where fluency suffers first.
-        resampling
-            Of the intervals.
-        """
+        """Return the measurements at one budget."""
         worst, other = atom[place], control[place] if control else None
         found = {}
         if self._length:
@@ -168,13 +132,7 @@ class Writing:
 
 
 def prompts_of(runs: Answers) -> list[Int[Tensor, " length"]]:
-    """Return the token ids of each input, without padding.
-
-    Parameters
-    ----------
-    runs
-        Of a language model.
-    """
+    """Return the token ids of each input, without padding."""
     found = []
     for batch in runs.batches:
         ids = cast(Tensor, batch.token_ids).cpu()
@@ -186,17 +144,7 @@ def prompts_of(runs: Answers) -> list[Int[Tensor, " length"]]:
 def surprise(
     model: LiveModel, before: Sequence[Int[Tensor, " m"]], after: Sequence[Int[Tensor, " n"]]
 ) -> Float[np.ndarray, " texts"]:
-    """Return −log p per token after, given those before and each other, text by text.
-
-    Parameters
-    ----------
-    model
-        Causal; active edits are in force.
-    before
-        At least one token a text.
-    after
-        What is judged; at least one token a text.
-    """
+    """Return −log p per token after, given those before and each other, text by text."""
     whole = [torch.cat(pair) for pair in zip(before, after, strict=True)]
     found: list[float] = []
     for start in range(0, len(whole), 32):
@@ -211,19 +159,6 @@ def surprise(
 
 
 def repeated_share(tokens: Sequence[int], size: int = N_GRAM) -> float:
-    """Return which share of n-grams was there before; 0 where there are none.
-
-    Parameters
-    ----------
-    tokens
-        Of one text.
-    size
-        Tokens in an n-gram.
-
-    Example
-    -------
-    >>> repeated_share([1, 2, 1, 2, 1, 2], size=2)  # 12 21 12 21 12
-    0.6
-    """
+    """Return which share of n-grams was there before; 0 where there are none."""
     grams = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

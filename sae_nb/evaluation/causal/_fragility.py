@@ -93,20 +93,7 @@ def _prefixed(prefix: str, texts: Sequence[str]) -> list[str]:
 
 
 def with_typo(text: str, seed: int) -> str:
-    """Return a text with two letters inside one of its longer words exchanged; never in the last word.
-
-    Parameters
-    ----------
-    text
-        At least one word of four letters before the last word, else it comes back as it is.
-    seed
-        Chooses the word.
-
-    Example
-    -------
-    >>> with_typo("The little dog sat", 0)
-    'The ltitle dog sat'
-    """
+    """Return a text with two letters inside one of its longer words exchanged; never in the last word."""
     words = list(re.finditer(r"[A-Za-z]{4,}", text))
     last = len(text.rstrip().rsplit(" ", 1)[0])
     inside = [word for word in words if word.end() <= last]
@@ -162,15 +149,7 @@ def _noisy(x: Tensor, seed: int) -> Tensor:
 
 
 def texts_of(runs: Answers, inputs: Any) -> list[str]:
-    """Return inputs as texts, by way of the tokens that the model reads.
-
-    Parameters
-    ----------
-    runs
-        Of a language model.
-    inputs
-        As they were given.
-    """
+    """Return inputs as texts, by way of the tokens that the model reads."""
     if isinstance(inputs, Sequence) and all(isinstance(text, str) for text in inputs):
         return list(inputs)
     decode = runs.model.tokenizer.decode
@@ -178,15 +157,7 @@ def texts_of(runs: Answers, inputs: Any) -> list[str]:
 
 
 def default_variants(kind: str, seed: int) -> Mapping[str, Variant]:
-    """Return the variants of a kind of model; none where inputs are plain vectors.
-
-    Parameters
-    ----------
-    kind
-        "language", "vision" or "other".
-    seed
-        Of typos and noise.
-    """
+    """Return the variants of a kind of model; none where inputs are plain vectors."""
     makers: dict[str, Callable[[int], dict[str, Variant]]] = {
         "language": text_variants,
         "vision": picture_variants,

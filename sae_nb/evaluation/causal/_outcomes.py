@@ -42,24 +42,7 @@ class Outcome:
 
 
 def answer_of(model: LiveModel, batch: Batch, raw: Any) -> tuple[Float[Tensor, ...], OutcomeKind]:
-    """Return the answer to one sample, with its graph, and what kind it is.
-
-    Parameters
-    ----------
-    model
-        Whose answer.
-    batch
-        One sample.
-    raw
-        What `model.forward` gave.
-
-    Returns
-    -------
-    Tensor
-        Logits of classes, or of the token after the last one; states as one long vector.
-    kind
-        Which of the three.
-    """
+    """Return the answer to one sample, with its graph, and what kind it is."""
     answer = model.main_output(raw)[0].float()
     if model.kind == "language" and model.causal and answer.ndim == 2:
         last = len(answer) - 1 if batch.keep is None else int(batch.keep[0].nonzero()[-1])
@@ -72,25 +55,7 @@ def answer_of(model: LiveModel, batch: Batch, raw: Any) -> tuple[Float[Tensor, .
 def outcome_of(
     model: LiveModel, answer: Float[Tensor, " outcomes"], kind: OutcomeKind, target: Target = None
 ) -> Outcome:
-    """Return what is measured of an answer.
-
-    Parameters
-    ----------
-    model
-        Whose classes or tokens.
-    answer
-        Of the run without an edit.
-    kind
-        What the answer is.
-    target
-        A class or token id; a class name, or a text that is one token; a function from the answer of
-        one sample to a scalar. None takes the top answer, or for a vector its length along itself.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there is no such class or token.
-    """
+    """Return what is measured of an answer."""
     if callable(target):
         name = getattr(target, "__name__", "measure").replace("_", " ")
         return Outcome(index=None, name=name, words=name, measure=_one_number(target))
@@ -177,18 +142,6 @@ def largest_cosine(d_in: int, share: float = 0.95) -> float:
     """Return the size of cosine with a fixed vector that `share` of random directions stay below.
 
     cos² of a direction drawn evenly from the sphere is Beta(1/2, (d − 1)/2).
-
-    Parameters
-    ----------
-    d_in
-        Dimensions.
-    share
-        Between 0 and 1.
-
-    Example
-    -------
-    >>> round(largest_cosine(2), 3), round(largest_cosine(10_000) * 100, 2)
-    (0.997, 1.96)
     """
     if d_in == 1:
         return 1.0

@@ -61,13 +61,7 @@ class ReadingSpace:
         return len(self.basis)
 
     def part(self, v: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
-        """Return the part of a vector that is read.
-
-        Parameters
-        ----------
-        v
-            Any vector.
-        """
+        """Return the part of a vector that is read."""
         return (self.basis @ v) @ self.basis
 
 
@@ -78,24 +72,7 @@ def reading_space(
     n_sketches: int = N_SKETCHES,
     seed: int = 0,
 ) -> ReadingSpace:
-    """Return what the model's answers read at a hook point, at the positions that are edited.
-
-    Parameters
-    ----------
-    runs
-        Model, inputs, hook point and positions.
-    energy
-        Share of the Jacobian's energy to hold, in (0, 1].
-    n_sketches
-        Vector–Jacobian products per batch, at least; more where inputs are few, see `sketches_for`.
-    seed
-        Of the random weights of the outputs.
-
-    Raises
-    ------
-    ValueError
-        If `energy` is no share.
-    """
+    """Return what the model's answers read at a hook point, at the positions that are edited."""
     if not 0 < energy <= 1:
         raise ValueError(f"`energy` must be in (0, 1], got {energy}.")
     generator = torch.Generator().manual_seed(seed)
@@ -115,41 +92,12 @@ def sketches_for(d_in: int, n_inputs: int, at_least: int = N_SKETCHES) -> int:
     """Return how many products per batch give at least twice as many rows as there are dimensions.
 
     With fewer rows than dimensions the span would be that of the draw and not of what is read.
-
-    Parameters
-    ----------
-    d_in
-        Dimensions.
-    n_inputs
-        Inputs; each gives one row or more per product.
-    at_least
-        Never fewer.
-
-    Example
-    -------
-    >>> sketches_for(64, 100), sketches_for(64, 4)
-    (8, 32)
     """
     return max(at_least, -(-2 * d_in // max(n_inputs, 1)))
 
 
 def space_of(gram: Float[Tensor, "d_in d_in"], energy: float = ENERGY) -> ReadingSpace:
-    """Return the leading directions of JᵀJ that hold a share of its trace.
-
-    Parameters
-    ----------
-    gram
-        JᵀJ, or WᵀW of a linear reader W (n_out, d_in).
-    energy
-        Share to hold.
-
-    Example
-    -------
-    >>> w = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    >>> space = space_of(w.T @ w)
-    >>> space.rank, space.part(torch.tensor([1.0, 1.0, 1.0])).round().tolist()
-    (2, [1.0, 1.0, 0.0])
-    """
+    """Return the leading directions of JᵀJ that hold a share of its trace."""
     values, vectors = torch.linalg.eigh(gram.double())
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     share = values.cumsum(0) / values.sum().clamp_min(1e-300)

@@ -449,28 +449,7 @@ def absorbed_rows(
     *,
     least_cosine: float,
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], tuple[tuple[int, int], ...]]:
-    """Return how far each row's attribute is absorbed, whether wholly, and by which atoms.
-
-    Parameters
-    ----------
-    z
-        Codes of the rows as a scipy matrix, in units of unit atoms.
-    cosine
-        Of each unit atom with p̂.
-    projection
-        P of each row.
-    main
-        The main latents.
-    least_cosine
-        Of an absorber.
-
-    Example
-    -------
-    >>> from scipy.sparse import csr_matrix
-    >>> z = csr_matrix([[2.0, 0.0], [0.0, 2.0]])  # the parent's own latent; a child's that swallowed it
-    >>> absorbed_rows(z, np.array([1.0, 0.7]), np.array([2.0, 1.4]), (0,), least_cosine=0.1)[:2]
-    (array([0., 1.]), array([0., 1.]))
-    """
+    """Return how far each row's attribute is absorbed, whether wholly, and by which atoms."""
     absorbed, full = np.zeros(z.shape[0]), np.zeros(z.shape[0])
     counts: dict[int, int] = {}
     for row in range(z.shape[0]):

@@ -98,25 +98,7 @@ class Evidence:
 
 
 def match_factors(chosen_on: Evidence, judged_on: Evidence) -> Matches:
-    """Match atoms with factors on one set of samples, and judge the matches on a fresh one.
-
-    Parameters
-    ----------
-    chosen_on
-        Atoms and thresholds are chosen here.
-    judged_on
-        Samples that were not chosen on, with the same factors in the same order.
-
-    Example
-    -------
-    >>> import torch
-    >>> codes = SparseCodes.from_dense(torch.tensor([[3.0, 1.0], [2.0, 0.0], [0.0, 1.0]]))
-    >>> truth = Factor(name="first", per="row", truth=np.array([True, True, False]))
-    >>> evidence = Evidence(codes=codes, sample=np.arange(3), factors=[truth])
-    >>> (match,) = match_factors(evidence, evidence).by_factor
-    >>> match.atom, match.f1
-    (0, 1.0)
-    """
+    """Match atoms with factors on one set of samples, and judge the matches on a fresh one."""
     units = {"row": chosen_on.codes, "sample": strongest_rows(chosen_on.codes, chosen_on.sample)}
     rankings = {per: _Ranking(codes) for per, codes in units.items()}
     fresh = {"row": judged_on.codes, "sample": strongest_rows(judged_on.codes, judged_on.sample)}
@@ -138,17 +120,7 @@ def match_factors(chosen_on: Evidence, judged_on: Evidence) -> Matches:
 
 
 def judge(codes: SparseCodes, factor: Factor, atom: int, threshold: float) -> FactorMatch:
-    """Return how well one atom, above one strength, tells a factor.
-
-    Parameters
-    ----------
-    codes
-        One row per entry of the factor's truth.
-    factor
-        What is true.
-    atom, threshold
-        The atom says yes where it is stronger than this.
-    """
+    """Return how well one atom, above one strength, tells a factor."""
     rows, strength = (part.numpy() for part in codes.strengths(atom))
     says = rows[strength > threshold]
     hits, real = int(factor.truth[says].sum()), int(factor.truth.sum())
@@ -169,22 +141,7 @@ def _floor(truth: Bool[np.ndarray, " units"]) -> float:
 
 
 def strongest_rows(codes: SparseCodes, sample: Int[np.ndarray, " rows"]) -> SparseCodes:
-    """Return codes of whole samples: every atom as strong as in the sample's strongest row.
-
-    Parameters
-    ----------
-    codes
-        Of the rows.
-    sample
-        Of each row, counted from 0; samples without a row get an empty code.
-
-    Example
-    -------
-    >>> import torch
-    >>> codes = SparseCodes.from_dense(torch.tensor([[3.0, 0.0], [1.0, 2.0]]))
-    >>> strongest_rows(codes, np.array([0, 0])).to_dense().tolist()
-    [[3.0, 2.0]]
-    """
+    """Return codes of whole samples: every atom as strong as in the sample's strongest row."""
     import torch
     from scipy.sparse import csr_matrix
 

@@ -26,22 +26,7 @@ def auroc(
     truth: Bool[np.ndarray, " n"],
     weights: Float[np.ndarray, "resamples n"] | None = None,
 ) -> Float[np.ndarray, " resamples"]:
-    """Return the area under the ROC curve for each weighting; NaN where a class has no weight.
-
-    Parameters
-    ----------
-    scores
-        Higher for what should be true.
-    truth
-        What is.
-    weights
-        How often each example counts; None counts each once.
-
-    Example
-    -------
-    >>> auroc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True])).tolist()
-    [0.875]
-    """
+    """Return the area under the ROC curve for each weighting; NaN where a class has no weight."""
     weights = np.ones((1, len(scores))) if weights is None else weights
     order = np.argsort(scores, kind="stable")
     ranked, true = scores[order], truth[order]
@@ -216,19 +201,7 @@ class Probe:
 
 
 def fit_probe(arm: Arm, k: int | None, truth: Bool[np.ndarray, " units"], split: Split) -> Probe:
-    """Fit one probe on training units; k columns, or all for None.
-
-    Parameters
-    ----------
-    arm
-        Columns and how they are ranked, by training units alone.
-    k
-        Columns used.
-    truth
-        Labels of all units; noisy ones where the study asks for noise. Test labels are not read.
-    split
-        Units by their use.
-    """
+    """Fit one probe on training units; k columns, or all for None."""
     table, train = arm.table, arm.table[split.train]
     if arm.name == MEANS:
         return _by_difference(table, truth, split)

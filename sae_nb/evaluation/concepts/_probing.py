@@ -67,13 +67,7 @@ Tasks = dict[str, Bool[np.ndarray, " units"]]
 def units_of(
     acts: Activations, labels: object, *, max_units: int, seed: int
 ) -> tuple[Units, Int[np.ndarray, " units"]]:
-    """Return which rows make up each labelled unit, and the labels as whole numbers.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If labels are no whole numbers, or neither one per sample nor one per row.
-    """
+    """Return which rows make up each labelled unit, and the labels as whole numbers."""
     check_count(max_units, name="max_units")
     given = torch.as_tensor(labels).cpu()
     if given.is_floating_point() or given.is_complex():
@@ -105,13 +99,7 @@ def units_of(
 
 
 def tasks_of(truth: Int[np.ndarray, " units"], names: Sequence[str] | None) -> Tasks:
-    """Return one yes-or-no task for two classes, and one per class for more.
-
-    Raises
-    ------
-    ValueError
-        If there is one class, or `names` do not name all.
-    """
+    """Return one yes-or-no task for two classes, and one per class for more."""
     classes = np.unique(truth)
     if len(classes) < 2:
         raise ValueError(
@@ -135,13 +123,7 @@ def divided(
     shifted: Int[np.ndarray, " units"] | None,
     seed: int,
 ) -> tuple[Split, Int[np.ndarray, " m"]]:
-    """Split by sample, and return the units that are not tested on as well.
-
-    Raises
-    ------
-    ValueError
-        If any part has too few examples of a class.
-    """
+    """Split by sample, and return the units that are not tested on as well."""
     generator = np.random.default_rng(seed)
     tested = _tested(units, shifted, generator)
     rest = np.flatnonzero(~tested)
@@ -226,19 +208,6 @@ def noisy(
     """Return labels of which a share is wrong, among those trained and chosen on.
 
     A unit whose label is wrong gets another class, the same one in every task.
-
-    Parameters
-    ----------
-    truth
-        Of one task.
-    share
-        How many are wrong.
-    tasks
-        All tasks.
-    split
-        Test labels stay as they are.
-    seed
-        Whose.
     """
     if share == 0:
         return truth

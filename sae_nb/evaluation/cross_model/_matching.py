@@ -26,13 +26,7 @@ from sae_nb.evaluation.report._measurement import Measurement, Resampling
 
 
 def check_aligned(acts: Sequence[Activations], *, at_least: int = 2) -> None:
-    """Refuse activations whose rows are not the same places of the same samples.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If there are too few, or rows differ; the first one that does is named.
-    """
+    """Refuse activations whose rows are not the same places of the same samples."""
     if len(acts) < at_least:
         raise ValueError(
             f"`acts` must be of at least {at_least} models or layers, got {len(acts)}. Capture the same "
@@ -61,13 +55,7 @@ def check_aligned(acts: Sequence[Activations], *, at_least: int = 2) -> None:
 
 
 def check_same_rows(codes: Sequence[SparseCodes]) -> None:
-    """Refuse codes of different numbers of rows, and codes in which nothing is active.
-
-    Raises
-    ------
-    ValueError
-        If so.
-    """
+    """Refuse codes of different numbers of rows, and codes in which nothing is active."""
     if len(codes) < 2:
         raise ValueError(f"`codes` must be of at least two models or layers, got {len(codes)}.")
     counts = [len(one) for one in codes]

@@ -64,21 +64,7 @@ def predict_norms(
     sample: Int[np.ndarray, " n"],
     resampling: Resampling,
 ) -> NormPrediction:
-    """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows.
-
-    Parameters
-    ----------
-    train, held
-        ‖e‖² of both halves.
-    x_train, x_held
-        What predicts.
-    plain_train, plain_held
-        Plain predictors by name; "token" holds ids, the others numbers.
-    sample
-        Of each held-out row, for the bootstrap.
-    resampling
-        Of the interval.
-    """
+    """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows."""
     predicted = _by_x(train, x_train, x_held)
     baselines = {
         name: _r2(held, _by_token(train, values, plain_held[name]))
@@ -150,27 +136,7 @@ def splice_parts(
     mean: Float[np.ndarray, " d_in"],
     resampling: Resampling,
 ) -> dict[str, Measurement]:
-    """Run the model on reconstructions with one part of the error given back at a time.
-
-    Parameters
-    ----------
-    task
-        Checked: model, samples, positions.
-    sae
-        Whose error.
-    error
-        Predicts x − x̂ from x.
-    mean
-        The mean row, which mean ablation puts in: the floor.
-    resampling
-        Of the intervals, over samples.
-
-    Returns
-    -------
-    dict
-        "x_hat", "x_hat_and_linear", "x_hat_and_rest": the rise of the cross-entropy in nats, the KL
-        where there are no labels, or the cosine of output vectors.
-    """
+    """Run the model on reconstructions with one part of the error given back at a time."""
     weights, offset = (
         torch.from_numpy(error.weights).float(),
         torch.from_numpy(error.offset).float(),

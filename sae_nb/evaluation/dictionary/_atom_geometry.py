@@ -141,20 +141,7 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
 
 
 def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray, " n_atoms"]:
-    """Which atoms have an |cosine| above this with an atom of smaller number.
-
-    Parameters
-    ----------
-    dictionary
-        An SAE or a (n_atoms, d_in) tensor.
-    cosine
-        Above it, the later one of two atoms is a copy.
-
-    Example
-    -------
-    >>> copied_atoms(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-2.0, 0.0]])).tolist()
-    [False, False, True]
-    """
+    """Which atoms have an |cosine| above this with an atom of smaller number."""
     unit = _unit(dictionary)
     rows = max(1, _TILE // len(unit))
     near = [

@@ -107,27 +107,8 @@ def auction(
 ) -> Assignment:
     """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
 
-    Parameters
-    ----------
-    first, second
-        Unit rows.
-    signed
-        Whether an atom may match another's negative.
-    epsilon
-        Smallest raise.
-    rounds
-        How often lists are made anew.
-
-    Source
-    ------
-    Bertsekas, "The auction algorithm", Annals of Operations Research 14 (1988). The lists, which are made
-    anew when prices have outgrown them, are ours.
-
-    Example
-    -------
-    >>> rows = torch.eye(4)
-    >>> auction(rows, rows.flip(0)).partner.tolist()
-    [3, 2, 1, 0]
+    Source: Bertsekas, "The auction algorithm", Annals of Operations Research 14 (1988). The lists,
+    which are made anew when prices have outgrown them, are ours.
     """
     n, m = len(first), len(second)
     width = min(CANDIDATES, m)

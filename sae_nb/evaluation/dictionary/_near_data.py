@@ -92,22 +92,7 @@ def distances_to_data(
     x: Float[Tensor, "n d_in"],
     mean: Float[Tensor, " d_in"] | None = None,
 ) -> Float[np.ndarray, " n_atoms"]:
-    """Return 1 − the largest cosine with any row, per atom; 1 for copies of an earlier atom.
-
-    Parameters
-    ----------
-    atoms
-        Only directions count.
-    x
-        Rows they are compared with.
-    mean
-        What is taken off; None: the mean of `x`.
-
-    Raises
-    ------
-    ValueError
-        If all rows are the mean.
-    """
+    """Return 1 − the largest cosine with any row, per atom; 1 for copies of an earlier atom."""
     centre = x.double().mean(dim=0).to(atoms) if mean is None else mean.to(atoms)
     rows = x.to(atoms) - centre
     lengths = rows.norm(dim=1)
@@ -194,13 +179,7 @@ def plausibility(
 def nearest_atoms(
     dictionary: Float[Tensor, "n_atoms d_in"], directions: Float[Tensor, "classes d_in"]
 ) -> Float[np.ndarray, " classes"]:
-    """Return the largest cosine of each direction with any atom.
-
-    Parameters
-    ----------
-    dictionary, directions
-        Only directions count.
-    """
+    """Return the largest cosine of each direction with any atom."""
     unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
     tiles = torch.split(rows, max(1, _PLAUSIBLE_TILE // len(unit)))
     best: np.ndarray = torch.cat([(t @ unit.T).amax(dim=1) for t in tiles]).double().cpu().numpy()

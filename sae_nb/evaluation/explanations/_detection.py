@@ -61,15 +61,7 @@ FEWEST_EXAMPLES = 4
 
 
 class Desk:
-    """Rows to explain on, rows to judge on, and examples drawn from the latter.
-
-    Parameters
-    ----------
-    acts, codes, facts
-        Rows, checked.
-    seed
-        Which samples explain and which judge, and every draw.
-    """
+    """Rows to explain on, rows to judge on, and examples drawn from the latter."""
 
     def __init__(
         self, acts: Activations, codes: SparseCodes, facts: RowFacts, *, seed: int

@@ -32,13 +32,7 @@ class Window:
 
 
 class Neighbours:
-    """Rows ordered by sample and position, to cut windows from.
-
-    Parameters
-    ----------
-    facts
-        Of the rows.
-    """
+    """Rows ordered by sample and position, to cut windows from."""
 
     def __init__(self, facts: RowFacts) -> None:
         self._order = np.lexsort((facts.position, facts.sample))
@@ -46,15 +40,7 @@ class Neighbours:
         self._sample, self._position = facts.sample[self._order], facts.position[self._order]
 
     def window(self, row: int, reach: int) -> Window:
-        """Return the rows of the same sample at most `reach` positions away.
-
-        Parameters
-        ----------
-        row
-            In the middle.
-        reach
-            0 is the row alone.
-        """
+        """Return the rows of the same sample at most `reach` positions away."""
         at = int(self._rank[row])
         low, high = max(0, at - reach), min(len(self._order), at + reach + 1)
         near = np.arange(low, high)
@@ -76,19 +62,6 @@ def active_windows(
 
     At most one per sample while samples last: firings are sorted by strength and drawn from n equal
     parts, so that weak ones count as much as strong ones.
-
-    Parameters
-    ----------
-    active, strength
-        Where and how strongly.
-    facts, neighbours
-        Of the rows.
-    n
-        At most so many.
-    reach
-        Of the windows.
-    generator
-        Draws.
     """
     rows = generator.permutation(np.flatnonzero(active))
     _, first = np.unique(facts.sample[rows], return_index=True)
@@ -108,21 +81,7 @@ def silent_windows(
     reach: int,
     generator: np.random.Generator,
 ) -> list[Window]:
-    """Return windows in which an atom fires nowhere: each one is looked at.
-
-    Parameters
-    ----------
-    active
-        Where the atom fires.
-    neighbours
-        Of the rows.
-    n
-        At most so many; fewer where the atom is hardly ever silent.
-    reach
-        Of the windows.
-    generator
-        Draws.
-    """
+    """Return windows in which an atom fires nowhere: each one is looked at."""
     found: list[Window] = []
     for row in generator.permutation(np.flatnonzero(~active))[: 20 * n]:
         window = neighbours.window(int(row), reach)
@@ -157,15 +116,7 @@ class Guesser(Protocol):
 
 
 class RuleGuesser:
-    """A rule, applied to the letter.
-
-    Parameters
-    ----------
-    rule
-        Of the atom.
-    facts
-        Of the rows that are asked about.
-    """
+    """A rule, applied to the letter."""
 
     def __init__(self, rule: Rule, facts: RowFacts) -> None:
         self.text = rule.text
@@ -181,15 +132,7 @@ class RuleGuesser:
 
 
 class ExemplarGuesser:
-    """Likeness: is a row more like rows in which the atom fired than like rows in which it did not?
-
-    Parameters
-    ----------
-    vectors
-        Unit vectors of the rows that are asked about.
-    firing, silent
-        Unit mean vectors of other rows, in which the atom fires and in which it does not.
-    """
+    """Likeness: is a row more like rows in which the atom fired than like rows in which it did not?"""
 
     def __init__(
         self,
@@ -211,17 +154,7 @@ class ExemplarGuesser:
 
 
 class JudgeGuesser:
-    """A language model that reads an explanation and a window; windows of language alone.
-
-    Parameters
-    ----------
-    judge
-        Prompt → answer.
-    text
-        The explanation.
-    facts
-        Of the rows that are asked about.
-    """
+    """A language model that reads an explanation and a window; windows of language alone."""
 
     def __init__(self, judge: Judge, text: str, facts: RowFacts) -> None:
         self.text = text
@@ -257,17 +190,7 @@ class JudgeGuesser:
 def shown(
     window: Window, facts: RowFacts, marked: Int[np.ndarray, " m"] | Sequence[int] = ()
 ) -> str:
-    """Return a window as text, some tokens marked.
-
-    Parameters
-    ----------
-    window
-        Rows.
-    facts
-        Of all rows.
-    marked
-        Rows to mark with << >>.
-    """
+    """Return a window as text, some tokens marked."""
     chosen = set(np.asarray(marked).tolist())
     texts = [
         f"<<{facts.names[int(facts.token[row])]}>>" if row in chosen
@@ -280,19 +203,7 @@ def shown(
 def ask_for_text(
     judge: Judge, windows: Sequence[Window], active: Bool[np.ndarray, " n"], facts: RowFacts
 ) -> str:
-    """Have a judge write an explanation from windows in which the atom fires.
-
-    Parameters
-    ----------
-    judge
-        Prompt → answer.
-    windows
-        Where the atom fires.
-    active
-        Rows in which it does, which are marked.
-    facts
-        Of the rows.
-    """
+    """Have a judge write an explanation from windows in which the atom fires."""
     lines = "\n".join(
         f"- {shown(window, facts, window.rows[active[window.rows]])}" for window in windows
     )
@@ -306,17 +217,7 @@ def ask_for_text(
 def bags_of_tokens(
     windows: Sequence[Window], facts: RowFacts, weights: dict[int, float]
 ) -> csr_matrix:
-    """Return unit vectors of windows: how often each token stands in it, rare ones counting more.
-
-    Parameters
-    ----------
-    windows
-        Rows.
-    facts
-        Of all rows.
-    weights
-        Inverse document frequency of each token id.
-    """
+    """Return unit vectors of windows: how often each token stands in it, rare ones counting more."""
     column = {token: i for i, token in enumerate(weights)}
     place, values, offsets = [], [], [0]
     for window in windows:

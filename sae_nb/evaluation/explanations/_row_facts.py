@@ -41,20 +41,7 @@ class RowFacts:
 
     @classmethod
     def of(cls, acts: Activations, labels: Mapping[str, Any] | None = None) -> RowFacts:
-        """Read the facts of activations.
-
-        Parameters
-        ----------
-        acts
-            Rows, with the samples behind them.
-        labels
-            Booleans by name, one per sample or per row.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a label is not boolean, or of another length.
-        """
+        """Read the facts of activations."""
         sample, position = acts.sample.numpy(), acts.position.numpy()
         tokens, context = acts.tokens, acts.context
         token = np.zeros(len(acts), np.int64) if tokens is None else tokens.ids.numpy()
@@ -82,13 +69,7 @@ class RowFacts:
         )
 
     def at(self, rows: Int[np.ndarray, " m"]) -> RowFacts:
-        """Return the facts of some rows.
-
-        Parameters
-        ----------
-        rows
-            Which.
-        """
+        """Return the facts of some rows."""
         columns = ("token", "before", "position", "sample", "repeated")
         return RowFacts(
             kind=self.kind,

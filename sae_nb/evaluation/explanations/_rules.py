@@ -50,13 +50,7 @@ SHAPES: dict[str, Callable[[str], bool]] = {
 
 @dataclass(frozen=True)
 class Predicate:
-    """One statement about a row.
-
-    Example
-    -------
-    >>> Predicate("token", (" cat", " dog")).text
-    'the token is “ cat” or “ dog”'
-    """
+    """One statement about a row."""
 
     kind: Kind
     values: tuple[str, ...]
@@ -81,13 +75,7 @@ class Predicate:
         }[self.kind]
 
     def holds(self, facts: RowFacts) -> Bool[np.ndarray, " n"]:
-        """Return of which rows it is true.
-
-        Parameters
-        ----------
-        facts
-            Of the rows; a label they do not carry is true of none.
-        """
+        """Return of which rows it is true."""
         silent = np.zeros(len(facts), dtype=bool)
         if self.kind in ("label", "not label"):
             found = facts.labels.get(self.values[0])
@@ -117,17 +105,7 @@ class Predicate:
 def candidates(
     facts: RowFacts, active: Bool[np.ndarray, " n"], within: Bool[np.ndarray, " n"]
 ) -> Iterator[Predicate]:
-    """Yield statements that may tell where an atom fires, among the rows where a rule holds so far.
-
-    Parameters
-    ----------
-    facts
-        Of the rows.
-    active
-        Where the atom fires.
-    within
-        Where the rule so far holds.
-    """
+    """Yield statements that may tell where an atom fires, among the rows where a rule holds so far."""
     if facts.names:
         yield from _token_sets("token", facts.token, facts, active, within)
     if facts.kind == "language":
@@ -303,15 +281,7 @@ def induce_rule(
 
 
 def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
-    """Return in which rows an atom fires (z ≠ 0).
-
-    Parameters
-    ----------
-    codes
-        Of the rows.
-    atom
-        Row of the dictionary.
-    """
+    """Return in which rows an atom fires (z ≠ 0)."""
     rows, values = codes.strengths(atom)
     active = np.zeros(len(codes), dtype=bool)
     active[rows[values != 0].cpu().numpy()] = True

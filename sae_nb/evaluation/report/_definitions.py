@@ -55,13 +55,7 @@ def definition_families() -> dict[str, dict[str, Definition]]:
 
 
 def known_definitions() -> dict[str, Definition]:
-    """Return every definition there is, by id.
-
-    Example
-    -------
-    >>> "r2_pooled" in known_definitions()
-    True
-    """
+    """Return every definition there is, by id."""
     return {name: one for family in definition_families().values() for name, one in family.items()}
 
 

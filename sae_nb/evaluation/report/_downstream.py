@@ -84,24 +84,6 @@ def score_batches(
     """Run the model clean and with each change at the hook point, and score every sample.
 
     Only sums per sample are kept; logits live for one batch.
-
-    Parameters
-    ----------
-    model, hook_point
-        Where the changes are spliced in.
-    changes
-        What replaces the activation, by variant; "spliced" is the SAE.
-    batches, labels
-        What is run; labels belong to the model's first head.
-    keep
-        Which positions of a batch are replaced.
-    done
-        Called with the number of samples finished.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer labels than samples.
     """
     scores = Scores(scoring_for(model, labels))
     n_seen = 0
@@ -450,14 +432,7 @@ def splice_task(
     labels: Int[Tensor, " samples"] | None,
     hook_point: str | None,
 ) -> SpliceTask | None:
-    """Check everything about a splice before anything runs; None where no model is given.
-
-    Raises
-    ------
-    ValueError
-        If the hook point is unknown or of another width, there are no inputs, labels do not fit, or
-        SAE and model are on different devices.
-    """
+    """Check everything about a splice before anything runs; None where no model is given."""
     if model is None:
         if inputs is not None or labels is not None or hook_point is not None:
             raise ValueError(

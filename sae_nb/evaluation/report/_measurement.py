@@ -389,17 +389,7 @@ class RandomDictionary:
 
 @torch.no_grad()
 def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
-    """Return random atoms, as many as an SAE has, with the L0 that it has on the first rows, and fitted.
-
-    Parameters
-    ----------
-    sae
-        Anything that encodes.
-    acts
-        Activations; 4096 rows are looked at.
-    seed
-        Draws the atoms.
-    """
+    """Return random atoms, as many as an SAE has, with the L0 that it has on the first rows, and fitted."""
     from sae_nb.evaluation.report._row_pass import codes_of_rows
 
     few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)

@@ -59,15 +59,7 @@ class Moments:
 
 
 class ReconstructionSums:
-    """Everything the reconstruction metrics need, summed over chunks of rows.
-
-    Parameters
-    ----------
-    moments
-        Of the whole set, from an earlier pass.
-    n_groups
-        Bootstrap groups; sums are kept per group.
-    """
+    """Everything the reconstruction metrics need, summed over chunks of rows."""
 
     def __init__(self, moments: Moments, n_groups: int) -> None:
         self.moments = moments

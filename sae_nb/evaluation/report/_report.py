@@ -132,15 +132,7 @@ _CHUNK = 8192
 
 
 def cautions(rows: RowPass, n_atoms: int) -> tuple[str, ...]:
-    """Return, in sentences, what these rows cannot show.
-
-    Parameters
-    ----------
-    rows
-        The finished passes.
-    n_atoms
-        Of the SAE.
-    """
+    """Return, in sentences, what these rows cannot show."""
     return tuple(_said(rows, n_atoms))
 
 
@@ -164,15 +156,7 @@ def _said(rows: RowPass, n_atoms: int) -> Iterator[str]:
 
 
 def warn_if_trained_on(acts: Activations, trained_on: Activations | Tensor | None) -> float | None:
-    """Warn where rows to be judged on are among those trained on; return their share.
-
-    Parameters
-    ----------
-    acts
-        Rows to be judged on.
-    trained_on
-        Rows of the training; None: not known.
-    """
+    """Warn where rows to be judged on are among those trained on; return their share."""
     if trained_on is None:
         return None
     known = _keys(

@@ -39,14 +39,7 @@ _BATCH = 4096
 def codes_of(
     sae: SparseAutoencoder, acts: Activations, codes: SparseCodes | None = None
 ) -> SparseCodes:
-    """Return the codes of checked rows on the CPU: those given, checked, or encoded now.
-
-    Raises
-    ------
-    ValueError
-        If given codes are of other rows or another dictionary, the SAE reads sequences and none are
-        given, or no atom is active in any row.
-    """
+    """Return the codes of checked rows on the CPU: those given, checked, or encoded now."""
     if codes is None and getattr(sae, "reads_sequences", False):
         raise ValueError(
             f"`codes` must be given for {type(sae).__name__}, whose codes depend on the rows before. "
@@ -61,13 +54,7 @@ def codes_of(
 
 
 def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
-    """Refuse codes of another number of atoms than a dictionary has.
-
-    Raises
-    ------
-    ValueError
-        If so.
-    """
+    """Refuse codes of another number of atoms than a dictionary has."""
     if codes.n_atoms != len(dictionary):
         raise ValueError(
             f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}. "
@@ -76,13 +63,7 @@ def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
 
 
 def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
-    """Refuse codes of other rows or another dictionary, and codes in which nothing is active.
-
-    Raises
-    ------
-    ValueError
-        If so.
-    """
+    """Refuse codes of other rows or another dictionary, and codes in which nothing is active."""
     if (len(codes), codes.n_atoms) != (n_rows, n_atoms):
         raise ValueError(
             f"`codes` must be those of these rows and this dictionary, {n_rows} × {n_atoms}, got "
@@ -107,13 +88,7 @@ _PAIRS = 2**26  # pairs of active atoms whose meetings are counted: a quarter of
 
 
 class CodeSample:
-    """Codes of some rows, kept for what needs them together; the rows are drawn, not the first ones.
-
-    Parameters
-    ----------
-    rank
-        Place of every row in a random order.
-    """
+    """Codes of some rows, kept for what needs them together; the rows are drawn, not the first ones."""
 
     def __init__(self, rank: Int[np.ndarray, " n"]) -> None:
         self.rank = rank
@@ -161,13 +136,7 @@ class RowPass:
 def pass_over_rows(
     sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
 ) -> RowPass:
-    """Read all rows twice, and a part of them once more; only codes in CSR are ever held.
-
-    Raises
-    ------
-    ValueError
-        If a row holds NaN or infinity.
-    """
+    """Read all rows twice, and a part of them once more; only codes in CSR are ever held."""
     moments = _moments(acts, batch_size)
     group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
     recovered = ReconstructionSums(moments, n_groups)

@@ -19,17 +19,7 @@ RARE_BELOW = 1e-5
 
 
 class SparsitySums:
-    """Counts of active latents per atom, per row and per bootstrap group.
-
-    Parameters
-    ----------
-    n_atoms
-        Size of the dictionary.
-    n_groups
-        Bootstrap groups.
-    norms
-        ‖d_j‖, which strengths are taken times; None: unit atoms.
-    """
+    """Counts of active latents per atom, per row and per bootstrap group."""
 
     def __init__(
         self, n_atoms: int, n_groups: int, norms: Float[np.ndarray, " n_atoms"] | None = None

@@ -35,17 +35,7 @@ _LONGEST = CONTEXT_LENGTH - 2  # a judged text, with a boundary before and after
 
 @dataclass(frozen=True)
 class TrainingText:
-    """What there is to read, with repeated sentences taken out before anything is held out.
-
-    Parameters
-    ----------
-    sources
-        Name → training paragraphs.
-    held_out
-        Name → texts never trained on: ``"prose"`` and ``"stories"``.
-    seed
-        Seed of the training stories; held-out ones have the next.
-    """
+    """What there is to read, with repeated sentences taken out before anything is held out."""
 
     sources: dict[str, tuple[str, ...]]
     held_out: dict[str, tuple[str, ...]]
@@ -56,18 +46,6 @@ def gather(extra: Path | None, seed: int) -> TrainingText:
     """Gather prose, docstrings and the texts of a folder, without repeats, and what is held out.
 
     A paragraph that shares a sentence with an earlier one, held out or not, is dropped.
-
-    Parameters
-    ----------
-    extra
-        Folder of ``.txt`` files to read beside; None: none.
-    seed
-        Seed of the stories.
-
-    Returns
-    -------
-    TrainingText
-        Paragraphs by source.
     """
     found = {"prose": prose("train").texts, "docstrings": tuple(library_docstrings())}
     if extra is not None:
@@ -84,13 +62,7 @@ def gather(extra: Path | None, seed: int) -> TrainingText:
 
 
 def library_docstrings() -> Iterator[str]:
-    """Paragraphs of English from the docstrings of this Python's standard library.
-
-    Yields
-    ------
-    str
-        A paragraph on one line; code, signatures and tables are left out.
-    """
+    """Paragraphs of English from the docstrings of this Python's standard library."""
     library = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(library.rglob("*.py")):
         parts = set(path.relative_to(library).parts)
@@ -117,18 +89,7 @@ def _docstrings(path: Path) -> Iterator[str]:
 
 
 def train_tokenizer(material: TrainingText) -> Any:
-    """Train a byte-level BPE of 1024 tokens, on equal amounts of every source.
-
-    Parameters
-    ----------
-    material
-        As `gather` returns it.
-
-    Returns
-    -------
-    PreTrainedTokenizerFast
-        With one special token, before and after every text.
-    """
+    """Train a byte-level BPE of 1024 tokens, on equal amounts of every source."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -168,52 +129,18 @@ def _share(texts: Sequence[str], budget: int) -> list[str]:
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, without special tokens.
-
-    Parameters
-    ----------
-    tokenizer
-        As `train_tokenizer` returns it.
-    texts
-        At least one.
-
-    Returns
-    -------
-    list
-        One list per text.
-    """
+    """Token ids of each text, without special tokens."""
     encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids for encoding in encoded]
 
 
 def judged_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of held-out texts, cut to what fits into the context with its boundaries.
-
-    Parameters
-    ----------
-    tokenizer
-        As `train_tokenizer` returns it.
-    texts
-        At least one.
-
-    Returns
-    -------
-    list
-        One list per text.
-    """
+    """Token ids of held-out texts, cut to what fits into the context with its boundaries."""
     return [ids[:_LONGEST] for ids in token_ids(tokenizer, texts)]
 
 
 class Stream:
-    """Texts one after the other, each with a boundary before it, to cut rows from.
-
-    Parameters
-    ----------
-    texts
-        Token ids of each text.
-    boundary
-        Token id before each.
-    """
+    """Texts one after the other, each with a boundary before it, to cut rows from."""
 
     def __init__(self, texts: Sequence[Sequence[int]], boundary: int) -> None:
         pieces = [np.array([boundary, *ids], dtype=np.int64) for ids in texts]
@@ -224,35 +151,14 @@ class Stream:
         return len(self._ids)
 
     def row(self, length: int, generator: np.random.Generator) -> Int[ndarray, " length"]:
-        """Cut one row: every other one begins where a text begins, the rest anywhere.
-
-        Parameters
-        ----------
-        length
-            Tokens; the stream starts again at its end.
-        generator
-            Where the row begins.
-
-        Returns
-        -------
-        ndarray
-            Token ids.
-        """
+        """Cut one row: every other one begins where a text begins, the rest anywhere."""
         at_text = generator.random() < 0.5
         start = generator.choice(self._begin) if at_text else generator.integers(len(self))
         return self._ids[(start + np.arange(length)) % len(self)]
 
 
 class Batches:
-    """Batches of every step: rows from all sources in turn, stories told anew each time.
-
-    Parameters
-    ----------
-    material
-        As `gather` returns it.
-    tokenizer
-        As `train_tokenizer` returns it.
-    """
+    """Batches of every step: rows from all sources in turn, stories told anew each time."""
 
     def __init__(self, material: TrainingText, tokenizer: Any) -> None:
         self._tokenizer, self._seed = tokenizer, material.seed
@@ -263,20 +169,7 @@ class Batches:
         }
 
     def at(self, step: int, rows: int, length: int) -> Int[Tensor, "rows length"]:
-        """The batch of one step, the same whenever it is asked for.
-
-        Parameters
-        ----------
-        step
-            From 0.
-        rows, length
-            Shape.
-
-        Returns
-        -------
-        Tensor
-            Token ids.
-        """
+        """The batch of one step, the same whenever it is asked for."""
         told = stories(STORIES_PER_STEP, self._seed, start=step * STORIES_PER_STEP).texts
         streams = {**self.streams, "stories": Stream(self._ids(told), self._boundary)}
         turns = [name for name in _TURNS if name in streams]

@@ -102,36 +102,14 @@ class LanguageRecipe:
             )
 
     def rows_at(self, step: int) -> tuple[int, int]:
-        """Rows and tokens per row of one step.
-
-        Parameters
-        ----------
-        step
-            From 0.
-
-        Returns
-        -------
-        tuple
-            Rows, and tokens the model reads in each.
-        """
+        """Rows and tokens per row of one step."""
         if step % _LONG_EVERY < _LONG_EVERY - 1:
             return self.rows, self.row_length
         return max(1, self.rows // _LONG_EVERY), self.row_length * _LONG_EVERY
 
 
 def new_language_model(recipe: LanguageRecipe) -> nn.Module:
-    """Build an untrained model from a seed, with dropout that acts in training mode only.
-
-    Parameters
-    ----------
-    recipe
-        Its shape, dropout and seed.
-
-    Returns
-    -------
-    nn.Module
-        transformers' ``LlamaForCausalLM``.
-    """
+    """Build an untrained model from a seed, with dropout that acts in training mode only."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     shape = recipe.shape
@@ -165,13 +143,6 @@ class LanguageTraining:
     """Everything a step changes: the model, the optimisers, the counters.
 
     Muon moves the matrices inside the blocks, AdamW the rest.
-
-    Parameters
-    ----------
-    recipe
-        What to train, and how.
-    data
-        What it is trained on; a checkpoint is only continued on the same.
     """
 
     def __init__(self, recipe: LanguageRecipe, data: str) -> None:
@@ -195,13 +166,7 @@ class LanguageTraining:
         }
 
     def advance(self, ids: Int[Tensor, "rows length"]) -> None:
-        """Take one optimiser step.
-
-        Parameters
-        ----------
-        ids
-            Rows of token ids, one longer than what the model reads.
-        """
+        """Take one optimiser step."""
         # Dropout is drawn from a seed of this step alone: nothing to restore on resume.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
         self._set_learning_rates()
@@ -216,13 +181,7 @@ class LanguageTraining:
         self.loss = float(loss.detach())
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint.
-
-        Parameters
-        ----------
-        folder
-            Made if it is not there; an older checkpoint in it is replaced.
-        """
+        """Write a checkpoint."""
         record = {
             "recipe": asdict(self.recipe),
             "data": self.data,
@@ -232,19 +191,7 @@ class LanguageTraining:
         save_run(folder, self.step, {"model": self.model}, self.optimisers, record)
 
     def restore(self, folder: Path) -> None:
-        """Continue from a checkpoint of the same recipe.
-
-        Parameters
-        ----------
-        folder
-            Written by `save`.
-
-        Raises
-        ------
-        ValueError
-            If the recipe differs from the one it was begun with. How long a run takes may still be
-            changed while its step size has not begun to fall: up to there the steps are the same.
-        """
+        """Continue from a checkpoint of the same recipe."""
         record = read_record(folder)
         begun = {**record["recipe"], "data": record["data"]}
         given = {**asdict(self.recipe), "data": self.data}
@@ -273,24 +220,7 @@ class LanguageTraining:
 def nats_per_token(
     model: nn.Module, texts: Sequence[Sequence[int]], boundary: int, *, batch: int = 16
 ) -> float:
-    """Mean −ln p over the tokens of some texts and the boundary that ends each.
-
-    Parameters
-    ----------
-    model
-        Gives ``.logits``; set to evaluation mode.
-    texts
-        Token ids of each text, without the boundary; each is read by itself.
-    boundary
-        Token id before and after every text.
-    batch
-        Texts at a time.
-
-    Returns
-    -------
-    float
-        Comparable with that of the trigram in benchmarks/trigram.py on the same texts.
-    """
+    """Mean −ln p over the tokens of some texts and the boundary that ends each."""
     model.eval()
     ordered = sorted(texts, key=len)
     total, count = 0.0, 0
@@ -325,18 +255,7 @@ _LICENCE = "that of this project. Texts of CPython: Python Software Foundation L
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts.
-
-    Parameters
-    ----------
-    card
-        As ``tiny_gpt.export`` returns it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """A model card for people, from the card's facts."""
     shape = card["recipe"]["shape"]
     about = (
         f"A Llama of {card['parameters']} parameters ({shape['n_blocks']} blocks of width "

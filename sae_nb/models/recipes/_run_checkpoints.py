@@ -21,19 +21,7 @@ def save_run(
     optimisers: Mapping[str, torch.optim.Optimizer],
     record: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint; the JSON goes last and names the tensors that belong to it.
-
-    Parameters
-    ----------
-    folder
-        Made if it is not there; an older checkpoint in it is replaced.
-    step
-        Steps taken.
-    modules, optimisers
-        What the steps change, by names without a dot.
-    record
-        What else the run needs to continue, as JSON.
-    """
+    """Write a checkpoint; the JSON goes last and names the tensors that belong to it."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
     for prefix, module in modules.items():
@@ -50,18 +38,7 @@ def save_run(
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a checkpoint says about its run.
-
-    Parameters
-    ----------
-    folder
-        Written by `save_run`.
-
-    Returns
-    -------
-    dict
-        The record, with ``step`` and ``file``.
-    """
+    """What a checkpoint says about its run."""
     return dict(read_json(folder / CHECKPOINT_FILE))
 
 
@@ -71,15 +48,7 @@ def restore_run(
     modules: Mapping[str, nn.Module],
     optimisers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
-    """Put a checkpoint's tensors back into the same modules and optimisers.
-
-    Parameters
-    ----------
-    folder
-        Written by `save_run`.
-    modules, optimisers
-        As they were given to `save_run`.
-    """
+    """Put a checkpoint's tensors back into the same modules and optimisers."""
     tensors = read_tensors(folder / read_record(folder)["file"])
     for prefix, module in modules.items():
         for name, parameter in module.named_parameters():

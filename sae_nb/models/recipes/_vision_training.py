@@ -77,19 +77,7 @@ class RecipeConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures and what the heads should say; photographs have no texture and no foreground.
-
-    Parameters
-    ----------
-    images
-        Colour pictures between 0 and 1.
-    digit
-        Class of the first head.
-    texture
-        Class of the second head, or None.
-    patch_mask
-        Which patches show the digit, or None.
-    """
+    """Pictures and what the heads should say; photographs have no texture and no foreground."""
 
     images: Float[Tensor, "n 3 32 32"]
     digit: Int[Tensor, " n"]
@@ -110,13 +98,6 @@ class TrainingState:
 
     Muon moves the matrices inside the blocks, AdamW the rest. The throw-away head reads the digit
     from every foreground patch; it makes patches learn shapes early and is not part of the model.
-
-    Parameters
-    ----------
-    config
-        The recipe.
-    data
-        What it is trained on; a checkpoint is only continued on the same.
     """
 
     def __init__(self, config: RecipeConfig, data: str = "scenes") -> None:
@@ -143,13 +124,7 @@ class TrainingState:
         }
 
     def advance(self, batch: Batch) -> None:
-        """Take one optimiser step.
-
-        Parameters
-        ----------
-        batch
-            Pictures of this step.
-        """
+        """Take one optimiser step."""
         # Dropped branches are drawn from a seed of this step alone: nothing to restore on resume.
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
         self._set_learning_rates()
@@ -163,13 +138,7 @@ class TrainingState:
         self.loss = float(loss.detach())
 
     def save(self, folder: Path) -> None:
-        """Write a checkpoint; the JSON goes last and names the tensors that belong to it.
-
-        Parameters
-        ----------
-        folder
-            Made if it is not there; an older checkpoint in it is replaced.
-        """
+        """Write a checkpoint; the JSON goes last and names the tensors that belong to it."""
         record = {
             "config": asdict(self.config),
             "data": self.data,
@@ -179,19 +148,7 @@ class TrainingState:
         save_run(folder, self.step, self._modules(), self.optimisers, record)
 
     def restore(self, folder: Path) -> None:
-        """Continue from a checkpoint of the same recipe.
-
-        Parameters
-        ----------
-        folder
-            Written by `save`.
-
-        Raises
-        ------
-        ValueError
-            If the recipe differs from the one it was begun with. How long a run takes may still be
-            changed while its step size has not begun to fall: up to there the steps are the same.
-        """
+        """Continue from a checkpoint of the same recipe."""
         record = read_record(folder)
         begun = {**record["config"], "data": record["data"]}
         given = {**asdict(self.config), "data": self.data}
@@ -238,20 +195,7 @@ class TrainingState:
 
 @torch.no_grad()
 def accuracies(model: VisionTransformer, batch: Batch) -> dict[str, float]:
-    """Fraction right per head; for the foreground, of patches.
-
-    Parameters
-    ----------
-    model
-        Set to evaluation mode.
-    batch
-        Pictures to judge it on.
-
-    Returns
-    -------
-    dict
-        Name of the head → fraction in [0, 1], for the heads that `batch` has labels for.
-    """
+    """Fraction right per head; for the foreground, of patches."""
     model.eval()
     parts = [model.forward_heads(images) for images in torch.split(batch.images, 250)]
     heads = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

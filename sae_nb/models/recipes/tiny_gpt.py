@@ -45,30 +45,7 @@ NAME = "tiny-gpt"
 def train_tiny_gpt(
     recipe: LanguageRecipe, out: Path, *, extra: Path | None = None, resume: bool = False
 ) -> dict[str, Any]:
-    """Train the model and write model, tokenizer, card and checkpoint below a folder.
-
-    Parameters
-    ----------
-    recipe
-        What to train, and for how long.
-    out
-        Receives ``tiny-gpt/`` and ``tiny-gpt.checkpoint/``.
-    extra
-        Folder of ``.txt`` files to read beside what CPython brings along.
-    resume
-        Continue from ``tiny-gpt.checkpoint/`` if it is there; the result is bit-equal to an
-        uninterrupted run with the same number of threads.
-
-    Returns
-    -------
-    dict
-        The card of the finished model.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint belongs to another recipe or was begun on other text.
-    """
+    """Train the model and write model, tokenizer, card and checkpoint below a folder."""
     material = gather(extra, recipe.seed)
     tokenizer = train_tokenizer(material)
     batches = Batches(material, tokenizer)
@@ -93,24 +70,7 @@ def train_tiny_gpt(
 def export(
     training: LanguageTraining, tokenizer: Any, material: TrainingText, folder: Path
 ) -> dict[str, Any]:
-    """Save fp16 weights and tokenizer, read them back, judge what was read, and write its card.
-
-    Parameters
-    ----------
-    training
-        The finished run.
-    tokenizer
-        Its tokenizer.
-    material
-        What it read, and what it is judged on.
-    folder
-        Receives everything.
-
-    Returns
-    -------
-    dict
-        The card.
-    """
+    """Save fp16 weights and tokenizer, read them back, judge what was read, and write its card."""
     from transformers import AutoModelForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,13 +145,7 @@ def _log(training: LanguageTraining, judged: dict[str, list[list[int]]]) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and train.
-
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None takes the program's own.
-    """
+    """Read the command line and train."""
     defaults = LanguageRecipe()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for everything written")

@@ -48,31 +48,7 @@ HeldOut = Callable[[int], Batch]  # how many → the first pictures of the test 
 def train_tiny_vit(
     config: RecipeConfig, out: Path, *, photos: Path | None = None, resume: bool = False
 ) -> dict[str, Any]:
-    """Train one variant and write model, card and checkpoints below a folder.
-
-    Parameters
-    ----------
-    config
-        What to train, and for how long.
-    out
-        Receives ``<variant>/``, ``<variant>@step-N/`` and ``<variant>.checkpoint/``.
-    photos
-        Folder with CIFAR-10 to train on instead of rendered scenes; the digit head then reads its
-        ten classes.
-    resume
-        Continue from ``<variant>.checkpoint/`` if it is there; the result is bit-equal to an
-        uninterrupted run with the same number of threads.
-
-    Returns
-    -------
-    dict
-        The card of the finished model.
-
-    Raises
-    ------
-    ValueError
-        If the checkpoint belongs to another recipe.
-    """
+    """Train one variant and write model, card and checkpoints below a folder."""
     state = TrainingState(config, "scenes" if photos is None else "cifar10")
     checkpoint = out / f"{config.variant}.checkpoint"
     if resume and (checkpoint / CHECKPOINT_FILE).exists():
@@ -101,22 +77,7 @@ def train_tiny_vit(
 
 
 def export(state: TrainingState, folder: Path, held_out: Batch) -> dict[str, Any]:
-    """Save fp16 weights, read them back, judge what was read, and write its card.
-
-    Parameters
-    ----------
-    state
-        The run so far.
-    folder
-        Receives weights, config, ``card.json`` and ``card.md``.
-    held_out
-        Pictures the loaded model is judged on.
-
-    Returns
-    -------
-    dict
-        The card.
-    """
+    """Save fp16 weights, read them back, judge what was read, and write its card."""
     state.model.save(folder)
     loaded = VisionTransformer.from_folder(folder)
     c, photos = state.config, state.data == "cifar10"
@@ -149,18 +110,7 @@ def export(state: TrainingState, folder: Path, held_out: Batch) -> dict[str, Any
 
 
 def card_text(card: dict[str, Any]) -> str:
-    """A model card for people, from the card's facts.
-
-    Parameters
-    ----------
-    card
-        As `export` returns it.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+    """A model card for people, from the card's facts."""
     held_out, recipe = card["held_out"], card["recipe"]
     photos = card["data"].startswith("CIFAR")
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in held_out["accuracy"].items())
@@ -239,13 +189,7 @@ def _log(state: TrainingState, accuracy: dict[str, float]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line and train.
-
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None takes the program's own.
-    """
+    """Read the command line and train."""
     defaults = RecipeConfig()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--variant", choices=list(VARIANTS), default=defaults.variant)

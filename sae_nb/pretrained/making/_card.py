@@ -24,13 +24,7 @@ _ROWS = {
 
 
 def card_text(facts: dict[str, Any]) -> str:
-    """Return a card in Markdown.
-
-    Parameters
-    ----------
-    facts
-        As the recipe noted them.
-    """
+    """Return a card in Markdown."""
     plan, training = facts["plan"], facts["training"]
     model, _, hook_point = facts["name"].partition("/")
     about = (

@@ -17,18 +17,6 @@ def scene_factors(pictures: Scenes, acts: Activations) -> list[Factor]:
 
     Digit, texture, position and disc are true of a picture; ink, and ink of one colour, of patches
     that the digit covers to a quarter or more.
-
-    Parameters
-    ----------
-    pictures
-        What was shown.
-    acts
-        What was captured from them.
-
-    Returns
-    -------
-    list
-        37 factors.
     """
     values = {
         "digit": (pictures.digit, [str(digit) for digit in range(10)]),
@@ -59,22 +47,6 @@ def story_factors(
 
     Sentiment is known three times: of the clause a token stands in, of the story so far (from the end
     of its first charged clause on), and of the whole story.
-
-    Parameters
-    ----------
-    told
-        The stories, which are the first samples of `acts`.
-    prose_from
-        Number of the first sample that is prose.
-    acts
-        What was captured.
-    starts
-        Character at which each token of each text begins.
-
-    Returns
-    -------
-    list
-        64 factors.
     """
     sample = acts.sample.numpy()
     at = np.array([starts[s][p] for s, p in zip(sample, acts.position.numpy(), strict=True)])

@@ -47,24 +47,7 @@ class Material:
 
 
 def material(model: LiveModel, purpose: int, sizes: Sizes, seed: int) -> Material:
-    """Return the inputs of one purpose.
-
-    Parameters
-    ----------
-    model
-        A bundled one: pictures get scenes, texts get stories and prose.
-    purpose
-        TRAIN, MATCH, JUDGE or SHOW.
-    sizes
-        How much of each.
-    seed
-        Of the SAE; purposes and seeds never share scenes or stories.
-
-    Returns
-    -------
-    Material
-        Handwriting and paragraphs of JUDGE and SHOW are the held-out ones.
-    """
+    """Return the inputs of one purpose."""
     own_seed = 1000 * (seed + 1) + purpose
     n = sizes.samples[purpose]
     fresh = purpose in (JUDGE, SHOW)

@@ -72,18 +72,7 @@ PLANS = {
 
 
 def plan_for(name: str) -> Plan:
-    """Return the plan of a name: that of its model, or of the model it is a variant of.
-
-    Parameters
-    ----------
-    name
-        "model/hook point".
-
-    Raises
-    ------
-    ValueError
-        If there is no plan for that model.
-    """
+    """Return the plan of a name: that of its model, or of the model it is a variant of."""
     for model, plan in PLANS.items():
         if name.startswith(model):
             return plan
@@ -91,24 +80,7 @@ def plan_for(name: str) -> Plan:
 
 
 def make(name: str, plan: Plan, folder: Path, *, command: str = "") -> None:
-    """Make one SAE and write its folder.
-
-    Parameters
-    ----------
-    name
-        "model/hook point" of a bundled model.
-    plan
-        How.
-    folder
-        Appears when everything is done; replaces a ready-made SAE that is there.
-    command
-        For the card.
-
-    Raises
-    ------
-    ValueError
-        If the name has no hook point, or there is no such model.
-    """
+    """Make one SAE and write its folder."""
     model_name, _, hook_point = name.partition("/")
     if not hook_point:
         raise ValueError(
@@ -224,13 +196,7 @@ def _write(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and make one SAE.
-
-    Parameters
-    ----------
-    arguments
-        Words of the command line; None takes the program's own.
-    """
+    """Read the command line and make one SAE."""
     parser = argparse.ArgumentParser(
         prog="python -m sae_nb.pretrained.making", description=(__doc__ or "").splitlines()[0]
     )

@@ -210,15 +210,6 @@ def nats_per_token(
     """Return the mean surprise of the tokens after, given those before and each other.
 
     −Σ log p(token | all earlier ones) / number of tokens, summed over texts before dividing.
-
-    Parameters
-    ----------
-    model
-        Causal; active edits are in force.
-    before
-        What is given, at least one token a text.
-    after
-        What is judged.
     """
     total, count = 0.0, 0
     whole = [torch.cat(pair) for pair in zip(before, after, strict=True)]

@@ -46,24 +46,7 @@ def measure_steering(
     p99: Float[np.ndarray, " n_atoms"],
     seed: int,
 ) -> list[dict[str, Any]]:
-    """Return, for every label that can be steered, the best atom and what it does.
-
-    Parameters
-    ----------
-    model, sae
-        Whose atoms are added where.
-    read
-        Atoms with the factor each tells best; only atoms labelled with what is steered are tried.
-    p99
-        99th percentile of every atom's strengths, the unit in which strengths are tried.
-    seed
-        Of prompts, pictures and sampling.
-
-    Returns
-    -------
-    list
-        One dict per label: JSON-able.
-    """
+    """Return, for every label that can be steered, the best atom and what it does."""
     measured = _sentiments if model.kind == "language" else _classes
     return measured(model, sae, read, p99, seed)
 

@@ -54,26 +54,6 @@ def archetype_places(sae: Any, n_corners: int = N_CORNERS) -> ArchetypePlaces:
 
     With more than three corners different mixtures may share a place, and with any number an atom may have
     most of its weight elsewhere: `held` says how much the corners have of it.
-
-    Parameters
-    ----------
-    sae
-        With a `mixture`, as an `Archetypal` has.
-    n_corners
-        Corners, 3 to 12, and no more than there are candidates.
-
-    Raises
-    ------
-    ValueError
-        If the SAE has no mixture or not so many candidates.
-
-    Example
-    -------
-    >>> class Mixed:
-    ...     mixture = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.9, 0.0, 0.1]])
-    >>> places = archetype_places(Mixed())
-    >>> places.archetypes.tolist(), places.held.tolist(), places.xy[0].round(3).tolist()
-    ([0, 2, 1], [1.0, 1.0, 1.0], [0.0, 1.0])
     """
     if not has_archetypes(sae):
         raise ValueError(
@@ -100,15 +80,7 @@ def archetype_places(sae: Any, n_corners: int = N_CORNERS) -> ArchetypePlaces:
 
 
 def with_archetypes(record: ConceptMapSummary, sae: Any) -> ConceptMapSummary:
-    """Return the record with its polygon and the share of weight it holds, if it is laid out so.
-
-    Parameters
-    ----------
-    record
-        Of any layout; of another one it comes back as it is.
-    sae
-        With a `mixture`.
-    """
+    """Return the record with its polygon and the share of weight it holds, if it is laid out so."""
     from sae_nb.summaries.concept_map._concept_map import Column
 
     if record.layout != LAYOUT:

@@ -68,26 +68,7 @@ def describe_clusters(
     *,
     seed: int = 0,
 ) -> tuple[Cluster, ...]:
-    """Return clusters with their names, and their mean cosine beside that of random groups.
-
-    Parameters
-    ----------
-    x
-        Vectors behind the points.
-    groups
-        From `cluster_points`: −1 is none.
-    words
-        What stands out in each group; without words it is "cluster 3".
-    seed
-        Of the random groups, which have the sizes of the real ones.
-
-    Example
-    -------
-    >>> import torch
-    >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    >>> [(c.name, c.cosine) for c in describe_clusters(x, np.array([0, 0, 1, 1]), [("a",), ()])]
-    [('a', 1.0), ('cluster 2', 1.0)]
-    """
+    """Return clusters with their names, and their mean cosine beside that of random groups."""
     drawn = np.full(len(groups), -1)
     drawn[np.random.default_rng(seed).permutation(len(groups))] = groups
     real, chance = mean_cosines(x, groups), mean_cosines(x, drawn)
@@ -103,15 +84,7 @@ def describe_clusters(
 
 
 def cluster_column(clusters: Sequence[Cluster], n: int) -> Column:
-    """Return the cluster of every point as a column.
-
-    Parameters
-    ----------
-    clusters
-        The largest first.
-    n
-        How many points there are.
-    """
+    """Return the cluster of every point as a column."""
     values = np.full(n, -1)
     for i, cluster in enumerate(clusters):
         values[cluster.points] = i
@@ -124,20 +97,7 @@ def cluster_column(clusters: Sequence[Cluster], n: int) -> Column:
 
 
 def dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
-    """Return the atoms of an SAE, or of a plain dictionary, as a copy on the CPU.
-
-    Parameters
-    ----------
-    sae
-        Either.
-    name
-        What an error calls it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is neither, or not finite.
-    """
+    """Return the atoms of an SAE, or of a plain dictionary, as a copy on the CPU."""
     rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
     if not isinstance(rows, Tensor):
         raise TypeError(
@@ -151,24 +111,7 @@ def dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
 def catalogue_of(
     sae: Any, acts: Any, codes: Any, examples: ExampleStore | None, labels: Mapping[int, str]
 ) -> AtomCatalogue | None:
-    """Return the encoded activations that were given in one of three ways; None for none.
-
-    Parameters
-    ----------
-    sae
-        Whose codes.
-    acts, codes
-        Activations, and their codes where they are known.
-    examples
-        Of a ready-made SAE, in place of both.
-    labels
-        Human readings by atom.
-
-    Raises
-    ------
-    ValueError
-        If there are codes alone.
-    """
+    """Return the encoded activations that were given in one of three ways; None for none."""
     if acts is not None:
         return AtomCatalogue(sae, acts, codes=codes, labels=labels)
     if codes is not None:
@@ -179,20 +122,7 @@ def catalogue_of(
 def checked_xy(
     xy: Float[np.ndarray, "n 2"], n_atoms: int, n_others: int
 ) -> Float[np.ndarray, "n 2"]:
-    """Return coordinates as float32, one row per atom of both dictionaries.
-
-    Parameters
-    ----------
-    xy
-        As given.
-    n_atoms, n_others
-        How many rows there must be.
-
-    Raises
-    ------
-    ValueError
-        If their shape is another, or one is not finite.
-    """
+    """Return coordinates as float32, one row per atom of both dictionaries."""
     array = np.asarray(xy, np.float32)
     if array.shape != (n_atoms + n_others, 2) or not np.isfinite(array).all():
         both = f" and the {n_others} of `other` after them" if n_others else ""

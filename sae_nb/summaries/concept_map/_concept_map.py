@@ -31,28 +31,12 @@ N_DIRECTIONS = 64
 
 
 def spread_rows(catalogue: AtomCatalogue, seed: int) -> Int[np.ndarray, " m"]:
-    """Return rows to show: all, or 4000 drawn by seed.
-
-    Parameters
-    ----------
-    catalogue
-        Whose activations.
-    seed
-        Which are drawn.
-    """
+    """Return rows to show: all, or 4000 drawn by seed."""
     return _drawn(np.arange(len(catalogue.acts)), seed)
 
 
 def spread_samples(catalogue: AtomCatalogue, seed: int) -> Int[np.ndarray, " m"]:
-    """Return samples to show, among those that have rows: all, or 4000 drawn by seed.
-
-    Parameters
-    ----------
-    catalogue
-        Whose activations.
-    seed
-        Which are drawn.
-    """
+    """Return samples to show, among those that have rows: all, or 4000 drawn by seed."""
     return _drawn(np.unique(catalogue.samples), seed)
 
 
@@ -70,13 +54,6 @@ def mean_codes(
 
     Z̄ = U S Vᵀ, truncated: cosines between rows of U S are those between mean codes, up to what the
     truncation loses; the (samples, n_atoms) matrix stays sparse.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    samples
-        Which, ascending.
     """
     from scipy.sparse import csr_matrix
     from scipy.sparse.linalg import svds
@@ -322,31 +299,7 @@ def match_dictionaries(
     *,
     seed: int = 0,
 ) -> ConceptMatch:
-    """Match every atom of the smaller dictionary with one of the other, the sum of cosines largest.
-
-    Parameters
-    ----------
-    dictionary, other
-        Of one width; only directions count.
-    seed
-        Of the random directions that are matched for comparison.
-
-    Returns
-    -------
-    ConceptMatch
-        Pairs, their cosines, and the mean cosine of random directions matched in the same way.
-
-    Raises
-    ------
-    ValueError
-        If their widths differ.
-
-    Example
-    -------
-    >>> match = match_dictionaries(torch.eye(4), torch.eye(4).roll(1, dims=0))
-    >>> match.others.tolist(), match.same.all().item(), match.unmatched.tolist()
-    ([1, 2, 3, 0], True, [])
-    """
+    """Match every atom of the smaller dictionary with one of the other, the sum of cosines largest."""
     if other.ndim != 2 or other.shape[1] != dictionary.shape[1]:
         raise ValueError(
             f"`other` must have width d_in={dictionary.shape[1]} to be compared, got shape "

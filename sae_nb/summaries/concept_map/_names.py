@@ -34,21 +34,6 @@ def lifted_words(
 
     A word w of group g is told by P(w | g) log(P(w | g) / P(w)), its part of the divergence of the
     group from everything: lift alone would choose words that occur once.
-
-    Parameters
-    ----------
-    weights
-        How much of each word (column) there is in each group (row).
-    words
-        Name of each column.
-    base
-        How much of each word there is in all.
-
-    Example
-    -------
-    >>> from scipy.sparse import csr_matrix
-    >>> lifted_words(csr_matrix([[8.0, 2.0], [0.0, 5.0]]), ["cat", "the"], np.array([1.0, 9.0]))
-    [('cat',), ()]
     """
     everywhere = base / max(float(base.sum()), 1e-12)
     found: list[tuple[str, ...]] = []
@@ -68,20 +53,7 @@ def lifted_words(
 def words_of_labels(
     groups: Int[np.ndarray, " n_atoms"], labels: Mapping[int, str]
 ) -> list[tuple[str, ...]]:
-    """Return the labels that several atoms of a group share and that others have less.
-
-    Parameters
-    ----------
-    groups
-        Group of every atom, −1 for none.
-    labels
-        Human readings by atom.
-
-    Example
-    -------
-    >>> words_of_labels(np.array([0, 0, 1, 1]), {0: "cat", 1: "cat", 2: "dog"})
-    [('cat',), ()]
-    """
+    """Return the labels that several atoms of a group share and that others have less."""
     n_groups = int(groups.max(initial=-1)) + 1
     counted: list[dict[str, int]] = [{} for _ in range(n_groups)]
     everywhere: dict[str, int] = {}
@@ -109,11 +81,6 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     """Return the token, or the place in a picture, of every row, and what each is called.
 
     Patches are told by ninths of the picture: a single patch says less than "top left".
-
-    Parameters
-    ----------
-    catalogue
-        Whose activations.
     """
     acts, context = catalogue.acts, catalogue.acts.context
     tokens = acts.tokens
@@ -166,18 +133,7 @@ def _weights(
 
 
 def visible_space(text: str) -> str:
-    """Return white space as signs that can be seen.
-
-    Parameters
-    ----------
-    text
-        Nothing but white space.
-
-    Example
-    -------
-    >>> visible_space(" "), visible_space(chr(10))
-    ('␣', '↵')
-    """
+    """Return white space as signs that can be seen."""
     return text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣")
 
 
@@ -194,15 +150,7 @@ def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
 def words_of_rows(
     groups: Int[np.ndarray, " n_atoms"], catalogue: AtomCatalogue
 ) -> list[tuple[str, ...]]:
-    """Return the tokens (or places) on which the atoms of a group fire more than others do.
-
-    Parameters
-    ----------
-    groups
-        Group of every atom, −1 for none.
-    catalogue
-        Encoded activations.
-    """
+    """Return the tokens (or places) on which the atoms of a group fire more than others do."""
     n_groups = int(groups.max(initial=-1)) + 1
     told = _told(catalogue)
     if told is None or n_groups == 0:

@@ -25,21 +25,7 @@ RESERVED = frozenset({"cluster", "atom"})
 
 
 def category(name: str, meaning: str, words: Sequence[str]) -> Column:
-    """Return a column of categories from one word per point; an empty word is none.
-
-    Parameters
-    ----------
-    name, meaning
-        As in `Column`.
-    words
-        One per point.
-
-    Example
-    -------
-    >>> column = category("kind", "made up", ["b", "a", "b", ""])
-    >>> column.names, column.values.tolist()
-    (('b', 'a'), [0, 1, 0, -1])
-    """
+    """Return a column of categories from one word per point; an empty word is none."""
     counts: dict[str, int] = {}
     for word in words:
         if word:
@@ -51,20 +37,7 @@ def category(name: str, meaning: str, words: Sequence[str]) -> Column:
 
 
 def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]:
-    """Return columns that a user gave, checked.
-
-    Parameters
-    ----------
-    columns
-        Name to one number or one word per atom.
-    n_atoms
-        How many there must be.
-
-    Raises
-    ------
-    ValueError
-        If a column has another length, is empty of numbers, or takes a reserved name.
-    """
+    """Return columns that a user gave, checked."""
     found: dict[str, Column] = {}
     for name, values in columns.items():
         if name in RESERVED:
@@ -92,12 +65,7 @@ def atom_columns(
 ) -> dict[str, Column]:
     """Return what codes say about every atom.
 
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    frequency
-        Measured on more rows than the catalogue has; its own when None.
+    `frequency`: Measured on more rows than the catalogue has; its own when None.
     """
     firings = catalogue.firings
     often = firings.frequency if frequency is None else np.asarray(frequency, np.float64)
@@ -121,17 +89,7 @@ def _log(name: str, meaning: str, values: Float[np.ndarray, " n"]) -> Column:
 def row_columns(
     catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], labels: Mapping[int, str]
 ) -> dict[str, Column]:
-    """Return what is known of single rows: their token or place, energy, L0, strongest label.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    rows
-        Which of its rows.
-    labels
-        Human readings by atom.
-    """
+    """Return what is known of single rows: their token or place, energy, L0, strongest label."""
     firings, told = catalogue.firings, row_words(catalogue)
     offsets = catalogue.codes.offsets.numpy()
     strength = _sums(np.abs(firings.values), offsets)[rows]
@@ -153,17 +111,7 @@ def row_columns(
 def sample_columns(
     catalogue: AtomCatalogue, samples: Int[np.ndarray, " m"], labels: Mapping[int, str]
 ) -> dict[str, Column]:
-    """Return what is known of whole samples: mean strength and L0 of their rows, strongest label.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    samples
-        Which samples.
-    labels
-        Human readings by atom.
-    """
+    """Return what is known of whole samples: mean strength and L0 of their rows, strongest label."""
     offsets = catalogue.codes.offsets.numpy()
     rows = np.flatnonzero(np.isin(catalogue.samples, samples))
     place = np.searchsorted(samples, catalogue.samples[rows])
@@ -180,17 +128,7 @@ def sample_columns(
 def atom_in_rows(
     catalogue: AtomCatalogue, atom: int, rows: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, " m"]:
-    """Return how strongly one atom fires in some rows.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    atom
-        Row of the dictionary.
-    rows
-        Which rows.
-    """
+    """Return how strongly one atom fires in some rows."""
     fired, strength = catalogue.strengths(atom)
     everywhere = np.zeros(len(catalogue.acts))
     everywhere[fired] = strength
@@ -200,17 +138,7 @@ def atom_in_rows(
 def atom_in_samples(
     catalogue: AtomCatalogue, atom: int, samples: Int[np.ndarray, " m"]
 ) -> Float[np.ndarray, " m"]:
-    """Return how strongly one atom fires at most in each of some samples.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    atom
-        Row of the dictionary.
-    samples
-        Which samples, ascending.
-    """
+    """Return how strongly one atom fires at most in each of some samples."""
     fired, strength = catalogue.strengths(atom)
     sample = catalogue.samples[fired]
     known = np.isin(sample, samples)
@@ -336,21 +264,7 @@ def summarise_selection(
     columns: Mapping[str, Float[np.ndarray, " n_atoms"]],
     n_shared: int = MOST_SHARED,
 ) -> SelectionSummary:
-    """Return a table of some atoms and the inputs on which they fire together.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations; None where there are none.
-    atoms
-        Which.
-    labels
-        Human readings by atom.
-    columns
-        Numbers of all atoms; the first one orders the table.
-    n_shared
-        Inputs at most.
-    """
+    """Return a table of some atoms and the inputs on which they fire together."""
     chosen = np.unique(np.asarray(atoms, np.int64))
     for values in list(columns.values())[:1]:
         chosen = chosen[np.argsort(-np.nan_to_num(values[chosen]), kind="stable")]
@@ -376,15 +290,7 @@ def summarise_selection(
 def joint_strength(
     catalogue: AtomCatalogue, atoms: Int[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return, for every row, how many of the atoms fire and Σ|z| / p99 over them.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    atoms
-        Which, each once.
-    """
+    """Return, for every row, how many of the atoms fire and Σ|z| / p99 over them."""
     n, p99 = len(catalogue.acts), catalogue.p99
     count, strength = np.zeros(n, np.int64), np.zeros(n)
     for atom in atoms.tolist():
@@ -480,19 +386,6 @@ def summarise_rows(
     """Return the atoms that fire in some rows more than elsewhere, and inputs among those rows.
 
     Atoms are ordered by P(atom | rows) log(P(atom | rows) / P(atom)); the table holds both parts.
-
-    Parameters
-    ----------
-    catalogue
-        Encoded activations.
-    rows
-        Which rows.
-    labels
-        Human readings by atom.
-    n_atoms
-        Atoms at most.
-    n_shared
-        Inputs at most.
     """
     firings, rows = catalogue.firings, np.unique(np.asarray(rows, np.int64))
     entries = firings.entries_of(rows)

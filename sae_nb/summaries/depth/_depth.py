@@ -56,40 +56,12 @@ class DepthInputs:
         return len(self.samples)
 
     def one(self, index: int) -> Tensor:
-        """Return one input, as the model reads it.
-
-        Parameters
-        ----------
-        index
-            Which.
-        """
+        """Return one input, as the model reads it."""
         return self.samples[index : index + 1]
 
 
 def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:
-    """Read inputs of a live model; texts are cut to the shortest of them.
-
-    Parameters
-    ----------
-    model
-        Who reads them.
-    inputs
-        As for `capture`.
-    most
-        Inputs beyond are left out, and it is noted.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model cannot read them.
-
-    Example
-    -------
-    >>> import sae_nb as sn
-    >>> found = depth_inputs(sn.load_model("tiny-vit"), sn.data.scenes(3, seed=0))
-    >>> len(found), found.pictures.shape, found.one(1).shape
-    (3, (3, 3, 32, 32), torch.Size([1, 3, 32, 32]))
-    """
+    """Read inputs of a live model; texts are cut to the shortest of them."""
     notes: list[str] = []
     if model.kind == "language":
         ids = _token_ids(model, inputs, most, notes)
@@ -369,27 +341,7 @@ def named_classes(
     n: int,
     class_names: Sequence[str] | None = None,
 ) -> tuple[Int[np.ndarray, " n"] | None, tuple[str, ...]]:
-    """Return class numbers 0, 1, … and their names for labels of any kind.
-
-    Parameters
-    ----------
-    labels
-        Numbers or names, one per input; None gives none.
-    n
-        How many inputs.
-    class_names
-        Names of the numbers 0, 1, ….
-
-    Raises
-    ------
-    ValueError
-        If there is not one label per input.
-
-    Example
-    -------
-    >>> named_classes(["b", "a", "b"], 3)
-    (array([1, 0, 1]), ('a', 'b'))
-    """
+    """Return class numbers 0, 1, … and their names for labels of any kind."""
     if labels is None:
         return None, ()
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)

@@ -74,22 +74,7 @@ def choose_paths(
     classes: Int[np.ndarray, " n"] | None = None,
     most: int = MOST_PATHS,
 ) -> ChosenPaths:
-    """Choose what is drawn: one token of many inputs, or all tokens of one input.
-
-    Parameters
-    ----------
-    states
-        Of all inputs.
-    show
-        "pictures": this token in up to `most` inputs, classes in turn, this input among them.
-        "tokens": up to `most` tokens of this input, this token among them.
-    picture, token
-        Which input and token are selected.
-    classes
-        Class of every input.
-    most
-        Paths at most.
-    """
+    """Choose what is drawn: one token of many inputs, or all tokens of one input."""
     n, _, n_tokens, _ = states.shape
     plain = states.as_subclass(Tensor)
     if show == "pictures":
@@ -117,25 +102,7 @@ def lay_out(
     atoms: Sequence[int] = (),
     scale: float = 1.0,
 ) -> DepthPaths:
-    """Lay chosen paths out on three axes.
-
-    Parameters
-    ----------
-    chosen
-        From `choose_paths`.
-    coordinates
-        "pca" and "sphere": principal axes of the end points. "umap": a layout of all directions that
-        are drawn, the third axis the layer. "atoms": strengths of three atoms.
-    xy
-        The UMAP layout of `umap_rows(chosen)`.
-    sae, atoms, scale
-        For "atoms": whose, which, and what states are multiplied by first.
-
-    Raises
-    ------
-    ValueError
-        If a layout needs what was not given.
-    """
+    """Lay chosen paths out on three axes."""
     if coordinates == "atoms":
         return _on_atoms(chosen, sae, atoms, scale)
     if coordinates == "umap":
@@ -157,31 +124,12 @@ def lay_out(
 
 
 def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
-    """Directions that a UMAP layout is made of: path after path, layer after layer.
-
-    Parameters
-    ----------
-    chosen
-        From `choose_paths`.
-    """
+    """Directions that a UMAP layout is made of: path after path, layer after layer."""
     return unit(chosen.states).flatten(0, 1)
 
 
 def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, 3]) -> np.ndarray:
-    """Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of radius 2.
-
-    Parameters
-    ----------
-    points
-        On the unit sphere.
-    north
-        Direction that is put in the middle.
-
-    Example
-    -------
-    >>> lambert(np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]), np.array([0.0, 0.0, 1.0])).round(3).tolist()
-    [[0.0, 0.0], [1.414, 0.0]]
-    """
+    """Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of radius 2."""
     pole = north / max(float(np.linalg.norm(north)), 1e-12)
     # Two axes at right angles to the pole, the first as near to x as it can be.
     first = np.eye(3)[0] - pole[0] * pole
@@ -280,21 +228,7 @@ def _on_atoms(
 
 
 def dense_column(codes: SparseCodes, atom: int) -> Float[np.ndarray, " rows"]:
-    """One atom's coefficient in every row of sparse codes.
-
-    Parameters
-    ----------
-    codes
-        `SparseCodes`.
-    atom
-        Which.
-
-    Example
-    -------
-    >>> from sae_nb.codes import SparseCodes
-    >>> dense_column(SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 0.0]])), 1).tolist()
-    [2.0, 0.0]
-    """
+    """One atom's coefficient in every row of sparse codes."""
     column = np.zeros(len(codes), np.float32)
     rows, strengths = codes.strengths(atom)
     column[rows.cpu().numpy()] = strengths.detach().float().cpu().numpy()

@@ -38,20 +38,7 @@ class Reading:
 
 
 class AnswerOf:
-    """A live model whose answer is one of its other heads; everything else is the model's own.
-
-    Parameters
-    ----------
-    model
-        A model with several heads.
-    head
-        The one that answers.
-
-    Raises
-    ------
-    ValueError
-        If the model has no such head.
-    """
+    """A live model whose answer is one of its other heads; everything else is the model's own."""
 
     def __init__(self, model: LiveModel, head: str) -> None:
         if not callable(getattr(model.module, "forward_heads", None)):
@@ -90,20 +77,7 @@ def answering(model: LiveModel, head: str) -> LiveModel:
 
 
 def as_batch(model: LiveModel, inputs: Any) -> Batch:
-    """Return the batch of one sample; a batch of one, or a list of it, is taken as it is.
-
-    Parameters
-    ----------
-    model
-        Whose inputs.
-    inputs
-        A sample as `model.batches` reads it, in a list or with a first axis of 1.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model cannot read it, or it is several samples.
-    """
+    """Return the batch of one sample; a batch of one, or a list of it, is taken as it is."""
     if isinstance(inputs, Batch):
         batches = [inputs]
     elif isinstance(inputs, list) and inputs and isinstance(inputs[0], Batch):
@@ -119,15 +93,7 @@ def as_batch(model: LiveModel, inputs: Any) -> Batch:
 
 
 def read_hook_point(model: LiveModel, hook_point: str) -> str | None:
-    """Return where consequences of an edit are read: the last residual stream at or after it.
-
-    Parameters
-    ----------
-    model
-        Whose hook points.
-    hook_point
-        What is edited.
-    """
+    """Return where consequences of an edit are read: the last residual stream at or after it."""
     points = [str(point) for point in model.hook_points()]
     last = [name for name in points if name.startswith("resid_post.")]
     if not last:
@@ -141,19 +107,7 @@ def read_hook_point(model: LiveModel, hook_point: str) -> str | None:
 def read_answer(
     model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
 ) -> Reading:
-    """Run the model once, under the edits in force, and keep its answer and its states.
-
-    Parameters
-    ----------
-    model
-        With its answer: see `answering`.
-    batch
-        One sample.
-    hook_point
-        What is edited.
-    read_at
-        Where consequences are read.
-    """
+    """Run the model once, under the edits in force, and keep its answer and its states."""
     kept: dict[str, Tensor] = {}
     wanted = {hook_point, read_at} - {None}
     with ExitStack() as stack:
@@ -204,17 +158,7 @@ def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]
 
 
 def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...]:
-    """Return the name of every position of a sample.
-
-    Parameters
-    ----------
-    model
-        Whose tokenizer, or patches.
-    batch
-        One sample.
-    n_tokens
-        Positions there are.
-    """
+    """Return the name of every position of a sample."""
     if batch.token_ids is not None:
         ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
         return tuple(outcome_names(model, ids.cpu().numpy()))

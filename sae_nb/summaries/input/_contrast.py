@@ -263,22 +263,7 @@ def contrast_codes(
     labels: Mapping[int, str] | None = None,
     contributions: tuple[csr_matrix, csr_matrix] | None = None,
 ) -> Contrast:
-    """Return the contrast of codes that are there already; trusts its input.
-
-    Parameters
-    ----------
-    a, b
-        Codes and their samples.
-    n_permutations, seed, permute, labels
-        As for `contrast`.
-    contributions
-        Of every row and atom to an answer, where those are compared too.
-
-    Raises
-    ------
-    ValueError
-        If `permute` is neither of the two.
-    """
+    """Return the contrast of codes that are there already; trusts its input."""
     alone = a.n_samples == b.n_samples == 1
     unit: Unit = permute or ("positions" if alone else "samples")
     if unit not in ("samples", "positions"):

@@ -444,15 +444,7 @@ def summarise_input(
     notes: tuple[str, ...] = (),
     text: str | None = None,
 ) -> InputSummary:
-    """Return the record of a run that is there already.
-
-    Parameters
-    ----------
-    run
-        From `attribute`.
-    k, base, labels, notes, text
-        As in the record.
-    """
+    """Return the record of a run that is there already."""
     model, batch = run.model, run.batch
     tokens = token_names(model, batch, run.n_positions)
     error = np.full(len(tokens), np.nan, np.float32)
@@ -489,20 +481,7 @@ def summarise_input(
 
 
 def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
-    """Return one input as a batch, and what was done to it in words.
-
-    Parameters
-    ----------
-    model
-        Which reads it.
-    given
-        As `input` of `top_atoms`.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError
-        If the model cannot read it, or it is several.
-    """
+    """Return one input as a batch, and what was done to it in words."""
     if model.kind == "vision":
         from sae_nb.models import fit_picture
 

@@ -61,30 +61,7 @@ def summarise_dose_response(
     The atom is added, whatever the recipe's mode; where atoms are combined, the others are scaled in
     proportion to it, and nearest atom and random directions have the norm of the whole.
 
-    Parameters
-    ----------
-    model, sae
-        As for `summarise_steering`.
-    inputs
-        One input or several.
-    recipe
-        Atom, hook point, positions, head, seed, and the unit of `strengths`.
-    strengths
-        In the recipe's units.
-    target
-        Class or token whose probability (tokens: log-probability) is measured.
-    n_controls
-        Random directions in the band.
-
-    Returns
-    -------
-    SteeringCurve
-        A record of plain arrays.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        As `dose_response`.
+    `target`: Class or token whose probability (tokens: log-probability) is measured.
     """
     model = answering(model, recipe.head)
     given = check_strengths(strengths)
@@ -109,32 +86,14 @@ def summarise_dose_response(
 
 
 def nearest_atom(sae: SparseAutoencoder, atom: int) -> tuple[int, float]:
-    """Return the other atom with the largest cosine to `atom`, and the cosine.
-
-    Parameters
-    ----------
-    sae
-        Whose dictionary; it must have two atoms at least.
-    atom
-        Whose neighbour.
-    """
+    """Return the other atom with the largest cosine to `atom`, and the cosine."""
     return nearest_to(sae, sae.dictionary[atom].detach().float(), (atom,))
 
 
 def nearest_to(
     sae: SparseAutoencoder, direction: Float[Tensor, " d_in"], besides: Sequence[int]
 ) -> tuple[int, float]:
-    """Return the atom with the largest cosine to a direction, and the cosine.
-
-    Parameters
-    ----------
-    sae
-        Whose dictionary.
-    direction
-        Of any length.
-    besides
-        Atoms that do not count.
-    """
+    """Return the atom with the largest cosine to a direction, and the cosine."""
     rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
     cosine = rows @ torch.nn.functional.normalize(direction.to(rows), dim=0)
     cosine[list(besides)] = -torch.inf

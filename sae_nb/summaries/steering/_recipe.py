@@ -122,19 +122,7 @@ class SteeringRecipe:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SteeringRecipe:
-        """Return the recipe of `to_json`; names it does not know are refused.
-
-        Raises
-        ------
-        ValueError
-            If a name is unknown or one that is needed is missing.
-
-        Example
-        -------
-        >>> recipe = SteeringRecipe(hook_point="resid_post.3", atom=17, strength=2.0, positions=(1, 2))
-        >>> SteeringRecipe.from_json(recipe.to_json()) == recipe
-        True
-        """
+        """Return the recipe of `to_json`; names it does not know are refused."""
         known = set(cls.__dataclass_fields__)
         if unknown := sorted(set(fields) - known):
             raise ValueError(

@@ -132,13 +132,7 @@ class SteeringSummary:
 def edit_of(
     model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
 ) -> AbstractContextManager[Any]:
-    """Return the steering that a recipe asks for, ready for a `with` block.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        As `steer`.
-    """
+    """Return the steering that a recipe asks for, ready for a `with` block."""
     return steer(
         model,
         recipe.hook_point,
@@ -153,13 +147,7 @@ def edit_of(
 def control_of(
     model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
 ) -> AbstractContextManager[Any]:
-    """Return the same edit with a random direction in the atom's place, and the same norm.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        As `steer`.
-    """
+    """Return the same edit with a random direction in the atom's place, and the same norm."""
     u = random_direction(sae.d_in, recipe.seed)
     if recipe.mode == "add":  # at every position the same norm, and a sign
         return steer(
@@ -372,29 +360,6 @@ def summarise_continuation(
     """Continue one text without the edit, with it, and under a random direction.
 
     Each token is the likeliest one, so what differs is the edit's doing.
-
-    Parameters
-    ----------
-    model
-        A causal language model.
-    inputs
-        One text, or its batch.
-    sae
-        Whose atom.
-    recipe
-        What to do, at the prompt and at every new token that `positions` names.
-    max_new_tokens
-        Tokens to add.
-
-    Returns
-    -------
-    Continuation
-        Tokens, and which of them changed.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        As `steer` and `model.generate`.
     """
     batch = as_batch(model, inputs)
     ids = batch.token_ids
@@ -421,13 +386,7 @@ def summarise_continuation(
 
 
 def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:
-    """Return which tokens of `after` are not part of what both have in common, in order.
-
-    Examples
-    --------
-    >>> changed_tokens(["a", " dog", " ran"], ["a", " big", " dog", " sat"]).tolist()
-    [False, True, False, True]
-    """
+    """Return which tokens of `after` are not part of what both have in common, in order."""
     changed = np.ones(len(after), dtype=bool)
     matcher = SequenceMatcher(a=list(before), b=list(after), autojunk=False)
     for block in matcher.get_matching_blocks():

@@ -24,17 +24,7 @@ MOST_FOUND = 8
 
 
 class AtomDetail:
-    """The cards of the AtomBrowser's detail column.
-
-    Parameters
-    ----------
-    labels
-        Widget with the label and note fields, placed under the facts.
-    name_of
-        Number and label of an atom, in words.
-    go
-        Called with an atom that was clicked.
-    """
+    """The cards of the AtomBrowser's detail column."""
 
     def __init__(
         self, labels: ipw.Widget, name_of: Callable[[int], str], go: Callable[[int], None]

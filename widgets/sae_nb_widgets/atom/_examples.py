@@ -22,13 +22,7 @@ TITLE = "the patches themselves, with one patch around each"
 
 
 class CropSheet:
-    """Patches of the band in one sprite; hover one to read where it is, click to choose its row.
-
-    Parameters
-    ----------
-    chosen
-        Called with a row of the activations and the patch in words; (−1, "") for none.
-    """
+    """Patches of the band in one sprite; hover one to read where it is, click to choose its row."""
 
     def __init__(self, chosen: Callable[[int, str], None]) -> None:
         self._chosen = chosen
@@ -72,13 +66,7 @@ class CropSheet:
 
 
 def examples_view(context: Context) -> ExamplesView:
-    """Return the view that fits what the activations were captured from.
-
-    Parameters
-    ----------
-    context
-        Of the activations.
-    """
+    """Return the view that fits what the activations were captured from."""
     if context.kind == "language" and context.token_ids is not None:
         return TextExamples(context)
     if context.pictures is not None or context.patch_grid is not None:
@@ -87,15 +75,7 @@ def examples_view(context: Context) -> ExamplesView:
 
 
 class ExamplesView:
-    """One component that shows the examples of a record; subclasses know how.
-
-    Parameters
-    ----------
-    context
-        Of the activations.
-    component
-        What draws them.
-    """
+    """One component that shows the examples of a record; subclasses know how."""
 
     nothing: Any = (-1, -1)
 

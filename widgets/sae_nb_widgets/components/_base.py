@@ -76,26 +76,14 @@ class Component(anywidget.AnyWidget):
 
 
 def shade(fraction: float) -> str:
-    """CSS colour of a strength given as a fraction of the maximum; zero is transparent.
-
-    Examples
-    --------
-    >>> shade(0.0), shade(1.0)
-    ('rgba(0,34,78,0)', 'rgba(254,232,56,0.95)')
-    """
+    """CSS colour of a strength given as a fraction of the maximum; zero is transparent."""
     clipped = float(np.clip(np.nan_to_num(fraction), 0, 1))
     alpha = 0.2 + 0.75 * clipped if clipped > 0 else 0
     return css_colour(cividis(np.array([clipped]))[0].tolist(), alpha)
 
 
 def signed_shade(fraction: float) -> str:
-    """CSS colour of a signed value given as a fraction of the maximum: blue below zero, orange above.
-
-    Examples
-    --------
-    >>> signed_shade(-1.0), signed_shade(0.0)
-    ('rgba(0,114,178,0.85)', 'rgba(213,94,0,0)')
-    """
+    """CSS colour of a signed value given as a fraction of the maximum: blue below zero, orange above."""
     clipped = float(np.clip(np.nan_to_num(fraction), -1, 1))
     alpha = 0.15 + 0.7 * abs(clipped) if clipped else 0
     return css_colour(SIGNED[0] if clipped < 0 else SIGNED[2], alpha)

@@ -69,17 +69,7 @@ class Chart:
 
 
 class Curves(Component):
-    """Small charts; hover to read values, click to choose a place.
-
-    Examples
-    --------
-    >>> curves = Curves(x_name="step")
-    >>> norms = np.array([3.0, 1.0, 0.5])
-    >>> curves.show([Chart(title="what is left", lines=[Line(values=norms, name="MP")], high=3.0)])
-    >>> curves.selected = 2
-    >>> float(curves.values(0)[curves.selected])
-    0.5
-    """
+    """Small charts; hover to read values, click to choose a place."""
 
     _esm = script("curves")
 
@@ -94,20 +84,7 @@ class Curves(Component):
     selected = t.Int(-1, help="Place that was clicked; -1 for none.").tag(sync=True)
 
     def show(self, charts: Sequence[Chart], *, cursor: int = -1) -> None:
-        """Replace what is shown, in one message to the browser.
-
-        Parameters
-        ----------
-        charts
-            From top to bottom.
-        cursor
-            Place of the upright line; −1 for none.
-
-        Raises
-        ------
-        ValueError
-            If the lines are not all of one length.
-        """
+        """Replace what is shown, in one message to the browser."""
         lengths = sorted({len(line.values) for chart in charts for line in chart.lines})
         if len(lengths) > 1:
             raise ValueError(f"`charts` must have lines of one length, got lengths {lengths}.")

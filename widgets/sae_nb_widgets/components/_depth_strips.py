@@ -34,15 +34,6 @@ class DepthStrips(Component):
     """Charts over layers; click, or drag across, to move the layer cursor.
 
     A line may have gaps (NaN): what a block does has no value at the embeddings.
-
-    Examples
-    --------
-    >>> from sae_nb_widgets.components import Line
-    >>> strips = DepthStrips()
-    >>> strips.show([Chart(title="speed", lines=[Line(values=np.array([np.nan, 0.5, 0.1]))])])
-    >>> strips.cursor = 1
-    >>> strips.value(0, strips.cursor)
-    0.5
     """
 
     _esm = script("depth_strips")
@@ -59,20 +50,7 @@ class DepthStrips(Component):
     height = t.Int(46, help="Height of one chart in CSS pixels.").tag(sync=True)
 
     def show(self, charts: Sequence[Chart], *, cuts: Sequence[int] = ()) -> None:
-        """Replace what is shown, in one message to the browser.
-
-        Parameters
-        ----------
-        charts
-            From top to bottom; every line has one value per layer, embeddings first.
-        cuts
-            Ends of the phases.
-
-        Raises
-        ------
-        ValueError
-            If the lines are not all of one length.
-        """
+        """Replace what is shown, in one message to the browser."""
         lengths = sorted({len(line.values) for chart in charts for line in chart.lines})
         if len(lengths) > 1:
             raise ValueError(f"`charts` must have lines of one length, got lengths {lengths}.")

@@ -11,16 +11,7 @@ from sae_nb_widgets.components._base import Component, read_static, script, styl
 
 
 class RowTable(Component):
-    """Rows of words and numbers; click one, or Enter on it, to select it.
-
-    Examples
-    --------
-    >>> table = RowTable(description="selected atoms")
-    >>> table.show(["atom", "label"], [["17", "digit 2"], ["20", ""]])
-    >>> table.selected = 1
-    >>> table.cells[table.selected][0]
-    '20'
-    """
+    """Rows of words and numbers; click one, or Enter on it, to select it."""
 
     _esm = script("row_table")
     _css = style_sheet("components.css", "row_table.css")
@@ -37,22 +28,7 @@ class RowTable(Component):
         *,
         numeric: Sequence[bool] = (),
     ) -> None:
-        """Replace what is shown, in one message to the browser.
-
-        Parameters
-        ----------
-        headers
-            Name of each column.
-        cells
-            Text of every cell, row by row.
-        numeric
-            Which columns are numbers.
-
-        Raises
-        ------
-        ValueError
-            If a row has not one cell per column.
-        """
+        """Replace what is shown, in one message to the browser."""
         wrong = next((i for i, row in enumerate(cells) if len(row) != len(headers)), None)
         if wrong is not None:
             raise ValueError(

@@ -33,13 +33,7 @@ class Controls:
 
 
 def build(panel: Any) -> Controls:
-    """Return the controls of `panel`, linked to its traits.
-
-    Parameters
-    ----------
-    panel
-        A ConceptMap.
-    """
+    """Return the controls of `panel`, linked to its traits."""
     colour = _dropdown("colour", "What the points are coloured by", panel.colours, "190px")
     size = _dropdown("size", "What the areas of the points go with", panel.sizes, "170px")
     shown = _linked_dropdown(panel, "show", "show", panel.atlas.views, "What the points are")
@@ -52,17 +46,7 @@ def build(panel: Any) -> Controls:
 
 
 def offer(dropdown: ipw.Dropdown, options: tuple[str, ...], value: str) -> None:
-    """Give a dropdown new options and a value among them, in one message.
-
-    Parameters
-    ----------
-    dropdown
-        From `build`.
-    options
-        What can be chosen.
-    value
-        What is chosen.
-    """
+    """Give a dropdown new options and a value among them, in one message."""
     with dropdown.hold_sync():
         if tuple(dropdown.options) != options:
             dropdown.options = options

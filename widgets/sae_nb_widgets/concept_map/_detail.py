@@ -22,15 +22,7 @@ READ = "Σ|z| / p99 of the atoms chosen"
 
 
 class SharedInputs:
-    """One component that fits what the activations were captured from.
-
-    Parameters
-    ----------
-    context
-        Of the activations; None where there are none.
-    chosen
-        Called with an input somebody clicked.
-    """
+    """One component that fits what the activations were captured from."""
 
     def __init__(self, context: Context | None, chosen: Callable[[SharedInput], None]) -> None:
         self._context, self._chosen = context or Context(), chosen
@@ -52,17 +44,7 @@ class SharedInputs:
         return Sparkbars()
 
     def show(self, inputs: Sequence[SharedInput], title: str, n_atoms: int) -> None:
-        """Draw inputs.
-
-        Parameters
-        ----------
-        inputs
-            From a `SelectionSummary`.
-        title
-            What they have in common, as HTML.
-        n_atoms
-            How many atoms were chosen.
-        """
+        """Draw inputs."""
         self._inputs = tuple(inputs)
         self._title.value = f'<div class="sae-nb-cardtitle">{title}</div>' if title else ""
         self.component.empty_text = "No input fires the atoms chosen." if title else ""
@@ -119,15 +101,7 @@ class SharedInputs:
 
 
 def reading(shared: SharedInput, n_atoms: int) -> str:
-    """Return an input in words: where, how many of the atoms fire, how strongly.
-
-    Parameters
-    ----------
-    shared
-        Which.
-    n_atoms
-        How many atoms were chosen.
-    """
+    """Return an input in words: where, how many of the atoms fire, how strongly."""
     fire = f"{format_count(shared.n_atoms)} of {format_count(n_atoms)} atoms fire"
     return f"{shared.place}: {fire}, {READ.split(' of ')[0]} = {format_number(shared.strength)}"
 
@@ -145,15 +119,7 @@ HEADERS = {"frequency": "rows", "share": "of rows", "strength": "|z|"}
 
 
 class ConceptDetail:
-    """The cards of the ConceptMap's detail column.
-
-    Parameters
-    ----------
-    panel
-        The ConceptMap: its actions are on the buttons.
-    go
-        Called with an atom that was clicked.
-    """
+    """The cards of the ConceptMap's detail column."""
 
     def __init__(self, panel: Any, go: Callable[[int], None]) -> None:
         self._go, self._atoms = go, np.zeros(0, np.int64)
@@ -188,19 +154,7 @@ class ConceptDetail:
         coactive: tuple[Sequence[int], Sequence[float]] | None,
         name_of: Callable[[int], str],
     ) -> None:
-        """Draw one atom.
-
-        Parameters
-        ----------
-        facts
-            HTML.
-        nearest
-            Atoms and cosines.
-        coactive
-            Atoms and lifts; None where there are no activations.
-        name_of
-            Number and label of an atom, in words.
-        """
+        """Draw one atom."""
         self._facts.value = facts
         self.joint.layout.display = "none" if coactive is None else None
         for bars, (atoms, values) in ((self.near, nearest), (self.joint, coactive or ((), ()))):
@@ -213,15 +167,7 @@ class ConceptDetail:
             )
 
     def show_table(self, selection: SelectionSummary | None, title: str) -> None:
-        """List the atoms of a selection.
-
-        Parameters
-        ----------
-        selection
-            None for none.
-        title
-            Over the table.
-        """
+        """List the atoms of a selection."""
         self.table.description = title
         if selection is None:
             self._listed[self.table] = ()
@@ -264,17 +210,7 @@ def _buttons(panel: Any) -> list[ipw.Button]:
 
 
 def atom_facts(record: ConceptMapSummary, atom: int, label: str) -> str:
-    """Return what is known of an atom as HTML: a line of numbers, its cluster, its partner.
-
-    Parameters
-    ----------
-    record
-        Of atoms.
-    atom
-        Which.
-    label
-        What people call it.
-    """
+    """Return what is known of an atom as HTML: a line of numbers, its cluster, its partner."""
     named = f' <span dir="auto">{escape(label)}</span>' if label else ""
     lines = [f"<p><b>atom {atom}</b>{named}</p>"]
     numbers = []
@@ -305,13 +241,7 @@ def _partner(record: ConceptMapSummary, atom: int) -> str:
 
 
 def cluster_facts(cluster: Cluster) -> str:
-    """Return how tight a cluster is among the atoms themselves, as HTML.
-
-    Parameters
-    ----------
-    cluster
-        Which.
-    """
+    """Return how tight a cluster is among the atoms themselves, as HTML."""
     return (
         f'<p>cluster <b dir="auto">{escape(cluster.name)}</b> '
         f"({escape(format_count(len(cluster.points)))}): mean cosine "
@@ -321,13 +251,7 @@ def cluster_facts(cluster: Cluster) -> str:
 
 
 def match_facts(record: ConceptMapSummary) -> str:
-    """Return how much two dictionaries share, in a sentence.
-
-    Parameters
-    ----------
-    record
-        With or without a match.
-    """
+    """Return how much two dictionaries share, in a sentence."""
     match = record.match
     if match is None:
         return ""

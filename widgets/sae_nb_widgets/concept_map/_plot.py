@@ -18,25 +18,7 @@ Lasso = Callable[[int, Int[np.ndarray, " m"]], None]
 
 
 class MapPlot(Plot):
-    """A `Plot` whose lasso and box tell the points inside as one bit each; hovering tells nothing.
-
-    Parameters
-    ----------
-    figure
-        The first picture.
-    height
-        In CSS pixels.
-
-    Example
-    -------
-    >>> plot = MapPlot(go.Figure(go.Scatter(x=[1, 2], y=[1, 2])), height=300)
-    >>> held = []
-    >>> plot.on_lasso(lambda trace, points: held.append((trace, points.tolist())))
-    >>> plot.hear({"kind": "lasso", "points": {"0": "Ag=="}})
-    >>> held
-    [(0, [1])]
-    >>> plot.close()
-    """
+    """A `Plot` whose lasso and box tell the points inside as one bit each; hovering tells nothing."""
 
     _esm = read_static("plot.js").replace(
         "export default () =>", "const plotlyWidget = () =>"
@@ -65,14 +47,7 @@ class MapPlot(Plot):
         self._send_relayout_msg({"selections": []})
 
     def hear(self, content: Any) -> None:
-        """Take a message from the browser.
-
-        Parameters
-        ----------
-        content
-            {"kind": "lasso", "points": {trace: base64 of one bit per point}}, or {"kind": "deselect"}
-            for a double click, which is a lasso around nothing (trace −1); all else is ignored.
-        """
+        """Take a message from the browser."""
         if isinstance(content, dict) and content.get("kind") == "deselect":
             self.__dict__["_outlined"] = False
             for heard in self.__dict__["_lassoed"]:

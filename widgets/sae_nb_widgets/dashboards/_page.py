@@ -17,22 +17,7 @@ STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; }"
 
 
 def write(panels: Sequence[Panel], path: Path, *, share_script: bool = False) -> Path:
-    """Write the panels to one file, atomically.
-
-    Parameters
-    ----------
-    panels
-        In reading order.
-    path
-        File to write.
-    share_script
-        Refer to a `plotly.min.js` beside the file, which is written too.
-
-    Raises
-    ------
-    ValueError
-        If `path` is a folder.
-    """
+    """Write the panels to one file, atomically."""
     if place(path).is_dir():
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     content = get_plotlyjs()

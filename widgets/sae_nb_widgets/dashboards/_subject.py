@@ -58,18 +58,7 @@ def subject_of(
     labels: Any = None,
     examples: ExampleStore | None = None,
 ) -> Subject:
-    """Check what was passed and encode the activations, once for every panel.
-
-    Parameters
-    ----------
-    model, sae, acts, inputs, codes, labels, examples
-        As for `dashboard`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they do not fit together.
-    """
+    """Check what was passed and encode the activations, once for every panel."""
     if acts is None and examples is None:
         examples = examples_of(sae)
     if examples is not None:

@@ -42,15 +42,7 @@ ATOM_COLOURS = tuple(category_style(i)[0] for i in (5, 4, 2, 3))
 
 
 def measured_charts(summary: DepthSummary, picture: int, token: int) -> list[Chart]:
-    """Charts of everything that is measured of the states themselves.
-
-    Parameters
-    ----------
-    summary
-        Of all inputs.
-    picture, token
-        Drawn in the page's ink beside the means by kind of token.
-    """
+    """Charts of everything that is measured of the states themselves."""
     paths = summary.trajectories
     charts = [
         _by_kind(paths, "convergence", "direction to the end γ", picture, token),
@@ -70,15 +62,7 @@ def measured_charts(summary: DepthSummary, picture: int, token: int) -> list[Cha
 
 
 def push_chart(pushed: SelfCorrection, token: int) -> Chart:
-    """How far the push of one input's token is still felt.
-
-    Parameters
-    ----------
-    pushed
-        Of one input.
-    token
-        Which token.
-    """
+    """How far the push of one input's token is still felt."""
     angles, control = (x[0, :, token].numpy().copy() for x in (pushed.angles, pushed.norm_only))
     angles[: pushed.layer], control[: pushed.layer] = np.nan, np.nan
     lines = [
@@ -89,27 +73,13 @@ def push_chart(pushed: SelfCorrection, token: int) -> Chart:
 
 
 def rolled_chart(angles: Float[np.ndarray, " layers"]) -> Chart:
-    """How far Raptor's own roll-out is from the states.
-
-    Parameters
-    ----------
-    angles
-        Radians at each layer.
-    """
+    """How far Raptor's own roll-out is from the states."""
     line = Line(values=angles, name="Raptor", colour=PREDICTED, dashed=True)
     return _chart("angle of Raptor, rad", [line])
 
 
 def atoms_chart(depths: AtomDepths, atoms: Sequence[int]) -> Chart:
-    """Energy of some atoms over depth, each as a share of its peak.
-
-    Parameters
-    ----------
-    depths
-        Of all atoms.
-    atoms
-        Up to four are drawn.
-    """
+    """Energy of some atoms over depth, each as a share of its peak."""
     shown = list(atoms)[: len(ATOM_COLOURS)]
     lines = []
     for atom, colour in zip(shown, ATOM_COLOURS):

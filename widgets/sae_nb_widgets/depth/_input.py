@@ -22,13 +22,6 @@ class DepthInputView:
 
     Its widgets are made at once, so that a browser has loaded them when the model has run; what the
     tokens are is told by `prepare`.
-
-    Parameters
-    ----------
-    inputs
-        All inputs.
-    pick
-        Called with the token that is clicked.
     """
 
     def __init__(self, inputs: DepthInputs, pick: Callable[[int], None]) -> None:
@@ -62,17 +55,7 @@ class DepthInputView:
         positions: Sequence[int],
         patch_grid: tuple[int, int] | None,
     ) -> None:
-        """Learn what the tokens are.
-
-        Parameters
-        ----------
-        token_kinds
-            Kind of every token of the states.
-        positions
-            Index of each of these tokens in its sample.
-        patch_grid
-            Rows and columns of patches; None for texts and for unknown grids.
-        """
+        """Learn what the tokens are."""
         self._kinds, self._positions = tuple(token_kinds), tuple(positions)
         self._patches = [i for i, kind in enumerate(self._kinds) if kind == "patch"]
         fits = patch_grid is not None and patch_grid[0] * patch_grid[1] == len(self._patches)
@@ -86,25 +69,13 @@ class DepthInputView:
         return bool(self._kinds)
 
     def arranged(self, chooser: ipw.Widget) -> tuple[ipw.Widget, ...]:
-        """Return the picture, and beside it the chooser over the tokens that are no patches.
-
-        Parameters
-        ----------
-        chooser
-            What chooses the input.
-        """
+        """Return the picture, and beside it the chooser over the tokens that are no patches."""
         beside = ipw.VBox([chooser, self.strip])
         beside.layout.flex, beside.layout.min_width = "1 1 220px", "0"
         return (self.grid, beside) if self._inputs.pictures is not None else (beside,)
 
     def name(self, token: int) -> str:
-        """What a token is called.
-
-        Parameters
-        ----------
-        token
-            Place among the tokens of the states.
-        """
+        """What a token is called."""
         kind = self._kinds[token]
         if kind == "patch" and self._grid_shape is not None:
             row, column = divmod(self._patches.index(token), self._grid_shape[1])
@@ -117,19 +88,7 @@ class DepthInputView:
     def show(
         self, picture: int, token: int, values: Float[np.ndarray, " tokens"], maximum: float
     ) -> None:
-        """Show another input.
-
-        Parameters
-        ----------
-        picture
-            Which.
-        token
-            Marked.
-        values
-            Radians, for every token.
-        maximum
-            Of the brightest colour.
-        """
+        """Show another input."""
         self._filling, maximum = True, max(maximum, 1e-6)
         pictures = self._inputs.pictures
         if pictures is not None:
@@ -149,13 +108,7 @@ class DepthInputView:
         self.mark(token)
 
     def shade(self, values: Float[np.ndarray, " tokens"]) -> None:
-        """Show other values of the same input: a few hundred bytes.
-
-        Parameters
-        ----------
-        values
-            Radians, for every token.
-        """
+        """Show other values of the same input: a few hundred bytes."""
         heat = self._heat(values)
         if heat is not None and self.grid.captions:
             self.grid.heat = heat.tobytes()
@@ -163,13 +116,7 @@ class DepthInputView:
             self.strip.token_strengths = self._strengths(values).tobytes()
 
     def mark(self, token: int) -> None:
-        """Outline a token.
-
-        Parameters
-        ----------
-        token
-            Which.
-        """
+        """Outline a token."""
         self._filling = True
         patch = self._patches.index(token) if token in self._patches else -1
         if self.grid.captions:

@@ -124,18 +124,7 @@ def rows(panel: Any, made: Controls) -> tuple[list[ipw.Widget], list[ipw.Widget]
 
 
 def uploaded(value: Any) -> tuple[str, bytes]:
-    """Return the name and content of what a FileUpload holds.
-
-    Parameters
-    ----------
-    value
-        Its `value`: one record per file.
-
-    Raises
-    ------
-    ValueError
-        If it is larger than a picture has reason to be.
-    """
+    """Return the name and content of what a FileUpload holds."""
     name, content = str(value[0]["name"]), bytes(value[0]["content"])
     if len(content) > LARGEST_UPLOAD:
         raise ValueError(

@@ -20,17 +20,7 @@ MOST_HERE = 6
 
 
 class InputLensDetail:
-    """The cards of the InputLens's detail column.
-
-    Parameters
-    ----------
-    ask
-        Called with the number of an answer that is clicked.
-    go
-        Called with an atom that is clicked.
-    check
-        Called when the splice check is asked for.
-    """
+    """The cards of the InputLens's detail column."""
 
     def __init__(
         self,

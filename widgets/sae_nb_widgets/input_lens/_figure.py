@@ -95,19 +95,7 @@ def shown_atoms(
     n: int,
     chosen: int | None = None,
 ) -> list[int]:
-    """Return the atoms that get bars; the chosen one joins at the end where it fired at all.
-
-    Parameters
-    ----------
-    summary, contrast
-        Of the first input, and of both where there are two.
-    sort
-        The order asked for; one that needs a base rate falls back where there is none.
-    n
-        How many.
-    chosen
-        The atom that is selected; None for none.
-    """
+    """Return the atoms that get bars; the chosen one joins at the end where it fired at all."""
     if contrast is not None:
         of = COMPARED_BY[sort]
         of = "strength" if of == "attribution" and contrast.attribution is None else of
@@ -226,11 +214,5 @@ def _times(lift: float) -> str:
 
 
 def signed_number(value: float) -> str:
-    """Write a number with its sign.
-
-    Examples
-    --------
-    >>> signed_number(0.25)
-    '+0.250'
-    """
+    """Write a number with its sign."""
     return ("+" if value > 0 else "") + format_number(value)

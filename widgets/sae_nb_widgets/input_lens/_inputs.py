@@ -39,17 +39,7 @@ SHORTEST, LONGEST = 4, 64  # tokens of an example
 
 
 class InputExamples:
-    """Examples by number, made or decoded when they are asked for.
-
-    Parameters
-    ----------
-    model
-        What reads them.
-    context
-        Of activations; None for none.
-    store
-        Example store of a ready-made SAE; None for none.
-    """
+    """Examples by number, made or decoded when they are asked for."""
 
     def __init__(self, model: LiveModel, context: Context | None, store: Any = None) -> None:
         self._model = model
@@ -137,13 +127,7 @@ class InputLensSources(InputLensTraits):
         t.dlink((self, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
 
     def choose_example(self, number: int) -> None:
-        """Make an example the input, also one that was chosen before something else was drawn.
-
-        Parameters
-        ----------
-        number
-            Which; a negative one changes nothing.
-        """
+        """Make an example the input, also one that was chosen before something else was drawn."""
         if number < 0:
             return
         self.example = number
@@ -178,20 +162,7 @@ class InputLensSources(InputLensTraits):
             self._drawn_notes = ()
 
     def draw(self, strokes: list[list[Point]], *, clear: bool = True) -> None:
-        """Draw strokes on the pad, as a pointer would, and read what is drawn.
-
-        Parameters
-        ----------
-        strokes
-            Lists of points (x, y) in pixels of the 32 × 32 canvas.
-        clear
-            Take off first what is there.
-
-        Raises
-        ------
-        TypeError
-            If the model reads no pictures.
-        """
+        """Draw strokes on the pad, as a pointer would, and read what is drawn."""
         if self.kind != "vision":
             raise TypeError(f"`draw` needs a vision model, and {self.model.name} reads text.")
         with self._pad.hold_trait_notifications():
@@ -245,13 +216,7 @@ def heat_of(summary: InputSummary, atom: int, heat: str) -> Float[np.ndarray, " 
 
 
 class InputView:
-    """What was read, with one atom's strength at every position; subclasses know how.
-
-    Parameters
-    ----------
-    prefix_tokens
-        Positions before the first patch.
-    """
+    """What was read, with one atom's strength at every position; subclasses know how."""
 
     widget: ipw.Widget
     """What a panel places; each kind of view makes its own."""

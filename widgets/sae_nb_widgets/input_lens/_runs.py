@@ -32,15 +32,7 @@ class Seen:
 
 
 class Runs:
-    """Runs a model on inputs and keeps the records of the last few.
-
-    Parameters
-    ----------
-    model, sae, hook_point
-        What is run, and where it is read.
-    labels
-        What atoms are called.
-    """
+    """Runs a model on inputs and keeps the records of the last few."""
 
     def __init__(
         self,
@@ -53,17 +45,7 @@ class Runs:
         self._kept: dict[Any, InputSummary] = {}
 
     def read(self, given: Sequence[Any], asked: str, base: BaseRate | None) -> Seen:
-        """Return the records of one input or two; runs in a worker thread and touches no widget.
-
-        Parameters
-        ----------
-        given
-            Texts, or pictures as tensors.
-        asked
-            Answer that contributions are to: "#7" for a number, a name, or empty for the model's own.
-        base
-            Base rates.
-        """
+        """Return the records of one input or two; runs in a worker thread and touches no widget."""
         first = self._run(given[0], target_of(asked), base)
         if len(given) == 1:
             return Seen(first)
@@ -99,13 +81,7 @@ class Runs:
 
 
 def target_of(asked: str) -> int | str | None:
-    """Turn what is asked about into a number, a name, or nothing.
-
-    Examples
-    --------
-    >>> target_of("#7"), target_of("7"), target_of("")
-    (7, '7', None)
-    """
+    """Turn what is asked about into a number, a name, or nothing."""
     if asked.startswith("#") and asked[1:].isdigit():
         return int(asked[1:])
     return asked or None

@@ -123,13 +123,7 @@ class Background:
             self._busy_changed(False)
 
     def wait(self, timeout: float = 60.0) -> None:
-        """Return when nothing is asked for any more, handing answers over on this thread.
-
-        Raises
-        ------
-        TimeoutError
-            If work is still running after `timeout` seconds.
-        """
+        """Return when nothing is asked for any more, handing answers over on this thread."""
         while True:
             self.deliver()
             with self._changed:

@@ -14,15 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_parts(model: Any, sae: Any, hook_point: str) -> None:
-    """Refuse what is no live model, no SAE, or no pair of the two.
-
-    Raises
-    ------
-    TypeError
-        If one of them is something else.
-    HookPointNotFound, ValueError
-        If the hook point does not exist or has another width.
-    """
+    """Refuse what is no live model, no SAE, or no pair of the two."""
     for name in ("hook_points", "interventions", "lock", "batches"):
         if not hasattr(model, name):
             raise TypeError(
@@ -37,13 +29,7 @@ def check_parts(model: Any, sae: Any, hook_point: str) -> None:
 
 
 def check_point(model: LiveModel, sae: SparseAutoencoder, name: str) -> None:
-    """Refuse a hook point that does not exist, cannot be edited, or has another width.
-
-    Raises
-    ------
-    HookPointNotFound, ValueError
-        With the near names, or both widths.
-    """
+    """Refuse a hook point that does not exist, cannot be edited, or has another width."""
     check_width(model, check_hook_point(model, name), int(sae.d_in), "the SAE")
 
 

@@ -73,13 +73,7 @@ class Page:
 
 
 def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
-    """Write `page` to `path`, with plotly's script inside it or in one file beside it.
-
-    Raises
-    ------
-    ValueError
-        If `path` is a folder.
-    """
+    """Write `page` to `path`, with plotly's script inside it or in one file beside it."""
     if place(path).is_dir():
         raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
     script = ""
@@ -202,13 +196,7 @@ def record_table(record: Any) -> str:
 
 
 def record_rows(record: Any) -> list[tuple[str, str]]:
-    """Return the fields of a dataclass or mapping as (name, text).
-
-    Examples
-    --------
-    >>> record_rows({"atom": 17, "strengths": np.arange(3.0), "picture": np.zeros((9, 9))})
-    [('atom', '17'), ('strengths', '0, 1.00, 2.00'), ('picture', '9 × 9 numbers from 0 to 0')]
-    """
+    """Return the fields of a dataclass or mapping as (name, text)."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         items = [(f.name, getattr(record, f.name)) for f in dataclasses.fields(record)]
     else:
@@ -250,13 +238,7 @@ def _array_as_text(array: np.ndarray) -> str:
 
 
 def format_bytes(size: int) -> str:
-    """Write a file size.
-
-    Examples
-    --------
-    >>> format_bytes(4_958_979).replace(THIN_SPACE, "_")
-    '4.96_MB'
-    """
+    """Write a file size."""
     for unit, factor in (("MB", 1e6), ("kB", 1e3)):
         if size >= factor:
             return format_number(size / factor, unit)

@@ -41,13 +41,6 @@ def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
     """Return widgets among an object's attributes, and among those of its own small objects.
 
     Panels are left out: they close themselves.
-
-    Parameters
-    ----------
-    owner
-        A panel, or what it is made of.
-    depth
-        How far to look into objects of this package.
     """
     found: list[ipw.Widget] = []
     for name, value in list(vars(owner).items()):
@@ -506,13 +499,7 @@ class Panel(ipw.VBox):
 
 
 def as_json(value: Any) -> Any:
-    """Return a trait's value as JSON has it: lists for tuples, Python's numbers for numpy's.
-
-    Examples
-    --------
-    >>> as_json({"atoms": (1, 2), "by": float("nan")})
-    {'atoms': [1, 2], 'by': None}
-    """
+    """Return a trait's value as JSON has it: lists for tuples, Python's numbers for numpy's."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
     if isinstance(value, (set, frozenset)):

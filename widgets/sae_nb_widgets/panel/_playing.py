@@ -16,24 +16,7 @@ _ICONS = {True: "pause", False: "play"}
 
 
 class Player:
-    """Calls `advance` every 1 / speed seconds; never behind, because it waits after each call.
-
-    Parameters
-    ----------
-    advance
-        Returns whether to go on; must not raise.
-    speed
-        Calls per second, read before each.
-
-    Example
-    -------
-    >>> calls = []
-    >>> player = Player(lambda: (calls.append(1), len(calls) < 3)[1], lambda: 1000.0)
-    >>> player.start()
-    >>> player.wait(5.0)
-    >>> len(calls), player.alive
-    (3, False)
-    """
+    """Calls `advance` every 1 / speed seconds; never behind, because it waits after each call."""
 
     def __init__(self, advance: Callable[[], bool], speed: Callable[[], float]) -> None:
         self._advance, self._speed = advance, speed

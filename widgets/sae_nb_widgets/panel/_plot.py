@@ -38,14 +38,7 @@ LATE = "nbformat"
 
 
 class LateModule(ModuleType):
-    """Stands in for a module until something of it is asked for.
-
-    Examples
-    --------
-    >>> late = LateModule("colorsys")
-    >>> late.rgb_to_hsv(1.0, 1.0, 1.0)
-    (0.0, 0.0, 1.0)
-    """
+    """Stands in for a module until something of it is asked for."""
 
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
@@ -94,15 +87,7 @@ def shared_script() -> PlotlyScript:
 
 
 class Plot(go.FigureWidget):
-    """A FigureWidget that shares plotly's script with every other on the page.
-
-    Example
-    -------
-    >>> plot = Plot(go.Figure(go.Bar(y=[1, 2])))
-    >>> isinstance(plot, go.FigureWidget), len(plot.get_state()["_esm"]) < 8_000
-    (True, True)
-    >>> plot.close()
-    """
+    """A FigureWidget that shares plotly's script with every other on the page."""
 
     _esm = read_static("plot.js")
 

@@ -21,22 +21,7 @@ DEFAULT_SCENES = 16
 
 
 class Samples:
-    """Inputs of a live model by number.
-
-    Parameters
-    ----------
-    model
-        Whose inputs.
-    inputs
-        What `model.batches` reads; None takes the inputs behind `acts`, or a few made-up ones.
-    acts
-        Activations that know the pictures or texts they came from.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the model cannot read them, or none are given and none can be made up.
-    """
+    """Inputs of a live model by number."""
 
     def __init__(self, model: LiveModel, inputs: Any = None, acts: Any = None) -> None:
         self.made_up = False

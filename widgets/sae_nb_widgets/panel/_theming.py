@@ -61,13 +61,6 @@ def figure_widget(figure: go.Figure | None = None, *, height: int | None = None)
     """Return a FigureWidget in the current theme that fills the width it is given.
 
     Build one per panel and update it in place.
-
-    Parameters
-    ----------
-    figure
-        The first picture; empty axes when None.
-    height
-        In CSS pixels; the theme's figure height when None.
     """
     from sae_nb_widgets.panel._plot import Plot
 

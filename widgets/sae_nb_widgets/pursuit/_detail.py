@@ -33,15 +33,7 @@ PictureShape = tuple[int, ...]
 
 
 class Parts:
-    """The left column: the input, the reconstructions so far, and what is left.
-
-    Parameters
-    ----------
-    picture_shape
-        (height, width) or (3, height, width) of the input; None draws coordinates.
-    bias
-        Added to inputs and reconstructions that are drawn.
-    """
+    """The left column: the input, the reconstructions so far, and what is left."""
 
     def __init__(
         self, picture_shape: PictureShape | None, bias: Float[np.ndarray, " d_in"]
@@ -113,15 +105,7 @@ class Parts:
 
 
 class Chosen:
-    """The right column: how much is left after every step, and which atoms the codes are made of.
-
-    Parameters
-    ----------
-    picture_shape
-        As in `Parts`; thumbnails are pictures, or else small curves.
-    label_of
-        What people call an atom; empty where it has no name.
-    """
+    """The right column: how much is left after every step, and which atoms the codes are made of."""
 
     def __init__(self, picture_shape: PictureShape | None, label_of: Callable[[int], str]) -> None:
         self._shape, self._label_of = picture_shape, label_of
@@ -207,24 +191,7 @@ class Chosen:
 def picture(
     vector: Float[np.ndarray, " d_in"], shape: PictureShape, limit: float, *, signed: bool
 ) -> UInt8[np.ndarray, "3 height width"]:
-    """Return a vector as a picture: grey from 0 to `limit`, or blue–white–orange around 0.
-
-    Parameters
-    ----------
-    vector
-        The numbers, row by row.
-    shape
-        (height, width), or (3, height, width), which is drawn in its own colours.
-    limit
-        Value of the brightest grey, or of the end of the signed colours.
-    signed
-        Whether values below zero mean something.
-
-    Examples
-    --------
-    >>> picture(np.array([0.0, 1.0]), (1, 2), 1.0, signed=False)[0].tolist()
-    [[0, 255]]
-    """
+    """Return a vector as a picture: grey from 0 to `limit`, or blue–white–orange around 0."""
     values = np.asarray(vector, dtype=np.float64).reshape(shape) / (limit or 1.0)
     if len(shape) == 3:
         colours = (values + 1) / 2 if signed else values

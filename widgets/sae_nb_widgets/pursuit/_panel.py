@@ -187,13 +187,7 @@ class PursuitStepper(PursuitTraits):
         return max(self.last_step * one.numel() for one in self._dictionaries)
 
     def _request(self, *, at_once: bool = False) -> None:
-        """Run what is not known yet, off the main thread; an older request is dropped.
-
-        Parameters
-        ----------
-        at_once
-            Wait for it, so that readers without a kernel get the picture too.
-        """
+        """Run what is not known yet, off the main thread; an older request is dropped."""
         asked = self._asked()
         missing = [key for key in asked if key not in self._known]
         if not missing:

@@ -45,13 +45,7 @@ def input_rows(x: Any, dictionary: Tensor, bias: Tensor) -> Tensor:
 
 
 def checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
-    """Return the bias, or zeros.
-
-    Raises
-    ------
-    ValueError
-        If it is not of the dictionary's width.
-    """
+    """Return the bias, or zeros."""
     if bias is None:
         return torch.zeros(dictionary.shape[1])
     if not isinstance(bias, Tensor) or bias.shape != dictionary.shape[1:]:
@@ -64,13 +58,7 @@ def checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
 
 
 def algorithm_names(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str, str]:
-    """Return both algorithms by name; the second is empty where there is one.
-
-    Raises
-    ------
-    ValueError
-        If there are none, too many, or unknown ones.
-    """
+    """Return both algorithms by name; the second is empty where there is one."""
     given = list(algorithms) if algorithms is not None else ["mp", "mp" if two else "omp"]
     if not 1 <= len(given) <= 2:
         raise ValueError(f"`algorithms` must name one or two, got {given}.")
@@ -80,13 +68,7 @@ def algorithm_names(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str
 
 
 def checked_shape(shape: tuple[int, ...] | None, d_in: int) -> tuple[int, ...] | None:
-    """Return the picture shape as plain numbers.
-
-    Raises
-    ------
-    ValueError
-        If it does not hold `d_in` numbers.
-    """
+    """Return the picture shape as plain numbers."""
     if shape is None:
         return None
     size = tuple(int(n) for n in shape)

@@ -17,15 +17,6 @@ class OptionCards:
     """Numbered options; strengths stay hidden until they are shown.
 
     Pictures stand above their buttons, one each; texts are numbered rows.
-
-    Parameters
-    ----------
-    context
-        Of the activations: pictures or texts.
-    n
-        How many options.
-    chosen
-        Called with the number of the option that was clicked.
     """
 
     def __init__(self, context: Context, n: int, chosen: Callable[[int], None]) -> None:
@@ -53,13 +44,7 @@ class OptionCards:
         self.widget = ipw.VBox([self.view, row])
 
     def ask(self, options: Sequence[Example]) -> None:
-        """Show the options without their strengths.
-
-        Parameters
-        ----------
-        options
-            None at all empties the cards.
-        """
+        """Show the options without their strengths."""
         for number, button in enumerate(self.buttons):
             button.description, button.button_style = str(number + 1), ""
             button.disabled = not options
@@ -69,19 +54,7 @@ class OptionCards:
         self._draw(options, 1.0, hidden=True)
 
     def tell(self, options: Sequence[Example], answer: int, given: int, maximum: float) -> None:
-        """Show the strengths, which option fires, and which was taken.
-
-        Parameters
-        ----------
-        options
-            Those asked about.
-        answer
-            The one that fires.
-        given
-            The one that was taken.
-        maximum
-            Strength of the brightest shade.
-        """
+        """Show the strengths, which option fires, and which was taken."""
         for number, button in enumerate(self.buttons):
             button.disabled = True
             if number == answer:

@@ -61,15 +61,7 @@ class ReportCardDetail:
         self.widgets: list[ipw.Widget] = [self._what, self._numbers, self._example]
 
     def show(self, summary: ReportCardSummary, metric: str) -> None:
-        """Show one row; the example follows when it is found.
-
-        Parameters
-        ----------
-        summary
-            What is drawn.
-        metric
-            Which row; empty for none.
-        """
+        """Show one row; the example follows when it is found."""
         self._example.value = ""
         if metric not in summary.metrics:
             self._what.value, self._numbers.value = f"<p>{escape(NOTHING_CHOSEN)}</p>", ""
@@ -78,15 +70,7 @@ class ReportCardDetail:
         self._numbers.value = "".join(_cell_html(cell) for cell in summary.row(metric))
 
     def show_example(self, found: RowExamples | None, acts: Activations | None) -> None:
-        """Show what moves the row most.
-
-        Parameters
-        ----------
-        found
-            None where it was not looked for.
-        acts
-            Where the sample is.
-        """
+        """Show what moves the row most."""
         title = '<div class="sae-nb-cardtitle"><b>what moves it most</b></div>'
         if found is None:
             self._example.value = f"{title}<p>{escape(NO_ROWS)}</p>"
@@ -145,15 +129,7 @@ def _elsewhere_html(found: RowExamples) -> str:
 
 
 def sample_html(acts: Activations, moving: MovingSample) -> str:
-    """Return the sample itself, picture or text, as HTML; empty where it is not known.
-
-    Parameters
-    ----------
-    acts
-        Whose context holds it.
-    moving
-        Which sample.
-    """
+    """Return the sample itself, picture or text, as HTML; empty where it is not known."""
     context = acts.context
     if context.pictures is not None:
         return _picture_html(np.asarray(context.pictures[moving.sample]))

@@ -54,14 +54,7 @@ WORDS_OF = {
 
 
 def metric_words(metric: str) -> str:
-    """Return what people call a row.
-
-
-    Example
-    -------
-    >>> metric_words("dead_fraction"), metric_words("r2")
-    ('dead fraction', 'R²')
-    """
+    """Return what people call a row."""
     return " ".join(WORDS_OF.get(word, word) for word in metric.split("_"))
 
 

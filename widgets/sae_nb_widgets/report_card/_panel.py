@@ -294,13 +294,7 @@ class _Record(dict[str, str]):
 
 
 def card_table(summary: ReportCardSummary) -> str:
-    """Return the card as an HTML table: one row per metric, one column per SAE.
-
-    Parameters
-    ----------
-    summary
-        What is drawn.
-    """
+    """Return the card as an HTML table: one row per metric, one column per SAE."""
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", *summary.saes))
     body = "".join(
         f"<tr><th scope='row'>{escape(figures.metric_words(metric))}</th>"

@@ -31,17 +31,7 @@ WIDEST_LENGTHS = 2.0
 
 
 class StrengthScale:
-    """Units of strength: multiples of an atom's 99th percentile where it is known.
-
-    Examples
-    --------
-    >>> scale = StrengthScale()
-    >>> scale.unit(0, "add")
-    'coefficient'
-    >>> scale.p99 = np.array([3.0, 0.0])
-    >>> scale.unit(0, "add"), scale.unit(1, "add"), scale.limits(0, "add")
-    ('p99', 'coefficient', (-5.0, 5.0))
-    """
+    """Units of strength: multiples of an atom's 99th percentile where it is known."""
 
     def __init__(self) -> None:
         self.p99: Float[np.ndarray, " n_atoms"] | None = None
@@ -87,27 +77,13 @@ class StrengthScale:
 
 
 def measured_p99(sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"]:
-    """Return every atom's 99th percentile of non-zero strengths.
-
-    Parameters
-    ----------
-    sae
-        Encodes `acts`, or carries `strength_p99`.
-    acts
-        Activations, codes, a catalogue that has counted already, or None.
-    """
+    """Return every atom's 99th percentile of non-zero strengths."""
     counted = getattr(acts, "p99", None)
     return np.asarray(strength_p99(sae, acts) if counted is None else counted)
 
 
 def one_digit(value: float) -> float:
-    """Round to one significant digit.
-
-    Examples
-    --------
-    >>> one_digit(37.2), one_digit(0.0)
-    (40.0, 1.0)
-    """
+    """Round to one significant digit."""
     return float(f"{value:.0e}") if value > 0 else 1.0
 
 
@@ -339,17 +315,7 @@ def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
 
 
 def show_positions(menu: ipw.Dropdown, positions: Any, kind: str) -> None:
-    """Have the menu show positions: named ones, or what was picked by hand.
-
-    Parameters
-    ----------
-    menu
-        The menu of positions.
-    positions
-        None, a name, or indices.
-    kind
-        What the model reads.
-    """
+    """Have the menu show positions: named ones, or what was picked by hand."""
     picked = () if isinstance(positions, str | None) else ((where_words(positions), PICKED),)
     menu.options = (*POSITIONS[kind], *picked)
     wanted = PICKED if picked else positions or "all"
@@ -357,12 +323,6 @@ def show_positions(menu: ipw.Dropdown, positions: Any, kind: str) -> None:
 
 
 def where_words(positions: Sequence[int]) -> str:
-    """Name positions that were picked by hand.
-
-    Examples
-    --------
-    >>> where_words((3, 4))
-    'picked: 3, 4'
-    """
+    """Name positions that were picked by hand."""
     shown = ", ".join(str(position) for position in positions[:4])
     return f"picked: {shown}{' …' if len(positions) > 4 else ''}"

@@ -24,13 +24,7 @@ Others = Sequence[tuple[int, float]]
 
 
 class SteeringMix(ipw.Box):
-    """One row per combined atom: its strength, its unit, and a button that takes it away.
-
-    Parameters
-    ----------
-    changed
-        Called with all pairs of atom and strength after a slider moved or a row was taken away.
-    """
+    """One row per combined atom: its strength, its unit, and a button that takes it away."""
 
     def __init__(self, changed: Callable[[tuple[tuple[int, float], ...]], None]) -> None:
         super().__init__(layout=ipw.Layout(flex_flow="row wrap", width="100%", display="none"))
@@ -92,15 +86,7 @@ CHANGE = "‖Δ‖ / ‖x‖"
 
 
 class SteeringDetail:
-    """The cards of a SteeringPanel.
-
-    Parameters
-    ----------
-    kind
-        What the model reads: "language", "vision" or "other".
-    prefix_tokens
-        Positions before the first patch.
-    """
+    """The cards of a SteeringPanel."""
 
     def __init__(self, kind: str, prefix_tokens: int) -> None:
         self._kind, self._prefix = kind, prefix_tokens
@@ -228,13 +214,7 @@ def change_html(title: str, rows: list[tuple[str, float, float]]) -> str:
 
 
 def columns_html(parts: list[tuple[str, list[tuple[str, bool]]]], note: str) -> str:
-    """Return texts side by side, changed tokens marked; tokens are escaped.
-
-    Examples
-    --------
-    >>> "&lt;script&gt;" in columns_html([("after", [("<script>", True)])], "")
-    True
-    """
+    """Return texts side by side, changed tokens marked; tokens are escaped."""
     columns = "".join(
         f'<div style="flex:1 1 150px;min-width:0"><div class="sae-nb-cardtitle">{escape(title)}</div>'
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">'

@@ -127,14 +127,7 @@ def mark_strength(figure: go.Figure, strength: float | None) -> None:
 
 
 def strength_words(recipe: SteeringRecipe) -> str:
-    """Say how strong an edit is, in its own unit and in the model's.
-
-    Examples
-    --------
-    >>> words = strength_words(SteeringRecipe(hook_point="a", atom=1, strength=2.0))
-    >>> words.replace(chr(0x2009), " ")
-    'add 2.00'
-    """
+    """Say how strong an edit is, in its own unit and in the model's."""
     number = format_number(recipe.strength)
     also = "".join(f", atom {atom} by {format_number(by)}" for atom, by in recipe.others)
     in_units = f" × p99 (= {format_number(recipe.amount)})" if recipe.unit == "p99" else ""

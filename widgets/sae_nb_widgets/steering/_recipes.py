@@ -89,36 +89,12 @@ class SteeringRecipes(SteeringTraits):
         return recipe
 
     def save_recipe(self, path: str | Path) -> Path:
-        """Write what is asked for now as a JSON file, atomically.
-
-        Parameters
-        ----------
-        path
-            File to write; an existing one is replaced.
-
-        Returns
-        -------
-        Path
-            The file written.
-        """
+        """Write what is asked for now as a JSON file, atomically."""
         write_json(Path(path), self.recipe())
         return Path(path)
 
     def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
-        """Do what a recipe says.
-
-        Parameters
-        ----------
-        recipe
-            From `recipe()`, of this panel or another one, or a file that `save_recipe` wrote.
-
-        Raises
-        ------
-        ValueError
-            If it is no recipe, or one of another SAE; both are named then.
-        traitlets.TraitError
-            If this model or SAE has no such hook point, atom, sample or head; nothing changes then.
-        """
+        """Do what a recipe says."""
         fields = recipe if isinstance(recipe, Mapping) else read_json(Path(recipe))
         asked = SteeringRecipe.from_json(dict(fields))
         if asked.sae is not None and not asked.sae.is_same(self.identity):
@@ -153,20 +129,7 @@ class SteeringRecipes(SteeringTraits):
         return {"recipe": self.recipe(), "recipes": list(self.recipes)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state` gave.
-
-        Parameters
-        ----------
-        state
-            From `state()`, also by way of JSON.
-
-        Raises
-        ------
-        ValueError
-            If it holds something else, or recipes of another SAE.
-        traitlets.TraitError
-            If a recipe does not fit this panel.
-        """
+        """Take back what `state` gave."""
         if unknown := sorted(set(state) - {"recipe", "recipes"}):
             raise ValueError(
                 f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
@@ -203,13 +166,7 @@ class SteeringRecipes(SteeringTraits):
 
 
 def recipe_words(recipe: Mapping[str, Any]) -> str:
-    """Name a recipe in a few words.
-
-    Examples
-    --------
-    >>> recipe_words({"hook_point": "resid_post.3", "atom": 17, "strength": 2.0})
-    'atom 17, add 2.00 at resid_post.3'
-    """
+    """Name a recipe in a few words."""
     asked = SteeringRecipe.from_json(dict(recipe))
     return f"{asked.name}, {strength_words(asked)} at {asked.hook_point}"
 

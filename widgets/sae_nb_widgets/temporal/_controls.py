@@ -23,13 +23,7 @@ class Controls:
 
 
 def build(panel: Any) -> Controls:
-    """Return the controls of a panel, linked to its traits.
-
-    Parameters
-    ----------
-    panel
-        A `TemporalPanel`.
-    """
+    """Return the controls of a panel, linked to its traits."""
     made = Controls(
         text=_text("text", "What the model reads; it is taken apart when you leave the box"),
         second_text=_text("second", "Another text, shown in step under the first"),
@@ -55,15 +49,7 @@ def build(panel: Any) -> Controls:
 
 
 def rows(panel: Any, made: Controls) -> tuple[list[ipw.Widget], list[ipw.Widget]]:
-    """Controls that are seen at once, and those behind "more".
-
-    Parameters
-    ----------
-    panel
-        A `TemporalPanel`.
-    made
-        Its controls.
-    """
+    """Controls that are seen at once, and those behind "more"."""
     if panel.text:
         return [made.text, made.part, made.lower], [
             made.second_text,

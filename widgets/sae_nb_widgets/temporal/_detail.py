@@ -40,13 +40,7 @@ class TimeStrip:
         self._marking = False
 
     def on_pick(self, told: Callable[[int], None]) -> None:
-        """Call `told` with the time of a click.
-
-        Parameters
-        ----------
-        told
-            Gets −1 where the selection is cleared.
-        """
+        """Call `told` with the time of a click."""
 
         def picked(time: int) -> None:
             if not self._marking:
@@ -56,15 +50,7 @@ class TimeStrip:
         self.curves.observe(lambda change: picked(int(change["new"])), "selected")
 
     def show(self, first: TemporalSummary, second: TemporalSummary | None, signal: Any) -> None:
-        """Show other sequences.
-
-        Parameters
-        ----------
-        first, second
-            What was read; the second may be None.
-        signal
-            The signal itself, (time, channels), where there is one.
-        """
+        """Show other sequences."""
         is_signal = signal is not None
         self.tokens.layout.display = "none" if is_signal else None
         self.curves.layout.display = None if is_signal else "none"
@@ -86,13 +72,7 @@ class TimeStrip:
         self._marking = False
 
     def mark(self, time: int) -> None:
-        """Outline one time.
-
-        Parameters
-        ----------
-        time
-            Which; −1 for none.
-        """
+        """Outline one time."""
         self._marking = True
         try:
             if self._rows:
@@ -130,18 +110,7 @@ class Unfolding:
         self._closed = False
 
     def layouts(self, codes: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Coordinates of every kind of codes, one after the other.
-
-        Parameters
-        ----------
-        codes
-            Rows to lay out, by name.
-
-        Raises
-        ------
-        RuntimeError
-            If this was closed meanwhile.
-        """
+        """Coordinates of every kind of codes, one after the other."""
         return {name: self._layout(rows) for name, rows in codes.items()}
 
     def _layout(self, rows: Tensor) -> Any:
@@ -190,35 +159,15 @@ class TemporalDetail:
         ]
 
     def on_atom(self, told: Callable[[int], None]) -> None:
-        """Call `told` with an atom whose bar is clicked.
-
-        Parameters
-        ----------
-        told
-            Gets the atom.
-        """
+        """Call `told` with an atom whose bar is clicked."""
         self._atoms.observe(lambda change: _tell(told, self._ids, change["new"]), "selected")
 
     def on_source(self, told: Callable[[int], None]) -> None:
-        """Call `told` with a time whose bar is clicked.
-
-        Parameters
-        ----------
-        told
-            Gets the time.
-        """
+        """Call `told` with a time whose bar is clicked."""
         self._sources.observe(lambda change: _tell(told, self._times, change["new"]), "selected")
 
     def show(self, first: TemporalSummary, second: TemporalSummary | None, time: int) -> None:
-        """Show one time of the first sequence.
-
-        Parameters
-        ----------
-        first, second
-            What was read.
-        time
-            Which; −1 for none.
-        """
+        """Show one time of the first sequence."""
         self._numbers.value = _numbers(first, second)
         inside = 0 <= time < first.n_times
         self._chosen.value = _chosen(first, time) if inside else f"<p>{escape(NOTHING_CHOSEN)}</p>"

@@ -137,13 +137,7 @@ def _as_map(values: np.ndarray) -> Any:
 
 
 def map_columns(n_atoms: int) -> int:
-    """Columns of the map of so many atoms.
-
-    Examples
-    --------
-    >>> map_columns(512), map_columns(3)
-    (41, 4)
-    """
+    """Columns of the map of so many atoms."""
     return max(math.ceil(math.sqrt(WIDE * n_atoms)), 1)
 
 
@@ -588,13 +582,7 @@ def _set_log_axis(y: Any, values: Sequence[Float[np.ndarray, " points"]]) -> Non
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return three to five round numbers for a logarithmic axis, fewer if there are none.
-
-    Examples
-    --------
-    >>> log_ticks(0.11, 0.52), log_ticks(1e-5, 1e-3)
-    ([0.1, 0.2, 0.5], [1e-05, 0.0001, 0.001])
-    """
+    """Return three to five round numbers for a logarithmic axis, fewer if there are none."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
     for digits in ((1,), (1, 3), (1, 2, 5), range(1, 10)):

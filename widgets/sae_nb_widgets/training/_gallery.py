@@ -114,15 +114,7 @@ SHARE_OF_THUMBNAIL = 0.62  # twelve side by side at 960 px
 
 
 class TrainingGallery:
-    """The gallery of a TrainingMonitor: what it reads, and the two widgets that show it.
-
-    Parameters
-    ----------
-    acts
-        Activations with the samples behind them, on which atoms are read; None reads none.
-    picture_shape
-        (height, width) or (3, height, width) where the SAE's inputs are pixels.
-    """
+    """The gallery of a TrainingMonitor: what it reads, and the two widgets that show it."""
 
     def __init__(self, acts: Activations | None, picture_shape: tuple[int, ...] | None) -> None:
         self._probe = None if acts is None else Probe(acts)
@@ -144,20 +136,7 @@ class TrainingGallery:
         return self._shape is not None or self._probe is not None
 
     def look(self, tracked: Tracked, atoms: Sequence[int]) -> None:
-        """Read the atoms between two steps of their training; touches no widget.
-
-        Parameters
-        ----------
-        tracked
-            Whose SAE.
-        atoms
-            Which of its atoms.
-
-        Raises
-        ------
-        ValueError
-            If the picture shape does not hold the SAE's width.
-        """
+        """Read the atoms between two steps of their training; touches no widget."""
         sae = tracked.sae
         if sae is None or not hasattr(sae, "dictionary") or not self.reads_anything:
             return
@@ -211,11 +190,5 @@ def _in_eval_mode(probe: Probe, sae: Any, atoms: Sequence[int]) -> AtomGallery:
 
 
 def evenly_spaced(n_atoms: int, n: int) -> tuple[int, ...]:
-    """Return `n` atoms from all over a dictionary: the same ones at every look.
-
-    Examples
-    --------
-    >>> evenly_spaced(512, 4), evenly_spaced(3, 24)
-    ((0, 128, 256, 384), (0, 1, 2))
-    """
+    """Return `n` atoms from all over a dictionary: the same ones at every look."""
     return tuple(int(i) for i in np.arange(min(n, n_atoms)) * n_atoms // max(min(n, n_atoms), 1))

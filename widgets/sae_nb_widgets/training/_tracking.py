@@ -105,21 +105,7 @@ class Tracked:
 
 
 def track(source: Any, name: str | None = None) -> list[Tracked]:
-    """Return what there is to follow in whatever a person has of a training.
-
-    Parameters
-    ----------
-    source
-        A `TrainingRun`, a `TrainResult`, a list of records, a list of these, or a mapping from
-        names to these.
-    name
-        What to call it; by default what is known of the SAE.
-
-    Raises
-    ------
-    TypeError
-        If it is nothing of the kind.
-    """
+    """Return what there is to follow in whatever a person has of a training."""
     if isinstance(source, Mapping):
         found = [one for label, part in source.items() for one in track(part, str(label))]
     elif hasattr(source, "histories"):
@@ -169,13 +155,7 @@ def _of_records(records: Sequence[Any], name: str) -> list[Tracked]:
 
 
 def describe_sae(sae: Any) -> str:
-    """Name an SAE in a few words.
-
-    Examples
-    --------
-    >>> describe_sae(None)
-    'run'
-    """
+    """Name an SAE in a few words."""
     if sae is None:
         return "run"
     words = [type(sae).__name__]
@@ -200,15 +180,6 @@ class Redraws:
     drawing stays below `SHARE_OF_TIME` of the processor time that the process gets: on a crowded
     machine it gets little, and a share of the wall clock would be a large share of that. What is
     asked for meanwhile is one call. `ask` costs a microsecond.
-
-    Parameters
-    ----------
-    draw
-        Returns whether more can come; must not raise.
-    interval
-        Seconds between two calls, read before each.
-    busy
-        Whether a training runs, which must be spared.
     """
 
     def __init__(

@@ -169,13 +169,7 @@ def out_of_distribution(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"]) -> f
 
 
 def stable_rank(dictionary: Float[Tensor, "n_atoms d_in"]) -> float:
-    """‖D‖_F² / ‖D‖₂².
-
-    Example
-    -------
-    >>> stable_rank(torch.eye(3))
-    3.0
-    """
+    """‖D‖_F² / ‖D‖₂²."""
     return float(dictionary.square().sum() / torch.linalg.matrix_norm(dictionary, 2) ** 2)
 
 
@@ -187,14 +181,6 @@ def hull_residual(
     Non-negative least squares with one more row, which holds the sum of the weights at 1.
 
     `candidates`: corners of the hull, and points inside.
-
-    Example
-    -------
-    >>> corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-    >>> hull_residual(torch.tensor([[0.3, 0.3]]), corners) < 1e-6
-    True
-    >>> hull_residual(torch.tensor([[1.0, 1.0]]), corners) > 0.5
-    True
     """
     from scipy.optimize import nnls
 

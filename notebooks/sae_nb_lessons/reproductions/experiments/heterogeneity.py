@@ -87,13 +87,7 @@ def _measured(sae: SparseAutoencoder, data: ConceptClouds, name: str) -> dict[st
 
 
 def slope(x: Float[Tensor, " n"], y: Float[Tensor, " n"]) -> float:
-    """Of the least-squares line of y against x.
-
-    Example
-    -------
-    >>> slope(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0, 5.0]))
-    2.0
-    """
+    """Of the least-squares line of y against x."""
     x, y = x.double() - x.double().mean(), y.double() - y.double().mean()
     return float((x * y).sum() / x.square().sum())
 

@@ -143,14 +143,7 @@ def _measured(
 
 
 def concept_f1(codes: SparseCodes, concept: Int[Tensor, " n"]) -> Float[Tensor, " concepts"]:
-    """F1 of each concept's latents, mean over its five best.
-
-    Example
-    -------
-    >>> codes = SparseCodes.from_dense(torch.eye(2).repeat_interleave(3, dim=0).repeat(1, 5))
-    >>> concept_f1(codes, torch.tensor([0, 0, 0, 1, 1, 1])).tolist()
-    [1.0, 1.0]
-    """
+    """F1 of each concept's latents, mean over its five best."""
     on = codes.values > ON
     n_concepts = int(concept.max()) + 1
     pair = concept[codes.support.rows[on]] * codes.n_atoms + codes.atoms[on].long()
@@ -162,14 +155,7 @@ def concept_f1(codes: SparseCodes, concept: Int[Tensor, " n"]) -> Float[Tensor, 
 
 
 def code_cosines(codes: SparseCodes, concept: Int[Tensor, " n"]) -> tuple[float, float]:
-    """Mean cosine of the codes of two points of one concept, and of two concepts.
-
-    Example
-    -------
-    >>> codes = SparseCodes.from_dense(torch.eye(2).repeat_interleave(3, dim=0))
-    >>> code_cosines(codes, torch.tensor([0, 0, 0, 1, 1, 1]))
-    (1.0, 0.0)
-    """
+    """Mean cosine of the codes of two points of one concept, and of two concepts."""
     norms = torch.zeros(len(codes)).index_add(0, codes.support.rows, codes.values.square()).sqrt()
     unit = codes.with_values(codes.values / norms.clamp_min(1e-30)[codes.support.rows])
     n_concepts = int(concept.max()) + 1
