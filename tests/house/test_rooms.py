@@ -1,0 +1,94 @@
+"""Promises of the house: rooms by subject, one door each, imports that point down. From the source."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from rooms import PACKAGES, House, Import, circles, goes_past_a_door, parsed, room_graph, room_of
+
+ROOT = Path(__file__).parents[2]
+# What may stand directly in sae_nb beside the rooms.
+CONTENTS = {"__init__", "__main__", "_lazy", "checks", "progress"}
+# Which of the three packages' rooms may import a package that is not ours; none means nowhere.
+ONLY_IN = {
+    "ipywidgets": {"sae_nb_widgets"},
+    "anywidget": {"sae_nb_widgets"},
+    "plotly": {"sae_nb.figures", "sae_nb_widgets", "sae_nb_lessons"},
+    "nnsight": {"sae_nb.models", "sae_nb.capturing", "sae_nb.steering"},
+}
+
+
+def _told(imports: list[Import]) -> list[str]:
+    return [f"{one.importer}, line {one.line}: {one.target} {one.name or ''}" for one in imports]
+
+
+def test_top_is_the_table_of_contents(house: House) -> None:
+    """Beside the rooms only a handful of modules stand in `sae_nb`."""
+    there = {file.stem for name, file in house.modules.items() if file.parent == ROOT / "sae_nb"}
+    assert there <= CONTENTS
+
+
+def test_rooms_stand_in_no_circle(house: House) -> None:
+    """Function-local imports and those under `if TYPE_CHECKING` count."""
+    assert circles(room_graph(house, *PACKAGES)) == []
+
+
+def test_rooms_do_not_import_the_table_of_contents(house: House) -> None:
+    """`import sae_nb` inside a room would be an import of every room."""
+    up = [one for one in house.imports if one.target == "sae_nb" and one.importer != "sae_nb"]
+    assert _told([one for one in up if one.importer.startswith("sae_nb.")]) == []
+
+
+def test_nobody_goes_past_a_door(house: House) -> None:
+    """Of sae_nb, of the panels or of the lessons."""
+    assert _told([one for one in house.imports if goes_past_a_door(house, one)]) == []
+
+
+def test_tests_go_past_the_door_of_their_own_room_alone(house: House) -> None:
+    """tests/pursuit may look into `sae_nb.pursuit`, and asks at every other door."""
+    past = []
+    for file in sorted((ROOT / "tests").rglob("*.py")):
+        own = _rooms_of_test(file)
+        for one in house.imports_of(str(file.relative_to(ROOT)), parsed(file)):
+            if goes_past_a_door(house, one) and room_of(one.target) not in own:
+                past.append(one)
+    assert _told(past) == []
+
+
+def _rooms_of_test(file: Path) -> set[str]:
+    parts = file.relative_to(ROOT / "tests").parts
+    packages = {"widgets": "sae_nb_widgets", "lessons": "sae_nb_lessons"}
+    if parts[0] in packages and len(parts) > 2:
+        return {f"{packages[parts[0]]}.{parts[1]}"}
+    return {f"sae_nb.{parts[0]}"}
+
+
+def test_heavy_packages_stay_in_their_rooms(house: House) -> None:
+    """Widgets in the panels, plotly in `figures`, nnsight where the live model is."""
+    astray = [
+        one
+        for one in house.imports
+        for package, allowed in ONLY_IN.items()
+        if one.target.split(".")[0] == package
+        and not {one.importer.split(".")[0], room_of(one.importer)} & allowed
+    ]
+    assert _told(astray) == []
+
+
+def test_no_string_goes_round_the_doors(house: House) -> None:
+    """`import_module` of ours stands in `_lazy` alone."""
+    ours = [
+        one
+        for one in house.string_imports
+        if one.importer != "sae_nb._lazy" and not _names_another_package(one.text)
+    ]
+    assert [f"{one.importer}, line {one.line}: {one.text}" for one in ours] == []
+
+
+def _names_another_package(text: str) -> bool:
+    """Whether the argument is a plain string that names none of our packages."""
+    node = ast.parse(text, mode="eval").body
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        return False
+    return node.value.split(".")[0] not in PACKAGES
