@@ -1,9 +1,9 @@
 """Which files a reader visits who follows one capture, one TopK step and one move of a slider.
 
 Run `python benchmarks/walks.py`, with `--root DIR` for another copy of the tree, `--against DIR` to
-see two side by side and `--files` for the files in the order in which they are first entered. Each
-walk is done once to warm up, so that imports, first compilations and caches do not count, and then
-again under a profiler, in every thread:
+see two side by side and `--files` for the files in the order in which they are first entered;
+`--page docs/architecture.md` writes those onto the page. Each walk is done first to warm up, so that
+imports, first compilations and caches do not count, and then again under a profiler, in every thread:
 
 - *capture*: `capture` of four pictures at `resid_post.6` of tiny-vit.
 - *TopK step*: from one step of the optimiser to the next in a `train` of 256 atoms on those rows.
@@ -180,18 +180,48 @@ def table(trees: dict[str, dict[str, Walk]]) -> str:
     return "\n".join(lines)
 
 
+BEGIN, END = "<!-- walks: written by benchmarks/walks.py --page -->", "<!-- end of walks -->"
+TITLES = {
+    "capture": "A capture",
+    "TopK step": "One TopK training step",
+    "slider": "A slider of the steering panel",
+}
+
+
+def written(text: str, walks: dict[str, Walk]) -> str:
+    """A page with the walks between its marks: room by room, the files of each."""
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    lines = [
+        f"- **{TITLES[name]}** ({len(walk['files'])} files): {_by_room(walk['files'])}."
+        for name, walk in walks.items()
+    ]
+    return "\n".join([f"{head}{BEGIN}", *lines, f"{END}{tail}"])
+
+
+def _by_room(files: list[str]) -> str:
+    found: dict[str, list[str]] = {}
+    for file in map(Path, files):
+        found.setdefault(str(file.parent), []).append(file.stem)
+    return " → ".join(f"`{room}`: {', '.join(stems)}" for room, stems in found.items())
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description="Files visited by three walks through the house.")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree to look at")
     parser.add_argument("--against", type=Path, help="another tree, in a column of its own")
     parser.add_argument("--files", action="store_true", help="the files too, in order")
+    parser.add_argument("--page", type=Path, help="write the files onto this page")
     parser.add_argument("--json", action="store_true", help="the walks as JSON, nothing else")
     given = parser.parse_args()
     walks = follow(given.root)
     if given.json:
         print(json.dumps(walks))
         return
+    if given.page:
+        text = given.page.read_text(encoding="utf-8")
+        given.page.write_text(written(text, walks), encoding="utf-8")
     trees = {"this tree": walks}
     if given.against:
         trees = {"before": elsewhere(given.against), "after": walks}

@@ -3,8 +3,8 @@
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
-`{{ page: file / words }}`, `{{ claims_beyond: folder }}`. One that nothing answers to stops the build,
-so that no page can quote a figure that is gone.
+`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ house: rooms }}`. One that nothing
+answers to stops the build, so that no page can quote a figure that is gone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from house_picture import house
 from lessons import course, notebook
 from measured import benchmark_table, claim, claims, claims_beyond, number
 from public_names import api, settings
@@ -46,6 +47,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "claims_beyond": claims_beyond,
     "course": course,
     "errors": errors,
+    "house": house,
     "notebook": notebook,
     "number": number,
     "page": page_link,
