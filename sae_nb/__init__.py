@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb_lessons.exercises import exercise as exercise, exercise_report as exercise_report
-
     from sae_nb import (
         architectures as architectures,
         atoms as atoms,
