@@ -10,6 +10,8 @@ import griffe
 # griffe knows "Examples"; "Source" would become a Markdown heading of its own in the contents.
 EXAMPLE = re.compile(r"^Example\n-+$", re.MULTILINE)
 SOURCE = re.compile(r"^Source\n-+\n", re.MULTILINE)
+# "ValueError: If …" in one line; griffe wants the text below the name.
+RAISED = re.compile(r"^([A-Z]\w+(?:, [A-Z]\w+)*): ")
 UNDERLINE = re.compile(r"-{3,}")
 CODE_SPAN = re.compile(r"(`[^`]*`)")
 # What Markdown or HTML would take for markup. Equations are plain text here.
@@ -40,6 +42,10 @@ def for_markdown(text: str) -> str:
     for number, line in enumerate(lines):
         if UNDERLINE.fullmatch(line) and number:
             section = lines[number - 1]
+        if section == "Raises" and RAISED.match(line):
+            name, line = line.split(": ", 1)
+            kept.append(name)
+            line = f"    {line}"
         kept.append(line if _is_code(line, section, lines, number) else _escaped(line))
     return "\n".join(kept)
 

@@ -109,8 +109,7 @@ class Activations:
 
         Raises
         ------
-        TypeError, ValueError
-            If `x` is not a non-empty, finite floating-point matrix.
+        TypeError, ValueError: If `x` is not a non-empty, finite floating-point matrix.
         """
         x = check_matrix(x).detach()
         index = torch.arange(len(x))
@@ -129,8 +128,7 @@ class Activations:
 
         Raises
         ------
-        MemoryError
-            If they would not fit in memory.
+        MemoryError: If they would not fit in memory.
         """
         if self._x is None:
             self._x = self._rows.all()
@@ -238,8 +236,7 @@ class Activations:
 
         Raises
         ------
-        TypeError, ValueError
-            If a count is not a positive integer, or there are no rows.
+        TypeError, ValueError: If a count is not a positive integer, or there are no rows.
         """
         check_count(batch_size, name="batch_size")
         check_count(start, name="start", at_least=0)
@@ -266,8 +263,7 @@ class Activations:
 
         Raises
         ------
-        ValueError
-            If there are fewer than two samples, or the fraction is out of range.
+        ValueError: If there are fewer than two samples, or the fraction is out of range.
         """
         if not 0 < fraction < 1:
             raise ValueError(f"`fraction` must lie strictly between 0 and 1, got {fraction}.")
@@ -287,10 +283,8 @@ class Activations:
 
         Raises
         ------
-        IndexError
-            If the mask has another length, or an index is out of range.
-        MemoryError
-            If rows on disk are asked for out of order and would not fit in memory.
+        IndexError: If the mask has another length, or an index is out of range.
+        MemoryError: If rows on disk are asked for out of order and would not fit in memory.
         """
         indices = self._as_indices(rows)
         return self._with(self._rows.select(indices), self.sample[indices], self.position[indices])
@@ -313,8 +307,7 @@ class Activations:
 
         Raises
         ------
-        ValueError
-            If the device is not there.
+        ValueError: If the device is not there.
         """
         if isinstance(device, torch.dtype):
             device, dtype = None, device
@@ -326,8 +319,7 @@ class Activations:
 
         Raises
         ------
-        FileExistsError
-            If the folder exists and `replace` is false.
+        FileExistsError: If the folder exists and `replace` is false.
         """
         from sae_nb.activations._store import save_activations
 
@@ -402,8 +394,7 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
 
     Raises
     ------
-    ValueError
-        If there is nothing to join, or hook points, models or widths differ.
+    ValueError: If there is nothing to join, or hook points, models or widths differ.
 
     Example
     -------
@@ -472,10 +463,8 @@ def load_activations(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder, or a file of it is missing.
-    ValueError
-        If the capture was not finished, or a file was cut short or altered.
+    FileNotFoundError: If there is no such folder, or a file of it is missing.
+    ValueError: If the capture was not finished, or a file was cut short or altered.
 
     Example
     -------

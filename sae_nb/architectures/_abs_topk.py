@@ -37,10 +37,8 @@ class AbsTopK(OneStep):
 
     Raises
     ------
-    TypeError
-        If a size is not an integer.
-    ValueError
-        If a size is out of range.
+    TypeError: If a size is not an integer.
+    ValueError: If a size is out of range.
 
     Source
     ------

@@ -59,10 +59,9 @@ class Archetypal(SparseAutoencoder):
 
     Raises
     ------
-    TypeError
-        If a size is not an integer, or a setting is none of the base's.
-    ValueError
-        If a size or δ is out of range, the base is unknown, or there are fewer candidates than atoms.
+    TypeError: If a size is not an integer, or a setting is none of the base's.
+    ValueError: If a size or δ is out of range, the base is unknown, or there are fewer candidates than
+        atoms.
 
     Source
     ------
@@ -183,8 +182,7 @@ class Archetypal(SparseAutoencoder):
 
         Raises
         ------
-        ValueError
-            If there are fewer rows than candidates, or too few candidates away from the mean.
+        ValueError: If there are fewer rows than candidates, or too few candidates away from the mean.
         """
         rows = self._rows(x)
         given = self.candidates.clone()

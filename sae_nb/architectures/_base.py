@@ -27,8 +27,7 @@ class Recipe:
 
     Raises
     ------
-    ValueError
-        If a setting is out of range.
+    ValueError: If a setting is out of range.
 
     Example
     -------
@@ -186,10 +185,8 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        TypeError
-            If `x` is not a floating-point tensor.
-        ValueError
-            If `x` is empty, of the wrong width, not finite or on another device, or `k` does not
+        TypeError: If `x` is not a floating-point tensor.
+        ValueError: If `x` is empty, of the wrong width, not finite or on another device, or `k` does not
             fit.
         """
         rows = self._rows(x)
@@ -205,8 +202,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        ValueError
-            If the codes are of another dictionary size or device.
+        ValueError: If the codes are of another dictionary size or device.
         """
         codes = codes.with_values(codes.values.to(self.dtype))
         x_hat = self.operator.synthesise(codes, self.bias)
@@ -256,8 +252,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        FileExistsError
-            If the folder holds something else.
+        FileExistsError: If the folder holds something else.
         """
         from sae_nb.architectures._saving import save_sae
 
@@ -274,10 +269,8 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
-        FileNotFoundError
-            If the folder or one of its files is missing.
-        ValueError
-            If a file was cut short or altered, or holds another architecture.
+        FileNotFoundError: If the folder or one of its files is missing.
+        ValueError: If a file was cut short or altered, or holds another architecture.
         """
         from sae_nb.architectures._saving import load_as
 

@@ -50,10 +50,8 @@ class BatchTopK(OneStep):
 
     Raises
     ------
-    TypeError
-        If a size is not a number of its kind.
-    ValueError
-        If a size is out of range.
+    TypeError: If a size is not a number of its kind.
+    ValueError: If a size is out of range.
 
     Source
     ------
@@ -127,8 +125,7 @@ class BatchTopK(OneStep):
 
         Raises
         ------
-        ValueError
-            If `x` does not fit the SAE or k is out of range.
+        ValueError: If `x` does not fit the SAE or k is out of range.
         """
         k = self.k if k is None else check_average_k(k, self.n_atoms)
         codes = self._with(BatchTopKProx(k), self._rows(x))

@@ -49,10 +49,8 @@ class Gated(Priced):
 
     Raises
     ------
-    TypeError
-        If an argument is not a number of its kind.
-    ValueError
-        If a size or weight is out of range.
+    TypeError: If an argument is not a number of its kind.
+    ValueError: If a size or weight is out of range.
 
     Source
     ------

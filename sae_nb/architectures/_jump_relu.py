@@ -124,10 +124,8 @@ class JumpReLU(OneStep):
 
     Raises
     ------
-    TypeError
-        If an argument is not a number of its kind.
-    ValueError
-        If a size or weight is out of range.
+    TypeError: If an argument is not a number of its kind.
+    ValueError: If a size or weight is out of range.
 
     Source
     ------

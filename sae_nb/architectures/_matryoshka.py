@@ -61,10 +61,8 @@ class Matryoshka(BatchTopK):
 
     Raises
     ------
-    TypeError
-        If a size is not a number of its kind.
-    ValueError
-        If a size is out of range, or the groups do not add up to n_atoms.
+    TypeError: If a size is not a number of its kind.
+    ValueError: If a size is out of range, or the groups do not add up to n_atoms.
 
     Source
     ------
@@ -136,8 +134,7 @@ class Matryoshka(BatchTopK):
 
         Raises
         ------
-        ValueError
-            If there are not so many groups.
+        ValueError: If there are not so many groups.
         """
         check_count(n_groups, name="n_groups", at_least=0)
         if n_groups > len(self.groups):

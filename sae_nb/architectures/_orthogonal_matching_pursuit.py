@@ -46,10 +46,8 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
 
     Raises
     ------
-    TypeError
-        If a size is not an integer.
-    ValueError
-        If a size or share is out of range.
+    TypeError: If a size is not an integer.
+    ValueError: If a size or share is out of range.
 
     Source
     ------

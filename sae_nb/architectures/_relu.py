@@ -45,10 +45,8 @@ class ReLU(Priced):
 
     Raises
     ------
-    TypeError
-        If an argument is not a number of its kind.
-    ValueError
-        If a size or weight is out of range.
+    TypeError: If an argument is not a number of its kind.
+    ValueError: If a size or weight is out of range.
 
     Source
     ------

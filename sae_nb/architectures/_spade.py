@@ -40,10 +40,8 @@ class SpaDE(SparseAutoencoder):
 
     Raises
     ------
-    TypeError
-        If a size is not an integer.
-    ValueError
-        If a size or γ is out of range.
+    TypeError: If a size is not an integer.
+    ValueError: If a size or γ is out of range.
 
     Source
     ------

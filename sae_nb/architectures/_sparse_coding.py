@@ -243,11 +243,9 @@ def sparse_code(
 
     Raises
     ------
-    TypeError, ValueError
-        If inputs do not fit together or are not finite, the penalty lacks what it needs, data are
-        impossible under the link, or the solver cannot do what is asked.
-    MemoryError
-        If not even one row fits under the cap, or the graph of all steps would not fit in memory.
+    TypeError, ValueError: If inputs do not fit together or are not finite, the penalty lacks what it needs,
+        data are impossible under the link, or the solver cannot do what is asked.
+    MemoryError: If not even one row fits under the cap, or the graph of all steps would not fit in memory.
 
     Source
     ------

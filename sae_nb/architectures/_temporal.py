@@ -98,10 +98,8 @@ class Temporal(OneStep):
 
     Raises
     ------
-    TypeError
-        If a size is not an integer.
-    ValueError
-        If a size is out of range or does not divide, or `novel` is unknown.
+    TypeError: If a size is not an integer.
+    ValueError: If a size is out of range or does not divide, or `novel` is unknown.
 
     Source
     ------
@@ -207,10 +205,9 @@ class Temporal(OneStep):
 
         Raises
         ------
-        TypeError
-            If `x` is not a floating-point tensor.
-        ValueError
-            If `x` is empty, of the wrong width, not finite or on another device, or `k` does not fit.
+        TypeError: If `x` is not a floating-point tensor.
+        ValueError: If `x` is empty, of the wrong width, not finite or on another device, or `k` does not
+            fit.
         """
         sequences = self._sequences(x)
         checked = self._checked_k(k)  # type: ignore[arg-type]

@@ -35,10 +35,8 @@ class TopK(OneStep):
 
     Raises
     ------
-    TypeError
-        If a size is not an integer.
-    ValueError
-        If a size is out of range.
+    TypeError: If a size is not an integer.
+    ValueError: If a size is out of range.
 
     Source
     ------

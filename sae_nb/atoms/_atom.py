@@ -411,8 +411,8 @@ def summarise_atom(
 
     Raises
     ------
-    ValueError, TypeError, IndexError
-        If the SAE and the activations do not fit, or there is no such atom or band.
+    ValueError, TypeError, IndexError: If the SAE and the activations do not fit, or there is no such atom
+        or band.
 
     Example
     -------

@@ -235,10 +235,8 @@ class AtomCatalogue:
 
     Raises
     ------
-    TypeError
-        If `sae` cannot encode or `acts` are neither activations nor a matrix.
-    ValueError
-        If widths differ, there are no rows, or `codes` are of other rows.
+    TypeError: If `sae` cannot encode or `acts` are neither activations nor a matrix.
+    ValueError: If widths differ, there are no rows, or `codes` are of other rows.
 
     Example
     -------

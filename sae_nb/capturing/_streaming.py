@@ -63,10 +63,8 @@ def stream(
 
     Raises
     ------
-    HookPointNotFound
-        If the model has no such hook point.
-    TypeError, ValueError
-        If the inputs are not what the model reads, or a setting is out of range.
+    HookPointNotFound: If the model has no such hook point.
+    TypeError, ValueError: If the inputs are not what the model reads, or a setting is out of range.
 
     Example
     -------

@@ -325,13 +325,10 @@ def capture(
 
     Raises
     ------
-    HookPointNotFound
-        If the model has no such hook point; the near names are listed.
-    ValueError
-        If inputs are empty, an activation holds NaN or infinity (hook point, row and token are
+    HookPointNotFound: If the model has no such hook point; the near names are listed.
+    ValueError: If inputs are empty, an activation holds NaN or infinity (hook point, row and token are
         named), or `store` holds another capture.
-    MemoryError
-        If the rows would not fit in memory.
+    MemoryError: If the rows would not fit in memory.
 
     Example
     -------

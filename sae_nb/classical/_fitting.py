@@ -220,8 +220,7 @@ def fit_classical(
 
     Raises
     ------
-    ValueError
-        If the method is unknown, there are more atoms than it can find, or NMF meets a negative
+    ValueError: If the method is unknown, there are more atoms than it can find, or NMF meets a negative
         number.
 
     Source

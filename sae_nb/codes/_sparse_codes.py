@@ -69,8 +69,7 @@ class SparseCodes:
 
     Raises
     ------
-    ValueError
-        If the parts do not fit together.
+    ValueError: If the parts do not fit together.
 
     Example
     -------
@@ -150,8 +149,7 @@ class SparseCodes:
 
         Raises
         ------
-        MemoryError
-            If it would not fit.
+        MemoryError: If it would not fit.
         """
         needed = len(self) * self.n_atoms * self.values.element_size()
         check_memory(needed, f"A dense copy of {self!r}", "Use rows(…) or to_scipy() instead.")
@@ -224,8 +222,7 @@ class SparseCodes:
 
         Raises
         ------
-        IndexError
-            If a row does not exist or a mask has the wrong length.
+        IndexError: If a row does not exist or a mask has the wrong length.
         """
         chosen = self._row_numbers(which)
         counts = self.l0[chosen]
@@ -311,8 +308,7 @@ class SparseCodes:
 
         Raises
         ------
-        ValueError
-            If there are no parts or their widths differ.
+        ValueError: If there are no parts or their widths differ.
         """
         parts = list(parts)
         widths = sorted({part.n_atoms for part in parts})
@@ -349,8 +345,7 @@ class SparseCodes:
 
         Raises
         ------
-        FileExistsError
-            If the folder exists and may not be replaced.
+        FileExistsError: If the folder exists and may not be replaced.
         """
         tensors = {"values": self.values, "atoms": self.atoms, "offsets": self.offsets}
         with new_folder(folder, replace=replace) as partial:
@@ -371,10 +366,8 @@ class SparseCodes:
 
         Raises
         ------
-        FileNotFoundError
-            If the folder or a file of it is missing.
-        ValueError
-            If a file was cut short or altered, or does not hold sparse codes.
+        FileNotFoundError: If the folder or a file of it is missing.
+        ValueError: If a file was cut short or altered, or does not hold sparse codes.
         """
         folder = Path(folder)
         read_manifest(folder, KIND)
@@ -400,8 +393,7 @@ class SparseCodes:
 
         Raises
         ------
-        ValueError
-            If they do not.
+        ValueError: If they do not.
         """
         ascending = self.offsets[0] == 0 and self.offsets[-1] == self.nnz and (self.l0 >= 0).all()
         exist = not self.nnz or (self.atoms.min() >= 0 and self.atoms.max() < self.n_atoms)

@@ -91,10 +91,8 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
 
     Raises
     ------
-    FileNotFoundError
-        If the folder, or the split in it, is not there.
-    ValueError
-        If the files are the pickled python version, cut short, or not pictures of CIFAR-10's size.
+    FileNotFoundError: If the folder, or the split in it, is not there.
+    ValueError: If the files are the pickled python version, cut short, or not pictures of CIFAR-10's size.
 
     Source
     ------

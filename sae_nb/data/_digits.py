@@ -89,8 +89,7 @@ def digits(split: Split = "all") -> Digits:
 
     Raises
     ------
-    ValueError
-        If ``split`` is none of the three.
+    ValueError: If ``split`` is none of the three.
 
     Example
     -------

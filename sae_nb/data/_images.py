@@ -101,10 +101,8 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder.
-    ValueError
-        If it holds no picture; later, naming the file, if a picture cannot be decoded.
+    FileNotFoundError: If there is no such folder.
+    ValueError: If it holds no picture; later, naming the file, if a picture cannot be decoded.
 
     Example
     -------

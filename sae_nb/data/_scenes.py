@@ -150,10 +150,8 @@ def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> 
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is not a whole one in range, or `split` is unknown.
-    MemoryError
-        If the pictures would not fit.
+    TypeError, ValueError: If a number is not a whole one in range, or `split` is unknown.
+    MemoryError: If the pictures would not fit.
 
     Source
     ------
@@ -353,10 +351,8 @@ def scenes_without_digit(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is not a whole one in range, or `split` is unknown.
-    MemoryError
-        If the pictures would not fit.
+    TypeError, ValueError: If a number is not a whole one in range, or `split` is unknown.
+    MemoryError: If the pictures would not fit.
 
     Example
     -------
@@ -459,8 +455,7 @@ def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None
 
     Raises
     ------
-    ValueError
-        If the drawing is empty or of another size.
+    ValueError: If the drawing is empty or of another size.
 
     Example
     -------

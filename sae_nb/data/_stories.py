@@ -270,8 +270,7 @@ def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
 
     Raises
     ------
-    ValueError
-        If n is not positive, or seed or start is negative.
+    ValueError: If n is not positive, or seed or start is negative.
 
     Example
     -------

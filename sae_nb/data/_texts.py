@@ -72,10 +72,8 @@ def prose(split: Split = "all") -> Prose:
 
     Raises
     ------
-    ValueError
-        If ``split`` is none of the three.
-    ModuleNotFoundError
-        If this Python comes without its reference texts.
+    ValueError: If ``split`` is none of the three.
+    ModuleNotFoundError: If this Python comes without its reference texts.
 
     Example
     -------
@@ -184,10 +182,8 @@ def text(folder: str | Path) -> TextFolder:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder.
-    ValueError
-        If it holds no text, or a file is not UTF-8 text.
+    FileNotFoundError: If there is no such folder.
+    ValueError: If it holds no text, or a file is not UTF-8 text.
 
     Example
     -------

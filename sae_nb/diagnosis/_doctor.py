@@ -141,8 +141,7 @@ def doctor(*names: str) -> Checkup:
 
     Raises
     ------
-    ValueError
-        If there is no such check.
+    ValueError: If there is no such check.
 
     Example
     -------

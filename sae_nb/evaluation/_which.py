@@ -162,10 +162,8 @@ def which_sae(
 
     Raises
     ------
-    TypeError
-        If `acts` is neither activations nor a floating-point tensor.
-    ValueError
-        If there are fewer than 512 different rows, or numbers that are not finite.
+    TypeError: If `acts` is neither activations nor a floating-point tensor.
+    ValueError: If there are fewer than 512 different rows, or numbers that are not finite.
 
     Source
     ------

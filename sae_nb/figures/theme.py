@@ -184,8 +184,7 @@ def use_scale(scale: Scale) -> None:
 
     Raises
     ------
-    ValueError
-        If no scale has that name.
+    ValueError: If no scale has that name.
     """
     if scale not in SCALES:
         raise ValueError(f"`scale` must be one of {list(SCALES)}, got {scale!r}.")

@@ -96,8 +96,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    OSError
-        If it cannot be written; says why, and what was there before is as it was.
+    OSError: If it cannot be written; says why, and what was there before is as it was.
     """
     with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,8 +119,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
     Raises
     ------
-    OSError
-        If it cannot be written; says why, and what was there before is as it was.
+    OSError: If it cannot be written; says why, and what was there before is as it was.
     """
     with replacing(place(path)) as partial:
         partial.write_bytes(content)
@@ -132,8 +130,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
     Raises
     ------
-    ValueError
-        If `value` holds NaN or infinity, which JSON has no word for.
+    ValueError: If `value` holds NaN or infinity, which JSON has no word for.
     """
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
@@ -144,10 +141,8 @@ def read_json(path: str | Path) -> Any:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is not JSON (cut short, or something else).
+    FileNotFoundError: If there is no such file.
+    ValueError: If the file is not JSON (cut short, or something else).
     """
     path = Path(path)
     if not path.is_file():
@@ -166,8 +161,7 @@ def read_toml(package: str, name: str) -> dict[str, Any]:
 
     Raises
     ------
-    ValueError
-        If it is missing or not TOML.
+    ValueError: If it is missing or not TOML.
     """
     try:
         text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
@@ -192,8 +186,7 @@ def filled(kind: type[_Record], entry: Mapping[str, Any], where: str, **more: An
 
     Raises
     ------
-    ValueError
-        If the entry lacks something or has something that the record does not know.
+    ValueError: If the entry lacks something or has something that the record does not know.
     """
     known = {field.name: field for field in fields(kind) if field.name not in more}  # type: ignore[arg-type]
     needed = {
@@ -214,10 +207,8 @@ def json_object(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it holds something else.
+    FileNotFoundError: If there is no such file.
+    ValueError: If it holds something else.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -254,8 +245,7 @@ def check_seal(path: Path, content: dict[str, Any], *, needed: bool = True) -> d
 
     Raises
     ------
-    ValueError
-        If the facts are not those the file was written with.
+    ValueError: If the facts are not those the file was written with.
     """
     facts = {name: value for name, value in content.items() if name != SEAL}
     if SEAL not in content and not needed:
@@ -284,10 +274,8 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is cut short, altered in its header, or not safetensors at all (a pickle, say).
+    FileNotFoundError: If there is no such file.
+    ValueError: If the file is cut short, altered in its header, or not safetensors at all (a pickle, say).
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -336,10 +324,8 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
 
     Raises
     ------
-    FileExistsError
-        If `path` exists and `replace` is false, or if it is not a folder of ours.
-    OSError
-        If it cannot be written; says why, and what was there before is as it was.
+    FileExistsError: If `path` exists and `replace` is false, or if it is not a folder of ours.
+    OSError: If it cannot be written; says why, and what was there before is as it was.
     """
     path = place(path)
     recover(path)
@@ -403,10 +389,8 @@ def read_manifest(
 
     Raises
     ------
-    FileNotFoundError
-        If the folder, its manifest or a listed file is missing.
-    ValueError
-        If the folder is of another kind or version, or a file was cut short or altered.
+    FileNotFoundError: If the folder, its manifest or a listed file is missing.
+    ValueError: If the folder is of another kind or version, or a file was cut short or altered.
     """
     folder = Path(folder)
     recover(folder)

@@ -165,8 +165,7 @@ def place(path: str | Path) -> Path:
 
     Raises
     ------
-    OSError
-        If its name is too long, or a folder on the way to it is closed to this user; says so.
+    OSError: If its name is too long, or a folder on the way to it is closed to this user; says so.
     """
     path = Path(path)
     with named_write_errors(path), suppress(FileNotFoundError, NotADirectoryError):

@@ -162,8 +162,7 @@ class SaeIdentity:
 
         Raises
         ------
-        ValueError
-            If a field is missing or is not what it should be.
+        ValueError: If a field is missing or is not what it should be.
         """
         try:
             values = {name: fields[name] for name in _FIELDS}

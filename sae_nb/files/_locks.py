@@ -28,8 +28,7 @@ class Lock:
 
     Raises
     ------
-    BlockingIOError
-        If somebody else holds it and `wait` is false.
+    BlockingIOError: If somebody else holds it and `wait` is false.
     """
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
@@ -84,8 +83,7 @@ def hold_folder(folder: Path, refusal: str) -> Lock:
 
     Raises
     ------
-    ValueError
-        If somebody else holds it.
+    ValueError: If somebody else holds it.
     """
     with named_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

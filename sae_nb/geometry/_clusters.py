@@ -36,8 +36,7 @@ def cluster_points(
 
     Raises
     ------
-    ValueError
-        If `xy` is not a finite matrix of two columns.
+    ValueError: If `xy` is not a finite matrix of two columns.
 
     Source
     ------

@@ -24,8 +24,7 @@ def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
 
     Raises
     ------
-    TypeError, ValueError
-        If the rows are not a finite matrix, or all zero.
+    TypeError, ValueError: If the rows are not a finite matrix, or all zero.
 
     Example
     -------
@@ -46,8 +45,7 @@ def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
 
     Raises
     ------
-    TypeError, ValueError
-        If the rows are not a finite matrix, or all zero.
+    TypeError, ValueError: If the rows are not a finite matrix, or all zero.
 
     Source
     ------
@@ -76,8 +74,7 @@ def direction_dimension(x: Float[Tensor, "n d_in"]) -> float:
 
     Raises
     ------
-    TypeError, ValueError
-        If the rows are not a finite matrix of two rows or more, or one is zero.
+    TypeError, ValueError: If the rows are not a finite matrix of two rows or more, or one is zero.
 
     Example
     -------
@@ -147,8 +144,7 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
 
     Raises
     ------
-    ValueError
-        If there are not more distinct rows than neighbours.
+    ValueError: If there are not more distinct rows than neighbours.
 
     Source
     ------
@@ -199,8 +195,7 @@ def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) ->
 
     Raises
     ------
-    TypeError, ValueError
-        If fewer than ten distinct rows are left, or `dropped` is out of range.
+    TypeError, ValueError: If fewer than ten distinct rows are left, or `dropped` is out of range.
 
     Source
     ------

@@ -25,8 +25,7 @@ class LayoutSettings:
 
     Raises
     ------
-    TypeError, ValueError
-        If a setting is out of range.
+    TypeError, ValueError: If a setting is out of range.
     """
 
     n_neighbours: int = 15
@@ -66,8 +65,7 @@ def nearest_by_cosine(
 
     Raises
     ------
-    TypeError, ValueError
-        If `x` is not a finite matrix or has too few rows.
+    TypeError, ValueError: If `x` is not a finite matrix or has too few rows.
 
     Example
     -------
@@ -102,8 +100,7 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
 
     Raises
     ------
-    TypeError, ValueError
-        If `x` is not a finite matrix.
+    TypeError, ValueError: If `x` is not a finite matrix.
 
     Example
     -------

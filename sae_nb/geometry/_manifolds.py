@@ -61,8 +61,7 @@ def manifold_capture(
 
     Raises
     ------
-    TypeError, ValueError
-        If codes and rows do not match, or there are fewer atoms than asked for.
+    TypeError, ValueError: If codes and rows do not match, or there are fewer atoms than asked for.
 
     Source
     ------

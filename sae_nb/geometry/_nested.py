@@ -168,8 +168,8 @@ def feature_split_stability(
 
     Raises
     ------
-    TypeError, ValueError
-        If there are fewer than three rows or four coordinates, or a half of them is zero in a row.
+    TypeError, ValueError: If there are fewer than three rows or four coordinates, or a half of them is zero
+        in a row.
 
     Source
     ------

@@ -68,8 +68,7 @@ def umap_layout(
 
     Raises
     ------
-    TypeError, ValueError
-        If `x` is not a finite matrix.
+    TypeError, ValueError: If `x` is not a finite matrix.
 
     Source
     ------
@@ -218,10 +217,8 @@ class UmapProcess:
 
         Raises
         ------
-        TimeoutError
-            If it is not there by then; the process goes on.
-        RuntimeError
-            If it was closed, or failed.
+        TimeoutError: If it is not there by then; the process goes on.
+        RuntimeError: If it was closed, or failed.
         """
         if self._xy is not None:
             return self._xy
@@ -275,8 +272,7 @@ def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) 
 
     Raises
     ------
-    TypeError, ValueError
-        If `x` is not a finite matrix: before anything is started.
+    TypeError, ValueError: If `x` is not a finite matrix: before anything is started.
     """
     x = check_matrix(x).detach().cpu().float()
     settings = settings or LayoutSettings()

@@ -39,10 +39,8 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If the class is unknown, or the weights are cut short, of other shapes, or hold anything but
+    FileNotFoundError: If a file is missing.
+    ValueError: If the class is unknown, or the weights are cut short, of other shapes, or hold anything but
         tensors.
 
     Source
@@ -220,10 +218,8 @@ def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Pat
 
     Raises
     ------
-    TypeError
-        If dictionary_learning cannot compute these codes.
-    FileExistsError
-        If the folder exists.
+    TypeError: If dictionary_learning cannot compute these codes.
+    FileExistsError: If the folder exists.
 
     Source
     ------

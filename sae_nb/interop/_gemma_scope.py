@@ -35,10 +35,8 @@ def read_gemma_scope(folder: str | Path) -> Imported:
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If an array is missing or of another shape, or the file would need unpickling.
+    FileNotFoundError: If a file is missing.
+    ValueError: If an array is missing or of another shape, or the file would need unpickling.
 
     Source
     ------

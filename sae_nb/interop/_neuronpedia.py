@@ -65,10 +65,8 @@ def write_neuronpedia(
 
     Raises
     ------
-    ValueError
-        If model or hook point of the SAE are not known, or the parts do not fit.
-    FileExistsError
-        If the folder exists.
+    ValueError: If model or hook point of the SAE are not known, or the parts do not fit.
+    FileExistsError: If the folder exists.
 
     Source
     ------

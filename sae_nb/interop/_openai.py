@@ -28,11 +28,9 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If a tensor is missing, the activation is unknown, or the file holds anything but tensors and
-        texts.
+    FileNotFoundError: If there is no such file.
+    ValueError: If a tensor is missing, the activation is unknown, or the file holds anything but tensors
+        and texts.
 
     Source
     ------

@@ -66,10 +66,8 @@ def read_overcomplete(
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If a number that is needed is not given, the encoder has several blocks, or the file holds
+    FileNotFoundError: If a file is missing.
+    ValueError: If a number that is needed is not given, the encoder has several blocks, or the file holds
         anything but tensors.
 
     Source
@@ -217,10 +215,8 @@ def write_overcomplete(sae: SparseAutoencoder, folder: str | Path) -> Path:
 
     Raises
     ------
-    TypeError
-        If overcomplete cannot compute these codes.
-    FileExistsError
-        If the folder exists.
+    TypeError: If overcomplete cannot compute these codes.
+    FileExistsError: If the folder exists.
 
     Source
     ------

@@ -62,10 +62,8 @@ def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAut
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If it is of an architecture we cannot express, or cut short or altered.
+    FileNotFoundError: If a file is missing.
+    ValueError: If it is of an architecture we cannot express, or cut short or altered.
 
     Source
     ------
@@ -277,10 +275,8 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
 
     Raises
     ------
-    TypeError
-        If SAELens has no architecture that computes these codes.
-    FileExistsError
-        If the folder exists.
+    TypeError: If SAELens has no architecture that computes these codes.
+    FileExistsError: If the folder exists.
 
     Example
     -------

@@ -34,10 +34,8 @@ def read_sparsify(folder: str | Path) -> Imported:
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If the configuration is of another kind, or the weights are cut short or of other shapes.
+    FileNotFoundError: If a file is missing.
+    ValueError: If the configuration is of another kind, or the weights are cut short or of other shapes.
 
     Source
     ------
@@ -105,10 +103,8 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
 
     Raises
     ------
-    TypeError
-        If sparsify cannot compute these codes.
-    FileExistsError
-        If the folder exists.
+    TypeError: If sparsify cannot compute these codes.
+    FileExistsError: If the folder exists.
 
     Source
     ------

@@ -116,10 +116,8 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
 
     Raises
     ------
-    FileNotFoundError
-        If a file is missing.
-    ValueError
-        If a number or tensor is missing, or a file is damaged.
+    FileNotFoundError: If a file is missing.
+    ValueError: If a number or tensor is missing, or a file is damaged.
 
     Source
     ------

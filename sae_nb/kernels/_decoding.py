@@ -34,8 +34,7 @@ def decode(
 
     Raises
     ------
-    ValueError
-        If shapes or dtypes do not fit, or the backend cannot run here.
+    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
 
     Example
     -------
@@ -86,8 +85,7 @@ def squared_error(
 
     Raises
     ------
-    ValueError
-        If shapes or dtypes do not fit, or the backend cannot run here.
+    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
 
     Example
     -------
@@ -143,8 +141,7 @@ def nested_squared_error(
 
     Raises
     ------
-    ValueError
-        If shapes or dtypes do not fit, widths do not ascend to n_atoms, or the backend cannot run
+    ValueError: If shapes or dtypes do not fit, widths do not ascend to n_atoms, or the backend cannot run
         here.
 
     Source
@@ -193,8 +190,7 @@ def per_entry(
 
     Raises
     ------
-    ValueError
-        If the vector has another length than the dictionary, or the backend cannot run here.
+    ValueError: If the vector has another length than the dictionary, or the backend cannot run here.
 
     Example
     -------

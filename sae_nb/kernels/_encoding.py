@@ -58,8 +58,7 @@ def topk_encode(
 
     Raises
     ------
-    ValueError
-        If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
+    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
 
     Source
     ------
@@ -117,8 +116,7 @@ def batch_topk_encode(
 
     Raises
     ------
-    ValueError
-        If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
+    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
 
     Source
     ------
@@ -171,8 +169,7 @@ def threshold_encode(
 
     Raises
     ------
-    ValueError
-        If shapes or dtypes do not fit, or the backend cannot run here.
+    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
 
     Source
     ------

@@ -39,8 +39,7 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
 
     Raises
     ------
-    TypeError, ValueError
-        If a size is no whole number ≥ 1.
+    TypeError, ValueError: If a size is no whole number ≥ 1.
 
     Source
     ------
@@ -197,8 +196,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
 
     Raises
     ------
-    TypeError, ValueError
-        If there are fewer than two atoms with a direction.
+    TypeError, ValueError: If there are fewer than two atoms with a direction.
 
     Source
     ------
@@ -327,8 +325,7 @@ def coactivation(
 
     Raises
     ------
-    TypeError, ValueError
-        If codes and dictionary do not belong together, or fewer than three atoms fire.
+    TypeError, ValueError: If codes and dictionary do not belong together, or fewer than three atoms fire.
 
     Source
     ------

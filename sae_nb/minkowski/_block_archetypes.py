@@ -59,8 +59,7 @@ class BlockArchetypes:
 
     Raises
     ------
-    TypeError, ValueError
-        If the parts do not fit together.
+    TypeError, ValueError: If the parts do not fit together.
 
     Source
     ------

@@ -122,8 +122,7 @@ def off_support(
 
     Raises
     ------
-    TypeError, ValueError
-        If widths differ, or there are fewer than two distinct rows.
+    TypeError, ValueError: If widths differ, or there are fewer than two distinct rows.
 
     Source
     ------
@@ -233,8 +232,7 @@ def decide(
 
     Raises
     ------
-    TypeError, ValueError
-        If the rows, tiles or settings do not fit.
+    TypeError, ValueError: If the rows, tiles or settings do not fit.
 
     Source
     ------

@@ -192,8 +192,8 @@ def fit_block_archetypes(
 
     Raises
     ------
-    TypeError, ValueError
-        If the rows, tiles or settings do not fit, or there are fewer rows than archetypes.
+    TypeError, ValueError: If the rows, tiles or settings do not fit, or there are fewer rows than
+        archetypes.
 
     Source
     ------
@@ -261,8 +261,7 @@ def hull_of_rows(
 
     Raises
     ------
-    TypeError, ValueError
-        If the rows do not fit, or there are fewer of them than archetypes.
+    TypeError, ValueError: If the rows do not fit, or there are fewer of them than archetypes.
 
     Source
     ------

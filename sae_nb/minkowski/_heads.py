@@ -52,8 +52,7 @@ def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
 
     Raises
     ------
-    TypeError, ValueError
-        If the layer is not there, or its attention has other parts.
+    TypeError, ValueError: If the layer is not there, or its attention has other parts.
 
     Source
     ------

@@ -65,8 +65,7 @@ def coefficient_blocks(
 
     Raises
     ------
-    TypeError, ValueError
-        If fewer than three columns vary, or there are more than 1024.
+    TypeError, ValueError: If fewer than three columns vary, or there are more than 1024.
 
     Source
     ------

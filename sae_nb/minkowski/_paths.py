@@ -76,8 +76,7 @@ def path_support(
 
     Raises
     ------
-    TypeError, ValueError
-        If there are too few rows, or no pair is joined by neighbours.
+    TypeError, ValueError: If there are too few rows, or no pair is joined by neighbours.
 
     Source
     ------

@@ -40,8 +40,7 @@ class Recruitment:
 
         Raises
         ------
-        TypeError, ValueError
-            If there is no such class, or n < 1.
+        TypeError, ValueError: If there is no such class, or n < 1.
         """
         if isinstance(y, bool) or not isinstance(y, int) or not 0 <= y < self.importance.shape[1]:
             raise ValueError(
@@ -79,8 +78,7 @@ def recruit(
 
     Raises
     ------
-    TypeError, ValueError
-        If shapes do not fit together, or there are no rows.
+    TypeError, ValueError: If shapes do not fit together, or there are no rows.
 
     Source
     ------
@@ -157,8 +155,7 @@ def subspace_coherence(
 
     Raises
     ------
-    TypeError, ValueError
-        If there are fewer than two atoms, or too few to draw from.
+    TypeError, ValueError: If there are fewer than two atoms, or too few to draw from.
 
     Source
     ------
@@ -226,8 +223,7 @@ def linear_probe(
 
     Raises
     ------
-    TypeError, ValueError
-        If the numbers of rows differ or there is one class only.
+    TypeError, ValueError: If the numbers of rows differ or there is one class only.
 
     Example
     -------
@@ -278,8 +274,7 @@ def border_band(
 
     Raises
     ------
-    TypeError, ValueError
-        If it is not a boolean tensor of three axes.
+    TypeError, ValueError: If it is not a boolean tensor of three axes.
 
     Example
     -------
@@ -321,8 +316,7 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
 
     Raises
     ------
-    ValueError
-        If there is not one entry per row, or all rows or none are on.
+    ValueError: If there is not one entry per row, or all rows or none are on.
 
     Example
     -------
@@ -382,8 +376,7 @@ def elsewhere_scores(
 
     Raises
     ------
-    ValueError
-        If the rows do not match, or the object covers all tokens or none.
+    ValueError: If the rows do not match, or the object covers all tokens or none.
 
     Example
     -------
@@ -425,8 +418,7 @@ def footprint_entropy(
 
     Raises
     ------
-    ValueError
-        If a row has no place, or a place no row.
+    ValueError: If a row has no place, or a place no row.
 
     Example
     -------
@@ -453,8 +445,7 @@ def place_strengths(
 
     Raises
     ------
-    ValueError
-        If a row has no place, or a place no row.
+    ValueError: If a row has no place, or a place no row.
 
     Example
     -------

@@ -70,8 +70,7 @@ def position_subspace(
 
     Raises
     ------
-    TypeError, ValueError
-        If rows, patches and grid do not fit together.
+    TypeError, ValueError: If rows, patches and grid do not fit together.
 
     Source
     ------

@@ -34,8 +34,7 @@ class Bottleneck(nn.Module):
 
     Raises
     ------
-    TypeError, ValueError
-        If a size is not a positive integer.
+    TypeError, ValueError: If a size is not a positive integer.
 
     Source
     ------
@@ -140,8 +139,7 @@ def train_bottlenecks(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range, or `importance` has another shape.
+    TypeError, ValueError: If a number is out of range, or `importance` has another shape.
 
     Source
     ------

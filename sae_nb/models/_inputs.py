@@ -90,8 +90,7 @@ class Batch:
 
         Raises
         ------
-        ValueError
-            If the batch knows its tokens and they are another number.
+        ValueError: If the batch knows its tokens and they are another number.
         """
         width = self.sample.shape[1]
         if width == n_tokens:

@@ -313,8 +313,7 @@ class LiveModel:
 
         Raises
         ------
-        HookPointNotFound
-            If there is none; the near names are listed.
+        HookPointNotFound: If there is none; the near names are listed.
         """
         paths = {path for path, _ in self.module.named_modules()}
         return find_hook_point(name, self._points, paths, model_name=self.name)
@@ -324,8 +323,7 @@ class LiveModel:
 
         Raises
         ------
-        HookPointNotFound
-            If there is none.
+        HookPointNotFound: If there is none.
         """
         try:
             return self.module.get_submodule(path)
@@ -374,8 +372,7 @@ class LiveModel:
 
         Raises
         ------
-        TypeError, ValueError, FileNotFoundError
-            If the inputs are empty, or not what this model reads.
+        TypeError, ValueError, FileNotFoundError: If the inputs are empty, or not what this model reads.
         """
         size = (8 if self.kind == "language" else 64) if batch_size is None else batch_size
         check_count(size, name="batch_size")
@@ -500,10 +497,8 @@ class LiveModel:
 
         Raises
         ------
-        TypeError
-            If the model is not a causal language model.
-        ValueError
-            If prompt and new tokens do not fit in the context.
+        TypeError: If the model is not a causal language model.
+        ValueError: If prompt and new tokens do not fit in the context.
         """
         from sae_nb.models._generation import continue_texts
 

@@ -63,10 +63,8 @@ def load_model(
 
     Raises
     ------
-    ValueError
-        If the device is not there, the dtype unknown, or the checkpoint unusable.
-    FileNotFoundError
-        If nothing of that name is found here or can be reached.
+    ValueError: If the device is not there, the dtype unknown, or the checkpoint unusable.
+    FileNotFoundError: If nothing of that name is found here or can be reached.
 
     Example
     -------

@@ -95,8 +95,7 @@ class Preprocess:
 
         Raises
         ------
-        ValueError
-            If the size is spelled in a way this does not know.
+        ValueError: If the size is spelled in a way this does not know.
         """
         facts: dict[str, Any] = {}
         if _crops(config):
@@ -133,8 +132,7 @@ class Preprocess:
 
         Raises
         ------
-        ValueError
-            If the model needs another size and never resizes.
+        ValueError: If the model needs another size and never resizes.
         """
         rows, columns = picture.shape[1:]
         self.check_size(rows, columns)
@@ -148,8 +146,7 @@ class Preprocess:
 
         Raises
         ------
-        ValueError
-            If the size is wrong.
+        ValueError: If the size is wrong.
         """
         if self.required is not None and (rows, columns) != self.required:
             raise ValueError(

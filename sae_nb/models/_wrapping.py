@@ -61,10 +61,8 @@ def wrap(
 
     Raises
     ------
-    TypeError
-        If it is not a module.
-    ValueError
-        If its weights are not loaded, or the token layout is impossible.
+    TypeError: If it is not a module.
+    ValueError: If its weights are not loaded, or the token layout is impossible.
 
     Example
     -------

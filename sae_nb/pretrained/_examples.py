@@ -121,8 +121,7 @@ class ExampleStore:
 
         Raises
         ------
-        KeyError
-            If no atom tells it.
+        KeyError: If no atom tells it.
         """
         for found in self.matches:
             if found.factor == factor:
@@ -142,8 +141,7 @@ class ExampleStore:
 
         Raises
         ------
-        ValueError
-            If it is another one.
+        ValueError: If it is another one.
 
         Example
         -------
@@ -180,10 +178,8 @@ def load_examples(name: str) -> ExampleStore:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such SAE, or a file of it is missing.
-    ValueError
-        If a file was cut short or altered.
+    FileNotFoundError: If there is no such SAE, or a file of it is missing.
+    ValueError: If a file was cut short or altered.
 
     Example
     -------

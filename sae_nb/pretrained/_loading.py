@@ -63,10 +63,8 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
 
     Raises
     ------
-    FileNotFoundError
-        If there is neither such a folder nor such a name, or a file is missing.
-    ValueError
-        If a file was cut short or altered, or the folder holds something else.
+    FileNotFoundError: If there is neither such a folder nor such a name, or a file is missing.
+    ValueError: If a file was cut short or altered, or the folder holds something else.
 
     Example
     -------

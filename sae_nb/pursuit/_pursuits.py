@@ -94,11 +94,9 @@ def matching_pursuit(  # type: ignore[misc]
 
     Raises
     ------
-    TypeError, ValueError
-        If x, dictionary or k do not fit, an atom is zero or not of unit norm (the worst row is
-        named), or the backend cannot run here.
-    MemoryError
-        If the smallest plan is over the cap.
+    TypeError, ValueError: If x, dictionary or k do not fit, an atom is zero or not of unit norm (the worst
+        row is named), or the backend cannot run here.
+    MemoryError: If the smallest plan is over the cap.
 
     Source
     ------
@@ -179,8 +177,7 @@ def orthogonal_matching_pursuit(  # type: ignore[misc]
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As in `matching_pursuit`.
+    TypeError, ValueError, MemoryError: As in `matching_pursuit`.
 
     Warns
     -----
@@ -264,8 +261,7 @@ def gradient_pursuit(  # type: ignore[misc]
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As in `matching_pursuit`.
+    TypeError, ValueError, MemoryError: As in `matching_pursuit`.
 
     Source
     ------
@@ -323,8 +319,7 @@ def explain_plan(
 
     Raises
     ------
-    TypeError, ValueError, MemoryError
-        As in the pursuit.
+    TypeError, ValueError, MemoryError: As in the pursuit.
 
     Example
     -------

@@ -55,8 +55,7 @@ class PursuitTrace:
 
         Raises
         ------
-        ValueError
-            If there is no such step.
+        ValueError: If there is no such step.
         """
         step = check_count(step, name="step", at_least=0)
         if step > self.atoms.shape[1]:

@@ -170,10 +170,8 @@ def open_session(path: str | Path, sae: Any = None) -> Session:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such folder, or a file of it is missing.
-    ValueError
-        If a file was cut short or altered, the folder is something else, or the session belongs to
+    FileNotFoundError: If there is no such folder, or a file of it is missing.
+    ValueError: If a file was cut short or altered, the folder is something else, or the session belongs to
         another SAE.
 
     Example

@@ -110,8 +110,8 @@ def calibrate_strength(
 
     Raises
     ------
-    ValueError, TypeError, IndexError
-        If an argument does not fit, or the model's answers are states, which have no divergence.
+    ValueError, TypeError, IndexError: If an argument does not fit, or the model's answers are states, which
+        have no divergence.
 
     Source
     ------

@@ -140,10 +140,9 @@ def steer(
 
     Raises
     ------
-    HookPointNotFound
-        If there is no such hook point.
-    ValueError, TypeError, IndexError
-        If width, atom, mode, unit, positions or steps do not fit: before anything runs.
+    HookPointNotFound: If there is no such hook point.
+    ValueError, TypeError, IndexError: If width, atom, mode, unit, positions or steps do not fit: before
+        anything runs.
 
     Example
     -------
@@ -202,8 +201,7 @@ def ablate(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        As `steer`.
+    HookPointNotFound, ValueError, TypeError, IndexError: As `steer`.
 
     Example
     -------
@@ -257,8 +255,7 @@ def splice(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError
-        If the hook point, `edit` or `keep` cannot be used.
+    HookPointNotFound, ValueError, TypeError: If the hook point, `edit` or `keep` cannot be used.
 
     Example
     -------

@@ -172,8 +172,7 @@ def dose_response(
 
     Raises
     ------
-    ValueError, TypeError, IndexError
-        If an argument does not fit, before the model runs.
+    ValueError, TypeError, IndexError: If an argument does not fit, before the model runs.
 
     Example
     -------
@@ -237,8 +236,7 @@ def best_effect(
 
     Raises
     ------
-    ValueError, TypeError, IndexError
-        If an argument does not fit, before the model runs.
+    ValueError, TypeError, IndexError: If an argument does not fit, before the model runs.
 
     Example
     -------

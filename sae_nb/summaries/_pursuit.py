@@ -206,11 +206,9 @@ def summarise_pursuit(
 
     Raises
     ------
-    TypeError, ValueError
-        If x, dictionary, k or a number do not fit, an atom is not of unit norm, or there is no such
-        algorithm or row.
-    MemoryError
-        If the correlations of every step would not fit.
+    TypeError, ValueError: If x, dictionary, k or a number do not fit, an atom is not of unit norm, or there
+        is no such algorithm or row.
+    MemoryError: If the correlations of every step would not fit.
 
     Source
     ------

@@ -91,8 +91,7 @@ class SelectivitySummary:
 
         Raises
         ------
-        KeyError
-            If it is not one of them.
+        KeyError: If it is not one of them.
         """
         if factor not in self.factors:
             raise KeyError(f"`factor` must be one of {list(self.factors)}, got {factor!r}.")
@@ -133,10 +132,8 @@ def summarise_selectivity(
 
     Raises
     ------
-    TypeError, ValueError
-        If activations are of the wrong width, or the factors are not the same ones.
-    MemoryError
-        If as many dense random directions as atoms would not fit. Capture fewer rows.
+    TypeError, ValueError: If activations are of the wrong width, or the factors are not the same ones.
+    MemoryError: If as many dense random directions as atoms would not fit. Capture fewer rows.
 
     Example
     -------
@@ -351,8 +348,7 @@ def summarise_superposition(
 
     Raises
     ------
-    ValueError
-        If the toy has not been trained.
+    ValueError: If the toy has not been trained.
 
     Example
     -------

@@ -166,8 +166,8 @@ def sweep(
 
     Raises
     ------
-    TypeError, ValueError
-        If an architecture is unknown, a setting is of none of them, or data or folder do not fit.
+    TypeError, ValueError: If an architecture is unknown, a setting is of none of them, or data or folder do
+        not fit.
 
     Example
     -------

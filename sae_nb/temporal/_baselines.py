@@ -53,8 +53,7 @@ def fit_autoregression(x: Float[Tensor, "batch time d_in"], lags: int = 1) -> Li
 
     Raises
     ------
-    ValueError
-        If sequences are shorter than 2 tokens, or lags do not fit.
+    ValueError: If sequences are shorter than 2 tokens, or lags do not fit.
 
     Example
     -------

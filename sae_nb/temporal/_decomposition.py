@@ -71,8 +71,7 @@ class Decomposition:
 
         Raises
         ------
-        ValueError
-            If they were not kept.
+        ValueError: If they were not kept.
         """
         if self._predicted_codes is None:
             raise ValueError(
@@ -157,11 +156,9 @@ def decompose(
 
     Raises
     ------
-    TypeError
-        If `sae` does not read sequences, or `x` is neither a tensor nor activations.
-    ValueError
-        If `x` does not fit the SAE, has sequences shorter than 2 tokens, or rows that are shuffled, leave
-        gaps or carry no positions.
+    TypeError: If `sae` does not read sequences, or `x` is neither a tensor nor activations.
+    ValueError: If `x` does not fit the SAE, has sequences shorter than 2 tokens, or rows that are shuffled,
+        leave gaps or carry no positions.
 
     Example
     -------

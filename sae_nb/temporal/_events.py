@@ -52,8 +52,7 @@ def event_gap(
 
     Raises
     ------
-    ValueError
-        If shapes differ, or no two tokens are within an event or across events.
+    ValueError: If shapes differ, or no two tokens are within an event or across events.
 
     Source
     ------
@@ -128,8 +127,7 @@ def spliced_documents(
 
     Raises
     ------
-    ValueError
-        If fewer documents than pieces are long enough.
+    ValueError: If fewer documents than pieces are long enough.
 
     Example
     -------

@@ -45,8 +45,7 @@ def readout_r2(
 
     Raises
     ------
-    ValueError
-        If rows do not match.
+    ValueError: If rows do not match.
 
     Example
     -------

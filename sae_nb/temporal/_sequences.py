@@ -96,10 +96,8 @@ class Sequences:
 
     Raises
     ------
-    TypeError
-        If `acts` are neither activations nor a tensor, or are a stream, which has no order.
-    ValueError
-        If rows have no positions, are shuffled or leave gaps, or a sequence has fewer than two.
+    TypeError: If `acts` are neither activations nor a tensor, or are a stream, which has no order.
+    ValueError: If rows have no positions, are shuffled or leave gaps, or a sequence has fewer than two.
 
     Example
     -------

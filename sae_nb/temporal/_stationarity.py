@@ -42,8 +42,7 @@ def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bo
 
     Raises
     ------
-    ValueError
-        If sequences have fewer than 2 tokens, or the lag does not fit.
+    ValueError: If sequences have fewer than 2 tokens, or the lag does not fit.
 
     Source
     ------
@@ -74,8 +73,7 @@ def autocorrelation(
 
     Raises
     ------
-    ValueError
-        If sequences have fewer than 2 tokens, or a lag does not fit.
+    ValueError: If sequences have fewer than 2 tokens, or a lag does not fit.
 
     Example
     -------
@@ -106,8 +104,7 @@ def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> 
 
     Raises
     ------
-    ValueError
-        If sequences have fewer than 2 tokens.
+    ValueError: If sequences have fewer than 2 tokens.
 
     Source
     ------
@@ -194,8 +191,7 @@ def dimension_by_position(
 
     Raises
     ------
-    ValueError
-        If there are fewer than 2 sequences or 2 tokens, or a position does not exist.
+    ValueError: If there are fewer than 2 sequences or 2 tokens, or a position does not exist.
 
     Source
     ------
@@ -249,8 +245,7 @@ def context_projection(
 
     Raises
     ------
-    ValueError
-        If a window does not fit.
+    ValueError: If a window does not fit.
 
     Source
     ------

@@ -115,8 +115,7 @@ class TrainConfig:
 
     Raises
     ------
-    TypeError, ValueError
-        If a setting is of another type or out of range.
+    TypeError, ValueError: If a setting is of another type or out of range.
 
     Example
     -------
@@ -213,8 +212,7 @@ class TrainConfig:
 
         Raises
         ------
-        TypeError
-            If a name is not a setting.
+        TypeError: If a name is not a setting.
         """
         values: dict[str, Any] = {n: math.inf if v == "inf" else v for n, v in settings.items()}
         return cls(**values)

@@ -120,15 +120,11 @@ def train(
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is of a wrong kind, widths do not match, rows hold NaN or infinity, or a
-        checkpoint is of another run or being written by another training.
-    RuntimeError
-        If an SAE is being trained already.
-    OSError
-        If a checkpoint cannot be written; says why, and the one before is as it was.
-    FloatingPointError
-        If the loss diverges; the SAE then has the weights of the step before.
+    TypeError, ValueError: If an argument is of a wrong kind, widths do not match, rows hold NaN or
+        infinity, or a checkpoint is of another run or being written by another training.
+    RuntimeError: If an SAE is being trained already.
+    OSError: If a checkpoint cannot be written; says why, and the one before is as it was.
+    FloatingPointError: If the loss diverges; the SAE then has the weights of the step before.
 
     Example
     -------

@@ -262,8 +262,7 @@ def workers(backend: str | None = None) -> Iterator[Team]:
 
     Raises
     ------
-    RuntimeError
-        If there is a process group already.
+    RuntimeError: If there is a process group already.
 
     Example
     -------

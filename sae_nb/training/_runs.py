@@ -48,10 +48,8 @@ def start_training(
 
     Raises
     ------
-    TypeError, ValueError
-        As for `train`.
-    RuntimeError
-        If an SAE is being trained already.
+    TypeError, ValueError: As for `train`.
+    RuntimeError: If an SAE is being trained already.
 
     Example
     -------
@@ -139,8 +137,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
 
         Raises
         ------
-        RuntimeError
-            If workers share the atoms, so that none has all of them.
+        RuntimeError: If workers share the atoms, so that none has all of them.
         """
         if self.config.shard_atoms and not self._training.team.alone:
             raise RuntimeError(

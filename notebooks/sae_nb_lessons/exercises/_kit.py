@@ -29,8 +29,7 @@ class Task:
 
     Raises
     ------
-    ValueError
-        If it can neither be judged nor measured, or both.
+    ValueError: If it can neither be judged nor measured, or both.
 
     Example
     -------

@@ -41,10 +41,8 @@ def exercise(id: str) -> Exercise:
 
     Raises
     ------
-    TypeError
-        If `id` is not text.
-    ValueError
-        If there is no such exercise; the message lists those there are.
+    TypeError: If `id` is not text.
+    ValueError: If there is no such exercise; the message lists those there are.
 
     Example
     -------
@@ -97,8 +95,7 @@ def exercise_report(notebook: str | None = None) -> ExerciseReport:
 
     Raises
     ------
-    ValueError
-        If no notebook with exercises has that number.
+    ValueError: If no notebook with exercises has that number.
 
     Example
     -------

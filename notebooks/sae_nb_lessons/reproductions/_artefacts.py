@@ -39,8 +39,7 @@ def artefact_of(
 
     Raises
     ------
-    ValueError
-        If the seeds disagree on which numbers there are.
+    ValueError: If the seeds disagree on which numbers there are.
     """
     by_seed = [dict(seeds[seed]["numbers"]) for seed in seeds]
     names = _same_names(experiment.name, by_seed)

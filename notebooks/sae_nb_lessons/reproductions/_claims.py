@@ -41,8 +41,7 @@ class Line(Shown):
 
     Raises
     ------
-    ValueError
-        Unless exactly one of `at_least` and `at_most` is given.
+    ValueError: Unless exactly one of `at_least` and `at_most` is given.
 
     Example
     -------
@@ -244,8 +243,7 @@ def summarise(values: Sequence[float]) -> Summary:
 
     Raises
     ------
-    ValueError
-        If there are none, or one is not finite.
+    ValueError: If there are none, or one is not finite.
 
     Example
     -------

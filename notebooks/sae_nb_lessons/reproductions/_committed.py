@@ -58,8 +58,7 @@ class Recorded:
 
         Raises
         ------
-        ValueError
-            If there is no such number.
+        ValueError: If there is no such number.
         """
         if number not in self._artefact["numbers"]:
             known = ", ".join(self._artefact["numbers"])
@@ -109,8 +108,7 @@ class Recorded:
 
         Raises
         ------
-        ValueError
-            If there is no such claim.
+        ValueError: If there is no such claim.
         """
         verdicts = {one["name"]: one["verdict"] for one in self._artefact["claims"]}
         if claim not in verdicts:
@@ -167,8 +165,7 @@ def recorded(name: str) -> Recorded:
 
     Raises
     ------
-    ValueError
-        If none were committed under this name.
+    ValueError: If none were committed under this name.
 
     Example
     -------

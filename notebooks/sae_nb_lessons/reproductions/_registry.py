@@ -73,8 +73,7 @@ def experiment(name: str) -> Experiment:
 
     Raises
     ------
-    ValueError
-        If there is none of this name.
+    ValueError: If there is none of this name.
 
     Example
     -------

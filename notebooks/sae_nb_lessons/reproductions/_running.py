@@ -51,8 +51,7 @@ def run_experiment(
 
     Raises
     ------
-    ValueError
-        If the experiment or a size is unknown, a seed is negative, or a number is not finite.
+    ValueError: If the experiment or a size is unknown, a seed is negative, or a number is not finite.
     """
     found, path = experiment(name), Path(folder) / f"{name}.json"
     sizes = _sizes(found, size or {})

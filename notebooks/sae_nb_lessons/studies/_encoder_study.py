@@ -59,8 +59,7 @@ class EncoderStudy:
 
         Raises
         ------
-        ValueError
-            If there is no such encoder.
+        ValueError: If there is no such encoder.
         """
         if encoder not in ENCODERS:
             raise ValueError(f"`encoder` must be one of {', '.join(ENCODERS)}, got {encoder!r}.")
@@ -96,8 +95,7 @@ def study_encoders(
 
     Raises
     ------
-    TypeError, ValueError
-        If the activations or a k do not fit.
+    TypeError, ValueError: If the activations or a k do not fit.
 
     Source
     ------

@@ -69,8 +69,7 @@ def measure_pursuits(
 
     Raises
     ------
-    TypeError, ValueError
-        As the pursuits.
+    TypeError, ValueError: As the pursuits.
 
     Example
     -------

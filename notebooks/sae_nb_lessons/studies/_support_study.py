@@ -76,8 +76,7 @@ class SupportStudy:
 
         Raises
         ------
-        ValueError
-            If there is no such encoder.
+        ValueError: If there is no such encoder.
         """
         if method not in METHODS:
             raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
@@ -128,8 +127,7 @@ def study_supports(
 
     Raises
     ------
-    ValueError
-        If there is no such kind or a number is out of range.
+    ValueError: If there is no such kind or a number is out of range.
 
     Example
     -------

@@ -456,8 +456,7 @@ class ConvolutionOperator:
 
     Raises
     ------
-    TypeError, ValueError
-        If kernels are not a finite matrix or longer than the recording.
+    TypeError, ValueError: If kernels are not a finite matrix or longer than the recording.
 
     Source
     ------

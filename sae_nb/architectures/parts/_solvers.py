@@ -121,8 +121,7 @@ class SolverTrace:
 
         Raises
         ------
-        ValueError
-            If there is no such step.
+        ValueError: If there is no such step.
         """
         step = check_count(step, name="step", at_least=0)
         if step >= len(self.steps):
@@ -402,8 +401,7 @@ def ista(
 
     Raises
     ------
-    ValueError, MemoryError
-        If options contradict each other or the memory cap is too small.
+    ValueError, MemoryError: If options contradict each other or the memory cap is too small.
 
     Source
     ------
@@ -449,8 +447,7 @@ def fista(
 
     Raises
     ------
-    ValueError, MemoryError
-        As in `ista`.
+    ValueError, MemoryError: As in `ista`.
 
     Source
     ------
@@ -535,10 +532,8 @@ def admm(
 
     Raises
     ------
-    ValueError
-        If the link is not Gaussian or ρ not positive, or as in `ista`.
-    MemoryError
-        As in `ista`.
+    ValueError: If the link is not Gaussian or ρ not positive, or as in `ista`.
+    MemoryError: As in `ista`.
 
     Source
     ------
@@ -637,10 +632,8 @@ def cg(
 
     Raises
     ------
-    ValueError
-        If the penalty is not quadratic or the link not Gaussian, or as in `ista`.
-    MemoryError
-        As in `ista`.
+    ValueError: If the penalty is not quadratic or the link not Gaussian, or as in `ista`.
+    MemoryError: As in `ista`.
 
     Source
     ------

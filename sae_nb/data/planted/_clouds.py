@@ -73,8 +73,7 @@ def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
+    TypeError, ValueError: If a number is out of range.
 
     Source
     ------
@@ -127,8 +126,7 @@ def uneven_dimensions(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
+    TypeError, ValueError: If a number is out of range.
 
     Source
     ------
@@ -251,8 +249,7 @@ def planted_manifolds(
 
     Raises
     ------
-    TypeError, ValueError
-        If a size is out of range.
+    TypeError, ValueError: If a size is out of range.
 
     Source
     ------
@@ -372,8 +369,7 @@ def planted_hulls(
 
     Raises
     ------
-    TypeError, ValueError
-        If a size is out of range or the kind unknown.
+    TypeError, ValueError: If a size is out of range or the kind unknown.
 
     Example
     -------

@@ -100,10 +100,8 @@ def planted_dictionary(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range or `support` unknown.
-    MemoryError
-        If the vectors would not fit.
+    TypeError, ValueError: If a number is out of range or `support` unknown.
+    MemoryError: If the vectors would not fit.
 
     Example
     -------
@@ -229,8 +227,7 @@ def planted_families(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
+    TypeError, ValueError: If a number is out of range.
 
     Example
     -------
@@ -299,8 +296,7 @@ def sparse_features(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
+    TypeError, ValueError: If a number is out of range.
 
     Source
     ------

@@ -84,8 +84,7 @@ def slow_and_fast(
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
+    TypeError, ValueError: If a number is out of range.
 
     Example
     -------
@@ -131,8 +130,7 @@ def growing_rank(
 
     Raises
     ------
-    ValueError
-        If the last token would have more dimensions than the width.
+    ValueError: If the last token would have more dimensions than the width.
 
     Example
     -------

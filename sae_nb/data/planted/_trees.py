@@ -85,10 +85,8 @@ def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree
 
     Raises
     ------
-    TypeError, ValueError
-        If a number is out of range.
-    MemoryError
-        If the vectors would not fit.
+    TypeError, ValueError: If a number is out of range.
+    MemoryError: If the vectors would not fit.
 
     Source
     ------

@@ -74,8 +74,7 @@ def linearise_phases(
 
     Raises
     ------
-    TypeError, ValueError
-        If the cuts do not run from 0 to L, or there are too few inputs.
+    TypeError, ValueError: If the cuts do not run from 0 to L, or there are too few inputs.
 
     Source
     ------

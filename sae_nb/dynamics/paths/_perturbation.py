@@ -109,8 +109,7 @@ def self_correction(
 
     Raises
     ------
-    ValueError
-        If `layer` or `size` is out of range, or `states` are of other inputs.
+    ValueError: If `layer` or `size` is out of range, or `states` are of other inputs.
 
     Source
     ------
@@ -172,8 +171,7 @@ def pushed_states(
 
     Raises
     ------
-    ValueError
-        If `layer` or `size` is out of range.
+    ValueError: If `layer` or `size` is out of range.
 
     Example
     -------
@@ -256,8 +254,7 @@ class LayerSwap:
 
         Raises
         ------
-        ValueError
-            If the cuts do not fit.
+        ValueError: If the cuts do not fit.
         """
         found = check_cuts(cuts, n_layers=len(self.score))
         of = np.repeat(np.arange(len(found) - 1), np.diff(found))
@@ -319,8 +316,7 @@ def swap_layers(
 
     Raises
     ------
-    ValueError
-        If the model has no blocks of one kind, a pair is none of its layers, or labels do not fit.
+    ValueError: If the model has no blocks of one kind, a pair is none of its layers, or labels do not fit.
 
     Source
     ------

@@ -75,8 +75,7 @@ def endpoint_projection(
 
     Raises
     ------
-    TypeError, ValueError
-        If there is no such token, or more axes than dimensions.
+    TypeError, ValueError: If there is no such token, or more axes than dimensions.
 
     Source
     ------

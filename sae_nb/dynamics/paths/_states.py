@@ -199,10 +199,8 @@ def capture_states(
 
     Raises
     ------
-    ValueError
-        If the model has no repeated blocks, they differ in shape, or samples differ in tokens.
-    MemoryError
-        If the states would not fit.
+    ValueError: If the model has no repeated blocks, they differ in shape, or samples differ in tokens.
+    MemoryError: If the states would not fit.
 
     Source
     ------

@@ -45,8 +45,7 @@ def directional_convergence(
 
     Raises
     ------
-    TypeError, ValueError
-        If these are no finite states.
+    TypeError, ValueError: If these are no finite states.
 
     Source
     ------
@@ -82,8 +81,7 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
 
     Raises
     ------
-    TypeError, ValueError
-        If these are no finite states.
+    TypeError, ValueError: If these are no finite states.
 
     Source
     ------
@@ -181,9 +179,8 @@ def class_basins(
 
     Raises
     ------
-    TypeError, ValueError
-        If there is only one class, no class with two inputs, not one label per input, or no such
-        token.
+    TypeError, ValueError: If there is only one class, no class with two inputs, not one label per input, or
+        no such token.
 
     Source
     ------
@@ -292,8 +289,7 @@ def patch_coherence(
 
     Raises
     ------
-    TypeError, ValueError
-        If states and kinds do not fit together, or there is neither a patch nor a token.
+    TypeError, ValueError: If states and kinds do not fit together, or there is neither a patch nor a token.
 
     Source
     ------
@@ -357,8 +353,7 @@ def update_rank(
 
     Raises
     ------
-    TypeError, ValueError
-        If states and kinds do not fit together, or no token is of that kind.
+    TypeError, ValueError: If states and kinds do not fit together, or no token is of that kind.
 
     Source
     ------
@@ -514,8 +509,7 @@ def trajectories(
 
     Raises
     ------
-    TypeError, ValueError
-        If states, kinds and labels do not fit together, or labels name one class only.
+    TypeError, ValueError: If states, kinds and labels do not fit together, or labels name one class only.
 
     Source
     ------

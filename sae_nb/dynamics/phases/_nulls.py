@@ -112,8 +112,7 @@ def phase_evidence(
 
     Raises
     ------
-    TypeError, ValueError
-        As `segment_phases`.
+    TypeError, ValueError: As `segment_phases`.
 
     Source
     ------

@@ -93,8 +93,7 @@ def segment_phases(
 
     Raises
     ------
-    TypeError, ValueError
-        If `S` is no square matrix, or k phases of `min_len` do not fit.
+    TypeError, ValueError: If `S` is no square matrix, or k phases of `min_len` do not fit.
 
     Source
     ------

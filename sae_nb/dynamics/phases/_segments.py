@@ -77,9 +77,8 @@ def recursive_max_cut(
 
     Raises
     ------
-    TypeError, ValueError
-        If `S` is no symmetric matrix, has too many layers for trying every cut, or a number is out
-        of range.
+    TypeError, ValueError: If `S` is no symmetric matrix, has too many layers for trying every cut, or a
+        number is out of range.
 
     Source
     ------
@@ -174,8 +173,7 @@ class SegmentErrors:
 
         Raises
         ------
-        ValueError
-            If k phases do not fit.
+        ValueError: If k phases do not fit.
         """
         return self.ranking(k, min_len, first=1)[0][0]
 
@@ -244,8 +242,7 @@ def segment_errors(
 
     Raises
     ------
-    TypeError, ValueError
-        If `states` are no states, or no segment is that long.
+    TypeError, ValueError: If `states` are no states, or no segment is that long.
 
     Source
     ------

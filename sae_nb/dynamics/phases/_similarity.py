@@ -81,8 +81,7 @@ def layer_similarity(
 
     Raises
     ------
-    TypeError, ValueError
-        If `states` are no states, or of fewer than two layers.
+    TypeError, ValueError: If `states` are no states, or of fewer than two layers.
 
     Source
     ------

@@ -26,8 +26,7 @@ class RaptorConfig:
 
     Raises
     ------
-    TypeError, ValueError
-        If a setting is of another type or out of range.
+    TypeError, ValueError: If a setting is of another type or out of range.
 
     Source
     ------

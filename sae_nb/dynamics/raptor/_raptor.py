@@ -220,8 +220,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        ValueError
-            If the model is not a pre-norm vision transformer, or the cuts do not fit its depth.
+        ValueError: If the model is not a pre-norm vision transformer, or the cuts do not fit its depth.
         """
         sizes = replace(sizes_of(model), layer_scale=layer_scale)
         return cls(sizes, check_cuts(cuts, n_layers=_depth(model)), seed=seed)
@@ -269,8 +268,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        ValueError
-            If the states have another width or the layers are out of range.
+        ValueError: If the states have another width or the layers are out of range.
         """
         last = self.n_layers if upto is None else upto
         if embeddings.ndim != 3 or embeddings.shape[-1] != self.sizes.d_model:
@@ -296,8 +294,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        ValueError
-            If the model is no pre-norm vision transformer, or of another width.
+        ValueError: If the model is no pre-norm vision transformer, or of another width.
 
         Example
         -------
@@ -354,8 +351,7 @@ class Raptor(nn.Module):
 
         Raises
         ------
-        FileNotFoundError, ValueError
-            If it is not there, damaged, or of another kind.
+        FileNotFoundError, ValueError: If it is not there, damaged, or of another kind.
         """
         read_manifest(folder, KIND)
         config: dict[str, Any] = dict(read_json(Path(folder) / "config.json"))
@@ -386,8 +382,7 @@ def sizes_of(model: LiveModel) -> BlockSizes:
 
     Raises
     ------
-    ValueError
-        If the model is not one.
+    ValueError: If the model is not one.
     """
     structure = model.structure
     if structure is None:
@@ -473,8 +468,7 @@ def start_from_teacher(raptor: Raptor, model: LiveModel) -> Raptor:
 
     Raises
     ------
-    ValueError
-        If the model is of another make, or sizes differ.
+    ValueError: If the model is of another make, or sizes differ.
 
     Source
     ------

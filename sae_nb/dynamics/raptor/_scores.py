@@ -71,8 +71,7 @@ def raptor_fit(
 
     Raises
     ------
-    ValueError
-        If depths or widths differ.
+    ValueError: If depths or widths differ.
 
     Example
     -------
@@ -197,8 +196,7 @@ def raptor_accuracy(
 
     Raises
     ------
-    ValueError
-        If there are not as many labels as pictures.
+    ValueError: If there are not as many labels as pictures.
     """
 
     def answers() -> Tensor:

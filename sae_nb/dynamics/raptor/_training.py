@@ -70,10 +70,8 @@ def train_raptor(
 
     Raises
     ------
-    TypeError, ValueError
-        If states, cuts or a checkpoint do not fit.
-    FloatingPointError
-        If the loss diverges.
+    TypeError, ValueError: If states, cuts or a checkpoint do not fit.
+    FloatingPointError: If the loss diverges.
 
     Source
     ------

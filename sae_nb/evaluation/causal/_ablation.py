@@ -147,8 +147,8 @@ def ablation_effects(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        If an argument does not fit, or it would take longer than `max_seconds`.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
+        longer than `max_seconds`.
 
     Example
     -------

@@ -142,8 +142,8 @@ class Attribution:
 
         Raises
         ------
-        TypeError, IndexError, ValueError
-            If there is no such atom, or a count is wrong: before the model runs.
+        TypeError, IndexError, ValueError: If there is no such atom, or a count is wrong: before the model
+            runs.
         """
         atom = check_atom(atom, self.sae.n_atoms)
         check_count(n_controls, name="n_controls", at_least=0)
@@ -233,8 +233,8 @@ def attribute(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError
-        If hook point, width, device or target do not fit, or an activation is not finite.
+    HookPointNotFound, ValueError, TypeError: If hook point, width, device or target do not fit, or an
+        activation is not finite.
 
     Source
     ------

@@ -118,8 +118,7 @@ def attribution_fidelity(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError
-        If an argument does not fit.
+    HookPointNotFound, ValueError, TypeError: If an argument does not fit.
 
     Source
     ------

@@ -314,8 +314,8 @@ def fragility_battery(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        If an argument does not fit, or it would take longer than `max_seconds`.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
+        longer than `max_seconds`.
 
     Source
     ------

@@ -210,8 +210,8 @@ def steering_curves(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        If an argument does not fit, or it would take longer than `max_seconds`.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
+        longer than `max_seconds`.
 
     Source
     ------

@@ -250,8 +250,8 @@ def illusion_check(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        If an argument does not fit, or no pair differs in its answer.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or no pair differs in
+        its answer.
 
     Source
     ------

@@ -74,8 +74,7 @@ def swallowed(
 
     Raises
     ------
-    ValueError
-        If the truth is of other rows or concepts, there are more concepts than atoms, or no concept
+    ValueError: If the truth is of other rows or concepts, there are more concepts than atoms, or no concept
         has a parent.
 
     Example
@@ -246,8 +245,7 @@ def absorption(
 
     Raises
     ------
-    ValueError
-        If the attribute has too few rows with or without it, or a linear probe cannot read it (F1
+    ValueError: If the attribute has too few rows with or without it, or a linear probe cannot read it (F1
         below 0.6): then there is nothing to follow.
 
     Source

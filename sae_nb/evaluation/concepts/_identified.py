@@ -103,8 +103,7 @@ def identifiability(
 
     Raises
     ------
-    ValueError
-        If `truth` does not fit, or a factor has fewer than 5 samples with or without it in a half.
+    ValueError: If `truth` does not fit, or a factor has fewer than 5 samples with or without it in a half.
 
     Source
     ------

@@ -377,9 +377,8 @@ def probe(
 
     Raises
     ------
-    TypeError, ValueError
-        If there is one class, or too few examples of one (the message says how many), all features
-        are constant, all atoms silent, or codes are of other rows or another dictionary.
+    TypeError, ValueError: If there is one class, or too few examples of one (the message says how many),
+        all features are constant, all atoms silent, or codes are of other rows or another dictionary.
 
     Source
     ------

@@ -118,8 +118,7 @@ def build_itda(
 
     Raises
     ------
-    TypeError, ValueError
-        If rows are no finite matrix, all the same, or a setting is out of range.
+    TypeError, ValueError: If rows are no finite matrix, all the same, or a setting is out of range.
 
     Source
     ------
@@ -189,8 +188,7 @@ def compare_itda(
 
     Raises
     ------
-    ValueError
-        If they were built from other rows.
+    ValueError: If they were built from other rows.
 
     Example
     -------

@@ -135,10 +135,8 @@ def match_latents(
 
     Raises
     ------
-    ValueError
-        If rows differ, nothing fires often enough, or dictionaries are of other codes.
-    MemoryError
-        If the table of correlations would not fit.
+    ValueError: If rows differ, nothing fires often enough, or dictionaries are of other codes.
+    MemoryError: If the table of correlations would not fit.
 
     Example
     -------

@@ -43,8 +43,7 @@ class UniversalSAE(nn.Module):
 
     Raises
     ------
-    TypeError, ValueError
-        If activations are not aligned, or counts do not fit.
+    TypeError, ValueError: If activations are not aligned, or counts do not fit.
     """
 
     def __init__(self, acts: Sequence[Activations], n_atoms: int, k: int, *, seed: int = 0) -> None:
@@ -184,8 +183,7 @@ def train_universal(
 
     Raises
     ------
-    TypeError, ValueError
-        If activations are not aligned, or counts do not fit.
+    TypeError, ValueError: If activations are not aligned, or counts do not fit.
 
     Source
     ------
@@ -276,8 +274,7 @@ def compare_firing(
 
     Raises
     ------
-    ValueError
-        If rows or dictionaries differ, or nothing fires.
+    ValueError: If rows or dictionaries differ, or nothing fires.
 
     Source
     ------
@@ -332,8 +329,7 @@ def measure_universality(
 
     Raises
     ------
-    TypeError, ValueError
-        If activations are not aligned, or are not those of its models.
+    TypeError, ValueError: If activations are not aligned, or are not those of its models.
 
     Example
     -------

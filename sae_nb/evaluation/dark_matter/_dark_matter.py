@@ -310,10 +310,9 @@ def split_error(
 
     Raises
     ------
-    TypeError, ValueError
-        If widths do not fit, the SAE reads sequences or explains everything, or there are fewer than
-        2 training rows per dimension; from 2 to 10 a ridge penalty is chosen on a quarter of the
-        training samples, and `.guard` says so.
+    TypeError, ValueError: If widths do not fit, the SAE reads sequences or explains everything, or there
+        are fewer than 2 training rows per dimension; from 2 to 10 a ridge penalty is chosen on a quarter of
+        the training samples, and `.guard` says so.
 
     Source
     ------

@@ -97,8 +97,7 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
 
     Raises
     ------
-    ValueError
-        If there are fewer than two atoms, or m is too large.
+    ValueError: If there are fewer than two atoms, or m is too large.
 
     Source
     ------

@@ -157,8 +157,7 @@ def coactivation(
 
     Raises
     ------
-    ValueError
-        If the codes belong to another dictionary size, or there are no rows.
+    ValueError: If the codes belong to another dictionary size, or there are no rows.
 
     Source
     ------

@@ -39,8 +39,7 @@ def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> li
 
     Raises
     ------
-    TypeError, ValueError
-        If the dictionary or a size does not fit.
+    TypeError, ValueError: If the dictionary or a size does not fit.
 
     Source
     ------
@@ -90,8 +89,7 @@ def coactive_babel(
 
     Raises
     ------
-    ValueError
-        If the codes belong to another dictionary size.
+    ValueError: If the codes belong to another dictionary size.
 
     Example
     -------

@@ -265,8 +265,7 @@ def stability(
 
     Raises
     ------
-    ValueError
-        If there are fewer than two, or their widths differ.
+    ValueError: If there are fewer than two, or their widths differ.
 
     Source
     ------

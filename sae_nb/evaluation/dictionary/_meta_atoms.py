@@ -80,8 +80,7 @@ def meta_dictionary(
 
     Raises
     ------
-    ValueError
-        If there are too few atoms for k meta-atoms each, or they are all one.
+    ValueError: If there are too few atoms for k meta-atoms each, or they are all one.
 
     Source
     ------

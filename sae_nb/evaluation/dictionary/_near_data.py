@@ -56,8 +56,7 @@ def ood_score(
 
     Raises
     ------
-    ValueError
-        If widths differ, or all rows are the mean.
+    ValueError: If widths differ, or all rows are the mean.
 
     Source
     ------
@@ -143,8 +142,7 @@ def plausibility(
 
     Raises
     ------
-    ValueError
-        If widths differ, or a direction is zero.
+    ValueError: If widths differ, or a direction is zero.
 
     Source
     ------

@@ -93,8 +93,7 @@ def stability_trial(
 
     Raises
     ------
-    ValueError
-        If there are fewer than two seeds, or the subset is not a share.
+    ValueError: If there are fewer than two seeds, or the subset is not a share.
 
     Example
     -------

@@ -76,8 +76,7 @@ def stitch(
 
     Raises
     ------
-    ValueError
-        If widths differ.
+    ValueError: If widths differ.
 
     Source
     ------

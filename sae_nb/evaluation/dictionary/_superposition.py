@@ -37,8 +37,7 @@ def feature_dimensionality(
 
     Raises
     ------
-    TypeError, ValueError
-        If `directions` is no finite matrix.
+    TypeError, ValueError: If `directions` is no finite matrix.
 
     Source
     ------
@@ -72,8 +71,7 @@ def interference(
 
     Raises
     ------
-    TypeError, ValueError
-        If `directions` is no finite matrix.
+    TypeError, ValueError: If `directions` is no finite matrix.
 
     Source
     ------
@@ -155,8 +153,7 @@ def critical_sparsity(importance_ratio: float = 1.0) -> float:
 
     Raises
     ------
-    ValueError
-        If `importance_ratio` is not positive.
+    ValueError: If `importance_ratio` is not positive.
 
     Example
     -------
@@ -193,8 +190,7 @@ def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " 
 
     Raises
     ------
-    ValueError
-        If the codes are of different rows or dictionaries.
+    ValueError: If the codes are of different rows or dictionaries.
 
     Example
     -------

@@ -386,9 +386,8 @@ def score_explanations(
 
     Raises
     ------
-    TypeError, ValueError, IndexError
-        If atoms, codes or labels do not fit, no atom fires often enough, or a judge is given for
-        inputs that are no text.
+    TypeError, ValueError, IndexError: If atoms, codes or labels do not fit, no atom fires often enough, or
+        a judge is given for inputs that are no text.
 
     Source
     ------

@@ -90,8 +90,8 @@ def token_lift(
 
     Raises
     ------
-    TypeError, ValueError, IndexError
-        If there is no such atom, it fires too rarely, rows have no tokens, or codes are of others.
+    TypeError, ValueError, IndexError: If there is no such atom, it fires too rarely, rows have no tokens,
+        or codes are of others.
 
     Example
     -------

@@ -250,9 +250,8 @@ def induce_rule(
 
     Raises
     ------
-    TypeError, ValueError, IndexError
-        If there is no such atom, it fires too rarely (the message says how often), or codes or labels
-        are of other rows.
+    TypeError, ValueError, IndexError: If there is no such atom, it fires too rarely (the message says how
+        often), or codes or labels are of other rows.
 
     Source
     ------

@@ -74,8 +74,7 @@ def define(definition: str) -> Definition:
 
     Raises
     ------
-    ValueError
-        If there is no such id.
+    ValueError: If there is no such id.
 
     Example
     -------

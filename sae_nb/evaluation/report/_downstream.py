@@ -576,8 +576,7 @@ def token_costs(
 
     Raises
     ------
-    ValueError
-        If the model predicts no next token, or hook point and width do not fit.
+    ValueError: If the model predicts no next token, or hook point and width do not fit.
 
     Example
     -------

@@ -156,8 +156,7 @@ def check_fit(
 
     Raises
     ------
-    ValueError
-        If the place is not known, or its width is not the SAE's at any layer.
+    ValueError: If the place is not known, or its width is not the SAE's at any layer.
 
     Example
     -------

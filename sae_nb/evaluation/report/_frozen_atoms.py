@@ -55,8 +55,7 @@ def frozen_decoder(
 
     Raises
     ------
-    TypeError, ValueError
-        If a size or the data do not fit.
+    TypeError, ValueError: If a size or the data do not fit.
 
     Source
     ------

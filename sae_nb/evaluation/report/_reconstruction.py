@@ -233,8 +233,7 @@ def explained_variance(
 
     Raises
     ------
-    ValueError
-        If the shapes differ, the tensors hold NaN or infinity, or the definition is unknown.
+    ValueError: If the shapes differ, the tensors hold NaN or infinity, or the definition is unknown.
 
     Source
     ------

@@ -85,8 +85,7 @@ def evaluation_cost(
 
     Raises
     ------
-    ValueError
-        If a model is given without inputs.
+    ValueError: If a model is given without inputs.
 
     Example
     -------
@@ -356,8 +355,7 @@ def evaluate(
 
     Raises
     ------
-    ValueError
-        If widths, labels, hook point or devices do not fit, or `acts` hold NaN or infinity.
+    ValueError: If widths, labels, hook point or devices do not fit, or `acts` hold NaN or infinity.
 
     Source
     ------

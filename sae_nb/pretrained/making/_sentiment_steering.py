@@ -96,8 +96,7 @@ class SentimentTrial:
 
     Raises
     ------
-    ValueError
-        If there are no prompts or seeds.
+    ValueError: If there are no prompts or seeds.
     """
 
     def __init__(

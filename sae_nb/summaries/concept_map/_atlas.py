@@ -170,8 +170,7 @@ class ConceptAtlas:
 
     Raises
     ------
-    TypeError, ValueError
-        If the parts do not fit together.
+    TypeError, ValueError: If the parts do not fit together.
 
     Example
     -------
@@ -230,8 +229,7 @@ class ConceptAtlas:
 
         Raises
         ------
-        ValueError
-            If it is not.
+        ValueError: If it is not.
         """
         for view in self.views:
             if show == view:
@@ -316,8 +314,7 @@ class ConceptAtlas:
 
         Raises
         ------
-        ValueError
-            If there is no such view or layout.
+        ValueError: If there is no such view or layout.
         """
         from sae_nb.geometry import umap_layout
 

@@ -272,8 +272,7 @@ def summarise_concepts(
 
     Raises
     ------
-    TypeError, ValueError
-        If the parts do not fit together.
+    TypeError, ValueError: If the parts do not fit together.
 
     Example
     -------

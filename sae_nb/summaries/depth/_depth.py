@@ -207,8 +207,7 @@ def atom_depths(
 
     Raises
     ------
-    ValueError
-        If the SAE has another width, or there is no such layer.
+    ValueError: If the SAE has another width, or there is no such layer.
     """
     plain, kinds = check_states(states, token_kinds)
     if plain.shape[3] != sae.d_in or not 0 <= home < plain.shape[1]:
@@ -309,8 +308,7 @@ def summarise_depth(
 
     Raises
     ------
-    TypeError, ValueError
-        If states, kinds and labels do not fit together.
+    TypeError, ValueError: If states, kinds and labels do not fit together.
 
     Example
     -------

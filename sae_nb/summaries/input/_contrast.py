@@ -67,8 +67,7 @@ class Contrast:
 
         Raises
         ------
-        ValueError
-            If there is no such quantity here.
+        ValueError: If there is no such quantity here.
         """
         found = getattr(self, of, None) if of in ("strength", "rate", "attribution") else None
         if not isinstance(found, Difference):
@@ -86,8 +85,7 @@ class Contrast:
 
         Raises
         ------
-        ValueError
-            If there is no such quantity here.
+        ValueError: If there is no such quantity here.
         """
         found = self.difference(of)
         out = np.abs(found.value - found.expected)
@@ -199,8 +197,7 @@ def contrast(
 
     Raises
     ------
-    TypeError, ValueError
-        If widths, counts or kinds do not fit.
+    TypeError, ValueError: If widths, counts or kinds do not fit.
 
     Example
     -------

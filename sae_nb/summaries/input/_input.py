@@ -181,8 +181,7 @@ class InputSummary:
 
         Raises
         ------
-        IndexError
-            If there is no such position.
+        IndexError: If there is no such position.
         """
         if not -len(self.tokens) <= position < len(self.tokens):
             raise IndexError(
@@ -219,8 +218,7 @@ class InputSummary:
 
         Raises
         ------
-        ValueError
-            If there is no such order, or no base rate for it.
+        ValueError: If there is no such order, or no base rate for it.
         """
         by = by or self.natural_order
         if by not in USE_ORDERS:
@@ -279,8 +277,7 @@ class InputSummary:
 
         Raises
         ------
-        TypeError, IndexError
-            If there is no such atom.
+        TypeError, IndexError: If there is no such atom.
         """
         return self.run.splice(atom, n_controls=n_controls, seed=seed)
 
@@ -298,8 +295,7 @@ class InputSummary:
 
         Raises
         ------
-        ValueError
-            If the other went through another SAE.
+        ValueError: If the other went through another SAE.
         """
         if other.run.sae is not self.run.sae:
             raise ValueError(
@@ -402,8 +398,8 @@ def top_atoms(
 
     Raises
     ------
-    TypeError, ValueError, HookPointNotFound, FileNotFoundError
-        If the parts do not fit, or the input is empty, several, or not finite.
+    TypeError, ValueError, HookPointNotFound, FileNotFoundError: If the parts do not fit, or the input is
+        empty, several, or not finite.
 
     Source
     ------

@@ -205,8 +205,7 @@ def summarise_steering(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError
-        As `steer`, before the model runs.
+    HookPointNotFound, ValueError, TypeError, IndexError: As `steer`, before the model runs.
 
     Example
     -------

@@ -74,8 +74,7 @@ class AtomBrowser(AtomNotes):
 
     Raises
     ------
-    TypeError, ValueError
-        If the SAE and the activations do not fit, or `atom` is none of its atoms.
+    TypeError, ValueError: If the SAE and the activations do not fit, or `atom` is none of its atoms.
 
     Example
     -------
@@ -244,8 +243,7 @@ class AtomBrowser(AtomNotes):
 
         Raises
         ------
-        RuntimeError
-            If there is none because encoding failed.
+        RuntimeError: If there is none because encoding failed.
         """
         self.wait()
         if self._record is None or self._record.atom != self.atom:

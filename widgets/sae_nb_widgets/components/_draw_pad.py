@@ -62,8 +62,7 @@ class DrawPad(Component):
 
         Raises
         ------
-        ValueError
-            If there are no points.
+        ValueError: If there are no points.
         """
         if not points:
             raise ValueError("`points` must hold at least one (x, y), got none.")

@@ -76,8 +76,7 @@ class PairedBars(Component):
 
         Raises
         ------
-        ValueError
-            If a list has not one entry per label.
+        ValueError: If a list has not one entry per label.
         """
         plain = [_plain(column, len(labels)) for column in columns]
         with self.hold_sync(), self.hold_trait_notifications():

@@ -99,8 +99,8 @@ class PictureGrid(Component):
 
         Raises
         ------
-        ValueError
-            If the arrays disagree on the number of pictures, or pictures are not (n, 3, h, w) uint8.
+        ValueError: If the arrays disagree on the number of pictures, or pictures are not (n, 3, h, w)
+            uint8.
         """
         _check_pictures(pictures, heat, captions, strengths)
         n = len(pictures)

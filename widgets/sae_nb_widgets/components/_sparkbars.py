@@ -73,8 +73,7 @@ class Sparkbars(Component):
 
         Raises
         ------
-        ValueError
-            If a list has not one entry per label.
+        ValueError: If a list has not one entry per label.
         """
         given = {"values": values, "notes": notes or None, "before": before, "control": control}
         given["colours"] = colours or None

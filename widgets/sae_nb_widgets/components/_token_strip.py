@@ -96,8 +96,7 @@ class TokenStrip(Component):
 
         Raises
         ------
-        ValueError
-            If a row of strengths or special marks has not one entry per token.
+        ValueError: If a row of strengths or special marks has not one entry per token.
         """
         rows = [displayed([str(token) for token in row]) for row in tokens]
         shades = _rows_of(token_strengths, rows, "token_strengths", 0.0)

@@ -74,8 +74,7 @@ class ConceptMap(ConceptMapDrawing):
 
     Raises
     ------
-    TypeError, ValueError
-        If the parts do not fit together, or `atom` is none of the atoms.
+    TypeError, ValueError: If the parts do not fit together, or `atom` is none of the atoms.
 
     Example
     -------

@@ -239,8 +239,7 @@ class Dashboard(ipw.VBox):
 
         Raises
         ------
-        TimeoutError
-            If work is still running after `timeout` seconds.
+        TimeoutError: If work is still running after `timeout` seconds.
         """
         for panel in list(self.panels.values()):
             panel.wait(timeout)
@@ -282,8 +281,7 @@ class Dashboard(ipw.VBox):
 
         Raises
         ------
-        FileExistsError
-            If the folder holds something else.
+        FileExistsError: If the folder holds something else.
         """
         written = save_session(
             path,

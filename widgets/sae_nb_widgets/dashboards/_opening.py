@@ -56,8 +56,7 @@ def dashboard(
 
     Raises
     ------
-    TypeError, ValueError
-        If model, SAE and activations do not fit together.
+    TypeError, ValueError: If model, SAE and activations do not fit together.
     """
     subject = subject_of(
         model, sae, acts, inputs=inputs, codes=codes, labels=labels, examples=examples
@@ -94,10 +93,8 @@ def open_dashboard(
 
     Raises
     ------
-    ValueError
-        If the session is damaged or belongs to another SAE.
-    FileNotFoundError
-        If there is no such session, or its SAE is not found.
+    ValueError: If the session is damaged or belongs to another SAE.
+    FileNotFoundError: If there is no such session, or its SAE is not found.
     """
     found = session if isinstance(session, Session) else open_session(session)
     if sae is None:

@@ -81,8 +81,7 @@ class InputLens(InputLensSources):
 
     Raises
     ------
-    TypeError, ValueError, HookPointNotFound
-        If the parts do not fit.
+    TypeError, ValueError, HookPointNotFound: If the parts do not fit.
 
     Examples
     --------
@@ -421,8 +420,7 @@ class InputLens(InputLensSources):
 
         Raises
         ------
-        RuntimeError
-            If there is none, because there is no input or reading it failed.
+        RuntimeError: If there is none, because there is no input or reading it failed.
         """
         self.wait()
         if self._seen is None:

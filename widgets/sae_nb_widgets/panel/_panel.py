@@ -333,8 +333,7 @@ class Panel(ipw.VBox):
 
         Raises
         ------
-        TimeoutError
-            If work is still running after `timeout` seconds.
+        TimeoutError: If work is still running after `timeout` seconds.
         """
         self._background.wait(timeout)
 
@@ -405,8 +404,7 @@ class Panel(ipw.VBox):
 
         Raises
         ------
-        ValueError
-            If the panel has no figure.
+        ValueError: If the panel has no figure.
         """
         figure = self.current_figure()
         if figure is None:
@@ -436,10 +434,8 @@ class Panel(ipw.VBox):
 
         Raises
         ------
-        ValueError
-            If it names something this panel does not keep.
-        traitlets.TraitError
-            If a value does not fit this panel (an atom that its SAE does not have).
+        ValueError: If it names something this panel does not keep.
+        traitlets.TraitError: If a value does not fit this panel (an atom that its SAE does not have).
         """
         unknown = sorted(set(state) - set(self.kept_traits))
         if unknown:

@@ -30,8 +30,7 @@ def theme(scale: Scale | None = None) -> Theme:
 
     Raises
     ------
-    ValueError
-        If no scale has that name.
+    ValueError: If no scale has that name.
 
     Examples
     --------

@@ -76,10 +76,8 @@ class PursuitStepper(PursuitTraits):
 
     Raises
     ------
-    TypeError, ValueError
-        If inputs, dictionaries, k and picture shape do not fit together.
-    traitlets.TraitError
-        If there is no such algorithm.
+    TypeError, ValueError: If inputs, dictionaries, k and picture shape do not fit together.
+    traitlets.TraitError: If there is no such algorithm.
 
     Examples
     --------

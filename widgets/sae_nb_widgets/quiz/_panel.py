@@ -58,10 +58,8 @@ class AtomQuiz(Panel):
 
     Raises
     ------
-    ValueError
-        If rows are plain vectors, or no atom can be asked about.
-    traitlets.TraitError
-        If `atom` or `answer` is set to what is not there.
+    ValueError: If rows are plain vectors, or no atom can be asked about.
+    traitlets.TraitError: If `atom` or `answer` is set to what is not there.
 
     Examples
     --------

@@ -57,10 +57,8 @@ class ReportCard(Panel):
 
     Raises
     ------
-    ValueError, TypeError
-        If there are no reports, or names or SAEs do not fit.
-    traitlets.TraitError
-        If `metric` is set to a row that is not there.
+    ValueError, TypeError: If there are no reports, or names or SAEs do not fit.
+    traitlets.TraitError: If `metric` is set to a row that is not there.
 
     Examples
     --------

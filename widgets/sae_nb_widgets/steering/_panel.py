@@ -95,10 +95,8 @@ class SteeringPanel(SteeringCosts):
 
     Raises
     ------
-    TypeError, ValueError
-        If model, SAE, inputs and activations do not fit together.
-    traitlets.TraitError
-        If `hook_point` or `atom` does not exist.
+    TypeError, ValueError: If model, SAE, inputs and activations do not fit together.
+    traitlets.TraitError: If `hook_point` or `atom` does not exist.
 
     Examples
     --------
@@ -369,8 +367,7 @@ class SteeringPanel(SteeringCosts):
 
         Raises
         ------
-        RuntimeError
-            If there is none because running the model failed.
+        RuntimeError: If there is none because running the model failed.
         """
         self.wait()
         if self._summary is None:

@@ -47,10 +47,8 @@ class SuperpositionToy(Panel):
 
     Raises
     ------
-    ValueError
-        If the toys differ in size or are untrained.
-    traitlets.TraitError
-        If `sparsity` is set to what is no chance.
+    ValueError: If the toys differ in size or are untrained.
+    traitlets.TraitError: If `sparsity` is set to what is no chance.
 
     Examples
     --------

@@ -63,8 +63,7 @@ class TemporalPanel(Panel):
 
     Raises
     ------
-    TypeError, ValueError
-        If the SAE does not read sequences, or the input does not fit it or the model.
+    TypeError, ValueError: If the SAE does not read sequences, or the input does not fit it or the model.
 
     Examples
     --------

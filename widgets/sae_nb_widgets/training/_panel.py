@@ -52,10 +52,8 @@ class TrainingMonitor(Panel):
 
     Raises
     ------
-    TypeError
-        If `run` is nothing that can be followed.
-    traitlets.TraitError
-        If `interval` is not positive.
+    TypeError: If `run` is nothing that can be followed.
+    traitlets.TraitError: If `interval` is not positive.
 
     Examples
     --------
@@ -219,8 +217,7 @@ class TrainingMonitor(Panel):
 
         Raises
         ------
-        TimeoutError
-            If a change still waits for the training after `timeout` seconds.
+        TimeoutError: If a change still waits for the training after `timeout` seconds.
         """
         super().wait(timeout)
         self.refresh()
@@ -252,8 +249,7 @@ class TrainingMonitor(Panel):
 
         Raises
         ------
-        TypeError, ValueError, RuntimeError
-            As `TrainingRun.set`.
+        TypeError, ValueError, RuntimeError: As `TrainingRun.set`.
         """
         for run in self._chosen():
             run.set(**numbers)
