@@ -59,7 +59,7 @@ lab: $(STAMP) ## set up once, then open JupyterLab on the tour
 	root=$$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
 	$(BIN)/jupyter lab $$root notebooks/00_tour.ipynb
 
-demo: $(STAMP) ## open the demo: ready-made SAEs, runs by itself
+demo: $(STAMP) ## open the demo: pretrained SAEs, runs by itself
 	root=$$(if [ "$$(id -u)" = 0 ]; then echo --allow-root; fi)
 	# The folder names the demo as a notebook that runs when it is opened, and holds the extension for it.
 	export JUPYTER_PATH="$(CURDIR)/binder/jupyter" JUPYTER_CONFIG_PATH="$(CURDIR)/binder/jupyter"

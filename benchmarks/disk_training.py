@@ -64,7 +64,7 @@ def train(folder: Path, n_atoms: int, batch: int) -> None:
     cpu = time.process_time()
     start = time.perf_counter()
     result = sn.train(
-        sae, seen, config, listeners=lambda _: memory.append(anonymous_mib()), progress=False
+        sae, seen, config, callbacks=lambda _: memory.append(anonymous_mib()), progress=False
     )
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     x = unseen.x.float()

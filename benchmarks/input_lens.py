@@ -91,9 +91,9 @@ def _set(lens: sw.InputLens, name: str, value: Any) -> Callable[[], None]:
     return lambda: setattr(lens, name, value)
 
 
-def ready_made(name: str, fallback_width: int) -> tuple[Any, str]:
-    """Return the ready-made SAE of that name, or an untrained one of its size where there is none."""
-    if name in sn.ready_made.ready_made_names():
+def pretrained(name: str, fallback_width: int) -> tuple[Any, str]:
+    """Return the pretrained SAE of that name, or an untrained one of its size where there is none."""
+    if name in sn.pretrained.pretrained_names():
         return sn.load_sae(name), name
     sae = sn.TopK(d_in=fallback_width, n_atoms=512, k=16).eval()
     return sae, f"{name} (an untrained SAE of 512 atoms)"
@@ -114,7 +114,7 @@ def main() -> None:
         ("tiny-vit", "resid_post.6", 64, pictures),
         ("tiny-gpt", "resid_post.3", 128, texts),
     ):
-        sae, said = ready_made(f"{model_name}/{point}", width)
+        sae, said = pretrained(f"{model_name}/{point}", width)
         print(said)
         lens = sw.InputLens(sn.load_model(model_name), sae, point)
         lens.wait()

@@ -81,7 +81,7 @@ def measure(d_in: int, n_atoms: int, batch_size: int, pairs: int, seconds: float
         sn.TopK(d_in=d_in, n_atoms=n_atoms, k=32),
         x,
         sn.TrainConfig(steps=1_000_000, batch_size=batch_size),
-        listeners=clock,
+        callbacks=clock,
     )
     monitor = sw.TrainingMonitor(run)
     take_turn(clock, monitor, True, seconds / 2)

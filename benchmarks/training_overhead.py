@@ -1,11 +1,11 @@
 """What watching a training costs: the share of step time that is not the step itself.
 
 Run `python benchmarks/training_overhead.py`. Each row trains a TopK SAE; every function that only
-watches (dead atoms, records, best state, listeners, the lock, the finite check) is timed from
+watches (dead atoms, records, best state, callbacks, the lock, the finite check) is timed from
 inside, and its share of the whole is printed. The last column is the same run without records and
-listeners against the run with them, alternating, as a check from outside.
+callbacks against the run with them, alternating, as a check from outside.
 
-Listeners: a bar of the kind `train` shows, and one that redraws a summary ten times a second, as a
+Callbacks: a bar of the kind `train` shows, and one that redraws a summary ten times a second, as a
 panel does.
 """
 
@@ -37,7 +37,7 @@ WATCHED = {
     "dead atoms": (DeadAtoms, "update"),
     "records": (Learner, "record"),
     "best state": (BestState, "see"),
-    "listeners": (Training, "_publish"),
+    "callbacks": (Training, "_publish"),
 }
 
 
@@ -71,7 +71,7 @@ class Stopwatch:
 
 
 def monitor() -> Callable[[TrainRecord], None]:
-    """A listener that builds what a panel draws, at most ten times a second."""
+    """A callback that builds what a panel draws, at most ten times a second."""
     records: list[TrainRecord] = []
     last = [0.0]
 
@@ -101,9 +101,9 @@ def run(size: dict[str, int], *, watched: bool) -> float:
     sae = sn.TopK(size["d_in"], size["n_atoms"], size["k"], generator=generator)
     every = 10 if watched else 10**9
     config = sn.TrainConfig(steps=size["steps"], batch_size=size["batch_size"], log_every=every)
-    listeners = [monitor()] if watched else None
+    callbacks = [monitor()] if watched else None
     with redirect_stderr(io.StringIO()):
-        return sn.train(sae, x, config, listeners=listeners, progress=watched).seconds
+        return sn.train(sae, x, config, callbacks=callbacks, progress=watched).seconds
 
 
 def row(name: str, size: dict[str, int], repeats: int) -> str:

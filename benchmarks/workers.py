@@ -70,7 +70,7 @@ def work(wanted: argparse.Namespace) -> None:
         sae = sn.TopK(wanted.d_in, wanted.atoms, K, generator=torch.Generator().manual_seed(0))
         config = sn.TrainConfig(steps=wanted.steps, batch_size=wanted.batch, log_every=1)
         sn.train(
-            sae, x, config, listeners=lambda _: times.append(time.perf_counter()), progress=False
+            sae, x, config, callbacks=lambda _: times.append(time.perf_counter()), progress=False
         )
         if team.is_first:
             half = wanted.steps // 2

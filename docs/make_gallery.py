@@ -73,7 +73,7 @@ class Entry:
 
 @cache
 def material(name: str) -> tuple[Any, Any, Any, Any]:
-    """Return model, SAE, examples and catalogue of a ready-made SAE."""
+    """Return model, SAE, examples and catalogue of a pretrained SAE."""
     sae, examples = sn.load_sae(name), sn.load_examples(name)
     model = sn.load_model(name.partition("/")[0])
     return model, sae, examples, examples.catalogue(sae)

@@ -194,7 +194,7 @@ with sn.steer(writer, word_sae.hook_point, **steered_words):
     print("steered: ", writer.generate(beginning, max_new_tokens=48, temperature=0.7, seed=0))
 
 # %% tags=["words"]
-beginnings = [beginning, *sn.ready_made.neutral_beginnings(64, seed=7)]
+beginnings = [beginning, *sn.pretrained.neutral_beginnings(64, seed=7)]
 telling = sw.SteeringPanel(writer, word_sae.hook_point, word_sae, inputs=beginnings)
 telling.wait()
 telling.atom, telling.strength = story.atom, story.by_p99
@@ -211,7 +211,7 @@ telling
 
 # %% tags=["words"]
 how = {"seeds": (0,), "temperature": 0.7, "max_new_tokens": 60}
-trial = sn.ready_made.SentimentTrial(writer, word_sae.hook_point, beginnings, **how)
+trial = sn.pretrained.SentimentTrial(writer, word_sae.hook_point, beginnings, **how)
 shift = trial.shift(word_sae.dictionary[story.atom], story.by, sign=-1)
 directions = [sn.random_direction(word_sae.d_in, seed) for seed in range(2)]
 random_shifts = [trial.shift(direction, story.by, sign=-1).shift for direction in directions]

@@ -182,7 +182,7 @@ known.table("swap")
 monitor = sw.TrainingMonitor()
 config = dynamics.RaptorConfig(steps_1=110, steps_2=40, batch_size=12, learning_rate=1e-2)
 told = dynamics.train_raptor(
-    states["tied"], (0, 4, 8, 12), config, model=tied, listeners=monitor, progress=False
+    states["tied"], (0, 4, 8, 12), config, model=tied, callbacks=monitor, progress=False
 )
 monitor
 

@@ -221,7 +221,7 @@ held = final_states.trained_sae(seen, "Archetypal", steps=150)
 shapes = {
     "TopK": sae,
     "Archetypal": held,
-    "ready-made, layer 6": sn.load_sae("tiny-vit/resid_post.6"),
+    "pretrained, layer 6": sn.load_sae("tiny-vit/resid_post.6"),
 }
 geometry = {name: sn.minkowski.dictionary_geometry(s.dictionary) for name, s in shapes.items()}
 geometry |= sn.minkowski.geometry_floors(256, 64)

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         ExampleStore as ExampleStore,
         load_examples as load_examples,
         load_sae as load_sae,
-        ready_made_names as ready_made_names,
+        pretrained_names as pretrained_names,
     )
     from sae_nb.pursuit import (
         gradient_pursuit as gradient_pursuit,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 
-class Listener(Protocol):
+class Callback(Protocol):
     """Anything that can be called with a record of work under way."""
 
     def __call__(self, record: Any, /) -> None:

@@ -28,7 +28,7 @@ PACKAGES = {
             "minkowski",
             "models",
             "pursuit",
-            "ready_made",
+            "pretrained",
             "summaries",
             "temporal",
             "training",

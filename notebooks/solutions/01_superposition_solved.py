@@ -175,7 +175,7 @@ for run in runs:
 # ## 4 · The same question, asked of a real model
 #
 # `tiny-vit` looks at pictures of handwritten digits. Halfway through, at `resid_post.6`, its class token
-# is 64 numbers: 64 neurons. A ready-made SAE takes them apart into 512 atoms. For each digit, which single
+# is 64 numbers: 64 neurons. A pretrained SAE takes them apart into 512 atoms. For each digit, which single
 # neuron, which single atom, which of 512 random directions tells it best? Detector and threshold are
 # chosen on 500 pictures and judged on 500 others; everything three times, with other pictures.
 

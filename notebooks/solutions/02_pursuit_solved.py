@@ -188,7 +188,7 @@ families.table
 #
 # ## 5 · A living model
 #
-# The ready-made SAE of `tiny-vit` has a TopK encoder, trained with k = 16. We keep its dictionary and let
+# The pretrained SAE of `tiny-vit` has a TopK encoder, trained with k = 16. We keep its dictionary and let
 # pursuits encode activations of pictures it has never seen, with the same number of atoms.
 
 # %%

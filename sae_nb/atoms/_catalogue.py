@@ -224,12 +224,12 @@ class AtomCatalogue:
         Their codes, where they have been computed already.
     batch_size
         Rows encoded at once; chosen from n_atoms when None.
-    listener
+    callback
         Called with (rows done, rows in all) while encoding.
     labels
         Human readings by atom, searched by `search`; may be changed from outside at any time.
     r2_of_source
-        For `acts` that are only the SAE's own reconstruction (a ready-made example store): R² as it
+        For `acts` that are only the SAE's own reconstruction (a pretrained example store): R² as it
         was measured on the activations themselves. `codes` are then needed, and nothing is ever
         encoded again, because what the SAE missed is gone.
 
@@ -259,7 +259,7 @@ class AtomCatalogue:
         *,
         codes: SparseCodes | None = None,
         batch_size: int | None = None,
-        listener: Callable[[int, int], None] | None = None,
+        callback: Callable[[int, int], None] | None = None,
         labels: Mapping[int, str] | None = None,
         r2_of_source: float | None = None,
     ) -> None:
@@ -281,7 +281,7 @@ class AtomCatalogue:
         self._r2_of_source = r2_of_source
         self._r2_on_the_way: float | None = None
         self._batch_size = batch_size or int(np.clip(PRE_CODE_ENTRIES // self.n_atoms, 64, 8192))
-        self.listener = listener
+        self.callback = callback
         self._lock = threading.RLock()
         self._codes = None if codes is None else codes.detach().to("cpu")
         dictionary = sae.dictionary.detach()
@@ -322,8 +322,8 @@ class AtomCatalogue:
         for start in range(0, n, self._batch_size):
             stop = min(start + self._batch_size, n)
             yield self.encode_rows(torch.arange(start, stop))
-            if self.listener is not None:
-                self.listener(stop, n)
+            if self.callback is not None:
+                self.callback(stop, n)
 
     def _encoded_sequences(self) -> Iterator[SparseCodes]:
         from sae_nb.temporal import sequence_groups
@@ -337,8 +337,8 @@ class AtomCatalogue:
                 missed += float((x - x_hat).square().sum())
                 total, square = total + x.sum(dim=0), square + float(x.square().sum())
                 done += len(rows)
-                if self.listener is not None:
-                    self.listener(done, len(self.acts))
+                if self.callback is not None:
+                    self.callback(done, len(self.acts))
         # What the past suggests is no code, so R² can only be found on the way.
         spread = square - float(total.square().sum()) / max(done, 1)
         self._r2_on_the_way = 1 - missed / spread if spread > 0 else None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureRecord:
-    """How far a capture is; what a listener gets after every batch."""
+    """How far a capture is; what a callback gets after every batch."""
 
     rows: int
     """Rows kept so far at one hook point."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.pretrained._loading import (
         load_sae as load_sae,
-        ready_made_names as ready_made_names,
+        pretrained_names as pretrained_names,
     )
     from sae_nb.pretrained._sentiment import (
         neutral_beginnings as neutral_beginnings,

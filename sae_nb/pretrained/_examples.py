@@ -1,4 +1,4 @@
-"""ExampleStore: what a ready-made SAE does on a few hundred samples, without running the model."""
+"""ExampleStore: what a pretrained SAE does on a few hundred samples, without running the model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SteeredAtom:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ExampleStore:
-    """Samples, codes and readings that come with a ready-made SAE.
+    """Samples, codes and readings that come with a pretrained SAE.
 
     The activations themselves are not kept: `acts.x` is the SAE's own reconstruction, x̂ = zD + b,
     which leaves out what the SAE misses (`r2` says how much). Capture again where that matters.
@@ -164,12 +164,12 @@ class ExampleStore:
 
 
 def load_examples(name: str) -> ExampleStore:
-    """Open the examples of a ready-made SAE.
+    """Open the examples of a pretrained SAE.
 
     Parameters
     ----------
     name
-        As for `load_sae`; `sn.ready_made_names()` lists them.
+        As for `load_sae`; `sn.pretrained_names()` lists them.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def load_examples(name: str) -> ExampleStore:
     folder = shelf_folder(name) if isinstance(name, str) else None
     if folder is None:
         raise FileNotFoundError(
-            f"`name` must be one of the ready-made SAEs, {near_names(str(name))}, got {name!r}."
+            f"`name` must be one of the pretrained SAEs, {near_names(str(name))}, got {name!r}."
         )
     return open_examples(folder, name)
 

@@ -9,19 +9,19 @@ from sae_nb.architectures import SparseAutoencoder, read_sae
 from sae_nb.files import MANIFEST, recover
 
 # -------------------------------------------------------------------------------------------------
-# Where ready-made SAEs lie, and what they are called: "model/hook point".
+# Where pretrained SAEs lie, and what they are called: "model/hook point".
 
 
 SHELF = Path(__file__).parent / "saes"
 N_NEAR = 3
 
 
-def ready_made_names() -> list[str]:
+def pretrained_names() -> list[str]:
     """Return the names of the SAEs that ship with the toolkit, for `load_sae` and `load_examples`.
 
     Example
     -------
-    >>> "tiny-vit/resid_post.6" in ready_made_names()
+    >>> "tiny-vit/resid_post.6" in pretrained_names()
     True
     """
     found = SHELF.glob("*/*/manifest.json")
@@ -29,15 +29,15 @@ def ready_made_names() -> list[str]:
 
 
 def shelf_folder(name: str) -> Path | None:
-    """Return the folder of a ready-made SAE, or None where there is none of that name."""
-    return SHELF / name if name in ready_made_names() else None
+    """Return the folder of a pretrained SAE, or None where there is none of that name."""
+    return SHELF / name if name in pretrained_names() else None
 
 
 def near_names(name: str) -> str:
-    """Return, in words, the ready-made SAEs whose names are nearest to one that is none."""
+    """Return, in words, the pretrained SAEs whose names are nearest to one that is none."""
     from difflib import get_close_matches
 
-    known = ready_made_names()
+    known = pretrained_names()
     near = get_close_matches(name, known, n=N_NEAR, cutoff=0.0)
     return ", ".join(repr(other) for other in [*near, *(k for k in known if k not in near)])
 
@@ -56,8 +56,8 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     ----------
     folder_or_name
         A folder written by `sae.save`, or by SAELens, dictionary_learning, sparsify, overcomplete,
-        Gemma Scope or the authors of temporal SAEs (see `sae_nb.interop`); the name of a ready-made
-        SAE, such as "tiny-vit/resid_post.6" (`sn.ready_made_names()` lists them); or
+        Gemma Scope or the authors of temporal SAEs (see `sae_nb.interop`); the name of a pretrained
+        SAE, such as "tiny-vit/resid_post.6" (`sn.pretrained_names()` lists them); or
         "hf:owner/repository/path" for a folder on the Hugging Face hub, the only name that goes to
         the network. A folder comes first.
 
@@ -123,7 +123,7 @@ def _refuse_file(path: Path) -> NoReturn:
             "could run code and is never opened. Convert it with safetensors."
         )
     raise FileNotFoundError(
-        f"No folder {str(path)!r}, and no ready-made SAE of that name. Pass the folder that "
+        f"No folder {str(path)!r}, and no pretrained SAE of that name. Pass the folder that "
         f"sae.save(…) wrote, or one of {near_names(path.as_posix())}."
         if not path.is_file()
         else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."

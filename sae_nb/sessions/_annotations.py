@@ -56,7 +56,7 @@ class Annotations(Labels):
         super().__init__()
         self.path = None if path is None else annotations_file(path)
         self.given = given if isinstance(given, Labels) else Labels(given)
-        self._listeners: list[Callable[[], Callable[[], None] | None]] = []
+        self._callbacks: list[Callable[[], Callable[[], None] | None]] = []
         self._identity: SaeIdentity | None = None
         if self.path is None:
             return
@@ -147,11 +147,11 @@ class Annotations(Labels):
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Call a method after every change, for as long as the object it belongs to is alive."""
-        self._listeners.append(weakref.WeakMethod(callback))
+        self._callbacks.append(weakref.WeakMethod(callback))
 
     def _tell(self) -> None:
-        alive = [(reference, reference()) for reference in self._listeners]
-        self._listeners = [reference for reference, callback in alive if callback is not None]
+        alive = [(reference, reference()) for reference in self._callbacks]
+        self._callbacks = [reference for reference, callback in alive if callback is not None]
         for _, callback in alive:
             if callback is not None:
                 callback()

@@ -2,7 +2,7 @@
 
 A session is a folder of JSON with a manifest: the state of each panel, recipes of steering, labels
 and notes, and which SAE they belong to. It names no path, machine or user. The SAE itself is not
-copied: it is found by its fingerprint in the folder around the session, or among the ready-made ones.
+copied: it is found by its fingerprint in the folder around the session, or among the pretrained ones.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Session:
             )
 
     def load_sae(self) -> SparseAutoencoder:
-        """Load the session's SAE from the folder around it, or from the ready-made ones."""
+        """Load the session's SAE from the folder around it, or from the pretrained ones."""
         from sae_nb.pretrained import load_sae
 
         for candidate in self._candidates():
@@ -91,7 +91,7 @@ class Session:
         )
 
     def _candidates(self) -> list[Path | str]:
-        """Folders that may hold the SAE, by what their `config.json` says; then ready-made names."""
+        """Folders that may hold the SAE, by what their `config.json` says; then pretrained names."""
         around = self.path.resolve().parent
         folders = [around, *sorted(path for path in around.iterdir() if path.is_dir())]
         found: list[Path | str] = [path for path in folders if _may_hold(path, self.sae)]

@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # for the other rooms
         BaseRate as BaseRate,
         base_rate as base_rate,
         labels_of as labels_of,
-        ready_made_store as ready_made_store,
+        pretrained_store as pretrained_store,
     )
     from sae_nb.summaries._pursuit import (
         ALGORITHMS as ALGORITHMS,

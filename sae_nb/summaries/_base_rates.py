@@ -50,11 +50,11 @@ class BaseRate:
 
 
 def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
-    """Return the base rate that was given, or that of the ready-made SAE; None where there is none."""
+    """Return the base rate that was given, or that of the pretrained SAE; None where there is none."""
     if isinstance(given, BaseRate):
         return given
     if given is None:
-        store = ready_made_store(sae)
+        store = pretrained_store(sae)
         return None if store is None else base_rate(sae, store)
     if isinstance(given, Activations):
         if given.d_in != int(sae.d_in):
@@ -70,10 +70,10 @@ def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
 
 
 def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) -> Mapping[int, str]:
-    """Return what atoms are called: what was given, or the ready-made SAE's labels, or nothing."""
+    """Return what atoms are called: what was given, or the pretrained SAE's labels, or nothing."""
     if given is not None:
         return given
-    store = ready_made_store(sae)
+    store = pretrained_store(sae)
     return {} if store is None else store.labels
 
 
@@ -105,30 +105,30 @@ def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
     return BaseRate(frequency=shares, n_rows=n_rows, source=words)
 
 
-def ready_made_store(sae: SparseAutoencoder) -> Any:
-    """Return the example store of the ready-made SAE that this one is; None if it is none.
+def pretrained_store(sae: SparseAutoencoder) -> Any:
+    """Return the example store of the pretrained SAE that this one is; None if it is none.
 
     Compared by name and by dictionary, since an SAE trained anew at the same place has other atoms.
     """
     name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
-    from sae_nb.pretrained import ready_made_names
+    from sae_nb.pretrained import pretrained_names
 
-    if name not in ready_made_names():
+    if name not in pretrained_names():
         return None
-    twin, mine = _ready_made_dictionary(name), sae.dictionary.detach().cpu()
+    twin, mine = _dictionary_of(name), sae.dictionary.detach().cpu()
     same = twin.shape == mine.shape and torch.equal(twin, mine.to(twin))
-    return _ready_made_examples(name) if same else None
+    return _examples_of(name) if same else None
 
 
 @lru_cache(maxsize=8)
-def _ready_made_examples(name: str) -> Any:
+def _examples_of(name: str) -> Any:
     from sae_nb.pretrained import load_examples
 
     return load_examples(name)
 
 
 @lru_cache(maxsize=8)
-def _ready_made_dictionary(name: str) -> Float[Tensor, "n_atoms d_in"]:
+def _dictionary_of(name: str) -> Float[Tensor, "n_atoms d_in"]:
     from sae_nb.pretrained import load_sae
 
     return load_sae(name).dictionary

@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.training._learner import BestState as BestState, Learner as Learner
     from sae_nb.training._loop import Training as Training
     from sae_nb.training._records import (
-        Listeners as Listeners,
+        Callbacks as Callbacks,
         Stopped as Stopped,
         as_list as as_list,
         load_history as load_history,

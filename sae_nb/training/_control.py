@@ -19,7 +19,7 @@ from sae_nb.training._records import Stopped, as_list
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.progress import Listener
+    from sae_nb.progress import Callback
     from sae_nb.training._records import Change
 
 
@@ -186,7 +186,7 @@ class Loop(Protocol):
     """A training that takes a turn of its control for every step."""
 
     control: Control
-    listeners: list[Listener]
+    callbacks: list[Callback]
     changes: list[Change]
     step: int
 
@@ -280,14 +280,14 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
             )
         self._training.set(**numbers)
 
-    def add_listener(self, listener: Listener) -> None:
-        """Call `listener` with every record from now on, in the training thread."""
-        self._training.listeners += as_list([listener])
+    def add_callback(self, callback: Callback) -> None:
+        """Call `callback` with every record from now on, in the training thread."""
+        self._training.callbacks += as_list([callback])
 
-    def remove_listener(self, listener: Listener) -> None:
-        """Stop calling a listener; nothing happens when it is not called any more."""
-        if listener in self._training.listeners:
-            self._training.listeners.remove(listener)
+    def remove_callback(self, callback: Callback) -> None:
+        """Stop calling a callback; nothing happens when it is not called any more."""
+        if callback in self._training.callbacks:
+            self._training.callbacks.remove(callback)
 
     def wait(self, timeout: float | None = None) -> ResultT:
         """Wait for the end and return the result; Ctrl-C ends the waiting, not the training."""

@@ -33,8 +33,8 @@ from sae_nb.training._control import Control, claim, deferred_interrupts, releas
 from sae_nb.training._learner import Learner
 from sae_nb.training._process_group import Team, current_team
 from sae_nb.training._records import (
+    Callbacks,
     Change,
-    Listeners,
     Stopped,
     TrainRecord,
     TrainResult,
@@ -60,7 +60,7 @@ def train(
     data: ActivationSource | Tensor,
     config: TrainConfig | None = None,
     *,
-    listeners: Listeners = None,
+    callbacks: Callbacks = None,
     progress: bool = True,
     resume: bool = True,
 ) -> TrainResult: ...
@@ -72,7 +72,7 @@ def train(
     data: ActivationSource | Tensor,
     config: TrainConfig | None = None,
     *,
-    listeners: Listeners = None,
+    callbacks: Callbacks = None,
     progress: bool = True,
     resume: bool = True,
 ) -> list[TrainResult]: ...
@@ -83,7 +83,7 @@ def train(
     data: ActivationSource | Tensor,
     config: TrainConfig | None = None,
     *,
-    listeners: Listeners = None,
+    callbacks: Callbacks = None,
     progress: bool = True,
     resume: bool = True,
 ) -> TrainResult | list[TrainResult]:
@@ -103,7 +103,7 @@ def train(
         fine.
     config
         Settings; None is `TrainConfig()`.
-    listeners
+    callbacks
         Called with every `TrainRecord`. One that raises is dropped with a warning.
     progress
         Whether a bar is shown.
@@ -135,7 +135,7 @@ def train(
     >>> result.history[-1].step, result.history[-1].r2 > result.history[0].r2
     (20, True)
     """
-    training = Training(sae, data, config or TrainConfig(), listeners=listeners, resume=resume)
+    training = Training(sae, data, config or TrainConfig(), callbacks=callbacks, resume=resume)
     with deferred_interrupts(training.control):
         training.run(progress=progress)
     if training.stopped in ("interrupted", "data ended"):
@@ -156,7 +156,7 @@ class Training:
         data: ActivationSource | Tensor,
         config: TrainConfig,
         *,
-        listeners: Listeners = None,
+        callbacks: Callbacks = None,
         resume: bool = True,
     ) -> None:
         self.saes = list(sae) if isinstance(sae, Sequence) else [sae]
@@ -165,7 +165,7 @@ class Training:
         self.config, self.control = config, Control()
         self.team = check_team(current_team(), self.source, config.batch_size)
         # One worker speaks for all.
-        self.listeners = as_list(listeners) if self.team.is_first else []
+        self.callbacks = as_list(callbacks) if self.team.is_first else []
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         self.stopped: Stopped | None = None
@@ -286,7 +286,7 @@ class Training:
                 sae.train()
             return self._steps(bar)
         except KeyboardInterrupt:
-            # A second Ctrl-C, or one raised by the data or a listener.
+            # A second Ctrl-C, or one raised by the data or a callback.
             return "interrupted"
 
     def _steps(self, bar: Any) -> Stopped | None:
@@ -384,7 +384,7 @@ class Training:
         show(newest, bar, self.step - self._shown)
         self._shown = self.step
         for record in newest:
-            tell(self.listeners, record)
+            tell(self.callbacks, record)
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._started - self.control.paused_seconds

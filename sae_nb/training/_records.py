@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from sae_nb.progress import Listener
+from sae_nb.progress import Callback
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -165,32 +165,32 @@ def load_history(records: Iterable[dict[str, Any]]) -> History:
 # Who is told about a record: a progress bar, and whatever the user passed.
 
 
-Listeners = Listener | Iterable[Listener] | None
+Callbacks = Callback | Iterable[Callback] | None
 
 
-def as_list(listeners: Listeners) -> list[Listener]:
-    """One listener, several or none as a list."""
-    if listeners is None:
+def as_list(callbacks: Callbacks) -> list[Callback]:
+    """One callback, several or none as a list."""
+    if callbacks is None:
         return []
-    several = [listeners] if callable(listeners) else list(listeners)
-    for listener in several:
-        if not callable(listener):
+    several = [callbacks] if callable(callbacks) else list(callbacks)
+    for callback in several:
+        if not callable(callback):
             raise TypeError(
-                f"A listener must be callable with a record, got {type(listener).__name__}. Pass a "
-                "function, e.g. `listeners=records.append`."
+                f"A callback must be callable with a record, got {type(callback).__name__}. Pass a "
+                "function, e.g. `callbacks=records.append`."
             )
     return several
 
 
-def tell(listeners: list[Listener], record: TrainRecord) -> None:
-    """Hand one record to every listener, and drop those that raise: the training outlives a panel."""
-    for listener in tuple(listeners):
+def tell(callbacks: list[Callback], record: TrainRecord) -> None:
+    """Hand one record to every callback, and drop those that raise: the training outlives a panel."""
+    for callback in tuple(callbacks):
         try:
-            listener(record)
+            callback(record)
         except Exception as error:  # noqa: BLE001 - it is the user's code, and it is reported
-            listeners.remove(listener)
+            callbacks.remove(callback)
             warnings.warn(
-                f"A listener must not raise, but {listener!r} raised {error!r} at step "
+                f"A callback must not raise, but {callback!r} raised {error!r} at step "
                 f"{record.step}. It is no longer called; the training goes on.",
                 stacklevel=2,
             )

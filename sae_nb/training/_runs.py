@@ -11,7 +11,7 @@ from torch import Tensor
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training
-from sae_nb.training._records import Listeners, TrainResult
+from sae_nb.training._records import Callbacks, TrainResult
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -26,7 +26,7 @@ def start_training(
     data: ActivationSource | Tensor,
     config: TrainConfig | None = None,
     *,
-    listeners: Listeners = None,
+    callbacks: Callbacks = None,
     progress: bool = False,
     resume: bool = True,
 ) -> TrainingRun:
@@ -36,7 +36,7 @@ def start_training(
     ----------
     sae, data, config, resume
         As for `train`; whatever is wrong with them is raised here, before the thread starts.
-    listeners
+    callbacks
         Called with every `TrainRecord`, in the thread.
     progress
         Whether a bar is shown too.
@@ -59,7 +59,7 @@ def start_training(
     >>> run.wait(60).steps, run.state
     (20, 'done')
     """
-    training = Training(sae, data, config or TrainConfig(), listeners=listeners, resume=resume)
+    training = Training(sae, data, config or TrainConfig(), callbacks=callbacks, resume=resume)
     return TrainingRun(training, several=isinstance(sae, Sequence), progress=progress)
 
 

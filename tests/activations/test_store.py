@@ -268,11 +268,11 @@ class Died(BaseException):
 
 
 def die_at_sample(sample: int) -> Any:
-    def listener(record: Any) -> None:
+    def callback(record: Any) -> None:
         if record.samples >= sample:
             raise Died
 
-    return listener
+    return callback
 
 
 def test_resumed_capture_runs_only_what_is_missing(model: LiveModel, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ def test_a_checkpoint_outlives_a_divergence(name: str, tmp_path: Path) -> None:
             sae.encoder.weight.data.mul_(1e25)
 
     with pytest.raises(FloatingPointError, match=f"at step 13 for {name}"):
-        train(sae, x, config, listeners=sabotage, progress=False)
+        train(sae, x, config, callbacks=sabotage, progress=False)
     again = make(name, **settings)
     steps = [record.step for record in train(again, x, config, progress=False).history]
     assert steps == list(range(1, 21))

@@ -165,6 +165,6 @@ def test_what_people_wrote_stays_when_an_sae_is_saved_again(folder: Path) -> Non
     assert (again.label(3), again.note(3)) == ("digit 7", "seen twice")
 
 
-def test_a_ready_made_sae_keeps_nothing_in_the_package() -> None:
+def test_a_pretrained_sae_keeps_nothing_in_the_package() -> None:
     """Its folder is not for writing."""
     assert load_sae("tiny-vit/resid_post.6").folder is None

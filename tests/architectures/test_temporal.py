@@ -208,7 +208,7 @@ def test_a_resumed_training_goes_on_bit_for_bit(x: torch.Tensor, tmp_path: Path)
 
     kept = sn.TrainConfig(**config, checkpoint=tmp_path / "run")
     with pytest.warns(UserWarning, match="interrupted after step 4"):
-        sn.train(broken, x, kept, listeners=[interrupt], progress=False)
+        sn.train(broken, x, kept, callbacks=[interrupt], progress=False)
     assert not torch.equal(broken.dictionary, whole.dictionary)
     again = build()
     sn.train(again, x, kept, progress=False)

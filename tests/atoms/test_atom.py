@@ -165,10 +165,10 @@ def test_rows_are_encoded_once(catalogue) -> None:
 
 
 def test_encoding_tells_how_far_it_is() -> None:
-    """A listener hears (done, all) after every chunk."""
+    """A callback hears (done, all) after every chunk."""
     heard: list[tuple[int, int]] = []
     catalogue = AtomCatalogue(
-        FakeTopK(), vectors(100), batch_size=40, listener=lambda *done: heard.append(done)
+        FakeTopK(), vectors(100), batch_size=40, callback=lambda *done: heard.append(done)
     )
     assert not catalogue.encoded
     assert len(catalogue.codes) == 100

@@ -47,7 +47,7 @@ gpt_examples = sn.load_examples("tiny-gpt/resid_post.3")
 gpt_catalogue = gpt_examples.catalogue(gpt_sae)
 story = "Tom and Lucy walked to the castle. They carried a lamp.\"""",
 )
-"""Models, ready-made SAEs and their examples, which every scene may use."""
+"""Models, pretrained SAEs and their examples, which every scene may use."""
 
 CLOSE_PANELS = """\
 from sae_nb_widgets.panel._theming import _on_screen

@@ -21,7 +21,7 @@ HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>w
 
 @pytest.fixture(scope="module")
 def parts() -> SimpleNamespace:
-    """The bundled models with ready-made SAEs, and hostile labels and notes for every atom."""
+    """The bundled models with pretrained SAEs, and hostile labels and notes for every atom."""
     made = SimpleNamespace()
     for kind, shelf in (("vision", "tiny-vit/resid_post.6"), ("language", "tiny-gpt/resid_post.3")):
         examples, sae = sn.load_examples(shelf), sn.load_sae(shelf)

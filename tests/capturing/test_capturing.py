@@ -780,7 +780,7 @@ def test_capture_that_would_not_fit_is_refused(
 # While it runs
 
 
-def test_listener_hears_of_every_batch(vision: LiveModel) -> None:
+def test_callback_hears_of_every_batch(vision: LiveModel) -> None:
     """Rows, samples and how many are to come."""
     seen: list[Any] = []
     capture(vision, pictures(10), "resid_post.0", batch_size=4, progress=seen.append)

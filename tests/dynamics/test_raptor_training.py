@@ -104,7 +104,7 @@ def test_a_resumed_training_is_bit_equal(states: torch.Tensor, tmp_path: Path) -
             token_kinds=KINDS,
         )
         if stop_at is not None:
-            training.listeners.append(
+            training.callbacks.append(
                 lambda r: training.control.stop("stopped") if r.step == stop_at else None
             )
         training.run()
@@ -134,7 +134,7 @@ def test_a_run_pauses_resumes_and_stops(states: torch.Tensor) -> None:
     seen: list[int] = []
     run = start_raptor(
         states, (0, 2, 4), config(steps_2=100_000), raptor=Raptor(SIZES, (0, 2, 4)),
-        listeners=lambda r: seen.append(r.step),
+        callbacks=lambda r: seen.append(r.step),
     )  # fmt: skip
     run.pause()
     at = run.step

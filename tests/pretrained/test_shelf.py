@@ -14,8 +14,8 @@ import torch
 import sae_nb as sn
 from sae_nb.pretrained import _loading as shelf
 
-NAMES = sn.ready_made_names()
-LARGEST = 3_000_000  # bytes of all ready-made SAEs together
+NAMES = sn.pretrained_names()
+LARGEST = 3_000_000  # bytes of all pretrained SAEs together
 
 
 def test_the_promised_saes_are_there() -> None:
@@ -158,7 +158,7 @@ def test_opening_imports_nothing_heavy() -> None:
     """Neither umap, scikit-learn, nnsight, transformers nor compiled kernels."""
     code = (
         "import sys, sae_nb as sn\n"
-        "for name in sn.ready_made_names():\n"
+        "for name in sn.pretrained_names():\n"
         "    sae, examples = sn.load_sae(name), sn.load_examples(name)\n"
         "    examples.catalogue(sae).summary(examples.matches[0].atom)\n"
         "heavy = {'umap', 'sklearn', 'nnsight', 'transformers', 'numba', 'pandas'}\n"

@@ -103,7 +103,7 @@ def test_no_file_tells_of_the_machine(day: dict[str, Any]) -> None:
 
 
 def test_the_hook_sees_what_it_should(tmp_path: Path) -> None:
-    """A file, a folder, a renaming, a listener and a question to the network are each taken down."""
+    """A file, a folder, a renaming, a callback and a question to the network are each taken down."""
     script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 import confined, json, os, pathlib, socket

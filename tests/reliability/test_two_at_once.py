@@ -35,7 +35,7 @@ def test_a_second_training_on_one_folder_is_refused(tmp_path: Path) -> None:
             sn.train(sae(1), rows(), config(tmp_path / "run", seed=1), progress=False)
         refused.append(True)
 
-    first = sn.train(sae(), rows(), config(tmp_path / "run"), progress=False, listeners=second)
+    first = sn.train(sae(), rows(), config(tmp_path / "run"), progress=False, callbacks=second)
     assert refused
     alone = sn.train(sae(), rows(), config(tmp_path / "alone"), progress=False)
     assert torch.equal(first.sae.dictionary, alone.sae.dictionary)
@@ -208,7 +208,7 @@ def test_clocks_that_go_back_change_nothing(
             rows(),
             config(folder, steps=12, log_every=1),
             progress=False,
-            listeners=strike,
+            callbacks=strike,
         )
     for path in folder.rglob("*"):
         stamp = draw.choice([320_000_000, 4_000_000_000])
@@ -226,7 +226,7 @@ def test_clocks_that_go_back_change_nothing(
         rows(),
         config(folder, steps=12, log_every=1),
         progress=False,
-        listeners=lambda record: seconds.append(record.seconds),
+        callbacks=lambda record: seconds.append(record.seconds),
     )
     assert torch.equal(resumed.sae.dictionary, alone.sae.dictionary)
     assert [record.step for record in resumed.history] == list(range(1, 13))
@@ -241,9 +241,9 @@ def test_a_store_from_the_future_is_gone_on_with(
     """What is complete is decided by what is in the folder, not by dates."""
     from test_disk_faults import model
 
-    def call(folder: Path, listener: Any = False) -> Any:
+    def call(folder: Path, callback: Any = False) -> Any:
         pictures = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-        settings: dict[str, Any] = {"batch_size": 2, "shard_rows": 100, "progress": listener}
+        settings: dict[str, Any] = {"batch_size": 2, "shard_rows": 100, "progress": callback}
         return sn.capture(model(), pictures, "resid_post.1", store=folder, **settings)
 
     draw = random.Random(1)

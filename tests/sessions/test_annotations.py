@@ -212,7 +212,7 @@ def test_two_open_books_show_each_others_changes(tmp_path) -> None:
     second.write(2, "two")
     assert dict(first) == dict(second) == {1: "one", 2: "two"}
     assert heard.changes == 2
-    assert len(second._listeners) == 1
+    assert len(second._callbacks) == 1
 
 
 def test_labels_of_another_process_are_not_lost(tmp_path) -> None:

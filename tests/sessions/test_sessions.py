@@ -86,7 +86,7 @@ def test_a_session_may_lie_in_the_folder_of_its_sae(tmp_path) -> None:
     assert session.load_sae().n_atoms == 32
 
 
-def test_a_ready_made_sae_is_found_by_its_name(tmp_path) -> None:
+def test_a_pretrained_sae_is_found_by_its_name(tmp_path) -> None:
     """Nothing needs to lie beside the session."""
     sae = sn.load_sae("tiny-vit/resid_post.6")
     path = save_session(tmp_path / "s", sae, panels={})

@@ -159,7 +159,7 @@ def test_atom_never_seen_before_has_a_finite_lift(vit: Any) -> None:
     np.testing.assert_allclose(found.used.lift, share * 1000)
 
 
-def test_ready_made_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
+def test_pretrained_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
     """Nothing has to be passed; an SAE with other atoms at the same place gets none of it."""
     sae = sn.load_sae("tiny-vit/resid_post.6")
     found = top_atoms(vit, sae, PICTURE)

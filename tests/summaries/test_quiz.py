@@ -14,7 +14,7 @@ from sae_nb.summaries._quiz import wilson_interval
 
 @pytest.fixture(scope="module")
 def catalogues() -> list[AtomCatalogue]:
-    """Pictures and texts with their ready-made SAEs."""
+    """Pictures and texts with their pretrained SAEs."""
     torch.set_num_threads(1)
     names = ("tiny-vit/resid_post.6", "tiny-gpt/resid_post.3")
     return [sn.load_examples(name).catalogue(sn.load_sae(name)) for name in names]

@@ -116,13 +116,13 @@ def test_interrupted_run_goes_on_from_its_last_step(
     """Ctrl-C writes a checkpoint between the regular ones; the same object may go on."""
     unbroken = quietly(plain_sae(), rows, dataclasses.replace(config, checkpoint=None))
 
-    def listener(record: Any) -> None:
+    def callback(record: Any) -> None:
         if record.step == 24:
             raise KeyboardInterrupt
 
     sae = plain_sae()
     with pytest.warns(UserWarning, match="The same call goes on from step 24"):
-        first = quietly(sae, rows, config, listeners=listener)
+        first = quietly(sae, rows, config, callbacks=callback)
     assert first.steps == 24
     second = quietly(sae, rows, config)
     assert second.history[: len(first.history)] == first.history
@@ -195,13 +195,13 @@ def test_live_changes_are_part_of_a_checkpoint(
     def changed(sae: Any, config: TrainConfig, die_at: int | None) -> Any:
         training = Training(sae, rows, config)
 
-        def listener(record: Any) -> None:
+        def callback(record: Any) -> None:
             if record.step == 15:
                 training.set(learning_rate=0.03, k=3)
             if record.step == die_at:
                 training.control.stop("stopped")
 
-        training.listeners.append(listener)
+        training.callbacks.append(callback)
         training.run()
         return training.results()[0]
 

@@ -207,14 +207,14 @@ def test_stream_that_reads_an_iterator_once_may_end(plain_sae: Any, rows: Tensor
         quietly(plain_sae(), OneShot(rows, lambda n, x: None))
 
 
-# Records and listeners
+# Records and callbacks
 
 
 def test_records_come_at_the_steps_promised(plain_sae: Any, rows: Tensor) -> None:
-    """First step, every `log_every`, last step; the listener and the history get the same."""
+    """First step, every `log_every`, last step; the callback and the history get the same."""
     heard: list[TrainRecord] = []
     config = TrainConfig(steps=23, batch_size=64, log_every=10)
-    result = quietly(plain_sae(), rows, config, listeners=heard.append)
+    result = quietly(plain_sae(), rows, config, callbacks=heard.append)
     assert [record.step for record in heard] == [1, 10, 20, 23]
     assert heard == result.history
     assert [record.tokens for record in heard] == [64, 640, 1280, 23 * 64]
@@ -254,8 +254,8 @@ def test_history_is_a_table(plain_sae: Any, rows: Tensor) -> None:
     assert table["r2"].iloc[-1] == result.history[-1].r2
 
 
-def test_listener_that_raises_is_dropped_with_a_warning(plain_sae: Any, rows: Tensor) -> None:
-    """A broken panel does not cost the training, nor the listeners after it."""
+def test_callback_that_raises_is_dropped_with_a_warning(plain_sae: Any, rows: Tensor) -> None:
+    """A broken panel does not cost the training, nor the callbacks after it."""
     calls: list[int] = []
     heard: list[TrainRecord] = []
 
@@ -264,7 +264,7 @@ def test_listener_that_raises_is_dropped_with_a_warning(plain_sae: Any, rows: Te
         raise OSError("display is gone")
 
     with pytest.warns(UserWarning, match=r"raised OSError\('display is gone'\) at step 1"):
-        result = quietly(plain_sae(), rows, listeners=[broken, heard.append])
+        result = quietly(plain_sae(), rows, callbacks=[broken, heard.append])
     assert calls == [1]
     assert heard == result.history
     assert result.stopped is None
@@ -287,7 +287,7 @@ def test_saes_end_in_eval_mode(plain_sae: Any, rows: Tensor) -> None:
     """Also after an error; while they train they are in training mode."""
     modes: list[bool] = []
     sae = plain_sae()
-    quietly(sae, rows, listeners=lambda record: modes.append(sae.training))
+    quietly(sae, rows, callbacks=lambda record: modes.append(sae.training))
     assert all(modes)
     assert not sae.training
     with pytest.raises(FloatingPointError):
@@ -360,7 +360,7 @@ def test_divergence_names_the_step_and_leaves_the_last_good_state(
     )
     heard: list[TrainRecord] = []
     with pytest.raises(FloatingPointError, match=r"at step (\d+) for PlainSae") as caught:
-        quietly(sae, rows, config, listeners=heard.append)
+        quietly(sae, rows, config, callbacks=heard.append)
     assert f"at step {heard[-1].step + 1} " in str(caught.value)
     assert all(bool(torch.isfinite(p).all()) for p in sae.parameters())
 
@@ -397,8 +397,8 @@ def test_what_is_no_sae_is_refused(plain_sae: Any, rows: Tensor) -> None:
     sae = plain_sae()
     with pytest.raises(ValueError, match="same one twice"):
         quietly([sae, sae], rows)
-    with pytest.raises(TypeError, match="listener must be callable"):
-        quietly(sae, rows, listeners=[3])
+    with pytest.raises(TypeError, match="callback must be callable"):
+        quietly(sae, rows, callbacks=[3])
     quietly(sae, rows)  # nothing of the refused calls sticks
 
 
@@ -450,14 +450,14 @@ def test_ctrl_c_ends_after_the_step_with_a_usable_result(plain_sae: Any, rows: T
     assert same_weights(sae, quietly(plain_sae(), rows, shorter).sae)
 
 
-@pytest.mark.parametrize("where", ["listener", "data"])
+@pytest.mark.parametrize("where", ["callback", "data"])
 def test_interrupt_raised_by_user_code_is_the_same(
     plain_sae: Any, rows: Tensor, where: str
 ) -> None:
-    """KeyboardInterrupt out of a listener or a stream ends the run between two steps."""
+    """KeyboardInterrupt out of a callback or a stream ends the run between two steps."""
 
-    def listener(record: TrainRecord) -> None:
-        if where == "listener" and record.step == 20:
+    def callback(record: TrainRecord) -> None:
+        if where == "callback" and record.step == 20:
             raise KeyboardInterrupt
 
     def spoil(number: int, x: Tensor) -> Tensor:
@@ -467,7 +467,7 @@ def test_interrupt_raised_by_user_code_is_the_same(
 
     big = TrainConfig(steps=40, batch_size=512, log_every=5)  # one batch is all rows
     with pytest.warns(UserWarning, match="interrupted after step 20"):
-        result = quietly(plain_sae(), Stream(rows, spoil), big, listeners=listener)
+        result = quietly(plain_sae(), Stream(rows, spoil), big, callbacks=callback)
     assert (result.stopped, result.steps) == ("interrupted", 20)
 
 
@@ -500,7 +500,7 @@ def test_interrupted_run_that_had_gone_astray_keeps_its_best_state(
     """With data that turn bad the loss rises, and the weights from before are put back."""
     sae, states = plain_sae(), {}
 
-    def listener(record: TrainRecord) -> None:
+    def callback(record: TrainRecord) -> None:
         states[record.step] = {k: v.clone() for k, v in sae.state_dict().items()}
         if record.step == 60:
             raise KeyboardInterrupt
@@ -510,7 +510,7 @@ def test_interrupted_run_that_had_gone_astray_keeps_its_best_state(
 
     config = TrainConfig(steps=100, batch_size=512, log_every=5, warmup_steps=0)
     with pytest.warns(UserWarning, match=r"the weights of step \d+ were put back"):
-        result = quietly(sae, Stream(rows, spoil), config, listeners=listener)
+        result = quietly(sae, Stream(rows, spoil), config, callbacks=callback)
     assert (result.steps, result.kept_step) == (60, 40)
     assert all(torch.equal(v, states[40][k]) for k, v in sae.state_dict().items())
 
@@ -519,13 +519,13 @@ def test_own_signal_handler_of_the_user_stays(plain_sae: Any, rows: Tensor) -> N
     """Ctrl-C is taken over only where Python's own handler is in place."""
     seen: list[int] = []
 
-    def listener(record: TrainRecord) -> None:
+    def callback(record: TrainRecord) -> None:
         if record.step == 10:
             signal.raise_signal(signal.SIGINT)
 
     previous = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
     try:
-        result = quietly(plain_sae(), rows, listeners=listener)
+        result = quietly(plain_sae(), rows, callbacks=callback)
     finally:
         signal.signal(signal.SIGINT, previous)
     assert seen == [signal.SIGINT]

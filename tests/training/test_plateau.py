@@ -187,11 +187,11 @@ def test_changing_a_number_starts_the_wait_again(
     training = Training(plain_sae(), rows, config)
     change_at = unbroken.steps - 5
 
-    def listener(record: Any) -> None:
+    def callback(record: Any) -> None:
         if record.step == change_at:
             training.set(learning_rate=0.0099)
 
-    training.listeners.append(listener)
+    training.callbacks.append(callback)
     training.run()
     assert training.stopped == "plateau"
     assert training.step >= change_at + PATIENCE * config.log_every

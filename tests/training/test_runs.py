@@ -210,18 +210,18 @@ def test_panels_are_not_starved(long_run: TrainingRun) -> None:
     assert sorted(waits)[15] <= 3
 
 
-def test_listeners_come_and_go(long_run: TrainingRun) -> None:
+def test_callbacks_come_and_go(long_run: TrainingRun) -> None:
     """Added while it runs, called in the training thread, and no more once removed."""
     heard: list[TrainRecord] = []
     threads: set[str] = set()
 
-    def listener(record: TrainRecord) -> None:
+    def callback(record: TrainRecord) -> None:
         heard.append(record)
         threads.add(threading.current_thread().name)
 
-    long_run.add_listener(listener)
+    long_run.add_callback(callback)
     until(lambda: len(heard) > 3)
-    long_run.remove_listener(listener)
+    long_run.remove_callback(callback)
     with long_run.lock:
         pass
     long_run.pause()
@@ -232,21 +232,21 @@ def test_listeners_come_and_go(long_run: TrainingRun) -> None:
     assert len(heard) <= n + 1
     assert threads == {"sae_nb training"}
     with pytest.raises(TypeError, match="must be callable"):
-        long_run.add_listener(3)
+        long_run.add_callback(3)
 
 
-def test_listener_may_steer_the_run(plain_sae: Any, rows: Tensor) -> None:
+def test_callback_may_steer_the_run(plain_sae: Any, rows: Tensor) -> None:
     """A callback in the training thread can pause nobody forever, but stop and set it can."""
     ready = threading.Event()
 
-    def listener(record: TrainRecord) -> None:
+    def callback(record: TrainRecord) -> None:
         ready.wait(PATIENCE)
         if record.step == 10:
             run.set(learning_rate=0.5)
         if record.step == 20:
             run.stop()
 
-    run = start_training(plain_sae(), rows, LONG, listeners=listener)
+    run = start_training(plain_sae(), rows, LONG, callbacks=callback)
     ready.set()
     result = run.wait(PATIENCE)
     assert result.steps == 20
@@ -338,7 +338,7 @@ def test_stopped_thread_resumes_from_its_checkpoint(
     """Stop writes a checkpoint; the same call goes on and ends as an unbroken run."""
     given = {"steps": 200, "batch_size": 64, "log_every": 10}
     config = TrainConfig(**given, checkpoint=str(tmp_path / "run"), checkpoint_every=1000)
-    run = start_training(plain_sae(), rows, config, listeners=lambda record: time.sleep(0.002))
+    run = start_training(plain_sae(), rows, config, callbacks=lambda record: time.sleep(0.002))
     until(lambda: run.step > 30)
     run.stop()
     stopped = run.wait(PATIENCE)

@@ -339,7 +339,7 @@ def test_twenty_dashboards_leave_nothing_behind(model) -> None:
 
 @pytest.fixture(scope="module")
 def real():
-    """The bundled picture model with its ready-made SAE, and nothing else."""
+    """The bundled picture model with its pretrained SAE, and nothing else."""
     patch = pytest.MonkeyPatch()
     patch.setitem(dashboards.OTHER_PANELS, "map", ("concept_map", "ConceptMap"))
     made = sw.dashboard(sn.load_model("tiny-vit"), sn.load_sae(NAME))
@@ -367,7 +367,7 @@ def test_the_map_is_linked_both_ways_and_its_buttons_lead_here(real) -> None:
     assert "umap" not in sys.modules
 
 
-def test_a_ready_made_sae_needs_nothing_else(real) -> None:
+def test_a_pretrained_sae_needs_nothing_else(real) -> None:
     """Examples, measured labels, the model behind it."""
     assert not real.problem, real.status
     assert real.subject.examples is not None
@@ -380,7 +380,7 @@ def test_a_ready_made_sae_needs_nothing_else(real) -> None:
     assert real.browser.summary.crops is not None
 
 
-def test_an_sae_that_is_not_ready_made_needs_activations(model) -> None:
+def test_an_sae_that_is_not_pretrained_needs_activations(model) -> None:
     """Rule, given, do."""
     with pytest.raises(TypeError, match="`acts` must be given"):
         sw.dashboard(model, _sae())

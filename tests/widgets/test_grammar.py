@@ -28,7 +28,7 @@ HEAVY = 6_500_000
 
 @cache
 def vision() -> SimpleNamespace:
-    """The bundled vision model, its ready-made SAE and examples."""
+    """The bundled vision model, its pretrained SAE and examples."""
     torch.set_num_threads(1)
     examples = sn.load_examples("tiny-vit/resid_post.6")
     sae = sn.load_sae("tiny-vit/resid_post.6")

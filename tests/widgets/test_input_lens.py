@@ -183,7 +183,7 @@ def test_examples_are_those_behind_the_activations(vit: Any) -> None:
     lens.close()
 
 
-def test_ready_made_sae_needs_nothing_else(vit: Any) -> None:
+def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
     """Examples, base rates and labels come with it."""
     lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
     assert lens.summary.base is not None

@@ -14,7 +14,7 @@ def test_a_monitor_listens_to_a_raptor() -> None:
     states = torch.randn(12, 4, 3, 16, generator=torch.Generator().manual_seed(0))
     monitor = TrainingMonitor(interval=0.05)
     settings = RaptorConfig(steps_1=4, steps_2=4, log_every=1)
-    result = train_raptor(states, (0, 1, 3), settings, listeners=monitor, progress=False)
+    result = train_raptor(states, (0, 1, 3), settings, callbacks=monitor, progress=False)
     monitor.refresh()
     assert list(monitor.record.step) == list(range(1, 9))
     assert np.allclose(monitor.record.loss, [record.loss for record in result.history])

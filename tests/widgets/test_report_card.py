@@ -20,7 +20,7 @@ from sae_nb.summaries import MovingSample
 
 @pytest.fixture(scope="module")
 def parts() -> SimpleNamespace:
-    """Reports of a ready-made SAE and of one that was never trained."""
+    """Reports of a pretrained SAE and of one that was never trained."""
     saes = [
         sn.load_sae("tiny-vit/resid_post.6"),
         sn.TopK(d_in=64, n_atoms=64, k=8, generator=torch.Generator().manual_seed(0)).eval(),

@@ -54,20 +54,20 @@ class FakeRun:
         self.config = SimpleNamespace(learning_rate=None, steps=100)
         self.changes: tuple[SimpleNamespace, ...] = ()
         self.state, self.error, self.calls = "running", None, []
-        self.listeners: list[Callable[[Any], None]] = []
+        self.callbacks: list[Callable[[Any], None]] = []
 
     def take(self, step: int, **given: Any) -> None:
         for index, history in enumerate(self.histories):
             history.append(record(step, sae=index, **given))
-            for listener in tuple(self.listeners):
-                listener(history[-1])
+            for callback in tuple(self.callbacks):
+                callback(history[-1])
 
-    def add_listener(self, listener: Callable[[Any], None]) -> None:
-        self.listeners.append(listener)
+    def add_callback(self, callback: Callable[[Any], None]) -> None:
+        self.callbacks.append(callback)
 
-    def remove_listener(self, listener: Callable[[Any], None]) -> None:
-        if listener in self.listeners:
-            self.listeners.remove(listener)
+    def remove_callback(self, callback: Callable[[Any], None]) -> None:
+        if callback in self.callbacks:
+            self.callbacks.remove(callback)
 
     def frequency(self, index: int = 0) -> torch.Tensor:
         return torch.tensor([0.5, 0.0, 0.1, 0.2, 0.0, 0.05, 0.3, 0.01])
@@ -363,7 +363,7 @@ def test_real_run_is_followed_to_its_end() -> None:
         sn.TopK(d_in=16, n_atoms=32, k=4),
         x,
         sn.TrainConfig(steps=400, batch_size=64, log_every=10),
-        listeners=meet,
+        callbacks=meet,
     )
     panel = sw.TrainingMonitor(run, interval=0.01)
     assert begun.wait(60)
@@ -433,13 +433,13 @@ def test_real_failure_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     panel.close()
 
 
-def test_train_takes_the_monitor_as_a_listener() -> None:
-    """`sn.train(…, listeners=monitor)` in a cell is drawn while the cell runs."""
+def test_train_takes_the_monitor_as_a_callback() -> None:
+    """`sn.train(…, callbacks=monitor)` in a cell is drawn while the cell runs."""
     panel = sw.TrainingMonitor(interval=0.01)
     saes = [sn.TopK(d_in=16, n_atoms=32, k=k) for k in (2, 4)]
     x = torch.randn(256, 16, generator=torch.Generator().manual_seed(0))
     config = sn.TrainConfig(steps=60, batch_size=64)
-    results = sn.train(saes, x, config, listeners=panel, progress=False)
+    results = sn.train(saes, x, config, callbacks=panel, progress=False)
     panel.wait()
     assert [len(result.history) for result in results] == [
         summary.n_records for summary in panel.record.values()
@@ -460,8 +460,8 @@ def test_failed_run_says_why_in_one_sentence(run: FakeRun, monitor: sw.TrainingM
     assert not [w for w in descendants(monitor) if "<script>" in str(getattr(w, "value", ""))]
 
 
-def test_monitor_is_a_listener_too() -> None:
-    """`sn.train(…, listeners=monitor)` draws without a run."""
+def test_monitor_is_a_callback_too() -> None:
+    """`sn.train(…, callbacks=monitor)` draws without a run."""
     monitor = sw.TrainingMonitor(interval=0.01)
     assert monitor.status == "Waiting for the first record."
     for step in range(1, 6):
@@ -475,10 +475,10 @@ def test_monitor_is_a_listener_too() -> None:
 def test_closing_leaves_the_run_alone(run: FakeRun) -> None:
     """After close nothing listens any more, and the run goes on."""
     panel = sw.TrainingMonitor(run)
-    assert len(run.listeners) == 1
+    assert len(run.callbacks) == 1
     panel.close()
     panel.close()
-    assert run.listeners == []
+    assert run.callbacks == []
     assert run.calls == []
     run.take(9)
 
@@ -488,7 +488,7 @@ def test_detached_monitor_does_not_draw_until_attached(run: FakeRun) -> None:
     panel = sw.TrainingMonitor(run, interval=0.01)
     panel.detach()
     run.take(4)
-    assert run.listeners == []
+    assert run.callbacks == []
     assert len(drawn(panel)) == 3
     panel.attach()
     until(lambda: len(drawn(panel)) == 4)

@@ -15,6 +15,9 @@ from typing import Any
 from sae_nb_lessons.reproductions._claims import Claim, read_claims
 
 
+RENAMED = {"sae_nb.pretrained": "sae_nb.ready_made", "callbacks=": "listeners="}
+"""Names of the toolkit that changed after the artefacts were made: a new name is no new code."""
+
 ROOM = f"{__package__}.experiments"
 
 
@@ -133,8 +136,10 @@ def _text(node: ast.stmt) -> str:
         body = getattr(inner, "body", None)
         if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
             inner.body = body[1:]  # type: ignore[attr-defined]
-    # The artefacts were made when this room had its first name.
-    return ast.unparse(node).replace("sae_nb.pretrained", "sae_nb.ready_made")
+    text = ast.unparse(node)
+    for name, before in RENAMED.items():
+        text = text.replace(name, before)
+    return text
 
 
 def _is_text(node: ast.stmt) -> bool:

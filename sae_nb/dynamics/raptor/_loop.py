@@ -30,10 +30,10 @@ from sae_nb.progress import progress_bar
 from sae_nb.training import (
     KIND,
     POINTER,
+    Callbacks,
     Change,
     Control,
     History,
-    Listeners,
     Stopped,
     TrainRecord,
     as_list,
@@ -306,12 +306,12 @@ class RaptorTraining:
         kinds: Sequence[TokenKind],
         config: RaptorConfig,
         *,
-        listeners: Listeners = None,
+        callbacks: Callbacks = None,
         resume: bool = True,
     ) -> None:
         check_depth(raptor, states)
         self.raptor, self.config, self.kinds = raptor, config, tuple(kinds)
-        self.control, self.listeners = Control(), as_list(listeners)
+        self.control, self.callbacks = Control(), as_list(callbacks)
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
         self.states = states
         self.train_rows, self.test_rows = _split(len(states), config)
@@ -337,7 +337,7 @@ class RaptorTraining:
         model: LiveModel | None = None,
         raptor: Raptor | None = None,
         token_kinds: Sequence[str] | None = None,
-        listeners: Listeners = None,
+        callbacks: Callbacks = None,
         resume: bool = True,
     ) -> RaptorTraining:
         """Check what the user passed, capture states if need be, and make the Raptor."""
@@ -359,7 +359,7 @@ class RaptorTraining:
                 f"`cuts` must be those of the Raptor, {made.cuts}, got {tuple(cuts)}. Leave `raptor`"
                 " out for a new one."
             )
-        return cls(made, x, kinds, settings, listeners=listeners, resume=resume)
+        return cls(made, x, kinds, settings, callbacks=callbacks, resume=resume)
 
     def run(self, *, progress: bool = False) -> None:
         """Train to the end, or until told to stop; leaves the Raptor in eval mode."""
@@ -392,7 +392,7 @@ class RaptorTraining:
             bar.update()
             if record is not None:
                 bar.set_postfix({"loss": record.loss, "R²": record.r2}, refresh=False)
-                tell(self.listeners, record)
+                tell(self.callbacks, record)
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                 self._save()
         return None

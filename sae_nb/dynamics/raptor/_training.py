@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.dynamics.raptor._loop import RaptorResult, RaptorTraining
-from sae_nb.training import BackgroundRun, Listeners, deferred_interrupts
+from sae_nb.training import BackgroundRun, Callbacks, deferred_interrupts
 
 if TYPE_CHECKING:
     from sae_nb.dynamics.raptor._config import RaptorConfig
@@ -32,7 +32,7 @@ def train_raptor(
     model: LiveModel | None = None,
     raptor: Raptor | None = None,
     token_kinds: Sequence[str] | None = None,
-    listeners: Listeners = None,
+    callbacks: Callbacks = None,
     progress: bool = True,
     resume: bool = True,
 ) -> RaptorResult:
@@ -55,7 +55,7 @@ def train_raptor(
         Goes on training this one.
     token_kinds
         As for `States`.
-    listeners
+    callbacks
         Called with every record, a `TrainRecord`; a `TrainingMonitor` is one.
     progress
         Whether a bar is shown.
@@ -95,7 +95,7 @@ def train_raptor(
         model=model,
         raptor=raptor,
         token_kinds=token_kinds,
-        listeners=listeners,
+        callbacks=callbacks,
         resume=resume,
     )
     with deferred_interrupts(training.control):
@@ -116,14 +116,14 @@ def start_raptor(
     model: LiveModel | None = None,
     raptor: Raptor | None = None,
     token_kinds: Sequence[str] | None = None,
-    listeners: Listeners = None,
+    callbacks: Callbacks = None,
     resume: bool = True,
 ) -> RaptorRun:
     """Train a Raptor in a thread and return at once.
 
     Parameters
     ----------
-    source, cuts, config, inputs, model, raptor, token_kinds, listeners, resume
+    source, cuts, config, inputs, model, raptor, token_kinds, callbacks, resume
         As for `train_raptor`; whatever is wrong with them is raised here, before the thread starts.
 
     Returns
@@ -148,7 +148,7 @@ def start_raptor(
         model=model,
         raptor=raptor,
         token_kinds=token_kinds,
-        listeners=listeners,
+        callbacks=callbacks,
         resume=resume,
     )
     return RaptorRun(training)

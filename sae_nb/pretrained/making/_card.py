@@ -1,4 +1,4 @@
-"""The card of a ready-made SAE for people, from the facts its recipe noted."""
+"""The card of a pretrained SAE for people, from the facts its recipe noted."""
 
 from __future__ import annotations
 

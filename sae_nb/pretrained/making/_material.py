@@ -1,4 +1,4 @@
-"""What a ready-made SAE is trained on, matched on, judged on and shown with: never the same twice."""
+"""What a pretrained SAE is trained on, matched on, judged on and shown with: never the same twice."""
 
 from __future__ import annotations
 

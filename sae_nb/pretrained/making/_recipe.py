@@ -1,4 +1,4 @@
-"""Make a ready-made SAE: train, match its atoms with known factors, measure, write its folder.
+"""Make a pretrained SAE: train, match its atoms with known factors, measure, write its folder.
 
 python -m sae_nb.pretrained.making tiny-vit/resid_post.6 --out saes/tiny-vit/resid_post.6
 """

@@ -1,4 +1,4 @@
-"""What the atoms of a ready-made SAE do to the live model: measured once, stated on its card.
+"""What the atoms of a pretrained SAE do to the live model: measured once, stated on its card.
 
 Atom and strength are chosen on some prompts or pictures, and judged on others, beside random
 directions of the same norm.

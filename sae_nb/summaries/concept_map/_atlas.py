@@ -162,7 +162,7 @@ class ConceptAtlas:
     xy
         Coordinates of the atoms (of both dictionaries, end to end, where there are two).
     examples
-        Of a ready-made SAE: in place of `acts`, `codes`, `labels` and `xy` that are not given.
+        Of a pretrained SAE: in place of `acts`, `codes`, `labels` and `xy` that are not given.
     catalogue
         An `AtomCatalogue` of the same SAE and activations, in place of `acts` and `codes`.
     seed

@@ -188,7 +188,7 @@ def contrast(
     permute
         None: "samples"; "positions" where there is one sample on each side, which `.caveat` says.
     labels
-        What atoms are called; by default those of the ready-made SAE, where this is one.
+        What atoms are called; by default those of the pretrained SAE, where this is one.
 
     Returns
     -------

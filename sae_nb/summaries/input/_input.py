@@ -383,7 +383,7 @@ def top_atoms(
         Atoms shown overall and per position unless asked otherwise.
     frequency
         Base rates: one share per atom, codes, anything with `.frequency`, or activations. None takes
-        those of the ready-made SAE, where this is one; else there is no lift, and `notes` say so.
+        those of the pretrained SAE, where this is one; else there is no lift, and `notes` say so.
     labels
         What atoms are called.
     target

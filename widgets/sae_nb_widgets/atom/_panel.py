@@ -203,7 +203,7 @@ class AtomBrowser(AtomNotes):
             return
         self._examples.say("Encoding the activations; the first atom appears when that is done.")
         self._started = time.perf_counter()
-        self.catalogue.listener = self._progress
+        self.catalogue.callback = self._progress
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
 
     def _measure(self) -> None:

@@ -61,7 +61,7 @@ class ConceptMap(ConceptMapDrawing):
     xy
         Coordinates of the atoms.
     examples
-        An `ExampleStore` of a ready-made SAE, in place of what is not given.
+        An `ExampleStore` of a pretrained SAE, in place of what is not given.
     catalogue
         An `AtomCatalogue` of the same SAE and activations, to encode only once for many panels.
     seed
@@ -263,7 +263,7 @@ class ConceptMap(ConceptMapDrawing):
                 left = format_duration((now - started) / done * (total - done))
                 self.say(f"encoding {format_percent(done / total, of='rows')}, {left} left")
 
-        catalogue.listener = heard
+        catalogue.callback = heard
 
     def _ready(self, record: ConceptMapSummary) -> None:
         if record.show != self.show:

@@ -36,7 +36,7 @@ def dashboard(
     sae
         Any sparse autoencoder.
     acts
-        Activations of its width; None takes the examples of a ready-made SAE.
+        Activations of its width; None takes the examples of a pretrained SAE.
     inputs
         What steering shows to the model; None takes the samples behind `acts`.
     codes

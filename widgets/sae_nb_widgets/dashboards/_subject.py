@@ -42,7 +42,7 @@ class Subject:
     """What the model reads; None takes the samples behind the activations."""
 
     examples: ExampleStore | None
-    """Examples of a ready-made SAE, with coordinates of its atoms."""
+    """Examples of a pretrained SAE, with coordinates of its atoms."""
 
     hook_point: str
     """Where the SAE reads the model."""
@@ -91,19 +91,19 @@ def _encode(catalogue: AtomCatalogue) -> None:
             bar.update(so_far - done)
             done = so_far
 
-        catalogue.listener = count
+        catalogue.callback = count
         _ = catalogue.codes
-    catalogue.listener = None
+    catalogue.callback = None
 
 
 def examples_of(sae: Any) -> ExampleStore:
-    """Examples of a ready-made SAE, known by its fingerprint."""
+    """Examples of a pretrained SAE, known by its fingerprint."""
     from sae_nb.pretrained import load_examples, load_sae, shelf_folder
 
     name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
     if shelf_folder(name) is None or not identity_of(load_sae(name)).is_same(identity_of(sae)):
         raise TypeError(
-            "`acts` must be given for an SAE that is not ready-made, got None. Capture some with "
+            "`acts` must be given for an SAE that is not pretrained, got None. Capture some with "
             "sn.capture(model, inputs, sae.hook_point)."
         )
     return load_examples(name)

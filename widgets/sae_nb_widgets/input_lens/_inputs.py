@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 # -------------------------------------------------------------------------------------------------
-# Inputs to begin with: those behind activations or a ready-made SAE, else a few made-up ones.
+# Inputs to begin with: those behind activations or a pretrained SAE, else a few made-up ones.
 
 
 FIRST_TEXTS = (

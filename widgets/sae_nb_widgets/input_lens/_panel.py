@@ -20,7 +20,7 @@ from sae_nb.summaries import (
     InputSummary,
     base_rate,
     labels_of,
-    ready_made_store,
+    pretrained_store,
 )
 from sae_nb_widgets.atom import visible
 from sae_nb_widgets.components import PairedBars
@@ -77,7 +77,7 @@ class InputLens(InputLensSources):
     labels
         What atoms are called.
     examples
-        The example store of a ready-made SAE; None takes it where this is one.
+        The example store of a pretrained SAE; None takes it where this is one.
 
     Raises
     ------
@@ -126,7 +126,7 @@ class InputLens(InputLensSources):
     ) -> None:
         self.hook_point = _checked(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
-        store = ready_made_store(sae) if examples is None else examples
+        store = pretrained_store(sae) if examples is None else examples
         self._examples = InputExamples(model, getattr(acts, "context", None), store)
         self.n_examples = len(self._examples)
         self._labels = labels_of(

@@ -40,7 +40,7 @@ class TrainingMonitor(Panel):
     run
         A `TrainingRun`, a `TrainResult`, a list of records, or several of these in a list or in a
         mapping from names: then they are drawn over one another. None: the monitor is itself a
-        listener, `sn.train(sae, data, listeners=monitor)`.
+        callback, `sn.train(sae, data, callbacks=monitor)`.
     acts
         Activations on which a gallery of atoms is read at every redraw: the picture or the tokens on
         which each fires most.
@@ -122,7 +122,7 @@ class TrainingMonitor(Panel):
     # --- following --------------------------------------------------------------------------------
 
     def __call__(self, record: Any) -> None:
-        """Take a record, as a listener of `train`: `sn.train(sae, data, listeners=monitor)`."""
+        """Take a record, as a callback of `train`: `sn.train(sae, data, callbacks=monitor)`."""
         index = int(getattr(record, "sae", 0) or 0)
         mine = [one for one in self._tracked if one.run is None and one.index == index]
         if not mine:
@@ -146,12 +146,12 @@ class TrainingMonitor(Panel):
             return
         self._redraws = Redraws(self._draw_quietly, lambda: self.interval, self._running)
         for run in self._runs:
-            run.add_listener(self._on_record)
+            run.add_callback(self._on_record)
 
     def detach(self) -> None:
         """Stop following; the picture stays as it is."""
         for run in self._runs:
-            run.remove_listener(self._on_record)
+            run.remove_callback(self._on_record)
         if self._redraws is not None:
             self._redraws.close()
             self._redraws = None

@@ -128,7 +128,7 @@ def _trained(sae: SparseAutoencoder, x: Tensor, steps: int, seed: int) -> Sparse
     config = sn.TrainConfig(steps=steps, batch_size=BATCH, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # random prefixes are drawn from the global generator
-        sn.train(sae, x, config, listeners=[lower], progress=False)
+        sn.train(sae, x, config, callbacks=[lower], progress=False)
     return sae
 
 

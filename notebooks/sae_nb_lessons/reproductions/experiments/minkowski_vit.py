@@ -1,7 +1,7 @@
 """The Minkowski view of tiny-vit's final states: the decision pair, paths, blocks, geometry, position.
 
 Patches of the last layer beside Gaussians of the same covariance; dictionaries of a TopK, an Archetypal and
-the ready-made SAE of layer 6 beside random and spread-out frames.
+the pretrained SAE of layer 6 beside random and spread-out frames.
 
 The paper gives few numbers: bounds follow its statements, and were set after one short pilot of seed 0.
 """
