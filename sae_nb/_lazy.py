@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +23,8 @@ def door(module: str) -> Door:
 
     def find(name: str) -> Any:
         if name not in homes:
+            from difflib import get_close_matches
+
             near = get_close_matches(name, first, n=3) or sorted(first)
             raise AttributeError(
                 f"module {module!r} has no attribute {name!r}. It has {', '.join(near)}."

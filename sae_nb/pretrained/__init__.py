@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.evaluation import FactorMatch as FactorMatch
     from sae_nb.pretrained._examples import (
         ExampleStore as ExampleStore,
         SteeredAtom as SteeredAtom,

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.atoms import (
+        AtomCatalogue as AtomCatalogue,
+        AtomSummary as AtomSummary,
+        summarise_atom as summarise_atom,
+    )
     from sae_nb.summaries._pursuit import (
         PursuitSteps as PursuitSteps,
         summarise_pursuit as summarise_pursuit,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.activations import ActivationSource as ActivationSource
     from sae_nb.training._config import TrainConfig as TrainConfig
     from sae_nb.training._loop import train as train
     from sae_nb.training._process_group import Team as Team, workers as workers
