@@ -25,10 +25,9 @@ def door(module: str) -> Door:
         if name not in homes:
             from difflib import get_close_matches
 
-            near = get_close_matches(name, first, n=3) or sorted(first)
-            raise AttributeError(
-                f"module {module!r} has no attribute {name!r}. It has {', '.join(near)}."
-            )
+            near = get_close_matches(name, first, n=3)
+            there = f"Did you mean {near}?" if near else f"It has {', '.join(sorted(first))}."
+            raise AttributeError(f"module {module!r} has no attribute {name!r}. {there}")
         home = homes[name]
         if home == module:  # a room inside this one
             return import_module(f"{module}.{name}")
