@@ -45,10 +45,7 @@ from rooms import (  # noqa: E402  (docs/tools is no package)
 
 # What may stand at the top of sae_nb beside the rooms.
 CONTENTS = {"sae_nb.__main__", "sae_nb._lazy", "sae_nb.checks", "sae_nb.progress"}
-LESSONS = (
-    ("notebooks/sae_nb_lessons",),
-    ("notebooks/sae_nb_lessons/exercises", "notebooks/sae_nb_lessons/reproductions"),
-)
+LESSONS = ("notebooks/sae_nb_lessons",), ("sae_nb/exercises", "sae_nb/proofs")
 NO_CODE = {
     tokenize.COMMENT,
     tokenize.NL,
