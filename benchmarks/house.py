@@ -128,7 +128,7 @@ def _names(house: House) -> Rows:
     lost = [
         node
         for name, tree in house.trees.items()
-        if not is_private(name) and not house.is_package(name)
+        if not is_private(name) and not house.is_package(name) and name not in CONTENTS
         for node in tree.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         if not node.name.startswith("_") and (name, node.name) not in exported
