@@ -13,14 +13,17 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_widgets.panel._checks import (
-        check_parts as check_parts,
-        check_point as check_point,
-        or_trait_error as or_trait_error,
-    )
-    from sae_nb_widgets.panel._control_pieces import (
+    from sae_nb_widgets.panel._declaring import (
+        LARGEST_SEED as LARGEST_SEED,
+        Atom as Atom,
+        Number as Number,
+        Whole as Whole,
+        control as control,
         icon_button as icon_button,
         line as line,
+        or_trait_error as or_trait_error,
+        reacts as reacts,
+        show as show,
         small_button as small_button,
         wide as wide,
     )
@@ -42,7 +45,11 @@ if TYPE_CHECKING:  # for the other rooms
         play_button as play_button,
     )
     from sae_nb_widgets.panel._plot import Plot as Plot
-    from sae_nb_widgets.panel._samples import Samples as Samples
+    from sae_nb_widgets.panel._samples import (
+        Samples as Samples,
+        check_parts as check_parts,
+        check_point as check_point,
+    )
     from sae_nb_widgets.panel._theming import (
         figure_widget as figure_widget,
         forget_styled as forget_styled,

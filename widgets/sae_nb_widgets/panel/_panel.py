@@ -21,6 +21,7 @@ from sae_nb.figures import current_theme as theme, escape, format_duration, temp
 from sae_nb_widgets.components import script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
+from sae_nb_widgets.panel._declaring import reactions, show, small_button
 from sae_nb_widgets.panel._exporting import descendants
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
@@ -82,12 +83,13 @@ class PanelKeys(anywidget.AnyWidget):
 
 
 class Panel(ipw.VBox):
-    """One question, its controls, its figure, its detail; state is traits, drawing is observers.
+    """One question, its controls, its figure, its detail; state is traits, drawing is reactions.
 
-    A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`.
-    It overrides `record` (what is drawn, for exports) and, where needed, `current_figure` and
-    `static_detail`. Slow work goes through `run_async`; everything else that may fail in a callback
-    goes inside `with self.guarded("doing what"):`.
+    A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`;
+    from then on its methods marked with `reacts` are called when their traits change. It overrides
+    `record` (what is drawn, for exports) and, where needed, `current_figure` and `static_detail`.
+    Slow work goes through `run_async`; everything else that may fail in a callback goes inside
+    `with self.guarded("doing what"):`.
 
     Examples
     --------
@@ -165,16 +167,18 @@ class Panel(ipw.VBox):
         self._help = ipw.HTML(layout=ipw.Layout(display="none"))
         self._more_button = _small_toggle("more", "Show the rest of the controls")
         self._more_button.layout.display = "none"
-        self._more_button.observe(lambda change: _show(self._more, change["new"]), "value")
+        self._more_button.observe(lambda change: show(self._more, change["new"]), "value")
         tools = [self._status_line, *self._tool_buttons()]
         self._foot = ipw.Box(tools).add_class("sae-nb-foottools")
 
     def _tool_buttons(self) -> list[ipw.Widget]:
-        html = _small_button("⤓ html", "Write this view as one HTML file that needs no kernel")
-        png = _small_button("⤓ png", "Write the figure as a picture")
+        html = small_button(
+            "⤓ html",
+            "Write this view as one HTML file that needs no kernel",
+            lambda: self.export("html"),
+        )
+        png = small_button("⤓ png", "Write the figure as a picture", lambda: self.export("png"))
         self._help_button = _small_toggle("?", "What this shows, what it cannot show, the paper")
-        html.on_click(lambda _: self.export("html"))
-        png.on_click(lambda _: self.export("png"))
         self._help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
         return [html, png, self._help_button]
 
@@ -206,11 +210,11 @@ class Panel(ipw.VBox):
         plots = (w for w in main if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
         self._figure = next(plots, None)
         self._controls.children = (*controls, self._more_button)
-        _show(self._more_button, bool(more))
-        _show(self._controls, bool(controls) or bool(more))
+        show(self._more_button, bool(more))
+        show(self._controls, bool(controls) or bool(more))
         self._more.children = tuple(more)
         self._main.children, self._detail.children = tuple(main), tuple(detail)
-        _show(self._detail, bool(detail))
+        show(self._detail, bool(detail))
         toggle = self._body.remove_class if detail else self._body.add_class
         toggle("sae-nb-plain")
         self._keys.tips = {
@@ -218,6 +222,13 @@ class Panel(ipw.VBox):
             for widget in exporting.descendants(self)
             if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
         }
+        for name, traits in reactions(type(self)).items():
+            self.observe(getattr(self, name), traits)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to draw: before that, nothing reacts to traits."""
+        return True
 
     def bind_key(self, key: str, action: Callable[[], None]) -> None:
         """Call `action` when `key` ("ArrowLeft", "Escape", …) is pressed inside the panel."""
@@ -271,7 +282,7 @@ class Panel(ipw.VBox):
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)
         self._help.value = f'<div class="sae-nb-help" role="note">{sentences}</div>'
-        _show(self._help, shown)
+        show(self._help, shown)
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
@@ -505,14 +516,6 @@ def as_json(value: Any) -> Any:
     if callable(getattr(value, "tolist", None)):
         return as_json(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _show(widget: ipw.Widget, shown: bool) -> None:
-    widget.layout.display = None if shown else "none"
-
-
-def _small_button(text: str, tooltip: str) -> ipw.Button:
-    return ipw.Button(description=text, tooltip=tooltip).add_class("sae-nb-small")
 
 
 def _small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.panel._control_pieces import wide
+from sae_nb_widgets.panel._declaring import wide
 from sae_nb_widgets.panel._panel import Panel
 
 _ICONS = {True: "pause", False: "play"}

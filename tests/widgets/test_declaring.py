@@ -1,0 +1,110 @@
+"""What a panel declares: traits with ends, reactions, and controls made from traits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import ipywidgets as ipw
+import pytest
+import traitlets as t
+from sae_nb_widgets.panel import Atom, Number, Panel, Whole, control, reacts
+
+
+class Ladder(Panel):
+    """A panel of four rungs."""
+
+    n_atoms, n_rungs = 6, 4
+    drawn = True
+
+    rung = Whole(0, 0, lambda panel: panel.n_rungs, help="Where one stands.")
+    chosen = Whole(-1, 0, 2, none=-1, help="One of three, or none.")
+    share = Number(0.5, 0, 1, help="A share.")
+    atom = Atom(help="An atom.")
+    kind = t.Enum(("wood", "iron"), "wood", help="What it is of.")
+    speed = t.Float(2.0, help="Any speed.")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[str] = []
+        self.rung = 1
+        self.arrange()
+
+    @property
+    def ready(self) -> bool:
+        return self.drawn
+
+    @reacts("rung", "kind", doing="climbing {panel.kind}")
+    def _climb(self) -> None:
+        self.heard.append("climb")
+        if self.rung == 4:
+            raise ValueError("too high")
+
+    @reacts("share", early=True)
+    def _share(self) -> None:
+        self.heard.append("share")
+
+
+@pytest.fixture
+def panel() -> Iterator[Ladder]:
+    ladder = Ladder()
+    yield ladder
+    ladder.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("rung", 5, "`rung` must be between 0 and 4, got 5."),
+        ("chosen", 3, "`chosen` must be between 0 and 2, or -1 for none, got 3."),
+        ("share", 1.5, "`share` must be between 0 and 1, got 1.5."),
+        ("atom", 6, "`atom` must be between 0 and 5"),
+    ],
+)
+def test_a_number_outside_its_ends_is_refused_in_words(
+    panel: Ladder, name: str, value: float, words: str
+) -> None:
+    before = getattr(panel, name)
+    with pytest.raises(t.TraitError) as refused:
+        panel.set_trait(name, value)
+    assert words in str(refused.value)
+    assert getattr(panel, name) == before
+
+
+def test_reactions_begin_with_the_arrangement_and_wait_until_there_is_something_to_draw(
+    panel: Ladder,
+) -> None:
+    assert panel.heard == []
+    panel.rung = 2
+    assert panel.heard == ["climb"]
+    panel.drawn = False
+    panel.rung, panel.share = 3, 0.6
+    assert panel.heard == ["climb", "share"]
+
+
+def test_an_error_in_a_reaction_is_a_sentence(panel: Ladder) -> None:
+    panel.rung = 4
+    assert panel.problem
+    assert panel.status == "climbing wood: too high"
+
+
+def test_a_control_takes_its_kind_ends_and_values_from_the_trait(panel: Ladder) -> None:
+    rung = control(panel, "rung", "rung", "Where one stands", 120)
+    assert isinstance(rung, ipw.BoundedIntText)
+    assert (rung.min, rung.max, rung.value) == (0, 4, 1)
+    rung.value = 3
+    assert panel.rung == 3
+    kind = control(panel, "kind", "of", "What it is of", kind=ipw.ToggleButtons)
+    assert list(kind.options) == ["wood", "iron"]
+    panel.kind = "iron"
+    assert kind.value == "iron"
+
+
+def test_a_menu_keeps_what_it_had_where_the_trait_has_a_value_it_does_not_offer(
+    panel: Ladder,
+) -> None:
+    menu = control(panel, "speed", "speed", "How fast", options={1.0: "slow", 2.0: "fast"})
+    assert menu.value == 2.0
+    panel.speed = 7.0
+    assert menu.value == 2.0
+    menu.value = 1.0
+    assert panel.speed == 1.0

@@ -1,0 +1,241 @@
+"""What a panel declares: traits with ends, what it does when they change, and a control for each.
+
+A trait is a number between two ends, the method that answers to it says so, and its control is one
+line::
+
+    layer = Whole(0, 0, lambda panel: panel.n_layers, help="Which layer.")
+
+    @reacts("layer", doing="drawing the layer")
+    def _draw_layer(self) -> None: ...
+
+    control(panel, "layer", "layer", "The cursor all parts share", 190, kind=ipw.IntSlider)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb.checks import check_atom
+
+End = float | Callable[[Any], float]
+"""A number, or what gives it for a panel."""
+
+LARGEST_SEED = 2**31 - 1
+
+# --- traits ---------------------------------------------------------------------------------------
+
+
+class _Between:
+    """A number from `low` to `high`, both allowed, and `none` where a number may be missing."""
+
+    def __init__(
+        self, default: float, low: End, high: End, *, none: int | None = None, **about: Any
+    ) -> None:
+        self._low, self._high, self._none = low, high, none
+        super().__init__(default, **about)
+
+    def ends(self, panel: Any) -> tuple[Any, Any]:
+        """Return the lowest and the highest value for a panel."""
+        low, high = (end(panel) if callable(end) else end for end in (self._low, self._high))
+        return low, high
+
+    # As `t.validate` does, and not in `validate`: defaults are set before a panel knows its ends, and
+    # traits that are set together are checked together.
+    def _cross_validate(self, panel: Any, value: Any) -> Any:
+        value = super()._cross_validate(panel, value)  # type: ignore[misc]
+        low, high = self.ends(panel)
+        if not low <= value <= high and (self._none is None or value != self._none):
+            name: str = self.name  # type: ignore[attr-defined]
+            missing = "" if self._none is None else f", or {self._none} for none"
+            raise t.TraitError(
+                f"`{name}` must be between {low:{self._form}} and {high:{self._form}}{missing}, got "
+                f"{value:{self._form}}."
+            )
+        return value
+
+    _form = ""
+
+
+class Whole(_Between, t.Int):
+    """A whole number between two ends."""
+
+    _form = "d"
+
+
+class Number(_Between, t.Float):
+    """A number between two ends."""
+
+    _form = "g"
+
+
+class Atom(Whole):
+    """One of the `n_atoms` of a panel."""
+
+    def __init__(self, default: int = 0, **about: Any) -> None:
+        super().__init__(default, 0, lambda panel: panel.n_atoms - 1, **about)
+
+    def _cross_validate(self, panel: Any, value: Any) -> Any:
+        return or_trait_error(check_atom, value, panel.n_atoms)
+
+
+def or_trait_error(check: Any, *given: Any, **choices: Any) -> Any:
+    """Call `check`; what it refuses becomes an error of the trait."""
+    try:
+        return check(*given, **choices)
+    except (ValueError, TypeError, IndexError) as error:
+        raise t.TraitError(str(error)) from None
+
+
+# --- reactions ------------------------------------------------------------------------------------
+
+
+def reacts(*traits: str, doing: str = "", early: bool = False) -> Callable[[Any], Any]:
+    """Have a method of a panel called when one of `traits` changes, from `arrange` on.
+
+    It is called once there is something to draw (`panel.ready`; `early`: before that too), by one
+    thread at a time, and an error in it becomes a sentence: "<doing>: <what>", where `doing` may name
+    parts of the panel ("atom {panel.atom}").
+    """
+
+    def mark(method: Callable[[Any], None]) -> Callable[[Any], None]:
+        @wraps(method)
+        def react(panel: Any, _change: Any = None) -> None:
+            if panel._closed or not (early or panel.ready):
+                return
+            with panel.guarded(doing.format(panel=panel)), panel._drawing:
+                method(panel)
+
+        react.traits = traits  # type: ignore[attr-defined]
+        return react
+
+    return mark
+
+
+def reactions(panel: type) -> dict[str, list[str]]:
+    """Return the methods of a class that react, by name, with the traits they react to."""
+    attributes: dict[str, Any] = {}
+    for base in reversed(panel.__mro__):
+        attributes |= vars(base)
+    return {
+        name: list(value.traits)
+        for name, value in attributes.items()
+        if callable(value) and isinstance(getattr(value, "traits", None), tuple)
+    }
+
+
+# --- controls -------------------------------------------------------------------------------------
+
+TIGHT = {"description_width": "initial"}
+BUTTONS = {"button_width": "auto", **TIGHT}
+
+
+def control(
+    panel: Any,
+    trait: str,
+    text: str,
+    tip: str,
+    width: int | str = "auto",
+    *,
+    kind: Any = None,
+    options: Any = None,
+    **more: Any,
+) -> Any:
+    """Return a widget linked to a trait of `panel`: its kind, values and ends follow from the trait.
+
+    `options` are (words, value) or a mapping from value to words; of a trait that knows more values,
+    the control shows the one it had last. `tip` may be a mapping from value to tip. `more` goes to
+    the widget.
+    """
+    known = panel.traits()[trait]
+    if kind is None:
+        kind = _kind(known, options)
+    made: dict[str, Any] = {"description": text, "style": TIGHT, "layout": wide(_css(width))}
+    if kind in (ipw.Dropdown, ipw.ToggleButtons, ipw.SelectionSlider):
+        chosen = known.values if options is None else options
+        if isinstance(chosen, Mapping):
+            chosen = [(words, value) for value, words in chosen.items()]
+        made["options"] = list(chosen)
+    elif isinstance(known, _Between):
+        low, high = known.ends(panel)
+        made |= {"min": low, "max": max(high, low)}
+        if kind is ipw.IntSlider and high <= low:
+            # A slider needs two ends, and says by being grey that there is nothing to choose.
+            made |= {"max": low + 1, "disabled": True}
+    if kind is ipw.ToggleButtons:
+        tips = list(tip.values()) if isinstance(tip, Mapping) else [tip] * len(made["options"])
+        made |= {"tooltips": tips, "style": BUTTONS}
+    if kind is ipw.Checkbox:
+        made |= {"indent": False, "layout": wide("max-content")}
+    if kind in (ipw.Text, ipw.Textarea):
+        made["continuous_update"] = False
+    if not isinstance(tip, Mapping):
+        made["tooltip"] = tip
+    widget = kind(**{**made, **more})
+    if options is None or isinstance(known, t.Enum):
+        t.link((panel, trait), (widget, "value"))
+    else:
+        _offer(panel, trait, widget)
+    return widget
+
+
+def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
+    if options is not None or isinstance(trait, t.Enum):
+        return ipw.Dropdown
+    kinds = (
+        (t.Bool, ipw.Checkbox),
+        (t.Int, ipw.BoundedIntText),
+        (t.Float, ipw.FloatSlider),
+    )
+    return next((widget for kind, widget in kinds if isinstance(trait, kind)), ipw.Text)
+
+
+def _offer(panel: Any, trait: str, menu: Any) -> None:
+    """Link a menu to a trait that may have values the menu does not offer."""
+
+    def follow(_: Any = None) -> None:
+        value = getattr(panel, trait)
+        if value in [option[1] if isinstance(option, tuple) else option for option in menu.options]:
+            menu.value = value
+
+    follow()
+    menu.observe(lambda change: panel.set_trait(trait, change["new"]), "value")
+    panel.observe(follow, trait)
+
+
+def _css(width: int | str) -> str:
+    return f"{width}px" if isinstance(width, int) else width
+
+
+def wide(width: str) -> ipw.Layout:
+    """Layout of a CSS width that may shrink."""
+    return ipw.Layout(width=width, min_width="0")
+
+
+def line(*widgets: ipw.Widget) -> ipw.Box:
+    """Widgets in a row that stays together."""
+    return ipw.Box(list(widgets)).add_class("sae-nb-line")
+
+
+def small_button(text: str, tip: str, action: Callable[[], Any] | None = None) -> ipw.Button:
+    """A small button with words on it, which does `action`."""
+    button = ipw.Button(description=text, tooltip=tip).add_class("sae-nb-small")
+    if action is not None:
+        button.on_click(lambda _: action())
+    return button
+
+
+def icon_button(icon: str, tip: str, action: Callable[[], Any]) -> ipw.Button:
+    """A button with nothing but a sign on it, which does `action`."""
+    button = ipw.Button(icon=icon, tooltip=tip, layout=wide("36px"))
+    button.on_click(lambda _: action())
+    return button
+
+
+def show(widget: ipw.Widget, shown: bool) -> None:
+    """Show or hide a widget without removing it."""
+    widget.layout.display = None if shown else "none"
