@@ -55,8 +55,6 @@ class Activations:
         Index of the sample (text, picture) of each row, into `context`.
     position
         Index of each row in its sample's token sequence; row-major cell of a convolution's map.
-    hook_point, model_name
-        Where the rows come from.
     context
         The samples themselves, and what was dropped or cut.
 
@@ -105,12 +103,7 @@ class Activations:
         model_name: str | None = None,
         context: Context | None = None,
     ) -> Activations:
-        """Wrap a matrix; unless told otherwise every row is a sample of its own.
-
-        Raises
-        ------
-        TypeError, ValueError: If `x` is not a non-empty, finite floating-point matrix.
-        """
+        """Wrap a matrix; unless told otherwise every row is a sample of its own."""
         x = check_matrix(x).detach()
         index = torch.arange(len(x))
         return cls(
@@ -226,17 +219,13 @@ class Activations:
         Parameters
         ----------
         batch_size
-            Rows per batch; all rows if there are fewer.
+            All rows if there are fewer.
         seed
-            Order. Batch number t depends on the seed, the rows and `batch_size` alone.
+            Batch number t depends on the seed, the rows and `batch_size` alone.
         start
             Batches to leave out, at no cost: a resumed run sees what an unbroken one would.
         buffer_rows
             Rows shuffled together; None: all in memory, 256 MiB worth from disk.
-
-        Raises
-        ------
-        TypeError, ValueError: If a count is not a positive integer, or there are no rows.
         """
         check_count(batch_size, name="batch_size")
         check_count(start, name="start", at_least=0)
@@ -252,18 +241,9 @@ class Activations:
         )
 
     def split(self, fraction: float, seed: int = 0) -> tuple[Activations, Activations]:
-        """Split by sample: rows of one text or picture never land on both sides.
+        """Split by sample: rows of one text or image never land on both sides.
 
-        Parameters
-        ----------
-        fraction
-            Share of the samples in the first part, strictly between 0 and 1.
-        seed
-            Which samples.
-
-        Raises
-        ------
-        ValueError: If there are fewer than two samples, or the fraction is out of range.
+        `fraction` is the share of the samples in the first part, strictly between 0 and 1.
         """
         if not 0 < fraction < 1:
             raise ValueError(f"`fraction` must lie strictly between 0 and 1, got {fraction}.")
@@ -294,20 +274,9 @@ class Activations:
         device: str | torch.device | torch.dtype | None = None,
         dtype: torch.dtype | None = None,
     ) -> Activations:
-        """Return the same rows on another device or in another precision.
+        """Return the same rows on another device or, as in torch, in another dtype.
 
         Rows on disk are converted as they are read. `sample` and `position` stay on the CPU.
-
-        Parameters
-        ----------
-        device
-            A device; or, as in torch, a dtype.
-        dtype
-            Precision.
-
-        Raises
-        ------
-        ValueError: If the device is not there.
         """
         if isinstance(device, torch.dtype):
             device, dtype = None, device
@@ -447,19 +416,15 @@ def load_activations(
 ) -> Activations | dict[str, Activations]:
     """Open activations that `capture(store=…)` or `.save` wrote; rows stay on disk.
 
+    A dict by hook point where several were captured together and none is named.
+
     Parameters
     ----------
-    folder
-        The folder.
     hook_point
         Which one, where several were captured together; None: all.
     verify
         "full" compares every file's checksum, "sizes" only its length (for stores too large to
         read on opening).
-
-    Returns
-    -------
-    Activations, or a dict from hook point to Activations where several were captured together.
 
     Raises
     ------

@@ -48,18 +48,13 @@ def stream(
     A buffer is filled from consecutive forward passes, shuffled, used up, and filled again. Inputs
     that can be read again (lists, tensors, datasets, DataLoaders) start over in a fresh order, in
     the middle of a buffer where one ends there. The model's lock is held during forward passes only.
+    The other arguments are those of `capture`.
 
     Parameters
     ----------
-    model, inputs, hook_point, batch_size, context_length, pack, add_bos, keep_special, drop_first
-        As for `capture`.
     buffer
         Rows shuffled together; what the stream keeps in memory. Fewer where one pass over the
         inputs has fewer.
-    dtype
-        Precision of the rows; None: the model's.
-    backend
-        As for `capture`.
 
     Raises
     ------

@@ -280,7 +280,8 @@ def capture(
 
     Several hook points are read in one pass, and no pass goes further than the last of them. Padding
     is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
-    Edits that are active (`steer`, `ablate`) are seen.
+    Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given. In
+    memory, KeyboardInterrupt returns what is there, with a warning.
 
     Parameters
     ----------
@@ -317,11 +318,6 @@ def capture(
         Rows per file of a store; None: 64 MiB worth.
     progress
         Show a bar; or a function that gets a `CaptureRecord` after every batch.
-
-    Returns
-    -------
-    Activations, or a dict by the names given where several hook points were asked for. In memory,
-    KeyboardInterrupt returns what is there, with a warning.
 
     Raises
     ------

@@ -172,13 +172,7 @@ class SparseCodes:
 
     @classmethod
     def from_dense(cls, z: Float[Tensor, "*batch n_atoms"]) -> SparseCodes:
-        """Keep the non-zero entries of a dense code.
-
-        Parameters
-        ----------
-        z
-            Codes, zeros included. A gradient is kept.
-        """
+        """Keep the non-zero entries of a dense code, and its gradient."""
         rows = z.reshape(-1, z.shape[-1])
         row, atom = rows.nonzero(as_tuple=True)
         counts = torch.bincount(row, minlength=len(rows))
@@ -196,13 +190,7 @@ class SparseCodes:
         return AtomIndex(index.rows, index.order, index.offsets, self.values[index.order])
 
     def strengths(self, atom: int) -> tuple[Int[Tensor, " uses"], Float[Tensor, " uses"]]:
-        """Rows that use an atom, ascending, and how strongly.
-
-        Parameters
-        ----------
-        atom
-            Row of the dictionary.
-        """
+        """Rows that use an atom, ascending, and how strongly."""
         atom = check_atom(atom, self.n_atoms)
         index = self.support.by_atom
         first, last = index.offsets[atom : atom + 2].tolist()
@@ -213,12 +201,9 @@ class SparseCodes:
     def rows(
         self, which: int | slice | Sequence[int] | np.ndarray | Int[Tensor, " chosen"] | Tensor
     ) -> SparseCodes:
-        """The codes of some rows, in the order asked for.
+        """The codes of some rows, in the order asked for: a row, a slice, row numbers or a mask.
 
-        Parameters
-        ----------
-        which
-            A row, a slice, row numbers or a mask over rows (leading axes flattened).
+        Leading axes count as flattened.
 
         Raises
         ------
@@ -254,13 +239,7 @@ class SparseCodes:
         return chosen % max(len(self), 1)
 
     def reshape(self, *shape: int) -> SparseCodes:
-        """The same codes with other leading axes.
-
-        Parameters
-        ----------
-        shape
-            Axes whose product is the number of rows.
-        """
+        """The same codes with other leading axes, whose product is the number of rows."""
         return self.with_values(self.values, shape=shape)
 
     def detach(self) -> SparseCodes:
@@ -268,13 +247,7 @@ class SparseCodes:
         return self.with_values(self.values.detach())
 
     def to(self, device: str | torch.device) -> SparseCodes:
-        """The codes on another device; the same object if they are there already.
-
-        Parameters
-        ----------
-        device
-            A torch device.
-        """
+        """The codes on another device; the same object if they are there already."""
         if torch.device(device) == self.device:
             return self
         values, atoms = self.values.to(device), self.atoms.to(device)
@@ -285,26 +258,16 @@ class SparseCodes:
     ) -> SparseCodes:
         """The same atoms with other strengths; grouping by atom is shared, not made again.
 
-        Parameters
-        ----------
-        values
-            Strength of each entry.
-        shape
-            Leading axes, where they change too.
+        `shape`: Leading axes, where they change too.
         """
         shape = self.shape if shape is None else shape
         return SparseCodes(values, self.atoms, self.offsets, self.n_atoms, shape, self.support)
 
     @classmethod
     def concatenate(cls, parts: Iterable[SparseCodes]) -> SparseCodes:
-        """Codes of several batches as one, rows in order.
+        """Codes of several batches of one dictionary as one, rows in order.
 
         Axes after the first are kept where all parts agree on them.
-
-        Parameters
-        ----------
-        parts
-            At least one, all of one dictionary width.
 
         Raises
         ------
@@ -334,14 +297,7 @@ class SparseCodes:
     # Files
 
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
-        """Write the codes to a folder: safetensors, JSON, and a manifest with checksums.
-
-        Parameters
-        ----------
-        folder
-            Where to; appears only when complete.
-        replace
-            Whether codes saved there before are replaced.
+        """Write the codes to a folder, which appears only when complete: safetensors, JSON, checksums.
 
         Raises
         ------
@@ -358,11 +314,6 @@ class SparseCodes:
     @classmethod
     def load(cls, folder: str | Path) -> SparseCodes:
         """Read codes written with `save`.
-
-        Parameters
-        ----------
-        folder
-            What `save` wrote.
 
         Raises
         ------
@@ -384,17 +335,7 @@ class SparseCodes:
         return codes
 
     def check(self, where: str = "The codes") -> None:
-        """Verify every index: offsets ascend from 0 to nnz and atoms exist.
-
-        Parameters
-        ----------
-        where
-            Who they are, for the message.
-
-        Raises
-        ------
-        ValueError: If they do not.
-        """
+        """Refuse indices that cannot be: offsets ascend from 0 to nnz, and atoms exist."""
         ascending = self.offsets[0] == 0 and self.offsets[-1] == self.nnz and (self.l0 >= 0).all()
         exist = not self.nnz or (self.atoms.min() >= 0 and self.atoms.max() < self.n_atoms)
         if not (bool(ascending) and bool(exist)):

@@ -1,8 +1,4 @@
-"""Data with known answers, made on the fly from a seed, and readers for pictures and texts people have.
-
-Each name is imported from its room on first use. The rooms are called after ideas (`rendering`,
-`handwriting`), because a function and a module may not share a name.
-"""
+"""Data with known answers, made on the fly from a seed, and readers for pictures and texts people have."""
 
 from __future__ import annotations
 

@@ -15,21 +15,13 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.checks import one_of
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
 
 CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 SIZE = 32
 _RECORD = 1 + 3 * SIZE * SIZE  # bytes per picture in the binary version
 _BINARY = {
@@ -56,9 +48,6 @@ class Photos(Record):
     label: Int[Tensor, " n"]
     class_names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return int(self.label.shape[0])
-
     def __getitem__(self, rows: slice | Tensor) -> Photos:
         return Photos(self.pixels[rows], self.label[rows], self.class_names)
 
@@ -77,18 +66,6 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
     ``blob[offset[i]:offset[i + 1]]``); and folders ``train`` and ``test`` with one folder of
     pictures per class.
 
-    Parameters
-    ----------
-    folder
-        Where the files lie.
-    split
-        Which half.
-
-    Returns
-    -------
-    Photos
-        All pictures of the split, in the order of the files.
-
     Raises
     ------
     FileNotFoundError: If the folder, or the split in it, is not there.
@@ -98,8 +75,7 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
     ------
     A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
-    if split not in _BINARY:
-        raise ValueError(f"`split` must be 'train' or 'test', got {split!r}.")
+    one_of(split, _BINARY, name="split")
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")

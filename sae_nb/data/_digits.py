@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.checks import one_of
 from sae_nb.data._records import Record
 
 Split = Literal["train", "test", "all"]
@@ -43,9 +44,6 @@ class Digits(Record):
     digit: Int[Tensor, " n"]
     handwriting: Int[Tensor, " n"]
 
-    def __len__(self) -> int:
-        return int(self.digit.shape[0])
-
 
 @lru_cache(maxsize=1)
 def _load_handwriting() -> tuple[Tensor, Tensor]:
@@ -61,17 +59,13 @@ def handwriting_rows(split: str) -> Int[Tensor, " n"]:
 
     The split is one fixed permutation of the 1797 digits: 1400 to train on, 397 to test with.
     """
-    if split not in ("train", "test", "all"):
-        raise ValueError(
-            f"`split` must be 'train', 'test' or 'all', got {split!r}. Choose one of the three."
-        )
     order = np.random.default_rng(_SPLIT_SEED).permutation(N_HANDWRITINGS)
     parts = {
         "train": order[:N_TRAIN_HANDWRITINGS],
         "test": order[N_TRAIN_HANDWRITINGS:],
         "all": order,
     }
-    return torch.from_numpy(np.sort(parts[split]))
+    return torch.from_numpy(np.sort(parts[one_of(split, parts, name="split")]))
 
 
 def digits(split: Split = "all") -> Digits:
@@ -81,15 +75,6 @@ def digits(split: Split = "all") -> Digits:
     ----------
     split
         ``"train"`` (1400), ``"test"`` (397, other handwriting) or ``"all"``.
-
-    Returns
-    -------
-    Digits
-        Pictures between 0 and 1, labels, and rows in ``load_digits``.
-
-    Raises
-    ------
-    ValueError: If ``split`` is none of the three.
 
     Example
     -------

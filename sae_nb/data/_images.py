@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, overload
+from typing import BinaryIO, overload
 
 import numpy as np
 import torch
@@ -14,10 +14,6 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_memory
 from sae_nb.data._records import Record
-
-if TYPE_CHECKING:
-    from PIL import Image
-
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -45,9 +41,6 @@ class PictureFolder(Record):
     label: Int[Tensor, " n"]
     class_names: tuple[str, ...]
     size: int | None = None
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
     @overload
     def __getitem__(self, row: int) -> Tensor: ...
@@ -94,11 +87,6 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
         Height and width in pixels: the shorter side is brought to it, the middle is kept. None
         leaves every picture as it is.
 
-    Returns
-    -------
-    PictureFolder
-        Paths sorted, labels, names of the classes.
-
     Raises
     ------
     FileNotFoundError: If there is no such folder.
@@ -120,7 +108,7 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
-    found = [path.relative_to(folder) for path in folder.rglob("*") if _is_picture(path, folder)]
+    found = [path.relative_to(folder) for path in visible_files(folder, SUFFIXES)]
     if not found:
         raise ValueError(
             f"A folder of pictures must hold at least one, got {str(folder)!r} with none of"
@@ -142,8 +130,11 @@ def decode_picture(
     try:
         with Image.open(file) as opened:
             upright = ImageOps.exif_transpose(opened)
-            picture = _on_white(upright) if upright.has_transparency_data else upright
-            picture = picture.convert("RGB")
+            if upright.has_transparency_data:
+                layer = upright.convert("RGBA")
+                white = Image.new("RGBA", layer.size, "white")
+                upright = Image.alpha_composite(white, layer)
+            picture = upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"Every picture must be readable, but {name} is not ({error}). Remove it or replace it."
@@ -153,13 +144,9 @@ def decode_picture(
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    layer = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-
-
-def _is_picture(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+def visible_files(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
+    """Yield the files below a folder that end so; nothing hidden, in no order."""
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            yield path

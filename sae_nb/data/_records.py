@@ -12,14 +12,17 @@ LONGEST_TEXT = 40
 
 
 class Record:
-    """Base of the data records, for their short `repr`."""
+    """Base of the data records: as long as their first field, and with a short `repr`."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
-        told = "; ".join(_told(f.name, getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]
-        return f"{type(self).__name__}({told})"
+        facts = "; ".join(_described(f.name, getattr(self, f.name)) for f in fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({facts})"
 
 
-def _told(name: str, value: Any) -> str:
+def _described(name: str, value: Any) -> str:
     if isinstance(value, Tensor):
         shape = "×".join(map(str, value.shape))
         return f"{name} {shape} {str(value.dtype).removeprefix('torch.')}"

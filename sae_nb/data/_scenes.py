@@ -1,6 +1,7 @@
-"""A drawing made to look like `scenes`: strokes on a small canvas, an ink, a texture behind, noise.
+"""Colour pictures of handwritten digits in which every factor of variation is known and labelled.
 
-coverage = max over segments of clamp(thickness / 2 + ½ − distance, 0, 1), pixel centres at i + ½.
+picture = noise + (((background over texture) under disc) under ink · digit), all factors independent;
+and a person's drawing made to look like one of them.
 """
 
 from __future__ import annotations
@@ -17,15 +18,9 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory
+from sae_nb.checks import check_count, check_memory, one_of
 from sae_nb.data._digits import Digits, Split, digits
 from sae_nb.data._records import Record
-
-# -------------------------------------------------------------------------------------------------
-# Colour pictures of handwritten digits in which every factor of variation is known and labelled.
-#
-# picture = noise + (((background over texture) under disc) under ink · digit), all factors independent.
-
 
 IMAGE_SIZE = 32
 PATCH_SIZE = 4
@@ -44,16 +39,9 @@ INKS: dict[str, tuple[float, float, float]] = {
 }
 TEXTURES = ("horizontal", "vertical", "diagonal", "checks", "dots", "grid", "waves", "speckle")
 POSITIONS = (
-    "top left",
-    "top",
-    "top right",
-    "left",
-    "centre",
-    "right",
-    "bottom left",
-    "bottom",
+    "top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom",
     "bottom right",
-)
+)  # fmt: skip
 _SPLIT_CODE = {"train": 0, "test": 1, "all": 2}
 _CELL = 6.0  # pixels between neighbouring positions
 _BYTES = 2 * 3 * 4 * IMAGE_SIZE**2 + 2 * IMAGE_SIZE**2  # per picture, pieces and their union
@@ -99,9 +87,6 @@ class Scenes(Record):
     position_names: ClassVar[tuple[str, ...]] = POSITIONS
     distractor_names: ClassVar[tuple[str, ...]] = ("no disc", "disc")
 
-    def __len__(self) -> int:
-        return int(self.digit.shape[0])
-
     def __getitem__(self, rows: int | slice | Tensor) -> Scenes:
         if isinstance(rows, int):
             # One picture stays a record of one; the bound ends a `for` loop over the pictures.
@@ -110,18 +95,7 @@ class Scenes(Record):
         return self.subset(rows)
 
     def subset(self, rows: slice | Tensor) -> Scenes:
-        """Keep some pictures.
-
-        Parameters
-        ----------
-        rows
-            A slice, a boolean mask or row numbers.
-
-        Returns
-        -------
-        Scenes
-            Those pictures with their labels.
-        """
+        """Keep some pictures: a slice, a boolean mask or row numbers."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
@@ -142,11 +116,6 @@ def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> 
         Whose handwriting: ``"train"`` (1400 digits), ``"test"`` (the other 397) or ``"all"``.
     start
         Number of the first picture, to read one endless stream piece by piece.
-
-    Returns
-    -------
-    Scenes
-        Pictures, one label per factor, and masks of the digit.
 
     Raises
     ------
@@ -170,37 +139,23 @@ def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> 
     start = check_count(start, name="start", at_least=0)
     source = digits(split)
     check_memory(n * _BYTES, f"`scenes(n={n})`", "Ask for fewer at a time, moving `start` along.")
+    return _rendered(source, n, seed, split, start)
+
+
+def _rendered(source: Digits, n: int, seed: int, split: str, start: int) -> Scenes:
+    parts = []
+    for block in range(start // BLOCK, -(-(start + n) // BLOCK)):
+        first, last = max(start - block * BLOCK, 0), min(start + n - block * BLOCK, BLOCK)
+        parts.append(_render(source, *_draw(block, first, last, seed, split)))
     names = [field.name for field in fields(Scenes)]
-    parts = [
-        _render(source, *_draw(block, max(start - block * BLOCK, 0), last, seed, split))
-        for block in range(start // BLOCK, -(-(start + n) // BLOCK))
-        for last in (min(start + n - block * BLOCK, BLOCK),)
-    ]
     return Scenes(**{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 _DRAWS = (
-    "handwriting",
-    "colour",
-    "texture",
-    "position",
-    "distractor",
-    "scale",
-    "angle",
-    "shear",
-    "jitter_x",
-    "jitter_y",
-    "shift_x",
-    "shift_y",
-    "tone",
-    "step",
-    "hue",
-    "disc_colour",
-    "disc_corner",
-    "disc_radius",
-    "disc_x",
-    "disc_y",
-)
+    "handwriting", "colour", "texture", "position", "distractor", "scale", "angle", "shear",
+    "jitter_x", "jitter_y", "shift_x", "shift_y", "tone", "step", "hue", "disc_colour",
+    "disc_corner", "disc_radius", "disc_x", "disc_y",
+)  # fmt: skip
 
 
 def _draw(
@@ -230,6 +185,8 @@ def _render(source: Digits, draws: dict[str, Tensor], noise: Tensor) -> Scenes:
     picture = picture.lerp(0.42 * inks[other][:, :, None, None], disc[:, None])
     picture = picture.lerp(inks[colour][:, :, None, None], coverage[:, None])
     mask = coverage > 0.5
+    side = IMAGE_SIZE // PATCH_SIZE
+    patches = mask.view(-1, side, PATCH_SIZE, side, PATCH_SIZE)
     return Scenes(
         images=picture.add_(noise, alpha=NOISE).clamp_(0, 1),
         digit=source.digit[handwriting],
@@ -239,7 +196,7 @@ def _render(source: Digits, draws: dict[str, Tensor], noise: Tensor) -> Scenes:
         distractor=distractor,
         handwriting=source.handwriting[handwriting],
         mask=mask,
-        patch_mask=_patch_mask(mask),
+        patch_mask=(patches.float().mean(dim=(2, 4)) >= 0.25).flatten(1),
     )
 
 
@@ -326,16 +283,6 @@ def _atlas() -> Tensor:
     return torch.from_numpy(np.stack([patterns[name] for name in TEXTURES])).float()
 
 
-def _patch_mask(mask: Tensor) -> Tensor:
-    side = IMAGE_SIZE // PATCH_SIZE
-    cut = mask.view(-1, side, PATCH_SIZE, side, PATCH_SIZE)
-    return (cut.float().mean(dim=(2, 4)) >= 0.25).flatten(1)
-
-
-# -------------------------------------------------------------------------------------------------
-# The scenes as they are without their digit: what each picture shows once the object is painted over.
-
-
 def scenes_without_digit(
     n: int, seed: int = 0, split: Split = "train", *, start: int = 0
 ) -> Scenes:
@@ -343,16 +290,6 @@ def scenes_without_digit(
 
     Background, disc and noise are those of `scenes` with the same arguments; pixels that the digit does
     not touch are equal. Labels are those of the digit that was left out; the masks are empty.
-
-    Parameters
-    ----------
-    n, seed, split, start
-        As for `scenes`.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is not a whole one in range, or `split` is unknown.
-    MemoryError: If the pictures would not fit.
 
     Example
     -------
@@ -364,15 +301,9 @@ def scenes_without_digit(
     shown = scenes(n, seed, split, start=start)
     source = digits(split)
     no_ink = replace(source, images=torch.zeros_like(source.images))
-    block = BLOCK
-    parts = []
-    for number in range(start // block, -(-(start + n) // block)):
-        last = min(start + n - number * block, block)
-        draws = _draw(number, max(start - number * block, 0), last, seed, split)
-        parts.append(_render(no_ink, *draws))
     return replace(
         shown,
-        images=torch.cat([part.images for part in parts]),
+        images=_rendered(no_ink, n, seed, split, start).images,
         mask=torch.zeros_like(shown.mask),
         patch_mask=torch.zeros_like(shown.patch_mask),
     )
@@ -380,7 +311,6 @@ def scenes_without_digit(
 
 # -------------------------------------------------------------------------------------------------
 # A drawing made to look like `scenes`: strokes on a small canvas, an ink, a texture behind, noise.
-
 
 TALLEST, SHORTEST = 22.4, 14.4
 """Heights in pixels between which `scenes` renders its digits: 8 pixels enlarged 1.8 to 2.8 times."""
@@ -409,17 +339,18 @@ class Paper:
     """Of the background's tint and phase, and of the noise."""
 
     def __post_init__(self) -> None:
-        if self.ink not in INKS:
-            raise ValueError(f"`ink` must be one of {list(INKS)}, got {self.ink!r}.")
-        if self.texture not in TEXTURES:
-            raise ValueError(f"`texture` must be one of {list(TEXTURES)}, got {self.texture!r}.")
+        one_of(self.ink, INKS, name="ink")
+        one_of(self.texture, TEXTURES, name="texture")
         check_count(self.seed, name="seed", at_least=0)
 
 
 def raster(
     strokes: Sequence[Sequence[Point]], thickness: float = 3.0, size: int = IMAGE_SIZE
 ) -> UInt8[np.ndarray, "size size"]:
-    """Return how much of every pixel strokes cover, 0 to 255."""
+    """Return how much of every pixel strokes cover, 0 to 255.
+
+    coverage = max over segments of clamp(thickness / 2 + ½ − distance, 0, 1), pixel centres at i + ½.
+    """
     centre = np.arange(size) + 0.5
     x, y = centre[None, :], centre[:, None]
     coverage = np.zeros((size, size))
@@ -436,7 +367,7 @@ def raster(
 
 
 def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None) -> Drawn:
-    """Return a drawing as a picture like those of `scenes`.
+    """Return a drawing as a picture like those of `scenes`, and a note if it was scaled.
 
     A drawing taller than the digits of `scenes`, or much smaller, is scaled to their size about its own
     centre and kept inside the picture: the bundled models have seen no others.
@@ -446,12 +377,7 @@ def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None
     coverage
         How much ink each pixel has, 0 to 255.
     paper
-        Ink, texture behind, seed; white on stripes when None.
-
-    Returns
-    -------
-    Drawn
-        The picture, and a note if the drawing was scaled.
+        Ink, texture behind, seed; None: white on stripes.
 
     Raises
     ------
@@ -506,14 +432,10 @@ def _fitted(
     shift = (centre - goal / scale) / half
     theta = torch.tensor([[[1 / scale, 0, float(shift[0])], [0, 1 / scale, float(shift[1])]]])
     grid = F.affine_grid(theta, [1, 1, IMAGE_SIZE, IMAGE_SIZE], align_corners=False)
-    scaled = F.grid_sample(_blurred(ink, scale)[None, None], grid, align_corners=False)[0, 0]
+    ink = ink[None, None]
+    if scale < 1:  # smoothed before shrinking, so that thin strokes do not fall between pixels
+        side = torch.tensor([0.5 * (1 / scale - 1), 1.0, 0.5 * (1 / scale - 1)])
+        kernel = (side[:, None] * side[None, :]) / side.sum() ** 2
+        ink = F.conv2d(ink, kernel[None, None], padding=1)
+    scaled = F.grid_sample(ink, grid, align_corners=False)[0, 0]
     return scaled.clamp(0, 1), (f"drawn {size} pixels tall, scaled to {wanted:.0f}",)
-
-
-def _blurred(ink: Float[Tensor, "32 32"], scale: float) -> Float[Tensor, "32 32"]:
-    """Smooth before shrinking, so that thin strokes do not fall between pixels."""
-    if scale >= 1:
-        return ink
-    side = torch.tensor([0.5 * (1 / scale - 1), 1.0, 0.5 * (1 / scale - 1)])
-    kernel = (side[:, None] * side[None, :]) / side.sum() ** 2
-    return F.conv2d(ink[None, None], kernel[None, None], padding=1)[0, 0]

@@ -1,4 +1,4 @@
-"""Words and sentence patterns of the stories: slots in braces, forms parted by bars."""
+"""Short stories from a small grammar of our own, with the answer to every question about them."""
 
 from __future__ import annotations
 
@@ -16,52 +16,20 @@ from sae_nb.checks import check_count
 from sae_nb.data._records import Record
 
 PEOPLE = (
-    ("Anna", "she"),
-    ("Ben", "he"),
-    ("Clara", "she"),
-    ("David", "he"),
-    ("Emma", "she"),
-    ("Felix", "he"),
-    ("Grace", "she"),
-    ("Henry", "he"),
-    ("Ida", "she"),
-    ("Jack", "he"),
-    ("Lucy", "she"),
-    ("Max", "he"),
-    ("Nora", "she"),
-    ("Oscar", "he"),
-    ("Rose", "she"),
+    ("Anna", "she"), ("Ben", "he"), ("Clara", "she"), ("David", "he"), ("Emma", "she"),
+    ("Felix", "he"), ("Grace", "she"), ("Henry", "he"), ("Ida", "she"), ("Jack", "he"),
+    ("Lucy", "she"), ("Max", "he"), ("Nora", "she"), ("Oscar", "he"), ("Rose", "she"),
     ("Tom", "he"),
-)
+)  # fmt: skip
 ANIMALS = ("dog", "cat", "horse", "bird", "goat", "rabbit", "mouse", "fox", "duck", "pony")
 PLACES = (
-    "garden",
-    "forest",
-    "river",
-    "village",
-    "market",
-    "school",
-    "castle",
-    "harbour",
-    "mountain",
-    "farm",
-    "library",
-    "beach",
-)
+    "garden", "forest", "river", "village", "market", "school", "castle", "harbour", "mountain",
+    "farm", "library", "beach",
+)  # fmt: skip
 THINGS = (
-    "lamp",
-    "boat",
-    "kite",
-    "book",
-    "basket",
-    "letter",
-    "clock",
-    "key",
-    "drum",
-    "coat",
-    "map",
+    "lamp", "boat", "kite", "book", "basket", "letter", "clock", "key", "drum", "coat", "map",
     "cake",
-)
+)  # fmt: skip
 ENTITIES = (*(name for name, _ in PEOPLE), *ANIMALS, *PLACES, *THINGS)
 ENTITY_KINDS = (
     *("person" for _ in PEOPLE),
@@ -154,10 +122,6 @@ ENDINGS = {
 PLURAL_SUBJECTS = ("old friends", "thieves")
 
 
-# -------------------------------------------------------------------------------------------------
-# Short stories from a small grammar of our own, with the answer to every question about them.
-
-
 NEGATIVE, POSITIVE = 0, 1
 
 _SLOT = re.compile(r"\{([^}]*)\}")
@@ -234,9 +198,6 @@ class Stories(Record):
     boundary_story: Int[Tensor, " e"]
     boundary: Int[Tensor, " e"]
 
-    def __len__(self) -> int:
-        return len(self.texts)
-
     @property
     def entities(self) -> tuple[str, ...]:
         """Every name an entity can have: people, animals, places, things."""
@@ -254,39 +215,20 @@ def stories(n: int, seed: int = 0, *, start: int = 0) -> Stories:
     Story i depends on (seed, i) alone, so ``stories(5, start=10)`` are the last five of
     ``stories(15)``, on every machine and Python.
 
-    Parameters
-    ----------
-    n
-        How many.
-    seed
-        Another seed tells other stories.
-    start
-        Number of the first.
-
-    Returns
-    -------
-    Stories
-        Texts and labels.
-
-    Raises
-    ------
-    ValueError: If n is not positive, or seed or start is negative.
-
     Example
     -------
     >>> stories(1, start=4).texts == stories(5).texts[4:]
     True
     """
     check_count(n, name="n")
-    for name, value in (("seed", seed), ("start", start)):
-        if value < 0:
-            raise ValueError(f"`{name}` must be at least 0, got {value}.")
+    check_count(seed, name="seed", at_least=0)
+    check_count(start, name="start", at_least=0)
     told = [_Story(_generator(seed, i)) for i in range(start, start + n)]
     clauses = [(row, *clause) for row, story in enumerate(told) for clause in story.clauses]
     mentions = [(row, *mention) for row, story in enumerate(told) for mention in story.mentions]
     boundaries = [(row, at) for row, story in enumerate(told) for at in story.boundaries]
     cast = torch.tensor([story.cast for story in told])
-    person, animal, place, thing = (cast[:, column].contiguous() for column in range(4))
+    person, animal, place, thing = cast.T.contiguous()
     boundary_story, boundary = _columns(boundaries, 2)
     return Stories(
         texts=tuple(story.text for story in told),

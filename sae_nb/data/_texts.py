@@ -1,4 +1,4 @@
-"""A folder of texts people have: every .txt file below it, in paragraphs."""
+"""English prose that ships with CPython, and the texts in a folder, in paragraphs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from sae_nb.checks import one_of
+from sae_nb.data._images import visible_files
 from sae_nb.data._records import Record
-
-# -------------------------------------------------------------------------------------------------
-# English prose that ships with CPython, cleaned, without repeats, and split once for all.
-
 
 Split = Literal["train", "test", "all"]
 
@@ -48,9 +46,6 @@ class Prose(Record):
     texts: tuple[str, ...]
     topic: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.texts)
-
 
 def prose(split: Split = "all") -> Prose:
     """English prose about Python from ``pydoc_data.topics``, which every CPython brings along.
@@ -65,11 +60,6 @@ def prose(split: Split = "all") -> Prose:
     split
         ``"train"``, ``"test"`` or ``"all"``.
 
-    Returns
-    -------
-    Prose
-        Paragraphs and their topics.
-
     Raises
     ------
     ValueError: If ``split`` is none of the three.
@@ -81,10 +71,7 @@ def prose(split: Split = "all") -> Prose:
     >>> len(train) > 5 * len(test) > 0, set(train.texts) & set(test.texts)
     (True, set())
     """
-    if split not in ("train", "test", "all"):
-        raise ValueError(
-            f"`split` must be 'train', 'test' or 'all', got {split!r}. Choose one of the three."
-        )
+    one_of(split, get_args(Split), name="split")
     kept = [(topic, text) for topic, text in _paragraphs() if split in ("all", side_of_split(text))]
     return Prose(tuple(text for _, text in kept), tuple(topic for topic, _ in kept))
 
@@ -141,7 +128,6 @@ def clean_paragraph(block: str) -> str:
 # -------------------------------------------------------------------------------------------------
 # A folder of texts people have: every .txt file below it, in paragraphs.
 
-
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n")
 
 
@@ -160,25 +146,12 @@ class TextFolder(Record):
     texts: tuple[str, ...]
     file: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.texts)
-
 
 def text(folder: str | Path) -> TextFolder:
-    r"""Read every ``.txt`` file below a folder; a blank line ends a paragraph.
+    r"""Read every ``.txt`` file below a folder, to any depth; a blank line ends a paragraph.
 
     Hidden files and folders are skipped. Files must be UTF-8; Windows line ends and a byte-order
     mark are taken away.
-
-    Parameters
-    ----------
-    folder
-        Searched to any depth.
-
-    Returns
-    -------
-    TextFolder
-        Paragraphs and the files they come from.
 
     Raises
     ------
@@ -198,7 +171,7 @@ def text(folder: str | Path) -> TextFolder:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
-    found = sorted(path.relative_to(folder) for path in folder.rglob("*") if _is_text(path, folder))
+    found = sorted(path.relative_to(folder) for path in visible_files(folder, {".txt"}))
     pairs = [(part, path.as_posix()) for path in found for part in _read(folder / path)]
     if not pairs:
         raise ValueError(
@@ -206,11 +179,6 @@ def text(folder: str | Path) -> TextFolder:
             f" {len(found)} such files. Check the path."
         )
     return TextFolder(tuple(part for part, _ in pairs), tuple(name for _, name in pairs))
-
-
-def _is_text(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return not hidden and path.suffix.lower() == ".txt" and path.is_file()
 
 
 def _read(path: Path) -> list[str]:

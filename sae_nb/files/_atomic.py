@@ -89,11 +89,6 @@ def _remove_if_left(partial: Path) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary sibling of `path`; flush and rename it on success, remove it on error.
 
-    Parameters
-    ----------
-    path
-        Final name of a file; folders on the way to it are made.
-
     Raises
     ------
     OSError: If it cannot be written; says why, and what was there before is as it was.
@@ -234,14 +229,7 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 def check_seal(path: Path, content: dict[str, Any], *, needed: bool = True) -> dict[str, Any]:
     """Return the facts of a sealed JSON file, without their checksum.
 
-    Parameters
-    ----------
-    path
-        Named in messages.
-    content
-        As read.
-    needed
-        Whether a file without a checksum is refused; manifests of the first versions have none.
+    Where it is not `needed`, a file without one passes: manifests of the first versions have none.
 
     Raises
     ------
@@ -314,13 +302,7 @@ def sha256(path: str | Path) -> str:
 def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
 
-    Parameters
-    ----------
-    path
-        Final name of the folder.
-    replace
-        Whether an existing folder of that name is replaced. Only folders that hold a manifest of
-        ours are ever removed.
+    With `replace` an existing folder of that name is removed, if it holds a manifest of ours.
 
     Raises
     ------
@@ -378,14 +360,7 @@ def read_manifest(
 ) -> dict[str, Any]:
     """Read and verify a folder's manifest.
 
-    Parameters
-    ----------
-    folder
-        A folder written with `write_manifest`.
-    kind, version
-        What the folder must be.
-    verify
-        `full` compares checksums, `sizes` only lengths (for stores too large to hash on opening).
+    `full` compares checksums, `sizes` only lengths (for stores too large to hash on opening).
 
     Raises
     ------

@@ -45,15 +45,9 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
 
 
 def inputs_digest(inputs: Any, kind: str) -> str | None:
-    """Return a digest of inputs that are at hand (texts, ids, tensors, pictures), else None.
+    """Return a digest of inputs that are at hand (texts, ids, tensors, images), else None.
 
-    Parameters
-    ----------
-    inputs
-        As for `capture`.
-    kind
-        What the model reads. Strings are texts to a language model only; to others they name files,
-        whose contents they do not tell.
+    Strings are texts to a language model only; to others they name files, whose contents they do not say.
     """
     digest = hashlib.blake2b(digest_size=16)
     return digest.hexdigest() if _feed(digest, inputs, texts=kind == "language") else None
@@ -178,13 +172,7 @@ class SaeIdentity:
 
 
 def identity_of(sae: Any) -> SaeIdentity:
-    """Return what tells `sae` from other SAEs.
-
-    Parameters
-    ----------
-    sae
-        Anything with `dictionary`, `n_atoms` and `d_in`.
-    """
+    """Return what identifies `sae` among SAEs: anything with `dictionary`, `n_atoms` and `d_in`."""
     hook_point = getattr(sae, "hook_point", None)
     return SaeIdentity(
         architecture=type(sae).__name__,

@@ -19,13 +19,6 @@ from sae_nb.files._exchange import named_write_errors
 class Lock:
     """A file or folder that is held until `release`, or until nobody knows the lock any more.
 
-    Parameters
-    ----------
-    path
-        What to hold; it exists.
-    wait
-        Whether to wait for whoever holds it.
-
     Raises
     ------
     BlockingIOError: If somebody else holds it and `wait` is false.
@@ -72,14 +65,7 @@ class Lock:
 
 
 def hold_folder(folder: Path, refusal: str) -> Lock:
-    """Hold a folder for one writer, making it where it is missing.
-
-    Parameters
-    ----------
-    folder
-        What only one may write to.
-    refusal
-        Said when somebody else holds it.
+    """Hold a folder for one writer, making it where it is missing; `refusal` is what others are told.
 
     Raises
     ------
@@ -95,15 +81,7 @@ def hold_folder(folder: Path, refusal: str) -> Lock:
 
 @contextmanager
 def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
-    """Hold a folder for the block; waits for whoever holds it where there is no `refusal`.
-
-    Parameters
-    ----------
-    folder
-        Made where it is missing.
-    refusal
-        Said in a `ValueError` when somebody else holds it.
-    """
+    """Hold a folder for the block; waits for whoever holds it where there is no `refusal`."""
     if refusal is None:
         lock = _wait_for(folder)
     else:

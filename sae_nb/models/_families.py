@@ -21,106 +21,38 @@ from sae_nb.models._hook_points import HookPoint, Side
 # Names of submodules, most telling first. What is searched: the block for branches and norms; for
 # the embedding and the final norm, the module that holds the blocks, then its ancestors.
 EMBEDDINGS = (
-    "wte",
-    "embed_tokens",
-    "embed_in",
-    "word_embeddings",
-    "tok_embeddings",
-    "token_embedding",
-    "embeddings",
-    "embedding",
-    "embed",
-    "patch_embed",
-)
+    "wte", "embed_tokens", "embed_in", "word_embeddings", "tok_embeddings", "token_embedding",
+    "embeddings", "embedding", "embed", "patch_embed",
+)  # fmt: skip
 FINAL_NORMS = (
-    "ln_f",
-    "norm",
-    "norm_f",
-    "final_layer_norm",
-    "final_layernorm",
-    "final_norm",
-    "layernorm",
-    "ln_final",
-    "layer_norm",
-)
+    "ln_f", "norm", "norm_f", "final_layer_norm", "final_layernorm", "final_norm", "layernorm",
+    "ln_final", "layer_norm",
+)  # fmt: skip
 ATTENTIONS = (
-    "layer_scale1",
-    "ls1",
-    "post_self_attn_layernorm",
-    "attention.output.dense",
-    "self_attention.dense",
-    "attn.Wqkv+attn.out_proj",
-    "self_attn",
-    "attn",
-    "attention",
+    "layer_scale1", "ls1", "post_self_attn_layernorm", "attention.output.dense",
+    "self_attention.dense", "attn.Wqkv+attn.out_proj", "self_attn", "attn", "attention",
     "self_attention",
-)
+)  # fmt: skip
 MLPS = (
-    "layer_scale2",
-    "ls2",
-    "post_mlp_layernorm",
-    "post_feedforward_layernorm",
-    "attention.output.dense+output.dense",
-    "mlp.dense_4h_to_h",
-    "ffn.down_proj",
-    "mlp",
-    "ffn",
-    "feed_forward",
-    "block_sparse_moe",
-    "fc2",
-    "fc",
-)
+    "layer_scale2", "ls2", "post_mlp_layernorm", "post_feedforward_layernorm",
+    "attention.output.dense+output.dense", "mlp.dense_4h_to_h", "ffn.down_proj", "mlp", "ffn",
+    "feed_forward", "block_sparse_moe", "fc2", "fc",
+)  # fmt: skip
 # The norm in front of the MLP: its input is the stream between the two branches. Reading it is
 # exact; an edit there would miss the skip connection around the MLP.
 SECOND_NORMS = (
-    "pre_feedforward_layernorm",
-    "post_feedforward_layernorm>mlp",
-    "ln_2",
-    "norm_2",
-    "norm2",
-    "layernorm_after",
-    "layer_norm2",
-    "post_attention_layernorm",
-    "final_layer_norm",
-    "mlp_norm",
-    "ffn_norm",
-)
+    "pre_feedforward_layernorm", "post_feedforward_layernorm>mlp", "ln_2", "norm_2", "norm2",
+    "layernorm_after", "layer_norm2", "post_attention_layernorm", "final_layer_norm",
+    "mlp_norm", "ffn_norm",
+)  # fmt: skip
 # Families whose sum resid_pre + attn_out + mlp_out is tested to be resid_post, by config.model_type.
-ADDITIVE = frozenset(
-    {
-        "bloom",
-        "clip_vision_model",
-        "cohere",
-        "deit",
-        "dinov2",
-        "dinov2_with_registers",
-        "dinov3_vit",
-        "falcon",
-        "gemma",
-        "gemma2",
-        "gemma3_text",
-        "gpt2",
-        "gpt_neo",
-        "gpt_neox",
-        "gptj",
-        "llama",
-        "mistral",
-        "mixtral",
-        "modernbert",
-        "mpt",
-        "olmo2",
-        "opt",
-        "phi",
-        "phi3",
-        "qwen2",
-        "qwen3",
-        "siglip_vision_model",
-        "stablelm",
-        "starcoder2",
-        "vit",
-        "vision_transformer",
-    }
-)
+ADDITIVE = frozenset({
+    "bloom", "clip_vision_model", "cohere", "deit", "dinov2", "dinov2_with_registers",
+    "dinov3_vit", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox",
+    "gptj", "llama", "mistral", "mixtral", "modernbert", "mpt", "olmo2", "opt", "phi", "phi3",
+    "qwen2", "qwen3", "siglip_vision_model", "stablelm", "starcoder2", "vit",
+    "vision_transformer",
+})  # fmt: skip
 # Families that scale both branches while adding them.
 SCALED = frozenset({"granite", "granitemoe"})
 POST_NORM = frozenset(

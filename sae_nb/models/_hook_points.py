@@ -17,14 +17,8 @@ from torch import Tensor
 Side = Literal["input", "output"]
 
 STANDARD_NAMES = (
-    "embed",
-    "resid_pre",
-    "attn_out",
-    "resid_mid",
-    "mlp_out",
-    "resid_post",
-    "final_norm",
-)
+    "embed", "resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "final_norm",
+)  # fmt: skip
 """Kinds of standard hook points in the order a forward pass reaches them; those between `embed` and
 `final_norm` carry a layer: ``resid_post.6``."""
 
@@ -42,14 +36,8 @@ class HookPoint(str):
 
     Parameters
     ----------
-    name
-        Standard name, or the raw module path as the user wrote it.
-    path
-        Path of the module, as in ``module.get_submodule(path)``.
     side
         Whether the module's output or its first input is meant.
-    layer
-        Number of the block, for names that have one.
     index
         Which element of a tuple output; None: the first tensor, found when the model runs.
     writable

@@ -81,17 +81,7 @@ class Batch:
     def token_index(
         self, n_tokens: int
     ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
-        """Return (sample, position) for a module that gave `n_tokens` tokens per row.
-
-        Parameters
-        ----------
-        n_tokens
-            Length of the time axis of what was captured.
-
-        Raises
-        ------
-        ValueError: If the batch knows its tokens and they are another number.
-        """
+        """Return (sample, position) for a module that gave `n_tokens` tokens per row."""
         width = self.sample.shape[1]
         if width == n_tokens:
             return self.sample, self.position

@@ -150,12 +150,8 @@ class LiveModel:
 
     Parameters
     ----------
-    module
-        The network.
-    name
-        What messages and saved files call it.
     kind
-        "language" reads texts or token ids, "vision" pictures, "other" tensors.
+        "language" reads texts or token ids, "vision" images, "other" tensors.
     causal
         Whether it is a decoder that predicts the next token.
     tokenizer
@@ -164,10 +160,6 @@ class LiveModel:
         Pictures to pixel values: `Preprocess`, or a function of floats in [0, 1]; None: as they are.
     layout
         Tokens of one picture; None: unknown.
-    class_names
-        Names of the first head's classes.
-    nnsight_object
-        The nnsight object the user gave, kept for their own traces.
     card
         Facts on a bundled model: data, steps, accuracies.
     remote
@@ -304,12 +296,9 @@ class LiveModel:
         return list(self._points)
 
     def hook_point(self, name: str) -> HookPoint:
-        """Return the hook point of that name.
+        """Return the hook point of a standard name, TransformerLens name, or module path.
 
-        Parameters
-        ----------
-        name
-            Standard name, TransformerLens name, or module path with or without ".input"/".output".
+        A module path may end in ".input" or ".output".
 
         Raises
         ------
@@ -319,12 +308,7 @@ class LiveModel:
         return find_hook_point(name, self._points, paths, model_name=self.name)
 
     def get_module(self, path: str) -> nn.Module:
-        """Return the submodule at a path.
-
-        Raises
-        ------
-        HookPointNotFound: If there is none.
-        """
+        """Return the submodule at a path."""
         try:
             return self.module.get_submodule(path)
         except AttributeError:
@@ -365,11 +349,6 @@ class LiveModel:
         add_bos
             Whether texts start with the beginning-of-text token; "auto": as the tokenizer does.
 
-        Returns
-        -------
-        Batches
-            An iterator; its ``policy`` states how the inputs were treated.
-
         Raises
         ------
         TypeError, ValueError, FileNotFoundError: If the inputs are empty, or not what this model reads.
@@ -397,12 +376,7 @@ class LiveModel:
     def forward(self, batch: Batch, *, grad: bool = False) -> Any:
         """Run the module on one batch and return its raw output, interventions applied.
 
-        Parameters
-        ----------
-        batch
-            From `batches`.
-        grad
-            Keep the graph, for gradients through the model.
+        `grad` keeps the graph, for gradients through the model.
         """
         batch = batch.to(self.device)
         with self.lock, torch.set_grad_enabled(grad), installed(self, batch.state()):
@@ -429,15 +403,7 @@ class LiveModel:
         return answer
 
     def heads(self, inputs: Any, *, batch_size: int | None = None) -> dict[str, Tensor]:
-        """Return every head's answer by name; for models without heads, every named output.
-
-        Parameters
-        ----------
-        inputs
-            As for `batches`.
-        batch_size
-            As for `batches`.
-        """
+        """Return every head's answer by name; for models without heads, every named output."""
         batches = self.batches(inputs, batch_size=batch_size)
         answers = collected((batch, self._heads_of(batch)) for batch in batches)
         self._warn_of_cuts(batches)
@@ -471,7 +437,8 @@ class LiveModel:
         return_ids: bool = False,
         echo: bool = True,
     ) -> Generated:
-        """Continue texts, with the active interventions at the prompt and at every new token.
+        """Continue texts, with the active interventions at the prompt and at every new token. One result per
+        prompt: text, or ids where there is no tokenizer.
 
         Parameters
         ----------
@@ -489,11 +456,6 @@ class LiveModel:
             Return token ids, padding left out, instead of text.
         echo
             Begin with the prompt.
-
-        Returns
-        -------
-        str, Tensor, or a list of them
-            One per prompt; ids where there is no tokenizer.
 
         Raises
         ------

@@ -56,11 +56,6 @@ def load_model(
         that run the model) needs the weights and says so. Nothing is contacted before a capture, but
         the hub for an id that is not cached.
 
-    Returns
-    -------
-    LiveModel
-        In evaluation mode.
-
     Raises
     ------
     ValueError: If the device is not there, the dtype unknown, or the checkpoint unusable.

@@ -88,14 +88,7 @@ class Preprocess:
     def from_config(cls, config: Mapping[str, Any]) -> Preprocess:
         """Read the fields of a ``preprocessor_config.json``.
 
-        Parameters
-        ----------
-        config
-            The file's content; old spellings (an integer size, ``feature_extractor_type``) too.
-
-        Raises
-        ------
-        ValueError: If the size is spelled in a way this does not know.
+        Old spellings (an integer size, ``feature_extractor_type``) too.
         """
         facts: dict[str, Any] = {}
         if _crops(config):
@@ -129,10 +122,6 @@ class Preprocess:
 
         Bytes stay bytes. A float picture in [0, 1] is rounded to bytes only if it has to be
         resized, because Pillow resamples bytes.
-
-        Raises
-        ------
-        ValueError: If the model needs another size and never resizes.
         """
         rows, columns = picture.shape[1:]
         self.check_size(rows, columns)
@@ -142,12 +131,7 @@ class Preprocess:
         return picture if self.crop is None else _centre_crop(picture, self.crop)
 
     def check_size(self, rows: int, columns: int) -> None:
-        """Refuse a picture of another size than the model needs, where it never resizes.
-
-        Raises
-        ------
-        ValueError: If the size is wrong.
-        """
+        """Refuse a picture of another size than the model needs, where it never resizes."""
         if self.required is not None and (rows, columns) != self.required:
             raise ValueError(
                 f"Pictures must have shape (3, {self.required[0]}, {self.required[1]}) for this "

@@ -38,8 +38,6 @@ def wrap(
     ----------
     module_or_nnsight_model
         A torch module, or an nnsight object around one (kept as ``model.nnsight``).
-    tokenizer
-        A Hugging Face tokenizer; overrides an nnsight object's own.
     preprocess
         Turns pictures, floats in [0, 1] of shape (n, 3, H, W), into what the module reads; a
         Hugging Face image processor also works.
@@ -47,17 +45,11 @@ def wrap(
         Tokens before the first patch (cls, registers); overrides what the module tells.
     patch_grid
         Rows and columns of patches; overrides what the module tells.
-    class_names
-        Names of the classes the module's logits are about.
     name
-        What messages and saved files call it; its class name if left out.
+        Its class name if left out.
     causal
         Whether a language model predicts the next token from those before; None: its configuration
         tells, or that it has a ``generate``.
-
-    Returns
-    -------
-    LiveModel
 
     Raises
     ------

@@ -95,14 +95,9 @@ class Plateau:
 
 
 OWN_BUSINESS = (
-    "checkpoint",
-    "checkpoint_every",
-    "device",
-    "log_every",
-    "shard_atoms",
-    "steps",
+    "checkpoint", "checkpoint_every", "device", "log_every", "shard_atoms", "steps",
     "stop_on_plateau",
-)
+)  # fmt: skip
 """Settings that leave every optimiser step as it is, so a resumed run may change them."""
 
 

@@ -101,22 +101,13 @@ def train(
     data
         Activations (in memory, on disk, streamed) or a tensor of rows; fewer rows than a batch is
         fine.
-    config
-        Settings; None is `TrainConfig()`.
     callbacks
         Called with every `TrainRecord`. One that raises is dropped with a warning.
-    progress
-        Whether a bar is shown.
     resume
         Whether a checkpoint in `config.checkpoint` is continued: bit-exactly on a CPU with the same
         number of threads, torch's global generator included. A finished one returns at once, unless
         `steps` grew: then training goes on from its last step under the longer schedule. False
         starts afresh and replaces it. One that stopped on a plateau is finished too.
-
-    Returns
-    -------
-    TrainResult
-        With `.history` and `.tokens_per_second`; a list of them for a list of SAEs.
 
     Raises
     ------

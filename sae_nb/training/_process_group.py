@@ -55,23 +55,11 @@ class Team:
         return self.size == 1
 
     def part(self, n: int) -> slice:
-        """Which of n things in a row are this worker's: consecutive, all parts equal up to one.
-
-        Parameters
-        ----------
-        n
-            How many there are.
-        """
+        """Which of n things in a row are this worker's: consecutive, all parts equal up to one."""
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def sum(self, numbers: Tensor) -> Tensor:
-        """Sum over the workers.
-
-        Parameters
-        ----------
-        numbers
-            Of one shape in all of them.
-        """
+        """Sum over the workers of a tensor that has one shape in all of them."""
         if self.alone:
             return numbers
         total = numbers.detach().clone()
@@ -79,23 +67,11 @@ class Team:
         return total
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Put the sum over the workers in the place of each gradient.
-
-        Parameters
-        ----------
-        parameters
-            Whose gradients; those without one have none in any worker.
-        """
+        """Put the sum over the workers in the place of each gradient; one that is None is so everywhere."""
         _together(self, [p.grad for p in parameters if p.grad is not None])
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Put the mean over the workers in the place of each floating-point tensor.
-
-        Parameters
-        ----------
-        tensors
-            Running means and the like.
-        """
+        """Put the mean over the workers in the place of each floating-point tensor."""
         floats = [t for t in tensors if t.is_floating_point()]
         _together(self, floats)
         if not self.alone:
@@ -103,13 +79,7 @@ class Team:
                 tensor.div_(self.size)
 
     def share(self, module: nn.Module) -> None:
-        """Give every worker the first one's parameters and buffers.
-
-        Parameters
-        ----------
-        module
-            Of one shape in all of them.
-        """
+        """Give every worker the first one's parameters and buffers."""
         if self.alone:
             return
         with torch.no_grad():
@@ -124,12 +94,8 @@ class Team:
     ) -> tuple[Tensor, Tensor] | None:
         """The first worker's births, which count for all: each drew them from its own inputs.
 
-        Parameters
-        ----------
-        births
-            This worker's: atoms, and the directions that replace them.
-        like
-            A tensor with the device, precision and last axis of the directions.
+        Births are atoms and the directions that replace them; `like` has the device, precision and last
+        axis of the directions.
         """
         n = self.gather(0 if births is None else len(births[0]))[0]
         if n == 0 or self.alone:
@@ -142,13 +108,7 @@ class Team:
         return births
 
     def exchange(self, mine: Tensor) -> list[Tensor]:
-        """What every worker has, by rank.
-
-        Parameters
-        ----------
-        mine
-            Of one shape in all of them.
-        """
+        """What every worker has, by rank; of one shape in all of them."""
         if self.alone:
             return [mine]
         found = [torch.empty_like(mine) for _ in range(self.size)]
@@ -156,58 +116,24 @@ class Team:
         return found
 
     def send(self, tensor: Tensor, source: int) -> None:
-        """Write one worker's tensor into everybody's.
-
-        Parameters
-        ----------
-        tensor
-            Contiguous, of one shape in all of them.
-        source
-            Whose counts.
-        """
+        """Write the tensor of worker `source`, contiguous, into everybody's."""
         if not self.alone:
             dist.broadcast(tensor, src=source)
 
     def hand_over(self, tensor: Tensor) -> None:
-        """Send a tensor to the first worker, which must `receive` it.
-
-        Parameters
-        ----------
-        tensor
-            Contiguous.
-        """
+        """Send a contiguous tensor to the first worker, which must `receive` it."""
         dist.send(tensor, dst=0)
 
     def receive(self, into: Tensor, source: int) -> None:
-        """Write what a worker hands over into a tensor.
-
-        Parameters
-        ----------
-        into
-            Contiguous, of the sender's shape.
-        source
-            The sender.
-        """
+        """Write what worker `source` hands over into a contiguous tensor of the same shape."""
         dist.recv(into, src=source)
 
     def all(self, *, mine: bool) -> bool:
-        """Whether it holds in every worker.
-
-        Parameters
-        ----------
-        mine
-            Whether it holds in this one.
-        """
+        """Whether it holds in every worker."""
         return all(self.gather(int(mine)))
 
     def gather(self, mine: int) -> list[int]:
-        """What every worker has, by rank.
-
-        Parameters
-        ----------
-        mine
-            What this one has.
-        """
+        """What every worker has, by rank."""
         if self.alone:
             return [mine]
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"

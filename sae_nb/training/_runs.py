@@ -30,21 +30,10 @@ def start_training(
     progress: bool = False,
     resume: bool = True,
 ) -> TrainingRun:
-    """Train in a thread and return at once.
+    """Train in a thread, which does not keep the interpreter alive, and return at once.
 
-    Parameters
-    ----------
-    sae, data, config, resume
-        As for `train`; whatever is wrong with them is raised here, before the thread starts.
-    callbacks
-        Called with every `TrainRecord`, in the thread.
-    progress
-        Whether a bar is shown too.
-
-    Returns
-    -------
-    TrainingRun
-        The handle. The thread does not keep the interpreter alive.
+    Arguments are those of `train`; whatever is wrong with them is raised here, before the thread starts.
+    `callbacks` are called in the thread.
 
     Raises
     ------
@@ -69,7 +58,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
     `set(learning_rate=v)` replaces the peak of the schedule: from the next step on the learning
     rate is v times the share that warm-up or decay leave of it, so between the two it is v itself.
     Other live numbers (a sparsity weight, k) are those the SAE names. Every change is kept in
-    `.changes`, shows in the records, and is part of the checkpoints.
+    `.changes`, shows in the records, and is part of the checkpoints. `index` names one of several SAEs.
 
     Example
     -------
@@ -118,22 +107,11 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         return [learner.history for learner in self._training.learners]
 
     def live(self, index: int = 0) -> dict[str, float]:
-        """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own.
-
-        Parameters
-        ----------
-        index
-            Which of several SAEs.
-        """
+        """Numbers that `set` can change, as they are now: the peak learning rate and the SAE's own."""
         return self._training.learners[index].live()
 
     def snapshot(self, index: int = 0) -> SparseAutoencoder:
         """Copy of an SAE with the weights between two steps, in eval mode: safe to encode with.
-
-        Parameters
-        ----------
-        index
-            Which of several SAEs.
 
         Raises
         ------
@@ -149,13 +127,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
         return copy.eval()
 
     def frequency(self, index: int = 0) -> Float[Tensor, " n_atoms"]:
-        """Share of recent rows on which each atom fired, counted while training.
-
-        Parameters
-        ----------
-        index
-            Which of several SAEs.
-        """
+        """Share of recent rows on which each atom fired, counted while training."""
         with self.lock:
             return self._training.learners[index].dead.frequency
 

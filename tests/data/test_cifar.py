@@ -154,7 +154,7 @@ def test_nothing_there_is_said(tmp_path):
         cifar10(tmp_path / "absent")
     with pytest.raises(FileNotFoundError, match="data_batch_1.bin"):
         cifar10(tmp_path)
-    with pytest.raises(ValueError, match="'train' or 'test', got 'valid'"):
+    with pytest.raises(ValueError, match=r"\['train', 'test'\], got 'valid'"):
         cifar10(tmp_path, "valid")
 
 

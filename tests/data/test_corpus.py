@@ -80,5 +80,5 @@ def test_a_repeat_goes_even_if_it_is_hidden_in_other_words():
 
 def test_an_unknown_split_is_refused():
     """The three that exist are named."""
-    with pytest.raises(ValueError, match="'train', 'test' or 'all', got 'valid'"):
+    with pytest.raises(ValueError, match=r"\['train', 'test', 'all'\], got 'valid'"):
         prose("valid")  # type: ignore[arg-type]

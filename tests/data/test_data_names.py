@@ -30,5 +30,5 @@ def test_every_public_name_resolves_to_what_it_says(name):
 
 def test_an_unknown_name_lists_the_known_ones():
     """A typing error is answered."""
-    with pytest.raises(AttributeError, match="'sceens'.*'scenes'"):
+    with pytest.raises(AttributeError, match="'sceens'.*scenes"):
         _ = sae_nb.data.sceens

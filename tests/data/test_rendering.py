@@ -166,7 +166,11 @@ def test_every_label_has_a_name(many):
         ({"n": 0}, ValueError, "`n` must be at least 1, got 0"),
         ({"n": 2.5}, TypeError, "`n` must be an integer"),
         ({"n": 3, "seed": -1}, ValueError, "`seed` must be at least 0, got -1"),
-        ({"n": 3, "split": "valid"}, ValueError, "`split` must be 'train', 'test' or 'all'"),
+        (
+            {"n": 3, "split": "valid"},
+            ValueError,
+            r"`split` must be one of \['train', 'test', 'all'\]",
+        ),
         ({"n": 3, "start": -5}, ValueError, "`start` must be at least 0, got -5"),
         ({"n": 10**12}, MemoryError, "GiB"),
     ],

@@ -1,4 +1,4 @@
-"""Rows from a Minkowski sum of small hulls, from one simplex, or from a Gaussian: who can tell them apart?"""
+"""Points with a planted geometry: concepts as clouds, circles and segments, sums of small hulls."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.data._records import Record
 
 # -------------------------------------------------------------------------------------------------
 # Concepts as clouds of points: how far apart they are, and how many dimensions each one has.
-
 
 FLOOR = 1e-6
 """Variance in directions a concept does not have, so that nothing is exactly flat."""
@@ -49,31 +48,12 @@ class ConceptClouds(Record):
     centres: Float[Tensor, "concepts d_in"]
     dimensions: tuple[int, ...]
 
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
 
 def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
-    """Six round clouds in a plane, every other one nearer the middle.
+    """Six round clouds of n points in a plane, every other one nearer the middle.
 
-    At angles 60°·i and radii 1.5 and 0.5 in turn, with standard deviation 0.15. The outer three can be
-    cut off by a straight line each, the inner three cannot.
-
-    Parameters
-    ----------
-    n
-        Points per cloud.
-    seed
-        ≥ 0.
-
-    Returns
-    -------
-    ConceptClouds
-        ``.x``, ``.concept``: 0, 2, 4 are outer, 1, 3, 5 inner.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
+    At angles 60°·i and radii 1.5 (concepts 0, 2, 4) and 0.5 (1, 3, 5), with standard deviation 0.15. The
+    outer three can be cut off by a straight line each, the inner three cannot.
 
     Source
     ------
@@ -112,21 +92,8 @@ def uneven_dimensions(
     ----------
     n
         Points per cloud.
-    seed
-        ≥ 0.
     dimensions
         m_i, directions of each cloud, each ≤ d_in.
-    d_in
-        Width of a point.
-
-    Returns
-    -------
-    ConceptClouds
-        ``.x``, ``.concept``, ``.dimensions``.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
 
     Source
     ------
@@ -207,13 +174,7 @@ class PlantedManifolds(Record):
     n_circles: int
 
     def part(self, i: int) -> Float[Tensor, "n d_in"]:
-        """What manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active.
-
-        Parameters
-        ----------
-        i
-            Manifold.
-        """
+        """What manifold i adds to each row: γ_i(θ_i) V_i, zero where it is not active."""
         return _points(self.theta[:, i], self.active[:, i], i < self.n_circles) @ self.directions[i]
 
 
@@ -232,24 +193,16 @@ def planted_manifolds(
 
     Parameters
     ----------
-    n
-        Rows.
     n_circles, n_segments
         Manifolds; their subspaces are random, so they overlap where d_in is small.
     n_active
         |S|, manifolds per row, each set equally likely.
-    d_in
-        Width.
     noise
         Standard deviation per coordinate.
     seed
         Of the subspaces.
     draw
         Of the rows, so that training and test rows share their subspaces.
-
-    Raises
-    ------
-    TypeError, ValueError: If a size is out of range.
 
     Source
     ------
@@ -289,17 +242,12 @@ def planted_manifolds(
 
 
 def _points(theta: Tensor, active: Tensor, circle: bool) -> Float[Tensor, "n 2"]:
-    points = (
-        torch.stack([theta.cos(), theta.sin()], dim=1)
-        if circle
-        else torch.stack([theta, torch.zeros_like(theta)], dim=1)
-    )
-    return points * active[:, None]
+    pair = (theta.cos(), theta.sin()) if circle else (theta, torch.zeros_like(theta))
+    return torch.stack(pair, dim=1) * active[:, None]
 
 
 # -------------------------------------------------------------------------------------------------
-# Rows from a Minkowski sum of small hulls, from one simplex, or from a Gaussian: who can tell them apart?
-
+# Rows from a Minkowski sum of small hulls, from one simplex, or from a Gaussian.
 
 Kind = Literal["minkowski", "simplex", "gaussian"]
 CONCENTRATION = {"minkowski": 0.5, "simplex": 0.3}
@@ -351,25 +299,13 @@ def planted_hulls(
 
     Parameters
     ----------
-    n
-        Rows.
-    kind
-        Which.
     tile_sizes
         Corners of each tile, ≥ 2.
     n_active
         Tiles that a row of "minkowski" uses, drawn at random; the others stand at their centre. None is
         all.
-    d_in
-        Width.
     noise
         Standard deviation of the Gaussian noise per coordinate.
-    seed
-        Of every draw.
-
-    Raises
-    ------
-    TypeError, ValueError: If a size is out of range or the kind unknown.
 
     Example
     -------
@@ -378,8 +314,7 @@ def planted_hulls(
     """
     n, d_in = check_count(n, name="n"), check_count(d_in, name="d_in")
     sizes = tuple(check_count(size, name="tile_sizes", at_least=2) for size in tile_sizes)
-    if kind not in get_args(Kind):
-        raise ValueError(f"`kind` must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    one_of(kind, get_args(Kind), name="kind")
     if not noise >= 0:
         raise ValueError(f"`noise` must be at least 0, got {noise}.")
     active = len(sizes) if n_active is None else check_count(n_active, name="n_active")

@@ -1,4 +1,4 @@
-"""Inputs of the toy model of superposition: features that are mostly off, each on its own."""
+"""Sparse data with a known dictionary: x = Z D + noise, the yardstick of every SAE and pursuit."""
 
 from __future__ import annotations
 
@@ -10,15 +10,11 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, check_memory
+from sae_nb.checks import between, check_count, check_k, check_memory, one_of
 from sae_nb.data._records import Record
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
-
-
-# -------------------------------------------------------------------------------------------------
-# Sparse data with a known dictionary: x = Z D + noise, the yardstick of every SAE and pursuit.
 
 
 _TILE_ENTRIES = 1 << 22  # uniforms held at once while supports are drawn
@@ -48,9 +44,6 @@ class PlantedDictionary(Record):
     dictionary: Float[Tensor, "n_atoms d_in"]
     codes: SparseCodes
 
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
 
 def planted_dictionary(
     n_atoms: int,
@@ -72,12 +65,6 @@ def planted_dictionary(
 
     Parameters
     ----------
-    n_atoms
-        Atoms in the dictionary, ≥ 2.
-    d_in
-        Width of a vector, ≥ 2.
-    n
-        How many vectors.
     k
         Atoms per vector; with ``support="bernoulli"`` on average.
     coherence
@@ -87,16 +74,9 @@ def planted_dictionary(
         Standard deviation of the noise in every coordinate.
     nonnegative
         False gives every code entry a random sign.
-    seed
-        ≥ 0.
     support
         ``"exact"``: k different atoms per vector, every set as likely; ``"bernoulli"``: each atom
         on its own with chance k / n_atoms.
-
-    Returns
-    -------
-    PlantedDictionary
-        ``.x``, ``.dictionary``, ``.codes``.
 
     Raises
     ------
@@ -115,12 +95,21 @@ def planted_dictionary(
     check_count(n, name="n")
     check_count(seed, name="seed", at_least=0)
     check_k(k, n_atoms)
-    _check_rest(coherence, noise, support)
+    between(coherence, 0, 1, name="coherence", ends="[)", do="Unit atoms allow no more.")
+    if not 0 <= noise < float("inf"):
+        raise ValueError(f"`noise` must be finite and not negative, got {noise}.")
+    one_of(support, ("exact", "bernoulli"), name="support")
     needed = 4 * n * (d_in + 5 * k)
     check_memory(needed, f"`planted_dictionary(n={n}, d_in={d_in})`", "Ask for fewer vectors.")
     generator = torch.Generator().manual_seed(seed)
     dictionary = _atoms(n_atoms, d_in, coherence, generator)
     codes = _codes(n, n_atoms, k, nonnegative, support == "exact", generator)
+    return _noisy(dictionary, codes, noise, generator)
+
+
+def _noisy(
+    dictionary: Tensor, codes: SparseCodes, noise: float, generator: torch.Generator
+) -> PlantedDictionary:
     x = F.embedding_bag(
         codes.atoms.long(),
         dictionary,
@@ -129,19 +118,8 @@ def planted_dictionary(
         mode="sum",
     )
     if noise > 0:
-        x = x + noise * torch.randn(n, d_in, generator=generator)
+        x = x + noise * torch.randn(x.shape, generator=generator)
     return PlantedDictionary(x=x, dictionary=dictionary, codes=codes)
-
-
-def _check_rest(coherence: float, noise: float, support: str) -> None:
-    if not 0 <= coherence < 1:
-        raise ValueError(
-            f"`coherence` must be in [0, 1), got {coherence}. Unit atoms allow no more."
-        )
-    if not 0 <= noise < float("inf"):
-        raise ValueError(f"`noise` must be finite and not negative, got {noise}.")
-    if support not in ("exact", "bernoulli"):
-        raise ValueError(f"`support` must be 'exact' or 'bernoulli', got {support!r}.")
 
 
 def _atoms(n_atoms: int, d_in: int, coherence: float, generator: torch.Generator) -> Tensor:
@@ -206,10 +184,6 @@ def planted_families(
     ----------
     n_families, family_size
         Their product is the number of atoms.
-    d_in
-        Width of a vector, ≥ 2.
-    n
-        How many vectors.
     k
         Atoms per vector.
     within
@@ -217,17 +191,6 @@ def planted_families(
         atoms of their own; a pursuit subtracts them with it.
     noise
         Standard deviation of the noise in every coordinate.
-    seed
-        ≥ 0.
-
-    Returns
-    -------
-    PlantedDictionary
-        ``.x``, ``.dictionary`` (families one after the other), ``.codes``.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
 
     Example
     -------
@@ -240,23 +203,13 @@ def planted_families(
     check_count(n_families, name="n_families")
     check_count(family_size, name="family_size")
     check_k(k, n_families * family_size)
-    if not 0 <= within < 1:
-        raise ValueError(f"`within` must be in [0, 1), got {within}. Unit atoms allow no more.")
+    between(within, 0, 1, name="within", ends="[)", do="Unit atoms allow no more.")
     n_atoms = n_families * family_size
     # Which also checks the numbers that both have.
     codes = planted_dictionary(n_atoms, d_in, n, k, noise=noise, seed=seed).codes
     generator = torch.Generator().manual_seed(seed + 1)
     dictionary = _families(n_families, family_size, d_in, within, generator)
-    x = F.embedding_bag(
-        codes.atoms.long(),
-        dictionary,
-        codes.offsets[:-1],
-        per_sample_weights=codes.values,
-        mode="sum",
-    )
-    if noise > 0:
-        x = x + noise * torch.randn(n, d_in, generator=generator)
-    return PlantedDictionary(x=x, dictionary=dictionary, codes=codes)
+    return _noisy(dictionary, codes, noise, generator)
 
 
 def _families(
@@ -280,23 +233,8 @@ def sparse_features(
 
     Parameters
     ----------
-    n
-        How many inputs.
-    n_features
-        Features of each.
     sparsity
         S, the chance that a feature is off, in [0, 1).
-    seed
-        ≥ 0.
-
-    Returns
-    -------
-    Tensor
-        Non-negative, with a share of about S zeros.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
 
     Source
     ------
@@ -321,8 +259,5 @@ def check_sparsity(sparsity: object) -> float:
     """Return a chance of being off that is a number in [0, 1)."""
     if isinstance(sparsity, bool) or not isinstance(sparsity, int | float):
         raise TypeError(f"`sparsity` must be a number, got {sparsity!r}.")
-    if not 0 <= sparsity < 1:
-        raise ValueError(
-            f"`sparsity` must be in [0, 1), got {sparsity}. At 1 no feature would ever be on."
-        )
-    return float(sparsity)
+    do = "At 1 no feature would ever be on."
+    return float(between(sparsity, 0, 1, name="sparsity", ends="[)", do=do))

@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import between, check_count, check_k
 from sae_nb.data._records import Record
 
 SLOW, FAST = 1.2, 0.6
@@ -47,9 +47,6 @@ class SlowAndFast(Record):
     slow_atoms: Float[Tensor, "n_slow d_in"]
     fast_atoms: Float[Tensor, "n_fast d_in"]
 
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
 
 def slow_and_fast(
     n: int,
@@ -71,20 +68,12 @@ def slow_and_fast(
     ----------
     n, time
         How many sequences, of how many tokens.
-    d_in
-        Width of a token.
     n_slow, n_fast
         Directions of the two parts.
     k
         Fast atoms per token.
     switch
         Chance that an event ends at a token.
-    seed
-        ≥ 0. Directions depend on it too.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
 
     Example
     -------
@@ -96,8 +85,7 @@ def slow_and_fast(
     check_count(time, name="time", at_least=2)
     check_k(k, check_count(n_fast, name="n_fast"))
     check_count(seed, name="seed", at_least=0)
-    if not 0 < switch <= 1:
-        raise ValueError(f"`switch` must be above 0 and at most 1, got {switch}.")
+    between(switch, 0, 1, name="switch", ends="(]")
     generator = torch.Generator().manual_seed(seed)
     slow_atoms = F.normalize(torch.randn(n_slow, d_in, generator=generator), dim=1)
     fast_atoms = F.normalize(torch.randn(n_fast, d_in, generator=generator), dim=1)
@@ -125,12 +113,6 @@ def growing_rank(
         Width of a token; at least first + step · (time − 1).
     first, step
         Dimensions of the first token, and how many more each next one has.
-    seed
-        ≥ 0.
-
-    Raises
-    ------
-    ValueError: If the last token would have more dimensions than the width.
 
     Example
     -------

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_memory
+from sae_nb.checks import between, check_count, check_memory
 from sae_nb.data._records import Record
 
 if TYPE_CHECKING:
@@ -57,12 +57,9 @@ class ConceptTree(Record):
     parent: Int[Tensor, " n_atoms"]
     correlation: float
 
-    def __len__(self) -> int:
-        return int(self.x.shape[0])
-
 
 def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree:
-    """Vectors of a small world with a hierarchy: the yardstick of encoders that may or may not see it.
+    """Vectors of width 20 from a small world with a hierarchy, which encoders may or may not see.
 
     Each vector has exactly one concept of the top level: one of 3 parents (chance 0.2 each) or of 8
     leaves (0.05 each). A parent comes with one of its three children (0.2 each) or alone (0.4). Every
@@ -70,23 +67,11 @@ def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree
 
     Parameters
     ----------
-    n
-        How many vectors, of width 20.
     correlation
         Cosine ρ of any two atoms of one level, in [0, 1). Atoms of different levels, and children
         of different parents, are orthogonal.
     seed
         ≥ 0. The same seed gives the same atoms whatever `n` is.
-
-    Returns
-    -------
-    ConceptTree
-        ``.x``, ``.dictionary``, ``.codes``, ``.parent``.
-
-    Raises
-    ------
-    TypeError, ValueError: If a number is out of range.
-    MemoryError: If the vectors would not fit.
 
     Source
     ------
@@ -105,24 +90,17 @@ def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree
     check_count(seed, name="seed", at_least=0)
     if isinstance(correlation, bool) or not isinstance(correlation, int | float):
         raise TypeError(f"`correlation` must be a number, got {correlation!r}.")
-    if not 0 <= correlation < 1:
-        raise ValueError(
-            f"`correlation` must be in [0, 1), got {correlation}. At 1 the atoms of a level are one."
-        )
+    do = "At 1 the atoms of a level are one."
+    between(correlation, 0, 1, name="correlation", ends="[)", do=do)
     check_memory(8 * n * N_CONCEPTS, f"`concept_tree(n={n})`", "Ask for fewer vectors.")
     generator = torch.Generator().manual_seed(seed)
-    parent = _parents()
+    parent = torch.full((N_CONCEPTS,), -1)
+    for first in range(0, N_PARENTS * (1 + N_CHILDREN), 1 + N_CHILDREN):
+        parent[first + 1 : first + 1 + N_CHILDREN] = first
     dictionary = _atoms(parent, float(correlation), generator)
     codes = _codes(n, generator)
     x = codes.to_dense() @ dictionary
     return ConceptTree(x, dictionary, codes, parent, float(correlation))
-
-
-def _parents() -> Int[Tensor, " n_atoms"]:
-    parent = torch.full((N_CONCEPTS,), -1)
-    for first in range(0, N_PARENTS * (1 + N_CHILDREN), 1 + N_CHILDREN):
-        parent[first + 1 : first + 1 + N_CHILDREN] = first
-    return parent
 
 
 def _atoms(parent: Tensor, correlation: float, generator: torch.Generator) -> Tensor:
