@@ -18,10 +18,10 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
 #
-# A vision transformer with twelve blocks looks at pictures of handwritten digits. Its residual stream
+# A vision transformer with twelve blocks looks at images of handwritten digits. Its residual stream
 # mixes everything it knows about a patch into 64 numbers. A **sparse autoencoder** (SAE) takes those
 # numbers apart again: into a few active *atoms* out of many, each of which can be looked at, and added
-# back to the living model to see what changes.
+# back to the live model to see what changes.
 #
 # You will: load a model → capture its activations → train an SAE while watching → look at its atoms →
 # check the numbers → steer. Then the same with words: open an SAE that is trained already, and turn the
@@ -75,7 +75,7 @@ model
 # ## 2 · Its activations
 #
 # A *hook point* names a place in the model. `resid_post.8` is the residual stream after block 8: one
-# vector per token. Each row of `acts` remembers which picture and which patch (or token) it came from.
+# vector per token. Each row of `acts` remembers which image and which patch (or token) it came from.
 
 # %%
 acts = sn.capture(model, inputs, hook_point)
@@ -103,7 +103,7 @@ result.history[-1]
 # %% [markdown]
 # ## 4 · Can we trust it?
 #
-# Each number stands beside its *floor* (what a mean predictor or a zeroed activation gets) and a
+# Each number stands with its *floor* (what a mean predictor or a zeroed activation gets) and a
 # *control* (the same kind of SAE with random atoms). `recovered` rows splice the reconstruction into
 # the running model: what matters is whether the model still works on it.
 
@@ -125,7 +125,7 @@ browser
 # ## 6 · What happens if this were stronger?
 #
 # Which atom draws other inputs most towards the model's answer to the first one? `best_effect` tries the
-# likeliest, at twice each atom's 99th percentile, beside random directions of the same length. Without
+# likeliest, at twice each atom's 99th percentile, compared with random directions of the same length. Without
 # that control every effect looks impressive.
 
 # %%
@@ -166,7 +166,7 @@ print(summary)
 #
 # A language model with four blocks has learned to tell short stories, in which either good things happen
 # or bad ones. Its SAE lies ready, with examples: nothing is trained here. Each *factor* of the stories
-# that one atom tells is listed with its F1 on fresh text, and so are those that none tells.
+# that one atom detects is listed with its F1 on fresh text, and so are those that none detects.
 
 # %% tags=["words"]
 torch.set_num_threads(1)  # matrices this small are slower when two cores share them
@@ -183,7 +183,7 @@ reader.atom = story.atom
 reader
 
 # %% [markdown] tags=["words"]
-# Where it fires is what it tells. What it *does* is another question: add it to the model at every
+# Where it fires is what it detects. What it *does* is another question: add it to the model at every
 # position, and let the same beginning go on.
 
 # %% tags=["words"]
@@ -195,19 +195,19 @@ with sn.steer(writer, word_sae.hook_point, **steered_words):
 
 # %% tags=["words"]
 beginnings = [beginning, *sn.pretrained.neutral_beginnings(64, seed=7)]
-telling = sw.SteeringPanel(writer, word_sae.hook_point, word_sae, inputs=beginnings)
-telling.wait()
-telling.atom, telling.strength = story.atom, story.by_p99
-telling.wait()
-telling.continue_text()
-telling.wait()
-telling
+story_panel = sw.SteeringPanel(writer, word_sae.hook_point, word_sae, inputs=beginnings)
+story_panel.wait()
+story_panel.atom, story_panel.strength = story.atom, story.by_p99
+story_panel.wait()
+story_panel.continue_text()
+story_panel.wait()
+story_panel
 
 # %% [markdown] tags=["words"]
 # One story proves nothing. Many beginnings in which nothing good or bad has happened yet, every sentence
-# read by the grammar that told the model its stories: how many go badly? And how many under random
+# read by the grammar that wrote the stories the model learned: how many go badly? And how many under random
 # directions of the same length? The *cost* is what the unsteered model thinks of the steered stories, in
-# nats per token: a model that is pushed too hard stops telling stories at all.
+# nats per token: a model that is steered too hard writes no stories at all.
 
 # %% tags=["words"]
 how = {"seeds": (0,), "temperature": 0.7, "max_new_tokens": 60}

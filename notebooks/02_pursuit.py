@@ -23,7 +23,7 @@
 # a threshold. A **pursuit** takes its time: it picks an atom, looks at what is *left*, and picks again.
 #
 # You will watch codes come about, step by step; check what pursuits promise; and measure when one step
-# is not enough, on data with known answers and on a living model's activations. About a minute on two
+# is not enough, on data with known answers and on a live model's activations. About a minute on two
 # CPU cores, half an hour with the exercises; nothing is downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -42,11 +42,13 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_lessons.figures import encoder_figure, support_figure
-from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
 import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report
+from sae_nb_lessons.figures import encoder_figure, support_figure
+from sae_nb_lessons.studies import measure_pursuits, study_encoders, study_supports
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A digit, stroke by stroke
@@ -60,8 +62,8 @@ digits, unseen = sn.data.digits("train"), sn.data.digits("test")
 generator = torch.Generator().manual_seed(0)
 sae = sn.MatchingPursuit(d_in=64, n_atoms=128, k=8, generator=generator)
 sn.train(sae, digits.images.flatten(1), sn.TrainConfig(steps=400, batch_size=512, seed=0))
-pictures = unseen.images.flatten(1)
-strokes = pictures - sae.bias.detach()
+images = unseen.images.flatten(1)
+strokes = images - sae.bias.detach()
 
 # %% [markdown]
 # Each bar is the correlation of one atom with what is left of the digit. The ringed one is taken next.
@@ -75,7 +77,7 @@ strokes = pictures - sae.bias.detach()
 
 # %%
 look = {"picture_shape": (8, 8), "bias": sae.bias}
-stepper = sw.PursuitStepper(pictures[:40], sae.dictionary, k=12, **look)
+stepper = sw.PursuitStepper(images[:40], sae.dictionary, k=12, **look)
 stepper
 
 # %% [markdown]
@@ -86,11 +88,11 @@ codes, trace = sn.matching_pursuit(strokes[:1], sae.dictionary, k=12, trace=True
 trace.atoms, trace.residual_norms
 
 # %%
-sn.exercise("02.1")
+exercise("02.1")
 
 # %% tags=["exercise"]
 left = ...
-sn.exercise("02.1").check(left)
+exercise("02.1").check(left)
 
 # %% [markdown]
 # ## 2 · What pursuits promise, and what they cost
@@ -100,7 +102,7 @@ sn.exercise("02.1").check(left)
 # step of all 397 unseen digits:
 
 # %%
-checks = sn.summaries.measure_pursuits(strokes, sae.dictionary, k=12)
+checks = measure_pursuits(strokes, sae.dictionary, k=12)
 print(checks)
 
 # %% [markdown]
@@ -118,11 +120,11 @@ print(sn.pursuit.explain_plan(rows, atoms, k=32, normalise=True))
 # Greed can be fooled by a single atom. (There is more than one answer.)
 
 # %%
-sn.exercise("02.2")
+exercise("02.2")
 
 # %% tags=["exercise"]
 bait = [..., ...]
-sn.exercise("02.2").check(bait)
+exercise("02.2").check(bait)
 
 # %% [markdown]
 # ## 3 · Not greedy: ISTA and FISTA
@@ -133,7 +135,7 @@ sn.exercise("02.2").check(bait)
 
 # %%
 both = ["omp", "fista"]
-priced = sw.PursuitStepper(pictures[:40], sae.dictionary, algorithms=both, k=12, **look)
+priced = sw.PursuitStepper(images[:40], sae.dictionary, algorithms=both, k=12, **look)
 priced
 
 # %% [markdown]
@@ -147,18 +149,18 @@ priced
 # you look.
 
 # %%
-sn.exercise("02.3")
+exercise("02.3")
 
 # %% tags=["exercise"]
 guess = ...
-sn.exercise("02.3").predict(guess)
+exercise("02.3").predict(guess)
 
 # %% tags=["exercise"]
-sn.exercise("02.3").reveal()
+exercise("02.3").reveal()
 
 # %%
-families = sn.summaries.study_supports("families")
-leaning = sn.summaries.study_supports("common direction")
+families = study_supports("families")
+leaning = study_supports("common direction")
 figure_widget(support_figure([families, leaning]), height=340)
 
 # %%
@@ -176,16 +178,16 @@ families.table
 #
 # Points are three seeds; the dashed line is random atoms.
 #
-# ## 5 · A living model
+# ## 5 · A live model
 #
 # The pretrained SAE of `tiny-vit` has a TopK encoder, trained with k = 16. We keep its dictionary and let
-# pursuits encode activations of pictures it has never seen, with the same number of atoms.
+# pursuits encode activations of images it has never seen, with the same number of atoms.
 
 # %%
 vit = sn.load_model("tiny-vit")
 topk = sn.load_sae("tiny-vit/resid_post.6")
 acts = sn.capture(vit, sn.data.scenes(40, seed=11, split="test"), "resid_post.6")
-encoders = sn.summaries.study_encoders(topk, acts.x)
+encoders = study_encoders(topk, acts.x)
 figure_widget(encoder_figure(encoders), height=340)
 
 # %%
@@ -195,7 +197,7 @@ encoders.table
 # The learned encoder is good near the k it was trained for and leaves a little on the table; beyond it,
 # the gap opens, since it never learnt which atom comes seventeenth. The *tied* one step, which
 # keeps the k largest correlations with the dictionary itself, overshoots: correlated atoms explain the
-# same thing again and again. (Its R² below zero is off the picture; see the table.)
+# same thing again and again. (Its R² below zero is outside the plot; see the table.)
 #
 # The same activations, one at a time:
 
@@ -210,7 +212,7 @@ lens
 # Now write your own.
 
 # %%
-sn.exercise("02.4")
+exercise("02.4")
 
 
 # %% tags=["exercise"]
@@ -221,10 +223,10 @@ def pursue(x, dictionary, k):
     return z
 
 
-sn.exercise("02.4").check(pursue)
+exercise("02.4").check(pursue)
 
 # %%
-sn.exercise_report("02")
+exercise_report("02")
 
 # %% [markdown]
 # ## 6 · The checked numbers

@@ -26,9 +26,9 @@
 # | `TopK` | has no negative entry and at most k others than 0 | in pieces of half-spaces, k of them everywhere |
 # | `SpaDE` | has no negative entry and sums to 1 | near a place |
 #
-# The set is an *assumption about concepts*: that a straight cut tells one from the rest; that all need
+# The set is an *assumption about concepts*: that a straight cut separates one from the rest; that all need
 # equally many atoms. Where it is wrong, no training helps (Hindupur et al. 2025, arXiv 2503.01822). Two
-# worlds break one assumption each. Half a minute on two CPU cores for a short seed, live; beside it the full
+# worlds break one assumption each. Half a minute on two CPU cores for a short seed, live; next to it the full
 # runs over three seeds, with what did *not* reproduce.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -47,13 +47,12 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_lessons.figures import region_figure
-from sae_nb_lessons.figures import curve_figure
-from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import curve_figure, region_figure
 from sae_nb_lessons.reproductions.experiments import separability
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · The nearest point
@@ -61,11 +60,11 @@ from sae_nb_lessons.reproductions.experiments import separability
 # ReLU's projection is to cut at zero, each entry by itself. On the simplex entries depend on each other:
 
 # %%
-sn.exercise("04.1")
+exercise("04.1")
 
 # %% tags=["exercise"]
 nearest = [..., ..., ...]
-sn.exercise("04.1").check(nearest)
+exercise("04.1").check(nearest)
 
 # %% [markdown]
 # ## 2 · Concepts that no straight line cuts off
@@ -74,17 +73,17 @@ sn.exercise("04.1").check(nearest)
 # and 5) cannot. Guess first.
 
 # %%
-sn.exercise("04.2")
+exercise("04.2")
 
 # %% tags=["exercise"]
 guess = ...
-sn.exercise("04.2").predict(guess)
+exercise("04.2").predict(guess)
 
 # %% tags=["exercise"]
-sn.exercise("04.2").reveal()
+exercise("04.2").reveal()
 
 # %% [markdown]
-# Of each SAE, the latent that tells concept 1 best, and where in the plane it is on.
+# Of each SAE, the latent that detects concept 1 best, and where in the plane it is on.
 
 # %%
 clouds, sights = separability.look(seed=0, concept=1)
@@ -172,7 +171,7 @@ paid.table()
 # ## 5 · Write a projection
 
 # %%
-sn.exercise("04.3")
+exercise("04.3")
 
 
 # %% tags=["exercise"]
@@ -180,7 +179,7 @@ def project(v):
     return ...
 
 
-sn.exercise("04.3").check(project)
+exercise("04.3").check(project)
 
 # %% [markdown]
 # ## 6 · The checked numbers
@@ -221,4 +220,4 @@ assert sights["SpaDE"].numbers["inner F1"] > 0.8 > 0.7 > max(inner["ReLU"], inne
 assert sights["SpaDE"].f1 > max(sights["ReLU"].f1, sights["TopK"].f1)
 
 # %%
-sn.exercise_report("04")
+exercise_report("04")

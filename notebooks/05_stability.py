@@ -23,7 +23,7 @@
 # dictionaries that repeat. A reply (arXiv 2606.02061) asks whether the hull does it, or that both trainings
 # *begin alike*: from the same candidates, with an encoder made from them.
 #
-# We train every arm that tells the two apart. Digits, 128 atoms, k = 8, each arm twice on three seeds; a
+# We train every arm that separates the two. Digits, 128 atoms, k = 8, each arm twice on three seeds; a
 # short pair runs here live, in a quarter of a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -41,12 +41,11 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-from sae_nb_lessons.figures import arms_figure
-from sae_nb_widgets.panel import figure_widget
-
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import arms_figure
 from sae_nb_lessons.reproductions.experiments import archetypal_stability
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · The measure
@@ -54,21 +53,21 @@ from sae_nb_lessons.reproductions.experiments import archetypal_stability
 # **Stability** is the mean cosine of atoms of two runs, matched one to one.
 
 # %%
-sn.exercise("05.1")
+exercise("05.1")
 
 # %% tags=["exercise"]
 stability = ...
-sn.exercise("05.1").check(stability)
+exercise("05.1").check(stability)
 
 # %%
-sn.exercise("05.2")
+exercise("05.2")
 
 # %% tags=["exercise"]
 guess = ...
-sn.exercise("05.2").predict(guess)
+exercise("05.2").predict(guess)
 
 # %% tags=["exercise"]
-sn.exercise("05.2").reveal()
+exercise("05.2").reveal()
 
 # %% [markdown]
 # ## 2 · All arms side by side
@@ -117,7 +116,7 @@ runs.table("near the data")
 # ## 4 · Write the measure
 
 # %%
-sn.exercise("05.3")
+exercise("05.3")
 
 
 # %% tags=["exercise"]
@@ -125,7 +124,7 @@ def stability_of(first, second):
     return ...
 
 
-sn.exercise("05.3").check(stability_of)
+exercise("05.3").check(stability_of)
 
 # %% [markdown]
 # ## 5 · The checked numbers
@@ -153,4 +152,4 @@ assert live["TopK"].mean() < 0.85 < live["TopK shared start"].mean()
 assert live["random directions"].mean() < 0.35
 
 # %%
-sn.exercise_report("05")
+exercise_report("05")

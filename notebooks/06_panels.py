@@ -45,6 +45,7 @@ import traitlets
 
 import sae_nb as sn
 import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report
 
 torch.set_num_threads(1)
 started = time.perf_counter()
@@ -53,11 +54,11 @@ started = time.perf_counter()
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
 examples = sn.load_examples("tiny-vit/resid_post.6")
 catalogue = examples.catalogue(sae)
-pictures = examples.acts.context.pictures
-sevens = pictures[vit(pictures).argmax(dim=-1) == 7]
+images = examples.acts.context.pictures
+sevens = images[vit(images).argmax(dim=-1) == 7]
 
 # %% [markdown]
-# ## 1 · How do concepts lie to each other?
+# ## 1 · Which atoms are alike?
 #
 # Every point is an atom. Colour by what you like; draw a lasso around a cluster and read what its atoms
 # have in common; search a label.
@@ -69,7 +70,7 @@ concepts
 # %% [markdown]
 # ## 2 · What makes this atom fire?
 #
-# Weak and random examples stand beside the strongest ones, because maxima flatter every atom. The two
+# Weak and random examples stand next to the strongest ones, because maxima flatter every atom. The two
 # panels are linked, so a click on the map opens the atom here. That is all it takes:
 
 # %%
@@ -95,7 +96,7 @@ steering
 
 # %% tags=["exercise"]
 strength = ...
-sn.exercise("06.1").check(strength)
+exercise("06.1").check(strength)
 
 # %% [markdown]
 # A recipe is plain JSON. Another SAE's recipe is refused by name.
@@ -110,14 +111,14 @@ recipe
 
 # %% tags=["exercise"]
 share = ...
-sn.exercise("06.2").predict(share)
+exercise("06.2").predict(share)
 
 # %% tags=["exercise"]
-sn.exercise("06.2").reveal()
+exercise("06.2").reveal()
 
 # %% tags=["exercise"]
 two_atoms = ...
-sn.exercise("06.3").check(two_atoms)
+exercise("06.3").check(two_atoms)
 
 # %% [markdown]
 # ## 4 · Which atoms does this use?
@@ -134,7 +135,7 @@ lens
 #
 # Three SAEs learn handwritten digits in threads of this kernel. R² against L0 shows which of them no other
 # one beats; the map shows every atom, gaps are dead ones; and the gallery redraws 24 atoms, which are
-# pictures here because the inputs are pixels.
+# images here because the inputs are pixels.
 
 # %%
 digits = torch.as_tensor(sn.data.digits().images).flatten(1).float() / 255
@@ -153,7 +154,7 @@ monitor.refresh()
 # %% [markdown]
 # ## 6 · How does the code come about?
 #
-# Matching pursuit beside its orthogonal variant, step by step, on one state of the vision model.
+# Matching pursuit next to its orthogonal variant, step by step, on one state of the vision model.
 
 # %%
 rows = examples.acts.x[:8] - sae.bias.detach()
@@ -174,11 +175,11 @@ words
 
 # %%
 bad = stories.match("bad story").atom
-telling = sw.InputSteering(words, stories.catalogue(word_sae), atom=bad, strength=1.5)
-telling.max_new_tokens = 16
-telling.wait()
-telling.continue_text()
-telling
+story_panel = sw.InputSteering(words, stories.catalogue(word_sae), atom=bad, strength=1.5)
+story_panel.max_new_tokens = 16
+story_panel.wait()
+story_panel.continue_text()
+story_panel
 
 # %% [markdown]
 # ## 8 · All together, and taken away
@@ -195,16 +196,16 @@ together
 # ## 9 · The checked numbers
 
 # %% tags=["closing"]
-telling.wait()
+story_panel.wait()
 summary = steering.summary
 assert abs(summary.kl - 0.5) < 0.03, "the strength was found for that divergence"
 assert summary.kl > 5 * summary.kl_random, "the same length, a random direction"
 assert steering.recipes == [recipe]
 assert browser.atom == concepts.atom == four
 assert results["k = 8"].history[-1].r2 > results["k = 2"].history[-1].r2
-assert telling.continuation.before != telling.continuation.after
+assert story_panel.continuation.before != story_panel.continuation.after
 print(f"found in units of p99: {steering.strength:.2f}, KL {summary.kl:.2f} nats")
 print(f"the whole notebook:    {time.perf_counter() - started:.0f} s")
 
 # %%
-sn.exercise_report("06")
+exercise_report("06")

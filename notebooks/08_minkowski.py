@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/08_minkowski.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/08_minkowski.ipynb)
 #
 # SAEs take concepts for **directions**: more of a concept is further along it. "Into the Rabbit Hull"
-# (arXiv 2510.08638) proposes another picture for vision transformers, the **Minkowski representation
+# (arXiv 2510.08638) proposes another view for vision transformers, the **Minkowski representation
 # hypothesis**: a token is a sum of a few points, each a mixture of the archetypes of one small hull (a *tile*),
 #
 # $$x = \sum_{i \in S} \sum_v \alpha_{iv} A_{iv}, \qquad \alpha_i \ge 0,\ \sum_v \alpha_{iv} = 1 .$$
@@ -46,39 +46,38 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-from sae_nb_lessons.figures import _minkowski as figures
-from sae_nb_widgets.panel import figure_widget
-
 import sae_nb as sn
-from sae_nb_lessons.reproductions import _final_states as final_states, recorded
+from sae_nb_lessons import exercise, exercise_report, figures, recorded
+from sae_nb_lessons.reproductions import show_pictures, trained_sae
 from sae_nb_lessons.reproductions.experiments import minkowski
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · Corners of a sum
 
 # %%
-sn.exercise("08.1")
+exercise("08.1")
 
 # %% tags=["exercise"]
 corners = ...
-sn.exercise("08.1").check(corners)
+exercise("08.1").check(corners)
 
 # %% [markdown]
-# ## 2 · A statistic that can tell
+# ## 2 · A statistic that can decide
 #
 # Three planted data sets: a sum of three tetrahedra, one simplex with twelve corners, a Gaussian without any.
-# We fit **block archetypes**, tiles of 4 + 4 + 4, and rivals with as many archetypes. First, what does R²
+# We fit **block archetypes**, tiles of 4 + 4 + 4, and rivals with the same number of archetypes. First, what does R²
 # alone say?
 
 # %%
-sn.exercise("08.2")
+exercise("08.2")
 
 # %% tags=["exercise"]
 guess = ...
-sn.exercise("08.2").predict(guess)
+exercise("08.2").predict(guess)
 
 # %% tags=["exercise"]
-sn.exercise("08.2").reveal()
+exercise("08.2").reveal()
 
 # %% [markdown]
 # So we take a pair: held-out R², and **off-support**, how far the corners of the fitted hull are from any row,
@@ -114,7 +113,7 @@ live
 # ### Write the measure
 
 # %%
-sn.exercise("08.3")
+exercise("08.3")
 
 
 # %% tags=["exercise"]
@@ -122,7 +121,7 @@ def my_off_support(corners, x):
     return ...
 
 
-sn.exercise("08.3").check(my_off_support)
+exercise("08.3").check(my_off_support)
 
 # %% [markdown]
 # ### Paths
@@ -151,27 +150,27 @@ vit.table("minkowski", "one image", "by construction")
 #   data as with a Gaussian of the same covariance, a free simplex explains more, lines leave the data no more
 #   than in a Gaussian, and coefficients form weaker blocks than there (weights that sum to 1 make blocks by
 #   themselves). One shape, 4 × 4, was chosen beforehand; no other was searched for.
-# - **Ten archetypes of one picture** explain 0.91 of its patches, the SAE 0.88; ten of as many patches of many
-#   pictures only 0.75. **Partly**: two deviations take it just below the line.
+# - **Ten archetypes of one image** explain 0.91 of its patches, the SAE 0.88; ten of the same number of patches
+#   of many images only 0.75. **Partly**: two deviations take it just below the line.
 # - **By construction** is just that: a head's output is a mixture of its values to 3e-7, in the trained model (20
 #   of 69 values) and in the hardly trained one (42). It is no evidence about training.
 #
 # ## 4 · What do tasks recruit?
 #
 # tiny-vit has three linear heads. With x̂ = z D + b, the answer of a head W is a sum over atoms, and
-# $I_{iy} = E[z_i]\,(D W^\top)_{iy}$ attributes it exactly. The pictures are rendered, so we know where the digit is,
+# $I_{iy} = E[z_i]\,(D W^\top)_{iy}$ attributes it exactly. The images are rendered, so we know where the digit is,
 # and can take it out.
 
 # %%
-seen = final_states.show_pictures(seed=9, pictures=240)
-sae = final_states.trained_sae(seen, steps=300)
+seen = show_pictures(seed=9, pictures=240)
+sae = trained_sae(seen, steps=300)
 codes, gone = (sae.encode(seen.patches(acts)) for acts in (seen.test, seen.blank))
 pooled = seen.patches(seen.train).view(-1, 64, 64).mean(dim=1)
 weight, bias = sn.minkowski.linear_probe(pooled, seen.trained_on.digit)
 
 # %% [markdown]
 # A linear probe reads the digit off the mean patch, so its answers are sums over patches, too. An atom is
-# **elsewhere** if it fires beside the object (off-ratio > 0.8) and falls silent when the object is taken out
+# **elsewhere** if it fires away from the object (off-ratio > 0.8) and stops firing when the object is taken out
 # (dependence > 0.8): the shaded corner. Large: the ten atoms that matter most to "3".
 
 # %%
@@ -193,13 +192,13 @@ tasks.table("task subspaces", "registers")
 # - Attribution is **exact**, as it must be. 38 atoms share a digit, 41 a texture, 97 the foreground: here it is the
 #   segmenting task that recruits widely, not the classifying ones.
 # - **Borders: holds**, 0.81 against 0.52 for all atoms. But the same atoms score 0.80 on the digit itself: these
-#   strokes are one or two patches wide and have no inside, so border and object cannot be told apart here.
+#   strokes are one or two patches wide and have no inside, so border and object cannot be separated here.
 # - **Elsewhere: partly.** Two of a digit's ten most important atoms, against one of ten of all atoms; the
 #   difference, 0.10 ± 0.04, is not two deviations beyond the line.
 # - **Task subspaces and register atoms: not at this scale.** A task's atoms are hardly more alike than random
 #   ones (0.137 against 0.118), and no atom fires on registers alone.
 #
-# One atom that matters to foreground, on one picture, with the digit and without:
+# One atom that matters to foreground, on one image, with the digit and without:
 
 # %%
 head = seen.model.get_module("foreground").weight.detach()
@@ -213,11 +212,11 @@ figure_widget(figures.maps_figure(maps, mask), height=320)
 # %% [markdown]
 # ## 5 · Geometry, with floors
 #
-# How atoms lie to each other says little without what random directions do, and what vectors spread out as far as
+# The angles between atoms say little without those of random directions, and what vectors spread out as far as
 # possible do. The Archetypal SAE is there since its constraint alone changes the geometry.
 
 # %%
-held = final_states.trained_sae(seen, "Archetypal", steps=150)
+held = trained_sae(seen, "Archetypal", steps=150)
 shapes = {
     "TopK": sae,
     "Archetypal": held,
@@ -293,4 +292,4 @@ found = geometry["TopK"]
 assert found.percentile_99 > geometry["random"].percentile_99 > found.welch
 
 # %%
-sn.exercise_report("08")
+exercise_report("08")

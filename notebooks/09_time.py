@@ -26,7 +26,7 @@
 # $$\hat x_t = \underbrace{a_t\,u_t D}_{\text{predicted, from codes before } t} + \underbrace{z_t D}_{\text{novel, } k \text{ atoms}} + b$$
 #
 # Is the predicted part really the slow one? We ask where the answer is planted, and on a live language model,
-# with what did *not* reproduce. Under a minute for one short seed, live; beside it the full runs over three.
+# with what did *not* reproduce. Under a minute for one short seed, live; next to it the full runs over three.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -43,15 +43,15 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-import sae_nb_widgets as sw
 import torch
-from sae_nb_lessons.figures import bands_figure, moments_figure, time_curves_figure
-from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
-from sae_nb_lessons.reproductions.experiments import temporal, temporal_planted
+import sae_nb_widgets as sw
 from sae_nb.temporal import EXAMPLES, garden_path_surprise
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import bands_figure, moments_figure, time_curves_figure
+from sae_nb_lessons.reproductions.experiments import temporal, temporal_planted
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · Two forms, and a leak
@@ -60,11 +60,11 @@ from sae_nb.temporal import EXAMPLES, garden_path_surprise
 # $a_t$: the token is *projected* on a direction chosen by its past.
 
 # %%
-sn.exercise("09.1")
+exercise("09.1")
 
 # %% tags=["exercise"]
 length = ...
-sn.exercise("09.1").check(length)
+exercise("09.1").check(length)
 
 # %% [markdown]
 # So the predicted part of the published form has seen the token. In the **strict** form (ours) the question
@@ -102,7 +102,7 @@ planted = recorded("temporal_planted")
 planted.table()
 
 # %% [markdown]
-# The control is the same training on tokens in an order of chance: what is left to foresee is what all tokens
+# The control is the same training on tokens in random order: what is left to foresee is what all tokens
 # of one sequence share. **The published form does not hold on every seed**: its two parts compete for what is
 # slow, and where the novel part was first, the predicted part does not win it back within these steps.
 #
@@ -128,7 +128,7 @@ axes = {"x_title": "tokens apart", "y_title": "mean cosine of codes"}
 figure_widget(time_curves_figure(curves, **axes), height=260)
 
 # %%
-sn.exercise("09.3")
+exercise("09.3")
 
 
 # %% tags=["exercise"]
@@ -136,7 +136,7 @@ def lag_one_cosine(x):
     return ...
 
 
-sn.exercise("09.3").check(lag_one_cosine)
+exercise("09.3").check(lag_one_cosine)
 
 # %% [markdown]
 # That was a short seed. The full runs; a claim *holds* only if each line is met with two standard deviations
@@ -147,7 +147,7 @@ text = recorded("temporal")
 text.table("smooth")
 
 # %% [markdown]
-# Mind the parameters: attention adds several times as many as TopK has, and the predicted code is dense. The
+# Mind the parameters: attention adds several times the number that TopK has, and the predicted code is dense. The
 # fair reading of the FVU line is "nothing is lost", not "better".
 #
 # And a larger model? On SmolLM2-135M, trained as shortly (`benchmarks/temporal_models.py`, three seeds), nothing is
@@ -157,14 +157,14 @@ text.table("smooth")
 # Does it need the *order* of tokens?
 
 # %%
-sn.exercise("09.2")
+exercise("09.2")
 
 # %% tags=["exercise"]
 guess = ...
-sn.exercise("09.2").predict(guess)
+exercise("09.2").predict(guess)
 
 # %% tags=["exercise"]
-sn.exercise("09.2").reveal()
+exercise("09.2").reveal()
 
 # %%
 text.table("order")
@@ -245,14 +245,14 @@ axes = {"x_title": "position", "y_title": "effective dimension"}
 figure_widget(time_curves_figure(curves, **axes), height=260)
 
 # %%
-sn.exercise("09.4")
+exercise("09.4")
 
 # %% tags=["exercise"]
 correlation = ...
-sn.exercise("09.4").predict(correlation)
+exercise("09.4").predict(correlation)
 
 # %% tags=["exercise"]
-sn.exercise("09.4").reveal()
+exercise("09.4").reveal()
 
 # %%
 recorded("growing_dimension").table()
@@ -262,8 +262,8 @@ text.table("growth on text")
 
 # %% [markdown]
 # **Not reproduced**: in a model of four blocks and a past of 96 tokens, dimension rises over the first few
-# tokens and then stays; its rank correlation with position is no more than an order of chance may give. And
-# the span of the eight tokens before holds more of a token than chance, but less than we had asked for.
+# tokens and then stays; its rank correlation with position is no more than a random order may give. And
+# the span of the eight tokens before holds more of a token than random directions, but less than we had asked for.
 #
 # ## 6 · Garden paths
 #
@@ -323,4 +323,4 @@ begins = data.events[:100].diff(dim=1, prepend=data.events[:100, :1]) > 0
 assert news[begins].mean() > 1.2 * news[~begins].mean()
 
 # %%
-sn.exercise_report("09")
+exercise_report("09")

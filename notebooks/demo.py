@@ -59,7 +59,7 @@ lens
 # %% [markdown]
 # ## 2 · Turn an atom up
 #
-# The same picture, with one atom made stronger half-way through the network. Here it is the atom that
+# The same image, with one atom made stronger half-way through the network. Here it is the atom that
 # fires on fours, and **the 7 becomes a 4**. Pull the slider down to 0 and up again. The dashed grey bars
 # are a random direction of the same length: an effect counts when it beats that. Draw something else or
 # click another atom above, and this panel follows.
@@ -83,18 +83,18 @@ words.sort = "attribution"
 words
 
 # %% [markdown]
-# Below, the atom that tells bad stories from good ones is turned up at every word, and the story takes a
+# Below, the atom that separates bad stories from good ones is turned up at every word, and the story takes a
 # bad turn: before, after, and under a random direction of the same length. Pull the slider below zero for
 # the opposite, and press *continue the text* after a change. One story can tip for any reason: the tour
 # counts over many.
 
 # %%
 bad = stories.match("bad story").atom
-telling = sw.InputSteering(words, stories.catalogue(gpt_sae), atom=bad, strength=1.5)
-telling.max_new_tokens = 32
-telling.wait()  # until it knows how strong the atom gets
-telling.continue_text()
-telling
+story_panel = sw.InputSteering(words, stories.catalogue(gpt_sae), atom=bad, strength=1.5)
+story_panel.max_new_tokens = 32
+story_panel.wait()  # until it knows how strong the atom gets
+story_panel.continue_text()
+story_panel
 
 # %% [markdown]
 # ## 4 · The same without panels
@@ -102,15 +102,15 @@ telling
 # The panels only call what you can call. This cell fails if what is said above does not hold.
 
 # %%
-pictures, by = examples.acts.context.pictures[:40], 3.0 * float(examples.p99[four])
-before = (vit(pictures).argmax(dim=1) == 4).float().mean()
+images, by = examples.acts.context.pictures[:40], 3.0 * float(examples.p99[four])
+before = (vit(images).argmax(dim=1) == 4).float().mean()
 with sn.steer(vit, "resid_post.6", sae, atom=four, by=by):
-    after = (vit(pictures).argmax(dim=1) == 4).float().mean()
+    after = (vit(images).argmax(dim=1) == 4).float().mean()
 assert [steering.summary.before.argmax(), steering.summary.after.argmax()] == [7, 4]
-assert telling.continuation.before != telling.continuation.after
+assert story_panel.continuation.before != story_panel.continuation.after
 assert after > 0.9 > 0.5 > before
 assert not {"sklearn", "umap"} & set(sys.modules), "a demo opens at once"
-print(f"read as a 4: {before:.0%} of 40 pictures, {after:.0%} with the atom turned up")
+print(f"read as a 4: {before:.0%} of 40 images, {after:.0%} with the atom turned up")
 
 # %% [markdown]
 # Go on with [the tour](00_tour.ipynb), which trains an SAE while you watch; or look around among the atoms:

@@ -2,7 +2,7 @@
 
     python notebooks/solve.py [NOTEBOOK …]
 
-An exercise is a cell tagged `exercise` whose last line calls `sn.exercise("01.2")`. In the solved copy,
+An exercise is a cell tagged `exercise` whose last line calls `exercise("01.2")`. In the solved copy,
 `solutions/01_superposition_solved.py`, the lines above that call are the answer. They are the only
 thing a person edits there: everything else is rebuilt from the student's notebook, so the two cannot
 drift apart. An exercise without an answer is written with its blank and fails where it stands.
@@ -23,7 +23,7 @@ import nbformat
 
 FOLDER = Path(__file__).parent
 CALL = re.compile(
-    r'^(?:verdict = )?(?P<call>sn\.exercise\("(?P<id>[\d.]+)"\)\.(?P<method>\w+)\(.*)$',
+    r'^(?:verdict = )?(?P<call>exercise\("(?P<id>[\d.]+)"\)\.(?P<method>\w+)\(.*)$',
     re.MULTILINE,
 )
 NOTE = (

@@ -27,7 +27,7 @@
 #
 # In a real model nobody knows. So we begin with a toy in which we do (Elhage et al. 2022, arXiv
 # 2209.10652), watch superposition appear, let a sparse autoencoder (SAE) search for the directions
-# without telling it, and only then ask the same question of a real, if small, vision transformer.
+# without being shown them, and only then ask the same question of a real, if small, vision transformer.
 #
 # Exercises check themselves. Replace the `...` and run the cell; a wrong answer brings a hint. About 25
 # minutes with the exercises, a minute without.
@@ -51,12 +51,13 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report
 
 # %% [markdown]
 # ## 1 · Five features, two neurons, one slider
 #
 # The toy is given five numbers, squeezes them through two neurons, and must give the five numbers back:
-# $\hat x = \mathrm{ReLU}(W^\top W x + b)$. Each feature is 0 with chance $S$, the *sparsity*, and else
+# $\hat x = \mathrm{ReLU}(W^\top W x + b)$. Each feature is 0 with probability $S$, the *sparsity*, and else
 # somewhere between 0 and 1; feature 0 matters most, feature 4 least.
 #
 # The panel trains such a toy at twelve sparsities. **Move the slider slowly from left to right** (or
@@ -89,16 +90,16 @@ assert 1.95 < record.dimensionality.sum() < 2.01, "in no more room than there is
 assert record.interference.min() > 0.5, "and none is alone"
 
 # %%
-sn.exercise("01.1")
+exercise("01.1")
 
 # %% tags=["exercise"]
 share = 2 / 5
-verdict = sn.exercise("01.1").check(share)
+verdict = exercise("01.1").check(share)
 assert verdict.passed, verdict.message
 verdict
 
 # %%
-sn.exercise("01.2")
+exercise("01.2")
 
 # %% [markdown]
 # Write the five rows yourself, or compute them. Any five directions that keep apart are right, whatever
@@ -107,7 +108,7 @@ sn.exercise("01.2")
 # %% tags=["exercise"]
 angle = 2 * torch.pi * torch.arange(5) / 5
 directions = torch.stack((angle.cos(), angle.sin()), dim=1)
-verdict = sn.exercise("01.2").check(directions)
+verdict = exercise("01.2").check(directions)
 assert verdict.passed, verdict.message
 verdict
 
@@ -120,16 +121,16 @@ verdict
 # Commit to a number before you look.
 
 # %%
-sn.exercise("01.3")
+exercise("01.3")
 
 # %% tags=["exercise"]
 guess = 0.5
-verdict = sn.exercise("01.3").predict(guess)
+verdict = exercise("01.3").predict(guess)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("01.3").reveal()
+verdict = exercise("01.3").reveal()
 assert verdict.passed, verdict.message
 verdict
 
@@ -143,9 +144,9 @@ sn.evaluation.critical_sparsity(0.3)
 # %% [markdown]
 # ## 3 · Who finds the directions?
 #
-# Look at the last picture of the panel. At $S = 0.97$ an SAE that was shown nothing but the two hidden
-# numbers has put an atom on every feature (the rings), and each atom tells its feature from the other
-# four. No neuron does. And neither do random directions, of which we allow as many as there are atoms:
+# Look at the last image of the panel. At $S = 0.97$ an SAE that was shown nothing but the two hidden
+# numbers has put an atom on every feature (the rings), and each atom separates its feature from the other
+# four. No neuron does. And neither do random directions, of which we allow the same number as there are atoms:
 # in a plane they are never far from anything, so nearness alone proves nothing.
 #
 # In a plane. So let us try 32 features in 10 neurons, three times, from toy to SAE. Everything is
@@ -168,16 +169,18 @@ for run in runs:
     found = run.found
     assert len(run.stored) == 32, "32 features in 10 neurons"
     assert found.cosine > 0.99, "atoms lie on the features"
-    assert max(found.cosine_floor, found.cosine_neurons) < 0.70, "chance and neurons do not"
+    assert max(found.cosine_floor, found.cosine_neurons) < 0.70, (
+        "random directions and neurons do not"
+    )
     assert found.atom_f1.mean() > 0.83 > 0.56 > max(found.neuron_f1.mean(), found.random_f1.mean())
 
 # %% [markdown]
 # ## 4 · The same question, asked of a real model
 #
-# `tiny-vit` looks at pictures of handwritten digits. Halfway through, at `resid_post.6`, its class token
+# `tiny-vit` looks at images of handwritten digits. Halfway through, at `resid_post.6`, its class token
 # is 64 numbers: 64 neurons. A pretrained SAE takes them apart into 512 atoms. For each digit, which single
-# neuron, which single atom, which of 512 random directions tells it best? Detector and threshold are
-# chosen on 500 pictures and judged on 500 others; everything three times, with other pictures.
+# neuron, which single atom, which of 512 random directions detects it best? Detector and threshold are
+# chosen on 500 images and judged on 500 others; everything three times, with other images.
 
 # %%
 model = sn.load_model("tiny-vit")
@@ -187,9 +190,9 @@ sae
 # %%
 names, draws = [f"digit {d}" for d in range(10)], []
 for seed in (10, 11, 12):
-    pictures = sn.data.scenes(1000, seed=seed, split="test")
-    acts = sn.capture(model, pictures, sae.hook_point, progress=False)
-    cls, digit = acts.x[acts.position == 0], pictures.digit[:, None] == torch.arange(10)
+    scenes = sn.data.scenes(1000, seed=seed, split="test")
+    acts = sn.capture(model, scenes, sae.hook_point, progress=False)
+    cls, digit = acts.x[acts.position == 0], scenes.digit[:, None] == torch.arange(10)
     some, fresh = (sn.summaries.row_factors(half, names) for half in digit.split(500))
     digits = sn.summaries.summarise_selectivity(sae, cls[:500], some, cls[500:], fresh, seed=seed)
     draws.append(digits)
@@ -199,7 +202,7 @@ draws
 draws[0].table
 
 # %% [markdown]
-# Read it slowly. Atoms tell digits better than neurons do, in every draw. But so do *random directions*: in
+# Read it slowly. Atoms detect digits better than neurons do, in every draw. But so do *random directions*: in
 # a residual stream nothing singles out the axes, and there are many more directions to choose from, each
 # allowed its best threshold. They come so close to the atoms that "better than a neuron" is no evidence
 # for an SAE at all; without the control we would not have noticed.
@@ -212,7 +215,7 @@ r2 = sn.evaluate(sae, acts.split(0.15, seed=0)[0])["r2"]
 r2
 
 # %% [markdown]
-# So an atom can be silent almost everywhere, and one can look at where it is not:
+# So an atom can be off almost everywhere, and one can look at where it is not:
 
 # %%
 browser = sw.AtomBrowser(sae, acts, model=model)
@@ -221,7 +224,7 @@ browser
 
 # %%
 for draw in draws:
-    assert draw.atoms.mean() - draw.neurons.mean() > 0.06, "atoms tell digits better than neurons"
+    assert draw.atoms.mean() - draw.neurons.mean() > 0.06, "atoms detect digits better than neurons"
     assert draw.random.mean() - draw.neurons.mean() > 0.05, "but so do random directions"
     assert draw.neurons.mean() > 2 * draw.floor.mean(), "and neurons better than saying yes"
 assert r2.value > 0.95 > 0.6 > r2.control, "few atoms are enough, few random directions are not"
@@ -232,10 +235,10 @@ assert r2.value > 0.95 > 0.6 > r2.control, "few atoms are enough, few random dir
 #
 # ## 5 · Write the measure
 #
-# One number told us most of this story. Write it.
+# One number summed up most of this notebook. Write it.
 
 # %%
-sn.exercise("01.4")
+exercise("01.4")
 
 
 # %% tags=["exercise"]
@@ -245,9 +248,9 @@ def dimensionality(directions):
     return lengths**2 / (along**2).sum(dim=1)
 
 
-verdict = sn.exercise("01.4").check(dimensionality)
+verdict = exercise("01.4").check(dimensionality)
 assert verdict.passed, verdict.message
 verdict
 
 # %%
-sn.exercise_report("01")
+exercise_report("01")

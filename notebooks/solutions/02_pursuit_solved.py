@@ -25,7 +25,7 @@
 # a threshold. A **pursuit** takes its time: it picks an atom, looks at what is *left*, and picks again.
 #
 # You will watch codes come about, step by step; check what pursuits promise; and measure when one step
-# is not enough, on data with known answers and on a living model's activations. About a minute on two
+# is not enough, on data with known answers and on a live model's activations. About a minute on two
 # CPU cores, half an hour with the exercises; nothing is downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -44,11 +44,13 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_lessons.figures import encoder_figure, support_figure
-from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
 import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report
+from sae_nb_lessons.figures import encoder_figure, support_figure
+from sae_nb_lessons.studies import measure_pursuits, study_encoders, study_supports
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A digit, stroke by stroke
@@ -62,8 +64,8 @@ digits, unseen = sn.data.digits("train"), sn.data.digits("test")
 generator = torch.Generator().manual_seed(0)
 sae = sn.MatchingPursuit(d_in=64, n_atoms=128, k=8, generator=generator)
 sn.train(sae, digits.images.flatten(1), sn.TrainConfig(steps=400, batch_size=512, seed=0))
-pictures = unseen.images.flatten(1)
-strokes = pictures - sae.bias.detach()
+images = unseen.images.flatten(1)
+strokes = images - sae.bias.detach()
 
 # %% [markdown]
 # Each bar is the correlation of one atom with what is left of the digit. The ringed one is taken next.
@@ -77,7 +79,7 @@ strokes = pictures - sae.bias.detach()
 
 # %%
 look = {"picture_shape": (8, 8), "bias": sae.bias}
-stepper = sw.PursuitStepper(pictures[:40], sae.dictionary, k=12, **look)
+stepper = sw.PursuitStepper(images[:40], sae.dictionary, k=12, **look)
 stepper
 
 # %% [markdown]
@@ -88,11 +90,11 @@ codes, trace = sn.matching_pursuit(strokes[:1], sae.dictionary, k=12, trace=True
 trace.atoms, trace.residual_norms
 
 # %%
-sn.exercise("02.1")
+exercise("02.1")
 
 # %% tags=["exercise"]
 left = (5**2 - 4**2) ** 0.5
-verdict = sn.exercise("02.1").check(left)
+verdict = exercise("02.1").check(left)
 assert verdict.passed, verdict.message
 verdict
 
@@ -104,7 +106,7 @@ verdict
 # step of all 397 unseen digits:
 
 # %%
-checks = sn.summaries.measure_pursuits(strokes, sae.dictionary, k=12)
+checks = measure_pursuits(strokes, sae.dictionary, k=12)
 print(checks)
 
 # %% [markdown]
@@ -122,11 +124,11 @@ print(sn.pursuit.explain_plan(rows, atoms, k=32, normalise=True))
 # Greed can be fooled by a single atom. (There is more than one answer.)
 
 # %%
-sn.exercise("02.2")
+exercise("02.2")
 
 # %% tags=["exercise"]
 bait = torch.tensor([0.6, 0.8])
-verdict = sn.exercise("02.2").check(bait)
+verdict = exercise("02.2").check(bait)
 assert verdict.passed, verdict.message
 verdict
 
@@ -139,7 +141,7 @@ verdict
 
 # %%
 both = ["omp", "fista"]
-priced = sw.PursuitStepper(pictures[:40], sae.dictionary, algorithms=both, k=12, **look)
+priced = sw.PursuitStepper(images[:40], sae.dictionary, algorithms=both, k=12, **look)
 priced
 
 # %% [markdown]
@@ -153,22 +155,22 @@ priced
 # you look.
 
 # %%
-sn.exercise("02.3")
+exercise("02.3")
 
 # %% tags=["exercise"]
 guess = 0.4
-verdict = sn.exercise("02.3").predict(guess)
+verdict = exercise("02.3").predict(guess)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("02.3").reveal()
+verdict = exercise("02.3").reveal()
 assert verdict.passed, verdict.message
 verdict
 
 # %%
-families = sn.summaries.study_supports("families")
-leaning = sn.summaries.study_supports("common direction")
+families = study_supports("families")
+leaning = study_supports("common direction")
 figure_widget(support_figure([families, leaning]), height=340)
 
 # %%
@@ -186,16 +188,16 @@ families.table
 #
 # Points are three seeds; the dashed line is random atoms.
 #
-# ## 5 · A living model
+# ## 5 · A live model
 #
 # The pretrained SAE of `tiny-vit` has a TopK encoder, trained with k = 16. We keep its dictionary and let
-# pursuits encode activations of pictures it has never seen, with the same number of atoms.
+# pursuits encode activations of images it has never seen, with the same number of atoms.
 
 # %%
 vit = sn.load_model("tiny-vit")
 topk = sn.load_sae("tiny-vit/resid_post.6")
 acts = sn.capture(vit, sn.data.scenes(40, seed=11, split="test"), "resid_post.6")
-encoders = sn.summaries.study_encoders(topk, acts.x)
+encoders = study_encoders(topk, acts.x)
 figure_widget(encoder_figure(encoders), height=340)
 
 # %%
@@ -205,7 +207,7 @@ encoders.table
 # The learned encoder is good near the k it was trained for and leaves a little on the table; beyond it,
 # the gap opens, since it never learnt which atom comes seventeenth. The *tied* one step, which
 # keeps the k largest correlations with the dictionary itself, overshoots: correlated atoms explain the
-# same thing again and again. (Its R² below zero is off the picture; see the table.)
+# same thing again and again. (Its R² below zero is outside the plot; see the table.)
 #
 # The same activations, one at a time:
 
@@ -220,7 +222,7 @@ lens
 # Now write your own.
 
 # %%
-sn.exercise("02.4")
+exercise("02.4")
 
 
 # %% tags=["exercise"]
@@ -233,12 +235,12 @@ def pursue(x, dictionary, k):
     return z
 
 
-verdict = sn.exercise("02.4").check(pursue)
+verdict = exercise("02.4").check(pursue)
 assert verdict.passed, verdict.message
 verdict
 
 # %%
-sn.exercise_report("02")
+exercise_report("02")
 
 # %% [markdown]
 # ## 6 · The checked numbers

@@ -22,11 +22,11 @@
 #
 # Concepts come in hierarchies: a *poodle* is a *dog*, always. For an encoder that may use few atoms this
 # is a temptation. One atom for "poodle and dog" costs one atom where two would be honest. The parent is
-# then **absorbed**: its own atom is silent on poodles, and whoever searches for dogs misses them.
+# then **absorbed**: its own atom is off on poodles, and whoever searches for dogs misses them.
 #
 # Four SAEs meet a small world whose hierarchy we know. One of them, `MatchingPursuit` (MP, arXiv
 # 2506.03093), takes an atom, subtracts it, and looks again. Does it resist? And what do its steps buy on
-# real digits? Half a minute on two CPU cores for one short seed, live; beside it stand the full runs over
+# real digits? Half a minute on two CPU cores for one short seed, live; next to it stand the full runs over
 # three seeds, with what did *not* reproduce.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -45,12 +45,12 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 
 # %%
 import torch
-from sae_nb_lessons.figures import curve_figure, likeness_figure
-from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import curve_figure, likeness_figure
 from sae_nb_lessons.reproductions.experiments import hierarchy, monotone
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A world of twenty concepts
@@ -62,11 +62,11 @@ from sae_nb_lessons.reproductions.experiments import hierarchy, monotone
 # - a child is orthogonal to its parent: `PC` should come out as 0.
 
 # %%
-sn.exercise("03.1")
+exercise("03.1")
 
 # %% tags=["exercise"]
 cosine = 2**-0.5
-verdict = sn.exercise("03.1").check(cosine)
+verdict = exercise("03.1").check(cosine)
 assert verdict.passed, verdict.message
 verdict
 
@@ -104,16 +104,16 @@ world.table("hierarchy and correlation", "absorption", "Matryoshka")
 # Is it the hierarchy that does this?
 
 # %%
-sn.exercise("03.2")
+exercise("03.2")
 
 # %% tags=["exercise"]
 guess = 0.2
-verdict = sn.exercise("03.2").predict(guess)
+verdict = exercise("03.2").predict(guess)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("03.2").reveal()
+verdict = exercise("03.2").reveal()
 assert verdict.passed, verdict.message
 verdict
 
@@ -123,7 +123,7 @@ verdict
 # The paper reports the same for concepts of one level that are more alike. **Here it does not hold**: at
 # ρ = 0.5 levels stay apart, but not every concept is found, and at 0.8 few are. An atom becomes what a
 # concept has *beyond* its neighbour; two steps are then as exact as one, R² is 1, and nothing corrects it.
-# More steps at inference tell nothing: only L0, too high, gives it away.
+# More steps at inference reveal nothing: only L0, too high, gives it away.
 
 # %%
 world.table("strong correlation", "limit")
@@ -140,7 +140,7 @@ axes = {"x_title": "atoms per digit at inference", "y_title": "R²"}
 figure_widget(curve_figure(curves, **axes, trained_at=5), height=300)
 
 # %% [markdown]
-# MP was never told to stop at another k, and still every step helps: what is left can only shrink. TopK
+# MP was never trained to stop at another k, and still every step helps: what is left can only shrink. TopK
 # learned one support of five, and the sixth atom is a guess. The full runs say how far this goes:
 
 # %%
@@ -156,7 +156,7 @@ steps.table("monotone", "expressive", "extensible")
 # How alike are the atoms? The **Babel function** μ₁(r) asks how much of one atom r others can cover.
 
 # %%
-sn.exercise("03.3")
+exercise("03.3")
 
 
 # %% tags=["exercise"]
@@ -165,7 +165,7 @@ def babel_function(dictionary, r):
     return cosines.topk(r, dim=1).values.sum(dim=1).max()
 
 
-verdict = sn.exercise("03.3").check(babel_function)
+verdict = exercise("03.3").check(babel_function)
 assert verdict.passed, verdict.message
 verdict
 
@@ -202,7 +202,7 @@ crowd.table()
 # `low` and `high` are the mean of three seeds less, or plus, two standard deviations.
 
 # %%
-# MP finds every concept at ρ = 0.1; through the steps, not without; its R² does not tell at 0.5.
+# MP finds every concept at ρ = 0.1; through the steps, not without; its R² does not show it at 0.5.
 assert world.low("mp least cosine at 0.1") > 0.98 > 0.5 > world.high("constant codes least cosine")
 assert world.high("mp |PC| at 0.1") < 0.05
 assert 0.07 < world.low("mp PP at 0.1") < world.high("mp PP at 0.1") < 0.13
@@ -241,4 +241,4 @@ assert (mp > topk).all()
 assert digits["MP"].coactive < digits["TopK"].coactive
 
 # %%
-sn.exercise_report("03")
+exercise_report("03")

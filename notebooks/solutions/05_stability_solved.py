@@ -25,7 +25,7 @@
 # dictionaries that repeat. A reply (arXiv 2606.02061) asks whether the hull does it, or that both trainings
 # *begin alike*: from the same candidates, with an encoder made from them.
 #
-# We train every arm that tells the two apart. Digits, 128 atoms, k = 8, each arm twice on three seeds; a
+# We train every arm that separates the two. Digits, 128 atoms, k = 8, each arm twice on three seeds; a
 # short pair runs here live, in a quarter of a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
@@ -43,12 +43,11 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-from sae_nb_lessons.figures import arms_figure
-from sae_nb_widgets.panel import figure_widget
-
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import arms_figure
 from sae_nb_lessons.reproductions.experiments import archetypal_stability
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · The measure
@@ -56,25 +55,25 @@ from sae_nb_lessons.reproductions.experiments import archetypal_stability
 # **Stability** is the mean cosine of atoms of two runs, matched one to one.
 
 # %%
-sn.exercise("05.1")
+exercise("05.1")
 
 # %% tags=["exercise"]
 stability = 1
-verdict = sn.exercise("05.1").check(stability)
+verdict = exercise("05.1").check(stability)
 assert verdict.passed, verdict.message
 verdict
 
 # %%
-sn.exercise("05.2")
+exercise("05.2")
 
 # %% tags=["exercise"]
 guess = 0.7
-verdict = sn.exercise("05.2").predict(guess)
+verdict = exercise("05.2").predict(guess)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("05.2").reveal()
+verdict = exercise("05.2").reveal()
 assert verdict.passed, verdict.message
 verdict
 
@@ -125,7 +124,7 @@ runs.table("near the data")
 # ## 4 · Write the measure
 
 # %%
-sn.exercise("05.3")
+exercise("05.3")
 
 
 # %% tags=["exercise"]
@@ -136,7 +135,7 @@ def stability_of(first, second):
     return cosines[linear_sum_assignment(cosines, maximize=True)].mean()
 
 
-verdict = sn.exercise("05.3").check(stability_of)
+verdict = exercise("05.3").check(stability_of)
 assert verdict.passed, verdict.message
 verdict
 
@@ -166,4 +165,4 @@ assert live["TopK"].mean() < 0.85 < live["TopK shared start"].mean()
 assert live["random directions"].mean() < 0.35
 
 # %%
-sn.exercise_report("05")
+exercise_report("05")

@@ -47,6 +47,7 @@ import traitlets
 
 import sae_nb as sn
 import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report
 
 torch.set_num_threads(1)
 started = time.perf_counter()
@@ -55,11 +56,11 @@ started = time.perf_counter()
 vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
 examples = sn.load_examples("tiny-vit/resid_post.6")
 catalogue = examples.catalogue(sae)
-pictures = examples.acts.context.pictures
-sevens = pictures[vit(pictures).argmax(dim=-1) == 7]
+images = examples.acts.context.pictures
+sevens = images[vit(images).argmax(dim=-1) == 7]
 
 # %% [markdown]
-# ## 1 · How do concepts lie to each other?
+# ## 1 · Which atoms are alike?
 #
 # Every point is an atom. Colour by what you like; draw a lasso around a cluster and read what its atoms
 # have in common; search a label.
@@ -71,7 +72,7 @@ concepts
 # %% [markdown]
 # ## 2 · What makes this atom fire?
 #
-# Weak and random examples stand beside the strongest ones, because maxima flatter every atom. The two
+# Weak and random examples stand next to the strongest ones, because maxima flatter every atom. The two
 # panels are linked, so a click on the map opens the atom here. That is all it takes:
 
 # %%
@@ -98,7 +99,7 @@ steering
 # %% tags=["exercise"]
 found = sn.calibrate_strength(vit, sevens[:1], sae.hook_point, sae, four, 0.25)
 strength = found.by[0] / float(examples.p99[four])
-verdict = sn.exercise("06.1").check(strength)
+verdict = exercise("06.1").check(strength)
 assert verdict.passed, verdict.message
 verdict
 
@@ -115,12 +116,12 @@ recipe
 
 # %% tags=["exercise"]
 share = 0.0
-verdict = sn.exercise("06.2").predict(share)
+verdict = exercise("06.2").predict(share)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("06.2").reveal()
+verdict = exercise("06.2").reveal()
 assert verdict.passed, verdict.message
 verdict
 
@@ -128,7 +129,7 @@ verdict
 nine = examples.match("digit 9").atom
 two_atoms = steering.recipe() | {"strength": 1.25, "target_kl": None}
 two_atoms["others"] = [[nine, 1.9 * float(examples.p99[nine])]]
-verdict = sn.exercise("06.3").check(two_atoms)
+verdict = exercise("06.3").check(two_atoms)
 assert verdict.passed, verdict.message
 verdict
 
@@ -147,7 +148,7 @@ lens
 #
 # Three SAEs learn handwritten digits in threads of this kernel. R² against L0 shows which of them no other
 # one beats; the map shows every atom, gaps are dead ones; and the gallery redraws 24 atoms, which are
-# pictures here because the inputs are pixels.
+# images here because the inputs are pixels.
 
 # %%
 digits = torch.as_tensor(sn.data.digits().images).flatten(1).float() / 255
@@ -166,7 +167,7 @@ monitor.refresh()
 # %% [markdown]
 # ## 6 · How does the code come about?
 #
-# Matching pursuit beside its orthogonal variant, step by step, on one state of the vision model.
+# Matching pursuit next to its orthogonal variant, step by step, on one state of the vision model.
 
 # %%
 rows = examples.acts.x[:8] - sae.bias.detach()
@@ -187,11 +188,11 @@ words
 
 # %%
 bad = stories.match("bad story").atom
-telling = sw.InputSteering(words, stories.catalogue(word_sae), atom=bad, strength=1.5)
-telling.max_new_tokens = 16
-telling.wait()
-telling.continue_text()
-telling
+story_panel = sw.InputSteering(words, stories.catalogue(word_sae), atom=bad, strength=1.5)
+story_panel.max_new_tokens = 16
+story_panel.wait()
+story_panel.continue_text()
+story_panel
 
 # %% [markdown]
 # ## 8 · All together, and taken away
@@ -208,16 +209,16 @@ together
 # ## 9 · The checked numbers
 
 # %% tags=["closing"]
-telling.wait()
+story_panel.wait()
 summary = steering.summary
 assert abs(summary.kl - 0.5) < 0.03, "the strength was found for that divergence"
 assert summary.kl > 5 * summary.kl_random, "the same length, a random direction"
 assert steering.recipes == [recipe]
 assert browser.atom == concepts.atom == four
 assert results["k = 8"].history[-1].r2 > results["k = 2"].history[-1].r2
-assert telling.continuation.before != telling.continuation.after
+assert story_panel.continuation.before != story_panel.continuation.after
 print(f"found in units of p99: {steering.strength:.2f}, KL {summary.kl:.2f} nats")
 print(f"the whole notebook:    {time.perf_counter() - started:.0f} s")
 
 # %%
-sn.exercise_report("06")
+exercise_report("06")

@@ -21,7 +21,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_block_recurrence.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_block_recurrence.ipynb)
 #
 # A vision transformer has twelve blocks with weights of their own. The *block-recurrent hypothesis* (arXiv
-# 2512.19941) says that it needs fewer: k blocks, each applied several times, tell every layer's state. Layers
+# 2512.19941) says that it needs fewer: k blocks, each applied several times, predict every layer's state. Layers
 # then fall into *phases*, and a **Raptor**, a network of k shared blocks, can take the teacher's place.
 #
 # We ask it where the answer is known (`tiny-vit-tied`: three blocks, applied 4 + 4 + 4 times), where nobody
@@ -42,14 +42,11 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-import sae_nb_widgets as sw
-from sae_nb_lessons.figures import _depth_studies as figures
-from sae_nb_lessons.figures import time_curves_figure
-from sae_nb_widgets.panel import figure_widget
-
 import sae_nb as sn
+import sae_nb_widgets as sw
 from sae_nb import dynamics
-from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons import exercise, exercise_report, figures, recorded
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · How alike are two layers?
@@ -57,15 +54,15 @@ from sae_nb_lessons.reproductions import recorded
 # The state of every token after every block, in one pass. Layer 0 are the embeddings.
 
 # %%
-pictures = sn.data.scenes(96, seed=5)
+scenes = sn.data.scenes(96, seed=5)
 tied, free = sn.load_model("tiny-vit-tied"), sn.load_model("tiny-vit")
 networks = {"tied": tied, "free": free}
-states = {name: dynamics.capture_states(model, pictures) for name, model in networks.items()}
+states = {name: dynamics.capture_states(model, scenes) for name, model in networks.items()}
 states["tied"]
 
 # %% [markdown]
-# The authors compare layers by the cosine of their cls tokens and mean patches. States of all pictures share
-# a large mean, so we take it away beside that (*centred*), and show linear CKA, which ignores rotations.
+# The authors compare layers by the cosine of their cls tokens and mean patches. States of all images share
+# a large mean, so we also take it away (*centred*), and show linear CKA, which ignores rotations.
 
 # %%
 similarity = {name: dynamics.layer_similarity(x) for name, x in states.items()}
@@ -78,11 +75,11 @@ cuts = {title: (0, 4, 8, 12) for title in squares if "tied" in title}
 figure_widget(figures.similarities_figure(squares, cuts), height=290)
 
 # %%
-sn.exercise("07.1")
+exercise("07.1")
 
 # %% tags=["exercise"]
 cut_after = [4, 8]
-verdict = sn.exercise("07.1").check(cut_after)
+verdict = exercise("07.1").check(cut_after)
 assert verdict.passed, verdict.message
 verdict
 
@@ -117,19 +114,19 @@ for found in evidence.values():
     print(*found, sep="\n", end="\n\n")
 
 # %% [markdown]
-# Pale bars are bands without phases. The gain alone (left) tells nothing; the step at the border (right) tells
-# the networks apart. `tiny-vit` has a smooth band, and no phases are claimed for it; that its best cut into three
+# Pale bars are bands without phases. The gain alone (left) says nothing; the step at the border (right) separates
+# the networks. `tiny-vit` has a smooth band, and no phases are claimed for it; that its best cut into three
 # is even, too, says nothing, since this cost favours phases of one length.
 #
 # Another way to ask: fit one shared block to each run of layers, and choose the cut whose blocks miss least of
-# the layers' updates. Over three sets of pictures:
+# the layers' updates. Over three sets of images:
 
 # %%
 known = recorded("known_phases")
 known.table("found", "none", "errors")
 
 # %% [markdown]
-# The best of many always looks good, so look at *all* of them: each admissible cut, told by the blocks fitted
+# The best of many always looks good, so look at *all* of them: each admissible cut, approximated by the blocks fitted
 # to its segments. Here is every cut into two, the mean over three seeds, then where the true cut into three
 # and the cut by similarity rank:
 
@@ -140,8 +137,8 @@ curves = {
     name: (after, [every.of(f"{name} R2, cut after {layer}").mean for layer in after])
     for name in networks
 }
-axes = {"x_title": "cut after layer", "y_title": "share of updates told"}
-figure_widget(time_curves_figure(curves, **axes), height=260)
+axes = {"x_title": "cut after layer", "y_title": "share of updates predicted"}
+figure_widget(figures.time_curves_figure(curves, **axes), height=260)
 
 # %%
 every.table()
@@ -155,21 +152,21 @@ every.table()
 # If a phase is one block, its layers may change places:
 
 # %%
-sn.exercise("07.2")
+exercise("07.2")
 
 # %% tags=["exercise"]
 share_lost = 0.8
-verdict = sn.exercise("07.2").predict(share_lost)
+verdict = exercise("07.2").predict(share_lost)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("07.2").reveal()
+verdict = exercise("07.2").reveal()
 assert verdict.passed, verdict.message
 verdict
 
 # %%
-few = pictures.images[:32]
+few = scenes.images[:32]
 swap = dynamics.swap_layers(tied, few, pairs=[(1, 4), (5, 8), (4, 5), (8, 9), (2, 10)])
 swap.within_and_across((0, 4, 8, 12))
 
@@ -184,23 +181,23 @@ known.table("swap")
 # ## 3 · A Raptor in the teacher's place
 #
 # Stage 1: every block alone, first from the teacher's states (*teacher forcing*), soon from its own. Stage 2:
-# all blocks, on their own from the embeddings. Gains per step are all that tells one application from the next.
+# all blocks, on their own from the embeddings. Gains per step are all that distinguishes one application from the next.
 
 # %%
 monitor = sw.TrainingMonitor()
 config = dynamics.RaptorConfig(steps_1=110, steps_2=40, batch_size=12, learning_rate=1e-2)
-told = dynamics.train_raptor(
+fitted = dynamics.train_raptor(
     states["tied"], (0, 4, 8, 12), config, model=tied, callbacks=monitor, progress=False
 )
 monitor
 
 # %%
-curves = {"Raptor, 150 steps": told.r2}
-floors = {"embeddings in every layer's place": told.fit.floor}
+curves = {"Raptor, 150 steps": fitted.r2}
+floors = {"embeddings in every layer's place": fitted.fit.floor}
 figure_widget(figures.layers_figure(curves, floors=floors, y_title="R²"), height=290)
 
 # %% [markdown]
-# R² is about each layer's mean state, on pictures not trained on, and always of the Raptor's *own* roll-out. The
+# R² is about each layer's mean state, on images not trained on, and always of the Raptor's *own* roll-out. The
 # paper reports no error of its states; we do. This was a hundred and fifty steps; the authors take 625 000.
 # Over three seeds, on the digit networks:
 
@@ -212,20 +209,20 @@ runs.table("own roll-out", "which cut")
 
 # %% [markdown]
 # What the paper says of training **holds** here, with four thousand times fewer steps. What it says of the cut does only
-# in part: any cut is nearly as good as the one by similarity. And on an easy task accuracy tells blocks apart less
+# in part: any cut is nearly as good as the one by similarity. And on an easy task accuracy separates blocks less
 # well than R² does.
 
 # %% [markdown]
 # The two bundled networks are harder: wider, of 69 tokens. Two hundred steps are too few for a Raptor in the
-# teacher's place. That more blocks tell more shows already:
+# teacher's place. That more blocks predict more shows already:
 
 # %%
 bundled = recorded("bundled_raptors")
 bundled.table("rises")
 
 # %% [markdown]
-# Fifteen hundred steps of eight pictures take it further, to about the teacher's accuracy where layers are
-# shared. The control has as many blocks, equal parameters and as many steps, but applies each block *once*:
+# Fifteen hundred steps of eight images take it further, to about the teacher's accuracy where layers are
+# shared. The control has the same number of blocks, parameters and steps, but applies each block *once*:
 
 # %%
 longer = recorded("long_raptors")
@@ -236,31 +233,31 @@ longer.table()
 # recurrence which carries the answer **holds**: applied once, the same number of blocks keeps far less.
 #
 # Photographs: the same recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without phases, too,
-# and two blocks tell it with R² .72 (`benchmarks/cifar_depth.py`, one seed).
+# and two blocks reconstruct it with R² .72 (`benchmarks/cifar_depth.py`, one seed).
 #
 # The teacher's embedding and heads stay, so a Raptor can answer in its place:
 
 # %%
-with told.raptor.replacing(tied):
+with fitted.raptor.replacing(tied):
     answers = tied(few).argmax(dim=1)
 agreement = float((answers == tied(few).argmax(dim=1)).double().mean())
-print(f"{agreement:.0%} of answers as the teacher's, after {told.steps} steps")
+print(f"{agreement:.0%} of answers as the teacher's, after {fitted.steps} steps")
 
 # %% [markdown]
 # ## 4 · Walk through it
 #
-# Paths of tokens through depth, the phases, a push at a layer and how it fades, and the Raptor over the
+# Paths of tokens through depth, the phases, a perturbation at a layer and how it fades, and the Raptor over the
 # teacher's path.
 
 # %%
-panel = sw.DepthTrajectory(tied, few, labels=pictures.digit[:32], raptor=told.raptor)
+panel = sw.DepthTrajectory(tied, few, labels=scenes.digit[:32], raptor=fitted.raptor)
 panel
 
 # %% [markdown]
 # ## 5 · Write the cut
 
 # %%
-sn.exercise("07.3")
+exercise("07.3")
 
 
 # %% tags=["exercise"]
@@ -269,7 +266,7 @@ def best_cut(S):
     return 1 + min(range(len(left)), key=left.__getitem__)
 
 
-verdict = sn.exercise("07.3").check(best_cut)
+verdict = exercise("07.3").check(best_cut)
 assert verdict.passed, verdict.message
 verdict
 
@@ -279,7 +276,7 @@ verdict
 # `low` and `high` are the mean of three seeds less, or plus, two standard deviations.
 
 # %%
-# Drop makes neighbours alike and two blocks enough; more blocks tell more.
+# Drop makes neighbours alike and two blocks enough; more blocks predict more.
 assert runs.low("adjacent gained") > 0
 assert runs.verdict("drop") == "partly"
 assert runs.low("R2 gained by drop") > 0
@@ -301,7 +298,7 @@ assert known.low("error of the middling cut / of the best other") > 1
 assert known.verdict("swap") == "partly"
 
 # %%
-# Of all cuts of the tied network the true one tells most of the layers' updates.
+# Of all cuts of the tied network the true one predicts most of the layers' updates.
 assert every.verdict("true cut") == "holds"
 
 # %%
@@ -320,7 +317,7 @@ assert evidence["tied"][1].phases.cuts == (0, 4, 8, 12)
 assert evidence["tied"][1].supported
 assert not any(found.supported for found in evidence["free"])
 assert swap.drop[0, 3] == swap.drop[4, 7] == 0
-assert told.fit.mean_r2 > float(told.fit.floor.mean()) + 0.3
+assert fitted.fit.mean_r2 > float(fitted.fit.floor.mean()) + 0.3
 
 # %%
-sn.exercise_report("07")
+exercise_report("07")

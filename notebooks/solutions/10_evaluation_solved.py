@@ -20,13 +20,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/10_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/10_evaluation.ipynb)
 #
-# An R² of 0.96. An accuracy of 100 % with the SAE in the model's way. An atom that tells fours. Each sounds
+# An R² of 0.96. An accuracy of 100 % with the SAE in the model's way. An atom that detects fours. Each sounds
 # like success, until you ask what something that learned *nothing* would reach. In this notebook no number
 # stands alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size
 # and L0) and an **interval**.
 #
-# The SAE is the one that comes with `tiny-vit`; beside it stands one that was never trained. Under a minute,
-# live, and beside it what was recorded over three seeds, with what did *not* come out.
+# The SAE is the one that comes with `tiny-vit`; next to it stands one that was never trained. Under a minute,
+# live, and next to it what was recorded over three seeds, with what did *not* come out.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -43,24 +43,24 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, recorded
 
 # %% [markdown]
 # ## 1 · The report card
 #
 # Right is better. The solid tick is the floor, the dashed one the control; a red ✕ says that one of them
-# would do as well. Click a row, or step with ↑ ↓: what it is, how libraries differ, and which picture moves
+# would do as well. Click a row, or step with ↑ ↓: what it is, how libraries differ, and which image moves
 # it most.
 
 # %%
 model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
-pictures = sn.data.scenes(36, seed=5, split="test")
-labels = torch.as_tensor(pictures.digit)
-acts = sn.capture(model, pictures.images, sae.hook_point, progress=False)
+scenes = sn.data.scenes(36, seed=5, split="test")
+labels = torch.as_tensor(scenes.digit)
+acts = sn.capture(model, scenes.images, sae.hook_point, progress=False)
 untrained = sn.TopK(d_in=64, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0)).eval()
 saes = [sae, untrained]
 reports = [sn.evaluate(s, acts, model, labels=labels, n_bootstrap=300) for s in saes]
@@ -72,19 +72,19 @@ card
 
 # %% [markdown]
 # R² and the cosine are clear. But look at the rows of the model's own answer: with *random directions* in
-# the SAE's place it still reads nearly every picture. How many?
+# the SAE's place it still reads nearly every image. How many?
 
 # %%
-sn.exercise("10.2")
+exercise("10.2")
 
 # %% tags=["exercise"]
 guess = 0.9
-verdict = sn.exercise("10.2").predict(guess)
+verdict = exercise("10.2").predict(guess)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("10.2").reveal()
+verdict = exercise("10.2").reveal()
 assert verdict.passed, verdict.message
 verdict
 
@@ -93,7 +93,7 @@ verdict
 # the rows to read. What decides between blue and red?
 
 # %%
-sn.exercise("10.3")
+exercise("10.3")
 
 
 # %% tags=["exercise"]
@@ -101,7 +101,7 @@ def is_clear(value, low, high, control):
     return value > control and not low <= control <= high
 
 
-verdict = sn.exercise("10.3").check(is_clear)
+verdict = exercise("10.3").check(is_clear)
 assert verdict.passed, verdict.message
 verdict
 
@@ -122,11 +122,11 @@ named = ("overcomplete.r2_score", "saelens.explained_variance_legacy")
 {id: round(sn.evaluation.as_published(id, x=shifted, x_hat=x_hat), 4) for id in named}
 
 # %%
-sn.exercise("10.1")
+exercise("10.1")
 
 # %% tags=["exercise"]
 r2 = 1 - 4 / 10
-verdict = sn.exercise("10.1").check(r2)
+verdict = exercise("10.1").check(r2)
 assert verdict.passed, verdict.message
 verdict
 
@@ -155,7 +155,7 @@ again.table("again", "frequent")
 # %% [markdown]
 # Atoms that fire often are found again more than rare ones. Notebook 05 says what helps.
 #
-# ## 4 · Does the child swallow the parent?
+# ## 4 · Does the child absorb the parent?
 #
 # Where concepts come in hierarchies, a sparse code saves an atom by letting the special one speak for the
 # general one, too: *absorption*. A world whose answer we know (notebook 03), three seeds:
@@ -167,8 +167,8 @@ world.table("absorption")
 # %% [markdown]
 # ## 5 · Is it useful? Probing
 #
-# Does an SAE help to tell labels, against what needs no SAE: logistic regression on the raw activations, on
-# principal components, on as many random atoms? Plenty of labels, few, wrong ones, and a shift:
+# Does an SAE help to predict labels, against what needs no SAE: logistic regression on the raw activations, on
+# principal components, on the same number of random atoms? Plenty of labels, few, wrong ones, and a shift:
 
 # %%
 probing = recorded("probing")
@@ -191,12 +191,12 @@ dark = recorded("dark_matter")
 dark.table()
 
 # %% [markdown]
-# Some, far above chance, and far from half: this claim does not carry over to models of this size. An SAE here
+# Some, far above the floor, and far from half: this claim does not carry over to models of this size. An SAE here
 # misses too little for much of it to be structure.
 #
 # ## 7 · Ask a person: you
 #
-# Four pictures in which an atom fires, shaded where; then five more, and it fires in one of them. Guessing
+# Four images in which an atom fires, shaded where; then five more, and it fires in one of them. Guessing
 # reaches one in five. Keys 1 … 5 answer, → goes on.
 
 # %%
@@ -230,4 +230,4 @@ assert dark.verdict("some of the error is linear") == "holds"
 assert probing.of("tiny-vit plenty gain").mean < 0.01
 
 # %%
-sn.exercise_report("10")
+exercise_report("10")

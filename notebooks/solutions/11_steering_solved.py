@@ -16,17 +16,17 @@
 # %% [markdown]
 # > The solved copy, written by `notebooks/solve.py`. Edit only the answers here, and everything else in the notebook itself.
 #
-# # Steering: does adding an atom do what it stands for?
+# # Steering: does adding an atom do what it represents?
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_steering.ipynb)
 #
 # An atom fires on fours. Add it to the activations of a seven, and the model says four. Is that *the atom's*
-# doing? Any direction, pushed hard enough, breaks something. And an atom that was **chosen**, best of many, by
+# doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best of many, by
 # what it reads, points towards its concept even if nothing was ever learned.
 #
-# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and keeps four rivals beside the atom:
+# So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four rivals:
 # random directions, the nearest other atom, the difference of means, and the atom that the same choice finds
-# in an SAE that was **never trained**. Under a minute for one short seed, live; beside it three full seeds.
+# in an SAE that was **never trained**. Under a minute for one short seed, live; next to it three full seeds.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -43,14 +43,13 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-import sae_nb_widgets as sw
 import torch
-from sae_nb_lessons.figures import _steering_studies as draw
-from sae_nb_widgets.panel import figure_widget
 
 import sae_nb as sn
-from sae_nb_lessons.reproductions import recorded
+import sae_nb_widgets as sw
+from sae_nb_lessons import exercise, exercise_report, figures, recorded
 from sae_nb_lessons.reproductions.experiments import steering_science as science
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · The same cost
@@ -66,24 +65,24 @@ atom, auc = science.reading_atom(seen, seen.sae, 4)
 sn.calibrate_strength(seen.model, others, seen.point, seen.sae, atom, 0.25), round(auc, 3)
 
 # %%
-sn.exercise("11.1")
+exercise("11.1")
 
 # %% tags=["exercise"]
 import math
 
 kl = 0.5 * (math.log(0.5 / 0.8808) + math.log(0.5 / 0.1192))
-verdict = sn.exercise("11.1").check(kl)
+verdict = exercise("11.1").check(kl)
 assert verdict.passed, verdict.message
 verdict
 
 # %% [markdown]
 # ## 2 · Success against cost
 #
-# Eight pictures of other digits; log-odds of a four. Every line costs the same at the same place.
+# Eight images of other digits; log-odds of a four. Every line costs the same at the same place.
 
 # %%
 curves = science.curves_of(seen, seen.sae, atom, 4, others, controls=4)
-figure_widget(draw.success_figure(curves), height=320)
+figure_widget(figures.success_figure(curves), height=320)
 
 # %%
 curves
@@ -96,16 +95,16 @@ steering = recorded("steering_science")
 steering.table("atoms steer", "difference of means")
 
 # %%
-sn.exercise("11.2")
+exercise("11.2")
 
 # %% tags=["exercise"]
 guess = 2.0
-verdict = sn.exercise("11.2").predict(guess)
+verdict = exercise("11.2").predict(guess)
 assert verdict.state == "noted", verdict.message
 verdict
 
 # %% tags=["exercise"]
-verdict = sn.exercise("11.2").reveal()
+verdict = exercise("11.2").reveal()
 assert verdict.passed, verdict.message
 verdict
 
@@ -116,23 +115,23 @@ verdict
 #
 # ## 3 · Reading is not writing
 #
-# `tiny-gpt`, stories with a good or a bad turn. An atom that tells good stories from bad ones (AUC near 1) is
+# `tiny-gpt`, stories with a good or a bad turn. An atom that separates good stories from bad ones (AUC near 1) is
 # added to beginnings such as "… Anna was very"; the target is the next word, *happy* or *sad*. Fluency is what
 # the unsteered model thinks of what is written, and what the steered model loses on neutral text.
 
 # %%
-told = science.see_stories(seed=0, texts=80, steps=80)
-text = science.sentiment_curves(told, 0, 6, 3, 0, write=10)
-figure_widget(draw.success_figure(text), height=300)
+stories = science.see_stories(seed=0, texts=80, steps=80)
+text = science.sentiment_curves(stories, 0, 6, 3, 0, write=10)
+figure_widget(figures.success_figure(text), height=300)
 
 # %%
-figure_widget(draw.fluency_figure(text), height=300)
+figure_widget(figures.fluency_figure(text), height=300)
 
 # %%
 steering.table("reading is not writing")
 
 # %% [markdown]
-# Between two words, any push that changes the answer moves the log-odds one way or the other, and half of the
+# Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and half of the
 # random directions go the right way: it takes the sign *and* the price to say more. Over three seeds and both
 # sentiments, atoms that read nearly without fault go beyond random directions in two cases of three, and from
 # seed to seed their success swings more than its mean. The difference of means, which needs no SAE, goes
@@ -140,7 +139,7 @@ steering.table("reading is not writing")
 #
 # ## 4 · Fragile?
 #
-# The same push, with the picture shifted, noisy, darker, grey; added at the class token alone or at the patches
+# The same perturbation, with the image shifted, noisy, darker, grey; added at the class token alone or at the patches
 # alone; half and twice as strong.
 
 # %%
@@ -149,7 +148,7 @@ settings = {"other_positions": ["cls", "patches"], "n_controls": 4}
 battery = sn.evaluation.fragility_battery(
     seen.model, others, seen.point, seen.sae, atom, by, 4, **settings
 )
-figure_widget(draw.fragility_figure(battery), height=330)
+figure_widget(figures.fragility_figure(battery), height=330)
 
 # %%
 battery
@@ -165,7 +164,7 @@ steering.table("fragility")
 # *reads* there (the row space of its Jacobian, sketched), and each part is patched alone.
 
 # %%
-sn.exercise("11.3")
+exercise("11.3")
 
 
 # %% tags=["exercise"]
@@ -174,7 +173,7 @@ def read_share(v, reader):
     return float((vh[s > 1e-6] @ v).square().sum() / v.square().sum())
 
 
-verdict = sn.exercise("11.3").check(read_share)
+verdict = exercise("11.3").check(read_share)
 assert verdict.passed, verdict.message
 verdict
 
@@ -182,7 +181,7 @@ verdict
 check = sn.evaluation.illusion_check(
     seen.model, seen.point, seen.sae, atom, others[: len(fours)], fours[: len(others)]
 )
-figure_widget(draw.illusion_figure([check], ["atom of fours"]), height=280)
+figure_widget(figures.illusion_figure([check], ["atom of fours"]), height=280)
 
 # %%
 check.light, check.verdict
@@ -235,4 +234,4 @@ assert check.light != "red"
 assert abs(check["v_null"].value) < 0.05
 
 # %%
-sn.exercise_report("11")
+exercise_report("11")

@@ -1,7 +1,7 @@
 """SAEs that are trained already, with examples, coordinates and labels: open, look, steer.
 
 Each is a folder on the shelf, named after its live model and hook point. Nothing here imports umap,
-scikit-learn or nnsight, so a demo opens at once; `recipe` is the program that made the folders.
+scikit-learn or nnsight, so a demo opens at once; `python -m sae_nb.pretrained.making` is the program that made the folders.
 """
 
 from __future__ import annotations
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from sae_nb.pretrained._sentiment import (
         neutral_beginnings as neutral_beginnings,
         story_sentiment as story_sentiment,
+    )
+    from sae_nb.pretrained.making._class_steering import (
+        ClassTrial as ClassTrial,
+        ClassTurn as ClassTurn,
+    )
+    from sae_nb.pretrained.making._sentiment_steering import (
+        SentimentShift as SentimentShift,
+        SentimentTrial as SentimentTrial,
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)

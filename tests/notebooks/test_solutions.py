@@ -93,14 +93,14 @@ def test_an_unanswered_exercise_is_named() -> None:
         cells=[
             nbformat.v4.new_markdown_cell("# Title"),
             nbformat.v4.new_code_cell(
-                'x = ...\nsn.exercise("09.1").check(x)', metadata={"tags": ["exercise"]}
+                'x = ...\nexercise("09.1").check(x)', metadata={"tags": ["exercise"]}
             ),
         ]
     )
     before = copy.deepcopy(student)
     notebook, missing = SOLVE.solved(student, {})
     assert missing == ["09.1"]
-    assert notebook.cells[1].source.startswith('x = ...\nverdict = sn.exercise("09.1").check(x)')
+    assert notebook.cells[1].source.startswith('x = ...\nverdict = exercise("09.1").check(x)')
     assert SOLVE.answers(notebook) == {("09.1", "check"): "x = ...\n"}
     assert student == before
 

@@ -8,15 +8,32 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb_lessons.figures._concept_regions import region_figure as region_figure
+    from sae_nb_lessons.figures._depth_studies import (
+        evidence_figure as evidence_figure,
+        layers_figure as layers_figure,
+        similarities_figure as similarities_figure,
+    )
     from sae_nb_lessons.figures._hierarchy_studies import (
         curve_figure as curve_figure,
         likeness_figure as likeness_figure,
+    )
+    from sae_nb_lessons.figures._minkowski import (
+        cosines_figure as cosines_figure,
+        decision_figure as decision_figure,
+        elsewhere_figure as elsewhere_figure,
+        maps_figure as maps_figure,
     )
     from sae_nb_lessons.figures._pursuit_studies import (
         encoder_figure as encoder_figure,
         support_figure as support_figure,
     )
     from sae_nb_lessons.figures._stability_arms import arms_figure as arms_figure
+    from sae_nb_lessons.figures._steering_studies import (
+        fluency_figure as fluency_figure,
+        fragility_figure as fragility_figure,
+        illusion_figure as illusion_figure,
+        success_figure as success_figure,
+    )
     from sae_nb_lessons.figures._temporal_studies import (
         bands_figure as bands_figure,
         moments_figure as moments_figure,

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
         summarise as summarise,
     )
     from sae_nb_lessons.reproductions._committed import Recorded as Recorded, recorded as recorded
+    from sae_nb_lessons.reproductions._final_states import (
+        show_pictures as show_pictures,
+        trained_sae as trained_sae,
+    )
     from sae_nb_lessons.reproductions._registry import (
         Experiment as Experiment,
         experiment as experiment,
