@@ -1,4 +1,4 @@
-"""Public names of packages, read from their sources without importing them."""
+"""Public names of packages, read from their doors without importing them."""
 
 from __future__ import annotations
 
@@ -6,101 +6,98 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from rooms import PACKAGES as FOLDERS
+
 ROOT = Path(__file__).parents[2]
-WIDGETS = ROOT / "widgets"
-
-
-PACKAGES = {
-    "sae_nb": "sae_nb.md",
-    "sae_nb_widgets": "widgets.md",
-    **{
-        f"sae_nb.{room}": f"{room}.md"
-        for room in (
-            "architectures",
-            "classical",
-            "data",
-            "dynamics",
-            "evaluation",
-            "exercises",
-            "geometry",
-            "golden",
-            "interop",
-            "minkowski",
-            "models",
-            "pursuit",
-            "pretrained",
-            "summaries",
-            "temporal",
-            "training",
-        )
-    },
-}
-"""Where each package is documented, in docs/api. A name is told where it is exported first."""
+# One page for all: `sae_nb_lessons` names functions, its rooms the rest.
+LESSONS = (
+    "sae_nb_lessons",
+    *(f"sae_nb_lessons.{room}" for room in ("exercises", "reproductions", "studies", "figures")),
+)
 
 
 def api(package: str) -> str:
-    """Every public name of a package: told here, or a link to where it is."""
-    told, elsewhere = [], []
+    """Every public name of a package: documented here, or a link to where it is."""
+    documented, elsewhere = [], []
     for name, home in homes(package).items():
-        page = page_of(home)
-        if page == PACKAGES[package]:
-            told.append(f"::: {home}\n")
+        page, path = place_of(home)
+        if path == f"{package}.{name}":
+            documented.append(f"::: {path}\n")
         else:
-            elsewhere.append(f"[`{name}`]({page}#{home})")
+            elsewhere.append(f"[`{name}`]({page}#{path})")
     also = f"Also here: {' · '.join(elsewhere)}\n" if elsewhere else ""
-    return "\n".join([also, *told])
-
-
-def page_of(home: str) -> str:
-    """The page of docs/api that tells a name, by where the name is defined."""
-    return next(page for package, page in PACKAGES.items() if home in homes(package).values())
+    return "\n".join([also, *documented])
 
 
 def settings(name: str) -> str:
     """The link to everything about a public name of `sae_nb`."""
-    home = homes("sae_nb")[name]
-    return f"[every argument of `{name}`](../api/{page_of(home)}#{home})"
+    page, path = place_of(homes("sae_nb")[name])
+    return f"[every argument of `{name}`](../api/{page}#{path})"
+
+
+@cache
+def pages() -> dict[str, str]:
+    """Where each package is documented, in docs/api: every room of `sae_nb`'s table of contents."""
+    rooms = sorted(name for name, home in _offered("sae_nb").items() if home == f"sae_nb.{name}")
+    return {
+        "sae_nb": "sae_nb.md",
+        "sae_nb_widgets": "widgets.md",
+        **{f"sae_nb.{room}": f"{room}.md" for room in rooms},
+        **dict.fromkeys(LESSONS, "lessons.md"),
+    }
+
+
+@cache
+def place_of(home: str) -> tuple[str, str]:
+    """The page of docs/api that documents a name, and its shortest public path, by its home."""
+    return next(
+        (page, f"{package}.{name}")
+        for package, page in pages().items()
+        for name, other in homes(package).items()
+        if other == home
+    )
 
 
 @cache
 def homes(package: str) -> dict[str, str]:
-    """Where each public name of a package is defined, by name.
+    """Where each public name of a package is defined, by name; the rooms it names are left out.
 
     Raises
     ------
     ValueError
-        If the package has no `__all__`, or a name comes from nowhere.
+        If the package has no door.
     """
-    tree = ast.parse(_init(package).read_text(encoding="utf-8"))
-    names = _all(tree)
-    if names is None:
-        raise ValueError(f"{package} has no `__all__`.")
-    origin = _imported(tree) | {name: f"{package}.{name}" for name in _defined(tree)}
-    lost = [name for name in names if name not in origin]
-    if lost:
-        raise ValueError(f"{package} exports {', '.join(lost)} from nowhere that can be read.")
-    return {name: _resolved(origin[name]) for name in names}
+    offered = _offered(package)
+    return {
+        name: _resolved(home)
+        for name, home in sorted(offered.items())
+        if home != f"{package}.{name}"
+    }
 
 
-def _init(module: str) -> Path:
-    root = WIDGETS if module.startswith("sae_nb_widgets") else ROOT
-    path = root.joinpath(*module.split("."))
+@cache
+def _offered(package: str) -> dict[str, str]:
+    """What a door imports in its first `if TYPE_CHECKING:`, by name."""
+    tree = ast.parse(_file(package).read_text(encoding="utf-8"))
+    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    if not blocks:
+        raise ValueError(f"{package} has no door: no `if TYPE_CHECKING:` names what it offers.")
+    return _imported(blocks[0].body)
+
+
+def _file(module: str) -> Path:
+    package, *parts = module.split(".")
+    path = ROOT.joinpath(FOLDERS.get(package, package), *parts)
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _all(tree: ast.Module) -> list[str] | None:
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and "__all__" in {ast.unparse(t) for t in node.targets}:
-            return list(ast.literal_eval(node.value))
-    return None
-
-
-def _imported(tree: ast.Module) -> dict[str, str]:
+def _imported(body: list[ast.stmt]) -> dict[str, str]:
     found = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    for statement in body:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                for alias in node.names:
+                    found[alias.asname or alias.name] = f"{node.module}.{alias.name}"
     return found
 
 
@@ -117,13 +114,13 @@ def _defined(tree: ast.Module) -> set[str]:
 
 
 def _resolved(path: str) -> str:
-    """Follows packages that import a name themselves, to the file that makes it."""
+    """Follows doors that import a name themselves, to the file that makes it."""
     module, _, name = path.rpartition(".")
-    file = _init(module)
+    file = _file(module)
     if not file.is_file():
         return path
     tree = ast.parse(file.read_text(encoding="utf-8"))
     if name in _defined(tree):
         return path
-    onward = _imported(tree).get(name)
+    onward = _imported(tree.body).get(name)
     return _resolved(onward) if onward and onward.startswith("sae_nb") else path

@@ -8,64 +8,37 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from rooms import PACKAGES, room_of
+
 ROOT = Path(__file__).parents[2]
-SOURCES = (ROOT / "sae_nb", ROOT / "widgets" / "sae_nb_widgets")
+SOURCES = tuple(ROOT / folder for folder in PACKAGES.values())
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "models": ("sae_nb.models", "sae_nb.hook_points", "sae_nb.forward_pass"),
-    "capture": (
-        "sae_nb.capturing",
-        "sae_nb.capture_identity",
-        "sae_nb.harvesting",
-        "sae_nb.memory_capture",
-        "sae_nb.resumable_capture",
-        "sae_nb.remote_capture",
-        "sae_nb.row_policy",
-        "sae_nb.rows",
-        "sae_nb.streaming",
-        "sae_nb.activations",
-        "sae_nb.activation_store",
-        "sae_nb.tokens",
-    ),
-    "numbers": ("sae_nb.checks", "sae_nb.codes", "sae_nb.support", "sae_nb.strengths"),
+    "models": ("sae_nb.models",),
+    "capture": ("sae_nb.capturing", "sae_nb.activations"),
+    "numbers": ("sae_nb.checks", "sae_nb.codes", "sae_nb._lazy", "sae_nb.__main__"),
     "architectures": (
         "sae_nb.architectures",
         "sae_nb.classical",
         "sae_nb.kernels",
         "sae_nb.pursuit",
-        "sae_nb.golden",
-        "sae_nb.which",
     ),
-    "training": ("sae_nb.training", "sae_nb.sweeping", "sae_nb.progress"),
-    "files": (
-        "sae_nb.files",
-        "sae_nb.folder_locks",
-        "sae_nb.swapping",
-        "sae_nb.write_errors",
-        "sae_nb.fingerprints",
-        "sae_nb.annotations",
-        "sae_nb.sessions",
-        "sae_nb.sae_identity",
-        "sae_nb.pretrained",
-        "sae_nb.interop",
+    "training": ("sae_nb.training", "sae_nb.sweeps", "sae_nb.progress"),
+    "files": ("sae_nb.files", "sae_nb.sessions", "sae_nb.pretrained", "sae_nb.interop"),
+    "steering": ("sae_nb.steering",),
+    "evaluation": (
+        "sae_nb.atoms",
+        "sae_nb.evaluation",
+        "sae_nb.figures",
+        "sae_nb.geometry",
+        "sae_nb.summaries",
     ),
-    "steering": (
-        "sae_nb.steering",
-        "sae_nb.steering_calibration",
-        "sae_nb.steering_effects",
-        "sae_nb.steering_modes",
-        "sae_nb.steering_request",
-        "sae_nb.steered_answers",
-        "sae_nb.steered_runs",
-        "sae_nb.edits",
-    ),
-    "evaluation": ("sae_nb.evaluation", "sae_nb.geometry", "sae_nb.summaries"),
     "depth": ("sae_nb.dynamics", "sae_nb.minkowski", "sae_nb.temporal"),
     "data": ("sae_nb.data",),
-    "lessons": ("sae_nb_lessons.exercises", "sae_nb_lessons.reproductions", "sae_nb.diagnosis"),
+    "lessons": ("sae_nb_lessons", "sae_nb.diagnosis"),
     "panels": ("sae_nb_widgets",),
 }
-"""Group of the page → modules whose messages it lists; `sae_nb` itself belongs to "numbers"."""
+"""Group of the page → rooms whose messages it lists; `sae_nb` itself belongs to "numbers"."""
 
 
 @dataclass(frozen=True, order=True)
@@ -82,12 +55,12 @@ def errors(group: str) -> str:
     found: dict[tuple[str, str], set[str]] = {}
     for one in messages():
         if group_of(one.module) == group:
-            found.setdefault((one.error, one.message), set()).add(one.module)
+            found.setdefault((one.error, one.message), set()).add(room_of(one.module))
     if not found:
         raise ValueError(f"No message belongs to {group!r}; groups are {', '.join(GROUPS)}.")
     lines = [
-        f"- **{error}** `` {message} `` <small>{', '.join(sorted(modules))}</small>"
-        for (error, message), modules in sorted(found.items(), key=lambda item: item[0][1])
+        f"- **{error}** `` {message} `` <small>{', '.join(sorted(rooms))}</small>"
+        for (error, message), rooms in sorted(found.items(), key=lambda item: item[0][1])
     ]
     return "\n".join(lines)
 

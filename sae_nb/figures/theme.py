@@ -52,10 +52,12 @@ PAGE_INKS = ("#111111", "#f2f2f2")
 RINGS = ("black", "white")
 """Around what is chosen, on a light and on a dark page."""
 
-UNKNOWN, UNKNOWN_DOT = "#888", "rgb(160,160,160)"
+UNKNOWN = "#888"
+UNKNOWN_DOT = "rgb(160,160,160)"
 """Of points without a category, in the legend and in images without plotly."""
 
-GLOBE, GLOBE_GRID = "#9a9a9a", "#8a8a8a"
+GLOBE = "#9a9a9a"
+GLOBE_GRID = "#8a8a8a"
 PAD = {"ink": "#f7f7f7", "paper": "#14161a", "hint": "#b8bcc4"}
 """Of the pad that is drawn on: light on dark, as the images that the models know."""
 
@@ -107,7 +109,8 @@ def fade(colour: str, alpha: float) -> str:
     return css_colour([int(colour[i : i + 2], 16) for i in (1, 3, 5)], alpha)
 
 
-AXIS, GRID = fade(GREY, 0.6), fade(GREY, 0.25)
+AXIS = fade(GREY, 0.6)
+GRID = fade(GREY, 0.25)
 
 # What style sheets and scripts draw with. JupyterLab's and VS Code's own colours come first.
 CSS_VARIABLES = f"""\

@@ -8,8 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-import sae_nb as sn
+from sae_nb_lessons import exercise_report
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 
@@ -31,14 +30,14 @@ def test_every_notebook_is_on_the_path(course: str) -> None:
 
 def test_every_exercise_is_listed(course: str, tool: Callable[[str], ModuleType]) -> None:
     """As the kit has it; `python docs/tools/lessons.py` writes the table anew."""
-    for id, title, _ in sn.exercise_report().rows:
+    for id, title, _ in exercise_report().rows:
         assert f"| {id} | {title} |" in course
     assert course == tool("lessons").with_exercises(course)
 
 
 def test_the_plans_name_exercises_that_exist(course: str) -> None:
     """Every number of the form 01.2."""
-    known = {row[0] for row in sn.exercise_report().rows}
+    known = {row[0] for row in exercise_report().rows}
     named = set(re.findall(r"(?<![\d.])(?:0[0-9]|1[01])\.\d\b", course))
     assert named >= {"01.1", "06.3"}
     assert named <= known

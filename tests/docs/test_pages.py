@@ -9,8 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import sae_nb_widgets
-from sae_nb_lessons.reproductions import recorded
+from sae_nb_lessons import exercise, recorded
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
@@ -52,29 +51,31 @@ def test_every_page_is_in_the_contents(docs: Path, tool: Tool) -> None:
 
 
 def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
-    """Those of `sae_nb`, its rooms and the panels; read from the sources, they are the real ones."""
+    """Those of `sae_nb`, its rooms, panels and lessons; read from the doors, they are the real ones."""
     names = tool("public_names")
-    assert {f"sae_nb.{room}" for room in sn._ROOMS} <= set(names.PACKAGES)
-    assert sorted(names.homes("sae_nb")) == sorted(sn.__all__)
-    assert sorted(names.homes("sae_nb_widgets")) == sorted(sae_nb_widgets.__all__)
-    for package, page in names.PACKAGES.items():
+    rooms = {f"sae_nb.{name}" for name in dir(sn) if name not in sn.__all__}
+    assert len(rooms) > 15
+    assert rooms | {"sae_nb", "sae_nb_widgets", "sae_nb_lessons"} <= set(names.pages())
+    for package, page in names.pages().items():
         assert f"{{{{ api: {package} }}}}" in (docs / "api" / page).read_text(encoding="utf-8")
         module = importlib.import_module(package)
         assert sorted(names.homes(package)) == sorted(module.__all__)
-        told = names.api(package)
+        documented = names.api(package)
         for name, home in names.homes(package).items():
-            assert f"::: {home}\n" in told or f"#{home})" in told
-            where, _, last = home.rpartition(".")
-            assert getattr(importlib.import_module(where), last) is getattr(module, name)
+            _, path = names.place_of(home)
+            assert f"::: {path}\n" in documented or f"#{path})" in documented
+            for dotted in (home, path):
+                where, _, last = dotted.rpartition(".")
+                assert getattr(importlib.import_module(where), last) is getattr(module, name)
 
 
-def test_no_name_is_told_twice(tool: Tool) -> None:
+def test_no_name_is_documented_twice(tool: Tool) -> None:
     """Each has one place; other packages that export it link there."""
     names = tool("public_names")
-    told = [
-        home for package in names.PACKAGES for home in re.findall(r"::: (\S+)", names.api(package))
+    documented = [
+        path for package in names.pages() for path in re.findall(r"::: (\S+)", names.api(package))
     ]
-    assert len(told) == len(set(told))
+    assert len(documented) == len(set(documented))
 
 
 def test_every_architecture_has_a_page(docs: Path) -> None:
@@ -181,7 +182,7 @@ def test_what_is_raised_is_in_the_index(tool: Tool) -> None:
         lambda: sn.TrainConfig(steps=0),
         lambda: sn.load_sae("no/such/folder"),
         lambda: sn.load_model("no-such-model"),
-        lambda: sn.exercise("99.9"),
+        lambda: exercise("99.9"),
         lambda: sn.data.scenes(0),
     ]
     for mistake in mistakes:
