@@ -48,7 +48,6 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %%
 import torch
 
-import sae_nb as sn
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import curve_figure, region_figure
 from sae_nb_lessons.reproductions.experiments import separability

@@ -43,7 +43,6 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-import sae_nb as sn
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import arms_figure
 from sae_nb_lessons.reproductions.experiments import archetypal_stability

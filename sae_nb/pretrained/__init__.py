@@ -1,7 +1,8 @@
 """SAEs that are trained already, with examples, coordinates and labels: open, look, steer.
 
 Each is a folder on the shelf, named after its live model and hook point. Nothing here imports umap,
-scikit-learn or nnsight, so a demo opens at once; `python -m sae_nb.pretrained.making` is the program that made the folders.
+scikit-learn or nnsight, so a demo opens at once; `python -m sae_nb.pretrained.making` made the
+folders.
 """
 
 from __future__ import annotations
