@@ -100,14 +100,12 @@ if TYPE_CHECKING:  # for the other rooms
         pareto_front as pareto_front,
         summarise_training as summarise_training,
     )
-    from sae_nb.summaries.concept_map._archetypes import (
-        ArchetypePlaces as ArchetypePlaces,
-        has_archetypes as has_archetypes,
-    )
     from sae_nb.summaries.concept_map._concept_map import (
         SHOWN as SHOWN,
+        ArchetypePlaces as ArchetypePlaces,
         Cluster as Cluster,
         Column as Column,
+        has_archetypes as has_archetypes,
     )
     from sae_nb.summaries.concept_map._selection import (
         SelectionSummary as SelectionSummary,

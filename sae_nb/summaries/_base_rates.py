@@ -27,16 +27,13 @@ NO_BASE_RATE = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BaseRate:
-    """Share of rows in which each atom fires, measured somewhere else."""
+    """Share of rows in which each atom fires, measured somewhere else, and its source in words."""
 
     frequency: Float[np.ndarray, " n_atoms"]
-    """Between 0 and 1."""
-
     n_rows: int | None
     """Rows it was measured on; None where it was given as numbers."""
 
     source: str
-    """Where it comes from, in words."""
 
     @property
     def at_least(self) -> Float[np.ndarray, " n_atoms"]:
@@ -110,9 +107,9 @@ def pretrained_store(sae: SparseAutoencoder) -> Any:
 
     Compared by name and by dictionary, since an SAE trained anew at the same place has other atoms.
     """
-    name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
     from sae_nb.pretrained import pretrained_names
 
+    name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
     if name not in pretrained_names():
         return None
     twin, mine = _dictionary_of(name), sae.dictionary.detach().cpu()

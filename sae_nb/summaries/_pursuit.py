@@ -1,4 +1,4 @@
-"""One input's code as it comes about: what is chosen, what is left, and every correlation with it.
+"""One input's code step by step: what is chosen, what is left, and every correlation with it.
 
 At step t the code is z_t, the reconstruction z_t D, the residual r_t = x − z_t D, and the correlations
 r_t Dᵀ. Codes and residual norms are the kernel's own trace; the rest is computed anew from them, so
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, check_matrix, check_memory
+from sae_nb.checks import between, check_count, check_k, check_matrix, check_memory, one_of
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -48,7 +48,7 @@ ROUNDING = 1e-5
 """Share of the largest correlation with the input below which nothing is left, in fp32."""
 
 MOST_BARS = 200
-"""Correlations that a picture shows at most: more than a bar chart has pixels for."""
+"""Correlations that a figure shows at most: more than a bar chart has pixels for."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,23 +59,15 @@ class PursuitSteps:
     """
 
     algorithm: AlgorithmName
-    """Who computed the code."""
-
     row: int
-    """Which of the inputs."""
-
     nonnegative: bool
     """Whether coefficients are ≥ 0."""
 
     n_atoms: int
-    """Rows of the dictionary."""
-
     n_steps: int
     """Steps taken; fewer than asked for where nothing was left to explain."""
 
     x: Float[np.ndarray, " d_in"]
-    """The input."""
-
     chosen: Int[np.ndarray, " n_steps"]
     """Atom that each step chose; −1 where a step moves many atoms at once."""
 
@@ -110,58 +102,29 @@ class PursuitSteps:
         return min(max(int(step), 0), self.n_steps)
 
     def code_at(self, step: int) -> tuple[Int[np.ndarray, " l0"], Float[np.ndarray, " l0"]]:
-        """Atoms and coefficients after a step.
-
-        Parameters
-        ----------
-        step
-            0 is before the first one.
-        """
+        """Atoms and coefficients after a step; step 0, here and below, is before the first one."""
         at = self.reached(step)
         part = slice(int(self.step_offsets[at]), int(self.step_offsets[at + 1]))
         return self.atoms[part], self.values[part]
 
     def dense_code_at(self, step: int, atoms: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Coefficients of the given atoms after a step; zero where they are not used.
-
-        Parameters
-        ----------
-        step
-            0 is before the first one.
-        atoms
-            Which.
-        """
+        """Coefficients of some atoms after a step; zero where they are not used."""
         used, values = self.code_at(step)
-        found = dict(zip(used.tolist(), values.tolist(), strict=True))
-        return np.array([found.get(atom, 0.0) for atom in atoms.tolist()], dtype=np.float32)
+        code = dict(zip(used.tolist(), values.tolist(), strict=True))
+        return np.array([code.get(atom, 0.0) for atom in atoms.tolist()], dtype=np.float32)
 
     def residual_at(self, step: int) -> Float[np.ndarray, " d_in"]:
-        """What is left of the input after a step.
-
-        Parameters
-        ----------
-        step
-            0 is before the first one.
-        """
+        """What is left of the input after a step."""
         return self.x - self.x_hat[self.reached(step)]
 
     def correlations_at(self, step: int) -> Float[np.ndarray, " n_atoms"]:
-        """Correlation of every atom with what is left.
-
-        Parameters
-        ----------
-        step
-            0 is before the first one.
-        """
+        """Correlation of every atom with what is left."""
         return self.correlations[self.reached(step)]
 
     def next_atom(self, step: int) -> int:
         """Atom that the next step chooses; after the last one, the most correlated atom.
 
-        Returns
-        -------
-        int
-            −1 where no correlation is more than rounding.
+        −1 where no correlation is more than rounding.
         """
         at = self.reached(step)
         if at < self.n_steps and self.chosen[at] >= 0:
@@ -231,7 +194,10 @@ def summarise_pursuit(
     needed = 8 * (taken + 1) * (len(dictionary) + dictionary.shape[1])
     check_memory(needed, f"the correlations of {taken} steps", "Take fewer steps.")
     if algorithm in PURSUITS:
-        trace, penalty = _greedy(one, dictionary, algorithm, k, nonnegative), None
+        from sae_nb import pursuit
+
+        run, penalty = getattr(pursuit, PURSUITS[algorithm]), None
+        _codes, trace = run(one, dictionary.detach(), k, nonnegative=nonnegative, trace=True)
     else:
         penalty = _penalty(one, dictionary, nonnegative, penalty_share)
         trace = _proximal(one, dictionary, algorithm, penalty, n_steps, nonnegative)
@@ -248,17 +214,14 @@ def summarise_pursuit(
 
 def check_algorithm(name: object) -> AlgorithmName:
     """Return `name` if it is one of the algorithms."""
-    if name not in ALGORITHMS:
-        raise ValueError(f"`algorithm` must be one of {', '.join(ALGORITHMS)}, got {name!r}.")
-    return name
+    return cast(AlgorithmName, one_of(name, ALGORITHMS, name="algorithm"))
 
 
 def strongest_atoms(
     steps: Sequence[PursuitSteps], *, most: int = MOST_BARS, order: str = "sorted"
 ) -> Int[np.ndarray, " n"]:
     """Atoms worth a bar: all that are ever chosen, then those most correlated at any step."""
-    if order not in ("sorted", "dictionary"):
-        raise ValueError(f"`order` must be 'sorted' or 'dictionary', got {order!r}.")
+    one_of(order, ("sorted", "dictionary"), name="order")
     score = np.max([np.abs(one.correlations).max(axis=0) for one in steps], axis=0)
     for one in steps:
         score[one.atoms] = np.inf
@@ -267,9 +230,6 @@ def strongest_atoms(
     if order == "sorted":
         shown = shown[np.argsort(-steps[0].correlations[0, shown], kind="stable")]
     return shown
-
-
-# --- running --------------------------------------------------------------------------------------
 
 
 def _checked_row(x: Tensor, dictionary: Tensor, row: int) -> Tensor:
@@ -281,19 +241,8 @@ def _checked_row(x: Tensor, dictionary: Tensor, row: int) -> Tensor:
     return one if one.dtype == torch.float64 else one.float()
 
 
-def _greedy(x: Tensor, dictionary: Tensor, algorithm: str, k: int, nonnegative: bool) -> Any:
-    from sae_nb import pursuit
-
-    run = getattr(pursuit, PURSUITS[algorithm])
-    _codes, trace = run(x, dictionary.detach(), k, nonnegative=nonnegative, trace=True)
-    return trace
-
-
 def _penalty(x: Tensor, dictionary: Tensor, nonnegative: bool, share: float) -> float:
-    if not 0 < share < 1:
-        raise ValueError(
-            f"`penalty_share` must be between 0 and 1, got {share}. At 1 the code is zero."
-        )
+    between(share, 0, 1, name="penalty_share", ends="()", do="At 1 the code is zero.")
     start = x[0] @ dictionary.detach().to(x.dtype).T
     top = float(start.max() if nonnegative else start.abs().max())
     # An input that no atom points at has a zero code under any penalty.
@@ -317,9 +266,6 @@ def _proximal(
     return trace
 
 
-# --- reading the trace ----------------------------------------------------------------------------
-
-
 def _record(
     x: Tensor,
     dictionary: Tensor,
@@ -330,11 +276,12 @@ def _record(
     penalty: float | None,
     signed: bool,
 ) -> PursuitSteps:
-    n_steps = _steps_of(trace)
+    dictionary = dictionary.detach()
+    n_steps = int(torch.as_tensor(trace.n_steps).max())  # counted for each row, or for all
     codes = [_strongest_first(trace.codes_at(t), penalty is not None) for t in range(n_steps + 1)]
-    x_hat = torch.stack([_decoded(atoms, values, dictionary) for atoms, values in codes])
+    x_hat = torch.stack([values.double() @ dictionary[atoms].double() for atoms, values in codes])
     residuals = (x.double() - x_hat).to(x.dtype)
-    correlations = residuals @ dictionary.detach().to(x.dtype).T
+    correlations = residuals @ dictionary.to(x.dtype).T
     chosen = trace.atoms[0, :n_steps] if penalty is None else torch.full((n_steps,), -1)
     return PursuitSteps(
         algorithm=algorithm,
@@ -354,22 +301,12 @@ def _record(
     )
 
 
-def _steps_of(trace: Any) -> int:
-    """Steps of the one row, whether counted for each row or for all."""
-    n_steps = trace.n_steps
-    return int(n_steps.max()) if isinstance(n_steps, Tensor) else int(n_steps)
-
-
 def _strongest_first(codes: SparseCodes, sort: bool) -> tuple[Tensor, Tensor]:
     used: Bool[Tensor, " nnz"] = codes.values != 0
     atoms, values = codes.atoms[used].long(), codes.values[used].detach()
     # A pursuit's trace has its atoms in the order they were chosen, which is worth keeping.
     order = values.abs().argsort(descending=True, stable=True) if sort else slice(None)
     return atoms[order], values[order]
-
-
-def _decoded(atoms: Tensor, values: Tensor, dictionary: Tensor) -> Tensor:
-    return values.double() @ dictionary.detach()[atoms].double()
 
 
 def _array(values: Tensor) -> np.ndarray:

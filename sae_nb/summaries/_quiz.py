@@ -19,11 +19,12 @@ Z95 = 1.959964
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuizQuestion:
-    """One atom, some of its examples, and other samples in exactly one of which it fires."""
+    """One atom, some of its examples, and other samples in exactly one of which it fires.
+
+    `answer` is the option that fires, `chance` what guessing reaches.
+    """
 
     atom: int
-    """Row of the dictionary."""
-
     examples: tuple[Example, ...]
     """Samples in which it fires, over all its strengths: what the guess is made from."""
 
@@ -31,13 +32,10 @@ class QuizQuestion:
     """Other samples; their strengths are in them, and are the answer."""
 
     answer: int
-    """Which option fires."""
-
     maximum: float
     """The atom's largest strength, to which shades are scaled."""
 
     chance: float
-    """What guessing reaches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +43,8 @@ class QuizScore:
     """Answers counted, with what guessing would reach."""
 
     n_right: int
-    """Right answers."""
-
     n_answered: int
-    """Answers."""
-
     chance: float
-    """What guessing reaches."""
 
     @property
     def share(self) -> float:
@@ -108,11 +101,17 @@ def ask_about(
     atom = check_atom(atom, catalogue.n_atoms)
     check_count(n_examples, name="n_examples")
     check_count(n_options, name="n_options", at_least=2)
-    _check_kind(catalogue)
+    context = catalogue.acts.context
+    if context.pictures is None and context.token_ids is None:
+        raise ValueError(
+            "`catalogue` must have pictures or texts to be looked at, got rows of kind "
+            f"{context.kind!r}. Capture them from a model with sn.capture."
+        )
     generator = np.random.default_rng([seed, atom])
     rows, strengths = catalogue.strengths(atom)
     # The strongest row of each sample: what a person would look at.
-    strongest = _strongest(catalogue.samples[rows], np.abs(strengths))
+    order = np.lexsort((-np.abs(strengths), catalogue.samples[rows]))
+    strongest = order[np.diff(catalogue.samples[rows][order], prepend=-1) != 0]
     if len(strongest) < n_examples + 1:
         raise ValueError(
             f"`atom` must fire in at least {n_examples + 1} samples to be asked about, got atom {atom}, "
@@ -151,34 +150,20 @@ def askable_atoms(
     return np.flatnonzero((fires > n_examples) & (silent >= n_options - 1))
 
 
-def _check_kind(catalogue: AtomCatalogue) -> None:
-    context = catalogue.acts.context
-    if context.pictures is None and context.token_ids is None:
-        raise ValueError(
-            "`catalogue` must have pictures or texts to be looked at, got rows of kind "
-            f"{context.kind!r}. Capture them from a model with sn.capture."
-        )
-
-
-def _strongest(samples: np.ndarray, size: np.ndarray) -> Int[np.ndarray, " m"]:
-    order = np.lexsort((-size, samples))
-    return order[np.diff(samples[order], prepend=-1) != 0]
-
-
 def _silent_rows(
     catalogue: AtomCatalogue, atom: int, n: int, generator: np.random.Generator
 ) -> Int[np.ndarray, " n"]:
     """One row each of n samples, the atom silent in all that is shown around it."""
-    found: list[int] = []
+    rows: list[int] = []
     for sample in generator.permutation(np.unique(catalogue.samples)):
         row = _silent_row(catalogue, atom, int(sample), generator)
         if row is not None:
-            found.append(row)
-        if len(found) == n:
-            return np.array(found)
+            rows.append(row)
+        if len(rows) == n:
+            return np.array(rows)
     raise ValueError(
         f"`atom` must be silent in at least {n} samples to be asked about, got atom {atom}, which is "
-        f"silent in {len(found)}: it fires nearly everywhere. Choose another atom."
+        f"silent in {len(rows)}: it fires nearly everywhere. Choose another atom."
     )
 
 

@@ -1,4 +1,4 @@
-"""What is behind a row of a report: which sample moves it most, and what other libraries would report."""
+"""Reports of several SAEs side by side, each number judged against its floor and its control."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from sae_nb.evaluation import Definition, Measurement, as_published, define, pub
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-
-
-# -------------------------------------------------------------------------------------------------
-# Reports of several SAEs side by side, each number judged against its floor and its control.
 
 
 Verdict = Literal["clear", "not clear", "description", "undefined"]
@@ -62,34 +58,22 @@ class ReportCell:
     """One metric of one SAE, judged and placed on its row's scale."""
 
     metric: str
-    """Name of the row."""
-
     sae: str
-    """Name of the column."""
-
     measurement: Measurement
-    """The number with all that stands beside it."""
+    """The number with its interval, floor and control."""
 
     verdict: Verdict
     """"not clear": its floor or control would do as well, within what is known."""
 
     reason: str
-    """The verdict in a sentence."""
-
     at: float
-    """Place of the value, 0 … 1; better is to the right where there is a better; NaN: undefined."""
+    """Place of the value, 0 … 1; better is to the right where there is a better; NaN: undefined.
+    `low` and `high` are the places of its interval's ends."""
 
     low: float
-    """Place of one end of the interval; NaN: unknown."""
-
     high: float
-    """Of the other."""
-
     floor: float
-    """Place of the floor; NaN: none."""
-
     control: float
-    """Place of the control; NaN: none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,8 +84,6 @@ class ReportCardSummary:
     """Rows, in the order of the reports."""
 
     saes: tuple[str, ...]
-    """Columns."""
-
     cells: Mapping[tuple[str, str], ReportCell]
     """By metric and SAE; where a report has no such row there is none."""
 
@@ -111,8 +93,7 @@ class ReportCardSummary:
 
     def row(self, metric: str) -> list[ReportCell]:
         """Return the cells of a metric, column by column."""
-        found = (self.cell(metric, sae) for sae in self.saes)
-        return [cell for cell in found if cell is not None]
+        return [self.cells[metric, sae] for sae in self.saes if (metric, sae) in self.cells]
 
     def definition(self, metric: str) -> Definition:
         """Return what a row is."""
@@ -138,16 +119,12 @@ def summarise_report_card(
     chosen = [name for name in rows if show != "key" or name in KEY or name not in _MORE]
     cells: dict[tuple[str, str], ReportCell] = {}
     for metric in chosen:
-        found = {sae: report[metric] for sae, report in columns.items() if metric in report}
-        placed = _placed(metric, found)
+        row = {sae: report[metric] for sae, report in columns.items() if metric in report}
+        placed = _placed(metric, row)
         if show != "not clear" or any(cell.verdict == "not clear" for cell in placed):
             cells |= {(metric, cell.sae): cell for cell in placed}
-    kept = {metric for metric, _ in cells}
-    return ReportCardSummary(
-        metrics=tuple(metric for metric in chosen if metric in kept),
-        saes=tuple(columns),
-        cells=cells,
-    )
+    metrics = tuple(dict.fromkeys(metric for metric, _ in cells))
+    return ReportCardSummary(metrics=metrics, saes=tuple(columns), cells=cells)
 
 
 def judge(measurement: Measurement) -> tuple[Verdict, str]:
@@ -163,9 +140,9 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
     if not rivals:
         return "description", "A description: nothing stands beside it that it should beat."
     for name, rival in rivals.items():
-        told = _not_apart(measurement, definition, rival)
-        if told:
-            return "not clear", f"Its {name} ({_short(rival)}) {told}."
+        objection = _not_apart(measurement, definition, rival)
+        if objection:
+            return "not clear", f"Its {name} ({_short(rival)}) {objection}."
     if definition.floor.startswith("none: a description"):  # it can be blamed, and not praised
         return "description", "Not a score: better than its control, which is no merit by itself."
     beside = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
@@ -177,12 +154,12 @@ def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
     if definition.better == "none":
         return {}
     limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))
-    given = {"control": m.control, "floor": None if limit else m.floor}
-    found = {k: float(v) for k, v in given.items() if v is not None and not math.isnan(v)}
+    known = {"control": m.control, "floor": None if limit else m.floor}
+    rivals = {k: float(v) for k, v in known.items() if v is not None and not math.isnan(v)}
     if definition.better == "one" and abs(m.value - 1) <= MARGIN:
         # Where the trivial answer is at 1 as well, being there is no merit and no fault.
-        found = {k: v for k, v in found.items() if abs(v - 1) > MARGIN}
-    return found
+        rivals = {k: v for k, v in rivals.items() if abs(v - 1) > MARGIN}
+    return rivals
 
 
 def _not_apart(m: Measurement, definition: Definition, rival: float) -> str:
@@ -204,17 +181,17 @@ def _goodness(value: float, definition: Definition) -> float:
     return -value if definition.better == "lower" else value
 
 
-def _placed(metric: str, found: Mapping[str, Measurement]) -> list[ReportCell]:
+def _placed(metric: str, row: Mapping[str, Measurement]) -> list[ReportCell]:
     """Cells of one row on one scale: from the least to the largest of all that is drawn."""
     drawn = [
         value
-        for m in found.values()
+        for m in row.values()
         for value in (m.value, *m.interval, m.floor, m.control)
         if value is not None and math.isfinite(value)
     ]
     least, most = (min(drawn), max(drawn)) if drawn else (0.0, 1.0)
     span = most - least
-    turned = define(next(iter(found.values())).definition).better == "lower"
+    turned = define(next(iter(row.values())).definition).better == "lower"
 
     def place(value: float | None) -> float:
         if value is None or not math.isfinite(value):
@@ -222,24 +199,22 @@ def _placed(metric: str, found: Mapping[str, Measurement]) -> list[ReportCell]:
         share = (value - least) / span if span > 0 else 0.5
         return 1 - share if turned else share
 
-    cells = []
-    for sae, m in found.items():
+    def cell(sae: str, m: Measurement) -> ReportCell:
         verdict, reason = judge(m)
-        cells.append(
-            ReportCell(
-                metric=metric,
-                sae=sae,
-                measurement=m,
-                verdict=verdict,
-                reason=reason,
-                at=place(m.value),
-                low=place(m.interval[0]),
-                high=place(m.interval[1]),
-                floor=place(m.floor),
-                control=place(m.control),
-            )
+        return ReportCell(
+            metric=metric,
+            sae=sae,
+            measurement=m,
+            verdict=verdict,
+            reason=reason,
+            at=place(m.value),
+            low=place(m.interval[0]),
+            high=place(m.interval[1]),
+            floor=place(m.floor),
+            control=place(m.control),
         )
-    return cells
+
+    return [cell(sae, m) for sae, m in row.items()]
 
 
 def _named(
@@ -255,19 +230,17 @@ def _named(
     wrong = next((r for r in reports if not isinstance(r, Mapping)), None)
     if wrong is not None:
         raise TypeError(f"`reports` must hold reports of `evaluate`, got {type(wrong).__name__}.")
-    given = [_own_name(r) for r in reports] if names is None else [str(name) for name in names]
-    if len(given) != len(reports) or (names is not None and len(set(given)) < len(given)):
-        raise ValueError(
-            f"`names` must be one for each of {len(reports)} reports and all different, got {given}."
-        )
-    if len(set(given)) < len(given):
-        given = [f"{name} {i}" for i, name in enumerate(given, start=1)]
-    return dict(zip(given, reports, strict=True))
-
-
-def _own_name(report: Any) -> str:
-    facts = getattr(report, "provenance", {})
-    return str(facts.get("sae", type(report).__name__))
+    if names is None:
+        own = [getattr(r, "provenance", {}).get("sae", type(r).__name__) for r in reports]
+        columns = own if len(set(own)) == len(own) else [f"{n} {i}" for i, n in enumerate(own, 1)]
+    else:
+        columns = [str(name) for name in names]
+        if len(columns) != len(reports) or len(set(columns)) < len(columns):
+            raise ValueError(
+                f"`names` must be one for each of {len(reports)} reports and all different, got "
+                f"{columns}."
+            )
+    return dict(zip(columns, reports, strict=True))
 
 
 def _short(value: float) -> str:
@@ -287,8 +260,6 @@ class MovingSample:
     """The sample without which a number changes most."""
 
     sample: int
-    """Its index in `acts.context`."""
-
     value: float
     """The number over all rows that were looked at."""
 
@@ -400,10 +371,10 @@ def elsewhere(
     with torch.no_grad():
         x = acts.x[:most_rows].float()
         codes = sae.encode(x)
-        given: dict[str, Any] = {
+        known: dict[str, Any] = {
             "x": x,
             "x_hat": sae.decode(codes),
             "codes": codes,
             "dictionary": sae.dictionary,
         }
-        return {f.id: as_published(f.id, **{n: given[n] for n in f.needs}) for f in chosen}
+        return {f.id: as_published(f.id, **{n: known[n] for n in f.needs}) for f in chosen}

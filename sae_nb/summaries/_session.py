@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSummary:
-    """One sitting: the figures a reader asks for first, each with its floor or control."""
+    """One sitting: the figures a reader asks for first, each with its floor or control.
+
+    It prints as a table.
+    """
 
     rows: Mapping[str, str | float]
     """Name of a figure → its value."""
@@ -33,7 +36,12 @@ class SessionSummary:
 
     def __str__(self) -> str:
         width = max(map(len, self.rows))
-        return "\n".join(f"{name.ljust(width)}  {_shown(v)}" for name, v in self.rows.items())
+        return "\n".join(
+            f"{name.ljust(width)}  {value:.3g}"
+            if isinstance(value, float)
+            else f"{name.ljust(width)}  {value}"
+            for name, value in self.rows.items()
+        )
 
 
 def summarise_session(
@@ -58,10 +66,6 @@ def summarise_session(
     started
         `time.perf_counter()` at the start; seconds are left out without it.
 
-    Returns
-    -------
-    SessionSummary
-        Prints as a table.
     """
     rows: dict[str, str | float] = {
         "model": model.name,
@@ -99,7 +103,3 @@ def peak_memory() -> int | None:
 
 def _known(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _shown(value: str | float) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,10 +1,10 @@
-"""What a toy bottleneck learned, beside the truth it was made from: the record of SuperpositionToy."""
+"""Neurons or atoms: which detects known factors better, in a model's layers and in a toy bottleneck."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 # -------------------------------------------------------------------------------------------------
-# Neurons or atoms: which single unit tells best whether something known is there?
+# Which single unit detects best whether something known is there?
 
 
 BYTES_PER_ENTRY = 40
@@ -47,15 +47,13 @@ class SelectivitySummary:
     """F1 of the best single detector of each factor: among atoms, neurons, random directions.
 
     Detector and threshold are chosen on one set and judged on another. Atoms outnumber neurons, so
-    the control is as many random directions as there are atoms; they have both signs too.
+    the control is the same number of random directions as atoms; they have both signs too.
     """
 
     factors: tuple[str, ...]
-    """What is to be told."""
+    """What is to be detected."""
 
     atoms: Float[np.ndarray, " factors"]
-    """F1 of the best atom."""
-
     neurons: Float[np.ndarray, " factors"]
     """F1 of the best neuron, above or below a threshold."""
 
@@ -69,7 +67,7 @@ class SelectivitySummary:
     """The atom for each factor, its threshold, precision and recall."""
 
     best_neurons: tuple[tuple[int, int], ...]
-    """The neuron for each factor, and the sign with which it tells it."""
+    """The neuron for each factor, and the sign with which it detects it."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -82,16 +80,11 @@ class SelectivitySummary:
         return table.round(3)
 
     def match(self, factor: str) -> FactorMatch:
-        """Return the atom that tells a factor best.
-
-        Parameters
-        ----------
-        factor
-            One of `factors`.
+        """Return the atom that detects a factor best.
 
         Raises
         ------
-        KeyError: If it is not one of them.
+        KeyError: If it is not one of `factors`.
         """
         if factor not in self.factors:
             raise KeyError(f"`factor` must be one of {list(self.factors)}, got {factor!r}.")
@@ -114,7 +107,7 @@ def summarise_selectivity(
     *,
     seed: int = 0,
 ) -> SelectivitySummary:
-    """Return how well single atoms, neurons and random directions tell known factors.
+    """Return how well single atoms, neurons and random directions detect known factors.
 
     F1 = 2TP / (2TP + FP + FN) of "this unit is above θ"; unit and θ are chosen on `acts`, judged on
     `fresh_acts`. A sample is as strong as its strongest row.
@@ -133,7 +126,7 @@ def summarise_selectivity(
     Raises
     ------
     TypeError, ValueError: If activations are of the wrong width, or the factors are not the same ones.
-    MemoryError: If as many dense random directions as atoms would not fit. Capture fewer rows.
+    MemoryError: If one dense random direction per atom would not fit. Capture fewer rows.
 
     Example
     -------
@@ -144,11 +137,12 @@ def summarise_selectivity(
     >>> summarise_selectivity(sae, x, truth, x, truth).neurons.tolist()  # each neuron is a factor
     [1.0, 1.0, 1.0, 1.0]
     """
-    names = tuple(factor.name for factor in factors)
-    if not names or names != tuple(factor.name for factor in fresh_factors):
+    names = [factor.name for factor in factors]
+    fresh_names = [factor.name for factor in fresh_factors]
+    if not names or names != fresh_names:
         raise ValueError(
             "`factors` and `fresh_factors` must name the same things in the same order, got "
-            f"{list(names)} and {[factor.name for factor in fresh_factors]}."
+            f"{names} and {fresh_names}."
         )
     sides = [_Side.of(given, sae) for given in (acts, fresh_acts)]
     what = (factors, fresh_factors)
@@ -156,12 +150,12 @@ def summarise_selectivity(
     random = torch.randn(sae.n_atoms, sae.d_in, generator=generator)
     by_atom = _matches([sae.encode(side.x).detach().to("cpu") for side in sides], sides, what)
     by_neuron = _matches(_directed(sides, torch.eye(sae.d_in)), sides, what)
-    by_chance = _matches(_directed(sides, random), sides, what)
+    by_direction = _matches(_directed(sides, random), sides, what)
     return SelectivitySummary(
-        factors=names,
-        atoms=_f1(by_atom),
-        neurons=_f1(by_neuron),
-        random=_f1(by_chance),
+        factors=tuple(names),
+        atoms=np.array([match.f1 for match in by_atom]),
+        neurons=np.array([match.f1 for match in by_neuron]),
+        random=np.array([match.f1 for match in by_direction]),
         floor=np.array([match.floor for match in by_atom]),
         best_atoms=tuple(by_atom),
         best_neurons=tuple(
@@ -173,14 +167,7 @@ def summarise_selectivity(
 def row_factors(
     present: Bool[Tensor, "n n_features"], names: Sequence[str] | None = None
 ) -> list[Factor]:
-    """Return factors that are known of every row.
-
-    Parameters
-    ----------
-    present
-        Whether each feature is there.
-    names
-        What they are called; None is "feature 0", "feature 1", ….
+    """Return factors that are known of every row; without names, "feature 0", "feature 1", ….
 
     Example
     -------
@@ -236,12 +223,8 @@ def _matches(
     return match_factors(chosen_on, judged_on).by_factor
 
 
-def _f1(matches: Sequence[FactorMatch]) -> Any:
-    return np.array([match.f1 for match in matches])
-
-
 # -------------------------------------------------------------------------------------------------
-# What a toy bottleneck learned, beside the truth it was made from: the record of SuperpositionToy.
+# What a toy bottleneck learned, compared with the truth it was made from.
 
 
 STORED_FROM = 0.5
@@ -251,12 +234,12 @@ SILENT_BELOW = 0.05
 """A hidden vector shorter than this holds no feature worth an atom."""
 
 JUDGED_ROWS = 4096
-"""Inputs to choose detectors on, and as many to judge them on: an F1 is then known to about 0.02."""
+"""Inputs to choose detectors on, and the same number to judge them on: F1 is then known to about 0.02."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SuperpositionSummary:
-    """Directions of the features, how they share the room, and who tells them apart."""
+    """Directions of the features, how they share the room, and which units detect them."""
 
     sparsity: float
     """Chance that a feature is off."""
@@ -274,7 +257,7 @@ class SuperpositionSummary:
     """Share of a hidden dimension that each feature has to itself."""
 
     interference: Float[np.ndarray, " n_features"]
-    """What the others say where this one is read."""
+    """What the others contribute where this one is read."""
 
     stored: tuple[int, ...]
     """Features whose direction is longer than a half."""
@@ -288,11 +271,11 @@ class SuperpositionSummary:
         return self.directions.shape[1]
 
     def __repr__(self) -> str:
-        told = "" if self.found is None else f"; {self.found!r}"
+        atoms = "" if self.found is None else f"; {self.found!r}"
         return (
             f"SuperpositionSummary(sparsity {self.sparsity:g}: {len(self.stored)} of "
             f"{len(self.directions)} features stored in {self.n_hidden} neurons, dimensionalities "
-            f"together {self.dimensionality.sum():.2f}{told})"
+            f"together {self.dimensionality.sum():.2f}{atoms})"
         )
 
 
@@ -301,8 +284,6 @@ class FoundDirections:
     """Atoms of an SAE trained on hidden vectors, against the stored features and against neurons."""
 
     atoms: Float[np.ndarray, "n_atoms n_hidden"]
-    """Dictionary of the SAE."""
-
     matched: tuple[int, ...]
     """For each stored feature, the atom matched with it."""
 
@@ -310,7 +291,7 @@ class FoundDirections:
     """Mean cosine between stored features and their atoms."""
 
     cosine_floor: float
-    """The same for as many random directions."""
+    """The same for random directions, one per atom."""
 
     cosine_neurons: float
     """The same for the neurons and their opposites; a feature left over counts with 0."""
@@ -322,7 +303,7 @@ class FoundDirections:
     """F1 of the best neuron, either sign."""
 
     random_f1: Float[np.ndarray, " n_features"]
-    """F1 of the best of as many random directions as there are atoms."""
+    """F1 of the best of the same number of random directions as atoms."""
 
     def __repr__(self) -> str:
         return (
@@ -335,12 +316,10 @@ class FoundDirections:
 def summarise_superposition(
     toy: Bottleneck, sae: TopK | None = None, *, seed: int = 0
 ) -> SuperpositionSummary:
-    """Compare what a toy learned with what is known of it.
+    """Compare what a trained toy learned with what is known of it.
 
     Parameters
     ----------
-    toy
-        Trained, so that it knows its sparsity.
     sae
         Trained on its hidden vectors, as `fit_atoms` does; None leaves that part out.
     seed
@@ -362,7 +341,7 @@ def summarise_superposition(
             "`toy` must be trained, got one that is not. Make it with `train_bottlenecks([0.9])`."
         )
     directions = toy.directions.detach()
-    stored = tuple(_stored(directions).nonzero().flatten().tolist())
+    stored = tuple((directions.norm(dim=1) > STORED_FROM).nonzero().flatten().tolist())
     return SuperpositionSummary(
         sparsity=toy.sparsity,
         loss=toy.loss,
@@ -388,8 +367,6 @@ def fit_atoms(
 
     Parameters
     ----------
-    toy
-        Trained.
     n_atoms
         Rows of the dictionary; None is half again as many as features: spare atoms keep one start
         from getting stuck with two atoms on one feature.
@@ -427,7 +404,7 @@ def fit_atoms(
 
 
 def _found(toy: Bottleneck, sae: TopK, stored: Sequence[int], seed: int) -> FoundDirections:
-    truth = toy.directions.detach()[list(stored)]
+    truth, axes = toy.directions.detach()[list(stored)], torch.eye(toy.n_hidden)
     _, matched, cosines = match_atoms(truth, sae.dictionary)
     x, fresh = (
         sparse_features(JUDGED_ROWS, toy.n_features, toy.sparsity or 0.0, seed=s)
@@ -447,23 +424,14 @@ def _found(toy: Bottleneck, sae: TopK, stored: Sequence[int], seed: int) -> Foun
         matched=tuple(matched.tolist()),
         cosine=float(cosines.mean()),
         cosine_floor=_random_cosine(truth, sae.n_atoms, seed),
-        cosine_neurons=_neuron_cosine(truth),
+        cosine_neurons=float(match_atoms(truth, torch.cat((axes, -axes)))[2].sum()) / len(truth),
         atom_f1=table.atoms,
         neuron_f1=table.neurons,
         random_f1=table.random,
     )
 
 
-def _stored(directions: Tensor) -> Tensor:
-    return directions.norm(dim=1) > STORED_FROM
-
-
 def _random_cosine(truth: Tensor, n_atoms: int, seed: int, draws: int = 16) -> float:
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(draws, n_atoms, truth.shape[1], generator=generator)
     return float(np.mean([match_atoms(truth, one)[2].mean() for one in random]))
-
-
-def _neuron_cosine(truth: Tensor) -> float:
-    axes = torch.eye(truth.shape[1])
-    return float(match_atoms(truth, torch.cat((axes, -axes)))[2].sum()) / len(truth)

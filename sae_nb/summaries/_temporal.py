@@ -1,18 +1,18 @@
-"""One sequence in time: what its past said of every token, what the token added, and how both move."""
+"""One sequence in time: what its past predicts of every token, what the token adds, how both move."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, one_of, same_length
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Kind = Literal["text", "layers", "signal"]
 """What time is: tokens of a text, layers of a vision model, moments of a signal."""
 
 N_SHUFFLES = 8
-"""Orders of the control. Ours: its mean over them moves by about 0.01 from seed to seed."""
+"""Random orders of the control. Ours: their mean moves by about 0.01 from seed to seed."""
 
 MOST_RASTER_ATOMS = 48
 """Rows of a raster; more could not be told apart. The strongest are kept. Ours."""
@@ -42,8 +42,6 @@ class Raster:
     """Strengths of the strongest atoms over time, in the order in which they first fire."""
 
     atoms: Int[np.ndarray, " m"]
-    """Which atoms, first to fire first."""
-
     strengths: Float[np.ndarray, "m time"]
     """NaN where an atom does not fire."""
 
@@ -62,8 +60,6 @@ class TemporalSummary:
     """Tokens that are no text."""
 
     kind: Kind
-    """What time is."""
-
     first_position: int
     """Position in its sample of the first time; those before were not read."""
 
@@ -86,7 +82,7 @@ class TemporalSummary:
     """Cosine of centred predicted codes, novel codes and raw activations between times."""
 
     stride: int
-    """Times that one row of a similarity matrix stands for."""
+    """Times that one row of a similarity matrix averages."""
 
     xy: Mapping[str, Float[np.ndarray, "time 2"]]
     """Coordinates of the predicted and the novel codes: principal ones, until `with_layout`."""
@@ -132,8 +128,8 @@ class TemporalSummary:
         first, last = (int(self.novel_codes.offsets[time + i]) for i in (0, 1))
         atoms = self.novel_codes.atoms[first:last].tolist()
         values = self.novel_codes.values[first:last].tolist()
-        found = sorted(zip(atoms, values, strict=True), key=lambda pair: -abs(pair[1]))
-        return [(int(atom), float(value)) for atom, value in found[:most] if value]
+        strongest = sorted(zip(atoms, values, strict=True), key=lambda pair: -abs(pair[1]))
+        return [(atom, value) for atom, value in strongest[:most] if value]
 
     def read_from(self, time: int, most: int = 6) -> list[tuple[int, float]]:
         """The times before that its prediction was read from, with their shares of attention."""
@@ -156,15 +152,23 @@ def summarise_sequence(
     seed: int = 0,
 ) -> TemporalSummary:
     """Take one sequence apart and record what a panel shows."""
+    from sae_nb.geometry import pca_layout
     from sae_nb.temporal import decompose
 
     x = check_matrix(x, d_in=sae.d_in).detach().to(sae.device, sae.dtype)
     time = len(x)
-    names = tuple(str(i) for i in range(time)) if names is None else tuple(map(str, names))
+    names = tuple(map(str, range(time) if names is None else names))
     marks = np.zeros(time, bool) if special is None else np.asarray(special, bool)
-    _check(names, marks, boundaries, kind, time)
+    same_length(names, time, name="names", per="time")
+    same_length(marks, time, name="special", per="time")
+    one_of(kind, get_args(Kind), name="kind")
+    _check_boundaries(boundaries, time)
     parts = decompose(sae, x[None], attention=True)
-    vectors = _vectors(parts, x)
+    vectors = {
+        "predicted": parts.predicted_codes[0].float(),
+        "novel": parts.novel_codes.to_dense().float(),
+        "raw": x.float(),
+    }
     similar = {part: _similarity(value) for part, value in vectors.items()}
     stride = math.ceil(time / MOST_SIMILARITY)
     return TemporalSummary(
@@ -179,7 +183,7 @@ def summarise_sequence(
         rasters={part: _raster(vectors[part]) for part in ("predicted", "novel")},
         similarity={part: _thinned(cosines, stride) for part, cosines in similar.items()},
         stride=stride,
-        xy={part: _plane(vectors[part]) for part in ("predicted", "novel")},
+        xy={part: pca_layout(vectors[part]) for part in ("predicted", "novel")},
         lag1={part: float(cosines.diagonal(1).mean()) for part, cosines in similar.items()},
         attention=_attention(parts),
         boundaries=tuple(int(b) for b in boundaries),
@@ -232,13 +236,13 @@ def read_in_time(
 
 
 def _over_layers(
-    model: LiveModel, sae: Temporal, picture: Any, place: int, options: Mapping[str, Any]
+    model: LiveModel, sae: Temporal, image: Any, place: int, options: Mapping[str, Any]
 ) -> TemporalSummary:
     """The states of one token from layer to layer."""
     from sae_nb.dynamics import capture_states
 
-    pictures = picture if getattr(picture, "ndim", 4) == 4 else picture[None]
-    states = torch.as_tensor(capture_states(model, pictures[:1]))
+    images = image if getattr(image, "ndim", 4) == 4 else image[None]
+    states = torch.as_tensor(capture_states(model, images[:1]))
     n_tokens = states.shape[2]
     if not 0 <= place < n_tokens:
         raise ValueError(
@@ -248,36 +252,13 @@ def _over_layers(
     return summarise_sequence(sae, states[0, :, place], names=names, kind="layers", **options)
 
 
-def _check(
-    names: Sequence[str],
-    special: Bool[np.ndarray, " time"],
-    boundaries: Sequence[int],
-    kind: str,
-    time: int,
-) -> None:
-    for name, given in (("names", names), ("special", special)):
-        if len(given) != time:
-            raise ValueError(
-                f"`{name}` must have one entry per time, {time}, got {len(given)}. Leave it out or "
-                "give one for every row of `x`."
-            )
-    if kind not in get_args(Kind):
-        raise ValueError(f"`kind` must be one of {', '.join(get_args(Kind))}, got {kind!r}.")
+def _check_boundaries(boundaries: Sequence[int], time: int) -> None:
     wrong = [b for b in boundaries if not 0 < int(b) < time]
     if wrong:
         raise ValueError(
             f"`boundaries` must lie between 1 and {time - 1}, the last time, got {wrong[0]}. A boundary "
             "is the first time of something new."
         )
-
-
-def _vectors(parts: Decomposition, x: Float[Tensor, "time d_in"]) -> dict[str, Tensor]:
-    """Dense codes of one sequence and its activations: what is compared between times."""
-    return {
-        "predicted": parts.predicted_codes[0].float(),
-        "novel": parts.novel_codes.to_dense().float(),
-        "raw": x.float(),
-    }
 
 
 def _similarity(vectors: Float[Tensor, "time width"]) -> Float[np.ndarray, "time time"]:
@@ -314,24 +295,16 @@ def _raster(codes: Float[Tensor, "time n_atoms"]) -> Raster:
     )
 
 
-def _plane(codes: Float[Tensor, "time n_atoms"]) -> Float[np.ndarray, "time 2"]:
-    from sae_nb.geometry import pca_layout
-
-    return pca_layout(codes)
-
-
 def _attention(parts: Decomposition) -> Float[np.ndarray, "time time"]:
     """Mean over heads; slot j is the token at j − 1, so the empty slot falls off the left."""
-    if parts.attention is None:
-        raise ValueError("`attention` was not kept by decompose. Ask for attention=True.")
-    mean = parts.attention[0].mean(dim=0)
+    mean = cast(Tensor, parts.attention)[0].mean(dim=0)
     return _numpy(torch.nn.functional.pad(mean[:, 1:], (0, 1)))
 
 
 def _shuffled_shares(
     sae: Temporal, x: Float[Tensor, "time d_in"], n_shuffles: int, seed: int
 ) -> Float[np.ndarray, " time"]:
-    """Predicted share of each token among the same tokens in other orders."""
+    """Predicted share of each token among the same tokens in random orders."""
     from sae_nb.temporal import decompose
 
     generator = torch.Generator().manual_seed(seed)
@@ -343,9 +316,9 @@ def _shuffled_shares(
 
 
 def _fvu(parts: Decomposition, x: Float[Tensor, "time d_in"]) -> float:
-    left = (x - parts.x_hat[0]).square().sum()
+    error = (x - parts.x_hat[0]).square().sum()
     spread = (x - x.mean(dim=0)).square().sum()
-    return float(left / spread) if spread > 0 else math.nan
+    return float(error / spread) if spread > 0 else math.nan
 
 
 def _numpy(x: Tensor) -> Any:

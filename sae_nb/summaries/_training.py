@@ -7,6 +7,7 @@ so a spike that lasts one record is never drawn away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.checks import check_count
 from sae_nb.steering import latents
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 # -------------------------------------------------------------------------------------------------
-# What the atoms do while an SAE is trained: how far they turn, and what a few of them stand for.
+# What the atoms do while an SAE is trained: how far they turn, and what a few of them represent.
 #
 # Motion of atom j between two looks at steps s < s′: arccos⟨d_j(s), d_j(s′)⟩ · 100 / (s′ − s), degrees
 # per hundred steps. Atoms that go on turning are not learned yet, and dead ones hardly turn at all.
@@ -60,7 +62,7 @@ class AtomMotion:
 
 
 class MotionTracker:
-    """Looks at a dictionary now and then and remembers how far its atoms turned in between."""
+    """Remembers how far the atoms of a dictionary turned between one look and the next."""
 
     def __init__(self) -> None:
         self._rows: Tensor | None = None
@@ -112,16 +114,11 @@ def pareto_front(
     return np.asarray(~better.any(axis=0))
 
 
-# --- a gallery of atoms ---------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtomGallery:
-    """What a few atoms stand for at this moment of a training."""
+    """What a few atoms represent at this moment of a training."""
 
     atoms: tuple[int, ...]
-    """Which."""
-
     strengths: Float[np.ndarray, " shown"]
     """Largest strength on the probe rows; without a probe, how often they fire, or their norms."""
 
@@ -129,10 +126,10 @@ class AtomGallery:
     """The atoms themselves, where inputs are pixels."""
 
     pictures: UInt8[np.ndarray, "shown 3 height width"] | None = None
-    """The picture on which each fires most."""
+    """The image on which each fires most."""
 
     heat: Float[np.ndarray, "shown rows columns"] | None = None
-    """Its strength on that picture's patches."""
+    """Its strength on that image's patches."""
 
     tokens: tuple[tuple[str, ...], ...] = ()
     """The token on which each fires most, with its neighbours."""
@@ -148,12 +145,12 @@ class Probe:
         sample = acts.sample.cpu()
         counts = torch.bincount(sample)
         n_samples = max(int((counts.cumsum(0) <= most_rows).sum()), 1)
-        self._part = acts.subset(sample < n_samples)
+        part = acts.subset(sample < n_samples)
         self.context = acts.context
-        self.x = self._part.x[:]
-        self.sample = self._part.sample.cpu().numpy()
-        self.position = self._part.position.cpu().numpy()
-        self.tokens: Sequence[str] = [] if self._part.tokens is None else list(self._part.tokens)
+        self.x = part.x[:]
+        self.sample = part.sample.cpu().numpy()
+        self.position = part.position.cpu().numpy()
+        self.tokens: Sequence[str] = [] if part.tokens is None else list(part.tokens)
 
     def gallery(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> AtomGallery:
         """Read the atoms on the probe's rows."""
@@ -216,18 +213,11 @@ def gallery_of_rows(
 
 Axis = Literal["linear", "log"]
 
+# What is kept of a record, in this order; a field that the record does not have is NaN.
 COLUMNS = (
-    "step",
-    "tokens",
-    "seconds",
-    "loss",
-    "r2",
-    "l0",
-    "dead_fraction",
-    "tokens_per_second",
-    "learning_rate",
-)
-"""What is kept of a record, in this order; a field the record does not have is NaN."""
+    "step", "tokens", "seconds",
+    "loss", "r2", "l0", "dead_fraction", "tokens_per_second", "learning_rate",
+)  # fmt: skip
 
 _RECENT = 20  # records that the pace is taken from: few enough to follow a change of load
 
@@ -237,8 +227,6 @@ class TrainingSummary:
     """One training as plain arrays, every curve over the same `step`."""
 
     name: str
-    """What the run is called in a legend."""
-
     state: str
     """One of "running", "paused", "stopping", "done", "failed", as `TrainingRun.state` says."""
 
@@ -246,23 +234,15 @@ class TrainingSummary:
     """Optimiser steps done when the record was made."""
 
     loss: Float[np.ndarray, " points"]
-    """Training loss on the batch of that step."""
-
     r2: Float[np.ndarray, " points"]
     """Share of the batch's variance explained."""
 
     l0: Float[np.ndarray, " points"]
-    """Atoms per row."""
-
     dead_fraction: Float[np.ndarray, " points"]
     """Share of atoms that have not fired for `dead_after_tokens`."""
 
     tokens_per_second: Float[np.ndarray, " points"]
-    """Rows trained on per second."""
-
     learning_rate: Float[np.ndarray, " points"]
-    """Adam step size in force."""
-
     n_records: int
     """Records the arrays were taken from."""
 
@@ -270,8 +250,6 @@ class TrainingSummary:
     """Steps the run was asked for; 0 when nothing is known yet."""
 
     tokens: int
-    """Rows trained on so far."""
-
     seconds: float
     """Wall time so far."""
 
@@ -314,14 +292,12 @@ class TrainingHistory:
         if n_now < self._n:
             self._n = 0
         for record in records[self._n : n_now]:
-            self._append(record)
-
-    def _append(self, record: TrainRecord) -> None:
-        if self._n == len(self._table):
-            self._table = np.concatenate([self._table, np.empty_like(self._table)])
-        self._table[self._n] = [_number(record, column) for column in COLUMNS]
-        self._steps = int(getattr(record, "steps", 0) or 0)
-        self._n += 1
+            if self._n == len(self._table):
+                self._table = np.concatenate([self._table, np.empty_like(self._table)])
+            row = [getattr(record, column, None) for column in COLUMNS]
+            self._table[self._n] = [math.nan if value is None else value for value in row]
+            self._steps = int(getattr(record, "steps", 0) or 0)
+            self._n += 1
 
     def summary(
         self,
@@ -337,11 +313,12 @@ class TrainingHistory:
 
         `max_points`: Points per curve, ≥ 4. Ours: 600 is more than a third of a panel has pixels.
         """
-        if max_points < 4:
-            raise ValueError(f"`max_points` must be at least 4, got {max_points}.")
+        check_count(max_points, name="max_points", at_least=4)
         table = self._table[: self._n]
-        kept = table[_points_kept(table, max_points, axis)]
-        column = {name: kept[:, i] for i, name in enumerate(COLUMNS)}
+        column = dict(zip(COLUMNS, table[_points_kept(table, max_points, axis)].T, strict=True))
+        step, r2 = table[:, COLUMNS.index("step")], table[:, COLUMNS.index("r2")]
+        r2 = np.where(np.isfinite(r2), r2, -np.inf)
+        going = state in ("running", "paused")
         return TrainingSummary(
             name=self.name,
             state=state,
@@ -351,15 +328,12 @@ class TrainingHistory:
             steps=self._steps,
             tokens=int(_last(table, "tokens")),
             seconds=_last(table, "seconds"),
-            seconds_left=_seconds_left(table, self._steps) if state in _GOING else None,
-            best_step=_best_step(table),
+            seconds_left=_seconds_left(table, self._steps) if going else None,
+            best_step=int(step[r2.argmax()]) if np.isfinite(r2).any() else None,
             frequency=frequency,
             error=error,
             motion=motion,
         )
-
-
-_GOING = ("running", "paused")
 
 
 def summarise_training(
@@ -374,11 +348,6 @@ def summarise_training(
     history = TrainingHistory(name)
     history.extend(records)
     return history.summary(state=state, max_points=max_points, axis=axis)
-
-
-def _number(record: object, column: str) -> float:
-    value = getattr(record, column, None)
-    return float("nan") if value is None else float(value)
 
 
 def _last(table: Float[np.ndarray, "n columns"], column: str) -> float:
@@ -402,11 +371,10 @@ def _points_kept(
     starts = np.unique(np.searchsorted(position, edges))
     # A loss that is not a number must be seen, so it counts as the highest.
     loss = np.nan_to_num(table[:, COLUMNS.index("loss")], nan=np.inf)
-    kept = {0, n - 1}
+    points = {0, n - 1}
     for start, stop in zip(starts, [*starts[1:], n], strict=True):
-        kept.add(start + int(loss[start:stop].argmin()))
-        kept.add(start + int(loss[start:stop].argmax()))
-    return np.array(sorted(kept))
+        points |= {start + int(loss[start:stop].argmin()), start + int(loss[start:stop].argmax())}
+    return np.array(sorted(points))
 
 
 def _seconds_left(table: Float[np.ndarray, "n columns"], steps: int) -> float | None:
@@ -419,10 +387,3 @@ def _seconds_left(table: Float[np.ndarray, "n columns"], steps: int) -> float | 
     if not len(pace):
         return None
     return float(np.median(pace) * max(steps - step[-1], 0))
-
-
-def _best_step(table: Float[np.ndarray, "n columns"]) -> int | None:
-    r2 = table[:, COLUMNS.index("r2")]
-    if not np.isfinite(r2).any():
-        return None
-    return int(table[np.nanargmax(np.where(np.isfinite(r2), r2, np.nan)), COLUMNS.index("step")])

@@ -8,7 +8,7 @@ import torch
 
 from sae_nb.architectures import Archetypal
 from sae_nb.summaries import has_archetypes, summarise_concepts
-from sae_nb.summaries.concept_map._archetypes import archetype_places
+from sae_nb.summaries.concept_map._concept_map import archetype_places
 
 
 class Mixed:

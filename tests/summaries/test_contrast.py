@@ -86,7 +86,7 @@ def test_too_few_samples_say_that_nothing_can_be_told() -> None:
     """2 against 2 allow six arrangements."""
     found = contrast(SAE, rows(2, 0), rows(2, 1))
     assert found.n_permutations == 6
-    assert "no difference can be told" in found.caveat
+    assert "no difference can be distinguished" in found.caveat
     assert not found.strength.above_floor.any()
 
 

@@ -131,7 +131,7 @@ def test_layers_of_a_picture_are_a_sequence() -> None:
     [
         ({"names": ["a"]}, r"`names` must have one entry per time, 5, got 1"),
         ({"boundaries": [5]}, r"`boundaries` must lie between 1 and 4, .* got 5"),
-        ({"kind": "film"}, r"`kind` must be one of text, layers, signal, got 'film'"),
+        ({"kind": "film"}, r"`kind` must be one of \['text', 'layers', 'signal'\], got 'film'"),
         ({"n_shuffles": 0}, r"`n_shuffles` must be at least 1"),
     ],
 )

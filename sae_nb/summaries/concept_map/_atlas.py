@@ -24,7 +24,6 @@ from sae_nb.geometry import (
     nearest_by_cosine,
     pca_layout,
 )
-from sae_nb.summaries.concept_map._archetypes import archetype_places, with_archetypes
 from sae_nb.summaries.concept_map._concept_map import (
     SHOWN,
     Cluster,
@@ -32,10 +31,11 @@ from sae_nb.summaries.concept_map._concept_map import (
     ConceptMapSummary,
     ConceptMatch,
     Show,
+    archetype_places,
     match_dictionaries,
     mean_codes,
-    spread_rows,
-    spread_samples,
+    spread,
+    with_archetypes,
 )
 from sae_nb.summaries.concept_map._names import words_of_labels, words_of_rows
 from sae_nb.summaries.concept_map._selection import (
@@ -55,86 +55,6 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.codes import SparseCodes
     from sae_nb.pretrained import ExampleStore
-
-
-# -------------------------------------------------------------------------------------------------
-# Clusters of a concept map: their names, and whether the vectors themselves agree.
-
-
-def describe_clusters(
-    x: Float[Tensor, "n d"],
-    groups: Int[np.ndarray, " n"],
-    words: Sequence[tuple[str, ...]],
-    *,
-    seed: int = 0,
-) -> tuple[Cluster, ...]:
-    """Return clusters with their names, and their mean cosine beside that of random groups."""
-    drawn = np.full(len(groups), -1)
-    drawn[np.random.default_rng(seed).permutation(len(groups))] = groups
-    real, chance = mean_cosines(x, groups), mean_cosines(x, drawn)
-    return tuple(
-        Cluster(
-            name=" · ".join(words[i]) or f"cluster {i + 1}",
-            points=np.flatnonzero(groups == i),
-            cosine=float(real[i]),
-            floor=float(chance[i]),
-        )
-        for i in range(len(real))
-    )
-
-
-def cluster_column(clusters: Sequence[Cluster], n: int) -> Column:
-    """Return the cluster of every point as a column."""
-    values = np.full(n, -1)
-    for i, cluster in enumerate(clusters):
-        values[cluster.points] = i
-    names = tuple(cluster.name for cluster in clusters)
-    return Column(name="cluster", meaning="dense group on this map", values=values, names=names)
-
-
-# -------------------------------------------------------------------------------------------------
-# What a concept map is made of, checked: dictionaries, activations, coordinates.
-
-
-def dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
-    """Return the atoms of an SAE, or of a plain dictionary, as a copy on the CPU."""
-    rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
-    if not isinstance(rows, Tensor):
-        raise TypeError(
-            f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
-            f"{type(sae).__name__}. Load one with sn.load_sae."
-        )
-    # A copy: training goes on while the map is looked at.
-    return check_matrix(rows.detach(), name=name).cpu().float().clone()
-
-
-def catalogue_of(
-    sae: Any, acts: Any, codes: Any, examples: ExampleStore | None, labels: Mapping[int, str]
-) -> AtomCatalogue | None:
-    """Return the encoded activations that were given in one of three ways; None for none."""
-    if acts is not None:
-        return AtomCatalogue(sae, acts, codes=codes, labels=labels)
-    if codes is not None:
-        raise ValueError("`codes` must come with the `acts` they are of, got codes alone.")
-    return None if examples is None else examples.catalogue(sae)
-
-
-def checked_xy(
-    xy: Float[np.ndarray, "n 2"], n_atoms: int, n_others: int
-) -> Float[np.ndarray, "n 2"]:
-    """Return coordinates as float32, one row per atom of both dictionaries."""
-    array = np.asarray(xy, np.float32)
-    if array.shape != (n_atoms + n_others, 2) or not np.isfinite(array).all():
-        both = f" and the {n_others} of `other` after them" if n_others else ""
-        raise ValueError(
-            f"`xy` must be finite, one row of two coordinates for each of the {n_atoms} atoms{both}, "
-            f"got shape {array.shape}. Leave it out to have it computed."
-        )
-    return array
-
-
-# -------------------------------------------------------------------------------------------------
-# ConceptAtlas: one SAE, its activations and a second dictionary, asked for maps, matches, selections.
 
 
 N_NEIGHBOURS = 15
@@ -194,25 +114,42 @@ class ConceptAtlas:
         seed: int = 0,
     ) -> None:
         self.sae, self.examples = sae, examples
-        self.dictionary: Float[Tensor, "n_atoms d_in"] = dictionary_of(sae, "sae")
+        self.dictionary: Float[Tensor, "n_atoms d_in"] = _dictionary_of(sae, "sae")
         self.n_atoms = len(self.dictionary)
         self.seed = check_count(seed, name="seed", at_least=0)
         self._lock = threading.RLock()
-        self._kept: dict[tuple[str, ...], Any] = {}
+        self._computed: dict[tuple[str, ...], Any] = {}
         if labels is None:
             labels = {} if examples is None else examples.labels
         self.labels: Mapping[int, str] = labels
-        self.catalogue = catalogue or catalogue_of(sae, acts, codes, examples, self.labels)
+        self.catalogue = catalogue
+        if catalogue is None and acts is not None:
+            self.catalogue = AtomCatalogue(sae, acts, codes=codes, labels=labels)
+        elif catalogue is None and codes is not None:
+            raise ValueError("`codes` must come with the `acts` they are of, got codes alone.")
+        elif catalogue is None and examples is not None:
+            self.catalogue = examples.catalogue(sae)
         self._given = given_columns(columns or {}, self.n_atoms)
-        self.other = None if other is None else dictionary_of(other, "other")
-        self._xy = None if xy is None else checked_xy(xy, self.n_atoms, self.n_others)
+        self.other = None if other is None else _dictionary_of(other, "other")
+        self._xy = None if xy is None else self._checked_xy(xy)
         if self.other is not None and self.other.shape[1] != self.dictionary.shape[1]:
             raise ValueError(
                 f"`other` must have width d_in={self.dictionary.shape[1]} to be compared, got "
                 f"{self.other.shape[1]}. Compare SAEs of one hook point."
             )
         if self._xy is None and examples is not None and self.other is None:
-            self._xy = checked_xy(examples.xy, self.n_atoms, 0)
+            self._xy = self._checked_xy(examples.xy)
+
+    def _checked_xy(self, xy: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
+        """Coordinates as float32, one row per atom of both dictionaries."""
+        array = np.asarray(xy, np.float32)
+        if array.shape != (self.n_atoms + self.n_others, 2) or not np.isfinite(array).all():
+            both = f" and the {self.n_others} of `other` after them" if self.n_others else ""
+            raise ValueError(
+                f"`xy` must be finite, one row of two coordinates for each of the {self.n_atoms} "
+                f"atoms{both}, got shape {array.shape}. Leave it out to have it computed."
+            )
+        return array
 
     @property
     def n_others(self) -> int:
@@ -225,12 +162,7 @@ class ConceptAtlas:
         return ("atoms",) if self.catalogue is None else SHOWN
 
     def check_view(self, show: str) -> Show:
-        """Return `show` if it is a view there is.
-
-        Raises
-        ------
-        ValueError: If it is not.
-        """
+        """Return `show` if it is a view there is."""
         for view in self.views:
             if show == view:
                 return view
@@ -248,15 +180,15 @@ class ConceptAtlas:
                 return
             self.seed, self._xy = seed, None
             seeded = ("ids", "vectors", "neighbours", "columns", "pca", "key")
-            for key in [key for key in self._kept if key[-1] in seeded and key[0] != "atoms"]:
-                del self._kept[key]
-            self._kept.pop(("atoms", "key"), None)
+            for key in [key for key in self._computed if key[-1] in seeded and key[0] != "atoms"]:
+                del self._computed[key]
+            self._computed.pop(("atoms", "key"), None)
 
     def forget_labels(self) -> None:
         """Read labels anew for samples and tokens too: somebody wrote one."""
         with self._lock:
             for show in ("samples", "tokens"):
-                self._kept.pop((show, "columns"), None)
+                self._computed.pop((show, "columns"), None)
 
     # --- points and where they lie ----------------------------------------------------------------
 
@@ -264,8 +196,9 @@ class ConceptAtlas:
         """Atom, sample or row behind every point."""
         if show == "atoms" or self.catalogue is None:
             return np.arange(self.n_atoms)
-        draw = spread_samples if show == "samples" else spread_rows
-        return self._once((show, "ids"), lambda: draw(self.catalogue, self.seed))
+        rows = np.arange(len(self.catalogue.acts))
+        known = np.unique(self.catalogue.samples) if show == "samples" else rows
+        return self._once((show, "ids"), lambda: spread(known, self.seed))
 
     def vectors(self, show: Show) -> Float[Tensor, "n d"]:
         """Rows that are laid out: dictionaries end to end, mean codes of samples, or activations."""
@@ -304,13 +237,8 @@ class ConceptAtlas:
     ) -> tuple[Float[np.ndarray, "n 2"], str]:
         """Return coordinates and how they came about; a UMAP is computed in this process.
 
-        Parameters
-        ----------
-        show
-            Which points.
-        layout
-            "pca" is PCA; "archetypes" is for an archetypal SAE's atoms; "umap" takes what is saved, else
-            the cache, else computes.
+        "pca" is PCA; "archetypes" is for an archetypal SAE's atoms; "umap" takes what is saved, else
+        the cache, else computes.
 
         Raises
         ------
@@ -330,7 +258,7 @@ class ConceptAtlas:
             return saved, "saved"
         return umap_layout(self.vectors(show), self.settings()), "umap"
 
-    # --- what is known of them --------------------------------------------------------------------
+    # --- what is known of points ------------------------------------------------------------------
 
     def neighbours(self, show: Show) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
         """Points nearest to each point of the view (of the first dictionary), and distances."""
@@ -360,28 +288,28 @@ class ConceptAtlas:
         Labels are read anew, since people write them meanwhile.
         """
         if show == "atoms" or self.catalogue is None:
-            found = dict(self._once(("atoms", "columns"), self._atom_columns))
+            columns = dict(self._once(("atoms", "columns"), self._atom_columns))
             if any(self.labels.get(atom) for atom in self.labels):
                 words = [self.labels.get(atom, "") for atom in range(self.n_atoms)]
-                found["label"] = category("label", "what people call the atom", words)
-            return {**found, **self._given}
+                columns["label"] = category("label", "what people call the atom", words)
+            return {**columns, **self._given}
         catalogue, ids = self.catalogue, self.ids(show)
         build = sample_columns if show == "samples" else row_columns
         return dict(self._once((show, "columns"), lambda: build(catalogue, ids, self.labels)))
 
     def _atom_columns(self) -> dict[str, Column]:
         often = None if self.examples is None else self.examples.frequency
-        found = {} if self.catalogue is None else atom_columns(self.catalogue, often)
+        columns = {} if self.catalogue is None else atom_columns(self.catalogue, often)
         _, distances = self.neighbours("atoms")
         if distances.shape[1]:
-            alone = distances[:, 0].astype(np.float64)
+            nearest = distances[:, 0].astype(np.float64)
             meaning = "cosine distance to the nearest atom"
-            found["distance"] = Column(name="distance", meaning=meaning, values=alone)
+            columns["distance"] = Column(name="distance", meaning=meaning, values=nearest)
         if self.match is not None:
             meaning = "cosine of the atom matched in the other dictionary"
             cosines = self.match.cosine_of_atom
-            found["stability"] = Column(name="stability", meaning=meaning, values=cosines)
-        return found
+            columns["stability"] = Column(name="stability", meaning=meaning, values=cosines)
+        return columns
 
     def atom_column(self, show: Show, atom: int) -> Column:
         """How strongly one atom fires in every sample or token; its cosine with every atom."""
@@ -398,19 +326,32 @@ class ConceptAtlas:
         return Column(name="atom", meaning=meaning, values=values)
 
     def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
-        """Dense groups of a layout, named by what their points have in common, largest first."""
+        """Dense groups of a layout, named by what their points have in common, largest first.
+
+        Each has the mean cosine of its own vectors, and that of a random group of its size.
+        """
         n = len(self.ids(show))
-        groups = cluster_points(xy[:n])
+        x, groups = self.vectors(show)[:n], cluster_points(xy[:n])
         words = self._words(show, groups)
-        return describe_clusters(self.vectors(show)[:n], groups, words, seed=self.seed)
+        shuffled = np.full(n, -1)
+        shuffled[np.random.default_rng(self.seed).permutation(n)] = groups
+        cosines = zip(mean_cosines(x, groups), mean_cosines(x, shuffled), strict=True)
+        return tuple(
+            Cluster(
+                name=" · ".join(words[i]) or f"cluster {i + 1}",
+                points=np.flatnonzero(groups == i),
+                cosine=float(cosine),
+                floor=float(floor),
+            )
+            for i, (cosine, floor) in enumerate(cosines)
+        )
 
     def _words(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[tuple[str, ...]]:
         if show == "atoms":
             labelled = words_of_labels(groups, self.labels)
             if self.catalogue is None:
                 return labelled
-            told = words_of_rows(groups, self.catalogue)
-            return [a or b for a, b in zip(labelled, told)]
+            return [a or b for a, b in zip(labelled, words_of_rows(groups, self.catalogue))]
         columns = self.columns(show)
         column = columns.get("label") or columns.get("token") or columns.get("place")
         if column is None:
@@ -420,18 +361,9 @@ class ConceptAtlas:
     def summary(
         self, show: Show, xy: Float[np.ndarray, "n 2"], layout: str, *, clusters: bool = True
     ) -> ConceptMapSummary:
-        """Return the record of one view with these coordinates.
+        """Return the record of one view with these coordinates, the second dictionary's last.
 
-        Parameters
-        ----------
-        show
-            Which points.
-        xy
-            Where they lie, the second dictionary's after the first's.
-        layout
-            How that came about.
-        clusters
-            Whether dense groups are looked for.
+        `layout` says how they came about; `clusters`, whether dense groups are looked for.
         """
         rows, distances = self.neighbours(show)
         record = replace(
@@ -478,13 +410,18 @@ class ConceptAtlas:
 
     def with_clusters(self, record: ConceptMapSummary) -> ConceptMapSummary:
         """Return the record with dense groups found and named."""
-        groups = self.clusters(record.show, record.xy)
-        columns = dict(record.columns)
-        if groups:
-            columns["cluster"] = cluster_column(groups, len(record.ids))
-        return replace(record, clusters=groups, columns=columns)
+        clusters = self.clusters(record.show, record.xy)
+        if not clusters:
+            return replace(record, clusters=())
+        values = np.full(len(record.ids), -1)
+        for i, cluster in enumerate(clusters):
+            values[cluster.points] = i
+        names = tuple(cluster.name for cluster in clusters)
+        meaning = "dense group on this map"
+        column = Column(name="cluster", meaning=meaning, values=values, names=names)
+        return replace(record, clusters=clusters, columns={**record.columns, "cluster": column})
 
-    # --- asked about single atoms -----------------------------------------------------------------
+    # --- single atoms -----------------------------------------------------------------------------
 
     def search(self, query: str) -> Int[np.ndarray, " m"]:
         """Return atoms that answer to a number, a label or (with activations) a token."""
@@ -495,9 +432,9 @@ class ConceptAtlas:
         if not text:
             return np.zeros(0, np.int64)
         number = text.removeprefix("#").strip()
-        found = [int(number)] if number.isdecimal() and int(number) < self.n_atoms else []
-        found += [atom for atom in sorted(self.labels) if text in self.labels[atom].casefold()]
-        return np.array(list(dict.fromkeys(found)), np.int64)
+        atoms = [int(number)] if number.isdecimal() and int(number) < self.n_atoms else []
+        atoms += [atom for atom in sorted(self.labels) if text in self.labels[atom].casefold()]
+        return np.array(list(dict.fromkeys(atoms)), np.int64)
 
     def select(self, atoms: Sequence[int]) -> SelectionSummary:
         """Return a table of some atoms, what they have in common, and inputs that fire them."""
@@ -509,15 +446,7 @@ class ConceptAtlas:
         return summarise_selection(self.catalogue, atoms, labels=self.labels, columns=columns)
 
     def select_points(self, show: Show, ids: Sequence[int]) -> SelectionSummary:
-        """Return what some samples or rows have in common: the atoms that fire there more often.
-
-        Parameters
-        ----------
-        show
-            "samples" or "tokens".
-        ids
-            Which samples or rows of the activations.
-        """
+        """Return what some "samples" or "tokens" have in common: the atoms that fire there more often."""
         catalogue = self.catalogue
         if catalogue is None:
             raise ValueError("Samples and tokens need activations: pass `acts`.")
@@ -543,16 +472,9 @@ class ConceptAtlas:
         return [f"{a}, {quote.format(tokens[i])}" for a, i in zip(places, ids.tolist())]
 
     def edges(self, show: Show, points: Sequence[int], kind: str) -> Int[np.ndarray, "m 2"]:
-        """Return pairs of points joined by being near, or by firing together; each pair once.
+        """Return pairs of points joined to some points, each pair once.
 
-        Parameters
-        ----------
-        show
-            Which view the points are of.
-        points
-            Where edges begin.
-        kind
-            "nearest" (the five nearest by cosine) or "co-active" (the three of largest lift).
+        `kind`: "nearest" (the five nearest by cosine) or "co-active" (the three of largest lift).
         """
         pairs: dict[tuple[int, int], None] = {}
         for point in points:
@@ -571,6 +493,18 @@ class ConceptAtlas:
 
     def _once(self, key: tuple[str, ...], compute: Any) -> Any:
         with self._lock:
-            if key not in self._kept:
-                self._kept[key] = compute()
-            return self._kept[key]
+            if key not in self._computed:
+                self._computed[key] = compute()
+            return self._computed[key]
+
+
+def _dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
+    """The atoms of an SAE, or of a plain dictionary, as a copy on the CPU."""
+    rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
+    if not isinstance(rows, Tensor):
+        raise TypeError(
+            f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
+            f"{type(sae).__name__}. Load one with sn.load_sae."
+        )
+    # A copy: training goes on while the map is looked at.
+    return check_matrix(rows.detach(), name=name).cpu().float().clone()

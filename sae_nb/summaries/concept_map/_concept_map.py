@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,67 +12,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
+from sae_nb.checks import check_count
 from sae_nb.evaluation import HUNGARIAN_UP_TO, match_atoms
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
 
     from sae_nb.activations import Activations
-    from sae_nb.summaries.concept_map._archetypes import ArchetypePlaces
-
-
-# -------------------------------------------------------------------------------------------------
-# Samples and tokens as points of a map: which are drawn, and the vectors that stand for them.
-
-
-MOST_POINTS = 4000
-N_DIRECTIONS = 64
-
-
-def spread_rows(catalogue: AtomCatalogue, seed: int) -> Int[np.ndarray, " m"]:
-    """Return rows to show: all, or 4000 drawn by seed."""
-    return _drawn(np.arange(len(catalogue.acts)), seed)
-
-
-def spread_samples(catalogue: AtomCatalogue, seed: int) -> Int[np.ndarray, " m"]:
-    """Return samples to show, among those that have rows: all, or 4000 drawn by seed."""
-    return _drawn(np.unique(catalogue.samples), seed)
-
-
-def _drawn(ids: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " m"]:
-    if len(ids) <= MOST_POINTS:
-        return ids.astype(np.int64)
-    chosen = np.random.default_rng(seed).choice(len(ids), MOST_POINTS, replace=False)
-    return ids[np.sort(chosen)].astype(np.int64)
-
-
-def mean_codes(
-    catalogue: AtomCatalogue, samples: Int[np.ndarray, " m"]
-) -> Float[Tensor, "m directions"]:
-    """Return the mean code of each sample, in its 64 leading directions.
-
-    Z̄ = U S Vᵀ, truncated: cosines between rows of U S are those between mean codes, up to what the
-    truncation loses; the (samples, n_atoms) matrix stays sparse.
-    """
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.linalg import svds
-
-    rows = np.flatnonzero(np.isin(catalogue.samples, samples))
-    place = np.searchsorted(samples, catalogue.samples[rows])
-    share = 1 / np.bincount(place, minlength=len(samples))[place]
-    averaging = csr_matrix((share, (place, rows)), shape=(len(samples), len(catalogue.acts)))
-    mean = (averaging @ catalogue.codes.to_scipy().astype(np.float64)).tocsr()
-    n_directions = min(N_DIRECTIONS, min(mean.shape) - 1)
-    if n_directions < 2 or min(mean.shape) <= N_DIRECTIONS:
-        return torch.from_numpy(mean.toarray()).float()
-    # A start that is given, so that the same codes give the same map.
-    u, s, _ = svds(mean, k=n_directions, v0=np.ones(min(mean.shape)))
-    return torch.from_numpy(np.ascontiguousarray(u[:, ::-1] * s[::-1])).float()
-
-
-# -------------------------------------------------------------------------------------------------
-# The concept map as a record: where every atom (or sample, or token) lies, its columns, its neighbours.
 
 
 Show = Literal["atoms", "samples", "tokens"]
@@ -86,8 +32,6 @@ class Column:
     """One thing known of every point: a number, or which of some categories it is in."""
 
     name: str
-    """What it is called."""
-
     meaning: str
     """The same in a sentence, with its unit."""
 
@@ -121,13 +65,11 @@ class Cluster:
     """Its most lifted labels, tokens or places; "cluster 3" where nothing stands out."""
 
     points: Int[np.ndarray, " m"]
-    """Which points, by their place in the record."""
-
     cosine: float
     """Mean cosine between the vectors of two of its points: whether the map tells the truth."""
 
     floor: float
-    """The same for as many points drawn at random."""
+    """The same for the same number of points drawn at random."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,7 +92,7 @@ class ConceptMatch:
     """Atoms of the second."""
 
     floor: float
-    """Mean cosine of matched random directions, as many and as wide."""
+    """Mean cosine of matched random directions, in dictionaries of the same sizes."""
 
     exact: bool
     """Whether the matching is optimal (Hungarian) or by an auction with a known error, above 4096 atoms."""
@@ -163,9 +105,9 @@ class ConceptMatch:
     @property
     def cosine_of_atom(self) -> Float[np.ndarray, " n_atoms"]:
         """Cosine of every atom's partner; NaN where it has none."""
-        found = np.full(self.n_atoms, np.nan)
-        found[self.atoms] = self.cosines
-        return found
+        cosines = np.full(self.n_atoms, np.nan)
+        cosines[self.atoms] = self.cosines
+        return cosines
 
     @property
     def unmatched(self) -> Int[np.ndarray, " m"]:
@@ -174,8 +116,30 @@ class ConceptMatch:
 
     @property
     def unmatched_others(self) -> Int[np.ndarray, " m"]:
-        """Atoms of the second dictionary that nobody matches above the threshold."""
+        """Atoms of the second dictionary without one."""
         return np.setdiff1d(np.arange(self.n_others), self.others[self.same])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArchetypePlaces:
+    """Atoms on a polygon of archetypes: the layout of an archetypal dictionary.
+
+    An atom is a mixture of data points, a_j = Σ_i W_ji c_i with W_ji ≥ 0 and Σ_i W_ji = 1. The K points
+    that carry most weight become the corners v_1 … v_K of a regular polygon, and the atom lies at
+    Σ_i W_ji v_i / Σ_i W_ji over those K: for K = 3 the ternary plot of the subcomposition.
+    """
+
+    xy: Float[np.ndarray, "n_atoms 2"]
+    """Where each atom lies; the centre where it has no weight on any corner."""
+
+    corners: Float[np.ndarray, "n_corners 2"]
+    """Corners of a regular polygon with radius 1, the first on top."""
+
+    archetypes: Int[np.ndarray, " n_corners"]
+    """Which candidate each corner is, that of most weight first."""
+
+    held: Float[np.ndarray, " n_atoms"]
+    """Share of each atom's weight that lies on the corners, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,8 +156,6 @@ class ConceptMapSummary:
     """Where each point lies."""
 
     other_xy: Float[np.ndarray, "m 2"] | None
-    """Where the atoms of the second dictionary lie; None without one."""
-
     layout: str
     """How the coordinates came about: "umap", "pca", "saved", "archetypes"."""
 
@@ -226,14 +188,11 @@ class ConceptMapSummary:
         """One row per point: its id, its coordinates, every column in words or numbers."""
         import pandas as pd
 
-        given = {
-            name: [column.text(i) for i in range(len(self.ids))]
-            if column.is_category
-            else column.values
-            for name, column in self.columns.items()
-        }
-        named = {self.show.removesuffix("s"): self.ids, "x": self.xy[:, 0], "y": self.xy[:, 1]}
-        return pd.DataFrame({**named, **given})
+        table = {self.show.removesuffix("s"): self.ids, "x": self.xy[:, 0], "y": self.xy[:, 1]}
+        for name, column in self.columns.items():
+            words = [column.text(i) for i in range(len(self.ids))] if column.is_category else None
+            table[name] = column.values if words is None else words
+        return pd.DataFrame(table)
 
     def __repr__(self) -> str:
         facts = [f"{len(self.ids)} {self.show}", f"layout {self.layout}"]
@@ -289,7 +248,47 @@ def summarise_concepts(
 
 
 # -------------------------------------------------------------------------------------------------
-# Two dictionaries side by side: which atom of one is which atom of the other, and what chance gives.
+# Samples and tokens as points of a map: which are drawn, and the vectors that represent them.
+
+
+MOST_POINTS = 4000
+N_DIRECTIONS = 64
+
+
+def spread(ids: Int[np.ndarray, " n"], seed: int) -> Int[np.ndarray, " m"]:
+    """Return the rows or samples to show: all, or 4000 drawn by seed."""
+    if len(ids) <= MOST_POINTS:
+        return ids.astype(np.int64)
+    chosen = np.random.default_rng(seed).choice(len(ids), MOST_POINTS, replace=False)
+    return ids[np.sort(chosen)].astype(np.int64)
+
+
+def mean_codes(
+    catalogue: AtomCatalogue, samples: Int[np.ndarray, " m"]
+) -> Float[Tensor, "m directions"]:
+    """Return the mean code of each sample, in its 64 leading directions.
+
+    Z̄ = U S Vᵀ, truncated: cosines between rows of U S are those between mean codes, up to what the
+    truncation loses; the (samples, n_atoms) matrix stays sparse.
+    """
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.linalg import svds
+
+    rows = np.flatnonzero(np.isin(catalogue.samples, samples))
+    place = np.searchsorted(samples, catalogue.samples[rows])
+    share = 1 / np.bincount(place, minlength=len(samples))[place]
+    averaging = csr_matrix((share, (place, rows)), shape=(len(samples), len(catalogue.acts)))
+    mean = (averaging @ catalogue.codes.to_scipy().astype(np.float64)).tocsr()
+    n_directions = min(N_DIRECTIONS, min(mean.shape) - 1)
+    if n_directions < 2 or min(mean.shape) <= N_DIRECTIONS:
+        return torch.from_numpy(mean.toarray()).float()
+    # A fixed start, so that the same codes give the same map.
+    u, s, _ = svds(mean, k=n_directions, v0=np.ones(min(mean.shape)))
+    return torch.from_numpy(np.ascontiguousarray(u[:, ::-1] * s[::-1])).float()
+
+
+# -------------------------------------------------------------------------------------------------
+# Two dictionaries side by side: which atom of one is which atom of the other, and what random ones give.
 
 
 def match_dictionaries(
@@ -305,15 +304,72 @@ def match_dictionaries(
             f"{tuple(other.shape)}. Compare SAEs of one hook point."
         )
     atoms, others, cosines = match_atoms(dictionary, other)
-    found = others >= 0  # the auction may leave atoms without a partner
+    matched = others >= 0  # the auction may leave atoms without a partner
     generator = torch.Generator().manual_seed(seed)
     random = [torch.randn(d.shape, generator=generator) for d in (dictionary, other)]
     return ConceptMatch(
-        atoms=atoms[found],
-        others=others[found],
-        cosines=cosines[found],
+        atoms=atoms[matched],
+        others=others[matched],
+        cosines=cosines[matched],
         n_atoms=len(dictionary),
         n_others=len(other),
         floor=float(match_atoms(random[0], random[1])[2].mean()),
         exact=max(len(dictionary), len(other)) <= HUNGARIAN_UP_TO,
     )
+
+
+# -------------------------------------------------------------------------------------------------
+# Where atoms lie among the archetypes they are mixed from.
+
+
+LAYOUT = "archetypes"
+N_CORNERS = 3
+HELD = "corner weight"
+FAINT = 1e-6
+
+
+def has_archetypes(sae: Any) -> bool:
+    """Whether the atoms are known as mixtures of at least three points."""
+    mixture = getattr(sae, "mixture", None)
+    return isinstance(mixture, torch.Tensor) and mixture.dim() == 2 and mixture.shape[1] >= 3
+
+
+def archetype_places(sae: Any, n_corners: int = N_CORNERS) -> ArchetypePlaces:
+    """Place every atom by its weights on the archetypes that carry most weight.
+
+    With more than three corners different mixtures may share a place, and with any number an atom may have
+    most of its weight elsewhere: `held` says how much the corners have of it.
+    """
+    if not has_archetypes(sae):
+        raise ValueError(
+            "The layout 'archetypes' needs an SAE whose atoms are mixtures of at least three points, got "
+            f"{type(sae).__name__}. Train an `Archetypal`, or choose 'umap' or 'pca'."
+        )
+    weights = sae.mixture.detach().cpu().double().numpy()
+    check_count(n_corners, name="n_corners", at_least=3)
+    most = min(12, weights.shape[1])
+    if n_corners > most:
+        raise ValueError(f"`n_corners` must be at most {most}, got {n_corners}.")
+    chosen = np.argsort(-weights.sum(axis=0), kind="stable")[:n_corners]
+    angle = np.pi / 2 - 2 * np.pi * np.arange(n_corners) / n_corners
+    corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    on_corners = weights[:, chosen]
+    held = on_corners.sum(axis=1)
+    xy = on_corners @ corners / np.where(held > FAINT, held, np.inf)[:, None]
+    return ArchetypePlaces(
+        xy=xy.astype(np.float32),
+        corners=corners.astype(np.float32),
+        archetypes=chosen.astype(np.int64),
+        held=held.astype(np.float32),
+    )
+
+
+def with_archetypes(record: ConceptMapSummary, sae: Any) -> ConceptMapSummary:
+    """Return the record with its polygon and the share of weight it holds, if it is laid out so."""
+    if record.layout != LAYOUT:
+        return record
+    places = archetype_places(sae)
+    column = Column(
+        name=HELD, meaning="share of the atom's weight on the corners", values=places.held
+    )
+    return replace(record, archetypes=places, columns={**record.columns, HELD: column})

@@ -20,6 +20,7 @@ LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
 FEWEST_LABELLED = 2
 PATCHES = "patches"
+VISIBLE_SPACE = str.maketrans({"\n": "↵", "\t": "⇥", " ": "␣"})
 ZONES = (
     ("top left", "top", "top right"),
     ("left", "centre", "right"),
@@ -30,24 +31,24 @@ ZONES = (
 def lifted_words(
     weights: csr_matrix, words: Sequence[str], base: Float[np.ndarray, " words"]
 ) -> list[tuple[str, ...]]:
-    """Return the words that stand out in each group, the most telling first.
+    """Return the words that stand out in each group, the most characteristic first.
 
-    A word w of group g is told by P(w | g) log(P(w | g) / P(w)), its part of the divergence of the
+    A word w of group g is scored by P(w | g) log(P(w | g) / P(w)), its part of the divergence of the
     group from everything: lift alone would choose words that occur once.
     """
     everywhere = base / max(float(base.sum()), 1e-12)
-    found: list[tuple[str, ...]] = []
+    words_of_group: list[tuple[str, ...]] = []
     for group in range(weights.shape[0]):
         first, last = weights.indptr[group], weights.indptr[group + 1]
         columns, weight = weights.indices[first:last], weights.data[first:last]
         share = weight / max(float(weight.sum()), 1e-12)
         lift = share / np.maximum(everywhere[columns], 1e-12)
         score = share * np.log(np.maximum(lift, 1e-12))
-        telling = (lift >= LEAST_LIFT) & (share >= LEAST_SHARE)
+        typical = (lift >= LEAST_LIFT) & (share >= LEAST_SHARE)
         best = np.argsort(-score, kind="stable")
-        best = best[telling[best]][:MOST_WORDS]
-        found.append(tuple(dict.fromkeys(words[columns[i]] for i in best)))
-    return found
+        best = best[typical[best]][:MOST_WORDS]
+        words_of_group.append(tuple(dict.fromkeys(words[columns[i]] for i in best)))
+    return words_of_group
 
 
 def words_of_labels(
@@ -78,9 +79,9 @@ def words_of_labels(
 
 
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
-    """Return the token, or the place in a picture, of every row, and what each is called.
+    """Return the token, or the place in an image, of every row, and what each is called.
 
-    Patches are told by ninths of the picture: a single patch says less than "top left".
+    Patches are named by ninths of the image: a single patch says less than "top left".
     """
     acts, context = catalogue.acts, catalogue.acts.context
     tokens = acts.tokens
@@ -89,7 +90,8 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
     if context.kind == "language":
         texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
-        names = [f"“{text.strip() or visible_space(text)}”" for text in texts]
+        # White space alone is shown as signs that can be seen.
+        names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
     else:
         names = [_place(int(i), context.prefix_tokens, context.patch_grid) for i in known]
     # Words of one name get one index: all patches of a ninth, all registers.
@@ -98,21 +100,19 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     return merged[word], tuple(index)
 
 
-_known: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
 
 
-def _told(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
-    """Word of every row, what words there are, and how much strength falls on each; kept."""
-    if catalogue not in _known:
+def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
+    """Word of every row, what words there are, and how much strength falls on each; cached."""
+    if catalogue not in _cache:
         words = row_words(catalogue)
-        if words is None:
-            _known[catalogue] = None
-        else:
-            offsets = catalogue.codes.offsets.numpy()
+        if words is not None:
+            word = np.repeat(words[0], np.diff(catalogue.codes.offsets.numpy()))
             size = np.abs(catalogue.firings.values)
-            word = np.repeat(words[0], np.diff(offsets))
-            _known[catalogue] = (*words, np.bincount(word, weights=size, minlength=len(words[1])))
-    return _known[catalogue]
+            words = (*words, np.bincount(word, weights=size, minlength=len(words[1])))
+        _cache[catalogue] = words
+    return _cache[catalogue]
 
 
 def _weights(
@@ -132,11 +132,6 @@ def _weights(
     return coo_matrix((size, (group, word)), shape=shape).tocsr()
 
 
-def visible_space(text: str) -> str:
-    """Return white space as signs that can be seen."""
-    return text.replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣")
-
-
 def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
     if position < n_prefix:
         return "cls" if position == 0 else "registers"
@@ -152,11 +147,11 @@ def words_of_rows(
 ) -> list[tuple[str, ...]]:
     """Return the tokens (or places) on which the atoms of a group fire more than others do."""
     n_groups = int(groups.max(initial=-1)) + 1
-    told = _told(catalogue)
-    if told is None or n_groups == 0:
+    known = _word_strengths(catalogue)
+    if known is None or n_groups == 0:
         return [()] * n_groups
-    word_of_row, words, base = told
+    word_of_row, words, base = known
     weights = _weights(catalogue, groups, word_of_row, (n_groups, len(words)))
-    found = lifted_words(weights, words, base)
-    # Neighbouring ninths of a picture say little more than the first of them.
-    return [named[:1] if named and named[0].endswith(PATCHES) else named for named in found]
+    lifted = lifted_words(weights, words, base)
+    # Neighbouring ninths of an image say little more than the first of them.
+    return [named[:1] if named and named[0].endswith(PATCHES) else named for named in lifted]

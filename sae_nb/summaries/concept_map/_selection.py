@@ -1,4 +1,4 @@
-"""Some atoms chosen on the map: a table of them, what they share, and the inputs that fire them all."""
+"""What is known of the points of a concept map, and of some that are chosen: columns and tables."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def category(name: str, meaning: str, words: Sequence[str]) -> Column:
 
 def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]:
     """Return columns that a user gave, checked."""
-    found: dict[str, Column] = {}
+    checked: dict[str, Column] = {}
     for name, values in columns.items():
         if name in RESERVED:
             raise ValueError(
@@ -52,12 +52,12 @@ def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]
             )
         if array.dtype.kind in "OUS":
             words = ["" if value is None else str(value) for value in array.tolist()]
-            found[name] = category(name, name, words)
+            checked[name] = category(name, name, words)
         elif array.dtype.kind in "fiub":
-            found[name] = Column(name=name, meaning=name, values=array.astype(np.float64))
+            checked[name] = Column(name=name, meaning=name, values=array.astype(np.float64))
         else:
             raise ValueError(f"Column {name!r} must hold numbers or words, got {array.dtype}.")
-    return found
+    return checked
 
 
 def atom_columns(
@@ -90,22 +90,20 @@ def row_columns(
     catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], labels: Mapping[int, str]
 ) -> dict[str, Column]:
     """Return what is known of single rows: their token or place, energy, L0, strongest label."""
-    firings, told = catalogue.firings, row_words(catalogue)
+    firings, words = catalogue.firings, row_words(catalogue)
     offsets = catalogue.codes.offsets.numpy()
     strength = _sums(np.abs(firings.values), offsets)[rows]
     l0 = (offsets[1:] - offsets[:-1])[rows].astype(np.float64)
-    found = _label_column(catalogue, rows, np.arange(len(rows)), len(rows), labels, "row")
-    if told is not None:
+    columns = _label_column(catalogue, rows, np.arange(len(rows)), len(rows), labels, "row")
+    if words is not None:
         name = "token" if catalogue.acts.context.kind == "language" else "place"
-        words = [told[1][i] for i in told[0][rows]]
-        found[name] = category(name, f"{name} the activation was read at", words)
-        position = catalogue.positions[rows].astype(np.float64)
-        found["position"] = Column(
-            name="position", meaning="position in its sample", values=position
-        )
-    found["strength"] = Column(name="strength", meaning="Σ|z| of the row", values=strength)
-    found["L0"] = Column(name="L0", meaning="atoms that fire in the row", values=l0)
-    return found
+        texts = [words[1][i] for i in words[0][rows]]
+        columns[name] = category(name, f"{name} the activation was read at", texts)
+        position, meaning = catalogue.positions[rows].astype(np.float64), "position in its sample"
+        columns["position"] = Column(name="position", meaning=meaning, values=position)
+    columns["strength"] = Column(name="strength", meaning="Σ|z| of the row", values=strength)
+    columns["L0"] = Column(name="L0", meaning="atoms that fire in the row", values=l0)
+    return columns
 
 
 def sample_columns(
@@ -119,10 +117,10 @@ def sample_columns(
     total = _sums(np.abs(catalogue.firings.values), offsets)[rows]
     strength = np.bincount(place, weights=total, minlength=len(samples)) / count
     l0 = np.bincount(place, weights=np.diff(offsets)[rows], minlength=len(samples)) / count
-    found = _label_column(catalogue, rows, place, len(samples), labels, "sample")
-    found["strength"] = Column(name="strength", meaning="mean Σ|z| of its rows", values=strength)
-    found["L0"] = Column(name="L0", meaning="mean atoms per row", values=l0)
-    return found
+    columns = _label_column(catalogue, rows, place, len(samples), labels, "sample")
+    columns["strength"] = Column(name="strength", meaning="mean Σ|z| of its rows", values=strength)
+    columns["L0"] = Column(name="L0", meaning="mean atoms per row", values=l0)
+    return columns
 
 
 def atom_in_rows(
@@ -142,9 +140,9 @@ def atom_in_samples(
     fired, strength = catalogue.strengths(atom)
     sample = catalogue.samples[fired]
     known = np.isin(sample, samples)
-    found = np.zeros(len(samples))
-    np.maximum.at(found, np.searchsorted(samples, sample[known]), np.abs(strength[known]))
-    return found
+    most = np.zeros(len(samples))
+    np.maximum.at(most, np.searchsorted(samples, sample[known]), np.abs(strength[known]))
+    return most
 
 
 def _sums(values: Float[np.ndarray, " nnz"], offsets: Int[np.ndarray, " m"]) -> Any:
@@ -193,8 +191,6 @@ class SharedInput:
     """Row of the activations in which most of them fire."""
 
     sample: int
-    """Picture, text or plain row it belongs to."""
-
     n_atoms: int
     """How many of the chosen atoms fire in that row."""
 
@@ -202,10 +198,8 @@ class SharedInput:
     """Σ|z| / p99 over them: 1 is one atom at its 99th percentile."""
 
     place: str
-    """Where that is, in words."""
-
     picture: UInt8[np.ndarray, "3 height width"] | None = None
-    """The picture as shown to people."""
+    """The image as shown to people."""
 
     heat: Float[np.ndarray, "rows columns"] | None = None
     """The same strength at every patch; NaN where nothing was captured."""
@@ -214,7 +208,7 @@ class SharedInput:
     """Texts of the tokens around the row."""
 
     special: tuple[bool, ...] = ()
-    """Which of them stand for no text."""
+    """Which of them represent no text."""
 
     token_strengths: Float[np.ndarray, " window"] | None = None
     """The same strength at each of them."""
@@ -268,22 +262,18 @@ def summarise_selection(
     chosen = np.unique(np.asarray(atoms, np.int64))
     for values in list(columns.values())[:1]:
         chosen = chosen[np.argsort(-np.nan_to_num(values[chosen]), kind="stable")]
-    shown = {name: values[chosen] for name, values in columns.items()}
-    named = tuple(labels.get(int(atom), "") for atom in chosen)
-    if catalogue is None or not len(chosen):
-        name = " · ".join(_words(None, chosen, labels, 0))
-        return SelectionSummary(
-            atoms=chosen, labels=named, columns=shown, name=name, n_rows=0, shared=()
-        )
-    count, strength = joint_strength(catalogue, chosen)
-    best = _best_rows(catalogue, count, strength, n_shared)
+    n_rows, shared = 0, ()
+    if catalogue is not None and len(chosen):
+        count, strength = joint_strength(catalogue, chosen)
+        n_rows = int((count >= max(1, -(-len(chosen) // 2))).sum())
+        shared = _shared_inputs(catalogue, count, strength, n_shared)
     return SelectionSummary(
         atoms=chosen,
-        labels=named,
-        columns=shown,
-        name=" · ".join(_words(catalogue, chosen, labels, catalogue.n_atoms)),
-        n_rows=int((count >= max(1, -(-len(chosen) // 2))).sum()),
-        shared=tuple(_shared(catalogue, row, count, strength) for row in best.tolist()),
+        labels=tuple(labels.get(int(atom), "") for atom in chosen),
+        columns={name: values[chosen] for name, values in columns.items()},
+        name=" · ".join(_words(catalogue, chosen, labels)),
+        n_rows=n_rows,
+        shared=shared,
     )
 
 
@@ -300,27 +290,27 @@ def joint_strength(
     return count, strength
 
 
-def _best_rows(
+def _shared_inputs(
     catalogue: AtomCatalogue,
     count: Int[np.ndarray, " n"],
     strength: Float[np.ndarray, " n"],
     n_shared: int,
-) -> Int[np.ndarray, " m"]:
+) -> tuple[SharedInput, ...]:
+    """The inputs with the rows in which most atoms fire, one row per sample."""
     fired = np.flatnonzero(count)
     # Summed strength is in units of one atom, so a second atom outweighs a stronger first.
     order = fired[np.argsort(-(count[fired] + np.minimum(strength[fired], 1e3) / 1e4))]
     _, first = np.unique(catalogue.samples[order], return_index=True)
-    return order[np.sort(first)][:n_shared]
+    rows = order[np.sort(first)][:n_shared]
+    return tuple(_shared(catalogue, row, count, strength) for row in rows.tolist())
 
 
 def _words(
-    catalogue: AtomCatalogue | None,
-    atoms: Int[np.ndarray, " m"],
-    labels: Mapping[int, str],
-    n_atoms: int,
+    catalogue: AtomCatalogue | None, atoms: Int[np.ndarray, " m"], labels: Mapping[int, str]
 ) -> tuple[str, ...]:
     if not len(atoms):
         return ()
+    n_atoms = 0 if catalogue is None else catalogue.n_atoms
     groups = np.full(max(n_atoms, int(atoms.max()) + 1), -1)
     groups[atoms] = 0
     if len(atoms) == 1 and labels.get(int(atoms[0])):
@@ -396,17 +386,13 @@ def summarise_rows(
     best = np.argsort(-score, kind="stable")[:n_atoms]
     best = best[score[best] > 0]
     count, strength = joint_strength(catalogue, best)
-    outside = np.ones(len(count), bool)
-    outside[rows] = False
-    shown = np.where(outside, 0, count)
+    inside = np.zeros_like(count)
+    inside[rows] = count[rows]
     return SelectionSummary(
         atoms=best,
         labels=tuple(labels.get(int(atom), "") for atom in best),
         columns={"lift": lift[best], "share": share[best]},
         name="",
         n_rows=len(rows),
-        shared=tuple(
-            _shared(catalogue, row, count, strength)
-            for row in _best_rows(catalogue, shown, strength, n_shared).tolist()
-        ),
+        shared=_shared_inputs(catalogue, inside, strength, n_shared),
     )

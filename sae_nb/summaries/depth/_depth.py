@@ -92,7 +92,7 @@ def _as_read(inputs: Any, pictures: Tensor | None, parts: Tensor) -> Tensor:
     given = getattr(inputs, "images", inputs)
     if pictures is None:
         return parts
-    # Bytes would round floats, and a push of size 0 would then be one of 1/255.
+    # Bytes would round floats, and a perturbation of size 0 would then be one of 1/255.
     whole = isinstance(given, Tensor) and given.ndim == 4
     return given if whole else pictures
 
@@ -117,12 +117,12 @@ def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Te
             f"`inputs` must be texts of at least 2 tokens, got one of {length}. Leave it out."
         )
     if max(lengths) > length:
-        notes.append(f"Texts are cut to {length} tokens, so that all have as many.")
+        notes.append(f"Texts are cut to {length} tokens, so that all have the same number.")
     return torch.stack([row[:length] for row in rows])
 
 
 # -------------------------------------------------------------------------------------------------
-# Birth and death of atoms over depth: how strongly an SAE of one layer fires on the states of every layer.
+# At which layers atoms are alive: how strongly an SAE of one layer fires on the states of every layer.
 
 
 MOST_ROWS = 2000
@@ -162,13 +162,7 @@ class AtomDepths:
         return np.asarray((self.energy >= ALIVE * peak) & (peak > 0))
 
     def telling(self, count: int = 4) -> tuple[int, ...]:
-        """Return atoms that peak in different parts of depth, the most energetic of each part first.
-
-        Parameters
-        ----------
-        count
-            How many at most.
-        """
+        """Return atoms that peak in different parts of depth, the most energetic of each part first."""
         peaks, best = self.energy.argmax(axis=1), self.energy.max(axis=1)
         n_layers = self.energy.shape[1]
         parts = [[] for _ in range(count)]  # type: list[list[int]]
@@ -194,10 +188,6 @@ def atom_depths(
 
     Parameters
     ----------
-    sae
-        Trained on the states of one layer.
-    states
-        From `capture_states`.
     home
         That layer: l for "resid_post.(l−1)".
     token_kinds
@@ -245,11 +235,7 @@ class DepthSummary:
     """Similarity, phases and measurements of one model on some inputs; layers count from 0."""
 
     model_name: str
-    """Whose states."""
-
     n_inputs: int
-    """Inputs measured."""
-
     similarity: Mapping[str, Float[np.ndarray, "blocks blocks"]]
     """"raw", "centred" and "cka" between the outputs of blocks 1 … L."""
 
@@ -263,7 +249,6 @@ class DepthSummary:
     """Class number of every input; None without labels."""
 
     class_names: tuple[str, ...]
-    """Their names; empty without labels."""
 
     @property
     def n_layers(self) -> int:
@@ -276,13 +261,7 @@ class DepthSummary:
         return max(self.phases["raw"])
 
     def gains(self, similarity: str) -> Float[np.ndarray, " ks"]:
-        """Share of all dissimilarity that lies between phases, for k = 1, 2, ….
-
-        Parameters
-        ----------
-        similarity
-            One of `SIMILARITIES`.
-        """
+        """Share of all dissimilarity that lies between phases, for k = 1, 2, …."""
         return np.array([phases.gain for phases in self.phases[similarity].values()])
 
 
@@ -301,8 +280,6 @@ def summarise_depth(
         From `capture_states`.
     labels
         Class of every input; None: no classes. One class only is taken as none.
-    class_names
-        What class numbers are called.
     token_kinds
         Kind of every token; those of the states when None.
 
@@ -320,8 +297,8 @@ def summarise_depth(
     """
     plain, kinds = check_states(states, token_kinds)
     classes, names = named_classes(labels, len(plain), class_names)
-    found = layer_similarity(plain, token_kinds=kinds)
-    maps = {name: found.readings[name].detach().float().cpu() for name in SIMILARITIES}
+    readings = layer_similarity(plain, token_kinds=kinds).readings
+    maps = {name: readings[name].detach().float().cpu() for name in SIMILARITIES}
     several = classes is not None and 1 < len(names) < len(plain)
     return DepthSummary(
         model_name=str(getattr(states, "model_name", None) or "this model"),
@@ -345,10 +322,10 @@ def named_classes(
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (n,):
         raise ValueError(f"`labels` must have one entry per input ({n}), got shape {values.shape}.")
-    found, classes = np.unique(values, return_inverse=True)
+    present, classes = np.unique(values, return_inverse=True)
     known = list(class_names or ())
-    numbers = values.dtype.kind in "iu" and len(known) > int(found.max()) and int(found.min()) >= 0
-    names = tuple(known[int(one)] if numbers else str(one) for one in found)
+    numbered = values.dtype.kind in "iu" and present.min() >= 0 and present.max() < len(known)
+    names = tuple(known[int(one)] if numbered else str(one) for one in present)
     return classes.reshape(-1).astype(np.int64), names
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.dynamics import EndpointProjection, fit_endpoints, unit
+from sae_nb.dynamics import fit_endpoints, unit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -30,23 +30,15 @@ Project = Callable[[Tensor], Float[np.ndarray, "rows 3"]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DepthPaths:
-    """Paths on three axes."""
+    """Paths on three named axes, with the input and the token that each path is of."""
 
     coordinates: str
-    """One of `COORDINATES`."""
-
     points: Float[np.ndarray, "paths layers 3"]
     """Where each path is at each layer, embeddings first."""
 
     inputs: Int[np.ndarray, " paths"]
-    """Which input each path is of."""
-
     tokens: Int[np.ndarray, " paths"]
-    """Which token."""
-
     axes: tuple[str, str, str]
-    """What is along each axis."""
-
     kept: float
     """Share of the end points' variance (sphere: squared length) on these axes; NaN where undefined."""
 
@@ -107,9 +99,13 @@ def lay_out(
         return _on_atoms(chosen, sae, atoms, scale)
     if coordinates == "umap":
         return _on_umap(chosen, xy)
-    found = fit_endpoints(chosen.fitted, min(3, chosen.fitted.shape[-1]), coordinates)  # type: ignore[arg-type]
-    project = _through(found)
-    shares = [f"{100 * float(share):.0f} %" for share in found.explained]
+    axes = fit_endpoints(chosen.fitted, min(3, chosen.fitted.shape[-1]), coordinates)  # type: ignore[arg-type]
+
+    def project(states: Tensor) -> np.ndarray:
+        flat = axes.project(states).numpy().astype(np.float32)
+        return np.pad(flat, ((0, 0), (0, 3 - flat.shape[1])))
+
+    shares = [f"{100 * float(share):.0f} %" for share in axes.explained]
     word = "axis" if coordinates == "sphere" else "PC"
     names = [f"{word} {i + 1} ({share})" for i, share in enumerate(shares)] + ["", ""]
     return DepthPaths(
@@ -118,7 +114,7 @@ def lay_out(
         inputs=chosen.inputs,
         tokens=chosen.tokens,
         axes=(names[0], names[1], names[2]),
-        kept=float(found.kept[-1]),
+        kept=float(axes.kept[-1]),
         project=project,
     )
 
@@ -158,14 +154,6 @@ def _spread(n: int, classes: np.ndarray | None, most: int, always: int) -> Int[n
     return np.unique(order)
 
 
-def _through(found: EndpointProjection) -> Project:
-    def project(states: Tensor) -> np.ndarray:
-        flat = found.project(states).numpy().astype(np.float32)
-        return np.pad(flat, ((0, 0), (0, 3 - flat.shape[1])))
-
-    return project
-
-
 def _pointwise(project: Project, states: Float[Tensor, "paths layers d"]) -> np.ndarray:
     return project(states.flatten(0, 1)).reshape(*states.shape[:2], 3)
 
@@ -178,7 +166,7 @@ def _on_umap(chosen: ChosenPaths, xy: np.ndarray | None) -> DepthPaths:
     placed = np.column_stack([xy, layers]).astype(np.float32)
 
     def project(states: Tensor) -> np.ndarray:
-        """Between the nearest rows that were laid out: UMAP itself has no map for new ones."""
+        # Between the nearest rows that were laid out: UMAP itself has no map for new ones.
         cosines = unit(states) @ rows.T
         near = cosines.topk(min(NEAREST, len(rows)), dim=1)
         # Of 1e-3 a new row and a laid-out one share their place.

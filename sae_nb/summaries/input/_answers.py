@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -28,8 +28,6 @@ class Reading:
     """Natural logarithms of the probabilities; None where the answer is a state."""
 
     answer: Float[np.ndarray, "tokens d"]
-    """The answer as it came: logits, or states."""
-
     edited: Float[np.ndarray, "tokens d_in"]
     """States at the hook point that is steered, after the edit."""
 
@@ -108,15 +106,19 @@ def read_answer(
     model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
 ) -> Reading:
     """Run the model once, under the edits in force, and keep its answer and its states."""
-    kept: dict[str, Tensor] = {}
-    wanted = {hook_point, read_at} - {None}
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str, x: Float[Tensor, "batch time d"]) -> Float[Tensor, "batch time d"]:
+        seen[name] = x[0].detach().float().cpu()
+        return x
+
     with ExitStack() as stack:
         stack.enter_context(model.lock)
-        for name in wanted:
-            stack.enter_context(splice(model, str(name), _keeper(kept, str(name))))
+        for name in {hook_point, read_at or hook_point}:
+            stack.enter_context(splice(model, name, partial(note, name)))
         output = model.main_output(model.forward(batch)).detach().float().cpu()
     real = slice(None) if batch.keep is None else batch.keep[0].cpu()
-    states = {name: value[real].numpy() for name, value in kept.items()}
+    states = {name: value[real].numpy() for name, value in seen.items()}
     answer = output[0]
     if batch.keep is not None and answer.ndim == 2 and len(answer) == len(batch.keep[0]):
         answer = answer[real]
@@ -127,14 +129,6 @@ def read_answer(
         edited=states[hook_point],
         later=None if read_at is None else states[read_at],
     )
-
-
-def _keeper(kept: dict[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
-    def keep(x: Float[Tensor, "batch time d"]) -> Float[Tensor, "batch time d"]:
-        kept[name] = x[0].detach().float().cpu()
-        return x
-
-    return keep
 
 
 def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
@@ -151,8 +145,8 @@ def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]
     if model.kind == "language":
         if model.tokenizer is None:
             return [f"id {i}" for i in ids]
-        found = describe_ids(model.tokenizer, ids.tolist())
-        return [found[int(i)] for i in ids]
+        texts = describe_ids(model.tokenizer, ids.tolist())
+        return [texts[int(i)] for i in ids]
     names = model.class_names or ()
     return [names[i] if i < len(names) else f"class {i}" for i in ids.tolist()]
 

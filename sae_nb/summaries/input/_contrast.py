@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Difference, n_arrangements, permuted_difference
 
@@ -36,7 +36,7 @@ _CHUNK = 4096  # rows encoded at a time
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contrast:
-    """Differences a − b of every atom, each beside its permutation floor."""
+    """Differences a − b of every atom, each with its permutation floor."""
 
     strength: Difference
     """Mean strength |z| per row, zeros counted."""
@@ -54,13 +54,10 @@ class Contrast:
     """How many of them a and b have."""
 
     n_rows: tuple[int, int]
-    """Rows of a and b."""
-
     n_permutations: int
     """Arrangements tried; all there are where those are few."""
 
     labels: Mapping[int, str] = field(default_factory=dict)
-    """What atoms are called."""
 
     def difference(self, of: Quantity) -> Difference:
         """Return one of the three differences.
@@ -69,11 +66,10 @@ class Contrast:
         ------
         ValueError: If there is no such quantity here.
         """
-        found = getattr(self, of, None) if of in ("strength", "rate", "attribution") else None
-        if not isinstance(found, Difference):
-            known = ["strength", "rate"] + ["attribution"] * (self.attribution is not None)
-            raise ValueError(f"`of` must be one of {known}, got {of!r}.")
-        return found
+        known = {"strength": self.strength, "rate": self.rate}
+        if self.attribution is not None:
+            known["attribution"] = self.attribution
+        return known[one_of(of, known, name="of")]
 
     def order(self, of: Quantity = "strength") -> Int[np.ndarray, " n_atoms"]:
         """Return the atoms: those beyond their floor first, by p; then by the size of the difference.
@@ -87,10 +83,10 @@ class Contrast:
         ------
         ValueError: If there is no such quantity here.
         """
-        found = self.difference(of)
-        out = np.abs(found.value - found.expected)
+        difference = self.difference(of)
+        out = np.abs(difference.value - difference.expected)
         # Below the floor p says nothing more, and a tiny but steady difference is still tiny.
-        return np.lexsort((-out, np.where(found.above_floor, found.p_adjusted, 1.0)))
+        return np.lexsort((-out, np.where(difference.above_floor, difference.p_adjusted, 1.0)))
 
     @property
     def smallest_p(self) -> float:
@@ -109,20 +105,12 @@ class Contrast:
             n_a, n_b = self.n_units
             return (
                 f"{n_a} and {n_b} samples allow {self.n_permutations} arrangements: no difference "
-                "can be told from chance at 5 %"
+                "can be distinguished from chance at 5 %"
             )
         return ""
 
     def table(self, k: int = 20, of: Quantity = "strength") -> pd.DataFrame:
-        """Return the first `k` atoms of `order` as a table.
-
-        Parameters
-        ----------
-        k
-            How many.
-        of
-            What they are sorted by.
-        """
+        """Return the first `k` atoms of `order` as a table."""
         import pandas as pd
 
         atoms = self.order(of)[: check_count(k, name="k")]
@@ -131,15 +119,15 @@ class Contrast:
             "label": [self.labels.get(int(atom), "") for atom in atoms],
         }
         for name in ("strength", "rate", "attribution"):
-            found = getattr(self, name)
-            if found is not None:
+            difference = getattr(self, name)
+            if difference is not None:
                 columns |= {
-                    f"{name}_a": found.a[atoms],
-                    f"{name}_b": found.b[atoms],
-                    f"{name}_difference": found.value[atoms],
-                    f"{name}_floor": found.floor[atoms],
-                    f"{name}_p": found.p[atoms],
-                    f"{name}_p_adjusted": found.p_adjusted[atoms],
+                    f"{name}_a": difference.a[atoms],
+                    f"{name}_b": difference.b[atoms],
+                    f"{name}_difference": difference.value[atoms],
+                    f"{name}_floor": difference.floor[atoms],
+                    f"{name}_p": difference.p[atoms],
+                    f"{name}_p_adjusted": difference.p_adjusted[atoms],
                 }
         return pd.DataFrame(columns).set_index("atom")
 
@@ -169,31 +157,22 @@ def contrast(
     permute: Unit | None = None,
     labels: Mapping[int, str] | None = None,
 ) -> Contrast:
-    """Return which atoms fire more in one set of inputs than in another, beside what chance does.
+    """Return which atoms fire more in one set of inputs than in another, and what chance alone gives.
 
     Every sample counts alike, however many rows it has. Codes stay sparse: memory grows with the
     number of firings, never with rows × atoms.
 
     Parameters
     ----------
-    sae
-        Whose atoms.
     acts_a, acts_b
         Activations of its width, of different samples; a plain matrix, or codes, of which every row
         is a sample.
     n_permutations
         Arrangements drawn; 1000 resolve p-values to 0.001.
-    seed
-        Which ones.
     permute
         None: "samples"; "positions" where there is one sample on each side, which `.caveat` says.
     labels
         What atoms are called; by default those of the pretrained SAE, where this is one.
-
-    Returns
-    -------
-    Contrast
-        `.strength`, `.rate`, `.order()`, `.table()`.
 
     Raises
     ------
@@ -210,10 +189,10 @@ def contrast(
     """
     check_count(n_permutations, name="n_permutations")
     check_count(seed, name="seed", at_least=0)
-    a, b = _sparse(sae, acts_a, "acts_a"), _sparse(sae, acts_b, "acts_b")
-    _check_apart(acts_a, acts_b, permute)
     from sae_nb.summaries._base_rates import labels_of
 
+    a, b = _sparse(sae, acts_a, "acts_a"), _sparse(sae, acts_b, "acts_b")
+    _check_apart(acts_a, acts_b, permute)
     return contrast_codes(
         a,
         b,

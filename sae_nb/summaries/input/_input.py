@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
 from sae_nb.summaries._base_rates import NO_BASE_RATE, BaseRate, base_rate, labels_of
@@ -31,25 +31,15 @@ if TYPE_CHECKING:
 
 
 UseOrder = Literal["surprise", "lift", "strength", "total strength", "attribution"]
-USE_ORDERS: tuple[UseOrder, ...] = (
-    "surprise",
-    "lift",
-    "strength",
-    "total strength",
-    "attribution",
-)
+USE_ORDERS: tuple[UseOrder, ...] = get_args(UseOrder)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AtomsUsed:
-    """Every atom that fired in an input, ascending, one number each."""
+    """Every atom that fired in an input, ascending, and at how many positions."""
 
     atom: Int[np.ndarray, " active"]
-    """Row of the dictionary."""
-
     n_fired: Int[np.ndarray, " active"]
-    """Positions where it fires."""
-
     strength: Float[np.ndarray, " active"]
     """Largest |z|."""
 
@@ -80,8 +70,6 @@ class InputSummary:
     """One input seen through an SAE: strengths and contributions, position by position and overall."""
 
     model_name: str
-    """Which model."""
-
     hook_point: str
     """Where the SAE reads."""
 
@@ -92,7 +80,7 @@ class InputSummary:
     """The input, where it is a text."""
 
     picture: UInt8[np.ndarray, "3 height width"] | None
-    """The input as the model sees it, where it is a picture."""
+    """The input as the model sees it, where it is an image."""
 
     tokens: tuple[str, ...]
     """Name of every position."""
@@ -101,17 +89,11 @@ class InputSummary:
     """Which positions are special tokens."""
 
     patch_grid: tuple[int, int] | None
-    """Rows and columns of patches."""
-
     prefix_tokens: int
-    """Positions before the first patch."""
-
     position: Int[np.ndarray, " entries"]
-    """Position of every firing."""
+    """Position of every firing; then its atom."""
 
     atom: Int[np.ndarray, " entries"]
-    """Its atom."""
-
     strength: Float[np.ndarray, " entries"]
     """Its strength z, sign kept."""
 
@@ -119,7 +101,7 @@ class InputSummary:
     """Its first-order contribution to the answer, z ⟨d, ∂m/∂x⟩."""
 
     error_attribution: Float[np.ndarray, " positions"]
-    """What hangs on the part of each activation that the SAE does not explain; NaN where unread."""
+    """Contribution of the part of each activation that the SAE does not explain; NaN where unread."""
 
     used: AtomsUsed
     """The atoms that fired, overall."""
@@ -146,8 +128,6 @@ class InputSummary:
     """What was done to the input, and what is not known."""
 
     labels: Mapping[int, str] = field(default_factory=dict)
-    """What atoms are called."""
-
     run: Attribution
     """The run behind it: model, SAE, gradients."""
 
@@ -197,8 +177,8 @@ class InputSummary:
         if self.patch_grid is None:
             return None
         rows, columns = self.patch_grid
-        kept = values[self.prefix_tokens :]
-        return kept.reshape(rows, columns) if kept.size == rows * columns else None
+        patches = values[self.prefix_tokens :]
+        return patches.reshape(rows, columns) if patches.size == rows * columns else None
 
     # --- overall ----------------------------------------------------------------------------------
 
@@ -220,9 +200,7 @@ class InputSummary:
         ------
         ValueError: If there is no such order, or no base rate for it.
         """
-        by = by or self.natural_order
-        if by not in USE_ORDERS:
-            raise ValueError(f"`by` must be one of {list(USE_ORDERS)}, got {by!r}.")
+        by = one_of(by or self.natural_order, USE_ORDERS, name="by")
         column = getattr(self.used, by.replace(" ", "_"))
         if column is None:
             raise ValueError(f'`by="{by}"` needs a base rate, and {NO_BASE_RATE}.')
@@ -235,8 +213,8 @@ class InputSummary:
 
     def place(self, atom: int) -> int | None:
         """Return where an atom is in `used`; None if it did not fire."""
-        found = np.flatnonzero(self.used.atom == check_atom(atom, self.run.sae.n_atoms))
-        return int(found[0]) if len(found) else None
+        places = np.flatnonzero(self.used.atom == check_atom(atom, self.run.sae.n_atoms))
+        return int(places[0]) if len(places) else None
 
     def table(self, k: int | None = None, by: UseOrder | None = None) -> pd.DataFrame:
         """Return the first `k` atoms of `order` as a table."""
@@ -244,22 +222,10 @@ class InputSummary:
 
         atoms = self.top(k, by)
         places = np.searchsorted(self.used.atom, atoms)
-        columns: dict[str, Any] = {
-            "atom": atoms,
-            "label": [self.labels.get(atom, "") for atom in atoms],
-        }
-        for name in (
-            "n_fired",
-            "strength",
-            "total_strength",
-            "base_frequency",
-            "lift",
-            "surprise",
-            "attribution",
-            "control",
-        ):
-            values = getattr(self.used, name)
-            if values is not None:
+        labels = [self.labels.get(atom, "") for atom in atoms]
+        columns: dict[str, Any] = {"atom": atoms, "label": labels}
+        for name, values in vars(self.used).items():
+            if name != "atom" and values is not None:
                 columns[name] = values[places]
         return pd.DataFrame(columns).set_index("atom")
 
@@ -272,8 +238,6 @@ class InputSummary:
             Removed at every position the SAE reads.
         n_controls
             Random directions of the same strengths that are removed in its place, for comparison.
-        seed
-            Which ones.
 
         Raises
         ------
@@ -284,14 +248,7 @@ class InputSummary:
     def compare(self, other: InputSummary, *, n_permutations: int = 500, seed: int = 0) -> Contrast:
         """Return what this input uses more than another, with a floor from permuting positions.
 
-        Contributions are compared where both are to one measure.
-
-        Parameters
-        ----------
-        other
-            Through the same SAE.
-        n_permutations, seed
-            As for `contrast`.
+        Contributions are compared where both are to one measure; the rest is as for `contrast`.
 
         Raises
         ------
@@ -344,7 +301,7 @@ def _contributions(summary: InputSummary) -> csr_matrix:
 
 
 # -------------------------------------------------------------------------------------------------
-# Which atoms one text or picture uses: run the model on it once, forwards and backwards.
+# Which atoms one text or image uses: run the model on it once, forwards and backwards.
 
 
 ANSWERS_SHOWN = 8
@@ -361,21 +318,19 @@ def top_atoms(
     labels: Mapping[int, str] | None = None,
     target: Target = None,
 ) -> InputSummary:
-    """Return which atoms one text or picture uses: what fired, and what the answer hung on.
+    """Return which atoms one text or image uses: what fired, and what the answer depended on.
 
     The model runs once forwards and once backwards. A contribution is gradient × activation,
     z ⟨d, ∂m/∂x⟩, taken at the activation itself (error kept); `splice_check(atom)` gives the exact
-    one. A picture of another size or mode is converted, a text that is too long is cut, and `notes`
+    one. An image of another size or mode is converted, a text that is too long is cut, and `notes`
     say so.
 
     Parameters
     ----------
     model
         From `load_model` or `wrap`.
-    sae
-        Whose atoms.
     input
-        One text or its token ids; one picture (tensor, array, PIL picture, file); for other models one
+        One text or its token ids; one image (tensor, array, PIL image, file); for other models one
         tensor with a first axis of 1.
     hook_point
         Where the SAE reads; None takes the SAE's own.
@@ -384,17 +339,10 @@ def top_atoms(
     frequency
         Base rates: one share per atom, codes, anything with `.frequency`, or activations. None takes
         those of the pretrained SAE, where this is one; else there is no lift, and `notes` say so.
-    labels
-        What atoms are called.
     target
         What contributions are to: a class or token id, its name, or a function of the answer to one
         sample. None takes the model's own top answer; for language that is the next token. A logit is
         measured above the mean of all logits.
-
-    Returns
-    -------
-    InputSummary
-        `.used`, `.at(position)`, `.order(by)`, `.table()`, `.splice_check(atom)`, `.compare(other)`.
 
     Raises
     ------
@@ -426,8 +374,9 @@ def top_atoms(
         run = attribute(model, batch, point, sae, target=target)
     if base is None:
         notes = (*notes, NO_BASE_RATE)
+    text = input if isinstance(input, str) else None
     return summarise_input(
-        run, k=k, base=base, labels=labels_of(sae, labels), notes=notes, text=_text_of(input)
+        run, k=k, base=base, labels=labels_of(sae, labels), notes=notes, text=text
     )
 
 
@@ -534,10 +483,6 @@ def _checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
             "sae.to(model.device)."
         )
     return str(point)
-
-
-def _text_of(given: Any) -> str | None:
-    return given if isinstance(given, str) else None
 
 
 def _used(run: Attribution, base: BaseRate | None) -> AtomsUsed:

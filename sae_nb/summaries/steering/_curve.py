@@ -1,4 +1,4 @@
-"""Effect and cost of an atom against its strength, beside its nearest atom and random directions."""
+"""Effect and cost of an atom against its strength, with its nearest atom and random directions."""
 
 from __future__ import annotations
 
@@ -37,13 +37,10 @@ class SteeringCurve:
     """The other atom with the largest cosine to it."""
 
     nearest_cosine: float
-    """That cosine."""
-
     nearest_effect: Float[np.ndarray, " strengths"]
     """Effect of that atom, added with the same coefficients."""
 
     target_name: str
-    """The outcome that is measured."""
 
 
 def summarise_dose_response(
@@ -64,7 +61,7 @@ def summarise_dose_response(
     `target`: Class or token whose probability (tokens: log-probability) is measured.
     """
     model = answering(model, recipe.head)
-    given = check_strengths(strengths)
+    checked = check_strengths(strengths)
     if recipe.others:
         mixture = _mixture(sae, recipe)
         unit, size = mixture / mixture.norm(), float(mixture.norm())
@@ -72,15 +69,15 @@ def summarise_dose_response(
     else:
         unit, size = unit_atom(sae, recipe.atom), recipe.unit_size
         nearest, cosine = nearest_atom(sae, recipe.atom)
-    amounts, beside = size * given, unit_atom(sae, nearest)
+    amounts, neighbour = size * checked, unit_atom(sae, nearest)
     run = Effects(model, inputs, recipe.hook_point, target, recipe.positions)
     return SteeringCurve(
         recipe=recipe,
-        strengths=given,
+        strengths=checked,
         response=run.response(unit, amounts, recipe.atom, n_controls=n_controls, seed=recipe.seed),
         nearest_atom=nearest,
         nearest_cosine=cosine,
-        nearest_effect=np.array([run.of_adding(beside, amount)[0] for amount in amounts]),
+        nearest_effect=np.array([run.of_adding(neighbour, amount)[0] for amount in amounts]),
         target_name=outcome_names(model, np.array([target]))[0],
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sae_nb.checks import one_of
 from sae_nb.files import SaeIdentity
 from sae_nb.steering import MODES, UNITS, Mode, Unit
 
@@ -17,11 +18,7 @@ class SteeringRecipe:
     """Everything it takes to do the same again."""
 
     hook_point: str
-    """Where."""
-
     atom: int
-    """Which."""
-
     strength: float
     """How much, in `unit`s."""
 
@@ -53,8 +50,6 @@ class SteeringRecipe:
     """Which of the model's heads answers; empty for the main one."""
 
     model_name: str = ""
-    """Which model."""
-
     target_kl: float | None = None
     """Divergence in nats that the strength was found for; None where it was set by hand."""
 
@@ -62,10 +57,8 @@ class SteeringRecipe:
     """Whose atoms; None where nobody wrote it down."""
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ValueError(f"`mode` must be one of {list(MODES)}, got {self.mode!r}.")
-        if self.unit not in UNITS:
-            raise ValueError(f"`unit` must be one of {list(UNITS)}, got {self.unit!r}.")
+        one_of(self.mode, MODES, name="mode")
+        one_of(self.unit, UNITS, name="unit")
         if not math.isfinite(self.strength):
             raise ValueError(f"`strength` must be finite, got {self.strength}.")
         known = self.p99 is not None and self.p99 > 0

@@ -6,7 +6,6 @@ gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -44,11 +43,9 @@ FEW_CLASSES = 12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SteeringSummary:
-    """What one edit does to one input, with a random direction of the same norm beside it."""
+    """What one edit does to one input, and what a random direction of the same norm does."""
 
     recipe: SteeringRecipe
-    """What was asked for."""
-
     edit_norm: float
     """Mean norm of the change at the hook point, over the positions that changed."""
 
@@ -56,8 +53,6 @@ class SteeringSummary:
     """What the bars are: classes, next tokens, or states (cosine with the unsteered state)."""
 
     names: tuple[str, ...]
-    """Outcomes shown."""
-
     ids: Int[np.ndarray, " shown"]
     """Their indices among all outcomes."""
 
@@ -92,11 +87,7 @@ class SteeringSummary:
     """The same under the random direction."""
 
     picture: UInt8[np.ndarray, "3 height width"] | None = None
-    """The picture as shown to people."""
-
     patch_grid: tuple[int, int] | None = None
-    """Rows and columns of patches."""
-
     prefix_tokens: int = 0
     """Positions before the first patch."""
 
@@ -149,11 +140,12 @@ def control_of(
 ) -> AbstractContextManager[Any]:
     """Return the same edit with a random direction in the atom's place, and the same norm."""
     u = random_direction(sae.d_in, recipe.seed)
-    if recipe.mode == "add":  # at every position the same norm, and a sign
-        return steer(
-            model, recipe.hook_point, direction=u, by=_norm(sae, recipe), positions=recipe.positions
-        )
     rows = sae.dictionary[list(recipe.atoms)].detach()
+    if recipe.mode == "add":  # the same norm at every position; a single atom keeps its sign
+        unit = torch.nn.functional.normalize(rows.float(), dim=1)
+        added = torch.tensor(recipe.amounts).to(unit) @ unit
+        by = float(added.norm()) if recipe.others else recipe.amount
+        return steer(model, recipe.hook_point, direction=u, by=by, positions=recipe.positions)
     inner = change_atoms(
         sae, recipe.atoms, rows, mode=recipe.mode, by=recipe.amounts, keep_error=True
     )
@@ -162,14 +154,6 @@ def control_of(
         return x + (inner(x) - x).norm(dim=-1, keepdim=True) * u.to(x)
 
     return splice(model, recipe.hook_point, change, recipe.positions)
-
-
-def _norm(sae: SparseAutoencoder, recipe: SteeringRecipe) -> float:
-    """Return the norm of what "add" adds; below zero where a single atom is subtracted."""
-    if not recipe.others:
-        return recipe.amount
-    rows = torch.nn.functional.normalize(sae.dictionary[list(recipe.atoms)].detach().float(), dim=1)
-    return float((torch.tensor(recipe.amounts).to(rows) @ rows).norm())
 
 
 def summarise_steering(
@@ -189,19 +173,10 @@ def summarise_steering(
         From `load_model` or `wrap`; its lock is held during each run.
     inputs
         One sample, or its batch.
-    sae
-        Whose atom.
-    recipe
-        What to do.
     n_shown
         Outcomes shown where there are many: the likeliest before and after, half each.
     clean
         A run without the edit on this very input, to save one.
-
-    Returns
-    -------
-    SteeringSummary
-        A record of plain arrays.
 
     Raises
     ------
@@ -324,28 +299,17 @@ def _shown(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Continuation:
-    """How a text goes on without the edit, with it, and under the random direction."""
+    """How a text goes on without the edit, with it, and under the random direction, by token."""
 
     recipe: SteeringRecipe
-    """What was asked for."""
-
     prompt: str
-    """What is continued."""
-
     before: tuple[str, ...]
-    """New tokens without the edit."""
-
     after: tuple[str, ...]
-    """With it."""
-
     random: tuple[str, ...]
-    """Under the random direction."""
-
     after_changed: Bool[np.ndarray, " n_after"]
-    """Which tokens of `after` are not in `before`, by longest common runs."""
+    """Which of those tokens are not in `before`, by longest common runs."""
 
     random_changed: Bool[np.ndarray, " n_random"]
-    """Which tokens of `random` are not in `before`."""
 
 
 def summarise_continuation(
