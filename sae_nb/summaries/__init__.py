@@ -140,6 +140,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.summaries.steering._recipe import SteeringRecipe as SteeringRecipe
     from sae_nb.summaries.steering._steering import (
         Continuation as Continuation,
+        control_of as control_of,
         edit_of as edit_of,
         summarise_continuation as summarise_continuation,
     )

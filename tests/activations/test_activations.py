@@ -26,6 +26,8 @@ from sae_nb.activations import (
 )
 from sae_nb.activations._context import Tokens
 from sae_nb.activations._rows import Rows, Shuffle
+from sae_nb.capturing import capture
+from sae_nb.models import wrap
 
 
 def numbered(n: int, d: int = 2) -> Tensor:
@@ -459,3 +461,19 @@ def test_repr_says_what_and_how_much(stored: Activations) -> None:
         "tokens dropped, special tokens kept)"
     )
     assert repr(language()) == expected
+
+
+def test_a_store_is_shuffled_one_buffer_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`.batches` of a store never materialises it."""
+    model = wrap(torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity()))
+    settings: dict[str, Any] = {"batch_size": 200, "shard_rows": 400, "progress": False}
+    capture(model, numbered(1380), "0", store=tmp_path / "s", **settings)
+    stored = load_activations(tmp_path / "s")
+    assert isinstance(stored, Activations)
+    monkeypatch.setattr(Rows, "all", lambda _self: pytest.fail("read everything"))
+    shuffle = Shuffle(stored._rows, seed=0, buffer_rows=256)
+    for position in range(0, 2 * len(stored), 100):
+        shuffle.draw(position, 100)
+        assert len(shuffle._held) <= 256

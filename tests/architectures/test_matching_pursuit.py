@@ -12,7 +12,6 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit
 from sae_nb.architectures._revival import due, rebirths
-from sae_nb.pursuit._gram import known
 
 BOTH = [MatchingPursuit, OrthogonalMatchingPursuit]
 
@@ -176,21 +175,6 @@ def test_training_does_not_look_at_global_randomness(kind: Any, x: Tensor) -> No
         sn.train(sae, x, config, progress=False)
         found.append(sae.dictionary)
     assert torch.equal(*found)
-
-
-def test_encode_finds_the_kept_gram_matrix(x: Tensor) -> None:
-    """The parameter, and `sae.dictionary`, are one dictionary to the cache; a step makes it new."""
-    sae = started(MatchingPursuit, x)
-    sae.encode(x)
-    facts = known(sae.dictionary, normalised=False)
-    assert facts is not None
-    assert facts.gram is not None
-    sae.encode(x[:10], k=5)
-    sn.matching_pursuit(x, sae.dictionary, 2)
-    assert known(sae.operator.weight, normalised=False) is facts
-    with torch.no_grad():
-        sae.operator.weight.neg_()
-    assert known(sae.dictionary, normalised=False) is None
 
 
 def test_silent_atoms_are_reborn_as_different_residuals(x: Tensor) -> None:

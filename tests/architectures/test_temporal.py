@@ -11,7 +11,6 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures._temporal import NOVEL
 from sae_nb.temporal import SequenceRows
-from sae_nb.temporal._attention import shifted
 
 D_IN, N_ATOMS, K, TIME = 12, 40, 4, 9
 
@@ -127,29 +126,6 @@ def test_padding_is_no_part_of_the_loss(x: torch.Tensor) -> None:
     weighted = (alone[0].total * TIME + alone[1].total * 4) / (TIME + 4)
     assert torch.allclose(together.total, weighted, rtol=1e-5)
     assert torch.allclose(together.x_hat, torch.cat([one.x_hat for one in alone]), atol=1e-5)
-
-
-def test_a_window_is_all_of_the_past_or_the_last_of_it(x: torch.Tensor) -> None:
-    """Chunks of a long sequence give what a mask over the whole would; what is too old is not seen."""
-    attention = build().attn_layers[0]
-    codes = torch.rand(2, 23, N_ATOMS, generator=torch.Generator().manual_seed(2))
-    past = shifted(codes)
-    whole = attention(past, codes)
-    assert torch.allclose(attention(past, codes, window=23), whole, atol=1e-5)
-    near = attention(past, codes, window=5)
-    assert torch.allclose(near[:, :5], whole[:, :5], atol=1e-5)
-    weights = attention.weights(past, codes, window=5)
-    assert torch.allclose(weights.sum(dim=-1), torch.ones(2, 4, 23), atol=1e-5)
-    values = attention.v_ctx(past).reshape(2, 23, 4, -1).transpose(1, 2)
-    by_hand = attention.c_proj((weights @ values).transpose(1, 2).flatten(2))
-    assert torch.allclose(near, by_hand, atol=1e-5)
-    older = codes.clone()
-    older[:, :10] = 0
-    assert torch.allclose(
-        attention(shifted(older), older, window=5)[:, 16:],
-        near[:, 16:],
-        atol=1e-5,
-    )
 
 
 def test_contexts_longer_than_trained_are_said_and_read_in_windows(x: torch.Tensor) -> None:

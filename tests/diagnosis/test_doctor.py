@@ -163,11 +163,9 @@ def test_a_full_disk_is_said(monkeypatch: Patch) -> None:
     assert sn.doctor("disk")["disk"].state == "warn"
 
 
-def test_missing_weights_are_said(monkeypatch: Patch, tmp_path: Path) -> None:
+def test_missing_weights_are_said(monkeypatch: Patch) -> None:
     """A checkout without the models' weights cannot do the lessons."""
-    from sae_nb.models import _bundled as bundled
-
-    monkeypatch.setattr(bundled, "WEIGHTS", tmp_path)
+    monkeypatch.setattr("sae_nb.models.bundled_names", list)
     assert not sn.doctor("offline").usable
 
 

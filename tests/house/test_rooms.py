@@ -17,6 +17,18 @@ ONLY_IN = {
     "plotly": {"sae_nb.figures", "sae_nb_widgets", "sae_nb_lessons"},
     "nnsight": {"sae_nb.models", "sae_nb.capturing", "sae_nb.steering"},
 }
+# Tests that are about the insides of a room that is not theirs, and which ones they are.
+ABOUT_INSIDES = {
+    # every architecture by each of the backends that its kernels would choose between
+    "architectures/test_contract.py": {"sae_nb.kernels", "sae_nb.pursuit"},
+    # traces of the panel's figure, found in a real browser
+    "browser/scenes/pursuit.py": {"sae_nb_widgets.pursuit"},
+    # a process killed, a disk filled and a second call made in the middle of a step of theirs
+    "reliability/killing.py": {"sae_nb.files"},
+    "reliability/test_disk_faults.py": {"sae_nb.files", "sae_nb_widgets.panel"},
+    "reliability/test_killed_processes.py": {"sae_nb.architectures"},
+    "reliability/test_two_at_once.py": {"sae_nb.sweeps"},
+}
 
 
 def _told(imports: list[Import]) -> list[str]:
@@ -57,11 +69,11 @@ def test_tests_go_past_the_door_of_their_own_room_alone(house: House) -> None:
 
 
 def _rooms_of_test(file: Path) -> set[str]:
-    parts = file.relative_to(ROOT / "tests").parts
+    place = file.relative_to(ROOT / "tests")
     packages = {"widgets": "sae_nb_widgets", "lessons": "sae_nb_lessons"}
-    if parts[0] in packages and len(parts) > 2:
-        return {f"{packages[parts[0]]}.{parts[1]}"}
-    return {f"sae_nb.{parts[0]}"}
+    if place.parts[0] in packages and len(place.parts) > 2:
+        return {f"{packages[place.parts[0]]}.{place.parts[1]}"}
+    return {f"sae_nb.{place.parts[0]}"} | ABOUT_INSIDES.get(place.as_posix(), set())
 
 
 def test_heavy_packages_stay_in_their_rooms(house: House) -> None:

@@ -10,8 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import sae_nb as sn
 from sae_nb.interop import (
+    Encoding,
     Imported,
+    Origin,
     read_dictionary_learning,
     read_gemma_scope,
     read_openai,
@@ -20,6 +23,7 @@ from sae_nb.interop import (
     read_sparsify,
 )
 from sae_nb.interop._hook_names import known_hook_point, reads_heads
+from sae_nb.interop._imported import assemble
 from sae_nb.pretrained import load_sae
 
 D, N = 6, 10
@@ -335,3 +339,22 @@ def test_places_are_told_in_our_words() -> None:
     assert {name: known_hook_point(name) for name in names} == names
     assert reads_heads("blocks.1.attn.hook_z")
     assert not reads_heads("blocks.1.hook_attn_out")
+
+
+def test_p99_of_a_long_atom_counts_its_length() -> None:
+    """A code counts in lengths of its atom, so 1 × p99 adds p99 · d_j whatever the length of d_j."""
+    generator = torch.Generator().manual_seed(5)
+    rows, x = torch.randn(12, 8, generator=generator) * 3, torch.randn(3, 8, generator=generator)
+    long = assemble(
+        rows,
+        None,
+        encoding=Encoding(rule="relu"),
+        origin=Origin(library="x", architecture="y"),
+        hook_point="0",
+        encoder=rows,
+        encoder_bias=torch.zeros(12),
+    )
+    long.strength_p99 = torch.full((12,), 0.25)
+    plain = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity()))
+    with sn.steer(plain, "0", long, atom=3, by=2.0, unit="p99"):
+        torch.testing.assert_close(plain(x), x + 0.5 * rows[3])

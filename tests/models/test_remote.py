@@ -10,6 +10,8 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.atoms import summarise_atom
 from sae_nb.models import _hub as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
@@ -146,8 +148,6 @@ def test_a_capture_without_the_flag_stays_here(folder: Path, server: type[Server
 
 def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> None:
     """A pass of its own, generation, steering and the logit lens: rule, given, do; nothing is sent."""
-    from sae_nb.atoms._atom import logit_effects
-
     model = sn.load_model(on_the_hub, remote=True)
     missing = "weights on this machine, but 'owner/gpt' runs remotely.*Use `sn.capture`"
     sae = sn.TopK(16, 32, 2)
@@ -156,7 +156,7 @@ def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> No
     with pytest.raises(RuntimeError, match=missing):
         model.generate("a b", max_new_tokens=2)
     with pytest.raises(RuntimeError, match=missing):
-        logit_effects(model, sae.dictionary[0])
+        summarise_atom(sae, Activations.from_tensor(torch.ones(4, 16)), 0, model=model)
     with sn.steer(model, "resid_post.1", sae, 3, 5.0):
         with pytest.raises(RuntimeError, match=missing):
             model("a b")

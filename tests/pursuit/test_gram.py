@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import sae_nb as sn
 from sae_nb.pursuit import _gram as gram, matching_pursuit
 
 
@@ -107,3 +108,21 @@ def test_it_goes_with_the_dictionary() -> None:
     del dictionary
     gc.collect()
     assert len(gram._KNOWN) == before
+
+
+def test_an_sae_finds_the_kept_gram_matrix() -> None:
+    """The parameter, and `sae.dictionary`, are one dictionary to the cache; a step makes it new."""
+    generator = torch.Generator().manual_seed(0)
+    x = 3 + torch.randn(200, 8, generator=generator)
+    sae = sn.MatchingPursuit(8, 20, 3, generator=generator)
+    sae.initialise(x, None)
+    sae.encode(x)
+    facts = gram.known(sae.dictionary, normalised=False)
+    assert facts is not None
+    assert facts.gram is not None
+    sae.encode(x[:10], k=5)
+    sn.matching_pursuit(x, sae.dictionary, 2)
+    assert gram.known(sae.operator.weight, normalised=False) is facts
+    with torch.no_grad():
+        sae.operator.weight.neg_()
+    assert gram.known(sae.dictionary, normalised=False) is None

@@ -193,26 +193,6 @@ def test_p99_multiplies_by_the_99th_percentile_of_nonzero_strengths(plain, sae, 
         torch.testing.assert_close(plain(x), x + 0.5 * sae.dictionary[3])
 
 
-def test_p99_of_a_long_atom_counts_its_length(plain, x):
-    """A code counts in lengths of its atom, so 1 × p99 adds p99 · d_j whatever the length of d_j."""
-    from sae_nb.interop import Encoding, Origin
-    from sae_nb.interop._imported import assemble
-
-    rows = torch.randn(12, D, generator=torch.Generator().manual_seed(5)) * 3
-    long = assemble(
-        rows,
-        None,
-        encoding=Encoding(rule="relu"),
-        origin=Origin(library="x", architecture="y"),
-        hook_point="0",
-        encoder=rows,
-        encoder_bias=torch.zeros(12),
-    )
-    long.strength_p99 = torch.full((12,), 0.25)
-    with steer(plain, "0", long, atom=3, by=2.0, unit="p99"):
-        torch.testing.assert_close(plain(x), x + 0.5 * rows[3])
-
-
 def test_splice_with_identity_changes_no_bit(gpt):
     """The identity as an edit reproduces clean logits exactly."""
     ids = [[3, 4, 5, 6, 7], [8, 9]]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import _umap as umap_module, nearest_by_cosine
+from sae_nb.geometry import nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas, summarise_concepts
 from sae_nb.summaries.concept_map._concept_map import match_dictionaries
 
@@ -208,7 +208,7 @@ def test_saved_coordinates_need_no_umap(monkeypatch: pytest.MonkeyPatch) -> None
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("computed although saved")
 
-    monkeypatch.setattr(umap_module, "umap_layout", refuse)
+    monkeypatch.setattr("sae_nb.geometry.umap_layout", refuse)
     xy = group_layout()
     record = summarise_concepts(Planted(), xy=xy)
     assert record.layout == "saved"

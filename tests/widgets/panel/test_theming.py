@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import read_static, script
-from sae_nb_widgets.components._base import shade
 from sae_nb_widgets.panel import _theming as theming
 
 from sae_nb.figures import (
     CIVIDIS,
     THIN_SPACE,
     cividis,
+    current_theme,
     escape,
     format_count,
     format_number,
     plot_text,
     signed_colours,
     template,
+    use_scale,
 )
-from sae_nb.figures.theme import SCALES
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,6 @@ def test_browser_and_python_share_one_colour_table() -> None:
         assert found is not None
         assert [tuple(stop) for stop in json.loads(found[1])] == list(CIVIDIS)
         assert "__CIVIDIS__" not in text
-    assert shade(0.5).startswith("rgba(125,124,118")
     assert cividis(np.array([0.5])).tolist() == [[125, 124, 118]]
 
 
@@ -109,8 +108,9 @@ def test_no_text_in_a_panel_is_smaller_than_thirteen_pixels() -> None:
     sizes = [int(px) for px in re.findall(r"font-size:[^;]*?(\d+)px", css)]
     assert sizes
     assert min(sizes) >= 13
-    assert SCALES["normal"].font_px >= 13
-    assert SCALES["lecture"].font_px >= 16
+    assert current_theme().font_px >= 13
+    use_scale("lecture")
+    assert current_theme().font_px >= 16
 
 
 def test_lecture_scale_reaches_open_panels_and_forgets_closed_ones() -> None:

@@ -22,8 +22,7 @@ import sae_nb as sn
 import sae_nb.steering
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig
-from sae_nb.summaries import edit_of
-from sae_nb.summaries.steering._steering import control_of
+from sae_nb.summaries import control_of, edit_of
 
 
 class PlainSae:

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import BANDS, AtomCatalogue
-from sae_nb.atoms._tokens import RIGHT_TO_LEFT
 from sae_nb.codes import SparseCodes
 
 N_ATOMS, D_IN, K = 32, 8, 3
 HOSTILE = "<script>alert(1)</script>"
+RIGHT_TO_LEFT_MARK = "\u200f"
 
 
 class FakeTopK:
@@ -168,7 +168,7 @@ def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
         texts.atom = atom
         strip = texts._examples.component
         for row, example in zip(strip.tokens, texts.summary.examples, strict=True):
-            assert [text.lstrip(RIGHT_TO_LEFT) for text in row] == list(example.tokens)
+            assert [text.lstrip(RIGHT_TO_LEFT_MARK) for text in row] == list(example.tokens)
             seen |= set(example.tokens)
     assert {HOSTILE, "مرحبا", "👩‍👩‍👧", "<|begin|>"} <= seen
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from warm_python import WarmPython
 
-from sae_nb.activations import Activations, _rows as rows, load_activations
+from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import _resumable as resumable_capture, capture
 from sae_nb.models import Intervention, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
 
@@ -568,18 +568,6 @@ def test_rows_wait_in_memory_for_one_shard_only(
     to_store(model, tmp_path / "s", shard_rows=300)
     assert max(most) < 300 + 3 * 69
     assert most == [6 * 69, 6 * 69, 6 * 69, 2 * 69]
-
-
-def test_streaming_reads_one_buffer_at_a_time(
-    model: LiveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`.batches` of a store never materialises it."""
-    stored = to_store(model, tmp_path / "s")
-    monkeypatch.setattr(rows.Rows, "all", lambda _self: pytest.fail("read everything"))
-    shuffle = rows.Shuffle(stored._rows, seed=0, buffer_rows=256)
-    for position in range(0, 2 * len(stored), 100):
-        shuffle.draw(position, 100)
-        assert len(shuffle._held) <= 256
 
 
 @pytest.mark.slow

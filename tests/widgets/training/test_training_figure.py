@@ -13,7 +13,7 @@ from sae_nb_widgets.training._figure import (
     update_training_figure,
 )
 
-from sae_nb.figures import _still as still
+from sae_nb.figures import to_svg
 from sae_nb.summaries import summarise_training
 
 
@@ -70,6 +70,6 @@ def test_title_says_the_newest_value_of_a_lone_run() -> None:
 
 def test_still_drawing_has_every_curve() -> None:
     """Readers without JavaScript see it too."""
-    svg = still.to_svg(training_figure([summarise_training(records(30, l0=8.0))]))
+    svg = to_svg(training_figure([summarise_training(records(30, l0=8.0))]))
     assert "not drawn here" not in svg
     assert svg.count("<polyline") + svg.count("<path") > 3

@@ -19,7 +19,7 @@ from sae_nb_lessons.reproductions import (
 
 from sae_nb.files import read_json
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 DIGESTS = Path(__file__).with_name("digests.json")
 
 

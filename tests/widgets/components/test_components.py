@@ -12,6 +12,7 @@ import pytest
 import traitlets as t
 from PIL import Image
 from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip
+from sae_nb_widgets.components._base import shade
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
 
@@ -257,3 +258,8 @@ def test_components_show_something_without_a_browser(component) -> None:
     html = widget._repr_mimebundle_()[0]["text/html"]
     assert "sae-nb" in html
     widget.close()
+
+
+def test_half_a_strength_is_shaded_by_the_middle_of_the_map() -> None:
+    """The colour that the figures' map has there."""
+    assert shade(0.5).startswith("rgba(125,124,118")

@@ -18,7 +18,7 @@ from sae_nb_widgets.steering._figure import (
     update_curve,
 )
 
-from sae_nb.figures import _still as still
+from sae_nb.figures import to_svg
 from sae_nb.steering import DoseResponse
 from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
 
@@ -144,7 +144,7 @@ def test_strength_words_name_unit_and_amount() -> None:
 
 def test_still_drawing_has_bars_and_curves() -> None:
     """Readers without JavaScript see the same."""
-    svg = still.to_svg(steering_figure(summary(), curve(0.5)))
+    svg = to_svg(steering_figure(summary(), curve(0.5)))
     assert "not drawn here" not in svg
     assert "random, same norm" in svg
     assert "<script" not in svg

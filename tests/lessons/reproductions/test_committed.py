@@ -16,7 +16,7 @@ from sae_nb_lessons.reproductions.experiments import (
 
 from sae_nb.files import read_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("name", experiment_names())

@@ -51,7 +51,7 @@ window.show = async (script, state, bytes) => {
 
 def _chromium() -> str | None:
     """Find a Chromium the way the notebook tests do."""
-    path = Path(__file__).parents[1] / "browser" / "lab.py"
+    path = Path(__file__).parents[2] / "browser" / "lab.py"
     spec = importlib.util.spec_from_file_location("lab_for_widgets", path)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
