@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations
 from sae_nb.atoms import summarise_atom
 from sae_nb.models import _hub as hub
 
@@ -156,7 +155,7 @@ def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> No
     with pytest.raises(RuntimeError, match=missing):
         model.generate("a b", max_new_tokens=2)
     with pytest.raises(RuntimeError, match=missing):
-        summarise_atom(sae, Activations.from_tensor(torch.ones(4, 16)), 0, model=model)
+        summarise_atom(sae, torch.ones(4, 16), model=model)
     with sn.steer(model, "resid_post.1", sae, 3, 5.0):
         with pytest.raises(RuntimeError, match=missing):
             model("a b")
