@@ -79,7 +79,7 @@ def check_a_patch_is_picked(page: Page, stage: Any) -> None:
     box = picture.bounding_box()
     picture.click(position={"x": box["width"] * 0.6, "y": box["height"] * 0.3})
     stage.settle()
-    assert stage.ask("depth._view.name(depth.token)").startswith("patch")
+    assert stage.ask("depth.view.name(depth.token)").startswith("patch")
     stage.run("depth.token = 0")
 
 

@@ -76,7 +76,7 @@ def drawn(panel: sw.DepthTrajectory, name: str) -> Any:
 
 def strip(panel: sw.DepthTrajectory, title: str) -> np.ndarray:
     """Lines of the chart whose title begins so."""
-    strips = panel._strips
+    strips = panel.strips
     place = next(i for i, c in enumerate(strips.charts) if c["title"].startswith(title))
     rows = [i for i, line in enumerate(strips.lines) if line["chart"] == place]
     return np.stack([strips.values(row) for row in rows])
@@ -85,12 +85,12 @@ def strip(panel: sw.DepthTrajectory, title: str) -> np.ndarray:
 def test_every_part_shares_one_cursor(panel: sw.DepthTrajectory) -> None:
     """Slider, strips, mark on the matrix and ends of the paths follow; the strips lead as well."""
     panel.layer = 5
-    assert panel._strips.cursor == panel.controls.layer.value == 5
+    assert panel.strips.cursor == panel.controls.layer.value == 5
     assert list(drawn(panel, "layer").x) == [5]
     own = drawn(panel, "this one")
     assert len(own.x) == 6
-    assert np.allclose(own.x, panel.paths.points[panel._drawn.own, :6, 0])
-    panel._strips.cursor = 9
+    assert np.allclose(own.x, panel.paths.points[panel.figure.drawn.own, :6, 0])
+    panel.strips.cursor = 9
     assert panel.layer == 9
     panel.layer = 0
     assert len(drawn(panel, "layer").x) == 0
@@ -103,7 +103,7 @@ def test_heads_are_where_paths_are_at_the_layer(panel: sw.DepthTrajectory) -> No
     x = np.sort(np.concatenate([np.asarray(h.x) for h in heads]))
     assert np.allclose(x, np.sort(panel.paths.points[:, 7, 0]))
     assert sorted(h.name for h in heads if len(h.x)) == sorted(
-        {str(d) for d in panel._labels.tolist()}
+        {str(d) for d in panel.labels.tolist()}
     )
 
 
@@ -114,7 +114,7 @@ def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
         for k in (2, 4):
             panel.k = k
             phases = panel.summary.phases[similarity][k]
-            assert tuple(panel._strips.cuts) == phases.cuts
+            assert tuple(panel.strips.cuts) == phases.cuts
             assert np.isfinite(drawn(panel, "phases").x).sum() == 5 * k
             assert list(drawn(panel, "k").x) == [k]
             assert drawn(panel, "k").y[0] == pytest.approx(phases.gain)
@@ -130,8 +130,8 @@ def test_clicking_the_gain_curve_or_the_matrix_chooses(panel: sw.DepthTrajectory
         def __init__(self, index: int, x: float) -> None:
             self.point_inds, self.xs = [index], [x]
 
-    panel._on_click(named(panel._picture, "gain"), Points(1, 2.0), None)
-    panel._on_click(named(panel._picture, "similarity"), Points(7, 8.0), None)
+    panel._on_click(named(panel.figure.plot, "gain"), Points(1, 2.0), None)
+    panel._on_click(named(panel.figure.plot, "similarity"), Points(7, 8.0), None)
     assert (panel.k, panel.layer) == (2, 8)
 
 
@@ -141,7 +141,7 @@ def test_clicking_a_head_chooses_its_input(panel: sw.DepthTrajectory) -> None:
     class Points:
         point_inds = (0,)
 
-    heads = [t for t in panel._picture.data if str(t.meta).startswith("head") and t.visible]
+    heads = [t for t in panel.figure.plot.data if str(t.meta).startswith("head") and t.visible]
     trace = [head for head in heads if len(head.x)][-1]
     text = trace.text[0]
     panel._on_click(trace, Points(), None)
@@ -161,7 +161,7 @@ def test_a_push_is_run_and_drawn(panel: sw.DepthTrajectory) -> None:
     panel.wait()
     assert panel.pushed is None
     assert drawn(panel, "pushed").visible is False
-    assert not any(c["title"].startswith("angle to no push") for c in panel._strips.charts)
+    assert not any(c["title"].startswith("angle to no push") for c in panel.strips.charts)
 
 
 def test_the_newest_push_wins(panel: sw.DepthTrajectory) -> None:
@@ -224,14 +224,14 @@ def test_colours_mean_class_kind_or_phase(panel: sw.DepthTrajectory) -> None:
     """Stretches of a path belong to the phase of the block that made them."""
     panel.color_by = "phase"
     cuts = panel.summary.phases["raw"][3].cuts
-    groups = panel._drawn.groups[0]
+    groups = panel.figure.drawn.groups[0]
     for number, (first, last) in enumerate(itertools.pairwise(cuts)):
         assert set(groups[first + 1 : last + 1]) == {number}
     panel.show, panel.color_by = "tokens", "token type"
     panel.wait()
-    assert panel._drawn.names == ("cls", "register", "patch")
+    assert panel.figure.drawn.names == ("cls", "register", "patch")
     assert set(panel.paths.inputs) == {panel.picture}
-    assert "cls" in panel._legend.value
+    assert "cls" in panel.figure.legend.value
 
 
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
@@ -247,14 +247,14 @@ def test_two_and_three_dimensions(
     }
     assert kinds == {"scatter" if dimensions == 2 else "scatter3d"}
     if coordinates == "sphere":
-        radius = np.linalg.norm(panel._drawn.points, axis=-1)
+        radius = np.linalg.norm(panel.figure.drawn.points, axis=-1)
         assert radius.max() <= 2.001 if dimensions == 2 else np.allclose(radius, 1, atol=1e-5)
     assert panel.to_png()[:4] == b"\x89PNG"
 
 
 def test_the_picked_token_is_marked_and_shaded(panel: sw.DepthTrajectory) -> None:
     """A click on a patch makes it the token; its shade is what the last block turned it by."""
-    view = panel._view
+    view = panel.view
     view.grid.selected = (0, 10)
     assert panel.token == 15
     assert view.name(15) == "patch 1,2"
@@ -349,11 +349,11 @@ def test_messages_stay_small(panel: sw.DepthTrajectory) -> None:
         return value.nbytes if isinstance(value, np.ndarray) else len(str(value))
 
     for widget in (
-        panel._picture,
-        panel._strips,
-        panel._view.grid,
-        panel._view.strip,
-        panel._legend,
+        panel.figure.plot,
+        panel.strips,
+        panel.view.grid,
+        panel.view.strip,
+        panel.figure.legend,
     ):
         for name in (
             "_py2js_update",
@@ -403,7 +403,7 @@ def test_umap_comes_after_pca(model: Any, scenes: Any, states: States, monkeypat
     assert panel.paths.axes[2] == "layer"
     placed = panel.paths.project(panel.states[3, 6, :1])
     assert np.allclose(placed[0], panel.paths.points[3, 6], atol=0.05)
-    process = panel._umap
+    process = panel.layout_of_paths.process
     panel.close()
     assert process.closed
 

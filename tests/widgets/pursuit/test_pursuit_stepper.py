@@ -59,7 +59,7 @@ def players() -> int:
 @pytest.mark.parametrize("algorithm", [0, 1])
 def test_bars_are_the_correlations_of_the_step(panel: sw.PursuitStepper, algorithm: int) -> None:
     """At every step, forwards and backwards, of both algorithms."""
-    record, shown = panel.steps[algorithm], panel._shown[algorithm]
+    record, shown = panel.steps[algorithm], panel.figure.shown[algorithm]
     for step in (0, 3, 6, 2, 0):
         panel.step = step
         np.testing.assert_array_equal(
@@ -75,11 +75,11 @@ def test_bars_are_the_correlations_of_the_step(panel: sw.PursuitStepper, algorit
 def test_going_back_is_exact(panel: sw.PursuitStepper) -> None:
     """Everything on screen at step 2 is the same before and after a visit to the end."""
     panel.step = 2
-    before = (panel.current_figure().to_json(), panel._chosen.atoms.value, panel._parts.curves.data)
+    before = (panel.current_figure().to_json(), panel.chosen.atoms.value, panel.parts.curves.data)
     panel.step = panel.last_step
     assert panel.current_figure().to_json() != before[0]
     panel.step = 2
-    after = (panel.current_figure().to_json(), panel._chosen.atoms.value, panel._parts.curves.data)
+    after = (panel.current_figure().to_json(), panel.chosen.atoms.value, panel.parts.curves.data)
     assert after == before
 
 
@@ -96,21 +96,21 @@ def test_the_next_atom_is_ringed(panel: sw.PursuitStepper) -> None:
     """The ring sits on the bar of the atom that the next step adds to the list."""
     for step in range(panel.steps[0].n_steps):
         panel.step = step
-        ringed = int(panel._shown[0][int(trace(panel, RING).x[0])])
+        ringed = int(panel.figure.shown[0][int(trace(panel, RING).x[0])])
         panel.step = step + 1
         assert panel.steps[0].chosen[step] == ringed
-        assert f">{ringed}<" in panel._chosen.atoms.value
+        assert f">{ringed}<" in panel.chosen.atoms.value
 
 
 def test_norms_are_those_of_the_trace(panel: sw.PursuitStepper) -> None:
     """The curves on the right hold every step's norm, and a click on them goes there."""
     for i, one in enumerate(panel.steps):
         np.testing.assert_allclose(
-            panel._chosen.norms.values(i)[: one.n_steps + 1], one.residual_norms
+            panel.chosen.norms.values(i)[: one.n_steps + 1], one.residual_norms
         )
-    panel._chosen.norms.selected = 4
+    panel.chosen.norms.selected = 4
     assert panel.step == 4
-    assert panel._chosen.norms.cursor == 4
+    assert panel.chosen.norms.cursor == 4
 
 
 # --- every control is a trait ---------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_second_algorithm_can_be_left_out(panel: sw.PursuitStepper) -> None:
     drawn = [one for one in panel.current_figure().data if one.visible]
     assert len(drawn) == TRACES_PER_ALGORITHM
     assert not panel.current_figure().layout.xaxis2.visible
-    assert "OMP" not in panel._chosen.atoms.value
+    assert "OMP" not in panel.chosen.atoms.value
 
 
 def test_an_answer_that_nobody_waits_for_is_not_drawn(panel: sw.PursuitStepper) -> None:
@@ -196,7 +196,7 @@ def test_controls_follow_traits_and_traits_controls(panel: sw.PursuitStepper) ->
 def test_order_and_scale_of_the_bars(panel: sw.PursuitStepper) -> None:
     """Dictionary order is by row; scaled bars fill their axis at a late step."""
     panel.order = "dictionary"
-    assert panel._shown[0].tolist() == list(range(60))
+    assert panel.figure.shown[0].tolist() == list(range(60))
     panel.step = panel.last_step
     wide = panel.current_figure().layout.yaxis.range
     panel.fit_bars = True
@@ -256,15 +256,15 @@ def test_atom_can_be_linked_and_clicked(panel: sw.PursuitStepper) -> None:
     assert panel.atom == panel.steps[0].chosen[0]
     assert not panel.marked
     atom = int(panel.steps[0].chosen[1])
-    place = int(np.flatnonzero(panel._shown[0] == atom)[0])
-    bars = panel._picture.data[NOW]
+    place = int(np.flatnonzero(panel.figure.shown[0] == atom)[0])
+    bars = panel.figure.plot.data[NOW]
     panel.step = 2
     panel._on_click(bars, Points(point_inds=[place]), None)
     assert panel.atom == atom
-    assert "outline" in panel._chosen.atoms.value
+    assert "outline" in panel.chosen.atoms.value
     assert trace(panel, SELECTED).x.tolist() == [place]
     panel._on_click(bars, Points(point_inds=[place]), None)
-    assert "outline" not in panel._chosen.atoms.value
+    assert "outline" not in panel.chosen.atoms.value
     assert not len(trace(panel, SELECTED).x)
 
 
@@ -392,8 +392,8 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
         made.step = 3
     for one, other in zip(panel.steps, plain.steps):
         np.testing.assert_array_equal(one.correlations, other.correlations)
-    np.testing.assert_allclose(panel._parts.curves.values(0), DATA.x[0], rtol=1e-6, atol=1e-6)
-    with_bias, without = (made._parts.curves.values(1) for made in (panel, plain))
+    np.testing.assert_allclose(panel.parts.curves.values(0), DATA.x[0], rtol=1e-6, atol=1e-6)
+    with_bias, without = (made.parts.curves.values(1) for made in (panel, plain))
     np.testing.assert_allclose(with_bias - without, bias, atol=1e-5)
     panel.close()
     plain.close()
@@ -409,7 +409,7 @@ def test_large_dictionaries_show_their_strongest_bars() -> None:
     figure = panel.current_figure()
     assert len(figure.data[NOW].y) == 200
     assert "200 of 16384" in figure.layout.xaxis2.title.text
-    assert set(panel.steps[0].chosen.tolist()) <= set(panel._shown[0].tolist())
+    assert set(panel.steps[0].chosen.tolist()) <= set(panel.figure.shown[0].tolist())
     sent: list[int] = []
     for widget in descendants(panel):
         widget.send_state = _counting(widget, sent)  # type: ignore[method-assign]
@@ -441,7 +441,7 @@ def test_labels_are_text(tmp_path: Path) -> None:
     panel = sw.PursuitStepper(DATA.x, DATA.dictionary, k=3, labels={atom: bad})
     panel.wait()
     panel.step = 1
-    assert "&lt;script&gt;" in panel._chosen.atoms.value
+    assert "&lt;script&gt;" in panel.chosen.atoms.value
     page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert bad not in page
     panel.close()
@@ -455,10 +455,10 @@ def test_pictures_are_drawn_and_exported(tmp_path: Path) -> None:
     panel = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))
     panel.wait()
     panel.step = 2
-    assert len(panel._parts.given.captions) == 1
-    assert panel._parts.so_far.captions == ["MP so far", "OMP so far", "MP left", "OMP left"]
+    assert len(panel.parts.given.captions) == 1
+    assert panel.parts.so_far.captions == ["MP so far", "OMP so far", "MP left", "OMP left"]
     norms = [float(one.residual_norms[one.reached(2)]) for one in panel.steps]
-    np.testing.assert_allclose(panel._parts.so_far.strengths[2:], norms, rtol=1e-6)
+    np.testing.assert_allclose(panel.parts.so_far.strengths[2:], norms, rtol=1e-6)
     page = panel.to_html(tmp_path / "page.html", share_script=True).read_text(encoding="utf-8")
     for part in ("MP so far", "2 of 4", "MP: residual norm", "needs a running kernel"):
         assert part in page
@@ -485,7 +485,7 @@ def test_larger_scale_redraws(panel: sw.PursuitStepper) -> None:
         sw.theme("lecture")
         assert panel.current_figure().layout.height > height
         np.testing.assert_array_equal(
-            trace(panel, NOW).y, panel.steps[0].correlations_at(3)[panel._shown[0]]
+            trace(panel, NOW).y, panel.steps[0].correlations_at(3)[panel.figure.shown[0]]
         )
     finally:
         sw.theme("normal")

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from sae_nb.figures import (
+    NOVEL,
     OKABE_ITO,
     PAGE_INKS,
+    PREDICTED,
     WHITE,
     colour_scale,
     current_theme as theme,
+    escape,
     fade,
     format_number,
     plot_text,
@@ -24,6 +28,7 @@ from sae_nb.figures import (
 )
 from sae_nb_widgets.depth import _traces as traces
 from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
+from sae_nb_widgets.panel import figure_widget
 
 KIND_COLOURS = {
     "cls": OKABE_ITO[3],
@@ -32,6 +37,7 @@ KIND_COLOURS = {
     "token": OKABE_ITO[2],
 }
 """Of token types. Blue and vermilion are taken: what Raptor predicts, and what a push brings."""
+SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}
 PHASE_COLOURS = tuple(OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
 
 
@@ -117,43 +123,69 @@ def depth_figure() -> go.Figure:
     return figure
 
 
+class DepthFigure:
+    """The figure on screen and the legend of its paths."""
+
+    def __init__(self) -> None:
+        self.plot = figure_widget(depth_figure(), height=figure_height())
+        self.legend = ipw.HTML()
+        self.drawn: DrawnPaths | None = None
+
+    def on_click(self, clicked: Any) -> None:
+        """Call back with clicks on heads of paths, on the gain curve and on the matrix."""
+        for trace in self.plot.data:
+            if str(trace.meta).startswith(("head", "gain", "similarity")):
+                trace.on_click(clicked)
+
+    def path_of(self, trace: Any, place: int, layer: int) -> int:
+        """Return which path's head was clicked."""
+        group = int(str(trace.meta).split()[1])
+        return (
+            int(np.flatnonzero(self.drawn.groups[:, layer] == group)[place]) if self.drawn else -1
+        )
+
+    def show_similarity(
+        self,
+        similarity: Float[np.ndarray, "blocks blocks"],
+        cuts: Sequence[int],
+        gains: Float[np.ndarray, " ks"],
+        words: str,
+    ) -> None:
+        """Show a similarity matrix, its phases as squares on the diagonal, and the gain of every k."""
+        n, k = len(similarity), len(cuts) - 1
+        blocks = np.arange(1, n + 1, dtype=np.float32)
+        low = float(similarity.min())
+        signed = low < -0.05
+        floor = -1.0 if signed else min(np.floor(10 * low) / 10, 0.9)
+        x, y = (np.array(side, np.float64) for side in squares(cuts))
+        figure = self.plot
+        with figure.batch_update():
+            heat = named(figure, "similarity")
+            heat.x, heat.y, heat.z = blocks, blocks, similarity.astype(np.float32)
+            heat.zmin, heat.zmax, heat.colorscale = floor, 1.0, colour_scale(signed)
+            for name in ("phases, pale", "phases"):
+                line = named(figure, name)
+                line.x, line.y = x, y
+            gain, chosen = named(figure, "gain"), named(figure, "k")
+            gain.x, gain.y = np.arange(1, len(gains) + 1), np.asarray(gains, np.float32)
+            chosen.x, chosen.y = [k], [float(gains[k - 1])]
+            figure.layout.xaxis.range, figure.layout.yaxis.range = [0.5, n + 0.5], [n + 0.5, 0.5]
+            figure.layout.annotations[0].text = plot_text(f"{words}, {format_number(floor)} … 1")
+
+    def show_paths(self, drawn: DrawnPaths, layer: int, *, dark: bool) -> None:
+        """Show other paths."""
+        self.drawn, self.legend.value = drawn, _legend_html(drawn)
+        self.show_layer(layer, dark=dark)
+
+    def show_layer(self, layer: int, *, dark: bool) -> None:
+        """Mark the layer on the diagonal (the embeddings are no block), and lead paths up to it."""
+        mark = named(self.plot, "layer")
+        mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
+        if self.drawn is not None:
+            draw_paths(self.plot, self.drawn, layer, ink=PAGE_INKS[dark])
+
+
 # --- drawing --------------------------------------------------------------------------------------
-
-
-def draw_similarity(
-    figure: go.Figure,
-    similarity: Float[np.ndarray, "blocks blocks"],
-    cuts: Sequence[int],
-    gains: Float[np.ndarray, " ks"],
-    *,
-    words: str,
-) -> None:
-    """Show a similarity matrix, its phases as squares on the diagonal, and the gain of every k."""
-    n = len(similarity)
-    blocks = np.arange(1, n + 1, dtype=np.float32)
-    low = float(similarity.min())
-    signed = low < -0.05
-    floor = -1.0 if signed else min(np.floor(10 * low) / 10, 0.9)
-    x, y = (np.array(side, np.float64) for side in squares(cuts))
-    k = len(cuts) - 1
-    with figure.batch_update():
-        heat = named(figure, "similarity")
-        heat.x, heat.y, heat.z = blocks, blocks, similarity.astype(np.float32)
-        heat.zmin, heat.zmax, heat.colorscale = floor, 1.0, colour_scale(signed)
-        for name in ("phases, pale", "phases"):
-            line = named(figure, name)
-            line.x, line.y = x, y
-        gain, chosen = named(figure, "gain"), named(figure, "k")
-        gain.x, gain.y = np.arange(1, len(gains) + 1), np.asarray(gains, np.float32)
-        chosen.x, chosen.y = [k], [float(gains[k - 1])]
-        figure.layout.xaxis.range, figure.layout.yaxis.range = [0.5, n + 0.5], [n + 0.5, 0.5]
-        figure.layout.annotations[0].text = plot_text(f"{words}, {format_number(floor)} … 1")
-
-
-def draw_layer_mark(figure: go.Figure, layer: int) -> None:
-    """Mark the cursor's layer on the diagonal; the embeddings are no block."""
-    mark = named(figure, "layer")
-    mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
 
 
 def draw_paths(
@@ -168,11 +200,6 @@ def draw_paths(
             _draw_group(figure, drawn, group, layer, suffix)
         _draw_overlays(figure, drawn, layer, suffix)
         _draw_frame(figure, drawn)
-
-
-def members(drawn: DrawnPaths, group: int, layer: int) -> Int[np.ndarray, " m"]:
-    """Paths whose head has a group's colour at a layer, in the order the head trace has them."""
-    return np.flatnonzero(drawn.groups[:, layer] == group)
 
 
 def named(figure: go.Figure, name: str) -> Any:
@@ -190,7 +217,7 @@ def _draw_group(figure: go.Figure, drawn: DrawnPaths, group: int, layer: int, su
     if not shown:
         return
     _put(line, _trails(drawn, group, layer))
-    mine = members(drawn, group, layer)
+    mine = np.flatnonzero(drawn.groups[:, layer] == group)
     _put(heads, drawn.points[mine, layer])
     heads.text = [drawn.texts[i] for i in mine]
 
@@ -287,3 +314,23 @@ def _trails(drawn: DrawnPaths, group: int, layer: int) -> Float[np.ndarray, "row
 def _put(trace: Any, points: Float[np.ndarray, "rows axes"]) -> None:
     for name, values in zip("xyz", np.ascontiguousarray(points.T, np.float32)):
         trace[name] = values
+
+
+def _legend_html(drawn: DrawnPaths) -> str:
+    """What colours and dashes of paths mean."""
+    entries = [
+        f'<span class="sae-nb-keep" style="margin-right:12px"><span style="display:inline-block;'
+        f"width:10px;height:10px;background:{colour};vertical-align:baseline;margin-right:5px;"
+        f'{SHAPES.get(symbol, "border-radius:50%")}"></span>{escape(name)}</span>'
+        for name, colour, symbol in zip(drawn.names, drawn.colours, drawn.symbols)
+    ]
+    lines = [("solid", "currentColor", "this one")]
+    lines += [("dotted", NOVEL, "pushed")] if drawn.pushed is not None else []
+    lines += [("dashed", PREDICTED, "Raptor")] if drawn.rolled is not None else []
+    entries += [
+        f'<span class="sae-nb-keep" style="margin-right:12px"><span style="display:inline-block;'
+        f'width:20px;border-top:3px {style} {colour};vertical-align:middle;margin-right:4px">'
+        f"</span>{name}</span>"
+        for style, colour, name in lines
+    ]
+    return f"<div>{''.join(entries)}</div>"

@@ -7,19 +7,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
+import numpy as np
 import plotly.graph_objects as go
+import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import SelfCorrection, token_kinds_of
-from sae_nb.figures import format_number, to_png
-from sae_nb.summaries import DepthPaths, depth_inputs
+from sae_nb.dynamics import SelfCorrection, States, angles_between, token_kinds_of
+from sae_nb.figures import format_count, format_number, format_percent, to_png
+from sae_nb.summaries import (
+    COORDINATES,
+    SIMILARITIES,
+    AtomDepths,
+    DepthPaths,
+    DepthSummary,
+    depth_inputs,
+)
 from sae_nb_widgets.components import DepthStrips
-from sae_nb_widgets.depth import _controls as depth_controls, _figure as figures
-from sae_nb_widgets.depth._drawing import THIS, DepthDrawing
-from sae_nb_widgets.depth._input import DepthInputView
-from sae_nb_widgets.depth._runs import Measured, check_parts, first_labels, labels_of
-from sae_nb_widgets.panel import figure_widget, write_file
+from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser
+from sae_nb_widgets.depth._detail import (
+    THIS,
+    DepthInputView,
+    atoms_chart,
+    measured_charts,
+    push_chart,
+    rolled_chart,
+)
+from sae_nb_widgets.depth._figure import DepthFigure, draw_paths, figure_height
+from sae_nb_widgets.depth._paths import drawn_paths, path_text
+from sae_nb_widgets.depth._runs import (
+    SMALL,
+    DepthLayout,
+    DepthRuns,
+    Measured,
+    check_parts,
+    first_labels,
+    labels_of,
+)
+from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, reacts, write_file
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -28,9 +53,10 @@ if TYPE_CHECKING:
 
 FIRST_PUSH_AT = 3
 """Part of the depth after which a push begins, one in so many: most of the network is then to come."""
+LARGEST_PUSH = 2.0
 
 
-class DepthTrajectory(DepthDrawing):
+class DepthTrajectory(PlayingPanel):
     """How does an input travel through the layers?
 
     Similarity of blocks with phases, paths of token states towards where they end, measurements over
@@ -86,6 +112,51 @@ class DepthTrajectory(DepthDrawing):
     stem = "depth"
     needs_kernel = "Other inputs, layers and pushes need a running kernel; this is what was shown."
 
+    kept_traits = (
+        "picture",
+        "token",
+        "layer",
+        "k",
+        "similarity",
+        "coordinates",
+        "dimensions",
+        "show",
+        "color_by",
+        "perturb_layer",
+        "perturb_size",
+        "perturb_seed",
+        "atoms",
+        "speed",
+    )
+
+    layer = Whole(
+        0,
+        0,
+        lambda panel: panel.n_layers,
+        help="The cursor every part shares: 0 embeddings, l after block l.",
+    )
+    picture = Whole(0, 0, lambda panel: panel.n_inputs - 1, help="Which input is looked at.")
+    token = Whole(0, 0, lambda panel: panel.n_tokens - 1, help="Which of its tokens.")
+    k = Whole(3, 1, lambda panel: panel.most_phases, help="How many phases are shown.")
+    similarity = t.Enum(SIMILARITIES, default_value="raw", help="How blocks are compared.")
+    coordinates = t.Enum(COORDINATES, default_value="pca", help="Axes of the paths.")
+    dimensions = t.Enum((2, 3), default_value=2, help="Axes drawn.")
+    show = t.Enum(
+        ("pictures", "tokens"),
+        default_value="pictures",
+        help="This token of many inputs, or all of one.",
+    )
+    color_by = t.Enum(
+        ("class", "token type", "phase"), default_value="class", help="What colours of paths mean."
+    )
+    perturb_layer = Whole(0, 0, lambda panel: panel.n_layers, help="Layer whose states are pushed.")
+    perturb_size = Number(
+        0.0, 0, LARGEST_PUSH, help="Length of the push, in lengths of the state; 0 for none."
+    )
+    perturb_seed = Whole(0, 0, LARGEST_SEED, help="Which random direction.")
+    atoms = t.List(t.Int(), help="Atoms whose energy is followed over depth.")
+    speed = Number(3.0, 0.1, 50, help="Layers per second while it plays.")
+
     def __init__(
         self,
         model: LiveModel,
@@ -96,21 +167,26 @@ class DepthTrajectory(DepthDrawing):
         raptor: Any = None,
         sae: SparseAutoencoder | None = None,
     ) -> None:
-        self.model, self.sae, self._raptor = model, sae, raptor
-        self._inputs = depth_inputs(model, inputs)
-        self._labels = first_labels(labels_of(inputs, labels), len(self._inputs))
+        self.model, self.sae = model, sae
+        given, self._inputs = inputs, depth_inputs(model, inputs)
+        self.labels = first_labels(labels_of(given, labels), len(self._inputs))
         self.n_layers = 0 if model.structure is None else model.structure.n_blocks
         check_parts(model, states, len(self._inputs), raptor, sae)
         self.n_inputs, self.n_atoms = len(self._inputs), 0 if sae is None else sae.n_atoms
         # Known once the model has run.
         self.n_tokens = 1_000_000 if states is None else int(states.shape[2])
-        self.summary = self.states = self.depths = None
-        self.paths = self.pushed = self.rolled = None
-        self._drawn: figures.DrawnPaths | None = None
+        self.summary: DepthSummary | None = None
+        self.states: States | None = None
+        self.depths: AtomDepths | None = None
+        self.paths: DepthPaths | None = None
+        self.pushed: SelfCorrection | None = None
+        self.rolled: Float[Tensor, "layers tokens d"] | None = None
+        self.runs = DepthRuns(model, self._inputs, self.labels, sae, raptor)
+        self.layout_of_paths = DepthLayout(self, self._take_paths)
         super().__init__()
         self._set_out()
         self._build()
-        self._measure(states, self._take)
+        self._measure(states)
 
     def _set_out(self) -> None:
         """Traits a person would choose first."""
@@ -131,48 +207,67 @@ class DepthTrajectory(DepthDrawing):
     @property
     def has_classes(self) -> bool:
         """Whether inputs have labels."""
-        return self._labels is not None
+        return self.labels is not None
+
+    @t.validate("atoms")
+    def _atoms_exist(self, proposal: t.Bunch) -> list[int]:
+        atoms = list(dict.fromkeys(int(atom) for atom in proposal["value"]))
+        wrong = [atom for atom in atoms if not 0 <= atom < self.n_atoms]
+        if wrong:
+            raise t.TraitError(
+                f"`atoms` must be between 0 and {self.n_atoms - 1}, got {wrong[0]}."
+                if self.n_atoms
+                else "`atoms` needs an SAE. Pass sae= to the panel."
+            )
+        return atoms
+
+    @t.validate("coordinates")
+    def _coordinates_can_be(self, proposal: t.Bunch) -> Any:
+        if proposal["value"] == "atoms" and not self.n_atoms:
+            raise t.TraitError("`coordinates` of atoms need an SAE. Pass sae= to the panel.")
+        return proposal["value"]
+
+    @t.validate("color_by")
+    def _colours_can_be(self, proposal: t.Bunch) -> Any:
+        if proposal["value"] == "class" and not self.has_classes:
+            raise t.TraitError("`color_by` class needs labels. Pass labels= to the panel.")
+        return proposal["value"]
 
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
         self.chips = {"model": self.model.name, "blocks": str(self.n_layers)}
-        self.controls = depth_controls.build(self)
-        self._picture = figure_widget(figures.depth_figure(), height=figures.figure_height())
-        self._legend = ipw.HTML()
-        self._view = DepthInputView(self._inputs, self._pick)
-        self._shown = ipw.Box(self._view.arranged(depth_controls.chooser(self)))
-        self._shown.add_class("sae-nb-line")
-        self._strips = DepthStrips(description="measurements over layers", own=THIS)
-        self._strips.empty_text = "The model is running."
+        self.controls = DepthControls(self)
+        self.figure = DepthFigure()
+        self.view = DepthInputView(self._inputs, lambda token: self.set_trait("token", token))
+        self.strips = DepthStrips(description="measurements over layers", own=THIS)
+        self.strips.empty_text = "The model is running."
+        looked_at = ipw.Box(self.view.arranged(chooser(self))).add_class("sae-nb-line")
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._picture, self._legend, self._shown],
-            detail=[self._strips],
+            figure=[self.figure.plot, self.figure.legend, looked_at],
+            detail=[self.strips],
         )
         self._body.layout.grid_template_columns = "minmax(0, 1fr) minmax(240px, 32%)"
-        self._listen()
-
-    def _listen(self) -> None:
-        self.observe(lambda _: self._on_layer(), "layer")
-        self.observe(lambda _: self._on_phases(), ["k", "similarity"])
-        self.observe(lambda _: self._on_input(), "picture")
-        self.observe(lambda _: self._on_token(), "token")
-        self.observe(lambda _: self._on_axes(), ["coordinates", "show"])
-        self.observe(lambda _: self._on_look(), ["dimensions", "color_by", "dark"])
-        self.observe(lambda _: self._on_push(), ["perturb_layer", "perturb_size", "perturb_seed"])
-        self.observe(lambda _: self._on_atoms(), "atoms")
-        self._strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
-        for trace in self._picture.data:
-            if str(trace.meta).startswith(("head", "gain", "similarity")):
-                trace.on_click(self._on_click)
-        self.can_play()
-        for key, step in (("]", 1), ("[", -1)):
-            self.bind_key(key, lambda step=step: self.step_picture(step))  # type: ignore[misc]
+        self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
+        self.figure.on_click(self._on_click)
+        self.bind_key("]", lambda: self.step_picture(1))
+        self.bind_key("[", lambda: self.step_picture(-1))
         self.bind_key("Home", lambda: self.set_trait("layer", 0))
         self.bind_key("End", lambda: self.set_trait("layer", self.n_layers))
         self.bind_key("Escape", lambda: self.set_trait("perturb_size", 0.0))
+
+    # --- work -------------------------------------------------------------------------------------
+
+    def _measure(self, given: Tensor | None) -> None:
+        """Capture and measure; states that are given and small are measured at once."""
+        if given is not None and given.numel() < SMALL:
+            with self.guarded("measuring states"):
+                self._take(self.runs.measured(given))
+            return
+        doing = "measuring states" if given is not None else "running the model, all layers"
+        self.run_async(lambda: self.runs.measured(given), self._take, doing=doing)
 
     def _take(self, measured: Measured) -> None:
         """Draw everything for the first time."""
@@ -182,106 +277,170 @@ class DepthTrajectory(DepthDrawing):
             self.n_tokens = states.shape[2]
             self.token = min(self.token, self.n_tokens - 1)
             kinds = token_kinds_of(self.model, states.positions)
-            self._view.prepare(kinds, states.positions, self.model.patch_grid)
+            self.view.prepare(kinds, states.positions, self.model.patch_grid)
             if self.k > summary.most_phases:
                 self.k = summary.most_phases
             if self.depths is not None and not self.atoms:
                 self.atoms = list(self.depths.telling())
-            self.chips = self._facts()
             self._draw_phases()
             self._draw_input()
-            self._on_axes()
-            self._ask_of_input()
             if self._inputs.note:
                 self.say(self._inputs.note)
 
-    # --- what was changed -------------------------------------------------------------------------
+    def _take_paths(self, paths: DepthPaths) -> None:
+        self.paths = paths
+        self._draw_paths()
 
-    def _on_layer(self) -> None:
-        with self.guarded("drawing the layer"), self._drawing:
-            if self.summary is not None:
-                self._strips.cursor = self.layer
-                figures.draw_layer_mark(self._picture, self.layer)
-                self._draw_trails()
-                self._view.shade(self._turned())
+    def _take_push(self, pushed: SelfCorrection) -> None:
+        self.pushed = pushed
+        self._draw_strips()
+        self._draw_paths()
+        self.say(_fading(pushed, self.token))
 
-    def _on_phases(self) -> None:
-        with self.guarded("drawing the phases"), self._drawing:
-            if self.summary is not None:
-                self._draw_phases()
-                self._strips.cuts = list(self._cuts)
-                if self.color_by == "phase":
-                    self._draw_paths()
+    def _take_roll(self, rolled: Tensor) -> None:
+        self.rolled = rolled
+        self._draw_strips()
+        self._draw_paths()
 
-    def _on_input(self) -> None:
-        with self.guarded("choosing an input"), self._drawing:
-            if self.summary is not None:
-                self.pushed = self.rolled = None
-                self._draw_input()
-                self._on_axes()
-                self._ask_of_input()
+    # --- drawing ----------------------------------------------------------------------------------
 
-    def _on_token(self) -> None:
-        with self.guarded("choosing a token"), self._drawing:
-            if self.summary is not None:
-                self._view.mark(self.token)
-                self._draw_strips()
-                self._on_axes()
+    @property
+    def ready(self) -> bool:
+        """Whether the model has run."""
+        return self.summary is not None
 
-    def _on_axes(self) -> None:
-        with self.guarded("laying out paths"):
-            self._lay_out(self._take_paths)
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Where phases begin and end."""
+        if self.summary is None:
+            return (0, self.n_layers)
+        return self.summary.phases[self.similarity][self.k].cuts
 
-    def _on_look(self) -> None:
-        with self.guarded("drawing paths"), self._drawing:
+    @reacts("layer", doing="drawing the layer")
+    def _draw_layer(self) -> None:
+        self.strips.cursor = self.layer
+        self.figure.show_layer(self.layer, dark=self.dark)
+        self.view.shade(self._turned())
+
+    @reacts("k", "similarity", doing="drawing the phases")
+    def _draw_phases(self) -> None:
+        summary, by = self.summary, self.similarity
+        if summary is None:
+            return
+        gains, words = summary.gains(by), SIMILARITY_WORDS[by]
+        self.figure.show_similarity(summary.similarity[by], self.cuts, gains, words)
+        self.say(_phase_words(summary, by, self.k))
+        self.strips.cuts = list(self.cuts)
+        if self.color_by == "phase":
             self._draw_paths()
 
-    def _on_push(self) -> None:
-        with self.guarded("pushing"):
-            if self.perturb_size > 0:
-                self._push(self._take_push)
-                return
-            with self._drawing:
-                # What is still running must not come back.
-                self._background.submit(_nothing, _ignore, _ignore, "push")
-                self.pushed = None
-                self._draw_strips()
-                self._draw_paths()
-
-    def _on_atoms(self) -> None:
-        with self.guarded("following atoms"), self._drawing:
-            if self.summary is not None:
-                self._draw_strips()
-                if self.coordinates == "atoms":
-                    self._on_axes()
-
-    def _ask_of_input(self) -> None:
-        if self._raptor is not None:
-            self._roll(self._take_roll)
+    @reacts("picture", doing="choosing an input")
+    def _draw_input(self) -> None:
+        self.pushed = self.rolled = None
+        self._show_input()
+        self.layout_of_paths.request()
+        states, picture = self.states, self.picture
+        if self.runs.raptor is not None and states is not None:
+            roll = lambda: self.runs.rolled(states, picture)  # noqa: E731
+            self.run_async(roll, self._take_roll, doing="rolling Raptor out", channel="raptor")
         if self.perturb_size > 0:
-            self._push(self._take_push)
+            self._push()
+
+    def _show_input(self) -> None:
+        if self.summary is None:
+            return
+        # Brightest colour: the same at all layers, the violent first block left out.
+        most = float(self.summary.trajectories.speed[self.picture, 1:].max())
+        self.view.show(self.picture, self.token, self._turned(), most)
+        self._draw_strips()
+        self.chips = self._facts()
+
+    @reacts("token", doing="choosing a token")
+    def _draw_token(self) -> None:
+        self.view.mark(self.token)
+        self._draw_strips()
+        self.layout_of_paths.request()
+
+    @reacts("coordinates", "show", doing="laying out paths")
+    def _lay_out(self) -> None:
+        self.layout_of_paths.request()
+
+    @reacts("dimensions", "color_by", "dark", doing="drawing paths")
+    def _draw_paths(self) -> None:
+        if self.paths is not None:
+            drawn = drawn_paths(self, self.dimensions)
+            self.figure.show_paths(drawn, self.layer, dark=self.dark)
+
+    @reacts("perturb_layer", "perturb_size", "perturb_seed", doing="pushing")
+    def _push(self) -> None:
+        """Run the rest of the network on a push of the selected input; without one, draw none."""
+        states, picture = self.states, self.picture
+        layer, size, seed = self.perturb_layer, self.perturb_size, self.perturb_seed
+        if size > 0 and states is not None:
+            self.run_async(
+                lambda: self.runs.pushed(states, picture, layer=layer, size=size, seed=seed),
+                self._take_push,
+                doing=f"pushing layer {layer}",
+                channel="push",
+            )
+            return
+        # What is still running must not come back.
+        self.forget_async("push")
+        self.pushed = None
+        self._draw_strips()
+        self._draw_paths()
+
+    @reacts("atoms", doing="following atoms")
+    def _draw_atoms(self) -> None:
+        self._draw_strips()
+        if self.coordinates == "atoms":
+            self.layout_of_paths.request()
+
+    def _turned(self) -> Float[np.ndarray, " tokens"]:
+        """How far the block before the cursor turned each token; nothing at the embeddings."""
+        if self.summary is None or self.layer == 0:
+            return np.zeros(self.n_tokens)
+        return np.asarray(self.summary.trajectories.speed[self.picture, self.layer - 1].numpy())
+
+    def _draw_strips(self) -> None:
+        if self.summary is None:
+            return
+        charts = measured_charts(self.summary, self.picture, self.token)
+        if self.pushed is not None:
+            charts.append(push_chart(self.pushed, self.token))
+        if self.rolled is not None and self.states is not None:
+            own = self.states[self.picture, :, self.token].float()
+            angles = angles_between(self.rolled[:, self.token], own)
+            charts.append(rolled_chart(np.asarray(angles.numpy())))
+        if self.depths is not None and self.atoms:
+            charts.append(atoms_chart(self.depths, self.atoms))
+        self.strips.show(charts, cuts=self.cuts)
+        self.strips.cursor = self.layer
+
+    def _facts(self) -> dict[str, str]:
+        """What stands beside the question."""
+        return {
+            "model": self.model.name,
+            "blocks": str(self.n_layers),
+            "inputs": format_count(self.n_inputs),
+            "input": path_text(self, self.picture, self.token).removeprefix("input "),
+        }
+
+    # --- choosing ---------------------------------------------------------------------------------
 
     def _on_click(self, trace: Any, points: Any, _: Any) -> None:
-        if not points.point_inds or self._drawn is None:
+        paths, place = self.paths, next(iter(points.point_inds), None)
+        if place is None or paths is None:
             return
         with self.guarded("choosing"):
-            place, name = points.point_inds[0], str(trace.meta)
-            if name == "gain":
+            if trace.meta == "gain":
                 self.k = int(place) + 1
-            elif name == "similarity":
+            elif trace.meta == "similarity":
                 self.layer = int(points.xs[0])
+            elif self.show == "pictures":
+                self.picture = int(paths.inputs[self.figure.path_of(trace, place, self.layer)])
             else:
-                group = int(name.split()[1])
-                self._choose_path(int(figures.members(self._drawn, group, self.layer)[place]))
-
-    def _choose_path(self, path: int) -> None:
-        if self.paths is not None and self.show == "pictures":
-            self.picture = int(self.paths.inputs[path])
-        elif self.paths is not None:
-            self.token = int(self.paths.tokens[path])
-
-    def _pick(self, token: int) -> None:
-        self.token = token
+                self.token = int(paths.tokens[self.figure.path_of(trace, place, self.layer)])
 
     def step(self, by: int) -> None:
         """Go to another layer; at either end nothing happens.
@@ -302,24 +461,6 @@ class DepthTrajectory(DepthDrawing):
             How many further.
         """
         self.picture = (self.picture + by) % self.n_inputs
-
-    # --- answers ----------------------------------------------------------------------------------
-
-    def _take_paths(self, paths: DepthPaths) -> None:
-        self.paths = paths
-        self._draw_paths()
-
-    def _take_push(self, pushed: SelfCorrection) -> None:
-        with self._drawing:
-            self.pushed = pushed
-            self._draw_strips()
-            self._draw_paths()
-            self.say(_fading(pushed, self.token))
-
-    def _take_roll(self, rolled: Tensor) -> None:
-        self.rolled = rolled
-        self._draw_strips()
-        self._draw_paths()
 
     # --- the player -------------------------------------------------------------------------------
 
@@ -343,7 +484,7 @@ class DepthTrajectory(DepthDrawing):
     def close(self) -> None:
         """Stop playing, end a UMAP under way, and free the panel."""
         if not self._closed:
-            self._end_umap()
+            self.layout_of_paths.end()
         super().close()
 
     def restyle(self) -> None:
@@ -351,9 +492,9 @@ class DepthTrajectory(DepthDrawing):
         super().restyle()
         if self._figure is not None:
             with self._drawing:
-                self._picture.layout.height = figures.figure_height()
-                if self.summary is not None:
-                    self._draw_input()
+                self.figure.plot.layout.height = figure_height()
+                if self.ready:
+                    self._show_input()
 
     # --- taking it away ---------------------------------------------------------------------------
 
@@ -367,7 +508,7 @@ class DepthTrajectory(DepthDrawing):
         shown: dict[str, Any] = {
             "layer": self.layer,
             "input": self.picture,
-            "token": self._view.name(self.token),
+            "token": self.view.name(self.token),
             "phases": f"{phases} ({self.similarity})",
             "gain of k phases": self.summary.gains(self.similarity),
             "direction to the end": paths.convergence[own].numpy(),
@@ -395,8 +536,8 @@ class DepthTrajectory(DepthDrawing):
         if self.dimensions == 2 or self.paths is None:
             return super().to_png(path)
         with self._drawing:
-            flat = go.Figure(self._picture)
-            figures.draw_paths(flat, self._dressed(self.paths, 2), self.layer)
+            flat = go.Figure(self.figure.plot)
+            draw_paths(flat, drawn_paths(self, 2), self.layer)
         content = to_png(flat)
         if path is not None:
             write_file(Path(path), content)
@@ -424,9 +565,10 @@ def _fading(pushed: SelfCorrection, token: int) -> str:
     )
 
 
-def _nothing() -> None:
-    return None
-
-
-def _ignore(_: Any) -> None:
-    return None
+def _phase_words(summary: DepthSummary, similarity: str, k: int) -> str:
+    """Say what k phases explain."""
+    phases = summary.phases[similarity][k]
+    words = f"blocks {phases}: {format_percent(phases.gain)} of the dissimilarity lies between"
+    if k > 1 and np.isfinite(phases.contrast):
+        words += f"; contrast at equal distance {format_number(phases.contrast)} (0: a smooth band)"
+    return words

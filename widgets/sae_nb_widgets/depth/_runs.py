@@ -1,4 +1,4 @@
-"""What a DepthTrajectory computes off the main thread: states, paths, pushes, roll-outs, atoms, UMAP."""
+"""What a DepthTrajectory computes: states, where paths lie, pushes, roll-outs, atoms over depth."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.dynamics import (
     SelfCorrection,
     States,
-    angles_between,
     capture_states,
     check_states,
     self_correction,
@@ -32,7 +29,6 @@ from sae_nb.summaries import (
     summarise_depth,
     umap_rows,
 )
-from sae_nb_widgets.depth._traits import DepthTraits
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -95,7 +91,7 @@ def check_parts(
 
 
 # -------------------------------------------------------------------------------------------------
-# What a DepthTrajectory computes off the main thread: states, paths, pushes, roll-outs, atoms, UMAP.
+# What runs: all of these may run off the main thread, and touch no widget.
 
 
 @dataclass(frozen=True)
@@ -107,38 +103,24 @@ class Measured:
     depths: AtomDepths | None
 
 
-class DepthRuns(DepthTraits):
-    """Traits of a DepthTrajectory, and the work behind them; the newest request wins."""
+@dataclass(frozen=True, eq=False)
+class DepthRuns:
+    """A model, its inputs and what comes with them; answers are records."""
 
     model: LiveModel
+    inputs: DepthInputs
+    labels: Any
     sae: SparseAutoencoder | None
-    states: States | None
-    depths: AtomDepths | None
-    paths: DepthPaths | None
-    pushed: SelfCorrection | None
-    rolled: Float[Tensor, "layers tokens d"] | None
-    _inputs: DepthInputs
-    _raptor: Any
-    _labels: Any
-    _umap: UmapProcess | None = None
+    raptor: Any
 
-    def _measure(self, given: Tensor | None, done: Callable[[Measured], None]) -> None:
-        """Capture and measure; states that are given and small are measured at once."""
-        if given is not None and given.numel() < SMALL:
-            with self.guarded("measuring states"):
-                done(self._measured(given))
-            return
-        doing = "measuring states" if given is not None else "running the model, all layers"
-        self.run_async(lambda: self._measured(given), done, doing=doing)
-
-    def _measured(self, given: Tensor | None) -> Measured:
+    def measured(self, given: Tensor | None) -> Measured:
+        """Capture states where none are given, and measure them."""
         states = given
         if states is None:
-            states = capture_states(self.model, self._inputs.samples, backend="hooks")
+            states = capture_states(self.model, self.inputs.samples, backend="hooks")
         if not isinstance(states, States):
             states = States(states)
-        names = self.model.class_names
-        summary = summarise_depth(states, self._labels, class_names=names)
+        summary = summarise_depth(states, self.labels, class_names=self.model.class_names)
         depths = None
         if self.sae is not None:
             depths = atom_depths(self.sae, states, self._home(states.n_layers))
@@ -147,34 +129,55 @@ class DepthRuns(DepthTraits):
     def _home(self, n_layers: int) -> int:
         """Layer of the states that the SAE was trained on."""
         name = getattr(self.sae, "hook_point", None)
-        if name is None:
-            return n_layers // 2 + 1
-        point = self.model.hook_point(str(name))
-        return (
-            n_layers // 2 + 1 if point.layer is None else point.layer + (point.kind != "resid_pre")
-        )
+        layer = None if name is None else (point := self.model.hook_point(str(name))).layer
+        return n_layers // 2 + 1 if layer is None else layer + (point.kind != "resid_pre")
 
-    # --- paths ------------------------------------------------------------------------------------
+    def pushed(
+        self, states: States, picture: int, *, layer: int, size: float, seed: int
+    ) -> SelfCorrection:
+        """Run the rest of the network on a push of one input."""
+        one, own = self.inputs.one(picture), states.take([picture])
+        return self_correction(self.model, one, layer=layer, size=size, seed=seed, states=own)
 
-    def _lay_out(self, done: Callable[[DepthPaths], None]) -> None:
-        """Find where paths lie; where that takes a UMAP, PCA is shown until it is there."""
-        states, summary = self.states, self.summary
-        if states is None or summary is None:
-            return
-        asked = self.coordinates
+    def rolled(self, states: States, picture: int) -> Tensor:
+        """Let Raptor run from one input's embeddings."""
+        weights = next(iter(getattr(self.raptor, "parameters", tuple)()), torch.zeros(0))
+        embeddings = states[picture : picture + 1, 0].float().to(weights.device)
+        with torch.no_grad():
+            return torch.as_tensor(self.raptor.roll_out(embeddings))[0].float().cpu()
+
+
+# -------------------------------------------------------------------------------------------------
+# Where paths lie.
+
+
+SMALL = 16_000_000
+"""Numbers up to which work is waited for: a tenth of a second or two."""
+
+
+class DepthLayout:
+    """Lays out the paths of a panel; where that takes a UMAP, PCA is shown until it is there."""
+
+    def __init__(self, panel: Any, done: Callable[[DepthPaths], None]) -> None:
+        self._panel, self._done = panel, done
+        self.process: UmapProcess | None = None
+
+    def request(self) -> None:
+        """Lay out what the traits of the panel ask for; what was asked before is dropped."""
+        panel, asked = self._panel, self._panel.coordinates
         chosen = choose_paths(
-            states,
-            show=self.show,
-            picture=self.picture,
-            token=self.token,
-            classes=summary.classes,
+            panel.states,
+            show=panel.show,
+            picture=panel.picture,
+            token=panel.token,
+            classes=panel.summary.classes,
         )
-        self._end_umap()
+        self.end()
         process = None
         if asked == "umap":
-            process = self._umap = start_umap(umap_rows(chosen))
+            process = self.process = start_umap(umap_rows(chosen))
         waiting = process is not None and not process.done
-        atoms, sae, depths = tuple(self.atoms), self.sae, self.depths
+        atoms, sae, depths = tuple(panel.atoms), panel.sae, panel.depths
         scale = 1.0 if depths is None else float(depths.scale[depths.home])
 
         def work() -> DepthPaths:
@@ -184,82 +187,36 @@ class DepthRuns(DepthTraits):
             return lay_out(chosen, asked, xy=process.wait())
 
         def take(paths: DepthPaths) -> None:
-            done(paths)
+            self._done(paths)
             # Only now: a layout that is there at once must not be replaced by PCA.
             if waiting and process is not None:
-                self._wait_for_umap(chosen, process, done)
+                self._wait_for(process, chosen)
 
         if chosen.fitted.numel() < SMALL and asked != "atoms":
-            with self.guarded("laying out paths"):
+            with panel.guarded("laying out paths"):
                 take(work())
         else:
-            self.run_async(work, take, doing="laying out paths", channel="paths")
+            panel.run_async(work, take, doing="laying out paths", channel="paths")
 
-    def _wait_for_umap(
-        self, chosen: ChosenPaths, process: UmapProcess, done: Callable[[DepthPaths], None]
-    ) -> None:
+    def _wait_for(self, process: UmapProcess, chosen: ChosenPaths) -> None:
         def work() -> DepthPaths | None:
             try:
                 return lay_out(chosen, "umap", xy=process.wait())
             except RuntimeError:
-                if process is self._umap:
+                if process is self.process:
                     raise
                 return None  # another layout was asked for meanwhile, and this one ended
 
         def take(paths: DepthPaths | None) -> None:
-            if paths is not None and process is self._umap and self.coordinates == "umap":
-                done(paths)
+            wanted = process is self.process and self._panel.coordinates == "umap"
+            if paths is not None and wanted:
+                self._done(paths)
 
-        self.run_async(work, take, doing="UMAP of the paths (PCA meanwhile)", channel="umap")
+        doing = "UMAP of the paths (PCA meanwhile)"
+        self._panel.run_async(work, take, doing=doing, channel="umap")
 
-    def _end_umap(self) -> None:
-        process, self._umap = self._umap, None
+    def end(self) -> None:
+        """Stop a UMAP nobody waits for any more."""
+        process, self.process = self.process, None
         if process is not None:
             process.close()
-
-    # --- the selected input -----------------------------------------------------------------------
-
-    def _push(self, done: Callable[[SelfCorrection], None]) -> None:
-        """Run the rest of the network on a push of the selected input."""
-        states = self.states
-        if states is None:
-            return
-        inputs, model, picture = self._inputs, self.model, self.picture
-        layer, size, seed = self.perturb_layer, self.perturb_size, self.perturb_seed
-
-        def work() -> SelfCorrection:
-            return self_correction(
-                model,
-                inputs.one(picture),
-                layer=layer,
-                size=size,
-                seed=seed,
-                states=states.take([picture]),
-            )
-
-        self.run_async(work, done, doing=f"pushing layer {layer}", channel="push")
-
-    def _roll(self, done: Callable[[Tensor], None]) -> None:
-        """Let Raptor run from the selected input's embeddings."""
-        if self.states is None or self._raptor is None:
-            return
-        raptor, one = self._raptor, slice(self.picture, self.picture + 1)
-        weights = next(iter(getattr(raptor, "parameters", tuple)()), torch.zeros(0))
-        embeddings = self.states[one, 0].float().to(weights.device)
-
-        def work() -> Tensor:
-            with torch.no_grad():
-                return torch.as_tensor(raptor.roll_out(embeddings))[0].float().cpu()
-
-        self.run_async(work, done, doing="rolling Raptor out", channel="raptor")
-
-    def _rolled_angles(self) -> Float[np.ndarray, " layers"] | None:
-        """Angle of the roll-out to the selected token's states."""
-        if self.rolled is None or self.states is None:
-            return None
-        own = self.states[self.picture, :, self.token].float()
-        return np.asarray(angles_between(self.rolled[:, self.token], own).numpy())
-
-
-SMALL = 16_000_000
-"""Numbers up to which work is waited for: a tenth of a second or two."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
@@ -31,13 +31,20 @@ LARGEST_SEED = 2**31 - 1
 
 
 class _Between:
-    """A number from `low` to `high`, both allowed, and `none` where a number may be missing."""
+    """A number from `low` to `high`, both allowed unless `inside`; `none` is one that is missing."""
 
     def __init__(
-        self, default: float, low: End, high: End, *, none: int | None = None, **about: Any
+        self,
+        default: float,
+        low: End,
+        high: End,
+        *,
+        inside: bool = False,
+        none: int | None = None,
+        **about: Any,
     ) -> None:
-        self._low, self._high, self._none = low, high, none
-        super().__init__(default, **about)
+        self._low, self._high, self._inside, self._none = low, high, inside, none
+        super().__init__(default, **about)  # type: ignore[call-arg]
 
     def ends(self, panel: Any) -> tuple[Any, Any]:
         """Return the lowest and the highest value for a panel."""
@@ -49,16 +56,24 @@ class _Between:
     def _cross_validate(self, panel: Any, value: Any) -> Any:
         value = super()._cross_validate(panel, value)  # type: ignore[misc]
         low, high = self.ends(panel)
-        if not low <= value <= high and (self._none is None or value != self._none):
-            name: str = self.name  # type: ignore[attr-defined]
+        fits = low < value < high if self._inside else low <= value <= high
+        if not fits and (self._none is None or value != self._none):
+            lowest, highest, given = (format(number, self._form) for number in (low, high, value))
+            ends = f"between {lowest} and {highest}"
+            if self._inside:
+                ends = f"above {lowest} and below {highest}"
             missing = "" if self._none is None else f", or {self._none} for none"
-            raise t.TraitError(
-                f"`{name}` must be between {low:{self._form}} and {high:{self._form}}{missing}, got "
-                f"{value:{self._form}}."
-            )
+            name: str = self.name  # type: ignore[attr-defined]
+            raise t.TraitError(f"`{name}` must be {ends}{missing}, got {given}.")
         return value
 
     _form = ""
+
+    if TYPE_CHECKING:  # what every trait does, for those who read its value
+
+        def __get__(self, panel: Any, of: Any = None) -> Any: ...
+
+        def __set__(self, panel: Any, value: Any) -> None: ...
 
 
 class Whole(_Between, t.Int):
@@ -138,7 +153,7 @@ def control(
     panel: Any,
     trait: str,
     text: str,
-    tip: str,
+    tip: str | Mapping[Any, str],
     width: int | str = "auto",
     *,
     kind: Any = None,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.panel._declaring import wide
+from sae_nb_widgets.panel._declaring import Number, wide
 from sae_nb_widgets.panel._panel import Panel
 
 _ICONS = {True: "pause", False: "play"}
@@ -59,10 +60,18 @@ class PlayingPanel(Panel):
     """A panel with a place that moves on by itself while `playing`, `speed` places a second."""
 
     playing = t.Bool(False, help="Whether it goes from place to place by itself.")
-    speed = t.Float(2.0, help="Places per second while it plays.")
+    speed = Number(2.0, 0.1, 50, help="Places per second while it plays.")
 
     # What `close` reads, also of a panel that was refused before it was built.
     _player: Player | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._player = Player(self._advance, lambda: self.speed)
+        self.observe(self._on_playing, "playing")
+        self.bind_key(" ", self.toggle)
+        self.bind_key("ArrowRight", self.forth)
+        self.bind_key("ArrowLeft", self.back)
 
     @property
     @abstractmethod
@@ -84,14 +93,6 @@ class PlayingPanel(Panel):
     def toggle(self) -> None:
         """Play, or pause."""
         self.playing = not self.playing
-
-    def can_play(self) -> None:
-        """Listen to `playing` and to the keys of a player: space and the arrows."""
-        self._player = Player(self._advance, lambda: self.speed)
-        self.observe(self._on_playing, "playing")
-        self.bind_key(" ", self.toggle)
-        self.bind_key("ArrowRight", self.forth)
-        self.bind_key("ArrowLeft", self.back)
 
     def _on_playing(self, change: t.Bunch) -> None:
         if self._player is None or not change["new"]:

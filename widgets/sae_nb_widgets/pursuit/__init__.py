@@ -13,4 +13,4 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.pursuit._detail import picture as picture
-    from sae_nb_widgets.pursuit._traits import checked_shape as checked_shape
+    from sae_nb_widgets.pursuit._runs import checked_shape as checked_shape

@@ -26,7 +26,8 @@ from sae_nb.figures import (
     plot_text,
     template,
 )
-from sae_nb.summaries import PursuitSteps
+from sae_nb.summaries import PursuitSteps, strongest_atoms
+from sae_nb_widgets.panel import figure_widget
 
 START, NOW, PENALTY, IN_CODE, RING, SELECTED = range(6)
 TRACES_PER_ALGORITHM = 6
@@ -78,6 +79,35 @@ def pursuit_figure(
     update_records(figure, steps, shown, name_of=name_of)
     update_step(figure, steps, shown, step)
     return figure
+
+
+class PursuitFigure:
+    """The figure on screen, and which atoms have bars in it."""
+
+    def __init__(self) -> None:
+        self.plot = figure_widget(pursuit_figure())
+        self.shown: list[Int[np.ndarray, " n"]] = []
+
+    def show_records(
+        self,
+        steps: Sequence[PursuitSteps],
+        *,
+        order: str,
+        name_of: Callable[[int], str],
+        same_atoms: bool,
+    ) -> None:
+        """Make the bars anew: other atoms, another order, another size."""
+        groups = [steps] * len(steps) if same_atoms else [(one,) for one in steps]
+        self.shown = [strongest_atoms(group, order=order) for group in groups]
+        update_records(self.plot, steps, self.shown, name_of=name_of)
+
+    def show_step(self, steps: Sequence[PursuitSteps], step: int, *, atom: int, fit: bool) -> None:
+        """Show another step, and mark an atom (none: −1)."""
+        update_step(self.plot, steps, self.shown, step, atom=atom, fit=fit)
+
+    def atom_at(self, trace: go.Bar, place: int) -> int:
+        """Return the atom whose bar was clicked."""
+        return int(self.shown[list(self.plot.data).index(trace) // TRACES_PER_ALGORITHM][place])
 
 
 def update_records(

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
-import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb.checks import check_k
 from sae_nb.figures import format_count, format_number
-from sae_nb.summaries import PURSUITS, PursuitSteps, strongest_atoms, summarise_pursuit
-from sae_nb_widgets.panel import figure_widget, static_html
-from sae_nb_widgets.pursuit import _controls as pursuit_controls
+from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
+from sae_nb_widgets.panel import Number, PlayingPanel, Whole, reacts, static_html
+from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts
-from sae_nb_widgets.pursuit._figure import (
-    SHORT,
-    TRACES_PER_ALGORITHM,
-    pursuit_figure,
-    scale_texts,
-    update_records,
-    update_step,
-)
-from sae_nb_widgets.pursuit._traits import (
-    PursuitTraits,
+from sae_nb_widgets.pursuit._figure import SHORT, PursuitFigure, scale_texts
+from sae_nb_widgets.pursuit._runs import (
+    NONE,
+    PursuitRuns,
     algorithm_names,
     checked_bias,
     checked_shape,
@@ -39,13 +31,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-RECORDS_KEPT = 12
 LEFT_PX = 196
 SMALL = 100_000_000
 """Multiplications up to which the first run is waited for: a tenth of a second."""
 
 
-class PursuitStepper(PursuitTraits):
+def _fewest_atoms(panel: PursuitStepper) -> int:
+    return min(len(one) for one in panel.runs.dictionaries)
+
+
+class PursuitStepper(PlayingPanel):
     """How does the code come about?
 
     Runs one or two algorithms on one input, with the kernels' own trace, and shows every step: what
@@ -102,6 +97,30 @@ class PursuitStepper(PursuitTraits):
     stem = "pursuit"
     needs_kernel = "Going to another step needs a running kernel; this is the step that was shown."
 
+    step = Whole(
+        0, 0, lambda panel: panel.last_step, help="Which step is shown; 0 is before the first."
+    )
+    row = Whole(0, 0, lambda panel: len(panel.runs.x) - 1, help="Which of the inputs.")
+    algorithm_a = t.Enum(ALGORITHMS, default_value="mp", help="First algorithm.")
+    algorithm_b = t.Enum(
+        (*ALGORITHMS, NONE), default_value=NONE, help="Second algorithm; empty for none."
+    )
+    k = Whole(16, 1, _fewest_atoms, help="Steps of a greedy algorithm.")
+    penalty_share = Number(
+        PENALTY_SHARE, 0, 1, inside=True, help="λ of ISTA and FISTA as a share of the largest."
+    )
+    nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
+    order = t.Enum(tuple(ORDERS), default_value="sorted", help="Order of the bars.")
+    fit_bars = t.Bool(False, help="Scale the bars to the step that is shown.")
+    atom = Whole(
+        0,
+        0,
+        lambda panel: panel.n_atoms - 1,
+        help="Atom of the first dictionary that was clicked; can be linked.",
+    )
+    marked = t.Bool(False, help="Whether that atom is marked in the bars and lists.")
+    speed = Number(2.0, 0, 50, inside=True, help="Steps per second while it plays.")
+
     def __init__(
         self,
         x: Any,
@@ -118,54 +137,60 @@ class PursuitStepper(PursuitTraits):
         first = second = unit_atoms(dictionary, normalise, "dictionary")
         if other_dictionary is not None:
             second = unit_atoms(other_dictionary, normalise, "other_dictionary", first.shape[1])
-        self._dictionaries, self.n_atoms = (first, second), len(first)
-        self._bias = checked_bias(bias, first)
-        self._x = input_rows(x, first, self._bias)
+        bias = checked_bias(bias, first)
+        self.runs = PursuitRuns(input_rows(x, first, bias), (first, second))
+        self.n_atoms = len(first)
         named = algorithm_names(algorithms, two=other_dictionary is not None)
         check_k(k, min(len(first), len(second)))
-        self._shape = checked_shape(picture_shape, first.shape[1])
+        shape = checked_shape(picture_shape, first.shape[1])
         self._labels = labels or {}
-        self._known: OrderedDict[tuple[Any, ...], PursuitSteps] = OrderedDict()
         self.steps: tuple[PursuitSteps, ...] = ()
-        self._shown: list[np.ndarray] = []
         super().__init__()
         self.k, self.algorithm_a, self.algorithm_b = k, named[0], named[1]
         self.chips = self._facts()
-        self._build()
-        self._request(at_once=self._cost() <= SMALL)
+        self.controls = PursuitControls(self, len(self.runs.x))
+        self.figure = PursuitFigure()
+        self.parts = Parts(shape, bias.cpu().numpy())
+        self.chosen = Chosen(shape, self.label_of)
+        self._lay_out()
+        # Multiplications of a run, roughly.
+        cost = max(self.last_step * one.numel() for one in self.runs.dictionaries)
+        self._run(at_once=cost <= SMALL)
 
-    # --- building ---------------------------------------------------------------------------------
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The one or two algorithms shown."""
+        return (self.algorithm_a, *([self.algorithm_b] if self.algorithm_b != NONE else []))
 
-    def _build(self) -> None:
-        self.controls = pursuit_controls.build(self, len(self._x))
-        self._picture = figure_widget(pursuit_figure())
-        for trace in self._picture.data:
-            trace.on_click(self._on_click)
-        self._parts = Parts(self._shape, self._bias.cpu().numpy())
-        self._chosen = Chosen(self._shape, self.label_of)
+    @property
+    def last_step(self) -> int:
+        """Last step of the player: of the records, or the most there can be until they are there."""
+        if self.steps:
+            return max(one.n_steps for one in self.steps)
+        return max(self.k if name in PURSUITS else SOLVER_STEPS for name in self.algorithms)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are records."""
+        return bool(self.steps)
+
+    def _lay_out(self) -> None:
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=self._picture,
-            detail=self._chosen.widgets,
+            figure=self.figure.plot,
+            detail=self.chosen.widgets,
         )
-        left = ipw.Box(list(self._parts.widgets)).add_class("sae-nb-line")
+        left = ipw.Box(list(self.parts.widgets)).add_class("sae-nb-line")
         left.layout.min_width, left.layout.align_items = "0", "flex-start"
         self._body.children = (left, *self._body.children)
         # Three columns; below 700 px the style sheet puts them under each other.
         self._body.layout.grid_template_columns = (
             f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
         )
-        self._listen()
-
-    def _listen(self) -> None:
-        asked = ["row", "algorithm_a", "algorithm_b", "k", "penalty_share", "nonnegative"]
-        self.observe(self._on_asked, asked)
-        self.observe(self._on_step, ["step", "marked", "fit_bars"])
-        self.observe(self._on_atom, "atom")
-        self.observe(self._on_order, "order")
-        self._chosen.norms.observe(self._on_norms, "selected")
-        self.can_play()
+        for trace in self.figure.plot.data:
+            trace.on_click(self._on_click)
+        self.chosen.norms.observe(self._on_norms, "selected")
         self.bind_key("Home", lambda: self.set_trait("step", 0))
         self.bind_key("End", lambda: self.set_trait("step", self.last_step))
         self.bind_key("Escape", lambda: self.set_trait("marked", False))
@@ -180,56 +205,40 @@ class PursuitStepper(PursuitTraits):
 
     # --- what is asked ----------------------------------------------------------------------------
 
-    def _cost(self) -> int:
-        """Multiplications of a run, roughly."""
-        return max(self.last_step * one.numel() for one in self._dictionaries)
+    @reacts(
+        "row",
+        "algorithm_a",
+        "algorithm_b",
+        "k",
+        "penalty_share",
+        "nonnegative",
+        doing="running the pursuit",
+        early=True,
+    )
+    def _asked(self) -> None:
+        self._run()
 
-    def _request(self, *, at_once: bool = False) -> None:
+    def _run(self, *, at_once: bool = False) -> None:
         """Run what is not known yet, off the main thread; an older request is dropped."""
-        asked = self._asked()
-        missing = [key for key in asked if key not in self._known]
-        if not missing:
-            self._take([self._known[key] for key in asked])
+        runs = self.runs
+        asked = runs.asked(self)
+        known = runs.known(asked)
+        if known is not None:
+            self._take(known)
             return
 
         def done(answer: Mapping[tuple[Any, ...], PursuitSteps]) -> None:
-            self._known.update(answer)
             # What was asked meanwhile may have been known, and is on screen already.
-            if asked == self._asked():
-                self._take([self._known[key] for key in asked])
-            while len(self._known) > RECORDS_KEPT:
-                self._known.popitem(last=False)
+            if asked == runs.asked(self):
+                self._take([answer[run] for run in asked])
+            runs.keep(answer)
 
         doing = f"running {' and '.join(SHORT[name] for name in self.algorithms)}"
-        work = {key: self._known.get(key) for key in asked}
         if at_once:
             with self.guarded(doing):
-                done(self._computed(work))
+                done(runs.compute(asked))
         else:
-            self.run_async(lambda: self._computed(work), done, doing=doing)
-
-    def _asked(self) -> list[tuple[Any, ...]]:
-        return [self._key(i, name) for i, name in enumerate(self.algorithms)]
-
-    def _key(self, index: int, name: str) -> tuple[Any, ...]:
-        greedy = name in PURSUITS
-        which = index if self._dictionaries[1] is not self._dictionaries[0] else 0
-        return (name, self.row, which, self.nonnegative, self.k if greedy else self.penalty_share)
-
-    def _computed(
-        self, work: Mapping[tuple[Any, ...], PursuitSteps | None]
-    ) -> dict[tuple[Any, ...], PursuitSteps]:
-        """Run in the worker thread: touches no widget."""
-        answer = {}
-        for key, known in work.items():
-            name, row, which, nonnegative, number = key
-            size = {"k": number} if name in PURSUITS else {"penalty_share": number}
-            answer[key] = known or summarise_pursuit(
-                self._x, self._dictionaries[which], name, row=row, nonnegative=nonnegative, **size
-            )
-        return answer
-
-    # --- drawing ----------------------------------------------------------------------------------
+            self.run_async(lambda: runs.compute(asked), done, doing=doing)
 
     def _take(self, steps: Sequence[PursuitSteps]) -> None:
         """Show other records, at the same step where they have it."""
@@ -239,82 +248,60 @@ class PursuitStepper(PursuitTraits):
             self.chips = self._facts()
             if self.step > self.last_step:
                 self.step = self.last_step
-            self._chosen.begin(steps, self._dictionaries, self.last_step)
-            self._rebuild()
+            self.chosen.begin(steps, self.runs.dictionaries, self.last_step)
+            self._draw_bars()
             if first and not self.marked:
-                self._start_with(max(steps[0].next_atom(0), 0))
+                # An atom worth linking before one is clicked, without marking it.
+                self.atom = max(steps[0].next_atom(0), 0)
+                self.marked = False
 
-    def _start_with(self, atom: int) -> None:
-        """Have an atom worth linking before one is clicked, without marking it."""
-        self.atom = atom
-        self.marked = False
+    # --- drawing ----------------------------------------------------------------------------------
 
-    def _rebuild(self) -> None:
-        """Make the bars anew: other atoms, another order, another size."""
-        if not self.steps:
-            return
-        same = self._dictionaries[0] is self._dictionaries[1]
-        groups = [self.steps] * len(self.steps) if same else [(one,) for one in self.steps]
-        self._shown = [strongest_atoms(group, order=self.order) for group in groups]
-        update_records(self._picture, self.steps, self._shown, name_of=self.name_of)
-        self._draw()
+    @reacts("order", doing="ordering the bars")
+    def _draw_bars(self) -> None:
+        self.figure.show_records(
+            self.steps,
+            order=self.order,
+            name_of=self.name_of,
+            same_atoms=not self.runs.two_dictionaries,
+        )
+        self._draw_step()
 
-    @property
-    def _mark(self) -> int:
-        return self.atom if self.marked else -1
+    @reacts("step", "marked", "fit_bars", doing="drawing the step")
+    def _draw_step(self) -> None:
+        marked = self.atom if self.marked else -1
+        self.figure.show_step(self.steps, self.step, atom=marked, fit=self.fit_bars)
+        self.parts.show(self.steps, self.step)
+        self.chosen.show(self.steps, self.step, marked)
+        self.controls.show_step(self.step, self.last_step)
+        self.say(_sentence(self.steps, self.step))
 
-    def _draw(self) -> None:
-        with self._drawing:
-            update_step(
-                self._picture,
-                self.steps,
-                self._shown,
-                self.step,
-                atom=self._mark,
-                fit=self.fit_bars,
-            )
-            self._parts.show(self.steps, self.step)
-            self._chosen.show(self.steps, self.step, self._mark)
-            pursuit_controls.fit_slider(self.controls, self.step, self.last_step)
-            self.say(_sentence(self.steps, self.step))
+    @reacts("atom", doing="marking the atom", early=True)
+    def _mark(self) -> None:
+        if self.marked:
+            self._draw_step()
+        else:
+            self.marked = True
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         super().restyle()
         if self._figure is not None:
             with self._drawing:
-                self._rebuild()
+                if self.ready:
+                    self._draw_bars()
                 scale_texts(self._figure)
 
     def _facts(self) -> dict[str, str]:
-        sizes = [format_count(len(one)) for one in self._dictionaries]
-        two = self._dictionaries[0] is not self._dictionaries[1]
-        facts = {"atoms": " | ".join(sizes) if two else sizes[0]}
-        facts["width"] = format_count(self._x.shape[1])
-        if len(self._x) > 1:
-            facts["input"] = f"{self.row} of {format_count(len(self._x))}"
+        sizes = [format_count(len(one)) for one in self.runs.dictionaries]
+        facts = {"atoms": " | ".join(sizes) if self.runs.two_dictionaries else sizes[0]}
+        n, width = self.runs.x.shape
+        facts["width"] = format_count(width)
+        if n > 1:
+            facts["input"] = f"{self.row} of {format_count(n)}"
         return facts
 
-    # --- what was changed -------------------------------------------------------------------------
-
-    def _on_asked(self, _: t.Bunch) -> None:
-        with self.guarded("running the pursuit"):
-            self._request()
-
-    def _on_step(self, _: t.Bunch) -> None:
-        if self.steps:
-            with self.guarded("drawing the step"):
-                self._draw()
-
-    def _on_atom(self, change: t.Bunch) -> None:
-        if self.marked:
-            self._on_step(change)
-        else:
-            self.marked = True
-
-    def _on_order(self, _: t.Bunch) -> None:
-        with self.guarded("ordering the bars"), self._drawing:
-            self._rebuild()
+    # --- clicks -----------------------------------------------------------------------------------
 
     def _on_norms(self, change: t.Bunch) -> None:
         if change["new"] >= 0:
@@ -322,9 +309,7 @@ class PursuitStepper(PursuitTraits):
 
     def _on_click(self, trace: go.Bar, points: Any, _: Any) -> None:
         if points.point_inds:
-            index = list(self._picture.data).index(trace) // TRACES_PER_ALGORITHM
-            atoms = self._shown[index]
-            chosen = int(atoms[points.point_inds[0]])
+            chosen = self.figure.atom_at(trace, points.point_inds[0])
             if chosen == self.atom:
                 self.marked = not self.marked
             elif chosen < self.n_atoms:  # the second dictionary may have more
@@ -373,7 +358,7 @@ class PursuitStepper(PursuitTraits):
 
     def static_main(self) -> str:
         """Return what stands left of the figure as HTML that needs no script."""
-        return static_html(self._parts.widgets)
+        return static_html(self.parts.widgets)
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write."""

@@ -1,0 +1,103 @@
+"""What is drawn of paths: which there are, in which colours, what they are called, what lies over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sae_nb.summaries import DepthPaths, lambert
+from sae_nb_widgets.depth._controls import COORDINATE_WORDS
+from sae_nb_widgets.depth._figure import KIND_COLOURS, PHASE_COLOURS, DrawnPaths
+from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of
+
+Flat = Callable[[np.ndarray], np.ndarray]
+"""Turns three coordinates into those that are drawn."""
+
+
+def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
+    """Paths of a panel with their colours and what lies over them."""
+    paths: DepthPaths = panel.paths
+    groups, names, colours, symbols = _groups(panel)
+    flat = _flattening(paths, dimensions)
+    own = (paths.inputs == panel.picture) & (paths.tokens == panel.token)
+    pushed = None if panel.pushed is None else panel.pushed.states[0, :, panel.token]
+    rolled = None if panel.rolled is None else panel.rolled[:, panel.token]
+    return DrawnPaths(
+        points=flat(paths.points),
+        groups=groups,
+        names=names,
+        colours=colours,
+        symbols=symbols,
+        texts=tuple(path_text(panel, i, j) for i, j in zip(paths.inputs, paths.tokens)),
+        own=int(np.flatnonzero(own)[0]) if own.any() else -1,
+        axes=("", "", "") if paths.coordinates == "sphere" and dimensions == 2 else paths.axes,
+        title=_title(panel),
+        pushed=_over(paths, flat, pushed),
+        pushed_from=0 if panel.pushed is None else panel.pushed.layer,
+        rolled=_over(paths, flat, rolled),
+        rim=2.0 if paths.coordinates == "sphere" else 0.0,
+    )
+
+
+def path_text(panel: Any, picture: int, token: int) -> str:
+    """Name a path: its input, the input's class, its token."""
+    summary, named = panel.summary, ""
+    if summary is not None and summary.classes is not None:
+        named = f" · {summary.class_names[summary.classes[picture]]}"
+    return f"input {picture}{named} · {panel.view.name(token)}"
+
+
+def _title(panel: Any) -> str:
+    paths, whose = panel.paths, "all tokens"
+    if panel.show == "pictures":
+        whose = f"{panel.view.name(panel.token)} of {len(paths.points)} inputs"
+    kept = f", {100 * paths.kept:.0f} % kept" if np.isfinite(paths.kept) else ""
+    return f"{whose} · {COORDINATE_WORDS[paths.coordinates]}{kept}"
+
+
+def _groups(
+    panel: Any,
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Colour of every stretch of every path, and what colours are called."""
+    paths, summary = panel.paths, panel.summary
+    n, layers = len(paths.points), panel.n_layers + 1
+    if panel.color_by == "phase":
+        cuts = np.array(panel.cuts)
+        phase = np.searchsorted(cuts, np.arange(layers), side="left") - 1
+        names = tuple(f"blocks {a + 1}–{b}" for a, b in pairwise(cuts.tolist()))
+        groups = np.tile(np.clip(phase, 0, panel.k - 1), (n, 1))
+        return groups, names, PHASE_COLOURS[: panel.k], ("circle",) * panel.k
+    if panel.color_by == "class" and summary.classes is not None:
+        numbers = np.minimum(summary.classes[paths.inputs], MOST_GROUPS - 1)
+        styles = [style_of(i) for i in range(min(len(summary.class_names), MOST_GROUPS))]
+        names = summary.class_names[: len(styles)]
+        if len(summary.class_names) > len(styles):
+            names = (*names[:-1], "others")
+        colours, symbols = (tuple(part) for part in zip(*styles))
+        return _wide(numbers, layers), names, colours, symbols
+    kinds, listed = list(summary.trajectories.token_kinds), summary.trajectories.kinds
+    numbers = np.array([listed.index(kinds[token]) for token in paths.tokens])
+    symbols = ("circle", "diamond", "square")[: len(listed)]
+    return _wide(numbers, layers), listed, tuple(KIND_COLOURS[kind] for kind in listed), symbols
+
+
+def _over(paths: DepthPaths, flat: Flat, states: Tensor | None) -> np.ndarray | None:
+    """Where states of one token lie on the axes of the paths."""
+    return None if states is None else np.asarray(flat(paths.project(states)))
+
+
+def _flattening(paths: DepthPaths, dimensions: int) -> Flat:
+    if dimensions == 3:
+        return lambda points: points
+    if paths.coordinates != "sphere":
+        return lambda points: points[..., :2]
+    north = paths.points[:, -1].mean(axis=0)
+    return lambda points: lambert(points, north)
+
+
+def _wide(numbers: np.ndarray, layers: int) -> np.ndarray:
+    return np.repeat(numbers[:, None], layers, axis=1)

@@ -1,0 +1,126 @@
+"""What a PursuitStepper is given, checked once, and its runs: each is made once and kept a while."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
+from torch import Tensor
+
+from sae_nb.checks import check_matrix
+from sae_nb.summaries import PURSUITS, PursuitSteps, check_algorithm, summarise_pursuit
+
+NONE = ""
+"""Value of `algorithm_b` that leaves the second algorithm out."""
+
+
+def unit_atoms(dictionary: Any, normalise: bool, name: str, d_in: int | None = None) -> Tensor:
+    """Return the dictionary, scaled to unit rows if asked."""
+    atoms = check_matrix(dictionary, name=name, d_in=d_in).detach()
+    return F.normalize(atoms, dim=1) if normalise else atoms
+
+
+def input_rows(x: Any, dictionary: Tensor, bias: Tensor) -> Tensor:
+    """Return the inputs as rows without their bias: of a tensor, an array or activations."""
+    rows = x if isinstance(x, Tensor) else getattr(x, "x", x)
+    rows = torch.as_tensor(rows) if isinstance(rows, np.ndarray) else rows
+    found = check_matrix(rows, d_in=dictionary.shape[1], flatten=True).detach()
+    return found - bias.to(found.device)
+
+
+def checked_bias(bias: Any, dictionary: Tensor) -> Tensor:
+    """Return the bias, or zeros."""
+    if bias is None:
+        return torch.zeros(dictionary.shape[1])
+    if not isinstance(bias, Tensor) or bias.shape != dictionary.shape[1:]:
+        given = tuple(bias.shape) if isinstance(bias, Tensor) else type(bias).__name__
+        raise ValueError(
+            f"`bias` must be a tensor of shape ({dictionary.shape[1]},), got {given}. An SAE's own is "
+            "`sae.bias`."
+        )
+    return bias.detach().float()
+
+
+def algorithm_names(algorithms: Sequence[str] | None, *, two: bool) -> tuple[str, str]:
+    """Return both algorithms by name; the second is empty where there is one."""
+    given = list(algorithms) if algorithms is not None else ["mp", "mp" if two else "omp"]
+    if not 1 <= len(given) <= 2:
+        raise ValueError(f"`algorithms` must name one or two, got {given}.")
+    for name in given:
+        check_algorithm(name)
+    return given[0], given[1] if len(given) > 1 else NONE
+
+
+def checked_shape(shape: tuple[int, ...] | None, d_in: int) -> tuple[int, ...] | None:
+    """Return the picture shape as plain numbers."""
+    if shape is None:
+        return None
+    size = tuple(int(n) for n in shape)
+    if len(size) not in (2, 3) or (len(size) == 3 and size[0] != 3) or np.prod(size) != d_in:
+        raise ValueError(
+            f"`picture_shape` must be (height, width) or (3, height, width) with d_in={d_in} numbers, "
+            f"got {tuple(shape)}. Leave it out where inputs are no pictures."
+        )
+    return size
+
+
+# -------------------------------------------------------------------------------------------------
+# The runs.
+
+
+RECORDS_KEPT = 12
+
+Run = tuple[Any, ...]
+"""Algorithm, input, dictionary, sign, and size of what is run."""
+
+
+class PursuitRuns:
+    """Inputs and dictionaries, and what algorithms made of them."""
+
+    def __init__(self, x: Tensor, dictionaries: tuple[Tensor, Tensor]) -> None:
+        self.x, self.dictionaries = x, dictionaries
+        self._known: OrderedDict[Run, PursuitSteps] = OrderedDict()
+
+    @property
+    def two_dictionaries(self) -> bool:
+        """Whether each algorithm has its own."""
+        return self.dictionaries[0] is not self.dictionaries[1]
+
+    def asked(self, panel: Any) -> list[Run]:
+        """Return the runs that the traits of a panel ask for."""
+        return [
+            (
+                name,
+                panel.row,
+                i if self.two_dictionaries else 0,
+                panel.nonnegative,
+                panel.k if name in PURSUITS else panel.penalty_share,
+            )
+            for i, name in enumerate(panel.algorithms)
+        ]
+
+    def known(self, asked: Sequence[Run]) -> list[PursuitSteps] | None:
+        """Return their records; None where one is missing."""
+        found = [self._known.get(run) for run in asked]
+        return None if None in found else [one for one in found if one is not None]
+
+    def compute(self, asked: Sequence[Run]) -> dict[Run, PursuitSteps]:
+        """Run what is not known, in a worker thread as well: touches no widget and keeps nothing."""
+        return {run: self._known.get(run) or self._compute(*run) for run in asked}
+
+    def _compute(
+        self, name: Any, row: int, which: int, nonnegative: bool, number: Any
+    ) -> PursuitSteps:
+        size = {"k" if name in PURSUITS else "penalty_share": number}
+        atoms = self.dictionaries[which]
+        return summarise_pursuit(self.x, atoms, name, row=row, nonnegative=nonnegative, **size)
+
+    def keep(self, records: Mapping[Run, PursuitSteps]) -> None:
+        """Keep records; the oldest go where there are too many."""
+        self._known.update(records)
+        while len(self._known) > RECORDS_KEPT:
+            self._known.popitem(last=False)
