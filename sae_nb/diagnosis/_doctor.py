@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -101,23 +100,27 @@ class Checkup:
 # doctor: what this machine can do for the toolkit, and how to fix what it cannot.
 
 
-_CHECKS = {
-    "python": ("machine", "python"),
-    "packages": ("machine", "packages"),
-    "torch": ("machine", "torch_build"),
-    "gpu": ("machine", "gpu"),
-    "numba": ("computing", "numba_layer"),
-    "kernels": ("computing", "cpu_kernels"),
-    "cuda kernels": ("computing", "cuda_kernels"),
-    "nnsight": ("computing", "nnsight"),
-    "widgets": ("computing", "widgets"),
-    "jupyterlab": ("computing", "lab"),
-    "memory": ("machine", "memory"),
-    "disk": ("machine", "disk"),
-    "offline": ("machine", "offline"),
-    "chromium": ("computing", "chromium"),
-}
-"""Name of a check → the file it is in, and the function. Nothing is imported before it is asked."""
+def _checks() -> dict[str, Callable[[], Finding]]:
+    """Name of a check → what makes it. Nothing that could be broken is imported before it is asked."""
+    from sae_nb.diagnosis import _computing as computing, _machine as machine
+
+    return {
+        "python": machine.python,
+        "packages": machine.packages,
+        "torch": machine.torch_build,
+        "gpu": machine.gpu,
+        "numba": computing.numba_layer,
+        "kernels": computing.cpu_kernels,
+        "cuda kernels": computing.cuda_kernels,
+        "nnsight": computing.nnsight,
+        "widgets": computing.widgets,
+        "jupyterlab": computing.lab,
+        "memory": machine.memory,
+        "disk": machine.disk,
+        "offline": machine.offline,
+        "chromium": computing.chromium,
+    }
+
 
 ESSENTIAL = frozenset({"python", "packages", "torch", "numba", "kernels", "nnsight", "offline"})
 """Without these a check that breaks means that nothing useful works."""
@@ -149,20 +152,17 @@ def doctor(*names: str) -> Checkup:
     >>> sn.doctor("python")["python"].state
     'ok'
     """
-    unknown = [name for name in names if name not in _CHECKS]
+    checks = _checks()
+    unknown = [name for name in names if name not in checks]
     if unknown:
         raise ValueError(
-            f"`names` must be checks, got {unknown[0]!r}. They are: {', '.join(_CHECKS)}."
+            f"`names` must be checks, got {unknown[0]!r}. They are: {', '.join(checks)}."
         )
-    return Checkup(tuple(_examine(name) for name in names or _CHECKS))
+    return Checkup(tuple(_examine(name, checks[name]) for name in names or checks))
 
 
-def _examine(name: str) -> Finding:
-    module, function = _CHECKS[name]
+def _examine(name: str, check: Callable[[], Finding]) -> Finding:
     try:
-        check: Callable[[], Finding] = getattr(
-            importlib.import_module(f"{__package__}._{module}"), function
-        )
         return check()
     except Exception as error:  # noqa: BLE001 - a check that breaks is what was asked for
         essential = name in ESSENTIAL

@@ -7,7 +7,6 @@ copied: it is found by its fingerprint in the folder around the session, or amon
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from sae_nb.files import (
     write_manifest,
 )
 from sae_nb.sessions._annotations import FILE, Annotations
+from sae_nb.sessions._panels import OPENERS
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -108,9 +108,12 @@ class Session:
         **choices: Any,
     ) -> Any:
         """Open live panels as they were left; the same as `sae_nb_widgets.open_dashboard`."""
-        # By name: the library is headless, and the panels import it, not the other way round.
-        panels = importlib.import_module("sae_nb_widgets")
-        return panels.open_dashboard(self, model, sae, acts, **choices)
+        if not OPENERS:
+            raise RuntimeError(
+                "A session's panels need the package that draws them, and it is not loaded. Import it "
+                "with `import sae_nb_widgets`, then ask again."
+            )
+        return OPENERS[0](self, model, sae, acts, **choices)
 
     def __repr__(self) -> str:
         views = ", ".join(self.panels)

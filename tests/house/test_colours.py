@@ -11,8 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 THEME = "theme.py"
-# An answer's card is shown without any panel; its colours go with the lessons out of `sae_nb`.
-ELSEWHERE = {"verdicts.py"}
 LITERAL = re.compile(
     r"#(?:[0-9a-f]{3,4}|[0-9a-f]{6}|[0-9a-f]{8})\b|\b(?:rgb|hsl)a?\(\s*[\d.]", re.I
 )
@@ -69,7 +67,7 @@ def test_no_file_but_the_theme_holds_a_colour() -> None:
     """A colour is changed in one place."""
     sources = _sources()
     assert {"theme.py", "panel.css", "shared.js"} <= {path.name for path in sources}
-    others = [path for path in sources if path.name not in {THEME, *ELSEWHERE}]
+    others = [path for path in sources if path.name != THEME]
     found = [hit for path in others for hit in _found(path, _read(path))]
     assert not found, "Colours belong in the theme: " + "; ".join(found)
 

@@ -97,6 +97,8 @@ def test_another_sae_is_refused_by_name(saved) -> None:
     """When it is opened, and when a dashboard is asked for; both SAEs are named."""
     with pytest.raises(ValueError, match=r"'monday' belongs to another SAE.*TopK with 32 atoms"):
         sn.open_session(saved, _sae(1))
+    import sae_nb_widgets  # noqa: F401 - it opens the panels
+
     session = sn.open_session(saved, _sae())
     with pytest.raises(ValueError, match="belongs to another SAE"):
         session.dashboard(None, _sae(1))
@@ -196,3 +198,10 @@ def test_paths_of_this_machine_are_refused_before_anything_is_written(tmp_path) 
         save_session(tmp_path / "s", _sae(), panels={"map": {"folder": str(tmp_path / "here")}})
     assert not (tmp_path / "s").exists()
     save_session(tmp_path / "s", _sae(), panels={"steering": {"text": "/ begins a command"}})
+
+
+def test_panels_that_are_not_loaded_are_asked_for(saved, monkeypatch) -> None:
+    """The library draws nothing itself: the panels' package says that it can when it is imported."""
+    monkeypatch.setattr("sae_nb.sessions._session.OPENERS", [])
+    with pytest.raises(RuntimeError, match="`import sae_nb_widgets`"):
+        sn.open_session(saved).dashboard(None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sae_nb._lazy import door
+from sae_nb.sessions import OPENERS
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom import AtomBrowser as AtomBrowser
@@ -36,3 +37,12 @@ if TYPE_CHECKING:
     from sae_nb_widgets.training import TrainingMonitor as TrainingMonitor
 else:
     __getattr__, __dir__, __all__ = door(__name__)
+
+
+def _open(*session_and_more: Any, **choices: Any) -> Any:
+    from sae_nb_widgets.dashboards import open_dashboard
+
+    return open_dashboard(*session_and_more, **choices)
+
+
+OPENERS.append(_open)  # for `Session.dashboard`

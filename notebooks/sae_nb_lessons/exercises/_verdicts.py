@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from sae_nb.figures import CONTROL, OKABE_ITO
 
 State = Literal["right", "wrong", "form", "blank", "noted", "refused", "hint"]
 
@@ -20,17 +21,18 @@ HEADINGS: dict[State, str] = {
     "refused": "Not now",
     "hint": "Hint",
 }
+_BLUE, _VERMILLION, _GREEN = OKABE_ITO[:3]
 # JupyterLab's own colours, with Okabe–Ito's where there is no JupyterLab.
 COLOURS: dict[State, str] = {
-    "right": "var(--jp-success-color1, #009e73)",
-    "wrong": "var(--jp-warn-color1, #d55e00)",
-    "form": "var(--jp-warn-color1, #d55e00)",
-    "blank": "var(--jp-border-color1, #8c8c8c)",
-    "noted": "var(--jp-info-color1, #0072b2)",
-    "refused": "var(--jp-border-color1, #8c8c8c)",
-    "hint": "var(--jp-info-color1, #0072b2)",
+    "right": f"var(--jp-success-color1, {_GREEN})",
+    "wrong": f"var(--jp-warn-color1, {_VERMILLION})",
+    "form": f"var(--jp-warn-color1, {_VERMILLION})",
+    "blank": f"var(--jp-border-color1, {CONTROL})",
+    "noted": f"var(--jp-info-color1, {_BLUE})",
+    "refused": f"var(--jp-border-color1, {CONTROL})",
+    "hint": f"var(--jp-info-color1, {_BLUE})",
 }
-CARD = "var(--jp-brand-color1, #0072b2)"
+CARD = f"var(--jp-brand-color1, {_BLUE})"
 """Of cards that judge nothing."""
 
 

@@ -62,8 +62,9 @@ def experiment_names() -> list[str]:
     >>> "monotone" in experiment_names()
     True
     """
-    package = importlib.import_module(ROOM)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    from sae_nb_lessons.reproductions import experiments
+
+    return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
 
 def experiment(name: str) -> Experiment:
@@ -86,7 +87,7 @@ def experiment(name: str) -> Experiment:
     names = experiment_names()
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
-    module = importlib.import_module(f"{ROOM}.{name}")
+    module = importlib.import_module(f"{__package__}.experiments.{name}")
     title, claims = read_claims(ROOM, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(

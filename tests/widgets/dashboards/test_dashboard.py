@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 import sys
-import types
 from dataclasses import replace
 
 import ipywidgets as ipw
@@ -22,13 +21,12 @@ from sae_nb.sessions import Annotations
 
 HOSTILE = "<script>alert(1)</script>"
 NAME = "tiny-vit/resid_post.6"
-NO_MAP = ("no_such_panel", "NoSuchPanel")
 
 
 @pytest.fixture(autouse=True)
 def _no_map(monkeypatch):
     """No UMAP here: the map has tests of its own, and is part of the `real` dashboard below."""
-    monkeypatch.setitem(dashboards.OTHER_PANELS, "map", NO_MAP)
+    monkeypatch.setitem(dashboards.OTHER_PANELS, "map", lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +113,7 @@ class Later(sw.Panel):
 @pytest.fixture
 def later(monkeypatch):
     """A depth panel that exists, for a model that sees."""
-    module = types.ModuleType("sae_nb_widgets.later")
-    module.Later = Later
-    module.__spec__ = types.SimpleNamespace(name="sae_nb_widgets.later")
-    monkeypatch.setitem(sys.modules, "sae_nb_widgets.later", module)
-    monkeypatch.setitem(dashboards.OTHER_PANELS, "depth", ("later", "Later"))
+    monkeypatch.setitem(dashboards.OTHER_PANELS, "depth", lambda: Later)
     monkeypatch.setattr(Later, "made", 0)
     return Later
 
@@ -157,7 +151,7 @@ def test_a_tab_that_cannot_be_built_says_why(model, later, monkeypatch) -> None:
 
 def test_views_without_a_panel_are_left_out(model, monkeypatch) -> None:
     """No class, no tab; a name that is none is refused."""
-    monkeypatch.setattr(dashboards, "_panel_class", lambda _: None)
+    monkeypatch.setitem(dashboards.OTHER_PANELS, "depth", lambda: None)
     monkeypatch.setattr(model, "kind", "vision")
     board = _dashboard(model)
     assert (list(board._views), board.map) == (["concepts"], None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
@@ -33,12 +31,6 @@ TAB_NAMES = {
     CONCEPTS: ("concepts and steering", "The atoms, what makes them fire, and what they do"),
     DEPTH: ("through the layers", "How a picture travels through the model"),
     TIME: ("through the text", "What the past already said"),
-}
-# Views that other files bring: left out while there is no such class.
-OTHER_PANELS = {
-    "map": ("concept_map", "ConceptMap"),
-    "depth": ("depth", "DepthTrajectory"),
-    "time": ("temporal", "TemporalPanel"),
 }
 SAMPLES_IN_DEPTH = 32
 SESSION_NAME = "session"
@@ -74,8 +66,8 @@ class Dashboard(ipw.VBox):
 
     def _tabs(self) -> list[str]:
         about = self.subject
-        depth = about.model.kind == "vision" and _panel_class("depth") is not None
-        past = about.catalogue.reads_sequences and _panel_class("time") is not None
+        depth = about.model.kind == "vision" and OTHER_PANELS["depth"]() is not None
+        past = about.catalogue.reads_sequences and OTHER_PANELS["time"]() is not None
         return [CONCEPTS, *[DEPTH] * depth, *[TIME] * past]
 
     def _build_bar(self) -> None:
@@ -125,7 +117,7 @@ class Dashboard(ipw.VBox):
             self._views[CONCEPTS].add_class("sae-nb-pair")
 
     def _concept_map(self, atom: int) -> Panel | None:
-        made = _panel_class("map")
+        made = OTHER_PANELS["map"]()
         if made is None:
             return None
         about = self.subject
@@ -200,12 +192,14 @@ class Dashboard(ipw.VBox):
                 "`inputs` must be given to follow pictures through the layers, got None. Pass them "
                 "to dashboard(…, inputs=pictures)."
             )
-        return _made(DEPTH)(about.model, first_inputs(inputs, SAMPLES_IN_DEPTH), sae=about.sae)
+        return OTHER_PANELS[DEPTH]()(
+            about.model, first_inputs(inputs, SAMPLES_IN_DEPTH), sae=about.sae
+        )
 
     def _time_panel(self) -> Panel:
         about = self.subject
         text = text_of(about) if about.model.kind == "language" else first_inputs(about.inputs, 1)
-        return _made(TIME)(about.model, about.sae, text, hook_point=about.hook_point)
+        return OTHER_PANELS[TIME]()(about.model, about.sae, text, hook_point=about.hook_point)
 
     # --- the panels by name -----------------------------------------------------------------------
 
@@ -398,20 +392,30 @@ def _recipes(steering: Any) -> list[dict[str, Any]]:
     return [steering.recipe(), *(dict(one) for one in (kept() if callable(kept) else kept))]
 
 
-def _panel_class(name: str) -> Any:
-    """Class of a panel that another file brings; None where there is no such file or class."""
-    module, made = OTHER_PANELS[name]
-    path = f"sae_nb_widgets.{module}"
-    if importlib.util.find_spec(path) is None:
-        return None
-    return getattr(importlib.import_module(path), made, None)
+def _concept_map() -> Any:
+    from sae_nb_widgets.concept_map import ConceptMap
+
+    return ConceptMap
 
 
-def _made(name: str) -> Any:
-    made = _panel_class(name)
-    if made is None:
-        raise ValueError(f"There is no panel for the view {name!r} in this version.")
-    return made
+def _depth() -> Any:
+    from sae_nb_widgets.depth import DepthTrajectory
+
+    return DepthTrajectory
+
+
+def _temporal() -> Any:
+    from sae_nb_widgets.temporal import TemporalPanel
+
+    return TemporalPanel
+
+
+OTHER_PANELS: dict[str, Callable[[], Any]] = {
+    "map": _concept_map,
+    "depth": _depth,
+    "time": _temporal,
+}
+"""Views whose class is imported when one of them is built; a view is left out where it is None."""
 
 
 def _view() -> ipw.Box:

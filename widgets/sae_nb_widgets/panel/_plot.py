@@ -43,7 +43,7 @@ class LateModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), name)
+        return getattr(importlib.import_module("nbformat"), name)
 
 
 def load_renderers() -> None:
