@@ -130,13 +130,13 @@ def goes_past_a_door(house: House, one: Import) -> bool:
     """Whether an import reaches into another room instead of asking at its door.
 
     A room within a room has a door too (`sae_nb.data.planted`), unless its name is private.
-    A module that stands alone at the top of a package is its own door.
+    A module that stands alone at the top of a package is its own door, `sae_nb._lazy` too.
     """
     there = room_of(one.target)
     if one.target not in house.modules or there == room_of(one.importer):
         return False
     stands_alone = one.target == there
-    return is_private(one.target) or not (stands_alone or house.is_package(one.target))
+    return not stands_alone and (is_private(one.target) or not house.is_package(one.target))
 
 
 def between_rooms(house: House, *packages: str) -> list[Import]:
