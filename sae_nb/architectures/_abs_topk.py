@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
-from sae_nb.architectures._one_step import OneStep, Revival
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import AbsTopKProx, Prox
 from sae_nb.checks import check_count, check_k
 
 
+@dataclass(eq=False, repr=False)
 class AbsTopK(OneStep):
     """A sparse autoencoder whose atoms count in both directions: z = H_k((x − b)Eᵀ + a), x̂ = zD + b.
 
@@ -25,15 +26,10 @@ class AbsTopK(OneStep):
         Rows of the dictionary.
     k
         Most atoms per input, 1 ≤ k ≤ n_atoms. May differ at inference: `encode(x, k=…)`.
-    aux_k
-        Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         α, weight of the auxiliary loss; the paper has none (0), and on planted data it gains R² 0.01.
-    revival
-        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or reborn as what some input was left with ("resample").
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    aux_k, revival, generator
+        As in `TopK`.
 
     Raises
     ------
@@ -52,25 +48,13 @@ class AbsTopK(OneStep):
     True
     """
 
-    live_numbers = ("k", "aux_weight")
-    _settings = ("k",)
+    k: int
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        k: int,
-        *,
-        aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
-        revival: Revival = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        checked_k = check_k(k, check_count(n_atoms, name="n_atoms"))
-        super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
-        )
-        self.k = checked_k
+    live_numbers = ("k", "aux_weight")
+
+    def __post_init__(self) -> None:
+        check_k(self.k, check_count(self.n_atoms, name="n_atoms"))
+        super().__post_init__()
 
     def _prox(self, k: int | None) -> Prox:
         return AbsTopKProx(self.k if k is None else k)

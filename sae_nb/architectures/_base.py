@@ -143,7 +143,7 @@ class SparseAutoencoder(nn.Module, ABC):
     folder: Path | None = None
     """Where it was saved or read last; labels and notes that people type are kept there."""
 
-    live_numbers: tuple[str, ...] = ()
+    live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""
 
     unit_atoms: bool = True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._one_step import OneStep, Revival
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import BatchTopKProx, Prox, ThresholdProx, TopKProx
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
@@ -18,6 +20,7 @@ MEMORY = 0.9
 after 30 steps."""
 
 
+@dataclass(eq=False, repr=False)
 class BatchTopK(OneStep):
     """A sparse autoencoder that spends k atoms per input on average, more where more are needed.
 
@@ -38,15 +41,8 @@ class BatchTopK(OneStep):
         Rows of the dictionary.
     k
         Atoms per input on average, 0 < k ≤ n_atoms; need not be whole.
-    aux_k
-        Most dead atoms per input in the auxiliary loss. None: half of d_in.
-    aux_weight
-        α, weight of the auxiliary loss; 0 leaves it out.
-    revival
-        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or reborn as what some input was left with ("resample").
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    aux_k, aux_weight, revival, generator
+        As in `TopK`.
 
     Raises
     ------
@@ -67,27 +63,15 @@ class BatchTopK(OneStep):
     (50, 100, (1,))
     """
 
+    k: float
+
     live_numbers = ("k", "aux_weight")
-    _settings: tuple[str, ...] = ("k",)
 
-    threshold: Tensor
+    threshold: Tensor = field(init=False)
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        k: float,
-        *,
-        aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
-        revival: Revival = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        checked_k = check_average_k(k, check_count(n_atoms, name="n_atoms"))
-        super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
-        )
-        self.k = checked_k
+    def __post_init__(self) -> None:
+        self.k = check_average_k(self.k, check_count(self.n_atoms, name="n_atoms"))
+        super().__post_init__()
         self.register_buffer("threshold", torch.zeros(()))
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ SPARSITY = 0.3
 reconstruct."""
 
 
+@dataclass(eq=False, repr=False)
 class Gated(Priced):
     """A sparse autoencoder that pays for using an atom, not for its strength, so nothing shrinks.
 
@@ -45,7 +48,7 @@ class Gated(Priced):
         loss ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
         shut on every input: it does not reach one.
     generator
-        Draws the first dictionary; None is torch's global generator.
+        As in `TopK`.
 
     Raises
     ------
@@ -65,28 +68,12 @@ class Gated(Priced):
     True
     """
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        *,
-        sparsity: float = SPARSITY,
-        l0: float | None = None,
-        aux_k: int | None = None,
-        aux_weight: float = 0.0,
-        revival: Revival = "resample",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            d_in,
-            n_atoms,
-            sparsity=sparsity,
-            l0=l0,
-            aux_k=aux_k,
-            aux_weight=aux_weight,
-            revival=revival,
-            generator=generator,
-        )
+    _: KW_ONLY
+    sparsity: float = SPARSITY
+    revival: Revival = "resample"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         # encoder.bias is b_gate; these are e^r and b_mag.
         self.log_gain = nn.Parameter(torch.zeros(self.n_atoms))
         self.magnitude_bias = nn.Parameter(torch.zeros(self.n_atoms))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.architectures._base import ramp
 from sae_nb.architectures._initialisation import first_threshold
-from sae_nb.architectures._one_step import OneStep, Parts, Revival, check_weight
+from sae_nb.architectures._one_step import OneStep, Parts, check_weight
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, ThresholdProx
+from sae_nb.checks import between
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
 
@@ -92,6 +94,7 @@ RAMP = 0.05
 """Share of the run over which the target sets in."""
 
 
+@dataclass(eq=False, repr=False)
 class JumpReLU(OneStep):
     """A sparse autoencoder with learned thresholds: z_j = u_j H(u_j − θ_j),  u = (x − b)Eᵀ + a.
 
@@ -112,15 +115,8 @@ class JumpReLU(OneStep):
         λ, how strictly.
     bandwidth
         ε_j as a share of θ_j, in (0, 2).
-    aux_k
-        Most dead atoms per input in the auxiliary loss. None: half of d_in.
-    aux_weight
-        α, weight of AuxK; 0 leaves it out.
-    revival
-        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or reborn as what some input was left with ("resample").
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    aux_k, aux_weight, revival, generator
+        As in `TopK`.
 
     Raises
     ------
@@ -143,33 +139,25 @@ class JumpReLU(OneStep):
     (100, torch.Size([8]))
     """
 
-    live_numbers = ("l0", "sparsity", "aux_weight")
-    _settings = ("l0", "sparsity", "bandwidth")
+    l0: float | None = None
+    _: KW_ONLY
+    sparsity: float = SPARSITY
+    bandwidth: float = 0.5
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        l0: float | None = None,
-        *,
-        sparsity: float = SPARSITY,
-        bandwidth: float = 0.5,
-        aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
-        revival: Revival = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        target = check_l0(min(L0, n_atoms / 4) if l0 is None else l0, n_atoms)
-        checked = check_weight(sparsity, "sparsity")
-        if not 0 < check_weight(bandwidth, "bandwidth") < 2:
-            raise ValueError(
-                f"`bandwidth` must be above 0 and below 2, got {bandwidth}. It is the width of the "
-                "window around a threshold, as a share of the threshold."
-            )
-        super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+    live_numbers = ("l0", "sparsity", "aux_weight")
+
+    def __post_init__(self) -> None:
+        self.l0 = check_l0(min(L0, self.n_atoms / 4) if self.l0 is None else self.l0, self.n_atoms)
+        self.sparsity = check_weight(self.sparsity, "sparsity")
+        self.bandwidth = between(
+            check_weight(self.bandwidth, "bandwidth"),
+            0,
+            2,
+            name="bandwidth",
+            ends="()",
+            do="It is the width of the window around a threshold, as a share of the threshold.",
         )
-        self.l0, self.sparsity, self.bandwidth = target, checked, float(bandwidth)
+        super().__post_init__()
         # θ = exp(t) in scaled units; 1 until the first activations are seen.
         self.log_threshold = nn.Parameter(torch.zeros(self.n_atoms))
 
@@ -179,7 +167,7 @@ class JumpReLU(OneStep):
         return self.log_threshold.exp() / self.scaling.scale
 
     def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
-        theta = first_threshold(x, self.encoder, self.bias, self.l0)
+        theta = first_threshold(x, self.encoder, self.bias, self.l0)  # type: ignore[arg-type]
         tiny = torch.finfo(theta.dtype).tiny
         self.log_threshold.fill_(float((theta * self.scaling.scale).clamp_min(tiny).log()))
 
@@ -214,5 +202,5 @@ class JumpReLU(OneStep):
     ) -> Parts:
         theta = per_entry(self.thresholds, candidates)
         active = self.over_atoms(step(candidates.values, theta, self.bandwidth).sum()) / len(x)
-        missed = (active / self.l0 - 1).square()
+        missed = (active / self.l0 - 1).square()  # type: ignore[operator]
         return {"l0 target": (self.sparsity * ramp(step_fraction, RAMP), missed)}

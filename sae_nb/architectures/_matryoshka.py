@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
 from typing import Literal, get_args
 
@@ -11,9 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
-from sae_nb.architectures._one_step import Parts, Revival
+from sae_nb.architectures._one_step import Parts
 from sae_nb.architectures.parts._proxes import Prox, TopKProx
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error
 
@@ -26,6 +27,7 @@ PARETO = 0.5
 Over = Literal["BatchTopK", "TopK"]
 
 
+@dataclass(eq=False, repr=False)
 class Matryoshka(BatchTopK):
     """A sparse autoencoder of nested dictionaries: the first m_1 atoms, the first m_2, …, all.
 
@@ -49,15 +51,8 @@ class Matryoshka(BatchTopK):
         of using `groups`; from torch's global generator. None: fixed groups.
     over
         Who chooses the entries: "BatchTopK", k per input on average, or "TopK", k in each.
-    aux_k
-        Most dead atoms per input in the auxiliary loss. None: half of d_in.
-    aux_weight
-        α, weight of the auxiliary loss; 0 leaves it out.
-    revival
-        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or reborn as what some input was left with ("resample").
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    aux_k, aux_weight, revival, generator
+        As in `TopK`.
 
     Raises
     ------
@@ -78,49 +73,26 @@ class Matryoshka(BatchTopK):
     (torch.Size([3, 4]), (2, 8))
     """
 
-    _settings = ("k", "groups", "random_prefixes", "over")
+    _: KW_ONLY
+    groups: Sequence[int] | None = None
+    random_prefixes: int | None = None
+    over: Over = "BatchTopK"
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        k: float,
-        *,
-        groups: Sequence[int] | None = None,
-        random_prefixes: int | None = None,
-        over: Over = "BatchTopK",
-        aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
-        revival: Revival = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        n_atoms = check_count(n_atoms, name="n_atoms")
-        own_groups = default_groups(n_atoms) if groups is None else check_groups(groups, n_atoms)
-        if over not in get_args(Over):
-            raise ValueError(f"`over` must be one of {', '.join(get_args(Over))}, got {over!r}.")
-        if over == "TopK":
-            k = check_k(k, n_atoms)
-        if random_prefixes is not None:
-            check_count(random_prefixes, name="random_prefixes")
-            if random_prefixes > n_atoms:
-                raise ValueError(
-                    f"`random_prefixes` must be at most n_atoms={n_atoms}, got {random_prefixes}."
-                )
-        super().__init__(
-            d_in,
-            n_atoms,
-            k,
-            aux_k=aux_k,
-            aux_weight=aux_weight,
-            revival=revival,
-            generator=generator,
-        )
-        self.groups, self.over, self.random_prefixes = own_groups, over, random_prefixes
+    def __post_init__(self) -> None:
+        n_atoms = check_count(self.n_atoms, name="n_atoms")
+        if self.groups is None:
+            self.groups = default_groups(n_atoms)
+        self.groups = check_groups(self.groups, n_atoms)
+        if one_of(self.over, get_args(Over), name="over") == "TopK":
+            check_k(self.k, n_atoms)
+        if self.random_prefixes is not None:
+            check_k(self.random_prefixes, n_atoms, name="random_prefixes")
+        super().__post_init__()
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Where the groups end: the sizes of the nested dictionaries."""
-        return tuple(accumulate(self.groups))
+        return tuple(accumulate(self.groups or ()))
 
     def decode_prefix(self, codes: SparseCodes, n_groups: int) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct with the first groups of atoms alone.
@@ -137,9 +109,9 @@ class Matryoshka(BatchTopK):
         ValueError: If there are not so many groups.
         """
         check_count(n_groups, name="n_groups", at_least=0)
-        if n_groups > len(self.groups):
+        if n_groups > len(self.widths):
             raise ValueError(
-                f"`n_groups` must be at most {len(self.groups)}, got {n_groups}. The groups are "
+                f"`n_groups` must be at most {len(self.widths)}, got {n_groups}. The groups are "
                 f"{self.groups}."
             )
         inside = codes.atoms < (0, *self.widths)[n_groups]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, Literal, get_args
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -16,7 +17,7 @@ from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, rebirths
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Prox
 from sae_nb.architectures.parts._solvers import ista_step
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes, offsets_of
 
 TURN_PER_STEP = 0.08
@@ -35,52 +36,48 @@ Parts = dict[str, tuple[float | Tensor, Tensor]]
 """Terms of a loss by name: their weight, and the term before its weight."""
 
 
+@dataclass(eq=False, repr=False)
 class OneStep(SparseAutoencoder):
     """z = prox((x − b)Eᵀ + a),  x̂ = zD + b, with ‖d_j‖ = 1: one ISTA step with a learned adjoint E.
 
-    Trained on ‖x − x̂‖² / E‖x − μ‖² plus terms of its own (`_terms`) plus α·AuxK. A subclass chooses
-    the prox (`_prox`), and may replace how codes are made or compared with x.
+    Trained on ‖x − x̂‖² / E‖x − μ‖² plus terms of its own (`_terms`) plus α·AuxK. A subclass declares
+    its settings as fields, checks them in `__post_init__`, chooses the prox (`_prox`), and may replace
+    how codes are made or compared with x.
     """
 
-    live_numbers: tuple[str, ...] = ("aux_weight",)
+    d_in: int
+    n_atoms: int
+    _: KW_ONLY
+    aux_k: int | None = None
+    aux_weight: float = 1 / 32
+    revival: Revival = "auxk"
+    generator: torch.Generator | None = None
 
-    birth_length: float = 1.0
+    live_numbers: ClassVar[tuple[str, ...]] = ("aux_weight",)
+
+    birth_length: ClassVar[float] = 1.0
     """Length of a reborn encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
-    reborn: Tensor | None = None
+    reborn: Tensor | None = field(default=None, init=False)
     """Atoms that were reborn in the last step."""
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        *,
-        aux_k: int | None,
-        aux_weight: float,
-        revival: Revival,
-        generator: torch.Generator | None,
-    ) -> None:
-        d_in = check_count(d_in, name="d_in")
-        n_atoms = check_count(n_atoms, name="n_atoms")
-        checked_weight = check_weight(aux_weight, "aux_weight")
-        if revival not in get_args(Revival):
-            raise ValueError(
-                f"`revival` must be one of {', '.join(get_args(Revival))}, got {revival!r}."
-            )
-        default = max(1, min(d_in // 2, n_atoms))
-        checked_k = default if aux_k is None else check_k(aux_k, n_atoms, name="aux_k")
-        super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
+    def __post_init__(self) -> None:
+        check_count(self.d_in, name="d_in")
+        check_count(self.n_atoms, name="n_atoms")
+        self.aux_weight = check_weight(self.aux_weight, "aux_weight")
+        one_of(self.revival, get_args(Revival), name="revival")
+        if self.aux_k is None:
+            self.aux_k = max(1, min(self.d_in // 2, self.n_atoms))
+        check_k(self.aux_k, self.n_atoms, name="aux_k")
+        super().__init__(DenseOperator(self.d_in, self.n_atoms, generator=self.generator))
         self.encoder = LearnedAdjoint(self.operator)
-        self.aux_k, self.aux_weight, self.revival = checked_k, checked_weight, revival
-
-    _settings: tuple[str, ...] = ()
-    """Constructor arguments of a subclass, beside the sizes and those of the auxiliary loss."""
+        self.generator = None  # what it draws is drawn
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this size."""
-        names = ("d_in", "n_atoms", *self._settings, "aux_k", "aux_weight", "revival")
-        return {name: getattr(self, name) for name in names}
+        names = [declared.name for declared in fields(self) if declared.init]
+        return {name: getattr(self, name) for name in names if name != "generator"}
 
     def recipe(self) -> Recipe:
         """Defaults for training, made for hundreds to thousands of steps.
@@ -195,7 +192,7 @@ class OneStep(SparseAutoencoder):
             self.encoder,
             self.operator,
             dead=dead,
-            aux_k=self.aux_k,
+            aux_k=self.aux_k,  # type: ignore[arg-type]  # `__post_init__` makes it a number
             centre=centre,
             scale=scale,
         )

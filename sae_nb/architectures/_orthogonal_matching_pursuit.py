@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from sae_nb import pursuit
@@ -63,33 +62,6 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
     """
 
     _training_gradient: Gradient = "dictionary"
-
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        k: int,
-        *,
-        tolerance: float | None = None,
-        relative_tolerance: float | None = None,
-        nonnegative: bool = True,
-        dropout: float = 0.0,
-        revive: bool = True,
-        bias: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            d_in,
-            n_atoms,
-            k,
-            tolerance=tolerance,
-            relative_tolerance=relative_tolerance,
-            nonnegative=nonnegative,
-            dropout=dropout,
-            revive=revive,
-            bias=bias,
-            generator=generator,
-        )
 
     def _pursue(self, x: Tensor, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
         return pursuit.orthogonal_matching_pursuit(

@@ -43,41 +43,30 @@ class PursuitAutoencoder(SparseAutoencoder):
         n_atoms: int,
         k: int,
         *,
-        tolerance: float | None,
-        relative_tolerance: float | None,
-        nonnegative: bool,
-        dropout: float,
-        revive: bool,
-        bias: bool,
-        generator: torch.Generator | None,
+        tolerance: float | None = None,
+        relative_tolerance: float | None = None,
+        nonnegative: bool = True,
+        dropout: float = 0.0,
+        revive: bool = True,
+        bias: bool = True,
+        generator: torch.Generator | None = None,
     ) -> None:
         d_in = check_count(d_in, name="d_in")
-        n_atoms = check_count(n_atoms, name="n_atoms")
-        own_k = check_k(k, n_atoms)
-        self._check_rest(tolerance, relative_tolerance, dropout)
-        super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
-        self.k = own_k
-        self.tolerance, self.relative_tolerance = tolerance, relative_tolerance
-        self.nonnegative, self.revive, self.dropout = bool(nonnegative), bool(revive), dropout
-        self.pre_bias.requires_grad_(bool(bias))
-        self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
-
-    @staticmethod
-    def _check_rest(
-        tolerance: float | None, relative_tolerance: float | None, dropout: float
-    ) -> None:
+        check_k(k, check_count(n_atoms, name="n_atoms"))
         check_tolerance(tolerance, "tolerance")
         if (check_tolerance(relative_tolerance, "relative_tolerance") or 0.0) > 1:
             raise ValueError(
                 f"`relative_tolerance` must be at most 1, the whole input, got {relative_tolerance}. "
                 "Use `tolerance` for a norm in units of x."
             )
-        if (
-            isinstance(dropout, bool)
-            or not isinstance(dropout, int | float)
-            or not 0 <= dropout < 1
-        ):
+        is_number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+        if not is_number or not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be a share of the atoms in [0, 1), got {dropout!r}.")
+        super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
+        self.k, self.tolerance, self.relative_tolerance = k, tolerance, relative_tolerance
+        self.nonnegative, self.revive, self.dropout = bool(nonnegative), bool(revive), dropout
+        self.pre_bias.requires_grad_(bool(bias))
+        self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
 
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this size."""

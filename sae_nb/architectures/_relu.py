@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import KW_ONLY, dataclass
+
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._base import ramp
-from sae_nb.architectures._one_step import Parts, Revival
+from sae_nb.architectures._one_step import Parts
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.codes import SparseCodes
 
@@ -15,6 +16,7 @@ SPARSITY = 0.15
 """Default weight of ℓ1. λ = 5 of the April-2024 recipe at d_in 768 is 0.18 in our units."""
 
 
+@dataclass(eq=False, repr=False)
 class ReLU(Priced):
     """A sparse autoencoder whose sparsity is a price: z = [(x − b)Eᵀ + a]₊,  x̂ = zD + b.
 
@@ -33,15 +35,10 @@ class ReLU(Priced):
         λ, at least 0.
     l0
         Atoms per input to aim at: λ then adapts while it trains, from `sparsity` on. None: λ stays.
-    aux_k
-        Most dead atoms per input in the auxiliary loss. None: half of d_in.
     aux_weight
         Weight of AuxK; the recipe has none.
-    revival
-        How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or reborn as what some input was left with ("resample").
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    aux_k, revival, generator
+        As in `TopK`.
 
     Raises
     ------
@@ -61,28 +58,8 @@ class ReLU(Priced):
     True
     """
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        *,
-        sparsity: float = SPARSITY,
-        l0: float | None = None,
-        aux_k: int | None = None,
-        aux_weight: float = 0.0,
-        revival: Revival = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(
-            d_in,
-            n_atoms,
-            sparsity=sparsity,
-            l0=l0,
-            aux_k=aux_k,
-            aux_weight=aux_weight,
-            revival=revival,
-            generator=generator,
-        )
+    _: KW_ONLY
+    sparsity: float = SPARSITY
 
     def _terms(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -80,21 +81,24 @@ RAMP = 0.05
 """Share of the run over which the penalty sets in (April-2024 recipe)."""
 
 
+@dataclass(eq=False, repr=False)
 class Priced(OneStep):
     """What ReLU and Gated share: λ, its target, and biases with which few pre-codes begin positive."""
 
+    _: KW_ONLY
+    sparsity: float
+    l0: float | None = None
+    aux_weight: float = 0.0
+
     live_numbers = ("sparsity", "aux_weight")
     birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
-    _settings = ("sparsity", "l0")
 
-    def __init__(
-        self, d_in: int, n_atoms: int, *, sparsity: float, l0: float | None, **common: Any
-    ) -> None:
-        checked = check_weight(sparsity, "sparsity")
-        target = None if l0 is None else check_l0(l0, n_atoms)
-        super().__init__(d_in, n_atoms, **common)
-        self.sparsity, self.l0 = checked, target
-        self.price = Adaptive(target)
+    def __post_init__(self) -> None:
+        self.sparsity = check_weight(self.sparsity, "sparsity")
+        if self.l0 is not None:
+            self.l0 = check_l0(self.l0, self.n_atoms)
+        super().__post_init__()
+        self.price = Adaptive(self.l0)
 
     def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
         start = START * self.d_in if self.l0 is None else 2 * self.l0

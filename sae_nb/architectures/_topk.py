@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
 
-from sae_nb.architectures._one_step import OneStep, Revival
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Prox, TopKProx
 from sae_nb.checks import check_count, check_k
 
 
+@dataclass(eq=False, repr=False)
 class TopK(OneStep):
     """A sparse autoencoder with a fixed number of atoms per input.
 
@@ -52,26 +53,13 @@ class TopK(OneStep):
     ((3, 5), True, torch.Size([3, 5, 4]))
     """
 
+    k: int
+
     live_numbers = ("k", "aux_weight")
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        k: int,
-        *,
-        aux_k: int | None = None,
-        aux_weight: float = 1 / 32,
-        revival: Revival = "auxk",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        self_k = check_k(k, check_count(n_atoms, name="n_atoms"))
-        super().__init__(
-            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
-        )
-        self.k = self_k
-
-    _settings = ("k",)
+    def __post_init__(self) -> None:
+        check_k(self.k, check_count(self.n_atoms, name="n_atoms"))
+        super().__post_init__()
 
     def _prox(self, k: int | None) -> Prox:
         return TopKProx(self.k if k is None else k)

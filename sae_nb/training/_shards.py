@@ -231,13 +231,14 @@ class Shard:
         if sae.revival == "push-up":
             mean_row = (x.mean(dim=0) - centre.detach()) * scale
             return self.whole(-(weight @ mean_row + offset).sum() / n_dead)
-        codes = self._dead_codes(x, weight, offset / scale, centre, min(sae.aux_k, n_dead))
+        aux_k: int = sae.aux_k  # type: ignore[assignment]  # a number once the SAE is made
+        codes = self._dead_codes(x, weight, offset / scale, centre, min(aux_k, n_dead))
         atoms = sae.operator.atoms().index_select(0, dead)
         error, _ = self._error(codes, atoms, None, residual)
         spread = (residual - residual.mean(dim=0)).square().sum()
         tiny = torch.finfo(x.dtype).tiny
         share = torch.where(spread > 0, error / spread.clamp_min(tiny), 0 * error)
-        return share * min(n_dead / sae.aux_k, 1.0)
+        return share * min(n_dead / aux_k, 1.0)
 
     def _dead_codes(
         self, x: Tensor, weight: Tensor, bias: Tensor, centre: Tensor, k: int

@@ -127,8 +127,8 @@ def test_the_target_is_met_and_the_atoms_are_found(l0: float) -> None:
         ({"l0": 0}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 0"),
         ({"l0": 41}, ValueError, "`l0` must be above 0 and at most n_atoms=40, got 41"),
         ({"sparsity": -1.0}, ValueError, "`sparsity` must not be negative, got -1.0"),
-        ({"bandwidth": 0}, ValueError, "`bandwidth` must be above 0 and below 2, got 0"),
-        ({"bandwidth": 2}, ValueError, "`bandwidth` must be above 0 and below 2, got 2"),
+        ({"bandwidth": 0}, ValueError, "`bandwidth` must lie strictly between 0 and 2, got 0"),
+        ({"bandwidth": 2}, ValueError, "`bandwidth` must lie strictly between 0 and 2, got 2"),
     ],
 )
 def test_impossible_settings_are_refused(
