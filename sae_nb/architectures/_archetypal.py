@@ -135,13 +135,7 @@ class Archetypal(SparseAutoencoder):
         dead_after: int,
         step_fraction: float,
     ) -> TrainingLoss:
-        """Loss of one batch: that of the base.
-
-        Parameters
-        ----------
-        x, silent_tokens, dead_after, step_fraction
-            As there.
-        """
+        """Loss of one batch: that of the base."""
         return super().training_loss(x, silent_tokens, dead_after, step_fraction)  # type: ignore[safe-super]
 
     @property
@@ -172,13 +166,6 @@ class Archetypal(SparseAutoencoder):
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
         """Read scaling and candidates off the first activations, then begin as the base does.
-
-        Parameters
-        ----------
-        x
-            The first rows; 8192 are enough.
-        generator
-            Draws the seed of k-means, and what the base draws.
 
         Raises
         ------

@@ -69,13 +69,7 @@ class Recipe:
                 raise ValueError(f"`{name}` must be in [0, 1], got {getattr(self, name)}.")
 
     def warmup_steps(self, steps: int) -> int:
-        """Steps of warm-up in a run of `steps`.
-
-        Parameters
-        ----------
-        steps
-            Length of the run.
-        """
+        """Steps of warm-up in a run of `steps`."""
         return min(self.longest_warmup_steps, round(self.warmup_fraction * steps))
 
 
@@ -195,11 +189,6 @@ class SparseAutoencoder(nn.Module, ABC):
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_in"]:
         """Add up the atoms of each row, and the bias.
 
-        Parameters
-        ----------
-        codes
-            Codes of this SAE, edited or not.
-
         Raises
         ------
         ValueError: If the codes are of another dictionary size or device.
@@ -209,13 +198,7 @@ class SparseAutoencoder(nn.Module, ABC):
         return x_hat.reshape(*codes.shape, self.d_in)
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """Reconstruct activations, in their own dtype.
-
-        Parameters
-        ----------
-        x
-            Activations in the model's units.
-        """
+        """Reconstruct activations, in their own dtype."""
         return self.decode(self.encode(x)).to(x.dtype)
 
     @property
@@ -261,11 +244,6 @@ class SparseAutoencoder(nn.Module, ABC):
     @classmethod
     def load(cls: type[_Sae], folder: str | Path) -> _Sae:
         """Read an SAE of this class from a folder.
-
-        Parameters
-        ----------
-        folder
-            What `save` wrote.
 
         Raises
         ------

@@ -76,15 +76,7 @@ class BatchTopK(OneStep):
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
-        """Read scaling, bias, the encoder's gain and the threshold off the first activations.
-
-        Parameters
-        ----------
-        x
-            The first rows; 8192 are enough.
-        generator
-            Not used: nothing is drawn here.
-        """
+        """Read scaling, bias, the encoder's gain and the threshold off the first activations."""
         super().initialise(x, generator)
         self.fit_threshold(x)
 
@@ -101,11 +93,6 @@ class BatchTopK(OneStep):
             Activations, a representative sample.
         k
             Entries per row on average; None is the SAE's own.
-
-        Returns
-        -------
-        float
-            θ, in the units of the codes.
 
         Raises
         ------

@@ -97,13 +97,6 @@ class Matryoshka(BatchTopK):
     def decode_prefix(self, codes: SparseCodes, n_groups: int) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct with the first groups of atoms alone.
 
-        Parameters
-        ----------
-        codes
-            Codes of this SAE.
-        n_groups
-            How many groups, from none to all.
-
         Raises
         ------
         ValueError: If there are not so many groups.

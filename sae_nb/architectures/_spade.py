@@ -100,15 +100,7 @@ class SpaDE(SparseAutoencoder):
 
     @torch.no_grad()
     def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
-        """Read the scaling off the first activations; atoms and prototypes become some of them.
-
-        Parameters
-        ----------
-        x
-            The first rows; 8192 are enough.
-        generator
-            Draws which.
-        """
+        """Read the scaling off the first activations; atoms and prototypes become some of them."""
         super().initialise(x, generator)
         self.pre_bias.zero_()
         self.operator.unit.copy_(1 / self.scaling.scale)
@@ -129,17 +121,7 @@ class SpaDE(SparseAutoencoder):
         dead_after: int,  # noqa: ARG002
         step_fraction: float,  # noqa: ARG002
     ) -> TrainingLoss:
-        """Unexplained share of variance, and the distance to the prototypes used, in the same unit.
-
-        Parameters
-        ----------
-        x
-            Activations in the model's units.
-        silent_tokens, dead_after
-            Not used: prototypes that nothing belongs to stay where they are.
-        step_fraction
-            Not used: nothing is scheduled.
-        """
+        """Unexplained share of variance, and the distance to the prototypes used, in the same unit."""
         codes = self._encode(x, None)
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         reconstruction = error / (len(x) * self.scaling.variance)

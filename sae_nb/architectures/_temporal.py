@@ -215,13 +215,7 @@ class Temporal(OneStep):
         return self.novel_codes(left, checked).reshape(*x.shape[:-1])
 
     def forward(self, x: Float[Tensor, "*batch time d_in"]) -> Float[Tensor, "*batch time d_in"]:
-        """Reconstruct sequences: predicted part, novel part and bias.
-
-        Parameters
-        ----------
-        x
-            Activations in order of time.
-        """
+        """Reconstruct sequences: predicted part, novel part and bias."""
         sequences = self._sequences(x)
         left = self.predict(sequences).residual.flatten(0, 1)
         predicted = sequences.flatten(0, 1) - self.bias - left
@@ -239,11 +233,6 @@ class Temporal(OneStep):
             Activations in the model's units, in order of time.
         attention
             Whether attention weights are kept.
-
-        Returns
-        -------
-        Prediction
-            Codes and residual in the model's units.
         """
         return predict(
             x - self.bias,
@@ -272,13 +261,7 @@ class Temporal(OneStep):
         return self._encode(residual + self.bias, own)  # type: ignore[arg-type]
 
     def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "rows d_in"]:
-        """Rows in the SAE's precision, after the checks of `encode`.
-
-        Parameters
-        ----------
-        x
-            Activations.
-        """
+        """Rows in the SAE's precision, after the checks of `encode`."""
         return self._rows(x.as_subclass(Tensor))
 
     def reconstruct(
@@ -313,15 +296,7 @@ class Temporal(OneStep):
         dead_after: int,
         step_fraction: float,
     ) -> TrainingLoss:
-        """Loss of the novel part's SAE on what prediction leaves of one batch.
-
-        Parameters
-        ----------
-        x
-            Rows in order of time: `SequenceRows`, or one sequence.
-        silent_tokens, dead_after, step_fraction
-            As for that SAE.
-        """
+        """Loss of the novel part's SAE on what prediction leaves of one batch."""
         lengths = lengths_of(x)
         self._note(lengths)
         rows = x.as_subclass(Tensor)

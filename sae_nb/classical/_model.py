@@ -71,15 +71,7 @@ class Classical(Untrained, SparseAutoencoder):
     def hold_(
         self, dictionary: Float[Tensor, "n_atoms d_in"], bias: Float[Tensor, " d_in"] | None = None
     ) -> Classical:
-        """Take over a dictionary and a bias, and leave training mode.
-
-        Parameters
-        ----------
-        dictionary
-            Atoms.
-        bias
-            b; None is zero.
-        """
+        """Take over a dictionary and a bias, and leave training mode."""
         self.operator.weight.copy_(dictionary)
         if bias is not None:
             self.pre_bias.copy_(bias)

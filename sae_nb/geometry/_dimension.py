@@ -17,11 +17,6 @@ from sae_nb.checks import check_matrix
 def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
     """‖X‖_F² / σ₁²: 1 if all rows are parallel, n for orthonormal rows. Not centred.
 
-    Parameters
-    ----------
-    x
-        Rows; not all zero.
-
     Raises
     ------
     TypeError, ValueError: If the rows are not a finite matrix, or all zero.
@@ -114,11 +109,6 @@ def participation_ratio(x: Float[Tensor, "n d_in"]) -> float:
     """Number of directions that share the variance: (Σλ)² / Σλ² over eigenvalues of the covariance.
 
     Biased low for n below ten times the result.
-
-    Parameters
-    ----------
-    x
-        Rows.
 
     Example
     -------

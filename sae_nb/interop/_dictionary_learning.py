@@ -211,11 +211,6 @@ def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Pat
         Gets `config.json` and `ae.pt`, a state dict of tensors alone; must not exist, and appears only
         when complete.
 
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-
     Raises
     ------
     TypeError: If dictionary_learning cannot compute these codes.

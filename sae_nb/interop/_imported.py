@@ -320,22 +320,11 @@ class Imported(FromFile, SparseAutoencoder):
 
         Where activations are normalised (`encoding.norm`), this is in normalised units, and `sae(x)`
         gives the model's.
-
-        Parameters
-        ----------
-        codes
-            Codes of this SAE, edited or not.
         """
         return super().decode(codes)
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        """Reconstruct activations, in their own dtype.
-
-        Parameters
-        ----------
-        x
-            Activations in the model's units.
-        """
+        """Reconstruct activations, in their own dtype."""
         rows = self._rows(x)
         x_hat = self.decode(self._encode(rows, self.k))
         centre, scale = self._norm(rows)

@@ -58,11 +58,6 @@ def write_neuronpedia(
     n_examples
         Strongest examples per atom; a third as many are drawn from each lower band.
 
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-
     Raises
     ------
     ValueError: If model or hook point of the SAE are not known, or the parts do not fit.

@@ -208,11 +208,6 @@ def write_overcomplete(sae: SparseAutoencoder, folder: str | Path) -> Path:
         Gets `state_dict.pt`, tensors alone, and `about.json`; must not exist, and appears only when
         complete.
 
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-
     Raises
     ------
     TypeError: If overcomplete cannot compute these codes.

@@ -268,11 +268,6 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     metadata
         Further facts for SAELens' `metadata`, such as context_size=512, prepend_bos=True.
 
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-
     Raises
     ------
     TypeError: If SAELens has no architecture that computes these codes.

@@ -96,11 +96,6 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
         Gets `cfg.json` and `sae.safetensors`; must not exist, and appears only when complete. Its name is
         what sparsify takes for the hook point.
 
-    Returns
-    -------
-    pathlib.Path
-        The folder.
-
     Raises
     ------
     TypeError: If sparsify cannot compute these codes.

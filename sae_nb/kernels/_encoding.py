@@ -162,11 +162,6 @@ def threshold_encode(
     backend
         Who computes it.
 
-    Returns
-    -------
-    SparseCodes
-        As many entries as there are.
-
     Raises
     ------
     ValueError: If shapes or dtypes do not fit, or the backend cannot run here.

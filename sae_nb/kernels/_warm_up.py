@@ -15,13 +15,7 @@ from sae_nb.kernels._encoding import threshold_encode, topk_encode
 
 
 def warm_up(dtype: torch.dtype = torch.float32) -> None:
-    """Compile (or load from disk) every CPU loop now, on a toy, instead of at the first batch.
-
-    Parameters
-    ----------
-    dtype
-        Precision the loops will be used in.
-    """
+    """Compile (or load from disk) every CPU loop now, on a toy, instead of at the first batch."""
     x = torch.ones(2, 2, dtype=dtype)
     weight = torch.eye(2, dtype=dtype, requires_grad=True)
     codes = topk_encode(x, weight, k=1, backend="cpu")

@@ -30,13 +30,6 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
 
     μ ≥ √((n − d) / (d (n − 1))) for n > d; orthogonal vectors have 0.
 
-    Parameters
-    ----------
-    n_atoms
-        Vectors.
-    d_in
-        Width.
-
     Raises
     ------
     TypeError, ValueError: If a size is no whole number ≥ 1.
@@ -58,13 +51,6 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
 
 def random_frame(n_atoms: int, d_in: int, *, seed: int = 0) -> Float[Tensor, "n_atoms d_in"]:
     """Unit vectors in random directions; their cosines have standard deviation 1/√d.
-
-    Parameters
-    ----------
-    n_atoms, d_in
-        Sizes.
-    seed
-        Of the draw.
 
     Example
     -------
@@ -238,13 +224,6 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
 
 def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, DictionaryGeometry]:
     """The same statistics for unit vectors that learned nothing.
-
-    Parameters
-    ----------
-    n_atoms, d_in
-        Of the dictionary to compare.
-    seed
-        Of the draws.
 
     Returns
     -------

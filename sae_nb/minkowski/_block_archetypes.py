@@ -141,13 +141,7 @@ class BlockArchetypes:
         return TileCodes(mixtures=self._descend(rows, active, n_steps), active=active)
 
     def decode(self, codes: TileCodes) -> Float[Tensor, "rows d_in"]:
-        """x̂ of some codes.
-
-        Parameters
-        ----------
-        codes
-            From `encode`.
-        """
+        """x̂ of some codes."""
         return self.bias + (codes.mixtures * self._spread(codes.active)) @ self.archetypes
 
     def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:

@@ -254,11 +254,6 @@ def hull_of_rows(
     seed
         Of the draws.
 
-    Returns
-    -------
-    BlockArchetypes
-        Of one tile.
-
     Raises
     ------
     TypeError, ValueError: If the rows do not fit, or there are fewer of them than archetypes.

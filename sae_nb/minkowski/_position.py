@@ -32,13 +32,7 @@ class PositionSubspace:
     """Of the rows it was fitted to."""
 
     def remove(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        """Rows without position: x − (x − mean) Qᵀ Q.
-
-        Parameters
-        ----------
-        x
-            Rows.
-        """
+        """Rows without position: x − (x − mean) Qᵀ Q."""
         rows = check_matrix(x, d_in=self.directions.shape[1])
         directions = self.directions.to(rows)
         return rows - ((rows - self.mean.to(rows)) @ directions.T) @ directions

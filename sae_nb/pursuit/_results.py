@@ -74,13 +74,7 @@ class PursuitTrace:
 
     @classmethod
     def of(cls, problem: Problem, steps: Steps) -> PursuitTrace:
-        """Read the trace off what the kernel filled.
-
-        Parameters
-        ----------
-        problem, steps
-            What was asked, and what was done.
-        """
+        """Read the trace off what the kernel filled."""
         taken, chosen = steps.taken(), steps.chosen()
         nothing = torch.full_like(steps.atoms, -1)
         atoms = torch.where(taken, steps.atoms.gather(1, steps.places.long()), nothing)

@@ -79,15 +79,7 @@ class MatrixOperator(ABC):
     def synthesise(
         self, codes: SparseCodes, bias: Float[Tensor, " d_in"] | None = None
     ) -> Float[Tensor, "rows d_in"]:
-        """A z + b.
-
-        Parameters
-        ----------
-        codes
-            Strengths and atoms.
-        bias
-            Added to every row.
-        """
+        """A z + b."""
         return decode(codes, self.atoms(), bias)
 
     def squared_error(
@@ -96,37 +88,15 @@ class MatrixOperator(ABC):
         bias: Float[Tensor, " d_in"] | None,
         target: Float[Tensor, "rows d_in"],
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
-        """Σ‖target − (A z + b)‖², with A z + b and the residual as constants.
-
-        Parameters
-        ----------
-        codes
-            Strengths and atoms.
-        bias
-            Added to every row.
-        target
-            What the rows should be.
-        """
+        """Σ‖target − (A z + b)‖², with A z + b and the residual as constants."""
         return squared_error(codes, self.atoms(), bias, target)
 
     def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
-        """A z of dense codes, inside a solver.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """A z of dense codes, inside a solver."""
         return z @ self.atoms()
 
     def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
-        """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense.
-
-        Parameters
-        ----------
-        r
-            Rows, usually residuals.
-        """
+        """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense."""
         return r @ self.atoms().T
 
     def lipschitz(self) -> float:
@@ -287,15 +257,7 @@ class DenseOperator(MatrixOperator, nn.Module):
 def random_unit_rows(
     n: int, width: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "n width"]:
-    """Draw directions uniformly on the sphere.
-
-    Parameters
-    ----------
-    n, width
-        How many, of what width.
-    generator
-        Draws them; None is torch's global generator.
-    """
+    """Draw directions uniformly on the sphere."""
     rows = normal_rows(n, width, generator)
     return rows if rows.is_meta else rows / rows.norm(dim=1, keepdim=True)
 
@@ -402,15 +364,7 @@ class HullOperator(MatrixOperator, nn.Module):
     def start_from_(
         self, candidates: Float[Tensor, "n_candidates d_in"], chosen: Int[Tensor, " n_atoms"]
     ) -> None:
-        """Take candidates, and let each atom begin as one of them.
-
-        Parameters
-        ----------
-        candidates
-            Points around the centre, in scaled units.
-        chosen
-            Which one each atom begins as.
-        """
+        """Take candidates, and let each atom begin as one of them."""
         self.candidates.copy_(candidates)
         self.mixture.zero_()
         self.mixture[torch.arange(self.n_atoms, device=chosen.device), chosen] = 1.0
@@ -496,24 +450,12 @@ class ConvolutionOperator:
         return len(self.kernels) * self.n_places
 
     def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
-        """Every kernel at every place, as strong as the code says.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """Every kernel at every place, as strong as the code says."""
         placed = z.reshape(len(z), len(self.kernels), self.n_places)
         return F.conv_transpose1d(placed, self.kernels[:, None])[:, 0]
 
     def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
-        """Correlation of a recording with every kernel at every place.
-
-        Parameters
-        ----------
-        r
-            Recordings, usually residuals.
-        """
+        """Correlation of a recording with every kernel at every place."""
         return F.conv1d(r[:, None], self.kernels[:, None]).flatten(1)
 
     def lipschitz(self) -> float:

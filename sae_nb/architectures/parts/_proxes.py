@@ -57,34 +57,14 @@ class Penalty(ABC):
     def dense(
         self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """argmin_z ½‖z − v‖² + step · g(z), zeros included: for tiles inside a solver.
-
-        Parameters
-        ----------
-        v
-            Rows to be mapped.
-        step
-            t.
-        """
+        """argmin_z ½‖z − v‖² + step · g(z), zeros included: for tiles inside a solver."""
 
     @abstractmethod
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """G of each row, ∞ where it is not allowed.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """G of each row, ∞ where it is not allowed."""
 
     def of_rows(self, rows: slice) -> Penalty:  # noqa: ARG002
-        """The penalty of a tile of rows, where it differs from row to row.
-
-        Parameters
-        ----------
-        rows
-            The tile.
-        """
+        """The penalty of a tile of rows, where it differs from row to row."""
         return self
 
     def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
@@ -98,15 +78,7 @@ class Penalty(ABC):
         bias: Float[Tensor, " n_atoms"] | None,
         centre: Float[Tensor, " d_in"] | None,
     ) -> SparseCodes:
-        """The proximal map of (x − centre) weightᵀ + bias, in tiles.
-
-        Parameters
-        ----------
-        x
-            Inputs.
-        weight, bias, centre
-            The affine map.
-        """
+        """The proximal map of (x − centre) weightᵀ + bias, in tiles."""
         tiles = row_tiles(len(x), len(weight))
         return SparseCodes.concatenate(
             self.of_rows(rows)(affine(x[rows], weight, bias, centre)) for rows in tiles
@@ -176,15 +148,7 @@ class ThresholdProx:
         bias: Float[Tensor, " n_atoms"] | None,
         centre: Float[Tensor, " d_in"] | None,
     ) -> SparseCodes:
-        """The pre-codes above their threshold, in tiles.
-
-        Parameters
-        ----------
-        x
-            Inputs.
-        weight, bias, centre
-            The affine map.
-        """
+        """The pre-codes above their threshold, in tiles."""
         limits = self.thresholds
         return kernels.threshold_encode(x, weight, bias, thresholds=limits, centre=centre)
 
@@ -222,36 +186,18 @@ class SoftProx(Penalty):
     def dense(
         self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """Shrink by step · λ.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """Shrink by step · λ."""
         threshold = step * self.weight
         kept = torch.relu(v - threshold)
         return kept if self.nonnegative else kept - torch.relu(-v - threshold)
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """Σ_j λ_j |z_j|.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """Σ_j λ_j |z_j|."""
         value = (self.weight * z.abs()).sum(dim=1)
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
 
     def of_rows(self, rows: slice) -> SoftProx:
-        """With the weights of these rows.
-
-        Parameters
-        ----------
-        rows
-            The tile.
-        """
+        """With the weights of these rows."""
         return replace(self, weight=tile_of(self.weight, rows))
 
 
@@ -282,24 +228,12 @@ class HardProx(Penalty):
     def dense(
         self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """Keep what is larger than √(2 step λ).
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """Keep what is larger than √(2 step λ)."""
         size = v if self.nonnegative else v.abs()
         return torch.where(size > (2 * step * self.weight) ** 0.5, v, torch.zeros_like(v))
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """λ ‖z‖₀.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """λ ‖z‖₀."""
         value = self.weight * (z != 0).sum(dim=1).to(z.dtype)
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
 
@@ -343,15 +277,7 @@ class TopKProx(Penalty):
         bias: Float[Tensor, " n_atoms"] | None,
         centre: Float[Tensor, " d_in"] | None,
     ) -> SparseCodes:
-        """The k largest positive pre-codes of each row, in tiles.
-
-        Parameters
-        ----------
-        x
-            Inputs.
-        weight, bias, centre
-            The affine map.
-        """
+        """The k largest positive pre-codes of each row, in tiles."""
         return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre)
 
     def dense(
@@ -359,24 +285,12 @@ class TopKProx(Penalty):
         v: Float[Tensor, "rows n_atoms"],
         step: float = 1.0,  # noqa: ARG002
     ) -> Float[Tensor, "rows n_atoms"]:
-        """The same with its zeros; a projection is the same for every step.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """The same with its zeros; a projection is the same for every step."""
         largest = v.topk(self.k, dim=1)
         return torch.zeros_like(v).scatter(1, largest.indices, torch.relu(largest.values))
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """0 where z is allowed, ∞ elsewhere.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """0 where z is allowed, ∞ elsewhere."""
         forbidden = (z < 0).any(dim=1) | ((z != 0).sum(dim=1) > self.k)
         return forbid(z.new_zeros(len(z)), forbidden)
 
@@ -418,15 +332,7 @@ class AbsTopKProx(Penalty):
         bias: Float[Tensor, " n_atoms"] | None,
         centre: Float[Tensor, " d_in"] | None,
     ) -> SparseCodes:
-        """The k pre-codes of largest magnitude of each row, in tiles.
-
-        Parameters
-        ----------
-        x
-            Inputs.
-        weight, bias, centre
-            The affine map.
-        """
+        """The k pre-codes of largest magnitude of each row, in tiles."""
         return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=True)
 
     def dense(
@@ -434,23 +340,11 @@ class AbsTopKProx(Penalty):
         v: Float[Tensor, "rows n_atoms"],
         step: float = 1.0,  # noqa: ARG002
     ) -> Float[Tensor, "rows n_atoms"]:
-        """The same with its zeros; a projection is the same for every step.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """The same with its zeros; a projection is the same for every step."""
         return topk(v, self.k, signed=True).to_dense()
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """0 where z is allowed, ∞ elsewhere.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """0 where z is allowed, ∞ elsewhere."""
         return forbid(z.new_zeros(len(z)), (z != 0).sum(dim=1) > self.k)
 
 
@@ -489,15 +383,7 @@ class BatchTopKProx:
         bias: Float[Tensor, " n_atoms"] | None,
         centre: Float[Tensor, " d_in"] | None,
     ) -> SparseCodes:
-        """The largest positive pre-codes of all rows together, in tiles.
-
-        Parameters
-        ----------
-        x
-            Inputs.
-        weight, bias, centre
-            The affine map.
-        """
+        """The largest positive pre-codes of all rows together, in tiles."""
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
 
@@ -534,13 +420,7 @@ class GroupProx(Penalty):
     def dense(
         self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """Shrink each group's norm by step · λ.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """Shrink each group's norm by step · λ."""
         v = torch.relu(v) if self.nonnegative else v
         norms = self.norms(v)
         # A group at zero stays there; dividing by its norm would not be finite.
@@ -549,24 +429,12 @@ class GroupProx(Penalty):
         return v * factor.index_select(1, self.groups.to(v.device))
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """λ Σ_G ‖z_G‖₂.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """λ Σ_G ‖z_G‖₂."""
         value = self.weight * self.norms(z).sum(dim=1)
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
 
     def norms(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows groups"]:
-        """‖z_G‖₂ of every group.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """‖z_G‖₂ of every group."""
         groups = self.groups.to(z.device)
         power = z.new_zeros(len(z), int(groups.max()) + 1).index_add(1, groups, z.square())
         # The square root has no slope at 0; where nothing is active, nothing is to be learned.
@@ -595,33 +463,15 @@ class RidgeProx(Penalty):
     def dense(
         self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """Divide by 1 + step · α.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """Divide by 1 + step · α."""
         return v / (1 + step * self.precision)
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """½ Σ_j α_j z_j².
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """½ Σ_j α_j z_j²."""
         return 0.5 * (self.precision * z.square()).sum(dim=1)
 
     def of_rows(self, rows: slice) -> RidgeProx:
-        """With the precisions of these rows.
-
-        Parameters
-        ----------
-        rows
-            The tile.
-        """
+        """With the precisions of these rows."""
         return replace(self, precision=tile_of(self.precision, rows))
 
 
@@ -639,13 +489,7 @@ class IdentityProx(RidgeProx):
     precision: float = field(default=0.0, init=False)
 
     def of_rows(self, rows: slice) -> IdentityProx:  # noqa: ARG002
-        """The same for all rows.
-
-        Parameters
-        ----------
-        rows
-            The tile.
-        """
+        """The same for all rows."""
         return self
 
     def dense(
@@ -653,13 +497,7 @@ class IdentityProx(RidgeProx):
         v: Float[Tensor, "rows n_atoms"],
         step: float = 1.0,  # noqa: ARG002
     ) -> Float[Tensor, "rows n_atoms"]:
-        """Nothing changes.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """Nothing changes."""
         return v
 
 
@@ -699,13 +537,7 @@ class SimplexProx(Penalty):
     def dense(
         self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
     ) -> Float[Tensor, "rows n_atoms"]:
-        """Project v − step · c; differentiable to any order.
-
-        Parameters
-        ----------
-        v, step
-            As in `Penalty.dense`.
-        """
+        """Project v − step · c; differentiable to any order."""
         v = self._shifted(v, step)
         kept = v > simplex_threshold(v)
         # On its support z is linear in v: written so, autograd gives g − mean of g there.
@@ -725,15 +557,7 @@ class SimplexProx(Penalty):
         bias: Float[Tensor, " n_atoms"] | None,
         centre: Float[Tensor, " d_in"] | None,
     ) -> SparseCodes:
-        """The projection of (x − centre) weightᵀ + bias, in tiles, with sparse gradients.
-
-        Parameters
-        ----------
-        x
-            Inputs.
-        weight, bias, centre
-            The affine map.
-        """
+        """The projection of (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
         if self.cost is not None and self.cost.ndim == 2:
             return super().of_affine(x, weight, bias, centre)
         if self.cost is not None:
@@ -757,25 +581,13 @@ class SimplexProx(Penalty):
         return v - v.detach().max(dim=1, keepdim=True).values
 
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """Σ_j c_j z_j on the simplex, ∞ off it.
-
-        Parameters
-        ----------
-        z
-            Dense codes.
-        """
+        """Σ_j c_j z_j on the simplex, ∞ off it."""
         value = z.new_zeros(len(z)) if self.cost is None else (self.cost * z).sum(dim=1)
         off = (z.sum(dim=1) - 1).abs() > ROUNDING
         return forbid(value, off | (z < 0).any(dim=1))
 
     def of_rows(self, rows: slice) -> SimplexProx:
-        """With the costs of these rows.
-
-        Parameters
-        ----------
-        rows
-            The tile.
-        """
+        """With the costs of these rows."""
         return self if self.cost is None else replace(self, cost=tile_of(self.cost, rows))
 
 

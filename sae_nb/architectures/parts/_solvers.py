@@ -133,13 +133,7 @@ class SolverTrace:
 
     @classmethod
     def concatenate(cls, parts: list[SolverTrace]) -> SolverTrace:
-        """The traces of several tiles as one; tiles that stopped early keep their last step.
-
-        Parameters
-        ----------
-        parts
-            One per tile, rows in order.
-        """
+        """The traces of several tiles as one; tiles that stopped early keep their last step."""
         longest = max(len(part.steps) for part in parts)
         padded = [part._padded(longest) for part in parts]
         return cls(
@@ -440,11 +434,6 @@ def fista(
         Forget a row's momentum when it points uphill, ⟨y − z, z − z_last⟩ > 0. Faster once the
         support is found; without it, it is the algorithm as first published.
 
-    Returns
-    -------
-    SparseCodes or tuple
-        As in `ista`.
-
     Raises
     ------
     ValueError, MemoryError: As in `ista`.
@@ -524,11 +513,6 @@ def admm(
     rho
         ρ > 0, how hard the two are pulled together. None: a tenth of ‖A‖². It changes the
         number of steps, not what they converge to.
-
-    Returns
-    -------
-    SparseCodes or tuple
-        As in `ista`.
 
     Raises
     ------
@@ -624,11 +608,6 @@ def cg(
         As in `ista`; the link must be Gaussian. At most n_atoms steps are of use, up to rounding.
     prox
         `IdentityProx` (α = 0) or `RidgeProx`.
-
-    Returns
-    -------
-    SparseCodes or tuple
-        As in `ista`.
 
     Raises
     ------

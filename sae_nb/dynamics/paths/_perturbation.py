@@ -247,11 +247,6 @@ class LayerSwap:
     def within_and_across(self, cuts: Sequence[int]) -> SwapContrast:
         """Return the mean drop of pairs within and across phases, and beside it at equal distance.
 
-        Parameters
-        ----------
-        cuts
-            Phases 0 = c_0 < … < c_k = L.
-
         Raises
         ------
         ValueError: If the cuts do not fit.

@@ -39,13 +39,7 @@ class EndpointProjection:
     """The same share over all axes, at every layer: where it is small, the picture shows little."""
 
     def project(self, states: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows components"]:
-        """Put states on these axes: pushed ones, a roll-out, other tokens.
-
-        Parameters
-        ----------
-        states
-            Of the width they were fitted to.
-        """
+        """Put states on these axes: pushed ones, a roll-out, other tokens."""
         flat = (unit(states) - self.centre) @ self.axes.T
         return unit(flat) if self.kind == "sphere" else flat
 

@@ -437,25 +437,11 @@ class Trajectories:
         return listed_kinds(self.token_kinds)
 
     def mean(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
-        """Mean over inputs and tokens of one kind, layer by layer.
-
-        Parameters
-        ----------
-        quantity
-            "convergence", "speed" or "norms".
-        kind
-            One of `kinds`.
-        """
+        """Mean of "convergence", "speed" or "norms" over tokens of one of the `kinds`, layer by layer."""
         return self._of(quantity, kind).mean(dim=(0, 2))
 
     def sd(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
-        """Standard deviation over inputs and tokens of one kind, layer by layer.
-
-        Parameters
-        ----------
-        quantity, kind
-            As for `mean`.
-        """
+        """Standard deviation over inputs and tokens, as for `mean`."""
         return self._of(quantity, kind).std(dim=(0, 2), correction=0)
 
     def _of(self, quantity: Quantity, kind: str) -> Tensor:

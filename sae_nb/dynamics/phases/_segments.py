@@ -180,15 +180,7 @@ class SegmentErrors:
     def ranking(
         self, k: int, min_len: int = 2, first: int | None = None
     ) -> list[tuple[tuple[int, ...], float]]:
-        """Return all cuts into k phases from the best to the worst, each with its error.
-
-        Parameters
-        ----------
-        k, min_len
-            Number of phases, and fewest layers of one.
-        first
-            How many to return; None: all of them.
-        """
+        """Return all cuts into k phases from the best to the worst, each with its error."""
         check_fit(self.n_layers, k, min_len, "mass")
         if first == 1:
             best = tuple(best_cuts(self.error, k, min_len).tolist())

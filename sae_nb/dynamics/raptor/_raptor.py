@@ -236,15 +236,7 @@ class Raptor(nn.Module):
         return self.cuts[-1]
 
     def step(self, x: Float[Tensor, "n tokens d"], layer: int) -> Float[Tensor, "n tokens d"]:
-        """Take states of layer `layer` − 1 to layer `layer`.
-
-        Parameters
-        ----------
-        x
-            States.
-        layer
-            1 … L.
-        """
+        """Take states of layer `layer` − 1 to layer `layer`."""
         return cast(Tensor, self.blocks[self._block_of[layer - 1]](x, layer))
 
     def roll_out(
