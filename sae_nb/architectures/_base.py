@@ -1,4 +1,4 @@
-"""Untrained: the part of an SAE that is used as it is and refuses a training run."""
+"""What every architecture is: how it likes to be trained, and what it promises to people, panels and loops."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from sae_nb.architectures._initialisation import InputScaling, geometric_median
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.checks import check_k, check_matrix
 from sae_nb.codes import SparseCodes
-
-# -------------------------------------------------------------------------------------------------
-# How an architecture likes to be trained: the defaults a training loop takes where it is told nothing.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +73,6 @@ class Recipe:
 def ramp(step_fraction: float, over: float) -> float:
     """How far a term of the loss has set in: 0 at the start of the run, 1 once `over` of it is past."""
     return 1.0 if step_fraction >= over else step_fraction / over
-
-
-# -------------------------------------------------------------------------------------------------
-# SparseAutoencoder: what every architecture promises to people, panels and the training loop.
 
 
 _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
@@ -338,10 +331,6 @@ class SparseAutoencoder(nn.Module, ABC):
                 f"x.to({str(self.device)!r}) or sae.to({str(rows.device)!r})."
             )
         return rows.to(self.dtype)
-
-
-# -------------------------------------------------------------------------------------------------
-# Untrained: the part of an SAE that is used as it is and refuses a training run.
 
 
 class Untrained:

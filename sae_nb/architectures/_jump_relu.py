@@ -79,10 +79,6 @@ def _window(u: Tensor, theta: Tensor, bandwidth: float) -> Tensor:
     return (u - theta).abs() < bandwidth / 2 * theta
 
 
-# -------------------------------------------------------------------------------------------------
-# JumpReLU: a threshold for every atom, learned by straight-through gradients.
-
-
 L0 = 20.0
 """Default target (saprmarks/dictionary_learning, jumprelu.py); a quarter of n_atoms if that is less."""
 

@@ -1,4 +1,4 @@
-"""Revival by rebirth: an atom that stays silent becomes what some input was left with.
+"""How dead atoms return: by losses that reach them, or as what some input was left with.
 
 Silent atoms become residuals of different inputs, r_i in proportion to ‖r_i‖². A push along the mean
 residual instead (the term −10⁻² mean(r Dᵀ) in circulation) moves all of them one way: in a long run
@@ -14,9 +14,6 @@ from torch import Tensor
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import TopKProx
 from sae_nb.kernels import squared_error
-
-# -------------------------------------------------------------------------------------------------
-# Losses that bring dead atoms back: AuxK, by what the living leave over, and a push on pre-codes.
 
 
 def auxk_loss(
@@ -67,10 +64,6 @@ def push_up_loss(
     weight, bias = adjoint.weight.index_select(0, dead), adjoint.bias.index_select(0, dead)
     mean_row = (x.mean(dim=0) - centre.detach()) * scale
     return -(weight @ mean_row + bias).mean()
-
-
-# -------------------------------------------------------------------------------------------------
-# Revival by rebirth: an atom that stays silent becomes what some input was left with.
 
 
 def due(

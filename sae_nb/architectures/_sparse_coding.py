@@ -148,10 +148,6 @@ def _groups(groups: Tensor | None, operator: Operator) -> Tensor:
     return groups.long()  # type: ignore[union-attr]
 
 
-# -------------------------------------------------------------------------------------------------
-# Sparse coding against a given dictionary: choose a penalty, a likelihood and a solver by name.
-
-
 SolverName = Literal["fista", "ista", "admm", "cg"]
 LinkName = Literal["gaussian", "poisson", "binomial"]
 

@@ -1,4 +1,4 @@
-"""Priced: SAEs whose sparsity is a price on every code, fixed or adapted to a wanted L0."""
+"""SAEs whose sparsity is a price on every code, fixed or adapted to a wanted L0."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from sae_nb.architectures._one_step import OneStep, check_weight
 from sae_nb.architectures.parts._proxes import Prox, ThresholdProx
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
-
-# -------------------------------------------------------------------------------------------------
-# How many atoms an input should use: targets for L0, and a price that adapts until they are met.
-
 
 GAIN = 0.01
 """Largest relative change of the price in a step. mpsae/MP-SAE changes it by 3e-4 in runs of 15 000
@@ -68,10 +64,6 @@ def check_l0(l0: float, n_atoms: int) -> float:
             f"`l0` must be above 0 and at most n_atoms={n_atoms}, got {l0}. It counts atoms per input."
         )
     return float(l0)
-
-
-# -------------------------------------------------------------------------------------------------
-# Priced: SAEs whose sparsity is a price on every code, fixed or adapted to a wanted L0.
 
 
 START = 0.25

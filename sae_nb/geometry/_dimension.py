@@ -1,4 +1,4 @@
-"""Intrinsic dimension from each row's two nearest neighbours: μ = r₂ / r₁ has P(μ > t) = t^(−d)."""
+"""How many directions rows use: effective ranks, local dimensions, and the dimension by two neighbours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""write_dictionary_learning: our SAEs as a folder that dictionary_learning loads, with the same codes."""
+"""dictionary_learning: folders with `config.json` and a state dict `ae.pt`, read and written."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named
 from sae_nb.interop._originals import Original, contiguous, put_back, remember
 from sae_nb.interop._saelens import Layout, saelens_layout
 from sae_nb.interop._tensors_only import read_tensors_and_facts
-
-# -------------------------------------------------------------------------------------------------
-# dictionary_learning: folders with `config.json` and a state dict `ae.pt`.
-
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
 LIBRARY = "dictionary_learning"
@@ -191,10 +187,6 @@ _READERS = {
     "BatchTopKSAE": _batch_topk,
     "MatryoshkaBatchTopKSAE": _matryoshka,
 }
-
-
-# -------------------------------------------------------------------------------------------------
-# write_dictionary_learning: our SAEs as a folder that dictionary_learning loads, with the same codes.
 
 
 def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Path:

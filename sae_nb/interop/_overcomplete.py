@@ -1,4 +1,4 @@
-"""write_overcomplete: our SAEs as a state dict that overcomplete loads, with the same codes."""
+"""overcomplete: state dicts, read and written; what they do not hold is asked for, or is in `about.json`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named
 from sae_nb.interop._originals import Original, contiguous, put_back, remember
 from sae_nb.interop._saelens import Layout, saelens_layout
 from sae_nb.interop._tensors_only import read_tensors_only
-
-# -------------------------------------------------------------------------------------------------
-# overcomplete: state dicts; what they do not hold is asked for, or read from `about.json`.
-
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"
@@ -175,10 +171,6 @@ def _dictionary(tensors: Mapping[str, Tensor], delta: float | None, *, normalise
     if delta is not None:
         relax = relax * (delta / relax.norm(dim=1, keepdim=True)).clamp(max=1)
     return gain * (mixture @ tensors["dictionary.C"] + relax)
-
-
-# -------------------------------------------------------------------------------------------------
-# write_overcomplete: our SAEs as a state dict that overcomplete loads, with the same codes.
 
 
 UNIT = 1e-6

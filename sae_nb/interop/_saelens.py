@@ -1,4 +1,4 @@
-"""write_saelens: our SAEs as a folder that SAELens 6 loads, with the same codes."""
+"""SAELens: folders with `cfg.json` and `sae_weights.safetensors`, read and written."""
 
 from __future__ import annotations
 
@@ -25,10 +25,6 @@ from sae_nb.interop._hook_names import known_hook_point, lens_name
 from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, assemble, named_errors
 from sae_nb.interop._originals import Original, put_back, remember
 from sae_nb.interop._temporal import DIVISOR
-
-# -------------------------------------------------------------------------------------------------
-# SAELens: folders with `cfg.json` and `sae_weights.safetensors`, read and written.
-
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"
@@ -227,10 +223,6 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
                 metadata.setdefault(name, new[name])
     new["metadata"] = metadata
     return new
-
-
-# -------------------------------------------------------------------------------------------------
-# write_saelens: our SAEs as a folder that SAELens 6 loads, with the same codes.
 
 
 VERSION = "6.54.12"

@@ -1,4 +1,4 @@
-"""write_sparsify: our SAEs as a folder that sparsify loads, with the same codes."""
+"""sparsify: folders with `cfg.json` and `sae.safetensors`, one per hook point, read and written."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from sae_nb.interop._hook_names import known_hook_point
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
 from sae_nb.interop._originals import Original, put_back, remember
 from sae_nb.interop._saelens import saelens_layout
-
-# -------------------------------------------------------------------------------------------------
-# sparsify: folders with `cfg.json` and `sae.safetensors`, one per hook point.
-
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LIBRARY = "sparsify"
@@ -76,10 +72,6 @@ def read_sparsify(folder: str | Path) -> Imported:
         skip=tensors.get("W_skip"),
     )
     return remember(sae, LIBRARY, tensors, config)
-
-
-# -------------------------------------------------------------------------------------------------
-# write_sparsify: our SAEs as a folder that sparsify loads, with the same codes.
 
 
 def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Whether training steps on a GPU may use bf16 products: one setting, for the thread that sets it."""
+"""Which backend computes, and whether training steps on a GPU may use bf16 products."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ from torch import Tensor, float32, float64
 
 from sae_nb.codes import SparseCodes, Support
 from sae_nb.kernels._primitives import Primitives
-
-# -------------------------------------------------------------------------------------------------
-# Which backend computes: what people may ask for, what fits the tensors, and its primitives.
-
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 
@@ -77,10 +73,6 @@ def check_fit(x: Tensor, weight: Tensor, vectors: dict[str, tuple[Tensor | None,
                 f"Everything must have one dtype and device, got {x.dtype} on {x.device} and "
                 f"{other.dtype} on {other.device}. Use .to(…) first."
             )
-
-
-# -------------------------------------------------------------------------------------------------
-# Whether training steps on a GPU may use bf16 products: one setting, for the thread that sets it.
 
 
 Precision = Literal["auto", "float32"]

@@ -358,10 +358,6 @@ def _give_back(buffer: Tensor) -> None:
             _FREE[:] = [buffer]
 
 
-# -------------------------------------------------------------------------------------------------
-# The CPU primitives: matrix products by torch in tiles, everything sparse by compiled loops.
-
-
 ROWS = 2048
 """Rows encoded at once: enough for a matrix product at full rate."""
 

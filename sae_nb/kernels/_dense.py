@@ -1,4 +1,4 @@
-"""Which way sparse arithmetic went, and why: a record per operation, the latest decision kept."""
+"""The primitives through dense tiles and matrix products, and a record of which way was taken."""
 
 from __future__ import annotations
 

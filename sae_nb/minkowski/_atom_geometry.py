@@ -1,4 +1,4 @@
-"""How atoms lie to each other, beside random and spread-out frames; and what co-activation adds.
+"""Which atoms are alike, with random and spread-out frames as floors; and what co-activation adds.
 
 cosines ⟨d_i, d_j⟩, i ≠ j · antipodal: min_j ⟨d_i, d_j⟩ ≤ −0.9 · Hoyer: (√d − ‖d‖₁/‖d‖₂)/(√d − 1)
 """
@@ -109,10 +109,6 @@ def near_grassmannian_frame(
         torch.autograd.backward(loss)
         optimiser.step()
     return torch.nn.functional.normalize(free.detach(), dim=1)
-
-
-# -------------------------------------------------------------------------------------------------
-# How atoms lie to each other, beside random and spread-out frames; and what co-activation adds.
 
 
 ANTIPODAL = -0.9

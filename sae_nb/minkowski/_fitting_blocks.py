@@ -109,10 +109,6 @@ def _swapped(
         label[[first, second]] = label[[second, first]]
 
 
-# -------------------------------------------------------------------------------------------------
-# Fit block archetypes: softmax per tile, Adam, hulls drawn tight.
-
-
 Start = Literal["auto", "subspaces", "rows"]
 MOST_CANDIDATES = 1000
 """Rows that the pull-to-data term mixes at most (inferred)."""

@@ -1,4 +1,4 @@
-"""Where on a picture atoms fire, held against the known mask: on borders, elsewhere, on registers.
+"""Which atoms a task uses, and where on an image they fire: on borders, elsewhere, on registers.
 
 All formulas here are inferred (ours): arXiv 2510.08638 names border, elsewhere and register concepts
 without saying how they are scored.

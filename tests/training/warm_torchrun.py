@@ -13,11 +13,11 @@ import sys
 
 # What the scripts come to use; nothing is computed here, so no thread is left behind by a fork.
 import numba  # noqa: F401
-import sae_nb.kernels.cpu
-import sae_nb.pursuit.cpu
 from torch.distributed.run import main as torchrun
 
 import sae_nb as sn
+import sae_nb.kernels._cpu
+import sae_nb.pursuit._cpu
 
 SAES = (
     sn.TopK,

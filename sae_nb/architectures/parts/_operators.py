@@ -1,4 +1,4 @@
-"""The learned adjoint: what a one-step encoder uses in place of Dᵀ."""
+"""Operators: the linear maps from codes to reconstructions, and the learned adjoint that encoders use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from sae_nb.architectures.parts._proxes import SimplexProx
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
-
-# -------------------------------------------------------------------------------------------------
-# What a solver needs of a synthesis operator A: both directions, how steep it is, and its atoms.
 
 
 @runtime_checkable
@@ -53,10 +50,6 @@ class Operator(Protocol):
     def energy(self) -> Float[Tensor, " n_atoms"]:
         """‖a_j‖² of each atom, the diagonal of AᵀA."""
         ...
-
-
-# -------------------------------------------------------------------------------------------------
-# Operators that are a matrix: A z = z D. Subclasses say where D comes from.
 
 
 class MatrixOperator(ABC):
@@ -139,10 +132,6 @@ class FixedOperator(MatrixOperator):
         return self._dictionary
 
 
-# -------------------------------------------------------------------------------------------------
-# The unconstrained dictionary: atoms of any norm, learned in scaled units.
-
-
 class FreeOperator(MatrixOperator, nn.Module):
     """A z = z (u · W): a free matrix W, and the length u of its unit in the model's units.
 
@@ -192,10 +181,6 @@ def normal_rows(
     if generator is None:
         return rows.normal_()
     return rows.copy_(torch.randn(n, width, generator=generator, device=generator.device))
-
-
-# -------------------------------------------------------------------------------------------------
-# The free dictionary: a matrix with unit rows, and its adjoint.
 
 
 UNIT_GUARD = 1e-12
@@ -260,10 +245,6 @@ def random_unit_rows(
     """Draw directions uniformly on the sphere."""
     rows = normal_rows(n, width, generator)
     return rows if rows.is_meta else rows / rows.norm(dim=1, keepdim=True)
-
-
-# -------------------------------------------------------------------------------------------------
-# The archetypal dictionary: every atom points at a mixture of data points, D ∝ W C + Λ.
 
 
 AT_THE_CENTRE = 1e-6
@@ -390,10 +371,6 @@ def with_direction(
     return (norms > AT_THE_CENTRE * typical).nonzero().flatten()
 
 
-# -------------------------------------------------------------------------------------------------
-# Convolution: a recording as a sum of kernels placed where events happen, x = Σ_k h_k ∗ z_k.
-
-
 class ConvolutionOperator:
     """Kernels h_k at every place of a recording; each kernel at each place is an atom.
 
@@ -471,10 +448,6 @@ class ConvolutionOperator:
         """Every kernel at every place, as a matrix: for ADMM and small recordings."""
         eye = torch.eye(self.n_atoms, dtype=self.kernels.dtype, device=self.kernels.device)
         return self.forward(eye)
-
-
-# -------------------------------------------------------------------------------------------------
-# The learned adjoint: what a one-step encoder uses in place of Dᵀ.
 
 
 class LearnedAdjoint(nn.Module):

@@ -1,4 +1,4 @@
-"""The nearest point of the probability simplex (sparsemax), with an optional cost per atom."""
+"""Proxes: the penalties g that make codes sparse, as prox_{t g}(v) = argmin_z ½‖z − v‖² + t g(z)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,6 @@ from torch import Tensor
 from sae_nb import kernels
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import Entries, PreCodes, above, batch_topk, chosen, pick, primitives_of, topk
-
-# -------------------------------------------------------------------------------------------------
-# What encoders and solvers need of a penalty g: prox_{t g}(v) = argmin_z ½‖z − v‖² + t g(z).
-
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
 
@@ -110,10 +106,6 @@ def tile_of(numbers: _Numbers, rows: slice) -> _Numbers:
     return numbers
 
 
-# -------------------------------------------------------------------------------------------------
-# Thresholds by atom: the pre-codes above θ_j, unchanged; θ = 0 is the ReLU.
-
-
 @dataclass(frozen=True, eq=False)
 class ThresholdProx:
     """z_j = u_j where u_j > θ_j, else 0.
@@ -151,10 +143,6 @@ class ThresholdProx:
         """The pre-codes above their threshold, in tiles."""
         limits = self.thresholds
         return kernels.threshold_encode(x, weight, bias, thresholds=limits, centre=centre)
-
-
-# -------------------------------------------------------------------------------------------------
-# Thresholding: soft, the proximal map of a weighted ℓ1 norm, and hard, that of counting entries.
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,10 +233,6 @@ def forbid(
     return value.masked_fill(forbidden, torch.inf)
 
 
-# -------------------------------------------------------------------------------------------------
-# TopK as a projection: the k largest positive pre-codes of each row.
-
-
 @dataclass(frozen=True)
 class TopKProx(Penalty):
     """Projection on the non-negative k-sparse codes: [TopK_k(u)]₊.
@@ -293,10 +277,6 @@ class TopKProx(Penalty):
         """0 where z is allowed, ∞ elsewhere."""
         forbidden = (z < 0).any(dim=1) | ((z != 0).sum(dim=1) > self.k)
         return forbid(z.new_zeros(len(z)), forbidden)
-
-
-# -------------------------------------------------------------------------------------------------
-# AbsTopK as a projection: the k entries of largest magnitude in each row, with their sign.
 
 
 @dataclass(frozen=True)
@@ -348,10 +328,6 @@ class AbsTopKProx(Penalty):
         return forbid(z.new_zeros(len(z)), (z != 0).sum(dim=1) > self.k)
 
 
-# -------------------------------------------------------------------------------------------------
-# BatchTopK as a projection: the rows · k largest positive pre-codes of a whole batch.
-
-
 @dataclass(frozen=True)
 class BatchTopKProx:
     """Projection of a batch on the non-negative codes with rows · k entries altogether.
@@ -385,10 +361,6 @@ class BatchTopKProx:
     ) -> SparseCodes:
         """The largest positive pre-codes of all rows together, in tiles."""
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
-
-
-# -------------------------------------------------------------------------------------------------
-# Group shrinkage: atoms that come on and go off together.
 
 
 @dataclass(frozen=True, eq=False)
@@ -440,10 +412,6 @@ class GroupProx(Penalty):
         # The square root has no slope at 0; where nothing is active, nothing is to be learned.
         positive = power > 0
         return torch.where(positive, power, torch.ones_like(power)).sqrt() * positive
-
-
-# -------------------------------------------------------------------------------------------------
-# Quadratic penalties: none at all, and a ridge. Their codes are dense.
 
 
 @dataclass(frozen=True, eq=False)
@@ -499,10 +467,6 @@ class IdentityProx(RidgeProx):
     ) -> Float[Tensor, "rows n_atoms"]:
         """Nothing changes."""
         return v
-
-
-# -------------------------------------------------------------------------------------------------
-# The nearest point of the probability simplex (sparsemax), with an optional cost per atom.
 
 
 FIRST_LOOK = 64

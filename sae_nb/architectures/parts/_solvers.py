@@ -22,9 +22,6 @@ from sae_nb.architectures.parts._proxes import TILE_ENTRIES, Penalty, Prox, Ridg
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 
-# -------------------------------------------------------------------------------------------------
-# What is solved: min_z nll(x, A z + b) + g(z), for one tile of rows, and its safe step.
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Inference:
@@ -77,10 +74,6 @@ class Inference:
     def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
         """What is minimised, of each row."""
         return self.link.nll(self.x, self.eta(z)) + self.prox.objective(z)
-
-
-# -------------------------------------------------------------------------------------------------
-# What a solver tells about its steps; read like a pursuit's trace, so panels draw both.
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,10 +321,6 @@ class _History:
         )
 
 
-# -------------------------------------------------------------------------------------------------
-# One step: the encoder of most SAEs, a first ISTA step with a learned adjoint.
-
-
 def ista_step(
     x: Float[Tensor, "rows d_in"],
     adjoint: LearnedAdjoint,
@@ -360,10 +349,6 @@ def ista_step(
     Gregor and LeCun, "Learning fast approximations of sparse coding", ICML 2010.
     """
     return prox.of_affine(x, adjoint.weight, adjoint.bias / scale, centre)
-
-
-# -------------------------------------------------------------------------------------------------
-# ISTA and FISTA: a gradient step on the data, a proximal step on the penalty, with and without momentum.
 
 
 def ista(
@@ -483,10 +468,6 @@ def _fista(inference: Inference, *, restart: bool) -> Iterator[Tensor]:
         yield z
 
 
-# -------------------------------------------------------------------------------------------------
-# ADMM: solve the data term exactly, the penalty exactly, and make the two agree.
-
-
 RHO_SHARE = 0.1
 """Default ρ as a share of ‖A‖². Ours: of 0.01, 0.02, 0.05, 0.1 and 0.2, the only one with an objective
 within 1e-9 of its minimum after 200 steps on all of four lassos (d_in 32 … 256, 2 to 8 times as many
@@ -586,10 +567,6 @@ class _Ridge:
         return (q - inner @ self.atoms.T) / self.rho
 
 
-# -------------------------------------------------------------------------------------------------
-# Conjugate gradients: least squares and ridge regression without forming a matrix.
-
-
 def cg(
     operator: Operator,
     x: Float[Tensor, "rows d_in"],
@@ -659,10 +636,6 @@ def _ratio(above: Tensor, below: Tensor) -> Tensor:
     """Above / below, and 0 where a row is solved to the last bit."""
     safe = torch.where(below > 0, below, torch.ones_like(below))
     return torch.where(below > 0, above / safe, torch.zeros_like(above))
-
-
-# -------------------------------------------------------------------------------------------------
-# Solvers: how codes are found from an operator, a prox and a number of steps.
 
 
 SOLVERS = {"ista": ista, "fista": fista, "admm": admm, "cg": cg}

@@ -1,4 +1,4 @@
-"""Exchange two blocks of a live network and see what its answers lose: little within a phase, if it is one."""
+"""What a network makes of noise added at one layer, and of two of its blocks exchanged."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-# -------------------------------------------------------------------------------------------------
-# What a network makes of a push: noise added at one layer, and the rest of the same network run on it.
-#
 # At layer l every token gets noise of ‖n‖ = ε‖a_l‖ in a random direction; θ_k is the angle between the
 # pushed and the undisturbed state at layer k ≥ l. θ shrinks where the network corrects itself, but also
 # where later blocks merely add to a longer state: that part alone is measured beside it.
@@ -219,10 +216,6 @@ def _checked_points(model: LiveModel, layer: int, size: float) -> list[str]:
 def _ratio(angles: Tensor, layer: int) -> float:
     start = float(angles[layer])
     return float(angles[-1]) / start if start > 0 else 1.0
-
-
-# -------------------------------------------------------------------------------------------------
-# Exchange two blocks of a live network and see what its answers lose: little within a phase, if it is one.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -53,10 +53,6 @@ def text_windows(
     return windows
 
 
-# -------------------------------------------------------------------------------------------------
-# States of every layer: A[sample, layer, token, :], layer 0 the embeddings, read in one traced pass.
-
-
 TokenKind = Literal["cls", "register", "patch", "token"]
 TOKEN_KINDS = ("cls", "register", "patch", "token")
 _CLS_NAMES = ("cls_token", "class_embedding", "class_token")

@@ -1,4 +1,4 @@
-"""All measurements of one set of states in one record: where tokens go, how fast, how alike, how apart."""
+"""Where the states of tokens go, layer after layer: how fast, how alike, how apart."""
 
 from __future__ import annotations
 

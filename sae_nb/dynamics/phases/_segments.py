@@ -1,4 +1,4 @@
-"""Cuts from what blocks can do: one shared block fitted to every run of layers, then the best sum.
+"""Two other ways to phases: the authors' max-cut, and cuts from what one shared block can do.
 
 e(i, j) = Σ_{l=i+1..j} ‖A_l − B(A_{l−1})‖² / ‖(A_l − A_{l−1}) − mean‖²: what one block, given the
 teacher's states, leaves of each layer's update. The cuts of least total error come from the same

@@ -1,4 +1,4 @@
-"""The loop that trains a Raptor: two stages, resumable step for step, and what it leaves."""
+"""The training of a Raptor: its loss, its checkpoints, and the loop of two stages."""
 
 from __future__ import annotations
 
@@ -239,10 +239,6 @@ def _load_moments(training: RaptorTraining, moments: dict[str, Tensor]) -> None:
         state.setdefault(int(index), {})[name] = value
     saved = training.optimiser.state_dict()
     training.optimiser.load_state_dict(saved | {"state": state})
-
-
-# -------------------------------------------------------------------------------------------------
-# The loop that trains a Raptor: two stages, resumable step for step, and what it leaves.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -1,4 +1,4 @@
-"""Begin a Raptor at its teacher: each shared block a copy of one layer of its phase."""
+"""Raptor: a deep network approximated by k shared blocks, each applied several times in a row."""
 
 from __future__ import annotations
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState
 
 
-# -------------------------------------------------------------------------------------------------
-# One shared block of a Raptor: a pre-norm transformer block with gains that know the step.
-#
 # (τ₁, τ₂, τ₃) = 1 + MLP(t);  y = x + τ₁ ⊙ Attention(LN₁ x);  x′ = τ₃ ⊙ (y + τ₂ ⊙ MLP(LN₂ y)).
 
 
@@ -152,10 +149,6 @@ class RaptorBlock(nn.Module):
         q, k, v = self.qkv(x).view(n, tokens, 3, heads, d // heads).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v)
         return cast(Tensor, self.out(mixed.transpose(1, 2).reshape(n, tokens, d)))
-
-
-# -------------------------------------------------------------------------------------------------
-# Raptor: a deep network told by k shared blocks, each applied several times in a row.
 
 
 KIND = "raptor"
@@ -428,10 +421,6 @@ def _hidden(config: Any, block: nn.Module, d: int) -> int:
 
 def _widens(module: nn.Module, d: int) -> bool:
     return isinstance(module, nn.Linear) and module.in_features == d
-
-
-# -------------------------------------------------------------------------------------------------
-# Begin a Raptor at its teacher: each shared block a copy of one layer of its phase.
 
 
 # Of a Raptor's block, and of one of ours in `models.vision_transformer`.

@@ -1,4 +1,4 @@
-"""A Raptor's training in a thread: a TrainingMonitor watches, pauses and stops it."""
+"""`train_raptor` and `start_raptor`: fit k shared blocks, here and now or in a thread."""
 
 from __future__ import annotations
 
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from sae_nb.dynamics.raptor._raptor import Raptor
     from sae_nb.models import LiveModel
     from sae_nb.training import History, TrainRecord
-
-
-# -------------------------------------------------------------------------------------------------
-# `train_raptor`: fit k shared blocks to the states of a deep network, here and now.
 
 
 def train_raptor(
@@ -101,10 +97,6 @@ def train_raptor(
     with deferred_interrupts(training.control):
         training.run(progress=progress)
     return training.result()
-
-
-# -------------------------------------------------------------------------------------------------
-# A Raptor's training in a thread: a TrainingMonitor watches, pauses and stops it.
 
 
 def start_raptor(
