@@ -14,7 +14,7 @@ from torch import Tensor
 from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, one_of
 from sae_nb.codes import SparseCodes
 
 HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
@@ -248,8 +248,7 @@ def _over(base: str) -> type[Archetypal]:
     from sae_nb.architectures._registry import ARCHITECTURES
 
     usable = [name for name in HOSTS if name in ARCHITECTURES]
-    if base not in usable:
-        raise ValueError(f"`base` must be one of {', '.join(usable)}, got {base!r}.")
+    one_of(base, usable, name="base")
     body = {"__doc__": Archetypal.__doc__, "__module__": Archetypal.__module__}
     return type("Archetypal", (Archetypal, ARCHITECTURES[base]), body)
 

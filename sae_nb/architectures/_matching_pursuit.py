@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from sae_nb import pursuit
 from sae_nb.architectures._pursuing import PursuitAutoencoder
+from sae_nb.checks import one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient, check_choice
+from sae_nb.pursuit import Gradient
 
 
 class MatchingPursuit(PursuitAutoencoder):
@@ -87,7 +88,7 @@ class MatchingPursuit(PursuitAutoencoder):
         gradient: Gradient = "full",
         generator: torch.Generator | None = None,
     ) -> None:
-        check_choice(gradient, Gradient, "gradient")
+        one_of(gradient, get_args(Gradient), name="gradient")
         super().__init__(
             d_in,
             n_atoms,

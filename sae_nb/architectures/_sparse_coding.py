@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import torch
 from jaxtyping import Float, Int
@@ -23,9 +23,8 @@ from sae_nb.architectures.parts._proxes import (
     row_tiles,
 )
 from sae_nb.architectures.parts._solvers import SOLVERS, Solved, SolverTrace
-from sae_nb.checks import check_finite, check_k, check_matrix, check_memory
+from sae_nb.checks import check_finite, check_k, check_matrix, check_memory, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import check_choice
 
 # -------------------------------------------------------------------------------------------------
 # Choosing a penalty by name: what each one needs, and a weight where none was given.
@@ -57,7 +56,7 @@ def choose_penalty(
         if extra:
             raise TypeError(f"`{extra[0]}` must be left out where `prox` is a penalty already.")
         return prox
-    check_choice(prox, ProxName, "prox")
+    one_of(prox, get_args(ProxName), name="prox")
     kind = prox.removesuffix("+")
     for name, value, wanted in (("k", k, "top-k"), ("groups", groups, "group")):
         if (value is not None) != (kind == wanted):
@@ -259,7 +258,7 @@ def sparse_code(
     operator, rows = _checked(x, dictionary, bias)
     likelihood = _link(link, rows)
     penalty = choose_penalty(prox, operator, rows, bias, weight=weight, k=k, groups=groups)
-    check_choice(solver, SolverName, "solver")
+    one_of(solver, get_args(SolverName), name="solver")
     _check_graph(operator, rows, n_steps if tail is None else tail)
     solve = SOLVERS[solver]
     solved = solve(
@@ -346,7 +345,7 @@ def _settings(settings: dict[str, Any], solver: str) -> dict[str, Any]:
 def _link(link: LinkName | Link, x: Tensor) -> Link:
     if not isinstance(link, str):
         return link
-    check_choice(link, LinkName, "link")
+    one_of(link, get_args(LinkName), name="link")
     if link == "gaussian":
         return GaussianLink()
     low, high = float(x.detach().min()), float(x.detach().max())

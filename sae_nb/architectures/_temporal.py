@@ -16,7 +16,7 @@ from sae_nb.architectures._base import TrainingLoss
 from sae_nb.architectures._one_step import OneStep, Parts
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
 
@@ -405,8 +405,7 @@ def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
         "ReLU": (kind, ReLU),
         "none": (_NothingNovel, kind, TopK),
     }
-    if novel not in bases:
-        raise ValueError(f"`novel` must be one of {', '.join(NOVEL)}, got {novel!r}.")
+    one_of(novel, NOVEL, name="novel")
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "is_whole": True}
     return type(kind.__name__, bases[novel], body)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx, centroids
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, one_of
 from sae_nb.classical._model import Classical, Method
 
 # -------------------------------------------------------------------------------------------------
@@ -235,8 +235,7 @@ def fit_classical(
     >>> torch.allclose(pca(x), x, atol=1e-4)
     True
     """
-    if method not in METHODS:
-        raise ValueError(f"`method` must be one of {', '.join(METHODS)}, got {method!r}.")
+    one_of(method, METHODS, name="method")
     rows = data.x if isinstance(data, Activations) else check_matrix(data, name="data")
     n_atoms = check_count(n_atoms, name="n_atoms")
     _check_size(method, n_atoms, len(rows), rows.shape[1])

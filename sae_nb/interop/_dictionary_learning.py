@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import new_folder, read_json, write_json
+from sae_nb.files import read_json, write_json
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
-from sae_nb.interop._originals import Original, contiguous, put_back, remember
+from sae_nb.interop._originals import contiguous, remember, write_folder
 from sae_nb.interop._saelens import Layout, saelens_layout
 from sae_nb.interop._tensors_only import read_tensors_and_facts
 
@@ -222,18 +222,14 @@ def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Pat
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
-    folder = Path(folder)
-    with new_folder(folder) as partial:
-        if not put_back(sae, LIBRARY, partial, write=_as_it_was, read=read_dictionary_learning):
-            state, trainer = _as_theirs(sae)
-            torch.save(contiguous(state), partial / WEIGHTS)
-            write_json(partial / CONFIG, {"trainer": trainer})
-    return folder
+    return write_folder(
+        sae, folder, LIBRARY, translate=_as_theirs, store=_store, read=read_dictionary_learning
+    )
 
 
-def _as_it_was(original: Original, folder: Path) -> None:
-    torch.save(contiguous(original.tensors), folder / WEIGHTS)
-    write_json(folder / CONFIG, original.config)
+def _store(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    torch.save(contiguous(tensors), folder / WEIGHTS)
+    write_json(folder / CONFIG, config)
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -253,7 +249,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         "submodule_name": None if sae.hook_point is None else str(sae.hook_point),
         **({"k": layout.facts["k"]} if "k" in layout.facts else {}),
     }
-    return tensors_of(layout), trainer
+    return tensors_of(layout), {"trainer": trainer}
 
 
 def _write_linear(layout: Layout) -> dict[str, Tensor]:

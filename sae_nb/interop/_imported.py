@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sae_nb.architectures import (
     DenseOperator,
+    InputScaling,
     SparseAutoencoder,
     Untrained,
     row_tiles,
@@ -445,17 +446,11 @@ def assemble(
     given |= {"dictionary": dictionary, "bias": zero if bias is None else bias}
     ready = {name: _checked(name, value, shapes[name]) for name, value in given.items()}
     state = {"operator.weight": ready.pop("dictionary"), "pre_bias": ready.pop("bias"), **ready}
-    state |= {f"scaling.{name}": v for name, v in _identity_scaling(d_in).items()}
+    state |= {f"scaling.{name}": v for name, v in InputScaling(d_in).state_dict().items()}
     state["initialised"] = torch.tensor(data=True)
     sae.load_state_dict(state, assign=True)
     sae.hook_point, sae.model_name = hook_point, origin.model_name
     return sae.eval()
-
-
-def _identity_scaling(d_in: int) -> dict[str, Tensor]:
-    from sae_nb.architectures import InputScaling
-
-    return dict(InputScaling(d_in).state_dict())
 
 
 def _checked_size(dictionary: Tensor) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.files import new_folder
 
 S = TypeVar("S", bound=SparseAutoencoder)
 ATTRIBUTE = "_original"
@@ -48,26 +49,32 @@ def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mappin
     return sae
 
 
-def put_back(
+def write_folder(
     sae: SparseAutoencoder,
+    folder: str | Path,
     library: str,
-    folder: Path,
     *,
-    write: Callable[[Original, Path], object],
+    translate: Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]],
+    store: Callable[[Path, dict[str, Tensor], dict[str, Any]], None],
     read: Callable[[Path], SparseAutoencoder],
-) -> bool:
-    """Write what was read, if that is still what the SAE is; return whether it was written."""
+) -> Path:
+    """Write a new folder of another library: what was read, if the SAE is still that, else a translation.
+
+    `translate` gives tensors and configuration by that library's names, `store` writes its two files,
+    and `read` is its reader.
+    """
+    folder = Path(folder)
     original = getattr(sae, ATTRIBUTE, None)
-    if not isinstance(original, Original) or original.library != library:
-        return False
-    if original.place != (sae.hook_point, sae.model_name):
-        return False
-    write(original, folder)
-    if _same(read(folder), sae):
-        return True
-    for file in folder.iterdir():
-        file.unlink()
-    return False
+    now = (library, (sae.hook_point, sae.model_name))
+    with new_folder(folder) as partial:
+        if isinstance(original, Original) and (original.library, original.place) == now:
+            store(partial, original.tensors, original.config)
+            if _same(read(partial), sae):
+                return folder
+            for file in partial.iterdir():
+                file.unlink()
+        store(partial, *translate(sae))
+    return folder
 
 
 def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

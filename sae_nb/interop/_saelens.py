@@ -20,10 +20,10 @@ from sae_nb.architectures import (
     ThresholdProx,
     TopKProx,
 )
-from sae_nb.files import new_folder, read_json, read_tensors, write_json, write_tensors
+from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 from sae_nb.interop._hook_names import known_hook_point, lens_name
 from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, assemble, named_errors
-from sae_nb.interop._originals import Original, put_back, remember
+from sae_nb.interop._originals import remember, write_folder
 from sae_nb.interop._temporal import DIVISOR
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
@@ -276,29 +276,24 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     True
     """
 
-    def as_it_was(original: Original, to: Path) -> None:
-        stated = dict(original.config.get("metadata") or {}) | metadata
-        write_tensors(to / WEIGHTS, original.tensors)
-        write_json(to / CONFIG, original.config | ({"metadata": stated} if metadata else {}))
+    def store(to: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+        stated = dict(config.get("metadata") or {}) | metadata
+        write_tensors(to / WEIGHTS, tensors)
+        write_json(to / CONFIG, config | ({"metadata": stated} if metadata else {}))
 
-    folder = Path(folder)
-    with new_folder(folder) as partial:
-        if not put_back(sae, LIBRARY, partial, write=as_it_was, read=read_saelens):
-            layout = saelens_layout(sae)
-            write_tensors(partial / WEIGHTS, layout.tensors)
-            write_json(partial / CONFIG, _config(sae, layout, metadata))
-    return folder
+    return write_folder(sae, folder, LIBRARY, translate=_as_theirs, store=store, read=read_saelens)
 
 
-def _config(sae: SparseAutoencoder, layout: Layout, metadata: dict[str, Any]) -> dict[str, Any]:
-    own = {
+def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    layout = saelens_layout(sae)
+    metadata = {
         "sae_lens_version": VERSION,
         "sae_lens_training_version": None,
         "model_name": sae.model_name,
         "hook_name": None if sae.hook_point is None else lens_name(str(sae.hook_point)),
         "training_architecture": type(sae).__name__,
     }
-    return {
+    config = {
         "architecture": layout.architecture,
         "d_in": sae.d_in,
         "d_sae": sae.n_atoms,
@@ -307,9 +302,10 @@ def _config(sae: SparseAutoencoder, layout: Layout, metadata: dict[str, Any]) ->
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "metadata": own | metadata,
+        "metadata": metadata,
         **layout.facts,
     }
+    return layout.tensors, config
 
 
 def saelens_layout(sae: SparseAutoencoder) -> Layout:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import new_folder, read_json, read_tensors, write_json, write_tensors
+from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 from sae_nb.interop._hook_names import known_hook_point
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
-from sae_nb.interop._originals import Original, put_back, remember
+from sae_nb.interop._originals import remember, write_folder
 from sae_nb.interop._saelens import saelens_layout
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
@@ -107,18 +107,14 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
-    folder = Path(folder)
-    with new_folder(folder) as partial:
-        if not put_back(sae, LIBRARY, partial, write=_as_it_was, read=read_sparsify):
-            tensors, config = _as_theirs(sae)
-            write_tensors(partial / WEIGHTS, tensors)
-            write_json(partial / CONFIG, config)
-    return folder
+    return write_folder(
+        sae, folder, LIBRARY, translate=_as_theirs, store=_store, read=read_sparsify
+    )
 
 
-def _as_it_was(original: Original, folder: Path) -> None:
-    write_tensors(folder / WEIGHTS, original.tensors)
-    write_json(folder / CONFIG, original.config)
+def _store(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    write_tensors(folder / WEIGHTS, tensors)
+    write_json(folder / CONFIG, config)
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, float32, float64
 
+from sae_nb.checks import one_of
 from sae_nb.codes import SparseCodes, Support
 from sae_nb.kernels._primitives import Primitives
 
@@ -17,8 +18,7 @@ Backend = Literal["auto", "reference", "cpu", "cuda"]
 
 def pick(backend: Backend, x: Tensor) -> Backend:
     """The backend for a tensor, refused where it cannot run."""
-    if backend not in get_args(Backend):
-        raise ValueError(f"`backend` must be one of {get_args(Backend)}, got {backend!r}.")
+    one_of(backend, get_args(Backend), name="backend")
     loops = x.device.type == "cpu" and x.dtype in (float32, float64)
     if backend == "auto":
         return "cuda" if x.is_cuda else "cpu" if loops else "reference"

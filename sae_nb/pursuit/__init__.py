@@ -27,7 +27,6 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.pursuit._checking import (
         Gradient as Gradient,
-        check_choice as check_choice,
         check_tolerance as check_tolerance,
     )
     from sae_nb.pursuit._cuda import SHARED_BYTES as SHARED_BYTES, Cuda as Cuda

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sae_nb.checks import check_finite, check_matrix
+from sae_nb.checks import check_finite, check_matrix, one_of
 from sae_nb.pursuit._gram import Known, known, remember
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -75,15 +75,9 @@ def check_tolerance(value: object, name: str) -> float | None:
     return float(value)
 
 
-def check_choice(value: object, choices: object, name: str) -> None:
-    """Refuse a word that is not among those offered."""
-    if value not in get_args(choices):
-        raise ValueError(f"`{name}` must be one of {get_args(choices)}, got {value!r}.")
-
-
 def pick_backend(backend: Backend, device: torch.device) -> Backend:
     """Choose who computes, or say why the one asked for cannot."""
-    check_choice(backend, Backend, "backend")
+    one_of(backend, get_args(Backend), name="backend")
     if backend == "auto":
         if device.type == "cuda":
             return "cuda" if _kernels_for_gpu() else "reference"

@@ -8,14 +8,14 @@ chosen so far: `matching_pursuit` adds one, `orthogonal_matching_pursuit` refits
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit._checking import Backend, Gradient, check_choice, check_dictionary
+from sae_nb.pursuit._checking import Backend, Gradient, check_dictionary
 from sae_nb.pursuit._planning import Plan
 from sae_nb.pursuit._problem import Algorithm, Problem
 from sae_nb.pursuit._results import PursuitTrace
@@ -328,7 +328,7 @@ def explain_plan(
     >>> plan.strategy, plan.tile_rows, plan.bytes["Gram matrix"]
     ('gram', 100, 1024)
     """
-    check_choice(algorithm, Algorithm, "algorithm")
+    one_of(algorithm, get_args(Algorithm), name="algorithm")
     facts = check_dictionary(dictionary, normalise=normalise)
     problem = Problem(
         x=rows_of(x, dictionary),

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.pursuit import _reference as reference
 from sae_nb.pursuit._checking import (
     Backend,
     Gradient,
-    check_choice,
     check_dictionary,
     check_input,
     check_tolerance,
@@ -43,7 +42,7 @@ def run_pursuit(
     **asked: Any,
 ) -> Codes:
     """Check everything, choose a way, take the steps, and pack the codes."""
-    check_choice(gradient, Gradient, "gradient")
+    one_of(gradient, get_args(Gradient), name="gradient")
     facts = check_dictionary(dictionary, normalise=normalise)
     for name in ("tolerance", "relative_tolerance"):
         asked[name] = check_tolerance(asked[name], name)

@@ -188,7 +188,7 @@ def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
     [
         ({"delta": -0.1}, ValueError, r"`delta` must be a finite number ≥ 0, got -0.1"),
         ({"delta": float("nan")}, ValueError, "`delta` must be a finite number"),
-        ({"base": "SpaDE"}, ValueError, "`base` must be one of TopK.*got 'SpaDE'"),
+        ({"base": "SpaDE"}, ValueError, "`base` must be one of .'TopK'.*got 'SpaDE'"),
         ({"n_candidates": 23}, ValueError, "at least n_atoms=24 candidates.*got 23"),
         ({"candidates": torch.randn(23, D_IN)}, ValueError, "at least n_atoms=24.*origin, got 23"),
         ({"candidates": torch.randn(40, 3)}, ValueError, r"d_in=10, got shape \(40, 3\)"),

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.dynamics.paths._trajectory import unit
 
@@ -89,8 +89,7 @@ def endpoint_projection(
         raise ValueError(f"`token` must be below the {n_tokens} tokens, got {token}.")
     if n_components > d:
         raise ValueError(f"`n_components` must be at most the width {d}, got {n_components}.")
-    if kind not in get_args(Kind):
-        raise ValueError(f"`kind` must be one of {list(get_args(Kind))}, got {kind!r}.")
+    one_of(kind, get_args(Kind), name="kind")
     return fit_endpoints(plain[:, :, token], n_components, kind)
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.dynamics.paths._states import check_states, content_tokens, listed_kinds, tokens_of
 from sae_nb.geometry import effective_rank, stable_rank
 
@@ -366,9 +366,10 @@ def update_rank(
     [1.0...]
     """
     plain, kinds = check_states(states, token_kinds, min_layers=1)
-    chosen = list(range(len(kinds))) if kind is None else tokens_of(kinds, kind)
-    if not chosen:
-        raise ValueError(f"`kind` must be one of {sorted(set(kinds))}, got {kind!r}.")
+    if kind is None:
+        chosen = list(range(len(kinds)))
+    else:
+        chosen = tokens_of(kinds, one_of(kind, sorted(set(kinds)), name="kind"))
     before = unit(plain[:, 0, chosen])
     found = []
     for layer in range(1, plain.shape[1]):
@@ -445,9 +446,7 @@ class Trajectories:
         return self._of(quantity, kind).std(dim=(0, 2), correction=0)
 
     def _of(self, quantity: Quantity, kind: str) -> Tensor:
-        chosen = tokens_of(self.token_kinds, kind)
-        if not chosen:
-            raise ValueError(f"`kind` must be one of {list(self.kinds)}, got {kind!r}.")
+        chosen = tokens_of(self.token_kinds, one_of(kind, self.kinds, name="kind"))
         values: Tensor = getattr(self, quantity)
         return values[:, :, chosen]
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 
 Normalise = Literal["mass", "mean"]
 NORMALISATIONS = ("mass", "mean")
@@ -186,8 +186,7 @@ def check_fit(layers: int, k: int, min_len: int, normalise: str) -> None:
     """Refuse numbers of phases that do not fit the layers."""
     check_count(k, name="k")
     check_count(min_len, name="min_len")
-    if normalise not in NORMALISATIONS:
-        raise ValueError(f"`normalise` must be one of {list(NORMALISATIONS)}, got {normalise!r}.")
+    one_of(normalise, NORMALISATIONS, name="normalise")
     if k > layers:
         raise ValueError(f"`k` must be at most the {layers} layers, got {k}. Ask for fewer phases.")
     if k * min_len > layers:

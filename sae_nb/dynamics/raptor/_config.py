@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.training import check_number
 
 Forcing = Literal["annealed", "always", "never"]
@@ -100,8 +100,7 @@ class RaptorConfig:
         check_number(self.weight_decay, "weight_decay", least=0.0)
         check_number(self.anneal_fraction, "anneal_fraction", above=0.0, most=1.0)
         check_number(self.test_fraction, "test_fraction", least=0.0, most=0.9)
-        if self.forcing not in FORCINGS:
-            raise ValueError(f"`forcing` must be one of {list(FORCINGS)}, got {self.forcing!r}.")
+        one_of(self.forcing, FORCINGS, name="forcing")
         for name in ("last_weights", "joint_weights"):
             weights = tuple(getattr(self, name))
             if len(weights) != 3 or min(weights) < 0 or sum(weights) <= 0:
