@@ -13,7 +13,7 @@ concepts = sw.ConceptMap(vit_sae, examples=vit_examples)
 concepts.wait()
 concepts""",
     """\
-import sae_nb_widgets.concept_map._panel as concept_map_module
+import sae_nb_widgets.concept_map._runs as concept_map_module
 concept_noise = torch.linspace(0, 0.25, len(gpt_sae.dictionary))[:, None]
 concept_noise = concept_noise * torch.randn(gpt_sae.dictionary.shape, generator=torch.Generator().manual_seed(0))
 concept_pair = sw.ConceptMap(

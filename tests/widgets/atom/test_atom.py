@@ -132,8 +132,8 @@ def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
             record = browser.summary
             assert not browser.problem, browser.status
             assert (record.atom, record.band) == (atom, band)
-            assert sum(browser._plot.data[0].y) == record.n_fired
-    assert "never fires" in browser._detail_cards._facts.value
+            assert sum(browser.plot.data[0].y) == record.n_fired
+    assert "never fires" in browser.cards.facts.value
 
 
 def test_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
@@ -151,7 +151,7 @@ def test_patches_shown_are_the_strengths_of_the_codes(pictures) -> None:
     """From the trait the browser reads, back to the codes."""
     pictures.atom = 4
     record = pictures.summary
-    grid = pictures._examples.component
+    grid = pictures.examples.component
     dense = pictures.catalogue.codes.to_dense()[:, 4]
     acts = pictures.catalogue.acts
     for index, example in enumerate(record.examples):
@@ -166,7 +166,7 @@ def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
     seen = set()
     for atom in range(N_ATOMS):
         texts.atom = atom
-        strip = texts._examples.component
+        strip = texts.examples.component
         for row, example in zip(strip.tokens, texts.summary.examples, strict=True):
             assert [text.lstrip(RIGHT_TO_LEFT_MARK) for text in row] == list(example.tokens)
             seen |= set(example.tokens)
@@ -281,11 +281,11 @@ def test_search_steps_through_what_it_found_and_escape_ends_it(texts) -> None:
     assert texts.atom == found[0]
     texts.next()
     assert texts.atom == found[1 % len(found)]
-    assert texts._detail_cards.found.layout.display is None
+    assert texts.cards.found.layout.display is None
     texts.press("Escape")
     assert texts.search == ""
     assert texts.found == ()
-    assert texts._detail_cards.found.layout.display == "none"
+    assert texts.cards.found.layout.display == "none"
 
 
 def test_search_without_an_answer_says_what_to_try(texts) -> None:
@@ -316,8 +316,8 @@ def test_clicking_a_neighbour_goes_there(browser) -> None:
     """Nearest and co-active bars are doors."""
     browser.atom = 2
     for bars, atoms in (
-        (browser._detail_cards.near, browser.summary.nearest_atoms),
-        (browser._detail_cards.joint, browser.summary.coactive_atoms),
+        (browser.cards.near, browser.summary.nearest_atoms),
+        (browser.cards.joint, browser.summary.coactive_atoms),
     ):
         if len(atoms) > 1:
             browser.atom = 2
@@ -327,7 +327,7 @@ def test_clicking_a_neighbour_goes_there(browser) -> None:
 
 def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
     """A mark chooses itself, a bar the nearest mark."""
-    plot, record = pictures._plot, pictures.summary
+    plot, record = pictures.plot, pictures.summary
     points = type("Points", (), {"point_inds": [0], "xs": [record.histogram.marks["50 %"]]})
     plot.data[1]._dispatch_on_click(points, None)
     assert pictures.band == "50 %"
@@ -338,8 +338,8 @@ def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
 
 def test_choosing_an_example_names_its_row(browser) -> None:
     """`row` leads back to the activations; Esc forgets it."""
-    component = browser._examples.component
-    component.selected = 1 if browser._examples.nothing == -1 else (1, 0)
+    component = browser.examples.component
+    component.selected = 1 if browser.examples.nothing == -1 else (1, 0)
     assert browser.row == browser.summary.examples[1].row
     assert str(browser.summary.examples[1].sample) in browser.status
     browser.press("Escape")
@@ -349,13 +349,13 @@ def test_choosing_an_example_names_its_row(browser) -> None:
 def test_theme_and_heat_redraw(pictures) -> None:
     """Dark rings in white; heat can be switched off; the lecture scale enlarges pictures."""
     pictures.dark = True
-    assert pictures._plot.data[1].marker.line.color == "white"
+    assert pictures.plot.data[1].marker.line.color == "white"
     pictures.show_heat = False
-    assert pictures._examples.component.show_heat is False
-    small = pictures._examples.component.thumbnail
+    assert pictures.examples.component.show_heat is False
+    small = pictures.examples.component.thumbnail
     try:
         sw.theme("lecture")
-        assert pictures._examples.component.thumbnail > small
+        assert pictures.examples.component.thumbnail > small
     finally:
         sw.theme("normal")
 
@@ -376,7 +376,7 @@ def test_labels_are_kept_beside_the_sae(tmp_path) -> None:
     again.search = "ALERT"
     assert (again.atom, again.label) == (3, HOSTILE)
     assert again.saved
-    assert "saved ✓" in again._saved_line.value
+    assert "saved ✓" in again.notes.saved_line.value
     for browser in (first, again):
         browser.close()
 
@@ -402,7 +402,7 @@ def test_long_encodings_run_elsewhere_and_then_the_panel_fills(monkeypatch) -> N
     browser = sw.AtomBrowser(sae, picture_acts())
     assert browser.busy
     assert browser._record is None
-    assert "Encoding" in browser._examples.component.empty_text
+    assert "Encoding" in browser.examples.component.empty_text
     browser.atom = 9
     sae.gate.set()
     assert browser.summary.atom == browser.atom == 9
@@ -499,7 +499,7 @@ def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
     assert "nearest atoms" in page.text
     for example in browser.summary.examples[:3]:
         assert str(example.sample) in page.text
-    if browser._examples.nothing != -1 and browser.summary.examples[0].picture is not None:
+    if browser.examples.nothing != -1 and browser.summary.examples[0].picture is not None:
         assert page.tags.count("image") >= len(browser.summary.examples)
 
 
@@ -537,5 +537,5 @@ def test_a_step_is_one_message_per_part(monkeypatch, pictures) -> None:
 
     monkeypatch.setattr(ipw.Widget, "_send", note)
     pictures.next()
-    assert sent.count(pictures._examples.component) <= 2
+    assert sent.count(pictures.examples.component) <= 2
     assert sum(update is not None for update in updates) == 1

@@ -47,7 +47,7 @@ def test_what_is_typed_comes_back_in_another_panel(tmp_path, text: str) -> None:
     assert not first.saved
     first.label, first.note = text, text[::-1]
     assert first.saved
-    assert "saved ✓" in first._saved_line.value
+    assert "saved ✓" in first.notes.saved_line.value
     first.close()
     again = _browser(tmp_path)
     assert (again.label, again.note, again.saved) == (text, text[::-1], True)
@@ -78,13 +78,13 @@ def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None
     assert not browser.saved
     assert browser.problem
     assert "the disk is full" in browser.status
-    assert "saved ✓" not in browser._saved_line.value
+    assert "saved ✓" not in browser.notes.saved_line.value
     browser.close()
     monkeypatch.undo()
     memory = _browser()
     memory.label = "north"
     assert not memory.saved
-    assert "in memory" in memory._saved_line.value
+    assert "in memory" in memory.notes.saved_line.value
     memory.close()
 
 
@@ -93,7 +93,7 @@ def test_measured_labels_are_shown_and_not_called_saved() -> None:
     catalogue = AtomCatalogue(Signs(), _rows(), labels={1: "measured"})
     browser = _browser(catalogue=catalogue)
     assert (browser.label, browser.saved) == ("measured", False)
-    assert "measured, not typed" in browser._saved_line.value
+    assert "measured, not typed" in browser.notes.saved_line.value
     browser.label = ""
     browser.atom = 2
     browser.atom = 1
@@ -111,7 +111,7 @@ def test_two_panels_on_one_file_show_the_same_words(tmp_path) -> None:
     second.atom = 0
     first.atom = 2
     first.label = "west"
-    assert "2 west" in second._detail_cards.near.labels
+    assert "2 west" in second.cards.near.labels
     assert second.label == ""
     book = Annotations(tmp_path, Signs())
     assert dict(book) == {1: "north", 2: "west"}
@@ -201,7 +201,7 @@ def _picture_browser():
 def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     """One sprite; a click chooses the row and says where it is; nothing to see is hidden."""
     browser = _picture_browser()
-    grid, crops = browser._crops.grid, browser.summary.crops
+    grid, crops = browser.crops.grid, browser.summary.crops
     assert len(grid.captions) == len(crops.rows) > 1
     assert grid.layout.display is None
     grid.selected = (1, -1)
@@ -212,7 +212,7 @@ def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     assert grid.sprite != before
     browser.close()
     vectors = _browser()
-    assert vectors._crops.grid.layout.display == "none"
+    assert vectors.crops.grid.layout.display == "none"
     vectors.close()
 
 
@@ -221,7 +221,7 @@ def test_a_click_on_a_frequency_leads_to_such_an_atom() -> None:
     browser = _browser()
     often = browser.catalogue.frequency
     points = type("Points", (), {"point_inds": [0], "xs": [float(np.log10(often[3])) + 1e-3]})
-    browser._plot.data[2]._dispatch_on_click(points, None)
+    browser.plot.data[2]._dispatch_on_click(points, None)
     assert often[browser.atom] == often[3]
     browser.close()
 
@@ -239,8 +239,8 @@ def test_a_character_of_many_tokens_is_one_on_screen() -> None:
         x, sample=torch.zeros(5, dtype=torch.int64), position=torch.arange(5), context=context
     )
     browser = sw.AtomBrowser(Signs(), acts, atom=0)
-    strip = browser._examples.component
-    assert isinstance(browser._examples, TextExamples)
+    strip = browser.examples.component
+    assert isinstance(browser.examples, TextExamples)
     assert strip.tokens == [["a", "😀", WORD_JOINER, WORD_JOINER, "a"]]
     assert strip.peaks == [1]
     assert strip.token_strength(0, 1) == 5.0

@@ -17,6 +17,7 @@ import traitlets as t
 from sae_nb_widgets.concept_map import (
     _figure as drawing,
     _panel as module,
+    _runs as runs,
     _words as concept_map_words,
 )
 from sae_nb_widgets.panel import descendants, theme
@@ -88,29 +89,29 @@ def panel() -> Iterator[sw.ConceptMap]:
 
 def xy_of(panel: sw.ConceptMap, place: int) -> np.ndarray:
     """Points of one trace of the figure."""
-    trace = panel._plot.data[place]
+    trace = panel.map.plot.data[place]
     return np.stack((np.asarray(trace.x, float), np.asarray(trace.y, float)), axis=1)
 
 
 def ring_of(panel: sw.ConceptMap) -> tuple[float, float, str]:
     """Where the ring around the current atom is, and its colour."""
-    (ring,) = panel._plot.layout.shapes
+    (ring,) = panel.map.plot.layout.shapes
     return ring.xanchor, ring.yanchor, ring.line.color
 
 
 def lasso(panel: sw.ConceptMap, points: list[int], trace: int | None = None) -> None:
     """What the browser sends when a lasso is closed."""
-    shown = drawing.GROUPS if panel._plot.data[drawing.GROUPS].visible else drawing.NUMBERS
+    shown = drawing.GROUPS if panel.map.plot.data[drawing.GROUPS].visible else drawing.NUMBERS
     bits = np.zeros(N_ATOMS, np.uint8)
     bits[points] = 1
     word = base64.b64encode(np.packbits(bits, bitorder="little")).decode()
-    panel._plot.hear({"kind": "lasso", "points": {str(shown if trace is None else trace): word}})
+    panel.map.plot.hear({"kind": "lasso", "points": {str(shown if trace is None else trace): word}})
 
 
 def click(panel: sw.ConceptMap, point: int) -> None:
     """What plotly calls when a point is clicked."""
     points = type("Points", (), {"point_inds": [point]})()
-    panel._plot.data[drawing.GROUPS]._dispatch_on_click(points, None)
+    panel.map.plot.data[drawing.GROUPS]._dispatch_on_click(points, None)
 
 
 def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> None:
@@ -123,7 +124,7 @@ def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> Non
     assert panel.color_by == "cluster"
     assert not panel.problem
     assert panel.chips["layout"] == "saved"
-    assert sum(isinstance(w, type(panel._plot)) for w in descendants(panel)) == 1
+    assert sum(isinstance(w, type(panel.map.plot)) for w in descendants(panel)) == 1
 
 
 def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
@@ -133,10 +134,10 @@ def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     click(panel, 5)
     assert panel.atom == other.atom == 5
     assert np.allclose(ring_of(panel)[:2], places()[5])
-    assert "sea" in panel._cards._facts.value
+    assert "sea" in panel.cards.facts.value
     expected = panel.atlas.neighbours("atoms")[0][5, :5].tolist()
-    assert [int(label.split()[0]) for label in panel._cards.near.labels] == expected
-    panel._cards.near.selected = 1
+    assert [int(label.split()[0]) for label in panel.cards.near.labels] == expected
+    panel.cards.near.selected = 1
     assert panel.atom == expected[1]
     other.close()
 
@@ -145,26 +146,26 @@ def test_a_lasso_fills_the_table(panel: sw.ConceptMap) -> None:
     """Points become atoms, the table lists them with label and frequency, rings outline them."""
     lasso(panel, [1, 3, 5])
     assert panel.selected == (1, 3, 5)
-    cells = {row[0]: row for row in panel._cards.table.cells}
+    cells = {row[0]: row for row in panel.cards.table.cells}
     assert set(cells) == {"1", "3", "5"}
     assert cells["5"][1] == "sea"
     assert "%" in cells["5"][2]
     assert len(xy_of(panel, drawing.SELECTED)) == 3
     assert panel.selection is not None
     assert panel.selection.shared
-    panel._cards.table.selected = 0
-    assert panel.atom == int(panel._cards.table.cells[0][0])
+    panel.cards.table.selected = 0
+    assert panel.atom == int(panel.cards.table.cells[0][0])
 
 
 def test_a_lasso_over_other_traces_selects_nothing(panel: sw.ConceptMap) -> None:
     """Points of the second dictionary or of rings are no atoms."""
     lasso(panel, [1, 2], trace=drawing.OTHER)
     assert panel.selected == ()
-    panel._plot.hear({"kind": "something else"})
-    panel._plot.hear("nonsense")
+    panel.map.plot.hear({"kind": "something else"})
+    panel.map.plot.hear("nonsense")
     assert panel.selected == ()
     lasso(panel, [1, 2])
-    panel._plot.hear({"kind": "deselect"})
+    panel.map.plot.hear({"kind": "deselect"})
     assert panel.selected == ()
 
 
@@ -192,7 +193,7 @@ def test_a_column_colours_the_points() -> None:
     kinds = ["sea" if i % 2 else "land" for i in range(N_ATOMS)]
     panel = made(columns={"score": np.arange(N_ATOMS), "kind": kinds})
     panel.color_by = "score"
-    numbers, groups = (panel._plot.data[i] for i in (drawing.NUMBERS, drawing.GROUPS))
+    numbers, groups = (panel.map.plot.data[i] for i in (drawing.NUMBERS, drawing.GROUPS))
     assert numbers.visible
     assert not groups.visible
     assert np.allclose(numbers.marker.color, np.arange(N_ATOMS))
@@ -201,7 +202,7 @@ def test_a_column_colours_the_points() -> None:
     panel.color_by = "kind"
     assert groups.visible
     assert set(np.asarray(groups.marker.color).tolist()) == {1, 2}
-    assert "land" in panel._legend.value
+    assert "land" in panel.map.legend.value
     with pytest.raises(t.TraitError, match=r"`color_by` must be one of .*'score'.*got 'hue'"):
         panel.color_by = "hue"
     assert panel.color_by == "kind"
@@ -211,10 +212,10 @@ def test_a_column_colours_the_points() -> None:
 def test_sizes_follow_a_number(panel: sw.ConceptMap) -> None:
     """Area goes with energy, or all are alike."""
     energy = panel.record.columns["energy"].values
-    size = np.asarray(panel._plot.data[drawing.GROUPS].marker.size, float)
+    size = np.asarray(panel.map.plot.data[drawing.GROUPS].marker.size, float)
     assert size[np.nanargmax(energy)] == size.max() > size.min()
     panel.size_by = "equal"
-    assert np.ndim(panel._plot.data[drawing.GROUPS].marker.size) == 0
+    assert np.ndim(panel.map.plot.data[drawing.GROUPS].marker.size) == 0
 
 
 @pytest.mark.parametrize("kind", ["nearest", "co-active"])
@@ -239,15 +240,15 @@ def test_two_dictionaries_side_by_side() -> None:
     panel = sw.ConceptMap(first, picture_acts(), other=second, xy=np.tile(places(), (2, 1)))
     panel.wait()
     assert panel.record.match is not None
-    assert not panel._plot.data[drawing.OTHER].visible
+    assert not panel.map.plot.data[drawing.OTHER].visible
     panel.compare_atoms()
     assert panel.compare
-    assert panel._plot.data[drawing.OTHER].visible
+    assert panel.map.plot.data[drawing.OTHER].visible
     joined = len(xy_of(panel, drawing.JOINS)) // 3
     assert joined == panel.record.match.same.sum() >= N_ATOMS - 8
     assert len(xy_of(panel, drawing.UNMATCHED)) == N_ATOMS - joined
     assert f"{joined} of {N_ATOMS} atoms are in both" in panel.status
-    assert "random" in panel._legend.value
+    assert "random" in panel.map.legend.value
     assert "stability" in panel.colours
     panel.close()
 
@@ -288,11 +289,11 @@ def test_samples_and_tokens_can_be_shown(panel: sw.ConceptMap, show: str) -> Non
     lasso(panel, [0, 1, 2])
     assert panel.marked == (0, 1, 2)
     assert panel.selected == ()
-    assert panel._cards.table.headers == ["atom", "label", "lift", "of rows"]
+    assert panel.cards.table.headers == ["atom", "label", "lift", "of rows"]
     panel.color_by = "atom"
-    before = np.asarray(panel._plot.data[drawing.NUMBERS].marker.color).copy()
+    before = np.asarray(panel.map.plot.data[drawing.NUMBERS].marker.color).copy()
     panel.atom = 9
-    assert not np.allclose(before, panel._plot.data[drawing.NUMBERS].marker.color)
+    assert not np.allclose(before, panel.map.plot.data[drawing.NUMBERS].marker.color)
     panel.show = "atoms"
     panel.wait()
     assert panel.marked == ()
@@ -305,9 +306,9 @@ def test_a_dictionary_alone_is_a_map() -> None:
     panel.wait()
     assert "frequency" not in panel.colours
     panel.selected = (5, 6)
-    assert panel._cards.table.headers == ["atom", "label"]
-    assert panel._inputs.widget.layout.display == "none"
-    assert panel._cards.joint.layout.display == "none"
+    assert panel.cards.table.headers == ["atom", "label"]
+    assert panel.inputs.widget.layout.display == "none"
+    assert panel.cards.joint.layout.display == "none"
     panel.edges = "co-active"
     assert "no activations" in panel.status
     with pytest.raises(t.TraitError, match="pass `acts`"):
@@ -343,11 +344,11 @@ def test_labels_are_text_and_never_markup(panel: sw.ConceptMap, tmp_path: Path) 
     panel.color_by = "label"
     panel.selected = (3, 4)
     panel.atom = 3
-    figure = json.dumps(panel._plot.to_plotly_json(), default=str)
+    figure = json.dumps(panel.map.plot.to_plotly_json(), default=str)
     assert "<script" not in figure
     html = [w.value for w in descendants(panel) if isinstance(w, ipw.HTML)]
     assert not any("<script>" in text for text in html)
-    assert "&lt;script&gt;" in panel._cards._facts.value
+    assert "&lt;script&gt;" in panel.cards.facts.value
     page = panel.to_html(tmp_path / "map.html", share_script=True).read_text(encoding="utf-8")
     assert HOSTILE not in page
     assert "How do concepts lie to each other?" in page
@@ -374,7 +375,7 @@ class FakeProcess:
 
 def unfolding(monkeypatch: pytest.MonkeyPatch, process: FakeProcess) -> sw.ConceptMap:
     """A panel without coordinates whose UMAP is this process."""
-    monkeypatch.setattr(module, "start_umap", lambda *_: process)
+    monkeypatch.setattr(runs, "start_umap", lambda *_: process)
     monkeypatch.setattr(module.ConceptAtlas, "kept", lambda *_: None)
     return sw.ConceptMap(FakeTopK(), picture_acts())
 
@@ -406,7 +407,7 @@ def test_a_umap_nobody_waits_for_is_not_complained_about(monkeypatch: pytest.Mon
 
     process = Closing(places(), done=False)
     panel = unfolding(monkeypatch, process)
-    while panel._process is not process:
+    while panel.runs.process is not process:
         assert panel.busy
     panel.layout_by = "pca"
     panel.wait()
@@ -436,7 +437,7 @@ def test_labels_written_elsewhere_appear() -> None:
     panel.color_by = "label"
     labels.write(7, "land")
     assert panel.record.columns["label"].text(7) == "land"
-    assert "land" in panel._legend.value
+    assert "land" in panel.map.legend.value
     panel.search = "land"
     assert panel.atom == 7
     panel.close()
@@ -452,25 +453,25 @@ def test_state_comes_back(panel: sw.ConceptMap) -> None:
     again.wait()
     assert (again.color_by, again.edges, again.atom) == ("frequency", "nearest", 6)
     assert again.selected == (6, 7)
-    assert len(again._cards.table.cells) == 2
+    assert len(again.cards.table.cells) == 2
     again.close()
 
 
 def test_dark_and_lecture_redraw(panel: sw.ConceptMap) -> None:
     """Outlines turn white on dark pages; figure and text grow in lectures; a box can be drawn."""
     panel.drag = "box"
-    assert panel._plot.layout.dragmode == "select"
+    assert panel.map.plot.layout.dragmode == "select"
     assert ring_of(panel)[2] == "black"
     panel.dark = True
     assert ring_of(panel)[2] == "white"
-    before = panel._plot.layout.height
+    before = panel.map.plot.layout.height
     try:
         theme("lecture")
-        assert panel._plot.layout.height > before
-        assert panel._plot.data[drawing.NAMES].textfont.size == 16
+        assert panel.map.plot.layout.height > before
+        assert panel.map.plot.data[drawing.NAMES].textfont.size == 16
     finally:
         theme("normal")
-    assert panel._plot.layout.height == before
+    assert panel.map.plot.layout.height == before
 
 
 def test_names_do_not_lie_over_each_other(panel: sw.ConceptMap) -> None:
@@ -519,4 +520,4 @@ def test_a_picture_without_a_browser_has_the_colours(panel: sw.ConceptMap) -> No
         assert len(shown) == 1
         assert all(str(colour).startswith(("#", "rgb")) for colour in shown[0].marker.color)
         assert len(panel.to_png()) > 3000
-    assert not isinstance(panel._plot.data[drawing.NUMBERS].marker.color[0], str)
+    assert not isinstance(panel.map.plot.data[drawing.NUMBERS].marker.color[0], str)

@@ -12,5 +12,4 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_widgets.atom._controls import visible as visible
     from sae_nb_widgets.atom._examples import examples_view as examples_view

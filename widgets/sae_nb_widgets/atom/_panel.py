@@ -23,8 +23,8 @@ from sae_nb.figures import (
     format_percent,
 )
 from sae_nb.sessions import annotations_of
-from sae_nb_widgets.atom import _controls as atom_controls
-from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
+from sae_nb_widgets.atom._controls import BAND_NAMES, EXAMPLES_PER_PAGE, AtomControls
+from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, table
 from sae_nb_widgets.atom._examples import CropSheet, examples_view, place_in_words
 from sae_nb_widgets.atom._figure import (
     BARS,
@@ -35,7 +35,7 @@ from sae_nb_widgets.atom._figure import (
     nearest_band,
     update_atom_figure,
 )
-from sae_nb_widgets.panel import figure_widget
+from sae_nb_widgets.panel import Atom, Panel, figure_widget, reacts
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -50,7 +50,7 @@ MOST_NEIGHBOURS = 6
 HINT = "← and → step through the atoms, / searches"
 
 
-class AtomBrowser(AtomNotes):
+class AtomBrowser(Panel):
     """What makes this atom fire?
 
     The activations are encoded once, off the main thread where that takes long; then every atom is
@@ -110,7 +110,7 @@ class AtomBrowser(AtomNotes):
         "the examples shown and the numbers are all here."
     )
 
-    atom = t.Int(0, help="Row of the dictionary shown.")
+    atom = Atom(help="Row of the dictionary shown.")
     sort = t.Enum(ORDERS, default_value="frequency", help="Order in which ‹ and › step.")
     band = t.Enum(BANDS, default_value="top", help="Which part of the histogram examples are from.")
     search = t.Unicode("", help="Number, label or token; ‹ and › then step through what answers.")
@@ -119,6 +119,9 @@ class AtomBrowser(AtomNotes):
     show_heat = t.Bool(True, help="Draw the heat-map over pictures.")
     row = t.Int(-1, help="Row of the activations behind the example chosen; -1 for none.")
     found = t.Tuple(help="Atoms that answer to the search, best first.")
+    label = t.Unicode("", help="What this atom is called.")
+    note = t.Unicode("", help="Anything else about it.")
+    saved = t.Bool(False, help="Whether what is written about this atom is on disk.")
 
     def __init__(
         self,
@@ -153,28 +156,30 @@ class AtomBrowser(AtomNotes):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._plot = figure_widget(atom_figure(), height=theme().figure_height_px)
-        self._examples = examples_view(self.catalogue.acts.context)
-        self._crops = CropSheet(self._choose_crop)
-        self._made = made = atom_controls.build(self)
-        self._detail_cards = AtomDetail(self.open_notes(), self.name_of, self._go)
-        self.arrange(
-            controls=made.first_row,
-            more=made.more,
-            figure=[
-                self._plot,
-                made.bands,
-                self._examples.widget,
-                self._crops.widget,
-                self._detail_cards.tokens,
-            ],
-            detail=self._detail_cards.widgets,
+        self.plot = figure_widget(atom_figure(), height=theme().figure_height_px)
+        self.examples = examples_view(self.catalogue.acts.context)
+        self.crops = CropSheet(self._choose_crop)
+        self.controls = AtomControls(self)
+        self.notes = AtomNotes(self, self.labels, self._names_changed)
+        self.cards = AtomDetail(
+            self.notes.widget, self.name_of, lambda atom: self.set_trait("atom", atom)
         )
-        atom_controls.visible(made.pages, False)
-        self._examples.on_select(self._choose_example)
-        self._plot.data[BARS].on_click(self._click_bar)
-        self._plot.data[MARKS].on_click(self._click_mark)
-        self._plot.data[OFTEN].on_click(self._click_often)
+        self.arrange(
+            controls=self.controls.first,
+            more=self.controls.more,
+            figure=[
+                self.plot,
+                self.controls.bands,
+                self.examples.widget,
+                self.crops.widget,
+                self.cards.tokens,
+            ],
+            detail=self.cards.widgets,
+        )
+        self.examples.on_select(self._choose_example)
+        self.plot.data[BARS].on_click(self._click_bar)
+        self.plot.data[MARKS].on_click(self._click_mark)
+        self.plot.data[OFTEN].on_click(self._click_often)
         self.bind_key("ArrowRight", self.next)
         self.bind_key("ArrowLeft", self.previous)
         self.bind_key("Escape", self.clear_selection)
@@ -201,7 +206,7 @@ class AtomBrowser(AtomNotes):
                 self._measure()
                 self._ready(None)
             return
-        self._examples.say("Encoding the activations; the first atom appears when that is done.")
+        self.examples.say("Encoding the activations; the first atom appears when that is done.")
         self._started = time.perf_counter()
         self.catalogue.callback = self._progress
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
@@ -253,44 +258,39 @@ class AtomBrowser(AtomNotes):
     @property
     def record(self) -> dict[str, Any] | None:
         """The numbers behind the figure, for the table of exported pages."""
-        return None if self._record is None else atom_controls.table(self._record, self.labels)
+        return None if self._record is None else table(self._record, self.labels)
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts beside the question in exports, and which atom and examples these are."""
         label = f" {self.label}" if self.label else ""
-        shown = {"atom": f"{self.atom}{label}", "examples": atom_controls.BAND_NAMES[self.band]}
+        shown = {"atom": f"{self.atom}{label}", "examples": BAND_NAMES[self.band]}
         return {**shown, **self.chips}
 
     def export_name(self) -> str:
         """Return the file name of exports: the atom and the band."""
         return f"atom_{self.atom}_{self.band}"
 
-    @t.validate("atom")
-    def _atom_exists(self, proposal: t.Bunch) -> int:
-        try:
-            return check_atom(proposal["value"], self.n_atoms)
-        except IndexError as error:
-            raise t.TraitError(str(error)) from None
+    @property
+    def ready(self) -> bool:
+        """Whether the activations are encoded."""
+        return bool(self.catalogue.encoded)
 
-    @t.observe("atom", "band")
-    def _subject_changed(self, _: t.Bunch) -> None:
+    @reacts("atom", "band", doing="atom {panel.atom}", early=True)
+    def _change_subject(self) -> None:
         self._chosen = True
         self.page = 0
         self._draw()
 
-    @t.observe("page")
-    def _page_changed(self, _: t.Bunch) -> None:
-        self._draw()
-
-    @t.observe("dark")
-    def _theme_changed(self, _: t.Bunch) -> None:
+    @reacts("dark", doing="atom {panel.atom}")
+    def _change_theme(self) -> None:
         self._drawn = None
         self._draw()
 
+    @reacts("page", doing="atom {panel.atom}")
     def _draw(self) -> None:
         """Show the record of the atom, band and page the traits ask for, unless it is shown."""
         wanted = (self.atom, self.band, self.page)
-        if not self.catalogue.encoded or self._closed or wanted == self._drawn:
+        if not self.ready or self._closed or wanted == self._drawn:
             return
         self._drawn = wanted
         if self.band == "just below" and not self.catalogue.near_misses_known:
@@ -305,7 +305,7 @@ class AtomBrowser(AtomNotes):
             atom,
             band,
             page=page,
-            n_examples=atom_controls.EXAMPLES_PER_PAGE,
+            n_examples=EXAMPLES_PER_PAGE,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
         )
@@ -317,15 +317,13 @@ class AtomBrowser(AtomNotes):
         if self.page != record.page:
             self._drawn = (record.atom, record.band, record.page)
             self.page = record.page
-        update_atom_figure(self._plot, record, dark=self.dark)
-        self._examples.show(record)
-        self._crops.show(record)
-        self._detail_cards.show(record)
-        made = self._made
-        made.rank.value = escape(self._rank())
-        made.page_text.value = escape(atom_controls.page_text(record))
-        atom_controls.visible(made.pages, record.n_examples > len(record.examples))
-        self.show_notes(record.atom)
+        update_atom_figure(self.plot, record, dark=self.dark)
+        self.examples.show(record)
+        self.crops.show(record)
+        self.cards.show(record)
+        self.controls.rank.value = escape(self._rank())
+        self.controls.show(record)
+        self.notes.show(record.atom)
         self.row = -1
 
     def name_of(self, atom: int) -> str:
@@ -333,10 +331,10 @@ class AtomBrowser(AtomNotes):
         label = self.labels.label(atom)
         return f"{atom} {label}" if label else f"{atom}"
 
-    def names_changed(self) -> None:
+    def _names_changed(self) -> None:
         """Draw neighbours and matches again with the labels they have now."""
         if self._record is not None:
-            self._detail_cards.show(self._record)
+            self.cards.show(self._record)
             self._show_found()
 
     def _rank(self) -> str:
@@ -371,14 +369,10 @@ class AtomBrowser(AtomNotes):
         place = (int(places[0]) + by) % len(self._order) if len(places) else 0
         self.atom = int(self._order[place])
 
-    @t.observe("sort", "alive_only")
-    def _order_changed(self, _: t.Bunch) -> None:
+    @reacts("search", doing="searching")
+    def _search(self) -> None:
         self._reorder()
-
-    @t.observe("search")
-    def _search_changed(self, _: t.Bunch) -> None:
-        self._reorder()
-        if not self.catalogue.encoded or not self.search.strip():
+        if not self.search.strip():
             return
         query = f"“{self.search.strip()}”"
         if not self.found:
@@ -388,33 +382,28 @@ class AtomBrowser(AtomNotes):
         n = len(self.found)
         self.say(f"{format_count(n)} answer to {query}; ‹ and › step through them, Esc ends that.")
 
+    @reacts("sort", "alive_only", doing="sorting")
     def _reorder(self) -> None:
-        if not self.catalogue.encoded:
-            return
-        with self.guarded("sorting"):
-            found = self.catalogue.search(self.search)
-            self.found = tuple(found.tolist())
-            if len(found):
-                self._order = found
-            else:
-                self._order = self.catalogue.order(self.sort, alive_only=self.alive_only)
-            self._made.rank.value = escape(self._rank())
-            self._show_found()
+        found = self.catalogue.search(self.search)
+        self.found = tuple(found.tolist())
+        if len(found):
+            self._order = found
+        else:
+            self._order = self.catalogue.order(self.sort, alive_only=self.alive_only)
+        self.controls.rank.value = escape(self._rank())
+        self._show_found()
 
     def _show_found(self) -> None:
         often = self.catalogue.frequency[list(self.found)].tolist() if self.found else []
-        self._detail_cards.show_found(self.found, often)
+        self.cards.show_found(self.found, often)
 
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
-        self._examples.clear()
+        self.examples.clear()
         self.search = ""
         self.say("")
 
     # --- clicks -----------------------------------------------------------------------------------
-
-    def _go(self, atom: int) -> None:
-        self.atom = atom
 
     def _click_bar(self, _: Any, points: Any, __: Any) -> None:
         if self._record is not None and points.xs:
@@ -440,17 +429,17 @@ class AtomBrowser(AtomNotes):
         if example is not None:
             self.say(place_in_words(example, part, self.catalogue.acts.context))
 
-    @t.observe("show_heat")
-    def _heat_changed(self, _: t.Bunch) -> None:
-        self._examples.show_heat(self.show_heat)
+    @reacts("show_heat", doing="drawing the heat", early=True)
+    def _show_heat(self) -> None:
+        self.examples.show_heat(self.show_heat)
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         super().restyle()
         if self._record is not None:
-            self._plot.layout.height = theme().figure_height_px
+            self.plot.layout.height = theme().figure_height_px
             for trace in (MARKS, THIS):
-                self._plot.data[trace].textfont.size = theme().font_px
-            self._examples.show(self._record)
-            self._crops.show(self._record)
-            self._detail_cards.show(self._record)
+                self.plot.data[trace].textfont.size = theme().font_px
+            self.examples.show(self._record)
+            self.crops.show(self._record)
+            self.cards.show(self._record)

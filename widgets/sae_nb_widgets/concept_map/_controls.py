@@ -2,131 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.concept_map._traits import DRAGS, EDGES
+from sae_nb_widgets.panel import control, line
 
-DRAG_TIPS = {
+DRAGS = {
     "lasso": "Draw around points to select them; Shift adds, double click clears",
     "box": "Draw a box around points to select them; Shift adds, double click clears",
     "zoom": "Draw a box to zoom into it; double click zooms out",
 }
-EDGE_TIPS = {
+EDGES = {
     "none": "No lines",
     "nearest": "Join selected points to the five nearest by cosine",
     "co-active": "Join selected atoms to the three that fire with them most above chance",
 }
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Widgets by the slot they go to."""
+class ConceptMapControls:
+    """The controls of `panel`: those always there, and those behind "more"."""
 
-    first_row: tuple[ipw.Widget, ...]
-    more: tuple[ipw.Widget, ...]
-    colour: ipw.Dropdown
-    size: ipw.Dropdown
+    def __init__(self, panel: Any) -> None:
+        self._panel, self._offering = panel, False
+        self.colour = self._column("colour", "What the points are coloured by", "color_by", "190px")
+        self.size = self._column("size", "What the areas of the points go with", "size_by", "170px")
+        search = control(
+            panel,
+            "search",
+            "search",
+            "Select the atoms of that number, with that label, or that fire on that token",
+            250,
+            placeholder="number, label or token   ( / )",
+        ).add_class("sae-nb-search")
+        drag = control(panel, "drag", "", DRAGS, kind=ipw.ToggleButtons)
+        edges = control(panel, "edges", "", EDGES, kind=ipw.ToggleButtons)
+        layout = "UMAP keeps neighbours together; PCA is linear and there at once"
+        if len(panel.layouts) > 2:
+            layout += "; archetypes: by the weights on the three most used"
+        seed = "Another UMAP of the same points: what moves is the layout's, not theirs"
+        names = "Write the names of clusters or labels on the map"
+        self.first = (self.colour, search, drag)
+        self.more = (
+            control(panel, "show", "show", "What the points are", 160, options=panel.atlas.views),
+            self.size,
+            line(ipw.Label("edges"), edges),
+            control(panel, "layout_by", "layout", layout, 160, options=panel.layouts),
+            control(panel, "seed", "seed", seed, 110),
+            control(panel, "names", "names", names),
+        )
 
+    def _column(self, text: str, tip: str, trait: str, width: str) -> ipw.Dropdown:
+        menu = ipw.Dropdown(
+            description=text,
+            tooltip=tip,
+            layout=ipw.Layout(width=width),
+            style={"description_width": "initial"},
+        )
 
-def build(panel: Any) -> Controls:
-    """Return the controls of `panel`, linked to its traits."""
-    colour = _dropdown("colour", "What the points are coloured by", panel.colours, "190px")
-    size = _dropdown("size", "What the areas of the points go with", panel.sizes, "170px")
-    shown = _linked_dropdown(panel, "show", "show", panel.atlas.views, "What the points are")
-    return Controls(
-        first_row=(colour, _search(panel), _buttons(panel, "drag", DRAGS, DRAG_TIPS)),
-        more=(shown, size, _edges(panel), _layout(panel), _seed(panel), _names(panel)),
-        colour=colour,
-        size=size,
-    )
+        def choose(change: t.Bunch) -> None:
+            if change["new"] is not None and not self._offering:
+                with self._panel.guarded(f"choosing {change['new']}"):
+                    self._panel.set_trait(trait, change["new"])
 
+        menu.observe(choose, "value")
+        return menu
 
-def offer(dropdown: ipw.Dropdown, options: tuple[str, ...], value: str) -> None:
-    """Give a dropdown new options and a value among them, in one message."""
-    with dropdown.hold_sync():
-        if tuple(dropdown.options) != options:
-            dropdown.options = options
-        dropdown.value = value if value in options else None
-
-
-def _dropdown(text: str, tip: str, options: tuple[str, ...], width: str) -> ipw.Dropdown:
-    return ipw.Dropdown(
-        options=options,
-        description=text,
-        tooltip=tip,
-        layout=ipw.Layout(width=width),
-        style={"description_width": "initial"},
-    )
-
-
-def _linked_dropdown(
-    panel: Any, trait: str, text: str, options: tuple[str, ...], tip: str
-) -> ipw.Dropdown:
-    chosen = _dropdown(text, tip, options, "160px")
-    t.link((panel, trait), (chosen, "value"))
-    return chosen
-
-
-def _search(panel: Any) -> ipw.Text:
-    field = ipw.Text(
-        description="search",
-        placeholder="number, label or token   ( / )",
-        tooltip="Select the atoms of that number, with that label, or that fire on that token",
-        continuous_update=False,
-        layout=ipw.Layout(width="250px"),
-        style={"description_width": "initial"},
-    ).add_class("sae-nb-search")
-    t.link((panel, "search"), (field, "value"))
-    return field
-
-
-def _buttons(
-    panel: Any, trait: str, options: tuple[str, ...], tips: dict[str, str]
-) -> ipw.ToggleButtons:
-    buttons = ipw.ToggleButtons(
-        options=options,
-        tooltips=[tips[option] for option in options],
-        style={"button_width": "auto"},
-    )
-    t.link((panel, trait), (buttons, "value"))
-    return buttons
-
-
-def _edges(panel: Any) -> ipw.Box:
-    chosen = _buttons(panel, "edges", EDGES, EDGE_TIPS)
-    return ipw.Box([ipw.Label("edges"), chosen]).add_class("sae-nb-line")
-
-
-def _layout(panel: Any) -> ipw.Dropdown:
-    tip = "UMAP keeps neighbours together; PCA is linear and there at once"
-    if len(panel.layouts) > 2:
-        tip += "; archetypes: by the weights on the three most used"
-    return _linked_dropdown(panel, "layout_by", "layout", panel.layouts, tip)
-
-
-def _seed(panel: Any) -> ipw.BoundedIntText:
-    field = ipw.BoundedIntText(
-        min=0,
-        max=2**31 - 1,
-        description="seed",
-        tooltip="Another UMAP of the same points: what moves is the layout's, not theirs",
-        layout=ipw.Layout(width="110px"),
-        style={"description_width": "initial"},
-    )
-    t.link((panel, "seed"), (field, "value"))
-    return field
-
-
-def _names(panel: Any) -> ipw.Checkbox:
-    box = ipw.Checkbox(
-        description="names",
-        indent=False,
-        tooltip="Write the names of clusters or labels on the map",
-        layout=ipw.Layout(width="max-content"),
-    )
-    t.link((panel, "names"), (box, "value"))
-    return box
+    def offer(self) -> None:
+        """Put the columns there are in both menus."""
+        panel = self._panel
+        # New options make a menu choose its first one, which is nobody's choice.
+        self._offering = True
+        try:
+            for menu, options, value in (
+                (self.colour, panel.colours, panel.color_by),
+                (self.size, panel.sizes, panel.size_by),
+            ):
+                with menu.hold_sync():
+                    if tuple(menu.options) != options:
+                        menu.options = options
+                    menu.value = value if value in options else None
+        finally:
+            self._offering = False

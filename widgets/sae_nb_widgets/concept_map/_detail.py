@@ -1,8 +1,9 @@
-"""What stands beside the map: the atom, its neighbours, buttons, and the table of the selection."""
+"""What stands beside and under the map: the atom, its neighbours, the selection, the inputs it shares."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as ipw
@@ -11,8 +12,9 @@ import traitlets as t
 
 from sae_nb.activations import Context
 from sae_nb.figures import escape, format_count, format_number, format_percent
-from sae_nb.summaries import Cluster, ConceptMapSummary, SelectionSummary, SharedInput
+from sae_nb.summaries import Cluster, ConceptAtlas, ConceptMapSummary, SelectionSummary, SharedInput
 from sae_nb_widgets.components import Component, PictureGrid, RowTable, Sparkbars, TokenStrip
+from sae_nb_widgets.panel import show, small_button
 
 # -------------------------------------------------------------------------------------------------
 # Inputs that atoms share, on screen: pictures with heat, shaded texts, or rows of plain vectors.
@@ -24,16 +26,16 @@ READ = "Σ|z| / p99 of the atoms chosen"
 class SharedInputs:
     """One component that fits what the activations were captured from."""
 
-    def __init__(self, context: Context | None, chosen: Callable[[SharedInput], None]) -> None:
-        self._context, self._chosen = context or Context(), chosen
+    def __init__(self, context: Context | None, say: Callable[[str], None]) -> None:
+        self._context, self._say = context or Context(), say
         self._inputs: tuple[SharedInput, ...] = ()
+        self._n_atoms = 0
         self._title = ipw.HTML()
         self.component = self._component()
         self.component.description = "inputs that fire what is selected"
         self.component.observe(self._clicked, "selected")
         self.widget = ipw.VBox([self._title, self.component])
-        self._shown = context is not None
-        self.widget.layout.display = None if self._shown else "none"
+        show(self.widget, context is not None)
 
     def _component(self) -> Component:
         context = self._context
@@ -43,9 +45,17 @@ class SharedInputs:
             return PictureGrid(hint=f"hover a patch: {READ}")
         return Sparkbars()
 
-    def show(self, inputs: Sequence[SharedInput], title: str, n_atoms: int) -> None:
-        """Draw inputs."""
-        self._inputs = tuple(inputs)
+    def show(
+        self,
+        selection: SelectionSummary | None,
+        view: str,
+        chosen: Sequence[int],
+        name: str,
+    ) -> None:
+        """Draw the inputs that what is chosen shares; `name` is of the one atom, where it is one."""
+        self._inputs = () if selection is None else tuple(selection.shared)
+        n_atoms = self._n_atoms = 0 if selection is None else len(selection.atoms)
+        title = "" if selection is None else escape(_inputs_title(selection, view, chosen, name))
         self._title.value = f'<div class="sae-nb-cardtitle">{title}</div>' if title else ""
         self.component.empty_text = "No input fires the atoms chosen." if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
@@ -97,7 +107,16 @@ class SharedInputs:
         new = change["new"]
         index = new[0] if isinstance(new, tuple) else new
         if isinstance(index, int) and 0 <= index < len(self._inputs):
-            self._chosen(self._inputs[index])
+            self._say(reading(self._inputs[index], self._n_atoms))
+
+
+def _inputs_title(selection: SelectionSummary, view: str, chosen: Sequence[int], name: str) -> str:
+    if view != "atoms":
+        return f"inputs among the {view} selected"
+    if len(chosen) <= 1:
+        return f"inputs that fire atom {name} most"
+    rows = format_count(selection.n_rows) if selection.n_rows else "no"
+    return f"inputs the selected atoms share ({rows} rows fire at least half of them)"
 
 
 def reading(shared: SharedInput, n_atoms: int) -> str:
@@ -122,9 +141,9 @@ class ConceptDetail:
     """The cards of the ConceptMap's detail column."""
 
     def __init__(self, panel: Any, go: Callable[[int], None]) -> None:
-        self._go, self._atoms = go, np.zeros(0, np.int64)
+        self._go = go
         self._listed: dict[Any, Sequence[int]] = {}
-        self._facts = ipw.HTML()
+        self.facts = ipw.HTML()
         self._buttons = ipw.Box(_buttons(panel)).add_class("sae-nb-line")
         self._buttons.add_class("sae-nb-live-only")
         self.near = Sparkbars(description="nearest atoms (cosine)")
@@ -133,7 +152,7 @@ class ConceptDetail:
         self.table = RowTable(description="selected atoms")
         self.table.empty_text = "Draw around points, or search ( / ), to list atoms here."
         self.widgets: tuple[ipw.Widget, ...] = (
-            self._facts,
+            self.facts,
             self._buttons,
             self.table,
             self.near,
@@ -147,27 +166,44 @@ class ConceptDetail:
         if 0 <= change["new"] < len(listed):
             self._go(int(listed[change["new"]]))
 
-    def show_atom(
-        self,
-        facts: str,
-        nearest: tuple[Sequence[int], Sequence[float]],
-        coactive: tuple[Sequence[int], Sequence[float]] | None,
-        name_of: Callable[[int], str],
-    ) -> None:
-        """Draw one atom."""
-        self._facts.value = facts
-        self.joint.layout.display = "none" if coactive is None else None
-        for bars, (atoms, values) in ((self.near, nearest), (self.joint, coactive or ((), ()))):
+    def show_atom(self, atlas: ConceptAtlas, record: ConceptMapSummary, atom: int) -> None:
+        """Draw one atom: what is measured of it, its nearest ones, those that fire with it."""
+        of_atoms = record
+        if record.show != "atoms":
+            of_atoms = replace(record, columns=atlas.columns("atoms"), clusters=())
+        self.facts.value = atom_facts(of_atoms, atom, atlas.labels.get(atom, ""))
+        rows, distances = atlas.neighbours("atoms")
+        near, cosines = rows[atom, :MOST_BARS].tolist(), 1 - distances[atom, :MOST_BARS]
+        joint, lifts = [], np.zeros(0)
+        if atlas.catalogue is not None:
+            found, lifts, _ = atlas.catalogue.coactive(atom, MOST_BARS)
+            joint = found.tolist()
+        show(self.joint, atlas.catalogue is not None)
+        for bars, atoms, values, most in (
+            (self.near, near, cosines.tolist(), 1.0),
+            (self.joint, joint, lifts.tolist(), 0.0),
+        ):
             self._listed[bars] = atoms
-            bars.show(
-                [name_of(int(atom)) for atom in atoms],
-                list(values),
-                signed=any(value < 0 for value in values),
-                maximum=1.0 if bars is self.near else 0.0,
-            )
+            names = [f"{other} {atlas.labels.get(other, '')}".rstrip() for other in atoms]
+            bars.show(names, values, signed=min(values, default=0) < 0, maximum=most)
 
-    def show_table(self, selection: SelectionSummary | None, title: str) -> None:
-        """List the atoms of a selection."""
+    def show_selection(
+        self, selection: SelectionSummary | None, view: str, chosen: Sequence[int]
+    ) -> None:
+        """List the atoms of a selection; of none where nothing is chosen."""
+        n = len(chosen)
+        if not chosen:
+            title = "selected atoms"
+        elif view == "atoms":
+            named = f": {selection.name}" if selection is not None and selection.name else ""
+            title = f"{format_count(n)} selected{named}"
+            title += f" (first {MOST_LISTED})" if n > MOST_LISTED else ""
+        else:
+            things = view.removesuffix("s") if n == 1 else view
+            title = f"atoms that fire more in {format_count(n)} {things}"
+        self._show_table(selection if chosen else None, title)
+
+    def _show_table(self, selection: SelectionSummary | None, title: str) -> None:
         self.table.description = title
         if selection is None:
             self._listed[self.table] = ()
@@ -193,20 +229,19 @@ def _cell(name: str, value: float) -> str:
 
 
 def _buttons(panel: Any) -> list[ipw.Button]:
-    made = []
-    for text, tip, action in (
-        ("open", "Open this atom in the panels linked to the map (Enter)", panel.open_atom),
-        ("steer", "Steer with the selected atoms, or with this one", panel.steer_atoms),
-        (
+    return [
+        small_button(
+            "open",
+            "Open this atom in the panels linked to the map (Enter)",
+            panel.open_atom,
+        ),
+        small_button("steer", "Steer with the selected atoms, or with this one", panel.steer_atoms),
+        small_button(
             "compare",
             "Compare the selected atoms, or show the second dictionary",
             panel.compare_atoms,
         ),
-    ):
-        button = ipw.Button(description=text, tooltip=tip).add_class("sae-nb-small")
-        button.on_click(lambda _, do=action: do())
-        made.append(button)
-    return made
+    ]
 
 
 def atom_facts(record: ConceptMapSummary, atom: int, label: str) -> str:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
+import plotly.graph_objects as go
 import traitlets as t
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.figures import format_count, format_duration, format_percent
-from sae_nb.geometry import FEWEST_ROWS, UmapProcess, start_umap
+from sae_nb.checks import check_atom
+from sae_nb.figures import format_count
 from sae_nb.sessions import Annotations, annotations_of
-from sae_nb.summaries import ConceptAtlas, ConceptMapSummary, SelectionSummary
-from sae_nb_widgets.concept_map import _controls as concept_map_controls, _figure as drawing
-from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs
-from sae_nb_widgets.concept_map._drawing import ConceptMapDrawing
-from sae_nb_widgets.concept_map._plot import MapPlot
+from sae_nb.summaries import (
+    SHOWN,
+    Column,
+    ConceptAtlas,
+    ConceptMapSummary,
+    SelectionSummary,
+    has_archetypes,
+)
+from sae_nb_widgets.concept_map import _figure as drawing
+from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
+from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, match_facts
+from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure
+from sae_nb_widgets.concept_map._runs import MapRuns
+from sae_nb_widgets.concept_map._words import corner_words
+from sae_nb_widgets.panel import LARGEST_SEED, Atom, Panel, Whole, or_trait_error, reacts
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -30,14 +40,18 @@ if TYPE_CHECKING:
     from sae_nb.pretrained import ExampleStore
 
 
-# Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
-AT_ONCE = 1_500_000_000
-POLL_SECONDS = 0.1
 # As SVG a map of 512 atoms is on screen in half the page's CPU; at some thousand it is the other way.
 MOST_WITHOUT_WEBGL = 2000
+MOST_WITH_EDGES = 200
+ENTRIES_AT_ONCE = 500_000
+LAYOUTS = ("umap", "pca", "archetypes")
+EQUAL = "equal"
+ATOM = "atom"
+CLUSTER = "cluster"
+NO_EDGES = np.zeros((0, 2), np.int64)
 
 
-class ConceptMap(ConceptMapDrawing):
+class ConceptMap(Panel):
     """How do concepts lie to each other?
 
     One point per atom, laid out by UMAP in a process of its own while PCA is shown; coordinates that
@@ -114,6 +128,31 @@ class ConceptMap(ConceptMapDrawing):
         "marked",
     )
 
+    record: ConceptMapSummary | None = None
+    """What is drawn; None before anything is."""
+
+    selection: SelectionSummary | None = None
+    """Table and shared inputs of what is selected; of the atom, if nothing is."""
+
+    atom = Atom(help="Row of the dictionary shown in detail; link it with an AtomBrowser's.")
+    selected = t.Tuple(help="Atoms chosen by lasso, box or search.")
+    marked = t.Tuple(help="Samples or rows chosen where those are shown.")
+    show = t.Enum(SHOWN, default_value="atoms", help="What the points are.")
+    color_by = t.Unicode(CLUSTER, help="Column the points are coloured by.")
+    size_by = t.Unicode("energy", help='Column the areas of points go with; "equal" for none.')
+    edges = t.Enum(
+        tuple(EDGES), default_value="none", help="What joins the selected points to others."
+    )
+    search = t.Unicode("", help="Number, label or token; what answers is selected.")
+    layout_by = t.Enum(LAYOUTS, default_value="umap", help="How points are laid out.")
+    seed = Whole(0, 0, LARGEST_SEED, help="Of the UMAP.")
+    compare = t.Bool(False, help="Whether the second dictionary is shown.")
+    names = t.Bool(True, help="Whether clusters are named on the map.")
+    drag = t.Enum(tuple(DRAGS), default_value="lasso", help="What dragging the mouse does.")
+    opened = t.Int(-1, help="Event: atom somebody asked to open; −1 in between.")
+    steered = t.Tuple(help="Event: atoms somebody asked to steer with; () in between.")
+    compared = t.Tuple(help="Event: atoms somebody asked to compare; () in between.")
+
     def __init__(
         self,
         sae: Any,
@@ -144,148 +183,195 @@ class ConceptMap(ConceptMapDrawing):
             catalogue=catalogue,
             seed=seed,
         )
-        self._record: ConceptMapSummary | None = None
-        self._selection: SelectionSummary | None = None
-        self._process: UmapProcess | None = None
-        self._measured, self._said = False, 0.0
-        n = self.atlas.n_atoms + self.atlas.n_others
-        self._webgl = n > MOST_WITHOUT_WEBGL if webgl is None else webgl
-        self._ticket = 0
+        self.n_atoms = self.atlas.n_atoms
+        self._measured = self._falling_back = False
         super().__init__(seed=seed)
         self._chosen = atom is not None
         if atom is not None:
             self.atom = atom
-        self._build()
+        n = self.n_atoms + self.atlas.n_others
+        self._build(webgl=n > MOST_WITHOUT_WEBGL if webgl is None else webgl)
         if isinstance(self.labels, Annotations):
             self.labels.listen(self.refresh)
         self._open_view()
 
+    @property
+    def ready(self) -> bool:
+        """Whether what is shown has been measured."""
+        return self._measured
+
+    @t.validate("selected")
+    def _atoms_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
+        atoms = dict.fromkeys(proposal["value"])
+        return tuple(or_trait_error(check_atom, atom, self.n_atoms) for atom in atoms)
+
+    @t.validate("marked")
+    def _points_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
+        chosen = tuple(int(i) for i in dict.fromkeys(proposal["value"]))
+        known = set() if self.show == "atoms" else set(self.atlas.ids(self.show).tolist())
+        lost = [i for i in chosen if i not in known]
+        if lost:
+            raise t.TraitError(
+                f"`marked` must be {self.show} on the map, got {lost[:3]}. Set `show` to 'samples' or "
+                "'tokens' first."
+            )
+        return chosen
+
+    @t.validate("show")
+    def _view_exists(self, proposal: t.Bunch) -> str:
+        return str(or_trait_error(self.atlas.check_view, proposal["value"]))
+
+    @t.validate("color_by", "size_by")
+    def _column_exists(self, proposal: t.Bunch) -> str:
+        value = str(proposal["value"])
+        known = self.colours if proposal["trait"].name == "color_by" else self.sizes
+        # What a session asks for before anything is measured is looked at when it is.
+        if self.ready and value not in known:
+            raise t.TraitError(
+                f"`{proposal['trait'].name}` must be one of {list(known)}, got {value!r}. Give more "
+                "with `columns`."
+            )
+        return value
+
+    @t.validate("layout_by")
+    def _layout_exists(self, proposal: t.Bunch) -> str:
+        if proposal["value"] not in self.layouts:
+            raise t.TraitError(
+                f"`layout_by` must be one of {list(self.layouts)} here, got {proposal['value']!r}: a map of "
+                "archetypes needs one archetypal SAE, whose atoms are mixtures of data points."
+            )
+        return str(proposal["value"])
+
+    @t.validate("compare")
+    def _has_other(self, proposal: t.Bunch) -> bool:
+        if proposal["value"] and self.atlas.other is None:
+            raise t.TraitError(
+                "`compare` needs a second dictionary, and this map has one. Make it with "
+                "ConceptMap(sae, acts, other=second_sae)."
+            )
+        return bool(proposal["value"])
+
+    @property
+    def _columns(self) -> dict[str, Column]:
+        return {} if self.record is None else dict(self.record.columns)
+
+    @property
+    def column(self) -> Column | None:
+        """What the points are coloured by; None where it is not known yet."""
+        if self.record is not None and self.color_by == ATOM:
+            return self.atlas.atom_column(self.record.show, self.atom)
+        return self._columns.get(self.color_by)
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Layouts there are: archetypes only where the atoms are mixtures of some."""
+        mixed = has_archetypes(self.atlas.sae) and self.atlas.other is None
+        return LAYOUTS if mixed else LAYOUTS[:2]
+
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """What points can be coloured by."""
+        return tuple(dict.fromkeys((CLUSTER, *self._columns, ATOM)))
+
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """What the areas of points can go with."""
+        numbers = (name for name, column in self._columns.items() if not column.is_category)
+        return (EQUAL, *numbers)
+
     # --- building ---------------------------------------------------------------------------------
 
-    def _build(self) -> None:
-        figure = drawing.concept_map_figure(webgl=self._webgl)
-        self._plot = MapPlot(figure, height=drawing.map_height())
-        self._legend = ipw.HTML()
+    def _build(self, *, webgl: bool) -> None:
         catalogue = self.atlas.catalogue
-        self._inputs = SharedInputs(
-            None if catalogue is None else catalogue.acts.context, self._say_input
-        )
-        self._made = made = concept_map_controls.build(self)
-        self._cards = ConceptDetail(self, self._go)
+        self.map = MapFigure(webgl=webgl)
+        self.inputs = SharedInputs(None if catalogue is None else catalogue.acts.context, self.say)
+        self.controls = ConceptMapControls(self)
+        self.cards = ConceptDetail(self, lambda atom: self.set_trait("atom", atom))
         self.arrange(
-            controls=made.first_row,
-            more=made.more,
-            figure=[self._plot, self._legend, self._inputs.widget],
-            detail=self._cards.widgets,
+            controls=self.controls.first,
+            more=self.controls.more,
+            figure=[self.map.plot, self.map.legend, self.inputs.widget],
+            detail=self.cards.widgets,
         )
-        made.colour.observe(lambda change: self._choose_column("color_by", change), "value")
-        made.size.observe(lambda change: self._choose_column("size_by", change), "value")
-        self._plot.on_lasso(self._lassoed)
+        self.runs = MapRuns(self)
+        self.map.plot.on_lasso(self._lassoed)
         for place in (drawing.NUMBERS, drawing.GROUPS):
-            self._plot.data[place].on_click(self._clicked)
+            self.map.plot.data[place].on_click(self._clicked)
         self.bind_key("ArrowRight", lambda: self.step(1))
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("Escape", self.clear_selection)
         self.bind_key("Enter", self.open_atom)
 
-    # --- opening a view ---------------------------------------------------------------------------
+    # --- opening a view: drawn at once as far as can be, then measured, laid out, clustered ---------
 
-    @t.observe("show", "layout_by", "seed")
-    def _view_changed(self, change: t.Bunch) -> None:
-        if self._closed or not hasattr(self, "_plot"):
-            return
-        if change["name"] == "seed":
-            self.atlas.reseed(self.seed)
-        if change["name"] == "show":
-            self.marked = ()
+    @reacts("show", doing="showing {panel.show}", early=True)
+    def _change_view(self) -> None:
+        self.marked = ()
         self._open_view()
 
+    @reacts("layout_by", doing="laying out", early=True)
     def _open_view(self) -> None:
-        """Draw at once what can be, then measure, then lay out, then look for clusters."""
-        self._end_umap()
-        show, layout = self.show, self.layout_by
+        self.runs.end()
         self._measured = False
-
-        def measure() -> ConceptMapSummary:
-            xy, how = self._first_layout(show, layout)
-            return self.atlas.summary(show, xy, how, clusters=False)
-
-        if self._quick():
-            with self.guarded(f"showing {show}"):
-                self._ready(measure())
-            return
-        if show == "atoms":
+        if self.show == "atoms" and not self.runs.quick:
             with self.guarded("showing atoms"):
                 self._draw_bare()
-        self._listen()
-        self.run_async(measure, self._ready, doing=f"measuring the {show}", channel="view")
+        self.runs.measure(self._take)
 
-    def _quick(self) -> bool:
-        """Whether measuring takes no longer than a click may."""
-        catalogue, x = self.atlas.catalogue, self.atlas.dictionary
-        n = self.atlas.n_atoms + self.atlas.n_others
-        if catalogue is not None and not catalogue.encoded:
-            return len(catalogue.acts) * x.numel() + n * x.numel() <= AT_ONCE
-        return n * x.numel() <= AT_ONCE and self.show == "atoms"
-
-    def _first_layout(self, show: Any, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
-        """Coordinates that are there without waiting, and how they came about."""
-        if layout == "archetypes" and show == "atoms":
-            return self.atlas.coordinates(show, "archetypes")
-        if layout != "umap":
-            return self.atlas.pca(show), "pca"
-        saved = self.atlas.saved(show)
-        if saved is not None:
-            return saved, "saved"
-        kept = self.atlas.kept(show)
-        if kept is not None or len(self.atlas.vectors(show)) < FEWEST_ROWS:
-            return self.atlas.pca(show) if kept is None else kept, "umap"
-        return self.atlas.pca(show), "pca"
+    @reacts("seed", doing="laying out", early=True)
+    def _reseed(self) -> None:
+        self.atlas.reseed(self.seed)
+        self._open_view()
 
     def _draw_bare(self) -> None:
         saved = self.atlas.saved("atoms") if self.layout_by == "umap" else None
         xy, how = (self.atlas.pca("atoms"), "pca") if saved is None else (saved, "saved")
-        self._record = self.atlas.bare("atoms", xy, how)
+        record = self.record = self.atlas.bare("atoms", xy, how)
         self._draw_points()
-        drawing.draw_colours(self._plot, None, drawing.point_texts(self._record))
-        drawing.draw_sizes(self._plot, None, len(self._record.ids))
+        drawing.draw_colours(self.map.plot, None, drawing.point_texts(record))
+        drawing.draw_sizes(self.map.plot, None, len(record.ids))
 
-    def _listen(self) -> None:
-        catalogue = self.atlas.catalogue
-        if catalogue is None or catalogue.encoded:
-            return
-        started = time.perf_counter()
-
-        def heard(done: int, total: int) -> None:
-            now = time.perf_counter()
-            if now - self._said > POLL_SECONDS and done < total:
-                self._said = now
-                left = format_duration((now - started) / done * (total - done))
-                self.say(f"encoding {format_percent(done / total, of='rows')}, {left} left")
-
-        catalogue.callback = heard
-
-    def _ready(self, record: ConceptMapSummary) -> None:
+    def _take(self, record: ConceptMapSummary) -> None:
         if record.show != self.show:
             return
-        self._record, self._measured = record, True
+        self.record = record
         self.chips = self._chips()
         if not self._chosen and record.show == "atoms" and "frequency" in record.columns:
-            self._chosen = True
             often = record.columns["frequency"].values
             self.atom = int(np.argmax(np.nan_to_num(often)))
+            self._chosen = True
+        self._measured = True
         self._draw_points()
         self._recolour()
         self._resize()
         self._draw_detail()
-        unfold = self.layout_by == "umap" and record.layout == "pca"
-        if unfold:
-            self._unfold(record)
+        if self.layout_by == "umap" and record.layout == "pca":
+            self.runs.unfold(record.show, lambda xy: self._take_layout(record, xy))
         else:
-            self._look_for_clusters(record)
+            self.runs.look_for_clusters(record, self._take_clusters)
+
+    def _take_layout(self, record: ConceptMapSummary, xy: Float[np.ndarray, "n 2"]) -> None:
+        if self.record is not record:
+            return
+        n = len(record.ids)
+        other = xy[n:] if record.other_xy is not None else None
+        record = replace(record, xy=xy[:n], other_xy=other, layout="umap", clusters=())
+        self.record = record
+        self.chips = self._chips()
+        self._draw_points()
+        self._draw_chosen()
+        self.say("")
+        self.runs.look_for_clusters(record, self._take_clusters)
+
+    def _take_clusters(self, found: ConceptMapSummary) -> None:
+        record = self.record
+        if record is not None and record.xy is found.xy:
+            self.record = replace(record, clusters=found.clusters, columns=found.columns)
+            self._recolour()
+            self._draw_detail()
 
     def _chips(self) -> dict[str, str]:
-        record, atlas = self._record, self.atlas
+        record, atlas = self.record, self.atlas
         facts = {} if record is None else dict(record.provenance)
         named = ("model", "at", "SAE")
         shown: dict[str, str] = {name: facts[name] for name in named if name in facts}
@@ -299,78 +385,137 @@ class ConceptMap(ConceptMapDrawing):
             shown["layout"] = f"{record.layout}{seeded}"
         return shown
 
-    # --- layout and clusters, off the main thread -------------------------------------------------
+    # --- drawing ----------------------------------------------------------------------------------
 
-    def _unfold(self, record: ConceptMapSummary) -> None:
-        self._ticket += 1
-        ticket, show = self._ticket, record.show
+    def _draw_points(self) -> None:
+        if self.record is None:
+            return
+        self.map.draw_points(self.record, self._texts(None), both=self.compare)
+        places = self.record.archetypes
+        if places is not None:
+            self.say(corner_words(places, self.atlas.sae.mixture.shape[1]))
 
-        def work() -> Float[np.ndarray, "n 2"]:
-            process = start_umap(self.atlas.vectors(show), self.atlas.settings())
-            if ticket != self._ticket or self._closed:
-                process.close()
-            else:
-                self._process = process
-            return self._followed(process)
+    def _texts(self, column: Column | None) -> list[str]:
+        if self.record is None:
+            return []
+        names = self.atlas.point_names(self.record.show)
+        return drawing.point_texts(self.record, names, column)
 
-        def done(xy: Float[np.ndarray, "n 2"]) -> None:
-            if ticket == self._ticket and self._record is record:
-                self._laid_out(xy)
+    def _recolour(self) -> None:
+        if self.record is None:
+            return
+        column = self.column
+        self._offer_columns()
+        both = match_facts(self.record) if self.compare else ""
+        texts = self._texts(column)
+        self.map.draw_colours(self.record, column, texts, names=self.names, matched=both)
 
-        self.run_async(work, done, doing="UMAP; PCA is shown meanwhile", channel="layout")
+    def _offer_columns(self) -> None:
+        """Put what there is in the menus; a column that this view lacks falls back."""
+        if self.color_by not in self.colours:
+            self.color_by = CLUSTER
+        if self.size_by not in self.sizes:
+            self.size_by = "energy" if "energy" in self.sizes else EQUAL
+        self.controls.offer()
 
-    def _followed(self, process: UmapProcess) -> Float[np.ndarray, "n 2"]:
-        """Wait for a layout, saying how far it is."""
-        try:
-            while not process.done:
-                time.sleep(POLL_SECONDS)
-                stage, share = process.stage
-                part = f" {format_percent(share)}" if share else ""
-                text = f"UMAP, {stage}{part}; PCA is shown meanwhile …"
-                if process is self._process and text != self.status:
-                    self.say(text)
-            return process.wait()
-        finally:
-            process.close()
+    @reacts("color_by", "dark", "names", doing="colouring by {panel.color_by}")
+    def _draw_colours(self) -> None:
+        self._recolour()
+        self._draw_chosen()
 
-    def _laid_out(self, xy: Float[np.ndarray, "n 2"]) -> None:
-        record = self._record
+    @reacts("size_by", doing="sizing by {panel.size_by}")
+    def _resize(self) -> None:
+        if self.record is not None:
+            self._offer_columns()
+            self.map.draw_sizes(self.record, self.size_by)
+
+    @reacts("atom", doing="atom {panel.atom}", early=True)
+    def _draw_atom(self) -> None:
+        self._chosen = True
+        if self.ready:
+            if self.color_by == ATOM:
+                self._recolour()
+            self._draw_detail()
+
+    @reacts("compare", doing="showing the second dictionary")
+    def _draw_comparison(self) -> None:
+        if self.record is not None:
+            drawing.draw_comparison(self.map.plot, self.record, self.compare)
+            facts = match_facts(self.record) if self.compare else ""
+            self.say(facts.split(" (")[0] + "." if facts else "")
+            self._recolour()
+            self._draw_detail()
+
+    @reacts("selected", "marked", "edges", doing="showing the selection")
+    def _draw_detail(self) -> None:
+        """Draw what is beside and under the map: the atom, the table, the shared inputs."""
+        if self.record is None:
+            return
+        # The cards go first: the page draws what comes first, and a large plot takes it far longer.
+        self.cards.show_atom(self.atlas, self.record, self.atom)
+        self._look_up()
+        self._draw_chosen()
+
+    def _draw_chosen(self) -> None:
+        record = self.record
         if record is None:
             return
-        n = len(record.ids)
-        other = xy[n:] if record.other_xy is not None else None
-        self._record = replace(record, xy=xy[:n], other_xy=other, layout="umap", clusters=())
-        self.chips = self._chips()
-        self._draw_points()
-        self._draw_chosen()
-        self.say("")
-        self._look_for_clusters(self._record)
+        atoms = record.show == "atoms"
+        points = np.array(self.selected, np.int64)
+        if not atoms:
+            points = np.searchsorted(record.ids, np.array(self.marked, np.int64))
+        current = np.array([self.atom] if atoms else [], np.int64)
+        edges = self._edges_from(points if len(points) else current) if self.ready else NO_EDGES
+        self.map.draw_selection(record, points, current, edges, dark=self.dark)
 
-    def _end_umap(self) -> None:
-        """Stop a layout nobody waits for any more."""
-        self._ticket += 1
-        self.forget_async("layout")
-        process, self._process = self._process, None
-        if process is not None:
-            process.close()
-            self.say("")
+    def _edges_from(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
+        if self.edges == "none":
+            return NO_EDGES
+        if self.edges == "co-active" and (self.show != "atoms" or self.atlas.catalogue is None):
+            why = "there are no activations" if self.show == "atoms" else f"these are {self.show}"
+            self.say(f"Co-active edges join atoms that fire together; {why}, so none are drawn.")
+            return NO_EDGES
+        if len(begin) > MOST_WITH_EDGES:
+            self.say(
+                f"Edges are drawn for the first {MOST_WITH_EDGES} of {format_count(len(begin))}."
+            )
+        return self.atlas.edges(self.show, begin[:MOST_WITH_EDGES].tolist(), self.edges)
 
-    def _look_for_clusters(self, record: ConceptMapSummary) -> None:
-        def done(found: ConceptMapSummary) -> None:
-            if self._record is not None and self._record.xy is record.xy:
-                self._record = replace(record, clusters=found.clusters, columns=found.columns)
-                self._recolour()
-                self._draw_detail()
+    def _look_up(self) -> None:
+        """Look up what the selection shares; the atom, if nothing is selected."""
+        atlas, view = self.atlas, self.show
+        chosen = tuple(self.selected if view == "atoms" else self.marked)
+        if view == "atoms":
+            atoms = chosen or (self.atom,)
+            work: Callable[[], SelectionSummary] = partial(atlas.select, atoms)
+            fired = None if atlas.catalogue is None else atlas.catalogue.firings.n_fired
+            entries = 0 if fired is None else int(fired[list(atoms)].sum())
+        elif chosen:
+            work, entries = partial(atlas.select_points, view, chosen), len(chosen)
+        else:
+            self._show_selection(None, ())
+            return
+        if entries <= ENTRIES_AT_ONCE:
+            self._show_selection(work(), chosen)
+            return
+        doing = f"looking for what {format_count(len(chosen))} {view} share"
+        done = lambda selection: self._show_selection(selection, chosen)  # noqa: E731
+        self.run_async(work, done, doing=doing, channel="selection")
 
-        self.run_async(lambda: self.atlas.with_clusters(record), done, channel="clusters")
+    def _show_selection(self, selection: SelectionSummary | None, chosen: Sequence[int]) -> None:
+        self.selection = selection
+        self.cards.show_selection(selection, self.show, chosen)
+        one = int(chosen[0]) if chosen else self.atom
+        self.inputs.show(selection, self.show, chosen, self.name_of(one))
+
+    def name_of(self, atom: int) -> str:
+        """Return the number of an atom and its label, where it has one."""
+        return f"{atom} {self.atlas.labels.get(atom, '')}".rstrip()
 
     # --- choosing ---------------------------------------------------------------------------------
 
-    def _go(self, atom: int) -> None:
-        self.atom = atom
-
     def _clicked(self, _trace: Any, points: Any, _: Any) -> None:
-        record = self._record
+        record = self.record
         if record is None or not points.point_inds:
             return
         chosen = int(record.ids[points.point_inds[0]])
@@ -380,11 +525,10 @@ class ConceptMap(ConceptMapDrawing):
             self.marked = (chosen,)
 
     def _lassoed(self, trace: int, points: Int[np.ndarray, " m"]) -> None:
-        shown = drawing.NUMBERS if self._plot.data[drawing.NUMBERS].visible else drawing.GROUPS
-        record = self._record
+        record = self.record
         if trace < 0:
             self.clear_selection()
-        elif trace == shown and record is not None:
+        elif trace == self.map.shown and record is not None:
             self.select(record.ids[points[points < len(record.ids)]].tolist())
 
     def select(self, ids: Sequence[int]) -> None:
@@ -406,28 +550,25 @@ class ConceptMap(ConceptMapDrawing):
         """Select nothing and end the search."""
         self.search = ""
         self.selected = self.marked = ()
-        self._plot.clear_lasso()
+        self.map.plot.clear_lasso()
         self.say("")
 
-    @t.observe("search")
-    def _search_changed(self, _: t.Bunch) -> None:
+    @reacts("search", doing="searching", early=True)
+    def _search(self) -> None:
         query = self.search.strip()
-        if not query or not hasattr(self, "_plot"):
+        if not query:
             return
-        if not self._measured:
+        if not self.ready:
             self.say("The atoms are being measured; search again when that is done.")
             return
-        with self.guarded("searching"):
-            found = self.atlas.search(query)
-            if not len(found):
-                self.say(
-                    f"No atom answers to “{query}”. Try a number, a label, or part of a token."
-                )
-                return
-            self.atom = int(found[0])
-            self._plot.clear_lasso()
-            self.selected = tuple(found.tolist())
-            self.say(f"{format_count(len(found))} answer to “{query}”; ← and → step through them.")
+        found = self.atlas.search(query)
+        if not len(found):
+            self.say(f"No atom answers to “{query}”. Try a number, a label, or part of a token.")
+            return
+        self.atom = int(found[0])
+        self.map.plot.clear_lasso()
+        self.selected = tuple(found.tolist())
+        self.say(f"{format_count(len(found))} answer to “{query}”; ← and → step through them.")
 
     def step(self, by: int) -> None:
         """Go to another atom: of the selection, or the next nearest where nothing is selected.
@@ -437,7 +578,7 @@ class ConceptMap(ConceptMapDrawing):
         by
             How many further; a selection is gone round.
         """
-        order = list(self.selected) or list(range(self.atlas.n_atoms))
+        order = list(self.selected) or list(range(self.n_atoms))
         place = order.index(self.atom) + by if self.atom in order else 0
         self.atom = int(order[place % len(order)])
 
@@ -458,32 +599,52 @@ class ConceptMap(ConceptMapDrawing):
         if self.atlas.other is not None:
             self.compare = not self.compare
 
-    @t.observe("drag")
-    def _drag_changed(self, _: t.Bunch) -> None:
-        if hasattr(self, "_plot"):
-            self._plot.layout.dragmode = "select" if self.drag == "box" else self.drag
+    @reacts("drag", doing="choosing what dragging does", early=True)
+    def _change_drag(self) -> None:
+        self.map.plot.layout.dragmode = "select" if self.drag == "box" else self.drag
 
     def refresh(self) -> None:
         """Read labels anew: somebody wrote one, here or in a linked panel."""
-        record = self._record
-        if record is None or not self._measured or self._closed:
+        record = self.record
+        if record is None or not self.ready or self._closed:
             return
         with self.guarded("reading labels"):
             self.atlas.forget_labels()
             columns = self.atlas.columns(record.show)
             if "cluster" in record.columns:
                 columns["cluster"] = record.columns["cluster"]
-            self._record = replace(record, columns=columns)
+            self.record = replace(record, columns=columns)
             self._recolour()
             self._draw_detail()
 
     # --- taking it away ---------------------------------------------------------------------------
 
+    def current_figure(self) -> go.Figure:
+        """Return the map as a plain figure, colours spelled out for images drawn without plotly."""
+        return self.map.still(sample=self._falling_back)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        # The image for readers without JavaScript is made whenever the panel is shown, and takes
+        # half a millisecond a point: of a large map it is a sample.
+        self._falling_back = True
+        try:
+            return super()._repr_mimebundle_(**kwargs)
+        finally:
+            self._falling_back = False
+
+    def static_chips(self) -> dict[str, str]:
+        """Return the facts beside the question in exports, and what the colours and sizes are."""
+        facts = {"colour": self.color_by, "size": self.size_by, **self.chips}
+        n = 0 if self.record is None else len(self.record.ids)
+        if self._falling_back and n > MOST_IN_FALLBACK:
+            facts["drawn"] = f"{format_count(MOST_IN_FALLBACK)} of {format_count(n)}"
+        return facts
+
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         super().restyle()
-        if self._measured:
-            self._plot.layout.height = drawing.map_height()
+        if self.ready:
+            self.map.plot.layout.height = drawing.map_height()
             self._resize()
             self._recolour()
             self._draw_detail()
@@ -491,5 +652,5 @@ class ConceptMap(ConceptMapDrawing):
     def close(self) -> None:
         """Free the panel and end its UMAP process; closing twice is harmless."""
         if not self._closed:
-            self._end_umap()
+            self.runs.end()
         super().close()

@@ -10,10 +10,9 @@ import traitlets as t
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import escape, format_count, format_number, format_percent, visible_token
 from sae_nb.summaries import Contrast, InputSummary
-from sae_nb_widgets.atom import visible
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.input_lens._figure import signed_number
-from sae_nb_widgets.panel import LIVE_ONLY, small_button
+from sae_nb_widgets.panel import LIVE_ONLY, show, small_button
 
 MOST_ANSWERS = 5
 MOST_HERE = 6
@@ -48,7 +47,7 @@ class InputLensDetail:
         self.here.observe(lambda change: self._chosen(change, self._atoms, go), "selected")
         self.check.on_click(lambda _: check())
         for widget in (self.open, self.steer, self.here):
-            visible(widget, False)
+            show(widget, False)
 
     def _chosen(self, change: t.Bunch, numbers: list[int], then: Callable[[int], None]) -> None:
         if 0 <= change["new"] < len(numbers) and not self._filling:
@@ -85,7 +84,7 @@ class InputLensDetail:
 
     def show_position(self, summary: InputSummary, position: int) -> None:
         """List the strongest atoms at a position; a negative one hides the list."""
-        visible(self.here, position >= 0)
+        show(self.here, position >= 0)
         if position < 0:
             return
         found = summary.at(position, MOST_HERE)

@@ -14,11 +14,10 @@ from torch import Tensor
 from sae_nb.data import INKS, Paper, Point, drawn_scene
 from sae_nb.figures import css_colour, current_theme as theme
 from sae_nb.summaries import InputSummary
-from sae_nb_widgets.atom import visible
 from sae_nb_widgets.components import DrawPad, PictureGrid, TokenStrip
 from sae_nb_widgets.input_lens import _controls as input_lens_controls
 from sae_nb_widgets.input_lens._traits import InputLensTraits
-from sae_nb_widgets.panel import LIVE_ONLY
+from sae_nb_widgets.panel import LIVE_ONLY, show
 
 if TYPE_CHECKING:
     from sae_nb.activations import Context
@@ -190,8 +189,8 @@ class InputLensSources(InputLensTraits):
                 self._put(self.picture, self._sources["picture"])
 
     def _fit_controls(self) -> None:
-        visible(self.controls.compare_text, self.comparing)
-        visible(self.controls.slot, self.comparing)
+        show(self.controls.compare_text, self.comparing)
+        show(self.controls.slot, self.comparing)
 
 
 def _css(colour: tuple[float, float, float]) -> str:
@@ -349,7 +348,7 @@ class PictureView(InputView):
         share = PICTURE_SHARES[min(len(names), 2) - 1]
         self.grid.thumbnail = int(share * theme().thumbnail_px)
         first = self._prefix
-        visible(self.prefix, first > 0)
+        show(self.prefix, first > 0)
         self.prefix.show(
             [[_short(token) for token in s.tokens[:first]] for s in summaries],
             [v[:first] for v in values],

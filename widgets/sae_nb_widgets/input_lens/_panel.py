@@ -22,7 +22,6 @@ from sae_nb.summaries import (
     labels_of,
     pretrained_store,
 )
-from sae_nb_widgets.atom import visible
 from sae_nb_widgets.components import PairedBars
 from sae_nb_widgets.input_lens import _controls as input_lens_controls, _figure as input_lens_bars
 from sae_nb_widgets.input_lens._detail import InputLensDetail
@@ -35,7 +34,7 @@ from sae_nb_widgets.input_lens._inputs import (
     TextView,
 )
 from sae_nb_widgets.input_lens._runs import Runs, Seen
-from sae_nb_widgets.panel import Page, check_parts, write_page
+from sae_nb_widgets.panel import Page, check_parts, show, write_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -405,7 +404,7 @@ class InputLens(InputLensSources):
                 callback(self.atom)
 
         button.on_click(clicked)
-        visible(button, True)
+        show(button, True)
 
     # --- answers ----------------------------------------------------------------------------------
 

@@ -112,9 +112,9 @@ def or_trait_error(check: Any, *given: Any, **choices: Any) -> Any:
 def reacts(*traits: str, doing: str = "", early: bool = False) -> Callable[[Any], Any]:
     """Have a method of a panel called when one of `traits` changes, from `arrange` on.
 
-    It is called once there is something to draw (`panel.ready`; `early`: before that too), by one
-    thread at a time, and an error in it becomes a sentence: "<doing>: <what>", where `doing` may name
-    parts of the panel ("atom {panel.atom}").
+    It is called once there is something to draw (`panel.ready`; `early`: before that too), and an error
+    in it becomes a sentence: "<doing>: <what>", where `doing` may name parts of the panel ("atom
+    {panel.atom}").
     """
 
     def mark(method: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -122,7 +122,7 @@ def reacts(*traits: str, doing: str = "", early: bool = False) -> Callable[[Any]
         def react(panel: Any, _change: Any = None) -> None:
             if panel._closed or not (early or panel.ready):
                 return
-            with panel.guarded(doing.format(panel=panel)), panel._drawing:
+            with panel.reacting(doing.format(panel=panel)):
                 method(panel)
 
         react.traits = traits  # type: ignore[attr-defined]

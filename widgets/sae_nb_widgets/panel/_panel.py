@@ -268,6 +268,12 @@ class Panel(ipw.VBox):
         except Exception as error:  # noqa: BLE001 - reported on screen and in the log
             self.fail(error, doing)
 
+    @contextmanager
+    def reacting(self, doing: str) -> Iterator[None]:
+        """What methods marked with `reacts` run in."""
+        with self.guarded(doing):
+            yield
+
     def _draw_status(self, _: Any = None) -> None:
         spin = '<span class="sae-nb-busy" role="img" aria-label="working"></span>'
         kind = "sae-nb-problem" if self.problem else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ipywidgets as ipw
@@ -72,6 +73,12 @@ class PlayingPanel(Panel):
         self.bind_key(" ", self.toggle)
         self.bind_key("ArrowRight", self.forth)
         self.bind_key("ArrowLeft", self.back)
+
+    @contextmanager
+    def reacting(self, doing: str) -> Iterator[None]:
+        """React one thread at a time: the player has its own."""
+        with super().reacting(doing), self._drawing:
+            yield
 
     @property
     @abstractmethod
