@@ -34,14 +34,14 @@ def test_a_right_and_a_wrong_answer_are_counted_once(quiz: sw.AtomQuiz) -> None:
     quiz.take((quiz.asked.answer + 1) % 5)
     assert quiz.status.startswith("No")
     assert (quiz.score.n_right, quiz.score.n_answered) == (1, 2)
-    assert "1 of 2 right" in quiz._score_card.value
-    assert "guessing reaches 20%" in quiz._score_card.value
+    assert "1 of 2 right" in quiz.score_card.value
+    assert "guessing reaches 20%" in quiz.score_card.value
 
 
 def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> None:
     """Neither shade nor bold token before; both after, and the buttons say which fires."""
     quiz.go_on()
-    view = quiz._cards.view
+    view = quiz.cards.view
     before = view.static_html()
     if hasattr(view, "heat"):
         assert view.heat_shape == (0, 0)
@@ -51,8 +51,8 @@ def test_strengths_are_hidden_until_an_answer_is_given(quiz: sw.AtomQuiz) -> Non
         assert not any(any(view._row_values(row)) for row in range(5))
     quiz.take(0)
     assert view.static_html() != before
-    assert quiz._cards.buttons[quiz.asked.answer].description.endswith("fires")
-    assert all(button.disabled for button in quiz._cards.buttons)
+    assert quiz.cards.buttons[quiz.asked.answer].description.endswith("fires")
+    assert all(button.disabled for button in quiz.cards.buttons)
 
 
 def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
@@ -64,7 +64,7 @@ def test_keys_answer_and_go_on(quiz: sw.AtomQuiz) -> None:
     quiz.press("3")
     assert quiz.answer == 2
     quiz.press("ArrowRight")
-    quiz._cards.view.selected = (4, 0)
+    quiz.cards.view.selected = (4, 0)
     assert quiz.answer == 4
     assert not quiz.problem, quiz.status
 

@@ -66,7 +66,7 @@ def test_any_chance_goes_to_the_nearest_trained_one(panel: sw.SuperpositionToy) 
     """So a link to another panel, or a rough number, works."""
     panel.sparsity = 0.93
     assert panel.sparsity == 0.9
-    assert panel._slider.value == 0.9
+    assert panel.slider.value == 0.9
     assert panel.record.sparsity == 0.9
     assert panel.chips["sparsity"] == "0.9"
 
@@ -106,7 +106,7 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert np.asarray(drawn(panel, "atom").y, float) == pytest.approx(found.atom_f1, abs=1e-6)
     rings = np.stack((drawn(panel, "atoms").x, drawn(panel, "atoms").y), axis=1)[1::3]
     assert np.linalg.norm(rings.astype(float), axis=1) == pytest.approx([1.5] * 5, abs=1e-4)
-    assert "Mean F1" in panel._numbers.value
+    assert "Mean F1" in panel.numbers.value
     assert not panel.problem
     panel._moved()
     assert panel.record.found is found
@@ -121,7 +121,7 @@ def test_toys_are_trained_when_none_are_given() -> None:
     assert "text/html" in panel._repr_mimebundle_()
     assert not panel.problem
     panel.wait()
-    assert [toy.sparsity for toy in panel._toys] == [0.5, 0.97]
+    assert [toy.sparsity for toy in panel.toys] == [0.5, 0.97]
     panel.sparsity = 0.97
     assert panel.record.stored == (0, 1, 2, 3, 4)
     panel.close()
@@ -131,7 +131,7 @@ def test_many_neurons_are_shown_as_lengths() -> None:
     """There is no plane to draw; everything else is the same."""
     panel = sw.SuperpositionToy([toy(0.9, 20, 6)], find_atoms=False)
     lengths = np.asarray(drawn(panel, "lengths").y, dtype=float)
-    expected = panel._toys[0].directions.detach().norm(dim=1).numpy()
+    expected = panel.toys[0].directions.detach().norm(dim=1).numpy()
     assert np.allclose(lengths, expected, atol=1e-6)
     assert panel.chips["neurons"] == "6"
     panel.close()

@@ -75,7 +75,7 @@ def examples_view(context: Context) -> ExamplesView:
 
 
 class ExamplesView:
-    """One component that shows the examples of a record; subclasses know how."""
+    """One component that shows examples; subclasses know how."""
 
     nothing: Any = (-1, -1)
 
@@ -86,11 +86,11 @@ class ExamplesView:
         self.component.description = "examples"
         self.widget: ipw.Widget = component
 
-    def show(self, record: AtomSummary) -> None:
-        """Draw the examples of a record."""
-        self._examples = record.examples
-        self.component.empty_text = record.missing or "There are no examples."
-        self._draw(record)
+    def show(self, examples: tuple[Example, ...], maximum: float, missing: str = "") -> None:
+        """Draw examples on a scale that ends at `maximum`; `missing` says why there are none."""
+        self._examples = examples
+        self.component.empty_text = missing or "There are no examples."
+        self._draw(examples, maximum)
 
     def say(self, text: str) -> None:
         """Show a sentence in place of examples."""
@@ -107,7 +107,7 @@ class ExamplesView:
     def show_heat(self, shown: bool) -> None:
         """Draw or hide the heat over pictures; other examples have none."""
 
-    def _draw(self, record: AtomSummary) -> None:
+    def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         raise NotImplementedError
 
     def _chosen(self, selected: Any) -> tuple[Example | None, int]:
@@ -128,8 +128,7 @@ class PictureExamples(ExamplesView):
         """Draw or hide the heat over pictures."""
         self._grid.show_heat = shown
 
-    def _draw(self, record: AtomSummary) -> None:
-        examples = record.examples
+    def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         pictures = [self._picture(example) for example in examples]
         heat = [example.heat for example in examples if example.heat is not None]
         self._grid.show(
@@ -139,7 +138,7 @@ class PictureExamples(ExamplesView):
             captions=[self._caption(example) for example in examples],
             places=[f"{self._context.sample_word} {example.sample}" for example in examples],
             strengths=[abs(example.strength) for example in examples],
-            maximum=record.max_strength,
+            maximum=maximum,
         )
 
     def _picture(self, example: Example) -> np.ndarray:
@@ -163,8 +162,7 @@ class TextExamples(ExamplesView):
         self._strip = TokenStrip(hint="hover a token for its strength, click to choose it")
         super().__init__(context, self._strip)
 
-    def _draw(self, record: AtomSummary) -> None:
-        examples = record.examples
+    def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         self._strip.show(
             [example.tokens for example in examples],
             [np.abs(_strengths_of(example)) for example in examples],
@@ -174,7 +172,7 @@ class TextExamples(ExamplesView):
             peaks=[_first_of(e.tokens, e.position - e.first_position) for e in examples],
             clipped=[example.clipped for example in examples],
             first_positions=[example.first_position for example in examples],
-            maximum=record.max_strength,
+            maximum=maximum,
         )
 
 
@@ -190,13 +188,13 @@ class VectorExamples(ExamplesView):
         self._coordinates = Sparkbars(layout=ipw.Layout(display="none"))
         self.widget = ipw.VBox([self._bars, self._coordinates])
 
-    def _draw(self, record: AtomSummary) -> None:
+    def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         self._coordinates.layout.display = "none"
         self._bars.show(
-            [example.place for example in record.examples],
-            [example.strength for example in record.examples],
-            signed=any(example.strength < 0 for example in record.examples),
-            maximum=record.max_strength,
+            [example.place for example in examples],
+            [example.strength for example in examples],
+            signed=any(example.strength < 0 for example in examples),
+            maximum=maximum,
         )
 
     def _chosen(self, selected: Any) -> tuple[Example | None, int]:

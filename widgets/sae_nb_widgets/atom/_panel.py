@@ -318,7 +318,7 @@ class AtomBrowser(Panel):
             self._drawn = (record.atom, record.band, record.page)
             self.page = record.page
         update_atom_figure(self.plot, record, dark=self.dark)
-        self.examples.show(record)
+        self.examples.show(record.examples, record.max_strength, record.missing)
         self.crops.show(record)
         self.cards.show(record)
         self.controls.rank.value = escape(self._rank())
@@ -436,10 +436,11 @@ class AtomBrowser(Panel):
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         super().restyle()
-        if self._record is not None:
+        record = self._record
+        if record is not None:
             self.plot.layout.height = theme().figure_height_px
             for trace in (MARKS, THIS):
                 self.plot.data[trace].textfont.size = theme().font_px
-            self.examples.show(self._record)
-            self.crops.show(self._record)
-            self.cards.show(self._record)
+            self.examples.show(record.examples, record.max_strength, record.missing)
+            self.crops.show(record)
+            self.cards.show(record)

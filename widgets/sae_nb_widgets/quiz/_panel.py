@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,11 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomCatalogue, Example
+from sae_nb.atoms import AtomCatalogue
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom import examples_view
-from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel import Atom, Panel, Whole, reacts
 from sae_nb_widgets.quiz._options import OptionCards
 
 if TYPE_CHECKING:
@@ -22,15 +21,6 @@ if TYPE_CHECKING:
 
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-
-
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """What a view of examples reads of a record."""
-
-    examples: tuple[Example, ...]
-    missing: str
-    max_strength: float
 
 
 class AtomQuiz(Panel):
@@ -86,8 +76,14 @@ class AtomQuiz(Panel):
     needs_kernel = "The buttons need a running kernel and were left out."
     kept_traits = ("atom", "answers")
 
-    atom = t.Int(0, help="The atom asked about.")
-    answer = t.Int(-1, help="The option taken; -1 before one is.")
+    atom = Atom(help="The atom asked about.")
+    answer = Whole(
+        -1,
+        0,
+        lambda panel: panel._n_options - 1,
+        none=-1,
+        help="The option taken; -1 before one is.",
+    )
     answers = t.List(help="Atoms answered and whether rightly: [atom, right].")
 
     def __init__(
@@ -103,17 +99,15 @@ class AtomQuiz(Panel):
         **kwargs: Any,
     ) -> None:
         self._catalogue = _catalogue(sae, acts, catalogue)
+        self.n_atoms = self._catalogue.n_atoms
         self._sizes = {"n_examples": n_examples, "n_options": n_options}
         self._order = _order(self._catalogue, atoms, self._sizes, seed)
         self._seed = seed
         self._asked: QuizQuestion | None = None
         self._n_options = n_options
         super().__init__(**kwargs)
-        self._build()
         self.atom = int(self._order[0])
-        self.observe(lambda _: self._ask(), "atom")
-        self.observe(lambda _: self._answered(), "answer")
-        self.observe(lambda _: self._draw_score(), "answers")
+        self._build()
         self._ask()
         self._draw_score()
 
@@ -148,40 +142,22 @@ class AtomQuiz(Panel):
             "atoms": [int(atom) for atom, _ in self.answers],
         }
 
-    @t.validate("atom")
-    def _atom_exists(self, proposal: t.Bunch) -> int:
-        atom = int(proposal["value"])
-        if not 0 <= atom < self._catalogue.n_atoms:
-            raise t.TraitError(
-                f"`atom` must be between 0 and {self._catalogue.n_atoms - 1}, got {atom}."
-            )
-        return atom
-
-    @t.validate("answer")
-    def _answer_exists(self, proposal: t.Bunch) -> int:
-        answer = int(proposal["value"])
-        if not -1 <= answer < self._n_options:
-            raise t.TraitError(
-                f"`answer` must be an option, 0 … {self._n_options - 1}, or -1, got {answer}."
-            )
-        return answer
-
     # --- widgets ----------------------------------------------------------------------------------
 
     def _build(self) -> None:
         context = self._catalogue.acts.context
-        self._examples = examples_view(context)
-        self._examples.component.description = "examples"
-        self._cards = OptionCards(context, self._n_options, self.take)
+        self.examples = examples_view(context)
+        self.examples.component.description = "examples"
+        self.cards = OptionCards(context, self._n_options, self.take)
         self._next = ipw.Button(description="next atom", tooltip="Another atom (key →)")
         self._next.on_click(lambda _: self.go_on())
         self._prompt = ipw.HTML().add_class("sae-nb-cardtitle")
-        self._score_card = ipw.HTML()
+        self.score_card = ipw.HTML()
         title = ipw.HTML(
             f'<div class="sae-nb-cardtitle">It fires in these {context.sample_word}s</div>'
         )
-        figure = [title, self._examples.widget, self._prompt, self._cards.widget]
-        self.arrange(controls=[self._next], figure=figure, detail=[self._score_card])
+        figure = [title, self.examples.widget, self._prompt, self.cards.widget]
+        self.arrange(controls=[self._next], figure=figure, detail=[self.score_card])
         for number in range(min(self._n_options, 9)):
             self.bind_key(str(number + 1), partial(self.take, number))
         self.bind_key("ArrowRight", self.go_on)
@@ -215,49 +191,43 @@ class AtomQuiz(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
+    @reacts("atom", doing="asking")
     def _ask(self) -> None:
-        self._asked = None
-        self.answer = -1
+        self._asked, self.answer = None, -1
+        seed = self._seed + len(self.answers)
         try:
-            seed = self._seed + len(self.answers)
-            self._asked = ask_about(self._catalogue, self.atom, seed=seed, **self._sizes)
+            asked = ask_about(self._catalogue, self.atom, seed=seed, **self._sizes)
         except ValueError as error:
             # An atom linked from elsewhere may fire too rarely: a fact about it, and no failure.
-            self._show_examples((), str(error), 1.0)
-            self._cards.ask(())
+            self.examples.show((), 1.0, str(error))
+            self.cards.ask(())
             self._prompt.value = ""
             self.say(str(error))
             return
-        with self.guarded("asking"):
-            asked = self._asked
-            self._show_examples(asked.examples, "", asked.maximum)
-            self._cards.ask(asked.options)
-            word = self._catalogue.acts.context.sample_word
-            self._prompt.value = escape(f"And in which of these {word}s does it fire too?")
-            self.say(f"Atom {self.atom}: choose one of {self._n_options}.")
+        self._asked = asked
+        self.examples.show(asked.examples, asked.maximum)
+        self.cards.ask(asked.options)
+        word = self._catalogue.acts.context.sample_word
+        self._prompt.value = escape(f"And in which of these {word}s does it fire too?")
+        self.say(f"Atom {self.atom}: choose one of {self._n_options}.")
 
-    def _show_examples(
-        self, examples: tuple[Example, ...], missing: str, max_strength: float
-    ) -> None:
-        shown: Any = _Shown(examples, missing, max_strength)
-        self._examples.show(shown)
-
+    @reacts("answer", doing="answering")
     def _answered(self) -> None:
         asked = self._asked
         if asked is None or self.answer < 0:
             return
-        with self.guarded("answering"):
-            right = self.answer == asked.answer
-            self.answers = [*self.answers, [asked.atom, int(right)]]
-            self._cards.tell(asked.options, asked.answer, self.answer, asked.maximum)
-            fires = asked.options[asked.answer]
-            label = self._catalogue.labels.get(asked.atom, "")
-            named = f"; its label is “{label}”" if label else ""
-            self.say(
-                f"{'Right' if right else 'No'}: atom {asked.atom} fires in option {asked.answer + 1}, "
-                f"{fires.place}, at {format_number(fires.strength)}{named}."
-            )
+        right = self.answer == asked.answer
+        self.answers = [*self.answers, [asked.atom, int(right)]]
+        self.cards.tell(asked.options, asked.answer, self.answer, asked.maximum)
+        fires = asked.options[asked.answer]
+        label = self._catalogue.labels.get(asked.atom, "")
+        named = f"; its label is “{label}”" if label else ""
+        self.say(
+            f"{'Right' if right else 'No'}: atom {asked.atom} fires in option {asked.answer + 1}, "
+            f"{fires.place}, at {format_number(fires.strength)}{named}."
+        )
 
+    @reacts("answers", doing="counting")
     def _draw_score(self) -> None:
         score = self.score
         low, high = score.interval
@@ -276,7 +246,7 @@ class AtomQuiz(Panel):
             + f'<div style="position:absolute;left:{score.chance:.1%};top:-2px;height:18px;'
             'border-left:2px solid currentColor;opacity:0.7"></div></div>'
         )
-        self._score_card.value = (
+        self.score_card.value = (
             '<div class="sae-nb-card"><div class="sae-nb-cardtitle">Your score</div>'
             f"{bar}<div>{escape(score.words)}</div>"
             "<div>Thin mark: guessing. Thick mark: you, in your 95 % interval.</div></div>"

@@ -12,7 +12,7 @@ import traitlets as t
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb.summaries import SuperpositionSummary, fit_atoms, summarise_superposition
-from sae_nb_widgets.panel import Panel, figure_widget
+from sae_nb_widgets.panel import Panel, control, figure_widget, reacts
 from sae_nb_widgets.superposition._figure import (
     figure_height,
     scale_texts,
@@ -86,17 +86,16 @@ class SuperpositionToy(Panel):
         find_atoms: bool = True,
         **kwargs: Any,
     ) -> None:
-        self._toys = [] if toys is None else _sorted_toys(toys)
-        self._levels = [float(toy.sparsity or 0.0) for toy in self._toys] or sorted(sparsities)
+        self.toys = [] if toys is None else _sorted_toys(toys)
+        self._levels = [float(toy.sparsity or 0.0) for toy in self.toys] or sorted(sparsities)
         self._sweep: list[SuperpositionSummary] = []
         self._seed, self._find_atoms = seed, find_atoms
-        shape = (n_features, n_hidden) if toys is None else tuple(self._toys[0].directions.shape)
+        shape = (n_features, n_hidden) if toys is None else tuple(self.toys[0].directions.shape)
         self._shape = (int(shape[0]), int(shape[1]))
         super().__init__(**kwargs)
         self._build()
-        self.observe(lambda _: self._moved(), "sparsity")
-        if self._toys:
-            self._trained(self._toys)
+        if self.toys:
+            self._trained(self.toys)
         else:
             self._train()
 
@@ -108,7 +107,7 @@ class SuperpositionToy(Panel):
     @property
     def toy(self) -> Bottleneck | None:
         """The toy that is shown; None while they are being trained."""
-        return self._toys[self._place] if self._toys else None
+        return self.toys[self._place] if self.toys else None
 
     @property
     def _place(self) -> int:
@@ -124,18 +123,19 @@ class SuperpositionToy(Panel):
     # --- widgets ----------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._slider = ipw.SelectionSlider(
-            options=[(f"{level:g}", level) for level in self._levels],
-            description="sparsity S",
-            tooltip="Chance that a feature is off: how rare it is",
-            style={"description_width": "initial"},
-            layout=ipw.Layout(width="min(520px, 100%)"),
-        )
         self.sparsity = self._levels[0]
-        t.link((self, "sparsity"), (self._slider, "value"))
-        self._picture = figure_widget(superposition_figure([], 0), height=figure_height())
-        self._numbers = ipw.HTML()
-        self.arrange(controls=[self._slider], figure=[self._picture, self._numbers])
+        self.slider = control(
+            self,
+            "sparsity",
+            "sparsity S",
+            "Chance that a feature is off: how rare it is",
+            "min(520px, 100%)",
+            kind=ipw.SelectionSlider,
+            options={level: f"{level:g}" for level in self._levels},
+        )
+        self.plot = figure_widget(superposition_figure([], 0), height=figure_height())
+        self.numbers = ipw.HTML()
+        self.arrange(controls=[self.slider], figure=[self.plot, self.numbers])
         self.bind_key("ArrowLeft", lambda: self.step(-1))
         self.bind_key("ArrowRight", lambda: self.step(1))
         self._draw_facts()
@@ -165,25 +165,25 @@ class SuperpositionToy(Panel):
         self.run_async(work, self._trained, doing=what)
 
     def _trained(self, toys: list[Bottleneck]) -> None:
-        self._toys = toys
+        self.toys = toys
         self._sweep = [summarise_superposition(toy) for toy in toys]
         built = superposition_figure(self._sweep, self._place)
-        with self._picture.batch_update():
-            self._picture.data = ()
-        self._picture.add_traces(built.data)
-        self._picture.layout = built.layout
+        with self.plot.batch_update():
+            self.plot.data = ()
+        self.plot.add_traces(built.data)
+        self.plot.layout = built.layout
         self._moved()
 
+    @reacts("sparsity", doing="showing another sparsity")
     def _moved(self) -> None:
         """Draw the toy of this sparsity, and have its atoms found if they are not known yet."""
-        with self.guarded("showing another sparsity"):
-            self._draw()
-            record = self.record
-            if record is not None and record.found is None and self._find_atoms:
-                self._ask_for_atoms(self._place)
+        self._draw()
+        record = self.record
+        if record is not None and record.found is None and self._find_atoms:
+            self._ask_for_atoms(self._place)
 
     def _ask_for_atoms(self, place: int) -> None:
-        toy, seed = self._toys[place], self._seed
+        toy, seed = self.toys[place], self._seed
 
         def work() -> SuperpositionSummary:
             return summarise_superposition(toy, fit_atoms(toy, seed=seed), seed=seed)
@@ -199,7 +199,7 @@ class SuperpositionToy(Panel):
 
     def _draw(self) -> None:
         if self._sweep:
-            update_superposition_figure(self._picture, self._sweep, self._place)
+            update_superposition_figure(self.plot, self._sweep, self._place)
         self._draw_facts()
 
     def _draw_facts(self) -> None:
@@ -210,14 +210,14 @@ class SuperpositionToy(Panel):
             "sparsity": f"{self.sparsity:g}",
         }
         record = self.record
-        self._numbers.value = "" if record is None else _numbers_html(record)
+        self.numbers.value = "" if record is None else _numbers_html(record)
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         super().restyle()
-        if getattr(self, "_sweep", None):
-            self._picture.layout.height = figure_height()
-            scale_texts(self._picture)
+        if self._sweep:
+            self.plot.layout.height = figure_height()
+            scale_texts(self.plot)
 
 
 def _numbers_html(record: SuperpositionSummary) -> str:
