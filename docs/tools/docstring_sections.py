@@ -12,6 +12,7 @@ EXAMPLE = re.compile(r"^Example\n-+$", re.MULTILINE)
 SOURCE = re.compile(r"^Source\n-+\n", re.MULTILINE)
 # "ValueError: If …" in one line; griffe wants the text below the name.
 RAISED = re.compile(r"^([A-Z]\w+(?:, [A-Z]\w+)*): ")
+RETURNED = re.compile(r"^((?:Returns|Yields)\n-+\n)((?:\S.*(?:\n|\Z))+)(?! )", re.MULTILINE)
 UNDERLINE = re.compile(r"-{3,}")
 CODE_SPAN = re.compile(r"(`[^`]*`)")
 # What Markdown or HTML would take for markup. Equations are plain text here.
@@ -24,11 +25,14 @@ class DocstringSections(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Of modules, classes, functions and attributes alike."""
         if obj.docstring is not None:
-            obj.docstring.value = for_markdown(obj.docstring.value)
+            returns = getattr(obj, "returns", None) or getattr(obj, "annotation", None)
+            obj.docstring.value = for_markdown(obj.docstring.value, str(returns or "Any"))
 
 
-def for_markdown(text: str) -> str:
+def for_markdown(text: str, returns: str = "Any") -> str:
     r"""The docstring with our sections named as griffe knows them, and equations kept as they are.
+
+    `returns`: what the signature says; griffe wants it above a sentence about the result.
 
     Example
     -------
@@ -36,6 +40,7 @@ def for_markdown(text: str) -> str:
     'z\\_j is \\[u\\]₊, as in `z_j`.'
     """
     text = SOURCE.sub("**Source**\n\n", EXAMPLE.sub("Examples\n--------", text))
+    text = RETURNED.sub(lambda found: _under(returns, found), text)
     lines = text.splitlines()
     section = ""
     kept = []
@@ -50,10 +55,15 @@ def for_markdown(text: str) -> str:
     return "\n".join(kept)
 
 
+def _under(returns: str, found: re.Match[str]) -> str:
+    lines = found[2].splitlines(keepends=True)
+    return "".join([found[1], f"{returns}\n", *(f"    {line}" for line in lines)])
+
+
 def _is_code(line: str, section: str, lines: list[str], number: int) -> bool:
     """Examples, names of parameters, headings of sections and tables stay untouched."""
     follows = lines[number + 1] if number + 1 < len(lines) else ""
-    named = section in {"Parameters", "Raises"} and not line.startswith(" ")
+    named = section in {"Parameters", "Raises", "Returns", "Yields"} and not line.startswith(" ")
     heading = UNDERLINE.fullmatch(follows) is not None
     return section == "Examples" or named or heading or "**Source**" in line or "|--" in line
 
