@@ -3,8 +3,9 @@
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
-`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ house: rooms }}`. One that nothing
-answers to stops the build, so that no page can quote a figure that is gone.
+`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ house: rooms }}`,
+`{{ methods: others }}`. One that nothing answers to stops the build, so that no page can quote a
+figure that is gone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,26 @@ def page_link(argument: str) -> str:
     return f"[{words}]({page})" if (DOCS / page).is_file() else words
 
 
+def methods(_: str) -> str:
+    """A row for each page of docs/methods that its index does not name by hand."""
+    index = (DOCS / "methods" / "index.md").read_text(encoding="utf-8")
+    others = [page for page in _method_pages() if f"({page.name})" not in index]
+    return "\n".join(f"| [{_title(page)}]({page.name}) | {_idea(page)} | |" for page in others)
+
+
+def _method_pages() -> list[Path]:
+    return [page for page in sorted((DOCS / "methods").glob("*.md")) if page.stem != "index"]
+
+
+def _title(page: Path) -> str:
+    return page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+
+
+def _idea(page: Path) -> str:
+    """The sentence below the title."""
+    return page.read_text(encoding="utf-8").split("\n\n")[1].strip()
+
+
 # What a browser fetches without being asked; a link that waits to be clicked is none.
 ELSEWHERE = re.compile(r"""(?:src=|<link[^>]+href=|url\()["']?(https?:)?//[^"'>)]+""")
 
@@ -48,6 +69,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "course": course,
     "errors": errors,
     "house": house,
+    "methods": methods,
     "notebook": notebook,
     "number": number,
     "page": page_link,
@@ -68,11 +90,14 @@ def expand(markdown: str) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """What mkdocs calls first: the section "Measured" gets the pages there are."""
-    section = next(part["Measured"] for part in config["nav"] if "Measured" in part)
-    section += [
+    """What mkdocs calls first: "Measured" and "Methods" get the pages there are."""
+    sections = {title: pages for part in config["nav"] for title, pages in part.items()}
+    sections["Measured"] += [
         {title: page} for title, page in WRITTEN_ELSEWHERE.items() if (DOCS / page).is_file()
     ]
+    for page in _method_pages():
+        if f"methods/{page.name}" not in str(sections["Methods"]):
+            sections["Methods"].append({_title(page): f"methods/{page.name}"})
     return config
 
 

@@ -1,8 +1,8 @@
 """Sparse autoencoders, one file each, and the parts they choose from.
 
-Every encoder is Operator × Prox × Solver: `operators` hold dictionaries, `proxes` turn pre-codes
-into sparse codes, `solvers` say how often, `encoders` hold learned adjoints. A new architecture is
-one file and one line in `ARCHITECTURES`.
+Every encoder is Operator × Prox × Solver: operators hold dictionaries, proxes turn pre-codes into
+sparse codes, solvers say how often. A new architecture is one file, its line here, and a page of the
+documentation; `ARCHITECTURES` finds it by that line.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         FixedOperator as FixedOperator,
         FreeOperator as FreeOperator,
         HullOperator as HullOperator,
+        LearnedAdjoint as LearnedAdjoint,
         MatrixOperator as MatrixOperator,
         Operator as Operator,
         random_unit_rows as random_unit_rows,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -10,26 +11,20 @@ import torch
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 
 D_IN, N_ATOMS, K = 12, 40, 4
-SETTINGS: dict[str, dict[str, Any]] = {
-    "AbsTopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "Archetypal": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "BatchTopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "Gated": {"d_in": D_IN, "n_atoms": N_ATOMS},
-    "JumpReLU": {"d_in": D_IN, "n_atoms": N_ATOMS, "l0": K},
-    "MatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "Matryoshka": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "OrthogonalMatchingPursuit": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "ReLU": {"d_in": D_IN, "n_atoms": N_ATOMS},
-    "SpaDE": {"d_in": D_IN, "n_atoms": N_ATOMS},
-    "Temporal": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-    "TopK": {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K},
-}
-"""Constructor arguments of each; an architecture without a line here fails the contract."""
+OWN: dict[str, dict[str, Any]] = {"JumpReLU": {"l0": K}}
+"""Arguments of an architecture besides sizes and k, where its defaults do not suit the contract."""
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """Sizes, k where the architecture has one, and what is its own."""
+    sizes = {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K}
+    taken = inspect.signature(ARCHITECTURES[name].__init__).parameters
+    return {key: size for key, size in sizes.items() if key in taken} | OWN.get(name, {})
 
 
 def build(name: str, seed: int = 0, **changes: Any) -> SparseAutoencoder:
     generator = torch.Generator().manual_seed(seed)
-    return ARCHITECTURES[name](**(SETTINGS[name] | changes), generator=generator)
+    return ARCHITECTURES[name](**(settings_of(name) | changes), generator=generator)
 
 
 @pytest.fixture(params=list(ARCHITECTURES))

@@ -1,8 +1,12 @@
-"""Make the golden files again: `python tests/golden/making.py FOLDER`. Only when a format changes on purpose."""
+"""Make the golden files of architectures that have none yet: `python -m tests.golden.making`.
+
+With `--all`, those of every architecture; only when a format changes on purpose.
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,28 +19,25 @@ from sae_nb.interop import write_saelens
 from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
 
 D_IN, N_ATOMS, K, ROWS, SEED = 8, 16, 3, 6, 0
-COUNTS: dict[str, dict[str, Any]] = {
-    "ReLU": {},
-    "Gated": {},
-    "SpaDE": {},
-    "JumpReLU": {"l0": float(K)},
-}
+OWN: dict[str, dict[str, Any]] = {"JumpReLU": {"l0": float(K)}}
 NOT_IN_SAELENS = {"OrthogonalMatchingPursuit", "SpaDE", "Temporal"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the files of every architecture.
+    """Write the files of architectures that have none.
 
     Parameters
     ----------
     arguments
         Words of the command line; None takes the program's own.
     """
-    parser = argparse.ArgumentParser(prog="python tests/golden/making.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.golden.making", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=FILES)
-    folder = parser.parse_args(arguments).folder
+    parser.add_argument("--all", action="store_true", help="write those that are there again")
+    asked = parser.parse_args(arguments)
     for name in ARCHITECTURES:
-        write_golden(name, folder / name)
+        if asked.all or not (asked.folder / name).exists():
+            write_golden(name, asked.folder / name)
     return 0
 
 
@@ -80,8 +81,9 @@ def drawn(name: str, generator: torch.Generator) -> SparseAutoencoder:
     generator
         Draws everything.
     """
-    settings: dict[str, Any] = {"d_in": D_IN, "n_atoms": N_ATOMS, "generator": generator}
-    sae = ARCHITECTURES[name](**settings | COUNTS.get(name, {"k": K}))
+    kind = ARCHITECTURES[name]
+    counts = {"k": K} if "k" in inspect.signature(kind.__init__).parameters else {}
+    sae = kind(d_in=D_IN, n_atoms=N_ATOMS, generator=generator, **counts | OWN.get(name, {}))
     sae.initialise(activations(generator, name, rows=512).reshape(-1, D_IN), generator)
     for parameter in sae.parameters():
         noise = torch.randn(parameter.shape, generator=generator)

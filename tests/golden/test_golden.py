@@ -16,7 +16,7 @@ LARGEST = 16_000  # bytes of all files of one architecture
 
 
 def test_every_architecture_has_golden_files() -> None:
-    """A new one makes its own with `python tests/golden/making.py`."""
+    """A new one makes its own with `python -m tests.golden.making`."""
     assert golden.names() == sorted(ARCHITECTURES)
 
 

@@ -1,0 +1,203 @@
+"""What a contribution touches: an SAE, a metric, a way to steer and a colour, written into a copy.
+
+The places are those that CONTRIBUTING.md names and no others; what the toolkit promises of the whole
+family then runs over the newcomer.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COPIED = (
+    "sae_nb",
+    "widgets/sae_nb_widgets",
+    "docs/howto",
+    "docs/methods",
+    "docs/tools",
+    "tests/architectures",
+    "tests/docs",
+    "tests/house",
+    "tests/steering",
+)
+# Compiled loops are cached by the path of their file, and nothing here changes one.
+AS_THEY_ARE = ("kernels", "pursuit")
+HEAVY = ("weights", "saes", "__pycache__", "test_planted.py", "test_additions.py")
+
+SAE = '''"""HalfTopK: TopK whose k grows with the dictionary, so that it has none to choose."""
+
+from __future__ import annotations
+
+import torch
+
+from sae_nb.architectures._one_step import OneStep, Revival
+from sae_nb.architectures.parts._proxes import Prox, TopKProx
+
+
+class HalfTopK(OneStep):
+    """z = [TopK_k(u)]₊ with k an eighth of the atoms.
+
+    Parameters
+    ----------
+    d_in, n_atoms
+        Sizes of an activation and of the dictionary.
+    aux_k, aux_weight, revival
+        How dead atoms return, as in TopK.
+    generator
+        Draws the first dictionary; None is torch's global generator.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        n_atoms: int,
+        *,
+        aux_k: int | None = None,
+        aux_weight: float = 1 / 32,
+        revival: Revival = "auxk",
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            d_in, n_atoms, aux_k=aux_k, aux_weight=aux_weight, revival=revival, generator=generator
+        )
+
+    def _prox(self, k: int | None) -> Prox:
+        return TopKProx(max(1, self.n_atoms // 8) if k is None else k)
+'''
+PAGE = """# HalfTopK
+
+An eighth of the atoms, the strongest of each input.
+
+## Equation
+## When to use it
+## When not
+## The claim, and our verdict
+No verdict.
+## Open
+"""
+
+
+def _insert(file: Path, before: str, text: str) -> None:
+    """Put `text` in front of the first `before`, as somebody at an editor does."""
+    source = file.read_text(encoding="utf-8")
+    assert before in source, f"{file.name} holds {before!r} no longer"
+    file.write_text(source.replace(before, f"{text}{before}", 1), encoding="utf-8")
+
+
+def _add_sae(to: Path) -> None:
+    """One file, one line in the door, one page."""
+    room = to / "sae_nb" / "architectures"
+    (room / "_half_topk.py").write_text(SAE, encoding="utf-8")
+    _insert(
+        room / "__init__.py",
+        "    from sae_nb.architectures._jump_relu",
+        "    from sae_nb.architectures._half_topk import HalfTopK as HalfTopK\n",
+    )
+    (to / "docs" / "methods" / "half-topk.md").write_text(PAGE, encoding="utf-8")
+
+
+def _add_metric(to: Path) -> None:
+    """What measures it, and what it means."""
+    report = to / "sae_nb" / "evaluation" / "report"
+    _insert(
+        report / "_sparsity.py",
+        '    "dense_fraction": lambda',
+        '    "once_fraction": lambda sums: sums.atom_counts == 1,\n',
+    )
+    _insert(
+        report / "definitions.toml",
+        "[sparsity.dense_fraction]",
+        '[sparsity.once_fraction]\nformula = "share of atoms active in one row"\nbetter = "lower"\n\n',
+    )
+
+
+def _add_mode(to: Path) -> None:
+    """Its record, and its row in the documentation."""
+    modes = to / "sae_nb" / "steering" / "_modes.py"
+    _insert(
+        modes,
+        '    "scale": SteeringMode(',
+        '    "twofold": SteeringMode(\n        change=lambda z, by: 2 * by - z,\n'
+        '        verb="set to twice",\n        menu="set the latent to twice",\n    ),\n',
+    )
+    source = modes.read_text(encoding="utf-8")
+    modes.write_text(source.replace('"set", "scale"]', '"set", "scale", "twofold"]'), "utf-8")
+    _insert(
+        to / "docs" / "howto" / "steer.md",
+        '| `steer(…, mode="scale"',
+        '| `steer(…, mode="twofold", by=2.0)` | sets the latent to 4 |\n',
+    )
+
+
+def _add_colour(to: Path) -> None:
+    """One line of the theme."""
+    _insert(to / "sae_nb" / "figures" / "theme.py", "\nALARM = ", '\nSKY = "#56B4E9"')
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree with all four written into it."""
+    to = tmp_path_factory.mktemp("additions")
+    ignored = shutil.ignore_patterns(*HEAVY)
+    for folder in COPIED:
+        shutil.copytree(ROOT / folder, to / folder, ignore=ignored)
+    for room in AS_THEY_ARE:
+        shutil.rmtree(to / "sae_nb" / room)
+    for name in ("pyproject.toml", "mkdocs.yml", "tests/conftest.py", "tests/warm_python.py"):
+        shutil.copy(ROOT / name, to / name)
+    (to / "conftest.py").write_text(
+        f"import sae_nb\n\nsae_nb.__path__.append({str(ROOT / 'sae_nb')!r})\n", encoding="utf-8"
+    )
+    for add in (_add_sae, _add_metric, _add_mode, _add_colour):
+        add(to)
+    return to
+
+
+def _run(copy: Path, *arguments: str) -> str:
+    paths = [copy, copy / "widgets", ROOT / "notebooks"]
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def test_the_promises_of_the_family_hold_for_the_newcomers(copy: Path) -> None:
+    """The contract of SAEs, the page of each, every mode of steering, the one place of colours."""
+    said = _run(
+        copy,
+        *("-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"),
+        *("tests/architectures/test_contract.py", "tests/steering/test_modes.py"),
+        *("tests/docs/test_pages.py", "tests/house/test_colours.py"),
+        *("-k", "HalfTopK or twofold or contents or has_a_page or row_in_the_docs or colour"),
+    )
+    assert int(said.split(" passed")[0].split()[-1]) > 40, said
+
+
+METRIC = """
+import conftest, torch, sae_nb as sn
+from sae_nb.evaluation import define
+from sae_nb.figures import theme
+
+x = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
+row = sn.evaluate(sn.architectures.HalfTopK(12, 40), x)["once_fraction"]
+assert 0 <= row.value <= 1 and row.control is not None and row.interval[0] <= row.interval[1]
+assert define(row.definition).better == "lower" and row.unit == "atoms"
+assert theme.SKY == "#56B4E9"
+"""
+
+
+def test_the_report_has_the_new_number(copy: Path) -> None:
+    """With its definition, its control and its interval; nothing else knows of it."""
+    _run(copy, "-c", METRIC)
