@@ -6,38 +6,37 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._archetypal import shared_start
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-import sae_nb as sn
-
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("05").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("05").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 @pytest.mark.parametrize("answer", [1, 1.0, torch.tensor(1.0)])
 def test_a_shuffled_copy_is_the_same(answer: object) -> None:
     """However it is written."""
-    assert sn.exercise("05.1").check(answer)
+    assert sae_nb_lessons.exercise("05.1").check(answer)
 
 
 @pytest.mark.parametrize("answer", [0.0, 0.5, 0.95])
 def test_anything_less_is_not(answer: float) -> None:
     """The verdict says why."""
-    verdict = sn.exercise("05.1").check(answer)
+    verdict = sae_nb_lessons.exercise("05.1").check(answer)
     assert not verdict
     assert "exact copy" in verdict.message
 
 
 def test_prediction_is_held_against_the_recorded_seeds() -> None:
     """Nothing is revealed before a prediction."""
-    exercise = sn.exercise("05.2")
+    exercise = sae_nb_lessons.exercise("05.2")
     assert not exercise.reveal()
     exercise.predict(0.6)
     assert exercise.reveal()
@@ -71,13 +70,13 @@ def greedy(first: Tensor, second: Tensor) -> Tensor:
 
 def test_a_right_stability_is_right() -> None:
     """Also as a plain number."""
-    assert sn.exercise("05.3").check(right)
-    assert sn.exercise("05.3").check(lambda a, b: float(right(a, b)))
+    assert sae_nb_lessons.exercise("05.3").check(right)
+    assert sae_nb_lessons.exercise("05.3").check(lambda a, b: float(right(a, b)))
 
 
 @pytest.mark.parametrize("wrong", [in_place, nearest, greedy])
 def test_each_common_mistake_is_found(wrong: Callable[..., Any]) -> None:
     """The verdict names a case and the number."""
-    verdict = sn.exercise("05.3").check(wrong)
+    verdict = sae_nb_lessons.exercise("05.3").check(wrong)
     assert verdict.state == "wrong"
     assert "one-to-one it is" in verdict.message

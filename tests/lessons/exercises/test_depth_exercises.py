@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import sae_nb_lessons
 from sae_nb_lessons.exercises._depth import swap_drop
 from torch import Tensor
-
-import sae_nb as sn
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("07").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("07").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 def test_the_known_cuts_are_right_in_any_order() -> None:
     """After layers 4 and 8; a near miss is told as one."""
-    assert sn.exercise("07.1").check([4, 8])
-    assert sn.exercise("07.1").check((8, 4))
-    assert "One off" in sn.exercise("07.1").check([5, 9]).message
-    assert not sn.exercise("07.1").check([6, 12])
+    assert sae_nb_lessons.exercise("07.1").check([4, 8])
+    assert sae_nb_lessons.exercise("07.1").check((8, 4))
+    assert "One off" in sae_nb_lessons.exercise("07.1").check([5, 9]).message
+    assert not sae_nb_lessons.exercise("07.1").check([6, 12])
 
 
 def test_the_prediction_is_held_against_the_live_network() -> None:
     """Far across phases most answers turn wrong."""
-    exercise = sn.exercise("07.2")
+    exercise = sae_nb_lessons.exercise("07.2")
     assert not exercise.reveal()
     exercise.predict(0.5)
     assert exercise.reveal()
@@ -62,12 +61,12 @@ def the_other_way(s: Tensor) -> int:
 
 def test_a_right_cut_is_right() -> None:
     """Found by trying every one."""
-    assert sn.exercise("07.3").check(right)
+    assert sae_nb_lessons.exercise("07.3").check(right)
 
 
 @pytest.mark.parametrize("wrong", [halves, weakest_link, the_other_way])
 def test_each_common_mistake_is_found(wrong: Callable[[Tensor], int]) -> None:
     """The verdict names a case and the cut."""
-    verdict = sn.exercise("07.3").check(wrong)
+    verdict = sae_nb_lessons.exercise("07.3").check(wrong)
     assert verdict.state == "wrong"
     assert "least is left after" in verdict.message

@@ -6,37 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from torch import Tensor
-
-import sae_nb as sn
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("03").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("03").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 @pytest.mark.parametrize("answer", [2**-0.5, 0.71, 0.7, torch.tensor(0.7071)])
 def test_the_diagonal_is_right(answer: object) -> None:
     """However it is written."""
-    assert sn.exercise("03.1").check(answer)
+    assert sae_nb_lessons.exercise("03.1").check(answer)
 
 
 @pytest.mark.parametrize("answer", [0.5, 1.0, 0.0, 0.6])
 def test_other_cosines_do_not_add_up(answer: float) -> None:
     """The verdict does the sum."""
-    verdict = sn.exercise("03.1").check(answer)
+    verdict = sae_nb_lessons.exercise("03.1").check(answer)
     assert not verdict
     assert "add up to 1" in verdict.message
 
 
 def test_prediction_is_held_against_the_recorded_seeds() -> None:
     """Next to nothing; and nothing is revealed before a prediction."""
-    exercise = sn.exercise("03.2")
+    exercise = sae_nb_lessons.exercise("03.2")
     assert not exercise.reveal()
     exercise.predict(0.3)
     assert exercise.reveal()
@@ -73,13 +72,13 @@ def only_coherence(dictionary: Tensor, r: int) -> Tensor:
 
 def test_a_right_babel_function_is_right() -> None:
     """Also as a plain number."""
-    assert sn.exercise("03.3").check(right)
-    assert sn.exercise("03.3").check(lambda D, r: float(right(D, r)))
+    assert sae_nb_lessons.exercise("03.3").check(right)
+    assert sae_nb_lessons.exercise("03.3").check(lambda D, r: float(right(D, r)))
 
 
 @pytest.mark.parametrize("wrong", [with_itself, signed, averaged, only_coherence])
 def test_each_common_mistake_is_found(wrong: Callable[..., Any]) -> None:
     """The verdict names a case and r."""
-    verdict = sn.exercise("03.3").check(wrong)
+    verdict = sae_nb_lessons.exercise("03.3").check(wrong)
     assert verdict.state == "wrong"
     assert "r = " in verdict.message

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import sae_nb_lessons
 import torch
 from hypothesis import given, settings, strategies as st
 from sae_nb_lessons.exercises import Exercise, Task, _kit as kit
@@ -24,8 +25,6 @@ from sae_nb_lessons.exercises._answers import (
     whole_numbers,
 )
 from sae_nb_lessons.exercises._verdicts import Revelation
-
-import sae_nb as sn
 
 HOSTILE = "<script>alert(1)</script>"
 SECRET = 41.5
@@ -62,8 +61,8 @@ def guessed() -> Exercise:
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The kernel's exercises as nobody has touched them."""
-    for row in sn.exercise_report().rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report().rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 # --- checking -------------------------------------------------------------------------------------
@@ -409,36 +408,36 @@ def test_what_a_student_types_is_escaped() -> None:
 def test_an_unknown_exercise_lists_those_there_are() -> None:
     """A typo costs one look."""
     with pytest.raises(ValueError, match=r"no exercise '01.99'. There are 01.1, 01.2"):
-        sn.exercise("01.99")
+        sae_nb_lessons.exercise("01.99")
     with pytest.raises(TypeError, match='text such as "01.2", got 1.2'):
-        sn.exercise(1.2)
+        sae_nb_lessons.exercise(1.2)
 
 
 def test_an_exercise_keeps_its_state_in_a_kernel() -> None:
     """Asking twice gives the same object; the leading zero may be left out."""
-    assert sn.exercise("01.1") is sn.exercise(" 1.1 ")
-    sn.exercise("01.1").hint()
-    assert sn.exercise("01.1").hints_shown == 1
+    assert sae_nb_lessons.exercise("01.1") is sae_nb_lessons.exercise(" 1.1 ")
+    sae_nb_lessons.exercise("01.1").hint()
+    assert sae_nb_lessons.exercise("01.1").hints_shown == 1
 
 
 def test_the_report_counts_what_is_solved() -> None:
     """One line per exercise."""
-    before = sn.exercise_report("01")
+    before = sae_nb_lessons.exercise_report("01")
     assert (before.n_solved, before.all_solved) == (0, False)
     assert before.rows[0][0] == "01.1"
-    sn.exercise("01.1").check(0.4)
-    after = sn.exercise_report("01")
+    sae_nb_lessons.exercise("01.1").check(0.4)
+    after = sae_nb_lessons.exercise_report("01")
     assert after.n_solved == 1
     assert "1 of" in repr(after)
     assert "solved" in after._repr_html_()
     with pytest.raises(ValueError, match="got '77'"):
-        sn.exercise_report("77")
+        sae_nb_lessons.exercise_report("77")
 
 
 def test_every_exercise_is_complete() -> None:
     """Numbered as its notebook, with minutes, hints and a reason, and judged from a blank state."""
-    for id, _, _ in sn.exercise_report().rows:
-        asked = sn.exercise(id)
+    for id, _, _ in sae_nb_lessons.exercise_report().rows:
+        asked = sae_nb_lessons.exercise(id)
         assert asked.minutes >= 1
         assert asked.check(...).state in ("blank", "refused")
         assert asked.predict(...).state in ("blank", "refused")

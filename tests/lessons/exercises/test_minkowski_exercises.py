@@ -6,37 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from torch import Tensor
-
-import sae_nb as sn
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("08").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("08").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 def test_a_prism_has_six_corners() -> None:
     """Also as a float."""
-    assert sn.exercise("08.1").check(6)
-    assert sn.exercise("08.1").check(6.0)
+    assert sae_nb_lessons.exercise("08.1").check(6)
+    assert sae_nb_lessons.exercise("08.1").check(6.0)
 
 
 @pytest.mark.parametrize(("answer", "said"), [(5, "number of archetypes"), (12, "Count the ways")])
 def test_other_counts_are_not(answer: int, said: str) -> None:
     """The verdict helps."""
-    verdict = sn.exercise("08.1").check(answer)
+    verdict = sae_nb_lessons.exercise("08.1").check(answer)
     assert not verdict
     assert said in verdict.message
 
 
 def test_prediction_is_held_against_the_recorded_seeds() -> None:
     """Nothing is revealed before a prediction."""
-    exercise = sn.exercise("08.2")
+    exercise = sae_nb_lessons.exercise("08.2")
     assert not exercise.reveal()
     exercise.predict(0.8)
     assert exercise.reveal()
@@ -75,13 +74,13 @@ def other_way(corners: Tensor, x: Tensor) -> Tensor:
 
 def test_a_right_measure_is_right() -> None:
     """Also as a plain number."""
-    assert sn.exercise("08.3").check(right)
-    assert sn.exercise("08.3").check(lambda a, b: float(right(a, b)))
+    assert sae_nb_lessons.exercise("08.3").check(right)
+    assert sae_nb_lessons.exercise("08.3").check(lambda a, b: float(right(a, b)))
 
 
 @pytest.mark.parametrize("wrong", [itself, no_unit, by_mean, other_way])
 def test_each_common_mistake_is_found(wrong: Callable[..., Any]) -> None:
     """The verdict names a case and the number."""
-    verdict = sn.exercise("08.3").check(wrong)
+    verdict = sae_nb_lessons.exercise("08.3").check(wrong)
     assert verdict.state == "wrong"
     assert "the measure is" in verdict.message

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import sae_nb_lessons
 from sae_nb_lessons.exercises import _panels as panels
 
-import sae_nb as sn
 from sae_nb.steering import calibrate_strength
 from sae_nb.summaries import SteeringRecipe
 
@@ -13,8 +13,8 @@ from sae_nb.summaries import SteeringRecipe
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("06").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("06").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 def test_the_strength_that_costs_so_much_is_right() -> None:
@@ -23,8 +23,8 @@ def test_the_strength_that_costs_so_much_is_right() -> None:
     atom = examples.match("digit 4").atom
     found = calibrate_strength(model, seven, sae.hook_point, sae, atom, panels.TARGET_KL)
     strength = found.by[0] / float(examples.p99[atom])
-    assert sn.exercise("06.1").check(strength)
-    assert "was asked for" in repr(sn.exercise("06.1").check(strength / 2))
+    assert sae_nb_lessons.exercise("06.1").check(strength)
+    assert "was asked for" in repr(sae_nb_lessons.exercise("06.1").check(strength / 2))
 
 
 def test_two_atoms_share_the_answer() -> None:
@@ -42,13 +42,13 @@ def test_two_atoms_share_the_answer() -> None:
             )
             right += [recipe] if panels._judge_recipe(recipe.to_json()) is None else []
     assert right
-    assert sn.exercise("06.3").check(right[0].to_json())
+    assert sae_nb_lessons.exercise("06.3").check(right[0].to_json())
     alone = SteeringRecipe(hook_point=sae.hook_point, atom=four, strength=1.0)
-    assert "one atom only" in repr(sn.exercise("06.3").check(alone.to_json()))
-    assert "dictionary" in repr(sn.exercise("06.3").check([four, nine]))
+    assert "one atom only" in repr(sae_nb_lessons.exercise("06.3").check(alone.to_json()))
+    assert "dictionary" in repr(sae_nb_lessons.exercise("06.3").check([four, nine]))
 
 
 def test_few_random_directions_make_a_four() -> None:
     """The prediction is held against a share that is measured."""
-    assert "Noted" in repr(sn.exercise("06.2").predict(0.05))
+    assert "Noted" in repr(sae_nb_lessons.exercise("06.2").predict(0.05))
     assert panels.measure_share() <= 0.1

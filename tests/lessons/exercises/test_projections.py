@@ -6,24 +6,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._projections import best_half_space
 from torch import Tensor
-
-import sae_nb as sn
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("04").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("04").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 @pytest.mark.parametrize("answer", [[0.7, 0.3, 0], (0.7, 0.3, 0.0), torch.tensor([0.7, 0.3, 0])])
 def test_the_nearest_point_is_right(answer: object) -> None:
     """However it is written."""
-    assert sn.exercise("04.1").check(answer)
+    assert sae_nb_lessons.exercise("04.1").check(answer)
 
 
 @pytest.mark.parametrize(
@@ -38,14 +37,14 @@ def test_the_nearest_point_is_right(answer: object) -> None:
 )
 def test_other_points_are_off_or_further(answer: list[float], told: str) -> None:
     """The verdict says why."""
-    verdict = sn.exercise("04.1").check(answer)
+    verdict = sae_nb_lessons.exercise("04.1").check(answer)
     assert not verdict
     assert told in verdict.message
 
 
 def test_prediction_is_held_against_the_recorded_seeds() -> None:
     """Nothing is revealed before a prediction; always on is worse, as the question says."""
-    exercise = sn.exercise("04.2")
+    exercise = sae_nb_lessons.exercise("04.2")
     assert not exercise.reveal()
     exercise.predict(0.9)
     assert exercise.reveal()
@@ -79,19 +78,19 @@ def shifted(v: Tensor) -> Tensor:
 
 def test_a_right_projection_is_right() -> None:
     """Also in single precision."""
-    assert sn.exercise("04.3").check(right)
-    assert sn.exercise("04.3").check(lambda v: right(v.float()))
+    assert sae_nb_lessons.exercise("04.3").check(right)
+    assert sae_nb_lessons.exercise("04.3").check(lambda v: right(v.float()))
 
 
 @pytest.mark.parametrize("wrong", [scaled, softmax, shifted])
 def test_each_common_mistake_is_found(wrong: Callable[..., Any]) -> None:
     """The verdict names a case."""
-    verdict = sn.exercise("04.3").check(wrong)
+    verdict = sae_nb_lessons.exercise("04.3").check(wrong)
     assert verdict.state == "wrong"
     assert verdict.message.startswith("Not yet. For ")
 
 
 def test_a_projection_of_the_wrong_length_costs_nothing() -> None:
     """It is told what came back."""
-    verdict = sn.exercise("04.3").check(lambda v: right(v)[:1])
+    verdict = sae_nb_lessons.exercise("04.3").check(lambda v: right(v)[:1])
     assert verdict.state == "form"

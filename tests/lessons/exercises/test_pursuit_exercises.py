@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._pursuit import named_by_one_step
 from torch import Tensor
@@ -16,20 +17,20 @@ import sae_nb as sn
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("02").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("02").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 @pytest.mark.parametrize("answer", [3, 3.0, torch.tensor(3.0)])
 def test_pythagoras_is_right(answer: object) -> None:
     """However it is written."""
-    assert sn.exercise("02.1").check(answer)
+    assert sae_nb_lessons.exercise("02.1").check(answer)
 
 
 @pytest.mark.parametrize(("answer", "told"), [(1.0, "= 17,"), (4.1, "= 32.8,")])
 def test_other_lengths_do_not_add_up(answer: float, told: str) -> None:
     """The verdict does the sum."""
-    verdict = sn.exercise("02.1").check(answer)
+    verdict = sae_nb_lessons.exercise("02.1").check(answer)
     assert not verdict
     assert told in verdict.message
 
@@ -39,7 +40,7 @@ def test_every_atom_between_the_two_fools_greed(angle: float) -> None:
     """All directions strictly between them correlate more, and matching pursuit takes them."""
     turned = torch.deg2rad(torch.tensor(angle))
     atom = torch.stack([turned.cos(), turned.sin()])
-    assert sn.exercise("02.2").check(atom)
+    assert sae_nb_lessons.exercise("02.2").check(atom)
     dictionary = torch.cat([torch.eye(2), atom[None]])
     _, trace = sn.matching_pursuit(torch.ones(1, 2), dictionary, 1, trace=True)
     assert trace.atoms.tolist() == [[2]]
@@ -56,14 +57,14 @@ def test_every_atom_between_the_two_fools_greed(angle: float) -> None:
 )
 def test_other_atoms_do_not(answer: list[float], told: str) -> None:
     """The verdict says why."""
-    verdict = sn.exercise("02.2").check(answer)
+    verdict = sae_nb_lessons.exercise("02.2").check(answer)
     assert not verdict
     assert told in verdict.message
 
 
 def test_prediction_is_held_against_a_measurement() -> None:
     """One step names about a third; nothing is revealed before a prediction."""
-    exercise = sn.exercise("02.3")
+    exercise = sae_nb_lessons.exercise("02.3")
     assert not exercise.reveal()
     exercise.predict(0.5)
     assert exercise.reveal()
@@ -119,14 +120,14 @@ def refitted(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
 
 def test_a_right_pursuit_is_right() -> None:
     """Also one that returns single precision."""
-    assert sn.exercise("02.4").check(right)
-    assert sn.exercise("02.4").check(lambda x, D, k: right(x.float(), D.float(), k))
+    assert sae_nb_lessons.exercise("02.4").check(right)
+    assert sae_nb_lessons.exercise("02.4").check(lambda x, D, k: right(x.float(), D.float(), k))
 
 
 @pytest.mark.parametrize("wrong", [overwriting, negative, one_step, refitted])
 def test_each_common_mistake_is_found(wrong: Callable[..., Any]) -> None:
     """The verdict names a case, a step and an atom."""
-    verdict = sn.exercise("02.4").check(wrong)
+    verdict = sae_nb_lessons.exercise("02.4").check(wrong)
     assert not verdict
     assert "atom" in verdict.message
     assert verdict.state == "wrong"
@@ -134,6 +135,6 @@ def test_each_common_mistake_is_found(wrong: Callable[..., Any]) -> None:
 
 def test_a_pursuit_of_the_wrong_shape_costs_nothing() -> None:
     """It is told what to return."""
-    verdict = sn.exercise("02.4").check(lambda x, D, k: x[:1])
+    verdict = sae_nb_lessons.exercise("02.4").check(lambda x, D, k: x[:1])
     assert verdict.state == "form"
     assert "one coefficient per atom" in verdict.message

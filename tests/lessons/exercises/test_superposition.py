@@ -5,30 +5,30 @@ from __future__ import annotations
 import math
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._superposition import measured_change, regular_polygon
 
-import sae_nb as sn
 from sae_nb.evaluation import critical_sparsity, feature_dimensionality
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("01").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("01").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 @pytest.mark.parametrize("answer", [0.4, 2 / 5, torch.tensor(0.4), 0.398])
 def test_a_fifth_of_two_dimensions_is_right(answer: object) -> None:
     """However it is written."""
-    assert sn.exercise("01.1").check(answer)
+    assert sae_nb_lessons.exercise("01.1").check(answer)
 
 
 @pytest.mark.parametrize(("answer", "told"), [(0.5, "more than the 2"), (0.2, "left unused")])
 def test_other_shares_do_not_add_up(answer: float, told: str) -> None:
     """The verdict does the sum."""
-    verdict = sn.exercise("01.1").check(answer)
+    verdict = sae_nb_lessons.exercise("01.1").check(answer)
     assert not verdict
     assert told in verdict.message
 
@@ -42,8 +42,10 @@ def test_every_turned_and_shuffled_pentagon_is_right(seed: int) -> None:
         (torch.cat((angle.cos(), -angle.sin())), torch.cat((angle.sin(), angle.cos())))
     )
     order = torch.randperm(5, generator=generator)
-    assert sn.exercise("01.2").check(regular_polygon(5)[order] @ turn)
-    assert sn.exercise("01.2").check((regular_polygon(5)[order] @ turn).float().tolist())
+    assert sae_nb_lessons.exercise("01.2").check(regular_polygon(5)[order] @ turn)
+    assert sae_nb_lessons.exercise("01.2").check(
+        (regular_polygon(5)[order] @ turn).float().tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_every_turned_and_shuffled_pentagon_is_right(seed: int) -> None:
 )
 def test_directions_too_close_or_of_other_length_are_not(answer: torch.Tensor, told: str) -> None:
     """The verdict names the rows."""
-    verdict = sn.exercise("01.2").check(answer)
+    verdict = sae_nb_lessons.exercise("01.2").check(answer)
     assert not verdict
     assert told in verdict.message
 
@@ -71,7 +73,7 @@ def test_the_change_is_measured_near_where_theory_puts_it() -> None:
 
 def test_predict_then_reveal() -> None:
     """The exercise shows prediction, measurement and error."""
-    asked = sn.exercise("01.3")
+    asked = sae_nb_lessons.exercise("01.3")
     assert not asked.reveal()
     asked.predict(0.5)
     seen = asked.reveal()
@@ -91,8 +93,8 @@ def test_a_right_measure_is_right() -> None:
             found.append(float(row @ row / sum((unit @ other) ** 2 for other in rows)))
         return found
 
-    assert sn.exercise("01.4").check(feature_dimensionality)
-    assert sn.exercise("01.4").check(slow)
+    assert sae_nb_lessons.exercise("01.4").check(feature_dimensionality)
+    assert sae_nb_lessons.exercise("01.4").check(slow)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,6 @@ def test_a_right_measure_is_right() -> None:
 )
 def test_wrong_measures_are_told_on_which_case(measure: object, told: str) -> None:
     """Forgetting to divide by the length shows only on other lengths; that is the case named."""
-    verdict = sn.exercise("01.4").check(measure)
+    verdict = sae_nb_lessons.exercise("01.4").check(measure)
     assert not verdict
     assert told in verdict.message

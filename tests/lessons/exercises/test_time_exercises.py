@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import pytest
+import sae_nb_lessons
 import torch
 from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
 from torch import Tensor
-
-import sae_nb as sn
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     """The exercises as nobody has touched them."""
-    for row in sn.exercise_report("09").rows:
-        sn.exercise(row[0]).reset()
+    for row in sae_nb_lessons.exercise_report("09").rows:
+        sae_nb_lessons.exercise(row[0]).reset()
 
 
 @pytest.mark.parametrize("answer", [3, 3.0, torch.tensor(3.0)])
 def test_the_token_sets_the_length(answer: object) -> None:
     """However it is written."""
-    assert sn.exercise("09.1").check(answer)
+    assert sae_nb_lessons.exercise("09.1").check(answer)
 
 
 @pytest.mark.parametrize("answer", [5, 10, 0.3, 30])
 def test_other_lengths_are_not(answer: float) -> None:
     """Of the token, of the suggestion, of neither."""
-    verdict = sn.exercise("09.1").check(answer)
+    verdict = sae_nb_lessons.exercise("09.1").check(answer)
     assert not verdict
     assert "10 cancels" in verdict.message
 
@@ -37,7 +36,7 @@ def test_a_right_cosine_is_right() -> None:
     def mine(x: Tensor) -> Tensor:
         return torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()
 
-    assert sn.exercise("09.3").check(mine)
+    assert sae_nb_lessons.exercise("09.3").check(mine)
 
 
 def test_wrong_cosines_are_told() -> None:
@@ -54,7 +53,7 @@ def test_wrong_cosines_are_told() -> None:
         return torch.cosine_similarity(x[2:], x[:-2], dim=1).mean()
 
     for wrong in (product, centred, farther):
-        assert not sn.exercise("09.3").check(wrong)
+        assert not sae_nb_lessons.exercise("09.3").check(wrong)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_wrong_cosines_are_told() -> None:
 )
 def test_predictions_are_held_against_the_recorded_seeds(id: str, measure: object) -> None:
     """And nothing is revealed before a prediction."""
-    exercise = sn.exercise(id)
+    exercise = sae_nb_lessons.exercise(id)
     assert not exercise.reveal()
     exercise.predict(0.1)
     assert exercise.reveal().measured == pytest.approx(measure())

@@ -335,7 +335,7 @@ def test_twenty_dashboards_leave_nothing_behind(model) -> None:
 def real():
     """The bundled picture model with its pretrained SAE, and nothing else."""
     patch = pytest.MonkeyPatch()
-    patch.setitem(dashboards.OTHER_PANELS, "map", ("concept_map", "ConceptMap"))
+    patch.setitem(dashboards.OTHER_PANELS, "map", dashboards._concept_map)
     made = sw.dashboard(sn.load_model("tiny-vit"), sn.load_sae(NAME))
     patch.undo()
     made.wait()

@@ -344,7 +344,7 @@ def test_many_starts_make_one_thread(panel: sw.PursuitStepper) -> None:
         ({"k": 61}, ValueError, "n_atoms=60"),
         ({"algorithms": ["mp", "omp", "gp"]}, ValueError, "one or two"),
         ({"algorithms": []}, ValueError, "one or two"),
-        ({"algorithms": ["lasso"]}, ValueError, "mp, omp, gp, ista, fista"),
+        ({"algorithms": ["lasso"]}, ValueError, "'mp', 'omp', 'gp', 'ista', 'fista'"),
         ({"picture_shape": (5, 6)}, ValueError, "d_in=25"),
         ({"other_dictionary": torch.eye(24)}, ValueError, "other_dictionary"),
         ({"bias": torch.zeros(24)}, ValueError, r"\(25,\), got \(24,\)"),
