@@ -265,7 +265,7 @@ def _checked(
         n_given = len(check_matrix(candidates, name="candidates", d_in=sae.d_in))
         if n_candidates not in (None, n_given):
             raise ValueError(
-                f"`n_candidates` must be {n_given}, as many as `candidates`, or None, got {n_candidates}."
+                f"`n_candidates` must be {n_given}, the number of `candidates`, or None, got {n_candidates}."
             )
         n_candidates = n_given
     n = sae.n_atoms if n_candidates is None else check_count(n_candidates, name="n_candidates")

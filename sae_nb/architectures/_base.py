@@ -141,7 +141,7 @@ class SparseAutoencoder(nn.Module, ABC):
     """Whether the axis before the last of `x` is time, so that a row depends on those before it."""
 
     initialised: Tensor
-    births: tuple[Tensor, Tensor] | None = None
+    to_resample: tuple[Tensor, Tensor] | None = None
     """Dead atoms that `after_optimiser_step` replaces, and by which directions; a step's loss decides."""
 
     def __init__(self, operator: MatrixOperator) -> None:

@@ -44,7 +44,7 @@ class Gated(Priced):
     aux_weight
         Weight of the auxiliary loss, where `revival` asks for one; the paper has none.
     revival
-        How dead atoms return: reborn as what some input was left with ("resample"), or by the auxiliary
+        How dead atoms return: as what some input was left with ("resample"), or by the auxiliary
         loss ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
         shut on every input: it does not reach one.
     generator
@@ -78,8 +78,8 @@ class Gated(Priced):
         self.log_gain = nn.Parameter(torch.zeros(self.n_atoms))
         self.magnitude_bias = nn.Parameter(torch.zeros(self.n_atoms))
 
-    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
-        super()._give_birth(atoms, directions)
+    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
+        super()._resample(atoms, directions)
         self.log_gain.index_fill_(0, atoms, 0.0)
         self.magnitude_bias.index_fill_(0, atoms, 0.0)
 

@@ -171,8 +171,8 @@ class JumpReLU(OneStep):
         super()._rescale(gain)
         self.log_threshold.add_(torch.tensor(gain).log().to(self.log_threshold))
 
-    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
-        super()._give_birth(atoms, directions)
+    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
+        super()._resample(atoms, directions)
         self.log_threshold.index_fill_(0, atoms, float(self.log_threshold.median()))
 
     def atom_parameters(self) -> list[nn.Parameter]:

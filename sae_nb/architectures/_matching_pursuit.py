@@ -33,8 +33,8 @@ class MatchingPursuit(PursuitAutoencoder):
     tolerance
         Stop an input when ‖r‖ is at most this, in the units of x; None takes k steps.
     relative_tolerance
-        Stop an input when ‖r‖ is at most this share of ‖x − b‖. With either, inputs get as many
-        atoms as they need.
+        Stop an input when ‖r‖ is at most this share of ‖x − b‖. With either, inputs get the
+        number of atoms they need.
     nonnegative
         Only positive codes; otherwise atoms are chosen by |⟨r, d_j⟩|.
     reselect
@@ -42,7 +42,7 @@ class MatchingPursuit(PursuitAutoencoder):
     dropout
         Share of the atoms, drawn anew for every batch, that training leaves out; [0, 1).
     revive
-        Whether atoms that stay silent in training are reborn as residuals of inputs.
+        Whether atoms that stay dead in training are resampled from residuals of inputs.
     bias
         Whether b is learned; False is b = 0, as in the paper.
     gradient
@@ -61,7 +61,7 @@ class MatchingPursuit(PursuitAutoencoder):
     ------
     "From Flat to Hierarchical", arXiv 2506.03093 (mpsae/MP-SAE, overcomplete). Theirs has no b and
     leaves atoms off the sphere, or corrects the norm at every forward pass; the library's version lets
-    negative codes through. Ours revives silent atoms at distinct residuals.
+    negative codes through. Ours revives dead atoms at distinct residuals.
 
     Example
     -------

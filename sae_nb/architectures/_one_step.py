@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._initialisation import best_gain
-from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, rebirths
+from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Prox
 from sae_nb.architectures.parts._solvers import ista_step
@@ -24,9 +24,9 @@ TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
 on a vision transformer (d_in 64, 1024 atoms), SmolLM2-135M (576, 2048) and planted data."""
 
-LAST_BIRTH = 0.6
-"""Share of the run after which no atom is reborn, so that the last ones settle. Ours: Gated on a vision
-transformer (d_in 64, 512 atoms, 1000 steps) explains 0.937 of the variance so, 0.929 with births to the
+LAST_RESAMPLING = 0.6
+"""Share of the run after which no atom is resampled, so that the last ones settle. Ours: Gated on a vision
+transformer (d_in 64, 512 atoms, 1000 steps) explains 0.937 of the variance so, 0.929 with resampling to the
 end, 0.935 without any."""
 
 Revival = Literal["auxk", "push-up", "resample"]
@@ -55,12 +55,12 @@ class OneStep(SparseAutoencoder):
 
     live_numbers: ClassVar[tuple[str, ...]] = ("aux_weight",)
 
-    birth_length: ClassVar[float] = 1.0
-    """Length of a reborn encoder row, as a share of the others' mean. Ours: where atoms compete for k
+    resampled_length: ClassVar[float] = 1.0
+    """Length of a resampled encoder row, as a share of the others' mean. Ours: where atoms compete for k
     places, a short row never wins one, and dies again."""
 
-    reborn: Tensor | None = field(default=None, init=False)
-    """Atoms that were reborn in the last step."""
+    resampled: Tensor | None = field(default=None, init=False)
+    """Atoms that were resampled in the last step."""
 
     def __post_init__(self) -> None:
         check_count(self.d_in, name="d_in")
@@ -114,7 +114,7 @@ class OneStep(SparseAutoencoder):
         parts |= self._terms(x, candidates, codes, step_fraction)
         if self.revival == "resample":
             is_due = due(silent_tokens, dead_after, len(x))
-            self._mark_births(residual, is_due & (step_fraction < LAST_BIRTH))
+            self._mark_resampled(residual, is_due & (step_fraction < LAST_RESAMPLING))
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after)
             fading = self._fading(step_fraction)
@@ -198,15 +198,15 @@ class OneStep(SparseAutoencoder):
         )
 
     def _fading(self, step_fraction: float) -> float:
-        """AuxK stays; a push is gone by the middle of the run."""
+        """AuxK stays; the pre-activation loss is gone by the middle of the run."""
         return max(0.0, 1 - 2 * step_fraction) if self.revival == "push-up" else 1.0
 
-    # Rebirth
+    # Resampling
 
-    def _mark_births(self, residual: Tensor, is_due: Tensor) -> None:
-        self._free_atoms()  # refused before there is something to bury
+    def _mark_resampled(self, residual: Tensor, is_due: Tensor) -> None:
+        self._free_atoms()
         dead = is_due.nonzero().flatten()
-        self.births = rebirths(residual, dead) if len(dead) else None
+        self.to_resample = resampled_atoms(residual, dead) if len(dead) else None
 
     def _free_atoms(self) -> nn.Parameter:
         if not isinstance(self.operator, DenseOperator):
@@ -218,24 +218,24 @@ class OneStep(SparseAutoencoder):
 
     @torch.no_grad()
     def after_optimiser_step(self) -> None:
-        """Put reborn atoms in place, and all atoms back on the sphere."""
-        self.reborn = None
-        if self.births is not None:
-            self._give_birth(*self.births)
-            self.reborn, self.births = self.births[0], None
+        """Put resampled atoms in place, and all atoms back on the sphere."""
+        self.resampled = None
+        if self.to_resample is not None:
+            self._resample(*self.to_resample)
+            self.resampled, self.to_resample = self.to_resample[0], None
         super().after_optimiser_step()
 
-    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
+    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
         """Set decoder and encoder rows to a direction."""
         alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
         alive[atoms] = False
         length = self.encoder.weight[alive].norm(dim=1).mean() if bool(alive.any()) else 1.0
         self._free_atoms().index_copy_(0, atoms, directions)
-        self.encoder.weight.index_copy_(0, atoms, self.birth_length * length * directions)
+        self.encoder.weight.index_copy_(0, atoms, self.resampled_length * length * directions)
         self.encoder.bias.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom: what an optimiser forgets when an atom is reborn."""
+        """Parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
         return [self._free_atoms(), self.encoder.weight, self.encoder.bias]
 
 

@@ -37,7 +37,7 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
     dropout
         Share of the atoms, drawn anew for every batch, that training leaves out; [0, 1).
     revive
-        Whether atoms that stay silent in training are reborn as residuals of inputs.
+        Whether atoms that stay dead in training are resampled from residuals of inputs.
     bias
         Whether b is learned; False is b = 0.
     generator

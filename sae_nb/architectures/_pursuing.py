@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
-from sae_nb.architectures._revival import due, rebirths
+from sae_nb.architectures._revival import due, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes, index_dtype
@@ -30,7 +30,7 @@ class PursuitAutoencoder(SparseAutoencoder):
     """z = pursuit(x − b, D, k),  x̂ = zD + b.  The dictionary is all there is to learn.
 
     Trained on ‖x − x̂‖² / E‖x − μ‖², without a sparsity term: k and the tolerances say when to stop.
-    Atoms that stay silent are reborn as residuals of inputs (`revival`).
+    Atoms that stay dead are resampled from residuals of inputs (`revival`).
     """
 
     live_numbers = ("k",)
@@ -102,7 +102,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         dead_after: int,
         step_fraction: float,
     ) -> TrainingLoss:
-        """Unexplained share of variance; dead atoms are marked for rebirth after the step.
+        """Unexplained share of variance; dead atoms are marked for resampling after the step.
 
         `silent_tokens`: Rows since each atom last fired.
         """
@@ -111,7 +111,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         reconstruction = error / (len(x) * self.scaling.variance)
         if self.revive:
             dead = due(silent_tokens, dead_after, len(x)).nonzero().flatten()
-            self.births = rebirths(residual.detach(), dead) if len(dead) else None
+            self.to_resample = resampled_atoms(residual.detach(), dead) if len(dead) else None
         return TrainingLoss(
             total=reconstruction,
             parts={"reconstruction": reconstruction.detach()},
@@ -121,11 +121,11 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     @torch.no_grad()
     def after_optimiser_step(self) -> None:
-        """Put reborn atoms in place, and all atoms back on the sphere."""
-        if self.births is not None:
-            atoms, directions = self.births
+        """Put resampled atoms in place, and all atoms back on the sphere."""
+        if self.to_resample is not None:
+            atoms, directions = self.to_resample
             self.operator.weight.index_copy_(0, atoms, directions)
-            self.births = None
+            self.to_resample = None
         super().after_optimiser_step()
 
     def _training_codes(self, x: Tensor, step_fraction: float) -> SparseCodes:

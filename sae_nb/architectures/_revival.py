@@ -1,6 +1,6 @@
 """How dead atoms return: by losses that reach them, or as what some input was left with.
 
-Silent atoms become residuals of different inputs, r_i in proportion to ‖r_i‖². A push along the mean
+Dead atoms become residuals of different inputs, r_i in proportion to ‖r_i‖². A push along the mean
 residual instead (the term −10⁻² mean(r Dᵀ) in circulation) moves all of them one way: in a long run
 seventeen became collinear.
 """
@@ -57,7 +57,7 @@ def push_up_loss(
     """−mean u over rows and dead atoms, in scaled units: lifts their pre-codes until they fire.
 
     The mean over rows is the pre-code of the mean row, so no pre-codes are computed. All dead atoms
-    are pushed along the same mean row, which can make them collinear: let it fade out.
+    are moved along the same mean row, which can make them collinear: let it fade out.
 
     Source: KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
     """
@@ -79,9 +79,9 @@ def due(
 
 
 @torch.no_grad()
-def rebirths(
+def resampled_atoms(
     residual: Float[Tensor, "rows d_in"], dead: Int[Tensor, " n_dead"]
-) -> tuple[Int[Tensor, " n_born"], Float[Tensor, "n_born d_in"]]:
+) -> tuple[Int[Tensor, " n_resampled"], Float[Tensor, "n_resampled d_in"]]:
     """Atoms to replace, and the unit residuals of different rows that replace them.
 
     Rows stand on a line, each as long as ‖r_i‖²; the line is cut in n equal parts and the row in the

@@ -83,7 +83,7 @@ class Priced(OneStep):
     aux_weight: float = 0.0
 
     live_numbers = ("sparsity", "aux_weight")
-    birth_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
+    resampled_length = 0.2  # saprmarks/dictionary_learning, trainers/standard.py
 
     def __post_init__(self) -> None:
         self.sparsity = check_weight(self.sparsity, "sparsity")

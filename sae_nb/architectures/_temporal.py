@@ -324,19 +324,19 @@ class Temporal(OneStep):
     def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
         return super()._auxiliary(x.detach(), residual, is_dead)
 
-    def _give_birth(self, atoms: Tensor, directions: Tensor) -> None:
+    def _resample(self, atoms: Tensor, directions: Tensor) -> None:
         if not isinstance(self.encoder, TiedAdjoint):
-            super()._give_birth(atoms, directions)
+            super()._resample(atoms, directions)
             return
         alive = torch.ones(self.n_atoms, dtype=torch.bool, device=atoms.device)
         alive[atoms] = False
         length = self.encoder.gain[alive].mean() if bool(alive.any()) else self.encoder.gain.mean()
         self._free_atoms().index_copy_(0, atoms, directions)
-        self.encoder.gain.index_fill_(0, atoms, self.birth_length * float(length))
+        self.encoder.gain.index_fill_(0, atoms, self.resampled_length * float(length))
         self.encoder.bias.index_fill_(0, atoms, 0.0)
 
     def atom_parameters(self) -> list[nn.Parameter]:
-        """Parameters with one row per atom: what an optimiser forgets when an atom is reborn."""
+        """Parameters with one row per atom: what an optimiser forgets when an atom is resampled."""
         if not isinstance(self.encoder, TiedAdjoint):
             return super().atom_parameters()
         return [self._free_atoms(), self.encoder.gain, self.encoder.bias]

@@ -41,7 +41,7 @@ class Classical(Untrained, SparseAutoencoder):
     method
         Which factorisation.
     k
-        Most atoms per input; None uses as many as the method does.
+        Most atoms per input; None uses the number that the method does.
 
     Example
     -------

@@ -154,7 +154,7 @@ def feature_split_stability(
 ) -> float:
     """How alike the distances are that two random halves of the coordinates give.
 
-    1 if every half tells the same geometry, 0 for coordinates that share nothing. Rows, not
+    1 if every half gives the same geometry, 0 for coordinates that share nothing. Rows, not
     coordinates, must not be split: distances of two different sets of rows have no common pairs.
 
     Parameters

@@ -53,7 +53,7 @@ def umap_layout(
 ) -> Float[np.ndarray, "n 2"]:
     """Return UMAP coordinates of rows by cosine distance, computed in this process.
 
-    Neighbours are exact; the start is PCA, so that the picture people saw meanwhile unfolds.
+    Neighbours are exact; the start is PCA, so that the image people saw meanwhile unfolds.
 
     Parameters
     ----------

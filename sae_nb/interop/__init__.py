@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.interop._classes import IMPORTED as IMPORTED
+    from sae_nb.interop._detection import IMPORTED as IMPORTED
     from sae_nb.interop._dictionary_learning import (
         read_dictionary_learning as read_dictionary_learning,
         write_dictionary_learning as write_dictionary_learning,

@@ -1,4 +1,4 @@
-"""Which library a folder is from, told by the names of its files."""
+"""Which library a folder is from, by the names of its files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from sae_nb.interop import (
     _sparsify as sparsify,
     _temporal as temporal,
 )
+from sae_nb.interop._imported import Imported
+
+IMPORTED: dict[str, type[SparseAutoencoder]] = {
+    "Imported": Imported,
+    "ImportedTemporal": temporal.ImportedTemporal,
+}
+"""Classes of imported SAEs by their saved name."""
 
 Reader = Callable[[Path], SparseAutoencoder]
 

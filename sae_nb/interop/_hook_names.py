@@ -1,4 +1,4 @@
-"""Other libraries' names of hook points, told in ours.
+"""Other libraries' names of hook points in ours.
 
 The residual stream before block L is the one after block L − 1, and before block 0 it is the
 embedding; so one name is enough for each place.

@@ -41,7 +41,7 @@ def write_neuronpedia(
 
     `{model}/{layer}-{set}/release.jsonl, model.jsonl, sourceset.jsonl, source.jsonl,
     features/*.jsonl.gz, activations/*.jsonl.gz`. Numbers are rounded to five decimals and there is no
-    NaN. The format knows no pictures: patches appear by name ("patch 3,4").
+    NaN. The format knows no images: patches appear by name ("patch 3,4").
 
     Parameters
     ----------

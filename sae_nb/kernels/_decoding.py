@@ -121,18 +121,10 @@ def nested_squared_error(
 
     Parameters
     ----------
-    codes
-        Strengths and atoms.
-    dictionary
-        Atoms.
-    bias
-        Added to every row of every prefix.
-    target
-        What the rows should be.
+    codes, dictionary, bias, target, backend
+        As in `squared_error`; the bias is added to every prefix.
     widths
         m_1 < … < m_G = n_atoms.
-    backend
-        Who computes it.
 
     Returns
     -------

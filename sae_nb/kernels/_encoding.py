@@ -95,18 +95,10 @@ def batch_topk_encode(
 
     Parameters
     ----------
-    x
-        Inputs.
-    weight
-        Encoder rows, one per atom.
-    bias
-        Added to the pre-codes.
+    x, weight, bias, centre, backend
+        As in `topk_encode`.
     k
         Entries per row on average, above 0; need not be whole.
-    centre
-        Subtracted from every input first.
-    backend
-        Who computes it.
 
     Returns
     -------
@@ -149,18 +141,10 @@ def threshold_encode(
 
     Parameters
     ----------
-    x
-        Inputs.
-    weight
-        Encoder rows, one per atom.
-    bias
-        Added to the pre-codes.
+    x, weight, bias, centre, backend
+        As in `topk_encode`.
     thresholds
         θ, one number or one per atom; constants. Where one is negative, negative entries pass.
-    centre
-        Subtracted from every input first.
-    backend
-        Who computes it.
 
     Raises
     ------

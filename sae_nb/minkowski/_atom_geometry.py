@@ -268,7 +268,7 @@ class CoActivation:
     """Share of rows in which each atom fires."""
 
     energy: Float[np.ndarray, " n_atoms"]
-    """E[z² | fires] of each atom; 0 for silent ones."""
+    """E[z² | fires] of each atom; 0 for dead ones."""
 
     n_used: int
     """Atoms that fire at all; only they are compared."""

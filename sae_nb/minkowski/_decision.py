@@ -1,4 +1,4 @@
-"""Is it a Minkowski sum? Held-out R² and vertex off-support together, beside rivals and a null.
+"""Is it a Minkowski sum? Held-out R² and vertex off-support together, with rivals and a null.
 
 off-support = median over vertices of the distance to the nearest row / the rows' own median of it.
 """
@@ -51,7 +51,7 @@ class HullScore:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Decision:
-    """Block archetypes beside their rivals, and whether the data look like a Minkowski sum."""
+    """Block archetypes and their rivals, and whether the data look like a Minkowski sum."""
 
     scores: Mapping[str, HullScore]
     """"block", "free AA", "AA of rows", "TopK", and "Gaussian null 0" …"""
@@ -126,7 +126,7 @@ def off_support(
 
     Source
     ------
-    Inferred (ours) from what arXiv 2510.08638 needs: R² alone cannot tell a Minkowski sum, since any
+    Inferred (ours) from what arXiv 2510.08638 needs: R² alone cannot identify a Minkowski sum, since any
     data fit into a large enough simplex.
 
     Example
@@ -168,7 +168,7 @@ def gaussian_like(
     x
         The data.
     n
-        How many; None is as many as the data have.
+        How many; None is the number of rows of the data.
     seed
         Of the draw.
 
@@ -204,8 +204,8 @@ def decide(
     Block archetypes are accepted if (1) their held-out R² is at least 0.99 of the best rival's,
     (2) their off-support is below that of every rival whose R² is as good (at least 0.99 of theirs),
     and (3) at most 0.8 of the smallest off-support of block archetypes fitted to Gaussians of the same
-    covariance. Rivals have as many archetypes: free archetypal analysis, archetypal analysis in the
-    hull of rows, and a TopK SAE with as many active atoms as block archetypes use. Accepting is no
+    covariance. Rivals have the same number of archetypes: free archetypal analysis, archetypal analysis in the
+    hull of rows, and a TopK SAE with the number of active atoms that block archetypes use. Accepting is no
     proof: states of the last layer alone do not identify a decomposition.
 
     Parameters

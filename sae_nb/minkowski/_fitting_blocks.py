@@ -347,7 +347,7 @@ def _mixed(logits: Tensor, points: Tensor, sizes: tuple[int, ...], n_active: int
 
 
 class _Pull:
-    """Distance of points to the hull of some rows, with mixtures that are learned beside them."""
+    """Distance of points to the hull of some rows, with mixtures that are learned with them."""
 
     def __init__(self, x: Tensor, archetypes: Tensor, generator: torch.Generator) -> None:
         self._rows = x[torch.randperm(len(x), generator=generator)[:MOST_CANDIDATES]]

@@ -46,7 +46,7 @@ def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
     model
         A bundled vision transformer: its attention is read by its parts (`qkv`, `out`, `n_heads`).
     inputs
-        Pictures.
+        Images.
     layer
         Block, from 0.
 

@@ -58,7 +58,7 @@ def path_support(
     """Compare paths between rows that are far apart (beyond the median distance).
 
     A chain of neighbours runs through rows by construction, so it is near the data whatever these are:
-    judge the difference to the line beside the same for `gaussian_like(x)`. The path through tiles moves
+    compare the difference to the line with the same for `gaussian_like(x)`. The path through tiles moves
     one tile after another, closing tiles before others open; in a Minkowski sum it never leaves it.
 
     Parameters

@@ -110,7 +110,7 @@ def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SubspaceCoherence:
-    """How alike some atoms are, beside as many random ones of the same dictionary."""
+    """How alike some atoms are, with the same number of random ones of the same dictionary."""
 
     value: float
     """Mean |cos| over pairs."""
@@ -146,8 +146,8 @@ def subspace_coherence(
     atoms
         Those of a task, at least two.
     among
-        Atoms that random ones are drawn from; None is all. Pass those that fire: silent atoms are often
-        random directions, and would make any living set look coherent.
+        Atoms that random ones are drawn from; None is all. Pass those that fire: dead atoms are often
+        random directions, and would make any set of alive atoms look coherent.
     n_draws
         Random sets.
     seed
@@ -252,7 +252,7 @@ def linear_probe(
 
 
 # -------------------------------------------------------------------------------------------------
-# Where on a picture atoms fire, held against the known mask: on borders, elsewhere, on registers.
+# Where on an image atoms fire, held against the known mask: on borders, elsewhere, on registers.
 
 
 ELSEWHERE = 0.8
@@ -265,7 +265,7 @@ def border_band(
     """Tokens on the edge of the mask, or one token beside it.
 
     The edge is what a one-token dilation adds and what a one-token erosion takes away, with the eight
-    neighbours of a token; the picture's rim is no edge.
+    neighbours of a token; the image's rim is no edge.
 
     Parameters
     ----------
@@ -368,9 +368,9 @@ def elsewhere_scores(
     Parameters
     ----------
     codes
-        Of tokens of pictures with the object (one class, say).
+        Of tokens of images with the object (one class, say).
     without
-        Of the same tokens of the same pictures with the object painted over.
+        Of the same tokens of the same images with the object painted over.
     on
         Tokens covered by the object.
 

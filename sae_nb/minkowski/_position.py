@@ -1,4 +1,4 @@
-"""Where a token stands in its picture, read off linearly: the position subspace, and rows without it."""
+"""Where a token stands in its image, read off linearly: the position subspace, and rows without it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def position_subspace(
     x
         States of patches, sample after sample.
     patch
-        Index of each in its picture, row by row.
+        Index of each in its image, row by row.
     grid
         Rows and columns of patches.
     ridge

@@ -32,7 +32,7 @@ def matching_pursuit(
 ) -> tuple[SparseCodes, PursuitTrace]: ...
 
 
-# The overloads tell only what `trace` changes; the options are spelled out once, below.
+# The overloads say only what `trace` changes; the options are spelled out once, below.
 def matching_pursuit(  # type: ignore[misc]
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -138,7 +138,7 @@ def orthogonal_matching_pursuit(
 ) -> tuple[SparseCodes, PursuitTrace]: ...
 
 
-# The overloads tell only what `trace` changes; the options are spelled out once, below.
+# The overloads say only what `trace` changes; the options are spelled out once, below.
 def orthogonal_matching_pursuit(  # type: ignore[misc]
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -225,7 +225,7 @@ def gradient_pursuit(
 ) -> tuple[SparseCodes, PursuitTrace]: ...
 
 
-# The overloads tell only what `trace` changes; the options are spelled out once, below.
+# The overloads say only what `trace` changes; the options are spelled out once, below.
 def gradient_pursuit(  # type: ignore[misc]
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],

@@ -1,4 +1,4 @@
-"""What a pursuit tells about its steps: which atom, how much, and what was left."""
+"""What a pursuit records of its steps: which atom, how much, and what was left."""
 
 from __future__ import annotations
 

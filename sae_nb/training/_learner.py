@@ -265,7 +265,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule(step) * group.get("share", 1.0)
         fraction = step / self.schedule.steps
-        # A worker sees one row of `size`: atoms come up for rebirth by what it sees.
+        # A worker sees one row of `size`: atoms come up for resampling by what it sees.
         size = self.team.size
         dead = (self.dead.silent_tokens // size, max(1, self.dead.dead_after_tokens // size))
         try:
@@ -318,26 +318,26 @@ class Learner:
     def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
         """What follows a step: unit atoms again, silent atoms counted, the running loss."""
         if not self.team.alone:
-            self.sae.births = self.team.of_first(self.sae.births, like=self.parameters[0])
+            self.sae.to_resample = self.team.of_first(self.sae.to_resample, like=self.parameters[0])
             self.team.average(self.sae.buffers())
         self.sae.after_optimiser_step()
-        self._forget_reborn()
+        self._forget_resampled()
         self.dead.count(self.team.sum(fire_counts(loss.codes, len(self.dead.mask))), rows)
         self.best.see(numbers["loss"])
 
     @torch.no_grad()
-    def _forget_reborn(self) -> None:
-        """A reborn atom starts without Adam's memories of the one it replaces."""
+    def _forget_resampled(self) -> None:
+        """A resampled atom starts without Adam's memories of the one it replaces."""
         from sae_nb.architectures import OneStep
 
-        if not isinstance(self.sae, OneStep) or self.sae.reborn is None:
+        if not isinstance(self.sae, OneStep) or self.sae.resampled is None:
             return
-        reborn = self.sae.reborn
+        resampled = self.sae.resampled
         for parameter in self.sae.atom_parameters():
             state = self.optimiser.state.get(parameter, {})
             for name in ("exp_avg", "exp_avg_sq"):
                 if name in state:
-                    state[name].index_fill_(0, reborn, 0.0)
+                    state[name].index_fill_(0, resampled, 0.0)
 
     @torch.no_grad()
     def record(

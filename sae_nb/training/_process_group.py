@@ -4,7 +4,7 @@ The dictionary is in every process. A batch is cut into as many parts as there a
 losses and firings are added up over them, and so every worker takes the step that one process would
 take on the whole batch. Three things look at a worker's own part alone: which k·rows entries BatchTopK
 and Matryoshka keep, what AuxK is measured by (the variance left in the part), and the inputs from which
-dead atoms are reborn (the first worker's). `shards` is the other way: the atoms cut, the batch not.
+dead atoms are resampled (the first worker's). `shards` is the other way: the atoms cut, the batch not.
 """
 
 from __future__ import annotations
@@ -90,22 +90,22 @@ class Team:
                 tensor.copy_(flat)
 
     def of_first(
-        self, births: tuple[Tensor, Tensor] | None, like: Tensor
+        self, resampled: tuple[Tensor, Tensor] | None, like: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        """The first worker's births, which count for all: each drew them from its own inputs.
+        """The first worker's resampled atoms, which count for all: each drew them from its own inputs.
 
         Births are atoms and the directions that replace them; `like` has the device, precision and last
         axis of the directions.
         """
-        n = self.gather(0 if births is None else len(births[0]))[0]
+        n = self.gather(0 if resampled is None else len(resampled[0]))[0]
         if n == 0 or self.alone:
-            return births if self.alone else None
-        if births is None or not self.is_first:
+            return resampled if self.alone else None
+        if resampled is None or not self.is_first:
             atoms = torch.zeros(n, dtype=torch.int64, device=like.device)
-            births = (atoms, like.new_zeros(n, like.shape[-1]))
-        for tensor in births:
+            resampled = (atoms, like.new_zeros(n, like.shape[-1]))
+        for tensor in resampled:
             dist.broadcast(tensor.contiguous(), src=0)
-        return births
+        return resampled
 
     def exchange(self, mine: Tensor) -> list[Tensor]:
         """What every worker has, by rank; of one shape in all of them."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit
-from sae_nb.architectures._revival import due, rebirths
+from sae_nb.architectures._revival import due, resampled_atoms
 
 BOTH = [MatchingPursuit, OrthogonalMatchingPursuit]
 
@@ -177,7 +177,7 @@ def test_training_does_not_look_at_global_randomness(kind: Any, x: Tensor) -> No
     assert torch.equal(*found)
 
 
-def test_silent_atoms_are_reborn_as_different_residuals(x: Tensor) -> None:
+def test_silent_atoms_are_resampled_from_different_residuals(x: Tensor) -> None:
     """After the step, on the sphere, each explaining an input that was left over."""
     sae = started(MatchingPursuit, x)
     silent = torch.zeros(20, dtype=torch.int64)
@@ -195,7 +195,7 @@ def test_silent_atoms_are_reborn_as_different_residuals(x: Tensor) -> None:
 
 
 def test_a_dead_atom_gets_another_try_only_after_as_long_again() -> None:
-    """One rebirth per `dead_after` rows, whatever the batch size."""
+    """One resampling per `dead_after` rows, whatever the batch size."""
     for rows in (10, 50, 100):
         tries = [
             silent for silent in range(0, 1001, rows) if bool(due(torch.tensor(silent), 100, rows))
@@ -209,10 +209,10 @@ def test_fewer_rows_than_dead_atoms_revive_some() -> None:
     dead = torch.arange(10)
     residual = torch.zeros(4, 3)
     residual[1, 0], residual[2, 1] = 2.0, 1.0
-    atoms, directions = rebirths(residual, dead)
+    atoms, directions = resampled_atoms(residual, dead)
     assert atoms.tolist() == [0, 1]
     assert sorted(directions.tolist()) == [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
-    assert len(rebirths(torch.zeros(4, 3), dead)[0]) == 0
+    assert len(resampled_atoms(torch.zeros(4, 3), dead)[0]) == 0
 
 
 def test_revival_fills_a_dictionary_that_would_stay_half_dead() -> None:

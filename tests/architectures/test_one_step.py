@@ -1,4 +1,4 @@
-"""What one-step SAEs share: dead atoms return, by losses that cost nothing while all live, or reborn."""
+"""What one-step SAEs share: dead atoms return, by losses that cost nothing while all live, or by resampling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sae_nb.architectures import ARCHITECTURES, Archetypal, OneStep
-from sae_nb.architectures._one_step import LAST_BIRTH
+from sae_nb.architectures._one_step import LAST_RESAMPLING
 from sae_nb.architectures._revival import push_up_loss
 from sae_nb.data import planted_dictionary
 from sae_nb.training import Learner, TrainConfig, TrainRecord, train
@@ -84,7 +84,7 @@ def test_a_training_step_builds_no_dense_code_and_no_gradient_product(name: str)
 
 
 @pytest.mark.parametrize("name", list(COUNTS))
-def test_reborn_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> None:
+def test_resampled_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> None:
     """Decoder and encoder rows along residuals, without Adam's memory; others untouched."""
     sae = make(name, revival="resample", aux_weight=0.0)
     learner = Learner(sae, TrainConfig(steps=10, dead_after_tokens=100), rows=len(rows))
@@ -102,12 +102,12 @@ def test_reborn_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> No
     loss.total.backward()
     learner.optimiser.step()
     learner.settle(loss, {"loss": float(loss.total.detach())}, len(rows))
-    assert sae.reborn.tolist() == dead.tolist()
+    assert sae.resampled.tolist() == dead.tolist()
     left = torch.nn.functional.normalize(rows - loss.x_hat, dim=1)
     assert float((sae.dictionary[dead] @ left.T).amax(dim=1).min()) > 0.999
     lengths = sae.encoder.weight.detach().norm(dim=1)
     alive = torch.ones(40, dtype=torch.bool).index_fill(0, dead, value=False)
-    assert torch.allclose(lengths[dead], sae.birth_length * lengths[alive].mean(), rtol=1e-4)
+    assert torch.allclose(lengths[dead], sae.resampled_length * lengths[alive].mean(), rtol=1e-4)
     for parameter in sae.atom_parameters():
         memory = learner.optimiser.state[parameter]["exp_avg"]
         assert bool((memory[dead] == 0).all())
@@ -115,7 +115,7 @@ def test_reborn_atoms_point_at_what_was_left_over(name: str, rows: Tensor) -> No
     turned = (before * sae.dictionary).sum(dim=1)
     assert float(turned[alive].min()) > 0.9
     sae.after_optimiser_step()
-    assert sae.reborn is None
+    assert sae.resampled is None
 
 
 @pytest.mark.slow
@@ -158,10 +158,10 @@ def test_no_atom_is_born_in_the_last_part_of_a_run(rows: Tensor) -> None:
     sae.initialise(rows, None)
     silent = torch.zeros(40, dtype=torch.long)
     silent[5] = 100
-    for fraction, born in ((LAST_BIRTH - 0.01, [5]), (LAST_BIRTH, None), (1.0, None)):
+    for fraction, born in ((LAST_RESAMPLING - 0.01, [5]), (LAST_RESAMPLING, None), (1.0, None)):
         sae.training_loss(rows, silent, 100, fraction)
         sae.after_optimiser_step()
-        assert (sae.reborn if born is None else sae.reborn.tolist()) == born
+        assert (sae.resampled if born is None else sae.resampled.tolist()) == born
 
 
 def test_the_push_needs_no_pre_codes(rows: Tensor) -> None:
@@ -191,8 +191,8 @@ def test_a_push_is_gone_by_the_middle_of_the_run(rows: Tensor) -> None:
 
 
 def test_an_unknown_revival_is_refused() -> None:
-    """By its name; and rebirth where atoms cannot be set one by one."""
-    with pytest.raises(ValueError, match="one of auxk, push-up, resample, got 'hope'"):
+    """By its name; and resampling where atoms cannot be set one by one."""
+    with pytest.raises(ValueError, match="one of .'auxk', 'push-up', 'resample'., got 'hope'"):
         make("TopK", revival="hope")
     with pytest.raises(ValueError, match="held in a hull, got 'resample'"):
         Archetypal(16, 40, 3, revival="resample")

@@ -50,13 +50,13 @@ def test_the_training_that_is_killed_has_rebirths(
     from sae_nb.architectures import _one_step as one_step
 
     born: list[int] = []
-    original = one_step.rebirths
+    original = one_step.resampled_atoms
 
     def counted(residual: Any, dead: Any) -> Any:
         atoms, directions = original(residual, dead)
         born.append(len(atoms))
         return atoms, directions
 
-    monkeypatch.setattr(one_step, "rebirths", counted)
+    monkeypatch.setattr(one_step, "resampled_atoms", counted)
     training(tmp_path / "run")
     assert sum(born) > 0

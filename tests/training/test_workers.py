@@ -18,7 +18,7 @@ from sae_nb.training._sources import check_team
 SCRIPT = Path(__file__).with_name("workers_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
 MEAN_OF_PARTS = [0, 2]
-"""SAEs of the script whose loss over a batch is the mean over its parts, rebirth and AuxK apart."""
+"""SAEs of the script whose loss over a batch is the mean over its parts, resampling and AuxK apart."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_two_workers_have_the_curve_of_one_process(runs: dict[str, Any]) -> None
 
 @pytest.mark.slow
 def test_batch_wide_choices_end_near_those_of_one_process(runs: dict[str, Any]) -> None:
-    """BatchTopK chooses within a part, and rebirths are the first worker's: other steps, the same end."""
+    """BatchTopK chooses within a part, and resampled atoms are the first worker's: other steps, the same end."""
     for i in {0, 1, 2, 3} - set(MEAN_OF_PARTS):
         assert abs(runs["two"][1][i]["r2"][-1] - runs["alone"][1][i]["r2"][-1]) < 0.05
         assert runs["two"][1][i]["r2"][-1] > runs["two"][1][i]["r2"][0] + 0.1
@@ -56,7 +56,7 @@ def test_batch_wide_choices_end_near_those_of_one_process(runs: dict[str, Any]) 
 
 @pytest.mark.slow
 def test_workers_hold_the_same_dictionary(runs: dict[str, Any]) -> None:
-    """To the bit, though each began with its own random weights, atoms were reborn and one restarted."""
+    """To the bit, though each began with its own random weights, atoms were resampled and one restarted."""
     for name in ("two", "killed"):
         assert [sae["apart"] for sae in runs[name][1]] == [0.0] * 4
 

@@ -25,7 +25,7 @@ MOST_PAIRS = 60_000
 
 @dataclass(frozen=True, eq=False)
 class LinearPhase:
-    """The linear map of one phase, and how well it tells the next state of unseen inputs."""
+    """The linear map of one phase, and how well it predicts the next state of unseen inputs."""
 
     start: int
     """Layer the phase starts from: its first block is number start + 1."""

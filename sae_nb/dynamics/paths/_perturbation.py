@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 
 
 # At layer l every token gets noise of ‖n‖ = ε‖a_l‖ in a random direction; θ_k is the angle between the
-# pushed and the undisturbed state at layer k ≥ l. θ shrinks where the network corrects itself, but also
+# perturbed and the undisturbed state at layer k ≥ l. θ shrinks where the network corrects itself, but also
 # where later blocks merely add to a longer state: that part alone is measured beside it.
 
 
 @dataclass(frozen=True, eq=False)
 class SelfCorrection:
-    """How far a push is still felt at every layer."""
+    """How far a perturbation is still felt at every layer."""
 
     layer: int
-    """Where it was pushed: 0 at the embeddings, l after block l."""
+    """Where it was perturbed: 0 at the embeddings, l after block l."""
 
     size: float
-    """Length of the push, in lengths of the state that was pushed."""
+    """Length of the perturbation, in lengths of the state."""
 
     angles: Float[Tensor, "n layers tokens"]
-    """Radians between pushed and undisturbed states, embeddings first; 0 before the push."""
+    """Radians between perturbed and undisturbed states, embeddings first; 0 before the perturbation."""
 
     norm_only: Float[Tensor, "n layers tokens"]
-    """The same if later blocks added exactly what they add without the push: what longer states do."""
+    """The same if later blocks added exactly what they add without the perturbation: what longer states do."""
 
     states: Float[Tensor, "n layers tokens d"]
-    """The pushed states."""
+    """The perturbed states."""
 
     @property
     def mean_angle(self) -> Float[Tensor, " layers"]:
@@ -59,7 +59,7 @@ class SelfCorrection:
 
     @property
     def ratio(self) -> float:
-        """Angle at the end over the angle where it was pushed; below 1 the push fades."""
+        """Angle at the end over the angle where it was perturbed; below 1 the perturbation fades."""
         return _ratio(self.mean_angle, self.layer)
 
     @property
@@ -78,7 +78,7 @@ def self_correction(
     states: Float[Tensor, "n layers tokens d"] | None = None,
     batch_size: int | None = None,
 ) -> SelfCorrection:
-    """Push every token state at one layer, run the rest of the network, and compare with no push.
+    """Perturb every token state at one layer, run the rest of the network, and compare.
 
     θ_k = arccos⟨û_k(pushed), û_k⟩ for k = l … L; `norm_only` has a_k + n in place of the pushed a_k.
 
@@ -87,7 +87,7 @@ def self_correction(
     model
         A live model with blocks; edits that are active stay so.
     inputs
-        Pictures, texts or token ids, as for `capture_states`.
+        Images, texts or token ids, as for `capture_states`.
     layer
         Where: 0 at the embeddings, l after block l.
     size
@@ -150,7 +150,7 @@ def pushed_states(
     batch_size: int | None = None,
     like: Float[Tensor, "n layers tokens d"] | None = None,
 ) -> Float[Tensor, "n layers tokens d"]:
-    """States of every layer when every token is pushed at one of them.
+    """States of every layer when every token is perturbed at one of them.
 
     a_l ← a_l + ε‖a_l‖·n̂ with n̂ drawn evenly from the sphere, for each token of each input anew.
 
@@ -185,7 +185,7 @@ def pushed_states(
 
     kept = list(like.positions) if isinstance(like, States) else slice(None)
     parts = []
-    # The lock is held over edit and pass, so that no other thread runs the pushed model.
+    # The lock is held over edit and pass, so that no other thread runs the perturbed model.
     with model.lock, splice(model, points[layer], push):
         for batch in model.batches(inputs, batch_size=batch_size):
             read = run_hooked(model, batch, points, backend="hooks", stop_early=False)
@@ -238,7 +238,7 @@ class LayerSwap:
         return self.whole - self.score
 
     def within_and_across(self, cuts: Sequence[int]) -> SwapContrast:
-        """Return the mean drop of pairs within and across phases, and beside it at equal distance.
+        """Return the mean drop of pairs within and across phases, and the same at equal distance.
 
         Raises
         ------

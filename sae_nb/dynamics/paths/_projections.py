@@ -36,10 +36,10 @@ class EndpointProjection:
     """Share of the end points' variance (sphere: of their squared length) along each axis."""
 
     kept: Float[Tensor, " layers"]
-    """The same share over all axes, at every layer: where it is small, the picture shows little."""
+    """The same share over all axes, at every layer: where it is small, the image shows little."""
 
     def project(self, states: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows components"]:
-        """Put states on these axes: pushed ones, a roll-out, other tokens."""
+        """Put states on these axes: perturbed ones, a roll-out, other tokens."""
         flat = (unit(states) - self.centre) @ self.axes.T
         return unit(flat) if self.kind == "sphere" else flat
 
@@ -73,7 +73,7 @@ def endpoint_projection(
 
     Source
     ------
-    Inferred; arXiv 2512.19941 shows such pictures.
+    Inferred; arXiv 2512.19941 shows such images.
 
     Example
     -------
@@ -116,7 +116,7 @@ def fit_endpoints(
 
 
 def _signed(axes: Tensor, ends: Tensor) -> Tensor:
-    """Turn each axis so that the farthest end point is on its positive side: the same picture each time."""
+    """Turn each axis so that the farthest end point is on its positive side: the same image each time."""
     along = ends @ axes.T
     farthest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
     return axes * torch.where(farthest < 0, -1.0, 1.0)[:, None]

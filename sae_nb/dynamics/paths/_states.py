@@ -170,7 +170,7 @@ def capture_states(
     model
         From `load_model` or `wrap`; its blocks must put out states of one shape.
     inputs
-        Pictures, texts or token ids, as for `capture`. All samples must have equally many tokens.
+        Images, texts or token ids, as for `capture`. All samples must have equally many tokens.
     dtype
         Precision of the states; torch.float16 halves their size.
     batch_size
@@ -355,7 +355,7 @@ def _checked_kinds(kinds: Sequence[str] | None, n_tokens: int) -> tuple[TokenKin
 
 
 # -------------------------------------------------------------------------------------------------
-# Which tokens of the states are what: cls, registers, patches of a picture; tokens of a text.
+# Which tokens of the states are what: cls, registers, patches of an image; tokens of a text.
 
 
 def tokens_of(kinds: Sequence[str], kind: str) -> list[int]:

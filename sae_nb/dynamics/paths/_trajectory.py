@@ -263,13 +263,13 @@ def _silhouette(cosines: Float[np.ndarray, "n n"], classes: Int[np.ndarray, " n"
 
 
 # -------------------------------------------------------------------------------------------------
-# How far all patches of a picture point the same way: ρ = ‖mean over patches of û‖, in [0, 1].
+# How far all patches of an image point the same way: ρ = ‖mean over patches of û‖, in [0, 1].
 
 
 def patch_coherence(
     states: Float[Tensor, "n layers tokens d"], *, token_kinds: Sequence[str] | None = None
 ) -> Float[Tensor, "n layers"]:
-    """Length of the mean direction of a picture's patches, or of a text's tokens, layer by layer.
+    """Length of the mean direction of an image's patches, or of a text's tokens, layer by layer.
 
     ρ[b, l] = ‖mean_{t ∈ patches} û_{l,t}‖: 1 where all point the same way, about 1/√P where P
     directions are independent.

@@ -1,4 +1,4 @@
-"""Are there phases at all? A cut beside shuffled layers, bands without phases, and other samples."""
+"""Are there phases at all? A cut against shuffled layers, bands without phases, and other samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sae_nb.dynamics.phases._phases import (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PhaseEvidence:
-    """One cut into phases beside its nulls: is there anything to be cut?"""
+    """One cut into phases with its nulls: is there anything to be cut?"""
 
     phases: Phases
     """The best cut of the similarity as it is."""
@@ -86,7 +86,7 @@ def phase_evidence(
     seed: int = 0,
     level: float = 0.05,
 ) -> PhaseEvidence:
-    """Set the best k phases beside two nulls and a bootstrap over samples.
+    """Compare the best k phases with two nulls and a bootstrap over samples.
 
     A smooth band beats shuffled layers easily, because neighbours are alike; phases must beat bands
     too: at equal distance in depth, two layers on one side of a cut must be more alike than two

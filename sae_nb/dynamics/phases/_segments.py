@@ -158,7 +158,7 @@ class SegmentErrors:
     """How badly one shared block stands for each run of layers."""
 
     error: Float[np.ndarray, "ends ends"]
-    """e(i, j) of layers i + 1 … j on test pictures; infinity where no block was fitted."""
+    """e(i, j) of layers i + 1 … j on test images; infinity where no block was fitted."""
 
     n_fits: int
     """Blocks fitted."""

@@ -1,7 +1,7 @@
 """How alike two layers are: cosine of states as the authors take it, centred cosine, linear CKA.
 
 S[i, j] = mean over samples b and features s of cos(F[b, i, s], F[b, j, s]), F the states after block
-i: for pictures the cls token and the mean patch, for texts every token. The centred cosine takes
+i: for images the cls token and the mean patch, for texts every token. The centred cosine takes
 each layer's and feature's mean over samples away first: what all samples share says nothing about
 what the layers do with them.
 """
@@ -21,7 +21,7 @@ MAX_CKA_ROWS = 4096
 
 
 class LayerSimilarity(Tensor):
-    """Similarity of block outputs 1 … L, (L, L): the raw cosine, with the other readings beside it.
+    """Similarity of block outputs 1 … L, (L, L): the raw cosine, with the other readings.
 
     Example
     -------

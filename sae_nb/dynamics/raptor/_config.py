@@ -47,7 +47,7 @@ class RaptorConfig:
     """Steps of stage 2, all blocks. Ours (E2)."""
 
     batch_size: int = 48
-    """Pictures per step; all of them when there are fewer. Ours (E2)."""
+    """Images per step; all of them when there are fewer. Ours (E2)."""
 
     learning_rate: float = 2e-3
     """Peak of AdamW's one-cycle schedule, in each stage. Ours (E2)."""
@@ -74,10 +74,10 @@ class RaptorConfig:
     """Divide each layer's error by that layer's variance. Ours."""
 
     test_fraction: float = 0.25
-    """Share of the pictures kept for R² and relative error."""
+    """Share of the images kept for R² and relative error."""
 
     seed: int = 0
-    """Of the blocks' initial weights, of the split and of the order of pictures."""
+    """Of the blocks' initial weights, of the split and of the order of images."""
 
     log_every: int = 10
     """Steps between two records."""

@@ -249,7 +249,7 @@ class RaptorResult:
     """Trained in place, in eval mode."""
 
     fit: RaptorFit
-    """On the test pictures."""
+    """On the test images."""
 
     history: History
     """Every record, those before a resume included; `l0` and `dead_fraction` mean nothing here."""
@@ -279,12 +279,12 @@ class RaptorResult:
 
     @property
     def r2(self) -> Float[Tensor, " layers"]:
-        """R² of layers 1 … L on test pictures."""
+        """R² of layers 1 … L on test images."""
         return self.fit.r2
 
     @property
     def relative_error(self) -> Float[Tensor, " layers"]:
-        """‖A_l − Â_l‖ / ‖A_l‖ of layers 1 … L on test pictures."""
+        """‖A_l − Â_l‖ / ‖A_l‖ of layers 1 … L on test images."""
         return self.fit.relative_error
 
     def __repr__(self) -> str:
@@ -343,7 +343,7 @@ class RaptorTraining:
             made = raptor or Raptor.from_model(model, cuts, seed=settings.seed)
             if inputs is None:
                 raise ValueError(
-                    "`inputs` must be given with a model. Pass pictures, or the model's states."
+                    "`inputs` must be given with a model. Pass images, or the model's states."
                 )
             source = capture_states(model, inputs)
         else:
@@ -358,7 +358,7 @@ class RaptorTraining:
         return cls(made, x, kinds, settings, callbacks=callbacks, resume=resume)
 
     def run(self, *, progress: bool = False) -> None:
-        """Train to the end, or until told to stop; leaves the Raptor in eval mode."""
+        """Train to the end, or until it is stopped; leaves the Raptor in eval mode."""
         self._started = time.perf_counter() - self.seconds
         self._mark = (self.step, self.seconds)
         total = self.config.steps
@@ -434,7 +434,7 @@ class RaptorTraining:
             )
 
     def _batch(self) -> Tensor:
-        """Pictures of this step, the same for the same seed and step."""
+        """Images of this step, the same for the same seed and step."""
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
         order = torch.randperm(len(self.train_rows), generator=generator)
         rows = self.train_rows[order[: self.config.batch_size]]

@@ -64,7 +64,7 @@ class BlockSizes:
 
 
 class RaptorBlock(nn.Module):
-    """A block that is applied several times, and told each time which step it is.
+    """A block that is applied several times, and is given the number of the step.
 
     Parameters
     ----------
@@ -412,15 +412,12 @@ def _hidden(config: Any, block: nn.Module, d: int) -> int:
     """Width of the MLP: what its first linear map puts out, else what the configuration says."""
     for name in _MLP_NAMES:
         part = getattr(block, name, None)
-        wide = [m.out_features for m in part.modules() if _widens(m, d)] if part is not None else []
+        linear = [] if part is None else [m for m in part.modules() if isinstance(m, nn.Linear)]
+        wide = [m.out_features for m in linear if m.in_features == d]
         if wide:
             return int(wide[0])
     said = getattr(config, "intermediate_size", None)
     return int(said) if isinstance(said, int) else 4 * d
-
-
-def _widens(module: nn.Module, d: int) -> bool:
-    return isinstance(module, nn.Linear) and module.in_features == d
 
 
 # Of a Raptor's block, and of one of ours in `models.vision_transformer`.
@@ -437,7 +434,7 @@ _SAME = {
 def start_from_teacher(raptor: Raptor, model: LiveModel) -> Raptor:
     """Copy the middle layer of each phase into its block, in place, and leave every gain at 1.
 
-    A network whose layers really are shared is then told exactly, untrained. The authors begin at
+    A network whose layers really are shared is then reproduced exactly, untrained. The authors begin at
     random weights; so does `Raptor.from_model`, and so do all our figures unless they say otherwise.
 
     Parameters

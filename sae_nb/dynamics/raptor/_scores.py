@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RaptorFit:
-    """Fit of layers 1 … L on pictures that were not trained on, unless said otherwise."""
+    """Fit of layers 1 … L on images that were not trained on, unless said otherwise."""
 
     r2: Float[Tensor, " layers"]
     """R² of the own roll-out, about each layer's mean state."""
@@ -67,7 +67,7 @@ def raptor_fit(
     token_kinds
         As for `States`.
     batch_size
-        Pictures at once.
+        Images at once.
 
     Raises
     ------
@@ -153,13 +153,13 @@ class RaptorAccuracy:
     """Answers of a teacher and of the Raptor in its place."""
 
     teacher: float
-    """Share of pictures the teacher gets right."""
+    """Share of images the teacher gets right."""
 
     raptor: float
     """Share that are right with the Raptor between the teacher's embedding and head."""
 
     agreement: float
-    """Share of pictures on which both answer alike."""
+    """Share of images on which both answer alike."""
 
     chance: float
     """Share of the commonest class."""
@@ -188,15 +188,15 @@ def raptor_accuracy(
     model
         The teacher; its embedding and heads are used as they are.
     inputs, labels
-        Pictures, and one class each.
+        Images, and one class each.
     head
         Which of the model's heads; None: its main answer.
     batch_size
-        Pictures at once.
+        Images at once.
 
     Raises
     ------
-    ValueError: If there are not as many labels as pictures.
+    ValueError: If there are not one label per image.
     """
 
     def answers() -> Tensor:
@@ -208,7 +208,7 @@ def raptor_accuracy(
     before = answers()
     if before.shape != right.shape:
         raise ValueError(
-            f"`labels` must be one class for each of the {len(before)} pictures, got"
+            f"`labels` must be one class for each of the {len(before)} images, got"
             f" {tuple(right.shape)}."
         )
     with raptor.replacing(model):

@@ -43,7 +43,7 @@ def train_raptor(
     config
         Settings; None is `RaptorConfig()`.
     inputs
-        Pictures, where `source` is a model.
+        Images, where `source` is a model.
     model
         The teacher, where `source` are its states: its blocks' sizes are taken. Without it heads of
         width 16 and an MLP of 4d are assumed.
