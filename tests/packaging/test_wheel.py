@@ -42,6 +42,7 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
             assert f"sae_nb/pretrained/saes/{sae}/{file}" in names
     for text in (
         "sae_nb/evaluation/report/definitions.toml",
+        "sae_nb/evaluation/report/published.toml",
         "sae_nb_lessons/exercises/depth.toml",
         "sae_nb_lessons/reproductions/experiments/hierarchy.toml",
     ):

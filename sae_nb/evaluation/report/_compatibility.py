@@ -1,13 +1,17 @@
 """Other libraries' formulas under their names, to reproduce a published number and to see it differ.
 
-Each is what that library's code computes on one batch of everything, in fp64; what is wrong with it is
-said in `PublishedFormula.caution`, and which definition of ours to read instead in `.ours`.
+Each is what that library's code computes on one batch of everything, in fp64. What it does in words, what
+is wrong with it and which definition of ours to read instead are in `published.toml`.
 """
 
 from __future__ import annotations
 
+import inspect
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,21 +23,6 @@ from sae_nb.evaluation.report._row_pass import check_dictionary
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
-
-
-_ABSENT = torch.empty(0)
-"""In place of what a formula does not read."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Materials:
-    """What formulas are computed from, in fp64; codes stay sparse."""
-
-    x: Tensor = _ABSENT
-    x_hat: Tensor = _ABSENT
-    codes: Any = None
-    dictionary: Tensor = _ABSENT
-    other: Tensor = _ABSENT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,16 +38,17 @@ class PublishedFormula:
     needs: tuple[str, ...]
     """Which of `x`, `x_hat`, `codes`, `dictionary`, `other` it reads."""
 
-    ours: str
+    ours: str = ""
     """Id of the definition to read instead; "" where it is the same."""
 
-    caution: str
+    caution: str = ""
     """What is wrong with it, or "" ."""
 
-    compute: Callable[[Materials], Tensor | float]
-    """The formula itself."""
+    compute: Callable[..., Tensor | float]
+    """The formula itself, of what it needs by name, in fp64; codes stay sparse."""
 
 
+@cache
 def published_formulas() -> Mapping[str, PublishedFormula]:
     """Every formula that `as_published` knows, by id.
 
@@ -67,7 +57,16 @@ def published_formulas() -> Mapping[str, PublishedFormula]:
     >>> published_formulas()["overcomplete.r2_score"].ours
     'r2_pooled'
     """
-    return {formula.id: formula for formula in FORMULAS}
+    text = resources.files(str(__package__)).joinpath("published.toml").read_text("utf-8")
+    return {
+        name: PublishedFormula(
+            id=name,
+            compute=_FORMULAS[name],
+            needs=tuple(inspect.signature(_FORMULAS[name]).parameters),
+            **words,
+        )
+        for name, words in tomllib.loads(text).items()
+    }
 
 
 def as_published(
@@ -85,17 +84,10 @@ def as_published(
     ----------
     formula
         One of `published_formulas()`, e.g. "saelens.explained_variance_legacy".
-    x, x_hat
-        Activations and reconstructions.
-    codes
-        Codes of the same rows.
+    x, x_hat, codes
+        Activations, reconstructions and codes of the same rows.
     dictionary, other
         Atoms; `other` for what compares two dictionaries.
-
-    Returns
-    -------
-    float
-        What that library would report.
 
     Raises
     ------
@@ -115,340 +107,137 @@ def as_published(
     """
     known = published_formulas()
     chosen = known[one_of(formula, sorted(known), name="formula")]
-    given = {
-        "x": x,
-        "x_hat": x_hat,
-        "codes": codes,
-        "dictionary": dictionary,
-        "other": other,
-    }
-    missing = [f"`{name}`" for name in chosen.needs if given[name] is None]
+    passed = {"x": x, "x_hat": x_hat, "codes": codes, "dictionary": dictionary, "other": other}
+    missing = [f"`{name}`" for name in chosen.needs if passed[name] is None]
     if missing:
         raise ValueError(
             f"{formula!r} reads {', '.join(chosen.needs)}, and {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
-    kept = {name: given[name] for name in chosen.needs}
-    return float(chosen.compute(_checked(kept)))
+    return float(chosen.compute(**_checked({name: passed[name] for name in chosen.needs})))
 
 
-def _checked(given: Mapping[str, Any]) -> Materials:
-    codes = given.get("codes")
-    matrices = {
-        name: check_matrix(value, name=name).detach().double()
-        for name, value in given.items()
-        if name != "codes"
+def _checked(passed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return matrices in fp64, and codes as they are, if they fit together."""
+    checked: dict[str, Any] = {
+        name: value if name == "codes" else check_matrix(value, name=name).detach().double()
+        for name, value in passed.items()
     }
-    x, x_hat, dictionary = (matrices.get(name) for name in ("x", "x_hat", "dictionary"))
-    if x is not None and x_hat is not None and x.shape != x_hat.shape:
+    if "x_hat" in checked and checked["x"].shape != checked["x_hat"].shape:
         raise ValueError(
-            f"`x_hat` must have the shape of `x`, {tuple(x.shape)}, got {tuple(x_hat.shape)}."
+            f"`x_hat` must have the shape of `x`, {tuple(checked['x'].shape)}, got "
+            f"{tuple(checked['x_hat'].shape)}."
         )
-    if codes is not None and dictionary is not None:
-        check_dictionary(codes, dictionary)
-    return Materials(codes=codes, **matrices)
+    if "codes" in checked and "dictionary" in checked:
+        check_dictionary(checked["codes"], checked["dictionary"])
+    return checked
 
 
 # -------------------------------------------------------------------------------------------------
-# The formulas of `as_published`, one line each: what SAELens, SAEBench, overcomplete and others compute.
+# Of activations and reconstructions.
 
 
-Pair = Callable[[Tensor, Tensor], Tensor]
+def _cosine(x: Tensor, x_hat: Tensor) -> Tensor:
+    return ((x * x_hat).sum(dim=1) / (x.norm(dim=1) * x_hat.norm(dim=1))).mean()
 
 
-def _pair(
-    id: str,
-    compute: Pair,
-    formula: str,
-    ours: str = "",
-    caution: str = "",
-) -> PublishedFormula:
-    """A formula of x and x̂."""
-
-    def of_materials(given: Materials) -> Tensor:
-        return compute(given.x, given.x_hat)
-
-    return PublishedFormula(
-        id=id,
-        formula=formula,
-        needs=("x", "x_hat"),
-        ours=ours,
-        caution=caution,
-        compute=of_materials,
-    )
+def _relative_bias(x: Tensor, x_hat: Tensor) -> Tensor:
+    return x_hat.norm(dim=1).square().mean() / (x * x_hat).sum(dim=1).mean()
 
 
-def _of_codes(
-    id: str,
-    compute: Callable[[Materials], Tensor | float],
-    formula: str,
-    ours: str = "",
-    caution: str = "",
-    needs: tuple[str, ...] = ("codes",),
-) -> PublishedFormula:
-    return PublishedFormula(
-        id=id, formula=formula, needs=needs, ours=ours, caution=caution, compute=compute
-    )
-
-
-def _centred(x: Tensor) -> Tensor:
-    return x - x.mean(dim=0)
-
-
-def _saelens_618(x: Tensor, h: Tensor) -> Tensor:
+def _saelens_618(x: Tensor, x_hat: Tensor) -> Tensor:
     # The library's own slip: the mean square per dimension is squared once more (x² − x⁴).
     total = x.square().sum(dim=1).mean() - x.square().mean(dim=0).mean().square()
-    return 1 - (x - h).square().sum(dim=1).mean() / total
+    return 1 - (x - x_hat).square().sum(dim=1).mean() / total
 
 
-def _perdim(x: Tensor, h: Tensor) -> Tensor:
-    return (1 - (x - h).square().sum(dim=0) / _centred(x).square().sum(dim=0)).mean()
+def _explained(x: Tensor, x_hat: Tensor, dim: int) -> Tensor:
+    """Mean of 1 − ‖e‖² / ‖x − μ‖², over rows (dim 1) or dimensions (dim 0)."""
+    return (1 - (x - x_hat).square().sum(dim) / (x - x.mean(dim=0)).square().sum(dim)).mean()
 
 
-def _values(given: Materials) -> Tensor:
-    return given.codes.values.detach().double()
+# -------------------------------------------------------------------------------------------------
+# Of codes and dictionaries.
 
 
-def _shape(given: Materials) -> tuple[int, int]:
-    return len(given.codes), given.codes.n_atoms
+def _l0(codes: SparseCodes) -> Tensor:
+    return (codes.values != 0).sum().double() / len(codes)
 
 
-def _n_rows(given: Materials) -> int:
-    return _shape(given)[0]
+def _l1(codes: SparseCodes) -> Tensor:
+    return codes.values.detach().double().abs().sum() / len(codes)
 
 
-def _sums_of_atoms(given: Materials) -> Tensor:
-    atoms = given.codes.atoms.long()
-    return torch.zeros(_shape(given)[1], dtype=torch.float64).index_add(0, atoms, _values(given))
+def _alive(codes: SparseCodes) -> Tensor:
+    used = codes.atoms.long()[codes.values != 0]
+    return (torch.bincount(used, minlength=codes.n_atoms) > 0).double().mean()
 
 
-def _active_rows(given: Materials) -> Tensor:
-    used = given.codes.atoms.long()[_values(given) != 0]
-    return torch.bincount(used, minlength=_shape(given)[1])
+def _zero_sums(codes: SparseCodes) -> Tensor:
+    sums = torch.zeros(codes.n_atoms, dtype=torch.float64)
+    sums.index_add_(0, codes.atoms.long(), codes.values.detach().double())
+    return (sums == 0).double().mean()
 
 
-def _hoyer(given: Materials) -> Tensor:
-    codes, (n, c) = given.codes, _shape(given)
-    row = torch.arange(n).repeat_interleave(codes.offsets.diff())
-    zeros = torch.zeros(n, dtype=torch.float64)
-    l1 = zeros.index_add(0, row, _values(given).abs())
-    l2 = zeros.index_add(0, row, _values(given).square()).sqrt()
+def _hoyer(codes: SparseCodes) -> Tensor:
+    values, zeros = codes.values.detach().double(), torch.zeros(len(codes), dtype=torch.float64)
+    l1 = zeros.index_add(0, codes.support.rows, values.abs())
+    l2 = zeros.index_add(0, codes.support.rows, values.square()).sqrt()
     # A row without an active latent is 0/0 there too.
-    return ((c**0.5 - l1 / l2) / (c**0.5 - 1)).mean()
+    return ((codes.n_atoms**0.5 - l1 / l2) / (codes.n_atoms**0.5 - 1)).mean()
 
 
-def _hungarian_loss(given: Materials) -> float:
+def _hungarian_loss(dictionary: Tensor, other: Tensor) -> float:
     from scipy.optimize import linear_sum_assignment
 
-    first, second = (
-        torch.nn.functional.normalize(d, dim=1) for d in (given.dictionary, given.other)
-    )
+    first, second = (torch.nn.functional.normalize(d, dim=1) for d in (dictionary, other))
     cost = (1 - first @ second.T).numpy()
     rows, columns = linear_sum_assignment(cost)
     return float(cost[rows, columns].sum())
 
 
-def _negative_interference(given: Materials) -> Tensor:
-    z = given.codes.to_scipy().astype("float64")
+def _negative_interference(codes: SparseCodes, dictionary: Tensor) -> Tensor:
+    z = codes.to_scipy().astype("float64")
     together = torch.from_numpy((z.T @ z).toarray())
-    gram = given.dictionary @ given.dictionary.T
-    return torch.linalg.matrix_norm((-together * gram).clamp_min(0), 2)
+    return torch.linalg.matrix_norm((-together * (dictionary @ dictionary.T)).clamp_min(0), 2)
 
 
-_OFFSET = "a constant offset in x̂ costs nothing"
-_LEGACY = "averages ratios: rows near the mean decide"
-
-FORMULAS: tuple[PublishedFormula, ...] = (
-    _pair(
-        "dictionary_learning.frac_variance_explained",
-        lambda x, h: 1 - (x - h).var(dim=0).sum() / x.var(dim=0).sum(),
-        "1 − Σ_j Var(E_j) / Σ_j Var(x_j)",
-        "r2_pooled",
-        _OFFSET,
+_FORMULAS: dict[str, Callable[..., Tensor | float]] = {
+    "dictionary_learning.frac_variance_explained": lambda x, x_hat: (
+        1 - (x - x_hat).var(dim=0).sum() / x.var(dim=0).sum()
     ),
-    _pair(
-        "dictionary_learning.l2_loss",
-        lambda x, h: (x - h).norm(dim=1).mean(),
-        "mean_t ‖e_t‖",
-        "mse_token",
-        "not squared, although it is called a loss",
+    "dictionary_learning.l2_loss": lambda x, x_hat: (x - x_hat).norm(dim=1).mean(),
+    "dictionary_learning.cossim": _cosine,
+    "dictionary_learning.l2_ratio": lambda x, x_hat: (x_hat.norm(dim=1) / x.norm(dim=1)).mean(),
+    "dictionary_learning.relative_reconstruction_bias": _relative_bias,
+    "saelens.explained_variance_legacy": lambda x, x_hat: _explained(x, x_hat, 1),
+    "saelens.explained_variance": _saelens_618,
+    "saelens.mse": lambda x, x_hat: ((x - x_hat).square().sum(dim=1) / len(x)).mean(),
+    "saelens.cossim": _cosine,
+    "saelens.relative_reconstruction_bias": _relative_bias,
+    "saebench.explained_variance": _saelens_618,
+    "overcomplete.r2_score": lambda x, x_hat: (
+        1 - (x - x_hat).square().mean() / (x - x.mean()).square().mean()
     ),
-    _pair(
-        "dictionary_learning.cossim",
-        lambda x, h: _cosine(x, h).mean(),
-        "mean_t ⟨x_t, x̂_t⟩ / ‖x_t‖‖x̂_t‖",
+    "overcomplete.avg_l2_loss": lambda x, x_hat: (x - x_hat).norm(dim=1).mean(),
+    "overcomplete.avg_l1_loss": lambda x, x_hat: (x - x_hat).abs().sum(dim=1).mean(),
+    "overcomplete.relative_avg_l2_loss": lambda x, x_hat: (
+        (x - x_hat).norm(dim=1) / (x.norm(dim=1) + 1e-6)
+    ).mean(),
+    "dark_matter.r_squared": lambda x, x_hat: _explained(x, x_hat, 0),
+    "uncentred.r2": lambda x, x_hat: 1 - (x - x_hat).square().sum() / x.square().sum(),
+    "saelens.l0": lambda codes: (codes.values > 0).sum().double() / len(codes),
+    "saebench.l0": _l0,
+    "saelens.l1": lambda codes: codes.values.detach().double().sum() / len(codes),
+    "overcomplete.l0": lambda codes: (
+        (codes.values != 0).sum().double() / (len(codes) * codes.n_atoms)
     ),
-    _pair(
-        "dictionary_learning.l2_ratio",
-        lambda x, h: (h.norm(dim=1) / x.norm(dim=1)).mean(),
-        "mean_t ‖x̂_t‖ / ‖x_t‖",
-    ),
-    _pair(
-        "dictionary_learning.relative_reconstruction_bias",
-        lambda x, h: h.norm(dim=1).square().mean() / (x * h).sum(dim=1).mean(),
-        "mean_t ‖x̂_t‖² / mean_t ⟨x_t, x̂_t⟩",
-    ),
-    _pair(
-        "saelens.explained_variance_legacy",
-        lambda x, h: (1 - (x - h).square().sum(1) / _centred(x).square().sum(1)).mean(),
-        "mean_t (1 − ‖e_t‖² / ‖x_t − μ_batch‖²)",
-        "r2_pooled",
-        _LEGACY,
-    ),
-    _pair(
-        "saelens.explained_variance",
-        _saelens_618,
-        "1 − mean‖e‖² / (mean‖x‖² − (mean_j mean_t x_tj²)²)",
-        "r2_pooled",
-        "subtracts x⁴ from x², so it depends on the units; does not centre",
-    ),
-    _pair(
-        "saelens.mse",
-        lambda x, h: ((x - h).square().sum(dim=1) / len(x)).mean(),
-        "mean_t ‖e_t‖² / n",
-        "mse_token",
-        "divides by the number of rows twice: halves when rows double",
-    ),
-    _pair(
-        "saelens.cossim",
-        lambda x, h: _cosine(x, h).mean(),
-        "mean_t ⟨x_t, x̂_t⟩ / ‖x_t‖‖x̂_t‖",
-    ),
-    _pair(
-        "saelens.relative_reconstruction_bias",
-        lambda x, h: h.norm(dim=1).square().mean() / (x * h).sum(dim=1).mean(),
-        "mean_t ‖x̂_t‖² / mean_t ⟨x_t, x̂_t⟩",
-    ),
-    _pair(
-        "saebench.explained_variance",
-        _saelens_618,
-        "as saelens.explained_variance",
-        "r2_pooled",
-        "as saelens.explained_variance",
-    ),
-    _pair(
-        "overcomplete.r2_score",
-        lambda x, h: 1 - (x - h).square().mean() / (x - x.mean()).square().mean(),
-        "1 − mean(E²) / mean((x − m)²), m one number over all entries",
-        "r2_pooled",
-        "an offset per dimension counts as variance: 0.75 reads as 0.98",
-    ),
-    _pair(
-        "overcomplete.avg_l2_loss",
-        lambda x, h: (x - h).norm(dim=1).mean(),
-        "mean_t ‖e_t‖",
-        "mse_token",
-        "not squared",
-    ),
-    _pair(
-        "overcomplete.avg_l1_loss",
-        lambda x, h: (x - h).abs().sum(dim=1).mean(),
-        "mean_t ‖e_t‖₁",
-        "mse_token",
-    ),
-    _pair(
-        "overcomplete.relative_avg_l2_loss",
-        lambda x, h: ((x - h).norm(dim=1) / (x.norm(dim=1) + 1e-6)).mean(),
-        "mean_t ‖e_t‖ / (‖x_t‖ + 1e-6)",
-        "fvu_pooled",
-        "not centred, not squared",
-    ),
-    _pair(
-        "dark_matter.r_squared",
-        _perdim,
-        "mean_j (1 − Σ_t e_tj² / Σ_t (x_tj − μ_j)²)",
-        "r2_pooled",
-        "a dimension with hardly any variance counts like any other; 0/0 where one has none",
-    ),
-    _pair(
-        "uncentred.r2",
-        lambda x, h: 1 - (x - h).square().sum() / x.square().sum(),
-        "1 − ‖E‖² / ‖x‖²",
-        "r2_pooled",
-        "an offset counts as variance",
-    ),
-    _of_codes(
-        "saelens.l0",
-        lambda m: (_values(m) > 0).sum().double() / _n_rows(m),
-        "mean_t #{j: z_tj > 0}",
-        "l0_mean",
-        "negative entries are not counted",
-    ),
-    _of_codes(
-        "saebench.l0",
-        lambda m: (_values(m) != 0).sum().double() / _n_rows(m),
-        "mean_t #{j: z_tj ≠ 0}",
-    ),
-    _of_codes(
-        "saelens.l1",
-        lambda m: _values(m).sum() / _n_rows(m),
-        "mean_t Σ_j z_tj",
-        "l1_mean",
-        "no absolute value: signed entries cancel",
-    ),
-    _of_codes(
-        "overcomplete.l0",
-        lambda m: (_values(m) != 0).sum().double() / (_shape(m)[0] * _shape(m)[1]),
-        "mean over rows and atoms of 1[z ≠ 0]",
-        "l0_mean",
-        "a fraction of n_atoms, not a count",
-    ),
-    _of_codes(
-        "overcomplete.l1",
-        lambda m: _values(m).abs().sum() / _n_rows(m),
-        "mean_t Σ_j |z_tj|",
-    ),
-    _of_codes(
-        "dictionary_learning.l0",
-        lambda m: (_values(m) != 0).sum().double() / _n_rows(m),
-        "mean_t #{j: z_tj ≠ 0}",
-    ),
-    _of_codes(
-        "dictionary_learning.l1_loss",
-        lambda m: _values(m).abs().sum() / _n_rows(m),
-        "mean_t Σ_j |z_tj|",
-        "l1_mean",
-        "the atoms' norms are not folded in",
-    ),
-    _of_codes(
-        "dictionary_learning.frac_alive",
-        lambda m: (_active_rows(m) > 0).double().mean(),
-        "share of atoms active in the batch",
-        "dead_fraction",
-        "of one batch: the fewer rows, the fewer live",
-    ),
-    _of_codes(
-        "overcomplete.hoyer",
-        _hoyer,
-        "mean_t (√c − ‖z‖₁/‖z‖₂) / (√c − 1)",
-        "hoyer_mean",
-        "0/0 for a row without an active latent",
-    ),
-    _of_codes(
-        "overcomplete.dead_codes",
-        lambda m: (_sums_of_atoms(m) == 0).double().mean(),
-        "share of atoms with Σ_t z_tj = 0",
-        "dead_fraction",
-        "signed entries that cancel look dead",
-    ),
-    _of_codes(
-        "overcomplete.cosine_hungarian_loss",
-        _hungarian_loss,
-        "min_Π Σ_i (1 − ⟨d_i, d'_Π(i)⟩)",
-        "stability_hungarian",
-        "a sum, which grows with the number of atoms",
-        ("dictionary", "other"),
-    ),
-    _of_codes(
-        "archetypal.negative_interference",
-        _negative_interference,
-        "‖ReLU(−(ZᵀZ) ⊙ (DDᵀ))‖₂, spectral norm (arXiv 2502.12892, eq. 14)",
-        "negative_interference",
-        "grows with the number of rows and the square of the units",
-        ("codes", "dictionary"),
-    ),
-)
-
-
-def _cosine(x: Tensor, h: Tensor) -> Tensor:
-    return (x * h).sum(dim=1) / (x.norm(dim=1) * h.norm(dim=1))
+    "overcomplete.l1": _l1,
+    "dictionary_learning.l0": _l0,
+    "dictionary_learning.l1_loss": _l1,
+    "dictionary_learning.frac_alive": _alive,
+    "overcomplete.hoyer": _hoyer,
+    "overcomplete.dead_codes": _zero_sums,
+    "overcomplete.cosine_hungarian_loss": _hungarian_loss,
+    "archetypal.negative_interference": _negative_interference,
+}
