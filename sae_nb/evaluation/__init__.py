@@ -41,8 +41,8 @@ if TYPE_CHECKING:
         absorption as absorption,
         swallowed as swallowed,
     )
-    from sae_nb.evaluation.concepts._factors import FactorMatch as FactorMatch
-    from sae_nb.evaluation.concepts._identified import (
+    from sae_nb.evaluation.concepts._factors import (
+        FactorMatch as FactorMatch,
         FactorTold as FactorTold,
         Identifiability as Identifiability,
         identifiability as identifiability,
@@ -69,31 +69,31 @@ if TYPE_CHECKING:
         NormPrediction as NormPrediction,
         split_error as split_error,
     )
-    from sae_nb.evaluation.dictionary._atom_geometry import (
-        AtomGeometry as AtomGeometry,
-        atom_geometry as atom_geometry,
-        duplicate_groups as duplicate_groups,
-        encoder_cosines as encoder_cosines,
-        welch_bound as welch_bound,
+    from sae_nb.evaluation.dictionary._canonical import (
+        MetaDictionary as MetaDictionary,
+        Stitching as Stitching,
+        meta_dictionary as meta_dictionary,
+        stitch as stitch,
     )
     from sae_nb.evaluation.dictionary._coactivation import (
         Coactivation as Coactivation,
         coactivation as coactivation,
     )
     from sae_nb.evaluation.dictionary._coherence import (
+        AtomGeometry as AtomGeometry,
+        atom_geometry as atom_geometry,
         babel as babel,
         coactive_babel as coactive_babel,
         distinct_atoms as distinct_atoms,
+        duplicate_groups as duplicate_groups,
+        encoder_cosines as encoder_cosines,
+        welch_bound as welch_bound,
     )
     from sae_nb.evaluation.dictionary._matching import (
         Stability as Stability,
         atom_stability as atom_stability,
         match_atoms as match_atoms,
         stability as stability,
-    )
-    from sae_nb.evaluation.dictionary._meta_atoms import (
-        MetaDictionary as MetaDictionary,
-        meta_dictionary as meta_dictionary,
     )
     from sae_nb.evaluation.dictionary._near_data import (
         ood_score as ood_score,
@@ -103,7 +103,6 @@ if TYPE_CHECKING:
         StabilityTrial as StabilityTrial,
         stability_trial as stability_trial,
     )
-    from sae_nb.evaluation.dictionary._stitching import Stitching as Stitching, stitch as stitch
     from sae_nb.evaluation.dictionary._superposition import (
         antipodal_loss as antipodal_loss,
         critical_sparsity as critical_sparsity,
@@ -126,7 +125,6 @@ if TYPE_CHECKING:
         as_published as as_published,
         published_formulas as published_formulas,
     )
-    from sae_nb.evaluation.report._definitions import Definition as Definition, define as define
     from sae_nb.evaluation.report._downstream import (
         TokenCosts as TokenCosts,
         token_costs as token_costs,
@@ -137,8 +135,10 @@ if TYPE_CHECKING:
         frozen_decoder_cost as frozen_decoder_cost,
     )
     from sae_nb.evaluation.report._measurement import (
+        Definition as Definition,
         Measurement as Measurement,
         RandomDictionary as RandomDictionary,
+        define as define,
     )
     from sae_nb.evaluation.report._reconstruction import explained_variance as explained_variance
     from sae_nb.evaluation.report._report import (
@@ -168,5 +168,5 @@ if TYPE_CHECKING:  # for the other rooms
         HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
         auction as auction,
     )
-    from sae_nb.evaluation.report._definitions import definition_families as definition_families
+    from sae_nb.evaluation.report._measurement import definition_families as definition_families
     from sae_nb.evaluation.report._row_pass import codes_of as codes_of

@@ -1,7 +1,7 @@
 """which_sae: what activations look like, which assumptions that breaks, and what to try first.
 
-Every SAE assumes something of its inputs. What can be measured of it cheaply is measured here, beside
-the same measurement on a surrogate that has the assumption, or lacks all structure: Gaussian rows of
+Every SAE assumes something of its inputs. What can be measured of it cheaply is measured here, and compared
+with the same measurement on a surrogate that has the assumption, or lacks all structure: Gaussian rows of
 the same covariance, or codes shuffled atom by atom.
 
 The coherence of nearest directions is not among it, because nothing cheap measures it honestly. Centres
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -75,22 +76,31 @@ class Finding:
     try_instead: tuple[str, ...]
     """Architectures that do not assume it."""
 
+    def lines(self) -> list[str]:
+        """Return what is known, as lines of a text."""
+        if self.holds is None:
+            limited = (
+                f"Only where a few directions explain {COVERED:.0%} of the energy can it be seen"
+            )
+            return [f"  not seen  {self.assumption}", f"            {limited} without training."]
+        numbers = f"{self.value:.2f} (floor {self.floor:.2f}, limit {self.limit:.2f})"
+        lines = [
+            f"  {'holds   ' if self.holds else 'in doubt'}  {self.assumption}",
+            f"            {self.measure}: {numbers}",
+        ]
+        if not self.holds:
+            lines.append(f"            {self.missed} Try {' or '.join(self.try_instead)}.")
+        return lines
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Advice:
     """What the activations suggest; evidence, never a verdict."""
 
-    findings: tuple[Finding, ...]
-    """Every assumption that was looked at."""
-
-    n_rows: int
-    """Rows looked at."""
-
-    dimensions: float
-    """Directions that share their variance (participation ratio)."""
-
-    explained: float
-    """Share of the energy that a few directions explain with at most 8 atoms a row."""
+    findings: tuple[Finding, ...]  # every assumption that was looked at
+    n_rows: int  # Rows looked at
+    dimensions: float  # directions that share their variance (participation ratio)
+    explained: float  # share of the energy that a few directions explain with at most 8 atoms a row
 
     @property
     def first_try(self) -> str:
@@ -108,7 +118,7 @@ class Advice:
             f"{self.explained:.0%} of the energy is near a few directions"
         ]
         for finding in self.findings:
-            lines += _lines(finding)
+            lines += finding.lines()
         beside = "" if self.first_try == "TopK" else ", beside TopK"
         lines.append(
             f"  First try {self.first_try}{beside} and over several seeds (sn.sweep): these are hints "
@@ -120,45 +130,21 @@ class Advice:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
-def _lines(finding: Finding) -> list[str]:
-    if finding.holds is None:
-        return [
-            f"  not seen  {finding.assumption}",
-            f"            Only where a few directions explain {COVERED:.0%} of the energy can it be "
-            "seen without training.",
-        ]
-    lines = [
-        f"  {'holds   ' if finding.holds else 'in doubt'}  {finding.assumption}",
-        f"            {finding.measure}: {finding.value:.2f} (floor {finding.floor:.2f}, "
-        f"limit {finding.limit:.2f})",
-    ]
-    if not finding.holds:
-        lines.append(f"            {finding.missed} Try {' or '.join(finding.try_instead)}.")
-    return lines
-
-
 def which_sae(
     acts: Activations | Float[Tensor, "n d_in"], *, max_rows: int = 4096, seed: int = 0
 ) -> Advice:
     """Measure cheap properties of activations and say which assumptions hold.
 
-    Local dimensions and signs can be told of any rows. How many atoms a row has, and whether some come
-    only on top of others, can be told where rows lie near few directions; elsewhere the advice says
+    Local dimensions and signs can be measured on any rows. How many atoms a row has, and whether some come
+    only on top of others, can be seen where rows lie near few directions; elsewhere the advice says
     that it cannot be seen without training. 4096 rows of width 128 take 1 to 3 CPU-seconds.
 
     Parameters
     ----------
     acts
         Activations; a few thousand rows are enough.
-    max_rows
-        Rows looked at, drawn at random from more.
-    seed
-        Of the draws and the surrogates.
-
-    Returns
-    -------
-    Advice
-        One finding per assumption with value, floor and limit, and a first try.
+    max_rows, seed
+        Rows looked at, drawn at random from more; the seed is also of the surrogates.
 
     Raises
     ------
@@ -185,14 +171,49 @@ def which_sae(
     generator = torch.Generator().manual_seed(seed)
     x = _rows(acts, max_rows, generator)
     centred = x - x.mean(dim=0)
-    surrogate = _gaussian_like(centred, generator)
+    values, vectors = torch.linalg.eigh(covariance(centred))
+    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+    surrogate = (drawn * values.clamp_min(0).sqrt() @ vectors.T).float()
     sparse, explained = _few_atoms(x, generator)
     shuffled = None if sparse is None else _shuffled(sparse, generator)
+    dimension = [_dimension_ratio(rows) for rows in (centred, surrogate)]
+    counts = [math.nan if c is None else _spread(c.l0.float()) for c in (sparse, shuffled)]
+    nested = [math.nan if c is None else nested_fraction(c) for c in (sparse, shuffled)]
+    negative = [_negative_share(rows, generator) for rows in (centred, surrogate)]
     findings = (
-        _dimension(centred, surrogate),
-        _number_of_atoms(sparse, shuffled),
-        _hierarchy(sparse, shuffled),
-        _sign(centred, surrogate, generator),
+        _finding(
+            *dimension,
+            limit=DIMENSION_MARGIN * dimension[1],
+            assumption="Concepts have the same number of dimensions everywhere.",
+            measure="local dimension, 90th / 10th percentile",
+            missed="A fixed k is too many atoms for the flat concepts and too few for the others.",
+            try_instead=("SpaDE", "BatchTopK"),
+        ),
+        _finding(
+            *counts,
+            limit=COUNT_MARGIN * counts[1],
+            assumption="Every row has about the same number of atoms.",
+            measure="standard deviation / mean of the atoms per row (floor: independent atoms)",
+            missed="With a fixed k, simple rows get atoms they do not need, rich ones too few.",
+            try_instead=("BatchTopK", "JumpReLU"),
+        ),
+        _finding(
+            *nested,
+            limit=nested[1] + HIERARCHY_MARGIN,
+            assumption="No concept comes only on top of another.",
+            measure="share of atoms that fire only where a more general one does",
+            missed="The general atom stops firing where the special one fires (absorption).",
+            try_instead=("MatchingPursuit", "Matryoshka"),
+        ),
+        _finding(
+            *negative,
+            # The surrogate is as strong both ways: only what lies well below it is one-sided.
+            limit=SIGN_MARGIN * negative[1],
+            assumption="A direction means something one way only.",
+            measure="share of the energy on negative codes, where signs are allowed",
+            missed="A concept and its opposite take two atoms.",
+            try_instead=("AbsTopK",),
+        ),
     )
     return Advice(
         findings=findings,
@@ -200,6 +221,12 @@ def which_sae(
         dimensions=participation_ratio(centred),
         explained=explained,
     )
+
+
+def _finding(value: float, floor: float, *, limit: float, **words: Any) -> Finding:
+    """What cannot be measured cheaply is NaN, and neither holds nor fails."""
+    holds = None if math.isnan(value) else value <= limit
+    return Finding(value=value, floor=floor, limit=limit, holds=holds, **words)
 
 
 def _rows(acts: Activations | Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -217,12 +244,6 @@ def _rows(acts: Activations | Tensor, most: int, generator: torch.Generator) -> 
         )
     exact = x.double()  # whose squares neither overflow nor vanish
     return (exact / (exact - exact.mean(dim=0)).square().sum(dim=1).mean().sqrt()).float()
-
-
-def _gaussian_like(x: Tensor, generator: torch.Generator) -> Tensor:
-    values, vectors = torch.linalg.eigh(covariance(x))
-    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
-    return (drawn * values.clamp_min(0).sqrt() @ vectors.T).float()
 
 
 def _few_atoms(x: Tensor, generator: torch.Generator) -> tuple[SparseCodes | None, float]:
@@ -252,75 +273,14 @@ def _shuffled(codes: SparseCodes, generator: torch.Generator) -> SparseCodes:
     return SparseCodes.from_dense(torch.stack(moved, dim=1))
 
 
-def _dimension(x: Tensor, surrogate: Tensor) -> Finding:
-    value, floor = (_dimension_ratio(rows) for rows in (x, surrogate))
-    limit = DIMENSION_MARGIN * floor
-    return Finding(
-        assumption="Concepts have as many dimensions everywhere.",
-        measure="local dimension, 90th / 10th percentile",
-        value=value,
-        floor=floor,
-        limit=limit,
-        holds=value <= limit,
-        missed="A fixed k is too many atoms for the flat concepts and too few for the others.",
-        try_instead=("SpaDE", "BatchTopK"),
-    )
-
-
 def _dimension_ratio(rows: Tensor) -> float:
     shares = torch.tensor([0.1, 0.9], dtype=torch.float64)
     low, high = torch.quantile(local_dimensions(rows), shares)
     return float(high / low)
 
 
-def _number_of_atoms(codes: SparseCodes | None, shuffled: SparseCodes | None) -> Finding:
-    value, floor = (math.nan if c is None else _spread(c.l0.float()) for c in (codes, shuffled))
-    limit = COUNT_MARGIN * floor
-    return Finding(
-        assumption="Every row has about as many atoms.",
-        measure="standard deviation / mean of the atoms per row (floor: independent atoms)",
-        value=value,
-        floor=floor,
-        limit=limit,
-        holds=None if codes is None else value <= limit,
-        missed="With a fixed k, simple rows get atoms they do not need, rich ones too few.",
-        try_instead=("BatchTopK", "JumpReLU"),
-    )
-
-
 def _spread(values: Tensor) -> float:
     return float(values.std() / values.mean().clamp_min(1e-12))
-
-
-def _hierarchy(codes: SparseCodes | None, shuffled: SparseCodes | None) -> Finding:
-    value, floor = (math.nan if c is None else nested_fraction(c) for c in (codes, shuffled))
-    limit = floor + HIERARCHY_MARGIN
-    return Finding(
-        assumption="No concept comes only on top of another.",
-        measure="share of atoms that fire only where a more general one does",
-        value=value,
-        floor=floor,
-        limit=limit,
-        holds=None if codes is None else value <= limit,
-        missed="The general atom goes silent where the special one fires (absorption).",
-        try_instead=("MatchingPursuit", "Matryoshka"),
-    )
-
-
-def _sign(x: Tensor, surrogate: Tensor, generator: torch.Generator) -> Finding:
-    value, floor = (_negative_share(rows, generator) for rows in (x, surrogate))
-    limit = SIGN_MARGIN * floor
-    return Finding(
-        assumption="A direction means something one way only.",
-        measure="share of the energy on negative codes, where signs are allowed",
-        value=value,
-        floor=floor,
-        limit=limit,
-        # The surrogate is as strong both ways: only what lies well below it is one-sided.
-        holds=value <= limit,
-        missed="A concept and its opposite take two atoms.",
-        try_instead=("AbsTopK",),
-    )
 
 
 def _negative_share(x: Tensor, generator: torch.Generator) -> float:

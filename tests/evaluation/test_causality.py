@@ -19,8 +19,8 @@ from sae_nb.evaluation import (
     strongest_atoms,
     text_variants,
 )
-from sae_nb.evaluation.causal._causality import log_odds
 from sae_nb.evaluation.causal._fluency import repeated_share, surprise
+from sae_nb.evaluation.causal._outcomes import log_odds
 from sae_nb.steering import Answers
 
 
@@ -232,7 +232,7 @@ def test_variants_keep_what_they_must() -> None:
     for change in picture_variants().values():
         assert change(pixels).shape == pixels.shape
         assert change(pixels).dtype == torch.uint8
-    with pytest.raises(ValueError, match="as many inputs"):
+    with pytest.raises(ValueError, match="same number of inputs"):
         fragility_battery(
             identity(),
             torch.zeros(3, 3),

@@ -170,7 +170,7 @@ def test_wrong_input_is_named(planted) -> None:
     some = SparseCodes.from_dense(torch.ones(4, 3))
     with pytest.raises(ValueError, match=r"of the same rows, got \[4, 5\] rows"):
         match_latents(some, SparseCodes.from_dense(torch.ones(5, 3)))
-    with pytest.raises(ValueError, match="all 3 at place 1 are silent"):
+    with pytest.raises(ValueError, match="all 3 at place 1 are dead"):
         compare_firing([some, SparseCodes.from_dense(torch.zeros(4, 3))])
     with pytest.raises(ValueError, match=r"one shared dictionary, got \[3, 7\] atoms"):
         compare_firing([some, SparseCodes.from_dense(torch.ones(4, 7))])

@@ -9,8 +9,14 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define, split_error
-from sae_nb.evaluation.dark_matter._dark_matter import PARTS, predict_norms
-from sae_nb.evaluation.dark_matter._linear_prediction import RIDGES, GramSums, fit_linear, fit_ridge
+from sae_nb.evaluation.dark_matter._dark_matter import (
+    PARTS,
+    RIDGES,
+    GramSums,
+    fit_linear,
+    fit_ridge,
+    predict_norms,
+)
 from sae_nb.evaluation.report._measurement import Resampling
 
 D_IN = 8

@@ -11,16 +11,16 @@ import torch
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define, induce_rule, score_explanations, token_lift
-from sae_nb.evaluation.explanations._detection import balanced, least_alike
-from sae_nb.evaluation.explanations._explanations import (
+from sae_nb.evaluation.explanations._detection import (
     JudgeGuesser,
     Neighbours,
     Window,
+    balanced,
+    least_alike,
     shown,
     silent_windows,
 )
-from sae_nb.evaluation.explanations._row_facts import RowFacts
-from sae_nb.evaluation.explanations._rules import Predicate, fires_in
+from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
 
 WORDS = (" the", " cat", " dog", " sat", " undone", " untied", " ran", " Paris", ".", " blue")
 LENGTH, N_TEXTS, N_ATOMS = 12, 120, 4

@@ -10,7 +10,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import atom_geometry, duplicate_groups, encoder_cosines, welch_bound as welch
-from sae_nb.evaluation.dictionary import _atom_geometry as geometry_of_atoms
+from sae_nb.evaluation.dictionary import _coherence as geometry_of_atoms
 
 
 def random(n: int, d: int, seed: int = 0) -> torch.Tensor:

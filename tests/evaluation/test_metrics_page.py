@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from sae_nb.evaluation import published_formulas
-from sae_nb.evaluation.report._definitions import known_definitions
+from sae_nb.evaluation.report._measurement import known_definitions
 
 DOCS = Path(__file__).parents[2] / "docs"
 NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")

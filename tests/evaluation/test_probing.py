@@ -182,7 +182,7 @@ def test_wrong_input_is_named() -> None:
     other = SparseCodes.from_dense(torch.ones(200, 7))
     with pytest.raises(ValueError, match="200 × 12, got 200 × 7"):
         probe(sae, x, half, codes=other)
-    with pytest.raises(ValueError, match="all 12 are silent"):
+    with pytest.raises(ValueError, match="all 12 are dead"):
         probe(sae, x, half, codes=SparseCodes.from_dense(torch.zeros(200, 12)))
     with pytest.raises(TypeError, match="whole numbers"):
         probe(sae, x, torch.rand(200))

@@ -125,8 +125,8 @@ def test_a_nonlinear_model_is_read_through_its_gradient() -> None:
     [
         ({"direction": None}, "An atom or a direction"),
         ({"direction": torch.zeros(D)}, "must not be zero"),
-        ({"source": torch.zeros(3, D)}, "must be as many"),
-        ({"energy": 0.0}, "`energy` must be in"),
+        ({"source": torch.zeros(3, D)}, "must be of the same number"),
+        ({"energy": 0.0}, "`energy` must be above 0 and at most 1"),
     ],
 )
 def test_bad_input_is_refused(

@@ -1,4 +1,4 @@
-"""What an answer loses without an atom: zero and mean ablation, beside atoms and directions of chance.
+"""What an answer loses without an atom: zero and mean ablation, with random atoms and directions as controls.
 
 Zero: x − z_tj·d_j. Mean: x − (z_tj − z̄_j)·d_j, with z̄_j the atom's mean over rows, so that only what the
 atom says about *this* input goes away. Effect = m(x) − m(x without it), m the log-odds of the clean answer.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,13 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.causal._causality import log_odds, quantile_of, read_positions
+from sae_nb.evaluation.causal._outcomes import (
+    MAX_SECONDS,
+    log_odds,
+    mean_strengths,
+    quantile_of,
+    read_positions,
+)
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling
 from sae_nb.progress import progress_bar
 from sae_nb.steering import (
@@ -39,8 +45,6 @@ if TYPE_CHECKING:
 
 
 Ablation = Literal["zero", "mean"]
-KINDS: tuple[Ablation, ...] = ("zero", "mean")
-MAX_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -48,13 +52,9 @@ class AblationEffects(Measurements[int]):
     """Atom → what the clean answer loses without it."""
 
     hook_point: str
-    """Where."""
-
     kind: Ablation
-    """What is put in the latent's place."""
-
     atoms: tuple[int, ...]
-    """Which."""
+    """Where, what is put in the latent's place, and which latents."""
 
     effects: Float[np.ndarray, "atoms n"]
     """m(x) − m(x without the atom), input by input."""
@@ -79,23 +79,20 @@ class AblationEffects(Measurements[int]):
         """One row per atom, as pandas."""
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                "effect": [m.value for m in self.rows.values()],
-                "low": [m.interval[0] for m in self.rows.values()],
-                "high": [m.interval[1] for m in self.rows.values()],
-                "kl": self.kl,
-                "random atoms 95 %": [m.control for m in self.rows.values()],
-                "random directions 95 %": [
-                    quantile_of(np.abs(row)) for row in self.random_directions
-                ],
-            },
-            index=pd.Index(self.atoms, name="atom"),
-        )
+        measurements = self.rows.values()
+        columns = {
+            "effect": [m.value for m in measurements],
+            "low": [m.interval[0] for m in measurements],
+            "high": [m.interval[1] for m in measurements],
+            "kl": self.kl,
+            "random atoms 95 %": [m.control for m in measurements],
+            "random directions 95 %": [quantile_of(np.abs(r)) for r in self.random_directions],
+        }
+        return pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{atom}: {m.value:+.3g}" for atom, m in self.rows.items())
-        return f"AblationEffects({self.kind} ablation at {self.hook_point}: {told}; {self.cost})"
+        effects = ", ".join(f"{atom}: {m.value:+.3g}" for atom, m in self.rows.items())
+        return f"AblationEffects({self.kind} ablation at {self.hook_point}: {effects}; {self.cost})"
 
 
 def ablation_effects(
@@ -137,8 +134,6 @@ def ablation_effects(
         Of the intervals; of the controls.
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
-    progress
-        Show a bar.
 
     Returns
     -------
@@ -160,11 +155,11 @@ def ablation_effects(
     ((2, 3), [0, 1])
     """
     resampling = Resampling(n_bootstrap, seed)
-    given = [atoms] if isinstance(atoms, int) else list(atoms)
-    chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in given)
+    several = [atoms] if isinstance(atoms, int) else list(atoms)
+    chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:
         raise ValueError("`atoms` must name at least one, got none.")
-    one_of(kind, KINDS, name="kind")
+    one_of(kind, get_args(Ablation), name="kind")
     for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
         check_count(count, name=name, at_least=0)
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
@@ -177,27 +172,28 @@ def ablation_effects(
     drawn = generator.permutation(rest)[:n_controls].tolist()
     units = [random_direction(sae.d_in, seed + i) for i in range(n_directions)]
     with progress_bar(len(drawn) + len(chosen), "ablate", "atom", enabled=progress) as bar:
-        beside = []
+        controls, effects, kl, directions = [], [], [], []
         for atom in drawn:
-            beside.append(trial.without(atom)[0].mean())
+            controls.append(trial.without(atom)[0].mean())
             bar.update()
-        found, directions = [], []
         for atom in chosen:
-            found.append(trial.without(atom))
+            effect, cost = trial.without(atom)
+            effects.append(effect)
+            kl.append(cost)
             directions.append([trial.without(atom, u)[0].mean() for u in units])
             bar.update()
-    control = quantile_of(np.abs(np.array(beside)))
+    control = quantile_of(np.abs(np.array(controls)))
     return AblationEffects(
         hook_point=str(model.hook_point(hook_point)),
         kind=kind,
         atoms=chosen,
-        effects=np.stack([effect for effect, _ in found]),
-        kl=np.array([kl for _, kl in found]),
-        random_atoms=np.array(beside),
+        effects=np.stack(effects),
+        kl=np.array(kl),
+        random_atoms=np.array(controls),
         random_directions=np.array(directions).reshape(len(chosen), n_directions),
         rows={
             atom: resampling.mean("ablation_effect", effect, floor=0.0, control=control)
-            for atom, (effect, _) in zip(chosen, found, strict=True)
+            for atom, effect in zip(chosen, effects, strict=True)
         },
         cost=trial.runs.cost,
     )
@@ -223,9 +219,7 @@ class _Trial:
         if acts is not None:
             with torch.no_grad():
                 codes = sae.encode(acts if isinstance(acts, Tensor) else acts.x)
-        sums = torch.zeros(sae.n_atoms, dtype=torch.float64)
-        sums.index_add_(0, codes.atoms.cpu().long(), codes.values.detach().double().cpu())
-        self._mean = sums / max(len(codes), 1)
+        self._mean = mean_strengths(codes)
 
     def without(
         self, atom: int, direction: Float[Tensor, " d_in"] | None = None
@@ -250,12 +244,10 @@ def strongest_atoms(
 
     Parameters
     ----------
-    codes
-        Of some rows.
+    codes, rows
+        Of some rows, and which of them count; None: all.
     n
         How many atoms, at most.
-    rows
-        Which rows count; None: all.
 
     Example
     -------

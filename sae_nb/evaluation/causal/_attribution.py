@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SpliceCheck:
-    """What removing one atom does to the answer: first order beside exact, both error kept."""
+    """What removing one atom does to the answer: first order and exact, both with the error kept."""
 
     atom: int
     """Which one was removed, at every position the SAE reads."""
@@ -75,13 +75,9 @@ class Attribution:
     """One input's codes, what each entry contributes to the answer, and the means to check it."""
 
     hook_point: str
-    """Where."""
-
     outcome: Outcome
-    """What is measured."""
-
     kind: OutcomeKind
-    """What the answer is."""
+    """Where, what is measured, and what the answer is."""
 
     value: float
     """The measure as the model answers."""
@@ -111,11 +107,7 @@ class Attribution:
     sae: SparseAutoencoder
     batch: Batch
 
-    def totals(
-        self,
-    ) -> tuple[
-        Int[np.ndarray, " active"], Float[np.ndarray, " active"], Float[np.ndarray, " active"]
-    ]:
+    def totals(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the active atoms, ascending, each one's effects added up, and its control.
 
         The control is the 95 % quantile of what random directions in the atom's place and of its
@@ -135,10 +127,8 @@ class Attribution:
         ----------
         atom
             Removed at every position the SAE reads, and nowhere else.
-        n_controls
-            Random directions; the quantile is over them.
-        seed
-            They are `random_direction(d_in, seed)`, …
+        n_controls, seed
+            Random directions that the quantile is over: `random_direction(d_in, seed)`, …
 
         Raises
         ------
@@ -147,14 +137,15 @@ class Attribution:
         """
         atom = check_atom(atom, self.sae.n_atoms)
         check_count(n_controls, name="n_controls", at_least=0)
-        where = self._mask()
-        edit = ablate(self.model, self.hook_point, self.sae, atom, positions=where)
-        without = self.under(edit)
-        exact = self.value - float(self.outcome.measure(without))
-        controls = [
-            abs(self.value - float(self.outcome.measure(self.under(self._without(atom, s)))))
-            for s in range(seed, seed + n_controls)
-        ]
+
+        def lost(edit: Any) -> tuple[Float[Tensor, " outcomes"], float]:
+            answer = self.under(edit)
+            return answer, self.value - float(self.outcome.measure(answer))
+
+        edit = ablate(self.model, self.hook_point, self.sae, atom, positions=self._mask())
+        without, exact = lost(edit)
+        seeds = range(seed, seed + n_controls)
+        controls = [abs(lost(self._without_random(atom, s))[1]) for s in seeds]
         entries = self.codes.atoms.numpy() == atom
         return SpliceCheck(
             atom=atom,
@@ -172,7 +163,7 @@ class Attribution:
         mask[torch.from_numpy(self.position)] = True
         return mask
 
-    def _without(self, atom: int, seed: int) -> Any:
+    def _without_random(self, atom: int, seed: int) -> Any:
         """Return the edit that takes a random direction away as strongly as the atom fires."""
         u = random_direction(self.sae.d_in, seed)
 
@@ -225,11 +216,6 @@ def attribute(
     drop_first
         Leave out the first token, an attention sink that SAEs are not trained on; None: as `capture`
         does, where the model is a decoder of language.
-
-    Returns
-    -------
-    Attribution
-        Codes, contributions, and `.splice(atom)`.
 
     Raises
     ------
@@ -307,14 +293,8 @@ def _forward_backward(
         outcome = outcome_of(model, answer, kind, target)
         value = outcome.measure(answer)
         (gradient,) = torch.autograd.grad(value, seen[1])
-    return (
-        seen[0],
-        gradient.float().cpu(),
-        answer.detach().cpu(),
-        kind,
-        outcome,
-        float(value.detach()),
-    )
+    answer, number = answer.detach().cpu(), float(value.detach())
+    return seen[0], gradient.float().cpu(), answer, kind, outcome, number
 
 
 def _split(
@@ -328,21 +308,19 @@ def _split(
     check_finite(x[0], name=f"activations at {point}", where="The model itself made them.")
     with torch.no_grad():
         codes = sae.encode(x.float())  # the whole sequence: some SAEs look at the past
-    kept = _without_zeros(codes.rows(rows.position))
-    values = kept.values.detach().requires_grad_(True)
+    active = _without_zeros(codes.rows(rows.position))
+    values = active.values.detach().requires_grad_(True)
     towards = gradient[0][rows.position].to(values.device)
     with torch.enable_grad():
         # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩, by the SAE's own decoder: sparse, and exact for a linear one.
-        x_hat = sae.decode(kept.with_values(values))
+        x_hat = sae.decode(active.with_values(values))
         (slope,) = torch.autograd.grad((x_hat.float() * towards).sum(), values)
     missed = rows.x.float() - x_hat.detach().float().cpu()
     error = (missed * towards.cpu()).sum(dim=-1).numpy()
-    return kept.detach().to("cpu"), (values.detach() * slope).float().cpu().numpy(), error
+    return active.detach().to("cpu"), (values.detach() * slope).float().cpu().numpy(), error
 
 
 def _without_zeros(codes: SparseCodes) -> SparseCodes:
-    kept = codes.values.detach() != 0
-    counts = torch.bincount(codes.support.rows[kept], minlength=len(codes))
-    return SparseCodes(
-        codes.values[kept].detach(), codes.atoms[kept], offsets_of(counts), codes.n_atoms
-    )
+    active = codes.values.detach() != 0
+    offsets = offsets_of(torch.bincount(codes.support.rows[active], minlength=len(codes)))
+    return SparseCodes(codes.values[active].detach(), codes.atoms[active], offsets, codes.n_atoms)

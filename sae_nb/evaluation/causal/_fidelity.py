@@ -22,7 +22,7 @@ from sae_nb.capturing import capture
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._attribution import Attribution, attribute
-from sae_nb.evaluation.causal._outcomes import Target
+from sae_nb.evaluation.causal._outcomes import Target, mean_strengths
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, measured
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Cost, splice
@@ -51,7 +51,7 @@ class AttributionFidelity(Measurements[str]):
     """What is lost without them."""
 
     random: Float[np.ndarray, " shares"]
-    """Faithfulness of as many nodes in an order of chance."""
+    """Faithfulness of the same numbers of nodes in random order."""
 
     first_order: Float[np.ndarray, " checks"]
     """Gradient × activation of the atoms that were checked, all inputs together."""
@@ -107,9 +107,7 @@ def attribution_fidelity(
         Atoms per input whose effect is also found exactly: half those of largest attribution, half
         drawn from the rest.
     n_bootstrap, seed
-        Of the intervals; of orders of chance.
-    progress
-        Show a bar.
+        Of the intervals; of random orders.
 
     Returns
     -------
@@ -137,8 +135,8 @@ def attribution_fidelity(
     """
     resampling = Resampling(n_bootstrap, seed)
     check_count(n_checked, name="n_checked", at_least=2)
-    given = tuple(sorted(float(share) for share in shares))
-    if not given or not 0 < given[0] <= given[-1] < 1:
+    rising = tuple(sorted(float(share) for share in shares))
+    if not rising or not 0 < rising[0] <= rising[-1] < 1:
         raise ValueError(f"`shares` must lie in (0, 1), at least one, got {shares}.")
     batches = list(model.batches(inputs, batch_size=1))
     generator = np.random.default_rng(seed)
@@ -149,9 +147,9 @@ def attribution_fidelity(
     with progress_bar(len(batches), "attribute", "input", enabled=progress) as bar:
         for batch in batches:
             one = attribute(model, batch, hook_point, sae, target=target)
-            found.append(_one(one, means, given, n_checked, generator))
+            found.append(_one(one, means, rising, n_checked, generator))
             bar.update()
-    return _pooled(found, given, resampling)
+    return _pooled(found, rising, resampling)
 
 
 @dataclass(frozen=True)
@@ -176,9 +174,7 @@ Means = tuple[Float[Tensor, " d_in"], Float[Tensor, " n_atoms"]]
 def _means(sae: SparseAutoencoder, rows: Float[Tensor, "n d_in"]) -> Means:
     with torch.no_grad():
         codes = sae.encode(rows.float().to(sae.dictionary.device))
-    sums = torch.zeros(sae.n_atoms, dtype=torch.float64)
-    sums.index_add_(0, codes.atoms.cpu().long(), codes.values.detach().double().cpu())
-    return rows.double().mean(dim=0).float().cpu(), (sums / len(codes)).float()
+    return rows.double().mean(dim=0).float().cpu(), mean_strengths(codes).float()
 
 
 class _Nodes:
@@ -188,12 +184,10 @@ class _Nodes:
         self._found = found
         rows = self._rows()
         self._mean, usual = means
-        codes: SparseCodes = found.codes
-        counts = (codes.offsets[1:] - codes.offsets[:-1]).cpu()
-        self._row = torch.repeat_interleave(torch.arange(len(codes)), counts)
-        self._atoms = codes.atoms.cpu().long()
+        codes: SparseCodes = found.codes  # on the CPU
+        self._row, self._atoms = codes.support.rows, codes.atoms.long()
         self._d = found.sae.dictionary.detach().float().cpu()
-        self._centred = codes.values.detach().float().cpu() - usual[self._atoms]
+        self._centred = codes.values.detach().float() - usual[self._atoms]
         self._error = rows - self._mean - self._sum(self._centred)
         gradient = torch.from_numpy(found.gradient)
         along = (self._d[self._atoms] * gradient[self._row]).sum(dim=1)

@@ -58,8 +58,7 @@ class Writing:
         self, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
     ) -> None:
         self._runs, self._length, self._seed = runs, max_new_tokens, seed
-        tokenizer = runs.model.tokenizer
-        self._texts = [torch.tensor(tokenizer(text)["input_ids"]) for text in neutral]
+        self._texts = [torch.tensor(runs.model.tokenizer(t)["input_ids"]) for t in neutral]
         self._prompts = prompts_of(runs)
         self.clean = self._measured(nullcontext)
 

@@ -19,8 +19,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count
-from sae_nb.evaluation.causal._causality import Target, Targets, quantile_of, target_of
 from sae_nb.evaluation.causal._fluency import prompts_of
+from sae_nb.evaluation.causal._outcomes import (
+    MAX_SECONDS,
+    Targets,
+    TargetSet,
+    nearest,
+    quantile_of,
+    target_of,
+)
 from sae_nb.evaluation.report._measurement import (
     Measurement,
     Measurements,
@@ -36,7 +43,6 @@ if TYPE_CHECKING:
 
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
-    from sae_nb.steering import Answers
 
 
 # -------------------------------------------------------------------------------------------------
@@ -44,14 +50,12 @@ if TYPE_CHECKING:
 
 
 Variant = Callable[[Any], Any]
-"""All inputs → all inputs, as many and in the same order."""
+"""All inputs → the same number of inputs, in the same order."""
 
 PREFIXES = ("It was a quiet day.", "This is a story.")
 """Sentences without a target. Ours."""
 
-SHIFT = 2
-NOISE = 0.05
-DIMMED = 0.7
+SHIFT, NOISE, DIMMED = 2, 0.05, 0.7
 """Two of 32 pixels, a twentieth of full scale, seven tenths of the light. Ours."""
 
 
@@ -78,18 +82,18 @@ def text_variants(
     >>> found["prefix 1"](["A dog ran."]), found["lower case"](["A dog ran."])
     (['So. A dog ran.'], ['a dog ran.'])
     """
-    found: dict[str, Variant] = {}
-    for i, prefix in enumerate(prefixes, start=1):
-        found[f"prefix {i}"] = partial(_prefixed, prefix)
-    found["typo"] = lambda texts: [with_typo(text, seed + i) for i, text in enumerate(texts)]
-    found["lower case"] = lambda texts: [text[:1].lower() + text[1:] for text in texts]
+
+    def prefixed(prefix: str, texts: Sequence[str]) -> list[str]:
+        return [f"{prefix} {text}" for text in texts]
+
+    variants: dict[str, Variant] = {
+        f"prefix {i}": partial(prefixed, prefix) for i, prefix in enumerate(prefixes, start=1)
+    }
+    variants["typo"] = lambda texts: [with_typo(text, seed + i) for i, text in enumerate(texts)]
+    variants["lower case"] = lambda texts: [text[:1].lower() + text[1:] for text in texts]
     if paraphrase is not None:
-        found["paraphrase"] = lambda texts: [paraphrase(text) for text in texts]
-    return found
-
-
-def _prefixed(prefix: str, texts: Sequence[str]) -> list[str]:
-    return [f"{prefix} {text}" for text in texts]
+        variants["paraphrase"] = lambda texts: [paraphrase(text) for text in texts]
+    return variants
 
 
 def with_typo(text: str, seed: int) -> str:
@@ -105,7 +109,7 @@ def with_typo(text: str, seed: int) -> str:
 
 
 def picture_variants(seed: int = 0) -> dict[str, Variant]:
-    """Return changes of pictures by name: shifted, noisy, darker, without colour.
+    """Return changes of images by name: shifted, noisy, darker, without colour.
 
     Parameters
     ----------
@@ -117,35 +121,29 @@ def picture_variants(seed: int = 0) -> dict[str, Variant]:
     >>> sorted(picture_variants())
     ['darker', 'grey', 'noise', 'shifted']
     """
+
+    def noise(x: Tensor, top: float) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return x + NOISE * top * torch.randn(x.shape, generator=generator)
+
     return {
-        "shifted": lambda x: torch.roll(_pixels(x), (SHIFT, SHIFT), dims=(-2, -1)),
-        "noise": lambda x: _noisy(_pixels(x), seed),
-        "darker": lambda x: _scaled(_pixels(x), DIMMED),
-        "grey": lambda x: _like(
-            _pixels(x), _pixels(x).float().mean(dim=-3, keepdim=True).expand_as(_pixels(x))
-        ),
+        "shifted": lambda images: torch.roll(_pixels(images), (SHIFT, SHIFT), dims=(-2, -1)),
+        "noise": partial(_pixelwise, noise),
+        "darker": partial(_pixelwise, lambda x, _: x * DIMMED),
+        "grey": partial(_pixelwise, lambda x, _: x.mean(dim=-3, keepdim=True).expand_as(x)),
     }
 
 
-def _pixels(pictures: Any) -> Tensor:
-    return torch.as_tensor(getattr(pictures, "images", pictures))
+def _pixels(images: Any) -> Tensor:
+    return torch.as_tensor(getattr(images, "images", images))
 
 
-def _like(x: Tensor, values: Float[Tensor, ...]) -> Tensor:
-    """Values of the scale of `x`, as it is written: bytes or floats."""
+def _pixelwise(change: Callable[[Tensor, float], Tensor], images: Any) -> Tensor:
+    """Change images on their own scale, bytes or floats, given its top."""
+    x = _pixels(images)
     top = 1.0 if x.is_floating_point() else 255.0
-    held = values.clamp(0, top)
-    return held.to(x.dtype) if x.is_floating_point() else held.round().to(x.dtype)
-
-
-def _scaled(x: Tensor, by: float) -> Tensor:
-    return _like(x, x.float() * by)
-
-
-def _noisy(x: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    top = 1.0 if x.is_floating_point() else 255.0
-    return _like(x, x.float() + NOISE * top * torch.randn(x.shape, generator=generator))
+    changed = change(x.float(), top).clamp(0, top)
+    return changed.to(x.dtype) if x.is_floating_point() else changed.round().to(x.dtype)
 
 
 def texts_of(runs: Answers, inputs: Any) -> list[str]:
@@ -156,20 +154,10 @@ def texts_of(runs: Answers, inputs: Any) -> list[str]:
     return [str(decode(ids, skip_special_tokens=True)) for ids in prompts_of(runs)]
 
 
-def default_variants(kind: str, seed: int) -> Mapping[str, Variant]:
-    """Return the variants of a kind of model; none where inputs are plain vectors."""
-    makers: dict[str, Callable[[int], dict[str, Variant]]] = {
-        "language": text_variants,
-        "vision": picture_variants,
-    }
-    return makers[kind](seed) if kind in makers else {}
-
-
 # -------------------------------------------------------------------------------------------------
 # Does steering survive small changes? Prefix, typo, paraphrase; other positions and strengths; sampling.
 
 
-MAX_SECONDS = 600.0
 FACTORS = (0.5, 2.0)
 """Of the strength: half and twice. Ours."""
 
@@ -179,16 +167,10 @@ class Fragility(Measurements[str]):
     """Effects of one edit under many variants; a mapping from name to `Measurement`."""
 
     hook_point: str
-    """Where."""
-
     atom: int
-    """Which."""
-
     by: float
-    """How much of the unit atom."""
-
     measure: str
-    """What is moved, in words."""
+    """Where, which, how much of the unit atom, and what is moved, in words."""
 
     variants: tuple[str, ...]
     """Names; the first is the input as it is."""
@@ -279,23 +261,18 @@ def fragility_battery(
     model, hook_point, sae, atom, positions
         As for `steer`.
     inputs
-        Texts or pictures; the first variant takes them as they are.
+        Texts or images; the first variant takes them as they are.
     by
         How much of the unit atom; choose it with `calibrate_strength`.
     target
         Class or token id; several count as one.
     variants
         Name → change of all inputs; None: those that come with the kind of model.
-    other_positions
-        Positions that are tried besides.
-    factors
-        Of the strength, tried besides.
-    temperatures
-        Of sampled continuations (language): does the target come more often? Empty: not sampled.
-    sampling_seeds
-        Seeds of sampling.
-    max_new_tokens
-        Length of a continuation.
+    other_positions, factors
+        Other positions, and factors of the strength, that are tried too.
+    temperatures, sampling_seeds, max_new_tokens
+        Of sampled continuations (language), of that length: does the target come more often? Without
+        temperatures nothing is sampled.
     n_neighbours
         Nearest atoms that are steered with, for the rank of the intended one.
     n_controls
@@ -304,8 +281,6 @@ def fragility_battery(
         Of intervals; of random directions, typos and noise.
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
-    progress
-        Show a bar.
 
     Returns
     -------
@@ -340,23 +315,22 @@ def fragility_battery(
     runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
     moved = target_of(runs, target)
     unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
-    near = _nearest(unit, atom, n_neighbours)
+    near = nearest(unit, atom, n_neighbours)
     drawn = [random_direction(sae.d_in, seed + i) for i in range(n_controls)]
     tried = _cells(runs, inputs, variants, positions, other_positions, factors, seed)
     n_runs = len(tried) * (n_controls + 2) + len(near)
     runs.check_cost(n_runs, max_seconds, "fragility_battery")
-    found = []
+    shifts = []
     with progress_bar(len(tried), "fragility", "variant", enabled=progress) as bar:
         for cell in tried:
-            found.append(_effects(cell, [unit[atom], *drawn], by, moved))
+            shifts.append(_shifts(cell, [unit[atom], *drawn], by, moved))
             bar.update()
-    clean = moved.log_odds(runs.clean)
-    neighbours = [float((moved.log_odds(runs.add(unit[j], by)) - clean).mean()) for j in near]
-    effects, controls = np.stack([f[0] for f in found]), np.stack([f[1:] for f in found], axis=1)
-    holds = _holding(effects, controls)
-    sampled = _sampled(
-        runs, unit[atom], by, moved.ids, temperatures, sampling_seeds, max_new_tokens
-    )
+    neighbours = _shifts(tried[0], [unit[j] for j in near], by, moved).mean(axis=1)
+    effects, controls = np.stack([s[0] for s in shifts]), np.stack([s[1:] for s in shifts], axis=1)
+    # Along the sign of the effect as it is: a variant that turns it around does not hold.
+    sign = 1.0 if effects[0].mean() >= 0 else -1.0
+    holds = np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))
+    how = (temperatures, sampling_seeds, max_new_tokens)
     spent = sum(cell.runs.n_runs for cell in tried if cell.runs is not runs) + runs.n_runs
     return Fragility(
         hook_point=str(model.hook_point(hook_point)),
@@ -368,8 +342,8 @@ def fragility_battery(
         effects=effects,
         controls=controls,
         holds=holds,
-        neighbours=np.array(neighbours),
-        sampled=sampled,
+        neighbours=neighbours,
+        sampled=_sampled(runs, unit[atom], by, moved.ids, *how),
         rows=_rows(effects, controls, holds, resampling),
         cost=Cost(n_runs=spent, seconds=runs.cost.seconds),
     )
@@ -398,45 +372,34 @@ def _cells(
     model, point = runs.model, runs.hook_point
     # Without a tokenizer there are no texts to be said otherwise: token ids go in as they are.
     reads_texts = model.kind == "language" and model.tokenizer is not None
-    kind = "other" if model.kind == "language" and not reads_texts else model.kind
-    changes = default_variants(kind, seed) if variants is None else variants
-    given = texts_of(runs, inputs) if reads_texts and changes else inputs
-    found = [_Cell("as it is", "input", runs)]
-    for name, change in changes.items():
-        other = Answers(model, change(given), point, positions=positions, scored=True)
+    if variants is None:
+        images = model.kind == "vision"
+        variants = text_variants(seed) if reads_texts else picture_variants(seed) if images else {}
+    originals = texts_of(runs, inputs) if reads_texts and variants else inputs
+    cells = [_Cell("as it is", "input", runs)]
+    for name, change in variants.items():
+        other = Answers(model, change(originals), point, positions=positions, scored=True)
         if other.n != runs.n:
             raise ValueError(
-                f"`variants` must return as many inputs as they get, {runs.n}, and {name!r} gave "
-                f"{other.n}."
+                f"`variants` must return the same number of inputs as they get, {runs.n}, and {name!r} "
+                f"returned {other.n}."
             )
-        found.append(_Cell(name, "input", other))
+        cells.append(_Cell(name, "input", other))
     for where in other_positions:
         other = Answers(model, inputs, point, positions=where, scored=True)
-        found.append(_Cell(f"positions {'all' if where is None else where}", "position", other))
-    found += [_Cell(f"strength × {factor:g}", "strength", runs, factor) for factor in factors]
-    return found
+        cells.append(_Cell(f"positions {'all' if where is None else where}", "position", other))
+    cells += [_Cell(f"strength × {factor:g}", "strength", runs, factor) for factor in factors]
+    return cells
 
 
-def _effects(
-    cell: _Cell, directions: Sequence[Tensor], by: float, target: Target
+def _shifts(
+    cell: _Cell, directions: Sequence[Tensor], by: float, target: TargetSet
 ) -> Float[np.ndarray, "directions n"]:
-    clean = target.log_odds(cell.runs.clean)
-    answers = (cell.runs.add(direction, by * cell.factor) for direction in directions)
-    return np.stack([target.log_odds(out) - clean for out in answers])
-
-
-def _holding(
-    effects: Float[np.ndarray, "variants n"], controls: Float[np.ndarray, "controls variants n"]
-) -> Bool[np.ndarray, "variants n"]:
-    """Along the sign of the effect as it is: a variant that turns it around does not hold."""
-    sign = 1.0 if effects[0].mean() >= 0 else -1.0
-    return np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))
-
-
-def _nearest(unit: Float[Tensor, "n_atoms d_in"], atom: int, n: int) -> list[int]:
-    cosine = unit @ unit[atom]
-    cosine[atom] = -torch.inf
-    return [int(j) for j in cosine.argsort(descending=True)[: min(n, len(unit) - 1)]]
+    """Change of the target's log-odds, input by input, under each direction."""
+    clean, shifts = target.log_odds(cell.runs.clean), np.zeros((len(directions), cell.runs.n))
+    for i, direction in enumerate(directions):
+        shifts[i] = target.log_odds(cell.runs.add(direction, by * cell.factor)) - clean
+    return shifts
 
 
 def _rows(
@@ -447,46 +410,41 @@ def _rows(
 ) -> dict[str, Measurement]:
     """Inputs are resampled: cells of one input are correlated."""
     sign = 1.0 if effects.mean() >= 0 else -1.0
-    flips = sign * effects < 0
-    v = len(effects)
+    v, n = effects.shape
     columns = (
         holds.sum(axis=0),
-        flips.sum(axis=0),
-        np.full(effects.shape[1], v),
+        (sign * effects < 0).sum(axis=0),
+        np.full(n, v),
         effects.std(axis=0) * v,
+        effects.sum(axis=0),
     )
-    sums = np.stack([*columns, effects.sum(axis=0)], axis=1).astype(np.float64)
+    sums = np.stack(columns, axis=1).astype(np.float64)
     statistics: dict[str, Statistic] = {
         "robustness": lambda s: s[:, 0] / s[:, 2],
         "sign flips": lambda s: s[:, 1] / s[:, 2],
         # Effects that cancel have no spread: infinite or undefined.
         "effect spread": lambda s: s[:, 3] / np.abs(s[:, 4]),
     }
-    spread = controls.std(axis=1).mean(axis=1) / np.maximum(
-        np.abs(controls.mean(axis=(1, 2))), 1e-12
-    )
-    turned = (np.sign(controls) != np.sign(controls.mean(axis=(1, 2)))[:, None, None]).mean(
-        axis=(1, 2)
-    )
+    means = controls.mean(axis=(1, 2))
+    spread = controls.std(axis=1).mean(axis=1) / np.maximum(np.abs(means), 1e-12)
+    turned = (np.sign(controls) != np.sign(means)[:, None, None]).mean(axis=(1, 2))
     beside = {
         "robustness": ("steering_robustness", 0.05, None),
         "sign flips": ("sign_flips", 0.5, quantile_of(turned, 0.5)),
         "effect spread": ("effect_spread", None, quantile_of(spread, 0.5)),
     }
-    rows = {}
-    for name, (value, interval) in resampling.estimates(sums, statistics).items():
-        definition, floor, control = beside[name]
-        n = effects.shape[1]
-        rows[name] = measured(
-            definition,
+    return {
+        name: measured(
+            beside[name][0],
             value,
-            floor=floor,
-            control=control,
+            floor=beside[name][1],
+            control=beside[name][2],
             interval=interval,
             n=n,
             unit="samples",
         )
-    return rows
+        for name, (value, interval) in resampling.estimates(sums, statistics).items()
+    }
 
 
 def _sampled(
@@ -501,14 +459,12 @@ def _sampled(
     """Change of the share of continuations with a target token, for each temperature and seed."""
     if not temperatures:
         return np.zeros((0, 0))
-    model, wanted = runs.model, torch.tensor(list(targets))
-    prompts = prompts_of(runs)
+    model, wanted, prompts = runs.model, torch.tensor(list(targets)), prompts_of(runs)
 
     def share(temperature: float, seed: int) -> float:
         new = model.generate(prompts, length, temperature, seed=seed, return_ids=True, echo=False)
-        return float(
-            np.mean([bool(torch.isin(ids, wanted).any()) for ids in cast(list[Tensor], new)])
-        )
+        hits = [bool(torch.isin(ids, wanted).any()) for ids in cast(list[Tensor], new)]
+        return float(np.mean(hits))
 
     changes = np.zeros((len(temperatures), len(seeds)))
     for i, temperature in enumerate(temperatures):

@@ -18,8 +18,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, check_matrix
-from sae_nb.evaluation.causal._causality import Target, Targets, quantile_of, target_of
 from sae_nb.evaluation.causal._fluency import Fluency, Writing
+from sae_nb.evaluation.causal._outcomes import (
+    MAX_SECONDS,
+    Targets,
+    TargetSet,
+    nearest,
+    quantile_of,
+    target_of,
+)
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling
 from sae_nb.progress import progress_bar
 from sae_nb.steering import (
@@ -46,7 +53,6 @@ BUDGETS = (0.05, 0.1, 0.25, 0.5)
 ATOM, NEAREST, NORM = "atom", "nearest atom", "random, equal norm"
 DIFFERENCE, RIVAL = "difference of means", "rival"
 _RUNS_PER_ARM = 16
-MAX_SECONDS = 600.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,16 +90,12 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SteeringCurves(Measurements[str]):
-    """Success against cost of an atom, beside other directions; a mapping from name to `Measurement`."""
+    """Success against cost of an atom and other directions; a mapping from name to `Measurement`."""
 
     hook_point: str
-    """Where."""
-
     atom: int
-    """Which."""
-
     measure: str
-    """What is moved, in words."""
+    """Where, which, and what is moved, in words."""
 
     budgets: tuple[float, ...]
     """KL in nats at which all are compared."""
@@ -118,22 +120,20 @@ class SteeringCurves(Measurements[str]):
         """One row per direction and budget, as pandas."""
         import pandas as pd
 
-        found = [*self.arms.values(), *self.controls]
-        return pd.DataFrame(
-            [
-                {
-                    "direction": arm.name,
-                    "budget": budget,
-                    "strength": arm.strengths[i],
-                    "kl": arm.kl[i],
-                    "shift": arm.shift[i].mean(),
-                    "nats written": arm.fluency[i].written if arm.fluency else np.nan,
-                    "nats read": arm.fluency[i].read if arm.fluency else np.nan,
-                }
-                for arm in found
-                for i, budget in enumerate(self.budgets)
-            ]
-        )
+        rows = [
+            {
+                "direction": arm.name,
+                "budget": budget,
+                "strength": arm.strengths[i],
+                "kl": arm.kl[i],
+                "shift": arm.shift[i].mean(),
+                "nats written": arm.fluency[i].written if arm.fluency else np.nan,
+                "nats read": arm.fluency[i].read if arm.fluency else np.nan,
+            }
+            for arm in (*self.arms.values(), *self.controls)
+            for i, budget in enumerate(self.budgets)
+        ]
+        return pd.DataFrame(rows)
 
     def __repr__(self) -> str:
         m = self.rows["success"]
@@ -165,7 +165,7 @@ def steering_curves(
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> SteeringCurves:
-    """Measure how far an atom moves a target at each cost, beside directions that know nothing of it.
+    """Measure how far an atom moves a target at each cost, and how far directions that know nothing of it.
 
     Controls at equal KL: random directions, the nearest other atom, the difference of means of two
     sets of rows; and one random direction at the atom's own norm.
@@ -188,10 +188,9 @@ def steering_curves(
         What the way in which the atom was chosen finds in an SAE that learned nothing. An atom that
         was picked among many by what it reads points towards its concept even where nothing was
         learned: then this, and not 0, is the floor.
-    neutral
-        Texts to be read under steering: what it costs elsewhere.
-    max_new_tokens
-        Tokens that a language model writes after each input under steering; 0 writes nothing.
+    neutral, max_new_tokens
+        Texts to be read under steering, and tokens that a language model writes after each input: what
+        it costs elsewhere. Nothing is read or written unless asked for.
     positions
         Where it is added.
     n_controls
@@ -200,8 +199,6 @@ def steering_curves(
         Of the intervals; of the random directions and of sampling.
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
-    progress
-        Show a bar.
 
     Returns
     -------
@@ -216,7 +213,7 @@ def steering_curves(
     Source
     ------
     Budgets: the repository snmf-mlp-decomposition. That random directions and differences of means
-    must stand beside an atom: AxBench, arXiv 2501.17148.
+    must be compared with an atom: AxBench, arXiv 2501.17148.
 
     Example
     -------
@@ -229,7 +226,9 @@ def steering_curves(
     """
     resampling = Resampling(n_bootstrap, seed)
     atom = check_atom(atom, sae.n_atoms)
-    budgets = _check_budgets(budgets)
+    kappas = tuple(float(b) for b in budgets)
+    if not kappas or not all(0 < b < float("inf") for b in kappas):
+        raise ValueError(f"`budgets` must be positive KL in nats, at least one, got {budgets}.")
     check_count(n_controls, name="n_controls", at_least=0)
     if sign not in (1, -1):
         raise ValueError(f"`sign` must be 1 (add) or -1 (subtract), got {sign!r}.")
@@ -240,7 +239,7 @@ def steering_curves(
     writing = Writing.of(runs, neutral, max_new_tokens, seed)
     n_arms = len(directions) + n_controls
     runs.check_cost(n_arms * _RUNS_PER_ARM, max_seconds, "steering_curves")
-    trial = _Trial(runs, moved, budgets, writing)
+    trial = _Trial(runs, moved, kappas, writing)
     with progress_bar(n_arms + 1, "steer", "direction", enabled=progress) as bar:
         arms = {}
         for name, direction in directions.items():
@@ -258,7 +257,7 @@ def steering_curves(
         hook_point=str(model.hook_point(hook_point)),
         atom=atom,
         measure=moved.words,
-        budgets=budgets,
+        budgets=kappas,
         arms=arms,
         controls=tuple(controls),
         rows=_rows(arms, controls, writing, resampling),
@@ -271,11 +270,7 @@ class _Trial:
     """Asks the same of one direction after another."""
 
     def __init__(
-        self,
-        runs: Answers,
-        target: Target,
-        budgets: Sequence[float],
-        writing: Writing | None,
+        self, runs: Answers, target: TargetSet, budgets: Sequence[float], writing: Writing | None
     ) -> None:
         self._runs, self._target = runs, target
         self._budgets, self._writing = budgets, writing
@@ -295,48 +290,33 @@ class _Trial:
             smaller = [b for b in self._budgets if b < budget]
             if smaller:
                 guess = float(strengths[place]) * float(np.sqrt(max(smaller) / budget))
-        return self._read(name, direction, strengths, reached, fluent=fluent)
+        return self.at_strengths(name, direction, strengths, reached, fluent=fluent)
 
     def _kl(self, direction: Float[Tensor, " d_in"], factor: float) -> float:
         return float(self._runs.kl(self._runs.add(direction, factor)).mean())
 
     def at_strengths(
-        self, name: str, direction: Float[Tensor, " d_in"], strengths: Float[np.ndarray, " budgets"]
-    ) -> Arm:
-        """Take the strengths as they are; whatever they cost."""
-        unknown = np.zeros(len(strengths), dtype=bool)
-        return self._read(name, direction, strengths, unknown, fluent=False)
-
-    def _read(
         self,
         name: str,
         direction: Float[Tensor, " d_in"],
         strengths: Float[np.ndarray, " budgets"],
-        reached: Bool[np.ndarray, " budgets"],
+        reached: Bool[np.ndarray, " budgets"] | None = None,
         *,
-        fluent: bool,
+        fluent: bool = False,
     ) -> Arm:
+        """Take the strengths as they are; whatever they cost."""
         answers = [self._runs.add(direction, float(s)) for s in strengths]
-        fluency = (
-            ()
-            if self._writing is None or not fluent
-            else tuple(self._writing.under(direction, float(s)) for s in strengths)
-        )
+        fluency: tuple[Fluency, ...] = ()
+        if self._writing is not None and fluent:
+            fluency = tuple(self._writing.under(direction, float(s)) for s in strengths)
         return Arm(
             name=name,
             strengths=strengths,
             kl=np.array([self._runs.kl(out).mean() for out in answers]),
-            reached=reached,
+            reached=np.zeros(len(strengths), dtype=bool) if reached is None else reached,
             shift=np.stack([self._target.log_odds(out) - self._clean for out in answers]),
             fluency=fluency,
         )
-
-
-def _check_budgets(budgets: Sequence[float]) -> tuple[float, ...]:
-    given = tuple(float(b) for b in budgets)
-    if not given or not all(0 < b < float("inf") for b in given):
-        raise ValueError(f"`budgets` must be positive KL in nats, at least one, got {budgets}.")
-    return given
 
 
 def _directions(
@@ -349,17 +329,14 @@ def _directions(
     """Unit directions by name."""
     unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
     found = {ATOM: sign * unit[atom]}
-    if len(unit) > 1:
-        cosine = unit @ unit[atom]
-        cosine[atom] = -torch.inf
-        found[NEAREST] = sign * unit[int(cosine.argmax())]
+    for other in nearest(unit, atom):
+        found[NEAREST] = sign * unit[other]
     if contrast is not None:
         with_it, without = (
-            check_matrix(rows, name="contrast", d_in=int(sae.d_in)).float().cpu()
+            check_matrix(rows, name="contrast", d_in=int(sae.d_in)).float().cpu().mean(dim=0)
             for rows in contrast
         )
-        moved = with_it.mean(dim=0) - without.mean(dim=0)
-        found[DIFFERENCE] = sign * torch.nn.functional.normalize(moved, dim=0)
+        found[DIFFERENCE] = sign * torch.nn.functional.normalize(with_it - without, dim=0)
     if rival is not None:
         row = check_matrix(rival.reshape(1, -1), name="rival", d_in=int(sae.d_in))[0].cpu()
         found[RIVAL] = sign * torch.nn.functional.normalize(row.detach().float(), dim=0)
@@ -388,7 +365,5 @@ def _rows(
     }
     if writing is None:
         return found
-    fluent = next((arm for arm in controls if arm.fluency), None)
-    place = int(np.argmax(atom.kl))
-    other = fluent.fluency if fluent else ()
-    return found | writing.rows(atom.fluency, other, place, resampling)
+    other = next((arm.fluency for arm in controls if arm.fluency), ())
+    return found | writing.rows(atom.fluency, other, int(np.argmax(atom.kl)), resampling)

@@ -7,7 +7,7 @@ the one into the other: a large effect, though neither part alone has any, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,15 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count
-from sae_nb.evaluation.causal._causality import quantile_of, read_positions
+from sae_nb.checks import between, check_atom, check_count
+from sae_nb.evaluation.causal._outcomes import MAX_SECONDS, quantile_of, read_positions
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, measured
 from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import Batch, LiveModel
-    from sae_nb.steering import Answers
 
 
 # -------------------------------------------------------------------------------------------------
@@ -46,14 +45,9 @@ N_SKETCHES = 8
 class ReadingSpace:
     """An orthonormal basis of what is read, and how much of the reading it holds."""
 
-    basis: Float[Tensor, "rank d_in"]
-    """Rows are orthonormal, the most read first."""
-
-    energy: float
-    """Share of ‖J‖² inside; the rest is called unread."""
-
-    spectrum: Float[Tensor, " d_in"]
-    """Singular values of the sketched Jacobian."""
+    basis: Float[Tensor, "rank d_in"]  # Rows are orthonormal, the most read first
+    energy: float  # share of ‖J‖² inside; the rest is called unread
+    spectrum: Float[Tensor, " d_in"]  # singular values of the sketched Jacobian
 
     @property
     def rank(self) -> int:
@@ -66,26 +60,22 @@ class ReadingSpace:
 
 
 def reading_space(
-    runs: Answers,
-    *,
-    energy: float = ENERGY,
-    n_sketches: int = N_SKETCHES,
-    seed: int = 0,
+    runs: Answers, *, energy: float = ENERGY, n_sketches: int = N_SKETCHES, seed: int = 0
 ) -> ReadingSpace:
     """Return what the model's answers read at a hook point, at the positions that are edited."""
-    if not 0 < energy <= 1:
-        raise ValueError(f"`energy` must be in (0, 1], got {energy}.")
+    between(energy, 0, 1, name="energy", ends="(]")
     generator = torch.Generator().manual_seed(seed)
-    gram: Tensor | None = None
     width = runs.model.width(runs.hook_point) or 0
     n_sketches = sketches_for(width, runs.n, n_sketches)
-    for batch in runs.batches:
-        for row in _products(runs, batch, n_sketches, generator):
-            added = row.T @ row
-            gram = added if gram is None else gram + added
+    grams = (
+        rows.T @ rows
+        for batch in runs.batches
+        for rows in _products(runs, batch, n_sketches, generator)
+    )
+    gram = next(grams, None)
     if gram is None:
         raise ValueError("`inputs` must hold at least one, got none.")
-    return space_of(gram, energy)
+    return space_of(sum(grams, gram), energy)
 
 
 def sketches_for(d_in: int, n_inputs: int, at_least: int = N_SKETCHES) -> int:
@@ -144,18 +134,14 @@ KEPT = 0.5
 DORMANT = 0.1
 """Dormant index below which the part that acts is called dormant. Ours."""
 
-MAX_SECONDS = 600.0
-
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class IllusionCheck(Measurements[str]):
     """Effects of patching along v and its parts; a mapping from bar to `Measurement`."""
 
     hook_point: str
-    """Where."""
-
     atom: int | None
-    """Which; None for a direction of the user's own."""
+    """Where, and which; None for a direction of the user's own."""
 
     rows: Mapping[str, Measurement]
     """"v", "v_row", "v_null", "full", "pca": FLDD; "dormant index"."""
@@ -222,7 +208,7 @@ def illusion_check(
     sae, atom
         Whose direction v is checked; None with `direction`.
     base, source
-        Pairs of inputs, as many of each, that differ in the concept. The pairs to which the model gives
+        Pairs of inputs, the same number of each, that differ in the concept. The pairs to which the model gives
         the same answer say nothing and are left out.
     direction
         A direction of your own in the atom's place.
@@ -284,7 +270,7 @@ def illusion_check(
     row = space.part(v)
     parts = {V: v, ROW: row, NULL: v - row, PCA: _in_components(v, pairs.rows, n_components)}
     moved = {name: pairs.along(_unit(part)) for name, part in parts.items()}
-    moved[FULL] = pairs.whole()
+    moved[FULL] = pairs.along(None)
     drawn = [random_direction(len(v), seed + i) for i in range(n_controls)]
     random = np.stack([pairs.along(u) for u in drawn])
     fldd = random.sum(axis=1) / pairs.gap.sum()
@@ -316,7 +302,7 @@ class _Pairs:
         other = Answers(model, source, hook_point, **how)
         if self.runs.n != other.n:
             raise ValueError(
-                f"`base` and `source` must be as many, got {self.runs.n} and {other.n}."
+                f"`base` and `source` must be of the same number, got {self.runs.n} and {other.n}."
             )
         said, wanted = (answers.clean.argmax(dim=-1).cpu() for answers in (self.runs, other))
         self._keep = (said != wanted).numpy()
@@ -330,8 +316,8 @@ class _Pairs:
         for (b, _), (s, _) in zip(self._base, self._source):
             if b.shape != s.shape:
                 raise ValueError(
-                    f"`base` and `source` must have as many patched positions each, got {len(b)} and "
-                    f'{len(s)} in a batch. Pass positions="last", or inputs of one length.'
+                    "`base` and `source` must have the same number of patched positions, got "
+                    f'{len(b)} and {len(s)} in a batch. Pass positions="last", or inputs of one length.'
                 )
         self.rows = torch.cat([part for part, _ in (*self._base, *self._source)])
         self._measure_clean = self._margin(self.runs.clean)
@@ -342,21 +328,14 @@ class _Pairs:
         """Pairs that differ in their answer."""
         return int(self._keep.sum())
 
-    def along(self, u: Float[Tensor, " d_in"]) -> Float[np.ndarray, " n"]:
-        """Change of the margin when the source's coordinate along a unit direction is put in."""
-        return self._patched(lambda delta: (delta @ u)[..., None] * u)
-
-    def whole(self) -> Float[np.ndarray, " n"]:
-        """The same with the whole activation exchanged."""
-        return self._patched(lambda delta: delta)
-
-    def _patched(self, part: Callable[[Tensor], Tensor]) -> Float[np.ndarray, " n"]:
+    def along(self, u: Float[Tensor, " d_in"] | None) -> Float[np.ndarray, " n"]:
+        """Change of the margin with the source's coordinate along a unit direction; None: with all of it."""
         deltas = iter([s - b for (b, _), (s, _) in zip(self._base, self._source)])
         places = iter([where for _, where in self._base])
 
         def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-            moved = x.clone()
-            moved[next(places)] += part(next(deltas)).to(x)
+            moved, delta = x.clone(), next(deltas)
+            moved[next(places)] += (delta if u is None else (delta @ u)[..., None] * u).to(x)
             return moved
 
         patched = self._margin(self.runs.under(self.runs.replacing(change)))

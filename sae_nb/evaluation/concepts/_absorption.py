@@ -1,4 +1,4 @@
-"""Absorption and splitting: where does an attribute go when its own latent is silent?
+"""Absorption and splitting: where does an attribute go when its own latent does not fire?
 
 Along the unit direction p̂ of a linear probe, P = ⟨x − b, p̂⟩ and π_i = z_i ⟨d_i, p̂⟩; m = Σ_{main} π_i.
 Absorbed is α / (α + m), α = min(T, P − m), where T, the three strongest other latents, is ≥ 0.4 P.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from sae_nb.evaluation.report._measurement import (
 from sae_nb.evaluation.report._row_pass import codes_of_rows
 
 # -------------------------------------------------------------------------------------------------
-# Does a child's latent swallow its parent's? P(parent latent silent | child latent active, parent true).
+# Does a child's latent absorb its parent's? P(parent latent off | child latent active, parent true).
 
 
 def swallowed(
@@ -45,7 +45,7 @@ def swallowed(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Measurement:
-    """Where the true concepts and their tree are known: how often a parent is silent under its child.
+    """Where the true concepts and their tree are known: how often a parent is off under its child.
 
     Every concept is given an atom by matching its direction with the dictionary's.
 
@@ -53,18 +53,12 @@ def swallowed(
     ----------
     sae
         Any SAE trained on such vectors.
-    x
-        Vectors, as of `concept_tree`.
-    truth
-        Their true codes.
-    dictionary
-        The true directions.
+    x, truth, dictionary
+        Vectors, as of `concept_tree`, their true codes, and the true directions.
     parent
         Parent of each concept; −1 at the top.
-    n_bootstrap
-        Resamples of rows.
-    seed
-        Of the random dictionary and the bootstrap.
+    n_bootstrap, seed
+        Resamples of rows; the seed is also of the random dictionary.
 
     Returns
     -------
@@ -90,26 +84,22 @@ def swallowed(
     """
     resampling = Resampling(n_bootstrap, seed)
     rows = check_matrix(x, d_in=sae.d_in)
-    children = np.flatnonzero(parent.numpy() >= 0)
-    if (len(truth), truth.n_atoms) != (len(rows), len(dictionary)) or len(parent) != len(
-        dictionary
-    ):
+    children, n_concepts = np.flatnonzero(parent.numpy() >= 0), len(dictionary)
+    shape = (len(truth), truth.n_atoms, len(parent))
+    if shape != (len(rows), n_concepts, n_concepts):
         raise ValueError(
-            f"`truth` must be of {len(rows)} rows and {len(dictionary)} concepts, as `x` and "
+            f"`truth` must be of {len(rows)} rows and {n_concepts} concepts, as `x` and "
             f"`dictionary`, got {len(truth)} × {truth.n_atoms} and {len(parent)} parents."
         )
-    if sae.n_atoms < len(dictionary):
-        raise ValueError(
-            f"`sae` must have an atom per concept, {len(dictionary)}, got {sae.n_atoms}."
-        )
+    if sae.n_atoms < n_concepts:
+        raise ValueError(f"`sae` must have an atom per concept, {n_concepts}, got {sae.n_atoms}.")
     if not len(children):
         raise ValueError("`parent` must name a parent of some concept, got −1 for all.")
     codes = sae.encode(rows.to(sae.dictionary)).detach()
-    own = _counts(codes, sae.dictionary, truth, dictionary, parent.numpy(), children)
+    tree = (truth, dictionary, parent.numpy(), children)
+    own = _counts(codes, sae.dictionary, *tree)
     random = random_like(sae, Activations.from_tensor(rows), seed=seed)
-    chance = _counts(
-        random.encode(rows), random.dictionary, truth, dictionary, parent.numpy(), children
-    )
+    chance = _counts(random.encode(rows), random.dictionary, *tree)
     value, interval = resampling.estimates(own, {"share": _share})["share"]
     return measured(
         "swallowed",
@@ -129,35 +119,33 @@ def _counts(
     parent: np.ndarray,
     children: np.ndarray,
 ) -> Float[np.ndarray, "n columns"]:
-    """Of every row: which children were told without their parent, and which were told at all."""
+    """Of every row: which children were detected without their parent, and which were detected at all."""
     concepts, partners, _ = match_atoms(dictionary.float(), atoms.detach().float().cpu())
     atom_of = np.empty(len(dictionary), dtype=np.int64)
     atom_of[concepts] = partners
     z = codes.to("cpu").to_scipy().tocsc() != 0
     true = truth.to_scipy().tocsc() != 0
-    told = z[:, atom_of[children]].multiply(true[:, children]).toarray().astype(bool)
-    silent = ~z[:, atom_of[parent[children]]].toarray().astype(bool)
-    return np.concatenate((told & silent, told), axis=1).astype(np.float64)
+    detected = z[:, atom_of[children]].multiply(true[:, children]).toarray().astype(bool)
+    off = ~z[:, atom_of[parent[children]]].toarray().astype(bool)
+    return np.concatenate((detected & off, detected), axis=1).astype(np.float64)
 
 
 def _share(sums: Float[np.ndarray, "resamples columns"]) -> Float[np.ndarray, " resamples"]:
-    """Mean over children told of the share without their parent."""
+    """Mean over the children that were detected of the share without their parent."""
     half = sums.shape[1] // 2
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = sums[:, :half] / sums[:, half:]
-    told = np.isfinite(shares)
-    total = np.where(told, shares, 0.0).sum(axis=1)
-    return np.divide(
-        total, told.sum(axis=1), out=np.full(len(sums), np.nan), where=told.any(axis=1)
-    )
+    known = np.isfinite(shares)
+    total, unknown = np.where(known, shares, 0.0).sum(axis=1), np.full(len(sums), np.nan)
+    return np.divide(total, known.sum(axis=1), out=unknown, where=known.any(axis=1))
 
 
 # -------------------------------------------------------------------------------------------------
-# Absorption and splitting: where does an attribute go when its own latent is silent?
+# Absorption and splitting where only labels are known: by a linear probe.
 
 
 PROBE_F1 = 0.6
-"""F1 below which a probe tells too little of an attribute to follow it (SAEBench)."""
+"""F1 below which a probe predicts an attribute too badly to follow it (SAEBench)."""
 
 PRECISE = 0.9
 """TPR / (TPR + FPR) of the main latents below which absorption is undefined. Ours: latents that speak of
@@ -176,13 +164,13 @@ _CANDIDATES = 64  # atoms that the main latents are chosen among
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Absorption(Measurement):
-    """How much of an attribute other latents carry where its own are silent or weak."""
+    """How much of an attribute other latents carry where its own are off or weak."""
 
     told: Measurement
     """Balanced accuracy of the main latents."""
 
     full: Measurement
-    """Share of rows with every main latent silent and one absorber carrying 0.4 of P."""
+    """Share of rows with every main latent off and one absorber carrying 0.4 of P."""
 
     splits: Measurement
     """Main latents − 1."""
@@ -221,10 +209,8 @@ def absorption(
 
     Parameters
     ----------
-    sae
-        Any SAE.
-    acts
-        Activations.
+    sae, acts
+        Any SAE, and activations.
     attribute
         Whether it is true, of each row.
     most_main
@@ -232,10 +218,8 @@ def absorption(
     least_cosine
         Cosine with the probe that an absorber must have. None: 0.1, or what 95 % of random directions
         stay below where that is more (0.24 in 64 dimensions).
-    n_bootstrap
-        Resamples of rows.
-    seed
-        Of the parts, the random dictionary, and the bootstrap.
+    n_bootstrap, seed
+        Resamples of rows; the seed is also of the parts and the random dictionary.
 
     Returns
     -------
@@ -276,16 +260,10 @@ def absorption(
         )
     parts = _three_parts(source, truth, seed)
     probe = _fit_probe(source, truth, parts)
-    chance = max(0.1, largest_cosine(source.d_in)) if least_cosine is None else least_cosine
-    settings: _Settings = {"most_main": most_main, "least_cosine": chance}
-    own = _follow(sae, source, truth, parts, probe, **settings)
-    random = _follow(random_like(sae, source, seed=seed), source, truth, parts, probe, **settings)
-    return _absorption(own, random, probe, chance, time.perf_counter() - start, resampling)
-
-
-class _Settings(TypedDict):
-    most_main: int
-    least_cosine: float
+    least = max(0.1, largest_cosine(source.d_in)) if least_cosine is None else least_cosine
+    how = (source, truth, parts, probe, most_main, least)
+    own, random = _follow(sae, *how), _follow(random_like(sae, source, seed=seed), *how)
+    return _measured(own, random, probe, least, time.perf_counter() - start, resampling)
 
 
 @dataclass(frozen=True, eq=False)
@@ -378,7 +356,6 @@ def _follow(
     truth: np.ndarray,
     part: np.ndarray,
     probe: _Probe,
-    *,
     most_main: int,
     least_cosine: float,
 ) -> _Followed:
@@ -391,14 +368,10 @@ def _follow(
     rows = np.flatnonzero(judged & truth & probe.says)
     x = acts.rows(torch.from_numpy(rows)).detach().double().cpu().numpy()
     projection = (x - _offset(sae, acts.d_in)) @ probe.direction
-    absorbed, full, absorbers = absorbed_rows(
-        z[rows], cosine, projection, main, least_cosine=least_cosine
-    )
+    absorbed = absorbed_rows(z[rows], cosine, projection, main, least_cosine=least_cosine)
     hits, slips = says[judged & truth].mean(), says[judged & ~truth].mean()
     precision = float(hits / (hits + slips)) if hits + slips > 0 else 0.5
-    return _Followed(
-        main, float(right[judged].mean()), precision, right[judged], absorbed, full, absorbers
-    )
+    return _Followed(main, float(right[judged].mean()), precision, right[judged], *absorbed)
 
 
 def _main_latents(
@@ -409,14 +382,10 @@ def _main_latents(
     from sklearn.metrics import f1_score
 
     fit, choose = part == 0, part == 1
-    candidates = _candidates(z[np.flatnonzero(fit)], truth[fit])
     chosen: list[int] = []
     best, says = 0.0, np.zeros(len(truth), dtype=bool)
-    while len(chosen) < most:
-        tried = [int(j) for j in candidates if j not in chosen][:1]
-        if not tried:
-            break
-        columns = z[:, chosen + tried].toarray()
+    for candidate in _candidates(z[np.flatnonzero(fit)], truth[fit])[:most]:
+        columns = z[:, [*chosen, int(candidate)]].toarray()
         scale = np.maximum(np.abs(columns[fit]).max(axis=0), 1e-12)
         model = LogisticRegression(max_iter=500, class_weight="balanced")
         model.fit(columns[fit] / scale, truth[fit])
@@ -424,17 +393,18 @@ def _main_latents(
         f1 = float(f1_score(truth[choose], now[choose]))
         if chosen and f1 <= best + RISES_BY:
             break
-        best, says, chosen = f1, now, chosen + tried
+        best, says = f1, now
+        chosen.append(int(candidate))
     return tuple(chosen), says
 
 
 def _candidates(z: Any, truth: np.ndarray) -> np.ndarray:
     """Atoms whose mean differs most with the attribute, over their deviation, more with it first."""
-    with_, without = z[truth], z[~truth]
-    means = [np.asarray(part.mean(axis=0)).ravel() for part in (with_, without)]
-    square = np.asarray(z.multiply(z).mean(axis=0)).ravel()
-    deviation = np.sqrt(np.maximum(square - np.asarray(z.mean(axis=0)).ravel() ** 2, 0))
-    score = (means[0] - means[1]) / np.maximum(deviation, 1e-12)
+    with_, without, mean, square = (
+        np.asarray(part.mean(axis=0)).ravel() for part in (z[truth], z[~truth], z, z.multiply(z))
+    )
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    score = (with_ - without) / np.maximum(deviation, 1e-12)
     order = np.argsort(-score, kind="stable")[:_CANDIDATES]
     return order[score[order] > 0]
 
@@ -470,7 +440,7 @@ def absorbed_rows(
     return absorbed, full, tuple(often)
 
 
-def _absorption(
+def _measured(
     own: _Followed,
     random: _Followed,
     probe: _Probe,
@@ -484,13 +454,14 @@ def _absorption(
     def mean(definition: str, values: np.ndarray, floor: float, control: float) -> Measurement:
         return resampling.mean(definition, values, floor=floor, control=control, unit="rows")
 
-    absorbed = mean("absorption_fraction", own.absorbed, 0.0, chance)
-    full = mean("absorption_full", own.full, 0.0, random.full.mean())
+    def if_precise(found: Measurement) -> Measurement:
+        return found if defined else replace(found, value=math.nan, interval=UNKNOWN)
+
     return Absorption.of(
-        absorbed if defined else _undefined(absorbed),
+        if_precise(mean("absorption_fraction", own.absorbed, 0.0, chance)),
         seconds=seconds,
         told=mean("attribute_told", own.right, 0.5, random.accuracy),
-        full=full if defined else _undefined(full),
+        full=if_precise(mean("absorption_full", own.full, 0.0, random.full.mean())),
         splits=measured(
             "splits",
             len(own.main) - 1 if defined else math.nan,
@@ -504,7 +475,3 @@ def _absorption(
         absorbers=own.absorbers,
         least_cosine=least_cosine,
     )
-
-
-def _undefined(found: Measurement) -> Measurement:
-    return replace(found, value=math.nan, interval=UNKNOWN)

@@ -84,27 +84,28 @@ def permuted_difference(
     sum_a = np.asarray(a.sum(axis=0), dtype=np.float64).ravel()
     group_a, group_b = w_a * sum_a, w_b * (total - sum_a)
     expected = (w_a * n_a - w_b * n_b) * total / (n_a + n_b)
-    scale = _spread(units, total) * (w_a + w_b) * math.sqrt(n_a * n_b / (n_a + n_b))
+    n, square = n_a + n_b, np.asarray(units.multiply(units).sum(axis=0)).ravel()
+    spread = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
+    scale = spread * (w_a + w_b) * math.sqrt(n_a * n_b / (n_a + n_b))
     used = scale > 1e-9 * np.maximum(np.abs(total), 1e-30)
     observed = np.abs(group_a - group_b - expected)[used]
     columns = units[:, np.flatnonzero(used)].T.tocsr()
-    counts, tops, n = _permute(
-        columns, observed, scale[used], n_a, (w_a + w_b), n_permutations, seed
+    counts, tops = _permute(columns, observed, scale[used], n_a, w_a + w_b, n_permutations, seed)
+    n_drawn, n_atoms = len(tops), len(total)
+    # A column that never varies differs by nothing and has p = 1.
+    floor, p, adjusted = np.zeros(n_atoms), np.ones(n_atoms), np.ones(n_atoms)
+    floor[used] = np.quantile(tops, LEVEL, method="higher") * scale[used]
+    p[used] = counts / n_drawn
+    ranks = np.searchsorted(np.sort(tops), observed / scale[used] - 1e-9, side="left")
+    adjusted[used] = (n_drawn - ranks) / n_drawn
+    return Difference(
+        a=group_a, b=group_b, expected=expected, floor=floor, p=p, p_adjusted=adjusted
     )
-    return _assembled(group_a, group_b, expected, used, scale, observed, counts, tops, n)
 
 
 def n_arrangements(n_a: int, n_b: int) -> int:
     """Return in how many ways n_a + n_b units can be put in groups of these sizes."""
     return math.comb(n_a + n_b, n_a)
-
-
-def _spread(
-    units: csr_matrix, total: Float[np.ndarray, " n_atoms"]
-) -> Float[np.ndarray, " n_atoms"]:
-    n = units.shape[0]
-    square = np.asarray(units.multiply(units).sum(axis=0)).ravel()
-    return np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0))
 
 
 def _permute(
@@ -115,20 +116,19 @@ def _permute(
     weight: float,
     n_permutations: int,
     seed: int,
-) -> tuple[Float[np.ndarray, " used"], Float[np.ndarray, " n"], int]:
+) -> tuple[Float[np.ndarray, " used"], Float[np.ndarray, " n"]]:
     """Count arrangements as far out as observed, per column, and keep each one's largest."""
     n_units, n_used = columns.shape[1], columns.shape[0]
     expected = weight * n_a * np.asarray(columns.sum(axis=1)).ravel() / n_units
     far = observed - 1e-9 * scale  # equal sums in another order may differ in their last bits
-    counts, tops, n = np.zeros(n_used), [], 0
+    counts, tops = np.zeros(n_used), []
     size = max(1, _NUMBERS // max(n_used, n_units))
     for chosen in _arrangements(n_units, n_a, n_permutations, size, seed):
         # w_a Σ_a − w_b (total − Σ_a) = (w_a + w_b) Σ_a − w_b·total: only the sum over a is drawn.
         drawn = np.abs(weight * (columns @ chosen) - expected[:, None])
         counts += (drawn >= far[:, None]).sum(axis=1)
         tops.append((drawn / scale[:, None]).max(axis=0, initial=0.0))
-        n += chosen.shape[1]
-    return counts, np.concatenate(tops), n
+    return counts, np.concatenate(tops)
 
 
 def _arrangements(
@@ -152,23 +152,3 @@ def _columns(chosen: np.ndarray, n_units: int) -> Float[np.ndarray, "units m"]:
     columns = np.zeros((n_units, len(chosen)))
     columns[chosen, np.arange(len(chosen))[:, None]] = 1.0
     return columns
-
-
-def _assembled(
-    a: Float[np.ndarray, " n_atoms"],
-    b: Float[np.ndarray, " n_atoms"],
-    expected: Float[np.ndarray, " n_atoms"],
-    used: np.ndarray,
-    scale: Float[np.ndarray, " n_atoms"],
-    observed: Float[np.ndarray, " used"],
-    counts: Float[np.ndarray, " used"],
-    tops: Float[np.ndarray, " n"],
-    n: int,
-) -> Difference:
-    """Turn counts into p-values; a column that never varies differs by nothing and has p = 1."""
-    floor, p, adjusted = np.zeros(len(a)), np.ones(len(a)), np.ones(len(a))
-    floor[used] = np.quantile(tops, LEVEL, method="higher") * scale[used]
-    p[used] = counts / n
-    ranks = np.searchsorted(np.sort(tops), observed / scale[used] - 1e-9, side="left")
-    adjusted[used] = (n - ranks) / n
-    return Difference(a=a, b=b, expected=expected, floor=floor, p=p, p_adjusted=adjusted)

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
+from sae_nb.evaluation.concepts._factors import largest_of_each
 from sae_nb.evaluation.report._measurement import RandomDictionary
 
 # -------------------------------------------------------------------------------------------------
@@ -63,8 +64,7 @@ class Arm:
     name: str
     table: Table
     ranking: Ranking
-    only_all: bool = False
-    """Whether it has no version with few columns."""
+    only_all: bool = False  # whether it has no version with few columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,23 +129,13 @@ def principal_components(
 
 def by_mean_difference(table: Table, truth: Bool[np.ndarray, " units"]) -> np.ndarray:
     """Return columns by |mean where true − mean where false|, largest first."""
-    difference = _mean(table[truth]) - _mean(table[~truth])
-    return np.argsort(-np.abs(difference), kind="stable")
+    with_, without = (np.asarray(table[rows].mean(axis=0)).ravel() for rows in (truth, ~truth))
+    return np.argsort(-np.abs(with_ - without), kind="stable")
 
 
 def in_order(table: Table, _truth: Bool[np.ndarray, " units"]) -> np.ndarray:
     """Return columns as they come."""
     return np.arange(table.shape[1])
-
-
-def columns_of(table: Table, columns: np.ndarray) -> Float[np.ndarray, "units columns"]:
-    """Return some columns, dense."""
-    chosen = table[:, columns]
-    return chosen.toarray() if issparse(chosen) else chosen
-
-
-def _mean(table: Table) -> Float[np.ndarray, " columns"]:
-    return np.asarray(table.mean(axis=0)).ravel()
 
 
 def _pool_dense(x: np.ndarray, units: Units, pool: Pool) -> Float[np.ndarray, "units d_in"]:
@@ -163,13 +153,11 @@ def _pool_codes(codes: SparseCodes, units: Units, pool: Pool) -> csr_matrix:
         weights = 1 / counts[units.unit]
         average = csr_matrix((weights, (units.unit, np.arange(len(units.unit)))))
         return (average @ z).tocsr()
-    # The strongest entry of each (unit, atom): the last of its kind when sorted by |z|.
     entries = z.tocoo()
-    place = units.unit[entries.row] * z.shape[1] + entries.col.astype(np.int64)
-    order = np.lexsort((np.abs(entries.data), place))
-    last = order[np.append(place[order][1:] != place[order][:-1], True)]
-    unit, atom = place[last] // z.shape[1], place[last] % z.shape[1]
-    return csr_matrix((entries.data[last], (unit, atom)), shape=(units.n, z.shape[1]))
+    unit, atom = units.unit[entries.row], entries.col.astype(np.int64)
+    best = largest_of_each(unit * z.shape[1] + atom, np.abs(entries.data))
+    place = (unit[best], atom[best])
+    return csr_matrix((entries.data[best], place), shape=(units.n, z.shape[1]))
 
 
 # -------------------------------------------------------------------------------------------------
@@ -194,59 +182,41 @@ class Probe:
     """What one probe says, and what it looked at."""
 
     scores: Float[np.ndarray, " n_test"]
-    validation: float
-    """AUROC on validation units, by which everything is chosen."""
-
+    validation: float  # AUROC on validation units, by which everything is chosen
     columns: Int[np.ndarray, " k"]
 
 
 def fit_probe(arm: Arm, k: int | None, truth: Bool[np.ndarray, " units"], split: Split) -> Probe:
     """Fit one probe on training units; k columns, or all for None."""
-    table, train = arm.table, arm.table[split.train]
-    if arm.name == MEANS:
-        return _by_difference(table, truth, split)
+    table, y = arm.table, truth[split.train]
+    if arm.name == MEANS:  # nothing is fitted but two means
+        x = table[split.train]
+        direction = x[y].mean(axis=0) - x[~y].mean(axis=0)
+        score = float(auroc(table[split.validation] @ direction, truth[split.validation])[0])
+        return Probe(table[split.test] @ direction, score, np.arange(table.shape[1]))
     if k is None:
-        return _chosen(*_scaled(table, split), truth, split, PENALTIES, np.arange(table.shape[1]))
-    columns = arm.ranking(train, truth[split.train])[:k]
-    dense = columns_of(table, columns)
-    return _chosen(*_scaled(dense, split), truth, split, (1.0,), columns)
+        return _logistic(table, truth, split, PENALTIES, np.arange(table.shape[1]))
+    columns = arm.ranking(table[split.train], y)[:k]
+    chosen = table[:, columns]
+    dense = chosen.toarray() if issparse(chosen) else chosen
+    return _logistic(dense, truth, split, (1.0,), columns)
 
 
-def _scaled(table: Table, split: Split) -> tuple[Table, Table, Table]:
-    """Return training, validation and test units, columns scaled by the training units.
-
-    Sparse tables are not centred: they would be dense.
-    """
-    train = table[split.train]
-    if issparse(table):
-        from scipy.sparse import diags
-
-        square = np.asarray(train.multiply(train).mean(axis=0)).ravel()
-        scale = np.sqrt(np.maximum(square - np.asarray(train.mean(axis=0)).ravel() ** 2, 0))
-        factor = diags(np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0))
-        return tuple((table[part] @ factor).tocsr() for part in _parts(split))
-    mean, scale = train.mean(axis=0), train.std(axis=0)
-    factor = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
-    return tuple((table[part] - mean) * factor for part in _parts(split))
-
-
-def _parts(split: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return split.train, split.validation, split.test
-
-
-def _chosen(
-    train: Table,
-    validation: Table,
-    test: Table,
+def _logistic(
+    table: Table,
     truth: Bool[np.ndarray, " units"],
     split: Split,
     penalties: tuple[float, ...],
     columns: np.ndarray,
 ) -> Probe:
-    """Fit with each penalty and keep what tells validation units best."""
+    """Fit with each penalty and keep what predicts validation units best."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, validation, test = _scaled(table, split)
     best: tuple[float, Any] | None = None
     for penalty in penalties:
-        model = _logistic(penalty).fit(train, truth[split.train])
+        model = LogisticRegression(C=penalty, max_iter=1000, class_weight="balanced", tol=1e-3)
+        model.fit(train, truth[split.train])
         score = float(auroc(model.decision_function(validation), truth[split.validation])[0])
         if best is None or score > best[0]:
             best = (score, model)
@@ -254,15 +224,17 @@ def _chosen(
     return Probe(model.decision_function(test), score, columns)
 
 
-def _logistic(penalty: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _scaled(table: Table, split: Split) -> tuple[Table, Table, Table]:
+    """Training, validation and test units by the training units' scale; sparse ones are not centred."""
+    parts = (split.train, split.validation, split.test)
+    train = table[split.train]
+    if issparse(table):
+        from scipy.sparse import diags
 
-    return LogisticRegression(C=penalty, max_iter=1000, class_weight="balanced", tol=1e-3)
-
-
-def _by_difference(table: np.ndarray, truth: Bool[np.ndarray, " units"], split: Split) -> Probe:
-    """⟨x, mean where true − mean where false⟩: nothing is fitted but two means."""
-    x, y = table[split.train], truth[split.train]
-    direction = x[y].mean(axis=0) - x[~y].mean(axis=0)
-    validation = float(auroc(table[split.validation] @ direction, truth[split.validation])[0])
-    return Probe(table[split.test] @ direction, validation, np.arange(table.shape[1]))
+        square = np.asarray(train.multiply(train).mean(axis=0)).ravel()
+        scale = np.sqrt(np.maximum(square - np.asarray(train.mean(axis=0)).ravel() ** 2, 0))
+        factor = diags(np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0))
+        return tuple((table[part] @ factor).tocsr() for part in parts)
+    mean, scale = train.mean(axis=0), train.std(axis=0)
+    factor = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    return tuple((table[part] - mean) * factor for part in parts)

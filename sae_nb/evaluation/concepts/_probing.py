@@ -1,8 +1,8 @@
 """Sparse probing: are an SAE's latents a better place to read a label from than the activations are?
 
-Few latents beside as few raw channels, principal components, random latents and atoms of a random
-dictionary; all latents beside logistic regression on the activations themselves. Columns are ranked on
-training labels, penalties and arms chosen on validation labels, and test labels are read once.
+Few latents are compared with the same number of raw channels, principal components, random latents and
+atoms of a random dictionary; all latents with logistic regression on the activations themselves. Columns
+are ranked on training labels, penalties and arms chosen on validation labels, and test labels are read once.
 """
 
 from __future__ import annotations
@@ -69,33 +69,32 @@ def units_of(
 ) -> tuple[Units, Int[np.ndarray, " units"]]:
     """Return which rows make up each labelled unit, and the labels as whole numbers."""
     check_count(max_units, name="max_units")
-    given = torch.as_tensor(labels).cpu()
-    if given.is_floating_point() or given.is_complex():
+    values = torch.as_tensor(labels).cpu()
+    if values.is_floating_point() or values.is_complex():
         raise TypeError(
-            f"`labels` must be booleans or whole numbers, got {given.dtype}. Use a threshold, such as "
+            f"`labels` must be booleans or whole numbers, got {values.dtype}. Use a threshold, such as "
             "labels > 0."
         )
     sample = acts.sample.numpy()
     present, place = np.unique(sample, return_inverse=True)
     n_samples = acts.context.n_samples
-    if given.shape == (len(acts),):
-        unit, truth, of = np.arange(len(acts)), given.numpy(), sample
-    elif given.ndim == 1 and len(given) in (n_samples, len(present)):
-        truth = given.numpy() if len(given) == len(present) else given.numpy()[present]
+    if values.shape == (len(acts),):
+        unit, truth, of = np.arange(len(acts)), values.numpy(), sample
+    elif values.ndim == 1 and len(values) in (n_samples, len(present)):
+        truth = values.numpy() if len(values) == len(present) else values.numpy()[present]
         unit, of = place, present
     else:
         raise ValueError(
             f"`labels` must have one entry per sample, {len(present)}, or per row, {len(acts)}, got "
-            f"shape {tuple(given.shape)}."
+            f"shape {tuple(values.shape)}."
         )
-    kept = np.arange(len(truth))
-    if len(kept) > max_units:
-        kept = np.sort(np.random.default_rng(seed).permutation(len(kept))[:max_units])
-    chosen = np.isin(unit, kept)
-    rows = np.flatnonzero(chosen)
+    used = np.arange(len(truth))
+    if len(used) > max_units:
+        used = np.sort(np.random.default_rng(seed).permutation(len(used))[:max_units])
+    rows = np.flatnonzero(np.isin(unit, used))
     rows = rows[np.argsort(unit[rows], kind="stable")]
-    number = np.searchsorted(kept, unit[rows])
-    return Units(rows, number, len(kept), of[kept]), truth[kept].astype(np.int64)
+    number = np.searchsorted(used, unit[rows])
+    return Units(rows, number, len(used), of[used]), truth[used].astype(np.int64)
 
 
 def tasks_of(truth: Int[np.ndarray, " units"], names: Sequence[str] | None) -> Tasks:
@@ -104,7 +103,7 @@ def tasks_of(truth: Int[np.ndarray, " units"], names: Sequence[str] | None) -> T
     if len(classes) < 2:
         raise ValueError(
             f"`labels` must have at least two classes, got {len(truth)} examples of class "
-            f"{int(classes[0])} alone. Nothing can be told apart."
+            f"{int(classes[0])} alone. Nothing can be predicted."
         )
     if names is not None and (classes.min() < 0 or len(names) <= int(classes.max())):
         raise ValueError(
@@ -165,13 +164,18 @@ def _drawn(
             f"`n_labels` must be at most the {len(rest)} units that are not tested on, got {n_labels}."
         )
     order = generator.permutation(rest)
-    kind = np.zeros(len(order), dtype=int)
-    for number, truth in enumerate(tasks.values()):
-        kind[truth[order]] = number + 1
-    turn = np.zeros(len(order))
+    kind, turn = _kinds(tasks, order), np.zeros(len(order))
     for one in np.unique(kind):
         turn[kind == one] = np.arange(int((kind == one).sum()))
     return np.sort(order[np.argsort(turn, kind="stable")][:n_labels])
+
+
+def _kinds(tasks: Tasks, units: np.ndarray) -> Int[np.ndarray, " m"]:
+    """The class of each unit; 0 for the class that is asked for in no task."""
+    kind = np.zeros(len(units), dtype=int)
+    for number, truth in enumerate(tasks.values()):
+        kind[truth[units]] = number + 1
+    return kind
 
 
 def _both(tasks: Tasks, part: np.ndarray) -> bool:
@@ -182,10 +186,7 @@ def _alternating(
     tasks: Tasks, labelled: np.ndarray, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """With few labels: every fourth unit of each class is for choosing."""
-    choosing = np.zeros(len(labelled), dtype=bool)
-    kind = np.zeros(len(labelled), dtype=int)
-    for number, truth in enumerate(tasks.values()):
-        kind[truth[labelled]] = number + 1
+    kind, choosing = _kinds(tasks, labelled), np.zeros(len(labelled), dtype=bool)
     for one in np.unique(kind):
         members = generator.permutation(np.flatnonzero(kind == one))
         choosing[members[: max(1, len(members) // 4)]] = True
@@ -227,7 +228,7 @@ def noisy(
 
 
 # -------------------------------------------------------------------------------------------------
-# Sparse probing: are an SAE's latents a better place to read a label from than the activations are?
+# Probes of every arm, and what is chosen among them.
 
 
 Columns = int | Literal["all"]
@@ -237,7 +238,7 @@ BASELINES = (CHANNELS, COMPONENTS, MEANS, RANDOM)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ProbeStudy(Measurement):
-    """How much better the SAE's latents tell labels than the best arm that needs no SAE.
+    """How much better the SAE's latents predict labels than the best arm that needs no SAE.
 
     `value` is AUROC of the SAE's best arm minus that of the best baseline, each chosen on validation
     labels, judged on test labels; the interval is of the difference, on the same resamples. Its
@@ -248,7 +249,7 @@ class ProbeStudy(Measurement):
     """AUROC on test labels, mean over classes, by arm and number of columns."""
 
     gains: dict[Columns, Measurement]
-    """The SAE minus the best baseline of as many columns."""
+    """SAE minus the best baseline with the same number of columns."""
 
     chosen: dict[str, tuple[str, Columns]]
     """Arm and number of columns that validation labels chose: "sae", "baseline", "random"."""
@@ -262,9 +263,6 @@ class ProbeStudy(Measurement):
     counts: tuple[int, int, int]
     """Units to train on, to choose on, to judge on."""
 
-    seconds: float
-    """What it cost."""
-
     @property
     def useful(self) -> bool | None:
         """Whether the interval of the gain lies above 0; None where it has 0 inside."""
@@ -277,21 +275,20 @@ class ProbeStudy(Measurement):
     def answer(self) -> str:
         """Are SAEs useful here? In words."""
         words = {
-            True: "Yes, here: the SAE's latents tell these labels better",
-            False: "No: what needs no SAE tells these labels better",
-            None: "Not shown: the difference is within what the sample can tell",
+            True: "Yes, here: the SAE's latents predict these labels better",
+            False: "No: what needs no SAE predicts these labels better",
+            None: "Not shown: the difference is within what the sample can show",
         }
         ours, other = (_named(*self.chosen[name]) for name in ("sae", "baseline"))
-        scores = (self.scores[self.chosen[name]].value for name in ("sae", "baseline"))
+        first, second = (self.scores[self.chosen[name]].value for name in ("sae", "baseline"))
         few = ", ".join(
             f"k = {k}: {gain.value:+.3f} ({gain.interval[0]:+.3f} … {gain.interval[1]:+.3f})"
             for k, gain in self.gains.items()
         )
-        first, second = scores
         return (
             f"{words[self.useful]}. {ours} {first:.3f}, {other} {second:.3f}: {self.value:+.3f} AUROC, "
             f"95 % {self.interval[0]:+.3f} … {self.interval[1]:+.3f} ({self.regime}). Against the best "
-            f"baseline of as many columns: {few}."
+            f"baseline with the same number of columns: {few}."
         )
 
     @property
@@ -306,14 +303,10 @@ class ProbeStudy(Measurement):
         """AUROC by arm and number of columns."""
         import pandas as pd
 
-        names = list(dict.fromkeys(name for name, _ in self.scores))
-        return pd.DataFrame(
-            {
-                k: {n: self.scores[n, k].value for n in names if (n, k) in self.scores}
-                for k in self.gains
-            },
-            index=names,
-        ).round(3)
+        values = {key: score.value for key, score in self.scores.items()}
+        names = list(dict.fromkeys(name for name, _ in values))
+        table = {k: {n: values[n, k] for n in names if (n, k) in values} for k in self.gains}
+        return pd.DataFrame(table, index=names).round(3)
 
     def __repr__(self) -> str:
         return f"ProbeStudy({self.answer})"
@@ -365,10 +358,8 @@ def probe(
         Units to test on, all others being trained on: another place, time, or source. None: at random.
     max_units
         Units used at most, drawn at random.
-    n_bootstrap
-        Resamples of the test samples.
-    seed
-        Of draws, splits, noise and the random dictionary.
+    n_bootstrap, seed
+        Resamples of the test samples; the seed is also of draws, splits, noise and random dictionary.
 
     Returns
     -------
@@ -378,7 +369,7 @@ def probe(
     Raises
     ------
     TypeError, ValueError: If there is one class, or too few examples of one (the message says how many),
-        all features are constant, all atoms silent, or codes are of other rows or another dictionary.
+        all features are constant, all atoms dead, or codes are of other rows or another dictionary.
 
     Source
     ------
@@ -404,12 +395,14 @@ def probe(
     tasks = tasks_of(truth, names)
     moved = None if shifted is None else units_of(acts, shifted, max_units=max_units, seed=seed)[1]
     split, unlabelled = divided(units, tasks, n_labels=n_labels, shifted=moved, seed=seed)
-    _check_constant(acts)
+    if float((acts.x - acts.x[0]).abs().max()) == 0:
+        raise ValueError(
+            f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
+            "hook point."
+        )
     arms = arms_for(acts, codes, units, unlabelled, pool, seed=seed)
     columns: list[Columns] = [*(k for k in ks if k <= min(acts.d_in, sae.n_atoms)), "all"]
-    heard = {
-        name: noisy(task, label_noise, tasks, split, seed=seed) for name, task in tasks.items()
-    }
+    heard = {n: noisy(task, label_noise, tasks, split, seed=seed) for n, task in tasks.items()}
     probes = _fitted(arms, columns, heard, split)
     judged = _Judged(probes, tasks, split, units, resampling)
     chosen = judged.chosen()
@@ -425,14 +418,6 @@ def probe(
         counts=(len(split.train), len(split.validation), len(split.test)),
         seconds=round(time.perf_counter() - start, 3),
     )
-
-
-def _check_constant(acts: Activations) -> None:
-    if float((acts.x - acts.x[0]).abs().max()) == 0:
-        raise ValueError(
-            f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
-            "hook point."
-        )
 
 
 Fitted = dict[tuple[str, Columns], dict[str, Probe]]
@@ -471,8 +456,7 @@ class _Judged:
         self._n = len(split.test)
         self._unit = "samples" if len(np.unique(units.sample)) == units.n else "rows"
         group, n_groups = group_rows(units.sample[split.test], self._n, seed=resampling.seed)
-        weights = resampling.weights(group, n_groups)
-        weights = np.concatenate([np.ones((1, self._n)), weights])
+        weights = np.concatenate([np.ones((1, self._n)), resampling.weights(group, n_groups)])
         self._values = {
             key: np.mean(
                 [auroc(p.scores, tasks[name][split.test], weights) for name, p in found.items()],
@@ -485,13 +469,13 @@ class _Judged:
     def validation(self, key: tuple[str, Columns]) -> tuple[float, float]:
         """What is chosen by: AUROC on validation labels, and where that is equal more columns.
 
-        A small validation set is often told without a mistake by a few columns that happen to fit.
+        A small validation set is often predicted without a mistake by a few columns that happen to fit.
         """
         score = float(np.mean([p.validation for p in self._probes[key].values()]))
         return round(score, 9), np.inf if key[1] == "all" else float(key[1])
 
     def best_baseline(self, k: Columns) -> tuple[str, Columns]:
-        """The arm of as many columns that needs no SAE and that validation labels like best."""
+        """The arm with this number of columns that needs no SAE and that validation labels like best."""
         keys = [key for key in self._probes if key[0] in BASELINES and key[1] == k]
         return max(keys, key=self.validation)
 
@@ -503,9 +487,8 @@ class _Judged:
         }
 
     def gain(self, ours: tuple[str, Columns], other: tuple[str, Columns]) -> Measurement:
+        control = self._values[RANDOM, ours[1]][0] - self._values[other][0]
         difference = self._values[ours] - self._values[other]
-        random = (RANDOM, ours[1])
-        control = self._values[random][0] - self._values[other][0]
         return self._measured(difference, 0.0, float(control), "probe_gain")
 
     def _score(self, name: str, k: Columns) -> Measurement:

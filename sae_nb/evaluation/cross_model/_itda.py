@@ -1,4 +1,4 @@
-"""ITDA: a dictionary of real activations, built greedily where pursuit errs, compared by which rows it took.
+"""ITDA: a dictionary of real activations, built greedily where pursuit errs, compared by the rows taken.
 
 A row joins the dictionary if its error ‖r‖² / ‖x − μ‖² after k steps of matching pursuit is above τ. Two
 models that saw the same inputs are compared by J = |A ∩ B| / |A ∪ B| of the rows they took.
@@ -20,14 +20,14 @@ from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.pursuit import matching_pursuit
 
-_DRAWS = 50  # random choices of as many rows behind the floor of the overlap
+_DRAWS = 50  # random choices of rows behind the floor of the overlap
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Itda(Measurement):
     """A dictionary whose atoms are rows of real activations.
 
-    `value` is R² on the rows it was built from; its control has as many rows drawn at random.
+    `value` is R² on the rows it was built from; its control has the same number of random rows.
     """
 
     dictionary: Float[Tensor, "n_atoms d_in"]
@@ -55,30 +55,18 @@ class Itda(Measurement):
         return len(self.rows)
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> SparseCodes:
-        """Find codes by matching pursuit; coefficients may be negative.
-
-        Parameters
-        ----------
-        x
-            Activations of the same model and hook point.
-        """
+        """Find codes of activations by matching pursuit; coefficients may be negative."""
         x = check_matrix(x, d_in=self.dictionary.shape[1])
         return _pursued(x.float() - self.mean, self.dictionary, self.k)
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
-        """Add up the atoms, and the mean.
-
-        Parameters
-        ----------
-        codes
-            From `encode`.
-        """
+        """Add up the atoms, and the mean."""
         return _added(codes, self.dictionary) + self.mean
 
     def __repr__(self) -> str:
         return (
             f"Itda({self.n_atoms} of {self.n} rows, k={self.k}, τ={self.threshold:g}; R² "
-            f"{self.value:.3f}, as many random rows {self.control:.3f})"
+            f"{self.value:.3f}, random rows {self.control:.3f})"
         )
 
 
@@ -106,15 +94,9 @@ def build_itda(
         Rows taken at most.
     batch_size
         Rows encoded at a time; within a batch, rows join worst first and explain the others at once.
-    n_bootstrap
-        Resamples of samples for the interval of R².
-    seed
-        Order of the rows, the same for two models that are to be compared.
-
-    Returns
-    -------
-    Itda
-        `.rows`, `.encode`, `.decode`, and R² as `.value`.
+    n_bootstrap, seed
+        Resamples of samples; the seed is also of the order of the rows: the same for two models that are
+        to be compared.
 
     Raises
     ------
@@ -148,21 +130,23 @@ def build_itda(
     generator = torch.Generator().manual_seed(seed)
     alive = (energy > 0).nonzero().flatten()
     other = alive[torch.randperm(len(alive), generator=generator)[: len(rows)]]
-    left = _left(centred, _unit(centred[rows]), k)
-    sums = resampling.grouped(
-        np.stack([left.numpy(), energy.numpy()], axis=1).astype(np.float64), acts.sample.numpy()
+    dictionary = _unit(centred[rows])
+    missed, missed_random = (
+        _missed(centred, atoms, k) for atoms in (dictionary, _unit(centred[other]))
     )
+    columns = np.stack([missed.numpy(), energy.numpy()], axis=1).astype(np.float64)
+    sums = resampling.grouped(columns, acts.sample.numpy())
     return Itda.of(
         measured(
             "itda_r2",
-            1 - left.sum() / energy.sum(),
+            1 - missed.sum() / energy.sum(),
             floor=0.0,
-            control=1 - _left(centred, _unit(centred[other]), k).sum() / energy.sum(),
+            control=1 - missed_random.sum() / energy.sum(),
             interval=resampling.interval(sums, lambda s: 1 - s[:, 0] / s[:, 1]),
             n=len(x),
         ),
         seconds=round(time.perf_counter() - start, 3),
-        dictionary=_unit(centred[rows]),
+        dictionary=dictionary,
         rows=np.array(rows),
         mean=mean,
         k=k,
@@ -177,7 +161,7 @@ def compare_itda(
 ) -> Measurement:
     """Return the Jaccard index of the rows that two dictionaries took from the same inputs.
 
-    J = |A ∩ B| / |A ∪ B|. Its floor is the mean for as many rows drawn at random for each.
+    J = |A ∩ B| / |A ∪ B|. Its floor is the mean for the same numbers of rows drawn at random.
 
     Parameters
     ----------
@@ -205,23 +189,19 @@ def compare_itda(
             f"`first` and `second` must be built from the same rows, got {len(first.sample)} and "
             f"{len(second.sample)} rows that are not the same places. Capture the same inputs."
         )
-    n = len(first.sample)
-    a, b = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+    n, n_first, n_second = len(first.sample), len(first.rows), len(second.rows)
+    a, b = np.zeros((2, n), dtype=bool)
     a[first.rows], b[second.rows] = True, True
+    # The overlap of random choices is hypergeometric.
+    drawn = np.random.default_rng(seed).hypergeometric(n_first, n - n_first, n_second, size=_DRAWS)
     sums = resampling.grouped(np.stack([a & b, a | b], axis=1).astype(np.float64), first.sample)
     return measured(
         "itda_jaccard",
         (a & b).sum() / (a | b).sum(),
-        floor=_chance(n, len(first.rows), len(second.rows), seed=seed),
+        floor=(drawn / (n_first + n_second - drawn)).mean(),
         interval=resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
         n=int((a | b).sum()),
     )
-
-
-def _chance(n: int, n_first: int, n_second: int, *, seed: int) -> float:
-    """Mean Jaccard index of random choices: the overlap is hypergeometric."""
-    shared = np.random.default_rng(seed).hypergeometric(n_first, n - n_first, n_second, size=_DRAWS)
-    return float((shared / (n_first + n_second - shared)).mean())
 
 
 def _taken(
@@ -253,8 +233,7 @@ def _taken(
             # What the row alone, or as one more step, leaves of the others: never less than pursuit
             # with it would be allowed to leave, and no second encoding of the batch.
             for rows in (centred[batch], residual):
-                left = rows.square().sum(dim=1) - (rows @ atom).square()
-                missed = torch.minimum(missed, left)
+                missed = torch.minimum(missed, rows.square().sum(dim=1) - (rows @ atom).square())
             missed[worst] = 0
     return taken
 
@@ -279,9 +258,10 @@ def _added(codes: SparseCodes, atoms: Float[Tensor, "n_atoms d_in"]) -> Float[Te
     )
 
 
-def _left(
+def _missed(
     centred: Float[Tensor, "n d_in"], atoms: Float[Tensor, "n_atoms d_in"], k: int
 ) -> Float[Tensor, " n"]:
+    """Squared error of every row."""
     parts = [
         (part - _added(_pursued(part, atoms, k), atoms)).square().sum(dim=1)
         for part in torch.split(centred, 4096)

@@ -1,7 +1,7 @@
 """Which latent of one layer, or model, is which of another? Matched by how they fire on the same rows.
 
-ρ_ij = corr(z_i, z'_j) over rows; the best assignment, at most one partner each, beside the same for rows
-shuffled against each other, because among thousands of latents some agree by chance.
+ρ_ij = corr(z_i, z'_j) over rows; the best assignment, at most one partner each, with that of rows shuffled
+against each other as its floor, because among thousands of latents some agree by chance.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_same_rows(codes: Sequence[SparseCodes]) -> None:
         if not bool(torch.any(one.values != 0)):
             raise ValueError(
                 f"`codes` must have an atom that fires, but all {one.n_atoms} at place {number} are "
-                "silent. Look at whether SAE and activations belong together."
+                "dead. Look at whether SAE and activations belong together."
             )
 
 
@@ -125,13 +125,11 @@ def match_latents(
     codes, other
         Of the same rows, by two SAEs.
     dictionaries
-        Of both SAEs, to tell the cosine of matched atoms as well.
+        Of both SAEs, to measure the cosine of matched atoms as well.
     min_firings
         Latents that fire in fewer rows are left out.
-    n_bootstrap
-        Resamples of the matched pairs.
-    seed
-        Of resamples and shuffle.
+    n_bootstrap, seed
+        Resamples of the matched pairs; the seed is also of the shuffle.
 
     Raises
     ------
@@ -161,9 +159,7 @@ def match_latents(
         first=first,
         second=second,
         correlations=correlations,
-        cosines=None
-        if dictionaries is None
-        else _cosines(codes, other, dictionaries, first, second),
+        cosines=dictionaries and _cosines((codes, other), dictionaries, first, second),
         threshold=float(np.quantile(chance, 0.99)),
     )
 
@@ -184,30 +180,27 @@ def _often(codes: SparseCodes, min_firings: int) -> tuple[csr_matrix, np.ndarray
 def _matched(first: csr_matrix, second: csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     from scipy.optimize import linear_sum_assignment
 
-    n = first.shape[0]
     means = [np.asarray(t.mean(axis=0)).ravel() for t in (first, second)]
-    deviations = [
-        np.sqrt(np.maximum(np.asarray(t.multiply(t).mean(axis=0)).ravel() - m**2, 1e-300))
-        for t, m in zip((first, second), means, strict=True)
-    ]
-    covariance = np.asarray((first.T @ second).todense()) / n - np.outer(*means)
+    squares = [np.asarray(t.multiply(t).mean(axis=0)).ravel() for t in (first, second)]
+    deviations = [np.sqrt(np.maximum(s - m**2, 1e-300)) for s, m in zip(squares, means)]
+    covariance = (first.T @ second).toarray() / first.shape[0] - np.outer(*means)
     correlations = covariance / np.outer(*deviations)
     rows, columns = linear_sum_assignment(correlations, maximize=True)
     return rows, columns, correlations[rows, columns]
 
 
 def _cosines(
-    codes: SparseCodes,
-    other: SparseCodes,
+    codes: tuple[SparseCodes, SparseCodes],
     dictionaries: tuple[Any, Any],
     first: np.ndarray,
     second: np.ndarray,
 ) -> np.ndarray | None:
     one, two = (torch.as_tensor(d).detach().float().cpu() for d in dictionaries)
-    if (len(one), len(two)) != (codes.n_atoms, other.n_atoms):
+    n_one, n_two = (part.n_atoms for part in codes)
+    if (len(one), len(two)) != (n_one, n_two):
         raise ValueError(
-            f"`dictionaries` must have the atoms of the codes, {codes.n_atoms} and {other.n_atoms}, got "
-            f"{len(one)} and {len(two)}."
+            f"`dictionaries` must have the atoms of the codes, {n_one} and {n_two}, got {len(one)} and "
+            f"{len(two)}."
         )
     if one.shape[1] != two.shape[1]:
         return None

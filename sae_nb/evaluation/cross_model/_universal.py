@@ -33,13 +33,9 @@ class UniversalSAE(nn.Module):
     ----------
     acts
         Aligned activations; widths, means and scales are read from them, and the first atoms are rows
-        of them.
-    n_atoms
-        Shared by all models.
-    k
-        Atoms per row.
-    seed
-        Which rows.
+        of them, drawn by `seed`.
+    n_atoms, k
+        Of the code that all models share.
 
     Raises
     ------
@@ -69,58 +65,24 @@ class UniversalSAE(nn.Module):
         self.bias = nn.ParameterList(nn.Parameter(torch.zeros(n_atoms)) for _ in acts)
 
     def standardised(self, model: int, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        """Return (x − μ) / s of one model.
-
-        Parameters
-        ----------
-        model
-            Its place in the list.
-        x
-            Its activations.
-        """
+        """Return (x − μ) / s of one model, by its place in the list."""
         return (x.float() - self.get_buffer(f"mean_{model}")) / self.get_buffer(f"scale_{model}")
 
     def dense_codes(self, model: int, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n n_atoms"]:
-        """Return the shared code that one model's activations ask for, zeros included.
-
-        Parameters
-        ----------
-        model
-            Whose encoder.
-        x
-            Its activations.
-        """
+        """Return the shared code that one model's activations ask for, zeros included."""
         pre = (self.standardised(model, x) @ self.encoders[model] + self.bias[model]).relu()
         values, atoms = pre.topk(self.k, dim=1)
         return torch.zeros_like(pre).scatter(1, atoms, values)
 
     @torch.no_grad()
     def encode(self, model: int, x: Float[Tensor, "n d_in"]) -> SparseCodes:
-        """Return the shared code that one model's activations ask for.
-
-        Parameters
-        ----------
-        model
-            Whose encoder.
-        x
-            Its activations.
-        """
+        """Return the shared code that one model's activations ask for."""
         x = check_matrix(x, d_in=self.encoders[model].shape[0])
-        parts = torch.split(x, 4096)
-        return SparseCodes.concatenate(
-            [SparseCodes.from_dense(self.dense_codes(model, part)) for part in parts]
-        )
+        dense = (self.dense_codes(model, part) for part in torch.split(x, 4096))
+        return SparseCodes.concatenate(map(SparseCodes.from_dense, dense))
 
     def decode(self, model: int, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
-        """Return what a shared code says that one model's activations are.
-
-        Parameters
-        ----------
-        model
-            Whose decoder.
-        codes
-            From any model's encoder.
-        """
+        """Return one model's activations, decoded from any model's code."""
         parts = [
             codes.rows(slice(start, start + 4096)).to_dense() @ self.dictionaries[model]
             for start in range(0, len(codes), 4096)
@@ -129,15 +91,7 @@ class UniversalSAE(nn.Module):
         return torch.cat(parts) * scale + self.get_buffer(f"mean_{model}")
 
     def loss(self, model: int, x: Sequence[Float[Tensor, "n d_in"]]) -> Float[Tensor, ""]:
-        """Return the mean over models of the share of energy missed by one model's code.
-
-        Parameters
-        ----------
-        model
-            Whose encoder.
-        x
-            Aligned activations of every model.
-        """
+        """Return the mean over models of the share of energy missed by the code of one, given all their x."""
         z = self.dense_codes(model, x[model])
         missed = [
             (self.standardised(j, rows) - z @ self.dictionaries[j]).square().sum(dim=1).mean()
@@ -175,11 +129,6 @@ def train_universal(
         Of Adam; each step encodes with one model and decodes to all.
     seed
         Of first atoms, batches and the model drawn.
-
-    Returns
-    -------
-    UniversalSAE
-        In evaluation mode.
 
     Raises
     ------
@@ -227,7 +176,7 @@ class Universality(Measurement):
     """
 
     entropy: Float[np.ndarray, " n_atoms"]
-    """FE: 1 where all models fire as often, 0 where one alone fires; NaN where none does."""
+    """FE: 1 where all models fire equally often, 0 where one alone fires; NaN where none does."""
 
     overlap: Float[np.ndarray, " n_atoms"]
     """Rows in which all models fire, over rows in which any does: the true union."""
@@ -267,10 +216,8 @@ def compare_firing(
     ----------
     codes
         One per model, of one dictionary of shared codes.
-    n_bootstrap
-        Resamples of atoms.
-    seed
-        Of resamples and shuffles.
+    n_bootstrap, seed
+        Resamples of atoms; the seed is also of the shuffles.
 
     Raises
     ------
@@ -379,8 +326,7 @@ def _overlap(
 def _shuffled(fired: Sequence[csc_matrix], *, seed: int) -> float:
     generator = np.random.default_rng(seed)
     moved = [f.tocsr()[generator.permutation(f.shape[0])].tocsc() for f in fired[1:]]
-    overlap = _overlap([fired[0], *moved])[1]
-    return float(np.nanmean(overlap))
+    return float(np.nanmean(_overlap([fired[0], *moved])[1]))
 
 
 def _entropy(fires: Float[np.ndarray, "n_atoms models"]) -> Float[np.ndarray, " n_atoms"]:

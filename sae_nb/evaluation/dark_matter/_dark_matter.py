@@ -8,7 +8,7 @@ what random ReLU features of x add to it, and the rest neither finds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count
-from sae_nb.evaluation.dark_matter._linear_prediction import LinearFit, fit_linear, fit_ridge
-from sae_nb.evaluation.report._downstream import Scores, SpliceTask, score_batches, splice_task
+from sae_nb.evaluation.report._downstream import SpliceTask, score_batches, splice_task
 from sae_nb.evaluation.report._measurement import (
     Interval,
     Measurement,
@@ -34,167 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.evaluation.report._downstream import SpliceTask
     from sae_nb.models import LiveModel
-
-
-# -------------------------------------------------------------------------------------------------
-# Where an SAE errs most: R²(‖e‖² | x, 1) beside predictors that know far less of the input.
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NormPrediction(Measurement):
-    """R² of the squared length of the error, predicted by a linear map of x and a constant.
-
-    The floor is the best of the plain predictors in `baselines`: what a direction of x adds to
-    knowing the token, the size of the activation, or how many atoms fired.
-    """
-
-    baselines: dict[str, float]
-    """R² on held-out rows by predictor: "token" (its mean in training), "activation norm", "l0"."""
-
-
-def predict_norms(
-    train: Float[np.ndarray, " m"],
-    held: Float[np.ndarray, " n"],
-    x_train: Float[np.ndarray, "m d_in"],
-    x_held: Float[np.ndarray, "n d_in"],
-    plain_train: dict[str, np.ndarray],
-    plain_held: dict[str, np.ndarray],
-    sample: Int[np.ndarray, " n"],
-    resampling: Resampling,
-) -> NormPrediction:
-    """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows."""
-    predicted = _by_x(train, x_train, x_held)
-    baselines = {
-        name: _r2(held, _by_token(train, values, plain_held[name]))
-        if name == "token"
-        else _r2(held, fit_linear(values[:, None], train[:, None])(plain_held[name][:, None])[:, 0])
-        for name, values in plain_train.items()
-    }
-    columns = np.stack([(held - predicted) ** 2, held, held**2, np.ones_like(held)], axis=1)
-    r2 = resampling.interval(
-        resampling.grouped(columns, sample),
-        lambda s: 1 - s[:, 0] / (s[:, 2] - s[:, 1] ** 2 / s[:, 3]),
-    )
-    return NormPrediction.of(
-        measured(
-            "dark_matter_norm",
-            _r2(held, predicted),
-            floor=max(baselines.values()),
-            interval=r2,
-            n=len(held),
-        ),
-        baselines=baselines,
-    )
-
-
-def _by_x(
-    train: Float[np.ndarray, " m"],
-    x_train: Float[np.ndarray, "m d_in"],
-    x_held: Float[np.ndarray, "n d_in"],
-) -> Float[np.ndarray, " n"]:
-    first = len(x_train) * 3 // 4
-    if len(x_train) >= 10 * x_train.shape[1]:
-        return fit_linear(x_train, train[:, None])(x_held)[:, 0]
-    fit = fit_ridge(x_train[:first], train[:first, None], x_train[first:], train[first:, None])
-    return fit(x_held)[:, 0]
-
-
-def _by_token(
-    train: Float[np.ndarray, " m"], ids: Int[np.ndarray, " m"], held_ids: Int[np.ndarray, " n"]
-) -> Float[np.ndarray, " n"]:
-    """The mean of each token in training; of all tokens where it never occurred there."""
-    known, place = np.unique(ids, return_inverse=True)
-    means = np.bincount(place, weights=train) / np.bincount(place)
-    at = np.minimum(np.searchsorted(known, held_ids), len(known) - 1)
-    return np.where(known[at] == held_ids, means[at], train.mean())
-
-
-def _r2(truth: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]) -> float:
-    varies = float(((truth - truth.mean()) ** 2).sum())
-    return 1 - float(((truth - predicted) ** 2).sum()) / varies if varies > 0 else float("nan")
-
-
-# -------------------------------------------------------------------------------------------------
-# What each part of an SAE's error costs the model: its loss on x̂, on x̂ + linear part, on x̂ + the rest.
-
-
-_SPLICED_AT_ONCE = 16
-_MEASURED = {
-    "next_token": ("ce", "delta_ce", "tokens"),
-    "labels": ("ce", "delta_ce", "samples"),
-    "classes": ("kl", "kl_clean_spliced", "samples"),
-    "vectors": ("cosine", "output_cosine", "outputs"),
-}
-
-
-def splice_parts(
-    task: SpliceTask,
-    sae: Any,
-    error: LinearFit,
-    mean: Float[np.ndarray, " d_in"],
-    resampling: Resampling,
-) -> dict[str, Measurement]:
-    """Run the model on reconstructions with one part of the error given back at a time."""
-    weights, offset = (
-        torch.from_numpy(error.weights).float(),
-        torch.from_numpy(error.offset).float(),
-    )
-    centre, mu = torch.from_numpy(error.mean).float(), torch.from_numpy(mean).float()
-
-    def linear(x: Tensor) -> Tensor:
-        predicted = (x.float() - centre.to(x.device)) @ weights.to(x.device) + offset.to(x.device)
-        return predicted.to(x.dtype)
-
-    changes: dict[str, Callable[[Tensor], Tensor]] = {
-        "spliced": sae,
-        "linear": lambda x: sae(x) + linear(x),
-        "rest": lambda x: x - linear(x),
-        "mean": lambda x: mu.to(x).expand_as(x),
-    }
-    batches = task.model.batches(task.inputs, batch_size=_SPLICED_AT_ONCE)
-    scores = score_batches(
-        task.model,
-        task.hook_point,
-        changes,
-        batches,
-        task.labels,
-        keep=task.keep,
-        done=lambda _n: None,
-    )
-    return _spliced_scores(scores, resampling)
-
-
-def _spliced_scores(scores: Scores, resampling: Resampling) -> dict[str, Measurement]:
-    quantity, definition, unit = _MEASURED[scores.scoring]
-    sums = scores.by_group(resampling)
-    place = {name: i for i, name in enumerate(scores.columns)}
-
-    def cost(s: Float[np.ndarray, "resamples columns"], variant: str) -> Any:
-        value = s[:, place[f"{quantity}_{variant}"]]
-        if quantity == "ce":
-            value = value - s[:, place["ce_clean"]]
-        return value / s[:, place["n"]]
-
-    variants = {"x_hat": "spliced", "x_hat_and_linear": "linear", "x_hat_and_rest": "rest"}
-    statistics = {name: partial(cost, variant=variant) for name, variant in variants.items()}
-    total = sums.sum(axis=0, keepdims=True)
-    return {
-        name: measured(
-            definition,
-            value,
-            floor=cost(total, "mean")[0],
-            interval=interval,
-            n=int(total[0, place["n"]]),
-            unit=unit,
-        )
-        for name, (value, interval) in resampling.estimates(sums, statistics).items()
-    }
-
-
-# -------------------------------------------------------------------------------------------------
-# Dark matter: how much of what an SAE misses could have been predicted from its input, and how.
 
 
 ROWS_PER_DIMENSION = 10
@@ -238,9 +77,6 @@ class ErrorSplit(Measurement):
     downstream: dict[str, Measurement]
     """What the model loses on x̂, on x̂ with the linear part of the error given back, and with all the
     rest given back; empty where no model was given."""
-
-    seconds: float
-    """What it cost."""
 
     @property
     def measurements(self) -> dict[str, Measurement]:
@@ -298,10 +134,9 @@ def split_error(
         over them. `acts` must carry their samples; labels are one per sample.
     max_rows
         Rows used at most, whole samples drawn at random: what they take in memory is fp64.
-    n_bootstrap
-        Resamples of held-out samples for the intervals.
-    seed
-        Splits, shuffles, and draws the random dictionary and features.
+    n_bootstrap, seed
+        Resamples of held-out samples; the seed is also of splits, shuffles, random dictionary and
+        features.
 
     Returns
     -------
@@ -329,7 +164,12 @@ def split_error(
     1.0
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    acts = _checked(sae, acts)
+    acts = acts_for(sae, acts)
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
+            "rows before. Use an SAE that is not temporal."
+        )
     if len(acts) > check_count(max_rows, name="max_rows"):
         acts = acts.split(max_rows / len(acts), seed=seed)[0]
     train, test = acts.split(train_fraction, seed=seed)
@@ -342,7 +182,6 @@ def split_error(
             "an SAE with fewer atoms per row."
         )
     steps = _steps(fitted, held, seed=seed)
-    control = _random_r2(fitted, held, sae.n_atoms, seed=seed)
     shuffled = np.random.default_rng(seed).permutation(len(fitted.x))
     shares, (r2, interval) = _measured(steps, held, resampling)
     return ErrorSplit.of(
@@ -350,16 +189,25 @@ def split_error(
             "dark_matter_linear",
             r2,
             floor=_linear_r2(fitted, held, shuffled),
-            control=control,
+            control=_random_r2(fitted, held, sae.n_atoms, seed=seed),
             interval=interval,
             n=len(held.x),
         ),
         shares=shares,
-        norm=_norm_prediction(steps, fitted, held, resampling),
+        norm=predict_norms(
+            (steps.error_train**2).sum(axis=1),
+            (steps.error_held**2).sum(axis=1),
+            fitted.x,
+            held.x,
+            fitted.plain(steps.refit.mean),
+            held.plain(steps.refit.mean),
+            held.sample,
+            resampling,
+        ),
         gain=steps.refit.gain,
         ridge=steps.linear.ridge,
         n_train=len(fitted.x),
-        downstream={} if task is None else _downstream(task, sae, fitted, resampling),
+        downstream={} if task is None else splice_parts(task, sae, fitted, resampling),
         guard=_guard(len(fitted.x), acts.d_in, steps.linear.ridge),
         seconds=round(time.perf_counter() - start, 3),
     )
@@ -374,6 +222,11 @@ class _RowsOf:
     l0: Float[np.ndarray, " n"]
     sample: Int[np.ndarray, " n"]
     tokens: Int[np.ndarray, " n"] | None
+
+    def plain(self, mean: Float[np.ndarray, " d_in"]) -> dict[str, np.ndarray]:
+        """What the plain predictors of ‖e‖² know."""
+        known = {"activation norm": ((self.x - mean) ** 2).sum(axis=1), "l0": self.l0}
+        return known if self.tokens is None else {**known, "token": self.tokens}
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,16 +252,6 @@ class _Steps:
     left: Float[np.ndarray, "n 5"]
     error_train: Float[np.ndarray, "m d_in"]
     error_held: Float[np.ndarray, "n d_in"]
-
-
-def _checked(sae: SparseAutoencoder, acts: Activations | Tensor) -> Activations:
-    acts = acts_for(sae, acts)
-    if getattr(sae, "reads_sequences", False):
-        raise ValueError(
-            f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
-            "rows before. Use an SAE that is not temporal."
-        )
-    return acts
 
 
 def _check_rows(n: int, d_in: int, fraction: float) -> None:
@@ -475,15 +318,6 @@ def _steps(fitted: _RowsOf, held: _RowsOf, *, seed: int) -> _Steps:
     nonlinear = _ridge(fitted, features(fitted.x), missed)
     squares.append(((after - nonlinear(features(held.x))) ** 2).sum(axis=1))
     return _Steps(refit, linear, np.stack(squares, axis=1), error, left)
-
-
-def _downstream(
-    task: SpliceTask, sae: Any, fitted: _RowsOf, resampling: Resampling
-) -> dict[str, Measurement]:
-    """Give parts of the error as it is back to the model: here shrinkage is a part of what is linear."""
-    error = _fit(fitted, fitted.x, fitted.x - fitted.x_hat)
-    mean = fitted.x.mean(axis=0)
-    return splice_parts(task, sae, error, mean, resampling)
 
 
 class _Features:
@@ -560,16 +394,216 @@ def _share(step: int) -> Any:
     return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
 
 
-def _norm_prediction(
-    steps: _Steps, fitted: _RowsOf, held: _RowsOf, resampling: Resampling
+# -------------------------------------------------------------------------------------------------
+# Where an SAE errs most: R²(‖e‖² | x, 1), and predictors that know far less of the input.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormPrediction(Measurement):
+    """R² of the squared length of the error, predicted by a linear map of x and a constant.
+
+    The floor is the best of the plain predictors in `baselines`: what a direction of x adds to
+    knowing the token, the size of the activation, or how many atoms fired.
+    """
+
+    baselines: dict[str, float]
+    """R² on held-out rows by predictor: "token" (its mean in training), "activation norm", "l0"."""
+
+
+def predict_norms(
+    train: Float[np.ndarray, " m"],
+    held: Float[np.ndarray, " n"],
+    x_train: Float[np.ndarray, "m d_in"],
+    x_held: Float[np.ndarray, "n d_in"],
+    plain_train: Mapping[str, np.ndarray],
+    plain_held: Mapping[str, np.ndarray],
+    sample: Int[np.ndarray, " n"],
+    resampling: Resampling,
 ) -> NormPrediction:
-    """Hand targets, inputs and the plain predictors of both halves to `predict_norms`."""
+    """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows."""
+    if len(x_train) >= ROWS_PER_DIMENSION * x_train.shape[1]:
+        fit = fit_linear(x_train, train[:, None])
+    else:
+        first = len(x_train) * 3 // 4
+        fit = fit_ridge(x_train[:first], train[:first, None], x_train[first:], train[first:, None])
+    predicted = fit(x_held)[:, 0]
+    baselines = {
+        name: _r2(held, _by_token(train, values, plain_held[name]))
+        if name == "token"
+        else _r2(held, fit_linear(values[:, None], train[:, None])(plain_held[name][:, None])[:, 0])
+        for name, values in plain_train.items()
+    }
+    columns = np.stack([(held - predicted) ** 2, held, held**2, np.ones_like(held)], axis=1)
+    interval = resampling.interval(
+        resampling.grouped(columns, sample),
+        lambda s: 1 - s[:, 0] / (s[:, 2] - s[:, 1] ** 2 / s[:, 3]),
+    )
+    r2, best = _r2(held, predicted), max(baselines.values())
+    return NormPrediction.of(
+        measured("dark_matter_norm", r2, floor=best, interval=interval, n=len(held)),
+        baselines=baselines,
+    )
 
-    def plain(rows: _RowsOf) -> dict[str, np.ndarray]:
-        centred = ((rows.x - steps.refit.mean) ** 2).sum(axis=1)
-        found = {"activation norm": centred, "l0": rows.l0}
-        return found if rows.tokens is None else {**found, "token": rows.tokens}
 
-    targets = ((steps.error_train**2).sum(axis=1), (steps.error_held**2).sum(axis=1))
-    plains = plain(fitted), plain(held)
-    return predict_norms(*targets, fitted.x, held.x, *plains, held.sample, resampling)
+def _by_token(
+    train: Float[np.ndarray, " m"], ids: Int[np.ndarray, " m"], held_ids: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+    """The mean of each token in training; of all tokens where it never occurred there."""
+    known, place = np.unique(ids, return_inverse=True)
+    means = np.bincount(place, weights=train) / np.bincount(place)
+    at = np.minimum(np.searchsorted(known, held_ids), len(known) - 1)
+    return np.where(known[at] == held_ids, means[at], train.mean())
+
+
+def _r2(truth: Float[np.ndarray, " n"], predicted: Float[np.ndarray, " n"]) -> float:
+    varies = float(((truth - truth.mean()) ** 2).sum())
+    return 1 - float(((truth - predicted) ** 2).sum()) / varies if varies > 0 else float("nan")
+
+
+# -------------------------------------------------------------------------------------------------
+# What each part of an SAE's error costs the model: its loss on x̂, on x̂ + linear part, on x̂ + the rest.
+
+
+_SPLICED_AT_ONCE = 16
+_MEASURED = {
+    "next_token": ("ce", "delta_ce", "tokens"),
+    "labels": ("ce", "delta_ce", "samples"),
+    "classes": ("kl", "kl_clean_spliced", "samples"),
+    "vectors": ("cosine", "output_cosine", "outputs"),
+}
+
+
+def splice_parts(
+    task: SpliceTask, sae: Any, fitted: _RowsOf, resampling: Resampling
+) -> dict[str, Measurement]:
+    """Run the model on reconstructions with one part of the error as it is given back at a time.
+
+    Without the refit, shrinkage is a part of what is linear.
+    """
+    error = _fit(fitted, fitted.x, fitted.x - fitted.x_hat)
+    weights, offset, centre, mu = (
+        torch.from_numpy(part).float()
+        for part in (error.weights, error.offset, error.mean, fitted.x.mean(axis=0))
+    )
+
+    def linear(x: Tensor) -> Tensor:
+        predicted = (x.float() - centre.to(x.device)) @ weights.to(x.device) + offset.to(x.device)
+        return predicted.to(x.dtype)
+
+    changes: dict[str, Callable[[Tensor], Tensor]] = {
+        "spliced": sae,
+        "linear": lambda x: sae(x) + linear(x),
+        "rest": lambda x: x - linear(x),
+        "mean": lambda x: mu.to(x).expand_as(x),
+    }
+    batches = task.model.batches(task.inputs, batch_size=_SPLICED_AT_ONCE)
+    where = (task.model, task.hook_point)
+    scores = score_batches(
+        *where, changes, batches, task.labels, keep=task.keep, done=lambda _n: None
+    )
+    quantity, definition, unit = _MEASURED[scores.scoring]
+    sums = scores.by_group(resampling)
+    place = {name: i for i, name in enumerate(scores.columns)}
+
+    def cost(s: Float[np.ndarray, "resamples columns"], variant: str) -> Any:
+        value = s[:, place[f"{quantity}_{variant}"]]
+        if quantity == "ce":
+            value = value - s[:, place["ce_clean"]]
+        return value / s[:, place["n"]]
+
+    variants = {"x_hat": "spliced", "x_hat_and_linear": "linear", "x_hat_and_rest": "rest"}
+    statistics = {name: partial(cost, variant=variant) for name, variant in variants.items()}
+    total = sums.sum(axis=0, keepdims=True)
+    return {
+        name: measured(
+            definition,
+            value,
+            floor=cost(total, "mean")[0],
+            interval=interval,
+            n=int(total[0, place["n"]]),
+            unit=unit,
+        )
+        for name, (value, interval) in resampling.estimates(sums, statistics).items()
+    }
+
+
+# -------------------------------------------------------------------------------------------------
+# Least squares on many rows without a large matrix: Gram sums in fp64, solved with or without ridge.
+#
+# B = argmin Σ‖t − (x − μ)B‖² + λ n ‖B‖², t centred too; directions in which x does not vary are left out.
+
+
+_ROWS = 8192  # rows turned to fp64 at a time
+_RANK = 1e-10  # eigenvalues of the covariance below this share of the largest count as zero
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""λ tried, in units of the mean variance of a column of x."""
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFit:
+    """t ≈ (x − mean) B + offset."""
+
+    mean: Float[np.ndarray, " d_in"]
+    weights: Float[np.ndarray, "d_in targets"]
+    offset: Float[np.ndarray, " targets"]
+    ridge: float  # λ in units of the mean variance; 0 is least squares
+
+    def __call__(self, x: Float[np.ndarray, "n d_in"]) -> Float[np.ndarray, "n targets"]:
+        return (x - self.mean) @ self.weights + self.offset
+
+
+@dataclass(frozen=True, eq=False)
+class GramSums:
+    """What least squares needs of some rows: means, and centred second moments per row."""
+
+    n: int
+    mean: Float[np.ndarray, " d_in"]
+    offset: Float[np.ndarray, " targets"]
+    covariance: Float[np.ndarray, "d_in d_in"]
+    cross: Float[np.ndarray, "d_in targets"]
+
+    @classmethod
+    def of(
+        cls, x: Float[np.ndarray, "n d_in"], targets: Float[np.ndarray, "n targets"]
+    ) -> GramSums:
+        """Sum over rows, some at a time, in fp64."""
+        n, mean, offset = len(x), x.mean(axis=0, dtype=float), targets.mean(axis=0, dtype=float)
+        covariance = np.zeros((x.shape[1], x.shape[1]))
+        cross = np.zeros((x.shape[1], targets.shape[1]))
+        for start in range(0, n, _ROWS):
+            part = x[start : start + _ROWS].astype(np.float64) - mean
+            covariance += part.T @ part
+            cross += part.T @ (targets[start : start + _ROWS].astype(np.float64) - offset)
+        return cls(n, mean, offset, covariance / n, cross / n)
+
+    def solve(self, ridges: tuple[float, ...] = (0.0,)) -> list[LinearFit]:
+        """Return one fit for each λ, from one eigendecomposition."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        kept = values > _RANK * max(values[-1], np.finfo(float).tiny)
+        values, vectors = values[kept], vectors[:, kept]
+        turned, unit = vectors.T @ self.cross, float(np.trace(self.covariance)) / len(self.mean)
+        return [
+            LinearFit(
+                self.mean, vectors @ (turned / (values + r * unit)[:, None]), self.offset, float(r)
+            )
+            for r in ridges
+        ]
+
+
+def fit_linear(
+    x: Float[np.ndarray, "n d_in"], targets: Float[np.ndarray, "n targets"]
+) -> LinearFit:
+    """Return the least-squares fit of targets by x and a constant."""
+    return GramSums.of(x, targets).solve()[0]
+
+
+def fit_ridge(
+    x: Float[np.ndarray, "n d_in"],
+    targets: Float[np.ndarray, "n targets"],
+    x_validation: Float[np.ndarray, "m d_in"],
+    targets_validation: Float[np.ndarray, "m targets"],
+) -> LinearFit:
+    """Return the ridge fit whose λ of `RIDGES` errs least on rows that it was not fitted on."""
+    fits = GramSums.of(x, targets).solve(RIDGES)
+    errors = [float(((targets_validation - fit(x_validation)) ** 2).sum()) for fit in fits]
+    return fits[int(np.argmin(errors))]

@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_dictionary
-from sae_nb.kernels import compiled
+from sae_nb.kernels import compiled, parallel
 
 # -------------------------------------------------------------------------------------------------
 # The compiled loop over pairs of atoms that are active together, one atom's partners at a time.
@@ -26,21 +26,9 @@ from sae_nb.kernels import compiled
 
 @compiled(parallel=True)
 def partners(
-    first,
-    gram,
-    atom_offsets,
-    atom_rows,
-    atom_values,
-    offsets,
-    atoms,
-    values,
-    least,
-    pairs,
-    interference,
-    npmi,
-    partner,
-    together,
-):
+    first, gram, atom_offsets, atom_rows, atom_values, offsets, atoms, values, least,
+    pairs, interference, npmi, partner, together,
+):  # fmt: skip
     """Fill, for each atom first … first + len(gram) − 1, what it does with the others.
 
     `pairs`: how many atoms it is ever active with; `interference`: Σ_j ReLU(−(ZᵀZ)_ij G_ij)²; `npmi`,
@@ -150,11 +138,6 @@ def coactivation(
     top
         Partners named per atom.
 
-    Returns
-    -------
-    Coactivation
-        `.connectivity`, `.interference`, `.partner`, `.npmi`, `.jaccard`.
-
     Raises
     ------
     ValueError: If the codes belong to another dictionary size, or there are no rows.
@@ -190,19 +173,13 @@ def _without_zeros(codes: SparseCodes, norms: Tensor) -> SparseCodes:
 
 
 def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
-
-    from sae_nb.kernels import parallel
-
     unit = torch.nn.functional.normalize(dictionary, dim=1)
     grouped, c = codes.by_atom(), codes.n_atoms
-    places = (
-        grouped.offsets.long().numpy(),
-        grouped.rows.long().numpy(),
-        grouped.values.numpy(),
-        codes.offsets.long().numpy(),
-        codes.atoms.long().numpy(),
-        codes.values.numpy(),
-    )
+    places = [
+        part.numpy()
+        for one, index in ((grouped, grouped.rows), (codes, codes.atoms))
+        for part in (one.offsets.long(), index.long(), one.values)
+    ]
     pairs, interference = np.zeros(c, np.int64), np.zeros(c)
     npmi, together = np.full((c, top), -1.0), np.zeros((c, top), np.int32)
     partner = np.full((c, top), -1, np.int32)

@@ -79,7 +79,7 @@ EPSILON = 1e-3
 ROUNDS = 60
 """How often lists are made anew before the rest is matched as it comes. Ours."""
 
-_AUCTION_TILE = 2**24
+_TILE = 2**24
 _REST = 2048  # atoms left over that are matched optimally among what is left
 
 
@@ -87,14 +87,9 @@ _REST = 2048  # atoms left over that are matched optimally among what is left
 class Assignment:
     """Partners of atoms, and how far from the best matching they can be."""
 
-    partner: Int[np.ndarray, " n_atoms"]
-    """Atom of the other dictionary, for each."""
-
-    cosines: Float[np.ndarray, " n_atoms"]
-    """Cosine of each pair."""
-
-    error: float
-    """Mean cosine that the best matching could add, at most."""
+    partner: Int[np.ndarray, " n_atoms"]  # atom of the other dictionary, for each
+    cosines: Float[np.ndarray, " n_atoms"]  # cosine of each pair
+    error: float  # mean cosine that the best matching could add, at most
 
 
 def auction(
@@ -117,18 +112,21 @@ def auction(
     owner, match = np.full(m, -1, np.int64), np.full(n, -1, np.int64)
     todo = np.arange(n)
     for _ in range(rounds):
-        _renew(first, second, todo, prices, values, columns, beyond, signed=signed)
+        lists = _lists(first, second, todo, prices, width, signed=signed)
+        values[todo], columns[todo], beyond[todo] = lists
         # An evicted atom waits too, so there is room for all.
         waiting, given_up = np.empty(n, np.int64), np.empty(n, np.int64)
         waiting[: len(todo)] = todo[::-1]
-        left = bid(
+        n_given_up = bid(
             values, columns, beyond, prices, owner, match, waiting, len(todo), epsilon, given_up
         )
-        todo = given_up[:left].copy()
-        if left == 0:
+        todo = given_up[:n_given_up].copy()
+        if n_given_up == 0:
             break
     _match_rest(first, second, match, owner, signed=signed)
-    cosines = _cosines(first, second, match, signed=signed)
+    partner = second[torch.from_numpy(match).to(second.device)]
+    cosines = (first * partner).sum(dim=1).double().cpu().numpy()
+    cosines = np.abs(cosines) if signed else cosines
     hoped = np.maximum((values - prices[columns]).max(axis=1), beyond)
     bound = hoped.sum() + prices.sum()
     return Assignment(
@@ -136,31 +134,28 @@ def auction(
     )
 
 
-def _renew(
+def _lists(
     first: Tensor,
     second: Tensor,
     todo: Int[np.ndarray, " m"],
     prices: np.ndarray,
-    values: np.ndarray,
-    columns: np.ndarray,
-    beyond: np.ndarray,
+    width: int,
     *,
     signed: bool,
-) -> None:
-    """Put the best partners at today's prices on the lists of some atoms."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the best partners at today's prices are worth to some atoms, which, and what lies beyond."""
     cost = torch.from_numpy(prices).to(first)
-    width = values.shape[1]
-    rows = max(1, _AUCTION_TILE // len(second))
-    for start in range(0, len(todo), rows):
-        which = todo[start : start + rows]
-        worth = first[torch.from_numpy(which).to(first.device)] @ second.T
+    parts: list[tuple[Tensor, ...]] = []
+    for which in torch.split(torch.from_numpy(todo), max(1, _TILE // len(second))):
+        worth = first[which.to(first.device)] @ second.T
         worth = worth.abs() if signed else worth
         top = (worth - cost).topk(width, dim=1)
-        values[which] = worth.gather(1, top.indices).cpu().numpy()
-        columns[which] = top.indices.cpu().numpy()
-        last = top.values[:, -1].double().cpu().numpy()
         # A list that holds everybody leaves nothing beyond it.
-        beyond[which] = last if width < len(second) else -np.inf
+        last = top.values[:, -1].double()
+        last = last if width < len(second) else torch.full_like(last, -torch.inf)
+        parts.append((worth.gather(1, top.indices), top.indices, last))
+    values, columns, beyond = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return values, columns, beyond
 
 
 def _match_rest(
@@ -174,15 +169,9 @@ def _match_rest(
         which, open_ = waiting[start : start + _REST], free[owner[free] < 0]
         rows, others = (torch.from_numpy(index).to(first.device) for index in (which, open_))
         cosines = (first[rows] @ second[others].T).cpu().numpy()
-        got, given = linear_sum_assignment(np.abs(cosines) if signed else cosines, maximize=True)
-        match[which[got]] = open_[given]
-        owner[open_[given]] = which[got]
-
-
-def _cosines(first: Tensor, second: Tensor, match: np.ndarray, *, signed: bool) -> np.ndarray:
-    partner = second[torch.from_numpy(match).to(second.device)]
-    cosines = (first * partner).sum(dim=1).double().cpu().numpy()
-    return np.abs(cosines) if signed else cosines
+        row, column = linear_sum_assignment(np.abs(cosines) if signed else cosines, maximize=True)
+        match[which[row]] = open_[column]
+        owner[open_[column]] = which[row]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -192,8 +181,6 @@ def _cosines(first: Tensor, second: Tensor, match: np.ndarray, *, signed: bool) 
 HUNGARIAN_UP_TO = 4096
 """Atoms up to which the matching is exact: it is O(c³), 2 s at 4096 random atoms on one core (384
 dimensions). An auction takes 0.4 s there and 8 s at 16 384 (768), its error known."""
-
-_TILE = 2**24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -253,15 +240,8 @@ def stability(
         are the caller's part: runs that share one agree before training starts.
     signed
         Match an atom with another's negative too: for signed codes only.
-    seed
-        Draws the random dictionaries of the floor, and the bootstrap.
-    n_bootstrap
-        Resamples of the matched atoms for the interval.
-
-    Returns
-    -------
-    Stability
-        `.value`, `.floor`, `.interval`, and the matched cosines.
+    seed, n_bootstrap
+        Resamples of the matched atoms; the seed is also of the random dictionaries of the floor.
 
     Raises
     ------
@@ -281,8 +261,8 @@ def stability(
     dictionaries = _unit_dictionaries(saes)
     resampling = Resampling(n_bootstrap, seed)
     pairs = tuple(combinations(range(len(dictionaries)), 2))
-    found = [_match(dictionaries[i], dictionaries[j], signed=signed) for i, j in pairs]
-    matched = [cosines for _, _, cosines, _ in found]
+    matches = [_match(dictionaries[i], dictionaries[j], signed=signed) for i, j in pairs]
+    matched = [cosines for _, _, cosines, _ in matches]
     n = min(len(cosines) for cosines in matched)
     every = np.concatenate(matched)
     exact = max(len(d) for d in dictionaries) <= HUNGARIAN_UP_TO
@@ -301,7 +281,7 @@ def stability(
         mean_max=_mean_max(dictionaries, pairs, signed=signed),
         shared_fraction=float((every > 0.7).mean()),
         signed=signed,
-        error=float(np.mean([error for *_, error in found])),
+        error=float(np.mean([error for *_, error in matches])),
     )
 
 
@@ -315,10 +295,8 @@ def atom_stability(
 
     Parameters
     ----------
-    sae
-        An SAE or a dictionary.
-    others
-        The same with other seeds or data.
+    sae, others
+        An SAE or a dictionary, and the same with other seeds or data.
     signed
         Match an atom with another's negative too.
 
@@ -432,9 +410,10 @@ def _random_floor(dictionaries: list[Tensor], *, signed: bool, seed: int) -> flo
 def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
     """Return unit rows on one device, in fp32; a zero row stays zero and matches nothing."""
     if isinstance(saes, Tensor) or len(saes) < 2:
+        got = "a single tensor" if isinstance(saes, Tensor) else len(saes)
         raise ValueError(
-            f"`saes` must be a list of at least two SAEs or dictionaries, got {_count(saes)}. "
-            "Train the same SAE with another seed."
+            f"`saes` must be a list of at least two SAEs or dictionaries, got {got}. Train the same SAE "
+            "with another seed."
         )
     rows = [s if isinstance(s, Tensor) else s.dictionary for s in saes]
     width = rows[0].shape[-1]
@@ -443,7 +422,3 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
         for i, r in enumerate(rows)
     ]
     return [torch.nn.functional.normalize(r, dim=1) for r in checked]
-
-
-def _count(saes: object) -> str:
-    return "a single tensor" if isinstance(saes, Tensor) else f"{len(saes)}"  # type: ignore[arg-type]

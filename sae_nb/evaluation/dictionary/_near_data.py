@@ -1,4 +1,4 @@
-"""Does a dictionary hold the directions a classifier reads? mean over classes of max_j ⟨v_i, d_j⟩."""
+"""How near atoms are to the data, and to directions with a meaning."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_matrix
-from sae_nb.evaluation.dictionary._atom_geometry import copied_atoms
+from sae_nb.evaluation.dictionary._coherence import copied_atoms, rows_of
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 
 # -------------------------------------------------------------------------------------------------
 # Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖.
 
-
-ROWS = 8192
-"""Rows that `evaluate` looks at: each atom is compared with all of them, so the time is theirs."""
 
 _TILE = 2**24
 
@@ -44,15 +41,8 @@ def ood_score(
         Activations. The score falls as their number grows: compare at the same number.
     mean
         What is taken off first; None: the mean of `x`. Zeros leave the rows as they are.
-    n_bootstrap
-        Resamples of the atoms.
-    seed
-        Of the random dictionary of the floor, and of the bootstrap.
-
-    Returns
-    -------
-    Measurement
-        The floor and the control are a random dictionary's.
+    n_bootstrap, seed
+        Resamples of the atoms; the seed is also of the random dictionary, which is floor and control.
 
     Raises
     ------
@@ -70,8 +60,7 @@ def ood_score(
     0.0
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    atoms = sae if isinstance(sae, Tensor) else sae.dictionary
-    atoms = check_matrix(atoms, name="dictionary").detach()
+    atoms = rows_of(sae)
     rows = check_matrix(x, d_in=atoms.shape[1])
     away = distances_to_data(atoms, rows, mean)
     random = torch.randn(atoms.shape, generator=chance_generator(seed)).to(atoms)
@@ -112,7 +101,6 @@ def distances_to_data(
 
 
 _DRAWS = 5  # random dictionaries the floor is a mean over
-_PLAUSIBLE_TILE = 2**24
 
 
 def plausibility(
@@ -130,15 +118,9 @@ def plausibility(
         An SAE at the place the directions read from, or a dictionary.
     directions
         Rows of the classifier, or any directions with a meaning; only directions count.
-    n_bootstrap
-        Resamples of the classes.
-    seed
-        Of the random dictionaries of the floor, and of the bootstrap.
-
-    Returns
-    -------
-    Measurement
-        Floor and control are a random dictionary's, which grows with the number of atoms.
+    n_bootstrap, seed
+        Resamples of the classes; the seed is also of the random dictionaries, which are floor and
+        control: what they reach grows with the number of atoms.
 
     Raises
     ------
@@ -154,19 +136,17 @@ def plausibility(
     1.0
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    atoms = sae if isinstance(sae, Tensor) else sae.dictionary
-    atoms = check_matrix(atoms, name="dictionary").detach().float()
+    atoms = rows_of(sae).float()
     rows = check_matrix(directions, name="directions", d_in=atoms.shape[1]).detach().to(atoms)
-    if bool((rows.norm(dim=1) == 0).any()):
-        raise ValueError(
-            f"`directions` must not be zero, got row {int((rows.norm(dim=1) == 0).nonzero()[0])} so."
-        )
-    found, generator = nearest_atoms(atoms, rows), chance_generator(seed)
+    zero = (rows.norm(dim=1) == 0).nonzero()
+    if len(zero):
+        raise ValueError(f"`directions` must not be zero, got row {int(zero[0])} so.")
+    generator = chance_generator(seed)
     drawn = (torch.randn(atoms.shape, generator=generator).to(atoms) for _ in range(_DRAWS))
     chance = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))
     return resampling.mean(
         "plausibility",
-        found,
+        nearest_atoms(atoms, rows),
         floor=chance,
         control=chance,
         unit="classes",
@@ -179,6 +159,6 @@ def nearest_atoms(
 ) -> Float[np.ndarray, " classes"]:
     """Return the largest cosine of each direction with any atom."""
     unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
-    tiles = torch.split(rows, max(1, _PLAUSIBLE_TILE // len(unit)))
+    tiles = torch.split(rows, max(1, _TILE // len(unit)))
     best: np.ndarray = torch.cat([(t @ unit.T).amax(dim=1) for t in tiles]).double().cpu().numpy()
     return best

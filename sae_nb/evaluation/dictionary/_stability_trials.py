@@ -81,15 +81,6 @@ def stability_trial(
         Share of the samples each run is trained on, drawn by its seed.
     signed
         Match an atom with another's negative too.
-    n_bootstrap
-        Resamples.
-    progress
-        Whether bars are shown.
-
-    Returns
-    -------
-    StabilityTrial
-        `.initial`, `.final`, `.gain`, `.saes`, `.per_atom`.
 
     Raises
     ------
@@ -110,9 +101,7 @@ def stability_trial(
 
     runs = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
     if len(runs) < 2:
-        raise ValueError(
-            f"`seeds` must be at least two, got {list(runs)}: one has nobody to agree with."
-        )
+        raise ValueError(f"`seeds` must be at least two, got {runs}: one has nobody to agree with.")
     between(subset, 0, 1, name="subset", ends="(]")
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)
@@ -124,12 +113,20 @@ def stability_trial(
         train(sae, rows, replace(config or TrainConfig(), seed=seed), progress=progress)
         saes.append(sae)
     how = {"signed": signed, "n_bootstrap": n_bootstrap}
-    pair = stability(first, **how), stability(saes, **how)  # type: ignore[arg-type]
+    initial, final = stability(first, **how), stability(saes, **how)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
     return StabilityTrial(
-        initial=pair[0],
-        final=pair[1],
-        gain=_gain(first, saes, *pair, seconds, n_bootstrap),
+        initial=initial,
+        final=final,
+        gain=measured(
+            "stability_gain",
+            final.value - initial.value,
+            floor=0.0,
+            interval=Resampling(n_bootstrap).spread(_gains(first, saes, signed=signed)),
+            n=final.n,
+            unit="pairs",
+            seconds=seconds,
+        ),
         saes=tuple(saes),
         per_atom=atom_stability(saes[0], saes[1:], signed=signed),
     )
@@ -146,16 +143,8 @@ def _begun(sae: SparseAutoencoder, rows: Activations, seed: int) -> Tensor:
     return sae.dictionary.detach().clone()
 
 
-def _gain(
-    first: list[Tensor],
-    saes: list[Any],
-    initial: Stability,
-    final: Stability,
-    seconds: float,
-    n_bootstrap: int,
-) -> Measurement:
-    """Atom j of a run at the end against atom j of the same run at the start."""
-    signed = final.signed
+def _gains(first: list[Tensor], saes: list[Any], *, signed: bool) -> Float[np.ndarray, " atoms"]:
+    """Stability of atom j of a run at the end, minus that of atom j of the same run at the start."""
     gains = []
     for i, sae in enumerate(saes):
         ends = atom_stability(sae, saes[:i] + saes[i + 1 :], signed=signed)
@@ -164,13 +153,4 @@ def _gain(
     # The runs share partners, so that atoms are resampled and their runs averaged.
     one_size = len({len(gain) for gain in gains}) == 1
     every = np.nanmean(np.stack(gains), axis=0) if one_size else np.concatenate(gains)
-    every = every[np.isfinite(every)]
-    return measured(
-        "stability_gain",
-        final.value - initial.value,
-        floor=0.0,
-        interval=Resampling(n_bootstrap).spread(every),
-        n=final.n,
-        unit="pairs",
-        seconds=seconds,
-    )
+    return every[np.isfinite(every)]

@@ -1,9 +1,9 @@
-"""Which of the atoms that made an input does its code name?"""
+"""Superposition: how much room features have in few dimensions, and whether codes name the true ones."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_matrix
@@ -16,9 +16,7 @@ from sae_nb.data import check_sparsity
 # D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², ŵ = w / ‖w‖.
 
 
-def feature_dimensionality(
-    directions: Float[Tensor, "n_features n_hidden"],
-) -> Float[Tensor, " n_features"]:
+def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Share of a hidden dimension that each feature has to itself.
 
     D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩²: 1 for a direction orthogonal to all others, ½ in an antipodal
@@ -29,11 +27,6 @@ def feature_dimensionality(
     ----------
     directions
         Row i is where feature i lives.
-
-    Returns
-    -------
-    Tensor
-        In [0, 1].
 
     Raises
     ------
@@ -54,20 +47,15 @@ def feature_dimensionality(
     return torch.where(squared > 0, squared.square() / overlap.clamp_min(1e-30), 0.0)
 
 
-def interference(
-    directions: Float[Tensor, "n_features n_hidden"],
-) -> Float[Tensor, " n_features"]:
+def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """What the other features say where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
+
+    It is 0 for a feature that is alone in its direction, or not stored.
 
     Parameters
     ----------
     directions
         Row i is where feature i lives.
-
-    Returns
-    -------
-    Tensor
-        0 for a feature that is alone in its direction, or not stored.
 
     Raises
     ------
@@ -170,23 +158,16 @@ def critical_sparsity(importance_ratio: float = 1.0) -> float:
 
 
 def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " rows"]:
-    """Share of each row's true atoms among as many of the strongest atoms of its code.
+    """Share of each row's true atoms among the same number of the strongest atoms of its code.
 
     |S ∩ Ŝ| / |S| with S the atoms of the truth and Ŝ the |S| atoms of largest |z|. A code with too few
     atoms misses the rest; one with too many must rank the true ones first. Rows without true atoms
-    have NaN.
+    have NaN. Random atoms have |S| / n_atoms in the mean.
 
     Parameters
     ----------
-    codes
-        What an encoder found.
-    truth
-        What the inputs were made of.
-
-    Returns
-    -------
-    Tensor
-        In [0, 1]. Random atoms have |S| / n_atoms in the mean.
+    codes, truth
+        What an encoder found, and what the inputs were made of.
 
     Raises
     ------
@@ -204,27 +185,22 @@ def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " 
             f"`codes` must have the rows and atoms of `truth` ({len(truth)} × {truth.n_atoms}), got "
             f"{len(codes)} × {codes.n_atoms}. Encode the same inputs with the same dictionary."
         )
-    row, rank = _ranked(codes)
-    wanted = truth.values.detach() != 0
-    n_true = torch.bincount(_rows(truth)[wanted], minlength=len(truth))
-    kept = (rank < n_true[row]) & (codes.values.detach() != 0)
+    row, wanted = codes.support.rows, truth.values.detach() != 0
+    true_row = truth.support.rows[wanted]
+    n_true = torch.bincount(true_row, minlength=len(truth))
+    strongest = (_ranks(codes) < n_true[row]) & (codes.values.detach() != 0)
     # One number per (row, atom): an atom occurs once in a row.
-    named = row[kept] * codes.n_atoms + codes.atoms[kept].long()
-    true = _rows(truth)[wanted] * truth.n_atoms + truth.atoms[wanted].long()
+    named = row[strongest] * codes.n_atoms + codes.atoms[strongest].long()
+    true = true_row * truth.n_atoms + truth.atoms[wanted].long()
     hit = torch.bincount(named[torch.isin(named, true)] // codes.n_atoms, minlength=len(truth))
     return hit / n_true
 
 
-def _rows(codes: SparseCodes) -> Tensor:
-    index = torch.arange(len(codes), device=codes.device)
-    return index.repeat_interleave(codes.l0)
-
-
-def _ranked(codes: SparseCodes) -> tuple[Tensor, Tensor]:
-    """Row of every entry, and how many entries of its row are stronger."""
-    row, size = _rows(codes), codes.values.detach().abs()
+def _ranks(codes: SparseCodes) -> Int[Tensor, " nnz"]:
+    """How many entries of the row of each entry are stronger."""
+    row, size = codes.support.rows, codes.values.detach().abs()
     order = size.argsort(descending=True, stable=True)
     order = order[row[order].argsort(stable=True)]
     rank = torch.empty_like(row)
     rank[order] = torch.arange(len(row), device=row.device) - codes.offsets[row[order]]
-    return row, rank
+    return rank

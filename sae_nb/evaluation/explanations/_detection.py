@@ -10,34 +10,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, join_tokens
 from sae_nb.checks import check_atom, check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.explanations._explanations import (
-    WHOLE_SAMPLE,
-    ExemplarGuesser,
-    Guesser,
-    Judge,
-    JudgeGuesser,
-    Neighbours,
-    RuleGuesser,
-    Window,
-    active_windows,
-    ask_for_text,
-    bags_of_tokens,
-    shown,
-    silent_windows,
+from sae_nb.evaluation.explanations._rules import (
+    FEWEST_FIRINGS,
+    RowFacts,
+    Rule,
+    fires_in,
+    induce_rule,
 )
-from sae_nb.evaluation.explanations._row_facts import RowFacts
-from sae_nb.evaluation.explanations._rules import FEWEST_FIRINGS, Rule, fires_in, induce_rule
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.evaluation.report._row_pass import codes_of
 
@@ -45,231 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.architectures import SparseAutoencoder
-
-
-# -------------------------------------------------------------------------------------------------
-# The trials behind the scores of explanations: half of the samples explains, the other half judges.
-
-
-Explain = Literal["rule", "exemplars"]
-
-REACH = 8
-"""Tokens on each side of a firing one that a window of text shows. Ours; delphi shows 32 in all."""
-
-FEWEST_EXAMPLES = 4
-"""Windows of a kind below which an atom is not scored."""
-
-
-class Desk:
-    """Rows to explain on, rows to judge on, and examples drawn from the latter."""
-
-    def __init__(
-        self, acts: Activations, codes: SparseCodes, facts: RowFacts, *, seed: int
-    ) -> None:
-        self.acts, self.codes, self.facts, self._seed = acts, codes, facts, seed
-        samples = np.random.default_rng(seed).permutation(np.unique(facts.sample))
-        if len(samples) < 2:
-            raise ValueError(
-                f"`acts` must have at least two samples, got {len(samples)}: explanations are made on "
-                "some and judged on others."
-            )
-        self.first = np.isin(facts.sample, samples[: len(samples) // 2])
-        self.neighbours = Neighbours(facts)
-        self.reach = REACH if facts.kind == "language" else 0
-        self.wide = REACH if facts.kind == "language" else WHOLE_SAMPLE
-        self.rules: dict[int, Rule] = {}
-        self.n_calls = self.n_unreadable = 0
-        train = np.flatnonzero(self.first)
-        self._train_acts, self._train_codes = acts.subset(train.tolist()), codes.rows(train)
-        self._train_facts = facts.at(train)
-
-    def choose(
-        self, atoms: Sequence[int] | None, n_atoms: int
-    ) -> tuple[list[int], tuple[int, ...]]:
-        """Return atoms that fire often enough on both sides, and those asked for that do not."""
-        z = self.codes.to_scipy().tocsc()
-        z.eliminate_zeros()
-        rows = np.repeat(np.arange(z.shape[1]), np.diff(z.indptr))
-        on_first = np.bincount(rows, weights=self.first[z.indices], minlength=z.shape[1])
-        on_second = np.bincount(rows, weights=~self.first[z.indices], minlength=z.shape[1])
-        enough = (on_first >= FEWEST_FIRINGS) & (on_second >= FEWEST_EXAMPLES)
-        if atoms is None:
-            check_count(n_atoms, name="n_atoms")
-            drawn = np.random.default_rng(self._seed).permutation(np.flatnonzero(enough))[:n_atoms]
-            asked = sorted(int(atom) for atom in drawn)
-        else:
-            asked = [check_atom(atom, self.codes.n_atoms, name="atoms") for atom in atoms]
-        chosen = [atom for atom in asked if enough[atom]]
-        if not chosen:
-            raise ValueError(
-                f"`acts` must have an atom that fires in {FEWEST_FIRINGS} rows of one half of the "
-                f"samples and {FEWEST_EXAMPLES} of the other, got none "
-                f"{'in all' if atoms is None else f'among {asked}'}. Capture more samples."
-            )
-        return chosen, tuple(atom for atom in asked if not enough[atom])
-
-    def guesser(
-        self, atom: int, explain: Explain, judge: Judge | None, text: str | None
-    ) -> Guesser:
-        """Return who guesses for an atom, having seen the first half alone."""
-        if judge is not None:
-            return JudgeGuesser(judge, text or self._written(atom, judge), self.facts)
-        if explain == "exemplars":
-            return self._exemplars(atom)
-        self.rules[atom] = induce_rule(
-            self._train_acts, self._train_codes, atom, facts=self._train_facts
-        )
-        return RuleGuesser(self.rules[atom], self.facts)
-
-    def scores(
-        self,
-        atom: int,
-        guesser: Guesser,
-        other: Guesser | None,
-        judge: Judge | None,
-        *,
-        n: int,
-        n_choices: int,
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the scores of an atom, and those of another atom's explanation on its examples."""
-        generator = np.random.default_rng((self._seed, atom))
-        active = fires_in(self.codes, atom)
-        held = active & ~self.first
-        strength = self._strength(atom)
-        draw = (strength, self.facts, self.neighbours, n)
-        firing = active_windows(held, *draw, self.reach, generator)
-        silent = silent_windows(active | self.first, self.neighbours, n, self.reach, generator)
-        marked = self._marked(active_windows(held, *draw, self.wide, generator), active, generator)
-        vectors = self._vectors([*firing, *silent])
-        trial = (vectors, len(firing), n_choices, n)
-        mine = {"intruder": self._intruders(*trial, judge, [*firing, *silent], generator)}
-        mixed = generator.permutation(len(vectors))
-        theirs = {"intruder": self._intruders(vectors[mixed], *trial[1:], None, [], generator)}
-        for scores, one in ((mine, guesser), (theirs, other)):
-            if one is not None:
-                scores["detection"] = balanced(
-                    [one.fires(w) for w in firing], [one.fires(w) for w in silent]
-                )
-                right = [one.fits(w, true) for w, true, _ in marked]
-                scores["fuzzing"] = balanced(right, [one.fits(w, no) for w, _, no in marked])
-        return {name: mine[name] for name in sorted(mine)}, theirs
-
-    def _written(self, atom: int, judge: Judge) -> str:
-        active = fires_in(self.codes, atom)
-        generator = np.random.default_rng((self._seed, atom, 1))
-        windows = active_windows(
-            active & self.first, self._strength(atom), self.facts, self.neighbours, 10, self.reach,
-            generator,
-        )  # fmt: skip
-        self.n_calls += 1
-        return ask_for_text(judge, windows, active, self.facts)
-
-    def _exemplars(self, atom: int) -> Guesser:
-        x = self.acts.x.float().cpu().numpy()
-        centred = x - x[self.first].mean(axis=0)
-        unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-        active = fires_in(self.codes, atom)
-        firing, silent = (unit[self.first & where].mean(axis=0) for where in (active, ~active))
-        along = unit @ (firing - silent)
-        threshold = (along[self.first & active].mean() + along[self.first & ~active].mean()) / 2
-        return ExemplarGuesser(unit, firing, silent, float(threshold))
-
-    def _strength(self, atom: int) -> np.ndarray:
-        rows, values = self.codes.strengths(atom)
-        strength = np.zeros(len(self.codes))
-        strength[rows.numpy()] = values.float().numpy()
-        return strength
-
-    def _marked(
-        self, windows: list[Window], active: np.ndarray, generator: np.random.Generator
-    ) -> list[tuple[Window, np.ndarray, np.ndarray]]:
-        """Windows with the rows that fire, and as many that do not."""
-        found = []
-        for window in windows:
-            true, rest = window.rows[active[window.rows]], window.rows[~active[window.rows]]
-            if len(rest):
-                found.append((window, true, generator.permutation(rest)[: len(true)]))
-        return found
-
-    def _vectors(self, windows: list[Window]) -> np.ndarray:
-        """Unit vectors of windows: of their tokens for texts, else of the row in the middle."""
-        if not windows:
-            return np.zeros((0, 1))
-        if self.facts.kind == "language":
-            return np.asarray(bags_of_tokens(windows, self.facts, self._rarity()).toarray())
-        rows = np.array([window.centre for window in windows])
-        x = (
-            self.acts.rows(rows.tolist()).float().cpu().numpy()
-            - self.acts.x.float().mean(0).numpy()
-        )
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-    def _rarity(self) -> dict[int, float]:
-        if not hasattr(self, "_weights"):
-            pairs = np.unique(np.stack([self.facts.token, self.facts.sample]), axis=1)
-            ids, counts = np.unique(pairs[0], return_counts=True)
-            n = len(np.unique(self.facts.sample))
-            self._weights = {
-                int(i): float(np.log(1 + n / c)) for i, c in zip(ids, counts, strict=True)
-            }
-        return self._weights
-
-    def _intruders(
-        self,
-        vectors: np.ndarray,
-        n_firing: int,
-        n_choices: int,
-        n_trials: int,
-        judge: Judge | None,
-        windows: list[Window],
-        generator: np.random.Generator,
-    ) -> float:
-        """Share of trials in which the window that does not belong is found."""
-        n_silent = len(vectors) - n_firing
-        if n_firing < n_choices - 1 or n_silent < 1:
-            return float("nan")
-        found = 0
-        for _ in range(n_trials):
-            picked = generator.permutation(n_firing)[: n_choices - 1]
-            intruder = n_firing + int(generator.integers(n_silent))
-            order = generator.permutation([*picked.tolist(), intruder])
-            answer = (
-                least_alike(vectors[order])
-                if judge is None
-                else self._pointed(judge, [windows[i] for i in order])
-            )
-            found += answer is not None and int(order[answer]) == intruder
-        return found / n_trials
-
-    def _pointed(self, judge: Judge, windows: list[Window]) -> int | None:
-        texts = "\n".join(f"{i}. {shown(w, self.facts)}" for i, w in enumerate(windows, 1))
-        prompt = (
-            "All of these texts but one have something in common. Which one does not belong?\n"
-            f"{texts}\nAnswer with its number alone."
-        )
-        self.n_calls += 1
-        answer = re.search(r"\d+", str(judge(prompt)))
-        if answer is None or not 1 <= int(answer.group()) <= len(windows):
-            self.n_unreadable += 1
-            return None
-        return int(answer.group()) - 1
-
-
-def balanced(yes: Sequence[bool], no: Sequence[bool]) -> float:
-    """Mean of the share of yeses among what should be yes, and of noes among what should be no."""
-    if len(yes) < FEWEST_EXAMPLES or len(no) < FEWEST_EXAMPLES:
-        return float("nan")
-    return (float(np.mean(yes)) + 1 - float(np.mean(no))) / 2
-
-
-def least_alike(vectors: np.ndarray) -> int:
-    """Which unit vector has the lowest mean cosine with the others."""
-    cosines = vectors @ vectors.T
-    return int(np.argmin(cosines.sum(axis=1) - np.diag(cosines)))
-
-
-# -------------------------------------------------------------------------------------------------
-# Do explanations of atoms hold on inputs they were not made from? Detection, fuzzing, intruder.
 
 
 SCORES = ("detection", "fuzzing", "intruder")
@@ -303,9 +70,6 @@ class ExplanationScores(Measurement):
 
     n_unreadable: int
     """Answers of it that were neither yes, no nor a number: counted as no."""
-
-    seconds: float
-    """What it cost."""
 
     @property
     def measurements(self) -> dict[str, Measurement]:
@@ -352,11 +116,9 @@ def score_explanations(
 
     Parameters
     ----------
-    sae
-        Whose atoms.
-    acts
-        Rows with the samples behind them.
-    atoms
+    sae, acts
+        Whose atoms, and rows with the samples behind them.
+    atoms, n_atoms
         Which; None draws `n_atoms` of those that fire often enough.
     codes
         Of `acts`, where they are computed already.
@@ -364,25 +126,16 @@ def score_explanations(
         What rules may speak of besides tokens: booleans by name, per sample or per row.
     explain
         "rule": a small rule, applied to the letter. "exemplars": likeness of activations to rows
-        where it fired; for pictures without labels.
+        where it fired; for images without labels.
     judge
         A language model of yours, prompt → answer: writes explanations where `explanations` has
         none, and makes the guesses. About 2 · n_examples + 10 calls per atom. Language alone.
     explanations
         Texts by atom, for the judge.
-    n_atoms
-        Atoms drawn.
-    n_examples
-        Windows per score and atom, half of them firing.
-    n_choices
-        Windows per intruder trial.
+    n_examples, n_choices
+        Windows per score and atom, half of them firing; windows per intruder trial.
     n_bootstrap, seed
         Of draws and intervals.
-
-    Returns
-    -------
-    ExplanationScores
-        `.scores`, `.per_atom`, `.texts`.
 
     Raises
     ------
@@ -456,4 +209,408 @@ def _means(
             control=theirs.mean() if len(theirs) else np.nan,
             unit="atoms",
         )
+    return found
+
+
+# -------------------------------------------------------------------------------------------------
+# The trials behind the scores: half of the samples explains, the other half judges.
+
+
+Explain = Literal["rule", "exemplars"]
+
+REACH = 8
+"""Tokens on each side of a firing one that a window of text shows. Ours; delphi shows 32 in all."""
+
+FEWEST_EXAMPLES = 4
+"""Windows of a kind below which an atom is not scored."""
+
+
+class Desk:
+    """Rows to explain on, rows to judge on, and examples drawn from the latter."""
+
+    def __init__(
+        self, acts: Activations, codes: SparseCodes, facts: RowFacts, *, seed: int
+    ) -> None:
+        self.acts, self.codes, self.facts, self._seed = acts, codes, facts, seed
+        samples = np.random.default_rng(seed).permutation(np.unique(facts.sample))
+        if len(samples) < 2:
+            raise ValueError(
+                f"`acts` must have at least two samples, got {len(samples)}: explanations are made on "
+                "some and judged on others."
+            )
+        self.first = np.isin(facts.sample, samples[: len(samples) // 2])
+        self.neighbours = Neighbours(facts)
+        self.reach = REACH if facts.kind == "language" else 0
+        self.wide = REACH if facts.kind == "language" else WHOLE_SAMPLE
+        self.rules: dict[int, Rule] = {}
+        self.n_calls = self.n_unreadable = 0
+        train = np.flatnonzero(self.first)
+        self._train_acts, self._train_codes = acts.subset(train.tolist()), codes.rows(train)
+        self._train_facts = facts.at(train)
+
+    def choose(
+        self, atoms: Sequence[int] | None, n_atoms: int
+    ) -> tuple[list[int], tuple[int, ...]]:
+        """Return atoms that fire often enough on both sides, and those asked for that do not."""
+        z = self.codes.to_scipy().tocsc()
+        z.eliminate_zeros()
+        rows = np.repeat(np.arange(z.shape[1]), np.diff(z.indptr))
+        on_first = np.bincount(rows, weights=self.first[z.indices], minlength=z.shape[1])
+        on_second = np.bincount(rows, weights=~self.first[z.indices], minlength=z.shape[1])
+        enough = (on_first >= FEWEST_FIRINGS) & (on_second >= FEWEST_EXAMPLES)
+        if atoms is None:
+            check_count(n_atoms, name="n_atoms")
+            drawn = np.random.default_rng(self._seed).permutation(np.flatnonzero(enough))[:n_atoms]
+            asked = sorted(int(atom) for atom in drawn)
+        else:
+            asked = [check_atom(atom, self.codes.n_atoms, name="atoms") for atom in atoms]
+        chosen = [atom for atom in asked if enough[atom]]
+        if not chosen:
+            raise ValueError(
+                f"`acts` must have an atom that fires in {FEWEST_FIRINGS} rows of one half of the "
+                f"samples and {FEWEST_EXAMPLES} of the other, got none "
+                f"{'in all' if atoms is None else f'among {asked}'}. Capture more samples."
+            )
+        return chosen, tuple(atom for atom in asked if not enough[atom])
+
+    def guesser(
+        self, atom: int, explain: Explain, judge: Judge | None, text: str | None
+    ) -> Guesser:
+        """Return who guesses for an atom, having seen the first half alone."""
+        if judge is not None:
+            return JudgeGuesser(judge, text or self._written(atom, judge), self.facts)
+        if explain == "exemplars":
+            return self._exemplars(atom)
+        train = (self._train_acts, self._train_codes)
+        rule = self.rules[atom] = induce_rule(*train, atom, facts=self._train_facts)
+        return RowGuesser(rule.text, rule.holds(self.facts))
+
+    def scores(
+        self,
+        atom: int,
+        guesser: Guesser,
+        other: Guesser | None,
+        judge: Judge | None,
+        *,
+        n: int,
+        n_choices: int,
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the scores of an atom, and those of another atom's explanation on its examples."""
+        generator = np.random.default_rng((self._seed, atom))
+        active = fires_in(self.codes, atom)
+        held = active & ~self.first
+        strength = self._strength(atom)
+        draw = (strength, self.facts, self.neighbours, n)
+        firing = active_windows(held, *draw, self.reach, generator)
+        silent = silent_windows(active | self.first, self.neighbours, n, self.reach, generator)
+        marked = self._marked(active_windows(held, *draw, self.wide, generator), active, generator)
+        vectors = self._vectors([*firing, *silent])
+        trial = (vectors, len(firing), n_choices, n)
+        mine = {"intruder": self._intruders(*trial, judge, [*firing, *silent], generator)}
+        mixed = generator.permutation(len(vectors))
+        theirs = {"intruder": self._intruders(vectors[mixed], *trial[1:], None, [], generator)}
+        for scores, one in ((mine, guesser), (theirs, other)):
+            if one is not None:
+                scores["detection"] = balanced(
+                    [one.fires(w) for w in firing], [one.fires(w) for w in silent]
+                )
+                right = [one.fits(w, true) for w, true, _ in marked]
+                scores["fuzzing"] = balanced(right, [one.fits(w, no) for w, _, no in marked])
+        return {name: mine[name] for name in sorted(mine)}, theirs
+
+    def _written(self, atom: int, judge: Judge) -> str:
+        active = fires_in(self.codes, atom)
+        generator = np.random.default_rng((self._seed, atom, 1))
+        how = (self._strength(atom), self.facts, self.neighbours, 10, self.reach, generator)
+        lines = "\n".join(
+            f"- {shown(window, self.facts, window.rows[active[window.rows]])}"
+            for window in active_windows(active & self.first, *how)
+        )
+        self.n_calls += 1
+        prompt = (
+            "A detector fires on the tokens marked with << >> in these texts:\n"
+            f"{lines}\nSay in at most twenty words what it fires on."
+        )
+        return str(judge(prompt)).strip()
+
+    def _exemplars(self, atom: int) -> Guesser:
+        x = self.acts.x.float().cpu().numpy()
+        centred = x - x[self.first].mean(axis=0)
+        unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+        active = fires_in(self.codes, atom)
+        # More like rows in which the atom fired than like rows in which it did not.
+        firing, others = (unit[self.first & where].mean(axis=0) for where in (active, ~active))
+        along = unit @ (firing - others)
+        threshold = (along[self.first & active].mean() + along[self.first & ~active].mean()) / 2
+        return RowGuesser("like the examples", along > float(threshold))
+
+    def _strength(self, atom: int) -> np.ndarray:
+        rows, values = self.codes.strengths(atom)
+        strength = np.zeros(len(self.codes))
+        strength[rows.numpy()] = values.float().numpy()
+        return strength
+
+    def _marked(
+        self, windows: list[Window], active: np.ndarray, generator: np.random.Generator
+    ) -> list[tuple[Window, np.ndarray, np.ndarray]]:
+        """Windows with the rows that fire, and the same number that do not, where there are so many."""
+        found = []
+        for window in windows:
+            true, rest = window.rows[active[window.rows]], window.rows[~active[window.rows]]
+            if len(rest):
+                found.append((window, true, generator.permutation(rest)[: len(true)]))
+        return found
+
+    def _vectors(self, windows: list[Window]) -> np.ndarray:
+        """Unit vectors of windows: of their tokens for texts, else of the row in the middle."""
+        if not windows:
+            return np.zeros((0, 1))
+        if self.facts.kind == "language":
+            return np.asarray(bags_of_tokens(windows, self.facts, self._rarity).toarray())
+        rows = self.acts.rows([window.centre for window in windows]).float().cpu().numpy()
+        x = rows - self.acts.x.float().mean(0).numpy()
+        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+    @cached_property
+    def _rarity(self) -> dict[int, float]:
+        """How much each token counts: the fewer samples it is in, the more."""
+        pairs = np.unique(np.stack([self.facts.token, self.facts.sample]), axis=1)
+        ids, counts = np.unique(pairs[0], return_counts=True)
+        n = len(np.unique(self.facts.sample))
+        return {int(i): float(np.log(1 + n / c)) for i, c in zip(ids, counts, strict=True)}
+
+    def _intruders(
+        self,
+        vectors: np.ndarray,
+        n_firing: int,
+        n_choices: int,
+        n_trials: int,
+        judge: Judge | None,
+        windows: list[Window],
+        generator: np.random.Generator,
+    ) -> float:
+        """Share of trials in which the window that does not belong is found."""
+        n_silent = len(vectors) - n_firing
+        if n_firing < n_choices - 1 or n_silent < 1:
+            return float("nan")
+        found = 0
+        for _ in range(n_trials):
+            picked = generator.permutation(n_firing)[: n_choices - 1]
+            intruder = n_firing + int(generator.integers(n_silent))
+            order = generator.permutation([*picked.tolist(), intruder])
+            answer = (
+                least_alike(vectors[order])
+                if judge is None
+                else self._pointed(judge, [windows[i] for i in order])
+            )
+            found += answer is not None and int(order[answer]) == intruder
+        return found / n_trials
+
+    def _pointed(self, judge: Judge, windows: list[Window]) -> int | None:
+        texts = "\n".join(f"{i}. {shown(w, self.facts)}" for i, w in enumerate(windows, 1))
+        prompt = (
+            "All of these texts but one have something in common. Which one does not belong?\n"
+            f"{texts}\nAnswer with its number alone."
+        )
+        self.n_calls += 1
+        answer = re.search(r"\d+", str(judge(prompt)))
+        if answer is None or not 1 <= int(answer.group()) <= len(windows):
+            self.n_unreadable += 1
+            return None
+        return int(answer.group()) - 1
+
+
+def balanced(yes: Sequence[bool], no: Sequence[bool]) -> float:
+    """Mean of the share of yeses among what should be yes, and of noes among what should be no."""
+    if len(yes) < FEWEST_EXAMPLES or len(no) < FEWEST_EXAMPLES:
+        return float("nan")
+    return (float(np.mean(yes)) + 1 - float(np.mean(no))) / 2
+
+
+def least_alike(vectors: np.ndarray) -> int:
+    """Which unit vector has the lowest mean cosine with the others."""
+    cosines = vectors @ vectors.T
+    return int(np.argmin(cosines.sum(axis=1) - np.diag(cosines)))
+
+
+# -------------------------------------------------------------------------------------------------
+# Who guesses from an explanation: a rule, likeness to examples, or the user's language model.
+
+
+Judge = Callable[[str], str]
+"""A prompt in, an answer out: a user's own language model. Nothing here calls one unless given."""
+
+
+class Guesser(Protocol):
+    """Answers the questions of the scores for one atom."""
+
+    text: str
+    """The explanation, in words."""
+
+    def fires(self, window: Window) -> bool:
+        """Whether the atom fires anywhere in a window."""
+        ...
+
+    def fits(self, window: Window, marked: Int[np.ndarray, " m"]) -> bool:
+        """Whether the marked rows of a window are those in which the atom fires."""
+        ...
+
+
+@dataclass(eq=False)
+class RowGuesser:
+    """An explanation that says of every row whether the atom fires: a rule, or likeness to examples."""
+
+    text: str
+    says: Bool[np.ndarray, " n"]
+
+    def fires(self, window: Window) -> bool:
+        """Whether it names a row of the window."""
+        return bool(self.says[window.rows].any())
+
+    def fits(self, _window: Window, marked: Int[np.ndarray, " m"]) -> bool:
+        """Whether it names more than half of the marked rows."""
+        return bool(self.says[marked].mean() > 0.5)
+
+
+class JudgeGuesser:
+    """A language model that reads an explanation and a window; windows of language alone."""
+
+    def __init__(self, judge: Judge, text: str, facts: RowFacts) -> None:
+        self.text = text
+        self._judge, self._facts = judge, facts
+        self.n_calls = self.n_unreadable = 0
+
+    def fires(self, window: Window) -> bool:
+        """Whether the judge says that something in the window matches."""
+        prompt = (
+            f"A detector fires on: {self.text}\nText: {shown(window, self._facts)}\n"
+            "Does it fire anywhere in the text? Answer yes or no."
+        )
+        return self._asked(prompt)
+
+    def fits(self, window: Window, marked: Int[np.ndarray, " m"]) -> bool:
+        """Whether the judge says that the marked tokens are the right ones."""
+        prompt = (
+            f"A detector fires on: {self.text}\nText, some tokens marked with << >>: "
+            f"{shown(window, self._facts, marked)}\n"
+            "Are the marked tokens those on which it fires? Answer yes or no."
+        )
+        return self._asked(prompt)
+
+    def _asked(self, prompt: str) -> bool:
+        self.n_calls += 1
+        answer = re.search(r"\b(yes|no)\b", str(self._judge(prompt)).lower())
+        if answer is None:
+            self.n_unreadable += 1
+            return False
+        return answer.group(1) == "yes"
+
+
+def shown(
+    window: Window, facts: RowFacts, marked: Int[np.ndarray, " m"] | Sequence[int] = ()
+) -> str:
+    """Return a window as text, some tokens marked."""
+    chosen = set(np.asarray(marked).tolist())
+    texts = [
+        f"<<{facts.names[int(facts.token[row])]}>>" if row in chosen
+        else facts.names[int(facts.token[row])]
+        for row in window.rows.tolist()
+    ]  # fmt: skip
+    return join_tokens(texts)
+
+
+def bags_of_tokens(
+    windows: Sequence[Window], facts: RowFacts, weights: dict[int, float]
+) -> csr_matrix:
+    """Return unit vectors of windows: how often each token stands in it, rare ones counting more."""
+    column = {token: i for i, token in enumerate(weights)}
+    place, values, offsets = [], [], [0]
+    for window in windows:
+        tokens = facts.token[window.rows].tolist()
+        place += [column[t] for t in tokens]
+        # The row in the middle is what the window is about.
+        values += [
+            weights[t] * (3.0 if row == window.centre else 1.0)
+            for t, row in zip(tokens, window.rows.tolist(), strict=True)
+        ]
+        offsets.append(len(place))
+    table = csr_matrix((values, place, offsets), shape=(len(windows), len(column)))
+    table.sum_duplicates()
+    norms = np.sqrt(np.asarray(table.multiply(table).sum(axis=1)).ravel())
+    return csr_matrix(table.multiply((1 / np.maximum(norms, 1e-12))[:, None]))
+
+
+# -------------------------------------------------------------------------------------------------
+# Windows around rows, and fair examples of an atom: where it fires, and where it verifiably does not.
+
+
+WHOLE_SAMPLE = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Neighbouring rows of one sample, in order."""
+
+    rows: Int[np.ndarray, " m"]
+    centre: int  # the row it was drawn around
+
+
+class Neighbours:
+    """Rows ordered by sample and position, to cut windows from."""
+
+    def __init__(self, facts: RowFacts) -> None:
+        self._order = np.lexsort((facts.position, facts.sample))
+        self._rank = np.argsort(self._order)
+        self._sample, self._position = facts.sample[self._order], facts.position[self._order]
+
+    def window(self, row: int, reach: int) -> Window:
+        """Return the rows of the same sample at most `reach` positions away."""
+        at = int(self._rank[row])
+        low, high = max(0, at - reach), min(len(self._order), at + reach + 1)
+        near = np.arange(low, high)
+        same = self._sample[near] == self._sample[at]
+        close = np.abs(self._position[near] - self._position[at]) <= reach
+        return Window(self._order[near[same & close]], row)
+
+
+def active_windows(
+    active: Bool[np.ndarray, " n"],
+    strength: np.ndarray,
+    facts: RowFacts,
+    neighbours: Neighbours,
+    n: int,
+    reach: int,
+    generator: np.random.Generator,
+) -> list[Window]:
+    """Return windows around rows in which an atom fires, spread over its strengths.
+
+    At most one per sample while samples last: firings are sorted by strength and drawn from n equal
+    parts, so that weak ones count as much as strong ones.
+    """
+    rows = generator.permutation(np.flatnonzero(active))
+    _, first = np.unique(facts.sample[rows], return_index=True)
+    once = rows[np.sort(first)]
+    again = np.setdiff1d(rows, once, assume_unique=True)
+    pool = once if len(once) >= n else np.concatenate([once, again[: n - len(once)]])
+    pool = pool[np.argsort(-np.abs(strength[pool]), kind="stable")]
+    parts = np.array_split(pool, min(n, len(pool)))
+    drawn = [int(part[generator.integers(len(part))]) for part in parts if len(part)]
+    return [neighbours.window(row, reach) for row in drawn]
+
+
+def silent_windows(
+    active: Bool[np.ndarray, " n"],
+    neighbours: Neighbours,
+    n: int,
+    reach: int,
+    generator: np.random.Generator,
+) -> list[Window]:
+    """Return windows in which an atom fires nowhere: each one is looked at."""
+    found: list[Window] = []
+    for row in generator.permutation(np.flatnonzero(~active))[: 20 * n]:
+        window = neighbours.window(int(row), reach)
+        if not active[window.rows].any():
+            found.append(window)
+        if len(found) == n:
+            break
     return found

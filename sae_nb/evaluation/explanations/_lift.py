@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.activations import Activations
 from sae_nb.checks import check_atom, check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.explanations._row_facts import RowFacts
-from sae_nb.evaluation.explanations._rules import FEWEST_FIRINGS, fires_in
+from sae_nb.evaluation.explanations._rules import RowFacts, firings_of
 from sae_nb.evaluation.report._measurement import (
     Interval,
     Measurement,
@@ -29,7 +28,7 @@ class TokenLift(Measurement):
     """Tokens an atom fires on more often than by chance.
 
     `value` is how many bits the token says about a firing, Σ_v P(v | a) log₂ (P(v | a) / P(v)); its
-    floor is the same for as many rows drawn at random, which is above 0 when they are few.
+    floor is the same for equally many rows drawn at random, which is above 0 when they are few.
     """
 
     atom: int
@@ -73,10 +72,8 @@ def token_lift(
 
     Parameters
     ----------
-    acts
-        Rows of texts, or of pictures, whose tokens are places.
-    codes
-        Of these rows.
+    acts, codes
+        Rows of texts, or of images, whose tokens are places, and their codes.
     atom
         Row of the dictionary.
     n_tokens
@@ -112,24 +109,23 @@ def token_lift(
             f"`acts` must have tokens, got rows of kind {facts.kind!r} without any. Use induce_rule "
             "with labels."
         )
-    active = fires_in(codes, atom)
-    if int(active.sum()) < FEWEST_FIRINGS:
-        raise ValueError(
-            f"`atom` must fire in at least {FEWEST_FIRINGS} rows, got atom {atom}, which fires in "
-            f"{int(active.sum())} of {len(active)}. Show it more inputs."
-        )
+    active = firings_of(codes, atom)
     ids, place = np.unique(facts.token, return_inverse=True)
     there = np.bincount(place) / len(place)
     fires = np.bincount(place[active], minlength=len(ids))
     share = fires / fires.sum()
     named = np.flatnonzero(fires >= min(min_count, fires.max()))
     best = named[np.argsort(-(share / there)[named], kind="stable")][:n_tokens]
-    held = share[share > 0]
+    generator, some = np.random.default_rng(seed), share[share > 0]
+    drawn = [
+        np.bincount(generator.permutation(place)[: fires.sum()], minlength=len(ids))
+        for _ in range(_DRAWS)
+    ]
     return TokenLift.of(
         measured(
             "token_information",
             _bits(fires[None], there)[0],
-            floor=_floor(place, there, int(fires.sum()), seed=seed),
+            floor=_bits(np.stack(drawn), there).mean(),
             interval=_interval(place, there, active, facts.sample, resampling),
             n=int(fires.sum()),
         ),
@@ -138,7 +134,7 @@ def token_lift(
         lifts=(share / there)[best],
         shares=share[best],
         counts=fires[best],
-        entropy=float(-(held * np.log2(held)).sum()),
+        entropy=float(-(some * np.log2(some)).sum()),
     )
 
 
@@ -148,16 +144,6 @@ def _bits(
     share = fires / np.maximum(fires.sum(axis=1, keepdims=True), 1)
     ratio = np.log2(np.where(share > 0, share / there, 1.0))
     return (share * ratio).sum(axis=1)
-
-
-def _floor(
-    place: Int[np.ndarray, " n"], there: Float[np.ndarray, " tokens"], n: int, *, seed: int
-) -> float:
-    generator = np.random.default_rng(seed)
-    drawn = [
-        np.bincount(generator.permutation(place)[:n], minlength=len(there)) for _ in range(_DRAWS)
-    ]
-    return float(_bits(np.stack(drawn), there).mean())
 
 
 def _interval(

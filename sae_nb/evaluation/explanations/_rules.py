@@ -7,162 +7,17 @@ its labels), added greedily while F1 = 2TP / (2TP + FP + FN) on the rows it is m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Int
 
 from sae_nb.activations import Activations
 from sae_nb.checks import check_atom, check_count
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.explanations._row_facts import RowFacts
 from sae_nb.evaluation.report._row_pass import check_codes
-
-# -------------------------------------------------------------------------------------------------
-# The words rules are made of: small statements about a row that anybody can check by eye.
-
-
-Kind = Literal[
-    "token", "before", "begins", "ends", "shape", "from position", "up to position", "repeated",
-    "label", "not label",
-]  # fmt: skip
-
-MOST_TOKENS = 12
-"""Tokens that a set may name: more is no explanation."""
-
-_FEWEST_EACH = 2  # firings on a token for a set to name it
-_MOST_ENDINGS = 24
-_POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128)
-
-SHAPES: dict[str, Callable[[str], bool]] = {
-    "a capital letter first": lambda text: text.strip()[:1].isupper(),
-    "capitals alone": lambda text: len(text.strip()) > 1 and text.strip().isupper(),
-    "lower case": lambda text: text.strip().islower(),
-    "a space before": lambda text: text[:1].isspace(),
-    "no space before": lambda text: not text[:1].isspace(),
-    "a digit": lambda text: any(c.isdigit() for c in text),
-    "punctuation": lambda text: bool(text.strip()) and not any(c.isalnum() for c in text),
-    "a line break": lambda text: "\n" in text,
-}
-"""What a token looks like, in words."""
-
-
-@dataclass(frozen=True)
-class Predicate:
-    """One statement about a row."""
-
-    kind: Kind
-    values: tuple[str, ...]
-    """Tokens, endings, a shape, a position or a label's name: any of them."""
-
-    @property
-    def text(self) -> str:
-        """In words."""
-        quoted = " or ".join(f"“{value}”" for value in self.values)
-        plain = " or ".join(self.values)
-        return {
-            "token": f"the token is {quoted}",
-            "before": f"the token before is {quoted}",
-            "begins": f"the token begins with {quoted}",
-            "ends": f"the token ends with {quoted}",
-            "shape": f"the token has {plain}",
-            "from position": f"position {plain} or later",
-            "up to position": f"before position {plain}",
-            "repeated": "the token stands earlier in the text too",
-            "label": plain,
-            "not label": f"not {plain}",
-        }[self.kind]
-
-    def holds(self, facts: RowFacts) -> Bool[np.ndarray, " n"]:
-        """Return of which rows it is true."""
-        silent = np.zeros(len(facts), dtype=bool)
-        if self.kind in ("label", "not label"):
-            found = facts.labels.get(self.values[0])
-            if found is None:
-                return silent
-            return found if self.kind == "label" else ~found
-        if self.kind == "repeated":
-            return facts.repeated
-        if self.kind == "from position":
-            return facts.position >= int(self.values[0])
-        if self.kind == "up to position":
-            return facts.position < int(self.values[0])
-        ids = facts.before if self.kind == "before" else facts.token
-        wanted = [i for i, name in facts.names.items() if self._says(name)]
-        return np.isin(ids, wanted) if wanted else silent
-
-    def _says(self, name: str) -> bool:
-        if self.kind in ("token", "before"):
-            return name in self.values
-        if self.kind == "begins":
-            return name.strip().startswith(self.values)
-        if self.kind == "ends":
-            return name.strip().endswith(self.values)
-        return SHAPES[self.values[0]](name)
-
-
-def candidates(
-    facts: RowFacts, active: Bool[np.ndarray, " n"], within: Bool[np.ndarray, " n"]
-) -> Iterator[Predicate]:
-    """Yield statements that may tell where an atom fires, among the rows where a rule holds so far."""
-    if facts.names:
-        yield from _token_sets("token", facts.token, facts, active, within)
-    if facts.kind == "language":
-        yield from _token_sets("before", facts.before, facts, active, within)
-        yield from _endings(facts, active, within)
-        yield from (Predicate("shape", (shape,)) for shape in SHAPES)
-        yield Predicate("repeated", ())
-        for position in _POSITIONS:
-            yield Predicate("from position", (str(position),))
-            yield Predicate("up to position", (str(position),))
-    for name in facts.labels:
-        yield Predicate("label", (name,))
-        yield Predicate("not label", (name,))
-
-
-def _token_sets(
-    kind: Literal["token", "before"],
-    ids: np.ndarray,
-    facts: RowFacts,
-    active: np.ndarray,
-    within: np.ndarray,
-) -> Iterator[Predicate]:
-    """The set of tokens, most telling first, that reaches the largest F1."""
-    known = within & (ids >= 0)
-    kinds, place = np.unique(ids[known], return_inverse=True)
-    fires = np.bincount(place, weights=active[known], minlength=len(kinds))
-    there = np.bincount(place, minlength=len(kinds))
-    often = np.flatnonzero(fires >= _FEWEST_EACH)
-    # Rare sure tokens first, or the sure ones of the most common.
-    for most in (often, often[np.argsort(-fires[often], kind="stable")][:MOST_TOKENS]):
-        order = most[np.lexsort((-fires[most], -fires[most] / there[most]))][:MOST_TOKENS]
-        if len(order):
-            f1 = np.cumsum(fires[order]) / (np.cumsum(there[order]) + active.sum())
-            yield _named(kind, kinds[order[: int(np.argmax(f1)) + 1]], facts)
-
-
-def _named(kind: Literal["token", "before"], ids: np.ndarray, facts: RowFacts) -> Predicate:
-    return Predicate(kind, tuple(sorted({facts.names[int(i)] for i in ids})))
-
-
-def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterator[Predicate]:
-    """Beginnings and endings of two to four letters that active tokens share."""
-    chosen, counts = np.unique(facts.token[active & within], return_counts=True)
-    for kind in ("begins", "ends"):
-        found: dict[str, int] = {}
-        for token, count in zip(chosen.tolist(), counts.tolist(), strict=True):
-            text = facts.names[token].strip()
-            for size in range(2, min(5, len(text))):
-                part = text[:size] if kind == "begins" else text[-size:]
-                found[part] = found.get(part, 0) + count
-        best = sorted(found, key=lambda part: (-found[part], part))[:_MOST_ENDINGS]
-        yield from (Predicate(kind, (part,)) for part in best)
-
-
-# -------------------------------------------------------------------------------------------------
-# Rule induction: say in a few words where an atom fires, by statements that anybody can check.
-
 
 FEWEST_FIRINGS = 8
 """Rows in which an atom must fire for a rule to be made."""
@@ -201,13 +56,7 @@ class Rule:
         return " and ".join(term.text for term in self.terms) if self.terms else "everywhere"
 
     def holds(self, facts: RowFacts) -> Bool[np.ndarray, " n"]:
-        """Return which rows it names.
-
-        Parameters
-        ----------
-        facts
-            Of the rows.
-        """
+        """Return which of the rows it names."""
         named = np.ones(len(facts), dtype=bool)
         for term in self.terms:
             named &= term.holds(facts)
@@ -230,10 +79,8 @@ def induce_rule(
 
     Parameters
     ----------
-    acts
-        Rows with the samples behind them.
-    codes
-        Of these rows.
+    acts, codes
+        Rows with the samples behind them, and their codes.
     atom
         Row of the dictionary.
     labels
@@ -242,11 +89,6 @@ def induce_rule(
         Statements at most.
     facts
         Of the same rows, where they were read before; `labels` is then not looked at.
-
-    Returns
-    -------
-    Rule
-        With `.text`, and `.holds(facts)` for other rows.
 
     Raises
     ------
@@ -270,13 +112,7 @@ def induce_rule(
     atom = check_atom(atom, codes.n_atoms)
     check_count(max_terms, name="max_terms")
     facts = RowFacts.of(acts, labels) if facts is None else facts
-    active = fires_in(codes, atom)
-    if int(active.sum()) < FEWEST_FIRINGS:
-        raise ValueError(
-            f"`atom` must fire in at least {FEWEST_FIRINGS} rows for a rule, got atom {atom}, which "
-            f"fires in {int(active.sum())} of {len(active)}. Show it more inputs."
-        )
-    return _grown(atom, facts, active, max_terms)
+    return _grown(atom, facts, firings_of(codes, atom), max_terms)
 
 
 def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
@@ -284,6 +120,17 @@ def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
     rows, values = codes.strengths(atom)
     active = np.zeros(len(codes), dtype=bool)
     active[rows[values != 0].cpu().numpy()] = True
+    return active
+
+
+def firings_of(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
+    """Return in which rows an atom fires, if they are enough to say anything."""
+    active = fires_in(codes, atom)
+    if int(active.sum()) < FEWEST_FIRINGS:
+        raise ValueError(
+            f"`atom` must fire in at least {FEWEST_FIRINGS} rows, got atom {atom}, which fires in "
+            f"{int(active.sum())} of {len(active)}. Show it more inputs."
+        )
     return active
 
 
@@ -315,3 +162,233 @@ def _grown(atom: int, facts: RowFacts, active: np.ndarray, max_terms: int) -> Ru
 
 def _f1(named: np.ndarray, active: np.ndarray) -> float:
     return float(2 * (named & active).sum() / max(int(named.sum() + active.sum()), 1))
+
+
+# -------------------------------------------------------------------------------------------------
+# The words rules are made of: small statements about a row that anybody can check by eye.
+
+
+Kind = Literal[
+    "token", "before", "begins", "ends", "shape", "from position", "up to position", "repeated",
+    "label", "not label",
+]  # fmt: skip
+
+MOST_TOKENS = 12
+"""Tokens that a set may name: more is no explanation."""
+
+_FEWEST_EACH = 2  # firings on a token for a set to name it
+_MOST_ENDINGS = 24
+_POSITIONS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+SHAPES: dict[str, Callable[[str], bool]] = {
+    "a capital letter first": lambda text: text.strip()[:1].isupper(),
+    "capitals alone": lambda text: len(text.strip()) > 1 and text.strip().isupper(),
+    "lower case": lambda text: text.strip().islower(),
+    "a space before": lambda text: text[:1].isspace(),
+    "no space before": lambda text: not text[:1].isspace(),
+    "a digit": lambda text: any(c.isdigit() for c in text),
+    "punctuation": lambda text: bool(text.strip()) and not any(c.isalnum() for c in text),
+    "a line break": lambda text: "\n" in text,
+}
+"""What a token looks like, in words."""
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """One statement about a row."""
+
+    kind: Kind
+    values: tuple[str, ...]  # tokens, endings, a shape, a position or a label's name: any of them
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        quoted = " or ".join(f"“{value}”" for value in self.values)
+        plain = " or ".join(self.values)
+        return {
+            "token": f"the token is {quoted}",
+            "before": f"the token before is {quoted}",
+            "begins": f"the token begins with {quoted}",
+            "ends": f"the token ends with {quoted}",
+            "shape": f"the token has {plain}",
+            "from position": f"position {plain} or later",
+            "up to position": f"before position {plain}",
+            "repeated": "the token stands earlier in the text too",
+            "label": plain,
+            "not label": f"not {plain}",
+        }[self.kind]
+
+    def holds(self, facts: RowFacts) -> Bool[np.ndarray, " n"]:
+        """Return of which rows it is true."""
+        nowhere = np.zeros(len(facts), dtype=bool)
+        if self.kind in ("label", "not label"):
+            label = facts.labels.get(self.values[0])
+            if label is None:
+                return nowhere
+            return label if self.kind == "label" else ~label
+        if self.kind == "repeated":
+            return facts.repeated
+        if self.kind == "from position":
+            return facts.position >= int(self.values[0])
+        if self.kind == "up to position":
+            return facts.position < int(self.values[0])
+        ids = facts.before if self.kind == "before" else facts.token
+        wanted = [i for i, name in facts.names.items() if self._says(name)]
+        return np.isin(ids, wanted) if wanted else nowhere
+
+    def _says(self, name: str) -> bool:
+        if self.kind in ("token", "before"):
+            return name in self.values
+        if self.kind == "begins":
+            return name.strip().startswith(self.values)
+        if self.kind == "ends":
+            return name.strip().endswith(self.values)
+        return SHAPES[self.values[0]](name)
+
+
+def candidates(
+    facts: RowFacts, active: Bool[np.ndarray, " n"], within: Bool[np.ndarray, " n"]
+) -> Iterator[Predicate]:
+    """Yield statements that may say where an atom fires, among the rows where a rule holds so far."""
+    if facts.names:
+        yield from _token_sets("token", facts.token, facts, active, within)
+    if facts.kind == "language":
+        yield from _token_sets("before", facts.before, facts, active, within)
+        yield from _endings(facts, active, within)
+        yield from (Predicate("shape", (shape,)) for shape in SHAPES)
+        yield Predicate("repeated", ())
+        for position in _POSITIONS:
+            yield Predicate("from position", (str(position),))
+            yield Predicate("up to position", (str(position),))
+    for name in facts.labels:
+        yield Predicate("label", (name,))
+        yield Predicate("not label", (name,))
+
+
+def _token_sets(
+    kind: Literal["token", "before"],
+    ids: np.ndarray,
+    facts: RowFacts,
+    active: np.ndarray,
+    within: np.ndarray,
+) -> Iterator[Predicate]:
+    """The set of tokens, most informative first, that reaches the largest F1."""
+    known = within & (ids >= 0)
+    kinds, place = np.unique(ids[known], return_inverse=True)
+    fires = np.bincount(place, weights=active[known], minlength=len(kinds))
+    there = np.bincount(place, minlength=len(kinds))
+    often = np.flatnonzero(fires >= _FEWEST_EACH)
+    # Rare sure tokens first, or the sure ones of the most common.
+    for most in (often, often[np.argsort(-fires[often], kind="stable")][:MOST_TOKENS]):
+        order = most[np.lexsort((-fires[most], -fires[most] / there[most]))][:MOST_TOKENS]
+        if len(order):
+            f1 = np.cumsum(fires[order]) / (np.cumsum(there[order]) + active.sum())
+            best = kinds[order[: int(np.argmax(f1)) + 1]]
+            yield Predicate(kind, tuple(sorted({facts.names[int(i)] for i in best})))
+
+
+def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterator[Predicate]:
+    """Beginnings and endings of two to four letters that active tokens share."""
+    chosen, counts = np.unique(facts.token[active & within], return_counts=True)
+    for kind in ("begins", "ends"):
+        found: dict[str, int] = {}
+        for token, count in zip(chosen.tolist(), counts.tolist(), strict=True):
+            text = facts.names[token].strip()
+            for size in range(2, min(5, len(text))):
+                part = text[:size] if kind == "begins" else text[-size:]
+                found[part] = found.get(part, 0) + count
+        best = sorted(found, key=lambda part: (-found[part], part))[:_MOST_ENDINGS]
+        yield from (Predicate(kind, (part,)) for part in best)
+
+
+# -------------------------------------------------------------------------------------------------
+# What is known of every row without looking at its activation: token, neighbours, place, labels.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RowFacts:
+    """Facts of rows, as columns; rules speak of nothing else."""
+
+    kind: str  # "language", "vision" or "other"
+    token: Int[np.ndarray, " n"]  # id of each row's token; place in the image; 0 for plain vectors
+    before: Int[np.ndarray, " n"]  # id of the token before; −1 where there is none
+    names: Mapping[int, str]  # text of every id
+    position: Int[np.ndarray, " n"]
+    sample: Int[np.ndarray, " n"]
+    repeated: Bool[np.ndarray, " n"]  # whether the token stands earlier in its sample too
+    labels: Mapping[str, Bool[np.ndarray, " n"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    @classmethod
+    def of(cls, acts: Activations, labels: Mapping[str, Any] | None = None) -> RowFacts:
+        """Read the facts of activations."""
+        sample, position = acts.sample.numpy(), acts.position.numpy()
+        tokens, context = acts.tokens, acts.context
+        token = np.zeros(len(acts), np.int64) if tokens is None else tokens.ids.numpy()
+        before = np.full(len(acts), -1)
+        names: dict[int, str] = {}
+        repeated = np.zeros(len(acts), dtype=bool)
+        if context.kind == "language" and context.token_ids is not None:
+            ids, offsets = (part.numpy() for part in context.token_ids)
+            place = offsets[sample] + position
+            before = np.where(position > 0, ids[np.maximum(place - 1, 0)], -1)
+            repeated = _repeated(ids, offsets)[place]
+            every = np.union1d(token, before[before >= 0])
+            names = {int(i): context.token_name(1, int(i)) for i in every}
+        elif tokens is not None:
+            names = {int(p): context.token_name(int(p)) for p in np.unique(token)}
+        return cls(
+            kind=context.kind,
+            token=token,
+            before=before,
+            names=names,
+            position=position,
+            sample=sample,
+            repeated=repeated,
+            labels=_labels(labels or {}, acts),
+        )
+
+    def at(self, rows: Int[np.ndarray, " m"]) -> RowFacts:
+        """Return the facts of some rows."""
+        columns = ("token", "before", "position", "sample", "repeated")
+        return RowFacts(
+            kind=self.kind,
+            names=self.names,
+            labels={name: values[rows] for name, values in self.labels.items()},
+            **{name: getattr(self, name)[rows] for name in columns},
+        )
+
+
+def _repeated(
+    ids: Int[np.ndarray, " total"], offsets: Int[np.ndarray, " samples_plus_1"]
+) -> Bool[np.ndarray, " total"]:
+    """Whether each token's id occurs earlier in its sample."""
+    sample = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    order = np.lexsort((np.arange(len(ids)), ids, sample))
+    same = (np.diff(ids[order], prepend=-1) == 0) & (np.diff(sample[order], prepend=-1) == 0)
+    found = np.zeros(len(ids), dtype=bool)
+    found[order] = same
+    return found
+
+
+def _labels(labels: Mapping[str, Any], acts: Activations) -> dict[str, Bool[np.ndarray, " n"]]:
+    found = {}
+    for name, label in labels.items():
+        values = torch.as_tensor(label).cpu().numpy()
+        if values.dtype != bool:
+            raise TypeError(
+                f"`labels` must be booleans by name, got {values.dtype} for {name!r}. Compare with a "
+                "value: digits == 3."
+            )
+        if values.shape == (len(acts),):
+            found[name] = values
+        elif values.shape == (acts.context.n_samples,):
+            found[name] = values[acts.sample.numpy()]
+        else:
+            raise ValueError(
+                f"`labels` must have one entry per sample, {acts.context.n_samples}, or per row, "
+                f"{len(acts)}, got shape {values.shape} for {name!r}."
+            )
+    return found

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.evaluation.dictionary._atom_geometry import AtomGeometry, atom_geometry, encoder_cosines
 from sae_nb.evaluation.dictionary._coactivation import LEAST_ROWS, Coactivation, coactivation
+from sae_nb.evaluation.dictionary._coherence import AtomGeometry, atom_geometry, encoder_cosines
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import (
     UNKNOWN,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def atom_rows(
     sae: SparseAutoencoder, rows: RowPass, resampling: Resampling
 ) -> dict[str, Measurement]:
-    """Return geometry, nearness to the data and use together, each beside the random dictionary's.
+    """Return geometry, nearness to the data and use together, each with the random dictionary's as control.
 
     An SAE of one atom has no neighbours, so that those rows are left out.
     """
@@ -33,13 +33,12 @@ def atom_rows(
     found = _encoder(sae, resampling) | _near(sae, rows, resampling)
     if sae.n_atoms > 1:
         m = min(max(round(rows.sparsity.l0), 1), sae.n_atoms - 1)
-        pair = atom_geometry(sae, m=m), atom_geometry(random, m=m)
-        found = _geometry(*pair, resampling) | found
-        codes = rows.codes.codes(), rows.control_codes.codes()
-        pair_used = coactivation(codes[0], sae.dictionary), coactivation(codes[1], random)
+        found = _geometry(atom_geometry(sae, m=m), atom_geometry(random, m=m), resampling) | found
+        own = coactivation(rows.codes.codes(), sae.dictionary)
+        chance = coactivation(rows.control_codes.codes(), random)
         moments = rows.reconstruction.moments
         variance = float(moments.m2.sum()) / moments.n  # mean squared distance from the mean
-        found |= _use(*pair_used, variance, resampling)
+        found |= _use(own, chance, variance, resampling)
     return found
 
 
@@ -51,8 +50,8 @@ def _geometry(
     def row(
         definition: str, value: float, floor: float, control: float, interval: Interval = UNKNOWN
     ) -> Measurement:
-        given = {"floor": floor, "control": control}
-        return measured(definition, value, **given, interval=interval, n=n, unit="atoms")
+        beside = {"floor": floor, "control": control}
+        return measured(definition, value, **beside, interval=interval, n=n, unit="atoms")
 
     def cosines(definition: str, q: float) -> Measurement:
         value, control = (float(np.quantile(g.max_cosine, q)) for g in (own, chance))
@@ -66,11 +65,7 @@ def _geometry(
         "stable_rank": row("stable_rank", own.stable_rank, 1.0, chance.stable_rank),
         "effective_rank": row("effective_rank", own.effective_rank, 1.0, chance.effective_rank),
         "duplicate_fraction": resampling.mean(
-            "duplicate_fraction",
-            own.alike,
-            floor=0.0,
-            control=chance.alike.mean(),
-            unit="atoms",
+            "duplicate_fraction", own.alike, floor=0.0, control=chance.alike.mean(), unit="atoms"
         ),
     }
 
@@ -79,15 +74,16 @@ def _encoder(sae: SparseAutoencoder, resampling: Resampling) -> dict[str, Measur
     cosines = encoder_cosines(sae)
     if cosines is None:
         return {}
-    found = measured(
-        "encoder_cosine",
-        float(np.median(cosines)),
-        floor=0.0,
-        interval=resampling.spread(cosines, "median"),
-        n=len(cosines),
-        unit="atoms",
-    )
-    return {"encoder_cosine": found}
+    return {
+        "encoder_cosine": measured(
+            "encoder_cosine",
+            np.median(cosines),
+            floor=0.0,
+            interval=resampling.spread(cosines, "median"),
+            n=len(cosines),
+            unit="atoms",
+        )
+    }
 
 
 def _near(sae: SparseAutoencoder, rows: RowPass, resampling: Resampling) -> dict[str, Measurement]:
@@ -102,7 +98,10 @@ def _use(
     own: Coactivation, chance: Coactivation, variance: float, resampling: Resampling
 ) -> dict[str, Measurement]:
     shares = [f.interference / variance if variance > 0 else np.nan for f in (own, chance)]
-    best, best_chance = (_best_npmi(found) for found in (own, chance))
+    # Of each atom with its closest partner, where it has one and enough rows.
+    best, best_chance = (
+        f.npmi[(f.counts >= LEAST_ROWS) & (f.partner[:, 0] >= 0), 0] for f in (own, chance)
+    )
     alone, n = 1 - 1 / len(own.counts), own.n_rows
     return {
         "connectivity": measured(
@@ -119,8 +118,3 @@ def _use(
             unit="atoms",
         ),
     }
-
-
-def _best_npmi(found: Coactivation) -> np.ndarray:
-    """NPMI of each atom with its closest partner, where it has one and enough rows."""
-    return found.npmi[(found.counts >= LEAST_ROWS) & (found.partner[:, 0] >= 0), 0]

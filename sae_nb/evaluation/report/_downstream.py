@@ -1,6 +1,7 @@
-"""Where in a text an SAE costs: Δ cross-entropy and KL of every next token, by splicing it in.
+"""Does the model still work on reconstructions? Its loss with an SAE spliced in, as a whole and by token.
 
-Δ_t = −log p_spliced(x_{t+1}) + log p_clean(x_{t+1}); the mean over tokens is the report's `delta_ce`.
+Each batch runs clean, spliced (x̃ = sae(x)), zero-ablated, mean-ablated (x̃ = μ), and with a random
+dictionary in the SAE's place. CE recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Ragged
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation.report._measurement import RandomDictionary
     from sae_nb.models import Batch, Batches, LiveModel
-
-
-# -------------------------------------------------------------------------------------------------
-# Does the model still work on reconstructions? Loss recovered by splicing an SAE into a live model.
-#
-# Each batch runs clean, spliced (x̃ = sae(x)), zero-ablated, mean-ablated (x̃ = μ), and with a random
-# dictionary in the SAE's place. CE recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean).
 
 
 Scoring = Literal["next_token", "labels", "classes", "vectors"]
@@ -63,7 +57,7 @@ class Scores:
 
 
 def scoring_for(model: LiveModel, labels: Tensor | None) -> Scoring:
-    """Return how a model's output is scored: the most telling way that the inputs allow."""
+    """Return how a model's output is scored: the most informative way that the inputs allow."""
     if labels is not None:
         return "labels"
     if model.kind == "language" and model.causal:
@@ -95,7 +89,8 @@ def score_batches(
             same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
         # Nobody else's edits or forwards may come between: the variants are one measurement.
         with model.lock, torch.no_grad():
-            score = _scorer(scores.scoring, model.main_output(model.forward(batch)), batch, truth)
+            clean = model.main_output(model.forward(batch))
+            score = _SCORES[scores.scoring](clean, batch, truth)
             sums = score.clean
             for name, change in changes.items():
                 with splice(model, hook_point, change, keep(batch)) as edit:
@@ -110,42 +105,31 @@ def score_batches(
 
 
 class _Score(abc.ABC):
-    """Compares an output with the clean one, row by row: subclasses say how."""
+    """Compares outputs with the clean one: `count` scored outputs in each row, and sums over them."""
 
     def __init__(self, clean: Tensor, batch: Batch, truth: Tensor | None) -> None:
         self.batch, self.truth = batch, truth
         self.reference = self.prepare(clean)
         self.clean = {"n": self.count(), **{f"{k}_clean": v for k, v in self(clean).items()}}
 
-    @abc.abstractmethod
     def prepare(self, clean: Tensor) -> Tensor:
-        """Return what later outputs are compared with."""
+        return clean.float().log_softmax(dim=-1)
 
     @abc.abstractmethod
-    def count(self) -> Float[Tensor, " rows"]:
-        """Return how many scored outputs each row has."""
+    def count(self) -> Float[Tensor, " rows"]: ...
 
     @abc.abstractmethod
-    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
-        """Return sums per row."""
+    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]: ...
 
 
 class _NextToken(_Score):
     """−log p of each real next token, and KL from the clean prediction, in fp32."""
 
-    def prepare(self, clean: Tensor) -> Tensor:
-        return clean.float().log_softmax(dim=-1)
-
     def count(self) -> Float[Tensor, " rows"]:
-        return self._scored().sum(dim=1).double()
-
-    def _scored(self) -> Tensor:
-        # −1 at padding, so one comparison leaves out padding and borders between texts.
-        sample = self.batch.sample
-        return (sample[:, 1:] >= 0) & (sample[:, 1:] == sample[:, :-1])
+        return _has_next(self.batch).sum(dim=1).double()
 
     def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
-        scored, ids = self._scored(), cast(Tensor, self.batch.token_ids)
+        scored, ids = _has_next(self.batch), cast(Tensor, self.batch.token_ids)
         sums: dict[str, list[Tensor]] = {"ce": [], "kl": [], "agreement": []}
         for row, (logits, clean) in enumerate(zip(output, self.reference, strict=True)):
             where = scored[row].nonzero().flatten()
@@ -169,7 +153,7 @@ class _Classes(_Score):
                 "Scores of classes need one row of class scores per sample, got an output of shape "
                 f"{tuple(clean.shape)}. Leave `labels` out."
             )
-        return clean.float().log_softmax(dim=-1)
+        return super().prepare(clean)
 
     def count(self) -> Float[Tensor, " rows"]:
         return torch.ones(len(self.reference), dtype=torch.float64)
@@ -215,14 +199,18 @@ class _Vectors(_Score):
         return {"cosine": (cosine.reshape(len(output), -1) * self._real()).double().sum(dim=1)}
 
 
-def _scorer(scoring: Scoring, clean: Tensor, batch: Batch, truth: Tensor | None) -> _Score:
-    kinds: dict[Scoring, Callable[[Tensor, Batch, Tensor | None], _Score]] = {
-        "next_token": _NextToken,
-        "labels": _Classes,
-        "classes": _Classes,
-        "vectors": _Vectors,
-    }
-    return kinds[scoring](clean, batch, truth)
+_SCORES: dict[Scoring, type[_Score]] = {
+    "next_token": _NextToken,
+    "labels": _Classes,
+    "classes": _Classes,
+    "vectors": _Vectors,
+}
+
+
+def _has_next(batch: Batch) -> Bool[Tensor, "rows time_minus_1"]:
+    """Which tokens predict one of the same text: sample is −1 at padding, so one comparison is enough."""
+    sample = batch.sample
+    return (sample[:, 1:] >= 0) & (sample[:, 1:] == sample[:, :-1])
 
 
 def _kl(log_clean: Float[Tensor, "n v"], log_p: Float[Tensor, "n v"]) -> Float[Tensor, " n"]:
@@ -245,22 +233,14 @@ def _recovered(quantity: str, ablation: str) -> Formula:
     return formula
 
 
-def _plain(quantity: str) -> Formula:
-    return lambda mean, variant: mean(quantity, variant)
-
-
-def _fixed(quantity: str, of: str) -> Formula:
-    return lambda mean, _variant: mean(quantity, of)
+def _plain(quantity: str, of: str | None = None) -> Formula:
+    return lambda mean, variant: mean(quantity, of or variant)
 
 
 def _kl_score(mean: Callable[[str, str], Any], variant: str) -> Any:
     ablated = np.asarray(mean("kl", "zero"))
     ablated = np.where(ablated > _DEGENERATE, ablated, np.nan)
     return (ablated - mean("kl", variant)) / ablated
-
-
-def _delta_ce(mean: Callable[[str, str], Any], variant: str) -> Any:
-    return mean("ce", variant) - mean("ce", "clean")
 
 
 _KL_ROWS: dict[str, tuple[str, Formula]] = {
@@ -271,17 +251,17 @@ _KL_ROWS: dict[str, tuple[str, Formula]] = {
 _CE_ROWS: dict[str, tuple[str, Formula]] = {
     "ce_recovered": ("ce_recovered_zero", _recovered("ce", "zero")),
     "ce_recovered_mean": ("ce_recovered_mean", _recovered("ce", "mean")),
-    "delta_ce": ("delta_ce", _delta_ce),
+    "delta_ce": ("delta_ce", lambda mean, variant: mean("ce", variant) - mean("ce", "clean")),
     "ce": ("ce", _plain("ce")),
-    "ce_clean": ("ce", _fixed("ce", "clean")),
-    "ce_zero": ("ce", _fixed("ce", "zero")),
+    "ce_clean": ("ce", _plain("ce", "clean")),
+    "ce_zero": ("ce", _plain("ce", "zero")),
 }
 _ACCURACY_ROWS: dict[str, tuple[str, Formula]] = {
     "accuracy_recovered": ("accuracy_recovered_zero", _recovered("accuracy", "zero")),
     "accuracy_recovered_mean": ("accuracy_recovered_mean", _recovered("accuracy", "mean")),
     "accuracy": ("accuracy", _plain("accuracy")),
-    "accuracy_clean": ("accuracy", _fixed("accuracy", "clean")),
-    "accuracy_zero": ("accuracy", _fixed("accuracy", "zero")),
+    "accuracy_clean": ("accuracy", _plain("accuracy", "clean")),
+    "accuracy_zero": ("accuracy", _plain("accuracy", "zero")),
 }
 _ROWS: dict[Scoring, dict[str, tuple[str, Formula]]] = {
     "next_token": _CE_ROWS | _KL_ROWS,
@@ -301,7 +281,7 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
     total = _means(sums.sum(axis=0), scores.columns)
     named = _ROWS[scores.scoring]
     statistics = {
-        name: partial(_spliced, formula=formula, columns=scores.columns)
+        name: partial(_of_sums, formula=formula, columns=scores.columns)
         for name, (_, formula) in named.items()
     }
     ce = "ce_next_token" if scores.scoring == "next_token" else "ce_labels"
@@ -321,7 +301,7 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
     return rows
 
 
-def _spliced(
+def _of_sums(
     sums: Float[np.ndarray, "resamples columns"], *, formula: Formula, columns: Sequence[str]
 ) -> Float[np.ndarray, " resamples"]:
     return np.asarray(formula(_means(sums, columns), "spliced"))
@@ -366,14 +346,15 @@ class SpliceTask:
         progress: bool,
     ) -> Scores:
         """Run every variant of the model on every input."""
-        batch_size = batch_size or _batch_size(self.model)
         changes: dict[str, Change] = {
             "spliced": self.sae,
             "zero": torch.zeros_like,
             "mean": lambda x: mean.to(x).expand_as(x),
             "random": random,
         }
-        batches: Batches = self.model.batches(self.inputs, batch_size=batch_size)
+        batches: Batches = self.model.batches(
+            self.inputs, batch_size=batch_size or _batch_size(self.model)
+        )
         total = getattr(batches, "n_samples", None)
         if self.labels is not None and total is not None:
             same_length(self.labels, total, name="labels", per="sample of `inputs`")
@@ -392,15 +373,15 @@ class SpliceTask:
         """Return which positions of a batch are spliced: those that capture keeps."""
         if batch.token_ids is None:
             return "not_first" if self.drop_first else None
-        kept = batch.sample >= 0
+        mask = batch.sample >= 0
         if self.drop_first:
             # Where a long text was cut in windows, attention begins at the first real column too.
-            kept = kept & (batch.position != 0) & (kept.cumsum(dim=1) != 1)
+            mask = mask & (batch.position != 0) & (mask.cumsum(dim=1) != 1)
             begin = self.model.beginning_of_text
-            kept = kept if begin is None else kept & (batch.token_ids != begin)
+            mask = mask if begin is None else mask & (batch.token_ids != begin)
         if not self.keep_special and batch.special is not None:
-            kept = kept & ~batch.special
-        return lambda _state: kept
+            mask = mask & ~batch.special
+        return lambda _state: mask
 
     def stated(self, scores: Scores) -> dict[str, Any]:
         """Return what was run, for the report."""
@@ -502,7 +483,9 @@ def _check_labels(labels: Tensor | None, model: LiveModel) -> Int[Tensor, " samp
 
 
 # -------------------------------------------------------------------------------------------------
-# Where in a text an SAE costs: Δ cross-entropy and KL of every next token, by splicing it in.
+# Where in a text an SAE costs: Δ cross-entropy and KL of every next token.
+#
+# Δ_t = −log p_spliced(x_{t+1}) + log p_clean(x_{t+1}); the mean over tokens is the report's `delta_ce`.
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -533,13 +516,7 @@ class TokenCosts:
         return self.ce_spliced - self.ce_clean
 
     def worst(self, n: int = 10) -> Int[np.ndarray, " n"]:
-        """Return the tokens that cost most, by their place in these arrays.
-
-        Parameters
-        ----------
-        n
-            How many.
-        """
+        """Return the n tokens that cost most, by their place in these arrays."""
         return np.argsort(-self.delta, kind="stable")[:n]
 
 
@@ -568,11 +545,6 @@ def token_costs(
         Where to splice; by default where `acts` come from.
     batch_size
         Texts at a time.
-
-    Returns
-    -------
-    TokenCosts
-        `.delta`, `.kl`, `.worst()`.
 
     Raises
     ------
@@ -603,24 +575,20 @@ def token_costs(
             with splice(model, task.hook_point, sae, task.keep(batch)):
                 spliced = model.main_output(model.forward(batch))
         parts += [_of_text(batch, row, clean[row], spliced[row]) for row in range(len(clean))]
-    names = ("sample", "position", "token_id", "ce_clean", "ce_spliced", "kl")
-    columns = zip(*parts, strict=True)
-    return TokenCosts(**{n: np.concatenate(c) for n, c in zip(names, columns, strict=True)})
+    return TokenCosts(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
-def _of_text(batch: Batch, row: int, clean: Tensor, spliced: Tensor) -> tuple[np.ndarray, ...]:
-    """The columns of one row of a batch; padding and borders between texts left out."""
-    sample, ids = batch.sample[row], batch.token_ids[row]  # type: ignore[index]
-    where = ((sample[1:] >= 0) & (sample[1:] == sample[:-1])).nonzero().flatten()
-    following = ids[where + 1][:, None]
+def _of_text(batch: Batch, row: int, clean: Tensor, spliced: Tensor) -> dict[str, np.ndarray]:
+    """The costs of one row of a batch; padding and borders between texts left out."""
+    where, ids = _has_next(batch)[row].nonzero().flatten(), cast(Tensor, batch.token_ids)[row]
     log_p, log_q = (out[where].float().log_softmax(dim=-1) for out in (clean, spliced))
-    kl = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0).sum(dim=-1)
-    columns = (
-        sample[where],
-        batch.position[row][where],
-        ids[where],
-        -log_p.gather(1, following)[:, 0].double(),
-        -log_q.gather(1, following)[:, 0].double(),
-        kl.clamp_min(0).double(),
-    )
-    return tuple(column.cpu().numpy() for column in columns)
+    following = ids[where + 1][:, None]
+    columns = {
+        "sample": batch.sample[row][where],
+        "position": batch.position[row][where],
+        "token_id": ids[where],
+        "ce_clean": -log_p.gather(1, following)[:, 0].double(),
+        "ce_spliced": -log_q.gather(1, following)[:, 0].double(),
+        "kl": _kl(log_p, log_q).clamp_min(0).double(),
+    }
+    return {name: column.cpu().numpy() for name, column in columns.items()}

@@ -58,17 +58,10 @@ ADVICE: dict[Cause, str] = {
 class Trial:
     """One way to use the SAE, and how well it then explains the activations."""
 
-    cause: Cause
-    """The mistake this undoes; "none" is the use as stated."""
-
-    use: str
-    """In words."""
-
-    r2: float
-    """Explained share of the variance, on the rows tried."""
-
-    l0: float
-    """Mean atoms per row."""
+    cause: Cause  # the mistake this undoes; "none" is the use as stated
+    use: str  # in words
+    r2: float  # explained share of the variance, on the rows tried
+    l0: float  # mean atoms per row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,19 +103,18 @@ class FitCheck:
         first = self.trials[0]
         lines = [
             f"FitCheck: {'fits' if self.fits else 'does not fit: ' + self.cause}. {self.advice}",
-            f"  as stated: R² {first.r2:.3f}, L0 {first.l0:.1f}{self._told()}",
+            f"  as stated: R² {first.r2:.3f}, L0 {first.l0:.1f}",
         ]
+        if self.recovered is not None:
+            lines[1] += f", loss recovered {self.recovered:.3f}"
+        if self.stated:
+            figures = ", ".join(f"{name} {value:g}" for name, value in self.stated.items())
+            lines[1] += f"; its file says {figures}"
         lines += [f"  {t.use}: R² {t.r2:.3f}, L0 {t.l0:.1f}" for t in self.trials[1:4]]
         return "\n".join(lines + [f"  {doubt}" for doubt in self.doubts])
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
-
-    def _told(self) -> str:
-        told = "" if self.recovered is None else f", loss recovered {self.recovered:.3f}"
-        if self.stated:
-            told += "; its file says " + ", ".join(f"{k} {v:g}" for k, v in self.stated.items())
-        return told
 
 
 def check_fit(
@@ -137,10 +129,8 @@ def check_fit(
 
     Parameters
     ----------
-    model
-        The model it should belong to.
-    sae
-        The SAE.
+    model, sae
+        The model it should belong to, and the SAE.
     inputs
         Anything `capture` takes, like what it was trained on; a few dozen are enough. None: bundled
         prose for language models, bundled scenes for vision models.
@@ -148,11 +138,6 @@ def check_fit(
         Where it should belong; None is what it states itself.
     splice
         Also measure the loss recovered, by splicing it into the model.
-
-    Returns
-    -------
-    FitCheck
-        The cause, every trial, and what to do.
 
     Raises
     ------
@@ -173,11 +158,10 @@ def check_fit(
             f"check_fit(model, sae, hook_point=…); {model.name} has {model.hook_points()[:4]} …"
         )
     inputs = _some_inputs(model) if inputs is None else inputs
-    places = _places(model, sae, stated)
     origin = getattr(sae, "origin", None)
     bos = getattr(origin, "prepend_bos", None)
     bos = "auto" if bos is None or model.kind != "language" else bos
-    rows = _captured(model, inputs, places, bos)
+    rows = _captured(model, inputs, _places(model, sae, stated), bos)
     trials = list(_trials(model, sae, inputs, rows, stated, bos))
     first, rest = trials[0], sorted(trials[1:], key=lambda trial: -trial.r2)
     return FitCheck(
@@ -202,7 +186,8 @@ def _trials(
     for place, acts in rows.items():
         if place != stated:
             yield _tried(sae, acts.x, "layer", f"at {place}")
-    for factor in _factors(x):
+    usual = float(x.shape[1] ** 0.5 / x.norm(dim=1).mean())  # gives a mean norm of √d_in
+    for factor in (*SCALES, usual, 1 / usual):
         yield _tried(sae, factor * x, "scale", f"activations × {factor:.3g}")
     yield _tried(sae, x - x.mean(dim=0), "centring", "mean activation taken off")
     yield _tried(sae, x - x.mean(dim=1, keepdim=True), "centring", "mean of each row taken off")
@@ -231,16 +216,9 @@ def _tried(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"], cause: Cause, use
     return Trial(cause=cause, use=use, r2=r2, l0=float(codes.l0.float().mean()))
 
 
-def _factors(x: Tensor) -> list[float]:
-    """Powers of two, and the factor that gives a mean norm of √d_in, with its inverse."""
-    usual = float(x.shape[1] ** 0.5 / x.norm(dim=1).mean())
-    return [*SCALES, usual, 1 / usual]
-
-
 def _cause(first: Trial, rest: list[Trial]) -> Cause:
-    left = 1 - first.r2
     for trial in rest:
-        if trial.r2 >= POOR and 1 - trial.r2 < CLEARLY * left:
+        if trial.r2 >= POOR and 1 - trial.r2 < CLEARLY * (1 - first.r2):
             return trial.cause
     return "none" if first.r2 >= POOR else "another model"
 
@@ -251,17 +229,13 @@ def _places(model: LiveModel, sae: SparseAutoencoder, stated: str) -> list[str]:
     fitting = [str(p) for p in same if model.width(p) in (None, sae.d_in)]
     width = model.width(point)
     if width is not None and width != sae.d_in:
+        alike = [str(p) for p in model.hook_points() if model.width(p) == sae.d_in]
+        which = f"{alike[0]} … {alike[-1]} have" if alike else "none here has"
         raise ValueError(
-            f"`sae` must have the width of {model.name} at {stated!r}, {width}, got "
-            f"d_in={sae.d_in}. It is of another model, or of another place: "
-            f"{_of_width(model, sae.d_in)}."
+            f"`sae` must have the width of {model.name} at {stated!r}, {width}, got d_in={sae.d_in}. It "
+            f"is of another model, or of another place: {which} that width."
         )
     return [stated, *(place for place in fitting if place != stated)]
-
-
-def _of_width(model: LiveModel, width: int) -> str:
-    found = [str(p) for p in model.hook_points() if model.width(p) == width]
-    return f"{found[0]} … {found[-1]} have that width" if found else "none here has that width"
 
 
 def _captured(model: LiveModel, inputs: Any, places: list[str], bos: Any) -> dict[str, Activations]:
@@ -293,10 +267,7 @@ def _recovered(
 
 
 def _doubts(model: LiveModel, sae: SparseAutoencoder) -> tuple[str, ...]:
-    named = sae.model_name
-    if not named or named == model.name:
+    last = [str(name).rpartition("/")[2].lower() for name in (sae.model_name, model.name)]
+    if not sae.model_name or last[0] == last[1]:
         return ()
-    last = str(named).rpartition("/")[2].lower()
-    if last == str(model.name).rpartition("/")[2].lower():
-        return ()
-    return (f"It names {named!r} as its model, and this is {model.name!r}.",)
+    return (f"It names {sae.model_name!r} as its model, and this is {model.name!r}.",)

@@ -1,4 +1,4 @@
-"""The control that is trained: an encoder learned for random atoms that stay as they were drawn.
+"""Frozen-decoder control: only the encoder is trained, over a fixed random dictionary.
 
 What it reaches, an encoder reaches without any learned atom. It takes a training, so it is made on
 request, and `frozen_decoder_cost` says first how long.
@@ -45,8 +45,6 @@ def frozen_decoder(
         How it was trained; None is `TrainConfig()`.
     seed
         Draws the atoms.
-    progress
-        Whether a bar is shown.
 
     Returns
     -------

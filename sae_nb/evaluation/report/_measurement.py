@@ -1,9 +1,16 @@
-"""What chance reaches: a dictionary of random unit atoms with the same n_atoms and the same L0."""
+"""One number with its definition, floor, control and interval; and the random dictionary behind controls.
+
+Several quantities carry the same name in different libraries and are not interchangeable, so a value
+without the id of its definition says nothing. The texts are in `definitions.toml`.
+"""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, SupportsFloat, TypeVar
 
 import numpy as np
@@ -11,12 +18,76 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._definitions import define
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """One measured quantity, in words and as a formula."""
+
+    id: str
+    """Stable name that reports and files carry."""
+
+    formula: str
+    """How it is computed; e = x − x̂, z the code, μ the mean row of the whole set."""
+
+    better: Literal["higher", "lower", "one", "none"]
+    """Which direction is good; "one" means close to 1, "none" that it depends."""
+
+    floor: str
+    """What the floor beside the value is."""
+
+    resampled: Literal["samples", "atoms"]
+    """What the bootstrap draws."""
+
+    differs: str = ""
+    """Where libraries compute something else under this name; empty where they agree or have none."""
+
+
+@cache
+def definition_families() -> dict[str, dict[str, Definition]]:
+    """Return every definition by id, under the title of its family."""
+    text = resources.files(str(__package__)).joinpath("definitions.toml").read_text("utf-8")
+    families = {}
+    for family in tomllib.loads(text).values():
+        shared = {key: value for key, value in family.items() if not isinstance(value, dict)}
+        title = shared.pop("title")
+        families[title] = {
+            name: Definition(id=name, **shared | entry)
+            for name, entry in family.items()
+            if isinstance(entry, dict)
+        }
+    return families
+
+
+def known_definitions() -> dict[str, Definition]:
+    """Return every definition there is, by id."""
+    return {name: one for family in definition_families().values() for name, one in family.items()}
+
+
+def define(definition: str) -> Definition:
+    """Return what a definition id represents.
+
+    Parameters
+    ----------
+    definition
+        An id as carried by `Measurement.definition`.
+
+    Raises
+    ------
+    ValueError: If there is no such id.
+
+    Example
+    -------
+    >>> define("fvu_pooled").better
+    'lower'
+    """
+    known = known_definitions()
+    return known[one_of(definition, sorted(known), name="definition")]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -37,10 +108,7 @@ UNKNOWN: Interval = (float("nan"), float("nan"))
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A value beside what doing nothing and what chance would reach.
-
-    The floor and the control are None where the quantity is a description and has none.
-    """
+    """A value with what doing nothing and what chance would reach; None where there is no such thing."""
 
     value: float
     """What was measured."""
@@ -71,15 +139,7 @@ class Measurement:
 
     @classmethod
     def of(cls, measured: Measurement, **own: Any) -> Self:
-        """Return a measured value together with what a kind of measurement says besides.
-
-        Parameters
-        ----------
-        measured
-            The value with its floor, control and interval.
-        own
-            The other fields.
-        """
+        """Return a measured value together with the other fields of a kind of measurement."""
         return cls(**vars(measured) | own)
 
 
@@ -131,7 +191,7 @@ def group_rows(
 ) -> tuple[Int[np.ndarray, " n"], int]:
     """Return which bootstrap group each row belongs to, and how many groups there are.
 
-    Rows of one sample stay together, because tokens of one text and patches of one picture are
+    Rows of one sample stay together, because tokens of one text and patches of one image are
     correlated; above `MAX_GROUPS` samples, samples are pooled at random into that many groups,
     which leaves the variance of a mean over samples as it is.
     """
@@ -150,11 +210,8 @@ def group_rows(
 class Resampling:
     """How often intervals are resampled, and from which seed; builds measurements that have one."""
 
-    n: int = 1000
-    """Resamples; 0 leaves intervals out."""
-
-    seed: int = 0
-    """Of every draw: all intervals of one call see the same resamples."""
+    n: int = 1000  # Resamples; 0 leaves intervals out
+    seed: int = 0  # of every draw: all intervals of one call see the same resamples
 
     def __post_init__(self) -> None:
         check_count(self.n, name="n_bootstrap", at_least=0)
@@ -288,7 +345,7 @@ def percentiles(values: Float[np.ndarray, " resamples"], *, at_least: int = 1) -
 # What chance reaches: a dictionary of random unit atoms with the same n_atoms and the same L0.
 
 
-_LOOKED_AT = 4096  # rows that tell the L0 of an SAE
+_LOOKED_AT = 4096  # rows on which the L0 of an SAE is measured
 _TILE = 2**24  # entries of (rows, n_atoms) correlations held at a time: 64 MiB in fp32
 
 
@@ -313,7 +370,7 @@ class RandomDictionary:
     d_in
         Width of the activations.
     n_atoms
-        As many as the SAE has.
+        The same number as the SAE has.
     k
         Atoms per row: the SAE's mean L0, rounded.
     mean
@@ -357,9 +414,10 @@ class RandomDictionary:
         """Return the k strongest correlations of each row, times the gain."""
         shape = tuple(x.shape[:-1])
         rows = x.detach().reshape(-1, self.d_in).to(self.mean) - self.mean
-        kept = [self._strongest(tile) for tile in torch.split(rows, max(1, _TILE // self.n_atoms))]
-        values = torch.cat([v for v, _ in kept]).reshape(-1)
-        atoms = torch.cat([a for _, a in kept]).reshape(-1)
+        tiles = torch.split(rows, max(1, _TILE // self.n_atoms))
+        values, atoms = (
+            torch.cat(parts).reshape(-1) for parts in zip(*map(self._strongest, tiles), strict=True)
+        )
         offsets = torch.arange(0, len(values) + 1, self.k, device=values.device)
         return SparseCodes(
             values=values, atoms=atoms, offsets=offsets, n_atoms=self.n_atoms, shape=shape
@@ -389,7 +447,7 @@ class RandomDictionary:
 
 @torch.no_grad()
 def random_like(sae: Any, acts: Activations, *, seed: int) -> RandomDictionary:
-    """Return random atoms, as many as an SAE has, with the L0 that it has on the first rows, and fitted."""
+    """Return fitted random atoms, the same number as an SAE has, with the L0 that it has on the first rows."""
     from sae_nb.evaluation.report._row_pass import codes_of_rows
 
     few = acts.subset(torch.arange(len(acts)) < _LOOKED_AT)

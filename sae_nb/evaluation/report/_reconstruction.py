@@ -23,14 +23,9 @@ _TOP_NORM_FRACTION = 0.001
 _DIM_GROUPS = 128  # coarser groups for sums per dimension: (128, d_in) instead of (4096, d_in)
 
 ExplainedVariance = Literal[
-    "r2_pooled",
-    "r2_perdim",
-    "r2_varratio",
-    "r2_pertoken",
-    "r2_scalar",
-    "r2_uncentred",
+    "r2_pooled", "r2_perdim", "r2_varratio", "r2_pertoken", "r2_scalar", "r2_uncentred",
     "ev_saelens618",
-]
+]  # fmt: skip
 
 
 class Moments:
@@ -133,10 +128,11 @@ def reconstruction_values(sums: ReconstructionSums) -> dict[str, float]:
     total = sums.groups.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = {name: float(value(total)) for name, (_, value) in _POOLED.items()}
+        trimmed, trimmed_total = _trimmed_sums(sums).sum(axis=0)
+        values["fvu_trimmed"] = float(trimmed / trimmed_total)
     values["r2_per_dimension"] = float(_per_dimension(_dimension_sums(sums).sum(axis=0)))
     sse, sst, _, _ = sums.rows()
     values["fvu_token_median"] = float(np.median(_row_fvu(sse, sst)))
-    values["fvu_trimmed"] = float(_trimmed_fvu(_trimmed_sums(sums).sum(axis=0)))
     # Rows that do not vary leave nothing to explain: undefined, not infinitely bad.
     return {name: v if np.isfinite(v) else float("nan") for name, v in values.items()}
 
@@ -163,16 +159,11 @@ def _trimmed_sums(sums: ReconstructionSums) -> Float[np.ndarray, "groups 2"]:
     """Sum without the 0.1 % of rows with the largest norm (none are left out below 1000 rows)."""
     sse, sst, norm, group = sums.rows()
     n_dropped = int(len(norm) * _TOP_NORM_FRACTION)
-    kept = np.argsort(norm, kind="stable")[: len(norm) - n_dropped]
+    rest = np.argsort(norm, kind="stable")[: len(norm) - n_dropped]
     n_groups = len(sums.groups)
     return np.stack(
-        [np.bincount(group[kept], weights=v[kept], minlength=n_groups) for v in (sse, sst)], axis=1
+        [np.bincount(group[rest], weights=v[rest], minlength=n_groups) for v in (sse, sst)], axis=1
     )
-
-
-def _trimmed_fvu(sums: Float[np.ndarray, "*resamples 2"]) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return sums[..., 0] / sums[..., 1]
 
 
 def reconstruction_rows(
@@ -184,7 +175,7 @@ def reconstruction_rows(
     """Return the report's reconstruction rows: the SAE's sums, the mean predictor's, a control's."""
     values, floors, controls = (reconstruction_values(s) for s in (sums, floor, control))
     statistics = {name: value for name, (_, value) in _POOLED.items()}
-    statistics["fvu_trimmed"] = lambda s: _trimmed_fvu(s[..., -2:])
+    statistics["fvu_trimmed"] = lambda s: s[..., -2] / s[..., -1]
     columns = np.concatenate((sums.groups, _trimmed_sums(sums)), axis=1)
     intervals = resampling.intervals(columns, statistics)
     intervals["r2_per_dimension"] = resampling.interval(_dimension_sums(sums), _per_dimension)
@@ -226,11 +217,6 @@ def explained_variance(
     definition
         Which formula; "r2_pooled" is the one reports use.
 
-    Returns
-    -------
-    float
-        At most 1.
-
     Raises
     ------
     ValueError: If the shapes differ, the tensors hold NaN or infinity, or the definition is unknown.
@@ -267,15 +253,13 @@ def _r2_perdim(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Te
     return (1 - (x - x_hat).square().sum(dim=0)[varied] / sst[varied]).mean()
 
 
-def _r2_pertoken(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Tensor:
-    return (1 - (x - x_hat).square().sum(dim=1) / (x - x.mean(dim=0)).square().sum(dim=1)).mean()
-
-
 _EXPLAINED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "r2_pooled": lambda x, h: 1 - (x - h).square().sum() / (x - x.mean(dim=0)).square().sum(),
     "r2_perdim": _r2_perdim,
     "r2_varratio": lambda x, h: 1 - (x - h).var(dim=0).sum() / x.var(dim=0).sum(),
-    "r2_pertoken": _r2_pertoken,
+    "r2_pertoken": lambda x, h: (
+        1 - (x - h).square().sum(dim=1) / (x - x.mean(dim=0)).square().sum(dim=1)
+    ).mean(),
     "r2_scalar": lambda x, h: 1 - (x - h).square().mean() / (x - x.mean()).square().mean(),
     "r2_uncentred": lambda x, h: 1 - (x - h).square().sum() / x.square().sum(),
     "ev_saelens618": lambda x, h: (

@@ -19,11 +19,10 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count
 from sae_nb.evaluation.report._atom_rows import atom_rows
-from sae_nb.evaluation.report._definitions import define
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task
-from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling
+from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, define
 from sae_nb.evaluation.report._reconstruction import reconstruction_rows
-from sae_nb.evaluation.report._row_pass import RowPass, pass_over_rows
+from sae_nb.evaluation.report._row_pass import pass_over_rows
 from sae_nb.evaluation.report._sparsity import sparsity_rows
 from sae_nb.temporal import Sequences
 
@@ -37,86 +36,223 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-# -------------------------------------------------------------------------------------------------
-# How long an evaluation will take, from a small part of it: said before anything long begins.
+_COLUMNS = ["value", "floor", "control", "low", "high", "n", "unit", "definition"]
+_HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 
 
-_ROWS = 2048
-_PASSES = 5  # clean, spliced, zero, mean, random
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationCost:
-    """Seconds that the parts of `evaluate` will take here."""
-
-    rows: float
-    """Reconstruction, sparsity, the dictionary, and their random control."""
-
-    model: float | None
-    """Five forward passes over all inputs; None without a model."""
-
-    @property
-    def seconds(self) -> float:
-        """All of it."""
-        return self.rows + (self.model or 0.0)
-
-    def __str__(self) -> str:
-        told = f"about {self.rows:.0f} s for rows"
-        return told if self.model is None else f"{told}, {self.model:.0f} s for the model's answers"
-
-
-def evaluation_cost(
-    sae: SparseAutoencoder,
-    acts: Activations | Tensor,
-    model: LiveModel | None = None,
-    inputs: Any = None,
-) -> EvaluationCost:
-    """Estimate what `evaluate` with the same arguments costs, from 2048 rows and one batch of inputs.
-
-    Parameters
-    ----------
-    sae, acts, model, inputs
-        As for `evaluate`.
-
-    Returns
-    -------
-    EvaluationCost
-        `.rows`, `.model`, `.seconds`; prints as a sentence.
-
-    Raises
-    ------
-    ValueError: If a model is given without inputs.
+@dataclass(frozen=True, eq=False)
+class Report(Measurements[str]):
+    """What an SAE is worth: a mapping from name to `Measurement`.
 
     Example
     -------
-    >>> import sae_nb as sn
-    >>> x = torch.randn(5000, 8, generator=torch.Generator().manual_seed(0))
-    >>> cost = evaluation_cost(sn.TopK(8, 16, 2), x)
-    >>> cost.seconds > 0, cost.model
-    (True, None)
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=2), x)
+    >>> report["l0"].value <= 2, report["r2"].definition
+    (True, 'r2_pooled')
     """
-    source = acts_for(sae, acts)
-    part = torch.zeros(len(source), dtype=torch.bool)
-    part[:_ROWS] = True
-    few = source.subset(part)
-    evaluate(sae, few.subset(torch.arange(len(few)) < 64), n_bootstrap=0)  # loops compile
+
+    measurements: Mapping[str, Measurement]
+    """By name, in the order of the table."""
+
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Which SAE, data, model, policy, seed, and how long it took."""
+
+    def __getitem__(self, name: str) -> Measurement:
+        if name not in self.measurements:
+            hint = ""
+            if "scoring" not in self.provenance:
+                hint = " Rows on the model's output appear when `model` and `inputs` are given."
+            raise KeyError(f"No row {name!r}; there are {list(self.measurements)}.{hint}")
+        return self.measurements[name]
+
+    @property
+    def rows(self) -> Mapping[str, Measurement]:  # type: ignore[override]
+        """The measurements by name."""
+        return self.measurements
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the rows cannot show, in sentences."""
+        return tuple(self.provenance.get("cautions", ()))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per measurement, as pandas."""
+        import pandas as pd
+
+        rows = [
+            (m.value, m.floor, m.control, *m.interval, m.n, m.unit, m.definition)
+            for m in self.values()
+        ]
+        table = pd.DataFrame(rows, index=pd.Index(list(self), name="metric"), columns=_COLUMNS)
+        return table.astype({"floor": float, "control": float})  # None becomes NaN
+
+    def __repr__(self) -> str:
+        table = [("metric", "value", "95 %", "floor", "control"), *map(_texts, self.items())]
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        lines = []
+        for name, *cells in table:
+            aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+            lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
+        return "\n".join([self._title(), *lines, *self.cautions])
+
+    def _repr_html_(self) -> str:
+        header = "".join(f"<th>{escape(name)}</th>" for name in ("metric", *_HTML_COLUMNS))
+        body = "".join(
+            f'<tr title="{escape(define(m.definition).formula)}">'
+            + "".join(f"<td>{escape(text)}</td>" for text in (*_texts((name, m)), str(m.n), m.unit))
+            + "</tr>"
+            for name, m in self.items()
+        )
+        title = escape(self._title())
+        return (
+            f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self.cautions)
+        )
+
+    def _title(self) -> str:
+        facts = self.provenance
+        parts = [str(facts[k]) for k in ("sae", "hook_point", "model") if facts.get(k)]
+        parts += [f"{facts['n_rows']} rows"] if "n_rows" in facts else []
+        return "Report: " + " · ".join(parts)
+
+
+def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
+    name, m = item
+    low, high = m.interval
+    interval = "" if math.isnan(low) else f"{_number(low)} … {_number(high)}"
+    return (name, _number(m.value), interval, _number(m.floor), _number(m.control))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "undefined"
+    return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
+
+
+def evaluate(
+    sae: SparseAutoencoder,
+    acts: Activations | Float[Tensor, "n d_in"],
+    model: LiveModel | None = None,
+    inputs: Any = None,
+    labels: Int[Tensor, " samples"] | None = None,
+    *,
+    hook_point: str | None = None,
+    batch_size: int = 4096,
+    model_batch_size: int | None = None,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+    trained_on: Activations | Tensor | None = None,
+    progress: bool = False,
+) -> Report:
+    """Measure what an SAE reconstructs, how sparsely, with which atoms, and whether the model still works.
+
+    Every row comes with a floor (predicting the mean row; mean ablation), a control (the same number of
+    random unit atoms, with the same L0 and the best gain) and a bootstrap interval over samples. With
+    `model` and `inputs`, the SAE is also spliced into the live model: next-token cross-entropy of
+    language decoders, cross-entropy and accuracy where `labels` are given, else KL of the class
+    probabilities, and for encoders the cosine of the output vectors. `evaluation_cost` says first how
+    long it will take.
+
+    Parameters
+    ----------
+    sae
+        In the units of `acts`.
+    acts
+        Activations it was not trained on; their mean is what mean ablation puts in.
+    model
+        Where the activations come from.
+    inputs
+        What to run through it: anything that `capture` takes.
+    labels
+        True classes of the model's first head, one per sample.
+    hook_point
+        Where to splice; by default where `acts` or the SAE come from. Positions that `acts` dropped
+        (first tokens of a decoder, special tokens) pass through untouched: see `provenance`.
+    batch_size
+        Rows encoded at a time; memory does not depend on their number.
+    model_batch_size
+        Samples per forward pass; None: as many as keep one batch of logits within half a gigabyte.
+    n_bootstrap, seed
+        Resamples, 0 leaves intervals out; the seed is of them and of the random control.
+    trained_on
+        Rows the SAE was trained on, if they are at hand: a warning says how many of `acts` are among
+        them.
+    progress
+        Show a bar while splicing.
+
+    Returns
+    -------
+    Report
+        `report["r2"].value`, `.floor`, `.control`, `.interval`, `.definition`; `report.table`.
+
+    Raises
+    ------
+    ValueError: If widths, labels, hook point or devices do not fit, or `acts` hold NaN or infinity.
+
+    Source
+    ------
+    R²: "Archetypal SAE", arXiv 2502.12892, appendix C, eq. 5. γ: "Gated SAE", arXiv 2404.16014, eq. 10.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(512, 8, generator=torch.Generator().manual_seed(0))
+    >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=32, k=4), x, n_bootstrap=100)
+    >>> abs(report["r2"].floor) < 1e-9, report["dead_fraction"].unit
+    (True, 'atoms')
+    """
     start = time.perf_counter()
-    evaluate(sae, few)
-    seconds = (time.perf_counter() - start) * max(len(source) / len(few), 1.0)
-    return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
+    if isinstance(acts, Tensor) and getattr(sae, "reads_sequences", False):
+        acts = Sequences(acts).acts  # the axis before the last is time
+    # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
+    acts = acts_for(sae, acts, finite=False)
+    check_count(batch_size, name="batch_size")
+    if model_batch_size is not None:
+        check_count(model_batch_size, name="model_batch_size")
+    resampling = Resampling(n_bootstrap, seed)
+    task = splice_task(sae, acts, model, inputs, labels, hook_point)
+    shared = warn_if_trained_on(acts, trained_on)
+    rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
+    measurements = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
+    measurements |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
+    measurements |= atom_rows(sae, rows, resampling)
+    facts = _provenance(sae, acts, rows, resampling)
+    facts |= {"cautions": tuple(cautions(rows, sae.n_atoms)), "trained_on_share": shared}
+    if task is not None:
+        scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
+        measurements |= downstream_rows(scores, resampling)
+        facts |= task.stated(scores)
+    facts["seconds"] = round(time.perf_counter() - start, 3)
+    return Report(measurements, facts)
 
 
-def _passes(model: LiveModel, inputs: Any) -> float:
-    if inputs is None:
-        raise ValueError("`inputs` are needed to say what the model's part costs. Pass inputs=.")
-    batches = model.batches(inputs, batch_size=8)
-    first = next(iter(batches)).to(model.device)
-    with model.lock, torch.no_grad():
-        model.forward(first)
-        start = time.perf_counter()
-        model.forward(first)
-    total = getattr(batches, "n_samples", None) or first.n
-    return _PASSES * (time.perf_counter() - start) * total / first.n
+def _provenance(
+    sae: SparseAutoencoder, acts: Activations, rows: RowPass, resampling: Resampling
+) -> dict[str, Any]:
+    dictionary = np.ascontiguousarray(sae.dictionary.detach().float().cpu().numpy())
+    return {
+        "sae": type(sae).__name__,
+        "dictionary": hashlib.sha256(dictionary.tobytes()).hexdigest()[:16],
+        "n_atoms": sae.n_atoms,
+        "hook_point": acts.hook_point or sae.hook_point,
+        "model": acts.model_name or sae.model_name,
+        "n_rows": len(acts),
+        "n_samples": len(torch.unique(acts.sample)),
+        "rows_policy": dict(acts.context.policy),
+        "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
+        "n_control_rows": rows.control_sparsity.n,
+        "dead_by_rows": dict(rows.sparsity.dead_by_rows),
+        "n_rows_together": len(rows.codes.codes()),
+        "n_rows_near": len(rows.near),
+        "n_bootstrap": resampling.n,
+        "seed": resampling.seed,
+    }
 
 
 # -------------------------------------------------------------------------------------------------
@@ -130,12 +266,8 @@ tenth of the average density is then missed in a third of the draws."""
 _CHUNK = 8192
 
 
-def cautions(rows: RowPass, n_atoms: int) -> tuple[str, ...]:
-    """Return, in sentences, what these rows cannot show."""
-    return tuple(_said(rows, n_atoms))
-
-
-def _said(rows: RowPass, n_atoms: int) -> Iterator[str]:
+def cautions(rows: RowPass, n_atoms: int) -> Iterator[str]:
+    """Yield, in sentences, what these rows cannot show."""
     n, l0 = rows.sparsity.n, rows.sparsity.l0
     still = int((rows.reconstruction.moments.m2 == 0).sum())
     d_in = len(rows.reconstruction.moments.m2)
@@ -185,233 +317,75 @@ def _keys(acts: Activations) -> np.ndarray:
 
 
 # -------------------------------------------------------------------------------------------------
-# evaluate(sae, acts, model) → a report: every number with its floor, control, interval and formula.
+# How long an evaluation will take, from a small part of it.
 
 
-_COLUMNS = ("value", "floor", "control", "low", "high", "n", "unit", "definition")
-_HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
+_ROWS = 2048
+_PASSES = 5  # clean, spliced, zero, mean, random
 
 
-@dataclass(frozen=True, eq=False)
-class Report(Measurements[str]):
-    """What an SAE is worth: a mapping from name to `Measurement`.
+@dataclass(frozen=True, kw_only=True)
+class EvaluationCost:
+    """Seconds that the parts of `evaluate` will take here."""
 
-    Example
-    -------
-    >>> import torch, sae_nb as sn
-    >>> x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
-    >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=2), x)
-    >>> report["l0"].value <= 2, report["r2"].definition
-    (True, 'r2_pooled')
-    """
+    rows: float
+    """Reconstruction, sparsity, the dictionary, and their random control."""
 
-    measurements: Mapping[str, Measurement]
-    """By name, in the order of the table."""
-
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Which SAE, data, model, policy, seed, and how long it took."""
-
-    def __getitem__(self, name: str) -> Measurement:
-        if name not in self.measurements:
-            hint = ""
-            if "scoring" not in self.provenance:
-                hint = " Rows on the model's output appear when `model` and `inputs` are given."
-            raise KeyError(f"No row {name!r}; there are {list(self.measurements)}.{hint}")
-        return self.measurements[name]
+    model: float | None
+    """Five forward passes over all inputs; None without a model."""
 
     @property
-    def rows(self) -> Mapping[str, Measurement]:  # type: ignore[override]
-        """The measurements by name."""
-        return self.measurements
+    def seconds(self) -> float:
+        """All of it."""
+        return self.rows + (self.model or 0.0)
 
-    @property
-    def cautions(self) -> tuple[str, ...]:
-        """What the rows cannot show, in sentences."""
-        return tuple(self.provenance.get("cautions", ()))
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row per measurement, as pandas."""
-        import pandas as pd
-
-        return pd.DataFrame(
-            [_cells(m) for m in self.values()],
-            index=pd.Index(list(self), name="metric"),
-            columns=list(_COLUMNS),
-        )
-
-    def __repr__(self) -> str:
-        shown = [("metric", "value", "95 %", "floor", "control"), *map(_texts, self.items())]
-        widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
-        lines = [
-            "  ".join(
-                c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))
-            )
-            for row in shown
-        ]
-        return "\n".join([self._title(), *(line.rstrip() for line in lines), *self.cautions])
-
-    def _repr_html_(self) -> str:
-        header = "".join(f"<th>{escape(name)}</th>" for name in ("metric", *_HTML_COLUMNS))
-        body = "".join(
-            f'<tr title="{escape(define(m.definition).formula)}">'
-            + "".join(f"<td>{escape(text)}</td>" for text in (*_texts((name, m)), str(m.n), m.unit))
-            + "</tr>"
-            for name, m in self.items()
-        )
-        title = escape(self._title())
-        return (
-            f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead>"
-            f"<tbody>{body}</tbody></table>"
-            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self.cautions)
-        )
-
-    def _title(self) -> str:
-        facts = self.provenance
-        named = [str(facts[k]) for k in ("sae", "hook_point", "model") if facts.get(k)]
-        rows = f"{facts['n_rows']} rows" if "n_rows" in facts else ""
-        return "Report: " + " · ".join([*named, *([rows] if rows else [])])
+    def __str__(self) -> str:
+        text = f"about {self.rows:.0f} s for rows"
+        return text if self.model is None else f"{text}, {self.model:.0f} s for the model's answers"
 
 
-def _cells(m: Measurement) -> tuple[Any, ...]:
-    unknown = float("nan")
-    floor = unknown if m.floor is None else m.floor
-    control = unknown if m.control is None else m.control
-    return (m.value, floor, control, *m.interval, m.n, m.unit, m.definition)
-
-
-def _texts(item: tuple[str, Measurement]) -> tuple[str, ...]:
-    name, m = item
-    low, high = m.interval
-    interval = "" if math.isnan(low) else f"{_number(low)} … {_number(high)}"
-    return (name, _number(m.value), interval, _number(m.floor), _number(m.control))
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    if math.isnan(value):
-        return "undefined"
-    return "0" if abs(value) < 1e-12 else f"{value:.4g}"  # rounding of a sum that is exactly zero
-
-
-def evaluate(
+def evaluation_cost(
     sae: SparseAutoencoder,
-    acts: Activations | Float[Tensor, "n d_in"],
+    acts: Activations | Tensor,
     model: LiveModel | None = None,
     inputs: Any = None,
-    labels: Int[Tensor, " samples"] | None = None,
-    *,
-    hook_point: str | None = None,
-    batch_size: int = 4096,
-    model_batch_size: int | None = None,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-    trained_on: Activations | Tensor | None = None,
-    progress: bool = False,
-) -> Report:
-    """Measure what an SAE reconstructs, how sparsely, with which atoms, and whether the model still works.
-
-    Every row comes with a floor (predicting the mean row; mean ablation), a control (random unit
-    atoms, as many, with the same L0 and the best gain) and a bootstrap interval over samples. With
-    `model` and `inputs`, the SAE is also spliced into the live model: next-token cross-entropy of
-    language decoders, cross-entropy and accuracy where `labels` are given, else KL of the class
-    probabilities, and for encoders the cosine of the output vectors. `evaluation_cost` says first how
-    long it will take.
+) -> EvaluationCost:
+    """Estimate what `evaluate` with the same arguments costs, from 2048 rows and one batch of inputs.
 
     Parameters
     ----------
-    sae
-        In the units of `acts`.
-    acts
-        Activations it was not trained on; their mean is what mean ablation puts in.
-    model
-        Where the activations come from.
-    inputs
-        What to run through it: anything that `capture` takes.
-    labels
-        True classes of the model's first head, one per sample.
-    hook_point
-        Where to splice; by default where `acts` or the SAE come from. Positions that `acts` dropped
-        (first tokens of a decoder, special tokens) pass through untouched: see `provenance`.
-    batch_size
-        Rows encoded at a time; memory does not depend on their number.
-    model_batch_size
-        Samples per forward pass; None: as many as keep one batch of logits within half a gigabyte.
-    n_bootstrap
-        Resamples; 0 leaves intervals out.
-    seed
-        Of the random control and of the bootstrap.
-    trained_on
-        Rows the SAE was trained on, if they are at hand: a warning says how many of `acts` are among
-        them.
-    progress
-        Show a bar while splicing.
-
-    Returns
-    -------
-    Report
-        `report["r2"].value`, `.floor`, `.control`, `.interval`, `.definition`; `report.table`.
+    sae, acts, model, inputs
+        As for `evaluate`.
 
     Raises
     ------
-    ValueError: If widths, labels, hook point or devices do not fit, or `acts` hold NaN or infinity.
-
-    Source
-    ------
-    R²: "Archetypal SAE", arXiv 2502.12892, appendix C, eq. 5. γ: "Gated SAE", arXiv 2404.16014, eq. 10.
+    ValueError: If a model is given without inputs.
 
     Example
     -------
-    >>> import torch, sae_nb as sn
-    >>> x = torch.randn(512, 8, generator=torch.Generator().manual_seed(0))
-    >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=32, k=4), x, n_bootstrap=100)
-    >>> abs(report["r2"].floor) < 1e-9, report["dead_fraction"].unit
-    (True, 'atoms')
+    >>> import sae_nb as sn
+    >>> x = torch.randn(5000, 8, generator=torch.Generator().manual_seed(0))
+    >>> cost = evaluation_cost(sn.TopK(8, 16, 2), x)
+    >>> cost.seconds > 0, cost.model
+    (True, None)
     """
+    source = acts_for(sae, acts)
+    few = source.subset(torch.arange(len(source)) < _ROWS)
+    evaluate(sae, few.subset(torch.arange(len(few)) < 64), n_bootstrap=0)  # loops compile
     start = time.perf_counter()
-    if isinstance(acts, Tensor) and getattr(sae, "reads_sequences", False):
-        acts = Sequences(acts).acts  # the axis before the last is time
-    # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
-    acts = acts_for(sae, acts, finite=False)
-    check_count(batch_size, name="batch_size")
-    if model_batch_size is not None:
-        check_count(model_batch_size, name="model_batch_size")
-    resampling = Resampling(n_bootstrap, seed)
-    task = splice_task(sae, acts, model, inputs, labels, hook_point)
-    shared = warn_if_trained_on(acts, trained_on)
-    rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
-    found = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
-    found |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
-    found |= atom_rows(sae, rows, resampling)
-    facts = _provenance(sae, acts, rows, resampling)
-    facts |= {"cautions": cautions(rows, sae.n_atoms), "trained_on_share": shared}
-    if task is not None:
-        scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
-        found |= downstream_rows(scores, resampling)
-        facts |= task.stated(scores)
-    facts["seconds"] = round(time.perf_counter() - start, 3)
-    return Report(found, facts)
+    evaluate(sae, few)
+    seconds = (time.perf_counter() - start) * max(len(source) / len(few), 1.0)
+    return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
 
 
-def _provenance(
-    sae: SparseAutoencoder, acts: Activations, rows: RowPass, resampling: Resampling
-) -> dict[str, Any]:
-    dictionary = np.ascontiguousarray(sae.dictionary.detach().float().cpu().numpy())
-    return {
-        "sae": type(sae).__name__,
-        "dictionary": hashlib.sha256(dictionary.tobytes()).hexdigest()[:16],
-        "n_atoms": sae.n_atoms,
-        "hook_point": acts.hook_point or sae.hook_point,
-        "model": acts.model_name or sae.model_name,
-        "n_rows": len(acts),
-        "n_samples": len(torch.unique(acts.sample)),
-        "rows_policy": dict(acts.context.policy),
-        "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
-        "n_control_rows": rows.control_sparsity.n,
-        "dead_by_rows": dict(rows.sparsity.dead_by_rows),
-        "n_rows_together": len(rows.codes.codes()),
-        "n_rows_near": len(rows.near),
-        "n_bootstrap": resampling.n,
-        "seed": resampling.seed,
-    }
+def _passes(model: LiveModel, inputs: Any) -> float:
+    if inputs is None:
+        raise ValueError("`inputs` are needed to say what the model's part costs. Pass inputs=.")
+    batches = model.batches(inputs, batch_size=8)
+    first = next(iter(batches)).to(model.device)
+    with model.lock, torch.no_grad():
+        model.forward(first)
+        start = time.perf_counter()
+        model.forward(first)
+    total = getattr(batches, "n_samples", None) or first.n
+    return _PASSES * (time.perf_counter() - start) * total / first.n

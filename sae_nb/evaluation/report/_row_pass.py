@@ -16,16 +16,13 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import check_finite
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.dictionary._near_data import ROWS as NEAR_ROWS
 from sae_nb.evaluation.report._measurement import RandomDictionary, group_rows
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.report._sparsity import SparsitySums
 from sae_nb.temporal import sequence_groups
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations
-    from sae_nb.architectures import SparseAutoencoder, Temporal
-    from sae_nb.codes import SparseCodes
+    from sae_nb.architectures import Temporal
 
 
 # -------------------------------------------------------------------------------------------------
@@ -46,8 +43,7 @@ def codes_of(
             "Encode whole sequences, and pass codes=."
         )
     if codes is None:
-        x = acts.x
-        parts = [sae.encode(part).detach().to("cpu") for part in torch.split(x, _BATCH)]
+        parts = [sae.encode(part).detach().to("cpu") for part in torch.split(acts.x, _BATCH)]
         codes = SparseCodes.concatenate(parts)
     check_codes(codes, len(acts), sae.n_atoms)
     return codes.detach().to("cpu")
@@ -71,7 +67,7 @@ def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
         )
     if not bool((codes.values != 0).any()):
         raise ValueError(
-            f"`sae` must have an atom that fires, but all {n_atoms} are silent in all {n_rows} rows. "
+            f"`sae` must have an atom that fires, but all {n_atoms} are dead in all {n_rows} rows. "
             "Check that it belongs to these activations: sn.evaluation.check_fit(model, sae)."
         )
 
@@ -83,6 +79,7 @@ def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
 CONTROL_ROWS = 65_536
 """The floor and the random dictionary are measured on at most so many rows."""
 
+_NEAR_ROWS = 8192  # rows that every atom is compared with: the time is theirs
 _FIT_ROWS = 4096  # rows the random dictionary's one gain is fitted on
 _PAIRS = 2**26  # pairs of active atoms whose meetings are counted: a quarter of a second
 
@@ -105,8 +102,6 @@ class CodeSample:
 
     def codes(self) -> SparseCodes:
         """Return all that was kept."""
-        from sae_nb.codes import SparseCodes
-
         return SparseCodes.concatenate(self._parts)
 
 
@@ -114,30 +109,26 @@ class CodeSample:
 class RowPass:
     """Sums of every row under the SAE, the mean predictor and the random dictionary."""
 
-    mean: Float[Tensor, " d_in"]
-    """μ, on the SAE's device and in its precision."""
-
+    mean: Float[Tensor, " d_in"]  # μ, on the SAE's device and in its precision
     reconstruction: ReconstructionSums
     floor: ReconstructionSums
     control: ReconstructionSums
     sparsity: SparsitySums
     control_sparsity: SparsitySums
-    random: RandomDictionary
-    """The control itself."""
-
+    random: RandomDictionary  # the control itself
     codes: CodeSample
-    control_codes: CodeSample
-    """Codes of a part of the rows, for what atoms do together."""
-
-    near: Float[Tensor, "rows d_in"]
-    """A part of the rows themselves."""
+    control_codes: CodeSample  # codes of a part of the rows, for what atoms do together
+    near: Float[Tensor, "rows d_in"]  # a part of the rows themselves
 
 
 def pass_over_rows(
     sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
 ) -> RowPass:
     """Read all rows twice, and a part of them once more; only codes in CSR are ever held."""
-    moments = _moments(acts, batch_size)
+    moments = Moments(acts.d_in)
+    for rows, x in _chunks(acts, np.arange(len(acts)), batch_size):
+        check_finite(x, name="acts", row_name=partial(_row_name, acts, rows))
+        moments.update(x)
     group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
     recovered = ReconstructionSums(moments, n_groups)
     norms = sae.dictionary.detach().double().norm(dim=1).cpu().numpy()
@@ -150,7 +141,14 @@ def pass_over_rows(
             recovered.update(x, x_hat, group[rows])
             sparsity.update(codes, group[rows])
             kept.update(codes, rows)
-    random = _random_like(sae, moments, sparsity, seed)
+    random = RandomDictionary(
+        sae.d_in,
+        sae.n_atoms,
+        min(max(round(sparsity.l0), 1), sae.n_atoms),
+        mean=moments.mean.to(sae.dictionary),
+        seed=seed,
+        signed=sparsity.signed,
+    )
     random.fit(acts.rows(torch.from_numpy(part[:_FIT_ROWS])))
     floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
     control_sparsity = SparsitySums(sae.n_atoms, n_groups)
@@ -170,16 +168,8 @@ def pass_over_rows(
         random=random,
         codes=kept,
         control_codes=control_kept,
-        near=acts.rows(torch.from_numpy(np.sort(part[:NEAR_ROWS]))).to(sae.dictionary),
+        near=acts.rows(torch.from_numpy(np.sort(part[:_NEAR_ROWS]))).to(sae.dictionary),
     )
-
-
-def _moments(acts: Activations, batch_size: int) -> Moments:
-    moments = Moments(acts.d_in)
-    for rows, x in _chunks(acts, np.arange(len(acts)), batch_size):
-        check_finite(x, name="acts", row_name=partial(_row_name, acts, rows))
-        moments.update(x)
-    return moments
 
 
 def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str:
@@ -196,7 +186,9 @@ def encoded_rows(
         return
     for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
         codes = sae.encode(x)
-        yield chosen, x, codes, _reconstruction(sae, x, codes)
+        # An SAE whose forward does more than decode its codes is run once more.
+        plain = type(sae).forward is SparseAutoencoder.forward
+        yield chosen, x, codes, sae.decode(codes) if plain else sae(x)
 
 
 @torch.no_grad()
@@ -212,12 +204,6 @@ def codes_of_rows(
         yield chosen, x, sae.encode(x).detach()
 
 
-def _reconstruction(sae: SparseAutoencoder, x: Tensor, codes: SparseCodes) -> Tensor:
-    """Decode the codes; an SAE whose forward does more than that is run once more."""
-    plain = type(sae).forward is SparseAutoencoder.forward
-    return sae.decode(codes) if plain else sae(x)
-
-
 def _chunks(
     acts: Activations, rows: Int[np.ndarray, " m"], size: int, like: Tensor | None = None
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor]]:
@@ -225,11 +211,3 @@ def _chunks(
         chosen = rows[start : start + size]
         x = acts.rows(torch.from_numpy(chosen))
         yield chosen, x if like is None else x.to(like)
-
-
-def _random_like(
-    sae: SparseAutoencoder, moments: Moments, sparsity: SparsitySums, seed: int
-) -> RandomDictionary:
-    k = min(max(round(sparsity.l0), 1), sae.n_atoms)
-    mean = moments.mean.to(sae.dictionary)
-    return RandomDictionary(sae.d_in, sae.n_atoms, k, mean=mean, seed=seed, signed=sparsity.signed)

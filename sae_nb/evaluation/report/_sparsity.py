@@ -94,7 +94,7 @@ _SHARES: dict[str, Callable[[SparsitySums], np.ndarray]] = {
 def sparsity_rows(
     sums: SparsitySums, control: SparsitySums, resampling: Resampling
 ) -> dict[str, Measurement]:
-    """Return the report's rows on sparsity and use, beside a random dictionary of the same L0."""
+    """Return the report's rows on sparsity and use, with a random dictionary of the same L0 as control."""
     estimates = resampling.estimates(sums.groups, {n: v for n, (_, v) in _MEANS.items()})
     with np.errstate(divide="ignore", invalid="ignore"):
         controls = {n: float(v(control.groups.sum(axis=0))) for n, (_, v) in _MEANS.items()}
@@ -107,7 +107,7 @@ def sparsity_rows(
             "l0_quantile", sums.l0_quantile(q), control=control.l0_quantile(q), n=sums.n
         )
     for name, share in _SHARES.items():
-        # Fewer rows leave more atoms silent: those shares compare only over the same rows.
+        # Fewer rows leave more atoms dead: those shares compare only over the same rows.
         comparable = control.n == sums.n or name == "dense_fraction"
         rows[name] = resampling.mean(
             name,
