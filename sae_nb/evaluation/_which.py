@@ -119,9 +119,9 @@ class Advice:
         ]
         for finding in self.findings:
             lines += finding.lines()
-        beside = "" if self.first_try == "TopK" else ", beside TopK"
+        compared = "" if self.first_try == "TopK" else ", next to TopK"
         lines.append(
-            f"  First try {self.first_try}{beside} and over several seeds (sn.sweep): these are hints "
+            f"  First try {self.first_try}{compared} and over several seeds (sn.sweep): these are hints "
             "about the rows, not about what an SAE will find."
         )
         return "\n".join(lines)

@@ -135,11 +135,6 @@ def ablation_effects(
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
 
-    Returns
-    -------
-    AblationEffects
-        `found[atom].value .control .interval`, `.table`.
-
     Raises
     ------
     HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take

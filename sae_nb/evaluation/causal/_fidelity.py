@@ -109,11 +109,6 @@ def attribution_fidelity(
     n_bootstrap, seed
         Of the intervals; of random orders.
 
-    Returns
-    -------
-    AttributionFidelity
-        `found["agreement"]`, `found["faithfulness"]`, and the curves.
-
     Raises
     ------
     HookPointNotFound, ValueError, TypeError: If an argument does not fit.

@@ -282,11 +282,6 @@ def fragility_battery(
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
 
-    Returns
-    -------
-    Fragility
-        `.rows`, `.table`, `.effects`, `.neighbour_rank`.
-
     Raises
     ------
     HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
@@ -428,22 +423,23 @@ def _rows(
     means = controls.mean(axis=(1, 2))
     spread = controls.std(axis=1).mean(axis=1) / np.maximum(np.abs(means), 1e-12)
     turned = (np.sign(controls) != np.sign(means)[:, None, None]).mean(axis=(1, 2))
-    beside = {
+    known = {
         "robustness": ("steering_robustness", 0.05, None),
         "sign flips": ("sign_flips", 0.5, quantile_of(turned, 0.5)),
         "effect spread": ("effect_spread", None, quantile_of(spread, 0.5)),
     }
+    estimates = resampling.estimates(sums, statistics)
     return {
         name: measured(
-            beside[name][0],
-            value,
-            floor=beside[name][1],
-            control=beside[name][2],
-            interval=interval,
+            definition,
+            estimates[name][0],
+            floor=floor,
+            control=control,
+            interval=estimates[name][1],
             n=n,
             unit="samples",
         )
-        for name, (value, interval) in resampling.estimates(sums, statistics).items()
+        for name, (definition, floor, control) in known.items()
     }
 
 

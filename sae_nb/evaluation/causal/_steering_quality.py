@@ -200,11 +200,6 @@ def steering_curves(
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
 
-    Returns
-    -------
-    SteeringCurves
-        `curves["success"].value .control .interval`, `.table`, `.arms`.
-
     Raises
     ------
     HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take

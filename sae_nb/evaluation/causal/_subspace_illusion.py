@@ -229,11 +229,6 @@ def illusion_check(
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
 
-    Returns
-    -------
-    IllusionCheck
-        `.light`, `.verdict`, `check["v_row"].value`.
-
     Raises
     ------
     HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or no pair differs in

@@ -361,11 +361,6 @@ def probe(
     n_bootstrap, seed
         Resamples of the test samples; the seed is also of draws, splits, noise and random dictionary.
 
-    Returns
-    -------
-    ProbeStudy
-        `.answer` in words, `.table`, `.scores` and `.gains` with intervals.
-
     Raises
     ------
     TypeError, ValueError: If there is one class, or too few examples of one (the message says how many),

@@ -138,11 +138,6 @@ def split_error(
         Resamples of held-out samples; the seed is also of splits, shuffles, random dictionary and
         features.
 
-    Returns
-    -------
-    ErrorSplit
-        `.shares`, `.norm`, and R²(e | x) as `.value`.
-
     Raises
     ------
     TypeError, ValueError: If widths do not fit, the SAE reads sequences or explains everything, or there

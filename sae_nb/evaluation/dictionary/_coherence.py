@@ -183,7 +183,7 @@ def duplicate_groups(
 def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
     """Cosine of every atom with the row of the encoder that reads it; None without such rows.
 
-    Low where the encoder reads something else than the decoder writes: to tell correlated atoms apart,
+    Low where the encoder reads something else than the decoder writes: to separate correlated atoms,
     or because the atom is dead.
 
     Parameters

@@ -25,159 +25,6 @@ from sae_nb.evaluation.report._measurement import (
 )
 from sae_nb.kernels import compiled
 
-# -------------------------------------------------------------------------------------------------
-# The compiled loop of the auction: unassigned atoms bid for partners until each has one or gives up.
-
-
-@compiled()
-def bid(values, columns, beyond, prices, owner, match, waiting, n_waiting, epsilon, unresolved):
-    """Let waiting atoms bid; return how many gave up, their numbers in `unresolved`.
-
-    `beyond[i]` bounds what atom i gains from any partner that its list does not hold. An atom gives up
-    where its list promises less, so that the list is made anew with the prices as they are.
-    """
-    n_unresolved = 0
-    while n_waiting > 0:
-        n_waiting -= 1
-        i = waiting[n_waiting]
-        best, second, chosen = -1e30, beyond[i], -1
-        for place in range(columns.shape[1]):
-            gain = values[i, place] - prices[columns[i, place]]
-            if gain > best:
-                second = max(second, best)
-                best, chosen = gain, columns[i, place]
-            elif gain > second:
-                second = gain
-        if best < beyond[i]:
-            unresolved[n_unresolved] = i
-            n_unresolved += 1
-            continue
-        prices[chosen] += best - second + epsilon
-        if owner[chosen] >= 0:
-            match[owner[chosen]] = -1
-            waiting[n_waiting] = owner[chosen]
-            n_waiting += 1
-        owner[chosen] = i
-        match[i] = chosen
-    return n_unresolved
-
-
-# -------------------------------------------------------------------------------------------------
-# Matching many atoms nearly optimally: an auction on short lists of candidates, its error bounded.
-#
-# Each atom i bids for the partner j that maximises ⟨d_i, d'_j⟩ − p_j, raising its price p_j by what j is
-# worth more than the second best, plus ε. For any prices no matching is worth more than
-# Σ_i max_j (⟨d_i, d'_j⟩ − p_j) + Σ_j p_j, so what the matching found falls short of is known.
-
-
-CANDIDATES = 64
-"""Partners an atom's list holds. Ours: fewer lists are made anew than with 16."""
-
-EPSILON = 1e-3
-"""Smallest raise, hence the most an atom's cosine can fall short by where all are resolved. Ours."""
-
-ROUNDS = 60
-"""How often lists are made anew before the rest is matched as it comes. Ours."""
-
-_TILE = 2**24
-_REST = 2048  # atoms left over that are matched optimally among what is left
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Assignment:
-    """Partners of atoms, and how far from the best matching they can be."""
-
-    partner: Int[np.ndarray, " n_atoms"]  # atom of the other dictionary, for each
-    cosines: Float[np.ndarray, " n_atoms"]  # cosine of each pair
-    error: float  # mean cosine that the best matching could add, at most
-
-
-def auction(
-    first: Float[Tensor, "n_atoms d_in"],
-    second: Float[Tensor, "n_other d_in"],
-    *,
-    signed: bool = False,
-    epsilon: float = EPSILON,
-    rounds: int = ROUNDS,
-) -> Assignment:
-    """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
-
-    Source: Bertsekas, "The auction algorithm", Annals of Operations Research 14 (1988). The lists,
-    which are made anew when prices have outgrown them, are ours.
-    """
-    n, m = len(first), len(second)
-    width = min(CANDIDATES, m)
-    values, columns = np.empty((n, width), np.float32), np.empty((n, width), np.int32)
-    beyond, prices = np.empty(n, np.float64), np.zeros(m)
-    owner, match = np.full(m, -1, np.int64), np.full(n, -1, np.int64)
-    todo = np.arange(n)
-    for _ in range(rounds):
-        lists = _lists(first, second, todo, prices, width, signed=signed)
-        values[todo], columns[todo], beyond[todo] = lists
-        # An evicted atom waits too, so there is room for all.
-        waiting, given_up = np.empty(n, np.int64), np.empty(n, np.int64)
-        waiting[: len(todo)] = todo[::-1]
-        n_given_up = bid(
-            values, columns, beyond, prices, owner, match, waiting, len(todo), epsilon, given_up
-        )
-        todo = given_up[:n_given_up].copy()
-        if n_given_up == 0:
-            break
-    _match_rest(first, second, match, owner, signed=signed)
-    partner = second[torch.from_numpy(match).to(second.device)]
-    cosines = (first * partner).sum(dim=1).double().cpu().numpy()
-    cosines = np.abs(cosines) if signed else cosines
-    hoped = np.maximum((values - prices[columns]).max(axis=1), beyond)
-    bound = hoped.sum() + prices.sum()
-    return Assignment(
-        partner=match, cosines=cosines, error=max(float(bound - cosines.sum()) / n, 0.0)
-    )
-
-
-def _lists(
-    first: Tensor,
-    second: Tensor,
-    todo: Int[np.ndarray, " m"],
-    prices: np.ndarray,
-    width: int,
-    *,
-    signed: bool,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the best partners at today's prices are worth to some atoms, which, and what lies beyond."""
-    cost = torch.from_numpy(prices).to(first)
-    parts: list[tuple[Tensor, ...]] = []
-    for which in torch.split(torch.from_numpy(todo), max(1, _TILE // len(second))):
-        worth = first[which.to(first.device)] @ second.T
-        worth = worth.abs() if signed else worth
-        top = (worth - cost).topk(width, dim=1)
-        # A list that holds everybody leaves nothing beyond it.
-        last = top.values[:, -1].double()
-        last = last if width < len(second) else torch.full_like(last, -torch.inf)
-        parts.append((worth.gather(1, top.indices), top.indices, last))
-    values, columns, beyond = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    return values, columns, beyond
-
-
-def _match_rest(
-    first: Tensor, second: Tensor, match: np.ndarray, owner: np.ndarray, *, signed: bool
-) -> None:
-    """Give whoever has no partner one of those that are left."""
-    from scipy.optimize import linear_sum_assignment
-
-    waiting, free = np.flatnonzero(match < 0), np.flatnonzero(owner < 0)
-    for start in range(0, len(waiting), _REST):
-        which, open_ = waiting[start : start + _REST], free[owner[free] < 0]
-        rows, others = (torch.from_numpy(index).to(first.device) for index in (which, open_))
-        cosines = (first[rows] @ second[others].T).cpu().numpy()
-        row, column = linear_sum_assignment(np.abs(cosines) if signed else cosines, maximize=True)
-        match[which[row]] = open_[column]
-        owner[open_[column]] = which[row]
-
-
-# -------------------------------------------------------------------------------------------------
-# Do two trainings find the same atoms? Mean cosine after matching each atom with one of the other.
-
-
 HUNGARIAN_UP_TO = 4096
 """Atoms up to which the matching is exact: it is O(c³), 2 s at 4096 random atoms on one core (384
 dimensions). An auction takes 0.4 s there and 8 s at 16 384 (768), its error known."""
@@ -210,8 +57,8 @@ class Stability(Measurement):
     """What the best matching could add to `value` at most; 0 where it was found exactly."""
 
     def __repr__(self) -> str:
-        beside = {"floor": self.floor, "control": self.control}
-        known = "".join(f", {name} {x:.3f}" for name, x in beside.items() if x is not None)
+        chance = {"floor": self.floor, "control": self.control}
+        known = "".join(f", {name} {x:.3f}" for name, x in chance.items() if x is not None)
         low, high = self.interval
         return (
             f"Stability({self.value:.3f} [{low:.3f}, {high:.3f}] over {self.n} {self.unit}{known}; "
@@ -422,3 +269,152 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
         for i, r in enumerate(rows)
     ]
     return [torch.nn.functional.normalize(r, dim=1) for r in checked]
+
+
+# -------------------------------------------------------------------------------------------------
+# Matching many atoms nearly optimally: an auction on short lists of candidates, its error bounded.
+#
+# Each atom i bids for the partner j that maximises ⟨d_i, d'_j⟩ − p_j, raising its price p_j by what j is
+# worth more than the second best, plus ε. For any prices no matching is worth more than
+# Σ_i max_j (⟨d_i, d'_j⟩ − p_j) + Σ_j p_j, so what the matching found falls short of is known.
+
+
+CANDIDATES = 64
+"""Partners an atom's list holds. Ours: fewer lists are made anew than with 16."""
+
+EPSILON = 1e-3
+"""Smallest raise, hence the most an atom's cosine can fall short by where all are resolved. Ours."""
+
+ROUNDS = 60
+"""How often lists are made anew before the rest is matched as it comes. Ours."""
+
+_TILE = 2**24
+_REST = 2048  # atoms left over that are matched optimally among what is left
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Assignment:
+    """Partners of atoms, and how far from the best matching they can be."""
+
+    partner: Int[np.ndarray, " n_atoms"]  # atom of the other dictionary, for each
+    cosines: Float[np.ndarray, " n_atoms"]  # cosine of each pair
+    error: float  # mean cosine that the best matching could add, at most
+
+
+def auction(
+    first: Float[Tensor, "n_atoms d_in"],
+    second: Float[Tensor, "n_other d_in"],
+    *,
+    signed: bool = False,
+    epsilon: float = EPSILON,
+    rounds: int = ROUNDS,
+) -> Assignment:
+    """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
+
+    Source: Bertsekas, "The auction algorithm", Annals of Operations Research 14 (1988). The lists,
+    which are made anew when prices have outgrown them, are ours.
+    """
+    n, m = len(first), len(second)
+    width = min(CANDIDATES, m)
+    values, columns = np.empty((n, width), np.float32), np.empty((n, width), np.int32)
+    beyond, prices = np.empty(n, np.float64), np.zeros(m)
+    owner, match = np.full(m, -1, np.int64), np.full(n, -1, np.int64)
+    todo = np.arange(n)
+    for _ in range(rounds):
+        lists = _lists(first, second, todo, prices, width, signed=signed)
+        values[todo], columns[todo], beyond[todo] = lists
+        # An evicted atom waits too, so there is room for all.
+        waiting, given_up = np.empty(n, np.int64), np.empty(n, np.int64)
+        waiting[: len(todo)] = todo[::-1]
+        n_given_up = bid(
+            values, columns, beyond, prices, owner, match, waiting, len(todo), epsilon, given_up
+        )
+        todo = given_up[:n_given_up].copy()
+        if n_given_up == 0:
+            break
+    _match_rest(first, second, match, owner, signed=signed)
+    partner = second[torch.from_numpy(match).to(second.device)]
+    cosines = (first * partner).sum(dim=1).double().cpu().numpy()
+    cosines = np.abs(cosines) if signed else cosines
+    hoped = np.maximum((values - prices[columns]).max(axis=1), beyond)
+    bound = hoped.sum() + prices.sum()
+    return Assignment(
+        partner=match, cosines=cosines, error=max(float(bound - cosines.sum()) / n, 0.0)
+    )
+
+
+def _lists(
+    first: Tensor,
+    second: Tensor,
+    todo: Int[np.ndarray, " m"],
+    prices: np.ndarray,
+    width: int,
+    *,
+    signed: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the best partners at today's prices are worth to some atoms, which, and what lies beyond."""
+    cost = torch.from_numpy(prices).to(first)
+    parts: list[tuple[Tensor, ...]] = []
+    for which in torch.split(torch.from_numpy(todo), max(1, _TILE // len(second))):
+        worth = first[which.to(first.device)] @ second.T
+        worth = worth.abs() if signed else worth
+        top = (worth - cost).topk(width, dim=1)
+        # A list that holds everybody leaves nothing beyond it.
+        last = top.values[:, -1].double()
+        last = last if width < len(second) else torch.full_like(last, -torch.inf)
+        parts.append((worth.gather(1, top.indices), top.indices, last))
+    values, columns, beyond = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return values, columns, beyond
+
+
+def _match_rest(
+    first: Tensor, second: Tensor, match: np.ndarray, owner: np.ndarray, *, signed: bool
+) -> None:
+    """Give whoever has no partner one of those that are left."""
+    from scipy.optimize import linear_sum_assignment
+
+    waiting, free = np.flatnonzero(match < 0), np.flatnonzero(owner < 0)
+    for start in range(0, len(waiting), _REST):
+        which, open_ = waiting[start : start + _REST], free[owner[free] < 0]
+        rows, others = (torch.from_numpy(index).to(first.device) for index in (which, open_))
+        cosines = (first[rows] @ second[others].T).cpu().numpy()
+        row, column = linear_sum_assignment(np.abs(cosines) if signed else cosines, maximize=True)
+        match[which[row]] = open_[column]
+        owner[open_[column]] = which[row]
+
+
+# -------------------------------------------------------------------------------------------------
+# The compiled loop of the auction: unassigned atoms bid for partners until each has one or gives up.
+
+
+@compiled()
+def bid(values, columns, beyond, prices, owner, match, waiting, n_waiting, epsilon, unresolved):
+    """Let waiting atoms bid; return how many gave up, their numbers in `unresolved`.
+
+    `beyond[i]` bounds what atom i gains from any partner that its list does not hold. An atom gives up
+    where its list promises less, so that the list is made anew with the prices as they are.
+    """
+    n_unresolved = 0
+    while n_waiting > 0:
+        n_waiting -= 1
+        i = waiting[n_waiting]
+        best, second, chosen = -1e30, beyond[i], -1
+        for place in range(columns.shape[1]):
+            gain = values[i, place] - prices[columns[i, place]]
+            if gain > best:
+                second = max(second, best)
+                best, chosen = gain, columns[i, place]
+            elif gain > second:
+                second = gain
+        if best < beyond[i]:
+            unresolved[n_unresolved] = i
+            n_unresolved += 1
+            continue
+        prices[chosen] += best - second + epsilon
+        if owner[chosen] >= 0:
+            match[owner[chosen]] = -1
+            waiting[n_waiting] = owner[chosen]
+            n_waiting += 1
+        owner[chosen] = i
+        match[i] = chosen
+    return n_unresolved

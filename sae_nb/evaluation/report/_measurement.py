@@ -39,7 +39,7 @@ class Definition:
     """Which direction is good; "one" means close to 1, "none" that it depends."""
 
     floor: str
-    """What the floor beside the value is."""
+    """What the floor of the value is."""
 
     resampled: Literal["samples", "atoms"]
     """What the bootstrap draws."""
