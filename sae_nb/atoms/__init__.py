@@ -14,7 +14,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.atoms._atom import Crops as Crops, describe_atom as describe_atom
-    from sae_nb.atoms._catalogue import ORDERS as ORDERS
+    from sae_nb.atoms._catalogue import ORDERS as ORDERS, Labels as Labels
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
         TOKENS_AFTER as TOKENS_AFTER,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:  # for the other rooms
         build_examples as build_examples,
         text_around as text_around,
     )
-    from sae_nb.atoms._labels import Labels as Labels
     from sae_nb.atoms._tokens import (
         directed as directed,
         displayed as displayed,

@@ -44,8 +44,6 @@ class Histogram:
     """How often something takes which value."""
 
     edges: Float[np.ndarray, " n_bins_plus_1"]
-    """Borders of the bins."""
-
     counts: Int[np.ndarray, " n_bins"]
     """Members of each bin."""
 
@@ -54,7 +52,7 @@ class Histogram:
 
 
 def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
-    """Count how strongly an atom fires where it fires; rows in which it is silent are left out."""
+    """Count how strongly an atom fires where it fires; other rows are left out."""
     low = min(float(strengths.min(initial=0.0)), 0.0)
     high = max(float(strengths.max(initial=0.0)), 0.0)
     span = (low, high if high > low else low + 1.0)
@@ -80,7 +78,7 @@ def frequency_histogram(firings: Firings) -> Histogram:
 
 
 # -------------------------------------------------------------------------------------------------
-# What an atom says to the unembedding directly: the next tokens it raises and lowers.
+# The direct path from an atom to the unembedding: the next tokens it raises and lowers.
 #
 # effect = W_U (γ ⊙ d), with γ the gain of the final norm (and d centred where that norm centres).
 # This is the direct path alone: what later layers make of the atom is left out, and so is the norm's
@@ -154,8 +152,6 @@ class Footprint:
     """Share of the rows at each place in which the atom fires."""
 
     rows: Int[np.ndarray, " places"]
-    """Rows at each place."""
-
     patch_frequency: Float[np.ndarray, "patch_rows patch_columns"] | None = None
     """The same for every patch; NaN where no row was captured."""
 
@@ -168,87 +164,70 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
     everywhere = catalogue.rows_at_position
     rows, _ = catalogue.strengths(atom)
     fired = np.bincount(catalogue.positions[rows], minlength=len(everywhere))
+    n_prefix, grid = context.prefix_tokens, context.patch_grid
     if context.kind == "language":
-        return _language_footprint(fired, everywhere)
-    return _patch_footprint(fired, everywhere, context.prefix_tokens, context.patch_grid)
+        parts, grid = _ranges_of_tokens(len(everywhere)), None
+    else:
+        parts = {
+            "cls": slice(0, min(n_prefix, 1)),
+            "registers": slice(1, max(n_prefix, 1)),
+            "patches": slice(n_prefix, len(everywhere)),
+        }
+    parts = {name: part for name, part in parts.items() if everywhere[part].any()}
+    n_rows = np.array([everywhere[part].sum() for part in parts.values()], np.int64)
+    hits = np.array([fired[part].sum() for part in parts.values()], np.float64)
+    return Footprint(
+        places=tuple(parts),
+        frequency=hits / np.maximum(n_rows, 1),
+        rows=n_rows,
+        patch_frequency=None if grid is None else _per_patch(fired, everywhere, n_prefix, grid),
+    )
 
 
-def _language_footprint(
-    fired: Int[np.ndarray, " length"], everywhere: Int[np.ndarray, " length"]
-) -> Footprint:
-    # Each range eight times the one before: early tokens of a text differ more than late ones.
+def _ranges_of_tokens(length: int) -> dict[str, slice]:
+    """Each eight times as long as the one before: early tokens of a text differ more than late ones."""
     edges = [0, 1, 2]
-    while edges[-1] < len(everywhere):
+    while edges[-1] < length:
         edges.append(8 * edges[-1])
-    parts = [(a, b) for a, b in pairwise(edges) if everywhere[a:b].any()]
-    names = tuple(f"token {a}" if b == a + 1 else f"{a}–{b - 1}" for a, b in parts)
-    return _ratio(names, [slice(a, b) for a, b in parts], fired, everywhere)
+    parts = list(pairwise(edges))
+    return {f"token {a}" if b == a + 1 else f"{a}–{b - 1}": slice(a, b) for a, b in parts}
 
 
-def _patch_footprint(
+def _per_patch(
     fired: Int[np.ndarray, " length"],
     everywhere: Int[np.ndarray, " length"],
     n_prefix: int,
-    grid: tuple[int, int] | None,
-) -> Footprint:
-    kinds = {
-        "cls": slice(0, min(n_prefix, 1)),
-        "registers": slice(1, max(n_prefix, 1)),
-        "patches": slice(n_prefix, len(everywhere)),
-    }
-    kinds = {name: part for name, part in kinds.items() if everywhere[part].any()}
-    found = _ratio(tuple(kinds), list(kinds.values()), fired, everywhere)
-    if grid is None:
-        return found
+    grid: tuple[int, int],
+) -> Float[np.ndarray, "patch_rows patch_columns"]:
     size = n_prefix + grid[0] * grid[1]
     counts = np.zeros((2, size))
     n = min(size, len(everywhere))
     counts[:, :n] = fired[:n], everywhere[:n]
     with np.errstate(invalid="ignore", divide="ignore"):
-        patches = (counts[0] / counts[1])[n_prefix:].reshape(grid)
-    return Footprint(
-        places=found.places, frequency=found.frequency, rows=found.rows, patch_frequency=patches
-    )
-
-
-def _ratio(
-    names: tuple[str, ...],
-    parts: list[slice],
-    fired: Int[np.ndarray, " length"],
-    everywhere: Int[np.ndarray, " length"],
-) -> Footprint:
-    rows = np.array([everywhere[part].sum() for part in parts], np.int64)
-    hits = np.array([fired[part].sum() for part in parts], np.float64)
-    return Footprint(places=names, frequency=hits / np.maximum(rows, 1), rows=rows)
+        return (counts[0] / counts[1])[n_prefix:].reshape(grid)
 
 
 # -------------------------------------------------------------------------------------------------
-# Crops: the patches an atom fires on, cut out of their pictures with a little around them.
+# Crops: the patches an atom fires on, cut out of their images with a little around them.
 
 
 AROUND = 1
 """Patches shown on each side: a patch of 4 × 4 pixels alone says nothing to people."""
 
 OUTSIDE = 128
-"""Grey of what lies beyond the picture."""
+"""Grey of what lies beyond the image."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Crops:
-    """Patches of one size, as one stack."""
+    """Patches of one size, as one stack, with row, strength z and place in words of each."""
 
     pictures: UInt8[np.ndarray, "n 3 height width"]
     """Each patch with one patch around it on every side."""
 
     rows: Int[np.ndarray, " n"]
-    """Rows of the activations."""
-
     strengths: Float[np.ndarray, " n"]
-    """z of each."""
-
     places: tuple[str, ...]
-    """Picture and patch in words."""
-
     n_context: int
     """Patches around each; the whole is 2 × n_context + 1 patches wide."""
 
@@ -256,7 +235,7 @@ class Crops:
 def build_crops(
     catalogue: AtomCatalogue, atom: int, band: Band, n: int, *, seed: int = 0
 ) -> Crops | None:
-    """Cut the patches of a band out of their pictures, at most one per picture."""
+    """Cut the patches of a band out of their images, at most one per image."""
     context = catalogue.acts.context
     grid, pictures = context.patch_grid, context.pictures
     if grid is None or pictures is None:
@@ -265,22 +244,17 @@ def build_crops(
     rows, strengths = choice.rows[:n], choice.strengths[:n]
     if not len(rows):
         return None
-    patch = catalogue.positions[rows] - context.prefix_tokens
-    cut = [
-        _crop(pictures[sample].cpu().numpy(), grid, divmod(int(index), grid[1]))
-        for sample, index in zip(catalogue.samples[rows].tolist(), patch.tolist())
-    ]
-    places = tuple(
-        f"{context.sample_word} {sample}, {context.token_name(position)}"
-        for sample, position in zip(
-            catalogue.samples[rows].tolist(), catalogue.positions[rows].tolist()
-        )
-    )
+    cut, places = [], []
+    for row in rows.tolist():
+        sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
+        patch = divmod(position - context.prefix_tokens, grid[1])
+        cut.append(_crop(pictures[sample].cpu().numpy(), grid, patch))
+        places.append(f"{context.sample_word} {sample}, {context.token_name(position)}")
     return Crops(
         pictures=np.stack(cut),
         rows=rows,
         strengths=strengths,
-        places=places,
+        places=tuple(places),
         n_context=AROUND,
     )
 
@@ -314,20 +288,14 @@ class AtomSummary:
     """Rows of the dictionary in all."""
 
     n_rows: int
-    """Activations looked at."""
+    """Activations looked at; the atom fires (z ≠ 0) in `n_fired` of them."""
 
     n_fired: int
-    """Rows in which the atom fires (z ≠ 0)."""
-
     frequency: float
-    """n_fired / n_rows."""
-
     mean_strength: float
-    """Mean |z| where it fires."""
+    """Mean |z| where it fires; `max_strength` is the largest."""
 
     max_strength: float
-    """Largest |z|."""
-
     p99: float
     """99th percentile of |z| where it fires."""
 
@@ -338,8 +306,6 @@ class AtomSummary:
     """How often the atoms of the whole dictionary fire."""
 
     band: Band
-    """Which examples follow."""
-
     examples: tuple[Example, ...]
     """Rows of the band, at most one per sample."""
 
@@ -353,25 +319,21 @@ class AtomSummary:
     """Why there are no examples, where there are none."""
 
     nearest_atoms: Int[np.ndarray, " n"]
-    """Atoms with the largest cosine, this one left out."""
+    """Atoms with the largest cosine, this one left out; then the cosines."""
 
     nearest_cosines: Float[np.ndarray, " n"]
-    """Their cosines."""
-
     coactive_atoms: Int[np.ndarray, " m"]
     """Atoms that fire in the same rows more often than by chance."""
 
     coactive_lifts: Float[np.ndarray, " m"]
-    """P(both) / (P(one) P(other))."""
+    """P(both) / (P(one) P(other)); then in how many rows both fire."""
 
     coactive_counts: Int[np.ndarray, " m"]
-    """Rows in which both fire."""
-
     footprint: Footprint | None
     """Where in its sample it fires; None for plain vectors."""
 
     crops: Crops | None = None
-    """The patches of the band themselves, for pictures."""
+    """The patches of the band themselves, for images."""
 
     logits_up: Effects = ()
     """Next tokens it raises most on the direct path, and how much; language models only."""
@@ -394,14 +356,8 @@ def summarise_atom(
 
     Parameters
     ----------
-    sae
-        Any sparse autoencoder of the width of `acts`.
-    acts
-        Activations, or a plain matrix of them.
     codes
         Their codes, where they have been computed already.
-    atom
-        Row of the dictionary.
     band
         Which examples: "top", "99 %", "50 %", "random" or "just below".
     model
@@ -449,8 +405,10 @@ def describe_atom(
     page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
     near, cosines = catalogue.nearest(atom, n_neighbours)
     joint, lifts, counts = catalogue.coactive(atom, n_neighbours)
-    up, down = _logit_effects(catalogue, atom, model)
-    firings = catalogue.firings
+    up, down = ((), ()) if model is None else logit_effects(model, catalogue.dictionary[atom])
+    firings, strengths = catalogue.firings, catalogue.strengths(atom)[1]
+    shown = slice(page * n_examples, (page + 1) * n_examples)
+    on_page = Choice(rows=choice.rows[shown], strengths=choice.strengths[shown])
     return AtomSummary(
         atom=atom,
         n_atoms=catalogue.n_atoms,
@@ -459,11 +417,11 @@ def describe_atom(
         frequency=float(firings.frequency[atom]),
         mean_strength=float(firings.mean_strength[atom]),
         max_strength=float(firings.max_strength[atom]),
-        p99=_quantile(np.abs(firings.strengths(atom)[1]), 0.99),
-        histogram=strength_histogram(firings.strengths(atom)[1]),
+        p99=float(np.quantile(np.abs(strengths), 0.99)) if len(strengths) else 0.0,
+        histogram=strength_histogram(strengths),
         frequencies=catalogue.frequencies,
         band=band,
-        examples=build_examples(catalogue, atom, _page(choice, page, n_examples)),
+        examples=build_examples(catalogue, atom, on_page),
         n_examples=len(choice.rows),
         page=page,
         missing=choice.missing,
@@ -477,18 +435,3 @@ def describe_atom(
         logits_up=up,
         logits_down=down,
     )
-
-
-def _page(choice: Choice, page: int, size: int) -> Choice:
-    part = slice(page * size, (page + 1) * size)
-    return Choice(rows=choice.rows[part], strengths=choice.strengths[part])
-
-
-def _quantile(size: Float[np.ndarray, " uses"], q: float) -> float:
-    return float(np.quantile(size, q)) if len(size) else 0.0
-
-
-def _logit_effects(
-    catalogue: AtomCatalogue, atom: int, model: LiveModel | None
-) -> tuple[Effects, Effects]:
-    return ((), ()) if model is None else logit_effects(model, catalogue.dictionary[atom])

@@ -6,15 +6,15 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.checks import check_atom, check_count
+from sae_nb.activations import Activations, acts_for
+from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.codes import SparseCodes
 
 if TYPE_CHECKING:
@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
 
 Order = Literal["frequency", "rarest", "strength", "mean strength", "99th percentile", "index"]
-ORDERS: tuple[Order, ...] = (
-    "frequency",
-    "rarest",
-    "strength",
-    "mean strength",
-    "99th percentile",
-    "index",
-)
+ORDERS: tuple[Order, ...] = get_args(Order)
 MOST_ROWS = 30_000
 
 
@@ -126,25 +119,21 @@ class Firings:
 
     def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
         """Return the atoms in order, most first (least first for "rarest" and "index")."""
-        if by not in ORDERS:
-            raise ValueError(f"`by` must be one of {list(ORDERS)}, got {by!r}.")
-        atoms = np.arange(self.n_atoms)
-        if by != "index":
-            atoms = np.argsort(self._sort_key(by), kind="stable")
-        return atoms[self.alive[atoms]] if alive_only else atoms
-
-    def _sort_key(self, by: Order) -> Float[np.ndarray, " n_atoms"]:
-        match by:
+        match one_of(by, ORDERS, name="by"):
+            case "index":
+                key = np.arange(self.n_atoms, dtype=np.float64)
             case "rarest":
-                return np.where(self.alive, self.frequency, np.inf)
+                key = np.where(self.alive, self.frequency, np.inf)
             case "strength":
-                return -self.max_strength
+                key = -self.max_strength
             case "mean strength":
-                return -self.mean_strength
+                key = -self.mean_strength
             case "99th percentile":
-                return -self.p99
+                key = -self.p99
             case _:
-                return -self.frequency
+                key = -self.frequency
+        atoms = np.argsort(key, kind="stable")
+        return atoms[self.alive[atoms]] if alive_only else atoms
 
     # --- one atom ---------------------------------------------------------------------------------
 
@@ -165,23 +154,17 @@ class Firings:
         lift(a, b) = P(a and b) / (P(a) P(b)); 1 is what independence gives.
         """
         rows, _ = self.strengths(atom)
-        joint, used = self._joint_counts(rows)
-        joint[atom] = 0
-        expected = used * self.frequency
-        lift = np.where(joint >= min_count, joint / np.maximum(expected, 1e-12), 0.0)
-        best = np.argsort(-lift, kind="stable")[:n]
-        best = best[lift[best] > 0]
-        return best, lift[best], joint[best]
-
-    def _joint_counts(
-        self, rows: Int[np.ndarray, " uses"]
-    ) -> tuple[Int[np.ndarray, " n_atoms"], int]:
-        """How often each atom fires in `rows`, and how many of them were counted."""
         # Every tenth row says as much about a common atom, and a click must answer in 100 ms.
         rows = rows[:: max(1, -(-len(rows) // MOST_ROWS))]
         entries = self.entries_of(rows)
         entries = entries[self.values[entries] != 0]
-        return np.bincount(self.atoms[entries], minlength=self.n_atoms), len(rows)
+        joint = np.bincount(self.atoms[entries], minlength=self.n_atoms)
+        joint[atom] = 0
+        expected = len(rows) * self.frequency
+        lift = np.where(joint >= min_count, joint / np.maximum(expected, 1e-12), 0.0)
+        best = np.argsort(-lift, kind="stable")[:n]
+        best = best[lift[best] > 0]
+        return best, lift[best], joint[best]
 
 
 def _per_atom(
@@ -194,6 +177,42 @@ def _per_atom(
         # Empty atoms are left out: reduceat would give them their successor's first entry.
         out[used] = reduce.reduceat(values.astype(np.float64), offsets[used])
     return out
+
+
+# -------------------------------------------------------------------------------------------------
+# Labels: what people call atoms, in memory; `sae_nb.sessions` keeps them on disk.
+
+
+class Labels(Mapping[int, str]):
+    """Label and note of each atom somebody has read; a mapping from atom to label."""
+
+    def __init__(self, labels: Mapping[int, str] | None = None) -> None:
+        note = labels.note if isinstance(labels, Labels) else lambda _: ""
+        self._entries = {int(i): (str(text), note(i)) for i, text in (labels or {}).items()}
+
+    def __getitem__(self, atom: int) -> str:
+        return self._entries[atom][0]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def label(self, atom: int) -> str:
+        """Return the label of an atom; empty where it has none."""
+        return self._entries.get(atom, ("", ""))[0]
+
+    def note(self, atom: int) -> str:
+        """Return the note on an atom; empty where it has none."""
+        return self._entries.get(atom, ("", ""))[1]
+
+    def write(self, atom: int, label: str, note: str = "") -> None:
+        """Set label and note of an atom; both empty forgets the atom."""
+        if label or note:
+            self._entries[int(atom)] = (str(label), str(note))
+        else:
+            self._entries.pop(int(atom), None)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -216,10 +235,6 @@ class AtomCatalogue:
 
     Parameters
     ----------
-    sae
-        Any sparse autoencoder of the width of `acts`.
-    acts
-        Activations, or a plain matrix of them.
     codes
         Their codes, where they have been computed already.
     batch_size
@@ -263,7 +278,7 @@ class AtomCatalogue:
         labels: Mapping[int, str] | None = None,
         r2_of_source: float | None = None,
     ) -> None:
-        self.acts = _checked(sae, acts)
+        self.acts = acts_for(sae, acts)
         self.sae = sae
         self.n_atoms = int(sae.n_atoms)
         self.labels: Mapping[int, str] = labels if labels is not None else {}
@@ -477,11 +492,11 @@ class AtomCatalogue:
         """Strength of an atom at every position of a sample; NaN where nothing was captured."""
         rows = self.rows_of_sample(sample)
         fired, strength = self.strengths(atom)
-        found = np.searchsorted(fired, rows)
-        hit = found < len(fired)
-        hit[hit] = fired[found[hit]] == rows[hit]
+        place = np.searchsorted(fired, rows)
+        hit = place < len(fired)
+        hit[hit] = fired[place[hit]] == rows[hit]
         values = np.zeros(len(rows), np.float32)
-        values[hit] = strength[found[hit]]
+        values[hit] = strength[place[hit]]
         out = np.full(length, np.nan, np.float32)
         position = self.positions[rows]
         inside = position < length
@@ -495,29 +510,17 @@ class AtomCatalogue:
 
         First the atom of that number, then atoms whose label contains the text, then atoms that
         fire on tokens (or patches: "cls", "register", "patch 3,4") whose name contains it, by the
-        share of their strength that falls there.
-
-        Parameters
-        ----------
-        query
-            Number, or text; case does not matter.
-        limit
-            How many at most.
+        share of their strength that falls there. Case does not matter.
         """
         text = query.strip()
         if not text:
             return np.zeros(0, np.int64)
-        found: dict[int, None] = {}
         number = re.fullmatch(r"#?\s*(\d+)", text)
-        if number and int(number[1]) < self.n_atoms:
-            found[int(number[1])] = None
+        atoms = [int(number[1])] if number and int(number[1]) < self.n_atoms else []
         lowered = text.casefold()
-        for atom in sorted(self.labels):
-            if lowered in self.labels[atom].casefold():
-                found.setdefault(atom)
-        for atom in self._firing_on(lowered).tolist():
-            found.setdefault(atom)
-        return np.fromiter(found, np.int64, len(found))[:limit]
+        atoms += [atom for atom in sorted(self.labels) if lowered in self.labels[atom].casefold()]
+        atoms += self._firing_on(lowered).tolist()
+        return np.array(list(dict.fromkeys(atoms)), np.int64)[:limit]
 
     def _firing_on(self, text: str) -> Int[np.ndarray, " m"]:
         matching = self._rows_named(text)
@@ -589,28 +592,3 @@ class AtomCatalogue:
         fired, _ = self.strengths(atom)
         missed = ~np.isin(candidates, fired) & (strength != 0)
         return candidates[missed], strength[missed]
-
-
-def _checked(sae: Any, acts: Activations | Float[Tensor, "n d_in"]) -> Activations:
-    for name in ("encode", "dictionary", "n_atoms", "d_in"):
-        if not hasattr(sae, name):
-            raise TypeError(
-                f"`sae` must be a sparse autoencoder with `{name}`, got {type(sae).__name__}. "
-                "Load one with sn.load_sae or make one, e.g. sn.TopK."
-            )
-    if isinstance(acts, Tensor):
-        acts = Activations.from_tensor(acts)
-    if not isinstance(acts, Activations):
-        raise TypeError(
-            f"`acts` must be Activations or an (n, d_in) tensor, got {type(acts).__name__}. "
-            "Make them with sn.capture."
-        )
-    if len(acts) == 0:
-        raise ValueError("`acts` must have at least one row, got none. Capture more inputs.")
-    if acts.d_in != int(sae.d_in):
-        place = f" at {acts.hook_point}" if acts.hook_point else ""
-        raise ValueError(
-            f"`acts` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}{place}. "
-            f"Was the SAE trained at another hook point? It says: {getattr(sae, 'hook_point', None)}."
-        )
-    return acts

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from sae_nb.activations import Context
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._tokens import CONTINUED, REACH, displayed, is_special
+from sae_nb.checks import one_of
 
 Band = Literal["top", "99 %", "50 %", "random", "just below"]
 BANDS: tuple[Band, ...] = ("top", "99 %", "50 %", "random", "just below")
@@ -28,14 +29,10 @@ class Example:
     """One row in which an atom fires (or nearly fires), with what surrounds it."""
 
     row: int
-    """Row of the activations."""
-
     sample: int
-    """Picture, text or plain row it belongs to."""
+    """Image, text or plain row it belongs to; `position` is the place in its token sequence."""
 
     position: int
-    """Index in the sample's token sequence."""
-
     strength: float
     """z there; for a near miss, what z would be."""
 
@@ -43,22 +40,20 @@ class Example:
     """Sample and position in words: "picture 3, patch 2,5"."""
 
     picture: UInt8[np.ndarray, "3 height width"] | None = None
-    """The picture as shown to people."""
-
     heat: Float[np.ndarray, "rows columns"] | None = None
-    """z at every patch of the picture; NaN where nothing was captured."""
+    """z at every patch of the image; NaN where nothing was captured."""
 
     prefix: tuple[tuple[str, float], ...] = ()
     """z at cls and registers, by name."""
 
     tokens: tuple[str, ...] = ()
-    """Texts of the tokens around the position, as people read them; see `token_display`."""
+    """Texts of the tokens around the position, as `displayed` writes them."""
 
     token_strengths: Float[np.ndarray, " window"] | None = None
     """z at each of those tokens; NaN where nothing was captured."""
 
     special: tuple[bool, ...] = ()
-    """Whether each of those tokens stands for no text (class, separator, end of text)."""
+    """Whether each of those tokens represents no text (class, separator, end of text)."""
 
     first_position: int = 0
     """Position in the sample of the first of those tokens."""
@@ -67,24 +62,18 @@ class Example:
     """Whether text was left out before and after."""
 
     coordinates: Int[np.ndarray, " m"] | None = None
-    """The largest coordinates of a plain vector."""
+    """The largest coordinates of a plain vector; then their values."""
 
     coordinate_values: Float[np.ndarray, " m"] | None = None
-    """Their values."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choice:
-    """Rows of one band, different samples first to last."""
+    """Rows of one band in the order to show them, z of each, or why there are none."""
 
     rows: Int[np.ndarray, " m"]
-    """Rows of the activations, in the order to show them."""
-
     strengths: Float[np.ndarray, " m"]
-    """z of each."""
-
     missing: str = ""
-    """Why there are none."""
 
 
 def choose_rows(
@@ -96,8 +85,7 @@ def choose_rows(
     with which the atom fires; "random" any firing with equal chance; "just below" the rows in which
     it would fire only if k were doubled. The last two are there because maxima flatter every atom.
     """
-    if band not in BANDS:
-        raise ValueError(f"`band` must be one of {list(BANDS)}, got {band!r}.")
+    one_of(band, BANDS, name="band")
     if band == "just below":
         return _just_below(catalogue, atom, patches_only)
     rows, strengths = catalogue.strengths(atom)
@@ -113,15 +101,15 @@ def choose_rows(
 def _patches(
     catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], strengths: Float[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    kept = catalogue.positions[rows] >= catalogue.acts.context.prefix_tokens
-    return rows[kept], strengths[kept]
+    on_patch = catalogue.positions[rows] >= catalogue.acts.context.prefix_tokens
+    return rows[on_patch], strengths[on_patch]
 
 
 def _just_below(catalogue: AtomCatalogue, atom: int, patches_only: bool) -> Choice:
-    found = catalogue.near_misses(atom)
-    if isinstance(found, str):
-        return Choice(rows=np.zeros(0, np.int64), strengths=np.zeros(0, np.float32), missing=found)
-    rows, strengths = _patches(catalogue, *found) if patches_only else found
+    near = catalogue.near_misses(atom)
+    if isinstance(near, str):
+        return Choice(rows=np.zeros(0, np.int64), strengths=np.zeros(0, np.float32), missing=near)
+    rows, strengths = _patches(catalogue, *near) if patches_only else near
     order = _candidates(np.abs(strengths), "top", np.random.default_rng(0))
     order = _one_per_sample(order, catalogue.samples[rows])
     missing = "" if len(rows) else f"No row looked at comes close to firing atom {atom}."
@@ -135,7 +123,7 @@ def _candidates(
     n = len(size)
     if band == "random":
         return generator.permutation(n)[:MOST_CANDIDATES]
-    wanted = (n - 1) if band == "top" else QUANTILES[band] * (n - 1)
+    wanted = QUANTILES.get(band, 1.0) * (n - 1)
     # Only ranks near the one wanted are sorted: an atom may fire on every row there is.
     first = int(np.clip(wanted - MOST_CANDIDATES / 2, 0, max(n - MOST_CANDIDATES, 0)))
     last = min(first + MOST_CANDIDATES, n)
@@ -155,7 +143,7 @@ def _one_per_sample(
 
 
 def build_examples(catalogue: AtomCatalogue, atom: int, choice: Choice) -> tuple[Example, ...]:
-    """Return what surrounds each chosen row: picture and heat, text around it, or coordinates."""
+    """Return what surrounds each chosen row: image and heat, text around it, or coordinates."""
     context = catalogue.acts.context
     surround: Callable[[AtomCatalogue, int, int], dict[str, Any]]
     if context.kind == "language" and context.token_ids is not None:

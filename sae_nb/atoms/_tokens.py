@@ -3,7 +3,7 @@
 Tokenizers cut text anywhere: between the bytes of an emoji, between a letter and its accent, between
 the parts of a joined family. Drawn one by one such pieces are nonsense, or hang on the wrong letter.
 Here every character (with all that joins it) is written where it begins, and a token in which none
-begins is written as nothing of no width. There are as many texts as tokens, so positions stay true;
+begins is written as nothing of no width. There is one text per token, so positions stay true;
 `gathered` gives a character the largest strength of its tokens.
 """
 
@@ -12,28 +12,33 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 
 CONTINUED = "\u2060"
-"""What stands for a token in which no character begins: it has no width, breaks no line, and lets
+"""What is written for a token in which no character begins: it has no width, breaks no line, and lets
 Arabic letters on both sides join."""
 
-# How tokenizers write tokens that stand for no text; used only to draw them quietly.
+# How tokenizers write tokens that represent no text; used only to draw them quietly.
 SPECIAL = re.compile(r"<\|.+\|>|\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|<(s|/s|pad|bos|eos|unk|mask)>")
 REACH = 32
 """Tokens a character may be spread over: a joined family of four emoji is 25 bytes."""
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+# Byte of each letter in which byte-level tokenizers write bytes (GPT-2's table).
+_PLAIN = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(256) if byte not in _PLAIN]
+_BYTE_OF_LETTER = {chr(byte): byte for byte in _PLAIN}
+_BYTE_OF_LETTER |= {chr(256 + i): byte for i, byte in enumerate(_OTHERS)}
 RIGHT_TO_LEFT = "\u200f"
 _JOINER = "\u200d"
 _NON_JOINER = "\u200c"
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def is_special(token: str) -> bool:
-    """Return whether a token stands for no text."""
+    """Return whether a token represents no text."""
     return SPECIAL.fullmatch(token) is not None
 
 
@@ -70,38 +75,28 @@ def gathered(
 
 def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
     """Return first and last-plus-one of the tokens of each character spread over more than one."""
-    found: list[tuple[int, int]] = []
+    ends: list[tuple[int, int]] = []
     for i, text in enumerate(texts):
         if text != CONTINUED or i == 0:
             continue
-        if found and found[-1][1] == i:
-            found[-1] = (found[-1][0], i + 1)
+        if ends and ends[-1][1] == i:
+            ends[-1] = (ends[-1][0], i + 1)
         else:
-            found.append((i - 1, i + 1))
-    return found
+            ends.append((i - 1, i + 1))
+    return ends
 
 
 # --- bytes ----------------------------------------------------------------------------------------
 
 
-@cache
-def _letters() -> dict[str, int]:
-    """Byte of each letter in which byte-level tokenizers write bytes (GPT-2's table)."""
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in plain]
-    table = {chr(byte): byte for byte in plain}
-    return table | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
 def _incomplete(token: str) -> bytes | None:
     """Bytes of a token that is no text of its own; None for one that is."""
-    found = _BYTE.fullmatch(token)
-    if found:
-        return bytes([int(found[1], 16)])
-    letters = _letters()
-    if not token or any(letter not in letters for letter in token):
+    byte = _BYTE.fullmatch(token)
+    if byte:
+        return bytes([int(byte[1], 16)])
+    if not token or any(letter not in _BYTE_OF_LETTER for letter in token):
         return None
-    content = bytes(letters[letter] for letter in token)
+    content = bytes(_BYTE_OF_LETTER[letter] for letter in token)
     return None if _decodes(content) else content
 
 
@@ -117,29 +112,30 @@ def _with_bytes_joined(tokens: Sequence[str]) -> list[str]:
     parts = [_incomplete(token) for token in tokens]
     start = 0
     while start < len(parts):
-        found = _shortest_text(parts[start : start + REACH])
-        if found is not None:
-            text, lengths = found
+        text, lengths = _shortest_text(parts[start : start + REACH])
+        if text is not None:
             texts[start : start + len(lengths)] = _shared_out(text, lengths)
-        start += 1 if found is None else len(found[1])
+        start += len(lengths)
     return texts
 
 
-def _shortest_text(parts: Sequence[bytes | None]) -> tuple[str, list[int]] | None:
+def _shortest_text(parts: Sequence[bytes | None]) -> tuple[str | None, list[int]]:
     """Text of the fewest tokens, from the first on, whose bytes are whole characters together.
 
-    True text may look like bytes (an "ð" alone): such a token then begins no whole character and is
-    left as it is, and the next one is asked.
+    With it the bytes of each of those tokens. True text may look like bytes (an "ð" alone): such a
+    token then begins no whole character and is left as it is, and the next one is asked.
     """
     content = b""
-    for n, part in enumerate(parts):
+    lengths: list[int] = []
+    for part in parts:
         if part is None:
-            return None
+            break
         content += part
+        lengths.append(len(part))
         text = _decodes(content)
         if text is not None:
-            return text, [len(part or b"") for part in parts[: n + 1]]
-    return None
+            return text, lengths
+    return None, [1]
 
 
 def _shared_out(text: str, lengths: Sequence[int]) -> list[str]:
@@ -162,22 +158,15 @@ def _with_characters_joined(texts: Sequence[str], special: Sequence[bool]) -> li
         if special[i] or not text or text == CONTINUED:
             home, before = (-1, "") if special[i] else (home, before)
             continue
-        taken = _n_continuing(before, text) if home >= 0 else 0
+        taken = 0  # characters at the start of this text that join what comes before
+        while home >= 0 and taken < len(text) and _joins(before + text[:taken], text[taken]):
+            taken += 1
         if taken:
             out[home] += text[:taken]
             out[i] = text[taken:] or CONTINUED
         before = (before + text)[-4:]
         home = i if taken < len(text) else home
     return out
-
-
-def _n_continuing(before: str, text: str) -> int:
-    """How many characters at the start of `text` join what comes before."""
-    taken = 0
-    while taken < len(text) and _joins(before, text[taken]):
-        before += text[taken]
-        taken += 1
-    return taken
 
 
 def _joins(before: str, character: str) -> bool:
@@ -189,14 +178,6 @@ def _joins(before: str, character: str) -> bool:
         return True
     if 0x1F3FB <= ord(character) <= 0x1F3FF or 0xE0020 <= ord(character) <= 0xE007F:
         return True
-    if _is_flag_letter(character):
-        return _flag_letters_at_end(before) % 2 == 1
+    if character in _FLAG_LETTERS:  # two of them make a flag
+        return (len(before) - len(before.rstrip(_FLAG_LETTERS))) % 2 == 1
     return before[-1] == _JOINER and ord(character) > 0x2000
-
-
-def _is_flag_letter(character: str) -> bool:
-    return 0x1F1E6 <= ord(character) <= 0x1F1FF
-
-
-def _flag_letters_at_end(text: str) -> int:
-    return len(text) - len(text.rstrip("".join(map(chr, range(0x1F1E6, 0x1F200)))))

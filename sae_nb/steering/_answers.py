@@ -1,4 +1,4 @@
-"""Run a steered model through nnsight or through plain hooks, to see that both are the same."""
+"""The same inputs answered again and again, clean and under edits, and how far the answers are apart."""
 
 from __future__ import annotations
 
@@ -7,25 +7,20 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, one_of
 from sae_nb.models import RunState, collected, end_token_ids, forward_names
 from sae_nb.steering._contexts import splice, steer, trace_edited
 from sae_nb.steering._edits import Change, Where
-from sae_nb.steering._request import check_choice
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel
-
-
-# -------------------------------------------------------------------------------------------------
-# The same inputs answered again and again, clean and under edits, and how far the answers are apart.
 
 
 Edit = AbstractContextManager[Any]
@@ -38,10 +33,9 @@ class Cost:
     """What a measurement takes, or took."""
 
     n_runs: int
-    """Forward passes over all inputs."""
+    """Forward passes over all inputs; then the wall clock."""
 
     seconds: float
-    """Wall clock."""
 
     def __str__(self) -> str:
         return f"{self.n_runs} runs of the model, {self.seconds:.3g} s"
@@ -95,11 +89,11 @@ class Answers:
         self.n_runs += 1
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
-            found = [
+            answers = [
                 answers_at_end(self.model.main_output(self.model.forward(batch)), batch)
                 for batch in self.batches
             ]
-        return torch.cat(found)
+        return torch.cat(answers)
 
     def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n ..."]:
         """Return the answer to every input with a direction added, as it is, so many times."""
@@ -146,8 +140,7 @@ def answers_at_end(output: Tensor, batch: Batch) -> Tensor:
 def kl(p: Float[Tensor, "*n outcomes"], q: Float[Tensor, "*n outcomes"]) -> Float[Tensor, "*n"]:
     """Return KL(p‖q) in nats, in float64, of answers given as logits or as log-probabilities."""
     log_p, log_q = (logits.detach().cpu().double().log_softmax(dim=-1) for logits in (p, q))
-    chance = log_p.exp()
-    terms = torch.where(chance > 0, chance * (log_p - log_q), 0.0)
+    terms = torch.where(log_p.exp() > 0, log_p.exp() * (log_p - log_q), 0.0)
     return terms.sum(dim=-1).clamp_min(0)
 
 
@@ -174,7 +167,6 @@ def log_odds(
 
 
 Backend = Literal["nnsight", "hooks"]
-BACKENDS: tuple[Backend, ...] = ("nnsight", "hooks")
 
 
 def run_steered(
@@ -188,8 +180,7 @@ def run_steered(
 
     `model(inputs)` is the same with hooks. Both give the same numbers: tests hold them to 1e-6.
     """
-    check_choice("backend", backend, BACKENDS)
-    if backend == "hooks":
+    if one_of(backend, get_args(Backend), name="backend") == "hooks":
         return model(inputs, batch_size=batch_size)
 
     def traced(batch: Batch) -> dict[str, Tensor]:
@@ -214,8 +205,7 @@ def generate_steered(
 
     `model.generate(prompt, return_ids=True)` is the same with hooks, for batches and sampling too.
     """
-    check_choice("backend", backend, BACKENDS)
-    if backend == "hooks":
+    if one_of(backend, get_args(Backend), name="backend") == "hooks":
         new = model.generate(
             prompt, max_new_tokens=max_new_tokens, use_cache=use_cache, return_ids=True
         )
@@ -263,7 +253,7 @@ def _continue_traced(
 
 
 def _step_state(ids: Int[Tensor, "1 time"], n_prompt: int, step: int) -> RunState:
-    """Return what edits are told about the prompt (step 0) or about one new token."""
+    """Return what edits know of the prompt (step 0) or of one new token."""
     first = 0 if step == 0 else n_prompt + step - 1
     columns = torch.arange(first, n_prompt + step, device=ids.device)[None]
     return RunState(

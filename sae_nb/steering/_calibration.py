@@ -16,9 +16,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_count
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
+from sae_nb.steering._request import check_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -42,11 +43,7 @@ class CalibratedStrength:
     """How much of some atoms moves the answer by a given divergence."""
 
     hook_point: str
-    """Where they are added."""
-
     atoms: tuple[int, ...]
-    """Which."""
-
     by: tuple[float, ...]
     """How much of each unit atom: what `steer` takes."""
 
@@ -54,13 +51,9 @@ class CalibratedStrength:
     """KL(clean‖steered) there, in nats, mean over the inputs."""
 
     target_kl: float
-    """What was asked for."""
-
     reached: bool
-    """Whether the two agree."""
-
     n_runs: int
-    """Steered forward passes it took."""
+    """Steered forward passes that the search took."""
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{a}: {b:.3g}" for a, b in zip(self.atoms, self.by, strict=True))
@@ -131,7 +124,7 @@ def calibrate_strength(
     if not 0 < target < math.inf:
         raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
     check_count(max_runs, name="max_runs")
-    atoms = tuple(check_atom(a, sae.n_atoms) for a in _listed(atom))
+    atoms = check_atoms(atom, sae.n_atoms)
     amounts = _amounts(by, len(atoms))
     direction = combined_direction(sae, atoms, amounts)
     answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
@@ -217,18 +210,11 @@ class StrengthSearch:
         return float(a * (b / a) ** min(max(share, 0.02), 0.98))
 
 
-def _listed(atom: int | Sequence[int]) -> list[int]:
-    atoms = list(atom) if isinstance(atom, Sequence) else [atom]
-    if not atoms or len(set(atoms)) < len(atoms):
-        raise ValueError(f"`atom` must name at least one atom, and each once, got {atoms}.")
-    return atoms
-
-
 def _amounts(by: float | Sequence[float], count: int) -> tuple[float, ...]:
-    given = [float(by)] * count if isinstance(by, int | float) else [float(b) for b in by]
-    if len(given) != count or not all(math.isfinite(b) for b in given) or not any(given):
+    amounts = [float(by)] * count if isinstance(by, int | float) else [float(b) for b in by]
+    if len(amounts) != count or not all(map(math.isfinite, amounts)) or not any(amounts):
         raise ValueError(
             f"`by` must be finite, not all zero, and one number or one for each of {count} atoms, got "
-            f"{given}."
+            f"{amounts}."
         )
-    return tuple(given)
+    return tuple(amounts)

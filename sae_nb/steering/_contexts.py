@@ -104,22 +104,16 @@ def steer(
 
     Parameters
     ----------
-    model
-        From `load_model` or `wrap`.
-    hook_point
+    model, hook_point
         Where; the SAE's width must fit.
-    sae
-        Whose atoms. Not needed with `direction`.
-    atom
-        One latent, or several.
+    sae, atom
+        One atom, or several. Not needed with `direction`.
     by
         How much, in `unit`s, for "scale" a factor; one number for all atoms or one each.
     direction
         A vector of your own instead of an atom, used as it is, without normalising: with
         `random_direction(d_in, seed)` the control of the same norm is one call. "set" and "scale"
         then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
-    mode
-        What is done.
     unit
         "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths.
     acts
@@ -136,7 +130,7 @@ def steer(
     Returns
     -------
     Active
-        A context manager that gives the `Steering` recipe.
+        A context manager that gives the `Steering` record of what is done.
 
     Raises
     ------
@@ -187,17 +181,8 @@ def ablate(
 ) -> Active:
     """Make a live model run without some atoms: x − Σ_j z_j·d_j, inside a `with` block.
 
-    The same as `steer(…, mode="set", by=0.0)`; with `direction`, x − ⟨x, d⟩ d / ⟨d, d⟩.
-
-    Parameters
-    ----------
-    model, hook_point, sae, atom, direction, positions, steps, keep_error
-        As for `steer`.
-
-    Returns
-    -------
-    Active
-        A context manager that gives the `Steering` recipe.
+    The same as `steer(…, mode="set", by=0.0)`, with its parameters; with `direction`,
+    x − ⟨x, d⟩ d / ⟨d, d⟩.
 
     Raises
     ------
@@ -239,14 +224,10 @@ def splice(
 
     Parameters
     ----------
-    model, hook_point
-        Where.
     edit
-        Takes activations (batch, time, d_in) and returns as many; not asked about padding.
+        From activations (batch, time, d_in) to others of that shape; not asked about padding.
     keep
         Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
-    steps
-        As for `steer`.
 
     Returns
     -------
@@ -281,18 +262,6 @@ def splice(
 def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
     """Return a unit vector drawn evenly from the sphere: the control of every steering effect.
 
-    Parameters
-    ----------
-    d_in
-        Its width.
-    seed
-        Which one.
-
-    Returns
-    -------
-    Tensor
-        On the CPU, fp32.
-
     Example
     -------
     >>> round(float(random_direction(64, seed=0).norm()), 6)
@@ -315,7 +284,11 @@ def trace_edited(
         check_writable(intervention.hook_point)
         point = intervention.hook_point
         places.setdefault((point.path, point.side), []).append(intervention)
-    wrapper = _wrapper(model)
+    if model not in _WRAPPERS:
+        from nnsight import NNsight
+
+        _WRAPPERS[model] = NNsight(model.module)
+    wrapper = _WRAPPERS[model]
     sites = [
         (wrapper.get(path) if path else wrapper, side, edits)
         for (path, side), edits in places.items()
@@ -353,11 +326,3 @@ def _edited(value: Any, edits: Sequence[Intervention], states: Sequence[RunState
         new = edited(read_tensor(value, edit.hook_point), edit, states)
         value = replace_tensor(value, new, edit.hook_point)
     return value
-
-
-def _wrapper(model: LiveModel) -> Any:
-    from nnsight import NNsight
-
-    if model not in _WRAPPERS:
-        _WRAPPERS[model] = NNsight(model.module)
-    return _WRAPPERS[model]

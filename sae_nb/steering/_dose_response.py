@@ -1,4 +1,4 @@
-"""What steering does to a model's answer, strength by strength, with random directions beside it.
+"""What steering does to a model's answer, strength by strength, and what random directions do.
 
 Effect(a) = mean over inputs of measure(output | x + a·d_j) − measure(output | x). The control adds
 random unit directions with the same a, so both have the same norm.
@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
-from sae_nb.steering._request import UNITS, Unit, check_choice
+from sae_nb.steering._request import UNITS, Unit
 from sae_nb.steering._strengths import strength_p99
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ class DoseResponse:
     """Effect of one atom against strength, and that of random directions of the same norm."""
 
     hook_point: str
-    """Where it is added."""
-
     atom: int
-    """Which."""
-
     strengths: Float[np.ndarray, " strengths"]
     """Multiples of the unit atom, in the model's units."""
 
@@ -60,16 +56,13 @@ class DoseResponse:
     """The same for each random direction."""
 
     clean: float
-    """Mean of the measure without steering."""
+    """Mean of the measure without steering; `measure` says in words what is measured, on `n` inputs."""
 
     measure: str
-    """What is measured, in words."""
-
     control_seeds: tuple[int, ...]
     """Seeds of the random directions: `random_direction(d_in, seed)`."""
 
     n: int
-    """Inputs."""
 
     def __repr__(self) -> str:
         points = zip(self.strengths, self.effect, strict=True)
@@ -82,14 +75,10 @@ class DoseResponse:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BestEffect:
-    """The atom among some candidates that changes an answer most, beside random directions."""
+    """The atom among some candidates that changes an answer most, and what random directions do."""
 
     hook_point: str
-    """Where."""
-
     atom: int
-    """Which."""
-
     amount: float
     """Multiple of the unit atom that was added."""
 
@@ -103,16 +92,13 @@ class BestEffect:
     """95th percentile of their absolute effects."""
 
     candidates: Int[np.ndarray, " candidates"]
-    """Atoms that were tried."""
+    """Atoms that were tried; then their effects."""
 
     effects: Float[np.ndarray, " candidates"]
-    """Their effects."""
-
     clean: float
-    """Mean of the measure without steering."""
+    """Mean of the measure without steering; `measure` says in words what is measured."""
 
     measure: str
-    """What is measured, in words."""
 
     def __repr__(self) -> str:
         return (
@@ -143,7 +129,7 @@ def dose_response(
 
     Parameters
     ----------
-    model, hook_point, sae, atom
+    model, hook_point, sae, atom, unit, acts, positions
         As for `steer`.
     inputs
         What the model reads: one or several.
@@ -154,21 +140,9 @@ def dose_response(
         end of each text is; or a function of the outputs (language: those at the end of each text)
         that gives one number per sample. None takes the model's own answer to the first input: how
         far are all inputs drawn towards it? (Models without classes: the cosine with that output.)
-    unit, acts
-        As for `steer`.
-    positions
-        Where it is added.
-    n_controls
-        Random directions.
-    seed
-        They are `random_direction(d_in, seed)`, …, `random_direction(d_in, seed + n_controls − 1)`.
-    batch_size
-        Inputs per forward pass.
-
-    Returns
-    -------
-    DoseResponse
-        A record of plain arrays.
+    n_controls, seed
+        Random directions `random_direction(d_in, seed)`, …,
+        `random_direction(d_in, seed + n_controls − 1)`.
 
     Raises
     ------
@@ -187,15 +161,16 @@ def dose_response(
     >>> bool(abs(found.effect[1] - 2 * logit) < 1e-5), found.control.shape
     (True, (8, 2))
     """
-    given = check_strengths(strengths)
+    amounts = check_strengths(strengths)
     check_count(n_controls, name="n_controls", at_least=0)
-    check_choice("unit", unit, UNITS)
+    one_of(unit, UNITS, name="unit")
     atom = check_atom(atom, sae.n_atoms)
     if unit == "p99":
         # `steer` names what is missing: an atom that never fires, or activations to measure on.
-        given = given * steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
+        p99 = steer(model, hook_point, sae, atom, 1.0, unit=unit, acts=acts).recipe.amount
+        amounts = amounts * p99
     effects = Effects(model, inputs, hook_point, measure, positions, batch_size)
-    return effects.response(unit_atom(sae, atom), given, atom, n_controls=n_controls, seed=seed)
+    return effects.response(unit_atom(sae, atom), amounts, atom, n_controls=n_controls, seed=seed)
 
 
 def best_effect(
@@ -226,13 +201,6 @@ def best_effect(
     candidates
         Atoms to try; None takes the `n_candidates` with the largest first-order effect
         |⟨d_j, ∂measure/∂x⟩| times the amount (for a class, of its log-odds).
-    n_candidates
-        How many.
-
-    Returns
-    -------
-    BestEffect
-        The winner, its random control, and every candidate's effect.
 
     Raises
     ------
@@ -250,7 +218,7 @@ def best_effect(
     >>> bool(found.atom == (sae.dictionary @ head.weight[0]).abs().argmax())
     True
     """
-    check_choice("unit", unit, UNITS)
+    one_of(unit, UNITS, name="unit")
     check_count(n_candidates, name="n_candidates")
     check_count(n_controls, name="n_controls")
     amounts = np.full(sae.n_atoms, float(by))
@@ -290,7 +258,11 @@ class Effects:
         positions: Where,
         batch_size: int | None = None,
     ) -> None:
-        _check_measure(measure)
+        class_or_token = isinstance(measure, int) and not isinstance(measure, bool) and measure >= 0
+        if not (measure is None or callable(measure) or class_or_token):
+            raise TypeError(
+                f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
+            )
         answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
         if measure is None:
             first = answers.clean[0]
@@ -318,15 +290,15 @@ class Effects:
         """Return what several strengths of a unit direction do, and of random ones."""
         seeds = tuple(range(seed, seed + n_controls))
         drawn = [random_direction(len(direction), s) for s in seeds]
-        found = np.array([[self.of_adding(u, a) for a in strengths] for u in (direction, *drawn)])
+        both = np.array([[self.of_adding(u, a) for a in strengths] for u in (direction, *drawn)])
         return DoseResponse(
             hook_point=str(self._answers.model.hook_point(self._answers.hook_point)),
             atom=atom,
             strengths=strengths,
-            effect=found[0, :, 0],
-            control=found[1:, :, 0],
-            kl=found[0, :, 1],
-            control_kl=found[1:, :, 1],
+            effect=both[0, :, 0],
+            control=both[1:, :, 0],
+            kl=both[0, :, 1],
+            control_kl=both[1:, :, 1],
             clean=self.clean,
             measure=self.words,
             control_seeds=seeds,
@@ -364,15 +336,6 @@ def _likeness(first: Tensor) -> Callable[[Tensor], Tensor]:
     return cosine_with_first_output
 
 
-def _check_measure(measure: Measure | None) -> None:
-    if measure is None or callable(measure):
-        return
-    if isinstance(measure, bool) or not isinstance(measure, int) or measure < 0:
-        raise TypeError(
-            f"`measure` must be a class, a token id, or a function of the outputs, got {measure!r}."
-        )
-
-
 def _measured(
     measure: Measure, model: LiveModel, outputs: Tensor
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], str]:
@@ -389,18 +352,17 @@ def _measured(
         token = model.tokenizer.decode([measure]) if model.tokenizer is not None else measure
         words = f"log-probability of {token!r} next"
         return lambda out: out.float().log_softmax(dim=-1)[:, measure], slope, words
-    names = model.class_names
-    name = names[measure] if names is not None and measure < len(names) else measure
-    words = f"probability of class {name}"
+    names = model.class_names or ()
+    words = f"probability of class {names[measure] if measure < len(names) else measure}"
     return lambda out: out.float().softmax(dim=-1)[:, measure], slope, words
 
 
 def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths"]:
     """Return strengths as an array, if there is one at least and all are finite."""
-    given = np.asarray(strengths, dtype=np.float64).reshape(-1)
-    if len(given) == 0 or not np.isfinite(given).all():
+    numbers = np.asarray(strengths, dtype=np.float64).reshape(-1)
+    if len(numbers) == 0 or not np.isfinite(numbers).all():
         raise ValueError(f"`strengths` must be finite numbers, at least one, got {strengths}.")
-    return given
+    return numbers
 
 
 def _candidates(
@@ -417,6 +379,6 @@ def _candidates(
         return chosen
     unit_rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
     first_order = (unit_rows @ run.gradient(sae.d_in).to(unit_rows)).cpu().numpy() * amounts
-    if not first_order.any():  # at a maximum, such as the likeness of one input to itself
+    if not first_order.any():  # at a maximum, such as the cosine of one input with itself
         first_order = amounts
     return [int(atom) for atom in np.argsort(-np.abs(first_order), kind="stable")[:n_candidates]]

@@ -1,6 +1,6 @@
 """What an intervention does to an activation: which positions it touches, and how they change.
 
-With atom d_j, code z and x̂ = decode(z): a mode (`steering_modes`) says what z' is, and the edit gives
+With atom d_j, code z and x̂ = decode(z): a mode (in `_modes`) says what z' is, and the edit gives
 x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), which drops it.
 """
 
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.checks import one_of
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Where = int | Sequence[int] | Tensor | str | Callable[["RunState"], Tensor] | No
 Change = Callable[[Tensor], Tensor]
 """Activations (batch, time, d_in) → what they would be if every position were touched."""
 
-STEPS: tuple[Steps, ...] = ("all", "prompt", "new")
+STEPS: tuple[Steps, ...] = get_args(Steps)
 NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches")
 
 
@@ -59,10 +60,8 @@ class MaskedEdit:
         seen = self._from_the_first(tokens, mask, state) if reads_sequences else None
         if touched == 0:
             return x
-        changed = (self.change(tokens) if seen is None else _of_sequences(self.change, *seen)).to(
-            tokens
-        )
-        changed = changed[:, -tokens.shape[1] :]
+        changed = self.change(tokens) if seen is None else _of_sequences(self.change, *seen)
+        changed = changed.to(tokens)[:, -tokens.shape[1] :]
         if touched == mask.numel():
             return changed.reshape(x.shape)
         return torch.where(mask[..., None], changed, tokens).reshape(x.shape)
@@ -80,11 +79,9 @@ class MaskedEdit:
                     f" {state.offset} … of it alone. Let the edit be active from the prompt on, one text"
                     " at a time."
                 )
-            now = (
-                torch.cat((before[0], now[0]), dim=1),
-                torch.cat((before[1], now[1]), dim=1),
-                torch.cat((before[2], now[2]), dim=1),
-            )
+            old_and_new = zip(before, now, strict=True)
+            tokens, mask, real = (torch.cat(parts, dim=1) for parts in old_and_new)
+            now = (tokens, mask, real)
         self._before = now
         return now
 
@@ -92,7 +89,7 @@ class MaskedEdit:
 def _of_sequences(change: Change, tokens: Tensor, touched: Tensor, real: Tensor) -> Tensor:
     """What a change that reads sequences makes of tokens; padding is nobody's past.
 
-    A reconstruction stands for the touched tokens alone, so a first token that the SAE was never
+    A reconstruction reads the touched tokens alone, so a first token that the SAE was never
     trained on stays out; atoms are changed in the codes of the whole text.
     """
     if isinstance(change, AtomsOfSequences):
@@ -112,9 +109,7 @@ class Positions:
         self, chosen: Where = None, *, steps: Steps = "all", prefix_tokens: int = 0
     ) -> None:
         self.chosen = _check_chosen(chosen, prefix_tokens)
-        if steps not in STEPS:
-            raise ValueError(f"`steps` must be one of {list(STEPS)}, got {steps!r}.")
-        self.steps = steps
+        self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
 
     def stated(self) -> str | list[Any] | None:
@@ -307,11 +302,9 @@ def change_atoms(
 
 @dataclass(frozen=True, eq=False)
 class AtomsOfSequences:
-    """A change of atoms whose codes depend on the tokens before."""
+    """A change of atoms whose codes depend on the tokens before, for sequences without padding."""
 
     change: Change
-    """Of sequences without padding."""
-
     reads_sequences = True
 
     def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:

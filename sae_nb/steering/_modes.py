@@ -1,4 +1,4 @@
-"""The modes of steering, one record each: what it does to an atom, its unit, and what people read.
+"""The modes of steering, one record each: what it does to an atom, its unit, and its words in panels.
 
 A mode moves a latent z_j, or a direction's coefficient ⟨x, d⟩ / ⟨d, d⟩, from z to z', and the activation by
 (z' − z)·d_j. To add a mode, write its record here and its row in `docs/howto/steer.md`.
@@ -36,11 +36,9 @@ class SteeringMode:
     """The `by` that changes nothing, where there is one."""
 
     verb: str
-    """What stands before the number: "scale by" 2."""
+    """Words before the number: "scale by" 2; then the mode in a menu."""
 
     menu: str
-    """The mode in a menu."""
-
     unit_words: str = ""
     """What a factor multiplies."""
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_atom, check_matrix
+from sae_nb.checks import check_atom, check_matrix, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.models import check_writable
 from sae_nb.steering._edits import Change, Steps, change_along, change_atoms
@@ -30,11 +30,9 @@ UNITS: tuple[Unit, ...] = ("coefficient", "p99")
 
 @dataclass(frozen=True, kw_only=True)
 class Steering:
-    """What is being done to a model: the recipe that `with steer(…) as recipe` gives."""
+    """What is being done to a model: what `with steer(…) as recipe` gives."""
 
     hook_point: str
-    """Where."""
-
     mode: Mode
     """What is done: "add", "set", "scale"."""
 
@@ -54,8 +52,6 @@ class Steering:
     """As given, in plain numbers: None, a name, integers, or a mask as nested lists."""
 
     steps: Steps
-    """"all", "prompt" or "new"."""
-
     keep_error: bool
     """Whether x − x̂ is kept."""
 
@@ -75,24 +71,28 @@ def request_steering(
     acts: Activations | Tensor | SparseCodes | None,
     **choices: Any,
 ) -> tuple[Steering, Change]:
-    """Check a request and return its recipe with the change that carries it out."""
-    check_choice("mode", choices["mode"], list(MODES))
-    check_choice("unit", choices["unit"], UNITS)
+    """Check a request and return its record with the change that carries it out."""
+    one_of(choices["mode"], MODES, name="mode")
+    one_of(choices["unit"], UNITS, name="unit")
     if direction is not None:
         if atom is not None:
             raise ValueError(
                 f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
             )
-        atoms, given = None, _numbers(by, 1)
-        amount = given
+        atoms, numbers = None, _numbers(by, 1)
+        amount = numbers
         change = _direction_change(model, hook_point, direction, amount[0], **choices)
     else:
         sae = _check_sae(model, hook_point, sae)
-        atoms = _check_atoms(atom, sae)
-        given = _numbers(by, len(atoms))
-        amount = _in_coefficients(given, choices["unit"], choices["mode"], sae, atoms, acts)
+        if atom is None:
+            raise TypeError(
+                f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
+            )
+        atoms = check_atoms(atom, sae.n_atoms)
+        numbers = _numbers(by, len(atoms))
+        amount = _in_coefficients(numbers, choices["unit"], choices["mode"], sae, atoms, acts)
         change = _atom_change(model, sae, atoms, amount, **choices)
-    recipe = Steering(hook_point=str(hook_point), atoms=atoms, by=given, amount=amount, **choices)
+    recipe = Steering(hook_point=str(hook_point), atoms=atoms, by=numbers, amount=amount, **choices)
     return recipe, change
 
 
@@ -101,12 +101,6 @@ def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
     point = model.hook_point(hook_point)
     check_writable(point)
     return point
-
-
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
-    """Refuse a value that is none of the choices."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:
@@ -133,13 +127,10 @@ def _check_sae(
     return sae
 
 
-def _check_atoms(atom: int | Sequence[int] | None, sae: SparseAutoencoder) -> tuple[int, ...]:
-    if atom is None:
-        raise TypeError(
-            f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
-        )
+def check_atoms(atom: int | Sequence[int], n_atoms: int) -> tuple[int, ...]:
+    """Return one atom or several as a tuple, if all are there and none twice."""
     listed = list(atom) if isinstance(atom, Iterable) else [atom]
-    atoms = tuple(check_atom(a, sae.n_atoms) for a in listed)
+    atoms = tuple(check_atom(a, n_atoms) for a in listed)
     if not atoms or len(set(atoms)) < len(atoms):
         raise ValueError(f"`atom` must name at least one atom, and each once, got {listed}.")
     return atoms
@@ -178,10 +169,10 @@ def _in_coefficients(
         # What is added is a unit vector; atoms of other libraries' SAEs may be longer or shorter.
         strengths = strengths * sae.dictionary[rows].detach().norm(dim=1).double().cpu()
     p99 = strengths.tolist()
-    silent = [atom for atom, value in zip(atoms, p99, strict=True) if not value > 0]
-    if silent:
+    dead = [atom for atom, value in zip(atoms, p99, strict=True) if not value > 0]
+    if dead:
         raise ValueError(
-            f'`unit="p99"` needs atoms that fire, but these never do in `acts`: {silent}. Use '
+            f'`unit="p99"` needs atoms that fire, but these never do in `acts`: {dead}. Use '
             'unit="coefficient", or other activations.'
         )
     return tuple(b * p for b, p in zip(by, p99, strict=True))

@@ -54,9 +54,9 @@ def _percentile_by_atom(
     low = np.floor(place).astype(np.int64)
     below = strengths[first[fires] + low]
     above = strengths[first[fires] + np.minimum(low + 1, counts[fires] - 1)]
-    found = np.zeros(n_atoms)
-    found[fires] = below + (place - low) * (above - below)
-    return found
+    percentile = np.zeros(n_atoms)
+    percentile[fires] = below + (place - low) * (above - below)
+    return percentile
 
 
 def _codes(

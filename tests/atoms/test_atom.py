@@ -423,9 +423,11 @@ def test_search_knows_the_names_of_patches() -> None:
 def test_wrong_input_is_refused_before_anything_is_encoded() -> None:
     """Rule, given, do."""
     sae = FakeTopK()
-    with pytest.raises(ValueError, match=r"width d_in=8 to match the SAE, got 5"):
+    with pytest.raises(ValueError, match=r"last dimension d_in=8, got shape \(4, 5\)"):
         AtomCatalogue(sae, torch.randn(4, 5))
-    with pytest.raises(TypeError, match=r"`acts` must be Activations or an \(n, d_in\) tensor"):
+    with pytest.raises(
+        TypeError, match=r"`acts` must be Activations or a tensor of shape \(n, d_in\)"
+    ):
         AtomCatalogue(sae, [[1.0]])
     with pytest.raises(TypeError, match="`sae` must be a sparse autoencoder"):
         AtomCatalogue(nn.Linear(2, 2), vectors(3))
