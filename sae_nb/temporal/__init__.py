@@ -1,4 +1,4 @@
-"""Time in activations: what the past already said of a token, and what the token adds."""
+"""Time in activations: what the past predicts of a token, and what the token adds."""
 
 from __future__ import annotations
 

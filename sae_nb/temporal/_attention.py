@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 # -------------------------------------------------------------------------------------------------
-# Causal attention in code space: what earlier codes say about the present one.
+# Causal attention in code space: what earlier codes predict of the present one.
 #
 # Queries come from the code at t, keys and values from the codes before t; the first token sees an
 # empty slot of zeros, which every later token sees too.
@@ -57,8 +57,9 @@ class CodeAttention(nn.Module):
         *,
         window: int | None = None,
     ) -> Float[Tensor, "batch time n_atoms"]:
-        """What the past says at every time."""
-        q, k, v = (self._heads(part) for part in self._projections(past, present))
+        """What the past predicts at every time."""
+        q = self._heads(self.q_target(present))
+        k, v = self._heads(self.k_ctx(past)), self._heads(self.v_ctx(past))
         if window is None or q.shape[2] <= window:
             attended = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
@@ -74,14 +75,11 @@ class CodeAttention(nn.Module):
         window: int | None = None,
     ) -> Float[Tensor, "batch heads time time"]:
         """How much each time attends to each slot of the past; slot 0 is the empty one."""
-        q, k, _ = (self._heads(part) for part in self._projections(past, present))
+        q, k = self._heads(self.q_target(present)), self._heads(self.k_ctx(past))
         scores = q @ k.mT / math.sqrt(q.shape[-1])
         n = scores.shape[-1]
         seen = _seen(torch.arange(n), torch.arange(n), n if window is None else window)
         return scores.masked_fill(~seen.to(q.device), -torch.inf).softmax(dim=-1)
-
-    def _projections(self, past: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.q_target(present), self.k_ctx(past), self.v_ctx(past)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], self.n_heads, -1).transpose(1, 2)
@@ -139,7 +137,7 @@ NORM_GUARD = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What the past says of activations, and what it leaves."""
+    """What the past predicts of activations, and what it leaves."""
 
     codes: Float[Tensor, "batch time n_atoms"]
     """Predicted codes z_p; dense by nature, and negative where the past points the wrong way."""

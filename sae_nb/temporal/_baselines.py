@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import between, check_count
 from sae_nb.temporal._stationarity import check_sequences
 
 RIDGE = 1e-3
@@ -27,29 +27,15 @@ class LinearForecast:
     """A_1 … A_lags."""
 
     mean: Float[Tensor, " d_in"]
-    """μ."""
 
     def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        """What it forecasts of each token from those before it.
-
-        Parameters
-        ----------
-        x
-            Sequences.
-        """
+        """What it forecasts of each token from those before it."""
         centred = check_sequences(x) - self.mean
         return self.mean + _lagged(centred, len(self.weights)) @ self.weights.flatten(0, 1)
 
 
 def fit_autoregression(x: Float[Tensor, "batch time d_in"], lags: int = 1) -> LinearForecast:
     """Fit a linear forecast of each token from the `lags` before it, by ridge regression.
-
-    Parameters
-    ----------
-    x
-        Sequences of one length.
-    lags
-        Tokens of the past it sees, less than a sequence is long.
 
     Raises
     ------
@@ -93,16 +79,9 @@ class AverageForecast:
     """g, by least squares."""
 
     mean: Float[Tensor, " d_in"]
-    """μ."""
 
     def predict(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        """What the average of the past forecasts of each token.
-
-        Parameters
-        ----------
-        x
-            Sequences.
-        """
+        """What the average of the past forecasts of each token."""
         centred = check_sequences(x) - self.mean
         return self.mean + self.gain * past_average(centred, self.decay)
 
@@ -111,8 +90,7 @@ def past_average(
     x: Float[Tensor, "batch time d_in"], decay: float
 ) -> Float[Tensor, "batch time d_in"]:
     """Exponential average of the tokens before each."""
-    if not 0 <= decay < 1:
-        raise ValueError(f"`decay` must be in [0, 1), got {decay}.")
+    between(decay, 0, 1, name="decay", ends="[)")
     average, out = torch.zeros_like(x[:, 0]), []
     for t in range(x.shape[1]):
         out.append(average)
@@ -125,13 +103,6 @@ def fit_average(
 ) -> AverageForecast:
     """Choose the decay and gain of an exponential average that forecast best.
 
-    Parameters
-    ----------
-    x
-        Sequences of one length.
-    decays
-        What to try.
-
     Example
     -------
     >>> x = torch.ones(1, 50, 1).cumsum(1).sin()
@@ -141,28 +112,21 @@ def fit_average(
     x = check_sequences(x)
     mean = x.mean(dim=(0, 1))
     centred = x - mean
-    found = []
+    fits = []
     for decay in decays:
         average = past_average(centred, decay)
         power = float(average.square().sum())
         gain = float((average * centred).sum()) / power if power > 0 else 0.0
         error = float((centred - gain * average).square().sum())
-        found.append((error, decay, gain))
-    _, decay, gain = min(found)
+        fits.append((error, decay, gain))
+    _, decay, gain = min(fits)
     return AverageForecast(decay, gain, mean)
 
 
 def unexplained(
     x: Float[Tensor, "batch time d_in"], x_hat: Float[Tensor, "batch time d_in"]
 ) -> float:
-    """FVU: Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean over all tokens.
-
-    Parameters
-    ----------
-    x
-        Sequences.
-    x_hat
-        Reconstruction or forecast of them.
+    """FVU of a reconstruction or forecast: Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean over all tokens.
 
     Example
     -------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal._sequences import WHY, Sequences, mask_of, padded, unpadded
@@ -43,8 +44,6 @@ class Decomposition:
     """b, which belongs to neither part."""
 
     lengths: tuple[int, ...]
-    """Tokens of each sequence."""
-
     starts: tuple[int, ...]
     """Row of the activations at which each sequence begins."""
 
@@ -103,27 +102,14 @@ class Decomposition:
         return torch.where(total > 0, self.energy / total.clamp_min(torch.finfo().tiny), 0.0)
 
     def rows(self, values: Float[Tensor, "batch time ..."]) -> Float[Tensor, "n ..."]:
-        """Values of the tokens, one after another as in the activations, padding left out.
-
-        Parameters
-        ----------
-        values
-            Of every token of every sequence.
-        """
+        """Values of the tokens, one after another as in the activations, padding left out."""
         return values[self.keep.to(values.device)]
 
     def codes_of(self, sequence: int) -> SparseCodes:
-        """The novel codes of one sequence.
-
-        Parameters
-        ----------
-        sequence
-            Which one.
-        """
+        """The novel codes of one sequence."""
         first = sum(self.lengths[:sequence])
-        return self.novel_codes.rows(
-            torch.arange(first, first + self.lengths[sequence], device=self.novel_codes.device)
-        )
+        rows = torch.arange(first, first + self.lengths[sequence], device=self.novel_codes.device)
+        return self.novel_codes.rows(rows)
 
 
 @torch.no_grad()
@@ -143,16 +129,8 @@ def decompose(
     x
         Sequences, (batch, time, d_in) or one (time, d_in); or activations, whose samples are the
         sequences.
-    attention
-        Whether attention weights are kept, (batch, heads, time, time).
-    predicted_codes
-        Whether the dense predicted codes are kept.
-
-    Returns
-    -------
-    Decomposition
-        `.predicted`, `.novel`, `.novel_codes`, `.energy_shares` and, where kept, `.predicted_codes` and
-        `.attention`.
+    attention, predicted_codes
+        Whether attention weights, (batch, heads, time, time), and dense predicted codes are kept.
 
     Raises
     ------
@@ -194,8 +172,7 @@ def _taken_apart(
     lengths = rows.lengths
     x = padded(sae.checked_rows(rows), lengths)
     prediction = sae.predict(x, attention=attention)
-    left = unpadded(prediction.residual, lengths)
-    codes = sae.novel_codes(left).detach()
+    codes = sae.novel_codes(unpadded(prediction.residual, lengths)).detach()
     novel = sae.decode(codes) - sae.bias
     predicted = unpadded(prediction.predicted, lengths)
     dense = unpadded(prediction.codes, lengths) if keep_codes else None
@@ -207,7 +184,10 @@ def _joined(
     parts: list[tuple[Tensor | None, ...]], sae: Any, sequences: Sequences
 ) -> Decomposition:
     predicted, novel, codes, dense, seen = zip(*parts, strict=True)
-    lengths = sequences.lengths
+    lengths, attention = sequences.lengths, None
+    if seen[0] is not None:
+        gaps = [max(lengths) - part.shape[-1] for part in seen]
+        attention = torch.cat([pad(part, (0, gap, 0, gap)) for part, gap in zip(seen, gaps)])
     return Decomposition(
         predicted=padded(torch.cat(predicted), lengths),
         novel=padded(torch.cat(novel), lengths),
@@ -216,19 +196,9 @@ def _joined(
         lengths=lengths,
         starts=sequences.starts,
         strict=sae.strict,
-        attention=None if seen[0] is None else _side_by_side(seen, max(lengths)),
+        attention=attention,
         _predicted_codes=None if dense[0] is None else padded(torch.cat(dense), lengths),
     )
-
-
-def _side_by_side(
-    parts: tuple[Float[Tensor, "some heads t t"], ...], time: int
-) -> Float[Tensor, "batch heads time time"]:
-    widened = [
-        torch.nn.functional.pad(part, (0, time - part.shape[-1], 0, time - part.shape[-2]))
-        for part in parts
-    ]
-    return torch.cat(widened)
 
 
 def sequence_groups(
@@ -240,8 +210,8 @@ def sequence_groups(
         chosen = sequences.rows(group)
         lengths = chosen.lengths
         x = padded(sae.checked_rows(chosen), lengths)
-        left = unpadded(sae.predict(x).residual, lengths)
-        codes = sae.novel_codes(left)
+        residual = unpadded(sae.predict(x).residual, lengths)
+        codes = sae.novel_codes(residual)
         flat = unpadded(x, lengths)
-        x_hat = sae.decode(codes) + (flat - sae.bias - left)
+        x_hat = sae.decode(codes) + (flat - sae.bias - residual)
         yield sequences.row_numbers(group), flat, codes, x_hat

@@ -1,4 +1,4 @@
-"""Events: do codes stay alike within one and change with the next? Spliced texts and told boundaries."""
+"""Events: do codes stay alike within one and change with the next? In texts with known boundaries."""
 
 from __future__ import annotations
 
@@ -93,8 +93,6 @@ class SplicedDocuments:
     """Texts put together from pieces of several, with borders that are known."""
 
     tokens: Int[Tensor, "n time"]
-    """Token ids."""
-
     events: Int[Tensor, "n time"]
     """Number of the piece each token is from."""
 
@@ -110,20 +108,10 @@ def spliced_documents(
     pieces: int = 3,
     seed: int = 0,
 ) -> SplicedDocuments:
-    """Put pieces of different documents one after another.
+    """Put pieces of different documents one after another, into `n` texts.
 
-    Parameters
-    ----------
-    documents
-        Token ids; those shorter than a piece are not used.
-    n
-        How many texts to make.
-    piece_tokens
-        Length of a piece.
-    pieces
-        Pieces per text, each of another document.
-    seed
-        Of the choice.
+    Documents are token ids; those shorter than a piece are not used. Each piece of a text is of
+    another document.
 
     Raises
     ------
@@ -179,8 +167,8 @@ def story_events(
     >>> story_events(torch.tensor([0]), torch.tensor([4]), [[0, 2, 4, 7]])[0].tolist()
     [0, 0, 1, 1]
     """
-    found = []
+    events = []
     for story, starts in enumerate(token_starts):
         here = boundary[boundary_story == story].sort().values
-        found.append(torch.searchsorted(here, torch.tensor(list(starts)), right=True))
-    return found
+        events.append(torch.searchsorted(here, torch.tensor(list(starts)), right=True))
+    return events

@@ -1,4 +1,4 @@
-"""Garden paths: sentences that turn out otherwise than they began, each beside one that says so early."""
+"""Garden paths: sentences that turn out otherwise than they began, each with one that says so early."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from torch import Tensor
 from sae_nb.temporal._decomposition import decompose
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sae_nb.models import LiveModel
 
 
@@ -36,12 +34,7 @@ def readout_r2(
 ) -> float:
     """R² on held-out rows of target ≈ codes A + b, fitted by least squares on the others.
 
-    Parameters
-    ----------
-    codes, target
-        Rows to fit on; ten times as many as codes are wide, or more.
-    held_out_codes, held_out_target
-        Rows to score.
+    Rows to fit on should be ten times the width of the codes, or more.
 
     Raises
     ------
@@ -56,8 +49,8 @@ def readout_r2(
     """
     if len(codes) != len(target) or len(held_out_codes) != len(held_out_target):
         raise ValueError(
-            f"`codes` and `target` must have as many rows, got {len(codes)} and {len(target)}, held out "
-            f"{len(held_out_codes)} and {len(held_out_target)}."
+            "`codes` and `target` must have the same number of rows, got "
+            f"{len(codes)} and {len(target)}, held out {len(held_out_codes)} and {len(held_out_target)}."
         )
     mean, level = codes.double().mean(dim=0), target.double().mean(dim=0)
     z, y = codes.double() - mean, target.double() - level
@@ -71,7 +64,7 @@ def readout_r2(
 
 
 # -------------------------------------------------------------------------------------------------
-# Garden paths: sentences that turn out otherwise than they began, each beside one that says so early.
+# The sentences, and what happens at the word that settles how they are to be read.
 
 
 @dataclass(frozen=True)
@@ -116,35 +109,15 @@ def _joined(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-EXAMPLES = (
-    GardenPath(
-        "While the man hunted",
-        "While the man hunted,",
-        "the deer",
-        "ran",
-        "into the woods.",
-        "NP/Z",
-    ),
-    GardenPath("When Felix read", "When Felix read,", "the story", "was", "not finished.", "NP/Z"),
-    GardenPath(
-        "The boy told",
-        "The boy who was told",
-        "the story",
-        "was",
-        "sad and went to the lake.",
-        "MV/RR",
-    ),
-    GardenPath(
-        "The horse raced",
-        "The horse that was raced",
-        "past the barn",
-        "fell",
-        "on the road.",
-        "MV/RR",
-    ),
-    GardenPath("Rose knew", "Rose knew that", "the answer", "was", "not in the book.", "NP/S"),
-    GardenPath("The dog heard", "The dog heard that", "the song", "had", "ended at night.", "NP/S"),
+_SENTENCES = (
+    "While the man hunted|While the man hunted,|the deer|ran|into the woods.|NP/Z",
+    "When Felix read|When Felix read,|the story|was|not finished.|NP/Z",
+    "The boy told|The boy who was told|the story|was|sad and went to the lake.|MV/RR",
+    "The horse raced|The horse that was raced|past the barn|fell|on the road.|MV/RR",
+    "Rose knew|Rose knew that|the answer|was|not in the book.|NP/S",
+    "The dog heard|The dog heard that|the song|had|ended at night.|NP/S",
 )
+EXAMPLES = tuple(GardenPath(*sentence.split("|")) for sentence in _SENTENCES)
 """A few of the well-known kinds, ours; benchmarks have hundreds (`read_garden_paths`)."""
 
 
@@ -164,13 +137,13 @@ def read_garden_paths(path: str | Path) -> tuple[GardenPath, ...]:
         rows = list(csv.DictReader(file, delimiter="\t"))
     names = {name.strip() for name in rows[0]} if rows else set()
     layouts = {"NP/S": _clause, "NP/Z": _no_object, "Unreduced content": _relative}
-    found = [build for name, build in layouts.items() if name in names]
-    if not found:
+    build = next((build for name, build in layouts.items() if name in names), None)
+    if build is None:
         raise ValueError(
             f"{str(path)!r} must have a column 'NP/S', 'NP/Z' or 'Unreduced content', got {sorted(names)}."
         )
     parts = [{key.strip(): (value or "").strip() for key, value in row.items()} for row in rows]
-    return tuple(found[0](part) for part in parts)
+    return tuple(build(part) for part in parts)
 
 
 def _clause(part: dict[str, str]) -> GardenPath:

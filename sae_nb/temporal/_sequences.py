@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, check_matrix, one_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -29,7 +30,7 @@ class SequenceRows(Tensor):
 
     @classmethod
     def of(cls, rows: Float[Tensor, "n d_in"], lengths: Sequence[int]) -> SequenceRows:
-        """Say of rows which sequences they are."""
+        """Mark rows with the sequences they are."""
         if sum(lengths) != len(rows) or min(lengths, default=0) < 1:
             raise ValueError(
                 f"`lengths` must be positive and add up to the {len(rows)} rows, got {list(lengths)}."
@@ -117,14 +118,13 @@ class Sequences:
     ) -> None:
         if context is not None:
             check_count(context, name="context", at_least=2)
-        if gaps not in ("refuse", "cut"):
-            raise ValueError(f"`gaps` must be 'refuse' or 'cut', got {gaps!r}.")
+        one_of(gaps, get_args(Gaps), name="gaps")
         self.acts = _as_activations(acts)
         starts = _starts(self.acts, gaps)
         lengths = _pieces(_lengths(starts, len(self.acts)), context)
         self.lengths: tuple[int, ...] = tuple(lengths)
         """Rows of each sequence, in the order of the activations."""
-        self.starts: tuple[int, ...] = tuple(_running(lengths))
+        self.starts: tuple[int, ...] = tuple(accumulate(lengths[:-1], initial=0))
         """First row of each."""
 
     def __len__(self) -> int:
@@ -151,35 +151,17 @@ class Sequences:
         return self.acts.model_name
 
     def rows(self, chosen: Sequence[int]) -> SequenceRows:
-        """The rows of some sequences, one sequence after the other.
-
-        Parameters
-        ----------
-        chosen
-            Which sequences.
-        """
+        """The rows of some sequences, one sequence after the other."""
         index = self.row_numbers(chosen)
         return SequenceRows.of(self.acts.rows(index), [self.lengths[i] for i in chosen])
 
     def row_numbers(self, chosen: Sequence[int]) -> Int[Tensor, " m"]:
-        """Which rows of the activations some sequences are.
-
-        Parameters
-        ----------
-        chosen
-            Which sequences.
-        """
+        """Which rows of the activations some sequences are."""
         spans = [torch.arange(self.starts[i], self.starts[i] + self.lengths[i]) for i in chosen]
         return torch.cat(spans)
 
     def groups(self, rows: int) -> Iterator[list[int]]:
-        """Neighbouring sequences with about so many rows together, padding counted.
-
-        Parameters
-        ----------
-        rows
-            Most rows of a group of more than one sequence.
-        """
+        """Neighbouring sequences with at most so many rows together, padding counted, or one alone."""
         group: list[int] = []
         longest = 0
         for i, length in enumerate(self.lengths):
@@ -222,13 +204,7 @@ class Sequences:
             position += per_batch
 
     def per_batch(self, batch_size: int) -> int:
-        """Sequences in a batch of so many rows, on average.
-
-        Parameters
-        ----------
-        batch_size
-            Rows.
-        """
+        """Sequences in a batch of so many rows, on average."""
         mean = len(self.acts) / len(self)
         return min(max(1, round(batch_size / mean)), len(self))
 
@@ -284,9 +260,9 @@ def _check_order(first: Tensor, backwards: Tensor) -> None:
     """Refuse rows that were shuffled: a sample that comes twice, or positions that fall."""
     twice = len(torch.unique(first)) < len(first)
     if twice or bool(backwards.any()):
-        found = "rows of one sample that are apart" if twice else "positions that do not rise"
+        fault = "rows of one sample that are apart" if twice else "positions that do not rise"
         raise ValueError(
-            f"Rows must be in order of time, sample by sample, got {found} (rows were shuffled or chosen "
+            f"Rows must be in order of time, sample by sample, got {fault} (rows were shuffled or chosen "
             f"at random). {WHY} Use the activations as captured, or choose whole samples with split."
         )
 
@@ -317,10 +293,3 @@ def _pieces(lengths: Sequence[int], context: int | None) -> list[int]:
         n = -(-length // context)
         out += [length // n + (i < length % n) for i in range(n)]
     return out
-
-
-def _running(lengths: Sequence[int]) -> Iterator[int]:
-    total = 0
-    for length in lengths:
-        yield total
-        total += length

@@ -1,4 +1,8 @@
-"""Whether activations are the same at every position: how many directions they use, and their past's span."""
+"""How activations move through time, and whether they are alike at every position.
+
+Sequences are (batch, time, width), of one length: activations, parts of them, or dense codes. `centre`
+says whether the mean over all tokens is taken off first.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import between, check_count
 
 # -------------------------------------------------------------------------------------------------
 # How smoothly something moves through time: autocorrelation, and path length over chord.
@@ -60,16 +64,7 @@ def lag_cosine(x: Float[Tensor, "batch time width"], lag: int = 1, *, centre: bo
 def autocorrelation(
     x: Float[Tensor, "batch time width"], lags: Sequence[int], *, centre: bool = True
 ) -> dict[int, float]:
-    """Mean cosine of tokens at several distances in time.
-
-    Parameters
-    ----------
-    x
-        Sequences of one length.
-    lags
-        Distances ≥ 1.
-    centre
-        Whether the mean over all tokens is taken off first.
+    """Mean cosine of tokens at several distances in time; parameters as for `lag_cosine`.
 
     Raises
     ------
@@ -95,12 +90,7 @@ def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> 
     Σ_t ‖û_{t+1} − û_t‖ / ‖û_T − û_1‖, sums over sequences before dividing, so that one that ends where
     it began does not decide.
 
-    Parameters
-    ----------
-    x
-        Sequences of one length.
-    centre
-        Whether the mean over all tokens is taken off first.
+    Parameters as for `lag_cosine`.
 
     Raises
     ------
@@ -127,14 +117,7 @@ def path_ratio(x: Float[Tensor, "batch time width"], *, centre: bool = True) -> 
 def permuted_order(
     x: Float[Tensor, "batch time width"], seed: int
 ) -> Float[Tensor, "batch time width"]:
-    """The same tokens of each sequence in an order of chance: the null of everything about time.
-
-    Parameters
-    ----------
-    x
-        Sequences.
-    seed
-        Of the orders, one for each sequence.
+    """The same tokens in a random order, another for each sequence: the null of everything about time.
 
     Example
     -------
@@ -161,7 +144,7 @@ def check_sequences(x: Tensor, *, name: str = "x") -> Float[Tensor, "batch time 
 
 
 # -------------------------------------------------------------------------------------------------
-# Whether activations are the same at every position: how many directions they use, and their past's span.
+# How many directions activations use at every position, and how much of them their past spans.
 
 
 def dimension_by_position(
@@ -210,20 +193,20 @@ def dimension_by_position(
     chosen = range(time) if positions is None else list(positions)
     if any(not 0 <= t < time for t in chosen):
         raise ValueError(f"`positions` must be from 0 to {time - 1}, got {list(chosen)}.")
-    found = {}
+    dimensions = {}
     for t in chosen:
         rows = units[:, t]
         # ‖X Xᵀ‖ and ‖Xᵀ X‖ are equal; the smaller Gram is cheaper.
         gram = rows.T @ rows if rows.shape[1] < m else rows @ rows.T
         shared = float(gram.square().sum()) - float(rows.square().sum(dim=1).square().sum())
-        found[t] = (m * m - m) / shared if shared > 0 else float("inf")
-    return found
+        dimensions[t] = (m * m - m) / shared if shared > 0 else float("inf")
+    return dimensions
 
 
 def context_projection(
     x: Float[Tensor, "batch time width"], position: int, windows: Sequence[int]
 ) -> dict[int, tuple[float, float]]:
-    """Share of a token's variance that lies in the span of the tokens before it, and what chance gives.
+    """Share of a token's variance in the span of the tokens before it, and in a random span.
 
     Σ_d Var(P_w x_t)_d / Σ_d Var(x_t)_d, with P_w the projector on the span of x_{t−w} … x_{t−1}, for each
     sequence its own. A span of random directions has w / width.
@@ -235,8 +218,8 @@ def context_projection(
     position
         t.
     windows
-        Values of w, at most `position` and less than half the width: a span of as many vectors as there
-        are dimensions contains everything.
+        Values of w, at most `position` and less than half the width: a span of one vector per dimension
+        contains everything.
 
     Returns
     -------
@@ -261,9 +244,8 @@ def context_projection(
     x = check_sequences(x).double()
     x = x - x.mean(dim=(0, 1))
     width = x.shape[2]
-    if not 1 <= position < x.shape[1]:
-        raise ValueError(f"`position` must be from 1 to {x.shape[1] - 1}, got {position}.")
-    found = {}
+    between(position, 1, x.shape[1] - 1, name="position")
+    shares = {}
     for w in windows:
         if not 1 <= w <= position or 2 * w >= width:
             raise ValueError(
@@ -273,8 +255,8 @@ def context_projection(
         basis, _ = torch.linalg.qr(x[:, position - w : position].mT)
         now = x[:, position]
         held = torch.einsum("bdw,be,bew->bd", basis, now, basis)
-        found[w] = (float(_spread(held) / _spread(now)), w / width)
-    return found
+        shares[w] = (float(_spread(held) / _spread(now)), w / width)
+    return shares
 
 
 def _spread(x: Float[Tensor, "batch width"]) -> Float[Tensor, ""]:
