@@ -26,11 +26,9 @@ if TYPE_CHECKING:
         neutral_beginnings as neutral_beginnings,
         story_sentiment as story_sentiment,
     )
-    from sae_nb.pretrained.making._class_steering import (
+    from sae_nb.pretrained.making._steering import (
         ClassTrial as ClassTrial,
         ClassTurn as ClassTurn,
-    )
-    from sae_nb.pretrained.making._sentiment_steering import (
         SentimentShift as SentimentShift,
         SentimentTrial as SentimentTrial,
     )

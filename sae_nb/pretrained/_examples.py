@@ -31,11 +31,9 @@ class SteeredAtom:
     """An atom that does to the live model what its label says, as measured on fresh inputs."""
 
     label: str
-    """The factor it tells."""
+    """The factor it detects."""
 
     atom: int
-    """Row of the dictionary."""
-
     by: float
     """How much of it was added, in the model's units."""
 
@@ -67,10 +65,8 @@ class ExampleStore:
     """
 
     name: str
-    """The SAE's name on the shelf."""
-
     acts: Activations
-    """Rows of the examples, with the pictures or texts behind them; `x` is reconstructed."""
+    """Rows of the examples, with the images or texts behind them; `x` is reconstructed."""
 
     codes: SparseCodes
     """Codes of those rows, to 8 bits."""
@@ -79,13 +75,13 @@ class ExampleStore:
     """UMAP coordinates of the atoms (cosine)."""
 
     labels: Labels
-    """What atoms stand for, by the factor they tell best; kept in memory."""
+    """What atoms represent, by the factor they detect best; kept in memory."""
 
     matches: list[FactorMatch]
-    """Known factors that an atom tells, best first, judged on fresh samples."""
+    """Known factors that an atom detects, best first, judged on fresh samples."""
 
     missed: list[str]
-    """Known factors that no single atom tells."""
+    """Known factors that no single atom detects."""
 
     steered: list[SteeredAtom]
     """Atoms that steer the model towards their label, the strongest first."""
@@ -112,36 +108,26 @@ class ExampleStore:
         )
 
     def match(self, factor: str) -> FactorMatch:
-        """Return the atom that tells a factor.
-
-        Parameters
-        ----------
-        factor
-            One of the factors in `matches`.
+        """Return the atom that detects a factor.
 
         Raises
         ------
-        KeyError: If no atom tells it.
+        KeyError: If no atom in `matches` detects it.
         """
-        for found in self.matches:
-            if found.factor == factor:
-                return found
-        known = [found.factor for found in self.matches]
-        raise KeyError(
-            f"`factor` must be one that an atom of {self.name!r} tells, {known}, got {factor!r}."
-        )
+        atoms = {match.factor: match for match in self.matches}
+        if factor not in atoms:
+            raise KeyError(
+                f"`factor` must be one that an atom of {self.name!r} detects, {list(atoms)}, got "
+                f"{factor!r}."
+            )
+        return atoms[factor]
 
     def catalogue(self, sae: SparseAutoencoder) -> AtomCatalogue:
         """Return the atoms as panels read them, on the stored codes: nothing is encoded.
 
-        Parameters
-        ----------
-        sae
-            The SAE of this name.
-
         Raises
         ------
-        ValueError: If it is another one.
+        ValueError: If the SAE is another one than that of this name.
 
         Example
         -------
@@ -164,12 +150,7 @@ class ExampleStore:
 
 
 def load_examples(name: str) -> ExampleStore:
-    """Open the examples of a pretrained SAE.
-
-    Parameters
-    ----------
-    name
-        As for `load_sae`; `sn.pretrained_names()` lists them.
+    """Open the examples of a pretrained SAE: `sn.pretrained_names()` lists them.
 
     Returns
     -------
@@ -212,25 +193,9 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     )
     labels = Labels()
     for match in facts["read"]:
-        labels.write(match["atom"], match["factor"], _note(match))
-    return ExampleStore(
-        name=name,
-        acts=acts,
-        codes=codes,
-        xy=arrays["xy"].numpy(),
-        labels=labels,
-        matches=[FactorMatch(**match) for match in facts["matches"]],
-        missed=list(facts["missed"]),
-        steered=_steered(facts["steering"] or []),
-        frequency=arrays["frequency"].numpy(),
-        p99=arrays["p99"].numpy(),
-        r2=float(facts["r2"]),
-        facts=facts,
-    )
-
-
-def _steered(measured: list[dict[str, Any]]) -> list[SteeredAtom]:
-    found = [
+        scores = "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
+        labels.write(match["atom"], match["factor"], scores.format(**match))
+    steered = [
         SteeredAtom(
             label=one["label"],
             atom=one["atom"],
@@ -240,13 +205,22 @@ def _steered(measured: list[dict[str, Any]]) -> list[SteeredAtom]:
             interval=tuple(one["interval"]),
             random=max(one["random"], key=abs),
         )
-        for one in measured
+        for one in facts["steering"] or []
     ]
-    return sorted(found, key=lambda atom: -atom.effect)
-
-
-def _note(match: dict[str, Any]) -> str:
-    return "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})".format(**match)
+    return ExampleStore(
+        name=name,
+        acts=acts,
+        codes=codes,
+        xy=arrays["xy"].numpy(),
+        labels=labels,
+        matches=[FactorMatch(**match) for match in facts["matches"]],
+        missed=list(facts["missed"]),
+        steered=sorted(steered, key=lambda atom: -atom.effect),
+        frequency=arrays["frequency"].numpy(),
+        p99=arrays["p99"].numpy(),
+        r2=float(facts["r2"]),
+        facts=facts,
+    )
 
 
 @torch.no_grad()

@@ -24,8 +24,8 @@ def pretrained_names() -> list[str]:
     >>> "tiny-vit/resid_post.6" in pretrained_names()
     True
     """
-    found = SHELF.glob("*/*/manifest.json")
-    return sorted("/".join(file.parent.relative_to(SHELF).parts) for file in found)
+    files = SHELF.glob("*/*/manifest.json")
+    return sorted("/".join(file.parent.relative_to(SHELF).parts) for file in files)
 
 
 def shelf_folder(name: str) -> Path | None:
@@ -76,15 +76,21 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
     8
     """
     folder = _located(folder_or_name)
-    own = (folder / MANIFEST).is_file()
-    sae = read_sae(folder, _fixed_classes()) if own else _of_another_library(folder)
+    if (folder / MANIFEST).is_file():
+        from sae_nb.classical import Classical
+        from sae_nb.interop import IMPORTED
+
+        # Besides the architectures: classes that are read or fitted, never trained.
+        sae = read_sae(folder, {**IMPORTED, "Classical": Classical})
+    else:
+        sae = _of_another_library(folder)
     if Path(folder_or_name).is_dir():
         sae.folder = folder
     return sae
 
 
 def _located(folder_or_name: str | Path) -> Path:
-    """Return the folder that a path or a name stands for."""
+    """Return the folder of a path or a name."""
     folder = Path(folder_or_name)
     recover(folder)
     if folder.is_dir():
@@ -99,21 +105,19 @@ def _located(folder_or_name: str | Path) -> Path:
     return shelved
 
 
-def _fixed_classes() -> dict[str, type[SparseAutoencoder]]:
-    """Classes that are read or fitted, never trained."""
-    from sae_nb.classical import Classical
-    from sae_nb.interop import IMPORTED
-
-    return {**IMPORTED, "Classical": Classical}
-
-
 def _of_another_library(folder: Path) -> SparseAutoencoder:
     from sae_nb.interop import known_layouts, reader_of
 
     reader = reader_of(folder)
     if reader is not None:
         return reader(folder)
-    _refuse_folder(folder, known_layouts())
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
+    content = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
+    raise ValueError(
+        f"{str(folder)!r} must be a folder written by sae.save, with a manifest.json, and has none."
+        f"{content} Folders of other libraries are known by their files: {known_layouts()}. Pass another "
+        "folder."
+    )
 
 
 def _refuse_file(path: Path) -> NoReturn:
@@ -127,13 +131,4 @@ def _refuse_file(path: Path) -> NoReturn:
         f"sae.save(…) wrote, or one of {near_names(path.as_posix())}."
         if not path.is_file()
         else f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder."
-    )
-
-
-def _refuse_folder(folder: Path, layouts: str) -> NoReturn:
-    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
-    found = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
-    raise ValueError(
-        f"{str(folder)!r} must be a folder written by sae.save, with a manifest.json, and has none."
-        f"{found} Folders of other libraries are known by their files: {layouts}. Pass another folder."
     )

@@ -1,4 +1,4 @@
-"""Whether a story goes well or badly, read off its sentences by the grammar that told it.
+"""Whether a story goes well or badly, read off its sentences by the grammar that wrote it.
 
 A sentence counts if the grammar can make it, word for word, with any names in its slots; a story's
 sentiment is the sign of the sum of its sentences'.
@@ -43,12 +43,7 @@ class StorySentiment(NamedTuple):
 
 
 def story_sentiment(text: str) -> StorySentiment:
-    """Read a story's sentiment.
-
-    Parameters
-    ----------
-    text
-        A story, or how one goes on.
+    """Read the sentiment of a story, or of how one goes on.
 
     Example
     -------
@@ -69,23 +64,16 @@ def story_sentiment(text: str) -> StorySentiment:
 def neutral_beginnings(n: int, seed: int) -> list[str]:
     """Return how stories begin before anything good or bad has happened: prompts to continue.
 
-    Parameters
-    ----------
-    n
-        How many.
-    seed
-        Of the stories.
-
     Example
     -------
     >>> {story_sentiment(text).sign for text in neutral_beginnings(5, seed=0)}
     {0}
     """
-    told = stories(n, seed)
-    clause = told.clauses
+    whole = stories(n, seed)
+    clause = whole.clauses
     plain = clause.sentiment == 0
     ends = {int(s): int(e) for s, e in zip(clause.story[plain], clause.end[plain], strict=True)}
-    return [text[: ends[number]] for number, text in enumerate(told.texts)]
+    return [text[: ends[number]] for number, text in enumerate(whole.texts)]
 
 
 @lru_cache(maxsize=1)
@@ -109,10 +97,10 @@ def _filling(slot: str) -> str:
     if slot in ("hero", "Hero"):
         names = "|".join(name for name, _ in PEOPLE)
         return f"(?:(?:{names})(?: and (?:{names}))?|she|he|they)"
-    known: dict[str, Sequence[str]] = {
+    words: dict[str, Sequence[str]] = {
         "animal": ANIMALS,
         "beast": ANIMALS,
         "place": PLACES,
         "thing": THINGS,
     }
-    return f"(?:{slot if '|' in slot else '|'.join(known[slot])})"
+    return f"(?:{slot if '|' in slot else '|'.join(words[slot])})"

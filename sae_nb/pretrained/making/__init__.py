@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.pretrained.making._class_steering import (
+    from sae_nb.pretrained.making._steering import (
         ClassTrial as ClassTrial,
         ClassTurn as ClassTurn,
-    )
-    from sae_nb.pretrained.making._sentiment_steering import (
         SentimentShift as SentimentShift,
         SentimentTrial as SentimentTrial,
     )
@@ -19,4 +17,4 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.pretrained.making._factors import scene_factors as scene_factors
+    from sae_nb.pretrained.making._material import scene_factors as scene_factors

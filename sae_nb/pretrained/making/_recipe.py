@@ -30,7 +30,7 @@ from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import load_sae, write_examples
 from sae_nb.pretrained.making._card import card_text
 from sae_nb.pretrained.making._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
-from sae_nb.pretrained.making._steering_figures import measure_steering
+from sae_nb.pretrained.making._steering import measure_steering
 from sae_nb.training import TrainConfig, train
 
 CARD = "README.md"
@@ -44,17 +44,11 @@ class Plan:
     """How large, how long, on how much."""
 
     n_atoms: int
-    """Rows of the dictionary."""
-
     k: int
-    """Atoms per row."""
-
     steps: int
     """Optimiser steps of 1024 rows."""
 
     sizes: Sizes
-    """Samples for every purpose."""
-
     seed: int = 0
     """Of everything."""
 
@@ -115,7 +109,12 @@ def _trained(
     result = train(sae, acts, TrainConfig(steps=plan.steps, seed=plan.seed), progress=False)
     last = result.history[-1]
     logger.info("trained %d steps: R² %.4f on the last batch", last.step, last.r2)
-    shipped = _as_shipped(sae)
+    # As its files give it back: whatever is measured, is measured on that.
+    with TemporaryDirectory() as parent:
+        with new_folder(Path(parent) / "sae") as folder:
+            write_sae(sae, folder, matrices_as=STORED_AS)
+            write_manifest(folder, KIND)
+        shipped = load_sae(Path(parent) / "sae")
     firings = AtomCatalogue(shipped, acts).firings
     shipped.strength_p99 = torch.from_numpy(firings.p99)
     done = {
@@ -127,15 +126,6 @@ def _trained(
         "threads": torch.get_num_threads(),
     }
     return shipped, {"frequency": firings.frequency, "p99": firings.p99}, done
-
-
-def _as_shipped(sae: SparseAutoencoder) -> SparseAutoencoder:
-    """Return the SAE as its files give it back: whatever is measured, is measured on that."""
-    with TemporaryDirectory() as parent:
-        with new_folder(Path(parent) / "sae") as folder:
-            write_sae(sae, folder, matrices_as=STORED_AS)
-            write_manifest(folder, KIND)
-        return load_sae(Path(parent) / "sae")
 
 
 def _judged(model: LiveModel, sae: SparseAutoencoder, plan: Plan) -> dict[str, Any]:
@@ -204,17 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     for option in ("n-atoms", "k", "steps", "seed"):
         parser.add_argument(f"--{option}", type=int)
-    given = parser.parse_args(arguments)
+    choices = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    choices = {"n_atoms": given.n_atoms, "k": given.k, "steps": given.steps, "seed": given.seed}
-    plan = replace(
-        plan_for(given.name), **{n: value for n, value in choices.items() if value is not None}
-    )
+    name, folder = choices.pop("name"), choices.pop("out")
+    plan = replace(plan_for(name), **{n: v for n, v in choices.items() if v is not None})
     words = sys.argv[1:] if arguments is None else arguments
-    make(given.name, plan, given.out, command=_command(words))
-    return 0
-
-
-def _command(words: Sequence[str]) -> str:
     shown = ["DIR" if before == "--out" else w for before, w in zip(["", *words], words)]
-    return shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])
+    command = shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])
+    make(name, plan, folder, command=command)
+    return 0

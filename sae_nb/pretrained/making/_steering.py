@@ -1,0 +1,421 @@
+"""What the atoms of a pretrained SAE do to the live model: measured once, stated on its card.
+
+Atom and strength are chosen on some prompts or images, and judged on others, with random directions
+of the same norm as their control.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.checks import check_count
+from sae_nb.data import scenes, stories
+from sae_nb.evaluation import FactorMatch
+from sae_nb.models import LiveModel
+from sae_nb.pretrained import neutral_beginnings, story_sentiment
+from sae_nb.steering import random_direction, steer
+
+N_CONTROLS = 8
+N_CANDIDATES = 2
+MOST_NATS = 0.4
+"""Cost allowed when choosing, below the half nat that is promised, so that fresh prompts keep it."""
+
+SENTIMENTS = {1: "good", -1: "bad"}
+CLASS_STRENGTHS = (1.5, 2.0, 2.5)
+SENTIMENT_STRENGTHS = (0.75, 1.0, 1.15, 1.3, 1.45)
+ENOUGH_TURNED = 0.9
+TEMPERATURE = 0.7
+"""Of the stories that are judged. Ours: at 1 the model errs often enough by itself to hide an effect;
+the card states the shift at 1 too."""
+
+logger = logging.getLogger(__name__)
+
+
+def measure_steering(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    read: Sequence[FactorMatch],
+    p99: Float[np.ndarray, " n_atoms"],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return, for every label that can be steered, the best atom and what it does."""
+    measure = _sentiments if model.kind == "language" else _classes
+    return measure(model, sae, read, p99, seed)
+
+
+def _classes(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    read: Sequence[FactorMatch],
+    p99: Float[np.ndarray, " n_atoms"],
+    seed: int,
+) -> list[dict[str, Any]]:
+    trials = []
+    for n, split, own_seed in ((150, "train", 0), (300, "test", 1)):
+        pictures = scenes(n, 1000 * (seed + 1) + 10 + own_seed, split)  # type: ignore[arg-type]
+        trials.append(ClassTrial(model, str(sae.hook_point), pictures, pictures.digit))
+    choosing, judging = trials
+    found = []
+    for digit in range(len(model.class_names or ())):
+        tried = [
+            (choosing.turn(sae.dictionary[atom], by * p99[atom], digit).turned, -by, atom)
+            for atom in _labelled(read, f"digit {digit}")[:N_CANDIDATES]
+            for by in CLASS_STRENGTHS
+        ]
+        if not tried:
+            continue
+        # The weakest that is enough, or else the one that turns most.
+        _, minus, atom = max(tried, key=lambda t: (min(t[0], ENOUGH_TURNED), t[1]))
+        by = float(-minus * p99[atom])
+        turn = judging.turn(sae.dictionary[atom], by, digit)
+        random = [
+            judging.turn(random_direction(sae.d_in, s), by, digit).turned for s in range(N_CONTROLS)
+        ]
+        logger.info("digit %d, atom %d at %.2f p99: %.3f", digit, atom, -minus, turn.turned)
+        found.append(
+            {"label": f"digit {digit}", "atom": atom, "by_p99": -minus, "by": by, "random": random}
+            | asdict(turn)
+        )
+    return found
+
+
+def _sentiments(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    read: Sequence[FactorMatch],
+    p99: Float[np.ndarray, " n_atoms"],
+    seed: int,
+) -> list[dict[str, Any]]:
+    own_seed = 1000 * (seed + 1) + 20
+    hook_point = str(sae.hook_point)
+    few, told = (stories(n, own_seed + 2 + i).texts for i, n in enumerate((24, 200)))
+    prompts = neutral_beginnings(200, own_seed + 1)
+    choosing = SentimentTrial(
+        model,
+        hook_point,
+        neutral_beginnings(64, own_seed),
+        few,
+        seeds=[own_seed],
+        temperature=TEMPERATURE,
+    )
+    judging = SentimentTrial(model, hook_point, prompts, told, temperature=TEMPERATURE)
+    controls = SentimentTrial(model, hook_point, prompts[:100], seeds=[0], temperature=TEMPERATURE)
+    hotter = SentimentTrial(model, hook_point, prompts, seeds=[0])
+    found = []
+    for sign, name in SENTIMENTS.items():
+        chosen = _best_sentiment(choosing, sae, _labelled(read, name), p99, sign)
+        if chosen is None:
+            continue
+        atom, by_p99 = chosen
+        by = float(by_p99 * p99[atom])
+        shift = judging.shift(sae.dictionary[atom], by, sign)
+        random = [
+            controls.shift(random_direction(sae.d_in, s), by, sign).shift for s in range(N_CONTROLS)
+        ]
+        label = next(match.factor for match in read if match.atom == atom)
+        logger.info("%s, atom %d at %.2f p99: %s", label, atom, by_p99, shift)
+        found.append(
+            {"label": label, "sign": sign, "atom": atom, "by_p99": by_p99, "by": by}
+            | {"random": random, "hotter": hotter.shift(sae.dictionary[atom], by, sign).shift}
+            | {name: value for name, value in asdict(shift).items() if value == value}  # no NaN
+        )
+    return found
+
+
+def _best_sentiment(
+    trial: SentimentTrial,
+    sae: SparseAutoencoder,
+    candidates: Sequence[int],
+    p99: Float[np.ndarray, " n_atoms"],
+    sign: int,
+) -> tuple[int, float] | None:
+    best, chosen = 0.0, None
+    for atom in candidates[:N_CANDIDATES]:
+        for by_p99 in SENTIMENT_STRENGTHS:
+            shift = trial.shift(sae.dictionary[atom], float(by_p99 * p99[atom]), sign)
+            if max(shift.cost_written, shift.cost_read) > MOST_NATS:
+                break  # stronger costs more
+            if shift.shift > best:
+                best, chosen = shift.shift, (atom, by_p99)
+        logger.info("%s %d: best so far %s, %.3f", SENTIMENTS[sign], atom, chosen, best)
+    return chosen
+
+
+def _labelled(read: Sequence[FactorMatch], word: str) -> list[int]:
+    """Atoms whose label has a word in it, those that detect it best first."""
+    mine = [match for match in read if f" {word} " in f" {match.factor} "]
+    return [match.atom for match in sorted(mine, key=lambda match: -match.f1)]
+
+
+# -------------------------------------------------------------------------------------------------
+# How many images a direction turns into one class.
+#
+# Turned = share of images of other classes that the model gives class c under x + a·d, minus the
+# share that it gives c without.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ClassTurn:
+    """What adding one direction did to a model's classes."""
+
+    turned: float
+    """Share of images of other classes that became the wanted one, minus the share that were."""
+
+    interval: tuple[float, float]
+    """95 %, by resampling images; there are `n` of other classes."""
+
+    n: int
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        return f"ClassTurn({self.turned:+.1%}, 95 % {low:+.1%} … {high:+.1%}; {self.n} images)"
+
+
+class ClassTrial:
+    """Images classified without steering once, and then with any number of directions.
+
+    Parameters
+    ----------
+    model
+        Answers with class logits.
+    hook_point
+        Where directions are added, at every position.
+    labels
+        True classes of the images.
+    """
+
+    def __init__(
+        self, model: LiveModel, hook_point: str, pictures: Any, labels: Int[Tensor, " n"]
+    ) -> None:
+        self._model, self._hook_point = model, hook_point
+        self._pictures, self._labels = pictures, labels.cpu()
+        self._clean = self._classes()
+
+    def turn(self, direction: Float[Tensor, " d_in"], by: float, wanted: int) -> ClassTurn:
+        """Return how many images adding `by` times the direction, at unit length, turns into a class."""
+        unit = torch.nn.functional.normalize(direction.detach(), dim=0)
+        edit = steer(self._model, self._hook_point, direction=unit, by=by)
+        with self._model.lock, edit:
+            steered = self._classes()
+        others = self._labels != wanted
+        moved = (steered == wanted)[others].double() - (self._clean == wanted)[others].double()
+        values = moved.numpy()
+        return ClassTurn(turned=float(values.mean()), interval=_interval(values), n=len(values))
+
+    def _classes(self) -> Int[Tensor, " n"]:
+        return self._model(self._pictures).argmax(dim=1).cpu()
+
+
+# -------------------------------------------------------------------------------------------------
+# How far a direction moves the sentiment of a model's stories, and what that costs in nats.
+#
+# Shift = share of sampled continuations of the wanted sentiment under x + a·d, minus the share without.
+# Cost of what is written: the unsteered model's nats per token on steered continuations, minus on its
+# own. Cost of reading: nats per token of held-out stories under steering, minus without.
+
+
+_TEXTS_AT_ONCE = 64
+N_BOOTSTRAP = 1000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SentimentShift:
+    """What adding one direction did to continuations."""
+
+    clean: float
+    """Share of the wanted sentiment without steering, over all prompts and seeds."""
+
+    steered: float
+    """The same with it."""
+
+    shift: float
+    """Steered minus clean."""
+
+    interval: tuple[float, float]
+    """95 %, by resampling prompts."""
+
+    by_seed: tuple[float, ...]
+    """Shift of each sampling seed."""
+
+    opposite: float
+    """Share of the opposite sentiment with steering."""
+
+    grammatical: float
+    """Share of the steered sentences that the grammar can make."""
+
+    cost_written: float
+    """Nats per token that the unsteered model finds the steered continuations worse than its own."""
+
+    cost_read: float
+    """Nats per token that held-out stories are read worse under steering; NaN if there were none."""
+
+    temperature: float
+    """Of sampling, with steering and without."""
+
+    n: int
+    """Continuations: prompts × seeds."""
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        read = "" if math.isnan(self.cost_read) else f", {self.cost_read:+.2f} read"
+        return (
+            f"SentimentShift({self.clean:.1%} → {self.steered:.1%}: {self.shift:+.1%}, 95 % "
+            f"{low:+.1%} … {high:+.1%}; cost in nats per token {self.cost_written:+.2f} written{read}; "
+            f"{self.grammatical:.0%} of the sentences grammatical; {self.n} continuations)"
+        )
+
+
+class SentimentTrial:
+    """Prompts continued without steering once, and then with any number of directions.
+
+    Parameters
+    ----------
+    model
+        A causal language model that writes our stories.
+    hook_point
+        Where directions are added, at every position and step.
+    prompts
+        Beginnings without sentiment, from `neutral_beginnings`.
+    stories
+        Whole stories to read, for the cost of reading.
+    seeds, temperature
+        Of sampling, steered and not.
+
+    Raises
+    ------
+    ValueError: If there are no prompts or seeds.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        hook_point: str,
+        prompts: Sequence[str],
+        stories: Sequence[str] = (),
+        *,
+        seeds: Sequence[int] = (0, 1, 2),
+        temperature: float = 1.0,
+        max_new_tokens: int = 100,
+    ) -> None:
+        if not prompts or not seeds:
+            raise ValueError(
+                "`prompts` and `seeds` must not be empty. Use neutral_beginnings(200)."
+            )
+        self._model, self._hook_point = model, hook_point
+        self._prompts = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in prompts]
+        self._stories = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in stories]
+        self._seeds = tuple(seeds)
+        self._temperature = float(temperature)
+        self._length = check_count(max_new_tokens, name="max_new_tokens")
+        self._clean = self._written(nullcontext())
+        self._clean_reading = self._read(nullcontext())
+
+    def shift(self, direction: Float[Tensor, " d_in"], by: float, sign: int) -> SentimentShift:
+        """Return what adding `by` times the direction, at unit length, does.
+
+        `sign`: The sentiment wanted: 1 good, −1 bad.
+        """
+        unit = torch.nn.functional.normalize(direction.detach(), dim=0)
+
+        def edit() -> AbstractContextManager[Any]:
+            return steer(self._model, self._hook_point, direction=unit, by=by)
+
+        steered = self._written(edit())
+        wanted = (steered.sign == sign).astype(float) - (self._clean.sign == sign)
+        return SentimentShift(
+            clean=float((self._clean.sign == sign).mean()),
+            steered=float((steered.sign == sign).mean()),
+            shift=float(wanted.mean()),
+            interval=_interval(wanted.mean(axis=0)),
+            by_seed=tuple(float(value) for value in wanted.mean(axis=1)),
+            opposite=float((steered.sign == -sign).mean()),
+            grammatical=steered.grammatical,
+            cost_written=steered.nats - self._clean.nats,
+            cost_read=self._read(edit()) - self._clean_reading,
+            temperature=self._temperature,
+            n=wanted.size,
+        )
+
+    def _written(self, edit: AbstractContextManager[Any]) -> _Written:
+        """Continue every prompt with every seed under an edit; judge it by the unsteered model."""
+        written: list[list[Tensor]] = []
+        # The lock: a panel that runs the same model meanwhile must not be steered too.
+        with self._model.lock, edit:
+            for seed in self._seeds:
+                new = self._model.generate(
+                    self._prompts,
+                    self._length,
+                    self._temperature,
+                    seed=seed,
+                    return_ids=True,
+                    echo=False,
+                )
+                written.append(cast(list[Tensor], new))
+        decode = partial(self._model.tokenizer.decode, skip_special_tokens=True)
+        read = [[story_sentiment(str(decode(ids.tolist()))) for ids in run] for run in written]
+        prompts = self._prompts * len(written)
+        new_ids = [ids for run in written for ids in run]
+        grammatical = sum(story.grammatical for run in read for story in run)
+        sentences = sum(story.sentences for run in read for story in run)
+        return _Written(
+            sign=np.array([[story.sign for story in run] for run in read]),
+            grammatical=grammatical / max(sentences, 1),
+            nats=nats_per_token(self._model, prompts, new_ids),
+        )
+
+    def _read(self, edit: AbstractContextManager[Any]) -> float:
+        if not self._stories:
+            return float("nan")
+        with self._model.lock, edit:
+            return nats_per_token(
+                self._model, [ids[:1] for ids in self._stories], [ids[1:] for ids in self._stories]
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Written:
+    sign: Int[np.ndarray, "seeds prompts"]
+    grammatical: float
+    nats: float
+
+
+def nats_per_token(
+    model: LiveModel, before: Sequence[Int[Tensor, " m"]], after: Sequence[Int[Tensor, " n"]]
+) -> float:
+    """Return the mean surprise of the tokens after, given those before and each other.
+
+    −Σ log p(token | all earlier ones) / number of tokens, summed over texts before dividing.
+    """
+    total, count = 0.0, 0
+    whole = [torch.cat(pair) for pair in zip(before, after, strict=True)]
+    for start in range(0, len(whole), _TEXTS_AT_ONCE):
+        part = whole[start : start + _TEXTS_AT_ONCE]
+        for batch in model.batches(part, batch_size=len(part), add_bos=False):
+            logits = model.main_output(model.forward(batch)).float().log_softmax(dim=-1)
+            for row, ids in enumerate(part):
+                first = len(before[start + row])
+                judged = ids[first:].to(logits.device)
+                chances = logits[row, first - 1 : len(ids) - 1].gather(1, judged[:, None])
+                total -= float(chances.sum())
+                count += len(judged)
+    return total / max(count, 1)
+
+
+def _interval(values: Float[np.ndarray, " inputs"]) -> tuple[float, float]:
+    """95 % of the mean, by resampling prompts or images."""
+    generator = np.random.default_rng(0)
+    draws = generator.integers(len(values), size=(N_BOOTSTRAP, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
