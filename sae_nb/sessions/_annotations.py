@@ -123,7 +123,7 @@ class Annotations(Labels):
             for other in self._sharing():
                 other._entries = dict(merged)
         for other in self._sharing():
-            other._tell()
+            other._call_back()
 
     def look(self) -> None:
         """Read the file again if another process has written it meanwhile."""
@@ -135,21 +135,19 @@ class Annotations(Labels):
     def _fresh(self) -> Entries:
         if self.path is None or self._identity is None:
             return dict(self._entries)
-        stamp = _stamp(self.path)
-        entries = _read(self.path, self._identity)
-        self._stamp = stamp
-        return entries
+        self._stamp = _stamp(self.path)  # before reading: a later write is then noticed
+        return _read(self.path, self._identity)
 
     def _sharing(self) -> list[Annotations]:
         return [self] if self.path is None else list(_open_files.get(self.path, {self}))
 
-    # --- telling ----------------------------------------------------------------------------------
+    # --- callbacks --------------------------------------------------------------------------------
 
     def listen(self, callback: Callable[[], None]) -> None:
         """Call a method after every change, for as long as the object it belongs to is alive."""
         self._callbacks.append(weakref.WeakMethod(callback))
 
-    def _tell(self) -> None:
+    def _call_back(self) -> None:
         alive = [(reference, reference()) for reference in self._callbacks]
         self._callbacks = [reference for reference, callback in alive if callback is not None]
         for _, callback in alive:
@@ -158,7 +156,7 @@ class Annotations(Labels):
 
 
 def annotations_file(path: str | Path) -> Path:
-    """Return the file that a folder or a file name stands for, in one spelling."""
+    """Return the file of a folder or a file name, in one spelling."""
     path = place(path)
     return (path if path.suffix == ".json" else path / FILE).resolve()
 
@@ -188,10 +186,10 @@ def annotations_of(labels: Any, sae: Any, given: Mapping[int, str] | None = None
 def _stamp(path: Path) -> tuple[int, int] | None:
     """What changes whenever the file is replaced; None where there is none."""
     try:
-        found = path.stat()
+        facts = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return facts.st_mtime_ns, facts.st_ino
 
 
 def _write(path: Path, identity: SaeIdentity, entries: Entries) -> None:
@@ -204,10 +202,8 @@ def _read(path: Path, identity: SaeIdentity) -> Entries:
     if not path.exists():
         return {}
     content = read_json(path)
-    if not isinstance(content, dict) or (content.get("kind"), content.get("version")) != (
-        KIND,
-        VERSION,
-    ):
+    ours = isinstance(content, dict) and content.get("kind") == KIND
+    if not ours or content.get("version") != VERSION:
         raise ValueError(
             f"{str(path)!r} must be a file of {KIND}, version {VERSION}, and is something else. Move "
             "it away, or pass another path."

@@ -42,23 +42,13 @@ STATE, RECIPES = "session.json", "recipes.json"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Session:
-    """A saved session, read and checked."""
+    """A saved session, read and checked: its folder, its SAE and model, the atom and view shown."""
 
     path: Path
-    """Folder it was read from."""
-
     sae: SaeIdentity
-    """Which SAE it belongs to."""
-
     model_name: str | None
-    """Which model was looked at."""
-
     atom: int | None
-    """Atom that was selected."""
-
     tab: str
-    """View that was open."""
-
     panels: Mapping[str, Mapping[str, Any]]
     """State of each panel, by the panel's name: filters, selection, choices."""
 
@@ -70,11 +60,11 @@ class Session:
 
     def check_sae(self, sae: Any) -> None:
         """Refuse any SAE but the session's own."""
-        given = identity_of(sae)
-        if not self.sae.is_same(given):
+        identity = identity_of(sae)
+        if not self.sae.is_same(identity):
             raise ValueError(
                 f"The session {self.path.name!r} belongs to another SAE: it was saved with "
-                f"{self.sae}, and `sae` is {given}. Load the SAE it was saved with."
+                f"{self.sae}, and `sae` is {identity}. Load the SAE it was saved with."
             )
 
     def load_sae(self) -> SparseAutoencoder:
@@ -92,13 +82,13 @@ class Session:
 
     def _candidates(self) -> list[Path | str]:
         """Folders that may hold the SAE, by what their `config.json` says; then pretrained names."""
-        around = self.path.resolve().parent
-        folders = [around, *sorted(path for path in around.iterdir() if path.is_dir())]
-        found: list[Path | str] = [path for path in folders if _may_hold(path, self.sae)]
         from sae_nb.pretrained import shelf_folder
 
+        around = self.path.resolve().parent
+        folders = [around, *sorted(path for path in around.iterdir() if path.is_dir())]
+        candidates: list[Path | str] = [path for path in folders if _may_hold(path, self.sae)]
         name = f"{self.sae.model_name}/{self.sae.hook_point}"
-        return [*found, name] if shelf_folder(name) is not None else found
+        return [*candidates, name] if shelf_folder(name) is not None else candidates
 
     def dashboard(
         self,
@@ -136,7 +126,14 @@ def save_session(
 ) -> Path:
     """Write a session, whole or not at all."""
     folder = _session_folder(place(path))
-    _refuse_other_folders(folder)
+    if folder.is_file():
+        raise FileExistsError(f"`path` must be a folder, got the file {str(folder)!r}.")
+    kind = _kind_of(folder) if folder.is_dir() else KIND
+    if kind != KIND and any(folder.iterdir()):
+        raise FileExistsError(
+            f"{str(folder)!r} must be new or hold a session, got "
+            f"{'other files' if kind is None else repr(kind)}. Choose another name."
+        )
     identity = identity_of(sae)
     content = {
         "sae": identity.to_json(),
@@ -212,9 +209,6 @@ def open_session(path: str | Path, sae: Any = None) -> Session:
     return session
 
 
-# --- where ----------------------------------------------------------------------------------------
-
-
 def _kind_of(folder: Path) -> str | None:
     manifest = folder / MANIFEST
     content = read_json(manifest) if manifest.is_file() else None
@@ -226,26 +220,12 @@ def _session_folder(path: Path) -> Path:
     return path / INSIDE if path.is_dir() and _kind_of(path) == "sae" else path
 
 
-def _refuse_other_folders(folder: Path) -> None:
-    if folder.is_file():
-        raise FileExistsError(f"`path` must be a folder, got the file {str(folder)!r}.")
-    kind = _kind_of(folder) if folder.is_dir() else KIND
-    if kind != KIND and any(folder.iterdir()):
-        raise FileExistsError(
-            f"{str(folder)!r} must be new or hold a session, got "
-            f"{'other files' if kind is None else repr(kind)}. Choose another name."
-        )
-
-
 def _may_hold(folder: Path, identity: SaeIdentity) -> bool:
     if _kind_of(folder) != "sae":
         return False
     settings = read_json(folder / "config.json").get("settings", {})
     sizes = (settings.get("n_atoms"), settings.get("d_in"))
     return sizes == (identity.n_atoms, identity.d_in)
-
-
-# --- what -----------------------------------------------------------------------------------------
 
 
 def _written(labels: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:

@@ -1,7 +1,7 @@
 """sweep: several architectures, settings and seeds, trained on one pass over the activations.
 
 All SAEs of a group see the same batches in the same order, so differences are theirs. Each is then
-measured on held-out rows, beside its floor and its random control.
+measured on held-out rows, with its floor and its random control.
 """
 
 from __future__ import annotations
@@ -42,22 +42,15 @@ SPLIT_SEED, TRAIN_SHARE = 0, 0.8
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRow:
-    """One SAE of a sweep and what it is worth."""
+    """One SAE of a sweep, what it was made with, and what it is worth."""
 
     architecture: str
-    """Its class."""
-
     settings: dict[str, Any]
-    """Constructor arguments that were chosen."""
-
     seed: int
-    """Of its first weights."""
-
     measured: dict[str, float]
     """Numbers on held-out rows by name; "r2_floor" and "r2_control" stand beside "r2"."""
 
     sae: SparseAutoencoder
-    """Trained."""
 
     @property
     def name(self) -> str:
@@ -82,12 +75,11 @@ class Sweep:
         """One line per SAE."""
         import pandas as pd
 
-        return pd.DataFrame(
-            [
-                {"architecture": r.architecture, **r.settings, "seed": r.seed, **r.measured}
-                for r in self.rows
-            ]
-        )
+        lines = [
+            {"architecture": r.architecture, **r.settings, "seed": r.seed, **r.measured}
+            for r in self.rows
+        ]
+        return pd.DataFrame(lines)
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -97,13 +89,10 @@ class Sweep:
         """
         import pandas as pd
 
-        return pd.DataFrame([_over_seeds(rows) for rows in self._groups()])
-
-    def _groups(self) -> list[list[SweepRow]]:
         groups: dict[str, list[SweepRow]] = {}
         for row in self.rows:
             groups.setdefault(_name(row.architecture, row.settings, None), []).append(row)
-        return list(groups.values())
+        return pd.DataFrame([_over_seeds(rows) for rows in groups.values()])
 
     def __repr__(self) -> str:
         return f"Sweep of {len(self.rows)} SAEs\n{self.summary.to_string(index=False, na_rep='')}"
@@ -156,13 +145,6 @@ def sweep(
     folder
         Where SAEs and numbers are kept as they are done; the same call then goes on where it
         stopped.
-    progress
-        Show bars.
-
-    Returns
-    -------
-    Sweep
-        `.saes`, `.table`, `.summary`.
 
     Raises
     ------
@@ -184,9 +166,15 @@ def sweep(
         raise ValueError(
             "`config.checkpoint` must be None in a sweep, which keeps its own. Use folder=…"
         )
-    train_on, test_on = _split(data, test)
+    train_on = _as_activations(data, "data")
+    if test is None:
+        train_on, test_on = train_on.split(TRAIN_SHARE, seed=SPLIT_SEED)
+    else:
+        test_on = _as_activations(test, "test")
+    plain = {name: value for name, value in config.to_json().items() if name != "device"}
+    identity = json.loads(json.dumps({"data": fingerprint(train_on), "config": plain}))
     with _alone(folder):
-        store = _Store(folder, _identity(train_on, config))
+        store = _Store(folder, identity)
         measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
         todo = [one for one in wanted if _name(*one) not in store.done]
         for start in range(0, len(todo), at_once):
@@ -220,7 +208,11 @@ def _combinations(
     settings: Mapping[str, Sequence[Any]],
     seeds: Sequence[int],
 ) -> Iterator[Wanted]:
-    names = [_known(architecture) for architecture in architectures]
+    names = [one if isinstance(one, str) else one.__name__ for one in architectures]
+    for name in names:
+        if name not in ARCHITECTURES and name not in METHODS:
+            among = ", ".join((*ARCHITECTURES, *METHODS))
+            raise ValueError(f"`architectures` must be among {among}, got {name!r}.")
     sizes = [n_atoms] if isinstance(n_atoms, int) else list(n_atoms)
     known = {
         name: {"k"} if name in METHODS else set(inspect.signature(ARCHITECTURES[name]).parameters)
@@ -252,23 +244,6 @@ def _check_settings(
             raise ValueError(
                 f"`settings` must name constructor arguments of {', '.join(known)}, got {name!r}."
             )
-
-
-def _known(architecture: str | type[SparseAutoencoder]) -> str:
-    name = architecture if isinstance(architecture, str) else architecture.__name__
-    if name not in ARCHITECTURES and name not in METHODS:
-        known = ", ".join((*ARCHITECTURES, *METHODS))
-        raise ValueError(f"`architectures` must be among {known}, got {name!r}.")
-    return name
-
-
-def _split(
-    data: Activations | Tensor, test: Activations | Tensor | None
-) -> tuple[Activations, Activations]:
-    acts = _as_activations(data, "data")
-    if test is None:
-        return acts.split(TRAIN_SHARE, seed=SPLIT_SEED)
-    return acts, _as_activations(test, "test")
 
 
 def _as_activations(rows: object, name: str) -> Activations:
@@ -324,12 +299,6 @@ def _over_seeds(rows: list[SweepRow]) -> dict[str, Any]:
 def _name(architecture: str, settings: Mapping[str, Any], seed: int | None) -> str:
     words = [architecture, *(f"{key}={value}" for key, value in sorted(settings.items()))]
     return " ".join([*words, *([] if seed is None else [f"seed={seed}"])])
-
-
-def _identity(data: Activations, config: TrainConfig) -> dict[str, Any]:
-    plain = config.to_json()
-    facts = {"data": fingerprint(data), "config": {k: plain[k] for k in plain if k != "device"}}
-    return json.loads(json.dumps(facts))
 
 
 class _Store:
