@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-# -------------------------------------------------------------------------------------------------
-# Finding and Checkup: what one check saw, and all of them as a table people can read.
-
+if TYPE_CHECKING:
+    pass
 
 State = Literal["ok", "warn", "cannot"]
 
@@ -19,8 +28,6 @@ class Finding:
     """What one check saw."""
 
     name: str
-    """What was looked at."""
-
     state: State
     """"ok", "warn" (works, with a drawback) or "cannot"."""
 
@@ -97,30 +104,382 @@ class Checkup:
 
 
 # -------------------------------------------------------------------------------------------------
-# doctor: what this machine can do for the toolkit, and how to fix what it cannot.
+# The machine: Python, packages, torch and its GPU, memory, disk, network.
 
 
-def _checks() -> dict[str, Callable[[], Finding]]:
-    """Name of a check → what makes it. Nothing that could be broken is imported before it is asked."""
-    from sae_nb.diagnosis import _computing as computing, _machine as machine
+GIB = 2**30
+COMFORTABLE_MEMORY = 2.0
+"""GiB. The tour peaks at 1.0 (its last line says so), and a browser wants some too."""
 
-    return {
-        "python": machine.python,
-        "packages": machine.packages,
-        "torch": machine.torch_build,
-        "gpu": machine.gpu,
-        "numba": computing.numba_layer,
-        "kernels": computing.cpu_kernels,
-        "cuda kernels": computing.cuda_kernels,
-        "nnsight": computing.nnsight,
-        "widgets": computing.widgets,
-        "jupyterlab": computing.lab,
-        "memory": machine.memory,
-        "disk": machine.disk,
-        "offline": machine.offline,
-        "chromium": computing.chromium,
-    }
+LEAST_MEMORY = 0.75
+"""GiB. The demo, with two bundled models, peaks at 0.65."""
 
+COMFORTABLE_DISK = 2.0
+"""GiB: a million captured rows of width 384 in fp32 take 1.5."""
+
+REINSTALL = "Run `make lab`, or `python -m pip install -e .` in the checkout."
+CONTAINERS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
+"""Where a container's memory limit and use are written: control groups v2, then v1."""
+
+
+def python() -> Finding:
+    """Look at the interpreter."""
+    version = platform.python_version()
+    what = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    # pip refuses older ones, but a checkout on the path is not asked.
+    if sys.version_info[:2] < (3, 11):  # noqa: UP036
+        fix = "Install Python 3.11 or newer and make a new environment with it."
+        return Finding(name="python", state="cannot", what=what, fix=fix, essential=True)
+    return Finding(name="python", state="ok", what=what, essential=True)
+
+
+def packages() -> Finding:
+    """Compare what is installed with what the package declares."""
+    try:
+        declared = list(_declared())
+    except metadata.PackageNotFoundError:
+        what = "sae-nb itself is not installed in this environment"
+        fix = REINSTALL
+        return Finding(name="packages", state="cannot", what=what, fix=fix, essential=True)
+    wrong = [text for name, asked in declared if (text := _misfit(name, asked))]
+    if wrong:
+        what = "; ".join(wrong)
+        return Finding(name="packages", state="cannot", what=what, fix=REINSTALL, essential=True)
+    what = f"sae-nb {metadata.version('sae-nb')} and its {len(declared)} dependencies"
+    return Finding(name="packages", state="ok", what=what, essential=True)
+
+
+def _declared() -> Iterator[tuple[str, str]]:
+    from packaging.requirements import Requirement
+
+    for line in metadata.requires("sae-nb") or ():
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement.name, str(requirement.specifier)
+
+
+def _misfit(name: str, asked: str) -> str:
+    from packaging.specifiers import SpecifierSet
+
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"{name} is missing"
+    fits = SpecifierSet(asked).contains(version, prereleases=True)
+    return "" if fits else f"{name} {version} is installed, {asked} is needed"
+
+
+def torch_build() -> Finding:
+    """Look at torch: its version, its build, its threads."""
+    import torch
+
+    build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    what = f"{torch.__version__}, {build}, {torch.get_num_threads()} threads"
+    return Finding(name="torch", state="ok", what=what, essential=True)
+
+
+def gpu() -> Finding:
+    """Look at the GPU: what the driver says, and whether torch's build fits it."""
+    import torch
+
+    driver, built = _driver(), torch.version.cuda
+    if torch.cuda.is_available():
+        facts = torch.cuda.get_device_properties(0)
+        more = f" and {n - 1} more" if (n := torch.cuda.device_count()) > 1 else ""
+        version = f", driver {driver[1]}" if driver else ""
+        what = f"{facts.name}, {facts.total_memory / GIB:.0f} GiB{more}{version}"
+        return Finding(name="gpu", state="ok", what=what)
+    if driver and built:
+        what = f"{driver[0]} with driver {driver[1]}, which torch's CUDA {built} build cannot use"
+        fix = "Update the driver, or install a torch build for an older CUDA."
+        return Finding(name="gpu", state="cannot", what=what, fix=fix)
+    if driver:
+        what = f"{driver[0]} with driver {driver[1]}, but torch is a CPU build"
+        fix = "Delete .venv and run `make lab DEVICE=cuda`, with TORCH_INDEX naming CUDA builds."
+        return Finding(name="gpu", state="cannot", what=what, fix=fix)
+    if built:
+        what = f"no NVIDIA driver answers, and torch is a CUDA {built} build; the CPU is used"
+        fix = "Nothing, or DEVICE=cpu for a torch of a tenth of the size."
+        return Finding(name="gpu", state="warn", what=what, fix=fix)
+    return Finding(name="gpu", state="ok", what="none; everything bundled runs on the CPU")
+
+
+def _driver() -> tuple[str, str] | None:
+    """Name of the first GPU and version of its driver, as nvidia-smi says."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        # Installed without a working driver is the same as not there.
+        return None
+    name, _, version = done.stdout.partition("\n")[0].rpartition(",")
+    return (name.strip(), version.strip()) if name else None
+
+
+def memory() -> Finding:
+    """Look at the memory still free, a container's limit included."""
+    free = _free_memory()
+    if free is None:
+        what = "this system does not say how much is free"
+        return Finding(name="memory", state="ok", what=what)
+    gib = free / GIB
+    what = f"{gib:.1f} GiB free"
+    if gib < LEAST_MEMORY:
+        fix = f"Close other kernels and programs: a bundled model needs {LEAST_MEMORY} GiB."
+        return Finding(name="memory", state="cannot", what=what, fix=fix, essential=True)
+    if gib < COMFORTABLE_MEMORY:
+        fix = "Keep one notebook open at a time, and capture to disk: sn.capture(…, store=folder)."
+        return Finding(name="memory", state="warn", what=what, fix=fix, essential=True)
+    return Finding(name="memory", state="ok", what=what, essential=True)
+
+
+def _free_memory() -> int | None:
+    from sae_nb.checks import available_memory
+
+    free = [available_memory(), *(_left(*container) for container in CONTAINERS)]
+    return min((n for n in free if n is not None), default=None)
+
+
+def _left(folder: Path, limit: str, use: str) -> int | None:
+    """Bytes left under a container's limit, or None where there is no limit."""
+    try:
+        most = (folder / limit).read_text().strip()
+        if not most.isdigit():
+            return None
+        # Cached file pages are given back before anything is refused.
+        lines = (folder / "memory.stat").read_text().splitlines()
+        cached = next((int(n) for key, n in map(str.split, lines) if key == "inactive_file"), 0)
+        return int(most) - int((folder / use).read_text()) + cached
+    except OSError:
+        # Another system, or another generation of control groups.
+        return None
+
+
+def disk() -> Finding:
+    """Look at the disk notebooks would write to."""
+    gib = shutil.disk_usage(Path.cwd()).free / GIB
+    what = f"{gib:.1f} GiB free in the working folder"
+    if gib < COMFORTABLE_DISK:
+        fix = "Make room before capturing to disk; the bundled lessons need 0.1 GiB."
+        return Finding(name="disk", state="warn", what=what, fix=fix)
+    return Finding(name="disk", state="ok", what=what)
+
+
+def offline() -> Finding:
+    """Look at what works without a network: the bundled models."""
+    from sae_nb.models import bundled_names
+
+    names = [name for name in bundled_names() if "@" not in name]
+    if not names:
+        what = "the bundled models' weights are missing"
+        return Finding(name="offline", state="cannot", what=what, fix=REINSTALL, essential=True)
+    hub = "; the hub is switched off" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+    what = f"{', '.join(names)} are here; only a hub name you give is downloaded{hub}"
+    return Finding(name="offline", state="ok", what=what, essential=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# The compiled parts: Numba's layer, the CPU and GPU kernels against their definition, nnsight.
+
+
+AGREEMENT = 1e-5
+"""Largest difference between a kernel's codes and the definition's, on numbers of order one."""
+
+
+def numba_layer() -> Finding:
+    """Look at Numba and at how its parallel loops share the machine."""
+    import numba
+
+    from sae_nb import kernels
+
+    kernels.warm_up()
+    layer = numba.threading_layer()
+    what = f"{numba.__version__}, layer {layer}, {numba.get_num_threads()} threads"
+    if layer == "workqueue":
+        what += "; kernels take turns, because this layer cannot be entered twice"
+        fix = "Install OpenMP's runtime (libgomp1 on Debian, libomp on macOS) for parallel kernels."
+        return Finding(name="numba", state="warn", what=what, fix=fix, essential=True)
+    return Finding(name="numba", state="ok", what=what, essential=True)
+
+
+def cpu_kernels() -> Finding:
+    """Run a pursuit and a TopK encoding on the CPU kernels and on their definition."""
+    started = time.perf_counter()
+    difference = _difference("cpu", "cpu")
+    seconds = time.perf_counter() - started
+    if not difference <= AGREEMENT:  # not a number counts as different
+        what = f"codes differ from the definition by {difference:.1e}, allowed is {AGREEMENT:.0e}"
+        fix = "Use backend='reference', and report this with the lines above."
+        return Finding(name="kernels", state="cannot", what=what, fix=fix, essential=True)
+    what = f"agree with the definition to {difference:.0e}, compiled or loaded in {seconds:.1f} s"
+    return Finding(name="kernels", state="ok", what=what, essential=True)
+
+
+def cuda_kernels() -> Finding:
+    """Run the same on the GPU's kernels."""
+    import torch
+
+    name = "cuda kernels"
+    if not torch.cuda.is_available():
+        return Finding(name=name, state="ok", what="not needed without a usable GPU")
+    try:
+        difference = _difference("cuda", "cuda")
+    except (ValueError, ImportError) as error:
+        major = str(torch.version.cuda).partition(".")[0]
+        fix = f'Install them: python -m pip install "sae-nb[cuda{major}]".'
+        return Finding(name=name, state="cannot", what=str(error), fix=fix)
+    if not difference <= AGREEMENT:  # not a number counts as different
+        what = f"codes differ from the definition by {difference:.1e}, allowed is {AGREEMENT:.0e}"
+        fix = "Use backend='reference' on the GPU, and report this with the lines above."
+        return Finding(name=name, state="cannot", what=what, fix=fix)
+    what = f"agree with the definition to {difference:.0e}"
+    return Finding(name=name, state="ok", what=what)
+
+
+def _difference(backend: str, device: str) -> float:
+    import torch
+
+    from sae_nb.kernels import topk_encode
+    from sae_nb.pursuit import matching_pursuit
+
+    # Sixteen inputs and 64 unit atoms of width 16, always the same.
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(16, 16, generator=generator).to(device)
+    dictionary = torch.randn(64, 16, generator=generator)
+    dictionary = torch.nn.functional.normalize(dictionary, dim=1).to(device)
+    pairs = [
+        (
+            matching_pursuit(x, dictionary, 4, backend=backend),
+            matching_pursuit(x, dictionary, 4, backend="reference"),
+        ),
+        (
+            topk_encode(x, dictionary, k=4, backend=backend),  # type: ignore[arg-type]
+            topk_encode(x, dictionary, k=4, backend="reference"),
+        ),
+    ]
+    return max(float((a.to_dense() - b.to_dense()).abs().max()) for a, b in pairs)
+
+
+def nnsight() -> Finding:
+    """Capture from a toy module through nnsight and through a plain hook, and compare."""
+    import torch
+
+    from sae_nb.capturing import run_hooked
+    from sae_nb.models import wrap
+
+    model = wrap(torch.nn.Sequential(torch.nn.Linear(3, 3)))
+    batch = next(iter(model.batches(torch.eye(3), batch_size=3)))
+    point = [model.hook_point("0")]
+    traced, hooked = (
+        run_hooked(model, batch, point, backend=backend)[point[0]]
+        for backend in ("nnsight", "hooks")
+    )
+    version = metadata.version("nnsight")
+    if not torch.allclose(traced, hooked, atol=1e-6):
+        what = f"{version} captures something else than a plain forward hook"
+        fix = f"{REINSTALL} It pins a version that is known to agree."
+        return Finding(name="nnsight", state="cannot", what=what, fix=fix, essential=True)
+    what = f"{version}, agrees with a plain forward hook"
+    return Finding(name="nnsight", state="ok", what=what, essential=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# What panels need: widget packages, JupyterLab's extensions for them, a Chromium for the tests.
+
+
+WIDGET_PACKAGES = ("ipywidgets", "anywidget", "plotly")
+EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
+"""What JupyterLab, Notebook 7 and Voila load in the browser; pip brings them."""
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def widgets() -> Finding:
+    """Look at the packages panels are made of, without importing them."""
+    missing = [name for name in WIDGET_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        what = f"{', '.join(missing)} missing: panels cannot be drawn, everything else works"
+        return Finding(name="widgets", state="cannot", what=what, fix=REINSTALL)
+    what = ", ".join(f"{name} {metadata.version(name)}" for name in WIDGET_PACKAGES)
+    return Finding(name="widgets", state="ok", what=what)
+
+
+def lab() -> Finding:
+    """Look for JupyterLab and the extensions that draw widgets in the browser."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        what = "JupyterLab is not in this environment; a kernel used from another one is fine"
+        fix = "Install it with `python -m pip install jupyterlab`, or install ipywidgets and anywidget there."
+        return Finding(name="jupyterlab", state="warn", what=what, fix=fix)
+    found = {name: _extension(name) for name in EXTENSIONS}
+    missing = [name for name, version in found.items() if version is None]
+    if missing:
+        what = f"JupyterLab has no extension {', '.join(missing)}: panels show as text"
+        fix = "Run `python -m pip install --force-reinstall --no-deps ipywidgets jupyterlab_widgets anywidget`."
+        return Finding(name="jupyterlab", state="cannot", what=what, fix=fix)
+    versions = ", ".join(f"{name} {version}" for name, version in found.items())
+    return Finding(
+        name="jupyterlab", state="ok", what=f"{metadata.version('jupyterlab')} with {versions}"
+    )
+
+
+def _extension(name: str) -> str | None:
+    """Version of a browser extension, or None where it is not installed."""
+    for folder in _extension_folders():
+        facts = folder / name / "package.json"
+        if facts.is_file():
+            return str(json.loads(facts.read_text(encoding="utf-8")).get("version", "?"))
+    return None
+
+
+def _extension_folders() -> list[Path]:
+    try:
+        from jupyter_core.paths import jupyter_path
+    except ImportError:
+        return [Path(sys.prefix) / "share" / "jupyter" / "labextensions"]
+    return [Path(folder) for folder in jupyter_path("labextensions")]
+
+
+def chromium() -> Finding:
+    """Look for a browser that tests can drive; nobody else needs one."""
+    if find_chromium() is not None:
+        return Finding(name="chromium", state="ok", what="here, for the browser tests")
+    what = "none; only the browser tests need it, and they skip"
+    fix = "Install chromium, or name one in SAE_NB_CHROMIUM, to run them."
+    return Finding(name="chromium", state="warn", what=what, fix=fix)
+
+
+def find_chromium() -> str | None:
+    """Return the command of a Chromium that can be driven, or None."""
+    names = (os.environ.get("SAE_NB_CHROMIUM"), *BROWSERS)
+    return next((found for name in names if name and (found := shutil.which(name))), None)
+
+
+# -------------------------------------------------------------------------------------------------
+# All checks, and those that were asked for.
+
+
+CHECKS = {
+    "python": python,
+    "packages": packages,
+    "torch": torch_build,
+    "gpu": gpu,
+    "numba": numba_layer,
+    "kernels": cpu_kernels,
+    "cuda kernels": cuda_kernels,
+    "nnsight": nnsight,
+    "widgets": widgets,
+    "jupyterlab": lab,
+    "memory": memory,
+    "disk": disk,
+    "offline": offline,
+    "chromium": chromium,
+}
+"""Every check by name; each imports what it needs when it is asked."""
 
 ESSENTIAL = frozenset({"python", "packages", "torch", "numba", "kernels", "nnsight", "offline"})
 """Without these a check that breaks means that nothing useful works."""
@@ -130,7 +489,7 @@ def doctor(*names: str) -> Checkup:
     """Look at what this machine can do, and say how to fix what it cannot.
 
     Every check runs on its own: one that breaks becomes a finding. Nothing is downloaded and no
-    connection is made; nothing about the machine is told but versions, sizes and the GPU's name.
+    connection is made; nothing about the machine is reported but versions, sizes and the GPU's name.
 
     Parameters
     ----------
@@ -140,7 +499,7 @@ def doctor(*names: str) -> Checkup:
     Returns
     -------
     Checkup
-        Prints as a table; `.usable` tells whether everything essential works.
+        Prints as a table; `.usable` says whether everything essential works.
 
     Raises
     ------
@@ -152,25 +511,20 @@ def doctor(*names: str) -> Checkup:
     >>> sn.doctor("python")["python"].state
     'ok'
     """
-    checks = _checks()
-    unknown = [name for name in names if name not in checks]
+    unknown = [name for name in names if name not in CHECKS]
     if unknown:
         raise ValueError(
-            f"`names` must be checks, got {unknown[0]!r}. They are: {', '.join(checks)}."
+            f"`names` must be checks, got {unknown[0]!r}. They are: {', '.join(CHECKS)}."
         )
-    return Checkup(tuple(_examine(name, checks[name]) for name in names or checks))
+    return Checkup(tuple(_examine(name) for name in names or CHECKS))
 
 
-def _examine(name: str, check: Callable[[], Finding]) -> Finding:
+def _examine(name: str) -> Finding:
     try:
-        return check()
+        return CHECKS[name]()
     except Exception as error:  # noqa: BLE001 - a check that breaks is what was asked for
-        essential = name in ESSENTIAL
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        return Finding(name=name, state="cannot", what=what, fix=_cure(error), essential=essential)
-
-
-def _cure(error: Exception) -> str:
-    if isinstance(error, ModuleNotFoundError):
-        return f"Install it: python -m pip install {(error.name or 'it').partition('.')[0]}."
-    return "Run `make clean` and `make lab` in a fresh checkout; if it stays, report this line."
+        fix = "Run `make clean` and `make lab` in a fresh checkout; if it stays, report this line."
+        if isinstance(error, ModuleNotFoundError):
+            fix = f"Install it: python -m pip install {(error.name or 'it').partition('.')[0]}."
+        return Finding(name=name, state="cannot", what=what, fix=fix, essential=name in ESSENTIAL)

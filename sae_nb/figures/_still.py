@@ -42,7 +42,7 @@ from sae_nb.figures.theme import (
 )
 
 # -------------------------------------------------------------------------------------------------
-# Axes of a still picture: what range, which ticks, where a value lies on the sheet.
+# Axes of a still image: what range, which ticks, where a value lies on the sheet.
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ def categories_of(traces: Sequence[Any], side: str) -> list[str]:
     """Return the names along one side ("x" or "y") of traces, in order; none where it is numbers."""
     names: dict[str, None] = {}
     for trace in traces:
-        given = trace[side]
-        for value in () if given is None or isinstance(given, dict) else given:
+        values = trace[side]
+        for value in () if values is None or isinstance(values, dict) else values:
             if isinstance(value, str):
                 names.setdefault(value)
     return list(names)
@@ -123,24 +123,17 @@ def numbers_of(values: Any, categories: list[str]) -> Float[np.ndarray, " n"]:
 def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> Any:
     parts = [np.zeros(0)]
     for trace in traces:
-        given = numbers_of(trace[side], categories)
+        values = numbers_of(trace[side], categories)
         if trace.type == "heatmap":
-            given = _heatmap_ends(trace, side, given)
-        parts.append(given)
+            sizes = _matrix(trace.z).shape
+            n = sizes["yx".index(side)] if len(sizes) == 2 else 0
+            values = _borders(values, n)[[0, -1]] if n else np.zeros(0)
+        parts.append(values)
         long_side = "x" if trace.type == "bar" and trace.orientation == "h" else "y"
         if trace.type == "bar" and side == long_side:
             parts.append(np.zeros(1))
     joined = np.concatenate(parts)
     return joined[np.isfinite(joined)]
-
-
-def _heatmap_ends(trace: Any, side: str, given: Any) -> Any:
-    """The outer borders of a heat-map's cells: half a cell beyond the outer centres."""
-    if trace[side] is None or len(given) < 2:
-        size = 0 if trace.z is None else np.shape(trace.z)[1 if side == "x" else 0]
-        return np.array([-0.5, size - 0.5]) if size else np.zeros(0)
-    half = (given[1] - given[0]) / 2, (given[-1] - given[-2]) / 2
-    return np.array([given[0] - half[0], given[-1] + half[1]])
 
 
 def _range(
@@ -176,17 +169,14 @@ def _ticks(
         every = max(1, len(powers) // 6)
         words = {p: format_count(10**p) if 0 <= p < 7 else format_number(10.0**p) for p in powers}
         return tuple((10.0**p, words[p]) for p in list(powers)[::every])
-    gap = _nice_step((top - bottom) / 5)
+    rough = (top - bottom) / 5
+    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
+    gap = next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
     first = math.ceil(bottom / gap - 1e-9) * gap
     count = int((top - first) / gap + 1e-9) + 1
     decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
     values = [first + i * gap for i in range(count)]
     return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
-
-
-def _nice_step(rough: float) -> float:
-    power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
-    return next((m * power for m in (1, 2, 5) if m * power >= rough), 10 * power)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -272,7 +262,9 @@ class Drawing:
         """Return the drawing as PNG with a transparent background."""
         sheet = Image.new("RGBA", (self.width * scale, self.height * scale), (0, 0, 0, 0))
         for stroke in self.strokes:
-            layer = Image.new("RGBA", sheet.size, (0, 0, 0, 0)) if _faint(stroke) else sheet
+            colour = getattr(stroke, "fill", "") or getattr(stroke, "colour", INK)
+            faint = getattr(stroke, "opacity", 1) < 1 or parse_colour(colour)[3] < 255
+            layer = Image.new("RGBA", sheet.size, (0, 0, 0, 0)) if faint else sheet
             _paint(layer, ImageDraw.Draw(layer), stroke, scale)
             if layer is not sheet:
                 sheet.alpha_composite(layer)
@@ -310,13 +302,6 @@ def _svg(stroke: Stroke) -> str:
                 f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" '
                 f'fill="currentColor"{turn}>{escape(text)}</text>'
             )
-
-
-def _faint(stroke: Stroke) -> bool:
-    if isinstance(stroke, Dot) and stroke.opacity < 1:
-        return True
-    colour = getattr(stroke, "fill", "") or getattr(stroke, "colour", INK)
-    return parse_colour(colour)[3] < 255
 
 
 def _paint(sheet: Image.Image, draw: ImageDraw.ImageDraw, stroke: Stroke, scale: int) -> None:
@@ -412,7 +397,7 @@ def parse_colour(colour: str) -> tuple[int, int, int, int]:
 
 
 # -------------------------------------------------------------------------------------------------
-# The traces of a still picture as strokes: bars, lines and markers, heat-maps.
+# The traces of a still image as strokes: bars, lines and markers, heat-maps.
 
 
 MOST_CELLS = 64
@@ -421,12 +406,11 @@ MOST_CELLS = 64
 
 @dataclass
 class Beside:
-    """How the bars of a trace stand to the others of their subplot."""
+    """How the bars of a trace stand to the others of their subplot; `stacked`: heights so far by place."""
 
     place: int = 0
     of: int = 1
     stacked: dict[float, float] | None = None
-    """Heights so far by place; None where bars do not stand on each other."""
 
 
 def colour_at(colour: Any, index: int, otherwise: str) -> str:
@@ -525,7 +509,7 @@ def _markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list
 
 
 def _of(given: Any, index: int, otherwise: Any) -> Any:
-    """One of a list, or the one that stands for all."""
+    """One of a list, or the one for all."""
     if isinstance(given, list | tuple | np.ndarray):
         return given[index] if index < len(given) else otherwise
     return otherwise if given is None else given
@@ -596,17 +580,19 @@ def _matrix(given: Any) -> Float[np.ndarray, "rows columns"]:
 def _edges(trace: Any, side: str, n: int, axis: Axis) -> list[float]:
     """Pixel positions of the n + 1 borders between cells."""
     given = trace[side]
-    centres = None if given is None else numbers_of(given, categories_of([trace], side))
-    if centres is None or len(centres) != n:
-        borders = np.arange(n + 1) - 0.5
-    elif n == 1:
-        borders = centres[0] + np.array([-0.5, 0.5])
-    else:
-        middles = (centres[1:] + centres[:-1]) / 2
-        borders = np.concatenate(
-            ([2 * centres[0] - middles[0]], middles, [2 * centres[-1] - middles[-1]])
-        )
-    return [float(v) for v in axis.place(borders)]
+    centres = np.zeros(0) if given is None else numbers_of(given, categories_of([trace], side))
+    return [float(v) for v in axis.place(_borders(centres, n))]
+
+
+def _borders(centres: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " n_plus_1"]:
+    """Borders between n cells: half-way between centres, and as far beyond the outer ones."""
+    if len(centres) != n:
+        return np.arange(n + 1) - 0.5
+    if n == 1:
+        return centres[0] + np.array([-0.5, 0.5])
+    middles = (centres[1:] + centres[:-1]) / 2
+    first, last = 2 * centres[0] - middles[0], 2 * centres[-1] - middles[-1]
+    return np.concatenate(([first], middles, [last]))
 
 
 DRAWN = {"bar": _bars, "scatter": _scatter, "scattergl": _scatter, "heatmap": _heatmap}
@@ -702,9 +688,6 @@ def _drawn_against(figure: go.Figure, name: str) -> list[Any]:
     ]
 
 
-# --- frame ----------------------------------------------------------------------------------------
-
-
 def _frame(x: Axis, y: Axis) -> list[Stroke]:
     size = theme().font_px
     strokes: list[Stroke] = []
@@ -727,9 +710,6 @@ def _frame(x: Axis, y: Axis) -> list[Stroke]:
         middle = (y.start + y.end) / 2
         strokes.append(Label(x.start - 48, middle, y.title, size=size, angle=-90))
     return strokes
-
-
-# --- shapes, notes, legend ------------------------------------------------------------------------
 
 
 def _position(axis: Axis, value: Any, reference: str | None, along: tuple[float, float]) -> float:

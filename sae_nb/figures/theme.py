@@ -16,6 +16,8 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 
+from sae_nb.checks import one_of
+
 PREDICTED = "#0072B2"
 NOVEL = "#D55E00"
 CONTROL = "#8C8C8C"
@@ -27,15 +29,8 @@ ALARM = "#C9252D"
 """Red: not distinguishable. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its ✕."""
 
 OKABE_ITO = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#F0E442",
-    "#000000",
-)
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000"
+)  # fmt: skip
 BLACK = OKABE_ITO[-1]
 PALETTE = OKABE_ITO[:6]
 """Black and yellow left out: each vanishes on one of the two backgrounds."""
@@ -63,19 +58,11 @@ PAD = {"ink": "#f7f7f7", "paper": "#14161a", "hint": "#b8bcc4"}
 
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 # Ten equally spaced stops; between them colours are interpolated linearly in sRGB, by Python and by
-# the browser alike, so that an exported picture has the colours that were on the screen.
+# the browser alike, so that an exported image has the colours that were on the screen.
 CIVIDIS = (
-    (0, 34, 78),
-    (18, 53, 112),
-    (59, 73, 108),
-    (87, 93, 109),
-    (112, 113, 115),
-    (138, 134, 120),
-    (165, 156, 116),
-    (195, 179, 105),
-    (225, 204, 85),
-    (254, 232, 56),
-)
+    (0, 34, 78), (18, 53, 112), (59, 73, 108), (87, 93, 109), (112, 113, 115),
+    (138, 134, 120), (165, 156, 116), (195, 179, 105), (225, 204, 85), (254, 232, 56),
+)  # fmt: skip
 SIGNED = ((0, 114, 178), (255, 255, 255), (213, 94, 0))
 FONT_STACK = (
     'var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Roboto, '
@@ -151,8 +138,6 @@ class Theme:
     """Sizes of one scale, in CSS pixels."""
 
     scale: Scale = "normal"
-    """Name of the scale. Ours."""
-
     font_px: int = 13
     """Smallest text in a panel; panels.md asks for at least 13. Ours."""
 
@@ -163,7 +148,7 @@ class Theme:
     """Height of a figure that shares its panel with examples. Ours."""
 
     thumbnail_px: int = 96
-    """Side of one example picture. Ours: six in a row at 960 px."""
+    """Side of one example image. Ours: six in a row at 960 px."""
 
 
 SCALES: dict[str, Theme] = {
@@ -189,9 +174,7 @@ def use_scale(scale: Scale) -> None:
     ------
     ValueError: If no scale has that name.
     """
-    if scale not in SCALES:
-        raise ValueError(f"`scale` must be one of {list(SCALES)}, got {scale!r}.")
-    _current[0] = SCALES[scale]
+    _current[0] = SCALES[one_of(scale, SCALES, name="scale")]
 
 
 def scaled(px: float) -> int:
@@ -202,8 +185,6 @@ def scaled(px: float) -> int:
 def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     """Colours of strengths in [0, 1] on the one sequential map; values outside are clipped.
 
-    Examples
-    --------
     >>> cividis(np.array([0.0, 1.0])).tolist()
     [[0, 34, 78], [254, 232, 56]]
     """
@@ -213,8 +194,6 @@ def cividis(strength: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
 def signed_colours(value: Float[np.ndarray, " n"]) -> UInt8[np.ndarray, "n 3"]:
     """Colours of values in [-1, 1]: blue below zero, white at zero, orange above.
 
-    Examples
-    --------
     >>> signed_colours(np.array([0.0])).tolist()
     [[255, 255, 255]]
     """
@@ -242,8 +221,6 @@ def colour_scale(signed: bool = False) -> list[list[Any]]:
 def category_style(index: int) -> tuple[str, str]:
     """Colour and marker of a category: Okabe–Ito first, then the next marker shape.
 
-    Examples
-    --------
     >>> category_style(0)
     ('#0072B2', 'circle')
     >>> category_style(8)
@@ -259,17 +236,8 @@ def category_style(index: int) -> tuple[str, str]:
 def format_number(value: float | None, unit: str = "", *, digits: int = 3) -> str:
     """Write a number with three significant digits and thin spaces in thousands.
 
-    Parameters
-    ----------
-    value
-        The number; None and NaN become an en dash.
-    unit
-        Appended after a thin space.
-    digits
-        Significant digits.
+    None and NaN become an en dash; a unit follows after a thin space.
 
-    Examples
-    --------
     >>> format_number(0.012345), format_number(2), format_number(-1.5)
     ('0.0123', '2.00', '−1.50')
     >>> format_number(1234567.0).replace(THIN_SPACE, "_")
@@ -303,8 +271,6 @@ def _significant(value: float, digits: int) -> str:
 def format_count(count: int) -> str:
     """Write a whole number in full with thin spaces in thousands.
 
-    Examples
-    --------
     >>> format_count(16384).replace(THIN_SPACE, "_")
     '16_384'
     """
@@ -314,8 +280,6 @@ def format_count(count: int) -> str:
 def format_percent(fraction: float | None, of: str = "") -> str:
     """Write a fraction as a percentage, saying of what.
 
-    Examples
-    --------
     >>> format_percent(0.0312, of="rows").replace(THIN_SPACE, "_")
     '3.12_% of rows'
     """
@@ -328,8 +292,6 @@ def format_percent(fraction: float | None, of: str = "") -> str:
 def format_duration(seconds: float) -> str:
     """Write a duration in the unit a person would say it in.
 
-    Examples
-    --------
     >>> [format_duration(s).replace(THIN_SPACE, "_") for s in (0.0123, 4.2, 75, 7300)]
     ['12_ms', '4.2_s', '1_min 15_s', '2_h 1_min']
     """
@@ -349,8 +311,6 @@ def format_duration(seconds: float) -> str:
 def escape(text: object) -> str:
     """Escape text for HTML, inside an element or a quoted attribute.
 
-    Examples
-    --------
     >>> escape('<script>"x"</script>')
     '&lt;script&gt;&quot;x&quot;&lt;/script&gt;'
     """
@@ -360,8 +320,6 @@ def escape(text: object) -> str:
 def plot_text(text: object) -> str:
     """Escape text for plotly, whose labels understand a little HTML.
 
-    Examples
-    --------
     >>> plot_text("<b>")
     '&lt;b&gt;'
     """
@@ -371,13 +329,13 @@ def plot_text(text: object) -> str:
 def visible_token(token: str) -> str:
     r"""Show the white space of a token that would otherwise be invisible.
 
-    Examples
-    --------
     >>> [visible_token(t) for t in (" the", "\n", "\t", "")]
     [' the', '↵', '⇥', '∅']
     """
-    shown = token.replace("\r\n", "↵").replace("\n", "↵").replace("\r", "↵").replace("\t", "⇥")
-    return shown if shown else "∅"
+    signs = {"\r\n": "↵", "\n": "↵", "\r": "↵", "\t": "⇥"}
+    for space, sign in signs.items():
+        token = token.replace(space, sign)
+    return token or "∅"
 
 
 # --- figures --------------------------------------------------------------------------------------

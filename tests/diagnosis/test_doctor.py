@@ -14,20 +14,14 @@ import torch
 
 import sae_nb as sn
 from sae_nb import __main__ as command
-from sae_nb.diagnosis import (
-    Checkup,
-    Finding,
-    _computing as computing,
-    _computing as screen,
-    _machine as machine,
-)
+from sae_nb.diagnosis import Checkup, Finding, _doctor as machine
 
 Patch = pytest.MonkeyPatch
 
 
 def _without(patch: Patch, *missing: str) -> None:
     """Make packages look uninstalled to metadata and to the import system's finder."""
-    version, find = metadata.version, screen.importlib.util.find_spec
+    version, find = metadata.version, machine.importlib.util.find_spec
 
     def no_version(name: str) -> str:
         if name in missing:
@@ -36,7 +30,7 @@ def _without(patch: Patch, *missing: str) -> None:
 
     patch.setattr(metadata, "version", no_version)
     patch.setattr(
-        screen.importlib.util, "find_spec", lambda name: None if name in missing else find(name)
+        machine.importlib.util, "find_spec", lambda name: None if name in missing else find(name)
     )
 
 
@@ -172,7 +166,7 @@ def test_missing_weights_are_said(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("wrong", [1.0, float("nan")])
 def test_a_kernel_that_computes_something_else_is_caught(monkeypatch: Patch, wrong: float) -> None:
     """Agreement is measured, not assumed."""
-    monkeypatch.setattr(computing, "_difference", lambda *_: wrong)
+    monkeypatch.setattr(machine, "_difference", lambda *_: wrong)
     checkup = sn.doctor("kernels")
     assert checkup["kernels"].state == "cannot"
     assert not checkup.usable
@@ -190,9 +184,9 @@ def test_the_difference_is_measured_on_the_kernels_themselves(monkeypatch: Patch
             codes.values.neg_()
         return codes
 
-    assert computing._difference("cpu", "cpu") < computing.AGREEMENT
+    assert machine._difference("cpu", "cpu") < machine.AGREEMENT
     monkeypatch.setattr(pursuit, "matching_pursuit", flipped)
-    assert computing._difference("cpu", "cpu") > 0.1
+    assert machine._difference("cpu", "cpu") > 0.1
 
 
 def test_a_layer_that_takes_turns_is_a_warning(monkeypatch: Patch) -> None:
@@ -213,7 +207,7 @@ def test_cuda_kernels_without_their_toolkit_name_the_extra(monkeypatch: Patch) -
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(computing, "_difference", fails)
+    monkeypatch.setattr(machine, "_difference", fails)
     finding = sn.doctor("cuda kernels")["cuda kernels"]
     assert finding.state == "cannot"
     assert "sae-nb[cuda13]" in finding.fix
@@ -221,7 +215,7 @@ def test_cuda_kernels_without_their_toolkit_name_the_extra(monkeypatch: Patch) -
 
 def test_missing_widgets_and_extensions_are_told_apart(monkeypatch: Patch, tmp_path: Path) -> None:
     """A package that is not there, and a browser extension that is not there."""
-    monkeypatch.setattr(screen, "_extension_folders", lambda: [tmp_path])
+    monkeypatch.setattr(machine, "_extension_folders", lambda: [tmp_path])
     finding = sn.doctor("jupyterlab")["jupyterlab"]
     assert finding.state == "cannot"
     assert "anywidget" in finding.what
@@ -233,7 +227,7 @@ def test_missing_widgets_and_extensions_are_told_apart(monkeypatch: Patch, tmp_p
 
 def test_no_browser_is_a_warning(monkeypatch: Patch) -> None:
     """Only the tests need one."""
-    monkeypatch.setattr(screen.shutil, "which", lambda _: None)
+    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     assert sn.doctor("chromium")["chromium"].state == "warn"
 
 
@@ -268,7 +262,7 @@ def test_exit_status_says_whether_it_is_usable(
     monkeypatch.setattr(machine, "_free_memory", fails)
     assert command.main(["doctor", "memory"]) == 1
     assert "begin with the first line" in capsys.readouterr().out
-    monkeypatch.setattr(screen.shutil, "which", lambda _: None)
+    monkeypatch.setattr(machine.shutil, "which", lambda _: None)
     assert command.main(["doctor", "chromium", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["usable"]
