@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sae_nb_lessons.reproductions import experiments
 from sae_nb_lessons.reproductions._claims import Claim, read_claims
 
 
 RENAMED = {"sae_nb.pretrained": "sae_nb.ready_made", "callbacks=": "listeners="}
 """Names of the toolkit that changed after the artefacts were made: a new name is no new code."""
-
-ROOM = f"{__package__}.experiments"
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,6 @@ def experiment_names() -> list[str]:
     >>> "monotone" in experiment_names()
     True
     """
-    from sae_nb_lessons.reproductions import experiments
-
     return sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
 
 
@@ -87,8 +85,8 @@ def experiment(name: str) -> Experiment:
     names = experiment_names()
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
-    module = importlib.import_module(f"{__package__}.experiments.{name}")
-    title, claims = read_claims(ROOM, name)
+    module = importlib.import_module(f".{name}", experiments.__name__)
+    title, claims = read_claims(experiments.__name__, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(
         name=name,

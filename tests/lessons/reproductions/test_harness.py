@@ -58,7 +58,7 @@ def toy_experiment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     (room / "toy.py").write_text("SHORT = {'height': 0.7}\n")
     (room / "toy.toml").write_text(TOY, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "ROOM", "toy_room")
+    monkeypatch.setattr(registry, "experiments", importlib.import_module("toy_room"))
     module = importlib.import_module("toy_room.toy")
     module.run = toy
     CALLS.clear()
