@@ -43,6 +43,18 @@ def test_links_inside_the_docs_resolve(docs: Path) -> None:
     assert not broken
 
 
+def test_readmes_of_rooms_name_files_that_are_there() -> None:
+    """By their path from the top, from the room or from a folder in it."""
+    gone = []
+    for readme in ROOT.glob("*/*/README.md"):
+        for name in re.findall(r"`([\w/]+\.(?:py|toml))`", readme.read_text(encoding="utf-8")):
+            near = any(readme.parent.rglob(name)) if "/" not in name else False
+            there = near or (readme.parent / name).exists() or (ROOT / name).exists()
+            if not there and "my_" not in name and "their_" not in name:
+                gone.append(f"{readme.relative_to(ROOT)}: {name}")
+    assert not gone
+
+
 def test_every_page_is_in_the_contents(docs: Path, tool: Tool) -> None:
     """A page that nobody can reach is no page."""
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
