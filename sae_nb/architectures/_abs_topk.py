@@ -42,6 +42,7 @@ class AbsTopK(OneStep):
 
     Example
     -------
+    >>> import torch
     >>> sae = AbsTopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
     >>> x = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
     >>> torch.equal(sae.encode(-x).values, -sae.encode(x).values)

@@ -55,6 +55,7 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
 
     Example
     -------
+    >>> import torch
     >>> sae = OrthogonalMatchingPursuit(4, 8, k=2, generator=torch.Generator().manual_seed(0))
     >>> codes = sae.encode(torch.ones(3, 5, 4))
     >>> codes.shape, bool((codes.l0 <= 2).all())

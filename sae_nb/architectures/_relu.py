@@ -53,6 +53,7 @@ class ReLU(Priced):
 
     Example
     -------
+    >>> import torch
     >>> sae = ReLU(d_in=4, n_atoms=8, generator=torch.Generator().manual_seed(0))
     >>> bool((sae.encode(torch.ones(3, 4)).values > 0).all())
     True

@@ -47,6 +47,7 @@ class TopK(OneStep):
 
     Example
     -------
+    >>> import torch
     >>> sae = TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
     >>> codes = sae.encode(torch.ones(3, 5, 4))
     >>> codes.shape, bool((codes.l0 <= 2).all()), sae.decode(codes).shape
