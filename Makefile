@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor docs gallery tour test check bench bench-gpu notebooks proofs proofs-full models peers browser sync clean ci
+.PHONY: help lab demo doctor docs gallery tour loops test test-fast slow browser binder reliability check bench bench-gpu notebooks reproduce reproduce-full models peers chromium sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -17,13 +17,15 @@ FOLDER ?=
 PYTEST_FLAGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
-# Test processes side by side; each computes with one thread, or they would wait for each other's.
-JOBS ?= 2
+# Test processes side by side, one more than a small machine's cores: browsers and killed processes are waited
+# for. Each computes with one thread, or they would wait for each other's.
+JOBS ?= 3
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 $(PYTEST_FLAGS)
 PACKAGES := -e ".[dev]"
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sae_nb needs Python 3.11 or newer, got {v.major}.{v.minor}. Pass PYTHON=python3.11.")'
@@ -72,13 +74,13 @@ docs: $(STAMP) ## the documentation, in build/site; a warning is an error
 	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	echo "Open build/site/index.html."
 
-gallery: $(STAMP) browser ## write docs/gallery: every panel as a page without a kernel
+gallery: $(STAMP) chromium ## write docs/gallery: every panel as a page without a kernel
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py
 
 tour: $(STAMP) ## run the tour without a screen and write tour.html
 	@$(BIN)/python notebooks/run_tour.py $(if $(FOLDER),--folder "$(FOLDER)")
 
-browser: ## get a system Chromium where the machine can
+chromium: ## get a system Chromium where the machine can
 	@for name in "$${SAE_NB_CHROMIUM:-}" chromium chromium-browser google-chrome; do
 		if [ -n "$$name" ] && command -v "$$name" >/dev/null; then exit 0; fi
 	done
@@ -89,9 +91,33 @@ browser: ## get a system Chromium where the machine can
 		echo "No Chromium here and no way to install one; browser tests will say why they skip."
 	fi
 
-test: $(STAMP) browser ## the tests, browser included
+loops: $(STAMP)
+	@$(BIN)/python tests/compiled_loops.py
+
+NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/reproductions
+
+test: $(STAMP) chromium loops ## the tests, browser included
 	@mkdir -p build
-	$(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/test.xml tests --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/reproductions
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test.xml tests $(NOT_HERE)
+
+test-fast: $(STAMP) loops ## the tests that take less than a second each
+	@mkdir -p build
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test-fast.xml -m "not slow and not browser" tests $(NOT_HERE)
+
+slow: ## after `make test`: note which tests take a second or more (tests/slow_tests.txt)
+	@$(BIN)/python tests/slow_tests.py build/test.xml
+
+browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in Chromium
+	@mkdir -p build
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/browser.xml -m browser tests $(NOT_HERE)
+
+binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
+	@mkdir -p build
+	$(PYTEST) --junitxml=build/binder.xml tests/binder
+
+reliability: $(STAMP) loops ## of the tests, those of kills, damaged files, full disks and long use
+	@mkdir -p build
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
@@ -104,13 +130,13 @@ notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
 	$(PYTEST) -n $(JOBS) --junitxml=build/notebooks.xml tests/notebooks/test_run.py tests/notebooks/test_solutions.py
 
-proofs: $(STAMP) ## one short seed of every proof experiment; checks of the committed artefacts
+reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts
 	@mkdir -p build
-	$(PYTEST) --junitxml=build/proofs.xml tests/reproductions
+	$(PYTEST) --junitxml=build/reproduce.xml tests/reproductions
 
-proofs-full: $(STAMP) ## every proof experiment over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
+reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
 	@mkdir -p build
-	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 $(PYTEST) -n $(JOBS) --dist loadfile --junitxml=build/reliability.xml tests/reliability
+	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions --all --seeds 0 1 2 --out docs/claims
 
 bench: $(STAMP) ## every benchmark; each prints one table
@@ -124,6 +150,8 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 		$(BIN)/python -m sae_nb.models.recipes.tiny_vit --variant $$variant --out build/models/$$variant
 	done
 	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
+	# The cards of the bundled ones, on all pictures they name.
+	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/test_bundled_vits.py -k card_can
 	$(BIN)/python benchmarks/trigram.py --write build/models/tiny-gpt/tiny-gpt
 
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
@@ -135,7 +163,7 @@ sync: $(STAMP) ## refresh each notebook's links, its .ipynb from its .py, and th
 	$(BIN)/python notebooks/solve.py
 	$(BIN)/python docs/tools/lessons.py
 
-ci: check docs test notebooks proofs
+ci: check docs test notebooks reproduce
 	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.util
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import slow_tests
 from warm_python import WarmPython
 
 # The same examples in every run: a failure is then the change's own. `--hypothesis-profile=default`
@@ -33,6 +37,45 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-browser", action="store_true", help="a missing Chromium fails browser tests"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what takes a second or more; of several processes none ends with a long file."""
+    seconds, of_file = slow_tests.noted(), Counter[Path]()
+    for item in items:
+        taken = seconds.get(slow_tests.key(item.path.name, item.name))
+        if taken is not None:
+            item.add_marker("slow")
+            of_file[item.path] += taken
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: -of_file[item.path])
+
+
+_SHARED: dict[tuple[Path, str], float] = {}
+"""Seconds that a file's own fixtures took, whichever test was the first to want them."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Take down what a fixture for several tests of a file costs."""
+    began = time.perf_counter()
+    made = yield
+    if fixturedef.scope in ("module", "class"):
+        _SHARED[request.path, fixturedef.argname] = time.perf_counter() - began
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Each test alone would have to wait for its fixtures: so it is noted."""
+    names = getattr(item, "fixturenames", ())
+    waited = max((_SHARED.get((item.path, name), 0.0) for name in names), default=0.0)
+    if waited >= 0.1:
+        item.user_properties.append((slow_tests.SHARED, round(waited, 2)))
+    return (yield)
 
 
 def _folder(request: pytest.FixtureRequest, option: str, what: str) -> Path:

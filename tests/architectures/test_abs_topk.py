@@ -47,7 +47,6 @@ def test_the_prox_is_the_nearest_code_of_either_sign() -> None:
     assert prox.objective(pre_codes).tolist() == [torch.inf]
 
 
-@pytest.mark.slow
 def test_signed_concepts_are_found_where_positive_codes_fail() -> None:
     """Planted atoms with random signs: matched up to sign, and more explained than by TopK."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, nonnegative=False, seed=0)

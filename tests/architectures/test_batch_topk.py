@@ -85,7 +85,6 @@ def test_a_short_run_settles_its_threshold(rows: Tensor) -> None:
     assert sae.encode(rows).nnz / len(rows) == pytest.approx(3, rel=0.15)
 
 
-@pytest.mark.slow
 def test_inputs_seen_alone_use_as_many_atoms_as_asked() -> None:
     """Held-out L0 by threshold within a tenth of k, and more explained than by TopK at equal L0."""
     for seed in range(2):

@@ -101,7 +101,6 @@ def test_zeros_are_left_out_row_by_row() -> None:
     assert values.grad.tolist() == [1.0, 0.0, 0.0, 1.0]
 
 
-@pytest.mark.slow
 def test_gates_do_not_shrink() -> None:
     """At a like L0 the output needs no stretching, where ReLU's does, and more is explained."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, seed=0)

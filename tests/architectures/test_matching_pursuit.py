@@ -233,7 +233,6 @@ def test_revival_fills_a_dictionary_that_would_stay_half_dead() -> None:
     assert live[False] < live[True] - 0.3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOTH)
 def test_it_finds_planted_atoms_in_a_few_hundred_steps(kind: Any) -> None:
     """With its own recipe."""

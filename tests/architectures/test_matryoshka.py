@@ -73,7 +73,6 @@ def test_prefixes_add_up_to_the_reconstruction(rows: Tensor) -> None:
         sae.decode_prefix(codes, 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("over", ["BatchTopK", "TopK"])
 def test_every_further_group_explains_more(over: Any) -> None:
     """R² of prefixes rises on held-out data, and early prefixes beat those of a BatchTopK."""

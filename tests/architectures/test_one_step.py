@@ -118,7 +118,6 @@ def test_resampled_atoms_point_at_what_was_left_over(name: str, rows: Tensor) ->
     assert sae.resampled is None
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("revival", ["auxk", "push-up", "resample"])
 def test_each_way_brings_dead_atoms_back(revival: str) -> None:
     """Half of the atoms start far from firing; without revival they stay dead."""
@@ -136,7 +135,6 @@ def test_each_way_brings_dead_atoms_back(revival: str) -> None:
     assert dead[1 / 32] <= 0.1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AbsTopK", "Gated"])
 def test_the_own_revival_reaches_signs_and_gates(name: str) -> None:
     """Half of the atoms start too weak to be chosen; by the end nearly all are used."""
@@ -264,7 +262,6 @@ def activations() -> tuple[Tensor, Tensor]:
     return first.x, second.x
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", list(LEARNS))
 def test_its_own_recipe_learns_in_a_few_hundred_steps(
     name: str, activations: tuple[Tensor, Tensor]

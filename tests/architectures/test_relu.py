@@ -103,7 +103,6 @@ def test_the_price_rises_until_the_target_is_met() -> None:
     assert float(Adaptive(None)(many, 4)) == 1
 
 
-@pytest.mark.slow
 def test_a_larger_price_means_fewer_atoms_and_more_shrinkage() -> None:
     """L0 falls with λ; the output is too short by more; a target L0 is met."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, seed=0)

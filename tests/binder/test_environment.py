@@ -127,7 +127,6 @@ def test_every_constraint_is_one(pins: ModuleType) -> None:
         assert str(Requirement(line).specifier).startswith("==")
 
 
-@pytest.mark.slow
 def test_repo2docker_reads_it(tmp_path: Path) -> None:
     """Its own Dockerfile installs environment.yml, runs postBuild and starts with start."""
     if importlib.util.find_spec("repo2docker") is None:

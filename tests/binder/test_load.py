@@ -35,7 +35,6 @@ def _may_leave_the_network() -> bool:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_visitors_leave_nothing_and_need_no_network(checkout: Path, tmp_path: Path) -> None:
     """Every cell runs, the slider answers; no process, no file of the image, within Binder's memory."""

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "binder" / "jupyter" / "labextensions" / "sae-nb-run-on-open"
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def _load(name: str) -> ModuleType:

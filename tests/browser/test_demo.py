@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "shots" / "demo"
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Record = Callable[[str, object], None]
 
 # Class (they are in order) with the longest bar of the trace whose name begins so.

@@ -936,7 +936,6 @@ FLAT = """
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_is_flat_over_200_traces() -> None:
     """At most 2 % more resident memory after 200 traces of six hook points."""

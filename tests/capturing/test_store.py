@@ -220,7 +220,6 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return same_call_here(tmp_path_factory.mktemp("unbroken") / "s")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "kill_after"),
     [
@@ -249,7 +248,6 @@ def test_killed_capture_resumes_bit_for_bit(
     assert same_call_here(folder) == unbroken
 
 
-@pytest.mark.slow
 def test_capture_killed_again_and_again_still_ends(
     warm_python: WarmPython, tmp_path: Path, unbroken: dict[str, bytes]
 ) -> None:
@@ -570,7 +568,6 @@ def test_rows_wait_in_memory_for_one_shard_only(
     assert most == [6 * 69, 6 * 69, 6 * 69, 2 * 69]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
     """200 MB captured to disk and streamed back cost a few shards of memory."""

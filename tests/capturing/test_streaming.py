@@ -391,7 +391,6 @@ def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
     assert not torch.equal(found["a"], inputs["a"])
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_is_flat_while_streaming() -> None:
     """At most 2 % more after 40 further buffers."""

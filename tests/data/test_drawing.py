@@ -190,7 +190,6 @@ def redrawn(digit: np.ndarray, height: float, thickness: float) -> np.ndarray:
     return raster(((segments - (low + high) / 2) * scale + 16).tolist(), thickness)
 
 
-@pytest.mark.slow
 def test_unseen_handwriting_drawn_with_the_brush_is_read_nearly_as_scenes(
     vit: Any, record_property: Any
 ) -> None:

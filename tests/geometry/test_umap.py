@@ -44,7 +44,6 @@ def _kept_together(xy: np.ndarray) -> float:
     return float((near == torch.arange(240)[:, None] // 20).float().mean())
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache: Path) -> None:
     """Twelve clusters stay apart, where PCA folds them; progress is told; the next time is free."""
@@ -63,7 +62,6 @@ def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache:
     assert len(list(cache.rglob("*.safetensors"))) == 1
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_one_seed_gives_one_layout(clusters: torch.Tensor) -> None:
     """Bit by bit; another seed gives another; nothing is kept without a cache."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 FINISHED = ("tiny-vit", "tiny-vit-plain", "tiny-vit-tied")
 ALONG = ("tiny-vit@step-250", "tiny-vit@step-1250", "tiny-vit@step-2500")
 N = 1_000
+N_AGAIN = int(os.environ.get("SAE_NB_CARD_PICTURES", "300"))
+"""Pictures on which a card is measured again; `make models` takes all 4000 of the card."""
 
 
 @functools.cache
@@ -75,15 +78,17 @@ def test_checkpoints_along_training_get_better():
     assert steps == [250, 1250, 2500, 3200]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_the_card_can_be_measured_again(name):
-    """The same 4000 pictures give the card's accuracy, up to what another CPU rounds differently."""
+    """The card's 4000 pictures give its accuracy, up to what another CPU rounds differently; fewer of that
+    seed give it within three standard deviations of their number and half a picture."""
     card = _card(name)
-    again = _judge(name, scenes(4_000, seed=2_000 + card["seed"], split="test"))
+    again = _judge(name, scenes(N_AGAIN, seed=2_000 + card["seed"], split="test"))
     assert card["held_out"]["pictures"] == 4_000
     for head, promised in card["held_out"]["accuracy"].items():
-        assert again[head] == pytest.approx(promised, abs=0.002), head
+        deviation = (promised * (1 - promised) / N_AGAIN) ** 0.5
+        allowed = 0.002 if N_AGAIN == 4_000 else 3 * deviation + 0.5 / N_AGAIN
+        assert again[head] == pytest.approx(promised, abs=allowed), head
 
 
 def test_digits_do_not_hang_on_colour_texture_or_place(unseen):

@@ -22,7 +22,7 @@ ELSEWHERE = re.compile(
 )
 Record = Callable[[str, object], None]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,6 @@ def test_an_unanswered_exercise_is_named() -> None:
     assert student == before
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @by_name
 def test_the_students_notebook_runs_with_all_blanks_open(path: Path) -> None:
@@ -121,7 +120,6 @@ def test_the_students_notebook_runs_with_all_blanks_open(path: Path) -> None:
         assert "0 of" in str(report.outputs[-1]["data"]["text/plain"])
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @by_name
 def test_the_solved_copy_runs_green(path: Path) -> None:

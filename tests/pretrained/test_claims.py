@@ -21,7 +21,7 @@ NAMES = sn.pretrained_names()
 GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))
 VIT = "tiny-vit/resid_post.6"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,7 +24,6 @@ SMALL = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_run_makes_a_whole_folder(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -15,7 +15,8 @@ from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matchi
 # Every branch of the kernels: correlations in shared memory, in global memory, and split; all
 # strategies; signed or not; tolerances; re-selection; dependent atoms; rows that stop; fp32 and fp64.
 SIMULATED = """
-import warnings
+import sys, warnings
+sys.setswitchinterval(5e-5)  # the simulator's threads spin until another one's turn: a fifth of the time
 import torch
 from sae_nb.pursuit import _cuda as cuda, _gram as gram, gradient_pursuit, matching_pursuit
 from sae_nb.pursuit import orthogonal_matching_pursuit as omp
@@ -82,7 +83,6 @@ print("problems", ran)
 """
 
 
-@pytest.mark.slow
 def test_kernels_equal_the_reference_under_the_simulator() -> None:
     """Every branch, at toy sizes, in a process of its own: the simulator is chosen at import."""
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "OMP_NUM_THREADS": "1"}

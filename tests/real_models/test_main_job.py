@@ -57,7 +57,6 @@ def material(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"model": model, "inputs": inputs, "labels": labels, "hook_point": hook_point}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tour_runs_on_it(material: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """Capture, TopK, atoms, steering: the tour's assertions hold here too."""

@@ -131,7 +131,6 @@ def test_the_story_model_adds_its_branches(stories) -> None:
     torch.testing.assert_close(total, seen["resid_post.2"], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.slow
 def test_minilm_reads_meaning(open_real) -> None:
     """Paraphrases are near, other topics far; layers are Hugging Face's hidden states exactly."""
     model = open_real("minilm")
@@ -155,7 +154,6 @@ def test_minilm_reads_meaning(open_real) -> None:
         torch.testing.assert_close(seen[name], hidden[layer + 1], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_smollm2_knows_steers_and_has_its_sink(open_real) -> None:
     """Paris; a sentiment direction moves great over terrible both ways; position 0 is a sink."""
     model = open_real("smollm2")

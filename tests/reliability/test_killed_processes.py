@@ -28,7 +28,6 @@ def series(work: str, folder: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(60 + 60 * KILLS)
 @pytest.mark.parametrize("work", ["capture", "training", "saving"])
 def test_killed_at_drawn_moments_it_ends_the_same(work: str, tmp_path: Path) -> None:

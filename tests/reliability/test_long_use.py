@@ -20,7 +20,6 @@ MIB_A_ROUND = 3.0
 differ by less than 18 with room to spare. A panel forgotten in every round shows as widgets first."""
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_rounds_leave_nothing_behind() -> None:
     """Captures, trainings and five panels on two models, again and again."""

@@ -112,7 +112,6 @@ def _save_again_and_again(folder: Path, own: int, times: int) -> None:
         save_session(folder / "session", one, panels={"map": {"version": version}})
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged in one step on Linux")
 def test_two_that_save_the_same_leave_one_of_them_whole(tmp_path: Path) -> None:
@@ -153,7 +152,6 @@ def _label_again_and_again(folder: Path, times: int) -> None:
         Annotations(folder, sae()).write(atom % 8, f"label {atom}", note=str(atom))
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_label_written_while_the_sae_is_saved_is_kept(tmp_path: Path) -> None:
     """One kernel saves the SAE over and over, another labels its atoms: the last label of each is there."""

@@ -401,7 +401,6 @@ print("killed", killed)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kill_at_every_file_operation_and_step_resumes_bit_exactly(
     warm_python: WarmPython, tmp_path: Path

@@ -40,7 +40,6 @@ def runs(
     return found | {"died": (folder / "died").exists(), "folder": folder}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["two", "three"])
 def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -> None:
     """Loss, clipped gradient's norm, R², L0, dead atoms and AuxK, record by record."""
@@ -57,13 +56,11 @@ def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -
             )
 
 
-@pytest.mark.slow
 def test_auxiliary_losses_were_at_work(runs: dict[str, Any]) -> None:
     """Otherwise the comparison would say nothing about them."""
     assert all(max(sae["auxiliary"]) > 0.01 for sae in runs["alone"][1].values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["two", "three"])
 @pytest.mark.parametrize("name", NAMES)
 def test_the_joined_dictionary_is_that_of_one_process(
@@ -76,14 +73,12 @@ def test_the_joined_dictionary_is_that_of_one_process(
         torch.testing.assert_close(joined.state_dict()[key], tensor, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_every_worker_ends_with_the_whole_sae(runs: dict[str, Any]) -> None:
     """To the bit."""
     for mode in ("two", "three", "killed"):
         assert [sae["apart"] for sae in runs[mode][1].values()] == [0.0] * len(NAMES)
 
 
-@pytest.mark.slow
 def test_a_worker_holds_its_share_of_memory(runs: dict[str, Any]) -> None:
     """Parameters, gradients and moments, counted in bytes while it trains: half, and a third."""
     for mode, size in (("two", 2), ("three", 3)):
@@ -92,14 +87,12 @@ def test_a_worker_holds_its_share_of_memory(runs: dict[str, Any]) -> None:
             assert share == pytest.approx(1 / size, rel=0.03)
 
 
-@pytest.mark.slow
 def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
     """torchrun starts the workers again; they go on from step 20 and end where the others ended."""
     assert runs["died"]
     assert runs["killed"] == runs["two"]
 
 
-@pytest.mark.slow
 def test_a_checkpoint_of_shards_is_whole(runs: dict[str, Any]) -> None:
     """One process opens it: a finished run is given back, moments of all atoms included."""
     script = _script()

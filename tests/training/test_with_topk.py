@@ -7,7 +7,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from torch import Tensor
 from warm_python import WarmPython
@@ -28,7 +27,6 @@ def small(seed: int, k: int = 3) -> TopK:
     return TopK(32, 64, k, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.slow
 def test_planted_atoms_are_found() -> None:
     """64 atoms in 32 dimensions, 3 per row: learned atoms match, random ones do not."""
     config = TrainConfig(steps=500, batch_size=512, learning_rate=0.01)
@@ -113,7 +111,6 @@ write_tensors({out!r}, sae.state_dict() | dict(losses=losses))
 """
 
 
-@pytest.mark.slow
 def test_topk_killed_from_outside_resumes_bit_exactly(
     warm_python: WarmPython, tmp_path: Path
 ) -> None:
@@ -161,7 +158,6 @@ print(numba.threading_layer())
 """
 
 
-@pytest.mark.slow
 def test_encoding_while_training_survives_an_unsafe_threading_layer(
     warm_python: WarmPython,
 ) -> None:

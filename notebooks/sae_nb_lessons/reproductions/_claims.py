@@ -57,7 +57,7 @@ class Line(Shown):
     """The number must not be larger."""
 
     short: float | None = None
-    """The bound for a short run of one seed, as `make proofs` takes it; None asks nothing of it."""
+    """The bound for a short run of one seed, as `make reproduce` takes it; None asks nothing of it."""
 
     def __post_init__(self) -> None:
         if (self.at_least is None) == (self.at_most is None):

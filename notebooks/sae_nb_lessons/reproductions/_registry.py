@@ -48,7 +48,7 @@ class Experiment:
     """Full size: the keyword defaults of `run`."""
 
     short: dict[str, Any]
-    """What a short run, as `make proofs` takes it, changes."""
+    """What a short run, as `make reproduce` takes it, changes."""
 
     code: str
     """Fingerprint of the code, docstrings, comments and wording of the claims left out."""

@@ -73,7 +73,7 @@ def run_experiment(
 
 
 def short_run(name: str, seed: int = 0) -> tuple[dict[str, float], list[str]]:
-    """One seed at short size, as `make proofs` takes it.
+    """One seed at short size, as `make reproduce` takes it.
 
     Parameters
     ----------

@@ -6,7 +6,6 @@ import pytest
 from sae_nb_lessons.reproductions import experiment_names, short_run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", experiment_names())
 def test_a_short_run_meets_its_lines(name: str) -> None:
     """Seed 0."""

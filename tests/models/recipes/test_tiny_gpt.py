@@ -193,7 +193,6 @@ def test_tokens_give_the_text_back(tokenizer):
     assert tokenizer(texts[0])["input_ids"] == [0, *token_ids(tokenizer, texts[:1])[0]]
 
 
-@pytest.mark.slow
 def test_nothing_held_out_is_read(tmp_path):
     """No long sentence of the held-out prose is in any source, also if the folder has it."""
     test = prose("test").texts

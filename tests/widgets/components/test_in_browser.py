@@ -17,7 +17,7 @@ from sae_nb_widgets.panel import figure_widget
 
 from sae_nb.figures import cividis, format_number
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 
 # The smallest model a component can live with: what anywidget's would do.

@@ -15,7 +15,7 @@ from sae_nb_widgets.components import Column
 
 from sae_nb.data import raster
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1>"
 
 

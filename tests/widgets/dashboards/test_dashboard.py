@@ -308,7 +308,6 @@ def test_the_bar_grows_with_the_lecture_scale(board) -> None:
 # --- ending ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_twenty_dashboards_leave_nothing_behind(model) -> None:
     """Widgets, links and observers go; what the first one imports stays."""
     _dashboard(model).close()
