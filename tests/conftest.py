@@ -70,10 +70,10 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Each test alone would have to wait for its fixtures: so it is noted."""
+    """Each test alone would have to wait for its fixtures: where that is long it is noted."""
     names = getattr(item, "fixturenames", ())
     waited = max((_SHARED.get((item.path, name), 0.0) for name in names), default=0.0)
-    if waited >= 0.1:
+    if waited >= slow_tests.LONG_SECONDS:
         item.user_properties.append((slow_tests.SHARED, round(waited, 2)))
     return (yield)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 LIST = Path(__file__).with_name("slow_tests.txt")
 ENTERS_SECONDS, LEAVES_SECONDS = 1.0, 0.5
+LONG_SECONDS = 3.0
+"""From here on what the tests of a file wait for together is each one's own; the first pays for the rest below."""
 SHARED = "seconds of shared fixtures"
 """Property of a test in the junit file: what it would wait for if it were the only one of its file."""
 

@@ -45,8 +45,8 @@ class WarmPython:
     def close(self) -> None:
         """End the process."""
         if self._server is not None:
-            self._server.stdin.close()
-            self._server.wait(10)
+            self._server.kill()
+            self._server.communicate()
 
     def _running(self) -> subprocess.Popen[str]:
         if self._server is None:
@@ -124,6 +124,8 @@ def become(order: dict[str, Any]) -> None:
 if __name__ == "__main__":
     import nnsight  # noqa: F401
     import numba  # noqa: F401
+    import safetensors.torch  # noqa: F401
+    import torch._dynamo  # noqa: F401 - every torch.optim asks for it, and it is half of a start
 
     ordered = serve()
     if ordered is not None:

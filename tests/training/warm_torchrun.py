@@ -13,6 +13,8 @@ import sys
 
 # What the scripts come to use; nothing is computed here, so no thread is left behind by a fork.
 import numba  # noqa: F401
+import safetensors.torch  # noqa: F401
+import torch._dynamo  # noqa: F401 - every torch.optim asks for it, and it is half of a start
 from torch.distributed.run import main as torchrun
 
 import sae_nb as sn
