@@ -94,7 +94,7 @@ chromium: ## get a system Chromium where the machine can
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
 
-NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/reproductions
+NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/notebooks/test_solutions.py --ignore=tests/lessons/reproductions
 
 test: $(STAMP) chromium loops ## the tests, browser included
 	@mkdir -p build
@@ -132,7 +132,7 @@ notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts
 	@mkdir -p build
-	$(PYTEST) --junitxml=build/reproduce.xml tests/reproductions
+	$(PYTEST) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
 reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
 	@mkdir -p build
