@@ -21,6 +21,10 @@ if TYPE_CHECKING:
         peak_memory as peak_memory,
         summarise_session as summarise_session,
     )
+    from sae_nb.summaries._steering import (
+        SteeringSummary as SteeringSummary,
+        summarise_steering as summarise_steering,
+    )
     from sae_nb.summaries._superposition import (
         SelectivitySummary as SelectivitySummary,
         SuperpositionSummary as SuperpositionSummary,
@@ -43,10 +47,6 @@ if TYPE_CHECKING:
     from sae_nb.summaries.depth._paths import DepthPaths as DepthPaths
     from sae_nb.summaries.input._contrast import Contrast as Contrast, contrast as contrast
     from sae_nb.summaries.input._input import InputSummary as InputSummary, top_atoms as top_atoms
-    from sae_nb.summaries.steering._steering import (
-        SteeringSummary as SteeringSummary,
-        summarise_steering as summarise_steering,
-    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -81,6 +81,15 @@ if TYPE_CHECKING:  # for the other rooms
         most_moving as most_moving,
         summarise_report_card as summarise_report_card,
         sums_by_sample as sums_by_sample,
+    )
+    from sae_nb.summaries._steering import (
+        Continuation as Continuation,
+        SteeringCurve as SteeringCurve,
+        SteeringRecipe as SteeringRecipe,
+        control_of as control_of,
+        edit_of as edit_of,
+        summarise_continuation as summarise_continuation,
+        summarise_dose_response as summarise_dose_response,
     )
     from sae_nb.summaries._temporal import (
         Raster as Raster,
@@ -133,14 +142,3 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.summaries.input._contrast import Quantity as Quantity
     from sae_nb.summaries.input._input import USE_ORDERS as USE_ORDERS, UseOrder as UseOrder
-    from sae_nb.summaries.steering._curve import (
-        SteeringCurve as SteeringCurve,
-        summarise_dose_response as summarise_dose_response,
-    )
-    from sae_nb.summaries.steering._recipe import SteeringRecipe as SteeringRecipe
-    from sae_nb.summaries.steering._steering import (
-        Continuation as Continuation,
-        control_of as control_of,
-        edit_of as edit_of,
-        summarise_continuation as summarise_continuation,
-    )

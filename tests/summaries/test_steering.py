@@ -24,8 +24,7 @@ from sae_nb.summaries import (
     summarise_dose_response,
     summarise_steering,
 )
-from sae_nb.summaries.steering._curve import nearest_atom
-from sae_nb.summaries.steering._steering import changed_tokens, control_of
+from sae_nb.summaries._steering import changed_tokens, control_of, nearest_atom
 
 
 class PlainSae:

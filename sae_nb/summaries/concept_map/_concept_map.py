@@ -188,7 +188,8 @@ class ConceptMapSummary:
         """One row per point: its id, its coordinates, every column in words or numbers."""
         import pandas as pd
 
-        table = {self.show.removesuffix("s"): self.ids, "x": self.xy[:, 0], "y": self.xy[:, 1]}
+        name = self.show.removesuffix("s")
+        table: dict[str, Any] = {name: self.ids, "x": self.xy[:, 0], "y": self.xy[:, 1]}
         for name, column in self.columns.items():
             words = [column.text(i) for i in range(len(self.ids))] if column.is_category else None
             table[name] = column.values if words is None else words

@@ -106,7 +106,7 @@ _cache: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
 def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
     """Word of every row, what words there are, and how much strength falls on each; cached."""
     if catalogue not in _cache:
-        words = row_words(catalogue)
+        words: Any = row_words(catalogue)
         if words is not None:
             word = np.repeat(words[0], np.diff(catalogue.codes.offsets.numpy()))
             size = np.abs(catalogue.firings.values)

@@ -262,7 +262,8 @@ def summarise_selection(
     chosen = np.unique(np.asarray(atoms, np.int64))
     for values in list(columns.values())[:1]:
         chosen = chosen[np.argsort(-np.nan_to_num(values[chosen]), kind="stable")]
-    n_rows, shared = 0, ()
+    n_rows = 0
+    shared: tuple[SharedInput, ...] = ()
     if catalogue is not None and len(chosen):
         count, strength = joint_strength(catalogue, chosen)
         n_rows = int((count >= max(1, -(-len(chosen) // 2))).sum())

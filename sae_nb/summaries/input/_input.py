@@ -200,7 +200,8 @@ class InputSummary:
         ------
         ValueError: If there is no such order, or no base rate for it.
         """
-        by = one_of(by or self.natural_order, USE_ORDERS, name="by")
+        by = by or self.natural_order
+        one_of(by, USE_ORDERS, name="by")
         column = getattr(self.used, by.replace(" ", "_"))
         if column is None:
             raise ValueError(f'`by="{by}"` needs a base rate, and {NO_BASE_RATE}.')
