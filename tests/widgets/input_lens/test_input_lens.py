@@ -179,7 +179,7 @@ def test_examples_are_those_behind_the_activations(vit: Any) -> None:
     lens.draw(SEVEN)
     lens.choose_example(1)
     assert torch.equal(lens.picture, PICTURES[1])
-    assert lens._pad.blank
+    assert lens.sources.pad.blank
     lens.close()
 
 

@@ -10,9 +10,9 @@ import traitlets as t
 
 from sae_nb.data import INKS, TEXTURES
 from sae_nb.summaries import USE_ORDERS
-from sae_nb_widgets.input_lens._traits import MOST_SHOWN
 from sae_nb_widgets.panel import small_button
 
+MOST_SHOWN = 40
 LARGEST_UPLOAD = 20_000_000
 _TIGHT = {"description_width": "initial"}
 ORDER_NAMES = {

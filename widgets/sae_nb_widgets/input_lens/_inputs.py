@@ -15,8 +15,7 @@ from sae_nb.data import INKS, Paper, Point, drawn_scene
 from sae_nb.figures import css_colour, current_theme as theme
 from sae_nb.summaries import InputSummary
 from sae_nb_widgets.components import DrawPad, PictureGrid, TokenStrip
-from sae_nb_widgets.input_lens import _controls as input_lens_controls
-from sae_nb_widgets.input_lens._traits import InputLensTraits
+from sae_nb_widgets.input_lens._controls import uploaded
 from sae_nb_widgets.panel import LIVE_ONLY, show
 
 if TYPE_CHECKING:
@@ -92,105 +91,91 @@ PICTURES = {"first": "picture", "second": "compare_picture"}
 TEXTS = {"first": "text", "second": "compare_text"}
 
 
-class InputLensSources(InputLensTraits):
-    """Traits of an InputLens, and what fills them: choosing, uploading, drawing."""
+class InputSources:
+    """What fills the inputs of a panel: choosing, uploading, drawing; and where each came from."""
 
-    controls: input_lens_controls.Controls
-    _pad: DrawPad
-    _examples: InputExamples
-    _sources: dict[str, str]
-    # An input is being set by the panel, which knows where it comes from.
-    _putting: bool
-    # The pad is being cleared because something else was chosen; that is no drawing.
-    _following: bool
+    def __init__(self, panel: Any, examples: InputExamples) -> None:
+        self._panel, self._examples = panel, examples
+        self.names: dict[str, str] = {}
+        self.putting = False
+        """An input is being set by the panel, which knows where it comes from."""
+        self.drawn_notes: tuple[str, ...] = ()
+        """What was done to a drawing before it became a picture."""
+        self.pad: DrawPad | None = None
+        # The pad is being cleared because something else was chosen; that is no drawing.
+        self._following = False
 
-    def _listen_to_sources(self) -> None:
-        made = self.controls
+    def listen(self, pad: DrawPad | None) -> None:
+        """Hear the controls of the panel, and its pad where it has one."""
+        made = self._panel.controls
         made.upload.observe(self._take_upload, "value")
         made.back.on_click(lambda _: self._step_example(-1))
         made.forth.on_click(lambda _: self._step_example(1))
-        self.observe(lambda change: self.choose_example(change["new"]), "example")
-        self.observe(self._on_comparing, "comparing")
-        self._fit_controls()
-        if self.kind == "vision":
-            self._listen_to_pad()
+        self.pad = pad
+        if pad is not None:
+            made.thickness.value = pad.thickness
+            t.link((pad, "thickness"), (made.thickness, "value"))
+            made.clear.on_click(lambda _: pad.send({"kind": "clear"}))
+            made.undo.on_click(lambda _: pad.send({"kind": "undo"}))
+            pad.observe(lambda _: self.take_drawing(), "pixels")
+            t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
 
-    def _listen_to_pad(self) -> None:
-        made, pad = self.controls, self._pad
-        made.thickness.value = pad.thickness
-        t.link((pad, "thickness"), (made.thickness, "value"))
-        made.clear.on_click(lambda _: pad.send({"kind": "clear"}))
-        made.undo.on_click(lambda _: pad.send({"kind": "undo"}))
-        pad.observe(lambda _: self._take_drawing(), "pixels")
-        self.observe(lambda _: self._take_drawing(), ["ink", "paper"])
-        t.dlink((self, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
+    def choose(self, number: int) -> None:
+        """Make an example the input."""
+        self.put(self._examples[number], f"example {number}")
 
-    def choose_example(self, number: int) -> None:
-        """Make an example the input, also one that was chosen before something else was drawn."""
-        if number < 0:
-            return
-        self.example = number
-        with self.guarded(f"example {number}"):
-            self._put(self._examples[number], f"example {number}")
+    def choose_second(self) -> None:
+        """Put another example beside the first input; the same input where there is none."""
+        panel = self._panel
+        if panel.n_examples:
+            panel.choose_example((panel.example + 1) % panel.n_examples)
+        else:
+            self.put(panel.picture, self.names["picture"])
 
     def _step_example(self, by: int) -> None:
-        if self.n_examples:
-            self.example = (self.example + by) % self.n_examples
+        panel = self._panel
+        if panel.n_examples:
+            panel.example = (panel.example + by) % panel.n_examples
 
-    def _put(self, given: Any, source: str) -> None:
+    def put(self, given: Any, source: str) -> None:
         """Make something the input that drawing and choosing go to."""
-        name = (TEXTS if self.kind == "language" else PICTURES)[self.slot]
-        if self.kind == "vision" and source != "drawing":
-            self._clear_pad()
-        self._sources[name], self._putting = source, True
-        self.set_trait(name, given)
-        self._putting = False
+        panel = self._panel
+        name = (TEXTS if panel.kind == "language" else PICTURES)[panel.slot]
+        if self.pad is not None and source != "drawing":
+            self._following = True
+            self.pad.clear()
+            self._following = False
+        self.names[name], self.putting = source, True
+        panel.set_trait(name, given)
+        self.putting = False
 
-    def _clear_pad(self) -> None:
-        self._following = True
-        self._pad.clear()
-        self._following = False
-
-    def _take_drawing(self) -> None:
-        if self._following or self._pad.blank:
+    def take_drawing(self) -> None:
+        """Read what is drawn on the pad."""
+        pad, panel = self.pad, self._panel
+        if pad is None or self._following or pad.blank:
             return
-        with self.guarded("drawing"):
-            drawn = drawn_scene(self._pad.ink, Paper(ink=self.ink, texture=self.paper))
-            self._drawn_notes = drawn.notes
-            self._put(drawn.picture, "drawing")
-            self._drawn_notes = ()
+        with panel.guarded("drawing"):
+            drawn = drawn_scene(pad.ink, Paper(ink=panel.ink, texture=panel.paper))
+            self.drawn_notes = drawn.notes
+            self.put(drawn.picture, "drawing")
+            self.drawn_notes = ()
 
-    def draw(self, strokes: list[list[Point]], *, clear: bool = True) -> None:
-        """Draw strokes on the pad, as a pointer would, and read what is drawn."""
-        if self.kind != "vision":
-            raise TypeError(f"`draw` needs a vision model, and {self.model.name} reads text.")
-        with self._pad.hold_trait_notifications():
+    def draw(self, strokes: list[list[Point]], *, clear: bool) -> None:
+        """Draw strokes on the pad, as a pointer would."""
+        if self.pad is None:
+            name = self._panel.model.name
+            raise TypeError(f"`draw` needs a vision model, and {name} reads text.")
+        with self.pad.hold_trait_notifications():
             if clear:
-                self._pad.clear()
+                self.pad.clear()
             for stroke in strokes:
-                self._pad.stroke(stroke)
+                self.pad.stroke(stroke)
 
     def _take_upload(self, change: t.Bunch) -> None:
-        if not change["new"]:
-            return
-        with self.guarded("upload"):
-            name, content = input_lens_controls.uploaded(change["new"])
-            self._put(content, name)
-
-    def _on_comparing(self, change: t.Bunch) -> None:
-        self._fit_controls()
-        if not change["new"]:
-            self.slot, self.compare_text, self.compare_picture = "first", "", None
-        elif self.kind == "vision" and self.compare_picture is None:
-            self.slot = "second"
-            if self.n_examples:
-                self.choose_example((self.example + 1) % self.n_examples)
-            else:
-                self._put(self.picture, self._sources["picture"])
-
-    def _fit_controls(self) -> None:
-        show(self.controls.compare_text, self.comparing)
-        show(self.controls.slot, self.comparing)
+        if change["new"]:
+            with self._panel.guarded("upload"):
+                name, content = uploaded(change["new"])
+                self.put(content, name)
 
 
 def _css(colour: tuple[float, float, float]) -> str:

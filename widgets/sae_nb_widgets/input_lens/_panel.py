@@ -12,9 +12,12 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
+from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_count, format_duration
+from sae_nb.models import fit_picture
 from sae_nb.summaries import (
+    USE_ORDERS,
     BaseRate,
     Contrast,
     InputSummary,
@@ -24,17 +27,18 @@ from sae_nb.summaries import (
 )
 from sae_nb_widgets.components import PairedBars
 from sae_nb_widgets.input_lens import _controls as input_lens_controls, _figure as input_lens_bars
+from sae_nb_widgets.input_lens._controls import MOST_SHOWN
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure, signed_number
 from sae_nb_widgets.input_lens._inputs import (
     InputExamples,
-    InputLensSources,
+    InputSources,
     InputView,
     PictureView,
     TextView,
 )
 from sae_nb_widgets.input_lens._runs import Runs, Seen
-from sae_nb_widgets.panel import Page, check_parts, show, write_page
+from sae_nb_widgets.panel import Atom, Page, Panel, Whole, check_parts, reacts, show, write_page
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,8 +48,9 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
+SLOTS = ("first", "second")
+HEATS = ("fired", "mattered")
 ASKED = ("text", "compare_text", "picture", "compare_picture", "target")
-SHOWN = ("atom", "sort", "heat", "n_shown")
 
 EMPTY = {
     "language": "Type at least one word.",
@@ -53,7 +58,7 @@ EMPTY = {
 }
 
 
-class InputLens(InputLensSources):
+class InputLens(Panel):
     """Which atoms does this use?
 
     Type a text; or choose, upload or draw a picture. The model runs once forwards and backwards, off
@@ -112,6 +117,28 @@ class InputLens(InputLensSources):
         "shown over it, the bars and the numbers are all here."
     )
 
+    text = t.Unicode("", help="What a language model reads.")
+    compare_text = t.Unicode("", help="A second text beside it; empty for none.")
+    picture = t.Any(None, help="What a vision model reads: uint8 (3, height, width).")
+    compare_picture = t.Any(None, help="A second picture beside it; None for none.")
+    comparing = t.Bool(False, help="Whether a second input stands beside the first.")
+    slot = t.Enum(SLOTS, default_value="first", help="Which input drawing and choosing go to.")
+    example = Whole(
+        -1,
+        0,
+        lambda panel: panel.n_examples - 1,
+        none=-1,
+        help="Which example was chosen; -1 for none of them.",
+    )
+    atom = Atom(help="Row of the dictionary whose strength is shown over the input.")
+    token = t.Int(-1, help="Position whose strongest atoms are listed; -1 follows the atom.")
+    sort = t.Enum(USE_ORDERS, default_value="total strength", help="Order of the bars.")
+    heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
+    target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
+    n_shown = Whole(12, 1, MOST_SHOWN, help="How many atoms have bars.")
+    ink = t.Enum(tuple(INKS), default_value=Paper().ink, help="Ink of drawings.")
+    paper = t.Enum(TEXTURES, default_value="vertical", help="Texture behind drawings.")
+
     def __init__(
         self,
         model: LiveModel,
@@ -126,8 +153,8 @@ class InputLens(InputLensSources):
         self.hook_point = _checked(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         store = pretrained_store(sae) if examples is None else examples
-        self._examples = InputExamples(model, getattr(acts, "context", None), store)
-        self.n_examples = len(self._examples)
+        examples_by_number = InputExamples(model, getattr(acts, "context", None), store)
+        self.n_examples = len(examples_by_number)
         self._labels = labels_of(
             sae, labels if labels is not None else getattr(store, "labels", None)
         )
@@ -137,14 +164,43 @@ class InputLens(InputLensSources):
         self._runs = Runs(model, sae, self.hook_point, self._labels)
         self._checks: dict[tuple[int, int], SpliceCheck] = {}
         self._atoms: list[int] = []
-        self._sources: dict[str, str] = {}
-        self._picture_notes = {}
-        self._ready = self._following = self._putting = False
+        self.sources = InputSources(self, examples_by_number)
+        # What was done to the pictures, by the trait that holds them.
+        self._picture_notes: dict[str, tuple[str, ...]] = {}
+        self._begun = False
         self._chosen = self._filling = False
         super().__init__()
         self.chips = self._facts()
         self._build()
         self._measure_base_rates()
+
+    @t.validate("picture", "compare_picture")
+    def _picture_fits(self, proposal: t.Bunch) -> Any:
+        value, name = proposal["value"], proposal["trait"].name
+        if value is None:
+            self._picture_notes[name] = ()
+            return None
+        try:
+            picture, notes = fit_picture(self.model, value)
+        except (OSError, TypeError, ValueError) as error:
+            raise t.TraitError(str(error)) from None
+        self._picture_notes[name] = (*self.sources.drawn_notes, *notes)
+        old = getattr(self, name)
+        # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
+        same = (
+            isinstance(old, Tensor) and old.shape == picture.shape and bool((old == picture).all())
+        )
+        return old if same else picture
+
+    @t.validate("token")
+    def _token_is_a_position(self, proposal: t.Bunch) -> int:
+        value = int(proposal["value"])
+        if not -1 <= value < self.n_positions:
+            raise t.TraitError(
+                f"`token` must be a position of the input, 0 to {self.n_positions - 1}, or -1, got "
+                f"{value}."
+            )
+        return value
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -154,9 +210,10 @@ class InputLens(InputLensSources):
         self._bars.empty_text = EMPTY[self.kind]
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
+        pad = None
         if self.kind == "vision":
             view = PictureView(self.model.prefix_tokens, [made.ink, made.undo, made.clear])
-            self._view, self._pad = view, view.pad
+            self._view, pad = view, view.pad
         else:
             self._view = TextView()
         first, more = input_lens_controls.rows(self, made)
@@ -171,19 +228,15 @@ class InputLens(InputLensSources):
             figure=[self._view.widget, order, self._bars],
             detail=self._detail_view.widgets,
         )
-        self._listen()
-
-    def _listen(self) -> None:
-        self._view.on_pick(self._pick)
+        self.sources.listen(pad)
+        self._view.on_pick(lambda position: self.set_trait("token", position))
         self._bars.observe(lambda change: self._choose_row(change["new"]), "selected")
         self._bars.observe(lambda change: self._point_at(change["new"]), "hovered")
         self.observe(self._on_asked, list(ASKED))
-        self.observe(self._on_shown, list(SHOWN))
-        self.observe(lambda _: self._show_position(), "token")
         self.bind_key("ArrowRight", lambda: self._step(1))
         self.bind_key("ArrowLeft", lambda: self._step(-1))
         self.bind_key("Escape", lambda: self.set_trait("token", -1))
-        self._listen_to_sources()
+        self._fit_controls()
 
     def _facts(self) -> dict[str, str]:
         facts = {"model": self.model.name, "at": self.hook_point, "SAE": type(self.sae).__name__}
@@ -204,7 +257,7 @@ class InputLens(InputLensSources):
             self._begin(base_rate(self.sae, given))
 
     def _begin(self, base: BaseRate | None) -> None:
-        self._base, self._ready = base, True
+        self._base, self._begun = base, True
         self.chips = self._facts()
         if base is not None:
             self.sort = "surprise"
@@ -213,12 +266,46 @@ class InputLens(InputLensSources):
         elif self.n_examples:
             self.example = 0
 
+    # --- where inputs come from -------------------------------------------------------------------
+
+    def choose_example(self, number: int) -> None:
+        """Make an example the input, also one that was chosen before something else was drawn."""
+        if number >= 0:
+            self.example = number
+            with self.guarded(f"example {number}"):
+                self.sources.choose(number)
+
+    def draw(self, strokes: list[list[Point]], *, clear: bool = True) -> None:
+        """Draw strokes on the pad, as a pointer would, and read what is drawn."""
+        self.sources.draw(strokes, clear=clear)
+
+    @reacts("example", doing="example {panel.example}", early=True)
+    def _on_example(self) -> None:
+        self.choose_example(self.example)
+
+    @reacts("ink", "paper", doing="drawing", early=True)
+    def _on_paper(self) -> None:
+        self.sources.take_drawing()
+
+    @reacts("comparing", doing="comparing", early=True)
+    def _on_comparing(self) -> None:
+        self._fit_controls()
+        if not self.comparing:
+            self.slot, self.compare_text, self.compare_picture = "first", "", None
+        elif self.kind == "vision" and self.compare_picture is None:
+            self.slot = "second"
+            self.sources.choose_second()
+
+    def _fit_controls(self) -> None:
+        show(self.controls.compare_text, self.comparing)
+        show(self.controls.slot, self.comparing)
+
     # --- running the model ------------------------------------------------------------------------
 
     def _on_asked(self, change: t.Bunch) -> None:
         name = str(change["name"])
-        if name in ASKED[:4] and not self._putting:
-            self._sources[name] = ""  # typed, or set by a program
+        if name in ASKED[:4] and not self.sources.putting:
+            self.sources.names[name] = ""  # typed, or set by a program
         if name.startswith("compare") and change["new"] is not None and not self.comparing:
             self.comparing = bool(isinstance(change["new"], Tensor) or change["new"])
         self._request()
@@ -233,7 +320,7 @@ class InputLens(InputLensSources):
     def _request(self) -> None:
         """Read what is there now; an older request is dropped."""
         given = self._inputs()
-        if not self._ready or not given:
+        if not self._begun or not given:
             return
         if self.kind == "vision" and self.picture is None:
             return
@@ -304,6 +391,53 @@ class InputLens(InputLensSources):
             notes.append(seen.contrast.caveat)
         return " · ".join([fired, *notes, format_duration(seconds)])
 
+    def _show_heat(self, atom: int) -> None:
+        seen = self._seen
+        if seen is None:
+            return
+        kept = ASKED[:2] if self.kind == "language" else ASKED[2:4]
+        first, second = (self.sources.names.get(name, "") for name in kept)
+        names = [first or "the input"]
+        if seen.second is not None:
+            names = [f"A {first}".strip(), f"B {second}".strip()]
+        self._view.show(seen.both, names, atom, self.heat)
+        self._view.mark(self.token)
+
+    def _show_atom(self) -> None:
+        if self._seen is not None:
+            check = self._checks.get((id(self._seen.first), self.atom))
+            self._detail_view.show_atom(self._seen.first, self.atom, check, self._seen.contrast)
+
+    @reacts("token", doing="position {panel.token}")
+    def _show_position(self) -> None:
+        if self._seen is None:
+            return
+        position = self.token
+        if position < 0:
+            values = self._seen.first.strengths(self.atom)
+            fires = bool(np.nan_to_num(values).any())
+            position = int(np.nanargmax(np.abs(values))) if fires else -1
+        self._detail_view.show_position(self._seen.first, position)
+        self._view.mark(self.token)
+
+    @reacts("atom", doing="atom {panel.atom}", early=True)
+    def _on_atom(self) -> None:
+        self._chosen = True
+        self._show_heat(self.atom)
+        if self.atom in self._atoms:
+            self._filling = True
+            self._bars.selected = self._atoms.index(self.atom)
+            self._filling = False
+        else:
+            self._show_bars()
+        self._show_atom()
+        self._show_position()
+
+    @reacts("heat", doing="atom {panel.atom}")
+    def _on_heat(self) -> None:
+        self._show_heat(self.atom)
+
+    @reacts("sort", "n_shown", doing="atom {panel.atom}")
     def _show_bars(self) -> None:
         seen = self._seen
         if seen is None:
@@ -324,48 +458,6 @@ class InputLens(InputLensSources):
         self._bars.show(names, *columns, selected=place)
         self._filling = False
 
-    def _show_heat(self, atom: int) -> None:
-        seen = self._seen
-        if seen is None:
-            return
-        kept = ASKED[:2] if self.kind == "language" else ASKED[2:4]
-        first, second = (self._sources.get(name, "") for name in kept)
-        names = [first or "the input"]
-        if seen.second is not None:
-            names = [f"A {first}".strip(), f"B {second}".strip()]
-        self._view.show(seen.both, names, atom, self.heat)
-        self._view.mark(self.token)
-
-    def _show_atom(self) -> None:
-        if self._seen is not None:
-            check = self._checks.get((id(self._seen.first), self.atom))
-            self._detail_view.show_atom(self._seen.first, self.atom, check, self._seen.contrast)
-
-    def _show_position(self) -> None:
-        if self._seen is None:
-            return
-        position = self.token
-        if position < 0:
-            values = self._seen.first.strengths(self.atom)
-            fires = bool(np.nan_to_num(values).any())
-            position = int(np.nanargmax(np.abs(values))) if fires else -1
-        self._detail_view.show_position(self._seen.first, position)
-        self._view.mark(self.token)
-
-    def _on_shown(self, change: t.Bunch) -> None:
-        with self.guarded(f"atom {self.atom}"):
-            self._chosen = self._chosen or change["name"] == "atom"
-            if change["name"] in ("atom", "heat"):
-                self._show_heat(self.atom)
-            if change["name"] == "atom" and self.atom in self._atoms:
-                self._filling = True
-                self._bars.selected = self._atoms.index(self.atom)
-                self._filling = False
-            elif change["name"] != "heat":
-                self._show_bars()
-            self._show_atom()
-            self._show_position()
-
     # --- clicks -----------------------------------------------------------------------------------
 
     def _choose_row(self, row: int) -> None:
@@ -379,9 +471,6 @@ class InputLens(InputLensSources):
     def _point_at(self, row: int) -> None:
         with self.guarded("hover"):
             self._show_heat(self._atoms[row] if 0 <= row < len(self._atoms) else self.atom)
-
-    def _pick(self, position: int) -> None:
-        self.token = position
 
     def _ask(self, answer: int) -> None:
         self.target = f"#{answer}"

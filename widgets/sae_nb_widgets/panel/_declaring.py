@@ -14,7 +14,7 @@ line::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -109,38 +109,37 @@ def or_trait_error(check: Any, *given: Any, **choices: Any) -> Any:
 # --- reactions ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Reaction:
+    """When a method is called, and what an error in it is called."""
+
+    traits: tuple[str, ...]
+    doing: str
+    early: bool
+
+
 def reacts(*traits: str, doing: str = "", early: bool = False) -> Callable[[Any], Any]:
     """Have a method of a panel called when one of `traits` changes, from `arrange` on.
 
     It is called once there is something to draw (`panel.ready`; `early`: before that too), and an error
     in it becomes a sentence: "<doing>: <what>", where `doing` may name parts of the panel ("atom
-    {panel.atom}").
+    {panel.atom}"). Called by hand it is the method itself.
     """
 
-    def mark(method: Callable[[Any], None]) -> Callable[[Any], None]:
-        @wraps(method)
-        def react(panel: Any, _change: Any = None) -> None:
-            if panel._closed or not (early or panel.ready):
-                return
-            with panel.reacting(doing.format(panel=panel)):
-                method(panel)
-
-        react.traits = traits  # type: ignore[attr-defined]
-        return react
+    def mark(method: Any) -> Any:
+        method.reaction = Reaction(traits, doing, early)
+        return method
 
     return mark
 
 
-def reactions(panel: type) -> dict[str, list[str]]:
-    """Return the methods of a class that react, by name, with the traits they react to."""
+def reactions(panel: type) -> dict[str, Reaction]:
+    """Return the methods of a class that react, by name."""
     attributes: dict[str, Any] = {}
     for base in reversed(panel.__mro__):
         attributes |= vars(base)
-    return {
-        name: list(value.traits)
-        for name, value in attributes.items()
-        if callable(value) and isinstance(getattr(value, "traits", None), tuple)
-    }
+    found = {name: getattr(value, "reaction", None) for name, value in attributes.items()}
+    return {name: value for name, value in found.items() if isinstance(value, Reaction)}
 
 
 # --- controls -------------------------------------------------------------------------------------

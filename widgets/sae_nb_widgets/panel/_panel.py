@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,7 +22,7 @@ from sae_nb.figures import current_theme as theme, escape, format_duration, temp
 from sae_nb_widgets.components import script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
-from sae_nb_widgets.panel._declaring import reactions, show, small_button
+from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._exporting import descendants
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
@@ -126,6 +127,7 @@ class Panel(ipw.VBox):
         self._keys = PanelKeys()
         self._key_actions: dict[str, Callable[[], None]] = {}
         self._figure: go.FigureWidget | None = None
+        self._reacts = False
         self._controls = ipw.Box()
         self._more = ipw.Box(layout=ipw.Layout(display="none"))
         self._main = ipw.VBox()
@@ -222,8 +224,19 @@ class Panel(ipw.VBox):
             for widget in exporting.descendants(self)
             if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
         }
-        for name, traits in reactions(type(self)).items():
-            self.observe(getattr(self, name), traits)
+        self._begin_to_react()
+
+    def _begin_to_react(self) -> None:
+        if self._reacts:
+            return
+        self._reacts = True
+        for name, reaction in reactions(type(self)).items():
+            self.observe(partial(self._react, getattr(self, name), reaction), reaction.traits)
+
+    def _react(self, method: Callable[[], None], reaction: Reaction, _: t.Bunch) -> None:
+        if not self._closed and (reaction.early or self.ready):
+            with self.reacting(reaction.doing.format(panel=self)):
+                method()
 
     @property
     def ready(self) -> bool:

@@ -278,10 +278,10 @@ class PursuitStepper(PlayingPanel):
 
     @reacts("atom", doing="marking the atom", early=True)
     def _mark(self) -> None:
-        if self.marked:
-            self._draw_step()
-        else:
+        if not self.marked:
             self.marked = True
+        elif self.ready:
+            self._draw_step()
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""

@@ -108,7 +108,8 @@ class AtomQuiz(Panel):
         super().__init__(**kwargs)
         self.atom = int(self._order[0])
         self._build()
-        self._ask()
+        with self.guarded("asking"):
+            self._ask()
         self._draw_score()
 
     # --- state ------------------------------------------------------------------------------------
@@ -185,7 +186,8 @@ class AtomQuiz(Panel):
         following = int(self._order[0]) if following is None else following
         if following == self.atom:
             self._seed += 1
-            self._ask()
+            with self.guarded("asking"):
+                self._ask()
         else:
             self.atom = following
 
