@@ -12,10 +12,10 @@ toy = sw.SuperpositionToy()
 toy.wait(120)
 toy.sparsity = 0.97
 toy""",
-    'sn.exercise("01.2")',
-    'sn.exercise("01.2").check(...)',
-    'sn.exercise("01.3").reveal()',
-    'sn.exercise_report("01")',
+    'from sae_nb_lessons import exercise, exercise_report\nexercise("01.2")',
+    'exercise("01.2").check(...)',
+    'exercise("01.3").reveal()',
+    'exercise_report("01")',
 )
 ARROWS = """plot => JSON.stringify(plot.data.filter(trace => /^feature/.test(trace.name))
   .map(trace => Array.from(trace.x, Number).concat(Array.from(trace.y, Number))))"""
