@@ -37,11 +37,9 @@ def region_figure(
         Of each point.
     """
     cells, side = _in_cells(np.asarray(points), np.asarray(ticks))
+    drawn = {title: np.asarray(z, dtype=np.float64) for title, z in strengths.items()}
     figure = heatmaps(
-        {
-            title: np.asarray(z, dtype=np.float64) / (np.max(z) if np.max(z) > 0 else 1)
-            for title, z in strengths.items()
-        },
+        {title: z / (z.max() if z.max() > 0 else 1) for title, z in drawn.items()},
         ends=(0, 1),
         hover="%{z:.2f}",
         bar="share of<br>its most",
