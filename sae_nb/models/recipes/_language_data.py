@@ -105,7 +105,9 @@ def train_tokenizer(material: TrainingText) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    sample = [part for texts in sources.values() for part in _share(texts, budget)]
+    # Paragraphs spread evenly over the texts of each source, as many characters of every one.
+    steps = {name: max(1, sum(map(len, texts)) // budget) for name, texts in sources.items()}
+    sample = [part for name, texts in sources.items() for part in texts[:: steps[name]]]
     tokenizer.train_from_iterator(sample, trainer)
     # Every text the model read began with the boundary: what people type should too.
     boundary = (END_OF_TEXT, tokenizer.token_to_id(END_OF_TEXT))
@@ -120,12 +122,6 @@ def train_tokenizer(material: TrainingText) -> Any:
         eos_token=END_OF_TEXT,
         model_max_length=CONTEXT_LENGTH,
     )
-
-
-def _share(texts: Sequence[str], budget: int) -> list[str]:
-    """Paragraphs spread evenly over the texts, `budget` characters in all."""
-    every = max(1, sum(map(len, texts)) // budget)
-    return list(texts[::every])
 
 
 def token_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -1,11 +1,13 @@
-"""The card of the small language model for people, from the facts its recipe noted."""
+"""One training run of a small language model: its settings, its loss, and the card it ends with.
+
+loss = −mean ln p(next token), over every position of every row
+"""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,13 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from sae_nb.models.recipes._run_checkpoints import read_record, restore_run, save_run
-
-# -------------------------------------------------------------------------------------------------
-# One training run of a small language model: its settings, its loss, one step, its checkpoint.
-#
-# loss = −mean ln p(next token), over every position of every row
-
+from sae_nb.models.recipes._run import Run, check_recipe
 
 _LONG_EVERY = 4  # every fourth step has rows four times as long, so that the whole context is used
 
@@ -88,13 +84,7 @@ class LanguageRecipe:
     """Steps between checkpoints, each with a line of the log."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "rows", "row_length", "warmup_steps", "log_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if not 1 <= self.decay_steps <= self.steps:
-            raise ValueError(
-                f"`decay_steps` must be between 1 and steps={self.steps}, got {self.decay_steps}."
-            )
+        check_recipe(self, "steps", "rows", "row_length", "warmup_steps", "log_every")
         if _LONG_EVERY * self.row_length > self.shape.context_length:
             raise ValueError(
                 f"`row_length` must be at most a quarter of context_length="
@@ -139,81 +129,26 @@ def new_language_model(recipe: LanguageRecipe) -> nn.Module:
     return model
 
 
-class LanguageTraining:
-    """Everything a step changes: the model, the optimisers, the counters.
-
-    Muon moves the matrices inside the blocks, AdamW the rest.
-    """
+class LanguageTraining(Run):
+    """A small language model in training."""
 
     def __init__(self, recipe: LanguageRecipe, data: str) -> None:
-        self.recipe, self.data, self.step, self.seconds = recipe, data, 0, 0.0
-        self.loss = float("nan")
+        super().__init__(recipe, data)
         self.model = new_language_model(recipe)
+        self.modules = {"model": self.model}
+        self.parameters = list(self.model.parameters())
         named = dict(self.model.named_parameters())
         inside = {n: p for n, p in named.items() if ".layers." in n and p.ndim == 2}
         rest = [p for n, p in named.items() if n not in inside]
-        self._gains = [p for p in rest if p.ndim < 2]
-        decay = recipe.weight_decay
         groups = [
-            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": decay},
-            {"params": self._gains, "weight_decay": 0.0},
+            {"params": [p for p in rest if p.ndim >= 2]},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
         ]
-        self.optimisers: dict[str, torch.optim.Optimizer] = {
-            "muon": torch.optim.Muon(
-                inside.values(), weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            ),
-            "adamw": torch.optim.AdamW(groups, betas=(0.9, 0.99)),
-        }
+        self._optimise(list(inside.values()), groups)
 
-    def advance(self, ids: Int[Tensor, "rows length"]) -> None:
-        """Take one optimiser step."""
-        # Dropout is drawn from a seed of this step alone: nothing to restore on resume.
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        self._set_learning_rates()
+    def _loss(self, ids: Int[Tensor, "rows length"]) -> Tensor:
         logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimiser in self.optimisers.values():
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        self.loss = float(loss.detach())
-
-    def save(self, folder: Path) -> None:
-        """Write a checkpoint."""
-        record = {
-            "recipe": asdict(self.recipe),
-            "data": self.data,
-            "seconds": self.seconds,
-            "loss": self.loss if self.step else None,
-        }
-        save_run(folder, self.step, {"model": self.model}, self.optimisers, record)
-
-    def restore(self, folder: Path) -> None:
-        """Continue from a checkpoint of the same recipe."""
-        record = read_record(folder)
-        begun = {**record["recipe"], "data": record["data"]}
-        given = {**asdict(self.recipe), "data": self.data}
-        settled = record["step"] > min(r["steps"] - r["decay_steps"] for r in (begun, given))
-        free = {"log_every"} | (set() if settled else {"steps", "decay_steps"})
-        if any(given[name] != begun.get(name) for name in given.keys() - free):
-            raise ValueError(
-                f"A run must continue with the recipe it was begun with, {begun}, got {given}."
-                " Give the same options, or another folder to begin anew."
-            )
-        restore_run(folder, {"model": self.model}, self.optimisers)
-        self.step, self.seconds = int(record["step"]), float(record["seconds"])
-        self.loss = float("nan") if record["loss"] is None else float(record["loss"])
-
-    def _set_learning_rates(self) -> None:
-        r = self.recipe
-        rise = min(1.0, (self.step + 1) / r.warmup_steps)
-        fall = min(1.0, (r.steps - self.step) / r.decay_steps)
-        peaks = {"muon": r.muon_learning_rate, "adamw": r.adam_learning_rate}
-        for name, optimiser in self.optimisers.items():
-            for group in optimiser.param_groups:
-                group["lr"] = peaks[name] * rise * fall
+        return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
 @torch.no_grad()
@@ -238,8 +173,7 @@ def nats_per_token(
 
 
 # -------------------------------------------------------------------------------------------------
-# The card of the small language model for people, from the facts its recipe noted.
-
+# The card for people, from the facts the recipe noted.
 
 # What the shipped model's folder held; another folder, another card.
 _ABOUT_EXTRA = (

@@ -35,7 +35,7 @@ from sae_nb.models.recipes._language_training import (
     card_text,
     nats_per_token,
 )
-from sae_nb.models.recipes._run_checkpoints import CHECKPOINT_FILE
+from sae_nb.models.recipes._run import CHECKPOINT_FILE
 
 logger = logging.getLogger("sae_nb.recipes.tiny_gpt")
 

@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sae_nb.data import cifar10, scenes
+from sae_nb.data import Scenes, cifar10, scenes
 from sae_nb.files import write_bytes, write_json
 from sae_nb.models._vision_transformer import VisionTransformer
-from sae_nb.models.recipes._run_checkpoints import CHECKPOINT_FILE
+from sae_nb.models.recipes._run import CHECKPOINT_FILE
 from sae_nb.models.recipes._vision_training import (
     VARIANTS,
     Batch,
@@ -80,7 +80,7 @@ def export(state: TrainingState, folder: Path, held_out: Batch) -> dict[str, Any
     """Save fp16 weights, read them back, judge what was read, and write its card."""
     state.model.save(folder)
     loaded = VisionTransformer.from_folder(folder)
-    c, photos = state.config, state.data == "cifar10"
+    c, photos = state.recipe, state.data == "cifar10"
     options = "--data cifar10 --folder PHOTOS " if photos else ""
     card: dict[str, Any] = {
         "name": folder.name,
@@ -140,13 +140,14 @@ digits in earnest.
 
 
 def _scenes(config: RecipeConfig) -> tuple[Stream, HeldOut]:
-    def stream(start: int, n: int) -> Batch:
-        drawn = scenes(n, seed=_TRAIN_SEED + config.seed, split="train", start=start)
+    def batch(drawn: Scenes) -> Batch:
         return Batch(drawn.images, drawn.digit, drawn.texture, drawn.patch_mask)
 
+    def stream(start: int, n: int) -> Batch:
+        return batch(scenes(n, seed=_TRAIN_SEED + config.seed, split="train", start=start))
+
     def held_out(n: int) -> Batch:
-        drawn = scenes(n, seed=_TEST_SEED + config.seed, split="test")
-        return Batch(drawn.images, drawn.digit, drawn.texture, drawn.patch_mask)
+        return batch(scenes(n, seed=_TEST_SEED + config.seed, split="test"))
 
     return stream, held_out
 
@@ -174,12 +175,12 @@ def _photos(config: RecipeConfig, folder: Path) -> tuple[Stream, HeldOut]:
 
 
 def _log(state: TrainingState, accuracy: dict[str, float]) -> None:
-    seen = state.step * state.config.batch
+    seen = state.step * state.recipe.batch
     logger.info(
         "%s step %d/%d, %d pictures, loss %.3f, %s, %.1f min, %.0f pictures/s",
-        state.config.variant,
+        state.recipe.variant,
         state.step,
-        state.config.steps,
+        state.recipe.steps,
         seen,
         state.loss,
         " ".join(f"{name} {value:.3f}" for name, value in accuracy.items()),

@@ -1,0 +1,130 @@
+"""One training run of a bundled model: its optimisers, one step, and what a killed run continues from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sae_nb.checks import between, check_count
+from sae_nb.files import read_json, read_tensors, write_json, write_tensors
+
+CHECKPOINT_FILE = "checkpoint.json"
+
+
+def check_recipe(recipe: Any, *counts: str) -> None:
+    """Refuse a recipe whose counts are below 1, or whose decay is longer than the run."""
+    for name in counts:
+        check_count(getattr(recipe, name), name=name)
+    between(recipe.decay_steps, 1, recipe.steps, name="decay_steps", high_name="steps")
+
+
+class Run(ABC):
+    """Everything a step changes: the modules, the optimisers, the counters.
+
+    Muon moves the matrices inside the blocks, AdamW the rest.
+    """
+
+    settings_key = "recipe"  # under which a checkpoint keeps the recipe
+    free = frozenset({"log_every"})  # settings that leave every step as it is
+
+    modules: dict[str, nn.Module]
+    parameters: list[nn.Parameter]
+    optimisers: dict[str, torch.optim.Optimizer]
+
+    def __init__(self, recipe: Any, data: str) -> None:
+        self.recipe, self.data, self.step, self.seconds = recipe, data, 0, 0.0
+        self.loss = float("nan")
+
+    def _optimise(self, inside: list[nn.Parameter], rest: Any) -> None:
+        decay = self.recipe.weight_decay
+        self.optimisers = {
+            "muon": torch.optim.Muon(inside, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            "adamw": torch.optim.AdamW(rest, weight_decay=decay, betas=(0.9, 0.99)),
+        }
+
+    @abstractmethod
+    def _loss(self, batch: Any) -> Tensor:
+        """What the step lowers."""
+
+    def advance(self, batch: Any) -> None:
+        """Take one optimiser step."""
+        r = self.recipe
+        # What is dropped is drawn from a seed of this step alone: nothing to restore on resume.
+        torch.manual_seed(r.seed * 1_000_003 + self.step)
+        rise = min(1.0, (self.step + 1) / r.warmup_steps)
+        fall = min(1.0, (r.steps - self.step) / r.decay_steps)
+        peaks = {"muon": r.muon_learning_rate, "adamw": r.adam_learning_rate}
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = peaks[name] * rise * fall
+        loss = self._loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.loss = float(loss.detach())
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint; the JSON goes last and names the tensors that belong to it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, Tensor] = {}
+        for prefix, module in self.modules.items():
+            tensors |= {f"{prefix}.{name}": p for name, p in module.named_parameters()}
+        for name, optimiser in self.optimisers.items():
+            for index, state in optimiser.state_dict()["state"].items():
+                tensors |= {f"{name}.{index}.{key}": value for key, value in state.items()}
+        file = f"step-{self.step}.safetensors"
+        write_tensors(folder / file, tensors)
+        record = {
+            self.settings_key: asdict(self.recipe),
+            "data": self.data,
+            "seconds": self.seconds,
+            "loss": self.loss if self.step else None,
+            "step": self.step,
+            "file": file,
+        }
+        write_json(folder / CHECKPOINT_FILE, record)
+        for old in folder.glob("step-*.safetensors"):
+            if old.name != file:
+                old.unlink()
+
+    @torch.no_grad()
+    def restore(self, folder: Path) -> None:
+        """Continue from a checkpoint of the same recipe."""
+        record = dict(read_json(folder / CHECKPOINT_FILE))
+        begun = {**record[self.settings_key], "data": record["data"]}
+        given = {**asdict(self.recipe), "data": self.data}
+        decaying = record["step"] > min(r["steps"] - r["decay_steps"] for r in (begun, given))
+        free = self.free if decaying else self.free | {"steps", "decay_steps"}
+        if any(given[name] != begun.get(name) for name in given.keys() - free):
+            raise ValueError(
+                f"A run must continue with the recipe it was begun with, {begun}, got {given}."
+                " Give the same options, or another folder to begin anew."
+            )
+        tensors = read_tensors(folder / record["file"])
+        for prefix, module in self.modules.items():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(tensors[f"{prefix}.{name}"])
+        for name, optimiser in self.optimisers.items():
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": _state_of(name, tensors), "param_groups": groups})
+        self.step, self.seconds = int(record["step"]), float(record["seconds"])
+        self.loss = float("nan") if record["loss"] is None else float(record["loss"])
+
+
+def _state_of(optimiser: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        owner, _, rest = key.partition(".")
+        if owner == optimiser:
+            index, _, field = rest.partition(".")
+            state.setdefault(int(index), {})[field] = value
+    return state
