@@ -11,7 +11,6 @@ if TYPE_CHECKING:
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
     )
-    from sae_nb.models._bundled import bundled_names as bundled_names
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
@@ -19,24 +18,24 @@ if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch as Batch
     from sae_nb.models._interventions import Intervention as Intervention, RunState as RunState
     from sae_nb.models._live_model import LiveModel as LiveModel
-    from sae_nb.models._loading import load_model as load_model
+    from sae_nb.models._loading import bundled_names as bundled_names, load_model as load_model
     from sae_nb.models._preprocessing import Preprocess as Preprocess
     from sae_nb.models._wrapping import wrap as wrap
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.models._checkpoints import (
+        first_line as first_line,
+        is_offline as is_offline,
+        snapshot as snapshot,
+    )
     from sae_nb.models._facts import end_token_ids as end_token_ids, forward_names as forward_names
     from sae_nb.models._hook_points import (
         first_input as first_input,
         read_tensor as read_tensor,
         replace_tensor as replace_tensor,
         standard_name as standard_name,
-    )
-    from sae_nb.models._hub import (
-        first_line as first_line,
-        is_offline as is_offline,
-        snapshot as snapshot,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
     from sae_nb.models._inputs import Batches as Batches, described as described
@@ -45,8 +44,8 @@ if TYPE_CHECKING:  # for the other rooms
         edited as edited,
         installed as installed,
     )
-    from sae_nb.models._outputs import collected as collected
-    from sae_nb.models._remote import Remote as Remote, no_weights as no_weights
+    from sae_nb.models._live_model import collected as collected
+    from sae_nb.models._loading import Remote as Remote, no_weights as no_weights
     from sae_nb.models._vision_transformer import (
         Block as Block,
         VisionTransformer as VisionTransformer,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -21,7 +21,6 @@ from sae_nb.models._hook_points import HookPoint, HookPointNotFound, find_hook_p
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
 from sae_nb.models._interventions import Intervention, installed
-from sae_nb.models._outputs import collected, main_tensor, named_outputs
 from sae_nb.models._text_inputs import AddBos, text_batches
 
 if TYPE_CHECKING:
@@ -534,3 +533,76 @@ def _wrapped(model: LiveModel) -> Any:
         return NNsight(model.module)
     task = "text-generation" if model.causal else "feature-extraction"
     return TransformersModel(model.module, tokenizer=model.tokenizer, task=task)
+
+
+# -------------------------------------------------------------------------------------------------
+# What a module answered: the tensor that counts, the heads by name, batches joined to one answer.
+
+
+def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
+    """Return the tensor that counts in a raw output.
+
+    A tensor is itself. Of a record: the logits; else, if preferred, the pooled output; else the
+    last hidden state; else the first tensor.
+    """
+    if isinstance(raw, Tensor):
+        return raw
+    named = named_outputs(raw)
+    wanted = ["logits", "pooler_output", "last_hidden_state"]
+    if not prefer_pooled:
+        wanted.remove("pooler_output")
+    for name in wanted:
+        if name in named:
+            return named[name]
+    return next(iter(named.values()))
+
+
+def named_outputs(raw: Any) -> dict[str, Tensor]:
+    """Return every tensor of a raw output by name; a lone tensor is called "output"."""
+    if isinstance(raw, Tensor):
+        return {"output": raw}
+    if isinstance(raw, Mapping):
+        pairs = [(str(name), value) for name, value in raw.items()]
+    elif isinstance(raw, (tuple, list)):
+        names = getattr(raw, "_fields", range(len(raw)))
+        pairs = [(str(name), value) for name, value in zip(names, raw, strict=True)]
+    else:
+        pairs = list(vars(raw).items()) if hasattr(raw, "__dict__") else []
+    found = {name: value for name, value in pairs if isinstance(value, Tensor)}
+    if not found:
+        raise TypeError(f"A model must return a tensor or a record of tensors, got {type(raw)}.")
+    return found
+
+
+def collected(answers: Iterable[tuple[Batch, dict[str, Tensor]]]) -> dict[str, Tensor]:
+    """Join the answers of all batches along their first axis, padding marked with NaN."""
+    parts: dict[str, list[Tensor]] = {}
+    for batch, named in answers:
+        for name, tensor in named.items():
+            parts.setdefault(name, []).append(_marked(tensor, batch))
+    return {name: _joined(tensors) for name, tensors in parts.items()}
+
+
+def _marked(tensor: Tensor, batch: Batch) -> Tensor:
+    keep = batch.keep
+    per_token = keep is not None and tensor.ndim >= 2 and tensor.shape[:2] == keep.shape
+    if keep is None or not per_token or bool(keep.all()) or not tensor.is_floating_point():
+        return tensor
+    return tensor.masked_fill(
+        ~keep.to(tensor.device).view(*keep.shape, *[1] * (tensor.ndim - 2)), torch.nan
+    )
+
+
+def _joined(tensors: list[Tensor]) -> Tensor:
+    if len(tensors) == 1:
+        return tensors[0]
+    if len({tensor.shape[1:] for tensor in tensors}) == 1:
+        return torch.cat(tensors)
+    longest = max(tensor.shape[1] for tensor in tensors)
+    shape = (sum(len(tensor) for tensor in tensors), longest, *tensors[0].shape[2:])
+    joined = tensors[0].new_full(shape, torch.nan)
+    row = 0
+    for tensor in tensors:
+        joined[row : row + len(tensor), : tensor.shape[1]] = tensor
+        row += len(tensor)
+    return joined

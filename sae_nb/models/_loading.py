@@ -1,19 +1,37 @@
-"""`load_model`: a bundled model, a checkpoint folder or a Hugging Face id, by one name."""
+"""`load_model`: a bundled model, a checkpoint folder, a Hugging Face id, or one that runs elsewhere."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
+from torch import nn
 
 from sae_nb.checks import check_device
-from sae_nb.models._bundled import bundled_names, is_own, load_bundled, load_own
-from sae_nb.models._checkpoints import load_folder
+from sae_nb.files import read_json
+from sae_nb.models import _facts as facts
+from sae_nb.models._checkpoints import (
+    hub_folder,
+    hub_small_files,
+    load_folder,
+    read_config,
+    read_tokenizer,
+)
 from sae_nb.models._hook_points import near_names
-from sae_nb.models._hub import hub_folder
+from sae_nb.models._inputs import vision_layout
 from sae_nb.models._live_model import LiveModel
-from sae_nb.models._remote import check_remote, load_remote
+from sae_nb.models._preprocessing import Preprocess
+from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
+from sae_nb.models._wrapping import reads_pictures
+
+WEIGHTS = Path(__file__).parent / "weights"
+CARD_FILE = "card.json"
+
+Remote = bool | str
+"""False: here. True: on nnsight's server. "local": nnsight's dry run, packed and unpacked here. A host's
+address ("https://…"): on that server."""
 
 _DTYPES = {
     "float64": torch.float64,
@@ -81,7 +99,11 @@ def load_model(
         return load_bundled(text, device=place, dtype=number_format, revision=revision)
     folder = Path(text).expanduser()
     if folder.is_dir():
-        _check_no_revision(revision, text)
+        if revision is not None:
+            raise ValueError(
+                f"`revision` is for hub ids and bundled models, got {revision!r} with the folder "
+                f"{text!r}. Leave it out."
+            )
         load = load_own if is_own(folder) else load_folder
         return load(folder, name=folder.resolve().name, device=place, dtype=number_format)
     _check_hub_id(text, isinstance(name, os.PathLike), bundled)
@@ -110,14 +132,6 @@ def _check_nothing_local(device: object, dtype: object, name: str, is_bundled: b
         )
 
 
-def _check_no_revision(revision: str | None, name: str) -> None:
-    if revision is not None:
-        raise ValueError(
-            f"`revision` is for hub ids and bundled models, got {revision!r} with the folder "
-            f"{name!r}. Leave it out."
-        )
-
-
 def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
     """Refuse what cannot be a hub id before anything is asked of the network."""
     looks_like_path = is_path or name.startswith((".", "/", "~", "\\")) or name.count("/") > 1
@@ -132,3 +146,136 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
             f"`name` must be a model's name, got {name!r}. Did you mean {near[0]!r}? Bundled are: "
             f"{', '.join(bundled)}. A hub id of that name must be written owner/{name}."
         )
+
+
+# -------------------------------------------------------------------------------------------------
+# The models that ship with the toolkit.
+
+
+def bundled_names() -> list[str]:
+    """Return the names of the models that ship with the toolkit, checkpoints as "name@step-N"."""
+    if not WEIGHTS.is_dir():
+        return []
+    return sorted(folder.parent.name for folder in WEIGHTS.glob("*/config.json"))
+
+
+def load_bundled(
+    name: str, *, device: torch.device, dtype: torch.dtype | None, revision: str | None
+) -> LiveModel:
+    """Load a bundled model from its folder of weights, in float32 unless asked otherwise."""
+    whole = name if revision is None else f"{name}@{revision}"
+    known = bundled_names()
+    if whole not in known:
+        base = name.partition("@")[0]
+        steps = [n.partition("@")[2] for n in known if n.startswith(f"{base}@")]
+        raise ValueError(
+            f"Checkpoint {whole!r} must be one of {base}'s: {', '.join(steps) or 'it has none'}, "
+            "or the bare name for the last one."
+        )
+    folder = WEIGHTS / whole
+    if is_own(folder):
+        return load_own(folder, name=whole, device=device, dtype=dtype)
+    model = load_folder(folder, name=whole, device=device, dtype=dtype or torch.float32)
+    model.card = _card(folder)
+    return model
+
+
+def is_own(folder: Path) -> bool:
+    """Whether a folder holds a model that one of our recipes wrote."""
+    config = folder / CONFIG_FILE
+    return config.is_file() and read_json(config).get("model") == MODEL_TYPE
+
+
+def load_own(
+    folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
+) -> LiveModel:
+    """Load a vision transformer that one of our recipes wrote, in float32 unless asked otherwise."""
+    module = VisionTransformer.from_folder(folder)
+    module = module.to(device=device, dtype=dtype or torch.float32)
+    size = (module.config.image_size, module.config.image_size)
+    return LiveModel(
+        module,
+        name=name,
+        kind="vision",
+        preprocess=Preprocess(required=size),
+        layout=vision_layout(module, size),
+        class_names=[str(digit) for digit in range(module.config.n_digits)],
+        card=_card(folder),
+    )
+
+
+def _card(folder: Path) -> dict[str, Any] | None:
+    return dict(read_json(folder / CARD_FILE)) if (folder / CARD_FILE).is_file() else None
+
+
+# -------------------------------------------------------------------------------------------------
+# Remote models: no weights here, only configuration and tokenizer; nnsight's server runs the passes.
+#
+# The module is built on torch's meta device, and `capture` sends each batch's trace to the server nnsight
+# is configured for. Whatever else runs the module or reads its weights says that there are none.
+
+
+def check_remote(remote: Remote) -> Remote:
+    """Return `remote` if it says where."""
+    address = isinstance(remote, str) and remote.startswith(("http://", "https://"))
+    if isinstance(remote, bool) or remote == "local" or address:
+        return remote
+    raise ValueError(
+        f"`remote` must be True, False, 'local' or a server's address, got {remote!r}. True is the "
+        "server nnsight is configured for."
+    )
+
+
+def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
+    """Build a language model without weights, whose captures run elsewhere."""
+    from nnsight import TransformersModel
+
+    is_folder = Path(name).expanduser().is_dir()
+    if is_folder and remote != "local":
+        raise ValueError(
+            f"`name` must be a hub id for a model that runs remotely, got the folder {name!r}, which "
+            "the server does not have. Leave `remote` out, or use remote='local' for a dry run."
+        )
+    folder = Path(name).expanduser() if is_folder else hub_small_files(name, revision)
+    config, tokenizer = read_config(folder, name), read_tokenizer(folder, name)
+    if tokenizer is None:
+        raise ValueError(
+            f"A model that runs remotely must read text, but {name!r} has no tokenizer. Load it "
+            "without `remote`."
+        )
+    wrapper = TransformersModel(
+        name, revision=revision, task=_task(config), tokenizer=tokenizer, config=config
+    )
+    module: nn.Module = wrapper._module
+    if reads_pictures(module):
+        raise ValueError(
+            f"A model that runs remotely must read text, but {name!r} reads pictures. Load it without "
+            "`remote`."
+        )
+    # Whoever runs the module (steering, generation, a panel) is refused, and gets no meta tensors.
+    module.register_forward_pre_hook(lambda *_: no_weights(name, "A forward pass"))
+    return LiveModel(
+        module,
+        name=name,
+        kind="language",
+        causal=facts.is_causal(module),
+        tokenizer=tokenizer,
+        nnsight_object=wrapper,
+        remote=remote,
+    )
+
+
+def no_weights(name: str, what: str) -> NoReturn:
+    """Refuse what needs weights of a model that has none here."""
+    raise RuntimeError(
+        f"{what} must have the model's weights on this machine, but {name!r} runs remotely and has "
+        "none here. Use `sn.capture`, which runs remotely, or load the model without `remote`."
+    )
+
+
+def _task(config: Any) -> str:
+    """The pipeline a checkpoint is for: part of the name by which a server knows it."""
+    architecture = (getattr(config, "architectures", None) or [""])[0]
+    if architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return "text-generation"
+    return "fill-mask" if architecture.endswith("ForMaskedLM") else "feature-extraction"

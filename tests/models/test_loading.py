@@ -11,7 +11,7 @@ import torch
 from sae_nb.models import (
     VisionTransformer,
     VisionTransformerConfig,
-    _bundled as bundled,
+    _loading as bundled,
     load_model,
 )
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from sae_nb.models import _weight_files as weight_files, load_model
-from sae_nb.models._weight_files import check_room, count_parameters
+from sae_nb.models import _checkpoints as weight_files, load_model
+from sae_nb.models._checkpoints import check_room, count_parameters
 
 
 def test_parameters_are_counted_from_the_headers(tmp_path: Path) -> None:
