@@ -112,7 +112,13 @@ def train_bottlenecks(
         raise ValueError("`sparsities` must name at least one, got none. Use [0.9] for one toy.")
     for name, value in (("steps", steps), ("batch_size", batch_size), ("n_restarts", n_restarts)):
         check_count(value, name=name)
-    weights = _importance(importance, n_features)
+    if importance is None:
+        weights = 0.9 ** torch.arange(check_count(n_features, name="n_features"))
+    else:
+        weights = check_matrix(importance[None], name="importance", d_in=n_features)[0].float()
+        weights = weights.detach()
+        if not bool((weights > 0).all()):
+            raise ValueError(f"`importance` must be positive, got a smallest of {weights.min():g}.")
     generator = torch.Generator().manual_seed(check_count(seed, name="seed", at_least=0))
     shape = (len(chances), n_restarts, n_features, n_hidden)
     directions = torch.randn(shape, generator=generator) / math.sqrt(n_features)
@@ -123,19 +129,17 @@ def train_bottlenecks(
     )
     held_out = _inputs(density, HELD_OUT_ROWS, n_features, generator)
     losses = _losses(*trained, held_out, weights)
-    return [
-        _picked(trained, losses, i, chance, weights, n_features, n_hidden)
-        for i, chance in enumerate(chances)
-    ]
-
-
-def _importance(importance: Tensor | None, n_features: int) -> Tensor:
-    if importance is None:
-        return 0.9 ** torch.arange(check_count(n_features, name="n_features"))
-    check_matrix(importance[None], name="importance", d_in=n_features)
-    if not bool((importance > 0).all()):
-        raise ValueError(f"`importance` must be positive, got a smallest of {importance.min():g}.")
-    return importance.detach().float()
+    toys = []
+    for i, chance in enumerate(chances):
+        best = int(losses[i].argmin())
+        toy = Bottleneck(n_features, n_hidden, generator=torch.Generator())
+        with torch.no_grad():
+            toy.directions.copy_(trained[0][i, best])
+            toy.bias.copy_(trained[1][i, best, 0])
+            toy.importance.copy_(weights)
+        toy.sparsity, toy.loss = chance, float(losses[i, best])
+        toys.append(toy.eval())
+    return toys
 
 
 def _descend(
@@ -153,7 +157,11 @@ def _descend(
     directions.requires_grad_()
     bias.requires_grad_()
     optimiser = torch.optim.Adam([directions, bias], lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, steps))
+
+    def rate(step: int) -> float:
+        return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     with torch.enable_grad(), progress_bar(steps, "toy models", "step", enabled=progress) as bar:
         for _ in range(steps):
             x = _inputs(density, batch_size, directions.shape[2], generator)
@@ -167,11 +175,6 @@ def _descend(
     return directions.detach(), bias.detach()
 
 
-def _rate(step: int, steps: int) -> float:
-    warm = min(1.0, (step + 1) / 50)
-    return warm * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
 def _inputs(density: Tensor, rows: int, n_features: int, generator: torch.Generator) -> Tensor:
     """Fresh inputs of every sparsity, shared by its restarts."""
     shape = (len(density), 1, rows, n_features)
@@ -182,22 +185,3 @@ def _inputs(density: Tensor, rows: int, n_features: int, generator: torch.Genera
 def _losses(directions: Tensor, bias: Tensor, x: Tensor, weights: Tensor) -> Tensor:
     x_hat = torch.relu((x @ directions) @ directions.transpose(-1, -2) + bias)
     return ((x - x_hat).square() * weights).sum(dim=-1).mean(dim=-1)
-
-
-def _picked(
-    trained: tuple[Tensor, Tensor],
-    losses: Tensor,
-    i: int,
-    chance: float,
-    weights: Tensor,
-    n_features: int,
-    n_hidden: int,
-) -> Bottleneck:
-    best = int(losses[i].argmin())
-    toy = Bottleneck(n_features, n_hidden, generator=torch.Generator())
-    with torch.no_grad():
-        toy.directions.copy_(trained[0][i, best])
-        toy.bias.copy_(trained[1][i, best, 0])
-        toy.importance.copy_(weights)
-    toy.sparsity, toy.loss = chance, float(losses[i, best])
-    return toy.eval()

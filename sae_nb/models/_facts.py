@@ -31,18 +31,18 @@ def model_type(module: nn.Module) -> str:
     return str(getattr(getattr(module, "config", None), "model_type", ""))
 
 
-@lru_cache(maxsize=256)
-def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
-    parameters = inspect.signature(forward).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
-
-
 def forward_names(module: nn.Module) -> frozenset[str]:
     """Return the named parameters of the module's forward.
 
     Read from the class: nnsight replaces ``forward`` on instances.
     """
     return _parameters(type(module).forward)
+
+
+@lru_cache(maxsize=256)
+def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
+    parameters = inspect.signature(forward).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
 def vocabulary_size(module: nn.Module) -> int | None:
@@ -58,27 +58,24 @@ def vocabulary_size(module: nn.Module) -> int | None:
 def context_length(module: nn.Module, tokenizer: Any) -> int | None:
     """Return the longest text the module can read, tokens; None if unlimited or unknown."""
     config = config_of(module)
-    said_sizes: list[Any] = [getattr(config, name, None) for name in _CONTEXT_NAMES]
-    limits = [size for size in said_sizes if isinstance(size, int) and size > 0][:1]
+    sizes: list[Any] = [getattr(config, name, None) for name in _CONTEXT_NAMES]
+    limits = [size for size in sizes if isinstance(size, int) and size > 0][:1]
     if limits and "roberta" in model_type(module):
         # RoBERTa numbers positions from pad_token_id + 1, so the first rows are never reached.
         limits = [limits[0] - int(config.pad_token_id or 0) - 1]
-    said = getattr(tokenizer, "model_max_length", None)
-    if isinstance(said, int) and 0 < said < _NO_LIMIT:
-        limits.append(said)
+    longest = getattr(tokenizer, "model_max_length", None)
+    if isinstance(longest, int) and 0 < longest < _NO_LIMIT:
+        limits.append(longest)
     return min(limits) if limits else None
 
 
 def special_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
     """Return the ids of special tokens: BOS, end-of-text, CLS, SEP, padding and added ones."""
-    found: set[int] = set()
-    if tokenizer is not None:
-        found.update(i for i in getattr(tokenizer, "all_special_ids", ()) if i is not None)
-    config = config_of(module)
+    ids = {i for i in getattr(tokenizer, "all_special_ids", ()) if i is not None}
     for name in ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id"):
-        found.update(_ids(getattr(config, name, None)))
+        ids.update(_ids(getattr(config_of(module), name, None)))
     size = vocabulary_size(module)
-    return frozenset(i for i in found if i >= 0 and (size is None or i < size))
+    return frozenset(i for i in ids if i >= 0 and (size is None or i < size))
 
 
 def token_id(module: nn.Module, tokenizer: Any, name: str) -> int | None:
@@ -97,10 +94,7 @@ def token_id(module: nn.Module, tokenizer: Any, name: str) -> int | None:
 def end_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
     """Return every token that ends a generated text."""
     sources = (getattr(module, "generation_config", None), config_of(module), tokenizer)
-    found: set[int] = set()
-    for source in sources:
-        found.update(_ids(getattr(source, "eos_token_id", None)))
-    return frozenset(found)
+    return frozenset(i for source in sources for i in _ids(getattr(source, "eos_token_id", None)))
 
 
 def is_causal(module: nn.Module) -> bool:

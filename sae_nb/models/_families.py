@@ -105,7 +105,12 @@ def find_structure(module: nn.Module) -> Structure | None:
     block: nn.Module = next(iter(blocks.children()))
     post_norm = _is_post_norm(module, block)
     middle, side = _middle(module, block, post_norm)
-    attention = _first_part(block, _attention_candidates(block))
+    attentions: tuple[str, ...] = ATTENTIONS
+    # Gemma 2, Gemma 3 and OLMo 2 close each branch with a norm before adding it. In Llama a norm of
+    # the same name opens the MLP branch instead, so the name alone does not decide.
+    if _part(block, "post_feedforward_layernorm") is not None:
+        attentions = ("post_attention_layernorm", *ATTENTIONS)
+    attention = _first_part(block, attentions)
     mlp = _first_part(block, MLPS)
     return Structure(
         blocks=path,
@@ -203,14 +208,6 @@ def _part(module: nn.Module, path: str) -> nn.Module | None:
         if part is None:
             return None
     return part if isinstance(part, nn.Module) else None
-
-
-def _attention_candidates(block: nn.Module) -> tuple[str, ...]:
-    # Gemma 2, Gemma 3 and OLMo 2 close each branch with a norm before adding it. In Llama a norm of
-    # the same name opens the MLP branch instead, so the name alone does not tell.
-    if _part(block, "post_feedforward_layernorm") is not None:
-        return ("post_attention_layernorm", *ATTENTIONS)
-    return ATTENTIONS
 
 
 def _middle(module: nn.Module, block: nn.Module, post_norm: bool) -> tuple[str | None, Side]:

@@ -61,7 +61,12 @@ def continue_texts(
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
     prompts, single = _prompt_ids(model, prompt)
-    _check_room(model, prompts, max_new_tokens)
+    longest, limit = max(len(ids) for ids in prompts), model.context_length
+    if limit is not None and longest + max_new_tokens > limit:
+        raise ValueError(
+            f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
+            f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
+        )
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     sampling = Sampling(temperature=float(temperature), generator=generator)
     new = _continued(model, prompts, max_new_tokens, sampling, use_cache)
@@ -100,15 +105,6 @@ def _prompt_ids(model: LiveModel, prompt: Any) -> tuple[list[Tensor], bool]:
     is_tensor = isinstance(prompt, Tensor) and prompt.ndim == 1
     is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int)
     return rows, isinstance(prompt, str) or is_tensor or is_ids
-
-
-def _check_room(model: LiveModel, prompts: list[Tensor], max_new_tokens: int) -> None:
-    longest, limit = max(len(ids) for ids in prompts), model.context_length
-    if limit is not None and longest + max_new_tokens > limit:
-        raise ValueError(
-            f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
-            f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
-        )
 
 
 def _text(model: LiveModel, prompt: Tensor, new: Tensor, echo: bool) -> str:
@@ -161,24 +157,18 @@ def _continued(
     model: LiveModel, prompts: list[Tensor], n_new: int, sampling: Sampling, use_cache: bool
 ) -> list[Tensor]:
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
-    groups = _padding_groups(model, prompts)
+    # Without an attention mask padding would be read as text: only equal lengths go together.
+    groups: dict[int, list[int]] = {}
+    for row, ids in enumerate(prompts):
+        groups.setdefault(0 if model.takes_mask else len(ids), []).append(row)
     out: list[Tensor | None] = [None] * len(prompts)
-    for rows in groups:
+    for rows in groups.values():
         text = _left_padded(model, [prompts[row] for row in rows])
         _grow(model, text, n_new, sampling, use_cache)
         for place, row in enumerate(rows):
             new = text.ids[place, text.n_prompt :]
             out[row] = new[text.keep[place, text.n_prompt :]].cpu()
     return [ids for ids in out if ids is not None]
-
-
-def _padding_groups(model: LiveModel, prompts: list[Tensor]) -> list[list[int]]:
-    if model.takes_mask:
-        return [list(range(len(prompts)))]
-    by_length: dict[int, list[int]] = {}
-    for row, ids in enumerate(prompts):
-        by_length.setdefault(len(ids), []).append(row)
-    return list(by_length.values())
 
 
 def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:

@@ -1,7 +1,7 @@
-"""One picture in whatever form, size and mode a person has it, made fit for a vision model, and said.
+"""Images in every form people have them, checked and prepared for a vision model.
 
-Pictures of a data set are refused where they do not fit (`picture_inputs`); one picture that somebody
-uploads or draws is converted, and every conversion is stated.
+Images of a data set are refused where they do not fit; one image that somebody uploads or draws is
+converted (`fit_picture`), and every conversion is stated.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ from sae_nb.models._preprocessing import Preprocess
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
-
-
-# -------------------------------------------------------------------------------------------------
-# Pictures in every form people have them, checked and prepared for a vision model.
 
 
 PICTURE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
@@ -75,7 +71,9 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
     if isinstance(inputs, np.ndarray):
-        inputs = _channels_first(inputs)
+        if inputs.ndim in (3, 4) and inputs.shape[-1] == 3 and inputs.shape[-3] != 3:
+            inputs = np.moveaxis(inputs, -1, -3)  # channels first
+        inputs = torch.from_numpy(np.ascontiguousarray(inputs))
     if isinstance(inputs, Tensor):
         pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
         _check_size(model, *pictures.shape[2:])
@@ -164,12 +162,6 @@ def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
         f"`inputs` must be pictures for the vision model {model.name}, got {described(inputs)}. "
         "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL pictures, or files."
     )
-
-
-def _channels_first(array: NDArray[Any]) -> Tensor:
-    if array.ndim in (3, 4) and array.shape[-1] == 3 and array.shape[-3] != 3:
-        array = np.moveaxis(array, -1, -3)
-    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 def _from_pil(picture: Image.Image) -> Tensor:
@@ -282,8 +274,7 @@ def _as_bytes(pictures: Tensor) -> Tensor:
 
 
 # -------------------------------------------------------------------------------------------------
-# One picture in whatever form, size and mode a person has it, made fit for a vision model, and said.
-
+# One image in whatever form, size and mode a person has it, made fit for a vision model.
 
 LARGEST = 40_000_000
 """Pixels of the largest picture that is opened: a small file may unpack to gigabytes."""
@@ -317,7 +308,10 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
     if isinstance(given, Image.Image):
         return _upright(given, notes)
     if isinstance(given, str | Path):
-        return _from_file(Path(given).expanduser(), notes)
+        path = Path(given).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"A picture must be a file that exists, got {str(path)!r}.")
+        return _decoded(path, repr(path.name), notes)
     if isinstance(given, bytes | bytearray | memoryview):
         return _decoded(io.BytesIO(bytes(given)), "the file", notes)
     if isinstance(given, Tensor):
@@ -332,12 +326,6 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
         "A picture must be a tensor or array of shape (3, H, W), a PIL picture or a file, got "
         f"{described(given)}."
     )
-
-
-def _from_file(path: Path, notes: list[str]) -> Image.Image:
-    if not path.is_file():
-        raise FileNotFoundError(f"A picture must be a file that exists, got {str(path)!r}.")
-    return _decoded(path, repr(path.name), notes)
 
 
 def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Image:

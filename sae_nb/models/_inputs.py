@@ -1,4 +1,4 @@
-"""How a vision model lays out its tokens: cls and registers first, then patches row by row."""
+"""What a model is given: batches, walking through whatever people pass, plain tensors, token layouts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -154,14 +154,6 @@ def is_many(inputs: Any) -> bool:
     return isinstance(inputs, Iterable) or _is_dataset(inputs)
 
 
-def items_of(inputs: Any) -> Iterable[Any]:
-    """Return the items of an iterable, or of a dataset that only has a length and an index."""
-    # A torch dataset has no __iter__; the old sequence protocol would run past its end.
-    if _is_dataset(inputs) and not isinstance(inputs, Iterable):
-        return (inputs[i] for i in range(len(inputs)))
-    return cast(Iterable[Any], inputs)
-
-
 def _is_dataset(inputs: Any) -> bool:
     return hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
 
@@ -190,7 +182,9 @@ def _is_label(first: Any, second: Any) -> bool:
 
 def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, name: str) -> Samples:
     """Return the samples of every item of an iterator, the first item checked at once."""
-    iterator = iter(items_of(inputs))
+    # A torch dataset has no __iter__; the old sequence protocol would run past its end.
+    by_index = _is_dataset(inputs) and not isinstance(inputs, Iterable)
+    iterator = (inputs[i] for i in range(len(inputs))) if by_index else iter(inputs)
     try:
         first = next(iterator)
     except StopIteration:
@@ -249,7 +243,11 @@ def plain_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
         for part in parts:
             whole = _checked(model, part)
             for start in range(0, _rows(whole), batch_size):
-                piece = _sliced(whole, slice(start, start + batch_size))
+                rows = slice(start, start + batch_size)
+                if isinstance(whole, dict):
+                    piece: Any = {name: value[rows] for name, value in whole.items()}
+                else:
+                    piece = whole[rows]
                 yield _batch(model, piece, first)
                 first += _rows(piece)
 
@@ -261,14 +259,9 @@ def _peeked(model: LiveModel, inputs: Iterable[Any]) -> Iterator[Any]:
     try:
         first = next(iterator)
     except StopIteration:
-        raise ValueError("`inputs` must hold at least one tensor, got none.") from None
+        raise empty("tensor") from None
     _checked(model, first)
-
-    def items() -> Iterator[Any]:
-        yield first
-        yield from iterator
-
-    return items()
+    return itertools.chain([first], iterator)
 
 
 def _checked(model: LiveModel, part: Any) -> Tensor | dict[str, Tensor]:
@@ -305,12 +298,6 @@ def _rows(part: Tensor | dict[str, Tensor]) -> int:
     return len(next(iter(part.values()))) if isinstance(part, dict) else len(part)
 
 
-def _sliced(part: Tensor | dict[str, Tensor], rows: slice) -> Tensor | dict[str, Tensor]:
-    if isinstance(part, dict):
-        return {name: value[rows] for name, value in part.items()}
-    return part[rows]
-
-
 def _batch(model: LiveModel, part: Tensor | dict[str, Tensor], first: int) -> Batch:
     def cast(value: Tensor) -> Tensor:
         return value.to(model.dtype) if value.is_floating_point() else value
@@ -338,13 +325,6 @@ class TokenLayout:
 
     patch_grid: tuple[int, int] | None
     """Rows and columns of patches; None if unknown."""
-
-    @property
-    def n_tokens(self) -> int | None:
-        """Tokens in all; None if the grid is unknown."""
-        if self.patch_grid is None:
-            return None
-        return self.prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
 
 
 def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> TokenLayout | None:

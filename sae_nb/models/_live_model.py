@@ -27,116 +27,6 @@ if TYPE_CHECKING:
     from sae_nb.models._generation import Generated
 
 
-# -------------------------------------------------------------------------------------------------
-# How wide the vectors at a hook point are, told from the module without running it.
-
-
-_WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
-
-
-def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
-    """Return the width at a hook point; None if only running the model would tell."""
-    part = module.get_submodule(point.path)
-    side_names = ("in_features",) if point.side == "input" else ("out_features", "embedding_dim")
-    for name in side_names:
-        width = getattr(part, name, None)
-        if isinstance(width, int):
-            return width
-    shape = getattr(part, "normalized_shape", None)
-    if shape:
-        return int(shape[-1])
-    on_stream = structure is not None and point.kind != str(point)
-    if on_stream or str(point) in ("embed", "final_norm"):
-        return _stream_width(module, structure)
-    return None
-
-
-def _stream_width(module: nn.Module, structure: Structure | None) -> int | None:
-    config: Any = getattr(module, "config", None)
-    for name in _WIDTH_NAMES:
-        width = getattr(config, name, None)
-        if isinstance(width, int):
-            return width
-    if structure is None:
-        return None
-    # Without a configuration: a norm inside a block has the width of the stream.
-    for part in module.get_submodule(structure.blocks).modules():
-        shape = getattr(part, "normalized_shape", None)
-        if shape:
-            return int(shape[-1])
-    return None
-
-
-# -------------------------------------------------------------------------------------------------
-# One re-entrant lock per torch module: who holds it has the module alone, in evaluation mode.
-
-
-_LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
-_LOCKS_LOCK = threading.Lock()
-
-
-class ModelLock:
-    """A re-entrant lock around a module, with dropout and other training behaviour off meanwhile.
-
-    Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
-    last exit puts back exactly what was there: a module being trained can be looked at between two
-    steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
-    and every plain forward of a module holds this.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._lock = threading.RLock()
-        self._module = weakref.ref(module)
-        self._depth = 0
-        self._were_training: list[nn.Module] = []
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; on the outermost entry, switch to evaluation mode."""
-        if not self._lock.acquire(blocking, timeout):
-            return False
-        self._depth += 1
-        module = self._module()
-        if self._depth == 1 and module is not None:
-            self._were_training = [part for part in module.modules() if part.training]
-            for part in self._were_training:
-                part.training = False
-        return True
-
-    def release(self) -> None:
-        """Give the lock back; on the outermost exit, put the training flags back."""
-        if self._depth == 1:
-            for part in self._were_training:
-                part.training = True
-            self._were_training = []
-        self._depth -= 1
-        self._lock.release()
-
-    def __enter__(self) -> bool:
-        """Take the lock."""
-        return self.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Give the lock back."""
-        self.release()
-
-
-def lock_of(module: nn.Module) -> ModelLock:
-    """Return the one lock of a module, shared by everything that wraps it."""
-    with _LOCKS_LOCK:
-        if module not in _LOCKS:
-            _LOCKS[module] = ModelLock(module)
-        return _LOCKS[module]
-
-
-# -------------------------------------------------------------------------------------------------
-# A live model: any torch module with its tokenizer or preprocessing, hook points and one lock.
-
-
 Kind = Literal["language", "vision", "other"]
 
 
@@ -485,7 +375,14 @@ class LiveModel:
 
     @cached_property
     def _own_nnsight(self) -> Any:
-        return _wrapped(self)
+        from nnsight import NNsight, TransformersModel
+        from transformers import PreTrainedModel
+
+        is_text = self.tokenizer is not None and isinstance(self.module, PreTrainedModel)
+        if self.kind != "language" or not is_text:
+            return NNsight(self.module)
+        task = "text-generation" if self.causal else "feature-extraction"
+        return TransformersModel(self.module, tokenizer=self.tokenizer, task=task)
 
     # What its forward takes
 
@@ -524,15 +421,104 @@ class LiveModel:
         return self.prefix_tokens + rows * columns
 
 
-def _wrapped(model: LiveModel) -> Any:
-    from nnsight import NNsight, TransformersModel
-    from transformers import PreTrainedModel
+# -------------------------------------------------------------------------------------------------
+# One re-entrant lock per torch module: who holds it has the module alone, in evaluation mode.
 
-    is_text = model.tokenizer is not None and isinstance(model.module, PreTrainedModel)
-    if model.kind != "language" or not is_text:
-        return NNsight(model.module)
-    task = "text-generation" if model.causal else "feature-extraction"
-    return TransformersModel(model.module, tokenizer=model.tokenizer, task=task)
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+class ModelLock:
+    """A re-entrant lock around a module, with dropout and other training behaviour off meanwhile.
+
+    Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
+    last exit puts back exactly what was there: a module being trained can be looked at between two
+    steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
+    and every plain forward of a module holds this.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._lock = threading.RLock()
+        self._module = weakref.ref(module)
+        self._depth = 0
+        self._were_training: list[nn.Module] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; on the outermost entry, switch to evaluation mode."""
+        if not self._lock.acquire(blocking, timeout):
+            return False
+        self._depth += 1
+        module = self._module()
+        if self._depth == 1 and module is not None:
+            self._were_training = [part for part in module.modules() if part.training]
+            for part in self._were_training:
+                part.training = False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; on the outermost exit, put the training flags back."""
+        if self._depth == 1:
+            for part in self._were_training:
+                part.training = True
+            self._were_training = []
+        self._depth -= 1
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        """Take the lock."""
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the lock back."""
+        self.release()
+
+
+def lock_of(module: nn.Module) -> ModelLock:
+    """Return the one lock of a module, shared by everything that wraps it."""
+    with _LOCKS_LOCK:
+        if module not in _LOCKS:
+            _LOCKS[module] = ModelLock(module)
+        return _LOCKS[module]
+
+
+# -------------------------------------------------------------------------------------------------
+# How wide the vectors at a hook point are, read from the module without running it.
+
+_WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
+
+
+def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
+    """Return the width at a hook point; None if only running the model would tell."""
+    part = module.get_submodule(point.path)
+    side_names = ("in_features",) if point.side == "input" else ("out_features", "embedding_dim")
+    for name in side_names:
+        width = getattr(part, name, None)
+        if isinstance(width, int):
+            return width
+    shape = getattr(part, "normalized_shape", None)
+    if shape:
+        return int(shape[-1])
+    on_stream = structure is not None and point.kind != str(point)
+    if not on_stream and str(point) not in ("embed", "final_norm"):
+        return None
+    config: Any = getattr(module, "config", None)
+    for name in _WIDTH_NAMES:
+        width = getattr(config, name, None)
+        if isinstance(width, int):
+            return width
+    if structure is None:
+        return None
+    # Without a configuration: a norm inside a block has the width of the stream.
+    for part in module.get_submodule(structure.blocks).modules():
+        shape = getattr(part, "normalized_shape", None)
+        if shape:
+            return int(shape[-1])
+    return None
 
 
 # -------------------------------------------------------------------------------------------------

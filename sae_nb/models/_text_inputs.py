@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sae_nb.checks import one_of
 from sae_nb.models._inputs import (
     Batch,
     Batches,
@@ -53,7 +54,11 @@ def text_batches(
 ) -> Batches:
     """Return batches of token ids."""
     length = _context_length(model, context_length, pack)
-    _check_bos(model, add_bos)
+    one_of(add_bos, ("auto", True, False), name="add_bos")
+    if add_bos is True and model.beginning_of_text is None:
+        raise ValueError(
+            f'{model.name} has no beginning-of-text token. Use add_bos="auto" or add_bos=False.'
+        )
     samples = language_samples(model, inputs)
     sequences = _sequences(model, samples.items, add_bos)
     if pack:
@@ -76,7 +81,12 @@ def language_samples(model: LiveModel, inputs: Any) -> Samples:
     if isinstance(inputs, str):
         return _texts(model, [inputs])
     if isinstance(inputs, Path):
-        return _text_file(model, inputs)
+        if inputs.suffix.lower() not in (".txt", ".md") or not inputs.is_file():
+            raise ValueError(
+                f"`inputs` as a path must be a .txt or .md file for {model.name}, got "
+                f"{str(inputs)!r}. Read other files yourself and pass their text."
+            )
+        return _texts(model, [inputs.read_text(encoding="utf-8")])
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
     if isinstance(inputs, (Tensor, np.ndarray)):
@@ -123,15 +133,6 @@ def _texts(model: LiveModel, texts: Sequence[str]) -> Samples:
     return Samples(iter(texts), len(texts))
 
 
-def _text_file(model: LiveModel, path: Path) -> Samples:
-    if path.suffix.lower() not in (".txt", ".md") or not path.is_file():
-        raise ValueError(
-            f"`inputs` as a path must be a .txt or .md file for {model.name}, got {str(path)!r}. "
-            "Read other files yourself and pass their text."
-        )
-    return _texts(model, [path.read_text(encoding="utf-8")])
-
-
 def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
     if "input_ids" not in inputs:
         if "text" in inputs:
@@ -166,15 +167,12 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
         return _texts(model, inputs)
     if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
         return _id_array(model, torch.tensor([int(item) for item in inputs]))
-    parts = [_one(model, item) for item in inputs]
+    for item in inputs:
+        if not isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):
+            raise _not_language(model, item)
+    parts = [language_samples(model, item) for item in inputs]
     items = (sample for part in parts for sample in part.items)
     return Samples(items, sum(part.n_samples or 0 for part in parts))
-
-
-def _one(model: LiveModel, item: Any) -> Samples:
-    if isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):
-        return language_samples(model, item)
-    raise _not_language(model, item)
 
 
 def _not_language(model: LiveModel, inputs: Any) -> TypeError:
@@ -182,15 +180,6 @@ def _not_language(model: LiveModel, inputs: Any) -> TypeError:
         f"`inputs` must be texts or token ids for the language model {model.name}, got "
         f"{described(inputs)}. Pass a str, a list of str, or integer ids of shape (samples, time)."
     )
-
-
-def _check_bos(model: LiveModel, add_bos: AddBos) -> None:
-    if add_bos not in ("auto", True, False):
-        raise ValueError(f'`add_bos` must be "auto", True or False, got {add_bos!r}.')
-    if add_bos is True and model.beginning_of_text is None:
-        raise ValueError(
-            f'{model.name} has no beginning-of-text token. Use add_bos="auto" or add_bos=False.'
-        )
 
 
 def _context_length(model: LiveModel, asked: int | None, pack: bool) -> int | None:

@@ -14,6 +14,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.checks import between, check_count
 from sae_nb.files import read_json, read_tensors, write_json, write_tensors
 
 WEIGHTS_FILE = "model.safetensors"
@@ -60,8 +61,7 @@ class VisionTransformerConfig:
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_blocks", "n_heads", "mlp_ratio", "patch_size", "n_digits"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+            check_count(getattr(self, name), name=name)
         if self.shared_blocks is not None:
             object.__setattr__(self, "shared_blocks", tuple(self.shared_blocks))
             if sum(self.shared_blocks) != self.n_blocks or min(self.shared_blocks) < 1:
@@ -75,8 +75,7 @@ class VisionTransformerConfig:
             )
         if self.d_model % self.n_heads:
             raise ValueError(f"`n_heads` must divide d_model={self.d_model}, got {self.n_heads}.")
-        if not 0 <= self.residual_drop < 1:
-            raise ValueError(f"`residual_drop` must be in [0, 1), got {self.residual_drop}.")
+        between(self.residual_drop, 0, 1, name="residual_drop", ends="[)")
 
     @property
     def patch_grid(self) -> tuple[int, int]:

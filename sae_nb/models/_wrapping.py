@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from sae_nb.checks import check_count
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import Kind, LiveModel
@@ -70,7 +71,7 @@ def wrap(
     pictures = preprocess is not None or prefix_tokens or patch_grid is not None
     if tokenizer is not None and pictures:
         raise ValueError(
-            "`wrap` must be told of a tokenizer or of pictures, got both. Wrap the text and the "
+            "`wrap` must get a tokenizer or settings of images, got both. Wrap the text and the "
             "vision part of the model separately."
         )
     kind = _kind(module, tokenizer, bool(pictures))
@@ -89,7 +90,9 @@ def wrap(
 
 def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
     nnsight_object = None
-    if _is_envoy(given):
+    # nnsight is imported elsewhere or not at all: an object of its class can only exist if it was.
+    envoys = sys.modules.get("nnsight.intervention.envoy")
+    if envoys is not None and isinstance(given, envoys.Envoy):
         nnsight_object, given = given, given._module
     if isinstance(given, LiveModel):
         raise TypeError(
@@ -107,12 +110,6 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
                 "first; for nnsight pass dispatch=True."
             )
     return given, nnsight_object
-
-
-def _is_envoy(given: Any) -> bool:
-    # nnsight is imported elsewhere or not at all: an object of its class can only exist if it was.
-    envoys = sys.modules.get("nnsight.intervention.envoy")
-    return envoys is not None and isinstance(given, envoys.Envoy)
 
 
 def _kind(module: nn.Module, tokenizer: Any, pictures: bool) -> Kind:
@@ -147,16 +144,16 @@ def _layout(
     grid = pair(patch_grid) if patch_grid is not None else None
     if patch_grid is not None and (grid is None or min(grid) < 1):
         raise ValueError(f"`patch_grid` must be (rows, columns), got {patch_grid!r}.")
-    if prefix_tokens is not None and prefix_tokens < 0:
-        raise ValueError(f"`prefix_tokens` must be at least 0, got {prefix_tokens}.")
+    if prefix_tokens is not None:
+        check_count(prefix_tokens, name="prefix_tokens", at_least=0)
     prepared = _preprocess(preprocess)
     size = prepared.output_size if isinstance(prepared, Preprocess) else None
-    told = vision_layout(module, size)
-    if told is None:
+    layout = vision_layout(module, size)
+    if layout is None:
         return TokenLayout(prefix_tokens or 0, grid) if grid or prefix_tokens else None
     return TokenLayout(
-        told.prefix_tokens if prefix_tokens is None else prefix_tokens,
-        told.patch_grid if grid is None else grid,
+        layout.prefix_tokens if prefix_tokens is None else prefix_tokens,
+        layout.patch_grid if grid is None else grid,
     )
 
 
