@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.activations._context import Context, Tokens, join_contexts, join_tokens, policy_text
 from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
-from sae_nb.checks import check_count, check_device, check_matrix
+from sae_nb.checks import between, check_count, check_device, check_matrix
 
 
 @runtime_checkable
@@ -245,8 +245,7 @@ class Activations:
 
         `fraction` is the share of the samples in the first part, strictly between 0 and 1.
         """
-        if not 0 < fraction < 1:
-            raise ValueError(f"`fraction` must lie strictly between 0 and 1, got {fraction}.")
+        between(fraction, 0, 1, name="fraction", ends="()")
         present = torch.unique(self.sample)
         if len(present) < 2:
             raise ValueError(
@@ -385,7 +384,13 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
     kinds = {part.context.kind for part in parts}
     if len(kinds) > 1:
         raise ValueError(f"`concatenate` needs samples of one kind, got {sorted(kinds)}.")
-    sample, context = _joined_samples(parts)
+    contexts = [part.context for part in parts]
+    if all(context is contexts[0] for context in contexts):
+        sample, context = torch.cat([part.sample for part in parts]), contexts[0]
+    else:
+        starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
+        sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
+        context = join_contexts(contexts)
     return Activations(
         join_rows([part._rows for part in parts]),
         sample=sample,
@@ -394,15 +399,6 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         model_name=first.model_name,
         context=context,
     )
-
-
-def _joined_samples(parts: Sequence[Activations]) -> tuple[Int[Tensor, " n"], Context]:
-    contexts = [part.context for part in parts]
-    if all(context is contexts[0] for context in contexts):
-        return torch.cat([part.sample for part in parts]), contexts[0]
-    starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
-    sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
-    return sample, join_contexts(contexts)
 
 
 @overload
@@ -441,10 +437,10 @@ def load_activations(
     """
     from sae_nb.activations._store import open_store
 
-    found = open_store(folder, verify=verify)
+    stored = open_store(folder, verify=verify)
     if hook_point is None:
-        return found
-    known = found if isinstance(found, dict) else {str(found.hook_point): found}
+        return stored
+    known = stored if isinstance(stored, dict) else {str(stored.hook_point): stored}
     for name, acts in known.items():
         if hook_point in (name, acts.hook_point):
             return acts

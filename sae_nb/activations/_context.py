@@ -139,9 +139,8 @@ def policy_text(policy: Mapping[str, Any]) -> str:
     if policy.get("n_dropped_padding"):
         parts.append("padding dropped")
     if "special_tokens" in policy:
-        parts.append(
-            "special tokens " + ("kept" if policy.get("keep_special", True) else "dropped")
-        )
+        kept = policy.get("keep_special", True)
+        parts.append(f"special tokens {'kept' if kept else 'dropped'}")
     if policy.get("truncated"):
         parts.append(f"{policy['truncated']} cut at {policy.get('context_length')} tokens")
     if policy.get("packed"):
@@ -184,21 +183,19 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
     first = contexts[0]
     pictures = [context.pictures for context in contexts if context.pictures is not None]
     ragged = [context.token_ids for context in contexts if context.token_ids is not None]
+    token_ids = None
+    if len(ragged) == len(contexts):
+        starts = torch.tensor([0, *(len(part.ids) for part in ragged)]).cumsum(0)
+        offsets = [part.offsets[1:] + start for part, start in zip(ragged, starts)]
+        ids = torch.cat([part.ids for part in ragged])
+        token_ids = Ragged(ids, torch.cat([ragged[0].offsets[:1], *offsets]))
     return replace(
         first,
         n_samples=sum(context.n_samples for context in contexts),
         pictures=torch.cat(pictures) if len(pictures) == len(contexts) else None,
-        token_ids=_join_ragged(ragged) if len(ragged) == len(contexts) else None,
+        token_ids=token_ids,
         vocabulary={k: v for context in contexts for k, v in context.vocabulary.items()},
         policy=_join_policies([context.policy for context in contexts]),
-    )
-
-
-def _join_ragged(parts: Sequence[Ragged]) -> Ragged:
-    starts = torch.tensor([0] + [len(part.ids) for part in parts]).cumsum(0)
-    offsets = [part.offsets[1:] + start for part, start in zip(parts, starts)]
-    return Ragged(
-        torch.cat([part.ids for part in parts]), torch.cat([parts[0].offsets[:1], *offsets])
     )
 
 

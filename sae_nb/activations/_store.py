@@ -18,6 +18,7 @@ from torch import Tensor
 from sae_nb.activations._activations import Activations
 from sae_nb.activations._context import Context, Ragged, ragged_tokens
 from sae_nb.activations._rows import Piece, Rows
+from sae_nb.checks import one_of
 from sae_nb.files import (
     MANIFEST,
     new_folder,
@@ -93,22 +94,18 @@ def seal(
         for point in points
     ]
     context = points[0].context
-    write_json(
-        folder / MANIFEST,
-        sealed(
-            {
-                "kind": KIND,
-                "version": 1,
-                "files": files,
-                "model_name": model_name,
-                "several": several,
-                "points": described,
-                "n_samples": context.n_samples,
-                "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
-                **facts,
-            }
-        ),
-    )
+    content = {
+        "kind": KIND,
+        "version": 1,
+        "files": files,
+        "model_name": model_name,
+        "several": several,
+        "points": described,
+        "n_samples": context.n_samples,
+        "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
+        **facts,
+    }
+    write_json(folder / MANIFEST, sealed(content))
 
 
 def join_samples(folder: Path, parts: Sequence[str], n_samples: int) -> dict[str, dict[str, Any]]:
@@ -149,8 +146,7 @@ def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
 
 def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dict[str, Activations]:
     """Open a finished store; see `load_activations`."""
-    if verify not in ("full", "sizes"):
-        raise ValueError(f'`verify` must be "full" or "sizes", got {verify!r}.')
+    one_of(verify, ("full", "sizes"), name="verify")
     folder = Path(folder)
     if not (folder / MANIFEST).is_file() and (folder / PROGRESS).is_file():
         rows = [sum(shard["rows"]) for shard in read_json(folder / PROGRESS)["shards"]]
@@ -160,10 +156,10 @@ def open_store(folder: str | Path, *, verify: str = "full") -> Activations | dic
         )
     manifest = read_manifest(folder, KIND, verify="full" if verify == "full" else "sizes")
     samples = _read_samples(folder, manifest)
-    found = {
+    points = {
         point["name"]: _read_point(folder, manifest, point, samples) for point in manifest["points"]
     }
-    return found if manifest["several"] else next(iter(found.values()))
+    return points if manifest["several"] else next(iter(points.values()))
 
 
 def _read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Context, describe_ids, ragged_tokens
+from sae_nb.activations import Activations, Context, describe_ids, ragged_tokens
 from sae_nb.capturing._token_policy import BatchRows, RowPolicy, batch_rows
 from sae_nb.capturing._traces import BACKENDS, Backend, read_batch
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, check_memory, one_of
 from sae_nb.models import HookPoint
 from sae_nb.progress import progress_bar
 
@@ -72,8 +75,7 @@ class CaptureSettings:
             value = getattr(self, name)
             if value is not None:
                 check_count(value, name=name)
-        if self.backend not in BACKENDS:
-            raise ValueError(f"`backend` must be one of {list(BACKENDS)}, got {self.backend!r}.")
+        one_of(self.backend, BACKENDS, name="backend")
         if self.dtype is not None and not (
             isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
         ):
@@ -136,12 +138,12 @@ class Harvest:
             return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
         def take(name: str, value: Tensor) -> None:
-            found = batch_rows(value, batch, self.settings.policy, self.points[name])
-            rows[name] = replace(found, x=(place or copied)(name, found.x))
+            live = batch_rows(value, batch, self.settings.policy, self.points[name])
+            rows[name] = replace(live, x=(place or copied)(name, live.x))
 
         read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
-        for name, found in rows.items():
-            self._check_rows(batch, found, self.points[name], row_counts.get(name, 0))
+        for name, taken in rows.items():
+            self._check_rows(batch, taken, self.points[name], row_counts.get(name, 0))
         return {name: rows[name] for name in self.points}
 
     def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
@@ -215,18 +217,16 @@ class ContextBuilder:
         """Take in the samples of one batch."""
         self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
         self._add_tokens(batch)
-        if batch.pictures is not None:
-            self._add_pictures(batch.pictures.cpu())
-
-    def _add_pictures(self, pictures: Tensor) -> None:
-        size = tuple(pictures.shape[1:])
+        if batch.pictures is None:
+            return
+        size = tuple(batch.pictures.shape[1:])
         if self._size not in (None, size):
             raise ValueError(
                 f"Pictures of one capture must have one size, got {self._size} and {size}. Resize them "
                 "to one size, or capture each size by itself."
             )
         self._size = size
-        self._pictures.append(pictures)
+        self._pictures.append(batch.pictures.cpu())
 
     def _add_tokens(self, batch: Batch) -> None:
         if batch.token_ids is None:
@@ -280,8 +280,7 @@ def reporting(
 ) -> Iterator[Callable[[int, int], None]]:
     """Give a function to call with (rows, samples) after every batch; it draws a bar or reports."""
     begin, seen = time.perf_counter(), 0
-    enabled = progress is True
-    with progress_bar(n_samples, "capture", "sample", enabled=enabled) as bar:
+    with progress_bar(n_samples, "capture", "sample", enabled=progress is True) as bar:
 
         def report(rows: int, samples: int) -> None:
             nonlocal seen
@@ -289,9 +288,156 @@ def reporting(
             bar.set_postfix(rows=str(rows), refresh=False)
             seen = samples
             if callable(progress):
-                seconds = time.perf_counter() - begin
+                now = time.perf_counter() - begin
                 progress(
-                    CaptureRecord(rows=rows, samples=samples, n_samples=n_samples, seconds=seconds)
+                    CaptureRecord(rows=rows, samples=samples, n_samples=n_samples, seconds=now)
                 )
 
         yield report
+
+
+# -------------------------------------------------------------------------------------------------
+# Capture into memory: every row is copied once, from the model to its final place.
+
+
+class Collector:
+    """Rows of one hook point in one block of memory, sized from the first batch.
+
+    Rows are copied once, from the model's tensor to their final place.
+    """
+
+    def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
+        self._n_samples, self._max_rows, self._n_alike = n_samples, max_rows, n_alike
+        self._x: Tensor | None = None
+        self._sample: list[Tensor] = []
+        self._position: list[Tensor] = []
+        self.n = 0
+        self.dropped: Counter[str] = Counter()
+        self.grid: tuple[int, int] | None = None
+
+    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
+        """Copy rows behind those that are there; `samples` have been seen, these included."""
+        end = self.n + len(x)
+        if self._x is None or end > len(self._x):
+            self._grow(end, x.shape[1], dtype or x.dtype, samples)
+        held = cast(Tensor, self._x)
+        held[self.n : end] = x
+        return held[self.n : end]
+
+    def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
+        share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
+        size = max(end, math.ceil(end * share))
+        if self._max_rows is not None:
+            size = max(end, min(size, self._max_rows))
+        check_memory(
+            size * width * dtype.itemsize * self._n_alike,
+            f"Capturing {size} rows at {self._n_alike} hook point{'s' * (self._n_alike > 1)}",
+            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
+            "max_rows=.",
+        )
+        larger = torch.empty(size, width, dtype=dtype)
+        if self._x is not None:
+            larger[: self.n] = self._x[: self.n]
+        self._x = larger
+
+    def add(self, rows: BatchRows) -> None:
+        """Count in the rows of one batch, which have been placed."""
+        self._sample.append(rows.sample)
+        self._position.append(rows.position)
+        self.n += len(rows.x)
+        self.dropped.update(rows.dropped)
+        self.grid = rows.layout.grid
+
+    def join(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (x, sample, position) of all rows."""
+        held = cast(Tensor, self._x)
+        x = held[: self.n]
+        if len(held) > 1.1 * self.n:
+            # A view would keep, copy and pickle much that holds nothing.
+            x = x.clone()
+        return x, torch.cat(self._sample), torch.cat(self._position)
+
+
+def capture_in_memory(
+    harvest: Harvest,
+    inputs: Any,
+    progress: bool | Callable[[CaptureRecord], Any],
+) -> dict[str, Activations]:
+    """Run all batches and return activations in memory, by the names of the hook points.
+
+    KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
+    """
+    builder, points = ContextBuilder(harvest.model), harvest.points
+    batches, max_rows = harvest.batches(inputs), harvest.settings.max_rows
+    collectors = {name: Collector(batches.n_samples, max_rows, len(points)) for name in points}
+    interrupted = False
+
+    def place(name: str, x: Tensor) -> Tensor:
+        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples)
+
+    try:
+        with reporting(progress, batches.n_samples) as report:
+            for batch in batches:
+                # The context first: an interrupt between the two must not leave rows without one.
+                builder.add(batch)
+                before = {name: collector.n for name, collector in collectors.items()}
+                for name, rows in harvest.rows(batch, before, place).items():
+                    room = None if max_rows is None else max_rows - before[name]
+                    collectors[name].add(rows.first(room))
+                counts = [collector.n for collector in collectors.values()]
+                report(max(counts), builder.n_samples)
+                if max_rows is not None and min(counts) >= max_rows:
+                    break
+    except KeyboardInterrupt:
+        if not builder.n_samples:
+            raise
+        interrupted = True
+        warnings.warn(
+            f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
+            "those.",
+            stacklevel=3,
+        )
+    for name, collector in collectors.items():
+        check_any_rows(name, collector.n, collector.dropped)
+    more = {"interrupted": True} if interrupted else {}
+    policies = {
+        name: harvest.policy(batches, builder, collector.dropped) | more
+        for name, collector in collectors.items()
+    }
+    return _assemble(harvest, collectors, builder, policies)
+
+
+def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
+    """Refuse a capture in which every vector was dropped."""
+    if not n:
+        reasons = {name.removeprefix("n_dropped_"): n for name, n in dropped.items() if n}
+        raise ValueError(
+            f"Capture must keep at least one row at `{point}`, but all were dropped ({reasons}). "
+            "Pass longer inputs, or drop_first=False."
+        )
+
+
+def _assemble(
+    harvest: Harvest,
+    collectors: Mapping[str, Collector],
+    builder: ContextBuilder,
+    policies: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Activations]:
+    taken = builder.take()
+    contexts: dict[Any, Context] = {}
+    found = {}
+    for name, collector in collectors.items():
+        # Hook points of one layout share one context, so that their rows can be joined and compared.
+        key = (collector.grid, tuple(sorted(collector.dropped.items())))
+        if key not in contexts:
+            contexts[key] = builder.build(collector.grid, policies[name], taken)
+        x, sample, position = collector.join()
+        found[name] = Activations(
+            x,
+            sample=sample,
+            position=position,
+            hook_point=str(harvest.points[name]),
+            model_name=harvest.model.name,
+            context=contexts[key],
+        )
+    return found

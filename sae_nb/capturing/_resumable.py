@@ -1,12 +1,16 @@
-"""Whether a store on disk is this very capture: what decides its rows, compared by name."""
+"""Capture to a folder, shard by shard, so that a kill at any moment costs one shard at most.
+
+A folder under way holds `capture.json`: the call, and the shards that are complete. Shards end at
+batch borders, so the same call goes on with the batch after the last shard and writes what it would
+have written. The room `activations` seals the finished folder and reads it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +29,13 @@ from sae_nb.activations import (
     seal,
     size_and_checksum,
 )
-from sae_nb.capturing._batch_rows import CaptureRecord, ContextBuilder, Harvest, reporting
+from sae_nb.capturing._batch_rows import (
+    CaptureRecord,
+    ContextBuilder,
+    Harvest,
+    check_any_rows,
+    reporting,
+)
 from sae_nb.capturing._token_policy import BatchRows
 from sae_nb.checks import check_count
 from sae_nb.files import (
@@ -50,147 +60,6 @@ if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches
 
 
-def call_facts(
-    harvest: Harvest,
-    inputs: Any,
-    shard_rows: int | None,
-    several: bool,
-) -> dict[str, Any]:
-    """Return everything that decides the rows; two calls with equal facts give equal bits."""
-    model = harvest.model
-    if model.interventions:
-        edits = ", ".join(str(edit.hook_point) for edit in model.interventions)
-        raise ValueError(
-            f"`store` must be captured without edits, but there are some at {edits}: a store could "
-            "not tell them from others when it is resumed. Capture in memory and use acts.save(folder)."
-        )
-    return {
-        "model": model.name,
-        # The weights of a remote model are the server's: a name is all there is to know them by.
-        "weights": "remote" if model.remote else weights_digest(model.module),
-        "model_dtype": str(model.dtype),
-        "device": model.device.type,
-        "tokenizer": tokenizer_digest(model.tokenizer),
-        "preprocess": _described(model.preprocess),
-        "hook_points": {name: str(point) for name, point in harvest.points.items()},
-        "inputs": inputs_digest(inputs, model.kind),
-        **harvest.settings.stated(),
-        "shard_rows": shard_rows,
-        "several": several,
-    }
-
-
-def _described(preprocess: Any) -> str:
-    # The repr of a function holds its address, which is another in every process.
-    return str(getattr(preprocess, "__qualname__", None) or repr(preprocess))
-
-
-# Digests mean nothing to a reader: they are named, not shown.
-_UNREADABLE = {
-    "weights": "the model's weights",
-    "tokenizer": "the tokenizer",
-    "inputs": "the inputs",
-    "preprocess": "the preprocessing",
-}
-
-
-def check_same(
-    folder: Path, stored: Mapping[str, Any], call: Mapping[str, Any], state: str
-) -> None:
-    """Refuse a call that differs from the one a store holds."""
-    differences = []
-    for name in call:
-        if stored.get(name) == call[name]:
-            continue
-        if name in _UNREADABLE:
-            differences.append(f"{_UNREADABLE[name]} differ")
-        else:
-            differences.append(f"{name} was {stored.get(name)!r} and is now {call[name]!r}")
-    if differences:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but {str(folder)!r} holds a {state} one "
-            f"that differs: {'; '.join(differences)}. Repeat that call, or choose another folder."
-        )
-
-
-def other_inputs(folder: Path, batch: Batch | None) -> ValueError:
-    """Return the error for inputs that are not those of a store; None: they ended too early."""
-    upto = "they end earlier" if batch is None else f"up to sample {int(batch.sample.max())}"
-    return ValueError(
-        f"`store` must be new or hold this very capture, but {str(folder)!r} was captured from other "
-        f"inputs ({upto}). Pass the same inputs in the same order, or choose another folder."
-    )
-
-
-def check_finished(folder: Path, call: Mapping[str, Any], batches: Batches) -> None:
-    """Refuse a call that is not the one a finished store holds; the model is not run."""
-    manifest = read_manifest(folder, KIND)
-    if manifest.get("call") is None:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but {str(folder)!r} holds activations "
-            "that were saved, not captured there. Choose another folder."
-        )
-    check_same(folder, manifest["call"], call, "finished")
-    if call["inputs"] is None:
-        _check_batches(folder, call, manifest, batches)
-
-
-def _check_batches(
-    folder: Path, call: Mapping[str, Any], manifest: Mapping[str, Any], batches: Batches
-) -> None:
-    # Inputs that cannot be hashed as they stand are compared batch by batch.
-    for n_batches, expected in manifest["batches"]:
-        digest, batch = BatchDigest(), None
-        for _ in range(n_batches):
-            batch = next(batches, None)
-            if batch is None:
-                raise other_inputs(folder, None)
-            digest.add(batch)
-        if digest.take() != expected:
-            raise other_inputs(folder, batch)
-    if call["max_rows"] is None and next(batches, None) is not None:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but these inputs go on after the end of "
-            f"those in {str(folder)!r}. Choose another folder."
-        )
-
-
-class BatchDigest:
-    """A digest over consecutive batches: what the model was given, and where it came from."""
-
-    def __init__(self) -> None:
-        self._digest = hashlib.blake2b(digest_size=16)
-
-    def add(self, batch: Batch) -> None:
-        """Take in one batch."""
-        values: Iterable[Any] = (
-            *batch.args,
-            *(batch.kwargs[name] for name in sorted(batch.kwargs)),
-            batch.sample,
-            batch.position,
-        )
-        for value in values:
-            if isinstance(value, Tensor):
-                self._digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
-                self._digest.update(tensor_bytes(value))
-            else:
-                self._digest.update(repr(value).encode())
-
-    def take(self) -> str:
-        """Return the digest so far and start again."""
-        value = self._digest.hexdigest()
-        self._digest = hashlib.blake2b(digest_size=16)
-        return value
-
-
-# -------------------------------------------------------------------------------------------------
-# Capture to a folder, shard by shard, so that a kill at any moment costs one shard at most.
-#
-# A folder under way holds `capture.json`: the call, and the shards that are complete. Shards end at
-# batch borders, so the same call goes on with the batch after the last shard and writes what it would
-# have written. `activation_store` seals the finished folder and reads it.
-
-
 _PART = re.compile(r"samples-\d{5}\.safetensors")
 """Samples of one shard, joined at the end."""
 
@@ -209,10 +78,19 @@ def capture_to_store(
     folder = place(store)
     call = call_facts(harvest, inputs, shard_rows, several)
     batches = harvest.batches(inputs)
-    with _alone(folder):
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`store` must be a folder, but {str(folder)!r} is a file.")
+    refusal = (
+        f"`store` must be written by one capture at a time, but another one is writing to "
+        f"{str(folder)!r}. Wait for it, or choose another folder."
+    )
+    with holding_folder(folder, refusal):
         if (folder / MANIFEST).is_file():
             check_finished(folder, call, batches)
-            _tidy_finished(folder)
+            # What a capture that was killed after its manifest was written had not yet removed.
+            for path in folder.iterdir():
+                if path.name == PROGRESS or _PART.fullmatch(path.name) or is_partial(path):
+                    path.unlink()
         else:
             writer = StoreWriter(folder, call, harvest.points, shard_rows)
             _fill(harvest, batches, writer, progress)
@@ -315,29 +193,24 @@ class StoreWriter:
         max_rows: int | None,
     ) -> None:
         """Take in the rows of the batch just asked about; writes a shard when there are enough."""
-        for name, found in rows.items():
-            if max_rows is not None:
-                found = found.first(max_rows - self.counts[name])
-            self._pending[name].append(found)
-            self.counts[name] += len(found.x)
-            self.dropped[name].update(found.dropped)
+        for name, new in rows.items():
+            new = new.first(None if max_rows is None else max_rows - self.counts[name])
+            self._pending[name].append(new)
+            self.counts[name] += len(new.x)
+            self.dropped[name].update(new.dropped)
         self._pending_batches += 1
-        if self._enough():
-            self._flush(builder)
+        for parts in self._pending.values():
+            width = parts[0].x.shape[1] * parts[0].x.element_size()
+            enough = self.shard_rows or max(1, SHARD_BYTES // width)
+            if sum(len(part.x) for part in parts) >= enough:
+                self._flush(builder)
+                return
 
     def complete(self, max_rows: int | None) -> bool:
         """Whether all rows asked for are there."""
         if self.n_to_skip or max_rows is None:
             return False
         return min(self.counts.values()) >= max_rows
-
-    def _enough(self) -> bool:
-        for parts in self._pending.values():
-            n = sum(len(part.x) for part in parts)
-            width = parts[0].x.shape[1] * parts[0].x.element_size()
-            if n >= (self.shard_rows or max(1, SHARD_BYTES // width)):
-                return True
-        return False
 
     def _flush(self, builder: ContextBuilder) -> None:
         number = len(self.shards)
@@ -383,19 +256,7 @@ class StoreWriter:
         if self._pending_batches:
             self._flush(builder)
         for name, n in self.counts.items():
-            if not n:
-                raise ValueError(
-                    f"Capture must keep at least one row at `{self.points[name]}`, but all were "
-                    f"dropped ({dict(self.dropped[name])}). Pass longer inputs, or drop_first=False."
-                )
-        self._seal(model_name, builder, policies)
-
-    def _seal(
-        self,
-        model_name: str,
-        builder: ContextBuilder,
-        policies: Mapping[str, Mapping[str, Any]],
-    ) -> None:
+            check_any_rows(str(self.points[name]), n, self.dropped[name])
         files = {name: facts for shard in self.shards for name, facts in shard["files"].items()}
         parts = [name for name in files if name.startswith("samples-")]
         kept = {name: facts for name, facts in files.items() if name not in parts}
@@ -437,21 +298,136 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
     return dict(total)
 
 
-def _tidy_finished(folder: Path) -> None:
-    """Remove what a capture that was killed after its manifest was written had not yet removed."""
-    for path in folder.iterdir():
-        if path.name == PROGRESS or _PART.fullmatch(path.name) or is_partial(path):
-            path.unlink()
+# -------------------------------------------------------------------------------------------------
+# Whether a store on disk is this very capture: what decides its rows, compared by name.
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder, so that two captures never write into each other."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"`store` must be a folder, but {str(folder)!r} is a file.")
-    refusal = (
-        f"`store` must be written by one capture at a time, but another one is writing to "
-        f"{str(folder)!r}. Wait for it, or choose another folder."
+def call_facts(
+    harvest: Harvest,
+    inputs: Any,
+    shard_rows: int | None,
+    several: bool,
+) -> dict[str, Any]:
+    """Return everything that decides the rows; two calls with equal facts give equal bits."""
+    model = harvest.model
+    if model.interventions:
+        edits = ", ".join(str(edit.hook_point) for edit in model.interventions)
+        raise ValueError(
+            f"`store` must be captured without edits, but there are some at {edits}: a store could "
+            "not tell them from others when it is resumed. Capture in memory and use acts.save(folder)."
+        )
+    return {
+        "model": model.name,
+        # The weights of a remote model are the server's: a name is all there is to know them by.
+        "weights": "remote" if model.remote else weights_digest(model.module),
+        "model_dtype": str(model.dtype),
+        "device": model.device.type,
+        "tokenizer": tokenizer_digest(model.tokenizer),
+        # The repr of a function holds its address, which is another in every process.
+        "preprocess": str(
+            getattr(model.preprocess, "__qualname__", None) or repr(model.preprocess)
+        ),
+        "hook_points": {name: str(point) for name, point in harvest.points.items()},
+        "inputs": inputs_digest(inputs, model.kind),
+        **harvest.settings.stated(),
+        "shard_rows": shard_rows,
+        "several": several,
+    }
+
+
+# Digests mean nothing to a reader: they are named, not shown.
+_UNREADABLE = {
+    "weights": "the model's weights",
+    "tokenizer": "the tokenizer",
+    "inputs": "the inputs",
+    "preprocess": "the preprocessing",
+}
+
+
+def check_same(
+    folder: Path, stored: Mapping[str, Any], call: Mapping[str, Any], state: str
+) -> None:
+    """Refuse a call that differs from the one a store holds."""
+    differences = []
+    for name in call:
+        if stored.get(name) == call[name]:
+            continue
+        if name in _UNREADABLE:
+            differences.append(f"{_UNREADABLE[name]} differ")
+        else:
+            differences.append(f"{name} was {stored.get(name)!r} and is now {call[name]!r}")
+    if differences:
+        raise ValueError(
+            f"`store` must be new or hold this very capture, but {str(folder)!r} holds a {state} one "
+            f"that differs: {'; '.join(differences)}. Repeat that call, or choose another folder."
+        )
+
+
+def other_inputs(folder: Path, batch: Batch | None) -> ValueError:
+    """Return the error for inputs that are not those of a store; None: they ended too early."""
+    upto = "they end earlier" if batch is None else f"up to sample {int(batch.sample.max())}"
+    return ValueError(
+        f"`store` must be new or hold this very capture, but {str(folder)!r} was captured from other "
+        f"inputs ({upto}). Pass the same inputs in the same order, or choose another folder."
     )
-    with holding_folder(folder, refusal):
-        yield
+
+
+def check_finished(folder: Path, call: Mapping[str, Any], batches: Batches) -> None:
+    """Refuse a call that is not the one a finished store holds; the model is not run."""
+    manifest = read_manifest(folder, KIND)
+    if manifest.get("call") is None:
+        raise ValueError(
+            f"`store` must be new or hold this very capture, but {str(folder)!r} holds activations "
+            "that were saved, not captured there. Choose another folder."
+        )
+    check_same(folder, manifest["call"], call, "finished")
+    if call["inputs"] is None:
+        _check_batches(folder, call, manifest, batches)
+
+
+def _check_batches(
+    folder: Path, call: Mapping[str, Any], manifest: Mapping[str, Any], batches: Batches
+) -> None:
+    # Inputs that cannot be hashed as they stand are compared batch by batch.
+    for n_batches, expected in manifest["batches"]:
+        digest, batch = BatchDigest(), None
+        for _ in range(n_batches):
+            batch = next(batches, None)
+            if batch is None:
+                raise other_inputs(folder, None)
+            digest.add(batch)
+        if digest.take() != expected:
+            raise other_inputs(folder, batch)
+    if call["max_rows"] is None and next(batches, None) is not None:
+        raise ValueError(
+            f"`store` must be new or hold this very capture, but these inputs go on after the end of "
+            f"those in {str(folder)!r}. Choose another folder."
+        )
+
+
+class BatchDigest:
+    """A digest over consecutive batches: what the model was given, and where it came from."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def add(self, batch: Batch) -> None:
+        """Take in one batch."""
+        values: Iterable[Any] = (
+            *batch.args,
+            *(batch.kwargs[name] for name in sorted(batch.kwargs)),
+            batch.sample,
+            batch.position,
+        )
+        for value in values:
+            if isinstance(value, Tensor):
+                self._digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+                self._digest.update(tensor_bytes(value))
+            else:
+                self._digest.update(repr(value).encode())
+
+    def take(self) -> str:
+        """Return the digest so far and start again."""
+        value = self._digest.hexdigest()
+        self._digest = hashlib.blake2b(digest_size=16)
+        return value

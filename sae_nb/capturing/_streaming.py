@@ -173,24 +173,25 @@ class ActivationStream:
             # Freed before the next buffer is filled, so that one is held at a time.
             del held
             if not complete:
-                raise _ended(reader.n_read)
+                raise StreamEndedError(
+                    "`inputs` were an iterator that can be read once, and it ended after "
+                    f"{reader.n_read} rows. Pass a list, a dataset or a DataLoader to go on for ever, "
+                    "or train for fewer steps."
+                )
 
     def _row_batches(self, seed: int) -> Iterator[Batch]:
         """Yield the batches of pass after pass, each in an order of its own."""
         if self._one_shot:
-            yield from self._taken_once()
+            reading, self._only_reading = self._only_reading, None
+            if self._first_batch is not None:
+                yield self._first_batch
+            if reading is not None:
+                yield from reading
             return
         for epoch in count():
             generator = generator_for(seed, 0, epoch)
             inputs = in_fresh_order(self._inputs, generator, self._harvest.model.kind)
             yield from self._harvest.batches(inputs)
-
-    def _taken_once(self) -> Iterator[Batch]:
-        reading, self._only_reading = self._only_reading, None
-        if self._first_batch is not None:
-            yield self._first_batch
-        if reading is not None:
-            yield from reading
 
     def _look(self) -> tuple[Layout, int]:
         """Run the first batch, once, to learn how rows are laid out and how wide they are."""
@@ -226,13 +227,6 @@ class ActivationStream:
                 )
             self._n_per_buffer = min(rows, self.buffer)
         return self._n_per_buffer
-
-
-def _ended(n_rows: int) -> StreamEndedError:
-    return StreamEndedError(
-        f"`inputs` were an iterator that can be read once, and it ended after {n_rows} rows. Pass a "
-        "list, a dataset or a DataLoader to go on for ever, or train for fewer steps."
-    )
 
 
 class _Reader:
@@ -274,7 +268,7 @@ class _Reader:
             self.n_read += len(rows)
             if self._skipped and len(rows) != self._source.count(batch):
                 raise ValueError(
-                    f"`start` needs samples that all give equally many rows at "
+                    f"`start` needs samples that all give the same number of rows at "
                     f"`{self._source.hook_point}`, got {len(rows)} in a batch for "
                     f"{self._source.count(batch)}. Begin this stream at start=0."
                 )
@@ -291,21 +285,21 @@ def in_fresh_order(inputs: Any, generator: torch.Generator, kind: str) -> Any:
         if held is not None and not callable(held):
             return in_fresh_order(held, generator, kind)
     if isinstance(inputs, Mapping):
-        return _shuffled_mapping(inputs, generator)
+        lengths = {len(value) if isinstance(value, Tensor) else None for value in inputs.values()}
+        if len(lengths) != 1 or None in lengths:
+            return inputs
+        order = torch.randperm(lengths.pop() or 0, generator=generator)
+        return {name: value[order.to(value.device)] for name, value in inputs.items()}
     if not _is_many(inputs, kind):
         return inputs
     order = torch.randperm(len(inputs), generator=generator)
     if isinstance(inputs, (list, tuple)):
         return [inputs[i] for i in order.tolist()]
-    if isinstance(inputs, (Tensor, np.ndarray)):
-        return (_picked(inputs, order[a : a + _CHUNK]) for a in range(0, len(order), _CHUNK))
+    if isinstance(inputs, np.ndarray):
+        return (inputs[part.numpy()] for part in torch.split(order, _CHUNK))
+    if isinstance(inputs, Tensor):
+        return (inputs[part.to(inputs.device)] for part in torch.split(order, _CHUNK))
     return (inputs[i] for i in order.tolist())
-
-
-def _picked(inputs: Tensor | np.ndarray[Any, Any], part: Tensor) -> Any:
-    return (
-        inputs[part.numpy()] if isinstance(inputs, np.ndarray) else inputs[part.to(inputs.device)]
-    )
 
 
 def _is_many(inputs: Any, kind: str) -> bool:
@@ -320,11 +314,3 @@ def _is_many(inputs: Any, kind: str) -> bool:
         return False
     # A list of integers is one text as well.
     return not (isinstance(inputs, Sequence) and isinstance(inputs[0], (int, np.integer)))
-
-
-def _shuffled_mapping(inputs: Mapping[str, Any], generator: torch.Generator) -> Any:
-    lengths = {len(value) for value in inputs.values() if isinstance(value, Tensor)}
-    if len(lengths) != 1 or not all(isinstance(value, Tensor) for value in inputs.values()):
-        return inputs
-    order = torch.randperm(lengths.pop(), generator=generator)
-    return {name: value[order.to(value.device)] for name, value in inputs.items()}

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.checks import one_of
+
 if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel
 
@@ -39,10 +41,8 @@ class RowPolicy:
         cls, model: LiveModel, *, drop_first: bool | Literal["auto"], keep_special: bool
     ) -> RowPolicy:
         """Resolve "auto": first tokens are dropped where the model is a decoder of language."""
-        if drop_first not in (True, False, "auto"):
-            raise ValueError(f'`drop_first` must be True, False or "auto", got {drop_first!r}.')
-        if not isinstance(keep_special, bool):
-            raise ValueError(f"`keep_special` must be True or False, got {keep_special!r}.")
+        one_of(drop_first, (True, False, "auto"), name="drop_first")
+        one_of(keep_special, (True, False), name="keep_special")
         return cls(
             drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
             keep_special=keep_special,
@@ -73,8 +73,8 @@ class BatchRows:
     dropped: Counter[str] = field(default_factory=Counter)
     """How many vectors were left out, by reason."""
 
-    def first(self, n: int) -> BatchRows:
-        """Return only the first `n` rows."""
+    def first(self, n: int | None) -> BatchRows:
+        """Return only the first `n` rows; None: all."""
         x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
         return replace(self, x=x, sample=sample, position=position)
 
@@ -89,10 +89,7 @@ def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point
     sample, position, keep, dropped = _kept(batch, layout, policy, point)
     x = x.flatten(2).transpose(1, 2) if layout.grid is not None else x
     x = x.reshape(*keep.shape, x.shape[-1])
-    if bool(keep.all()):
-        x = x.flatten(0, 1)
-    else:
-        x = x[keep.to(x.device)]
+    x = x.flatten(0, 1) if bool(keep.all()) else x[keep.to(x.device)]
     return BatchRows(
         x=x, sample=sample[keep], position=position[keep], layout=layout, dropped=dropped
     )
@@ -134,7 +131,10 @@ def _kept(
     if layout.columns is None and batch.token_ids is not None:
         keep, dropped = _keep_tokens(batch, position, policy)
     else:
-        keep, dropped = _keep_columns(position, policy, tokens=layout.columns != 1)
+        # Patches and cells have no padding; a pooled vector is no attention sink.
+        sinks = policy.drop_first and layout.columns != 1
+        keep = position > 0 if sinks else torch.ones_like(position, dtype=torch.bool)
+        dropped = Counter(n_dropped_first=int((~keep).sum()))
     return sample, position, keep, dropped
 
 
@@ -161,16 +161,6 @@ def _where(
             "so it cannot be said whose they are. Use pack=False."
         )
     return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)
-
-
-def _keep_columns(
-    position: Int[Tensor, "batch columns"], policy: RowPolicy, *, tokens: bool
-) -> tuple[Bool[Tensor, "batch columns"], Counter[str]]:
-    # Patches and cells have no padding; a pooled vector is no attention sink.
-    keep = torch.ones_like(position, dtype=torch.bool)
-    if policy.drop_first and tokens:
-        keep = position > 0
-    return keep, Counter(n_dropped_first=int((~keep).sum()))
 
 
 def _keep_tokens(

@@ -334,8 +334,7 @@ def capture(
     >>> acts.x.shape, acts.hook_point
     (torch.Size([4, 2]), '0')
     """
-    from sae_nb.capturing._batch_rows import CaptureSettings, Harvest
-    from sae_nb.capturing._memory import capture_in_memory
+    from sae_nb.capturing._batch_rows import CaptureSettings, Harvest, capture_in_memory
     from sae_nb.capturing._resumable import capture_to_store
 
     several = not isinstance(hook_points, str)
@@ -356,10 +355,10 @@ def capture(
     # Never in inference mode, even when called there: no SAE could be trained on such tensors.
     with torch.inference_mode(False):
         if store is None:
-            found = capture_in_memory(harvest, inputs, progress)
+            acts = capture_in_memory(harvest, inputs, progress)
         else:
-            found = capture_to_store(harvest, inputs, store, shard_rows, several, progress)
-    return found if several else next(iter(found.values()))
+            acts = capture_to_store(harvest, inputs, store, shard_rows, several, progress)
+    return acts if several else next(iter(acts.values()))
 
 
 def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:

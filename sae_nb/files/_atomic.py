@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 SEAL = "checksum"
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 _Record = TypeVar("_Record")
 
@@ -278,18 +279,13 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             raise FileNotFoundError(
                 f"No file {str(path)!r} any more: it was replaced or removed while it was read. Read it again."
             ) from error
+        with path.open("rb") as file:
+            pickled = file.read(4).startswith(_PICKLES)
+        look = "looks like a pickle, which could run code and is never opened"
         raise ValueError(
             f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
-            f"{_what_it_is(path)} Write or download it again."
+            f"It {look if pickled else 'may have been cut short or altered'}. Write or download it again."
         ) from error
-
-
-def _what_it_is(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(4)
-    if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or head == b"PK\x03\x04":
-        return "It looks like a pickle, which could run code and is never opened."
-    return "It may have been cut short or altered."
 
 
 def sha256(path: str | Path) -> str:
@@ -373,9 +369,9 @@ def read_manifest(
         raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
-        found = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
+        other = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__
         raise ValueError(
-            f"{str(folder)!r} must be a folder of kind {kind!r}, got {found!r}. Pass another folder."
+            f"{str(folder)!r} must be a folder of kind {kind!r}, got {other!r}. Pass another folder."
         )
     if manifest.get("version") != version:
         raise ValueError(

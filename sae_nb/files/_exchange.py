@@ -1,5 +1,5 @@
-"""What keeps a file from being written, said as rule, given, do: disks that are full, folders that are
-read-only or no folders.
+"""Putting a finished folder in the place of an old one, so that a whole one has the name at any moment;
+and what keeps a file from being written, said as rule, given, do.
 """
 
 from __future__ import annotations
@@ -13,10 +13,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-# -------------------------------------------------------------------------------------------------
-# Putting a finished folder in the place of an old one, so that a whole one has the name at any moment.
-
 
 _HERE = -100  # AT_FDCWD: paths count from the working folder
 _EXCHANGE = 2  # RENAME_EXCHANGE
@@ -41,7 +37,10 @@ def swap_in(partial: Path, path: Path, *, replace: bool) -> None:
         if _exchange(partial, path):
             shutil.rmtree(partial, ignore_errors=True)
             return
-        _step_aside(path)
+        # A folder cannot be renamed over a full one. A kill before the next rename leaves the old
+        # folder whole under the `.old` name, which `recover` finds.
+        shutil.rmtree(_old(path), ignore_errors=True)
+        _rename_unless_done(path, _old(path))
     raise FileExistsError(
         f"{str(path)!r} must be replaced by one at a time, but others never stop. Choose another name."
     )
@@ -54,14 +53,6 @@ def _exchange(one: Path, other: Path) -> bool:
     except (AttributeError, OSError, TypeError):
         return False
     return rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
-
-
-def _step_aside(path: Path) -> None:
-    # A folder cannot be renamed over a full one. A kill before the next rename leaves the old folder
-    # whole under the `.old` name, which `recover` finds.
-    old = _old(path)
-    shutil.rmtree(old, ignore_errors=True)
-    _rename_unless_done(path, old)
 
 
 def _old(path: Path) -> Path:
@@ -99,8 +90,7 @@ def tidy_old(path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------
-# What keeps a file from being written, said as rule, given, do: disks that are full, folders that are
-
+# What keeps a file from being written: disks that are full, folders that are read-only or no folders.
 
 _PARTIAL = re.compile(r"^\.(.+)\.[0-9a-f]{8}\.partial$")
 
@@ -155,7 +145,10 @@ def named_write_errors(path: Path, *, only_room: bool = False) -> Iterator[None]
         # Without `strerror` it is a sentence of ours already.
         if error.strerror is None or (only_room and error.errno not in _NO_ROOM):
             raise
-        named = type(error)(_sentence(_final(path), error))
+        # Under its final name: people know nothing of temporary ones.
+        parts = (_PARTIAL.match(part) for part in path.parts)
+        final = (m[1] if m else part for m, part in zip(parts, path.parts, strict=True))
+        named = type(error)(_sentence(Path(*final), error))
         named.errno = error.errno
         raise named from error
 
@@ -192,9 +185,3 @@ def _sentence(path: Path, error: OSError) -> str:
 def is_partial(path: Path) -> bool:
     """Whether the name is a temporary one, of what is being written."""
     return _PARTIAL.match(path.name) is not None
-
-
-def _final(path: Path) -> Path:
-    """The path under its final name: people know nothing of temporary ones."""
-    parts = (_PARTIAL.match(part) for part in path.parts)
-    return Path(*(m[1] if m else part for m, part in zip(parts, path.parts, strict=True)))

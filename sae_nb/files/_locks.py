@@ -2,7 +2,9 @@
 
 The system gives them back when a process dies, so a kill leaves no stale lock, and nothing is written
 that would have to be tidied. Windows locks no folders, and some network drives know no locks: there
-the last writer wins, with whole files.
+the last writer wins, with whole files. The `filelock` package cannot do this: it opens its lock for writing,
+which a folder refuses, and a lock file beside the folder would neither move with it when two folders change
+places nor be gone after a kill.
 """
 
 from __future__ import annotations

@@ -9,10 +9,7 @@ removed, so a process killed at any moment leaves a checkpoint that can be read.
 
 from __future__ import annotations
 
-import json
 import shutil
-import warnings
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,81 +32,9 @@ from sae_nb.files import (
 )
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig
 from sae_nb.training._records import load_history
-from sae_nb.training._sources import captured_at, fingerprint, hook_point
 
 if TYPE_CHECKING:
-    from sae_nb.activations import ActivationSource
-    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.training._learner import Learner
-
-
-# -------------------------------------------------------------------------------------------------
-# Which SAEs and which data a training is about: whether they fit, and whether they are the same.
-
-
-def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> None:
-    """Refuse what cannot be trained together."""
-    if not saes:
-        raise ValueError("`sae` must be an SAE or a list of them, got an empty list.")
-    for sae in saes:
-        if not callable(getattr(sae, "training_loss", None)):
-            raise TypeError(
-                f"`sae` must be a sparse autoencoder such as sn.TopK(...), got {type(sae).__name__}."
-            )
-        if not any(parameter.requires_grad for parameter in sae.parameters()):
-            raise ValueError(
-                f"`sae` must have weights that can be trained, but those of this {type(sae).__name__} "
-                "are frozen. Use sae.requires_grad_()."
-            )
-        if any(parameter.is_inference() for parameter in sae.parameters()):
-            raise ValueError(
-                f"`sae` must have weights that can be trained, but this {type(sae).__name__} was built "
-                "inside torch.inference_mode(). Build it outside."
-            )
-        if sae.d_in != source.d_in:
-            raise ValueError(
-                f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
-                f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
-                "point it is meant for.".replace("  ", " ")
-            )
-
-
-def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
-    """Note on the SAE where its training data come from, with a warning when that changes."""
-    for name, value in (
-        ("hook_point", hook_point(source)),
-        ("model_name", getattr(source, "model_name", None)),
-    ):
-        before = getattr(sae, name, None)
-        if value is None or value == before:
-            continue
-        setattr(sae, name, value)
-        if before is not None:
-            warnings.warn(
-                f"This SAE had {name}={before!r} and now trains on data with {name}={value!r}, which "
-                "it remembers from here on. If that is a mistake, train on data of its own.",
-                stacklevel=5,
-            )
-
-
-def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dict[str, Any]:
-    """Flat facts that a checkpoint must agree with, named as a message would name them."""
-    facts: dict[str, Any] = {"the number of SAEs": len(saes)}
-    facts |= {f"the data's {name}": value for name, value in fingerprint(source).items()}
-    for i, sae in enumerate(saes):
-        whose = "the SAE's" if len(saes) == 1 else f"SAE {i}'s"
-        facts[f"{whose} class"] = type(sae).__name__
-        facts |= {f"{whose} {name}": value for name, value in sae.settings().items()}
-        facts[f"{whose} tensors"] = {
-            name: list(tensor.shape) for name, tensor in sae.state_dict().items()
-        }
-    # As it will be read back: tuples are lists there.
-    return dict(json.loads(json.dumps(facts)))
-
-
-# -------------------------------------------------------------------------------------------------
-# Checkpoints of a training: always one whole one on disk, and none of another run taken up.
-
 
 KIND = "training-checkpoint"
 POINTER = "checkpoint.json"
@@ -122,7 +47,8 @@ def check_folder(folder: str | Path) -> Path:
         raise FileExistsError(
             f"`checkpoint` must be a folder, but {str(folder)!r} is a file. Choose another name."
         )
-    strange = [path.name for path in _contents(folder) if not _is_ours(path)]
+    contents = folder.iterdir() if folder.is_dir() else ()
+    strange = [path.name for path in contents if not _is_ours(path)]
     if strange and not (folder / POINTER).is_file():
         raise FileExistsError(
             f"`checkpoint` must be a folder of its own, but {str(folder)!r} holds {strange[0]!r}. "
@@ -140,10 +66,6 @@ def hold_checkpoints(folder: Path) -> Lock:
     )
 
 
-def _contents(folder: Path) -> Iterable[Path]:
-    return folder.iterdir() if folder.is_dir() else ()
-
-
 def _is_ours(path: Path) -> bool:
     return path.name.lstrip(".").startswith(("step-", POINTER))
 
@@ -158,11 +80,23 @@ def save_checkpoint(
     name = f"step-{state['step']:08d}"
     state = state | {"config": without_place(state["config"])}
     with new_folder(folder / name, replace=True) as partial:
-        write_json(partial / "state.json", state | {"learners": [_facts(one) for one in learners]})
+        facts = [
+            {
+                "live": learner.live(),
+                "running_loss": learner.best.mean_to_json(),
+                "plateau": learner.plateau.to_json(),
+                "history": [record.to_json() for record in learner.history],
+            }
+            for learner in learners
+        ]
+        write_json(partial / "state.json", state | {"learners": facts})
         for i, groups in enumerate(tensors):
             for group, held in groups.items():
                 write_tensors(partial / f"{group}-{i}.safetensors", held)
-        write_tensors(partial / "rng.safetensors", _random_state(learners))
+        devices = {learner.parameters[0].device for learner in learners}
+        generators = {"cpu": torch.get_rng_state()}
+        generators |= {str(d): torch.cuda.get_rng_state(d) for d in devices if d.type == "cuda"}
+        write_tensors(partial / "rng.safetensors", generators)
         write_manifest(partial, KIND, step=state["step"])
     write_json(folder / POINTER, {"kind": KIND, "latest": name})
     _tidy(folder, name)
@@ -237,7 +171,11 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
     """Put a checkpoint's tensors and numbers back into SAEs, optimisers and trackers."""
     for i, (learner, facts) in enumerate(zip(learners, state["learners"], strict=True)):
         learner.sae.load_state_dict(read_tensors(path / f"sae-{i}.safetensors"))
-        _load_moments(learner, read_tensors(path / f"optimiser-{i}.safetensors"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, moment in read_tensors(path / f"optimiser-{i}.safetensors").items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = moment
+        learner.optimiser.load_state_dict(learner.optimiser.state_dict() | {"state": moments})
         learner.dead.load(read_tensors(path / f"dead-{i}.safetensors"))
         learner.history[:] = load_history(facts["history"])
         for name, value in facts["live"].items():
@@ -245,38 +183,10 @@ def restore(path: Path, state: dict[str, Any], learners: list[Learner]) -> None:
         if "plateau" in facts:  # older checkpoints have neither
             learner.best.load_mean(facts["running_loss"])
             learner.plateau.load(facts["plateau"])
-    _load_random_state(read_tensors(path / "rng.safetensors"))
-
-
-def _facts(learner: Learner) -> dict[str, Any]:
-    return {
-        "live": learner.live(),
-        "running_loss": learner.best.mean_to_json(),
-        "plateau": learner.plateau.to_json(),
-        "history": [record.to_json() for record in learner.history],
-    }
-
-
-def _load_moments(learner: Learner, moments: dict[str, Tensor]) -> None:
-    by_parameter: dict[int, dict[str, Tensor]] = {}
-    for key, value in moments.items():
-        index, name = key.split(".", 1)
-        by_parameter.setdefault(int(index), {})[name] = value
-    saved = learner.optimiser.state_dict()
-    learner.optimiser.load_state_dict(saved | {"state": by_parameter})
-
-
-def _random_state(learners: list[Learner]) -> dict[str, Tensor]:
-    devices = {learner.parameters[0].device for learner in learners}
-    cuda = {str(device): device for device in devices if device.type == "cuda"}
-    states = {name: torch.cuda.get_rng_state(device) for name, device in cuda.items()}
-    return {"cpu": torch.get_rng_state()} | states
-
-
-def _load_random_state(state: dict[str, Tensor]) -> None:
     # Global generators: an architecture with dropout draws from them, and a resumed run must draw
     # what the uninterrupted one would have drawn.
-    torch.set_rng_state(state.pop("cpu"))
-    for device, generator in state.items():
+    generators = read_tensors(path / "rng.safetensors")
+    torch.set_rng_state(generators.pop("cpu"))
+    for device, generator in generators.items():
         if torch.cuda.is_available():
             torch.cuda.set_rng_state(generator, device)

@@ -7,92 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from sae_nb.checks import check_count, check_device
+from sae_nb.checks import check_count, check_device, one_of
 from sae_nb.kernels import Precision
-
-# -------------------------------------------------------------------------------------------------
-# Learning-rate schedule: lr(t) = base · min(warm-up, 1, decay), linear at both ends.
-#
-# With W warm-up steps and decay over the last D of T steps, step t = 0 … T − 1 has
-# warm-up = (t + 1) / (W + 1) and decay = (T − t) / (D + 1): neither end is ever exactly 0, so no step
-# is wasted.
-
-
-@dataclass(kw_only=True)
-class Schedule:
-    """Learning rate by step; `base` may be replaced while the training runs.
-
-    Source: Warm-up, constant, linear decay to 0: saprmarks/dictionary_learning,
-    trainers/trainer.py.
-    """
-
-    base: float
-    steps: int
-    warmup_steps: int
-    decay_fraction: float
-
-    def __call__(self, step: int) -> float:
-        """Learning rate of optimiser step `step`, counted from 0."""
-        return self.base * self.factor(step)
-
-    def factor(self, step: int) -> float:
-        """Share of `base` that applies at `step`, in (0, 1]."""
-        decay_steps = round(self.decay_fraction * self.steps)
-        rising = (step + 1) / (self.warmup_steps + 1)
-        falling = (self.steps - step) / (decay_steps + 1)
-        return max(min(1.0, rising, falling), 0.0)
-
-
-# -------------------------------------------------------------------------------------------------
-# When a training has stopped getting anywhere: its running loss finds no lower value for long.
-#
-# Looked at once per record. A running loss counts as lower when it lies more than `LEAST_GAIN` below the
-# last that counted, so slow progress adds up and is not taken for none. Only steps of the same objective
-# and the same learning rate compare: records before a tenth of the steps (where learning rates warm up
-# and sparsity weights rise) and those of the final decay are not looked at.
-
-
-LEAST_GAIN = 0.01
-"""Share by which the running loss must fall to count as lower. Ours."""
-
-FIRST_SHARE = 0.1
-"""Share of the steps before which nothing counts: no sparsity weight rises for longer. Ours."""
-
-
-class Plateau:
-    """Records in a row in which the running loss of one SAE has not fallen."""
-
-    def __init__(self) -> None:
-        self.waited = 0
-        self.lowest = math.inf
-
-    def look(self, running_loss: float, step: int, schedule: Schedule) -> None:
-        """Take in the running loss at the record of a step, counted from 1."""
-        steady = schedule.factor(step - 1) == 1.0 and step > FIRST_SHARE * schedule.steps
-        if not steady:
-            return
-        if self.lowest - running_loss > LEAST_GAIN * abs(running_loss):
-            self.lowest, self.waited = running_loss, 0
-        else:
-            self.waited += 1
-
-    def forget(self) -> None:
-        """Start over: losses before and after a change of the objective do not compare."""
-        self.waited, self.lowest = 0, math.inf
-
-    def to_json(self) -> dict[str, float | None]:
-        """What a checkpoint needs to go on counting."""
-        return {"waited": self.waited, "lowest": None if self.lowest == math.inf else self.lowest}
-
-    def load(self, state: dict[str, float | None]) -> None:
-        """Back from `to_json`."""
-        self.waited = int(state["waited"] or 0)
-        self.lowest = math.inf if state["lowest"] is None else state["lowest"]
-
-
-# -------------------------------------------------------------------------------------------------
-# Every setting of a training, its unit and where its default comes from.
-
 
 OWN_BUSINESS = (
     "checkpoint", "checkpoint_every", "device", "log_every", "shard_atoms", "steps",
@@ -188,10 +104,7 @@ class TrainConfig:
         check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
         if not isinstance(self.shard_atoms, bool):
             raise TypeError(f"`shard_atoms` must be True or False, got {self.shard_atoms!r}.")
-        if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"`precision` must be one of {', '.join(get_args(Precision))}, got {self.precision!r}."
-            )
+        one_of(self.precision, get_args(Precision), name="precision")
         if self.device is not None:
             object.__setattr__(self, "device", str(check_device(self.device)))
 
@@ -229,10 +142,87 @@ def check_number(
         raise TypeError(f"`{name}` must be a number or None, got {value!r}.")
     if value > above and least <= value <= most and (infinite or math.isfinite(value)):
         return
-    words = [f"above {above:g}"] * (above > -math.inf) + [f"at least {least:g}"] * (
-        least > -math.inf
-    )
+    words = [f"above {above:g}"] * (above > -math.inf)
+    words += [f"at least {least:g}"] * (least > -math.inf)
     words += [f"at most {most:g}"] * (most < math.inf)
     if not infinite and most == math.inf:
         words.append("finite")
     raise ValueError(f"`{name}` must be {' and '.join(words)}, got {value}.")
+
+
+# -------------------------------------------------------------------------------------------------
+# Learning-rate schedule: lr(t) = base · min(warm-up, 1, decay), linear at both ends.
+#
+# With W warm-up steps and decay over the last D of T steps, step t = 0 … T − 1 has
+# warm-up = (t + 1) / (W + 1) and decay = (T − t) / (D + 1): neither end is ever exactly 0, so no step
+# is wasted.
+
+
+@dataclass(kw_only=True)
+class Schedule:
+    """Learning rate by step; `base` may be replaced while the training runs.
+
+    Source: saprmarks/dictionary_learning, trainers/trainer.py: warm-up, constant, linear decay to 0.
+    """
+
+    base: float
+    steps: int
+    warmup_steps: int
+    decay_fraction: float
+
+    def __call__(self, step: int) -> float:
+        """Learning rate of optimiser step `step`, counted from 0."""
+        return self.base * self.factor(step)
+
+    def factor(self, step: int) -> float:
+        """Share of `base` that applies at `step`, in (0, 1]."""
+        decay_steps = round(self.decay_fraction * self.steps)
+        rising = (step + 1) / (self.warmup_steps + 1)
+        falling = (self.steps - step) / (decay_steps + 1)
+        return max(min(1.0, rising, falling), 0.0)
+
+
+# -------------------------------------------------------------------------------------------------
+# When a training has stopped getting anywhere: its running loss finds no lower value for long.
+#
+# Looked at once per record. A running loss counts as lower when it lies more than `LEAST_GAIN` below the
+# last that counted, so slow progress adds up and is not taken for none. Only steps of the same objective
+# and the same learning rate compare: records before a tenth of the steps (where learning rates warm up
+# and sparsity weights rise) and those of the final decay are not looked at.
+
+LEAST_GAIN = 0.01
+"""Share by which the running loss must fall to count as lower. Ours."""
+
+FIRST_SHARE = 0.1
+"""Share of the steps before which nothing counts: no sparsity weight rises for longer. Ours."""
+
+
+class Plateau:
+    """Records in a row in which the running loss of one SAE has not fallen."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+        self.lowest = math.inf
+
+    def look(self, running_loss: float, step: int, schedule: Schedule) -> None:
+        """Take in the running loss at the record of a step, counted from 1."""
+        steady = schedule.factor(step - 1) == 1.0 and step > FIRST_SHARE * schedule.steps
+        if not steady:
+            return
+        if self.lowest - running_loss > LEAST_GAIN * abs(running_loss):
+            self.lowest, self.waited = running_loss, 0
+        else:
+            self.waited += 1
+
+    def forget(self) -> None:
+        """Start over: losses before and after a change of the objective do not compare."""
+        self.waited, self.lowest = 0, math.inf
+
+    def to_json(self) -> dict[str, float | None]:
+        """What a checkpoint needs to go on counting."""
+        return {"waited": self.waited, "lowest": None if self.lowest == math.inf else self.lowest}
+
+    def load(self, state: dict[str, float | None]) -> None:
+        """Back from `to_json`."""
+        self.waited = int(state["waited"] or 0)
+        self.lowest = math.inf if state["lowest"] is None else state["lowest"]

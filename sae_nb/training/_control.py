@@ -23,158 +23,6 @@ if TYPE_CHECKING:
     from sae_nb.training._records import Change
 
 
-# -------------------------------------------------------------------------------------------------
-# A lock that is handed on in the order of asking.
-#
-# A thread that releases a `threading.Lock` and takes it again at once, as a training loop does
-# between steps, can keep others waiting for minutes. Here a panel that asks gets the next turn.
-
-
-class FairLock:
-    """Re-entrant first-come, first-served lock, used in a `with` block."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._queue: deque[object] = deque()  # the head holds the lock
-        self._owner: int | None = None
-        self._depth = 0
-
-    @property
-    def locked(self) -> bool:
-        """Whether a thread holds it."""
-        return self._owner is not None
-
-    def __enter__(self) -> FairLock:
-        me, place = threading.get_ident(), object()
-        with self._condition:
-            if self._owner != me:
-                self._queue.append(place)
-                try:
-                    while self._queue[0] is not place:
-                        self._condition.wait()
-                    self._owner = me
-                except BaseException:
-                    # Ctrl-C while waiting: leave the queue, or nobody behind would get a turn.
-                    self._queue.remove(place)
-                    self._condition.notify_all()
-                    raise
-            self._depth += 1
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._condition:
-            self._depth -= 1
-            if self._depth == 0:
-                self._owner = None
-                self._queue.popleft()
-                self._condition.notify_all()
-
-
-# -------------------------------------------------------------------------------------------------
-# How other threads and Ctrl-C steer a training loop: always between two steps, never inside one.
-
-
-_CLAIMS = threading.Lock()
-_claimed: set[int] = set()  # ids of SAEs in training; their loops keep them alive
-
-
-class Control:
-    """Pause, resume and stop for one training loop, which takes a `turn` for every step."""
-
-    def __init__(self) -> None:
-        self.lock = FairLock()
-        self.stop_reason: Stopped | None = None
-        self.paused_seconds = 0.0
-        self._go = threading.Event()
-        self._go.set()
-
-    @property
-    def paused(self) -> bool:
-        """Whether no step may begin."""
-        return not self._go.is_set()
-
-    def pause(self) -> None:
-        """Let no step begin; returns once the one under way is done."""
-        with self.lock:
-            self._go.clear()
-
-    def resume(self) -> None:
-        """Let steps begin again."""
-        self._go.set()
-
-    def stop(self, reason: Stopped) -> None:
-        """End the loop before its next step; the first reason given counts."""
-        self.stop_reason = self.stop_reason or reason
-        self._go.set()
-
-    @contextmanager
-    def turn(self) -> Iterator[bool]:
-        """Hold the lock for one step, after any pause; gives False when the loop must end."""
-        while True:
-            with self.lock:
-                if self.stop_reason is not None or self._go.is_set():
-                    yield self.stop_reason is None
-                    return
-            began = time.perf_counter()
-            # Short waits, so that a stop asked for in a signal handler (which must not take locks)
-            # is seen while paused.
-            while not self._go.wait(0.1) and self.stop_reason is None:
-                continue
-            self.paused_seconds += time.perf_counter() - began
-
-
-@contextmanager
-def deferred_interrupts(control: Control) -> Iterator[None]:
-    """Turn the first Ctrl-C into a stop between two steps; a second one interrupts at once."""
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if control.stop_reason is not None:
-            signal.default_int_handler(number, frame)
-        control.stop_reason = "interrupted"
-
-    previous = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def claim(saes: Sequence[SparseAutoencoder]) -> None:
-    """Mark SAEs as being trained."""
-    ids = {id(sae) for sae in saes}
-    if len(ids) < len(saes):
-        raise ValueError(
-            "`sae` must list different SAEs, got the same one twice. Train a copy: copy.deepcopy(sae)."
-        )
-    with _CLAIMS:
-        if ids & _claimed:
-            busy = next(sae for sae in saes if id(sae) in _claimed)
-            raise RuntimeError(
-                f"An SAE can be trained by one run at a time, and this {type(busy).__name__} is being "
-                "trained already. Wait for that run (`run.wait()`) or end it (`run.stop()`)."
-            )
-        _claimed.update(ids)
-
-
-def release(saes: Sequence[SparseAutoencoder]) -> None:
-    """Take back `claim`."""
-    with _CLAIMS:
-        _claimed.difference_update(id(sae) for sae in saes)
-
-
-# -------------------------------------------------------------------------------------------------
-# A training in a thread: what every handle to one can do, whatever is trained.
-
-
 State = Literal["running", "paused", "stopping", "done", "failed"]
 
 EXIT_PATIENCE_SECONDS = 5.0
@@ -314,3 +162,150 @@ def _end_runs() -> None:
         run.stop()
     for run in runs:
         run._thread.join(EXIT_PATIENCE_SECONDS)
+
+
+# -------------------------------------------------------------------------------------------------
+# How other threads and Ctrl-C steer a training loop: always between two steps, never inside one.
+
+_CLAIMS = threading.Lock()
+_claimed: set[int] = set()  # ids of SAEs in training; their loops keep them alive
+
+
+class Control:
+    """Pause, resume and stop for one training loop, which takes a `turn` for every step."""
+
+    def __init__(self) -> None:
+        self.lock = FairLock()
+        self.stop_reason: Stopped | None = None
+        self.paused_seconds = 0.0
+        self._go = threading.Event()
+        self._go.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether no step may begin."""
+        return not self._go.is_set()
+
+    def pause(self) -> None:
+        """Let no step begin; returns once the one under way is done."""
+        with self.lock:
+            self._go.clear()
+
+    def resume(self) -> None:
+        """Let steps begin again."""
+        self._go.set()
+
+    def stop(self, reason: Stopped) -> None:
+        """End the loop before its next step; the first reason given counts."""
+        self.stop_reason = self.stop_reason or reason
+        self._go.set()
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Hold the lock for one step, after any pause; gives False when the loop must end."""
+        while True:
+            with self.lock:
+                if self.stop_reason is not None or self._go.is_set():
+                    yield self.stop_reason is None
+                    return
+            began = time.perf_counter()
+            # Short waits, so that a stop asked for in a signal handler (which must not take locks)
+            # is seen while paused.
+            while not self._go.wait(0.1) and self.stop_reason is None:
+                continue
+            self.paused_seconds += time.perf_counter() - began
+
+
+@contextmanager
+def deferred_interrupts(control: Control) -> Iterator[None]:
+    """Turn the first Ctrl-C into a stop between two steps; a second one interrupts at once."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if control.stop_reason is not None:
+            signal.default_int_handler(number, frame)
+        control.stop_reason = "interrupted"
+
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def claim(saes: Sequence[SparseAutoencoder]) -> None:
+    """Mark SAEs as being trained."""
+    ids = {id(sae) for sae in saes}
+    if len(ids) < len(saes):
+        raise ValueError(
+            "`sae` must list different SAEs, got the same one twice. Train a copy: copy.deepcopy(sae)."
+        )
+    with _CLAIMS:
+        if ids & _claimed:
+            busy = next(sae for sae in saes if id(sae) in _claimed)
+            raise RuntimeError(
+                f"An SAE can be trained by one run at a time, and this {type(busy).__name__} is being "
+                "trained already. Wait for that run (`run.wait()`) or end it (`run.stop()`)."
+            )
+        _claimed.update(ids)
+
+
+def release(saes: Sequence[SparseAutoencoder]) -> None:
+    """Take back `claim`."""
+    with _CLAIMS:
+        _claimed.difference_update(id(sae) for sae in saes)
+
+
+# -------------------------------------------------------------------------------------------------
+# A lock that is handed on in the order of asking.
+#
+# A thread that releases a `threading.Lock` and takes it again at once, as a training loop does
+# between steps, can keep others waiting for minutes. Here a panel that asks gets the next turn.
+
+
+class FairLock:
+    """Re-entrant first-come, first-served lock, used in a `with` block."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._queue: deque[object] = deque()  # the head holds the lock
+        self._owner: int | None = None
+        self._depth = 0
+
+    @property
+    def locked(self) -> bool:
+        """Whether a thread holds it."""
+        return self._owner is not None
+
+    def __enter__(self) -> FairLock:
+        me, place = threading.get_ident(), object()
+        with self._condition:
+            if self._owner != me:
+                self._queue.append(place)
+                try:
+                    while self._queue[0] is not place:
+                        self._condition.wait()
+                    self._owner = me
+                except BaseException:
+                    # Ctrl-C while waiting: leave the queue, or nobody behind would get a turn.
+                    self._queue.remove(place)
+                    self._condition.notify_all()
+                    raise
+            self._depth += 1
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._condition:
+            self._depth -= 1
+            if self._depth == 0:
+                self._owner = None
+                self._queue.popleft()
+                self._condition.notify_all()

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_finite
+from sae_nb.checks import between, check_finite
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number
 from sae_nb.training._dead_atoms import DeadAtoms, fire_counts
@@ -18,95 +18,7 @@ from sae_nb.training._records import History, TrainRecord
 from sae_nb.training._shards import Shard
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sae_nb.architectures import SparseAutoencoder, TrainingLoss
-
-
-# -------------------------------------------------------------------------------------------------
-# The weights an interrupted training keeps: the last, unless it had gone astray.
-#
-# The running loss is the bias-corrected exponential mean of the batch losses,
-# m_t = β m_{t−1} + (1 − β) ℓ_t,  running_t = m_t / (1 − β^t),  β = 0.95.
-# At records where it is within `PLATEAU` of the lowest so far, parameters and buffers are copied in
-# memory (the later of two equals has seen more data). When a run is cut short with a running loss more
-# than `TOLERANCE` above the lowest, the copy is put back. A run that reaches its last step keeps its
-# last weights: the decay of the learning rate makes them the best.
-
-
-BETA = 0.95
-PLATEAU = 0.01
-"""Share above the lowest running loss that counts as equal to it. Ours."""
-
-TOLERANCE = 0.1
-"""Share above the lowest running loss that still counts as noise of the batches. Ours."""
-
-
-class BestState:
-    """Running loss of one SAE and a copy of its weights where that was lowest."""
-
-    def __init__(self, sae: SparseAutoencoder) -> None:
-        self._sae = sae
-        self._copy: dict[str, Tensor] = {}
-        self.step: int | None = None
-        self._lowest = math.inf
-        self._mean, self._weight = 0.0, 0.0
-
-    @property
-    def running_loss(self) -> float:
-        """Bias-corrected exponential mean of the losses seen."""
-        return self._mean / self._weight if self._weight else math.inf
-
-    @property
-    def astray(self) -> bool:
-        """Whether the running loss has left its lowest by more than the tolerance."""
-        if self.step is None:
-            return False
-        return self._is_above(TOLERANCE)
-
-    def _is_above(self, share: float) -> bool:
-        return self.running_loss - self._lowest > share * abs(self._lowest)
-
-    def see(self, loss: float) -> None:
-        """Take in the loss of one batch."""
-        self._mean = BETA * self._mean + (1 - BETA) * loss
-        self._weight = BETA * self._weight + (1 - BETA)
-
-    def forget(self) -> None:
-        """Start over: losses before and after a change of the objective do not compare."""
-        self._mean, self._weight = 0.0, 0.0
-        self._lowest, self.step = math.inf, None
-
-    def mean_to_json(self) -> dict[str, float]:
-        """The running loss as a checkpoint needs it to go on; the copy of the weights is not saved."""
-        return {"mean": self._mean, "weight": self._weight}
-
-    def load_mean(self, state: dict[str, float]) -> None:
-        """Back from `mean_to_json`."""
-        self._mean, self._weight = state["mean"], state["weight"]
-
-    @torch.no_grad()
-    def offer(self, step: int) -> None:
-        """Copy the weights of `step` if the running loss is as low as it ever was."""
-        if self.step is not None and self._is_above(PLATEAU):
-            return
-        self._lowest, self.step = min(self._lowest, self.running_loss), step
-        for name, tensor in self._sae.state_dict().items():
-            if name in self._copy:
-                self._copy[name].copy_(tensor)
-            else:
-                self._copy[name] = tensor.clone()
-
-    def restore(self) -> int:
-        """Put the copied weights back and return their step."""
-        if self.step is None:
-            raise RuntimeError("There is no copy to restore. Call `offer` first.")
-        self._sae.load_state_dict(self._copy)
-        return self.step
-
-
-# -------------------------------------------------------------------------------------------------
-# One SAE in training: its optimiser, schedule, dead atoms and history.
 
 
 DEAD_AFTER_BATCHES = 20
@@ -168,16 +80,12 @@ class Learner:
         placed = placed.clone() if placed.is_inference() else placed
         return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
 
-    def live_numbers(self) -> tuple[str, ...]:
-        """Numbers of the SAE that may change while it trains, e.g. its sparsity weight."""
-        return tuple(self.sae.live_numbers)
-
     def check(self, name: str, value: float) -> None:
         """Refuse a live number that does not exist or has an impossible value."""
         if name == "learning_rate":
             check_number(value, name, above=0.0)
             return
-        names = self.live_numbers()
+        names = tuple(self.sae.live_numbers)
         if name not in names:
             can = ", ".join(("learning_rate", *names))
             raise ValueError(
@@ -187,14 +95,11 @@ class Learner:
         check_number(value, name, least=0.0)
         if isinstance(getattr(self.sae, name), int) and not isinstance(value, int):
             raise TypeError(f"`{name}` must be an integer, got {value!r}.")
-        if name == "l0" and not 0 < value <= self.sae.n_atoms:
-            raise ValueError(
-                f"`l0` must be above 0 and at most n_atoms={self.sae.n_atoms}, got {value}."
-            )
-        if name == "k" and not 1 <= value <= self.sae.n_atoms:
-            raise ValueError(
-                f"`k` must be between 1 and n_atoms={self.sae.n_atoms}, got {value}. Choose a smaller `k`."
-            )
+        n_atoms = self.sae.n_atoms
+        if name == "l0":
+            between(value, 0, n_atoms, name="l0", ends="(]", high_name="n_atoms")
+        if name == "k":
+            between(value, 1, n_atoms, name="k", high_name="n_atoms", do="Choose a smaller `k`.")
 
     def set(self, name: str, value: float) -> None:
         """Change a live number, checked, from the next step on."""
@@ -211,7 +116,7 @@ class Learner:
     def live(self) -> dict[str, float]:
         """Every live number as it is now."""
         numbers: dict[str, float] = {"learning_rate": self.schedule.base}
-        return numbers | {name: getattr(self.sae, name) for name in self.live_numbers()}
+        return numbers | {name: getattr(self.sae, name) for name in self.sae.live_numbers}
 
     def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
         """Let the SAE look at its first rows, unless it was trained before."""
@@ -399,3 +304,82 @@ def _cause(loss: TrainingLoss) -> str:
 
 def _first(*values: float | None) -> float:
     return next(value for value in values if value is not None)
+
+
+# -------------------------------------------------------------------------------------------------
+# The weights an interrupted training keeps: the last, unless it had gone astray.
+#
+# The running loss is the bias-corrected exponential mean of the batch losses,
+# m_t = β m_{t−1} + (1 − β) ℓ_t,  running_t = m_t / (1 − β^t),  β = 0.95.
+# At records where it is within `PLATEAU` of the lowest so far, parameters and buffers are copied in
+# memory (the later of two equals has seen more data). When a run is cut short with a running loss more
+# than `TOLERANCE` above the lowest, the copy is put back. A run that reaches its last step keeps its
+# last weights: the decay of the learning rate makes them the best.
+
+BETA = 0.95
+PLATEAU = 0.01
+"""Share above the lowest running loss that counts as equal to it. Ours."""
+
+TOLERANCE = 0.1
+"""Share above the lowest running loss that still counts as noise of the batches. Ours."""
+
+
+class BestState:
+    """Running loss of one SAE and a copy of its weights where that was lowest."""
+
+    def __init__(self, sae: SparseAutoencoder) -> None:
+        self._sae = sae
+        self._copy: dict[str, Tensor] = {}
+        self.step: int | None = None
+        self._lowest = math.inf
+        self._mean, self._weight = 0.0, 0.0
+
+    @property
+    def running_loss(self) -> float:
+        """Bias-corrected exponential mean of the losses seen."""
+        return self._mean / self._weight if self._weight else math.inf
+
+    @property
+    def astray(self) -> bool:
+        """Whether the running loss has left its lowest by more than the tolerance."""
+        return self.step is not None and self._is_above(TOLERANCE)
+
+    def _is_above(self, share: float) -> bool:
+        return self.running_loss - self._lowest > share * abs(self._lowest)
+
+    def see(self, loss: float) -> None:
+        """Take in the loss of one batch."""
+        self._mean = BETA * self._mean + (1 - BETA) * loss
+        self._weight = BETA * self._weight + (1 - BETA)
+
+    def forget(self) -> None:
+        """Start over: losses before and after a change of the objective do not compare."""
+        self._mean, self._weight = 0.0, 0.0
+        self._lowest, self.step = math.inf, None
+
+    def mean_to_json(self) -> dict[str, float]:
+        """The running loss as a checkpoint needs it to go on; the copy of the weights is not saved."""
+        return {"mean": self._mean, "weight": self._weight}
+
+    def load_mean(self, state: dict[str, float]) -> None:
+        """Back from `mean_to_json`."""
+        self._mean, self._weight = state["mean"], state["weight"]
+
+    @torch.no_grad()
+    def offer(self, step: int) -> None:
+        """Copy the weights of `step` if the running loss is as low as it ever was."""
+        if self.step is not None and self._is_above(PLATEAU):
+            return
+        self._lowest, self.step = min(self._lowest, self.running_loss), step
+        for name, tensor in self._sae.state_dict().items():
+            if name in self._copy:
+                self._copy[name].copy_(tensor)
+            else:
+                self._copy[name] = tensor.clone()
+
+    def restore(self) -> int:
+        """Put the copied weights back and return their step."""
+        if self.step is None:
+            raise RuntimeError("There is no copy to restore. Call `offer` first.")
+        self._sae.load_state_dict(self._copy)
+        return self.step

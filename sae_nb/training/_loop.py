@@ -18,13 +18,10 @@ from sae_nb.files import Lock
 from sae_nb.kernels import precision
 from sae_nb.progress import progress_bar
 from sae_nb.training._checkpoint import (
-    check_fit,
     check_folder,
     check_same_run,
     hold_checkpoints,
-    identity,
     load_checkpoint,
-    remember_origin,
     restore,
     save_checkpoint,
 )
@@ -43,7 +40,16 @@ from sae_nb.training._records import (
     tell,
 )
 from sae_nb.training._shards import Shard
-from sae_nb.training._sources import as_source, captured_at, check_team, is_checked, rows_known
+from sae_nb.training._sources import (
+    as_source,
+    captured_at,
+    check_fit,
+    check_team,
+    identity,
+    is_checked,
+    remember_origin,
+    rows_known,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource
@@ -304,9 +310,10 @@ class Training:
                 self.step, self.tokens, self._torn = self.step + 1, self.tokens + len(x), False
             if due:
                 self._publish(bar)
-            if self._is_save_due():
+            done = self.step == self.config.steps
+            if done or self.step % self.config.checkpoint_every == 0:
                 self._save()
-            if self.step == self.config.steps:
+            if done:
                 return None
             if self.team.alone and self.control.stop_reason is not None:
                 break  # before another batch is waited for
@@ -390,10 +397,6 @@ class Training:
             "seconds": seconds,
         }
 
-    def _is_save_due(self) -> bool:
-        last = self.step == self.config.steps
-        return self.folder is not None and (last or self.step % self.config.checkpoint_every == 0)
-
     def _save(self) -> None:
         if self.folder is None:
             return
@@ -404,7 +407,9 @@ class Training:
             "seconds": self.seconds,
             "config": self.config.to_json(),
             "identity": self.identity,
-            "identity_now": identity(self.saes, self.source) | self._shapes(),
+            # Tensors as they were given: a worker may hold a share of them now.
+            "identity_now": identity(self.saes, self.source)
+            | {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")},
             "changes": [asdict(change) for change in self.changes],
         }
         tensors = [learner.tensors() for learner in self.learners]
@@ -412,10 +417,6 @@ class Training:
             save_checkpoint(self.folder, state, self.learners, tensors)
         self.team.wait()
         self._saved = self.step
-
-    def _shapes(self) -> dict[str, Any]:
-        """The SAEs' tensors as they were given: a worker may hold a share of them now."""
-        return {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")}
 
     def _make_whole(self) -> None:
         """Every worker gets all atoms, when all of them come here."""

@@ -1,4 +1,4 @@
-"""Who is told about a record: a progress bar, and whatever the user passed."""
+"""What a training reports while it runs and what it leaves behind, and who gets each record."""
 
 from __future__ import annotations
 
@@ -13,10 +13,6 @@ from sae_nb.progress import Callback
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.training._config import TrainConfig
-
-
-# -------------------------------------------------------------------------------------------------
-# What a training reports while it runs and what it leaves behind.
 
 
 Stopped = Literal["interrupted", "stopped", "data ended", "plateau"]
@@ -48,7 +44,7 @@ class TrainRecord:
     """Atoms per row, mean over the batch."""
 
     dead_fraction: float
-    """Share of atoms silent for `dead_after_tokens` rows."""
+    """Share of atoms that have not fired for `dead_after_tokens` rows."""
 
     gradient_norm: float
     """Global norm of the gradient before clipping."""
@@ -101,14 +97,12 @@ class History(list[TrainRecord]):
         """One row per record, indexed by step, each loss term in a column `parts.<name>`."""
         import pandas as pd
 
-        rows = [_flat(record) for record in self]
+        rows = []
+        for record in self:
+            row = asdict(record)
+            parts = row.pop("parts")
+            rows.append(row | {f"parts.{name}": value for name, value in parts.items()})
         return pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
-
-
-def _flat(record: TrainRecord) -> dict[str, Any]:
-    row = asdict(record)
-    parts = row.pop("parts")
-    return row | {f"parts.{name}": value for name, value in parts.items()}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -162,8 +156,7 @@ def load_history(records: Iterable[dict[str, Any]]) -> History:
 
 
 # -------------------------------------------------------------------------------------------------
-# Who is told about a record: a progress bar, and whatever the user passed.
-
+# Who gets a record: a progress bar, and whatever the user passed.
 
 Callbacks = Callback | Iterable[Callback] | None
 
@@ -197,13 +190,10 @@ def tell(callbacks: list[Callback], record: TrainRecord) -> None:
 
 
 def show(newest: Sequence[TrainRecord], bar: Any, advance: int) -> None:
-    """Show the newest record of every SAE behind a bar; several SAEs side by side.
-
-    `advance`: Steps since it was last moved.
-    """
-    shown = {"loss": "loss", "r2": "R²", "l0": "L0", "dead_fraction": "dead"}
+    """Move a bar by `advance` steps and show the newest record of every SAE behind it."""
+    labels = {"loss": "loss", "r2": "R²", "l0": "L0", "dead_fraction": "dead"}
     numbers: dict[str, float | str] = {}
-    for name, label in shown.items():
+    for name, label in labels.items():
         values = [getattr(record, name) for record in newest]
         alone = len(values) == 1
         numbers[label] = values[0] if alone else " ".join(f"{value:.3g}" for value in values)
