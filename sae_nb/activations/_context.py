@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, overload
 
@@ -64,7 +65,7 @@ class Context:
     def __reduce__(self) -> tuple[Any, ...]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values |= {"vocabulary": dict(self.vocabulary), "policy": dict(self.policy)}
-        return _rebuild, (values,)
+        return partial(Context, **values), ()
 
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return what people call one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
@@ -87,10 +88,6 @@ class Context:
     def sample_word(self) -> str:
         """What one sample is: a text, a picture, or just a sample."""
         return {"language": "text", "vision": "picture", "other": "sample"}[self.kind]
-
-
-def _rebuild(values: dict[str, Any]) -> Context:
-    return Context(**values)
 
 
 class Tokens(Sequence[str]):

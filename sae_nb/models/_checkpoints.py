@@ -31,6 +31,7 @@ _TOKENIZER_FILES = (
     "spiece.model",
 )
 # Full checkpoints of two towers whose vision part loads by itself.
+_HEADS = ("ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "ForImageClassification")
 _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 
 
@@ -82,14 +83,11 @@ def _model_class(config: Any) -> Any:
     if tower is not None:
         return getattr(transformers, tower)
     named = (getattr(config, "architectures", None) or [""])[0]
-    if named.endswith(("ForCausalLM", "LMHeadModel")):
+    if named.endswith("LMHeadModel"):
         return transformers.AutoModelForCausalLM
-    if named.endswith("ForMaskedLM"):
-        return transformers.AutoModelForMaskedLM
-    if named.endswith("ForSequenceClassification"):
-        return transformers.AutoModelForSequenceClassification
-    if named.endswith("ForImageClassification"):
-        return transformers.AutoModelForImageClassification
+    for head in _HEADS:
+        if named.endswith(head):
+            return getattr(transformers, f"AutoModel{head}")
     if hasattr(transformers, named) and named.endswith("VisionModel"):
         return getattr(transformers, named)
     if getattr(config, "is_encoder_decoder", False):

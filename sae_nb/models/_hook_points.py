@@ -73,10 +73,9 @@ class HookPoint(str):
         point.index, point.writable = index, writable
         return point
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         """Copy and pickle with the attributes."""
-        facts = (self.path, self.side, self.layer, self.index, self.writable)
-        return _rebuild, (str(self), *facts)
+        return (str(self),), dict(vars(self))
 
     @property
     def kind(self) -> str:
@@ -84,12 +83,6 @@ class HookPoint(str):
         if self.layer is None:
             return str(self)
         return str(self).rpartition(".")[0]
-
-
-def _rebuild(
-    name: str, path: str, side: Side, layer: int | None, index: int | None, writable: bool
-) -> HookPoint:
-    return HookPoint(name, path=path, side=side, layer=layer, index=index, writable=writable)
 
 
 def standard_name(name: str) -> str:

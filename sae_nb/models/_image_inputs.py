@@ -30,7 +30,7 @@ from sae_nb.models._inputs import (
     is_many,
     plain_index,
 )
-from sae_nb.models._preprocessing import Preprocess
+from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -221,30 +221,30 @@ def _prepared(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
     if isinstance(preprocess, Preprocess):
         framed = _same_type([preprocess.framed(picture) for picture in pictures])
         stacked = _stacked(framed)
-        return preprocess.normalised(stacked), _as_bytes(stacked)
+        return preprocess.normalised(stacked), as_bytes(stacked)
     if preprocess is None:
         stacked = _stacked(_same_type(pictures))
-        return _as_floats(stacked), _as_bytes(stacked)
+        return as_floats(stacked), as_bytes(stacked)
     return _prepared_by_user(preprocess, pictures)
 
 
 def _prepared_by_user(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
     if len({picture.shape for picture in pictures}) == 1:
         stacked = torch.stack(_same_type(pictures))
-        values = preprocess(_as_floats(stacked))
+        values = preprocess(as_floats(stacked))
     else:
-        rows = [preprocess(_as_floats(picture[None])) for picture in pictures]
+        rows = [preprocess(as_floats(picture[None])) for picture in pictures]
         values = _stacked([row[0] for row in rows])
         size = (int(values.shape[-2]), int(values.shape[-1]))
         frame = Preprocess(height=size[0], width=size[1])
-        stacked = torch.stack([frame.framed(_as_bytes(picture)) for picture in pictures])
+        stacked = torch.stack([frame.framed(as_bytes(picture)) for picture in pictures])
     if not isinstance(values, Tensor) or values.shape[0] != len(pictures):
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(
             "`preprocess` must turn pictures of shape (n, 3, H, W) into a tensor with n rows, got "
             f"{got} for n={len(pictures)}."
         )
-    return values, _as_bytes(stacked)
+    return values, as_bytes(stacked)
 
 
 def _stacked(pictures: list[Tensor]) -> Tensor:
@@ -260,17 +260,7 @@ def _stacked(pictures: list[Tensor]) -> Tensor:
 def _same_type(pictures: list[Tensor]) -> list[Tensor]:
     if len({picture.dtype for picture in pictures}) == 1:
         return pictures
-    return [_as_floats(picture) for picture in pictures]
-
-
-def _as_floats(pictures: Tensor) -> Tensor:
-    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
-
-
-def _as_bytes(pictures: Tensor) -> Tensor:
-    if pictures.dtype == torch.uint8:
-        return pictures
-    return (pictures.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    return [as_floats(picture) for picture in pictures]
 
 
 # -------------------------------------------------------------------------------------------------

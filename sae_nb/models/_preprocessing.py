@@ -222,13 +222,22 @@ def _triple(value: Any) -> tuple[float, ...]:
 
 
 def _resize(picture: Tensor, size: tuple[int, int], resample: int) -> Tensor:
-    as_bytes = picture
-    if picture.dtype != torch.uint8:
-        as_bytes = (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
-    image = Image.fromarray(as_bytes.permute(1, 2, 0).cpu().contiguous().numpy())
+    image = Image.fromarray(as_bytes(picture).permute(1, 2, 0).cpu().contiguous().numpy())
     image = image.resize((size[1], size[0]), resample=Image.Resampling(resample))
     resized = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-    return resized if picture.dtype == torch.uint8 else resized.float() / 255
+    return resized if picture.dtype == torch.uint8 else as_floats(resized)
+
+
+def as_floats(pictures: Tensor) -> Tensor:
+    """Bytes as numbers in [0, 1]; floats as they are."""
+    return pictures.float() / 255 if pictures.dtype == torch.uint8 else pictures.float()
+
+
+def as_bytes(pictures: Tensor) -> Tensor:
+    """Numbers in [0, 1] as bytes; bytes as they are."""
+    if pictures.dtype == torch.uint8:
+        return pictures
+    return (pictures.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _centre_crop(picture: Tensor, crop: tuple[int, int]) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 from sae_nb.files import (
     Lock,
     hold_folder,
+    json_object,
     new_folder,
     place,
     read_json,
@@ -111,11 +112,8 @@ def load_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Find the checkpoint that counts, verified; None where there is none."""
     if not (folder / POINTER).is_file():
         return None
-    pointer = read_json(folder / POINTER)
-    if not isinstance(pointer, dict) or (pointer.get("kind"), type(pointer.get("latest"))) != (
-        KIND,
-        str,
-    ):
+    pointer = json_object(folder / POINTER)
+    if pointer.get("kind") != KIND or not isinstance(pointer.get("latest"), str):
         raise ValueError(
             f"{str(folder / POINTER)!r} must name a {KIND}, but does not. Choose another folder."
         )
