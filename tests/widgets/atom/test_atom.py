@@ -443,7 +443,7 @@ def test_just_below_that_arrives_late_does_not_overwrite(pictures) -> None:
 
 def test_wrong_width_is_refused_before_anything_is_built() -> None:
     """Rule, given, do."""
-    with pytest.raises(ValueError, match="width d_in=8 to match the SAE, got 9"):
+    with pytest.raises(ValueError, match=r"last dimension d_in=8, got shape \(5, 9\)"):
         sw.AtomBrowser(FakeTopK(), torch.randn(5, 9))
 
 
