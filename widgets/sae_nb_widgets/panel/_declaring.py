@@ -168,6 +168,9 @@ def control(
     known = panel.traits()[trait]
     if kind is None:
         kind = _kind(known, options)
+    if kind is ipw.Checkbox and width == "auto":
+        width = "max-content"
+    # One layout and no other: each is a widget of its own, which stays until it is closed.
     made: dict[str, Any] = {"description": text, "style": TIGHT, "layout": wide(_css(width))}
     if kind in (ipw.Dropdown, ipw.ToggleButtons, ipw.SelectionSlider):
         chosen = known.values if options is None else options
@@ -184,7 +187,7 @@ def control(
         tips = list(tip.values()) if isinstance(tip, Mapping) else [tip] * len(made["options"])
         made |= {"tooltips": tips, "style": BUTTONS}
     if kind is ipw.Checkbox:
-        made |= {"indent": False, "layout": wide("max-content")}
+        made["indent"] = False
     if kind in (ipw.Text, ipw.Textarea):
         made["continuous_update"] = False
     if not isinstance(tip, Mapping):
