@@ -200,7 +200,7 @@ X = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
         (lambda: BlockArchetypes(X, (10, 20), torch.zeros(5)), r"shape \(6,\)"),
         (lambda: model().encode(torch.ones(2, 5)), "d_in=8"),
         (lambda: hull_of_rows(X, 31), "n_archetypes=31"),
-        (lambda: planted_hulls(5, "cube"), "minkowski, simplex, gaussian"),  # type: ignore[arg-type]
+        (lambda: planted_hulls(5, "cube"), "'minkowski', 'simplex', 'gaussian'"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_input_is_refused_by_name(call: object, message: str) -> None:
