@@ -117,7 +117,11 @@ def kernel_rows(n_atoms: int, d_in: int, n: int) -> list[str]:
     )
     places = [xy + np.float32(i) for i in range(3)]
     rows.append(
-        timed(panel, "coordinates arrive: sent", (lambda p=p: panel._laid_out(p) for p in places))
+        timed(
+            panel,
+            "coordinates arrive: sent",
+            (lambda p=p: panel._take_layout(panel.record, p) for p in places),
+        )
     )
     generator = np.random.default_rng(1)
     chosen = generator.choice(n_atoms, n, replace=False).tolist()
@@ -208,7 +212,7 @@ def _in_lab(lab: Any) -> list[str]:
     lab.settle(3000)
     rows = []
     for name, code, done in (
-        ("coordinates to paint", "panel._laid_out(xy + 3)", None),
+        ("coordinates to paint", "panel._take_layout(panel.record, xy + 3)", None),
         *(
             (f"click to detail {a}", f"panel.atom = {a}", CARD.format(atom=a))
             for a in (11, 222, 3333)
