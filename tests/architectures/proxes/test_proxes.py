@@ -98,25 +98,32 @@ def test_convex_proxes_agree_with_a_quadratic_program(name: str) -> None:
         v = 1.5 * torch.randn(1, N, generator=generator, dtype=torch.float64)
         ours = penalty.dense(v, 0.8)
 
-        def cost(parts: np.ndarray, v: Tensor = v) -> float:
-            z = torch.from_numpy(parts[:N] - (0 if nonnegative else parts[N:]))[None]
+        def cost(parts: Tensor, v: Tensor = v) -> Tensor:
+            z = (parts[:N] if nonnegative else parts[:N] - parts[N:])[None]
+            smooth = 0.5 * (z - v).square().sum()
             if "simplex" in name:
-                linear = 0.0 if penalty.cost is None else float((penalty.cost * z).sum())
-                return float(0.5 * (z - v).square().sum()) + 0.8 * linear
-            return value(penalty, z, v, 0.8)
+                return smooth + (0.0 if penalty.cost is None else 0.8 * (penalty.cost * z).sum())
+            return smooth + 0.8 * penalty.objective(z)[0]
+
+        def with_slope(parts: np.ndarray) -> tuple[float, np.ndarray]:
+            at = torch.from_numpy(parts).requires_grad_()
+            there = cost(at)
+            (slope,) = torch.autograd.grad(there, at)
+            return there.item(), slope.numpy()
 
         sums = ({"type": "eq", "fun": lambda parts: parts[:N].sum() - 1},)
         found = minimize(
-            cost,
+            with_slope,
             np.full(N if nonnegative else 2 * N, 1 / N),
+            jac=True,
             method="SLSQP",
             bounds=[(0, None)] * (N if nonnegative else 2 * N),
             constraints=sums if "simplex" in name else (),
             options={"ftol": 1e-13, "maxiter": 500},
         )
         z = torch.from_numpy(found.x[:N] - (0 if nonnegative else found.x[N:]))
-        assert torch.allclose(ours[0], z, atol=2e-3), name
-        assert value(penalty, ours, v, 0.8) <= cost(found.x) + 1e-8
+        assert torch.allclose(ours[0], z, atol=1e-3), name
+        assert value(penalty, ours, v, 0.8) <= found.fun + 1e-8
 
 
 @pytest.mark.parametrize("name", ["hard", "hard+", "top-k"])
@@ -149,7 +156,9 @@ def test_the_sparse_faces_are_the_dense_one(name: str) -> None:
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """In float64, away from the kinks (where entries come and go)."""
     penalty = PENALTIES[name]
-    v = torch.tensor([[2.0, -1.5, 1.1, 0.3, -0.2, 0.9], [1.4, 1.2, 1.3, 1.45, 0.1, -3.0]]).double()
+    v = torch.tensor(
+        [[2.03, -1.51, 1.12, 0.33, -0.21, 0.9], [1.4, 1.2, 1.3, 1.45, 0.1, -3.0]]
+    ).double()
     assert torch.autograd.gradcheck(lambda u: penalty.dense(u, 0.8), v.requires_grad_())
     assert torch.autograd.gradcheck(lambda u: penalty(u).to_dense(), v)
 
@@ -177,7 +186,7 @@ def test_rows_of_any_spread_land_on_the_simplex(spread: float) -> None:
     v = 1000 + spread * torch.randn(30, n_atoms)
     dense, sparse = SimplexProx().dense(v), SimplexProx()(v)
     assert torch.equal(sparse.to_dense() > 0, dense > 0)
-    assert torch.allclose(dense.sum(dim=1), torch.ones(30), atol=1e-4)
+    assert torch.allclose(dense.sum(dim=1), torch.ones(30), atol=1e-3)
     assert float(dense.min()) >= 0
     if spread == 0.0:
         assert torch.allclose(dense, torch.full_like(dense, 1 / n_atoms), atol=1e-6)
