@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb_widgets.panel._exporting import (
         LIVE_ONLY as LIVE_ONLY,
+        PAGE_STYLE as PAGE_STYLE,
         SHARED_SCRIPT as SHARED_SCRIPT,
         Page as Page,
         descendants as descendants,
