@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.paths._linearisation import (
+    from sae_nb.dynamics.paths._linear import (
+        EndpointProjection as EndpointProjection,
         LinearPhase as LinearPhase,
+        endpoint_projection as endpoint_projection,
         linearise_phases as linearise_phases,
     )
     from sae_nb.dynamics.paths._perturbation import (
@@ -18,10 +20,6 @@ if TYPE_CHECKING:
         pushed_states as pushed_states,
         self_correction as self_correction,
         swap_layers as swap_layers,
-    )
-    from sae_nb.dynamics.paths._projections import (
-        EndpointProjection as EndpointProjection,
-        endpoint_projection as endpoint_projection,
     )
     from sae_nb.dynamics.paths._states import States as States, capture_states as capture_states
     from sae_nb.dynamics.paths._trajectory import (
@@ -35,13 +33,11 @@ if TYPE_CHECKING:
         trajectories as trajectories,
         update_rank as update_rank,
     )
-    from sae_nb.dynamics.phases._nulls import (
-        PhaseEvidence as PhaseEvidence,
-        phase_evidence as phase_evidence,
-    )
     from sae_nb.dynamics.phases._phases import (
+        PhaseEvidence as PhaseEvidence,
         Phases as Phases,
         gain_curve as gain_curve,
+        phase_evidence as phase_evidence,
         phases_at as phases_at,
         segment_phases as segment_phases,
     )
@@ -79,7 +75,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.dynamics.paths._projections import fit_endpoints as fit_endpoints
+    from sae_nb.dynamics.paths._linear import fit_endpoints as fit_endpoints
     from sae_nb.dynamics.paths._states import (
         check_states as check_states,
         content_tokens as content_tokens,

@@ -1,4 +1,4 @@
-"""How atoms and rows lie to each other: layouts in the plane, local dimension, nested directions."""
+"""Geometry of atoms and rows: layouts in the plane, local dimension, nested directions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.geometry._clusters import (
-        cluster_points as cluster_points,
-        mean_cosines as mean_cosines,
-    )
     from sae_nb.geometry._dimension import (
         direction_dimension as direction_dimension,
         effective_rank as effective_rank,
+        feature_split_stability as feature_split_stability,
         local_dimensions as local_dimensions,
         participation_ratio as participation_ratio,
         stable_rank as stable_rank,
@@ -21,15 +18,14 @@ if TYPE_CHECKING:
     )
     from sae_nb.geometry._layout import (
         LayoutSettings as LayoutSettings,
+        cluster_points as cluster_points,
+        mean_cosines as mean_cosines,
         nearest_by_cosine as nearest_by_cosine,
         pca_layout as pca_layout,
     )
-    from sae_nb.geometry._manifolds import (
+    from sae_nb.geometry._structure import (
         ManifoldCapture as ManifoldCapture,
         manifold_capture as manifold_capture,
-    )
-    from sae_nb.geometry._nested import (
-        feature_split_stability as feature_split_stability,
         nested_directions as nested_directions,
         nested_fraction as nested_fraction,
     )

@@ -1,12 +1,13 @@
-"""How many directions rows use: effective ranks, local dimensions, and the dimension by two neighbours."""
+"""How many directions rows use: effective ranks, local dimensions, two neighbours, halves of coordinates."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_matrix
+from sae_nb.checks import between, check_count, check_matrix
 
 # -------------------------------------------------------------------------------------------------
 # Effective ranks: how many directions rows use, counted in three ways.
@@ -197,8 +198,7 @@ def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) ->
     >>> round(two_nn_dimension(flat))
     2
     """
-    if not 0 <= dropped < 1:
-        raise ValueError(f"`dropped` must be in [0, 1), got {dropped}.")
+    between(dropped, 0, 1, name="dropped", ends="[)")
     rows = torch.unique(check_matrix(x).double(), dim=0)
     if len(rows) < 10:
         raise ValueError(f"`x` must have at least 10 distinct rows, got {len(rows)}.")
@@ -216,3 +216,77 @@ def two_nn_dimension(x: Float[Tensor, "n d_in"], *, dropped: float = DROPPED) ->
     share = torch.arange(1, kept + 1, dtype=torch.float64) / (len(logs) + 1)
     heights, logs = -torch.log1p(-share), logs[:kept]
     return float((heights * logs).sum() / logs.square().sum())
+
+
+# -------------------------------------------------------------------------------------------------
+# Is a geometry in all coordinates, or in a few? Two halves of the coordinates, their distances compared.
+# ρ = mean over splits of Spearman(RDM(X_A), RDM(X_B)), RDM the cosine distances of all pairs of rows.
+
+
+MOST_ROWS = 1600
+"""Rows compared pair by pair, drawn at random from more."""
+
+
+@torch.no_grad()
+def feature_split_stability(
+    x: Float[Tensor, "n d_in"], *, n_splits: int = 30, seed: int = 0
+) -> float:
+    """How alike the distances are that two random halves of the coordinates give.
+
+    1 if every half gives the same geometry, 0 for coordinates that share nothing. Rows, not
+    coordinates, must not be split: distances of two different sets of rows have no common pairs.
+
+    Parameters
+    ----------
+    x
+        Rows, with four coordinates or more; 1600 of them are looked at.
+
+    Raises
+    ------
+    TypeError, ValueError: If there are fewer than three rows or four coordinates, or a half of them is zero
+        in a row.
+
+    Source
+    ------
+    Shesha's feature split (shesha-geometry 0.2.22), the one of its splits whose pairs correspond.
+
+    Example
+    -------
+    >>> draws = torch.Generator().manual_seed(0)
+    >>> low_rank = torch.randn(80, 3, generator=draws) @ torch.randn(3, 200, generator=draws)
+    >>> feature_split_stability(low_rank, n_splits=5) > 0.9
+    True
+    """
+    from scipy.stats import spearmanr
+
+    rows = check_matrix(x).double()
+    n_splits = check_count(n_splits, name="n_splits")
+    generator = torch.Generator().manual_seed(seed)
+    if len(rows) > MOST_ROWS:
+        rows = rows[torch.randperm(len(rows), generator=generator)[:MOST_ROWS]]
+    n, d = rows.shape
+    if n < 3 or d < 4:
+        raise ValueError(
+            f"`x` must have three rows and four coordinates at least, got {n} and {d}."
+        )
+    upper = torch.triu_indices(n, n, offset=1)
+    correlations = []
+    for _ in range(n_splits):
+        order = torch.randperm(d, generator=generator)
+        halves = (
+            _distances(rows[:, part])[tuple(upper)].numpy()
+            for part in (order[: d // 2], order[d // 2 :])
+        )
+        correlations.append(float(spearmanr(*halves).statistic))
+    return float(np.mean(correlations))
+
+
+def _distances(x: Tensor) -> Tensor:
+    norms = x.norm(dim=1, keepdim=True)
+    if bool((norms == 0).any()):
+        raise ValueError(
+            "`x` must have no row that is zero in half of its coordinates: it has no direction there. "
+            "Leave such rows out."
+        )
+    unit = x / norms
+    return 1 - unit @ unit.T

@@ -1,8 +1,9 @@
-"""What a layout in the plane needs: nearest rows by cosine, the instant PCA view, settings, a cache."""
+"""Layouts in the plane: nearest rows by cosine, the instant PCA view, settings, a cache, clusters."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix
 from sae_nb.files import read_tensors, write_tensors
 
 CACHE_VARIABLE = "SAE_NB_CACHE"
@@ -45,8 +46,7 @@ class LayoutSettings:
         check_count(self.seed, name="seed", at_least=0)
         if self.n_epochs is not None:
             check_count(self.n_epochs, name="n_epochs")
-        if not 0 <= self.min_dist <= 1:
-            raise ValueError(f"`min_dist` must be between 0 and 1, got {self.min_dist}.")
+        between(self.min_dist, 0, 1, name="min_dist")
 
 
 def nearest_by_cosine(
@@ -154,3 +154,100 @@ def cached_layout(file: Path, n_rows: int) -> Float[np.ndarray, "n 2"] | None:
 def keep_layout(file: Path, xy: Float[np.ndarray, "n 2"]) -> None:
     """Write a layout to its cache file, atomically."""
     write_tensors(file, {"xy": torch.from_numpy(np.ascontiguousarray(xy, np.float32))})
+
+
+# -------------------------------------------------------------------------------------------------
+# Clusters of a layout by density (HDBSCAN), and how tight each is among the vectors themselves.
+
+
+FEWEST_POINTS = 10
+"""Below this there is no density to speak of."""
+
+MIN_SAMPLES = 2
+"""Points that make a place dense; more leaves most of a dictionary unclustered. Ours, on our SAEs."""
+
+
+def cluster_points(
+    xy: Float[np.ndarray, "n 2"], *, min_cluster_size: int | None = None
+) -> Int[np.ndarray, " n"]:
+    """Return the cluster of every point of a layout, the largest first; −1 is none.
+
+    HDBSCAN keeps the groups that stay dense over the widest range of densities. In the space of the
+    atoms themselves nearly all of a dictionary is noise to it (atoms are far apart by training), so
+    it reads the layout: check what it finds with `mean_cosines`.
+
+    Parameters
+    ----------
+    xy
+        Coordinates, from `umap_layout` say.
+    min_cluster_size
+        Fewest points of a cluster; None: a third of √n, at least 5.
+
+    Raises
+    ------
+    ValueError: If `xy` is not a finite matrix of two columns.
+
+    Source
+    ------
+    Campello, Moulavi, Sander, "Density-Based Clustering Based on Hierarchical Density Estimates"
+    (2013); scikit-learn's HDBSCAN.
+
+    Example
+    -------
+    >>> here, there = np.random.default_rng(0).normal(0, 0.1, (2, 20, 2))
+    >>> cluster_points(np.concatenate((here, there + 5))).tolist() == [0] * 20 + [1] * 20
+    True
+    """
+    xy = np.asarray(xy, dtype=np.float64)
+    if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
+        raise ValueError(
+            f"`xy` must be a finite matrix of two columns, got shape {xy.shape}"
+            f"{'' if xy.ndim != 2 or np.isfinite(xy).all() else ' with NaN or infinity'}. "
+            "Use umap_layout or pca_layout."
+        )
+    n = len(xy)
+    if min_cluster_size is None:
+        min_cluster_size = max(5, round(math.sqrt(n) / 3))
+    check_count(min_cluster_size, name="min_cluster_size", at_least=2)
+    if n < max(FEWEST_POINTS, min_cluster_size):
+        return np.full(n, -1)
+    from sklearn.cluster import HDBSCAN
+
+    fitting = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=MIN_SAMPLES, copy=True)
+    found = fitting.fit_predict(xy)
+    sizes = np.bincount(found[found >= 0])
+    number = np.empty(len(sizes) + 1, np.int64)
+    number[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    number[-1] = -1  # index −1, for points of no cluster, is the last entry
+    return number[found]
+
+
+def mean_cosines(
+    x: Float[Tensor, "n d"], clusters: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, " clusters"]:
+    """Return the mean cosine between different rows of each cluster; NaN for a single row.
+
+    (‖Σ u_i‖² − m) / (m (m − 1)) for the m unit rows u_i of a cluster: no m × m matrix is made.
+
+    Parameters
+    ----------
+    x
+        Rows that the points represent.
+    clusters
+        From `cluster_points`; −1 belongs to none.
+
+    Example
+    -------
+    >>> mean_cosines(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), np.array([0, 0, -1])).tolist()
+    [1.0]
+    """
+    unit = torch.nn.functional.normalize(x.detach().cpu().double(), dim=1)
+    inside = torch.from_numpy(clusters >= 0)
+    group = torch.from_numpy(clusters)[inside].long()
+    n_clusters = int(clusters.max(initial=-1)) + 1
+    sums = torch.zeros(n_clusters, x.shape[1], dtype=torch.double).index_add(0, group, unit[inside])
+    # A zero row stays zero, and adds nothing to the squares.
+    squares = unit[inside].square().sum(dim=1)
+    diagonal = torch.zeros(n_clusters, dtype=torch.double).index_add(0, group, squares)
+    sizes = torch.bincount(group, minlength=n_clusters).double()
+    return ((sums.square().sum(dim=1) - diagonal) / (sizes * (sizes - 1))).numpy()

@@ -59,8 +59,6 @@ def umap_layout(
     ----------
     x
         Rows, such as `sae.dictionary`.
-    settings
-        Neighbours, packing, epochs, seed.
     cache
         Whether a layout made before is read, and a new one kept.
     report
@@ -146,15 +144,6 @@ class _Bar:
 class UmapProcess:
     """A UMAP layout that another process is making.
 
-    Parameters
-    ----------
-    x
-        Rows.
-    settings
-        How.
-    file
-        Where the layout is kept once it is there.
-
     Example
     -------
     >>> process = start_umap(torch.eye(4))
@@ -210,11 +199,6 @@ class UmapProcess:
     def wait(self, timeout: float | None = None) -> Float[np.ndarray, "n 2"]:
         """Return the layout, when it is there.
 
-        Parameters
-        ----------
-        timeout
-            Seconds to wait at most; None: as long as it takes.
-
         Raises
         ------
         TimeoutError: If it is not there by then; the process goes on.
@@ -267,8 +251,6 @@ def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) 
     ----------
     x
         Rows, such as `sae.dictionary`.
-    settings
-        Neighbours, packing, epochs, seed.
 
     Raises
     ------

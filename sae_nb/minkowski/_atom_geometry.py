@@ -74,10 +74,6 @@ def near_grassmannian_frame(
     ----------
     n_atoms, d_in
         Sizes; n × n numbers are held.
-    n_steps
-        Of Adam.
-    seed
-        Of the first vectors.
 
     Source
     ------
@@ -169,7 +165,7 @@ class DictionaryGeometry:
 
 @torch.no_grad()
 def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> DictionaryGeometry:
-    """Measure how atoms lie to each other.
+    """Measure which atoms are alike.
 
     Parameters
     ----------
@@ -221,10 +217,7 @@ def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> Dictionary
 def geometry_floors(n_atoms: int, d_in: int, *, seed: int = 0) -> dict[str, DictionaryGeometry]:
     """The same statistics for unit vectors that learned nothing.
 
-    Returns
-    -------
-    dict
-        "random", and "near-Grassmannian": as spread out as an optimiser makes them.
+    By name: "random", and "near-Grassmannian", as spread out as an optimiser makes them.
 
     Example
     -------
@@ -287,17 +280,6 @@ def coactivation(
     The correlation is positive by construction, since x ≈ Z D and rows overlap; permuted atoms say how
     much of it chance gives.
 
-    Parameters
-    ----------
-    codes
-        Of many rows.
-    dictionary
-        Their atoms.
-    n_permutations
-        Draws of the floor.
-    seed
-        Of them.
-
     Raises
     ------
     TypeError, ValueError: If codes and dictionary do not belong together, or fewer than three atoms fire.
@@ -314,10 +296,7 @@ def coactivation(
     True
     """
     atoms = check_matrix(dictionary, name="dictionary").detach().float()
-    if codes.n_atoms != len(atoms):
-        raise ValueError(
-            f"`codes` must be of {len(atoms)} atoms, as the dictionary, got {codes.n_atoms}."
-        )
+    check_codes(codes, atoms)
     check_count(n_permutations, name="n_permutations", at_least=2)
     z = codes.to_scipy()
     square = np.asarray(z.multiply(z).sum(axis=0)).reshape(-1)
@@ -341,6 +320,14 @@ def coactivation(
         energy=square / np.maximum(fires * len(codes), 1),
         n_used=len(used),
     )
+
+
+def check_codes(codes: SparseCodes, dictionary: Tensor) -> None:
+    """Refuse codes of another number of atoms."""
+    if codes.n_atoms != len(dictionary):
+        raise ValueError(
+            f"`codes` must be of {len(dictionary)} atoms, as the dictionary, got {codes.n_atoms}."
+        )
 
 
 def _correlation(a: Float[np.ndarray, " pairs"], b: Float[np.ndarray, " pairs"]) -> float:

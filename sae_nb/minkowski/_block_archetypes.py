@@ -5,6 +5,7 @@ x̂ = b + Σ_i g_i α_i A_i with α_i on the simplex, g_i ∈ {0, 1}, and every 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sae_nb.activations import Activations
 from sae_nb.architectures import SimplexProx
 from sae_nb.checks import check_count, check_matrix
 
@@ -123,13 +125,6 @@ class BlockArchetypes:
 
         With fewer active tiles than there are, all are fitted, the |S| that move a row farthest stay,
         and these are fitted again: greedy, as a TopK is.
-
-        Parameters
-        ----------
-        x
-            Rows.
-        n_steps
-            Accelerated projected gradient steps.
         """
         rows = check_matrix(x, d_in=self.d_in).to(self.archetypes)
         check_count(n_steps, name="n_steps")
@@ -155,8 +150,6 @@ class BlockArchetypes:
         ----------
         most
             Above this many sums, so many are drawn; the archetypes of a single tile are all kept.
-        seed
-            Of the draw.
         """
         if len(self.tile_sizes) == 1:
             return self.bias + self.archetypes
@@ -196,6 +189,11 @@ class BlockArchetypes:
         return active.to(self.archetypes).repeat_interleave(sizes, dim=1)
 
 
+def rows_of(x: Activations | Tensor) -> Float[Tensor, "n d_in"]:
+    """Return rows, or those of activations, as a detached matrix."""
+    return check_matrix(x.x if isinstance(x, Activations) else x).detach()
+
+
 def check_tiles(tile_sizes: Sequence[int]) -> tuple[int, ...]:
     """Return tile sizes as a tuple if there is one at least and each has two archetypes or more."""
     if isinstance(tile_sizes, int) or not isinstance(tile_sizes, Sequence):
@@ -210,12 +208,9 @@ def check_tiles(tile_sizes: Sequence[int]) -> tuple[int, ...]:
 
 def check_active(n_active: int | None, n_tiles: int) -> int:
     """Return how many tiles a row may use."""
-    if n_active is None:
-        return n_tiles
-    n_active = check_count(n_active, name="n_active")
-    if n_active > n_tiles:
+    if n_active is not None and check_count(n_active, name="n_active") > n_tiles:
         raise ValueError(f"`n_active` must be at most the {n_tiles} tiles, got {n_active}.")
-    return n_active
+    return n_active or n_tiles
 
 
 def split_tiles(
@@ -237,18 +232,14 @@ def on_simplices(
     """Project the entries of each tile on a simplex of their own."""
     if len(set(tile_sizes)) == 1:
         # Tiles of one size are projected in one call.
-        tiles = v.reshape(-1, tile_sizes[0])
-        return SimplexProx().dense(tiles).reshape(v.shape)
-    return torch.cat(
-        [SimplexProx().dense(part) for part in split_tiles(v, tile_sizes, dim=1)], dim=1
-    )
+        return SimplexProx().dense(v.reshape(-1, tile_sizes[0])).reshape(v.shape)
+    tiles = split_tiles(v, tile_sizes, dim=1)
+    return torch.cat([SimplexProx().dense(tile) for tile in tiles], dim=1)
 
 
 def _sums(tiles: list[Tensor], most: int, generator: torch.Generator) -> Tensor:
     """Sums of one row per tile: all of them in order, or `most` at random."""
-    n_all = 1
-    for tile in tiles:
-        n_all *= len(tile)
+    n_all = math.prod(map(len, tiles))
     if n_all <= most:
         rows = torch.cartesian_prod(*(torch.arange(len(tile)) for tile in tiles))
         rows = rows.reshape(n_all, len(tiles))

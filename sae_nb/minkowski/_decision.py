@@ -7,22 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations
 from sae_nb.architectures import TopK
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import between, check_count, check_matrix
 from sae_nb.evaluation import explained_variance
-from sae_nb.minkowski._block_archetypes import BlockArchetypes, check_tiles
+from sae_nb.minkowski._block_archetypes import BlockArchetypes, check_tiles, rows_of
 from sae_nb.minkowski._fitting_blocks import BlockConfig, fit_block_archetypes, hull_of_rows
 from sae_nb.training import TrainConfig, train
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sae_nb.activations import Activations
 
 
 NEAR_BEST = 0.99
@@ -70,21 +72,16 @@ class Decision:
     @property
     def null_off_support(self) -> float:
         """Smallest off-support of block archetypes fitted to Gaussians of the same covariance."""
-        return min(
-            score.off_support
-            for name, score in self.scores.items()
-            if name.startswith("Gaussian") and score.off_support is not None
-        )
+        return _null_off_support(self.scores)
 
     @property
     def table(self) -> pd.DataFrame:
         """R² and off-support by model."""
         import pandas as pd
 
-        rows = [(name, s.r2, s.off_support) for name, s in self.scores.items()]
-        return pd.DataFrame(rows, columns=["model", "held-out R²", "off-support"]).set_index(
-            "model"
-        )
+        rows = {name: (s.r2, s.off_support) for name, s in self.scores.items()}
+        table = pd.DataFrame.from_dict(rows, "index", columns=["held-out R²", "off-support"])
+        return table.rename_axis("model")
 
     def __repr__(self) -> str:
         lines = [
@@ -111,14 +108,8 @@ def off_support(
 
     Parameters
     ----------
-    vertices
-        Corners.
-    x
-        Rows.
     max_rows
         Rows looked at, drawn at random from more: distances depend on their number.
-    seed
-        Of the draw.
 
     Raises
     ------
@@ -140,22 +131,15 @@ def off_support(
     if len(rows) > max_rows:
         generator = torch.Generator().manual_seed(seed)
         rows = rows[torch.randperm(len(rows), generator=generator)[:max_rows]]
-    unit = nearest_distances(rows).median()
+    # Differences, not products: the distance of a corner to itself is then exactly 0.
+    distances = partial(torch.cdist, compute_mode="donot_use_mm_for_euclid_dist")
+    unit = distances(rows, rows).fill_diagonal_(torch.inf).amin(dim=1).median()
     if unit == 0 or len(rows) < 2:
         raise ValueError(
             "`x` must have distinct rows to measure distances by, got rows of which half or more have "
             "a copy. Remove copies with x.unique(dim=0)."
         )
-    # Differences, not products: the distance of a corner to itself is then exactly 0.
-    away = torch.cdist(corners, rows, compute_mode="donot_use_mm_for_euclid_dist").amin(dim=1)
-    return float(away.median() / unit)
-
-
-def nearest_distances(x: Float[Tensor, "n d_in"]) -> Float[Tensor, " n"]:
-    """Distance of each row to its nearest other row."""
-    distance = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    distance.fill_diagonal_(torch.inf)
-    return distance.amin(dim=1)
+    return float(distances(corners, rows).amin(dim=1).median() / unit)
 
 
 def gaussian_like(
@@ -165,12 +149,8 @@ def gaussian_like(
 
     Parameters
     ----------
-    x
-        The data.
     n
         How many; None is the number of rows of the data.
-    seed
-        Of the draw.
 
     Example
     -------
@@ -210,25 +190,16 @@ def decide(
 
     Parameters
     ----------
-    x
-        Rows.
     tile_sizes
         Archetypes of each tile.
     config
         Of the block fit; its seed is that of every draw.
-    n_active
-        Tiles per row.
     held_out
         Share of rows that R² is measured on.
     n_nulls
         Gaussians.
     topk_steps
         Of the rival's training; 0 leaves it out.
-
-    Returns
-    -------
-    Decision
-        Scores, reasons against, and the fit.
 
     Raises
     ------
@@ -239,21 +210,19 @@ def decide(
     arXiv 2510.08638 states the hypothesis; the statistic and its limits are inferred (ours).
     """
     config = BlockConfig() if config is None else config
-    rows = check_matrix(x.x if isinstance(x, Activations) else x).detach().float()
+    rows = rows_of(x).float()
     sizes = check_tiles(tile_sizes)
     check_count(n_nulls, name="n_nulls")
-    if not 0 < held_out < 1:
-        raise ValueError(f"`held_out` must be between 0 and 1, got {held_out}.")
+    between(held_out, 0, 1, name="held_out", ends="()")
     fitted, judged = _split(rows, held_out, config.seed)
     block = fit_block_archetypes(fitted, sizes, config, n_active=n_active)
-    scores = {"block": _score(block, fitted, judged)}
-    free = fit_block_archetypes(
-        fitted, (sum(sizes),), replace(FREE, seed=config.seed, n_steps=config.n_steps)
-    )
-    scores["free AA"] = _score(free, fitted, judged)
-    scores["AA of rows"] = _score(
-        hull_of_rows(fitted, sum(sizes), seed=config.seed), fitted, judged
-    )
+    free = replace(FREE, seed=config.seed, n_steps=config.n_steps)
+    models = {
+        "block": block,
+        "free AA": fit_block_archetypes(fitted, (sum(sizes),), free),
+        "AA of rows": hull_of_rows(fitted, sum(sizes), seed=config.seed),
+    }
+    scores = {name: _score(model, fitted, judged) for name, model in models.items()}
     if topk_steps:
         r2 = _topk_r2(block, fitted, judged, topk_steps, config.seed)
         scores["TopK"] = HullScore(r2=r2, off_support=None)
@@ -296,11 +265,8 @@ def _reasons(scores: Mapping[str, HullScore]) -> list[str]:
     block, found = scores["block"], []
     if block.off_support is None:
         return ["block archetypes have no corners"]
-    rivals = {
-        name: score
-        for name, score in scores.items()
-        if name != "block" and not name.startswith("Gaussian")
-    }
+    kinds = {name: score for name, score in scores.items() if not name.startswith("Gaussian")}
+    rivals = {name: score for name, score in kinds.items() if name != "block"}
     name, best = max(rivals.items(), key=lambda pair: pair[1].r2)
     if block.r2 < NEAR_BEST * best.r2:
         found.append(f"R² {block.r2:.3f} is below {NEAR_BEST:g} of {name}'s {best.r2:.3f}")
@@ -311,13 +277,14 @@ def _reasons(scores: Mapping[str, HullScore]) -> list[str]:
                 f"{name} is as good (R² {rival.r2:.3f}) with corners nearer to the data "
                 f"({rival.off_support:.2f} against {block.off_support:.2f})"
             )
-    null = min(
-        s.off_support
-        for n, s in scores.items()
-        if n.startswith("Gaussian") and s.off_support is not None
-    )
+    null = _null_off_support(scores)
     if block.off_support > BELOW_NULL * null:
         found.append(
             f"off-support {block.off_support:.2f} is above {BELOW_NULL:g} of a Gaussian's {null:.2f}"
         )
     return found
+
+
+def _null_off_support(scores: Mapping[str, HullScore]) -> float:
+    nulls = [score for name, score in scores.items() if name.startswith("Gaussian")]
+    return min(null.off_support for null in nulls if null.off_support is not None)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,12 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_matrix
+from sae_nb.checks import check_count, one_of
 from sae_nb.classical import archetypal_analysis, far_apart
 from sae_nb.minkowski._block_archetypes import (
     BlockArchetypes,
     check_active,
     check_tiles,
+    rows_of,
     split_tiles,
     strongest,
 )
@@ -154,8 +155,7 @@ class BlockConfig:
         for name, weight in (("pull", self.pull), *(("tightness", w) for w in self.tightness)):
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(f"`{name}` must be a number ≥ 0, got {weight}. 0 leaves it out.")
-        if self.start not in ("auto", "subspaces", "rows"):
-            raise ValueError(f"`start` must be 'auto', 'subspaces' or 'rows', got {self.start!r}.")
+        one_of(self.start, get_args(Start), name="start")
 
 
 def fit_block_archetypes(
@@ -176,15 +176,8 @@ def fit_block_archetypes(
         Rows; all are used in every step, so pass a few thousand.
     tile_sizes
         Archetypes of each tile, ≥ 2. (12,) is archetypal analysis with free archetypes.
-    config
-        How; None is the default.
     n_active
         |S|, tiles per row: those that move a row farthest. None is all.
-
-    Returns
-    -------
-    BlockArchetypes
-        With `encode`, `decode` and `vertices`.
 
     Raises
     ------
@@ -205,13 +198,13 @@ def fit_block_archetypes(
     BlockArchetypes(3 archetypes of width 2, 1 of 1 tiles per row)
     """
     config = BlockConfig() if config is None else config
-    rows = check_matrix(x.x if isinstance(x, Activations) else x).detach().float()
+    rows = rows_of(x).float()
     sizes = check_tiles(tile_sizes)
     n_active = check_active(n_active, len(sizes))
     if len(rows) < sum(sizes):
         raise ValueError(
-            f"`x` must have at least as many rows as there are archetypes, {sum(sizes)}, got "
-            f"{len(rows)}. Pass more rows or smaller tiles."
+            f"`x` must have at least one row per archetype, {sum(sizes)}, got {len(rows)}. "
+            "Pass more rows or smaller tiles."
         )
     middle = rows.mean(dim=0)
     spread = float((rows - middle).square().sum(dim=1).mean().sqrt())
@@ -220,9 +213,8 @@ def fit_block_archetypes(
             "`x` must vary, got equal rows only. Archetypes of one point are that point."
         )
     scaled = (rows - middle) / spread
-    fits = [
-        _fitted(scaled, sizes, config, n_active, config.seed + i) for i in range(config.n_starts)
-    ]
+    seeds = range(config.seed, config.seed + config.n_starts)
+    fits = [_fitted(scaled, sizes, config, n_active, seed) for seed in seeds]
     (archetypes, bias), _ = min(fits, key=lambda pair: pair[1])
     return BlockArchetypes(archetypes * spread, sizes, middle + bias * spread, n_active)
 
@@ -237,26 +229,12 @@ def hull_of_rows(
 ) -> BlockArchetypes:
     """Archetypal analysis proper: every archetype is a mixture of rows, so the hull lies in the data's.
 
-    Parameters
-    ----------
-    x
-        Rows.
-    n_archetypes
-        How many.
-    n_steps
-        Alternations.
-    max_rows
-        Rows looked at, drawn at random from more.
-    seed
-        Of the draws.
+    As `sae_nb.classical.archetypal_analysis`, in `n_steps` alternations, on `max_rows` rows drawn at
+    random from more.
 
     Raises
     ------
     TypeError, ValueError: If the rows do not fit, or there are fewer of them than archetypes.
-
-    Source
-    ------
-    As `sae_nb.classical.archetypal_analysis`.
 
     Example
     -------
@@ -265,7 +243,7 @@ def hull_of_rows(
     >>> bool((hull.vertices() >= x.min(dim=0).values - 1e-5).all())
     True
     """
-    rows = check_matrix(x.x if isinstance(x, Activations) else x).detach()
+    rows = rows_of(x)
     n = check_count(n_archetypes, name="n_archetypes", at_least=2)
     check_count(max_rows, name="max_rows")
     if min(len(rows), max_rows) < n:

@@ -45,8 +45,6 @@ def head_mixtures(model: LiveModel, inputs: Any, layer: int) -> HeadMixtures:
     ----------
     model
         A bundled vision transformer: its attention is read by its parts (`qkv`, `out`, `n_heads`).
-    inputs
-        Images.
     layer
         Block, from 0.
 

@@ -60,8 +60,6 @@ def coefficient_blocks(
         Dense coefficients, rows by atoms (`codes.to_dense()` of few rows; `block.encode(x).mixtures`).
     n_nulls
         Draws of shuffled columns.
-    seed
-        Of them.
 
     Raises
     ------

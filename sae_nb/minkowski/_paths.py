@@ -6,15 +6,18 @@ q = mean over 20 points of a path of (distance to the k-th nearest row / the row
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.checks import check_count, check_matrix
-from sae_nb.minkowski._block_archetypes import BlockArchetypes, TileCodes
+from sae_nb.checks import check_count
+from sae_nb.minkowski._block_archetypes import BlockArchetypes, TileCodes, rows_of
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
 
 N_POINTS = 20
 MOST_ROWS = 2000
@@ -63,16 +66,10 @@ def path_support(
 
     Parameters
     ----------
-    x
-        Rows.
-    block
-        Archetypes fitted to them.
     n_pairs
         Pairs, drawn at random among those beyond the median distance.
     n_neighbours
         Of the graph, and of the distance.
-    seed
-        Of the draws.
 
     Raises
     ------
@@ -90,7 +87,7 @@ def path_support(
     >>> bool(found.geodesic.mean() < 1.5 < found.straight.mean())
     True
     """
-    rows = check_matrix(x.x if isinstance(x, Activations) else x).detach().float()
+    rows = rows_of(x).float()
     n_pairs = check_count(n_pairs, name="n_pairs")
     k = check_count(n_neighbours, name="n_neighbours")
     generator = torch.Generator().manual_seed(seed)
@@ -101,10 +98,13 @@ def path_support(
             f"`x` must have more than n_neighbours + 1 = {k + 1} rows, got {len(rows)}."
         )
     distance = torch.cdist(rows, rows)
-    unit = float(_kth(distance.clone().fill_diagonal_(torch.inf), k).median())
-    if unit == 0:
+    data = _Data(rows, k, float(_kth(distance.clone().fill_diagonal_(torch.inf), k).median()))
+    if data.unit == 0:
         raise ValueError("`x` must have distinct rows: half of them have n_neighbours copies.")
-    pairs = _far_pairs(distance, n_pairs, generator)
+    drawn = torch.randint(len(rows), (8 * n_pairs, 2), generator=generator)
+    drawn = drawn[drawn[:, 0] != drawn[:, 1]]
+    lengths = distance[drawn[:, 0], drawn[:, 1]]
+    pairs = drawn[lengths >= lengths.median()][:n_pairs]
     chains = _chains(distance, pairs, k)
     joined = [i for i, chain in enumerate(chains) if len(chain) > 1]
     if not joined:
@@ -112,32 +112,39 @@ def path_support(
             f"`x` must be joined by neighbours, and no pair is with n_neighbours={k}. Take more."
         )
     ends = rows[pairs[joined]]
-    straight = [_line(a, b) for a, b in ends]
-    geodesic = [_along(rows[chains[i]]) for i in joined]
-    found: dict[str, Float[np.ndarray, " pairs"] | None] = {"block": None, "block_straight": None}
+    through, across = None, None
     if block is not None:
         first, last = (block.encode(ends[:, i]) for i in (0, 1))
-        found["block"] = _quality(_tile_paths(block, first, last), rows, k, unit)
-        heads, tails = block.decode(first), block.decode(last)
-        lines = [_line(a, b) for a, b in zip(heads, tails, strict=True)]
-        found["block_straight"] = _quality(lines, rows, k, unit)
+        through = data.quality(_tile_paths(block, first, last))
+        across = data.quality(_lines(block.decode(first), block.decode(last)))
     return PathSupport(
-        straight=_quality(straight, rows, k, unit),
-        geodesic=_quality(geodesic, rows, k, unit),
+        straight=data.quality(_lines(ends[:, 0], ends[:, 1])),
+        geodesic=data.quality([_along(rows[chains[i]]) for i in joined]),
+        block=through,
+        block_straight=across,
         n_apart=len(chains) - len(joined),
-        **found,
     )
+
+
+class _Data(NamedTuple):
+    """Rows, and how far the k-th nearest row is from one of them."""
+
+    rows: Tensor
+    k: int
+    unit: float
+
+    def quality(self, paths: list[Tensor]) -> Float[np.ndarray, " pairs"]:
+        """Mean distance to the k-th nearest row along each path, in units."""
+        points = torch.cat(paths)
+        distance = torch.cdist(points, self.rows, compute_mode="donot_use_mm_for_euclid_dist")
+        # A point that is a row does not count itself, as rows do not.
+        distance = distance.masked_fill(distance <= 1e-6 * self.unit, torch.inf)
+        mean = _kth(distance, self.k).view(len(paths), -1).mean(dim=1)
+        return (mean / self.unit).double().numpy(force=True)
 
 
 def _kth(distance: Tensor, k: int) -> Tensor:
     return distance.topk(k, dim=1, largest=False).values[:, -1]
-
-
-def _far_pairs(distance: Tensor, n: int, generator: torch.Generator) -> Int[Tensor, "n 2"]:
-    drawn = torch.randint(len(distance), (8 * n, 2), generator=generator)
-    drawn = drawn[drawn[:, 0] != drawn[:, 1]]
-    lengths = distance[drawn[:, 0], drawn[:, 1]]
-    return drawn[lengths >= lengths.median()][:n]
 
 
 def _chains(distance: Tensor, pairs: Int[Tensor, "n 2"], k: int) -> list[list[int]]:
@@ -162,9 +169,10 @@ def _chains(distance: Tensor, pairs: Int[Tensor, "n 2"], k: int) -> list[list[in
     return chains
 
 
-def _line(a: Tensor, b: Tensor) -> Float[Tensor, "points d_in"]:
+def _lines(a: Float[Tensor, "n d_in"], b: Float[Tensor, "n d_in"]) -> list[Tensor]:
+    """Points on the straight line between each two rows."""
     share = torch.linspace(0, 1, N_POINTS, device=a.device)[:, None]
-    return a + share * (b - a)
+    return [start + share * (end - start) for start, end in zip(a, b, strict=True)]
 
 
 def _along(chain: Float[Tensor, "m d_in"]) -> Float[Tensor, "points d_in"]:
@@ -199,11 +207,3 @@ def _tile_paths(
         kept = points[moved]
         paths.append(_along(kept) if len(kept) > 1 else kept.expand(N_POINTS, -1))
     return paths
-
-
-def _quality(paths: list[Tensor], rows: Tensor, k: int, unit: float) -> Float[np.ndarray, " pairs"]:
-    points = torch.cat(paths)
-    distance = torch.cdist(points, rows, compute_mode="donot_use_mm_for_euclid_dist")
-    # A point that is a row does not count itself, as rows do not.
-    distance = distance.masked_fill(distance <= 1e-6 * unit, torch.inf)
-    return (_kth(distance, k).view(len(paths), -1).mean(dim=1) / unit).double().numpy(force=True)

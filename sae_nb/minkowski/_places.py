@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
+from sae_nb.minkowski._atom_geometry import check_codes
 
 # -------------------------------------------------------------------------------------------------
 # Which atoms a task uses: I_iy = E[z_i] · (D Wᵀ)_iy, exact for a head that is linear in x̂ = z D + b.
@@ -30,13 +31,6 @@ class Recruitment:
 
     def top(self, y: int, n: int = 100) -> Int[Tensor, " n"]:
         """Atoms with the largest importance for a class, in falling order.
-
-        Parameters
-        ----------
-        y
-            Class.
-        n
-            How many; at most all.
 
         Raises
         ------
@@ -92,10 +86,7 @@ def recruit(
     """
     atoms = check_matrix(dictionary, name="dictionary").detach()
     head = check_matrix(weight, name="weight", d_in=atoms.shape[1]).detach().to(atoms)
-    if codes.n_atoms != len(atoms):
-        raise ValueError(
-            f"`codes` must be of {len(atoms)} atoms, as the dictionary, got {codes.n_atoms}."
-        )
+    check_codes(codes, atoms)
     return Recruitment(importance=mean_strength(codes).to(atoms)[:, None] * (atoms @ head.T))
 
 
@@ -148,10 +139,6 @@ def subspace_coherence(
     among
         Atoms that random ones are drawn from; None is all. Pass those that fire: dead atoms are often
         random directions, and would make any set of alive atoms look coherent.
-    n_draws
-        Random sets.
-    seed
-        Of the draws.
 
     Raises
     ------
@@ -207,19 +194,14 @@ def linear_probe(
 ) -> tuple[Float[Tensor, "n_classes d_in"], Float[Tensor, " n_classes"]]:
     """Fit a linear head to rows and their classes: multinomial logistic regression.
 
+    Gives weight and bias, for rows as they are.
+
     Parameters
     ----------
-    x
-        Rows.
     y
         Class of each row; with two classes, row 1 of the weight is class 1 against class 0.
     strength
         Inverse of the ridge penalty, on rows scaled to unit variance in the mean over coordinates.
-
-    Returns
-    -------
-    tuple
-        Weight and bias, for rows as they are.
 
     Raises
     ------
@@ -283,21 +265,17 @@ def border_band(
     >>> border_band(mask)[0].int()[2].tolist()
     [1, 1, 0, 1, 1]
     """
-    grid = _checked(mask)
-    grown = torch.nn.functional.max_pool2d(grid, 3, stride=1, padding=1)
-    # max_pool pads with −∞, so an erosion (a dilation of the rest) does not start at the rim.
-    shrunk = -torch.nn.functional.max_pool2d(-grid, 3, stride=1, padding=1)
-    return (grown - shrunk) > 0.5
-
-
-def _checked(mask: Tensor) -> Tensor:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.ndim != 3:
         given = f"{mask.dtype} {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask)
         raise TypeError(
             f"`mask` must be a boolean tensor of shape (n, rows, columns), got {given}. Reshape it to the "
             "grid of patches."
         )
-    return mask.float()
+    grid = mask.float()
+    grown = torch.nn.functional.max_pool2d(grid, 3, stride=1, padding=1)
+    # max_pool pads with −∞, so an erosion (a dilation of the rest) does not start at the rim.
+    shrunk = -torch.nn.functional.max_pool2d(-grid, 3, stride=1, padding=1)
+    return (grown - shrunk) > 0.5
 
 
 @torch.no_grad()
@@ -311,8 +289,6 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
     ----------
     codes
         Codes ≥ 0; the size of signed ones is taken.
-    on
-        Which rows.
 
     Raises
     ------
@@ -409,8 +385,6 @@ def footprint_entropy(
 
     Parameters
     ----------
-    codes
-        Codes.
     place
         Of each row, from 0.
     n_places
@@ -438,14 +412,7 @@ def place_strengths(
 ) -> Float[Tensor, "n_places n_atoms"]:
     """E|z| of each atom at each place.
 
-    Parameters
-    ----------
-    codes, place, n_places
-        As for `footprint_entropy`.
-
-    Raises
-    ------
-    ValueError: If a row has no place, or a place no row.
+    Parameters and errors as for `footprint_entropy`.
 
     Example
     -------

@@ -51,12 +51,6 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.summaries._base_rates import (
-        BaseRate as BaseRate,
-        base_rate as base_rate,
-        labels_of as labels_of,
-        pretrained_store as pretrained_store,
-    )
     from sae_nb.summaries._pursuit import (
         ALGORITHMS as ALGORITHMS,
         PENALTY_SHARE as PENALTY_SHARE,
@@ -140,5 +134,11 @@ if TYPE_CHECKING:  # for the other rooms
         read_answer as read_answer,
         read_hook_point as read_hook_point,
     )
-    from sae_nb.summaries.input._contrast import Quantity as Quantity
+    from sae_nb.summaries.input._contrast import (
+        BaseRate as BaseRate,
+        Quantity as Quantity,
+        base_rate as base_rate,
+        labels_of as labels_of,
+        pretrained_store as pretrained_store,
+    )
     from sae_nb.summaries.input._input import USE_ORDERS as USE_ORDERS, UseOrder as UseOrder

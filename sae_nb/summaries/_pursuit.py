@@ -156,14 +156,8 @@ def summarise_pursuit(
     algorithm
         "mp", "omp" or "gp": greedy, k steps. "ista" or "fista": proximal gradient steps on
         ½‖x − zD‖² + λ‖z‖₁.
-    row
-        Which input.
-    k
-        Steps of a greedy algorithm.
     nonnegative
         Only coefficients ≥ 0.
-    n_steps
-        Steps of ISTA and FISTA.
     penalty_share
         λ as a share of max_j ⟨x, d_j⟩, above which the code is zero; in (0, 1).
 

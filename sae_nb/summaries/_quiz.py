@@ -104,7 +104,7 @@ def ask_about(
     context = catalogue.acts.context
     if context.pictures is None and context.token_ids is None:
         raise ValueError(
-            "`catalogue` must have pictures or texts to be looked at, got rows of kind "
+            "`catalogue` must have images or texts to be looked at, got rows of kind "
             f"{context.kind!r}. Capture them from a model with sn.capture."
         )
     generator = np.random.default_rng([seed, atom])

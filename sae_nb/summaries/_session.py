@@ -61,8 +61,6 @@ def summarise_session(
     report
         From `evaluate`; the row on the spliced model is the first that it has of cross-entropy, KL
         or cosine recovered.
-    effect
-        From `best_effect`.
     started
         `time.perf_counter()` at the start; seconds are left out without it.
 

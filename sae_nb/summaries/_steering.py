@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -41,8 +42,10 @@ from sae_nb.summaries.input._answers import (
     answering,
     as_batch,
     outcome_names,
+    patch_map,
     read_answer,
     read_hook_point,
+    shown_picture,
     token_names,
 )
 
@@ -157,29 +160,24 @@ class SteeringRecipe:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> SteeringRecipe:
         """Return the recipe of `to_json`; names it does not know are refused."""
-        known = set(cls.__dataclass_fields__)
-        if unknown := sorted(set(fields) - known):
-            raise ValueError(
-                f"A steering recipe has the entries {sorted(known)}, got {unknown} too."
-            )
+        known = sorted(cls.__dataclass_fields__)
+        if unknown := sorted(set(fields) - set(known)):
+            raise ValueError(f"A steering recipe has the entries {known}, got {unknown} too.")
         if missing := sorted({"hook_point", "atom", "strength"} - set(fields)):
             raise ValueError(f"A steering recipe needs {missing}, got only {sorted(fields)}.")
         fields = dict(fields)
         if isinstance(fields.get("positions"), list):
             fields["positions"] = tuple(fields["positions"])
-        fields["others"] = _pairs(fields.get("others", ()))
+        others = fields.get("others", ())
+        try:
+            fields["others"] = tuple((int(atom), float(amount)) for atom, amount in others)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`others` must be pairs of an atom and how much of it, got {others!r}."
+            ) from error
         if fields.get("sae") is not None:
             fields["sae"] = SaeIdentity.from_json(fields["sae"])
         return cls(**fields)
-
-
-def _pairs(others: Any) -> tuple[tuple[int, float], ...]:
-    try:
-        return tuple((int(atom), float(amount)) for atom, amount in others)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`others` must be pairs of an atom and how much of it, got {others!r}."
-        ) from error
 
 
 # -------------------------------------------------------------------------------------------------
@@ -245,45 +243,34 @@ class SteeringSummary:
     @property
     def target_name(self) -> str:
         """Name of the outcome that moved most."""
-        return self.names[int(np.flatnonzero(self.ids == self.target)[0])]
+        return self.names[self._place]
 
     @property
     def effect(self) -> float:
         """What the edit adds to the target's probability (states: to its cosine)."""
-        return self._change(self.after)
+        return float(self.after[self._place] - self.before[self._place])
 
     @property
     def effect_random(self) -> float:
         """What the random direction adds to it."""
-        return self._change(self.random)
+        return float(self.random[self._place] - self.before[self._place])
 
-    def _change(self, values: Float[np.ndarray, " shown"]) -> float:
-        place = int(np.flatnonzero(self.ids == self.target)[0])
-        return float(values[place] - self.before[place])
+    @property
+    def _place(self) -> int:
+        return int(np.flatnonzero(self.ids == self.target)[0])
 
     def patch_change(self, random: bool = False) -> Float[np.ndarray, "rows columns"] | None:
         """Return the change of the patches' states as a map; None where there are no patches."""
         values = self.state_change_random if random else self.state_change
-        if values is None or self.patch_grid is None:
-            return None
-        rows, columns = self.patch_grid
-        patches = values[self.prefix_tokens :]
-        return patches.reshape(rows, columns) if patches.size == rows * columns else None
+        return None if values is None else patch_map(values, self.patch_grid, self.prefix_tokens)
 
 
 def edit_of(
     model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
 ) -> AbstractContextManager[Any]:
     """Return the steering that a recipe asks for, ready for a `with` block."""
-    return steer(
-        model,
-        recipe.hook_point,
-        sae,
-        recipe.atoms,
-        recipe.amounts,
-        mode=recipe.mode,
-        positions=recipe.positions,
-    )
+    options: dict[str, Any] = {"mode": recipe.mode, "positions": recipe.positions}
+    return steer(model, recipe.hook_point, sae, recipe.atoms, recipe.amounts, **options)
 
 
 def control_of(
@@ -344,26 +331,26 @@ def summarise_steering(
     ([0.5, 0.5], 3.0)
     """
     model = answering(model, recipe.head)
-    edit, control = edit_of(model, sae, recipe), control_of(model, sae, recipe)
-    batch = as_batch(model, inputs)
-    point, read_at = recipe.hook_point, read_hook_point(model, recipe.hook_point)
-    clean = clean or read_answer(model, batch, point, read_at)
-    # The lock keeps other threads' forward passes out of the steered stretch.
-    with model.lock, edit:
-        after = read_answer(model, batch, point, read_at)
-    with model.lock, control:
-        random = read_answer(model, batch, point, read_at)
+    edits = edit_of(model, sae, recipe), control_of(model, sae, recipe)
+    batch, read_at = as_batch(model, inputs), read_hook_point(model, recipe.hook_point)
+    read = partial(read_answer, model, batch, recipe.hook_point, read_at)
+    readings = [clean or read()]
+    for edit in edits:
+        # The lock keeps other threads' forward passes out of the steered stretch.
+        with model.lock, edit:
+            readings.append(read())
+    clean, after, random = readings
     moved = np.linalg.norm(after.edited - clean.edited, axis=-1)
     tokens = token_names(model, batch, len(clean.edited))
     return SteeringSummary(
         recipe=recipe,
         edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
-        **_outcomes(model, tokens, (clean, after, random), n_shown),
+        **_outcomes(model, tokens, readings, n_shown),
         tokens=tokens,
         read_at=read_at,
         state_change=_relative_change(clean.later, after.later),
         state_change_random=_relative_change(clean.later, random.later),
-        picture=None if batch.pictures is None else batch.pictures[0].cpu().numpy(),
+        picture=shown_picture(batch),
         patch_grid=model.patch_grid,
         prefix_tokens=model.prefix_tokens,
     )
@@ -378,17 +365,15 @@ def _relative_change(
     return np.linalg.norm(after - before, axis=-1) / np.maximum(size, 1e-12)
 
 
-Readings = tuple[Reading, Reading, Reading]
-
-
 def _outcomes(
-    model: LiveModel, tokens: Sequence[str], readings: Readings, n_shown: int
+    model: LiveModel, tokens: Sequence[str], readings: Sequence[Reading], n_shown: int
 ) -> dict[str, Any]:
     """What the bars show, by name of the summary's fields."""
-    clean, after, random = (reading.scores for reading in readings)
-    if clean is None or after is None or random is None:
+    scores = [reading.scores for reading in readings if reading.scores is not None]
+    if len(scores) < len(readings):
         return _state_outcomes(tokens, readings)
-    p, q, r = np.exp(clean), np.exp(after), np.exp(random)
+    clean, after, random = map(torch.from_numpy, scores)
+    p, q, r = map(np.exp, scores)
     target = int(np.argmax(q - p))
     ids = _shown(p, q, target, n_shown)
     return {
@@ -399,24 +384,23 @@ def _outcomes(
         "after": q[ids],
         "random": r[ids],
         "target": target,
-        "kl": float(kl(torch.from_numpy(clean), torch.from_numpy(after))),
-        "kl_random": float(kl(torch.from_numpy(clean), torch.from_numpy(random))),
+        "kl": float(kl(clean, after)),
+        "kl_random": float(kl(clean, random)),
     }
 
 
-def _state_outcomes(tokens: Sequence[str], readings: Readings) -> dict[str, Any]:
+def _state_outcomes(tokens: Sequence[str], readings: Sequence[Reading]) -> dict[str, Any]:
     """Cosine of every state of the answer with the same state without the edit."""
     clean, after, random = (reading.answer for reading in readings)
-    one_per_token = len(clean) == len(tokens)
-    cosine_after, cosine_random = _cosine(clean, after), _cosine(clean, random)
+    n, cosine = len(clean), _cosine(clean, after)
     return {
         "outcome": "state",
-        "names": tuple(tokens) if one_per_token else tuple(f"state {i}" for i in range(len(clean))),
-        "ids": np.arange(len(clean)),
-        "before": np.ones(len(clean)),
-        "after": cosine_after,
-        "random": cosine_random,
-        "target": int(np.argmin(cosine_after)),
+        "names": tuple(tokens) if n == len(tokens) else tuple(f"state {i}" for i in range(n)),
+        "ids": np.arange(n),
+        "before": np.ones(n),
+        "after": cosine,
+        "random": _cosine(clean, random),
+        "target": int(np.argmin(cosine)),
         "kl": None,
         "kl_random": None,
     }

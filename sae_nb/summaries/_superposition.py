@@ -120,8 +120,6 @@ def summarise_selectivity(
         To choose on, and what is true of it; rows of a plain tensor are samples of their own.
     fresh_acts, fresh_factors
         To judge on; other samples, factors in the same order.
-    seed
-        Draws the random directions.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What prediction costs without an SAE: linear autoregression, and an exponential average of the past."""
+"""Linear maps beside an SAE: forecasts from the past, and what can be read off codes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from sae_nb.temporal._stationarity import check_sequences
 
 RIDGE = 1e-3
 """Share of the mean squared activation added to the diagonal of a regression: enough to invert it. Ours."""
+
+READOUT_RIDGE = 1e-4
+"""The same share for codes, some of whose atoms are dead and have only zeros. Ours."""
 
 DECAYS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 """Decays of the exponential average that are tried. Ours."""
@@ -56,9 +59,7 @@ def fit_autoregression(x: Float[Tensor, "batch time d_in"], lags: int = 1) -> Li
     mean = x.mean(dim=(0, 1))
     centred = (x - mean).double()
     past = _lagged(centred, lags)[:, 1:].flatten(0, 1)
-    gram = past.T @ past
-    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    weights = torch.linalg.solve(gram + ridge, past.T @ centred[:, 1:].flatten(0, 1))
+    weights = _ridge(past, centred[:, 1:].flatten(0, 1), RIDGE)
     return LinearForecast(weights.reshape(lags, x.shape[2], x.shape[2]).to(x.dtype), mean)
 
 
@@ -136,3 +137,47 @@ def unexplained(
     """
     spread = (x - x.mean(dim=(0, 1))).square().sum()
     return float((x - x_hat).square().sum() / spread)
+
+
+def readout_r2(
+    codes: Float[Tensor, "n width"],
+    target: Float[Tensor, "n m"],
+    held_out_codes: Float[Tensor, "p width"],
+    held_out_target: Float[Tensor, "p m"],
+) -> float:
+    """R² on held-out rows of target ≈ codes A + b, fitted by least squares on the others.
+
+    Rows to fit on should be ten times the width of the codes, or more.
+
+    Raises
+    ------
+    ValueError: If rows do not match.
+
+    Example
+    -------
+    >>> codes = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> target = codes @ torch.tensor([[1.0], [2.0], [0.0]]) + 1
+    >>> readout_r2(codes[:100], target[:100], codes[100:], target[100:]) > 0.999
+    True
+    """
+    if len(codes) != len(target) or len(held_out_codes) != len(held_out_target):
+        raise ValueError(
+            "`codes` and `target` must have the same number of rows, got "
+            f"{len(codes)} and {len(target)}, held out {len(held_out_codes)} and {len(held_out_target)}."
+        )
+    mean, level = codes.double().mean(dim=0), target.double().mean(dim=0)
+    z, y = codes.double() - mean, target.double() - level
+    weights = _ridge(z, y, READOUT_RIDGE)
+    held_out = held_out_target.double()
+    missed = held_out - level - (held_out_codes.double() - mean) @ weights
+    spread = held_out - held_out.mean(dim=0)
+    return 1 - float(missed.square().sum() / spread.square().sum())
+
+
+def _ridge(
+    x: Float[Tensor, "n width"], y: Float[Tensor, "n m"], share: float
+) -> Float[Tensor, "width m"]:
+    """Least squares from x to y, with a share of the mean of x's squares on the diagonal."""
+    gram = x.T @ x
+    ridge = share * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    return torch.linalg.solve(gram + ridge, x.T @ y)

@@ -68,7 +68,7 @@ def unpadded(
 
 def mask_of(lengths: Sequence[int]) -> Bool[Tensor, "batch time"]:
     """Where sequences side by side have rows of their own."""
-    sizes: Int[Tensor, " batch"] = torch.tensor(list(lengths))
+    sizes = torch.tensor(list(lengths))
     return torch.arange(int(sizes.max())) < sizes[:, None]
 
 
@@ -185,8 +185,6 @@ class Sequences:
             Rows per batch; at least one sequence.
         seed
             Order. Batch number t depends on the seed, the sequences and `batch_size` alone.
-        start
-            Batches to leave out.
         """
         check_count(batch_size, name="batch_size")
         check_count(start, name="start", at_least=0)

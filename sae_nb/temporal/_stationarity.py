@@ -158,19 +158,14 @@ def dimension_by_position(
     With unit rows û_i of M sequences at position t,
     d_eff(t) = (M² − M) / (Σ_{i,j} ⟨û_i, û_j⟩² − M): one over the mean squared cosine of two sequences.
 
+    Infinite where no two sequences have anything in common.
+
     Parameters
     ----------
     x
         Sequences of one length; hundreds of them, for a dimension of tens.
-    positions
-        Where; None is everywhere.
     centre
         Whether the mean over all tokens is taken off first.
-
-    Returns
-    -------
-    dict
-        By position. Infinite where no two sequences have anything in common.
 
     Raises
     ------
@@ -211,6 +206,8 @@ def context_projection(
     Σ_d Var(P_w x_t)_d / Σ_d Var(x_t)_d, with P_w the projector on the span of x_{t−w} … x_{t−1}, for each
     sequence its own. A span of random directions has w / width.
 
+    The result has both by w: the share, and w / width.
+
     Parameters
     ----------
     x
@@ -220,11 +217,6 @@ def context_projection(
     windows
         Values of w, at most `position` and less than half the width: a span of one vector per dimension
         contains everything.
-
-    Returns
-    -------
-    dict
-        By w: the share, and w / width.
 
     Raises
     ------

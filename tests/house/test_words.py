@@ -43,13 +43,9 @@ YET_TO_COME = {
     "architectures",
     "capturing",
     "data",
-    "dynamics",
     "evaluation",
-    "minkowski",
     "models",
     "pretrained",
-    "summaries",
-    "temporal",
 }
 
 

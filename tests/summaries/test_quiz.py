@@ -75,5 +75,5 @@ def test_wrong_input_is_named(catalogues) -> None:
     with pytest.raises(IndexError, match="between 0 and 511"):
         ask_about(catalogue, 512)
     x = torch.rand(30, 4)
-    with pytest.raises(ValueError, match="pictures or texts"):
+    with pytest.raises(ValueError, match="images or texts"):
         ask_about(AtomCatalogue(sn.TopK(4, 8, 2), x), 0)

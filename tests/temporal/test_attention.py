@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 import sae_nb as sn
-from sae_nb.temporal._attention import shifted
+from sae_nb.temporal._decomposition import shifted
 
 N_ATOMS = 40
 

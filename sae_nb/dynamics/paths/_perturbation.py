@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import run_hooked
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
-from sae_nb.dynamics.raptor._raptor import check_cuts
+from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:
@@ -92,17 +93,8 @@ def self_correction(
         Where: 0 at the embeddings, l after block l.
     size
         ε, at least 0; 0 changes no bit.
-    seed
-        Of the directions.
     states
         Undisturbed states of these inputs, if they are known already.
-    batch_size
-        Samples per forward pass.
-
-    Returns
-    -------
-    SelfCorrection
-        Angles per input, layer and token.
 
     Raises
     ------
@@ -154,17 +146,14 @@ def pushed_states(
 
     a_l ← a_l + ε‖a_l‖·n̂ with n̂ drawn evenly from the sphere, for each token of each input anew.
 
+    The states are in float32, embeddings first.
+
     Parameters
     ----------
     model, inputs, layer, size, seed, batch_size
         As for `self_correction`.
     like
         States that say which positions of a text are kept; all when None or a plain tensor.
-
-    Returns
-    -------
-    Tensor
-        In float32, embeddings first.
 
     Raises
     ------
@@ -181,7 +170,12 @@ def pushed_states(
     generator = torch.Generator().manual_seed(seed)
 
     def push(x: Tensor) -> Tensor:
-        return x if size == 0 else x + size * _directions(x, generator)
+        if size == 0:
+            return x
+        noise = torch.randn(x.shape, generator=generator).to(x)
+        return x + size * (
+            noise * (x.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
+        )
 
     kept = list(like.positions) if isinstance(like, States) else slice(None)
     parts = []
@@ -193,12 +187,6 @@ def pushed_states(
                 torch.stack([read[point][:, kept].float().cpu() for point in points], dim=1)
             )
     return torch.cat(parts)
-
-
-def _directions(x: Tensor, generator: torch.Generator) -> Tensor:
-    """A random direction per token, as long as the token's state."""
-    noise = torch.randn(x.shape, generator=generator).to(x)
-    return noise * (x.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
 
 
 def _checked_points(model: LiveModel, layer: int, size: float) -> list[str]:
@@ -244,9 +232,7 @@ class LayerSwap:
         ------
         ValueError: If the cuts do not fit.
         """
-        found = check_cuts(cuts, n_layers=len(self.score))
-        of = np.repeat(np.arange(len(found) - 1), np.diff(found))
-        same: Bool[np.ndarray, "layers layers"] = of[:, None] == of[None, :]
+        same = same_phase(check_cuts(cuts, n_layers=len(self.score)))
         tried = np.triu(~np.isnan(self.score), 1)
         drop, differences = self.drop, []
         for distance in range(1, len(same)):
@@ -254,9 +240,9 @@ class LayerSwap:
             if (pairs & same).any() and (pairs & ~same).any():
                 differences.append(drop[pairs & ~same].mean() - drop[pairs & same].mean())
         return SwapContrast(
-            within=_mean(drop[tried & same]),
-            across=_mean(drop[tried & ~same]),
-            at_equal_distance=_mean(np.array(differences)),
+            within=mean_or_nan(drop[tried & same]),
+            across=mean_or_nan(drop[tried & ~same]),
+            at_equal_distance=mean_or_nan(np.array(differences)),
         )
 
 
@@ -299,8 +285,6 @@ def swap_layers(
         Which of the model's heads; None: its main answer.
     pairs
         Pairs of layers, counted from 1; None: all.
-    batch_size
-        Samples per forward pass.
 
     Raises
     ------
@@ -322,24 +306,16 @@ def swap_layers(
     n = len(blocks)
     chosen = _checked_pairs(pairs, n)
 
-    def answers() -> Tensor:
-        if head is None:
-            return _answers(model(inputs, batch_size=batch_size))
-        return _answers(model.heads(inputs, batch_size=batch_size)[head])
-
+    answers = partial(answers_of, model, inputs, head=head, batch_size=batch_size)
     whole = answers()
-    right = whole if labels is None else torch.as_tensor(labels).reshape(-1)
-    if right.shape != whole.shape:
-        raise ValueError(
-            f"`labels` must be one class for each of the {len(whole)} answers, got {len(right)}."
-        )
+    right = whole if labels is None else check_labels(labels, whole)
     score = np.full((n, n), np.nan)
-    np.fill_diagonal(score, _share(whole, right))
+    np.fill_diagonal(score, share_of(whole == right))
     for i, j in chosen:
         with _exchanged(model, blocks, i, j):
-            score[i, j] = score[j, i] = _share(answers(), right)
+            score[i, j] = score[j, i] = share_of(answers() == right)
     against = "own answers" if labels is None else "labels"
-    return LayerSwap(score=score, whole=_share(whole, right), against=against)
+    return LayerSwap(score=score, whole=share_of(whole == right), against=against)
 
 
 @contextmanager
@@ -380,17 +356,27 @@ def _checked_pairs(pairs: Iterable[tuple[int, int]] | None, n: int) -> list[tupl
     return found
 
 
-def _answers(raw: Tensor) -> Tensor:
-    """Answers of all samples and tokens; what lies behind a text's end stays NaN and is left out."""
-    if not bool(torch.isnan(raw).any()):
-        return raw.argmax(dim=-1).reshape(-1).cpu()
-    kept = ~torch.isnan(raw).any(dim=-1)
-    return raw[kept].argmax(dim=-1).reshape(-1).cpu()
+def answers_of(
+    model: LiveModel, inputs: Any, *, head: str | None = None, batch_size: int | None = None
+) -> Int[Tensor, " answers"]:
+    """Answers of all samples and tokens; what lies behind a text's end is NaN and is left out."""
+    if head is None:
+        raw = model(inputs, batch_size=batch_size)
+    else:
+        raw = model.heads(inputs, batch_size=batch_size)[head]
+    return raw[~torch.isnan(raw).any(dim=-1)].argmax(dim=-1).cpu()
 
 
-def _share(answers: Tensor, right: Tensor) -> float:
-    return float((answers == right).double().mean())
+def check_labels(labels: Any, answers: Tensor) -> Int[Tensor, " answers"]:
+    """Return labels as a row of classes if there is one for each answer."""
+    right = torch.as_tensor(labels).flatten()
+    if right.shape != answers.shape:
+        raise ValueError(
+            f"`labels` must be one class for each of the {len(answers)} answers, got {len(right)}."
+        )
+    return right
 
 
-def _mean(x: np.ndarray) -> float:
-    return float(x.mean()) if x.size else float("nan")
+def share_of(x: Tensor) -> float:
+    """Share of entries that are true."""
+    return float(x.double().mean())

@@ -18,8 +18,6 @@ from sae_nb.capturing import Backend, RowPolicy, capture
 from sae_nb.checks import check_finite
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sae_nb.activations import Activations
     from sae_nb.models import LiveModel
 
@@ -72,8 +70,6 @@ class States(Tensor):
         Per token "cls", "register", "patch" or "token"; None: all "token".
     patch_grid
         Rows and columns of patches.
-    model_name
-        Where they come from.
     positions
         Index of each token in its sample; None: 0 … T − 1.
 
@@ -165,6 +161,8 @@ def capture_states(
 ) -> States:
     """Run a live model over inputs once and return the residual stream after every block.
 
+    The states are (n, L + 1, T, d) in main memory; index 0 are the embeddings.
+
     Parameters
     ----------
     model
@@ -188,11 +186,6 @@ def capture_states(
     progress
         Show a bar, or call a function with records.
 
-    Returns
-    -------
-    States
-        (n, L + 1, T, d) in main memory; index 0 are the embeddings.
-
     Raises
     ------
     ValueError: If the model has no repeated blocks, they differ in shape, or samples differ in tokens.
@@ -213,11 +206,8 @@ def capture_states(
     points = _points(model)
     policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=True)
     if pack:
-        inputs, drop_first, context_length = (
-            text_windows(model, inputs, context_length),
-            False,
-            None,
-        )
+        inputs = text_windows(model, inputs, context_length)
+        drop_first, context_length = False, None
     acts = capture(
         model,
         inputs,
@@ -269,11 +259,10 @@ def check_states(
 def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKind, ...]:
     """Return what the tokens at some positions are: cls, registers, patches; texts have tokens."""
     kinds: list[TokenKind] = ["token"] * len(positions)
-    if model.kind != "vision":
-        return tuple(kinds)
-    prefix, has_cls = model.prefix_tokens, _has_cls(model.module, model.prefix_tokens)
-    first: TokenKind = "cls" if has_cls else "register"
-    kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]
+    if model.kind == "vision":
+        prefix = model.prefix_tokens
+        first: TokenKind = "cls" if _has_cls(model.module, prefix) else "register"
+        kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]
     return tuple(kinds)
 
 

@@ -31,17 +31,8 @@ def directional_convergence(
 ) -> Float[Tensor, "n layers tokens"]:
     """Cosine of every token state with the same token's last state.
 
-    γ[b, l, t] = ⟨û_l, û_L⟩; 1 at the last layer, 0 where a state is the zero vector.
-
-    Parameters
-    ----------
-    states
-        From `capture_states`, embeddings first.
-
-    Returns
-    -------
-    Tensor
-        In float32.
+    γ[b, l, t] = ⟨û_l, û_L⟩; 1 at the last layer, 0 where a state is the zero vector. Float32, for
+    states from `capture_states`, embeddings first.
 
     Raises
     ------
@@ -69,15 +60,7 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
     s[b, l, t] = arccos⟨û_{l+1}, û_l⟩ for l = 0 … L−1, computed as 2·atan2(‖û−v̂‖, ‖û+v̂‖), which is
     exact for small angles too.
 
-    Parameters
-    ----------
-    states
-        From `capture_states`, embeddings first.
-
-    Returns
-    -------
-    Tensor
-        In float32; entry l is what block l + 1 does.
+    Float32, for states from `capture_states`; entry l is what block l + 1 does.
 
     Raises
     ------
@@ -166,16 +149,8 @@ def class_basins(
 
     Parameters
     ----------
-    states
-        From `capture_states`, embeddings first.
-    labels
-        Class of every input.
     token
         Position; 0 is cls of a vision model.
-    n_shuffles
-        Shuffled labellings behind the floor.
-    seed
-        Of the shuffles.
 
     Raises
     ------
@@ -197,11 +172,11 @@ def class_basins(
     """
     plain, _ = check_states(states, min_layers=1)
     check_count(n_shuffles, name="n_shuffles")
-    if not -plain.shape[2] <= token < plain.shape[2]:
-        raise ValueError(f"`token` must be below the {plain.shape[2]} tokens, got {token}.")
+    check_token(token, plain.shape[2])
     classes = checked_labels(labels, len(plain))
     same = _same_class(classes)
-    shuffles = _shuffled(classes, n_shuffles, seed)
+    draws = np.random.default_rng(seed)
+    shuffles = [_same_class(draws.permutation(classes)) for _ in range(n_shuffles)]
     rows = []
     for layer in range(plain.shape[1]):
         directions = unit(plain[:, layer, token]).double()
@@ -211,6 +186,12 @@ def class_basins(
         rows.append((*_means(cosines, same), _silhouette(cosines, classes), floor))
     within, between, silhouette, floors = np.array(rows).T
     return ClassBasins(within, between, silhouette, floors, token, int(classes.max()) + 1)
+
+
+def check_token(token: int, n_tokens: int) -> None:
+    """Refuse positions that states do not have."""
+    if not -n_tokens <= token < n_tokens:
+        raise ValueError(f"`token` must be below the {n_tokens} tokens, got {token}.")
 
 
 def checked_labels(
@@ -236,13 +217,6 @@ def checked_labels(
 
 def _same_class(classes: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
     return np.asarray(classes[:, None] == classes[None, :])
-
-
-def _shuffled(
-    classes: Int[np.ndarray, " n"], count: int, seed: int
-) -> list[Bool[np.ndarray, "n n"]]:
-    rng = np.random.default_rng(seed)
-    return [_same_class(rng.permutation(classes)) for _ in range(count)]
 
 
 def _means(cosines: Float[np.ndarray, "n n"], same: Bool[np.ndarray, "n n"]) -> tuple[float, float]:
@@ -276,16 +250,9 @@ def patch_coherence(
 
     Parameters
     ----------
-    states
-        From `capture_states`, embeddings first.
     token_kinds
         Kind of every token; those of the states when None. Patches count, where there are any,
         else all "token"s.
-
-    Returns
-    -------
-    Tensor
-        In float32.
 
     Raises
     ------
@@ -344,8 +311,6 @@ def update_rank(
 
     Parameters
     ----------
-    states
-        From `capture_states`, embeddings first.
     kind
         Only tokens of this kind; all when None.
     token_kinds
@@ -483,8 +448,6 @@ def trajectories(
 
     Parameters
     ----------
-    states
-        From `capture_states`, embeddings first.
     labels
         Class of every input, for basins; None leaves them out.
     token_kinds

@@ -7,13 +7,14 @@ maximising the cut between them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, one_of
@@ -74,22 +75,15 @@ def segment_phases(
 ) -> Phases:
     """Cut layers into k contiguous phases so that least dissimilarity is left inside them.
 
+    The result is the exact optimum; of several, the one whose last cut is earliest.
+
     Parameters
     ----------
     S
         Similarity of layers, as `layer_similarity` gives it; its diagonal is ignored.
-    k
-        How many phases.
-    min_len
-        Fewest layers of a phase.
     normalise
         "mass": a phase costs the sum over its pairs, which is what max-cut does and favours phases of
         one length. "mean": it costs its mean pair times its length, so every layer counts once.
-
-    Returns
-    -------
-    Phases
-        The exact optimum; of several, the one whose last cut is earliest.
 
     Raises
     ------
@@ -108,12 +102,12 @@ def segment_phases(
     """
     s = check_similarity(S)
     check_fit(len(s), k, min_len, normalise)
-    return phases_of(s, _optimum(phase_costs(s, normalise), k, min_len), normalise)
+    return phases_of(s, best_cuts(phase_costs(s, normalise), k, min_len), normalise)
 
 
 def phases_at(
     S: Float[Tensor, "layers layers"],
-    cuts: tuple[int, ...],
+    cuts: Sequence[int],
     normalise: Normalise = "mass",
 ) -> Phases:
     """Return the record of given cuts, as `segment_phases` returns that of the best ones.
@@ -125,14 +119,7 @@ def phases_at(
     (3.0, 0.0)
     """
     s = check_similarity(S)
-    inside = tuple(int(cut) for cut in cuts)
-    if (
-        len(inside) < 2
-        or (inside[0], inside[-1]) != (0, len(s))
-        or sorted(set(inside)) != list(inside)
-    ):
-        raise ValueError(f"`cuts` must be 0 = c_0 < … < c_k = {len(s)}, got {inside}.")
-    return phases_of(s, inside, normalise)
+    return phases_of(s, check_cuts(cuts, n_layers=len(s)), normalise)
 
 
 def gain_curve(
@@ -160,7 +147,7 @@ def gain_curve(
     last = len(s) // min_len if k_max is None else k_max
     check_fit(len(s), last, min_len, normalise)
     costs = phase_costs(s, normalise)
-    return [phases_of(s, _optimum(costs, k, min_len), normalise) for k in range(1, last + 1)]
+    return [phases_of(s, best_cuts(costs, k, min_len), normalise) for k in range(1, last + 1)]
 
 
 def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
@@ -180,6 +167,19 @@ def check_similarity(S: object) -> Float[np.ndarray, "layers layers"]:
             "`S` must be symmetric. Use (S + S.T) / 2 if its two halves are estimates."
         )
     return s
+
+
+def check_cuts(cuts: Sequence[int], *, n_layers: int | None = None) -> tuple[int, ...]:
+    """Return cuts as a tuple if they are 0 = c_0 < … < c_k (= `n_layers`)."""
+    found = tuple(int(cut) for cut in cuts)
+    rising = all(a < b for a, b in pairwise(found))
+    end = "" if n_layers is None else f" = {n_layers}"
+    if len(found) < 2 or found[0] != 0 or not rising or n_layers not in (None, found[-1]):
+        raise ValueError(
+            f"`cuts` must be 0 = c_0 < … < c_k{end}, got {found}. Take"
+            " `segment_phases(similarity, k).cuts`."
+        )
+    return found
 
 
 def check_fit(layers: int, k: int, min_len: int, normalise: str) -> None:
@@ -233,19 +233,19 @@ def best_cuts(
     return cuts
 
 
-def phases_of(s: np.ndarray, cuts: tuple[int, ...], normalise: Normalise) -> Phases:
+def phases_of(s: np.ndarray, cuts: Iterable[int], normalise: Normalise) -> Phases:
     """Return the record of given cuts of a checked matrix."""
-    costs = phase_costs(s, normalise)
+    cuts, costs = tuple(int(cut) for cut in cuts), phase_costs(s, normalise)
     cost = float(sum(costs[a, b] for a, b in pairwise(cuts)))
     whole = float(costs[0, len(s)])
-    same = _same_phase(cuts)
+    same = same_phase(cuts)
     off = ~np.eye(len(s), dtype=bool)
     return Phases(
         cuts=cuts,
         cost=cost,
         gain=1 - cost / whole if whole > 0 else 0.0,
-        within=_mean(s[same & off]),
-        across=_mean(s[~same]),
+        within=mean_or_nan(s[same & off]),
+        across=mean_or_nan(s[~same]),
         contrast=float(contrast_of(s, cuts)),
         normalise=normalise,
     )
@@ -268,15 +268,187 @@ def contrast_of(
     return found
 
 
-def _optimum(costs: np.ndarray, k: int, min_len: int) -> tuple[int, ...]:
-    return tuple(int(cut) for cut in best_cuts(costs, k, min_len))
-
-
-def _same_phase(cuts: tuple[int, ...]) -> np.ndarray:
+def same_phase(cuts: Sequence[int]) -> Bool[np.ndarray, "layers layers"]:
+    """Return which pairs of layers are in one phase."""
     of = np.repeat(np.arange(len(cuts) - 1), np.diff(cuts))
-    same: np.ndarray = of[:, None] == of[None, :]
-    return same
+    return np.asarray(of[:, None] == of[None, :])
 
 
-def _mean(x: np.ndarray) -> float:
+def mean_or_nan(x: np.ndarray) -> float:
+    """Mean of all entries; NaN where there is none."""
     return float(x.mean()) if x.size else float("nan")
+
+
+# -------------------------------------------------------------------------------------------------
+# Are there phases at all? A cut against shuffled layers, bands without phases, and other samples.
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PhaseEvidence:
+    """One cut into phases with its nulls: is there anything to be cut?"""
+
+    phases: Phases
+    """The best cut of the similarity as it is."""
+
+    shuffled_gain: Float[np.ndarray, " draws"]
+    """Gain of the best cut after the layers' order was shuffled: no order in depth at all."""
+
+    banded_contrast: Float[np.ndarray, " draws"]
+    """Contrast of the best cut after each diagonal was shuffled: a band whose similarity depends on
+    the distance of layers alone, so without phases."""
+
+    banded_gain: Float[np.ndarray, " draws"]
+    """Gain of the best cut of those bands."""
+
+    boundary_frequency: Float[np.ndarray, " layers"] = field(default_factory=lambda: np.zeros(0))
+    """How often a cut falls behind layer 1 … L when samples are drawn anew; empty without samples."""
+
+    same_cuts: float = float("nan")
+    """Share of these draws that give the very same cuts."""
+
+    level: float = 0.05
+    """Largest chance of a null doing as well that still counts."""
+
+    @property
+    def p_shuffled(self) -> float:
+        """Share of shuffled orders that gain as much."""
+        return _tail(self.shuffled_gain, self.phases.gain)
+
+    @property
+    def p_banded(self) -> float:
+        """Share of bands without phases whose best cut has as much contrast."""
+        return _tail(self.banded_contrast, self.phases.contrast)
+
+    @property
+    def supported(self) -> bool:
+        """Whether the phases are more than a smooth band and, where samples are known, stable."""
+        stable = np.isnan(self.same_cuts) or self.same_cuts >= 0.5
+        return bool(self.p_shuffled <= self.level and self.p_banded <= self.level and stable)
+
+    def __str__(self) -> str:
+        verdict = "phases" if self.supported else "no phases claimed"
+        stable = "" if np.isnan(self.same_cuts) else f", same cuts in {self.same_cuts:.0%} of draws"
+        return (
+            f"{self.phases}: {verdict} (gain {self.phases.gain:.2f}, p {self.p_shuffled:.3f} against"
+            f" shuffled layers; contrast {self.phases.contrast:.3f}, p {self.p_banded:.3f} against a"
+            f" smooth band{stable})"
+        )
+
+
+def phase_evidence(
+    S: Float[Tensor, "layers layers"],
+    k: int,
+    min_len: int = 2,
+    normalise: Normalise = "mass",
+    *,
+    reading: Literal["raw", "centred"] = "raw",
+    draws: int = 200,
+    seed: int = 0,
+    level: float = 0.05,
+) -> PhaseEvidence:
+    """Compare the best k phases with two nulls and a bootstrap over samples.
+
+    A smooth band beats shuffled layers easily, because neighbours are alike; phases must beat bands
+    too: at equal distance in depth, two layers on one side of a cut must be more alike than two
+    across it.
+
+    `.supported` of the result says whether phases may be claimed.
+
+    Parameters
+    ----------
+    S, k, min_len, normalise
+        As for `segment_phases`. A `LayerSimilarity` brings its samples for the bootstrap.
+    reading
+        Which reading of a `LayerSimilarity` is cut.
+    draws
+        Of each null and of the bootstrap.
+
+    Raises
+    ------
+    TypeError, ValueError: As `segment_phases`.
+
+    Source
+    ------
+    Ours. The authors compare cuts with random partitions (arXiv 2512.19941).
+
+    Example
+    -------
+    >>> S = 0.9 * torch.block_diag(torch.ones(5, 5), torch.ones(7, 7)) + 0.1
+    >>> distance = (torch.arange(12)[:, None] - torch.arange(12)).abs()
+    >>> phase_evidence(S, 2, draws=100).supported, phase_evidence(0.9**distance, 2).supported
+    (True, False)
+    """
+    one_of(reading, ("raw", "centred"), name="reading")
+    check_count(draws, name="draws")
+    by_sample = getattr(S, "by_sample", None)
+    s = check_similarity(getattr(S, reading) if by_sample is not None else S)
+    check_fit(len(s), k, min_len, normalise)
+    generator = np.random.default_rng(seed)
+    phases = segment_phases(torch.as_tensor(s), k, min_len, normalise)
+    permutations = [generator.permutation(len(s)) for _ in range(draws)]
+    orders = np.stack([s[np.ix_(order, order)] for order in permutations])
+    bands = np.stack([_band(s, generator) for _ in range(draws)])
+    shuffled_gain, _ = _best(orders, k, min_len, normalise)
+    banded_gain, banded_contrast = _best(bands, k, min_len, normalise)
+    frequency, same = np.zeros(0), float("nan")
+    if by_sample is not None and len(by_sample[reading]) > 1:
+        samples = by_sample[reading].double().numpy()
+        frequency, same = _bootstrap(samples, phases, min_len, draws, generator)
+    return PhaseEvidence(
+        phases=phases,
+        shuffled_gain=shuffled_gain,
+        banded_contrast=banded_contrast,
+        banded_gain=banded_gain,
+        boundary_frequency=frequency,
+        same_cuts=same,
+        level=level,
+    )
+
+
+def _best(
+    s: np.ndarray, k: int, min_len: int, normalise: Normalise
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and contrast of the best cut of each of many matrices."""
+    costs = phase_costs(s, normalise)
+    cuts = best_cuts(costs, k, min_len)
+    each = np.arange(len(s))[:, None]
+    left = costs[each, cuts[:, :-1], cuts[:, 1:]].sum(axis=1)
+    gain = 1 - left / np.maximum(costs[:, 0, -1], 1e-30)
+    contrast = np.full(len(s), np.nan)
+    for found in np.unique(cuts, axis=0):
+        same = (cuts == found).all(axis=1)
+        contrast[same] = contrast_of(s[same], tuple(found.tolist()))
+    return gain, contrast
+
+
+def _band(s: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Shuffle the entries of each diagonal among themselves."""
+    band = np.eye(len(s))
+    for distance in range(1, len(s)):
+        rows = np.arange(len(s) - distance)
+        values = generator.permutation(s.diagonal(distance))
+        band[rows, rows + distance] = band[rows + distance, rows] = values
+    return band
+
+
+def _bootstrap(
+    samples: np.ndarray,
+    phases: Phases,
+    min_len: int,
+    draws: int,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, float]:
+    n, layers = samples.shape[:2]
+    weights = generator.multinomial(n, np.full(n, 1 / n), size=draws) / n
+    drawn = np.tensordot(weights, samples, axes=1)
+    cuts = best_cuts(phase_costs(drawn, phases.normalise), phases.k, min_len)
+    frequency = np.bincount(cuts[:, 1:-1].ravel() - 1, minlength=layers) / draws
+    return frequency, float((cuts == np.array(phases.cuts)).all(axis=1).mean())
+
+
+def _tail(null: np.ndarray, value: float) -> float:
+    """Share of draws at least as large, the value itself counted as one of them."""
+    if np.isnan(value):
+        return 1.0
+    known = null[~np.isnan(null)]
+    return float((1 + (known >= value - 1e-12).sum()) / (1 + len(known)))

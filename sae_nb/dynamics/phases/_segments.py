@@ -155,7 +155,7 @@ def _best_split(w: np.ndarray) -> tuple[float, np.ndarray]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentErrors:
-    """How badly one shared block stands for each run of layers."""
+    """How badly one shared block approximates each run of layers."""
 
     error: Float[np.ndarray, "ends ends"]
     """e(i, j) of layers i + 1 … j on test images; infinity where no block was fitted."""
@@ -219,8 +219,6 @@ def segment_errors(
 
     Parameters
     ----------
-    states
-        From `capture_states`.
     sizes
         Of the blocks; `sizes_of(model)`.
     config
@@ -250,9 +248,7 @@ def segment_errors(
     for i in range(depth):
         for j in range(i + min_len, min(i + longest, depth) + 1):
             steps = max(1, round(settings.steps_1 * 4 / (j - i)))
-            error[i, j] = _fit(
-                x[:, i : j + 1], kinds, sizes, replace(settings, steps_1=steps, steps_2=0)
-            )
+            error[i, j] = _fit(x[:, i : j + 1], kinds, sizes, replace(settings, steps_1=steps))
             n_fits += 1
             if on_fit is not None:
                 on_fit(i, j, float(error[i, j]))
@@ -261,8 +257,11 @@ def segment_errors(
 
 def _fit(x: Tensor, kinds: Sequence[TokenKind], sizes: BlockSizes, config: RaptorConfig) -> float:
     raptor = Raptor(sizes, (0, x.shape[1] - 1), seed=config.seed)
-    # Plain squares: token weights belong to the last block of a Raptor, not to a segment.
-    settings = replace(config, forcing="always", last_weights=_even(kinds))
+    # Plain squares: token weights belong to the last block of a Raptor, not to a segment. Weights
+    # in proportion to their numbers make every token count the same; "token" counts as a patch.
+    cls, registers = (float(sum(kind == one for kind in kinds)) for one in ("cls", "register"))
+    even = (cls, registers, len(kinds) - cls - registers)
+    settings = replace(config, steps_2=0, forcing="always", last_weights=even)
     training = RaptorTraining(raptor, x, kinds, settings, resume=False)
     updates = _spread(x[training.train_rows])
     training.loss.scale = torch.cat((updates.new_ones(1), updates))
@@ -285,11 +284,3 @@ def _spread(x: Tensor) -> Tensor:
     """Variance of each layer's update about its mean, mean over channels."""
     updates = (x[:, 1:].float() - x[:, :-1].float()).transpose(0, 1).flatten(1, 2)
     return updates.var(dim=1, unbiased=False).mean(dim=1).clamp_min(1e-12)
-
-
-def _even(kinds: Sequence[TokenKind]) -> tuple[float, float, float]:
-    """Weights that make every token count the same."""
-    # "token" counts as a patch.
-    counts = [sum(kind == one for kind in kinds) for one in ("cls", "register")]
-    counts.append(len(kinds) - sum(counts))
-    return float(counts[0]), float(counts[1]), float(counts[2])

@@ -67,17 +67,14 @@ def layer_similarity(
 ) -> LayerSimilarity:
     """Compare the outputs of all pairs of blocks, by three readings.
 
+    The result is (L, L), row 0 is block 1; the tensor itself is the raw cosine.
+
     Parameters
     ----------
     states
         From `capture_states`; the embeddings take no part.
     token_kinds
         As for `States`.
-
-    Returns
-    -------
-    LayerSimilarity
-        (L, L), row 0 is block 1. The tensor itself is the raw cosine.
 
     Raises
     ------
@@ -178,15 +175,11 @@ def _hsic(xs: list[Tensor], debiased: bool) -> Tensor:
         for j in range(i, layers):
             value = (xs[i].T @ xs[j]).square().sum()
             if debiased:
-                value = _debiased(value, diagonals[i], diagonals[j], n)
+                # Song et al. 2012, eq. 5, for K = XXᵀ, L = YYᵀ without their diagonals; 1ᵀX = 0
+                # after centring, so K̃1 = −diag(K) and 1ᵀK̃1 = −tr K.
+                a, b = diagonals[i], diagonals[j]
+                cross = value - (a * b).sum()
+                traces = a.sum() * b.sum() / ((n - 1) * (n - 2))
+                value = (cross + traces - 2 / (n - 2) * (a * b).sum()) / (n * (n - 3))
             found[i, j] = found[j, i] = value
     return found
-
-
-def _debiased(value: Tensor, a: Tensor, b: Tensor, n: int) -> Tensor:
-    # Song et al. 2012, eq. 5, for K = XXᵀ, L = YYᵀ without their diagonals; 1ᵀX = 0 after centring,
-    # so K̃1 = −diag(K) and 1ᵀK̃1 = −tr K.
-    cross = value - (a * b).sum()
-    return (cross + a.sum() * b.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (a * b).sum()) / (
-        n * (n - 3)
-    )

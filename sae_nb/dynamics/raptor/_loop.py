@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.dynamics.paths._states import TOKEN_KINDS, TokenKind, capture_states, check_states
+from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig, one_cycle
-from sae_nb.dynamics.raptor._raptor import Raptor, check_cuts
+from sae_nb.dynamics.raptor._raptor import BlockSizes, Raptor
 from sae_nb.dynamics.raptor._scores import RaptorFit, check_depth, raptor_fit
 from sae_nb.files import (
     inputs_digest,
@@ -46,9 +47,6 @@ from sae_nb.training import (
 )
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.paths._states import TokenKind
-    from sae_nb.dynamics.raptor._config import RaptorConfig
-    from sae_nb.dynamics.raptor._raptor import Raptor
     from sae_nb.models import LiveModel
 
 
@@ -68,6 +66,13 @@ class Errors:
 
     squares: list[Tensor]
     """Per layer (n, T), mean over channels."""
+
+    @classmethod
+    def of(cls, found: Sequence[Tensor], states: Tensor, first: int) -> Errors:
+        """Errors of what was found for the layers after `first`."""
+        layers = list(range(first + 1, first + 1 + len(found)))
+        pairs = zip(found, layers, strict=True)
+        return cls(layers, [(x - states[:, layer]).square().mean(dim=-1) for x, layer in pairs])
 
 
 class RaptorLoss:
@@ -98,7 +103,9 @@ class RaptorLoss:
         for block, (first, last) in enumerate(pairwise(cuts)):
             weights = self.last if block == self.raptor.k - 1 else self.plain
             if share > 0:
-                errors = self._forced(states, first, last)
+                layers = range(first + 1, last + 1)
+                given = [self.raptor.step(states[:, layer - 1], layer) for layer in layers]
+                errors = Errors.of(given, states, first)
                 yield "teacher forcing", share * self._mean(errors, weights), errors
             if share < 1:
                 errors = self._own(states, first, last)
@@ -113,18 +120,12 @@ class RaptorLoss:
         ]
         return 1 - sum(shares) / len(shares)
 
-    def _forced(self, states: Tensor, first: int, last: int) -> Errors:
-        layers = list(range(first + 1, last + 1))
-        given = [self.raptor.step(states[:, layer - 1], layer) for layer in layers]
-        return Errors(layers, _squares(given, states, layers))
-
     def _own(self, states: Tensor, first: int, last: int) -> Errors:
-        layers, x = list(range(first + 1, last + 1)), states[:, first]
-        own = []
-        for layer in layers:
+        x, own = states[:, first], []
+        for layer in range(first + 1, last + 1):
             x = self.raptor.step(x, layer)
             own.append(x)
-        return Errors(layers, _squares(own, states, layers))
+        return Errors.of(own, states, first)
 
     def _mean(self, errors: Errors, weights: Tensor) -> Tensor:
         parts = [
@@ -143,12 +144,6 @@ def token_weights(kinds: Sequence[TokenKind], weights: Sequence[float]) -> Tenso
     if not float(found.sum()) > 0:
         return torch.full((len(kinds),), 1 / len(kinds))
     return found / found.sum()
-
-
-def _squares(found: Sequence[Tensor], states: Tensor, layers: Sequence[int]) -> list[Tensor]:
-    return [
-        (x - states[:, layer]).square().mean(dim=-1) for x, layer in zip(found, layers, strict=True)
-    ]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -310,8 +305,13 @@ class RaptorTraining:
         self.control, self.callbacks = Control(), as_list(callbacks)
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
         self.states = states
-        self.train_rows, self.test_rows = _split(len(states), config)
-        self.loss = RaptorLoss(raptor, config, kinds, _variance(states[self.train_rows]))
+        order = torch.randperm(len(states), generator=torch.Generator().manual_seed(config.seed))
+        held = min(round(config.test_fraction * len(states)), len(states) - 1)
+        self.train_rows, self.test_rows = order[held:].sort().values, order[:held].sort().values
+        # Variance of each layer about its mean state, mean over channels.
+        layers = [layer.float().flatten(0, 1) for layer in states[self.train_rows].unbind(1)]
+        variance = torch.stack([layer.var(dim=0, unbiased=False).mean() for layer in layers])
+        self.loss = RaptorLoss(raptor, config, kinds, variance)
         self.parameters = list(raptor.parameters())
         self.peak = config.learning_rate
         self.optimiser = self._new_optimiser()
@@ -445,7 +445,7 @@ class RaptorTraining:
     ) -> TrainRecord:
         steps_before, seconds_before = self._mark
         seconds, rows = self._elapsed(), min(self.config.batch_size, len(self.train_rows))
-        per_step = rows * self.states.shape[2]
+        done, per_step = self.step - steps_before, rows * self.states.shape[2]
         record = TrainRecord(
             step=self.step,
             steps=self.config.steps,
@@ -457,9 +457,7 @@ class RaptorTraining:
             dead_fraction=float("nan"),
             gradient_norm=norm,
             learning_rate=rate,
-            tokens_per_second=(self.step - steps_before)
-            * per_step
-            / max(seconds - seconds_before, 1e-9),
+            tokens_per_second=done * per_step / max(seconds - seconds_before, 1e-9),
             seconds=seconds,
         )
         self._mark = (self.step, seconds)
@@ -510,8 +508,6 @@ class RaptorTraining:
 def _raptor_for(
     states: Tensor, cuts: Sequence[int], model: LiveModel | None, config: RaptorConfig
 ) -> Raptor:
-    from sae_nb.dynamics.raptor._raptor import BlockSizes
-
     if model is not None:
         return Raptor.from_model(model, cuts, seed=config.seed)
     x, _ = check_states(states, None, min_layers=1, finite=False)
@@ -519,15 +515,3 @@ def _raptor_for(
     heads = d // 16 if d % 16 == 0 else 1
     sizes = BlockSizes(d_model=d, n_heads=heads, hidden=4 * d)
     return Raptor(sizes, check_cuts(cuts, n_layers=x.shape[1] - 1), seed=config.seed)
-
-
-def _split(n: int, config: RaptorConfig) -> tuple[Tensor, Tensor]:
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(config.seed))
-    held = min(round(config.test_fraction * n), n - 1)
-    return order[held:].sort().values, order[:held].sort().values
-
-
-def _variance(states: Tensor) -> Tensor:
-    """Variance of each layer about its mean state, mean over channels."""
-    layers = [layer.float().flatten(0, 1) for layer in states.unbind(1)]
-    return torch.stack([layer.var(dim=0, unbiased=False).mean() for layer in layers])

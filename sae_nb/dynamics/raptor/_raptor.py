@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.dynamics.phases._phases import check_cuts
 from sae_nb.files import (
     new_folder,
     read_json,
@@ -65,13 +65,6 @@ class BlockSizes:
 
 class RaptorBlock(nn.Module):
     """A block that is applied several times, and is given the number of the step.
-
-    Parameters
-    ----------
-    sizes
-        Of the teacher's blocks.
-    generator
-        Source of the initial weights; None is torch's global one.
 
     Source
     ------
@@ -128,10 +121,8 @@ class RaptorBlock(nn.Module):
 
         Parameters
         ----------
-        x
-            States before the step.
         step
-            Which layer this application stands for, 1 … L.
+            Which layer this application approximates, 1 … L.
         """
         first, second, whole = self.gains(step)
         attention = self._attention(self.norm_1(x))
@@ -165,9 +156,7 @@ class Raptor(nn.Module):
     sizes
         Of a block; `from_model` reads them from the teacher.
     cuts
-        0 = c_0 < … < c_k = L: block j stands for layers c_{j−1} + 1 … c_j.
-    seed
-        Of the initial weights.
+        0 = c_0 < … < c_k = L: block j is used for layers c_{j−1} + 1 … c_j.
 
     Source
     ------
@@ -208,8 +197,6 @@ class Raptor(nn.Module):
             Phases, as `segment_phases(…).cuts` gives them; the last must be the teacher's depth.
         layer_scale
             Start of a learned scale on both branches; the authors take 1e-5.
-        seed
-            Of the initial weights.
 
         Raises
         ------
@@ -225,7 +212,7 @@ class Raptor(nn.Module):
 
     @property
     def n_layers(self) -> int:
-        """Layers L it stands for; also how often a block is applied in all."""
+        """Layers L it approximates; also how often a block is applied in all."""
         return self.cuts[-1]
 
     def step(self, x: Float[Tensor, "n tokens d"], layer: int) -> Float[Tensor, "n tokens d"]:
@@ -237,6 +224,8 @@ class Raptor(nn.Module):
     ) -> Float[Tensor, "n layers tokens d"]:
         """Run on from the embeddings (or a later layer) on its own predictions.
 
+        Gives states of layers `start` … `upto`, the first as given.
+
         Parameters
         ----------
         embeddings
@@ -245,11 +234,6 @@ class Raptor(nn.Module):
             Last layer; None: L.
         start
             Layer of the states given.
-
-        Returns
-        -------
-        Tensor
-            States of layers `start` … `upto`, the first as given.
 
         Raises
         ------
@@ -306,7 +290,7 @@ class Raptor(nn.Module):
 
         @torch.no_grad()
         def write(x: Tensor, _state: RunState) -> Tensor:
-            return self.roll_out(held.pop("x").to(self._dtype))[:, -1].to(x.dtype)
+            return self.roll_out(held.pop("x").to(next(self.parameters()).dtype))[:, -1].to(x.dtype)
 
         edits = [
             Intervention(model.hook_point("resid_pre.0"), read),
@@ -318,10 +302,6 @@ class Raptor(nn.Module):
         finally:
             for edit in edits:
                 model.interventions.remove(edit)
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return next(self.parameters()).dtype
 
     def save(self, folder: str | Path) -> None:
         """Write weights, sizes and cuts to a folder, whole or not at all."""
@@ -349,19 +329,6 @@ class Raptor(nn.Module):
         return f"cuts={self.cuts}"
 
 
-def check_cuts(cuts: Sequence[int], *, n_layers: int | None = None) -> tuple[int, ...]:
-    """Return cuts as a tuple if they are 0 = c_0 < … < c_k (= `n_layers`)."""
-    found = tuple(int(cut) for cut in cuts)
-    rising = all(a < b for a, b in pairwise(found))
-    end = "" if n_layers is None else f" = {n_layers}"
-    if len(found) < 2 or found[0] != 0 or not rising or n_layers not in (None, found[-1]):
-        raise ValueError(
-            f"`cuts` must be 0 = c_0 < … < c_k{end}, got {found}. Take"
-            " `segment_phases(similarity, k).cuts`."
-        )
-    return found
-
-
 def sizes_of(model: LiveModel) -> BlockSizes:
     """Read the sizes of a pre-norm vision transformer's blocks.
 
@@ -372,8 +339,8 @@ def sizes_of(model: LiveModel) -> BlockSizes:
     structure = model.structure
     if structure is None:
         raise ValueError(
-            f"`model` must have repeated blocks, and none were found in {model.name}. A Raptor stands"
-            " for layers that are alike."
+            f"`model` must have repeated blocks, and none were found in {model.name}. A Raptor is"
+            " made of layers that are alike."
         )
     if model.kind != "vision":
         raise ValueError(
@@ -468,8 +435,7 @@ def start_from_teacher(raptor: Raptor, model: LiveModel) -> Raptor:
     layers = model.module.blocks
     if len(layers) != raptor.n_layers:
         raise ValueError(
-            f"`raptor` must stand for the {len(layers)} layers of {model.name}, got cuts"
-            f" {raptor.cuts}."
+            f"`raptor` must have the {len(layers)} layers of {model.name}, got cuts {raptor.cuts}."
         )
     for j, block in enumerate(raptor.blocks):
         _copy(block, layers[(raptor.cuts[j] + raptor.cuts[j + 1] - 1) // 2])

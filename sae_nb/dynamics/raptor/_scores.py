@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.dynamics.paths._perturbation import answers_of, check_labels, share_of
 from sae_nb.dynamics.paths._states import check_states
 
 if TYPE_CHECKING:
@@ -60,14 +62,8 @@ def raptor_fit(
 
     Parameters
     ----------
-    raptor
-        As deep as the states.
-    states
-        The teacher's.
     token_kinds
         As for `States`.
-    batch_size
-        Images at once.
 
     Raises
     ------
@@ -75,8 +71,7 @@ def raptor_fit(
 
     Example
     -------
-    >>> from sae_nb.dynamics import Raptor
-    >>> from sae_nb.dynamics import BlockSizes
+    >>> from sae_nb.dynamics import BlockSizes, Raptor
     >>> raptor = Raptor(BlockSizes(d_model=8, n_heads=2, hidden=16), cuts=(0, 3))
     >>> teacher = raptor.roll_out(torch.randn(4, 5, 8)).detach()
     >>> bool((raptor_fit(raptor, teacher).r2 > 0.9999).all())
@@ -183,43 +178,25 @@ def raptor_accuracy(
 
     Parameters
     ----------
-    raptor
-        Trained on this model's states.
     model
         The teacher; its embedding and heads are used as they are.
     inputs, labels
         Images, and one class each.
     head
         Which of the model's heads; None: its main answer.
-    batch_size
-        Images at once.
 
     Raises
     ------
     ValueError: If there are not one label per image.
     """
-
-    def answers() -> Tensor:
-        if head is None:
-            return model(inputs, batch_size=batch_size).argmax(dim=-1).cpu()
-        return model.heads(inputs, batch_size=batch_size)[head].argmax(dim=-1).cpu()
-
-    right = torch.as_tensor(labels).flatten()
+    answers = partial(answers_of, model, inputs, head=head, batch_size=batch_size)
     before = answers()
-    if before.shape != right.shape:
-        raise ValueError(
-            f"`labels` must be one class for each of the {len(before)} images, got"
-            f" {tuple(right.shape)}."
-        )
+    right = check_labels(labels, before)
     with raptor.replacing(model):
         after = answers()
     return RaptorAccuracy(
-        teacher=_share(before == right),
-        raptor=_share(after == right),
-        agreement=_share(before == after),
+        teacher=share_of(before == right),
+        raptor=share_of(after == right),
+        agreement=share_of(before == after),
         chance=float(torch.bincount(right).max()) / len(right),
     )
-
-
-def _share(x: Tensor) -> float:
-    return float(x.double().mean())

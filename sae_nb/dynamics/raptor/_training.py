@@ -40,8 +40,6 @@ def train_raptor(
         The teacher (then with `inputs`), or its states.
     cuts
         Phases 0 = c_0 < … < c_k = L; `range(L + 1)` unties every block.
-    config
-        Settings; None is `RaptorConfig()`.
     inputs
         Images, where `source` is a model.
     model
@@ -53,8 +51,6 @@ def train_raptor(
         As for `States`.
     callbacks
         Called with every record, a `TrainRecord`; a `TrainingMonitor` is one.
-    progress
-        Whether a bar is shown.
     resume
         Whether a checkpoint in `config.checkpoint` is continued, bit-exactly on a CPU.
 

@@ -276,8 +276,6 @@ def summarise_depth(
 
     Parameters
     ----------
-    states
-        From `capture_states`.
     labels
         Class of every input; None: no classes. One class only is taken as none.
     token_kinds

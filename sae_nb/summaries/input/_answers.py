@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids
@@ -76,11 +76,8 @@ def answering(model: LiveModel, head: str) -> LiveModel:
 
 def as_batch(model: LiveModel, inputs: Any) -> Batch:
     """Return the batch of one sample; a batch of one, or a list of it, is taken as it is."""
-    if isinstance(inputs, Batch):
-        batches = [inputs]
-    elif isinstance(inputs, list) and inputs and isinstance(inputs[0], Batch):
-        batches = inputs
-    else:
+    batches = [inputs] if isinstance(inputs, Batch) else inputs
+    if not isinstance(batches, list) or not batches or not isinstance(batches[0], Batch):
         batches = list(model.batches(inputs, batch_size=1))
     if len(batches) != 1 or batches[0].n != 1:
         raise ValueError(
@@ -160,3 +157,17 @@ def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...
         kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
     )
     return tuple(context.token_name(position) for position in range(n_tokens))
+
+
+def patch_map(
+    values: Float[np.ndarray, " positions"], grid: tuple[int, int] | None, n_prefix: int
+) -> Float[np.ndarray, "rows columns"] | None:
+    """Return the part of per-position values that are patches, as a map; None without patches."""
+    if grid is None or len(values) - n_prefix != grid[0] * grid[1]:
+        return None
+    return values[n_prefix:].reshape(grid)
+
+
+def shown_picture(batch: Batch) -> UInt8[np.ndarray, "3 height width"] | None:
+    """Return the image of a batch of one, where it has one."""
+    return None if batch.pictures is None else batch.pictures[0].cpu().numpy()

@@ -1,15 +1,11 @@
-"""Contrast: which atoms fire differently in two sets of inputs, and how much chance alone would do.
-
-For every atom, the mean over samples of its mean strength |z| per row, and of its firing rate; a − b.
-Samples, not rows, are permuted: the rows of one text or picture are not independent.
-"""
+"""How often atoms fire elsewhere: base rates of single inputs, and the contrast of two sets of inputs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cache, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -26,6 +22,13 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from sae_nb.architectures import SparseAutoencoder
+
+
+# -------------------------------------------------------------------------------------------------
+# Contrast: which atoms fire differently in two sets of inputs, and how much chance alone would do.
+#
+# For every atom, the mean over samples of its mean strength |z| per row, and of its firing rate; a − b.
+# Samples, not rows, are permuted: the rows of one text or image are not independent.
 
 
 Quantity = Literal["strength", "rate", "attribution"]
@@ -189,8 +192,6 @@ def contrast(
     """
     check_count(n_permutations, name="n_permutations")
     check_count(seed, name="seed", at_least=0)
-    from sae_nb.summaries._base_rates import labels_of
-
     a, b = _sparse(sae, acts_a, "acts_a"), _sparse(sae, acts_b, "acts_b")
     _check_apart(acts_a, acts_b, permute)
     return contrast_codes(
@@ -242,8 +243,7 @@ def contrast_codes(
     """Return the contrast of codes that are there already; trusts its input."""
     alone = a.n_samples == b.n_samples == 1
     unit: Unit = permute or ("positions" if alone else "samples")
-    if unit not in ("samples", "positions"):
-        raise ValueError(f'`permute` must be "samples", "positions" or None, got {permute!r}.')
+    one_of(unit, get_args(Unit), name="permute")
     drawn = partial(permuted_difference, n_permutations=n_permutations, seed=seed)
     strength, rate = (
         drawn(a.means(unit, firing=firing), b.means(unit, firing=firing))
@@ -266,10 +266,7 @@ def contrast_codes(
 
 def _sparse(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
     """Check one side and encode it, a few thousand rows at a time."""
-    if not hasattr(sae, "encode") or not hasattr(sae, "n_atoms"):
-        raise TypeError(
-            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Load one with sn.load_sae."
-        )
+    check_sae(sae)
     if isinstance(acts, SparseCodes):
         if acts.n_atoms != sae.n_atoms or len(acts) == 0:
             raise ValueError(
@@ -291,6 +288,14 @@ def _sparse(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
             f"{getattr(sae, 'hook_point', None)!r}."
         )
     return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
+
+
+def check_sae(sae: object) -> None:
+    """Refuse what encodes nothing."""
+    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
+        raise TypeError(
+            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Load one with sn.load_sae."
+        )
 
 
 def _check_apart(acts_a: Any, acts_b: Any, permute: Unit | None) -> None:
@@ -317,3 +322,112 @@ def encoded(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
         with torch.no_grad():
             parts.append(sae.encode(x.to(like)).detach().to("cpu"))
     return SparseCodes.concatenate(parts)
+
+
+# -------------------------------------------------------------------------------------------------
+# How often atoms fire anyway: the base rate that an input's firings are compared with.
+
+
+NO_BASE_RATE = (
+    "no base rate is known: pass frequency= (one share per atom, activations or codes) to see what "
+    "fires more than it usually does"
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaseRate:
+    """Share of rows in which each atom fires, measured somewhere else, and its source in words."""
+
+    frequency: Float[np.ndarray, " n_atoms"]
+    n_rows: int | None
+    """Rows it was measured on; None where it was given as numbers."""
+
+    source: str
+
+    @property
+    def at_least(self) -> Float[np.ndarray, " n_atoms"]:
+        """The frequency, never zero: an atom that was never seen may be as frequent as 1 / (n + 1)."""
+        if self.n_rows is not None:
+            least = 1 / (self.n_rows + 1)
+        else:
+            positive = self.frequency[self.frequency > 0]
+            least = float(positive.min()) / 2 if positive.size else 1.0
+        return np.clip(self.frequency, least, 1.0)
+
+
+def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
+    """Return the base rate that was given, or that of the pretrained SAE; None where there is none."""
+    if isinstance(given, BaseRate):
+        return given
+    if given is None:
+        store = pretrained_store(sae)
+        return None if store is None else base_rate(sae, store)
+    if isinstance(given, Activations):
+        if given.d_in != int(sae.d_in):
+            raise ValueError(
+                f"Activations for a base rate must have width d_in={sae.d_in} to match the SAE, got "
+                f"{given.d_in}. Capture them at `sae.hook_point`."
+            )
+        return _of(sae, encoded(sae, given), f"{len(given)} rows of activations")
+    name = getattr(given, "name", None)
+    return _of(sae, given, f"examples of {name}" if name else "the numbers given")
+
+
+def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) -> Mapping[int, str]:
+    """Return what atoms are called: what was given, or the pretrained SAE's labels, or nothing."""
+    if given is not None:
+        return given
+    store = pretrained_store(sae)
+    return {} if store is None else store.labels
+
+
+def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
+    n_rows = None
+    if isinstance(given, SparseCodes):
+        n_rows = len(given)
+        words = f"{n_rows} rows of codes" if words == "the numbers given" else words
+    frequency = getattr(given, "frequency", given)
+    if isinstance(frequency, Tensor):
+        frequency = frequency.detach().cpu()
+    try:
+        shares = np.asarray(frequency, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "`frequency` must be one share per atom, codes or activations, got "
+            f"{type(given).__name__}."
+        ) from None
+    if shares.shape != (int(sae.n_atoms),):
+        raise ValueError(
+            f"`frequency` must have one share for each of the {sae.n_atoms} atoms, got shape "
+            f"{shares.shape}. Was it measured with another SAE?"
+        )
+    if not (np.isfinite(shares).all() and shares.min() >= 0 and shares.max() <= 1):
+        raise ValueError(
+            "`frequency` must lie between 0 and 1, got values from "
+            f"{float(np.min(shares)):.4g} to {float(np.max(shares)):.4g}. Divide counts by rows."
+        )
+    return BaseRate(frequency=shares, n_rows=n_rows, source=words)
+
+
+def pretrained_store(sae: SparseAutoencoder) -> Any:
+    """Return the example store of the pretrained SAE that this one is; None if it is none.
+
+    Compared by name and by dictionary, since an SAE trained anew at the same place has other atoms.
+    """
+    from sae_nb.pretrained import pretrained_names
+
+    name = f"{getattr(sae, 'model_name', None)}/{getattr(sae, 'hook_point', None)}"
+    if name not in pretrained_names():
+        return None
+    twin, store = _pretrained(name)
+    mine = sae.dictionary.detach().cpu()
+    same = twin.shape == mine.shape and torch.equal(twin, mine.to(twin))
+    return store() if same else None
+
+
+@lru_cache(maxsize=8)
+def _pretrained(name: str) -> tuple[Float[Tensor, "n_atoms d_in"], Callable[[], Any]]:
+    """The dictionary of a pretrained SAE, and its examples, which are read when asked for."""
+    from sae_nb.pretrained import load_examples, load_sae
+
+    return load_sae(name).dictionary, cache(partial(load_examples, name))

@@ -18,9 +18,17 @@ from torch import Tensor
 from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
-from sae_nb.summaries._base_rates import NO_BASE_RATE, BaseRate, base_rate, labels_of
-from sae_nb.summaries.input._answers import as_batch, token_names
-from sae_nb.summaries.input._contrast import Contrast, Grouped, contrast_codes
+from sae_nb.summaries.input._answers import as_batch, patch_map, shown_picture, token_names
+from sae_nb.summaries.input._contrast import (
+    NO_BASE_RATE,
+    BaseRate,
+    Contrast,
+    Grouped,
+    base_rate,
+    check_sae,
+    contrast_codes,
+    labels_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,11 +182,7 @@ class InputSummary:
 
     def patches(self, values: Float[np.ndarray, " positions"]) -> Float[np.ndarray, "r c"] | None:
         """Return the part of per-position values that are patches, as a map; None without patches."""
-        if self.patch_grid is None:
-            return None
-        rows, columns = self.patch_grid
-        patches = values[self.prefix_tokens :]
-        return patches.reshape(rows, columns) if patches.size == rows * columns else None
+        return patch_map(values, self.patch_grid, self.prefix_tokens)
 
     # --- overall ----------------------------------------------------------------------------------
 
@@ -328,8 +332,6 @@ def top_atoms(
 
     Parameters
     ----------
-    model
-        From `load_model` or `wrap`.
     input
         One text or its token ids; one image (tensor, array, PIL image, file); for other models one
         tensor with a first axis of 1.
@@ -403,7 +405,7 @@ def summarise_input(
         hook_point=run.hook_point,
         kind=model.kind,
         text=text,
-        picture=None if batch.pictures is None else batch.pictures[0].cpu().numpy(),
+        picture=shown_picture(batch),
         tokens=tokens,
         special=special,
         patch_grid=model.patch_grid,
@@ -466,10 +468,7 @@ def _checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
             f"`model` must be a live model, got {type(model).__name__}. Make one with sn.load_model "
             "or sn.wrap."
         )
-    if not hasattr(sae, "encode") or not hasattr(sae, "decode"):
-        raise TypeError(
-            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Load one with sn.load_sae."
-        )
+    check_sae(sae)
     name = hook_point or getattr(sae, "hook_point", None)
     if name is None:
         raise ValueError(

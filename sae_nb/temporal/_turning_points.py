@@ -1,4 +1,4 @@
-"""Garden paths: sentences that turn out otherwise than they began, each with one that says so early."""
+"""Texts that turn at a known place: events that begin, and garden-path sentences."""
 
 from __future__ import annotations
 
@@ -9,62 +9,185 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.checks import check_count
 from sae_nb.temporal._decomposition import decompose
+from sae_nb.temporal._stationarity import unit_directions
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
 # -------------------------------------------------------------------------------------------------
-# What can be read off codes by a linear map: held-out R² of an affine least-squares fit.
+# Events: do codes stay alike within one and change with the next? In texts with known boundaries.
 
 
-RIDGE = 1e-4
-"""Share of the mean squared code added to the diagonal: codes of dead atoms are zero. Ours."""
+@dataclass(frozen=True)
+class EventGap:
+    """Mean cosine of two tokens of one sequence, within an event and across events."""
+
+    within: float
+    """Both tokens in one event."""
+
+    across: float
+    """Tokens of two events."""
+
+    matched: float
+    """Within less across, at equal distance in time: tokens of one event are nearer to each other, and
+    near tokens are alike anyway."""
+
+    @property
+    def gap(self) -> float:
+        """Within less across."""
+        return self.within - self.across
 
 
-def readout_r2(
-    codes: Float[Tensor, "n width"],
-    target: Float[Tensor, "n m"],
-    held_out_codes: Float[Tensor, "p width"],
-    held_out_target: Float[Tensor, "p m"],
-) -> float:
-    """R² on held-out rows of target ≈ codes A + b, fitted by least squares on the others.
+def event_gap(
+    x: Float[Tensor, "batch time width"],
+    events: Int[Tensor, "batch time"],
+    *,
+    centre: bool = True,
+) -> EventGap:
+    """How much more alike tokens of one event are than tokens of two.
 
-    Rows to fit on should be ten times the width of the codes, or more.
+    Parameters
+    ----------
+    x
+        Sequences of one length: activations, parts of them, or dense codes.
+    events
+        Number of the event each token belongs to; negative leaves a token out.
+    centre
+        Whether the mean over all tokens is taken off first.
 
     Raises
     ------
-    ValueError: If rows do not match.
+    ValueError: If shapes differ, or no two tokens are within an event or across events.
+
+    Source
+    ------
+    "Priors in Time", arXiv 2511.01836, section on event boundaries; the distance-matched gap is ours.
 
     Example
     -------
-    >>> codes = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-    >>> target = codes @ torch.tensor([[1.0], [2.0], [0.0]]) + 1
-    >>> readout_r2(codes[:100], target[:100], codes[100:], target[100:]) > 0.999
-    True
+    >>> x = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]])
+    >>> found = event_gap(x, torch.tensor([[0, 0, 1, 1]]))
+    >>> round(found.within, 3), round(found.across, 3), round(found.matched, 3)
+    (1.0, -1.0, 2.0)
     """
-    if len(codes) != len(target) or len(held_out_codes) != len(held_out_target):
+    units = unit_directions(x, centre=centre)
+    if tuple(events.shape) != tuple(units.shape[:2]):
         raise ValueError(
-            "`codes` and `target` must have the same number of rows, got "
-            f"{len(codes)} and {len(target)}, held out {len(held_out_codes)} and {len(held_out_target)}."
+            f"`events` must have one number per token, shape {tuple(units.shape[:2])}, got "
+            f"{tuple(events.shape)}."
         )
-    mean, level = codes.double().mean(dim=0), target.double().mean(dim=0)
-    z, y = codes.double() - mean, target.double() - level
-    gram = z.T @ z
-    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    weights = torch.linalg.solve(gram + ridge, z.T @ y)
-    held_out = held_out_target.double()
-    missed = held_out - level - (held_out_codes.double() - mean) @ weights
-    spread = held_out - held_out.mean(dim=0)
-    return 1 - float(missed.square().sum() / spread.square().sum())
+    sums = torch.zeros(2, units.shape[1], 2, dtype=torch.float64)  # kind, lag, (Σ cosine, pairs)
+    for lag in range(1, units.shape[1]):
+        cosine = (units[:, lag:] * units[:, :-lag]).sum(dim=-1).double().cpu()
+        now, before = events[:, lag:].cpu(), events[:, :-lag].cpu()
+        known = (now >= 0) & (before >= 0)
+        for kind, pairs in enumerate((known & (now == before), known & (now != before))):
+            sums[kind, lag] = torch.stack([cosine[pairs].sum(), pairs.sum().double()])
+    within, across = sums.sum(dim=1)
+    if not within[1] or not across[1]:
+        raise ValueError("`events` must have pairs of tokens within an event and across events.")
+    both = (sums[:, :, 1] > 0).all(dim=0)
+    means = sums[:, both, 0] / sums[:, both, 1]
+    weight = sums[:, both, 1].amin(dim=0)
+    matched = ((means[0] - means[1]) * weight).sum() / weight.sum()
+    return EventGap(float(within[0] / within[1]), float(across[0] / across[1]), float(matched))
+
+
+@dataclass(frozen=True, eq=False)
+class SplicedDocuments:
+    """Texts put together from pieces of several, with borders that are known."""
+
+    tokens: Int[Tensor, "n time"]
+    events: Int[Tensor, "n time"]
+    """Number of the piece each token is from."""
+
+    documents: Int[Tensor, "n pieces"]
+    """Which document each piece is from."""
+
+
+def spliced_documents(
+    documents: Sequence[Int[Tensor, " length"]],
+    *,
+    n: int,
+    piece_tokens: int = 32,
+    pieces: int = 3,
+    seed: int = 0,
+) -> SplicedDocuments:
+    """Put pieces of different documents one after another, into `n` texts.
+
+    Documents are token ids; those shorter than a piece are not used. Each piece of a text is of
+    another document.
+
+    Raises
+    ------
+    ValueError: If fewer documents than pieces are long enough.
+
+    Example
+    -------
+    >>> documents = [torch.arange(40) + 100 * i for i in range(4)]
+    >>> made = spliced_documents(documents, n=2, piece_tokens=8)
+    >>> made.tokens.shape, made.events[0].tolist()[6:10]
+    (torch.Size([2, 24]), [0, 0, 1, 1])
+    """
+    check_count(n, name="n")
+    check_count(pieces, name="pieces", at_least=2)
+    check_count(piece_tokens, name="piece_tokens", at_least=2)
+    usable = [i for i, ids in enumerate(documents) if len(ids) >= piece_tokens]
+    if len(usable) < pieces:
+        raise ValueError(
+            f"At least {pieces} documents must have {piece_tokens} tokens, got {len(usable)} of "
+            f"{len(documents)}. Give longer documents, or ask for shorter pieces."
+        )
+    generator = torch.Generator().manual_seed(seed)
+    tokens, chosen = [], []
+    for _ in range(n):
+        picked = torch.randperm(len(usable), generator=generator)[:pieces].tolist()
+        chosen.append([usable[i] for i in picked])
+        parts = []
+        for i in chosen[-1]:
+            last = len(documents[i]) - piece_tokens
+            start = int(torch.randint(last + 1, (), generator=generator))
+            parts.append(torch.as_tensor(documents[i][start : start + piece_tokens]))
+        tokens.append(torch.cat(parts))
+    events = torch.arange(pieces).repeat_interleave(piece_tokens).expand(n, -1)
+    return SplicedDocuments(torch.stack(tokens).long(), events, torch.tensor(chosen))
+
+
+def story_events(
+    boundary_story: Int[Tensor, " m"],
+    boundary: Int[Tensor, " m"],
+    token_starts: Sequence[Sequence[int]],
+) -> list[Int[Tensor, " time"]]:
+    """Number of the event each token of each story belongs to.
+
+    Parameters
+    ----------
+    boundary_story, boundary
+        Of `sn.data.stories`: story and character where each event after the first begins.
+    token_starts
+        For each story, the character at which each token begins.
+
+    Example
+    -------
+    >>> story_events(torch.tensor([0]), torch.tensor([4]), [[0, 2, 4, 7]])[0].tolist()
+    [0, 0, 1, 1]
+    """
+    events = []
+    for story, starts in enumerate(token_starts):
+        here = boundary[boundary_story == story].sort().values
+        events.append(torch.searchsorted(here, torch.tensor(list(starts)), right=True))
+    return events
 
 
 # -------------------------------------------------------------------------------------------------
-# The sentences, and what happens at the word that settles how they are to be read.
+# Garden paths: sentences that turn out otherwise than they began, each with one that says so early,
+# and what happens at the word that settles how they are to be read.
 
 
 @dataclass(frozen=True)
