@@ -22,16 +22,14 @@ if TYPE_CHECKING:
         side_by_side as side_by_side,
         squares as squares,
     )
-    from sae_nb.figures._still import (
+    from sae_nb.figures._still import to_png as to_png, to_png_tag as to_png_tag, to_svg as to_svg
+    from sae_nb.figures._strokes import (
         Dot as Dot,
         Drawing as Drawing,
         Label as Label,
         Polyline as Polyline,
         Rectangle as Rectangle,
         Stroke as Stroke,
-        to_png as to_png,
-        to_png_tag as to_png_tag,
-        to_svg as to_svg,
     )
     from sae_nb.figures.theme import (
         ALARM as ALARM,

@@ -7,34 +7,25 @@ draw and nothing more; a trace of another kind is left out and named under the d
 from __future__ import annotations
 
 import base64
-import io
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from html import unescape
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont
 
+from sae_nb.figures._strokes import Dot, Drawing, Label, Polyline, Rectangle, Stroke
 from sae_nb.figures.theme import (
     AXIS,
-    BLACK,
     GREY,
     GRID,
-    MID_GREY,
     PALETTE,
-    RINGS,
-    WHITE,
     cividis,
     css_colour,
     current_theme as theme,
-    escape,
     fade,
     format_count,
     format_number,
@@ -99,9 +90,8 @@ def categories_of(traces: Sequence[Any], side: str) -> list[str]:
     names: dict[str, None] = {}
     for trace in traces:
         values = trace[side]
-        for value in () if values is None or isinstance(values, dict) else values:
-            if isinstance(value, str):
-                names.setdefault(value)
+        if values is not None and not isinstance(values, dict):
+            names |= dict.fromkeys(value for value in values if isinstance(value, str))
     return list(names)
 
 
@@ -110,14 +100,18 @@ def numbers_of(values: Any, categories: list[str]) -> Float[np.ndarray, " n"]:
     if values is None:
         return np.zeros(0)
     if isinstance(values, dict):
-        # An array as plotly writes it to JSON.
-        return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).astype(np.float64)
+        return _decoded(values)
     if categories:
         return np.array([categories.index(v) if v in categories else np.nan for v in values])
     return np.asarray(
         [np.nan if v is None else v for v in np.asarray(values, dtype=object).tolist()],
         dtype=np.float64,
     )
+
+
+def _decoded(array: dict[str, Any]) -> Float[np.ndarray, " n"]:
+    """An array as plotly writes it to JSON."""
+    return np.frombuffer(base64.b64decode(array["bdata"]), array["dtype"]).astype(np.float64)
 
 
 def _values_along(traces: Sequence[Any], side: str, categories: list[str]) -> Any:
@@ -177,223 +171,6 @@ def _ticks(
     decimals = max(0, -math.floor(math.log10(gap) + 1e-9))
     values = [first + i * gap for i in range(count)]
     return tuple((v, f"{v:,.{decimals}f}".replace(",", "\u2009")) for v in values)
-
-
-# -------------------------------------------------------------------------------------------------
-# Four strokes — rectangle, line, dot, text — drawn as SVG or as PNG without a browser.
-
-
-INK = "currentColor"
-FONTS = ("DejaVuSans.ttf", "Arial.ttf", "Helvetica.ttc", "LiberationSans-Regular.ttf")
-PLAIN = str.maketrans(
-    {"\u2009": " ", "\u2212": "-", "²": "2", "–": "-", "·": "-", "…": "...", "×": "x", "≥": ">="}
-)
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """A filled box."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    fill: str = INK
-    title: str = ""
-
-
-@dataclass(frozen=True)
-class Polyline:
-    """A line through points, or the area it encloses when `fill` is given."""
-
-    points: Sequence[tuple[float, float]]
-    colour: str = INK
-    width: float = 1.5
-    dashed: bool = False
-    fill: str = ""
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A round marker; `outline` is a colour for its edge."""
-
-    x: float
-    y: float
-    radius: float
-    fill: str = INK
-    outline: str = ""
-    edge: float = 0
-    opacity: float = 1
-
-
-@dataclass(frozen=True)
-class Label:
-    """A line of text; `anchor` is start, middle or end, `angle` in degrees clockwise."""
-
-    x: float
-    y: float
-    text: str
-    anchor: str = "middle"
-    size: float = 13
-    angle: float = 0
-
-
-Stroke = Rectangle | Polyline | Dot | Label
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """Strokes on a transparent sheet, in CSS pixels."""
-
-    width: int
-    height: int
-    strokes: tuple[Stroke, ...]
-
-    def to_svg(self) -> str:
-        """Return the drawing as an SVG element; text takes the colour of the page."""
-        body = "".join(_svg(stroke) for stroke in self.strokes)
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-            f'width="{self.width}" height="{self.height}" role="img" '
-            f'font-family="system-ui, Arial, sans-serif">{body}</svg>'
-        )
-
-    def to_png(self, scale: int = 2) -> bytes:
-        """Return the drawing as PNG with a transparent background."""
-        sheet = Image.new("RGBA", (self.width * scale, self.height * scale), (0, 0, 0, 0))
-        for stroke in self.strokes:
-            colour = getattr(stroke, "fill", "") or getattr(stroke, "colour", INK)
-            faint = getattr(stroke, "opacity", 1) < 1 or parse_colour(colour)[3] < 255
-            layer = Image.new("RGBA", sheet.size, (0, 0, 0, 0)) if faint else sheet
-            _paint(layer, ImageDraw.Draw(layer), stroke, scale)
-            if layer is not sheet:
-                sheet.alpha_composite(layer)
-        buffer = io.BytesIO()
-        # Not `optimize`: four times the work for a fiftieth of the bytes, before every first paint.
-        sheet.save(buffer, "PNG")
-        return buffer.getvalue()
-
-
-def _svg(stroke: Stroke) -> str:
-    match stroke:
-        case Rectangle(x, y, width, height, fill, title):
-            inner = f"<title>{escape(title)}</title>" if title else ""
-            return (
-                f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" '
-                f'fill="{escape(fill)}">{inner}</rect>'
-            )
-        case Polyline(points, colour, width, dashed, fill):
-            where = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-            dash = ' stroke-dasharray="6 4"' if dashed else ""
-            return (
-                f'<polyline points="{where}" fill="{escape(fill or "none")}" '
-                f'stroke="{escape(colour)}" stroke-width="{width:.1f}"{dash}/>'
-            )
-        case Dot(x, y, radius, fill):
-            edge = f' stroke="{escape(stroke.outline)}" stroke-width="{stroke.edge:g}"'
-            faint = f' opacity="{stroke.opacity:g}"' if stroke.opacity < 1 else ""
-            return (
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{escape(fill)}"'
-                f"{edge if stroke.outline else ''}{faint}/>"
-            )
-        case Label(x, y, text, anchor, size, angle):
-            turn = f' transform="rotate({angle:g} {x:.1f} {y:.1f})"' if angle else ""
-            return (
-                f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" '
-                f'fill="currentColor"{turn}>{escape(text)}</text>'
-            )
-
-
-def _paint(sheet: Image.Image, draw: ImageDraw.ImageDraw, stroke: Stroke, scale: int) -> None:
-    match stroke:
-        case Rectangle(x, y, width, height, fill, _):
-            corners = [x * scale, y * scale, (x + width) * scale, (y + height) * scale]
-            draw.rectangle(corners, fill=parse_colour(fill))
-        case Polyline():
-            _paint_line(draw, stroke, scale)
-        case Dot():
-            _paint_dot(draw, stroke, scale)
-        case Label():
-            _paint_text(sheet, draw, stroke, scale)
-
-
-def _paint_dot(draw: ImageDraw.ImageDraw, dot: Dot, scale: int) -> None:
-    x, y, radius = dot.x * scale, dot.y * scale, dot.radius * scale
-    fill, edge = (
-        (r, g, b, round(alpha * dot.opacity))
-        for r, g, b, alpha in map(parse_colour, (dot.fill, dot.outline))
-    )
-    box = [x - radius, y - radius, x + radius, y + radius]
-    # Pillow paints what it is given, transparent or not: an open ring has no inside to paint.
-    inside = fill if fill[3] else None
-    width = max(1, round(dot.edge * scale)) if dot.outline else 0
-    draw.ellipse(box, fill=inside, outline=edge if dot.outline else None, width=width)
-
-
-def _paint_line(draw: ImageDraw.ImageDraw, stroke: Polyline, scale: int) -> None:
-    points = [(x * scale, y * scale) for x, y in stroke.points]
-    if stroke.fill and len(points) > 2:
-        draw.polygon(points, fill=parse_colour(stroke.fill))
-    width, colour = max(round(stroke.width * scale), 1), parse_colour(stroke.colour)
-    if stroke.width <= 0 or len(points) < 2:
-        return
-    if not stroke.dashed:
-        draw.line(points, fill=colour, width=width, joint="curve")
-        return
-    for (x0, y0), (x1, y1) in pairwise(points):
-        length = max(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5, 1e-9)
-        start = 0.0
-        while start < length:
-            a, b = start / length, min(start + 6 * scale, length) / length
-            ends = [(x0 + (x1 - x0) * f, y0 + (y1 - y0) * f) for f in (a, b)]
-            draw.line(ends, fill=colour, width=width)
-            start += 10 * scale
-
-
-def _paint_text(sheet: Image.Image, draw: ImageDraw.ImageDraw, label: Label, scale: int) -> None:
-    font, complete = _font(round(label.size * scale))
-    text = label.text if complete else label.text.translate(PLAIN)
-    anchor = {"start": "ls", "middle": "ms", "end": "rs"}[label.anchor]
-    where = (label.x * scale, label.y * scale)
-    if not label.angle:
-        draw.text(where, text, font=font, fill=parse_colour(MID_GREY), anchor=anchor)
-        return
-    width = round(draw.textlength(text, font=font)) + 4
-    height = round(label.size * scale * 1.6)
-    strip = Image.new("RGBA", (width, height), (0, 0, 0, 0))
-    ImageDraw.Draw(strip).text(
-        (width / 2, height * 0.7), text, font=font, fill=parse_colour(MID_GREY), anchor="ms"
-    )
-    turned = strip.rotate(-label.angle, expand=True)
-    corner = (round(where[0] - turned.width * 0.7), round(where[1] - turned.height / 2))
-    sheet.alpha_composite(turned, (max(corner[0], 0), max(corner[1], 0)))
-
-
-@cache
-def _font(size: int) -> tuple[Any, bool]:
-    """A font and whether it has the signs our numbers use."""
-    for name in FONTS:
-        try:
-            return ImageFont.truetype(name, size), True
-        except OSError:
-            continue
-    return ImageFont.load_default(size), False
-
-
-@cache
-def parse_colour(colour: str) -> tuple[int, int, int, int]:
-    """Return the red, green, blue, alpha (0–255) of a CSS colour; unknown names are mid-grey."""
-    text = colour.strip().lower()
-    if re.fullmatch(r"#[0-9a-f]{6}", text):
-        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16), 255
-    if text.startswith("rgb"):
-        numbers = [float(n) for n in re.findall(r"[\d.]+", text)]
-        alpha = round(numbers[3] * 255) if len(numbers) > 3 else 255
-        return int(numbers[0]), int(numbers[1]), int(numbers[2]), alpha
-    if text in ("none", "transparent", ""):
-        return 0, 0, 0, 0
-    named = dict(zip(RINGS, (BLACK, WHITE)))
-    return parse_colour(named.get(text, MID_GREY))
 
 
 # -------------------------------------------------------------------------------------------------
@@ -551,7 +328,10 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
     paint = signed_colours if low < 0 < high else cividis
     scaled = (z - low) / ((high - low) or 1.0)
     scaled = 2 * scaled - 1 if paint is signed_colours else scaled
-    tops, lefts = (_edges(trace, side, n, axis) for side, n, axis in zip("yx", z.shape, (y, x)))
+    tops, lefts = (
+        axis.place(_borders(numbers_of(trace[side], categories_of([trace], side)), n)).tolist()
+        for side, n, axis in zip("yx", z.shape, (y, x))
+    )
     strokes: list[Stroke] = []
     for row in range(0, z.shape[0], skip[0]):
         for column in range(0, z.shape[1], skip[1]):
@@ -571,17 +351,8 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
 def _matrix(given: Any) -> Float[np.ndarray, "rows columns"]:
     """The heights of a heat-map, also as plotly writes them to JSON."""
     if isinstance(given, dict):
-        flat = np.frombuffer(base64.b64decode(given["bdata"]), given["dtype"])
-        sizes = [int(n) for n in str(given["shape"]).split(",")]
-        return flat.reshape(sizes).astype(np.float64)
+        return _decoded(given).reshape([int(n) for n in str(given["shape"]).split(",")])
     return np.asarray([] if given is None else given, dtype=np.float64)
-
-
-def _edges(trace: Any, side: str, n: int, axis: Axis) -> list[float]:
-    """Pixel positions of the n + 1 borders between cells."""
-    given = trace[side]
-    centres = np.zeros(0) if given is None else numbers_of(given, categories_of([trace], side))
-    return [float(v) for v in axis.place(_borders(centres, n))]
 
 
 def _borders(centres: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " n_plus_1"]:

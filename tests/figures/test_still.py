@@ -12,7 +12,8 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from sae_nb.figures import Dot, Label, Polyline, Rectangle, to_png, to_svg
-from sae_nb.figures._still import draw_figure, parse_colour
+from sae_nb.figures._still import draw_figure
+from sae_nb.figures._strokes import parse_colour
 
 
 def of_kind(figure: go.Figure, kind: type) -> list:
