@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sae_nb.files._atomic import (
         MANIFEST as MANIFEST,
         check_seal as check_seal,
+        existing as existing,
         filled as filled,
         json_object as json_object,
         new_folder as new_folder,

@@ -132,6 +132,14 @@ def write_json(path: str | Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+def existing(path: str | Path) -> Path:
+    """Return the path of a file that is there."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    return path
+
+
 def read_json(path: str | Path) -> Any:
     """Read one JSON file.
 
@@ -140,9 +148,7 @@ def read_json(path: str | Path) -> Any:
     FileNotFoundError: If there is no such file.
     ValueError: If the file is not JSON (cut short, or something else).
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    path = existing(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -269,9 +275,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    path = existing(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:

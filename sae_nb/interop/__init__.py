@@ -1,6 +1,6 @@
 """Other libraries' files: one reader each, and writers for what others read.
 
-Nothing here imports another library. Pickled weights pass through `tensors_only`, which builds
+Nothing here imports another library. Pickled weights pass through `_foreign.py`, which builds
 tensors and nothing else.
 """
 
@@ -41,5 +41,8 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.interop._detection import known_layouts as known_layouts, reader_of as reader_of
-    from sae_nb.interop._hub import hub_sae as hub_sae
+    from sae_nb.interop._detection import (
+        hub_sae as hub_sae,
+        known_layouts as known_layouts,
+        reader_of as reader_of,
+    )

@@ -1,4 +1,4 @@
-"""Which library a folder is from, by the names of its files."""
+"""Which library a folder is from, by the names of its files; and folders of the hub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.files import MANIFEST
 from sae_nb.interop import (
     _dictionary_learning as dictionary_learning,
     _gemma_scope as gemma_scope,
@@ -16,6 +17,7 @@ from sae_nb.interop import (
     _temporal as temporal,
 )
 from sae_nb.interop._imported import Imported
+from sae_nb.models import first_line, is_offline, snapshot
 
 IMPORTED: dict[str, type[SparseAutoencoder]] = {
     "Imported": Imported,
@@ -53,3 +55,43 @@ def reader_of(path: Path) -> Reader | None:
 def known_layouts() -> str:
     """Return a sentence part that lists the layouts, for messages."""
     return ", ".join(f"{library} ({' and '.join(names)})" for library, names, _ in _LAYOUTS)
+
+
+def hub_sae(name: str) -> Path:
+    """Return the local folder of an SAE on the hub, fetching it only if the cache has it not."""
+    owner, repository, revision, inside = _parts(name)
+    patterns = [f"{inside}/*" if inside else "*"]
+    repo = f"{owner}/{repository}"
+    found = snapshot(repo, revision, local_files_only=True, allow_patterns=patterns)
+    folder = found / inside if isinstance(found, Path) else None
+    if folder and folder.is_dir() and ((folder / MANIFEST).is_file() or reader_of(folder)):
+        return folder
+    if is_offline():
+        raise FileNotFoundError(
+            f"{name!r} must be in the cache while the hub is switched off by HF_HUB_OFFLINE, and is "
+            "not. Go online once, or pass a folder."
+        )
+    found = snapshot(repo, revision, allow_patterns=patterns)
+    if not isinstance(found, Path):
+        raise FileNotFoundError(
+            f"{name!r} must be a folder of a repository within reach: {first_line(found)} Check the "
+            "spelling, go online, or pass a folder."
+        ) from found
+    if not (found / inside).is_dir():
+        raise FileNotFoundError(
+            f"{repo!r} has no folder {inside!r}. Look at its files on the hub and name the folder that "
+            "holds the SAE."
+        )
+    return found / inside
+
+
+def _parts(name: str) -> tuple[str, str, str | None, str]:
+    owner, _, rest = name.removeprefix("hf:").partition("/")
+    repository, _, inside = rest.partition("/")
+    repository, _, revision = repository.partition("@")
+    if not owner or not repository or ".." in inside.split("/"):
+        raise ValueError(
+            f'`folder_or_name` must look like "hf:owner/repository/path", got {name!r}. Name the '
+            "repository and the folder in it."
+        )
+    return owner, repository, revision or None, inside.strip("/")

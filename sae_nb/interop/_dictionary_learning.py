@@ -11,14 +11,35 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import read_json, write_json
-from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
-from sae_nb.interop._originals import contiguous, remember, write_folder
-from sae_nb.interop._saelens import Layout, saelens_layout
-from sae_nb.interop._tensors_only import read_tensors_and_facts
+from sae_nb.files import read_json
+from sae_nb.interop._foreign import named_errors, read_tensors_and_facts, remember, write_folder
+from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
+from sae_nb.interop._saelens import as_saelens, from_saelens, ours, saelens_layout
 
 CONFIG, WEIGHTS = "config.json", "ae.pt"
 LIBRARY = "dictionary_learning"
+_LINEAR = {"W_enc": "encoder.weight", "W_dec": "decoder.weight"}
+_TOPK = {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "b_dec"}
+_MATRICES = {name: name for name in ("W_enc", "W_dec", "b_dec", "b_enc")}
+_GATED = {"b_gate": "gate_bias", "b_mag": "mag_bias", "r_mag": "r_mag", "b_dec": "decoder_bias"}
+_JUMP = {name: name for name in ("W_enc", "W_dec", "b_dec", "threshold", "b_enc")}
+_CLASSES: dict[str, tuple[Rule, dict[str, str]]] = {
+    "AutoEncoder": ("relu", {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "bias"}),
+    "AutoEncoderNew": ("relu", {**_LINEAR, "b_enc": "encoder.bias", "b_dec": "decoder.bias"}),
+    "GatedAutoEncoder": ("gated", {**_LINEAR, **_GATED}),
+    "JumpReluAutoEncoder": ("jumprelu", _JUMP),
+    "AutoEncoderTopK": ("topk", _TOPK),
+    "BatchTopKSAE": ("jumprelu", _TOPK),
+    "MatryoshkaBatchTopKSAE": ("jumprelu", _MATRICES),
+}
+"""By class: how codes are selected, and from SAELens' name of each tensor to this library's."""
+_WRITTEN = {
+    "topk": "AutoEncoderTopK",
+    "standard": "AutoEncoderNew",
+    "jumprelu": "JumpReluAutoEncoder",
+    "gated": "GatedAutoEncoder",
+}
+"""The class that SAELens' architecture is written as."""
 
 
 @named_errors
@@ -47,22 +68,25 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
     config = read_json(folder / CONFIG)
     trainer = config.get("trainer") if isinstance(config, Mapping) else None
     name = trainer.get("dict_class") if isinstance(trainer, Mapping) else None
-    if not isinstance(trainer, Mapping) or name not in _READERS:
+    if not isinstance(trainer, Mapping) or name not in _CLASSES:
         raise ValueError(
             f"{str(folder / CONFIG)!r} must name a `trainer.dict_class` out of "
-            f"{', '.join(_READERS)}, got {name!r}."
+            f"{', '.join(_CLASSES)}, got {name!r}."
         )
     tensors = _state(folder / WEIGHTS)
-    origin = _origin(config, str(name))
     try:
-        parts, encoding = _READERS[name](tensors, pre_bias)
+        parts, encoding = _translated(str(name), tensors, pre_bias)
     except KeyError as error:
         raise ValueError(
             f"{str(folder / WEIGHTS)!r} must hold the tensors of {name}, and {error} is missing. Is "
             "`dict_class` right?"
         ) from error
-    hook_point = _hook_point(trainer, config.get("buffer") or {})
-    sae = assemble(encoding=encoding, origin=origin, hook_point=hook_point, **parts)
+    sae = assemble(
+        encoding=encoding,
+        origin=_origin(config, str(name)),
+        hook_point=_hook_point(trainer, config.get("buffer") or {}),
+        **parts,
+    )
     return sae if pre_bias else remember(sae, LIBRARY, tensors, config)
 
 
@@ -104,89 +128,34 @@ def _hook_point(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | 
     return None
 
 
-Parts = dict[str, Any]
-
-
-def _linear(t: Mapping[str, Tensor]) -> Parts:
-    return {"dictionary": t["decoder.weight"].T, "encoder": t["encoder.weight"]}
-
-
-def _auto_encoder(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
-    parts = _linear(t)
-    # The library renormalises on loading: unit atoms, their norms moved to the encoder.
-    norms = parts["dictionary"].norm(dim=1)
-    parts["dictionary"] = parts["dictionary"] / norms[:, None]
-    parts["encoder"] = parts["encoder"] * norms[:, None]
-    parts["encoder_bias"] = t["encoder.bias"] * norms
-    return {**parts, "bias": t["bias"]}, Encoding(rule="relu")
-
-
-def _auto_encoder_new(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
-    parts = {**_linear(t), "encoder_bias": t["encoder.bias"], "bias": t["decoder.bias"]}
-    return parts, Encoding(rule="relu", pre_bias=False)
-
-
-def _gated(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
-    parts = {
-        **_linear(t),
-        "bias": t["decoder_bias"],
-        "gate_bias": t["gate_bias"],
-        "encoder_bias": t["mag_bias"],
-        "magnitude": t["r_mag"].exp(),
-    }
-    return parts, Encoding(rule="gated")
-
-
-def _jump_relu(t: Mapping[str, Tensor], pre_bias: bool) -> tuple[Parts, Encoding]:
-    parts = {**_matrices(t), "threshold": t["threshold"]}
-    return parts, Encoding(rule="jumprelu", pre_bias=pre_bias)
-
-
-def _topk(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
-    parts = {**_linear(t), "encoder_bias": t["encoder.bias"], "bias": t["b_dec"]}
-    return parts, Encoding(rule="topk", k=int(t["k"]))
-
-
-def _batch_topk(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
-    parts = {**_linear(t), "encoder_bias": t["encoder.bias"], "bias": t["b_dec"]}
-    return _thresholded(parts, t)
-
-
-def _matryoshka(t: Mapping[str, Tensor], _: bool) -> tuple[Parts, Encoding]:
-    return _thresholded(_matrices(t), t)
-
-
-def _matrices(t: Mapping[str, Tensor]) -> Parts:
-    return {
-        "dictionary": t["W_dec"],
-        "encoder": t["W_enc"].T,
-        "encoder_bias": t["b_enc"],
-        "bias": t["b_dec"],
-    }
-
-
-def _thresholded(parts: Parts, t: Mapping[str, Tensor]) -> tuple[Parts, Encoding]:
-    if float(t["threshold"]) < 0:
+def _translated(
+    name: str, tensors: Mapping[str, Tensor], pre_bias: bool
+) -> tuple[dict[str, Any], Encoding]:
+    """Our parts and the rule of an SAE of the class `name`."""
+    rule, names = _CLASSES[name]
+    parts: dict[str, Any] = ours(as_saelens(tensors, names))
+    if name == "AutoEncoder":
+        # The library renormalises on loading: unit atoms, their norms moved to the encoder.
+        norms = parts["dictionary"].norm(dim=1)
+        parts["dictionary"] = parts["dictionary"] / norms[:, None]
+        parts["encoder"] = parts["encoder"] * norms[:, None]
+        parts["encoder_bias"] = parts["encoder_bias"] * norms
+    if rule == "topk":
+        return parts, Encoding(rule=rule, k=int(tensors["k"]))
+    if name == "JumpReluAutoEncoder":
+        return parts, Encoding(rule=rule, pre_bias=pre_bias)
+    if rule == "jumprelu" and float(tensors["threshold"]) < 0:
         # Never set while training: the library's own threshold code would then be dense.
-        k = int(t["k"])
+        k = int(tensors["k"])
         warnings.warn(
             f"This SAE was saved before its threshold was set; the {k} largest codes of each input "
             "are kept instead.",
-            stacklevel=5,
+            stacklevel=4,
         )
         return parts, Encoding(rule="topk", k=k)
-    return {**parts, "threshold": t["threshold"]}, Encoding(rule="jumprelu")
-
-
-_READERS = {
-    "AutoEncoder": _auto_encoder,
-    "AutoEncoderNew": _auto_encoder_new,
-    "GatedAutoEncoder": _gated,
-    "JumpReluAutoEncoder": _jump_relu,
-    "AutoEncoderTopK": _topk,
-    "BatchTopKSAE": _batch_topk,
-    "MatryoshkaBatchTopKSAE": _matryoshka,
-}
+    if rule == "jumprelu":
+        parts["threshold"] = tensors["threshold"]
+    return parts, Encoding(rule=rule, pre_bias=name != "AutoEncoderNew")
 
 
 def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Path:
@@ -223,24 +192,23 @@ def write_dictionary_learning(sae: SparseAutoencoder, folder: str | Path) -> Pat
     True
     """
     return write_folder(
-        sae, folder, LIBRARY, translate=_as_theirs, store=_store, read=read_dictionary_learning
+        sae,
+        folder,
+        LIBRARY,
+        (CONFIG, WEIGHTS),
+        translate=_as_theirs,
+        read=read_dictionary_learning,
     )
-
-
-def _store(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    torch.save(contiguous(tensors), folder / WEIGHTS)
-    write_json(folder / CONFIG, config)
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
     layout = saelens_layout(sae)
-    found = _CLASSES.get(layout.architecture)
-    if found is None or layout.facts.get("normalize_activations", "none") != "none":
+    name = _WRITTEN.get(layout.architecture)
+    if name is None or layout.facts.get("normalize_activations", "none") != "none":
         raise TypeError(
             f"`sae` must be a TopK, BatchTopK, Matryoshka, JumpReLU, ReLU or Gated to be written for "
             f"dictionary_learning, got a {type(sae).__name__}. Use write_saelens."
         )
-    name, tensors_of = found
     trainer = {
         "dict_class": name,
         "activation_dim": sae.d_in,
@@ -249,50 +217,15 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         "submodule_name": None if sae.hook_point is None else str(sae.hook_point),
         **({"k": layout.facts["k"]} if "k" in layout.facts else {}),
     }
-    return tensors_of(layout), {"trainer": trainer}
-
-
-def _write_linear(layout: Layout) -> dict[str, Tensor]:
-    t = layout.tensors
-    return {"encoder.weight": t["W_enc"].T, "decoder.weight": t["W_dec"].T}
-
-
-def _encoder_bias(layout: Layout, *, before: bool) -> Tensor:
-    """Bias of the encoder where the decoder's is, or is not, taken off the input first."""
-    t, taken_off = layout.tensors, layout.facts.get("apply_b_dec_to_input", True)
-    move = t["b_dec"] @ t["W_enc"]
-    return t["b_enc"] + (float(before) - float(taken_off)) * move
-
-
-def _write_topk(layout: Layout) -> dict[str, Tensor]:
-    return _write_linear(layout) | {
-        "encoder.bias": _encoder_bias(layout, before=True),
-        "b_dec": layout.tensors["b_dec"],
-        "k": torch.tensor(layout.facts["k"], dtype=torch.int32),
-        "threshold": torch.tensor(-1.0),
-    }
-
-
-def _relu(layout: Layout) -> dict[str, Tensor]:
-    bias = {"encoder.bias": _encoder_bias(layout, before=False)}
-    return _write_linear(layout) | bias | {"decoder.bias": layout.tensors["b_dec"]}
-
-
-def _write_jump_relu(layout: Layout) -> dict[str, Tensor]:
-    t = layout.tensors
-    bias = _encoder_bias(layout, before=False)
-    return {name: t[name] for name in ("W_enc", "W_dec", "b_dec", "threshold")} | {"b_enc": bias}
-
-
-def _write_gated(layout: Layout) -> dict[str, Tensor]:
-    t = layout.tensors
-    biases = {"gate_bias": t["b_gate"], "mag_bias": t["b_mag"], "r_mag": t["r_mag"]}
-    return _write_linear(layout) | biases | {"decoder_bias": t["b_dec"]}
-
-
-_CLASSES: dict[str, tuple[str, Any]] = {
-    "topk": ("AutoEncoderTopK", _write_topk),
-    "standard": ("AutoEncoderNew", _relu),
-    "jumprelu": ("JumpReluAutoEncoder", _write_jump_relu),
-    "gated": ("GatedAutoEncoder", _write_gated),
-}
+    t = dict(layout.tensors)
+    if "b_enc" in t:
+        # Only a TopK of theirs takes the decoder's bias off its input first.
+        move = float(name == "AutoEncoderTopK") - float(
+            layout.facts.get("apply_b_dec_to_input", True)
+        )
+        t["b_enc"] = t["b_enc"] + move * (t["b_dec"] @ t["W_enc"])
+    tensors = from_saelens(t, _CLASSES[name][1])
+    if name == "AutoEncoderTopK":
+        tensors["k"] = torch.tensor(layout.facts["k"], dtype=torch.int32)
+        tensors["threshold"] = torch.tensor(-1.0)
+    return tensors, {"trainer": trainer}

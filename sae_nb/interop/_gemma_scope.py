@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb.files import read_json, read_tensors
-from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
+from sae_nb.files import existing, read_json, read_tensors
+from sae_nb.interop._foreign import check_holds, named_errors
+from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 LIBRARY = "Gemma Scope"
@@ -46,12 +47,7 @@ def read_gemma_scope(folder: str | Path) -> Imported:
     newer = (folder / TENSORS).is_file()
     arrays = read_tensors(folder / TENSORS) if newer else _read_arrays(folder / ARRAYS)
     arrays = {name.lower(): value for name, value in arrays.items()}
-    missing = [name for name in _NAMES if name not in arrays]
-    if missing:
-        raise ValueError(
-            f"{str(folder)!r} must hold {', '.join(_NAMES)}, and {missing[0]!r} is missing. Is it of "
-            "Gemma Scope?"
-        )
+    check_holds(arrays, _NAMES, folder, f"Is it of {LIBRARY}?")
     config = read_json(folder / CONFIG) if newer and (folder / CONFIG).is_file() else {}
     skip = arrays.get("affine_skip_connection")
     return assemble(
@@ -68,8 +64,7 @@ def read_gemma_scope(folder: str | Path) -> Imported:
 
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    path = existing(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}

@@ -6,10 +6,8 @@ is taken off first and W is the skip connection some have.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -25,35 +23,6 @@ from sae_nb.architectures import (
 )
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
-
-# -------------------------------------------------------------------------------------------------
-# Strangers: a reader of another library's files meets whatever is in them with a named error.
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError)
-"""What comes of a value of another kind, shape or size than the library writes."""
-
-
-def named_errors(read: Callable[P, R]) -> Callable[P, R]:
-    """A reader whose errors all name the file: what it did not foresee becomes a ValueError."""
-
-    @functools.wraps(read)
-    def named(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return read(*args, **kwargs)
-        except UNLIKE as error:
-            path = args[0] if args else next(iter(kwargs.values()), None)
-            raise ValueError(
-                f"{str(path)!r} must hold an SAE as its library writes it, and does not "
-                f"({type(error).__name__}: {error}). It may have been altered, or written by a version "
-                "we do not know; download it again."
-            ) from error
-
-    return named
-
 
 # -------------------------------------------------------------------------------------------------
 # Pursuits exactly as two other libraries step them, so that their files give their codes.
@@ -437,7 +406,12 @@ def assemble(
     **parts: Tensor | None,
 ) -> Imported:
     """Put an imported SAE together from its tensors, in eval mode."""
-    n_atoms, d_in = _checked_size(dictionary)
+    if dictionary.ndim != 2 or 0 in dictionary.shape:
+        raise ValueError(
+            "The dictionary in the file must be a matrix with a row per atom, got shape "
+            f"{tuple(dictionary.shape)}. The file may be damaged, or of another kind."
+        )
+    n_atoms, d_in = dictionary.shape
     given = {name: tensor for name, tensor in parts.items() if tensor is not None}
     with torch.device("meta"):
         sae = Imported(d_in, n_atoms, encoding=encoding, origin=origin, parts=tuple(given))
@@ -451,15 +425,6 @@ def assemble(
     sae.load_state_dict(state, assign=True)
     sae.hook_point, sae.model_name = hook_point, origin.model_name
     return sae.eval()
-
-
-def _checked_size(dictionary: Tensor) -> tuple[int, int]:
-    if dictionary.ndim != 2 or 0 in dictionary.shape:
-        raise ValueError(
-            "The dictionary in the file must be a matrix with a row per atom, got shape "
-            f"{tuple(dictionary.shape)}. The file may be damaged, or of another kind."
-        )
-    return dictionary.shape[0], dictionary.shape[1]
 
 
 def _checked(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:

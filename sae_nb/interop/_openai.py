@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
-from sae_nb.interop._tensors_only import read_tensors_and_facts
+from sae_nb.interop._foreign import check_holds, named_errors, read_tensors_and_facts
+from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
 
 LIBRARY = "openai/sparse_autoencoder"
 _NEEDED = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
@@ -37,12 +37,7 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
     openai/sparse_autoencoder, model.py.
     """
     tensors, facts = read_tensors_and_facts(path)
-    missing = [name for name in _NEEDED if name not in tensors]
-    if missing:
-        raise ValueError(
-            f"{str(path)!r} must hold {', '.join(_NEEDED)}, and {missing[0]!r} is missing. Is it of "
-            "openai/sparse_autoencoder?"
-        )
+    check_holds(tensors, _NEEDED, path, f"Is it of {LIBRARY}?")
     activation = str(facts.get("activation", "ReLU"))
     rules: dict[str, Any] = {"ReLU": "relu", "TopK": "topk"}
     if activation not in rules:

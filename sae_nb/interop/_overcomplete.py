@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, SparseAutoencoder
-from sae_nb.files import read_json, write_json
-from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
-from sae_nb.interop._originals import contiguous, remember, write_folder
+from sae_nb.files import read_json
+from sae_nb.interop._foreign import named_errors, read_tensors_only, remember, write_folder
+from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
 from sae_nb.interop._saelens import Layout, saelens_layout
-from sae_nb.interop._tensors_only import read_tensors_only
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"
@@ -72,8 +71,9 @@ def read_overcomplete(
     """
     path = Path(folder)
     weights = path / WEIGHTS if path.is_dir() else path
-    about = _about(weights.parent / ABOUT)
-    found = dict(about)
+    beside = weights.parent / ABOUT
+    about = read_json(beside) if beside.is_file() else {}
+    about = dict(about) if isinstance(about, Mapping) else {}
     kind = kind or about.get("class")
     if kind not in _KINDS:
         raise ValueError(
@@ -98,15 +98,8 @@ def read_overcomplete(
     )
     given = {"class": kind, "running_threshold": threshold, "delta": delta}
     given["k" if kind in ("MpSAE", "OMPSAE") else "top_k"] = k
-    missing = {name: fact for name, fact in given.items() if fact is not None and name not in found}
-    return remember(sae, LIBRARY, tensors, found | missing)
-
-
-def _about(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    about = read_json(path)
-    return dict(about) if isinstance(about, Mapping) else {}
+    missing = {name: fact for name, fact in given.items() if fact is not None and name not in about}
+    return remember(sae, LIBRARY, tensors, about | missing)
 
 
 def _encoding(rule: str, k: int | None, threshold: float | None) -> Encoding:
@@ -117,11 +110,12 @@ def _encoding(rule: str, k: int | None, threshold: float | None) -> Encoding:
                 "state dict. Pass sae.running_threshold."
             )
         return Encoding(rule="jumprelu", pre_bias=False, keeps_equal=True)
-    if rule in ("topk", "matching", "orthogonal") and k is None:
+    chosen = cast(Rule, rule)
+    if rule not in ("topk", "matching", "orthogonal"):
+        return Encoding(rule=chosen, pre_bias=False, nonnegative=False)
+    if k is None:
         raise ValueError("`k` must be given: it is not in the state dict. Pass the SAE's own.")
-    chosen: Any = rule
-    uses_k = rule in ("topk", "matching", "orthogonal")
-    return Encoding(rule=chosen, k=k if uses_k else None, pre_bias=False, nonnegative=False)
+    return Encoding(rule=chosen, k=k, pre_bias=False, nonnegative=False)
 
 
 def _encoder(
@@ -220,13 +214,8 @@ def write_overcomplete(sae: SparseAutoencoder, folder: str | Path) -> Path:
     True
     """
     return write_folder(
-        sae, folder, LIBRARY, translate=_as_theirs, store=_store, read=read_overcomplete
+        sae, folder, LIBRARY, (ABOUT, WEIGHTS), translate=_as_theirs, read=read_overcomplete
     )
-
-
-def _store(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    torch.save(contiguous(tensors), folder / WEIGHTS)
-    write_json(folder / ABOUT, config)
 
 
 @torch.no_grad()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,14 +20,21 @@ from sae_nb.architectures import (
     ThresholdProx,
     TopKProx,
 )
-from sae_nb.files import read_json, read_tensors, write_json, write_tensors
-from sae_nb.interop._hook_names import known_hook_point, lens_name
-from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, assemble, named_errors
-from sae_nb.interop._originals import remember, write_folder
-from sae_nb.interop._temporal import DIVISOR
+from sae_nb.files import read_json, read_tensors
+from sae_nb.interop._foreign import (
+    known_hook_point,
+    lens_name,
+    named_errors,
+    remember,
+    write_folder,
+)
+from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, Rule, assemble
+from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"
+VERSION = "6.54.12"
+"""Version of SAELens whose layout this is; without one its reader takes the file for a very old one."""
 _NORMS: dict[str, Norm] = {
     "none": "none",
     "layer_norm": "layer_norm",
@@ -36,6 +43,44 @@ _NORMS: dict[str, Norm] = {
 _JUMPS = ("jumprelu", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _PLAIN = ("standard", "transcoder", "skip_transcoder")
 _KNOWN = (*_PLAIN, *_JUMPS, "topk", "abstopk", "gated", "matching_pursuit", "batchtopk", "temporal")
+
+Turn = Callable[[Tensor], Tensor]
+PARTS: dict[str, tuple[str, Turn, Turn]] = {
+    "W_dec": ("dictionary", Tensor.detach, Tensor.detach),
+    "b_dec": ("bias", Tensor.detach, Tensor.detach),
+    "W_enc": ("encoder", torch.t, torch.t),
+    "b_enc": ("encoder_bias", Tensor.detach, Tensor.detach),
+    "b_gate": ("gate_bias", Tensor.detach, Tensor.detach),
+    "b_mag": ("encoder_bias", Tensor.detach, Tensor.detach),
+    "r_mag": ("magnitude", torch.exp, torch.log),
+    "threshold": ("threshold", Tensor.detach, Tensor.detach),
+    "W_skip": ("skip", Tensor.detach, Tensor.detach),
+}
+"""By SAELens' name of a tensor: our part, and the way from theirs to ours and back."""
+_LINEAR = ("W_enc", "b_enc")
+_GATED = ("W_enc", "b_gate", "r_mag", "b_mag")
+
+
+def ours(tensors: Mapping[str, Tensor], names: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """Our parts from tensors by SAELens' names: those of `names`, or all it has of them."""
+    if names is None:
+        names = [name for name in PARTS if name in tensors]
+    return {PARTS[name][0]: PARTS[name][1](tensors[name]) for name in names}
+
+
+def as_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Tensors of another library by SAELens' names; `names` leads from these to the library's."""
+    return {name: _turned(tensors[other], other) for name, other in names.items()}
+
+
+def from_saelens(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Tensors by SAELens' names under those of another library."""
+    return {other: _turned(tensors[name], other) for name, other in names.items()}
+
+
+def _turned(tensor: Tensor, name: str) -> Tensor:
+    # torch's linear maps are (out, in); SAELens' W_enc and W_dec are the other way round.
+    return tensor.T if name in ("encoder.weight", "decoder.weight") else tensor
 
 
 @named_errors
@@ -82,8 +127,6 @@ def _of(
             f"{str(folder / CONFIG)!r} must name one of {', '.join(_KNOWN)}, got {architecture!r}."
         )
     if architecture == "temporal":
-        from sae_nb.interop._temporal import temporal_of_saelens
-
         return temporal_of_saelens(config, tensors, origin_of(config))
     if config.get("d_out", config.get("d_in")) != config.get("d_in"):
         raise ValueError(
@@ -126,13 +169,9 @@ def _parts(
 ) -> dict[str, Tensor]:
     if architecture == "matching_pursuit":
         return {}
-    parts = {"encoder": tensors["W_enc"].T}
     if architecture == "gated":
-        parts["gate_bias"] = tensors["b_gate"]
-        parts["magnitude"] = tensors["r_mag"].exp()
-        parts["encoder_bias"] = tensors["b_mag"]
-        return parts
-    parts["encoder_bias"] = tensors["b_enc"]
+        return ours(tensors, _GATED)
+    parts = ours(tensors, _LINEAR)
     if architecture in _JUMPS:
         log = tensors.get("log_threshold")
         parts["threshold"] = tensors["threshold"] if log is None else log.exp()
@@ -149,24 +188,23 @@ def _parts(
 
 
 def _encoding(architecture: str, config: Mapping[str, Any], *, pre_bias: bool) -> Encoding:
-    normalise = str(config.get("normalize_activations", "none"))
-    norm = _NORMS.get(normalise, "none")
-    shared: dict[str, Any] = {"pre_bias": pre_bias, "norm": norm}
+    norm = _NORMS.get(str(config.get("normalize_activations", "none")), "none")
+    rule: Rule = "relu"
+    facts: dict[str, Any] = {}
     if architecture == "matching_pursuit":
-        return Encoding(
-            rule="matching",
-            k=config.get("max_iterations"),
-            tolerance=float(config.get("residual_threshold", 1e-2)),
-            stops_on_same_support=bool(config.get("stop_on_duplicate_support", True)),
-            **shared,
-        )
-    if architecture in ("topk", "abstopk"):
-        rule: Any = architecture
-        return Encoding(rule=rule, k=int(config["k"]), **shared)
-    if architecture == "gated":
-        return Encoding(rule="gated", **shared)
-    jumps = architecture in _JUMPS or architecture == "batchtopk"
-    return Encoding(rule="jumprelu" if jumps else "relu", **shared)
+        rule = "matching"
+        facts = {
+            "k": config.get("max_iterations"),
+            "tolerance": float(config.get("residual_threshold", 1e-2)),
+            "stops_on_same_support": bool(config.get("stop_on_duplicate_support", True)),
+        }
+    elif architecture in ("topk", "abstopk"):
+        rule, facts = cast(Rule, architecture), {"k": int(config["k"])}
+    elif architecture == "gated":
+        rule = "gated"
+    elif architecture in (*_JUMPS, "batchtopk"):
+        rule = "jumprelu"
+    return Encoding(rule=rule, pre_bias=pre_bias, norm=norm, **facts)
 
 
 def _scale(config: Mapping[str, Any], scale: float | None) -> float:
@@ -176,14 +214,12 @@ def _scale(config: Mapping[str, Any], scale: float | None) -> float:
             "`normalize_activations` must be folded into the weights to be read here, got "
             "'covariance_whitening'. Fold it in SAELens and save again."
         )
-    if normalise == "expected_average_only_in":
-        if scale is None:
-            raise ValueError(
-                "This SAE expects activations scaled to norm √d_in on average, and its file does not "
-                "hold the factor. Pass scale=√d_in / (mean norm of your activations), or fold it in "
-                "SAELens (fold_activation_norm_scaling_factor) and save again."
-            )
-        return float(scale)
+    if normalise == "expected_average_only_in" and scale is None:
+        raise ValueError(
+            "This SAE expects activations scaled to norm √d_in on average, and its file does not "
+            "hold the factor. Pass scale=√d_in / (mean norm of your activations), or fold it in "
+            "SAELens (fold_activation_norm_scaling_factor) and save again."
+        )
     return 1.0 if scale is None else float(scale)
 
 
@@ -223,10 +259,6 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
                 metadata.setdefault(name, new[name])
     new["metadata"] = metadata
     return new
-
-
-VERSION = "6.54.12"
-"""Version of SAELens whose layout this is; without one its reader takes the file for a very old one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,13 +307,15 @@ def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -
     >>> torch.allclose(again.encode(x).to_dense(), sae.encode(x).to_dense())
     True
     """
-
-    def store(to: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-        stated = dict(config.get("metadata") or {}) | metadata
-        write_tensors(to / WEIGHTS, tensors)
-        write_json(to / CONFIG, config | ({"metadata": stated} if metadata else {}))
-
-    return write_folder(sae, folder, LIBRARY, translate=_as_theirs, store=store, read=read_saelens)
+    return write_folder(
+        sae,
+        folder,
+        LIBRARY,
+        (CONFIG, WEIGHTS),
+        translate=_as_theirs,
+        read=read_saelens,
+        metadata=metadata,
+    )
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -337,12 +371,10 @@ def _of_one_step(sae: Any) -> Layout | None:
     was_training = sae.training
     prox = sae.eval()._prox(None)
     sae.train(was_training)
-    if isinstance(prox, TopKProx):
+    if isinstance(prox, (TopKProx, AbsTopKProx)):
+        kind = "topk" if isinstance(prox, TopKProx) else "abstopk"
         facts = {"k": prox.k, "rescale_acts_by_decoder_norm": False}
-        return Layout(architecture="topk", tensors=tensors, facts=facts)
-    if isinstance(prox, AbsTopKProx):
-        facts = {"k": prox.k, "rescale_acts_by_decoder_norm": False}
-        return Layout(architecture="abstopk", tensors=tensors, facts=facts)
+        return Layout(architecture=kind, tensors=tensors, facts=facts)
     if isinstance(prox, ThresholdProx):
         limits = torch.as_tensor(prox.thresholds, dtype=torch.float32).detach()
         if not bool(limits.any()):
@@ -364,34 +396,12 @@ def _of_gated(sae: Any) -> Layout:
     return Layout(architecture="gated", tensors=tensors)
 
 
-@torch.no_grad()
 def _of_temporal(sae: Any) -> Layout | None:
-    """The published form, without thresholds per atom; SAELens has no other.
-
-    There one encoder serves attention and novel codes, λ = 1 / (4 d_in) comes on top, and nothing is
-    scaled: attention's own gain moves into the three maps that read its codes.
-    """
-    if sae.strict or sae.novel not in ("TopK", "ReLU") or bool(sae.encoder.bias.any()):
+    found = saelens_temporal(sae)
+    if found is None:
         return None
-    encoder = sae.encoder.weight.float() * DIVISOR * sae.d_in
-    gain = sae.prescale * sae.scaling.scale.float()
-    read = (".k_ctx.weight", ".q_target.weight", ".v_ctx.weight")
-    attention = {
-        name: tensor.float() * (gain if name.endswith(read) else 1.0)
-        for name, tensor in sae.state_dict().items()
-        if name.startswith("attn_layers.")
-    }
-    facts = {
-        "n_heads": sae.n_heads,
-        "n_attn_layers": sae.n_layers,
-        "bottleneck_factor": sae.bottleneck_factor,
-        "sae_diff_type": "topk" if sae.novel == "TopK" else "relu",
-        "kval_topk": int(sae.k) if sae.novel == "TopK" else None,
-        "tied_weights": False,
-        "activation_normalization_factor": 1.0,
-    }
-    tensors = _decoder(sae) | {"W_enc": encoder.T} | attention
-    return Layout(architecture="temporal", tensors=tensors, facts=facts)
+    tensors, facts = found
+    return Layout(architecture="temporal", tensors=_decoder(sae) | tensors, facts=facts)
 
 
 def _of_matching_pursuit(sae: Any) -> Layout | None:
@@ -405,23 +415,24 @@ def _of_matching_pursuit(sae: Any) -> Layout | None:
     return Layout(architecture="matching_pursuit", tensors=_decoder(sae), facts=facts)
 
 
-_RULES = {"relu": "standard", "topk": "topk", "abstopk": "abstopk", "jumprelu": "jumprelu"}
-_NORMS_WRITTEN = {
-    "none": "none",
-    "layer_norm": "layer_norm",
-    "constant_norm": "constant_norm_rescale",
+_RULES = {
+    "relu": "standard",
+    "topk": "topk",
+    "abstopk": "abstopk",
+    "jumprelu": "jumprelu",
+    "gated": "gated",
 }
 
 
 def _of_imported(sae: Any) -> Layout | None:
     encoding = sae.encoding
-    facts: dict[str, Any] = {
-        "apply_b_dec_to_input": encoding.pre_bias,
-        "normalize_activations": _NORMS_WRITTEN[encoding.norm],
-    }
-    tensors = _decoder(sae)
     if "skip" in sae.parts or encoding.keeps_equal:
         return None
+    facts: dict[str, Any] = {
+        "apply_b_dec_to_input": encoding.pre_bias,
+        "normalize_activations": next(n for n, norm in _NORMS.items() if norm == encoding.norm),
+    }
+    tensors = _decoder(sae)
     if encoding.rule == "matching" and encoding.nonnegative:
         facts |= {
             "max_iterations": encoding.k,
@@ -429,20 +440,13 @@ def _of_imported(sae: Any) -> Layout | None:
             "stop_on_duplicate_support": encoding.stops_on_same_support,
         }
         return Layout(architecture="matching_pursuit", tensors=tensors, facts=facts)
-    if encoding.rule == "gated":
-        tensors |= {
-            "W_enc": sae.encoder.detach().T,
-            "b_gate": sae.gate_bias.detach(),
-            "b_mag": sae.encoder_bias.detach(),
-            "r_mag": sae.magnitude.detach().log(),
-        }
-        return Layout(architecture="gated", tensors=tensors, facts=facts)
     if encoding.rule not in _RULES:
         return None
-    tensors |= {"W_enc": sae.encoder.detach().T, "b_enc": sae.encoder_bias.detach()}
+    names: tuple[str, ...] = _GATED if encoding.rule == "gated" else _LINEAR
     if encoding.rule == "jumprelu":
-        tensors["threshold"] = sae.threshold.detach()
-    if encoding.k is not None:
+        names = (*names, "threshold")
+    tensors |= {name: PARTS[name][2](getattr(sae, PARTS[name][0]).detach()) for name in names}
+    if encoding.k is not None and encoding.rule != "gated":
         facts |= {"k": encoding.k, "rescale_acts_by_decoder_norm": False}
     return Layout(architecture=_RULES[encoding.rule], tensors=tensors, facts=facts)
 

@@ -9,14 +9,21 @@ from typing import Any
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import read_json, read_tensors, write_json, write_tensors
-from sae_nb.interop._hook_names import known_hook_point
-from sae_nb.interop._imported import Encoding, Imported, Origin, assemble, named_errors
-from sae_nb.interop._originals import remember, write_folder
-from sae_nb.interop._saelens import saelens_layout
+from sae_nb.files import read_json, read_tensors
+from sae_nb.interop._foreign import (
+    check_holds,
+    known_hook_point,
+    named_errors,
+    remember,
+    write_folder,
+)
+from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
+from sae_nb.interop._saelens import as_saelens, from_saelens, ours, saelens_layout
 
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
 LIBRARY = "sparsify"
+_NAMES = {"W_enc": "encoder.weight", "b_enc": "encoder.bias", "W_dec": "W_dec", "b_dec": "b_dec"}
+"""From SAELens' name of each tensor to this library's."""
 
 
 @named_errors
@@ -46,19 +53,13 @@ def read_sparsify(folder: str | Path) -> Imported:
             f"got {rule!r}. Is it a sparsify folder?"
         )
     tensors = read_tensors(folder / WEIGHTS)
-    missing = {"encoder.weight", "encoder.bias", "W_dec", "b_dec"} - set(tensors)
-    if missing:
-        raise ValueError(
-            f"{str(folder / WEIGHTS)!r} must hold encoder and decoder, and {sorted(missing)[0]!r} is "
-            "missing. Was it saved without its decoder?"
-        )
+    check_holds(
+        tensors, tuple(_NAMES.values()), folder / WEIGHTS, "Was it saved without its decoder?"
+    )
     place = folder.name
-    signed = bool(config.get("signed"))
-    if signed and rule == "topk":
+    if config.get("signed") and rule == "topk":
         rule = "abstopk"
     sae = assemble(
-        tensors["W_dec"],
-        tensors["b_dec"],
         encoding=Encoding(rule=rule, k=config["k"], pre_bias=not config.get("transcode", False)),
         origin=Origin(
             library=LIBRARY,
@@ -67,8 +68,7 @@ def read_sparsify(folder: str | Path) -> Imported:
             stated={"l0": config["k"]},
         ),
         hook_point=known_hook_point(place),
-        encoder=tensors["encoder.weight"],
-        encoder_bias=tensors["encoder.bias"],
+        **ours(as_saelens(tensors, _NAMES)),
         skip=tensors.get("W_skip"),
     )
     return remember(sae, LIBRARY, tensors, config)
@@ -108,13 +108,8 @@ def write_sparsify(sae: SparseAutoencoder, folder: str | Path) -> Path:
     True
     """
     return write_folder(
-        sae, folder, LIBRARY, translate=_as_theirs, store=_store, read=read_sparsify
+        sae, folder, LIBRARY, (CONFIG, WEIGHTS), translate=_as_theirs, read=read_sparsify
     )
-
-
-def _store(folder: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
-    write_tensors(folder / WEIGHTS, tensors)
-    write_json(folder / CONFIG, config)
 
 
 def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -125,12 +120,6 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
             f"`sae` must keep the k largest codes of each input to be written for sparsify, got a "
             f"{type(sae).__name__}. Use write_saelens."
         )
-    tensors = {
-        "encoder.weight": layout.tensors["W_enc"].T,
-        "encoder.bias": layout.tensors["b_enc"],
-        "W_dec": layout.tensors["W_dec"],
-        "b_dec": layout.tensors["b_dec"],
-    }
     config = {
         "activation": "topk",
         "expansion_factor": sae.n_atoms // sae.d_in,
@@ -142,4 +131,4 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         "transcode": not layout.facts.get("apply_b_dec_to_input", True),
         "d_in": sae.d_in,
     }
-    return tensors, config
+    return from_saelens(layout.tensors, _NAMES), config

@@ -12,13 +12,20 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import Temporal
-from sae_nb.files import read_tensors
-from sae_nb.interop._imported import FromFile, Origin, named_errors
+from sae_nb.files import existing, read_tensors
+from sae_nb.interop._foreign import check_holds, known_hook_point, named_errors
+from sae_nb.interop._imported import FromFile, Origin
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 LIBRARY = "Temporal Feature Analysis"
 DIVISOR = 4
 """Theirs is λ = 1 / (4 d_in)."""
+_NUMBERS: tuple[tuple[str, str, int, str, int], ...] = (
+    ("n_heads", "n_heads", 8, "sae.n_heads", 4),
+    ("n_layers", "n_attn_layers", 1, "sae.n_attn_layers", 1),
+    ("bottleneck_factor", "bottleneck_factor", 64, "sae.bottleneck_factor", 1),
+)
+"""Our setting; its name and default in SAELens, and in the authors' files."""
 UNLIMITED = 2**31 - 1
 """Files do not say on what context they were trained: every token sees all before it."""
 
@@ -95,14 +102,38 @@ def temporal_of_saelens(
         tensors["W_dec"],
         tensors["b_dec"],
         None if config.get("tied_weights", True) else tensors["W_enc"].T,
-        {name: value for name, value in tensors.items() if name.startswith("attn_layers.")},
+        _attention(tensors),
         k=config.get("kval_topk") if kind == "topk" else None,
-        n_heads=int(config.get("n_heads", 8)),
-        n_layers=int(config.get("n_attn_layers", 1)),
-        bottleneck_factor=int(config.get("bottleneck_factor", 64)),
+        **{ours: int(config.get(name, default)) for ours, name, default, _, _ in _NUMBERS},
         factor=float(config.get("activation_normalization_factor", 1.0)),
         origin=origin,
     )
+
+
+@torch.no_grad()
+def saelens_temporal(sae: Any) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Tensors and facts in SAELens' terms: the published form, without thresholds per atom, or None.
+
+    There one encoder serves attention and novel codes, λ = 1 / (4 d_in) comes on top, and nothing is
+    scaled: attention's own gain moves into the three maps that read its codes.
+    """
+    if sae.strict or sae.novel not in ("TopK", "ReLU") or bool(sae.encoder.bias.any()):
+        return None
+    encoder = sae.encoder.weight.float() * DIVISOR * sae.d_in
+    gain = sae.prescale * sae.scaling.scale.float()
+    read = (".k_ctx.weight", ".q_target.weight", ".v_ctx.weight")
+    attention = {
+        name: tensor.float() * (gain if name.endswith(read) else 1.0)
+        for name, tensor in _attention(sae.state_dict()).items()
+    }
+    facts = {
+        **{name: getattr(sae, ours) for ours, name, _, _, _ in _NUMBERS},
+        "sae_diff_type": "topk" if sae.novel == "TopK" else "relu",
+        "kval_topk": int(sae.k) if sae.novel == "TopK" else None,
+        "tied_weights": False,
+        "activation_normalization_factor": 1.0,
+    }
+    return {"W_enc": encoder.T, **attention}, facts
 
 
 @named_errors
@@ -126,25 +157,23 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
     folder = Path(folder)
     facts = _flat_yaml(folder / CONFIG)
     tensors = read_tensors(folder / WEIGHTS)
-    missing = {"D", "b"} - set(tensors)
-    if missing:
-        raise ValueError(
-            f"{str(folder / WEIGHTS)!r} must hold 'D' and 'b', and {sorted(missing)[0]!r} is missing."
-        )
+    check_holds(tensors, ("D", "b"), folder / WEIGHTS, "Is it of that library?")
     tied = facts.get("sae.tied_weights", "true").lower() == "true"
     kind = facts.get("sae.sae_diff_type", "topk")
     return _assembled(
         tensors["D"],
         tensors["b"],
         None if tied else tensors["E"].T,
-        {name: value for name, value in tensors.items() if name.startswith("attn_layers.")},
+        _attention(tensors),
         k=int(facts["sae.kval_topk"]) if kind != "relu" and "sae.kval_topk" in facts else None,
-        n_heads=int(facts.get("sae.n_heads", 4)),
-        n_layers=int(facts.get("sae.n_attn_layers", 1)),
-        bottleneck_factor=int(facts.get("sae.bottleneck_factor", 1)),
+        **{ours: int(facts.get(name, default)) for ours, _, _, name, default in _NUMBERS},
         factor=float(facts.get("sae.scaling_factor", 1.0)),
         origin=Origin(library=LIBRARY, architecture=kind, model_name=facts.get("llm.model_name")),
     )
+
+
+def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.startswith("attn_layers.")}
 
 
 def _assembled(
@@ -172,8 +201,6 @@ def _assembled(
             f"The tensors in the file must fit its settings {settings}, and do not ({error}). It may be "
             "damaged, or of another version."
         ) from error
-    from sae_nb.interop._hook_names import known_hook_point
-
     sae.hook_point = known_hook_point(sae.origin.hook_name)
     sae.model_name = sae.origin.model_name
     return sae.eval()
@@ -184,11 +211,9 @@ _LINE = re.compile(r"^(?P<indent>\s*)(?P<name>[\w.-]+)\s*:\s*(?P<value>[^#]*)")
 
 def _flat_yaml(path: Path) -> dict[str, str]:
     """Two levels of plain `name: value` lines, which is all these files use."""
-    if not path.is_file():
-        raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
     facts: dict[str, str] = {}
     section = ""
-    for line in path.read_text("utf-8").splitlines():
+    for line in existing(path).read_text("utf-8").splitlines():
         if match := _LINE.match(line):
             value = match["value"].strip().strip("'\"")
             if not match["indent"]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.interop import _hub as hub
+from sae_nb.interop import _detection as hub
 
 
 @pytest.fixture

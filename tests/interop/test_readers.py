@@ -22,7 +22,7 @@ from sae_nb.interop import (
     read_saelens,
     read_sparsify,
 )
-from sae_nb.interop._hook_names import known_hook_point, reads_heads
+from sae_nb.interop._foreign import known_hook_point
 from sae_nb.interop._imported import assemble
 from sae_nb.pretrained import load_sae
 
@@ -337,8 +337,6 @@ def test_places_are_told_in_our_words() -> None:
         None: None,
     }
     assert {name: known_hook_point(name) for name in names} == names
-    assert reads_heads("blocks.1.attn.hook_z")
-    assert not reads_heads("blocks.1.hook_attn_out")
 
 
 def test_p99_of_a_long_atom_counts_its_length() -> None:

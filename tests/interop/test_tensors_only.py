@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.interop._tensors_only import read_tensors_and_facts, read_tensors_only
+from sae_nb.interop._foreign import read_tensors_and_facts, read_tensors_only
 
 
 class Trap:

@@ -23,7 +23,7 @@ from sae_nb.interop import (
     write_saelens,
     write_sparsify,
 )
-from sae_nb.interop._tensors_only import read_tensors_only
+from sae_nb.interop._foreign import read_tensors_only
 from tests.golden import golden
 
 Way = tuple[Callable[..., Any], Callable[..., Path], str, str]

@@ -1,0 +1,254 @@
+"""What readers and writers of other libraries' files share: names, errors, pickles, and originals.
+
+The only reader of pickled weights in the project is here: torch's `weights_only` unpickler builds
+tensors and containers and nothing else; whatever else a file asks for is refused by name before it
+exists.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.files import existing, new_folder, write_json, write_tensors
+from sae_nb.models import standard_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=SparseAutoencoder)
+
+# -------------------------------------------------------------------------------------------------
+# Other libraries' names of hook points in ours. The residual stream before block L is the one after
+# block L − 1, and before block 0 it is the embedding; so one name is enough for each place.
+
+
+_OURS = re.compile(r"(resid_pre|resid_mid|resid_post|attn_out|mlp_out)\.(\d+)")
+_BLOCKS = re.compile(r"(?:model\.|transformer\.|gpt_neox\.)?(?:layers|h|blocks)\.(\d+)")
+
+
+def known_hook_point(name: str | None) -> str | None:
+    """Return the standard name of a place another library names, or the name as it is."""
+    if name is None:
+        return None
+    standard = standard_name(name)
+    kind, _, layer = standard.rpartition(".")
+    if kind == "resid_pre":
+        return "embed" if int(layer) == 0 else f"resid_post.{int(layer) - 1}"
+    if block := _BLOCKS.fullmatch(standard):
+        return f"resid_post.{block[1]}"
+    if standard in ("embed_tokens", "model.embed_tokens", "transformer.wte"):
+        return "embed"
+    return standard
+
+
+def lens_name(hook_point: str) -> str:
+    """Return TransformerLens' name of a standard hook point; other names are returned as they are."""
+    if hook_point == "embed":
+        return "hook_embed"
+    match = _OURS.fullmatch(hook_point)
+    return f"blocks.{match[2]}.hook_{match[1]}" if match else hook_point
+
+
+# -------------------------------------------------------------------------------------------------
+# Strangers: a reader of another library's files meets whatever is in them with a named error.
+
+
+UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, ArithmeticError)
+"""What comes of a value of another kind, shape or size than the library writes."""
+
+
+def named_errors(read: Callable[P, R]) -> Callable[P, R]:
+    """A reader whose errors all name the file: what it did not foresee becomes a ValueError."""
+
+    @functools.wraps(read)
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(*args, **kwargs)
+        except UNLIKE as error:
+            path = args[0] if args else next(iter(kwargs.values()), None)
+            raise ValueError(
+                f"{str(path)!r} must hold an SAE as its library writes it, and does not "
+                f"({type(error).__name__}: {error}). It may have been altered, or written by a version "
+                "we do not know; download it again."
+            ) from error
+
+    return named
+
+
+def check_holds(tensors: Collection[str], needed: Sequence[str], path: str | Path, do: str) -> None:
+    """Refuse a file in which a tensor is missing."""
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise ValueError(
+            f"{str(path)!r} must hold {', '.join(needed)}, and {missing[0]!r} is missing. {do}"
+        )
+
+
+# -------------------------------------------------------------------------------------------------
+# Pickled weights: tensors and plain facts, or a refusal.
+
+
+Fact = str | int | float | bool | None
+_FACTS = (str, int, float, bool, type(None))
+
+
+def read_tensors_only(path: str | Path) -> dict[str, Tensor]:
+    """Read a `.pt` file that holds a state dict, and nothing but."""
+    tensors, facts = read_tensors_and_facts(path)
+    if facts:
+        found = next(iter(facts))
+        raise ValueError(
+            f"{str(path)!r} must hold tensors only, got a {type(facts[found]).__name__} named "
+            f"{found!r}. Save the state dict alone, or convert it to safetensors."
+        )
+    return tensors
+
+
+def read_tensors_and_facts(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Fact]]:
+    """Read a `.pt` file of tensors and plain values, nested names joined by dots."""
+    tensors: dict[str, Tensor] = {}
+    facts: dict[str, Fact] = {}
+    for name, value in _leaves(_unpickled(Path(path)), (), Path(path)):
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach()
+        else:
+            facts[name] = value
+    return tensors, facts
+
+
+def _unpickled(path: Path) -> Any:
+    try:
+        return torch.load(existing(path), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{str(path)!r} must be a complete file of tensors, and is not ({first}). Nothing in it "
+            "was run. Download it again, or convert it to safetensors where it was made."
+        ) from error
+
+
+def _leaves(value: Any, at: tuple[str, ...], path: Path) -> list[tuple[str, Any]]:
+    if isinstance(value, Tensor) or (at and isinstance(value, _FACTS)):
+        return [(".".join(at), value)]
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ValueError(
+            f"{str(path)!r} must hold tensors by name, got {type(value).__name__}"
+            f"{' at ' + '.'.join(at) if at else ''}. Save a state dict."
+        )
+    return [leaf for name, inner in value.items() for leaf in _leaves(inner, (*at, name), path)]
+
+
+# -------------------------------------------------------------------------------------------------
+# Originals. Reading changes numbers: norms are divided out, logarithms taken, maps merged. None of it
+# can be undone to the last bit, and some of it not at all (which data points an archetypal dictionary
+# mixes). So an SAE read from a file remembers the file's own tensors, as long as nobody changes the SAE.
+
+
+ATTRIBUTE = "_original"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Original:
+    """The contents of one library's files."""
+
+    library: str
+    """Whose files they are."""
+
+    tensors: dict[str, Tensor]
+    """By that library's names, in its shapes and dtypes; views of the SAE's own where they are the same."""
+
+    config: dict[str, Any]
+    """What its JSON file says."""
+
+    place: tuple[str | None, str | None] = (None, None)
+    """Hook point and model when it was read: a file names them, so they must not have changed."""
+
+
+def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> S:
+    """Let an SAE remember the file it was read from; returns the SAE."""
+    own = [tensor.detach() for tensor in (*sae.parameters(), *sae.buffers())]
+    shared = {name: _shared(tensor, own) for name, tensor in tensors.items()}
+    place = (sae.hook_point, sae.model_name)
+    original = Original(library=library, tensors=shared, config=dict(config), place=place)
+    setattr(sae, ATTRIBUTE, original)
+    return sae
+
+
+def write_folder(
+    sae: SparseAutoencoder,
+    folder: str | Path,
+    library: str,
+    files: tuple[str, str],
+    *,
+    translate: Callable[[SparseAutoencoder], tuple[dict[str, Tensor], dict[str, Any]]],
+    read: Callable[[Path], SparseAutoencoder],
+    metadata: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a new folder of another library: what was read, if the SAE is still that, else a translation.
+
+    `files` are its configuration and its weights, `translate` gives tensors and configuration by that
+    library's names, `read` is its reader, and `metadata` more to state under that name.
+    """
+    folder = Path(folder)
+    original = getattr(sae, ATTRIBUTE, None)
+    now = (library, (sae.hook_point, sae.model_name))
+    with new_folder(folder) as partial:
+
+        def store(tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+            if metadata:
+                stated = dict(config.get("metadata") or {}) | dict(metadata)
+                config = config | {"metadata": stated}
+            facts, weights = (partial / name for name in files)
+            if weights.suffix == ".pt":
+                # Copies with memory of their own, or `torch.save` would store all that they view.
+                own = {n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()}
+                torch.save(own, weights)
+            else:
+                write_tensors(weights, tensors)
+            write_json(facts, config)
+
+        if isinstance(original, Original) and (original.library, original.place) == now:
+            store(original.tensors, original.config)
+            if _same(read(partial), sae):
+                return folder
+            for file in partial.iterdir():
+                file.unlink()
+        store(*translate(sae))
+    return folder
+
+
+def _shared(tensor: Tensor, own: list[Tensor]) -> Tensor:
+    """The SAE's own memory where it holds the same bits, as they are or transposed."""
+    views = (view for mine in own for view in ((mine, mine.T) if mine.ndim == 2 else (mine,)))
+    return next((view for view in views if _equal_bits(view, tensor)), tensor)
+
+
+def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
+    # Where it is from is compared as `place`: a folder that is being written has another name.
+    facts, others = (
+        {name: value for name, value in sae.settings().items() if name != "origin"}
+        for sae in (a, b)
+    )
+    first, second = a.state_dict(), b.state_dict()
+    return (
+        type(a) is type(b)
+        and facts == others
+        and first.keys() == second.keys()
+        and all(_equal_bits(tensor, second[name]) for name, tensor in first.items())
+    )
+
+
+def _equal_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    raw = (t.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(*raw)
