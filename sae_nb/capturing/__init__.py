@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.capturing._capture import capture as capture
     from sae_nb.capturing._streaming import stream as stream
-    from sae_nb.capturing._traces import capture as capture
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.capturing._streaming import StreamEndedError as StreamEndedError
-    from sae_nb.capturing._token_policy import (
+    from sae_nb.capturing._batch_rows import (
         BatchRows as BatchRows,
         RowPolicy as RowPolicy,
         batch_rows as batch_rows,
     )
-    from sae_nb.capturing._traces import Backend as Backend, run_hooked as run_hooked
+    from sae_nb.capturing._forward_pass import Backend as Backend, run_hooked as run_hooked
+    from sae_nb.capturing._streaming import StreamEndedError as StreamEndedError

@@ -1,23 +1,24 @@
-"""From a model's batches to rows and the samples behind them: what every way of capturing shares."""
+"""From a model's batches to rows and the samples behind them: what every way of capturing shares.
+
+Padding never becomes a row, attention sinks not by default, and all of it is stated.
+"""
 
 from __future__ import annotations
 
-import math
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context, describe_ids, ragged_tokens
-from sae_nb.capturing._token_policy import BatchRows, RowPolicy, batch_rows
-from sae_nb.capturing._traces import BACKENDS, Backend, read_batch
-from sae_nb.checks import check_count, check_memory, one_of
+from sae_nb.activations import Context, describe_ids, ragged_tokens
+from sae_nb.capturing._forward_pass import BACKENDS, Backend, read_batch
+from sae_nb.checks import check_count, one_of
 from sae_nb.models import HookPoint
 from sae_nb.progress import progress_bar
 
@@ -46,29 +47,15 @@ class CaptureRecord:
 class CaptureSettings:
     """How inputs are batched, run and turned into rows, as `capture` explains; checked once."""
 
-    policy: RowPolicy
-    """`drop_first` and `keep_special`, resolved for the model."""
-
     batch_size: int | None = None
+    drop_first: bool | Literal["auto"] = "auto"
     context_length: int | None = None
     pack: bool = False
     add_bos: bool | Literal["auto"] = "auto"
+    keep_special: bool = True
     dtype: torch.dtype | None = None
     max_rows: int | None = None
     backend: Backend = "nnsight"
-
-    @classmethod
-    def for_model(
-        cls,
-        model: LiveModel,
-        *,
-        drop_first: bool | Literal["auto"],
-        keep_special: bool,
-        **others: Any,
-    ) -> CaptureSettings:
-        """Return the settings with "auto" resolved."""
-        policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=keep_special)
-        return cls(policy=policy, **others)
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "context_length", "max_rows"):
@@ -84,49 +71,35 @@ class CaptureSettings:
                 f"{self.dtype!r}."
             )
 
-    def stated(self) -> dict[str, Any]:
-        """Return what decides the rows as plain values: two captures that agree read alike."""
-        return {
-            "drop_first": self.policy.drop_first,
-            "keep_special": self.policy.keep_special,
-            "batch_size": self.batch_size,
-            "context_length": self.context_length,
-            "pack": self.pack,
-            "add_bos": self.add_bos,
-            "dtype": None if self.dtype is None else str(self.dtype),
-            "max_rows": self.max_rows,
-            "backend": self.backend,
-        }
-
-    def batches(self, model: LiveModel, inputs: Any) -> Batches:
-        """Return the model's batches of these inputs."""
-        return model.batches(
-            inputs,
-            batch_size=self.batch_size,
-            context_length=self.context_length,
-            pack=self.pack,
-            add_bos=self.add_bos,
-        )
-
 
 Place = Callable[[str, Tensor], Tensor]
 """(hook point, rows that are still the model's) → the same rows on the CPU, ours to keep."""
 
 
-@dataclass(frozen=True, eq=False)
 class Harvest:
-    """One capture: a model, where it is read, and how its activations become rows."""
+    """One capture: a model, where it is read, and how its activations become rows.
 
-    model: LiveModel
+    `points` leads from names as the user gave them to hook points.
+    """
 
-    points: Mapping[str, HookPoint]
-    """From the name as the user gave it to the hook point."""
+    def __init__(
+        self, model: LiveModel, points: Mapping[str, HookPoint], settings: CaptureSettings
+    ) -> None:
+        self.model, self.points, self.settings = model, points, settings
+        self.row_policy = RowPolicy.for_model(
+            model, drop_first=settings.drop_first, keep_special=settings.keep_special
+        )
 
-    settings: CaptureSettings
+    def stated(self) -> dict[str, Any]:
+        """What decides the rows as plain values: two captures that agree read alike."""
+        stated = asdict(self.settings) | {"drop_first": self.row_policy.drop_first}
+        dtype = stated["dtype"]
+        return stated | {"dtype": None if dtype is None else str(dtype)}
 
     def batches(self, inputs: Any) -> Batches:
         """Return the model's batches of these inputs."""
-        return self.settings.batches(self.model, inputs)
+        names = ("batch_size", "context_length", "pack", "add_bos")
+        return self.model.batches(inputs, **{name: getattr(self.settings, name) for name in names})
 
     def rows(
         self, batch: Batch, row_counts: Mapping[str, int], place: Place | None = None
@@ -138,7 +111,7 @@ class Harvest:
             return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
         def take(name: str, value: Tensor) -> None:
-            live = batch_rows(value, batch, self.settings.policy, self.points[name])
+            live = batch_rows(value, batch, self.row_policy, self.points[name])
             rows[name] = replace(live, x=(place or copied)(name, live.x))
 
         read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
@@ -176,9 +149,9 @@ class Harvest:
         settings = self.settings
         return {
             **batches.policy,
-            "drop_first": settings.policy.drop_first,
-            "keep_special": settings.policy.keep_special,
-            "beginning_of_text": settings.policy.begin_id,
+            "drop_first": self.row_policy.drop_first,
+            "keep_special": settings.keep_special,
+            "beginning_of_text": self.row_policy.begin_id,
             "texts_with_bos": builder.bos,
             **dropped,
             "max_rows": settings.max_rows,
@@ -296,117 +269,6 @@ def reporting(
         yield report
 
 
-# -------------------------------------------------------------------------------------------------
-# Capture into memory: every row is copied once, from the model to its final place.
-
-
-class Collector:
-    """Rows of one hook point in one block of memory, sized from the first batch.
-
-    Rows are copied once, from the model's tensor to their final place.
-    """
-
-    def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
-        self._n_samples, self._max_rows, self._n_alike = n_samples, max_rows, n_alike
-        self._x: Tensor | None = None
-        self._sample: list[Tensor] = []
-        self._position: list[Tensor] = []
-        self.n = 0
-        self.dropped: Counter[str] = Counter()
-        self.grid: tuple[int, int] | None = None
-
-    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
-        """Copy rows behind those that are there; `samples` have been seen, these included."""
-        end = self.n + len(x)
-        if self._x is None or end > len(self._x):
-            self._grow(end, x.shape[1], dtype or x.dtype, samples)
-        held = cast(Tensor, self._x)
-        held[self.n : end] = x
-        return held[self.n : end]
-
-    def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
-        share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
-        size = max(end, math.ceil(end * share))
-        if self._max_rows is not None:
-            size = max(end, min(size, self._max_rows))
-        check_memory(
-            size * width * dtype.itemsize * self._n_alike,
-            f"Capturing {size} rows at {self._n_alike} hook point{'s' * (self._n_alike > 1)}",
-            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
-            "max_rows=.",
-        )
-        larger = torch.empty(size, width, dtype=dtype)
-        if self._x is not None:
-            larger[: self.n] = self._x[: self.n]
-        self._x = larger
-
-    def add(self, rows: BatchRows) -> None:
-        """Count in the rows of one batch, which have been placed."""
-        self._sample.append(rows.sample)
-        self._position.append(rows.position)
-        self.n += len(rows.x)
-        self.dropped.update(rows.dropped)
-        self.grid = rows.layout.grid
-
-    def join(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (x, sample, position) of all rows."""
-        held = cast(Tensor, self._x)
-        x = held[: self.n]
-        if len(held) > 1.1 * self.n:
-            # A view would keep, copy and pickle much that holds nothing.
-            x = x.clone()
-        return x, torch.cat(self._sample), torch.cat(self._position)
-
-
-def capture_in_memory(
-    harvest: Harvest,
-    inputs: Any,
-    progress: bool | Callable[[CaptureRecord], Any],
-) -> dict[str, Activations]:
-    """Run all batches and return activations in memory, by the names of the hook points.
-
-    KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
-    """
-    builder, points = ContextBuilder(harvest.model), harvest.points
-    batches, max_rows = harvest.batches(inputs), harvest.settings.max_rows
-    collectors = {name: Collector(batches.n_samples, max_rows, len(points)) for name in points}
-    interrupted = False
-
-    def place(name: str, x: Tensor) -> Tensor:
-        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples)
-
-    try:
-        with reporting(progress, batches.n_samples) as report:
-            for batch in batches:
-                # The context first: an interrupt between the two must not leave rows without one.
-                builder.add(batch)
-                before = {name: collector.n for name, collector in collectors.items()}
-                for name, rows in harvest.rows(batch, before, place).items():
-                    room = None if max_rows is None else max_rows - before[name]
-                    collectors[name].add(rows.first(room))
-                counts = [collector.n for collector in collectors.values()]
-                report(max(counts), builder.n_samples)
-                if max_rows is not None and min(counts) >= max_rows:
-                    break
-    except KeyboardInterrupt:
-        if not builder.n_samples:
-            raise
-        interrupted = True
-        warnings.warn(
-            f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
-            "those.",
-            stacklevel=3,
-        )
-    for name, collector in collectors.items():
-        check_any_rows(name, collector.n, collector.dropped)
-    more = {"interrupted": True} if interrupted else {}
-    policies = {
-        name: harvest.policy(batches, builder, collector.dropped) | more
-        for name, collector in collectors.items()
-    }
-    return _assemble(harvest, collectors, builder, policies)
-
-
 def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
     """Refuse a capture in which every vector was dropped."""
     if not n:
@@ -417,27 +279,174 @@ def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
         )
 
 
-def _assemble(
-    harvest: Harvest,
-    collectors: Mapping[str, Collector],
-    builder: ContextBuilder,
-    policies: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Activations]:
-    taken = builder.take()
-    contexts: dict[Any, Context] = {}
-    found = {}
-    for name, collector in collectors.items():
-        # Hook points of one layout share one context, so that their rows can be joined and compared.
-        key = (collector.grid, tuple(sorted(collector.dropped.items())))
-        if key not in contexts:
-            contexts[key] = builder.build(collector.grid, policies[name], taken)
-        x, sample, position = collector.join()
-        found[name] = Activations(
-            x,
-            sample=sample,
-            position=position,
-            hook_point=str(harvest.points[name]),
-            model_name=harvest.model.name,
-            context=contexts[key],
+# -------------------------------------------------------------------------------------------------
+# Which captured vectors become rows.
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPolicy:
+    """What is dropped before vectors become rows.
+
+    Position 0 of a decoder language model is an attention sink: its norm is up to a hundred times
+    that of the others, one atom would explain it, and R² would look excellent while meaning nothing.
+    """
+
+    drop_first: bool
+    """Drop the first token of every text and of every packed window, and BOS wherever it stands."""
+
+    keep_special: bool = True
+    """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
+
+    begin_id: int | None = None
+    """Id of BOS, where there is one."""
+
+    prefix_tokens: int = 0
+    """Tokens before the first patch of a picture."""
+
+    @classmethod
+    def for_model(
+        cls, model: LiveModel, *, drop_first: bool | Literal["auto"], keep_special: bool
+    ) -> RowPolicy:
+        """Resolve "auto": first tokens are dropped where the model is a decoder of language."""
+        one_of(drop_first, (True, False, "auto"), name="drop_first")
+        one_of(keep_special, (True, False), name="keep_special")
+        return cls(
+            drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
+            keep_special=keep_special,
+            begin_id=model.beginning_of_text,
+            prefix_tokens=model.prefix_tokens,
         )
-    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a captured tensor is laid out, beyond its width."""
+
+    columns: int | None
+    """Vectors per sample; None: one per token of the batch."""
+
+    grid: tuple[int, int] | None = None
+    """Rows and columns of cells, where the tensor is a convolution's map."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchRows:
+    """The rows that one batch gives at one hook point."""
+
+    x: Float[Tensor, "m d_in"]
+    sample: Int[Tensor, " m"]
+    position: Int[Tensor, " m"]
+    layout: Layout
+    dropped: Counter[str] = field(default_factory=Counter)
+    """How many vectors were left out, by reason."""
+
+    def first(self, n: int | None) -> BatchRows:
+        """Return only the first `n` rows; None: all."""
+        x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
+        return replace(self, x=x, sample=sample, position=position)
+
+
+def batch_rows(x: Float[Tensor, "n ..."], batch: Batch, policy: RowPolicy, point: str) -> BatchRows:
+    """Lay out one captured tensor as rows and drop what the policy drops.
+
+    (batch, time, d) gives a row per kept token. (batch, d) gives a row per sample at position 0. A
+    convolution's map (batch, channels, height, width) gives a row per cell, row by row.
+    """
+    layout = _layout(x, batch, point)
+    sample, position, keep, dropped = _kept(batch, layout, policy, point)
+    x = x.flatten(2).transpose(1, 2) if layout.grid is not None else x
+    x = x.reshape(*keep.shape, x.shape[-1])
+    x = x.flatten(0, 1) if bool(keep.all()) else x[keep.to(x.device)]
+    return BatchRows(
+        x=x, sample=sample[keep], position=position[keep], layout=layout, dropped=dropped
+    )
+
+
+def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
+    """Return how many rows a batch will give, without running the model."""
+    return int(_kept(batch, layout, policy, "")[2].sum())
+
+
+def _layout(x: Tensor, batch: Batch, point: str) -> Layout:
+    width = batch.sample.shape[1]
+    n_tokens = None if batch.token_ids is None else width
+    if x.ndim == 2:
+        # Some blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end.
+        flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
+        return Layout(columns=None if flat else 1)
+    if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
+        return Layout(columns=None if x.shape[1] == width else x.shape[1])
+    if x.ndim == 4 and n_tokens is None:
+        return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
+    wanted = f"(batch, {n_tokens}, d)" if n_tokens else "(batch, tokens, d)"
+    raise ValueError(
+        f"Activations at `{point}` must have shape (batch, d), {wanted} or, for pictures, (batch, "
+        f"channels, height, width), got {tuple(x.shape)}. Choose another hook point; "
+        "`model.hook_points()` lists those that fit."
+    )
+
+
+def _kept(
+    batch: Batch, layout: Layout, policy: RowPolicy, point: str
+) -> tuple[
+    Int[Tensor, "batch columns"],
+    Int[Tensor, "batch columns"],
+    Bool[Tensor, "batch columns"],
+    Counter[str],
+]:
+    sample, position = _where(batch, layout, policy, point)
+    if layout.columns is None and batch.token_ids is not None:
+        keep, dropped = _keep_tokens(batch, position, policy)
+    else:
+        # Patches and cells have no padding; a pooled vector is no attention sink.
+        sinks = policy.drop_first and layout.columns != 1
+        keep = position > 0 if sinks else torch.ones_like(position, dtype=torch.bool)
+        dropped = Counter(n_dropped_first=int((~keep).sum()))
+    return sample, position, keep, dropped
+
+
+def _where(
+    batch: Batch, layout: Layout, policy: RowPolicy, point: str
+) -> tuple[Int[Tensor, "batch columns"], Int[Tensor, "batch columns"]]:
+    sample, position = batch.sample.cpu(), batch.position.cpu()
+    width, n_columns = sample.shape[1], layout.columns
+    if n_columns is None:
+        return sample, position
+    column = torch.arange(n_columns)
+    patches_only = n_columns == width - policy.prefix_tokens and n_columns > 1
+    if patches_only and layout.grid is None:
+        # Patch embeddings before cls and registers join them: named as the patches they are.
+        column = column + policy.prefix_tokens
+    elif n_columns > 1 and width > 1 and layout.grid is None:
+        raise ValueError(
+            f"Activations at `{point}` must have {width} tokens per sample like the inputs, got "
+            f"{n_columns}. Choose another hook point, or check `patch_grid` and `prefix_tokens`."
+        )
+    if batch.keep is not None and bool((sample != sample[:, :1])[batch.keep.cpu()].any()):
+        raise ValueError(
+            f"Activations at `{point}` have no token axis, and a packed window holds several texts, "
+            "so it cannot be said whose they are. Use pack=False."
+        )
+    return sample[:, :1].expand(-1, n_columns), column.expand(len(sample), -1)
+
+
+def _keep_tokens(
+    batch: Batch, position: Int[Tensor, "batch time"], policy: RowPolicy
+) -> tuple[Bool[Tensor, "batch time"], Counter[str]]:
+    real = torch.ones_like(position, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
+    first = torch.zeros_like(real)
+    if policy.drop_first:
+        # The leftmost real column too: a packed window may begin in the middle of a text, and the
+        # sink is where attention begins.
+        first = real & ((position == 0) | (real.cumsum(dim=1) == 1))
+        if policy.begin_id is not None and batch.token_ids is not None:
+            first |= real & (batch.token_ids.cpu() == policy.begin_id)
+    special = torch.zeros_like(real)
+    if not policy.keep_special and batch.special is not None:
+        special = real & batch.special.cpu() & ~first
+    dropped = Counter(
+        n_dropped_padding=int((~real).sum()),
+        n_dropped_first=int(first.sum()),
+        n_dropped_special=int(special.sum()),
+    )
+    return real & ~first & ~special, dropped

@@ -30,13 +30,13 @@ from sae_nb.activations import (
     size_and_checksum,
 )
 from sae_nb.capturing._batch_rows import (
+    BatchRows,
     CaptureRecord,
     ContextBuilder,
     Harvest,
     check_any_rows,
     reporting,
 )
-from sae_nb.capturing._token_policy import BatchRows
 from sae_nb.checks import check_count
 from sae_nb.files import (
     MANIFEST,
@@ -329,7 +329,7 @@ def call_facts(
         ),
         "hook_points": {name: str(point) for name, point in harvest.points.items()},
         "inputs": inputs_digest(inputs, model.kind),
-        **harvest.settings.stated(),
+        **harvest.stated(),
         "shard_rows": shard_rows,
         "several": several,
     }

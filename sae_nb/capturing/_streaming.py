@@ -12,9 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import generator_for, policy_text
-from sae_nb.capturing._batch_rows import CaptureSettings, Harvest
-from sae_nb.capturing._token_policy import BatchRows, Layout, count_rows
-from sae_nb.capturing._traces import Backend
+from sae_nb.capturing._batch_rows import (
+    BatchRows,
+    CaptureSettings,
+    Harvest,
+    Layout,
+    count_rows,
+)
+from sae_nb.capturing._forward_pass import Backend
 from sae_nb.checks import check_count
 
 if TYPE_CHECKING:
@@ -74,14 +79,13 @@ def stream(
             f"`hook_point` must be one name, got {hook_point!r}. Make one stream per hook point, or "
             "use capture for several in one pass."
         )
-    settings = CaptureSettings.for_model(
-        model,
-        drop_first=drop_first,
-        keep_special=keep_special,
+    settings = CaptureSettings(
         batch_size=batch_size,
+        drop_first=drop_first,
         context_length=context_length,
         pack=pack,
         add_bos=add_bos,
+        keep_special=keep_special,
         dtype=dtype,
         backend=backend,
     )
@@ -113,8 +117,8 @@ class ActivationStream:
         self.n_samples = opening.n_samples
         self.policy: Mapping[str, Any] = {
             **opening.policy,
-            "drop_first": settings.policy.drop_first,
-            "keep_special": settings.policy.keep_special,
+            "drop_first": self._harvest.row_policy.drop_first,
+            "keep_special": settings.keep_special,
         }
         self._only_reading: Batches | None = opening if self._one_shot else None
         self._first_batch: Batch | None = None
@@ -208,7 +212,7 @@ class ActivationStream:
 
     def count(self, batch: Batch) -> int:
         """Return how many rows a batch gives, without running it."""
-        return count_rows(batch, self._look()[0], self._harvest.settings.policy)
+        return count_rows(batch, self._look()[0], self._harvest.row_policy)
 
     def _rows_per_buffer(self) -> int:
         # A buffer larger than one pass would run the same samples again before the first batch.

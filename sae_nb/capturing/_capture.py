@@ -1,0 +1,307 @@
+"""Capture: run a live model over inputs, and collect its activations in memory or in a folder."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
+
+import torch
+from torch import Tensor
+
+from sae_nb.activations import Activations, Context
+from sae_nb.capturing._batch_rows import (
+    BatchRows,
+    CaptureRecord,
+    CaptureSettings,
+    ContextBuilder,
+    Harvest,
+    check_any_rows,
+    reporting,
+)
+from sae_nb.capturing._forward_pass import Backend
+from sae_nb.checks import check_memory
+from sae_nb.models import HookPoint
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+
+class CaptureKeywords(TypedDict, total=False):
+    """The keywords of `capture`, for its two overloads."""
+
+    batch_size: int | None
+    store: str | Path | None
+    drop_first: bool | Literal["auto"]
+    context_length: int | None
+    pack: bool
+    add_bos: bool | Literal["auto"]
+    keep_special: bool
+    dtype: torch.dtype | None
+    max_rows: int | None
+    backend: Backend
+    shard_rows: int | None
+    progress: bool | Callable[[Any], Any]
+
+
+@overload
+def capture(
+    model: LiveModel, inputs: Any, hook_points: str, **options: Unpack[CaptureKeywords]
+) -> Activations: ...
+@overload
+def capture(
+    model: LiveModel, inputs: Any, hook_points: Iterable[str], **options: Unpack[CaptureKeywords]
+) -> dict[str, Activations]: ...
+def capture(
+    model: LiveModel,
+    inputs: Any,
+    hook_points: str | Iterable[str],
+    *,
+    batch_size: int | None = None,
+    store: str | Path | None = None,
+    drop_first: bool | Literal["auto"] = "auto",
+    context_length: int | None = None,
+    pack: bool = False,
+    add_bos: bool | Literal["auto"] = "auto",
+    keep_special: bool = True,
+    dtype: torch.dtype | None = None,
+    max_rows: int | None = None,
+    backend: Backend = "nnsight",
+    shard_rows: int | None = None,
+    progress: bool | Callable[[Any], Any] = True,
+) -> Activations | dict[str, Activations]:
+    """Run a live model over inputs and return its activations, one row per token or patch.
+
+    Several hook points are read in one pass, and no pass goes further than the last of them. Padding
+    is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
+    Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given. In
+    memory, KeyboardInterrupt returns what is there, with a warning.
+
+    Parameters
+    ----------
+    model
+        From `load_model` or `wrap`.
+    inputs
+        Texts, token ids, pictures, tensors, or any iterable of them.
+    hook_points
+        One name, or several. Standard names, TransformerLens names and module paths.
+    batch_size
+        Samples (packed windows) per forward pass; None: 8 texts, 64 of anything else.
+    store
+        A folder to write to, in shards of bounded size. If the process is killed or interrupted,
+        the same call goes on where it stopped, and the result is bit-equal; another call is refused.
+    drop_first
+        Drop the first token of each text or window, and BOS. "auto": for decoder language models,
+        whose first token is an attention sink.
+    context_length
+        Tokens after which a text is cut. None: the model's own limit.
+    pack
+        Join texts into windows of `context_length` tokens instead of padding them.
+    add_bos
+        Put BOS before each text; "auto": as the tokenizer does.
+    keep_special
+        Keep special tokens other than BOS (class, separator, end of text).
+    dtype
+        Precision of the rows; None: the model's.
+    max_rows
+        Stop after so many rows.
+    backend
+        "nnsight", or "hooks": plain forward hooks, the same values without nnsight. (What hooks of
+        your own make of an output, nnsight sees from the next module on, "hooks" at once.)
+    shard_rows
+        Rows per file of a store; None: 64 MiB worth.
+    progress
+        Show a bar; or a function that gets a `CaptureRecord` after every batch.
+
+    Raises
+    ------
+    HookPointNotFound: If the model has no such hook point; the near names are listed.
+    ValueError: If inputs are empty, an activation holds NaN or infinity (hook point, row and token are
+        named), or `store` holds another capture.
+    MemoryError: If the rows would not fit in memory.
+
+    Example
+    -------
+    >>> from sae_nb.models import wrap
+    >>> model = wrap(torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU()))
+    >>> acts = capture(model, torch.ones(4, 3), "0", progress=False)
+    >>> acts.x.shape, acts.hook_point
+    (torch.Size([4, 2]), '0')
+    """
+    from sae_nb.capturing._resumable import capture_to_store
+
+    several = not isinstance(hook_points, str)
+    points = _resolved(model, [hook_points] if isinstance(hook_points, str) else hook_points)
+    settings = CaptureSettings(
+        batch_size=batch_size,
+        drop_first=drop_first,
+        context_length=context_length,
+        pack=pack,
+        add_bos=add_bos,
+        keep_special=keep_special,
+        dtype=dtype,
+        max_rows=max_rows,
+        backend=backend,
+    )
+    harvest = Harvest(model, points, settings)
+    # Never in inference mode, even when called there: no SAE could be trained on such tensors.
+    with torch.inference_mode(False):
+        if store is None:
+            acts = capture_in_memory(harvest, inputs, progress)
+        else:
+            acts = capture_to_store(harvest, inputs, store, shard_rows, several, progress)
+    return acts if several else next(iter(acts.values()))
+
+
+def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
+    if not hasattr(model, "hook_point"):
+        raise TypeError(
+            f"`model` must be a live model, got {type(model).__name__}. Use sae_nb.wrap(module), or "
+            "sae_nb.load_model(name)."
+        )
+    points = {str(name): model.hook_point(name) for name in names}
+    if not points:
+        raise ValueError(
+            'Name at least one hook point, e.g. "resid_post.0"; `model.hook_points()` lists them.'
+        )
+    return points
+
+
+# -------------------------------------------------------------------------------------------------
+# In memory: every row is copied once, from the model to its final place.
+
+
+class Collector:
+    """Rows of one hook point in one block of memory, sized from the first batch.
+
+    Rows are copied once, from the model's tensor to their final place.
+    """
+
+    def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
+        self._n_samples, self._max_rows, self._n_alike = n_samples, max_rows, n_alike
+        self._x: Tensor | None = None
+        self._sample: list[Tensor] = []
+        self._position: list[Tensor] = []
+        self.n = 0
+        self.dropped: Counter[str] = Counter()
+        self.grid: tuple[int, int] | None = None
+
+    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
+        """Copy rows behind those that are there; `samples` have been seen, these included."""
+        end = self.n + len(x)
+        if self._x is None or end > len(self._x):
+            self._grow(end, x.shape[1], dtype or x.dtype, samples)
+        held = cast(Tensor, self._x)
+        held[self.n : end] = x
+        return held[self.n : end]
+
+    def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
+        share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
+        size = max(end, math.ceil(end * share))
+        if self._max_rows is not None:
+            size = max(end, min(size, self._max_rows))
+        check_memory(
+            size * width * dtype.itemsize * self._n_alike,
+            f"Capturing {size} rows at {self._n_alike} hook point{'s' * (self._n_alike > 1)}",
+            "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
+            "max_rows=.",
+        )
+        larger = torch.empty(size, width, dtype=dtype)
+        if self._x is not None:
+            larger[: self.n] = self._x[: self.n]
+        self._x = larger
+
+    def add(self, rows: BatchRows) -> None:
+        """Count in the rows of one batch, which have been placed."""
+        self._sample.append(rows.sample)
+        self._position.append(rows.position)
+        self.n += len(rows.x)
+        self.dropped.update(rows.dropped)
+        self.grid = rows.layout.grid
+
+    def join(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (x, sample, position) of all rows."""
+        held = cast(Tensor, self._x)
+        x = held[: self.n]
+        if len(held) > 1.1 * self.n:
+            # A view would keep, copy and pickle much that holds nothing.
+            x = x.clone()
+        return x, torch.cat(self._sample), torch.cat(self._position)
+
+
+def capture_in_memory(
+    harvest: Harvest,
+    inputs: Any,
+    progress: bool | Callable[[CaptureRecord], Any],
+) -> dict[str, Activations]:
+    """Run all batches and return activations in memory, by the names of the hook points.
+
+    KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
+    """
+    builder, points = ContextBuilder(harvest.model), harvest.points
+    batches, max_rows = harvest.batches(inputs), harvest.settings.max_rows
+    collectors = {name: Collector(batches.n_samples, max_rows, len(points)) for name in points}
+    interrupted = False
+
+    def place(name: str, x: Tensor) -> Tensor:
+        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples)
+
+    try:
+        with reporting(progress, batches.n_samples) as report:
+            for batch in batches:
+                # The context first: an interrupt between the two must not leave rows without one.
+                builder.add(batch)
+                before = {name: collector.n for name, collector in collectors.items()}
+                for name, rows in harvest.rows(batch, before, place).items():
+                    room = None if max_rows is None else max_rows - before[name]
+                    collectors[name].add(rows.first(room))
+                counts = [collector.n for collector in collectors.values()]
+                report(max(counts), builder.n_samples)
+                if max_rows is not None and min(counts) >= max_rows:
+                    break
+    except KeyboardInterrupt:
+        if not builder.n_samples:
+            raise
+        interrupted = True
+        warnings.warn(
+            f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
+            "those.",
+            stacklevel=3,
+        )
+    for name, collector in collectors.items():
+        check_any_rows(name, collector.n, collector.dropped)
+    more = {"interrupted": True} if interrupted else {}
+    policies = {
+        name: harvest.policy(batches, builder, collector.dropped) | more
+        for name, collector in collectors.items()
+    }
+    return _assemble(harvest, collectors, builder, policies)
+
+
+def _assemble(
+    harvest: Harvest,
+    collectors: Mapping[str, Collector],
+    builder: ContextBuilder,
+    policies: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Activations]:
+    taken = builder.take()
+    contexts: dict[Any, Context] = {}
+    found = {}
+    for name, collector in collectors.items():
+        # Hook points of one layout share one context, so that their rows can be joined and compared.
+        key = (collector.grid, tuple(sorted(collector.dropped.items())))
+        if key not in contexts:
+            contexts[key] = builder.build(collector.grid, policies[name], taken)
+        x, sample, position = collector.join()
+        found[name] = Activations(
+            x,
+            sample=sample,
+            position=position,
+            hook_point=str(harvest.points[name]),
+            model_name=harvest.model.name,
+            context=contexts[key],
+        )
+    return found
