@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # for the other rooms
         is_offline as is_offline,
         snapshot as snapshot,
     )
-    from sae_nb.models._facts import end_token_ids as end_token_ids, forward_names as forward_names
+    from sae_nb.models._generation import continue_texts as continue_texts
     from sae_nb.models._hook_points import (
         first_input as first_input,
         read_tensor as read_tensor,

@@ -6,7 +6,7 @@ lengths are padded on the left, so that every row's last column is its newest to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 Generated = str | Tensor | list[str] | list[Tensor]
+Runner = Callable[["LiveModel", tuple[Any, ...], dict[str, Any], Sequence[RunState]], Any]
+"""(model, args, kwargs, where the columns are) → the raw output, active edits applied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,9 @@ def continue_texts(
     use_cache: bool,
     return_ids: bool,
     echo: bool,
+    run: Runner | None = None,
 ) -> Generated:
-    """Continue prompts; see `LiveModel.generate`."""
+    """Continue prompts, as `LiveModel.generate` says; `run` makes one pass, by default with hooks."""
     check_count(max_new_tokens, name="max_new_tokens")
     _check_generates(model)
     if not 0 <= temperature < float("inf"):
@@ -69,7 +72,7 @@ def continue_texts(
         )
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     sampling = Sampling(temperature=float(temperature), generator=generator)
-    new = _continued(model, prompts, max_new_tokens, sampling, use_cache)
+    new = _continued(model, prompts, max_new_tokens, sampling, use_cache, run or _with_hooks)
     if return_ids or model.tokenizer is None:
         ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
         return ids[0] if single else ids
@@ -153,8 +156,20 @@ class _Text:
         )
 
 
+def _with_hooks(
+    model: LiveModel, args: tuple[Any, ...], kwargs: dict[str, Any], states: Sequence[RunState]
+) -> Any:
+    with installed(model, states):
+        return model.module(*args, **kwargs)
+
+
 def _continued(
-    model: LiveModel, prompts: list[Tensor], n_new: int, sampling: Sampling, use_cache: bool
+    model: LiveModel,
+    prompts: list[Tensor],
+    n_new: int,
+    sampling: Sampling,
+    use_cache: bool,
+    run: Runner,
 ) -> list[Tensor]:
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
     # Without an attention mask padding would be read as text: only equal lengths go together.
@@ -164,7 +179,7 @@ def _continued(
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         text = _left_padded(model, [prompts[row] for row in rows])
-        _grow(model, text, n_new, sampling, use_cache)
+        _grow(model, text, n_new, sampling, use_cache, run)
         for place, row in enumerate(rows):
             new = text.ids[place, text.n_prompt :]
             out[row] = new[text.keep[place, text.n_prompt :]].cpu()
@@ -184,7 +199,9 @@ def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
     return _Text(ids, keep, keep.sum(dim=1), longest, alive)
 
 
-def _grow(model: LiveModel, text: _Text, n_new: int, sampling: Sampling, use_cache: bool) -> None:
+def _grow(
+    model: LiveModel, text: _Text, n_new: int, sampling: Sampling, use_cache: bool, run: Runner
+) -> None:
     names = facts.forward_names(model.module)
     cached = use_cache and {"past_key_values", "use_cache"} <= names
     ends = torch.tensor(
@@ -194,9 +211,7 @@ def _grow(model: LiveModel, text: _Text, n_new: int, sampling: Sampling, use_cac
     with model.lock, torch.no_grad():
         for step in range(n_new):
             states = [text.state(s) for s in ([step] if cached else range(step + 1))]
-            with installed(model, states[0] if len(states) == 1 else states):
-                args, kwargs = _arguments(text, states, names, cached, cache)
-                raw = model.module(*args, **kwargs)
+            raw = run(model, *_arguments(text, states, names, cached, cache), states)
             cache = getattr(raw, "past_key_values", None)
             chosen = sampling.choose(model.main_output(raw)[:, -1])
             chosen = torch.where(text.alive, chosen, model.pad_id)

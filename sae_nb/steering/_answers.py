@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of
-from sae_nb.models import RunState, collected, end_token_ids, forward_names
+from sae_nb.checks import one_of
+from sae_nb.models import collected, continue_texts
 from sae_nb.steering._contexts import splice, steer, trace_edited
 from sae_nb.steering._edits import Change, Where
 
@@ -205,63 +205,16 @@ def generate_steered(
 
     `model.generate(prompt, return_ids=True)` is the same with hooks, for batches and sampling too.
     """
-    if one_of(backend, get_args(Backend), name="backend") == "hooks":
-        new = model.generate(
-            prompt, max_new_tokens=max_new_tokens, use_cache=use_cache, return_ids=True
-        )
-        return cast(Tensor, new)
-    check_count(max_new_tokens, name="max_new_tokens")
-    if not model.causal:
-        raise TypeError(f"`generate_steered` needs a causal language model, got {model.name}.")
-    batch = next(model.batches([prompt], batch_size=1)).to(model.device)
-    if batch.token_ids is None:
-        raise TypeError(f"`prompt` must be a text or token ids, got {type(prompt).__name__}.")
-    limit, length = model.context_length, batch.token_ids.shape[1]
-    if batch.truncated or (limit is not None and length + max_new_tokens > limit):
-        raise ValueError(
-            f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got {length} "
-            f"+ {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
-        )
-    return _continue_traced(model, batch.token_ids, max_new_tokens, use_cache)
-
-
-def _continue_traced(
-    model: LiveModel, ids: Int[Tensor, "1 time"], n_new: int, use_cache: bool
-) -> Int[Tensor, " longer_time"]:
-    names = forward_names(model.module)
-    cached = use_cache and {"past_key_values", "use_cache"} <= names
-    ends = end_token_ids(model.module, model.tokenizer)
-    n_prompt, cache = ids.shape[1], None
-    with model.lock, torch.no_grad():
-        for step in range(n_new):
-            steps = [step] if cached else range(step + 1)
-            states = [_step_state(ids, n_prompt, s) for s in steps]
-            args, kwargs = model.text_arguments(
-                ids[:, states[0].offset :], torch.ones_like(ids) > 0
-            )
-            if "use_cache" in names:
-                kwargs |= {"use_cache": cached}
-            if cached:
-                kwargs |= {"past_key_values": cache}
-            raw = trace_edited(model, args, kwargs, states)
-            cache = getattr(raw, "past_key_values", None)
-            chosen = model.main_output(raw)[:, -1].argmax(dim=-1, keepdim=True)
-            ids = torch.cat((ids, chosen), dim=1)
-            if int(chosen) in ends:
-                break
-    return ids[0].cpu()
-
-
-def _step_state(ids: Int[Tensor, "1 time"], n_prompt: int, step: int) -> RunState:
-    """Return what edits know of the prompt (step 0) or of one new token."""
-    first = 0 if step == 0 else n_prompt + step - 1
-    columns = torch.arange(first, n_prompt + step, device=ids.device)[None]
-    return RunState(
-        step=step,
-        offset=first,
-        keep=torch.ones_like(columns, dtype=torch.bool),
-        token_ids=ids[:, first : n_prompt + step],
-        position=columns,
-        prompt_length=torch.full((1,), n_prompt, device=ids.device),
-        sample=torch.zeros_like(columns),
+    one_of(backend, get_args(Backend), name="backend")
+    new = continue_texts(
+        model,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=0.0,
+        seed=None,
+        use_cache=use_cache,
+        return_ids=True,
+        echo=True,
+        run=trace_edited if backend == "nnsight" else None,
     )
+    return cast(Tensor, new)

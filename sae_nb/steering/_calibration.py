@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.checks import check_count
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
-from sae_nb.steering._request import check_atoms
+from sae_nb.steering._request import check_amounts, check_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -125,7 +125,9 @@ def calibrate_strength(
         raise ValueError(f"`target_kl` must be positive and finite, in nats, got {target_kl}.")
     check_count(max_runs, name="max_runs")
     atoms = check_atoms(atom, sae.n_atoms)
-    amounts = _amounts(by, len(atoms))
+    amounts = check_amounts(by, len(atoms))
+    if not any(amounts):
+        raise ValueError(f"`by` must be not all zero, got {list(amounts)}.")
     direction = combined_direction(sae, atoms, amounts)
     answers = Answers(model, inputs, hook_point, positions=positions, batch_size=batch_size)
     search = StrengthSearch(
@@ -208,13 +210,3 @@ class StrengthSearch:
             return math.sqrt(a * b)
         share = math.log(self._target / kl_a) / math.log(kl_b / kl_a)
         return float(a * (b / a) ** min(max(share, 0.02), 0.98))
-
-
-def _amounts(by: float | Sequence[float], count: int) -> tuple[float, ...]:
-    amounts = [float(by)] * count if isinstance(by, int | float) else [float(b) for b in by]
-    if len(amounts) != count or not all(map(math.isfinite, amounts)) or not any(amounts):
-        raise ValueError(
-            f"`by` must be finite, not all zero, and one number or one for each of {count} atoms, got "
-            f"{amounts}."
-        )
-    return tuple(amounts)

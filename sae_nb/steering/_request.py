@@ -79,7 +79,7 @@ def request_steering(
             raise ValueError(
                 f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
             )
-        atoms, numbers = None, _numbers(by, 1)
+        atoms, numbers = None, check_amounts(by, 1)
         amount = numbers
         change = _direction_change(model, hook_point, direction, amount[0], **choices)
     else:
@@ -89,7 +89,7 @@ def request_steering(
                 f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
             )
         atoms = check_atoms(atom, sae.n_atoms)
-        numbers = _numbers(by, len(atoms))
+        numbers = check_amounts(by, len(atoms))
         amount = _in_coefficients(numbers, choices["unit"], choices["mode"], sae, atoms, acts)
         change = _atom_change(model, sae, atoms, amount, **choices)
     recipe = Steering(hook_point=str(hook_point), atoms=atoms, by=numbers, amount=amount, **choices)
@@ -136,7 +136,8 @@ def check_atoms(atom: int | Sequence[int], n_atoms: int) -> tuple[int, ...]:
     return atoms
 
 
-def _numbers(by: float | Sequence[float] | None, count: int) -> tuple[float, ...]:
+def check_amounts(by: float | Sequence[float] | None, count: int) -> tuple[float, ...]:
+    """Return one finite number per atom, from one for all or one each."""
     if by is None:
         raise TypeError("`by` must be a number, or one per atom; got None.")
     numbers = [float(b) for b in by] if isinstance(by, Iterable) else [float(by)] * count
