@@ -104,6 +104,9 @@ class Checkup:
 # The machine: Python, packages, torch and its GPU, memory, disk, network.
 
 
+Seen = tuple[State, str, str]
+"""What a check returns: state, what and fix of a finding."""
+
 GIB = 2**30
 COMFORTABLE_MEMORY = 2.0
 """GiB. The tour peaks at 1.0 (its last line says so), and a browser wants some too."""
@@ -122,31 +125,29 @@ CONTAINERS = (
 """Where a container's memory limit and use are written: control groups v2, then v1."""
 
 
-def python() -> Finding:
+def python() -> Seen:
     """Look at the interpreter."""
     version = platform.python_version()
     what = f"{version} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     # pip refuses older ones, but a checkout on the path is not asked.
     if sys.version_info[:2] < (3, 11):  # noqa: UP036
         fix = "Install Python 3.11 or newer and make a new environment with it."
-        return Finding(name="python", state="cannot", what=what, fix=fix, essential=True)
-    return Finding(name="python", state="ok", what=what, essential=True)
+        return "cannot", what, fix
+    return "ok", what, ""
 
 
-def packages() -> Finding:
+def packages() -> Seen:
     """Compare what is installed with what the package declares."""
     try:
         declared = list(_declared())
     except metadata.PackageNotFoundError:
         what = "sae-nb itself is not installed in this environment"
         fix = REINSTALL
-        return Finding(name="packages", state="cannot", what=what, fix=fix, essential=True)
+        return "cannot", what, fix
     wrong = [text for name, asked in declared if (text := _misfit(name, asked))]
     if wrong:
-        what = "; ".join(wrong)
-        return Finding(name="packages", state="cannot", what=what, fix=REINSTALL, essential=True)
-    what = f"sae-nb {metadata.version('sae-nb')} and its {len(declared)} dependencies"
-    return Finding(name="packages", state="ok", what=what, essential=True)
+        return "cannot", "; ".join(wrong), REINSTALL
+    return "ok", f"sae-nb {metadata.version('sae-nb')} and its {len(declared)} dependencies", ""
 
 
 def _declared() -> Iterator[tuple[str, str]]:
@@ -169,16 +170,15 @@ def _misfit(name: str, asked: str) -> str:
     return "" if fits else f"{name} {version} is installed, {asked} is needed"
 
 
-def torch_build() -> Finding:
+def torch_build() -> Seen:
     """Look at torch: its version, its build, its threads."""
     import torch
 
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    what = f"{torch.__version__}, {build}, {torch.get_num_threads()} threads"
-    return Finding(name="torch", state="ok", what=what, essential=True)
+    return "ok", f"{torch.__version__}, {build}, {torch.get_num_threads()} threads", ""
 
 
-def gpu() -> Finding:
+def gpu() -> Seen:
     """Look at the GPU: what the driver says, and whether torch's build fits it."""
     import torch
 
@@ -187,21 +187,20 @@ def gpu() -> Finding:
         facts = torch.cuda.get_device_properties(0)
         more = f" and {n - 1} more" if (n := torch.cuda.device_count()) > 1 else ""
         version = f", driver {driver[1]}" if driver else ""
-        what = f"{facts.name}, {facts.total_memory / GIB:.0f} GiB{more}{version}"
-        return Finding(name="gpu", state="ok", what=what)
+        return "ok", f"{facts.name}, {facts.total_memory / GIB:.0f} GiB{more}{version}", ""
     if driver and built:
         what = f"{driver[0]} with driver {driver[1]}, which torch's CUDA {built} build cannot use"
         fix = "Update the driver, or install a torch build for an older CUDA."
-        return Finding(name="gpu", state="cannot", what=what, fix=fix)
+        return "cannot", what, fix
     if driver:
         what = f"{driver[0]} with driver {driver[1]}, but torch is a CPU build"
         fix = "Delete .venv and run `make lab DEVICE=cuda`, with TORCH_INDEX naming CUDA builds."
-        return Finding(name="gpu", state="cannot", what=what, fix=fix)
+        return "cannot", what, fix
     if built:
         what = f"no NVIDIA driver answers, and torch is a CUDA {built} build; the CPU is used"
         fix = "Nothing, or DEVICE=cpu for a torch of a tenth of the size."
-        return Finding(name="gpu", state="warn", what=what, fix=fix)
-    return Finding(name="gpu", state="ok", what="none; everything bundled runs on the CPU")
+        return "warn", what, fix
+    return "ok", "none; everything bundled runs on the CPU", ""
 
 
 def _driver() -> tuple[str, str] | None:
@@ -218,21 +217,20 @@ def _driver() -> tuple[str, str] | None:
     return (name.strip(), version.strip()) if name else None
 
 
-def memory() -> Finding:
+def memory() -> Seen:
     """Look at the memory still free, a container's limit included."""
     free = _free_memory()
     if free is None:
-        what = "this system does not say how much is free"
-        return Finding(name="memory", state="ok", what=what)
+        return "ok", "this system does not say how much is free", ""
     gib = free / GIB
     what = f"{gib:.1f} GiB free"
     if gib < LEAST_MEMORY:
         fix = f"Close other kernels and programs: a bundled model needs {LEAST_MEMORY} GiB."
-        return Finding(name="memory", state="cannot", what=what, fix=fix, essential=True)
+        return "cannot", what, fix
     if gib < COMFORTABLE_MEMORY:
         fix = "Keep one notebook open at a time, and capture to disk: sn.capture(…, store=folder)."
-        return Finding(name="memory", state="warn", what=what, fix=fix, essential=True)
-    return Finding(name="memory", state="ok", what=what, essential=True)
+        return "warn", what, fix
+    return "ok", what, ""
 
 
 def _free_memory() -> int | None:
@@ -257,27 +255,25 @@ def _left(folder: Path, limit: str, use: str) -> int | None:
         return None
 
 
-def disk() -> Finding:
+def disk() -> Seen:
     """Look at the disk notebooks would write to."""
     gib = shutil.disk_usage(Path.cwd()).free / GIB
     what = f"{gib:.1f} GiB free in the working folder"
     if gib < COMFORTABLE_DISK:
         fix = "Make room before capturing to disk; the bundled lessons need 0.1 GiB."
-        return Finding(name="disk", state="warn", what=what, fix=fix)
-    return Finding(name="disk", state="ok", what=what)
+        return "warn", what, fix
+    return "ok", what, ""
 
 
-def offline() -> Finding:
+def offline() -> Seen:
     """Look at what works without a network: the bundled models."""
     from sae_nb.models import bundled_names
 
     names = [name for name in bundled_names() if "@" not in name]
     if not names:
-        what = "the bundled models' weights are missing"
-        return Finding(name="offline", state="cannot", what=what, fix=REINSTALL, essential=True)
+        return "cannot", "the bundled models' weights are missing", REINSTALL
     hub = "; the hub is switched off" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
-    what = f"{', '.join(names)} are here; only a hub name you give is downloaded{hub}"
-    return Finding(name="offline", state="ok", what=what, essential=True)
+    return "ok", f"{', '.join(names)} are here; only a hub name you give is downloaded{hub}", ""
 
 
 # -------------------------------------------------------------------------------------------------
@@ -288,7 +284,7 @@ AGREEMENT = 1e-5
 """Largest difference between a kernel's codes and the definition's, on numbers of order one."""
 
 
-def numba_layer() -> Finding:
+def numba_layer() -> Seen:
     """Look at Numba and at how its parallel loops share the machine."""
     import numba
 
@@ -300,11 +296,11 @@ def numba_layer() -> Finding:
     if layer == "workqueue":
         what += "; kernels take turns, because this layer cannot be entered twice"
         fix = "Install OpenMP's runtime (libgomp1 on Debian, libomp on macOS) for parallel kernels."
-        return Finding(name="numba", state="warn", what=what, fix=fix, essential=True)
-    return Finding(name="numba", state="ok", what=what, essential=True)
+        return "warn", what, fix
+    return "ok", what, ""
 
 
-def cpu_kernels() -> Finding:
+def cpu_kernels() -> Seen:
     """Run a pursuit and a TopK encoding on the CPU kernels and on their definition."""
     started = time.perf_counter()
     difference = _difference("cpu", "cpu")
@@ -312,30 +308,28 @@ def cpu_kernels() -> Finding:
     if not difference <= AGREEMENT:  # not a number counts as different
         what = f"codes differ from the definition by {difference:.1e}, allowed is {AGREEMENT:.0e}"
         fix = "Use backend='reference', and report this with the lines above."
-        return Finding(name="kernels", state="cannot", what=what, fix=fix, essential=True)
+        return "cannot", what, fix
     what = f"agree with the definition to {difference:.0e}, compiled or loaded in {seconds:.1f} s"
-    return Finding(name="kernels", state="ok", what=what, essential=True)
+    return "ok", what, ""
 
 
-def cuda_kernels() -> Finding:
+def cuda_kernels() -> Seen:
     """Run the same on the GPU's kernels."""
     import torch
 
-    name = "cuda kernels"
     if not torch.cuda.is_available():
-        return Finding(name=name, state="ok", what="not needed without a usable GPU")
+        return "ok", "not needed without a usable GPU", ""
     try:
         difference = _difference("cuda", "cuda")
     except (ValueError, ImportError) as error:
         major = str(torch.version.cuda).partition(".")[0]
         fix = f'Install them: python -m pip install "sae-nb[cuda{major}]".'
-        return Finding(name=name, state="cannot", what=str(error), fix=fix)
+        return "cannot", str(error), fix
     if not difference <= AGREEMENT:  # not a number counts as different
         what = f"codes differ from the definition by {difference:.1e}, allowed is {AGREEMENT:.0e}"
         fix = "Use backend='reference' on the GPU, and report this with the lines above."
-        return Finding(name=name, state="cannot", what=what, fix=fix)
-    what = f"agree with the definition to {difference:.0e}"
-    return Finding(name=name, state="ok", what=what)
+        return "cannot", what, fix
+    return "ok", f"agree with the definition to {difference:.0e}", ""
 
 
 def _difference(backend: str, device: str) -> float:
@@ -362,7 +356,7 @@ def _difference(backend: str, device: str) -> float:
     return max(float((a.to_dense() - b.to_dense()).abs().max()) for a, b in pairs)
 
 
-def nnsight() -> Finding:
+def nnsight() -> Seen:
     """Capture from a toy module through nnsight and through a plain hook, and compare."""
     import torch
 
@@ -380,9 +374,8 @@ def nnsight() -> Finding:
     if not torch.allclose(traced, hooked, atol=1e-6):
         what = f"{version} captures something else than a plain forward hook"
         fix = f"{REINSTALL} It pins a version that is known to agree."
-        return Finding(name="nnsight", state="cannot", what=what, fix=fix, essential=True)
-    what = f"{version}, agrees with a plain forward hook"
-    return Finding(name="nnsight", state="ok", what=what, essential=True)
+        return "cannot", what, fix
+    return "ok", f"{version}, agrees with a plain forward hook", ""
 
 
 # -------------------------------------------------------------------------------------------------
@@ -396,32 +389,29 @@ EXTENSIONS = ("@jupyter-widgets/jupyterlab-manager", "anywidget")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
-def widgets() -> Finding:
+def widgets() -> Seen:
     """Look at the packages panels are made of, without importing them."""
     missing = [name for name in WIDGET_PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         what = f"{', '.join(missing)} missing: panels cannot be drawn, everything else works"
-        return Finding(name="widgets", state="cannot", what=what, fix=REINSTALL)
-    what = ", ".join(f"{name} {metadata.version(name)}" for name in WIDGET_PACKAGES)
-    return Finding(name="widgets", state="ok", what=what)
+        return "cannot", what, REINSTALL
+    return "ok", ", ".join(f"{name} {metadata.version(name)}" for name in WIDGET_PACKAGES), ""
 
 
-def lab() -> Finding:
+def lab() -> Seen:
     """Look for JupyterLab and the extensions that draw widgets in the browser."""
     if importlib.util.find_spec("jupyterlab") is None:
         what = "JupyterLab is not in this environment; a kernel used from another one is fine"
         fix = "Install it with `python -m pip install jupyterlab`, or install ipywidgets and anywidget there."
-        return Finding(name="jupyterlab", state="warn", what=what, fix=fix)
+        return "warn", what, fix
     found = {name: _extension(name) for name in EXTENSIONS}
     missing = [name for name, version in found.items() if version is None]
     if missing:
         what = f"JupyterLab has no extension {', '.join(missing)}: panels show as text"
         fix = "Run `python -m pip install --force-reinstall --no-deps ipywidgets jupyterlab_widgets anywidget`."
-        return Finding(name="jupyterlab", state="cannot", what=what, fix=fix)
+        return "cannot", what, fix
     versions = ", ".join(f"{name} {version}" for name, version in found.items())
-    return Finding(
-        name="jupyterlab", state="ok", what=f"{metadata.version('jupyterlab')} with {versions}"
-    )
+    return "ok", f"{metadata.version('jupyterlab')} with {versions}", ""
 
 
 def _extension(name: str) -> str | None:
@@ -441,13 +431,13 @@ def _extension_folders() -> list[Path]:
     return [Path(folder) for folder in jupyter_path("labextensions")]
 
 
-def chromium() -> Finding:
+def chromium() -> Seen:
     """Look for a browser that tests can drive; nobody else needs one."""
     if find_chromium() is not None:
-        return Finding(name="chromium", state="ok", what="here, for the browser tests")
+        return "ok", "here, for the browser tests", ""
     what = "none; only the browser tests need it, and they skip"
     fix = "Install chromium, or name one in SAE_NB_CHROMIUM, to run them."
-    return Finding(name="chromium", state="warn", what=what, fix=fix)
+    return "warn", what, fix
 
 
 def find_chromium() -> str | None:
@@ -478,8 +468,10 @@ CHECKS = {
 }
 """Every check by name; each imports what it needs when it is asked."""
 
-ESSENTIAL = frozenset({"python", "packages", "torch", "numba", "kernels", "nnsight", "offline"})
-"""Without these a check that breaks means that nothing useful works."""
+ESSENTIAL = frozenset(
+    {"python", "packages", "torch", "numba", "kernels", "nnsight", "memory", "offline"}
+)
+"""Without these nothing useful works."""
 
 
 def doctor(*names: str) -> Checkup:
@@ -517,11 +509,15 @@ def doctor(*names: str) -> Checkup:
 
 
 def _examine(name: str) -> Finding:
+    essential = name in ESSENTIAL
     try:
-        return CHECKS[name]()
+        state, what, fix = CHECKS[name]()
     except Exception as error:  # noqa: BLE001 - a check that breaks is what was asked for
+        state = "cannot"
         what = " ".join(f"{type(error).__name__}: {error}".split())
         fix = "Run `make clean` and `make lab` in a fresh checkout; if it stays, report this line."
         if isinstance(error, ModuleNotFoundError):
             fix = f"Install it: python -m pip install {(error.name or 'it').partition('.')[0]}."
-        return Finding(name=name, state="cannot", what=what, fix=fix, essential=name in ESSENTIAL)
+        # A system that does not say how much memory it has may have enough.
+        essential = essential and name != "memory"
+    return Finding(name=name, state=state, what=what, fix=fix, essential=essential)

@@ -88,12 +88,7 @@ def _remove_if_left(partial: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary sibling of `path`; flush and rename it on success, remove it on error.
-
-    Raises
-    ------
-    OSError: If it cannot be written; says why, and what was there before is as it was.
-    """
+    """Give a temporary sibling of `path`; flush and rename it on success, remove it on error."""
     with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _tidy_partials(path)
@@ -111,23 +106,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write `content` under `path` atomically.
-
-    Raises
-    ------
-    OSError: If it cannot be written; says why, and what was there before is as it was.
-    """
+    """Write `content` under `path` atomically."""
     with replacing(place(path)) as partial:
         partial.write_bytes(content)
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as JSON under `path`, atomically and with sorted keys (stable diffs).
-
-    Raises
-    ------
-    ValueError: If `value` holds NaN or infinity, which JSON has no word for.
-    """
+    """Write `value` as JSON under `path`, atomically and with sorted keys (stable diffs)."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
 
@@ -141,13 +126,7 @@ def existing(path: str | Path) -> Path:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read one JSON file.
-
-    Raises
-    ------
-    FileNotFoundError: If there is no such file.
-    ValueError: If the file is not JSON (cut short, or something else).
-    """
+    """Read one JSON file."""
     path = existing(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -159,12 +138,7 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_toml(package: str, name: str) -> dict[str, Any]:
-    """Read a TOML file of texts that lies in a package; as in Markdown, a line break is a space.
-
-    Raises
-    ------
-    ValueError: If it is missing or not TOML.
-    """
+    """Read a TOML file of texts that lies in a package; as in Markdown, a line break is a space."""
     try:
         text = resources.files(package).joinpath(name).read_text(encoding="utf-8")
         return {key: _unwrapped(value) for key, value in tomllib.loads(text).items()}
@@ -184,12 +158,7 @@ def _unwrapped(value: Any) -> Any:
 
 
 def filled(kind: type[_Record], entry: Mapping[str, Any], where: str, **more: Any) -> _Record:
-    """Make a record of an entry of a file, and of `more`; `where` names the entry in errors.
-
-    Raises
-    ------
-    ValueError: If the entry lacks something or has something that the record does not know.
-    """
+    """Make a record of an entry of a file, and of `more`; `where` names the entry in errors."""
     known = {field.name: field for field in fields(kind) if field.name not in more}  # type: ignore[arg-type]
     needed = {
         name
@@ -205,13 +174,7 @@ def filled(kind: type[_Record], entry: Mapping[str, Any], where: str, **more: An
 
 
 def json_object(path: str | Path) -> dict[str, Any]:
-    """Read one JSON file that must hold an object.
-
-    Raises
-    ------
-    FileNotFoundError: If there is no such file.
-    ValueError: If it holds something else.
-    """
+    """Read one JSON file that must hold an object."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise ValueError(
@@ -237,10 +200,6 @@ def check_seal(path: Path, content: dict[str, Any], *, needed: bool = True) -> d
     """Return the facts of a sealed JSON file, without their checksum.
 
     Where it is not `needed`, a file without one passes: manifests of the first versions have none.
-
-    Raises
-    ------
-    ValueError: If the facts are not those the file was written with.
     """
     facts = {name: value for name, value in content.items() if name != SEAL}
     if SEAL not in content and not needed:
@@ -265,13 +224,7 @@ def write_tensors(
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU.
-
-    Raises
-    ------
-    FileNotFoundError: If there is no such file.
-    ValueError: If the file is cut short, altered in its header, or not safetensors at all (a pickle, say).
-    """
+    """Read a safetensors file onto the CPU."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -303,11 +256,6 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
 
     With `replace` an existing folder of that name is removed, if it holds a manifest of ours.
-
-    Raises
-    ------
-    FileExistsError: If `path` exists and `replace` is false, or if it is not a folder of ours.
-    OSError: If it cannot be written; says why, and what was there before is as it was.
     """
     path = place(path)
     recover(path)
@@ -361,11 +309,6 @@ def read_manifest(
     """Read and verify a folder's manifest.
 
     `full` compares checksums, `sizes` only lengths (for stores too large to hash on opening).
-
-    Raises
-    ------
-    FileNotFoundError: If the folder, its manifest or a listed file is missing.
-    ValueError: If the folder is of another kind or version, or a file was cut short or altered.
     """
     folder = Path(folder)
     recover(folder)

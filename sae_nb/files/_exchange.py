@@ -154,12 +154,7 @@ def named_write_errors(path: Path, *, only_room: bool = False) -> Iterator[None]
 
 
 def place(path: str | Path) -> Path:
-    """Return the path of something to be written, if the system can look there at all.
-
-    Raises
-    ------
-    OSError: If its name is too long, or a folder on the way to it is closed to this user; says so.
-    """
+    """Return the path of something to be written, if the system can look there at all."""
     path = Path(path)
     with named_write_errors(path), suppress(FileNotFoundError, NotADirectoryError):
         path.stat()

@@ -81,12 +81,7 @@ class SaeIdentity:
 
     @classmethod
     def from_json(cls, fields: Any) -> SaeIdentity:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        ValueError: If a field is missing or is not what it should be.
-        """
+        """Read what `to_json` wrote."""
         try:
             values = {name: fields[name] for name in _FIELDS}
             identity = cls(**values)

@@ -19,12 +19,7 @@ from sae_nb.files._exchange import named_write_errors
 
 
 class Lock:
-    """A file or folder that is held until `release`, or until nobody knows the lock any more.
-
-    Raises
-    ------
-    BlockingIOError: If somebody else holds it and `wait` is false.
-    """
+    """A file or folder that is held until `release`, or until nobody knows the lock any more."""
 
     def __init__(self, path: Path, *, wait: bool = False) -> None:
         self._handle: int | None = None
@@ -67,12 +62,7 @@ class Lock:
 
 
 def hold_folder(folder: Path, refusal: str) -> Lock:
-    """Hold a folder for one writer, making it where it is missing; `refusal` is what others are told.
-
-    Raises
-    ------
-    ValueError: If somebody else holds it.
-    """
+    """Hold a folder for one writer, making it where it is missing; `refusal` is what others are told."""
     with named_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
