@@ -130,7 +130,7 @@ def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
     shapes = [tuple(read_tensors(part)["pictures"].shape) for part in parts]
     if len({shape[1:] for shape in shapes}) > 1:
         raise ValueError(
-            f"Pictures of one store must have one size, got {sorted({s[1:] for s in shapes})}. "
+            f"Images of one store must have one size, got {sorted({s[1:] for s in shapes})}. "
             "Resize them to one size first."
         )
     shape = [sum(shape[0] for shape in shapes), *shapes[0][1:]]

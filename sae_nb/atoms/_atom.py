@@ -406,17 +406,17 @@ def describe_atom(
     near, cosines = catalogue.nearest(atom, n_neighbours)
     joint, lifts, counts = catalogue.coactive(atom, n_neighbours)
     up, down = ((), ()) if model is None else logit_effects(model, catalogue.dictionary[atom])
-    firings, strengths = catalogue.firings, catalogue.strengths(atom)[1]
+    strengths = catalogue.strengths(atom)[1]
     shown = slice(page * n_examples, (page + 1) * n_examples)
     on_page = Choice(rows=choice.rows[shown], strengths=choice.strengths[shown])
     return AtomSummary(
         atom=atom,
         n_atoms=catalogue.n_atoms,
         n_rows=len(catalogue.acts),
-        n_fired=int(firings.n_fired[atom]),
-        frequency=float(firings.frequency[atom]),
-        mean_strength=float(firings.mean_strength[atom]),
-        max_strength=float(firings.max_strength[atom]),
+        n_fired=int(catalogue.n_fired[atom]),
+        frequency=float(catalogue.frequency[atom]),
+        mean_strength=float(catalogue.mean_strength[atom]),
+        max_strength=float(catalogue.max_strength[atom]),
         p99=float(np.quantile(np.abs(strengths), 0.99)) if len(strengths) else 0.0,
         histogram=strength_histogram(strengths),
         frequencies=catalogue.frequencies,

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -39,10 +39,15 @@ class Firings:
     """
 
     def __init__(self, codes: SparseCodes) -> None:
-        self.codes = codes
+        self._codes: SparseCodes | None = codes
         self.n_rows, self.n_atoms = len(codes), codes.n_atoms
 
     # --- the codes as plain arrays ----------------------------------------------------------------
+
+    @property
+    def codes(self) -> SparseCodes:
+        """Codes of every row."""
+        return cast(SparseCodes, self._codes)
 
     @cached_property
     def values(self) -> Float[np.ndarray, " nnz"]:
@@ -227,7 +232,7 @@ NEAR_MISS_SEED = 0
 R2_ROWS = 4096
 
 
-class AtomCatalogue:
+class AtomCatalogue(Firings):
     """Every atom of an SAE on one set of activations: how often, how strongly, on what, with whom.
 
     The activations are encoded once, in chunks, when first needed; only sparse codes are kept
@@ -280,7 +285,7 @@ class AtomCatalogue:
     ) -> None:
         self.acts = acts_for(sae, acts)
         self.sae = sae
-        self.n_atoms = int(sae.n_atoms)
+        self.n_rows, self.n_atoms = len(self.acts), int(sae.n_atoms)
         self.labels: Mapping[int, str] = labels if labels is not None else {}
         if codes is not None and (len(codes), codes.n_atoms) != (len(self.acts), self.n_atoms):
             raise ValueError(
@@ -385,55 +390,11 @@ class AtomCatalogue:
     # --- what the codes say -----------------------------------------------------------------------
 
     @cached_property
-    def firings(self) -> Firings:
-        """The codes read atom by atom."""
-        return Firings(self.codes)
-
-    @property
-    def frequency(self) -> Float[np.ndarray, " n_atoms"]:
-        """Share of rows in which each atom is active (z ≠ 0)."""
-        return self.firings.frequency
-
-    @property
-    def max_strength(self) -> Float[np.ndarray, " n_atoms"]:
-        """Largest |z| of each atom; 0 where it never fires."""
-        return self.firings.max_strength
-
-    @property
-    def mean_strength(self) -> Float[np.ndarray, " n_atoms"]:
-        """Mean |z| of each atom where it fires; 0 where it never does."""
-        return self.firings.mean_strength
-
-    @property
-    def p99(self) -> Float[np.ndarray, " n_atoms"]:
-        """99th percentile of |z| of each atom where it fires; 0 where it never does."""
-        return self.firings.p99
-
-    @property
-    def alive(self) -> Bool[np.ndarray, " n_atoms"]:
-        """Whether each atom is active anywhere."""
-        return self.firings.alive
-
-    @cached_property
     def frequencies(self) -> Histogram:
         """How often the atoms fire, as a histogram on a logarithmic axis."""
         from sae_nb.atoms._atom import frequency_histogram
 
-        return frequency_histogram(self.firings)
-
-    def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
-        """Return the atoms in order; see `Firings.order`."""
-        return self.firings.order(by, alive_only=alive_only)
-
-    def strengths(self, atom: int) -> tuple[Int[np.ndarray, " uses"], Float[np.ndarray, " uses"]]:
-        """Rows in which an atom fires, ascending, and how strongly (z, sign kept)."""
-        return self.firings.strengths(atom)
-
-    def coactive(
-        self, atom: int, n: int = 8, *, min_count: int = 5
-    ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
-        """Return atoms that fire together with `atom`, their lift and count; see `Firings`."""
-        return self.firings.coactive(atom, n, min_count=min_count)
+        return frequency_histogram(self)
 
     def nearest(
         self, atom: int, n: int = 8
@@ -526,10 +487,10 @@ class AtomCatalogue:
         matching = self._rows_named(text)
         if not len(matching):
             return np.zeros(0, np.int64)
-        entries = self.firings.entries_of(matching)
-        size = np.abs(self.firings.values[entries])
-        there = np.bincount(self.firings.atoms[entries], weights=size, minlength=self.n_atoms)
-        everywhere = self.mean_strength * self.firings.n_fired
+        entries = self.entries_of(matching)
+        size = np.abs(self.values[entries])
+        there = np.bincount(self.atoms[entries], weights=size, minlength=self.n_atoms)
+        everywhere = self.mean_strength * self.n_fired
         share = there / np.maximum(everywhere, 1e-12)
         # What fires there no more than on any other row does not answer the query.
         answers = share > 2 * len(matching) / len(self.acts)

@@ -195,7 +195,7 @@ class ContextBuilder:
         size = tuple(batch.pictures.shape[1:])
         if self._size not in (None, size):
             raise ValueError(
-                f"Pictures of one capture must have one size, got {self._size} and {size}. Resize them "
+                f"Images of one capture must have one size, got {self._size} and {size}. Resize them "
                 "to one size, or capture each size by itself."
             )
         self._size = size
@@ -380,7 +380,7 @@ def _layout(x: Tensor, batch: Batch, point: str) -> Layout:
         return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
     wanted = f"(batch, {n_tokens}, d)" if n_tokens else "(batch, tokens, d)"
     raise ValueError(
-        f"Activations at `{point}` must have shape (batch, d), {wanted} or, for pictures, (batch, "
+        f"Activations at `{point}` must have shape (batch, d), {wanted} or, for images, (batch, "
         f"channels, height, width), got {tuple(x.shape)}. Choose another hook point; "
         "`model.hook_points()` lists those that fit."
     )

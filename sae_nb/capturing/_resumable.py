@@ -314,7 +314,7 @@ def call_facts(
         edits = ", ".join(str(edit.hook_point) for edit in model.interventions)
         raise ValueError(
             f"`store` must be captured without edits, but there are some at {edits}: a store could "
-            "not tell them from others when it is resumed. Capture in memory and use acts.save(folder)."
+            "not distinguish them when it is resumed. Capture in memory and use acts.save(folder)."
         )
     return {
         "model": model.name,

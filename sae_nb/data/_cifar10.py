@@ -18,6 +18,7 @@ from torch import Tensor
 from sae_nb.checks import one_of
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
+from sae_nb.files import existing_folder
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -76,9 +77,7 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
     A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
     one_of(split, _BINARY, name="split")
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    folder = existing_folder(folder)
     places = [folder, *sorted(place for place in folder.iterdir() if place.is_dir())]
     readers: tuple[Callable[[Path, str], Photos | None], ...] = (_binary, _archive, _folders)
     for reader in readers:
@@ -93,8 +92,8 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
                 f" code, got {str(place)!r}. Download the binary version (cifar-10-binary.tar.gz)."
             )
     raise FileNotFoundError(
-        f"No CIFAR-10 {split} pictures in {str(folder)!r}. It must hold {_BINARY[split][0]}, a .npz"
-        f" with {split!r} in its name, or {split}/<class>/ folders of pictures."
+        f"No CIFAR-10 {split} images in {str(folder)!r}. It must hold {_BINARY[split][0]}, a .npz"
+        f" with {split!r} in its name, or {split}/<class>/ folders of images."
     )
 
 
@@ -190,7 +189,7 @@ def _folders(folder: Path, split: str) -> Photos | None:
 def _checked(pixels: Tensor, name: str) -> Tensor:
     if tuple(pixels.shape) != (3, SIZE, SIZE):
         raise ValueError(
-            f"A picture of CIFAR-10 must be 32×32, got {pixels.shape[2]}×{pixels.shape[1]} in"
-            f" {name}. Read other pictures with sae_nb.data.pictures(folder, size=32)."
+            f"An image of CIFAR-10 must be 32×32, got {pixels.shape[2]}×{pixels.shape[1]} in"
+            f" {name}. Read others with `sae_nb.data.pictures(folder, size=32)`."
         )
     return pixels

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_memory
 from sae_nb.data._records import Record
+from sae_nb.files import existing_folder
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -63,12 +64,12 @@ class PictureFolder(Record):
         """All pictures at once, between 0 and 1; they must have one size."""
         first = self[0]
         needed = 2 * len(self) * first.numel() * first.element_size()
-        check_memory(needed, f"`images` of {len(self)} pictures", "Take a slice of the folder.")
+        check_memory(needed, f"`images` of {len(self)} images", "Take a slice of the folder.")
         decoded = [first, *(self[row] for row in range(1, len(self)))]
         for path, picture in zip(self.paths, decoded, strict=True):
             if picture.shape != first.shape:
                 raise ValueError(
-                    f"All pictures must have one size to be stacked, got {tuple(first.shape[1:])} and"
+                    f"All images must have one size to be stacked, got {tuple(first.shape[1:])} and"
                     f" {tuple(picture.shape[1:])} in {str(path)!r}. Pass size=… to `pictures`."
                 )
         return torch.stack(decoded)
@@ -105,13 +106,11 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
     """
     if size is not None:
         check_count(size, name="size")
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    folder = existing_folder(folder)
     found = [path.relative_to(folder) for path in visible_files(folder, SUFFIXES)]
     if not found:
         raise ValueError(
-            f"A folder of pictures must hold at least one, got {str(folder)!r} with none of"
+            f"A folder of images must hold at least one, got {str(folder)!r} with none of"
             f" {', '.join(sorted(SUFFIXES))}. Check the path."
         )
     found.sort(key=lambda path: path.parts)
@@ -137,7 +136,7 @@ def decode_picture(
             picture = upright.convert("RGB")
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"Every picture must be readable, but {name} is not ({error}). Remove it or replace it."
+            f"Every image must be readable, but {name} is not ({error}). Remove it or replace it."
         ) from error
     if size is not None:
         picture = ImageOps.fit(picture, (size, size), method=Image.Resampling.BICUBIC)

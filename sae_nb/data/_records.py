@@ -1,4 +1,4 @@
-"""How a record of data shows itself: names, shapes and types, never its numbers."""
+"""What all data share: records that show names, shapes and types, never numbers; seeds; shares."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Sized
 from dataclasses import fields
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from sae_nb.checks import between, check_count
 
 LONGEST_TEXT = 40
 
@@ -32,3 +35,15 @@ def _described(name: str, value: Any) -> str:
     if isinstance(value, Sized):
         return f"{name}: {len(value)}"
     return f"{name}: {type(value).__name__}"
+
+
+def seeded(seed: int) -> torch.Generator:
+    """Return a generator of torch's that begins at a seed ≥ 0."""
+    return torch.Generator().manual_seed(check_count(seed, name="seed", at_least=0))
+
+
+def check_share(value: object, *, name: str, do: str) -> float:
+    """Return a number in [0, 1)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number, got {value!r}.")
+    return float(between(value, 0, 1, name=name, ends="[)", do=do))

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from sae_nb.checks import one_of
 from sae_nb.data._images import visible_files
 from sae_nb.data._records import Record
+from sae_nb.files import existing_folder
 
 Split = Literal["train", "test", "all"]
 
@@ -168,9 +169,7 @@ def text(folder: str | Path) -> TextFolder:
     """
     if not isinstance(folder, (str, Path)):
         raise TypeError(f"`folder` must be a path, got {type(folder).__name__}.")
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    folder = existing_folder(Path(folder).expanduser())
     found = sorted(path.relative_to(folder) for path in visible_files(folder, {".txt"}))
     pairs = [(part, path.as_posix()) for path in found for part in _read(folder / path)]
     if not pairs:

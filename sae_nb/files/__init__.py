@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         MANIFEST as MANIFEST,
         check_seal as check_seal,
         existing as existing,
+        existing_folder as existing_folder,
         filled as filled,
         json_object as json_object,
         new_folder as new_folder,

@@ -125,6 +125,14 @@ def existing(path: str | Path) -> Path:
     return path
 
 
+def existing_folder(path: str | Path) -> Path:
+    """Return the path of a folder that is there."""
+    path = Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"No folder {str(path)!r}. Check the path.")
+    return path
+
+
 def read_json(path: str | Path) -> Any:
     """Read one JSON file."""
     path = existing(path)
@@ -310,10 +318,8 @@ def read_manifest(
 
     `full` compares checksums, `sizes` only lengths (for stores too large to hash on opening).
     """
-    folder = Path(folder)
     recover(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"No folder {str(folder)!r}. Check the path.")
+    folder = existing_folder(folder)
     manifest = read_json(folder / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("kind") != kind:
         other = manifest.get("kind") if isinstance(manifest, dict) else type(manifest).__name__

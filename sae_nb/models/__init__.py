@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
+        Intervention as Intervention,
+        RunState as RunState,
     )
     from sae_nb.models._inputs import Batch as Batch
-    from sae_nb.models._interventions import Intervention as Intervention, RunState as RunState
     from sae_nb.models._live_model import LiveModel as LiveModel
     from sae_nb.models._loading import bundled_names as bundled_names, load_model as load_model
     from sae_nb.models._preprocessing import Preprocess as Preprocess
@@ -32,18 +33,16 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.models._generation import continue_texts as continue_texts
     from sae_nb.models._hook_points import (
+        check_writable as check_writable,
+        edited as edited,
         first_input as first_input,
+        installed as installed,
         read_tensor as read_tensor,
         replace_tensor as replace_tensor,
         standard_name as standard_name,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
     from sae_nb.models._inputs import Batches as Batches, described as described
-    from sae_nb.models._interventions import (
-        check_writable as check_writable,
-        edited as edited,
-        installed as installed,
-    )
     from sae_nb.models._live_model import collected as collected
     from sae_nb.models._loading import Remote as Remote, no_weights as no_weights
     from sae_nb.models._vision_transformer import (

@@ -170,7 +170,7 @@ def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:
     if preprocess is None:
         preprocess = family_preprocess(config.model_type, pair(config.image_size) or (224, 224))
         warnings.warn(
-            f"{name!r} has no preprocessor_config.json: pictures are prepared as usual for "
+            f"{name!r} has no preprocessor_config.json: images are prepared as usual for "
             f"{config.model_type}, {preprocess}.",
             stacklevel=4,
         )

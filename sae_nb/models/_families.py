@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from sae_nb.models._facts import model_type
 from sae_nb.models._hook_points import HookPoint, Side
 
 # Names of submodules, most telling first. What is searched: the block for branches and norms; for
@@ -241,7 +242,7 @@ def _additive(module: nn.Module, post_norm: bool) -> bool | None:
 def _model_type(module: nn.Module) -> str:
     if type(module).__module__ == "sae_nb.models._vision_transformer":
         return "vision_transformer"
-    return str(getattr(getattr(module, "config", None), "model_type", ""))
+    return model_type(module)
 
 
 def _first_upwards(module: nn.Module, path: str, names: tuple[str, ...]) -> str | None:

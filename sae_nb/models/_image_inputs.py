@@ -28,6 +28,7 @@ from sae_nb.models._inputs import (
     described,
     empty,
     is_many,
+    pair,
     plain_index,
 )
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
@@ -86,7 +87,7 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         return picture_samples(model, inputs.images)
     if not is_many(inputs):
         raise _not_pictures(model, inputs)
-    return chained(inputs, 4, lambda item: picture_samples(model, item), name="picture")
+    return chained(inputs, 4, lambda item: picture_samples(model, item), name="image")
 
 
 def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
@@ -95,19 +96,19 @@ def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
     if pictures.ndim != 4 or not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
         raise _not_pictures(model, pictures)
     if pictures.numel() == 0:
-        raise ValueError(f"`inputs` must hold at least one picture, got shape {shape}.")
+        raise ValueError(f"`inputs` must hold at least one image, got shape {shape}.")
     if shape[1] != 3:
         do = (
-            "Use pictures.permute(0, 3, 1, 2)."
+            "Use images.permute(0, 3, 1, 2)."
             if shape[3] == 3
-            else "Repeat a grey channel with pictures.expand(-1, 3, -1, -1)."
+            else "Repeat a grey channel with images.expand(-1, 3, -1, -1)."
         )
-        raise ValueError(f"Pictures must have 3 channels, shape (n, 3, H, W), got {shape}. {do}")
+        raise ValueError(f"Images must have 3 channels, shape (n, 3, H, W), got {shape}. {do}")
     if pictures.is_floating_point():
         low, high = float(pictures.min()), float(pictures.max())
         if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
             raise ValueError(
-                f"Float pictures must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
+                f"Float images must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
                 'Divide bytes by 255; pass pixels that are already normalised as {"pixel_values": …}.'
             )
     return pictures.detach().cpu()
@@ -119,7 +120,7 @@ def _files(model: LiveModel, path: str | Path) -> Samples:
         found = sorted(f for f in place.rglob("*") if f.suffix.lower() in PICTURE_FILES)
         if not found:
             raise ValueError(
-                f"The folder must hold pictures ({', '.join(PICTURE_FILES)}), got {str(place)!r} "
+                f"The folder must hold images ({', '.join(PICTURE_FILES)}), got {str(place)!r} "
                 "with none."
             )
         return Samples(iter(found), len(found))
@@ -127,7 +128,7 @@ def _files(model: LiveModel, path: str | Path) -> Samples:
         return Samples(iter([place]), 1)
     if isinstance(path, str) and Path(path).suffix.lower() not in PICTURE_FILES:
         raise _not_pictures(model, path)
-    raise FileNotFoundError(f"`inputs` must be a picture that exists, got {str(path)!r}.")
+    raise FileNotFoundError(f"`inputs` must be an image that exists, got {str(path)!r}.")
 
 
 def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
@@ -148,7 +149,7 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
 
 def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     if not inputs:
-        raise empty("picture")
+        raise empty("image")
     for item in inputs:
         if isinstance(item, (bool, int, float)):
             raise _not_pictures(model, inputs)
@@ -159,8 +160,8 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
 
 def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
     return TypeError(
-        f"`inputs` must be pictures for the vision model {model.name}, got {described(inputs)}. "
-        "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL pictures, or files."
+        f"`inputs` must be images for the vision model {model.name}, got {described(inputs)}. "
+        "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL images, or files."
     )
 
 
@@ -180,7 +181,7 @@ def _loaded(
             loaded = _from_pil(picture)
     except OSError as error:
         raise ValueError(
-            f"{str(item)!r} must be a picture Pillow can read, but {error}. Leave it out."
+            f"{str(item)!r} must be an image Pillow can read, but {error}. Leave it out."
         ) from error
     _check_size(model, *loaded.shape[1:])
     return loaded
@@ -195,7 +196,7 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     ready = [item.values for item in items if isinstance(item, PixelValues)]
     pictures = [item for item in items if isinstance(item, Tensor)]
     if ready and pictures:
-        raise ValueError('A batch must hold pictures or {"pixel_values": …}, got both. Split them.')
+        raise ValueError('A batch must hold images or {"pixel_values": …}, got both. Split them.')
     shown: Tensor | None = None
     if ready:
         values = _stacked(ready)
@@ -241,7 +242,7 @@ def _prepared_by_user(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, 
     if not isinstance(values, Tensor) or values.shape[0] != len(pictures):
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(
-            "`preprocess` must turn pictures of shape (n, 3, H, W) into a tensor with n rows, got "
+            "`preprocess` must turn images of shape (n, 3, H, W) into a tensor with n rows, got "
             f"{got} for n={len(pictures)}."
         )
     return values, as_bytes(stacked)
@@ -251,7 +252,7 @@ def _stacked(pictures: list[Tensor]) -> Tensor:
     shapes = {tuple(picture.shape) for picture in pictures}
     if len(shapes) > 1:
         raise ValueError(
-            f"Pictures of one batch must have one size after preprocessing, got {sorted(shapes)}. "
+            f"Images of one batch must have one size after preprocessing, got {sorted(shapes)}. "
             "Resize them to one size first."
         )
     return torch.stack(pictures)
@@ -281,7 +282,7 @@ def fit_picture(model: LiveModel, given: Any) -> Fitted:
     """Return one picture as bytes of the size the model reads, and a note on every conversion."""
     if model.kind != "vision":
         raise TypeError(
-            f"A picture must be given to a vision model, and {model.name} reads "
+            f"An image must be given to a vision model, and {model.name} reads "
             f"{'text' if model.kind == 'language' else 'tensors'}. Got {described(given)}."
         )
     notes: list[str] = []
@@ -300,7 +301,7 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
     if isinstance(given, str | Path):
         path = Path(given).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"A picture must be a file that exists, got {str(path)!r}.")
+            raise FileNotFoundError(f"An image must be a file that exists, got {str(path)!r}.")
         return _decoded(path, repr(path.name), notes)
     if isinstance(given, bytes | bytearray | memoryview):
         return _decoded(io.BytesIO(bytes(given)), "the file", notes)
@@ -313,7 +314,7 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
     if isinstance(images, Tensor):
         return _opened(images, notes)
     raise TypeError(
-        "A picture must be a tensor or array of shape (3, H, W), a PIL picture or a file, got "
+        "An image must be a tensor or array of shape (3, H, W), a PIL image or a file, got "
         f"{described(given)}."
     )
 
@@ -326,7 +327,7 @@ def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Imag
         # Pillow names the object in memory where it cannot tell what a file is.
         why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
         raise ValueError(
-            f"A picture must be in a file Pillow can read, but of {name}: {why}. Save it as PNG or "
+            f"An image must be in a file Pillow can read, but of {name}: {why}. Save it as PNG or "
             "JPEG."
         ) from error
 
@@ -334,7 +335,7 @@ def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Imag
 def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:
     if picture.width * picture.height > LARGEST:
         raise ValueError(
-            f"A picture must have at most {LARGEST} pixels, got {picture.width}×{picture.height}. "
+            f"An image must have at most {LARGEST} pixels, got {picture.width}×{picture.height}. "
             "Scale it down first."
         )
     if getattr(picture, "n_frames", 1) > 1:
@@ -358,7 +359,7 @@ def _from_array(array: NDArray[Any], notes: list[str]) -> Image.Image:
         array = array[..., 0]
     if array.ndim not in (2, 3) or array.size == 0 or (array.ndim == 3 and array.shape[-1] > 4):
         raise ValueError(
-            "A picture must have shape (3, H, W), (H, W, 3) or (H, W), and there must be one at a "
+            "An image must have shape (3, H, W), (H, W, 3) or (H, W), and there must be one at a "
             f"time; got {shape}."
         )
     return Image.fromarray(np.ascontiguousarray(_bytes_of(array, notes)))
@@ -372,17 +373,17 @@ def _bytes_of(array: NDArray[Any], notes: list[str]) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError("A picture must be finite, and this one holds NaN or infinity.")
+        raise ValueError("An image must be finite, and this one holds NaN or infinity.")
     if np.issubdtype(array.dtype, np.floating):
         if low < -1e-3 or high > 1 + 1e-3:
             raise ValueError(
-                f"A picture of floats must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
+                f"An image of floats must lie in [0, 1], got values from {low:.4g} to {high:.4g}. "
                 "Divide by 255."
             )
         return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
     if low < 0 or high > 255:
         raise ValueError(
-            f"A picture of whole numbers must lie in 0 … 255, got {low:.0f} to {high:.0f}."
+            f"An image of whole numbers must lie in 0 … 255, got {low:.0f} to {high:.0f}."
         )
     return array.astype(np.uint8)
 
@@ -422,10 +423,7 @@ def _size_wanted(model: LiveModel) -> tuple[int, int] | None:
     prepare = model.preprocess
     if isinstance(prepare, Preprocess):
         return prepare.required
-    size = getattr(getattr(model.module, "config", None), "image_size", None)
-    if isinstance(size, int):
-        return size, size
-    return (int(size[0]), int(size[1])) if isinstance(size, tuple | list) else None
+    return pair(getattr(getattr(model.module, "config", None), "image_size", None))
 
 
 def _resized(picture: Image.Image, target: tuple[int, int], notes: list[str]) -> Image.Image:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor, nn
 
-from sae_nb.models._interventions import RunState
+from sae_nb.models._hook_points import RunState
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -290,7 +290,7 @@ def _not_tensors(model: LiveModel, inputs: Any) -> TypeError:
     return TypeError(
         f"`inputs` must be a tensor whose first axis counts samples for {model.name}, got "
         f"{described(inputs)}. Wrap the module with tokenizer=… to read text, or with preprocess=… "
-        "to read pictures."
+        "to read images."
     )
 
 

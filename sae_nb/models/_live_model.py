@@ -17,10 +17,16 @@ from torch import Tensor, nn
 from sae_nb.checks import check_count
 from sae_nb.models import _facts as facts
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
-from sae_nb.models._hook_points import HookPoint, HookPointNotFound, find_hook_point, near_names
+from sae_nb.models._hook_points import (
+    HookPoint,
+    HookPointNotFound,
+    Intervention,
+    find_hook_point,
+    installed,
+    near_names,
+)
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
-from sae_nb.models._interventions import Intervention, installed
 from sae_nb.models._text_inputs import AddBos, text_batches
 
 if TYPE_CHECKING:
@@ -256,7 +262,7 @@ class LiveModel:
         if pack or context_length is not None:
             raise ValueError(
                 f"`pack` and `context_length` are for language models, {self.name} reads "
-                f"{'pictures' if self.kind == 'vision' else 'tensors'}. Leave them out."
+                f"{'images' if self.kind == 'vision' else 'tensors'}. Leave them out."
             )
         if self.kind == "vision":
             return picture_batches(self, inputs, batch_size=size)

@@ -249,7 +249,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
     module: nn.Module = wrapper._module
     if reads_pictures(module):
         raise ValueError(
-            f"A model that runs remotely must read text, but {name!r} reads pictures. Load it without "
+            f"A model that runs remotely must read text, but {name!r} reads images. Load it without "
             "`remote`."
         )
     # Whoever runs the module (steering, generation, a panel) is refused, and gets no meta tensors.

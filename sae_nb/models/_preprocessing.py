@@ -134,9 +134,9 @@ class Preprocess:
         """Refuse a picture of another size than the model needs, where it never resizes."""
         if self.required is not None and (rows, columns) != self.required:
             raise ValueError(
-                f"Pictures must have shape (3, {self.required[0]}, {self.required[1]}) for this "
+                f"Images must have shape (3, {self.required[0]}, {self.required[1]}) for this "
                 f"model, got (3, {rows}, {columns}). Resize them first, e.g. with "
-                f"PIL: picture.resize({self.required[::-1]})."
+                f"PIL: image.resize({self.required[::-1]})."
             )
 
     def normalised(self, pictures: Tensor) -> Float[Tensor, "batch 3 h w"]:

@@ -218,7 +218,7 @@ class VisionTransformer(nn.Module):
         if pixel_values.ndim != 4 or tuple(pixel_values.shape[1:]) != size:
             raise ValueError(
                 f"`pixel_values` must have shape (batch, {size[0]}, {size[1]}, {size[2]}), got"
-                f" {tuple(pixel_values.shape)}. Resize the pictures, colour channel first."
+                f" {tuple(pixel_values.shape)}. Resize the images, colour channel first."
             )
         x = self.embed(pixel_values)
         for block in self.blocks:

@@ -164,6 +164,6 @@ def _preprocess(preprocess: Any) -> Any:
         return Preprocess.from_config(preprocess.to_dict())
     if not callable(preprocess):
         raise TypeError(
-            f"`preprocess` must be a function of pictures, got {type(preprocess).__name__}."
+            f"`preprocess` must be a function of images, got {type(preprocess).__name__}."
         )
     return preprocess

@@ -124,7 +124,7 @@ def test_wrong_pictures_for_a_bundled_model_are_refused(weights) -> None:
     model = load_model("tiny-vit", device="cpu")
     with pytest.raises(ValueError, match=r"\(3, 32, 32\).*got \(3, 28, 28\).*resize"):
         model(torch.rand(1, 3, 28, 28))
-    with pytest.raises(TypeError, match="pictures for the vision model tiny-vit"):
+    with pytest.raises(TypeError, match="images for the vision model tiny-vit"):
         model("a cat")
 
 

@@ -182,8 +182,8 @@ def test_without_a_preprocess_pictures_go_in_as_they_are() -> None:
 
 
 BAD: list[tuple[object, type[Exception], str]] = [
-    ([], ValueError, "at least one picture, got none"),
-    (iter([]), ValueError, "at least one picture, got none"),
+    ([], ValueError, "at least one image, got none"),
+    (iter([]), ValueError, "at least one image, got none"),
     (torch.zeros(0, 3, 32, 32), ValueError, "at least one picture"),
     (torch.rand(2, 1, 32, 32), ValueError, r"3 channels.*\(2, 1, 32, 32\).*expand"),
     (torch.rand(2, 32, 32, 3), ValueError, r"3 channels.*permute\(0, 3, 1, 2\)"),

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.pretrained import write_examples
-from sae_nb.pretrained._packing import pack_codes, read_examples, unpack_codes
+from sae_nb.pretrained._examples import pack_codes, read_examples, unpack_codes
 
 
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 40))

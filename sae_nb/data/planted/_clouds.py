@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, one_of
-from sae_nb.data._records import Record
+from sae_nb.data._records import Record, seeded
 
 # -------------------------------------------------------------------------------------------------
 # Concepts as clouds of points: how far apart they are, and how many dimensions each one has.
@@ -66,8 +66,7 @@ def six_gaussians(n: int, seed: int = 0) -> ConceptClouds:
     [1.5, 0.5, 1.5, 0.5, 1.5, 0.5]
     """
     check_count(n, name="n")
-    check_count(seed, name="seed", at_least=0)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     angles = torch.arange(6) * (math.pi / 3)
     radii = 0.5 * torch.tensor([3.0, 1.0]).repeat(3)
     centres = radii[:, None] * torch.stack([angles.cos(), angles.sin()], dim=1)
@@ -108,7 +107,6 @@ def uneven_dimensions(
     0.02
     """
     check_count(n, name="n")
-    check_count(seed, name="seed", at_least=0)
     check_count(d_in, name="d_in")
     sizes = tuple(check_count(m, name="dimensions") for m in dimensions)
     if not sizes or max(sizes) > d_in:
@@ -116,7 +114,7 @@ def uneven_dimensions(
             f"`dimensions` must be numbers between 1 and d_in={d_in}, got {tuple(dimensions)}. Use a "
             "wider space."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     centres = 300 / (50 * 128) * torch.rand(len(sizes), d_in, generator=generator)
     spreads = torch.full((len(sizes), d_in), math.sqrt(FLOOR))
     for cloud, m in enumerate(sizes):

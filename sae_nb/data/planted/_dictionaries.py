@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_k, check_memory, one_of
-from sae_nb.data._records import Record
+from sae_nb.data._records import Record, check_share, seeded
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -93,7 +93,6 @@ def planted_dictionary(
     check_count(n_atoms, name="n_atoms", at_least=2)
     check_count(d_in, name="d_in", at_least=2)
     check_count(n, name="n")
-    check_count(seed, name="seed", at_least=0)
     check_k(k, n_atoms)
     between(coherence, 0, 1, name="coherence", ends="[)", do="Unit atoms allow no more.")
     if not 0 <= noise < float("inf"):
@@ -101,7 +100,7 @@ def planted_dictionary(
     one_of(support, ("exact", "bernoulli"), name="support")
     needed = 4 * n * (d_in + 5 * k)
     check_memory(needed, f"`planted_dictionary(n={n}, d_in={d_in})`", "Ask for fewer vectors.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     dictionary = _atoms(n_atoms, d_in, coherence, generator)
     codes = _codes(n, n_atoms, k, nonnegative, support == "exact", generator)
     return _noisy(dictionary, codes, noise, generator)
@@ -248,16 +247,12 @@ def sparse_features(
     """
     check_count(n, name="n")
     check_count(n_features, name="n_features")
-    check_count(seed, name="seed", at_least=0)
     density = 1 - check_sparsity(sparsity)
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     on = torch.rand(n, n_features, generator=generator) < density
     return torch.rand(n, n_features, generator=generator) * on
 
 
 def check_sparsity(sparsity: object) -> float:
     """Return a chance of being off that is a number in [0, 1)."""
-    if isinstance(sparsity, bool) or not isinstance(sparsity, int | float):
-        raise TypeError(f"`sparsity` must be a number, got {sparsity!r}.")
-    do = "At 1 no feature would ever be on."
-    return float(between(sparsity, 0, 1, name="sparsity", ends="[)", do=do))
+    return check_share(sparsity, name="sparsity", do="At 1 no feature would ever be on.")

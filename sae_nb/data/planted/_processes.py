@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_k
-from sae_nb.data._records import Record
+from sae_nb.data._records import Record, seeded
 
 SLOW, FAST = 1.2, 0.6
 """Sizes of the two parts, as in our method notes."""
@@ -84,9 +84,8 @@ def slow_and_fast(
     check_count(n, name="n")
     check_count(time, name="time", at_least=2)
     check_k(k, check_count(n_fast, name="n_fast"))
-    check_count(seed, name="seed", at_least=0)
     between(switch, 0, 1, name="switch", ends="(]")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     slow_atoms = F.normalize(torch.randn(n_slow, d_in, generator=generator), dim=1)
     fast_atoms = F.normalize(torch.randn(n_fast, d_in, generator=generator), dim=1)
     changes = torch.rand(n, time, generator=generator) < switch

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_count, check_memory
-from sae_nb.data._records import Record
+from sae_nb.checks import check_count, check_memory
+from sae_nb.data._records import Record, check_share, seeded
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
@@ -87,20 +87,18 @@ def concept_tree(n: int, correlation: float = 0.1, seed: int = 0) -> ConceptTree
     [1.0, 0.3, 0.0]
     """
     check_count(n, name="n")
-    check_count(seed, name="seed", at_least=0)
-    if isinstance(correlation, bool) or not isinstance(correlation, int | float):
-        raise TypeError(f"`correlation` must be a number, got {correlation!r}.")
-    do = "At 1 the atoms of a level are one."
-    between(correlation, 0, 1, name="correlation", ends="[)", do=do)
+    correlation = check_share(
+        correlation, name="correlation", do="At 1 the atoms of a level are one."
+    )
     check_memory(8 * n * N_CONCEPTS, f"`concept_tree(n={n})`", "Ask for fewer vectors.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     parent = torch.full((N_CONCEPTS,), -1)
     for first in range(0, N_PARENTS * (1 + N_CHILDREN), 1 + N_CHILDREN):
         parent[first + 1 : first + 1 + N_CHILDREN] = first
-    dictionary = _atoms(parent, float(correlation), generator)
+    dictionary = _atoms(parent, correlation, generator)
     codes = _codes(n, generator)
     x = codes.to_dense() @ dictionary
-    return ConceptTree(x, dictionary, codes, parent, float(correlation))
+    return ConceptTree(x, dictionary, codes, parent, correlation)
 
 
 def _atoms(parent: Tensor, correlation: float, generator: torch.Generator) -> Tensor:

@@ -1,9 +1,11 @@
-"""One training run of a bundled model: its optimisers, one step, and what a killed run continues from."""
+"""One training run of a bundled model: its optimisers, its loop, and what a killed run continues from."""
 
 from __future__ import annotations
 
+import argparse
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ class Run(ABC):
     settings_key = "recipe"  # under which a checkpoint keeps the recipe
     free = frozenset({"log_every"})  # settings that leave every step as it is
 
+    model: Any
     modules: dict[str, nn.Module]
     parameters: list[nn.Parameter]
     optimisers: dict[str, torch.optim.Optimizer]
@@ -51,6 +54,29 @@ class Run(ABC):
     @abstractmethod
     def _loss(self, batch: Any) -> Tensor:
         """What the step lowers."""
+
+    def train(
+        self,
+        batch_at: Callable[[int], Any],
+        checkpoint: Path,
+        log: Callable[[], None],
+        *,
+        resume: bool,
+        after: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Take all steps, or those a killed run has left; `after` is called behind each."""
+        if resume and (checkpoint / CHECKPOINT_FILE).exists():
+            self.restore(checkpoint)
+        with torch.random.fork_rng(devices=[]):
+            while self.step < self.recipe.steps:
+                began = time.perf_counter()
+                self.model.train()
+                self.advance(batch_at(self.step))
+                self.seconds += time.perf_counter() - began
+                if self.step % self.recipe.log_every == 0 or self.step == self.recipe.steps:
+                    log()
+                    self.save(checkpoint)
+                after()
 
     def advance(self, batch: Any) -> None:
         """Take one optimiser step."""
@@ -71,6 +97,20 @@ class Run(ABC):
             optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self.loss = float(loss.detach())
+
+    def facts(self, loaded: nn.Module) -> dict[str, Any]:
+        """What every card states of the run, and of the model as its file gives it back."""
+        return {
+            "recipe": asdict(self.recipe),
+            "step": self.step,
+            "minutes": round(self.seconds / 60, 1),
+            "threads": torch.get_num_threads(),
+            "last_training_loss": round(self.loss, 4),
+            "parameters": sum(p.numel() for p in loaded.parameters()),
+            "seed": self.recipe.seed,
+            "torch": torch.__version__,
+            "date": time.strftime("%Y-%m-%d"),
+        }
 
     def save(self, folder: Path) -> None:
         """Write a checkpoint; the JSON goes last and names the tensors that belong to it."""
@@ -128,3 +168,14 @@ def _state_of(optimiser: str, tensors: Mapping[str, Tensor]) -> dict[int, dict[s
             index, _, field = rest.partition(".")
             state.setdefault(int(index), {})[field] = value
     return state
+
+
+def recipe_options(doc: str | None, defaults: Any) -> argparse.ArgumentParser:
+    """The command line that all recipes share."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
+    for name in ("steps", "decay_steps", "seed"):
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, type=int, default=getattr(defaults, name))
+    parser.add_argument("--resume", action="store_true", help="continue what --out holds")
+    return parser

@@ -8,17 +8,15 @@ prose and docstrings that ship with CPython, stories told anew at every step, an
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import platform
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sae_nb.files import write_bytes, write_json, write_tensors
 from sae_nb.models.recipes._language_data import (
@@ -35,7 +33,7 @@ from sae_nb.models.recipes._language_training import (
     card_text,
     nats_per_token,
 )
-from sae_nb.models.recipes._run import CHECKPOINT_FILE
+from sae_nb.models.recipes._run import recipe_options
 
 logger = logging.getLogger("sae_nb.recipes.tiny_gpt")
 
@@ -51,19 +49,13 @@ def train_tiny_gpt(
     batches = Batches(material, tokenizer)
     judged = {name: judged_ids(tokenizer, texts) for name, texts in material.held_out.items()}
     training = LanguageTraining(recipe, _fingerprint(material))
+
+    def batch_at(step: int) -> Tensor:
+        rows, length = recipe.rows_at(step)
+        return batches.at(step, rows, length + 1)
+
     checkpoint = out / f"{NAME}.checkpoint"
-    if resume and (checkpoint / CHECKPOINT_FILE).exists():
-        training.restore(checkpoint)
-    with torch.random.fork_rng(devices=[]):
-        while training.step < recipe.steps:
-            began = time.perf_counter()
-            training.model.train()
-            rows, length = recipe.rows_at(training.step)
-            training.advance(batches.at(training.step, rows, length + 1))
-            training.seconds += time.perf_counter() - began
-            if training.step % recipe.log_every == 0 or training.step == recipe.steps:
-                _log(training, judged)
-                training.save(checkpoint)
+    training.train(batch_at, checkpoint, lambda: _log(training, judged), resume=resume)
     return export(training, tokenizer, material, out / NAME)
 
 
@@ -101,22 +93,14 @@ def _card(
         "name": NAME,
         "data": {name: sum(map(len, texts)) for name, texts in material.sources.items()},
         "stories_told": training.step * STORIES_PER_STEP,
-        "recipe": asdict(r),
-        "step": training.step,
         "tokens_seen": training.step * r.rows * r.row_length,
-        "minutes": round(training.seconds / 60, 1),
-        "threads": torch.get_num_threads(),
-        "last_training_loss": round(training.loss, 4),
         "held_out": {
             "weights": "fp16 file as loaded",
             "tokens": {name: sum(len(i) + 1 for i in ids) for name, ids in judged.items()},
             "nats_per_token": nats,
         },
-        "parameters": sum(p.numel() for p in loaded.parameters()),
-        "seed": r.seed,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
+        **training.facts(loaded),
         "command": f"python -m sae_nb.models.recipes.tiny_gpt{extra} --steps {r.steps}"
         f" --decay-steps {r.decay_steps} --seed {r.seed} --out DIR",
     }
@@ -146,14 +130,8 @@ def _log(training: LanguageTraining, judged: dict[str, list[list[int]]]) -> None
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and train."""
-    defaults = LanguageRecipe()
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything written")
+    parser = recipe_options(__doc__, LanguageRecipe())
     parser.add_argument("--extra-text", type=Path, help="folder of .txt files to read beside")
-    parser.add_argument("--steps", type=int, default=defaults.steps)
-    parser.add_argument("--decay-steps", type=int, default=defaults.decay_steps)
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    parser.add_argument("--resume", action="store_true", help="continue what --out holds")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = LanguageRecipe(steps=given.steps, decay_steps=given.decay_steps, seed=given.seed)

@@ -115,7 +115,7 @@ def _trained(
             write_sae(sae, folder, matrices_as=STORED_AS)
             write_manifest(folder, KIND)
         shipped = load_sae(Path(parent) / "sae")
-    firings = AtomCatalogue(shipped, acts).firings
+    firings = AtomCatalogue(shipped, acts)
     shipped.strength_p99 = torch.from_numpy(firings.p99)
     done = {
         "data": source.words,

@@ -109,7 +109,7 @@ def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any
         words: Any = row_words(catalogue)
         if words is not None:
             word = np.repeat(words[0], np.diff(catalogue.codes.offsets.numpy()))
-            size = np.abs(catalogue.firings.values)
+            size = np.abs(catalogue.values)
             words = (*words, np.bincount(word, weights=size, minlength=len(words[1])))
         _cache[catalogue] = words
     return _cache[catalogue]

@@ -67,15 +67,14 @@ def atom_columns(
 
     `frequency`: Measured on more rows than the catalogue has; its own when None.
     """
-    firings = catalogue.firings
-    often = firings.frequency if frequency is None else np.asarray(frequency, np.float64)
+    often = catalogue.frequency if frequency is None else np.asarray(frequency, np.float64)
     lengths = catalogue.dictionary.double().norm(dim=1).numpy()
-    squares = firings.values.astype(np.float64) ** 2
-    energy = np.bincount(firings.atoms, weights=squares, minlength=catalogue.n_atoms)
-    energy *= lengths**2 / firings.n_rows
+    squares = catalogue.values.astype(np.float64) ** 2
+    energy = np.bincount(catalogue.atoms, weights=squares, minlength=catalogue.n_atoms)
+    energy *= lengths**2 / catalogue.n_rows
     return {
         "frequency": _log("frequency", "share of rows in which the atom fires", often),
-        "strength": _log("strength", "mean |z| where the atom fires", firings.mean_strength),
+        "strength": _log("strength", "mean |z| where the atom fires", catalogue.mean_strength),
         "energy": _log("energy", "mean z²‖d‖² over all rows: its part of x̂", energy),
     }
 
@@ -90,9 +89,9 @@ def row_columns(
     catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], labels: Mapping[int, str]
 ) -> dict[str, Column]:
     """Return what is known of single rows: their token or place, energy, L0, strongest label."""
-    firings, words = catalogue.firings, row_words(catalogue)
+    words = row_words(catalogue)
     offsets = catalogue.codes.offsets.numpy()
-    strength = _sums(np.abs(firings.values), offsets)[rows]
+    strength = _sums(np.abs(catalogue.values), offsets)[rows]
     l0 = (offsets[1:] - offsets[:-1])[rows].astype(np.float64)
     columns = _label_column(catalogue, rows, np.arange(len(rows)), len(rows), labels, "row")
     if words is not None:
@@ -114,7 +113,7 @@ def sample_columns(
     rows = np.flatnonzero(np.isin(catalogue.samples, samples))
     place = np.searchsorted(samples, catalogue.samples[rows])
     count = np.maximum(np.bincount(place, minlength=len(samples)), 1)
-    total = _sums(np.abs(catalogue.firings.values), offsets)[rows]
+    total = _sums(np.abs(catalogue.values), offsets)[rows]
     strength = np.bincount(place, weights=total, minlength=len(samples)) / count
     l0 = np.bincount(place, weights=np.diff(offsets)[rows], minlength=len(samples)) / count
     columns = _label_column(catalogue, rows, place, len(samples), labels, "sample")
@@ -378,11 +377,11 @@ def summarise_rows(
 
     Atoms are ordered by P(atom | rows) log(P(atom | rows) / P(atom)); the table holds both parts.
     """
-    firings, rows = catalogue.firings, np.unique(np.asarray(rows, np.int64))
-    entries = firings.entries_of(rows)
-    fired = firings.atoms[entries[firings.values[entries] != 0]]
+    rows = np.unique(np.asarray(rows, np.int64))
+    entries = catalogue.entries_of(rows)
+    fired = catalogue.atoms[entries[catalogue.values[entries] != 0]]
     share = np.bincount(fired, minlength=catalogue.n_atoms) / max(len(rows), 1)
-    lift = share / np.maximum(firings.frequency, 1e-12)
+    lift = share / np.maximum(catalogue.frequency, 1e-12)
     score = share * np.log(np.maximum(lift, 1e-12))
     best = np.argsort(-score, kind="stable")[:n_atoms]
     best = best[score[best] > 0]

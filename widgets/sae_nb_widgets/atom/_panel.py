@@ -212,8 +212,7 @@ class AtomBrowser(Panel):
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
 
     def _measure(self) -> None:
-        firings = self.catalogue.firings
-        _ = firings.frequency, firings.max_strength, self.catalogue.r2
+        _ = self.catalogue.frequency, self.catalogue.max_strength, self.catalogue.r2
 
     def _progress(self, done: int, total: int) -> None:
         now = time.perf_counter()

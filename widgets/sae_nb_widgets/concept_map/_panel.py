@@ -488,7 +488,7 @@ class ConceptMap(Panel):
         if view == "atoms":
             atoms = chosen or (self.atom,)
             work: Callable[[], SelectionSummary] = partial(atlas.select, atoms)
-            fired = None if atlas.catalogue is None else atlas.catalogue.firings.n_fired
+            fired = None if atlas.catalogue is None else atlas.catalogue.n_fired
             entries = 0 if fired is None else int(fired[list(atoms)].sum())
         elif chosen:
             work, entries = partial(atlas.select_points, view, chosen), len(chosen)
