@@ -83,7 +83,7 @@ CASES: dict[str, tuple[Call, type[Exception], str]] = {
     "text for a vision model": (
         lambda m, s: sn.capture(m, "a text", "resid_post.3"),
         (TypeError, ValueError, FileNotFoundError),
-        "picture",
+        "image",
     ),
     "steps": (lambda m, s: sn.TrainConfig(steps=0), ValueError, "steps.*0"),
     "labels": (

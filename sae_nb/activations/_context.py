@@ -67,6 +67,27 @@ class Context:
         values |= {"vocabulary": dict(self.vocabulary), "policy": dict(self.policy)}
         return partial(Context, **values), ()
 
+    def stated(self) -> dict[str, Any]:
+        """Return kind, grid and policy as plain values; samples lie in files of their own."""
+        return {
+            "kind": self.kind,
+            "patch_grid": self.patch_grid,
+            "prefix_tokens": self.prefix_tokens,
+            "policy": dict(self.policy),
+        }
+
+    @classmethod
+    def read(cls, stated: Mapping[str, Any], **samples: Any) -> Context:
+        """Return a context from what `stated` gave, and its samples."""
+        grid = stated["patch_grid"]
+        return cls(
+            kind=stated["kind"],
+            patch_grid=None if grid is None else (grid[0], grid[1]),
+            prefix_tokens=stated["prefix_tokens"],
+            policy=stated["policy"],
+            **samples,
+        )
+
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return what people call one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
         if self.kind == "language" and token_id is not None:

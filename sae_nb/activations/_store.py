@@ -86,10 +86,7 @@ def seal(
             "hook_point": point.hook_point,
             "files": point.files,
             "rows": point.rows,
-            "kind": point.context.kind,
-            "patch_grid": point.context.patch_grid,
-            "prefix_tokens": point.context.prefix_tokens,
-            "policy": dict(point.context.policy),
+            **point.context.stated(),
         }
         for point in points
     ]
@@ -185,21 +182,13 @@ def _read_point(
     shards = [read_tensors(folder / name) for name in point["files"]]
     pieces = [Piece(n=n, file=folder / name) for name, n in zip(point["files"], point["rows"])]
     x = shards[0]["x"]
-    grid = point["patch_grid"]
-    context = Context(
-        kind=point["kind"],
-        patch_grid=None if grid is None else (grid[0], grid[1]),
-        prefix_tokens=point["prefix_tokens"],
-        policy=point["policy"],
-        **samples,
-    )
     return Activations(
         Rows(pieces, x.shape[1], x.dtype, torch.device("cpu")),
         sample=torch.cat([shard["sample"] for shard in shards]),
         position=torch.cat([shard["position"] for shard in shards]),
         hook_point=point["hook_point"],
         model_name=cast("str | None", manifest["model_name"]),
-        context=context,
+        context=Context.read(point, **samples),
     )
 
 

@@ -129,8 +129,8 @@ _SLOT = re.compile(r"\{([^}]*)\}")
 _ABOUT_HERO = re.compile(r"(?:One day |Early in the morning |On a quiet evening )?\{[Hh]ero\}")
 
 
-@dataclass(frozen=True)
-class Clauses:
+@dataclass(frozen=True, repr=False)
+class Clauses(Record):
     """Every clause of all stories, story after story; one clause is one sentence."""
 
     story: Int[Tensor, " m"]
@@ -140,21 +140,15 @@ class Clauses:
     sentiment: Int[Tensor, " m"]
     event: Int[Tensor, " m"]
 
-    def __len__(self) -> int:
-        return int(self.story.shape[0])
 
-
-@dataclass(frozen=True)
-class Mentions:
+@dataclass(frozen=True, repr=False)
+class Mentions(Record):
     """Every place where an entity is named, story after story (pronouns are not mentions)."""
 
     story: Int[Tensor, " m"]
     start: Int[Tensor, " m"]
     end: Int[Tensor, " m"]
     entity: Int[Tensor, " m"]
-
-    def __len__(self) -> int:
-        return int(self.story.shape[0])
 
 
 @dataclass(frozen=True, repr=False)

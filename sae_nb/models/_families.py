@@ -104,8 +104,11 @@ def find_structure(module: nn.Module) -> Structure | None:
         return None
     blocks = module.get_submodule(path)
     block: nn.Module = next(iter(blocks.children()))
-    post_norm = _is_post_norm(module, block)
-    middle, side = _middle(module, block, post_norm)
+    family = _model_type(module)
+    post_norm = family in POST_NORM or not getattr(block, "do_layer_norm_before", True)  # OPT-350m
+    for norm in ("attention.output.LayerNorm", "sa_layer_norm"):
+        post_norm = post_norm or _part(block, norm) is not None
+    middle, side = _middle(module, family, block, post_norm)
     attentions: tuple[str, ...] = ATTENTIONS
     # Gemma 2, Gemma 3 and OLMo 2 close each branch with a norm before adding it. In Llama a norm of
     # the same name opens the MLP branch instead, so the name alone does not decide.
@@ -113,6 +116,9 @@ def find_structure(module: nn.Module) -> Structure | None:
         attentions = ("post_attention_layernorm", *ATTENTIONS)
     attention = _first_part(block, attentions)
     mlp = _first_part(block, MLPS)
+    additive: bool | None = True if family in ADDITIVE else None
+    if post_norm or family in SCALED:
+        additive = False
     return Structure(
         blocks=path,
         n_blocks=len(list(blocks.children())),
@@ -122,7 +128,7 @@ def find_structure(module: nn.Module) -> Structure | None:
         mlp=mlp,
         middle=middle,
         middle_side=side,
-        additive=_additive(module, post_norm) if attention and mlp else None,
+        additive=additive if attention and mlp else None,
     )
 
 
@@ -211,32 +217,19 @@ def _part(module: nn.Module, path: str) -> nn.Module | None:
     return part if isinstance(part, nn.Module) else None
 
 
-def _middle(module: nn.Module, block: nn.Module, post_norm: bool) -> tuple[str | None, Side]:
+def _middle(
+    module: nn.Module, family: str, block: nn.Module, post_norm: bool
+) -> tuple[str | None, Side]:
     if post_norm:
         candidates = ("attention.output", "sa_layer_norm", "self_attn_layer_norm", "attention")
         return _first_part(block, candidates), "output"
-    if _model_type(module) not in ADDITIVE | SCALED:
+    if family not in ADDITIVE | SCALED:
         return None, "input"  # by its name alone, a norm may stand anywhere
     config = getattr(module, "config", None)
     parallel = getattr(block, "use_parallel_residual", False) or any(
         getattr(config, name, False) for name in ("parallel_attn", "new_decoder_architecture")
     )
     return (None if parallel else _first_part(block, SECOND_NORMS)), "input"
-
-
-def _is_post_norm(module: nn.Module, block: nn.Module) -> bool:
-    if not getattr(block, "do_layer_norm_before", True):  # OPT-350m
-        return True
-    return _model_type(module) in POST_NORM or (
-        _part(block, "attention.output.LayerNorm") is not None
-        or _part(block, "sa_layer_norm") is not None
-    )
-
-
-def _additive(module: nn.Module, post_norm: bool) -> bool | None:
-    if post_norm or _model_type(module) in SCALED:
-        return False
-    return True if _model_type(module) in ADDITIVE else None
 
 
 def _model_type(module: nn.Module) -> str:

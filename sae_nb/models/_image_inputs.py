@@ -153,9 +153,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     for item in inputs:
         if isinstance(item, (bool, int, float)):
             raise _not_pictures(model, inputs)
-    parts = [picture_samples(model, item) for item in inputs]
-    items = (picture for part in parts for picture in part.items)
-    return Samples(items, sum(part.n_samples or 0 for part in parts))
+    return Samples.joined([picture_samples(model, item) for item in inputs])
 
 
 def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,6 +147,12 @@ class Samples(NamedTuple):
 
     items: Iterator[Any]
     n_samples: int | None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Samples]) -> Samples:
+        """Return the samples of all parts, one after the other."""
+        items = itertools.chain.from_iterable(part.items for part in parts)
+        return cls(items, sum(part.n_samples or 0 for part in parts))
 
 
 def is_many(inputs: Any) -> bool:

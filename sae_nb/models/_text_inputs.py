@@ -170,9 +170,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     for item in inputs:
         if not isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):
             raise _not_language(model, item)
-    parts = [language_samples(model, item) for item in inputs]
-    items = (sample for part in parts for sample in part.items)
-    return Samples(items, sum(part.n_samples or 0 for part in parts))
+    return Samples.joined([language_samples(model, item) for item in inputs])
 
 
 def _not_language(model: LiveModel, inputs: Any) -> TypeError:

@@ -296,12 +296,9 @@ def write_examples(
         arrays["id_offsets"] = context.token_ids.offsets.to(torch.int32)
     arrays |= {name: torch.from_numpy(np.asarray(a, np.float32)) for name, a in per_atom.items()}
     stated = {
-        "kind": context.kind,
+        **context.stated(),
         "n_samples": context.n_samples,
         "vocabulary": {str(i): text for i, text in context.vocabulary.items()},
-        "patch_grid": context.patch_grid,
-        "prefix_tokens": context.prefix_tokens,
-        "policy": dict(context.policy),
     }
     write_tensors(folder / ARRAYS, arrays)
     write_json(folder / FACTS, {**facts, "context": stated})
@@ -314,15 +311,12 @@ def read_examples(folder: Path) -> tuple[dict[str, Tensor], Context, dict[str, A
     ragged = None
     if "ids" in arrays:
         ragged = Ragged(arrays["ids"].long(), arrays["id_offsets"].long())
-    context = Context(
-        kind=stated["kind"],
+    context = Context.read(
+        stated,
         n_samples=stated["n_samples"],
         pictures=arrays.get("pictures"),
         token_ids=ragged,
         vocabulary={int(i): text for i, text in stated["vocabulary"].items()},
-        patch_grid=None if stated["patch_grid"] is None else tuple(stated["patch_grid"]),
-        prefix_tokens=stated["prefix_tokens"],
-        policy=stated["policy"],
     )
     return arrays, context, facts
 

@@ -740,8 +740,8 @@ def test_unknown_hook_point_lists_near_ones(vision: LiveModel) -> None:
         ({"dtype": torch.int32}, "`dtype` must be a floating-point"),
         ({"drop_first": "yes"}, r"`drop_first` must be one of \[True, False"),
         ({"keep_special": "no"}, r"`keep_special` must be one of \[True, False"),
-        ({"inputs": []}, "at least one picture"),
-        ({"inputs": torch.zeros(0, 3, 32, 32)}, "at least one picture"),
+        ({"inputs": []}, "at least one image"),
+        ({"inputs": torch.zeros(0, 3, 32, 32)}, "at least one image"),
     ],
 )
 def test_bad_settings_are_refused_before_work(

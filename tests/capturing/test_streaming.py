@@ -332,8 +332,8 @@ def test_width_of_an_iterator_costs_no_sample() -> None:
         ({"buffer": 0}, "`buffer` must be at least 1"),
         ({"hook_point": ["resid_post.0"]}, "`hook_point` must be one name"),
         ({"hook_point": "resid_post.9"}, "No hook point"),
-        ({"inputs": []}, "at least one picture"),
-        ({"inputs": "nothing.here"}, "must be pictures"),
+        ({"inputs": []}, "at least one image"),
+        ({"inputs": "nothing.here"}, "must be images"),
         ({"backend": "magic"}, "`backend` must be one of"),
     ],
 )

@@ -103,7 +103,7 @@ def test_files_and_their_bytes_are_opened_upright(vit: Any, tmp_path: Path) -> N
         (np.zeros((5, 32, 32), np.uint8), ValueError, "shape"),
         (Image.new("1", (9000, 9000)), ValueError, "pixels"),
         ("gone.png", FileNotFoundError, "gone.png"),
-        (3, TypeError, "picture"),
+        (3, TypeError, "image"),
     ],
 )
 def test_no_picture_is_refused(vit: Any, given: Any, error: type[Exception], words: str) -> None:
