@@ -244,7 +244,7 @@ def test_pictures_of_other_sizes_and_modes_are_converted_and_said(vit: Any, tmp_
         (torch.rand(2, 3, 32, 32), ValueError, "one at a time"),
         (255 * torch.rand(3, 32, 32), ValueError, r"lie in \[0, 1\]"),
         ("no such file.png", FileNotFoundError, "exists"),
-        ({"a": 1}, TypeError, "picture"),
+        ({"a": 1}, TypeError, "image"),
         (torch.zeros(3, 0, 4), ValueError, "shape"),
     ],
 )
