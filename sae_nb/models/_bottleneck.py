@@ -119,69 +119,69 @@ def train_bottlenecks(
         weights = weights.detach()
         if not bool((weights > 0).all()):
             raise ValueError(f"`importance` must be positive, got a smallest of {weights.min():g}.")
-    generator = torch.Generator().manual_seed(check_count(seed, name="seed", at_least=0))
+    check_count(seed, name="seed", at_least=0)
     shape = (len(chances), n_restarts, n_features, n_hidden)
-    directions = torch.randn(shape, generator=generator) / math.sqrt(n_features)
-    bias = torch.zeros(len(chances), n_restarts, 1, n_features)
-    density = 1 - torch.tensor(chances)[:, None, None, None]
-    trained = _descend(
-        directions, bias, density, weights, steps, batch_size, learning_rate, generator, progress
-    )
-    held_out = _inputs(density, HELD_OUT_ROWS, n_features, generator)
-    losses = _losses(*trained, held_out, weights)
+    at_once = _Toys(shape, chances, weights, torch.Generator().manual_seed(seed))
+    at_once.descend(steps, batch_size, learning_rate, progress)
+    losses = at_once.losses(at_once.inputs(HELD_OUT_ROWS))
     toys = []
     for i, chance in enumerate(chances):
         best = int(losses[i].argmin())
         toy = Bottleneck(n_features, n_hidden, generator=torch.Generator())
         with torch.no_grad():
-            toy.directions.copy_(trained[0][i, best])
-            toy.bias.copy_(trained[1][i, best, 0])
+            toy.directions.copy_(at_once.directions[i, best])
+            toy.bias.copy_(at_once.bias[i, best, 0])
             toy.importance.copy_(weights)
         toy.sparsity, toy.loss = chance, float(losses[i, best])
         toys.append(toy.eval())
     return toys
 
 
-def _descend(
-    directions: Tensor,
-    bias: Tensor,
-    density: Tensor,
-    weights: Tensor,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    generator: torch.Generator,
-    progress: bool,
-) -> tuple[Tensor, Tensor]:
-    """Adam on all toys at once; axes are sparsities, restarts, then the toy's own."""
-    directions.requires_grad_()
-    bias.requires_grad_()
-    optimiser = torch.optim.Adam([directions, bias], lr=learning_rate)
+class _Toys:
+    """Toys of every sparsity, several draws of each; axes are those two, then the toy's own."""
 
-    def rate(step: int) -> float:
-        return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    def __init__(
+        self,
+        shape: tuple[int, int, int, int],
+        chances: Sequence[float],
+        weights: Tensor,
+        generator: torch.Generator,
+    ) -> None:
+        n_sparsities, n_restarts, self.n_features, _ = shape
+        self.weights, self.generator = weights, generator
+        self.density = 1 - torch.tensor(chances)[:, None, None, None]
+        self.directions = torch.randn(shape, generator=generator) / math.sqrt(self.n_features)
+        self.bias = torch.zeros(n_sparsities, n_restarts, 1, self.n_features)
 
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
-    with torch.enable_grad(), progress_bar(steps, "toy models", "step", enabled=progress) as bar:
-        for _ in range(steps):
-            x = _inputs(density, batch_size, directions.shape[2], generator)
-            # A sparse input has little to lose: divided by the density, all toys learn alike.
-            loss = (_losses(directions, bias, x, weights) / density[..., 0, 0]).sum()
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-            schedule.step()
-            bar.update()
-    return directions.detach(), bias.detach()
+    def inputs(self, rows: int) -> Tensor:
+        """Fresh inputs of every sparsity, shared by its restarts."""
+        shape = (len(self.density), 1, rows, self.n_features)
+        on = torch.rand(shape, generator=self.generator) < self.density
+        return torch.rand(shape, generator=self.generator) * on
 
+    def losses(self, x: Tensor) -> Tensor:
+        x_hat = torch.relu((x @ self.directions) @ self.directions.mT + self.bias)
+        return ((x - x_hat).square() * self.weights).sum(dim=-1).mean(dim=-1)
 
-def _inputs(density: Tensor, rows: int, n_features: int, generator: torch.Generator) -> Tensor:
-    """Fresh inputs of every sparsity, shared by its restarts."""
-    shape = (len(density), 1, rows, n_features)
-    on = torch.rand(shape, generator=generator) < density
-    return torch.rand(shape, generator=generator) * on
+    def descend(self, steps: int, batch_size: int, learning_rate: float, progress: bool) -> None:
+        """Adam on all toys at once."""
+        parameters = [self.directions.requires_grad_(), self.bias.requires_grad_()]
+        optimiser = torch.optim.Adam(parameters, lr=learning_rate)
 
+        def rate(step: int) -> float:
+            return min(1.0, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
-def _losses(directions: Tensor, bias: Tensor, x: Tensor, weights: Tensor) -> Tensor:
-    x_hat = torch.relu((x @ directions) @ directions.transpose(-1, -2) + bias)
-    return ((x - x_hat).square() * weights).sum(dim=-1).mean(dim=-1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+        with (
+            torch.enable_grad(),
+            progress_bar(steps, "toy models", "step", enabled=progress) as bar,
+        ):
+            for _ in range(steps):
+                # A sparse input has little to lose: divided by the density, all toys learn alike.
+                loss = (self.losses(self.inputs(batch_size)) / self.density[..., 0, 0]).sum()
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
+                bar.update()
+        self.directions, self.bias = self.directions.detach(), self.bias.detach()

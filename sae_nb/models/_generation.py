@@ -49,13 +49,13 @@ class Sampling:
 def continue_texts(
     model: LiveModel,
     prompt: Any,
-    *,
     max_new_tokens: int,
-    temperature: float,
-    seed: int | None,
-    use_cache: bool,
-    return_ids: bool,
-    echo: bool,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    use_cache: bool = True,
+    *,
+    return_ids: bool = False,
+    echo: bool = True,
     run: Runner | None = None,
 ) -> Generated:
     """Continue prompts, as `LiveModel.generate` says; `run` makes one pass, by default with hooks."""

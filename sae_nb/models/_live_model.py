@@ -362,10 +362,10 @@ class LiveModel:
         return continue_texts(
             self,
             prompt,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            use_cache=use_cache,
+            max_new_tokens,
+            temperature,
+            seed,
+            use_cache,
             return_ids=return_ids,
             echo=echo,
         )

@@ -209,12 +209,9 @@ def generate_steered(
     new = continue_texts(
         model,
         prompt,
-        max_new_tokens=max_new_tokens,
-        temperature=0.0,
-        seed=None,
+        max_new_tokens,
         use_cache=use_cache,
         return_ids=True,
-        echo=True,
         run=trace_edited if backend == "nnsight" else None,
     )
     return cast(Tensor, new)

@@ -74,26 +74,25 @@ def request_steering(
     """Check a request and return its record with the change that carries it out."""
     one_of(choices["mode"], MODES, name="mode")
     one_of(choices["unit"], UNITS, name="unit")
+    place = str(hook_point)
     if direction is not None:
         if atom is not None:
             raise ValueError(
                 f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
             )
-        atoms, numbers = None, check_amounts(by, 1)
-        amount = numbers
-        change = _direction_change(model, hook_point, direction, amount[0], **choices)
-    else:
-        sae = _check_sae(model, hook_point, sae)
-        if atom is None:
-            raise TypeError(
-                f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
-            )
-        atoms = check_atoms(atom, sae.n_atoms)
-        numbers = check_amounts(by, len(atoms))
-        amount = _in_coefficients(numbers, choices["unit"], choices["mode"], sae, atoms, acts)
-        change = _atom_change(model, sae, atoms, amount, **choices)
-    recipe = Steering(hook_point=str(hook_point), atoms=atoms, by=numbers, amount=amount, **choices)
-    return recipe, change
+        by = check_amounts(by, 1)
+        recipe = Steering(hook_point=place, atoms=None, by=by, amount=by, **choices)
+        return recipe, _direction_change(model, hook_point, direction, recipe)
+    sae = _check_sae(model, hook_point, sae)
+    if atom is None:
+        raise TypeError(
+            f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
+        )
+    atoms = check_atoms(atom, sae.n_atoms)
+    by = check_amounts(by, len(atoms))
+    amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
+    recipe = Steering(hook_point=place, atoms=atoms, by=by, amount=amount, **choices)
+    return recipe, _atom_change(model, sae, atoms, recipe)
 
 
 def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
@@ -180,42 +179,29 @@ def _in_coefficients(
 
 
 def _atom_change(
-    model: LiveModel,
-    sae: SparseAutoencoder,
-    atoms: tuple[int, ...],
-    amount: tuple[float, ...],
-    *,
-    mode: Mode,
-    keep_error: bool,
-    **_unused: Any,
+    model: LiveModel, sae: SparseAutoencoder, atoms: tuple[int, ...], recipe: Steering
 ) -> Change:
-    rows = sae.dictionary[list(atoms)].detach().clone()
-    if MODES[mode].unit_atoms:
+    rows, mode = sae.dictionary[list(atoms)].detach().clone(), MODES[recipe.mode]
+    if mode.unit_atoms:
         rows = torch.nn.functional.normalize(rows, dim=1)
-    encodes = MODES[mode].reads_latents or not keep_error
+    encodes = mode.reads_latents or not recipe.keep_error
     if encodes and rows.device.type != model.device.type:
         raise ValueError(
             f"`sae` must be on the model's device to encode its activations, {model.device}, got "
             f"{rows.device}. Use sae.to(model.device)."
         )
-    return change_atoms(sae, atoms, rows, mode=mode, by=amount, keep_error=keep_error)
+    return change_atoms(
+        sae, atoms, rows, mode=recipe.mode, by=recipe.amount, keep_error=recipe.keep_error
+    )
 
 
 def _direction_change(
-    model: LiveModel,
-    point: HookPoint,
-    direction: Float[Tensor, " d_in"],
-    amount: float,
-    *,
-    mode: Mode,
-    unit: Unit,
-    keep_error: bool,
-    **_unused: Any,
+    model: LiveModel, point: HookPoint, direction: Float[Tensor, " d_in"], recipe: Steering
 ) -> Change:
-    if unit != "coefficient" or not keep_error:
+    if recipe.unit != "coefficient" or not recipe.keep_error:
         raise ValueError(
             "`direction` belongs to no SAE, so it has no percentile and no error term; got "
-            f"unit={unit!r}, keep_error={keep_error}. Leave both out."
+            f"unit={recipe.unit!r}, keep_error={recipe.keep_error}. Leave both out."
         )
     if not isinstance(direction, Tensor) or direction.ndim != 1:
         got = tuple(direction.shape) if isinstance(direction, Tensor) else type(direction).__name__
@@ -224,4 +210,4 @@ def _direction_change(
     check_width(model, point, len(direction), "the direction")
     if not bool(direction.norm() > 0):
         raise ValueError("`direction` must not be the zero vector.")
-    return change_along(direction, mode, amount)
+    return change_along(direction, recipe.mode, recipe.amount[0])
