@@ -23,7 +23,6 @@ from sae_nb.models import (
     first_input,
     installed,
     read_tensor,
-    replace_tensor,
 )
 
 if TYPE_CHECKING:
@@ -218,10 +217,7 @@ class _Reader:
             args, kwargs = self._envoy.inputs
             value = _module_input(args, kwargs, self._pass.places[self._place][0][1])
         else:
-            value = self._envoy.output
-            for edit in self._edits:
-                new = edited(read_tensor(value, edit.hook_point), edit, (self._pass.state,))
-                value = replace_tensor(value, new, edit.hook_point)
+            value = edited(self._envoy.output, self._edits, (self._pass.state,))
             if self._edits:
                 self._envoy.output = value
         self._pass.see(self._place, value)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ def write_neuronpedia(
         )
     catalogue = acts if isinstance(acts, AtomCatalogue) else AtomCatalogue(sae, acts)
     source = f"{str(hook_point).rpartition('.')[2]}-{set_name}"
-    names = _Names(str(model_id), source, set_name, lens_name(str(hook_point)))
+    names = _Names(str(model_id).replace("/", "_"), source, set_name, lens_name(str(hook_point)))
     folder = Path(folder)
     with new_folder(folder) as partial:
         root = partial / names.model / source
@@ -93,12 +93,13 @@ def write_neuronpedia(
     return folder
 
 
-class _Names:
+class _Names(NamedTuple):
     """What every row repeats."""
 
-    def __init__(self, model: str, source: str, set_name: str, hook: str) -> None:
-        self.model = model.replace("/", "_")
-        self.source, self.set_name, self.hook = source, set_name, hook
+    model: str
+    source: str
+    set_name: str
+    hook: str
 
 
 def _headers(names: _Names) -> dict[str, dict[str, Any]]:

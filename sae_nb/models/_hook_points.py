@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
@@ -302,7 +302,15 @@ def check_writable(point: HookPoint) -> None:
         )
 
 
-def edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]) -> Tensor:
+def edited(value: Any, edits: Iterable[Intervention], stretches: Sequence[RunState]) -> Any:
+    """Return what a module gave or got with edits applied, in their order."""
+    for edit in edits:
+        new = _edited(read_tensor(value, edit.hook_point), edit, stretches)
+        value = replace_tensor(value, new, edit.hook_point)
+    return value
+
+
+def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]) -> Tensor:
     """Return `x` with one intervention applied, stretch of columns by stretch of columns.
 
     Vectors without a time axis are shown to the edit as (batch, 1, d), and rows of a flattened
@@ -341,19 +349,15 @@ def _attach(
     point = intervention.hook_point
 
     def after(_module: nn.Module, _args: Any, output: Any) -> Any:
-        new = edited(read_tensor(output, point), intervention, stretches)
-        return replace_tensor(output, new, point)
+        return edited(output, (intervention,), stretches)
 
     def before(
         _module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         where = first_input(args, kwargs, point)
-        value = args[0] if isinstance(where, int) else kwargs[where]
-        new = edited(read_tensor(value, point), intervention, stretches)
-        new = replace_tensor(value, new, point)
         if isinstance(where, int):
-            return (new, *args[1:]), dict(kwargs)
-        return args, {**kwargs, where: new}
+            return (edited(args[0], (intervention,), stretches), *args[1:]), dict(kwargs)
+        return args, {**kwargs, where: edited(kwargs[where], (intervention,), stretches)}
 
     if point.side == "input":
         return module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)

@@ -6,6 +6,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, InitVar, dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 Kind = Literal["language", "vision", "other"]
 
 
+@dataclass(eq=False, repr=False)
 class LiveModel:
     """A torch module that can be captured from and steered; made by `load_model` or `wrap`.
 
@@ -69,34 +71,25 @@ class LiveModel:
     (['0', '1'], 3, torch.Size([2, 3]))
     """
 
-    def __init__(
-        self,
-        module: nn.Module,
-        *,
-        name: str,
-        kind: Kind,
-        causal: bool = False,
-        tokenizer: Any = None,
-        preprocess: Any = None,
-        layout: TokenLayout | None = None,
-        class_names: Sequence[str] | None = None,
-        nnsight_object: Any = None,
-        card: dict[str, Any] | None = None,
-        remote: bool | str = False,
-    ) -> None:
-        self.module = module
-        self.name = name
-        self.kind: Kind = kind
-        self.causal = causal
-        self.tokenizer = tokenizer
-        self.preprocess = preprocess
+    module: nn.Module
+    _: KW_ONLY
+    name: str
+    kind: Kind
+    causal: bool = False
+    tokenizer: Any = None
+    preprocess: Any = None
+    layout: InitVar[TokenLayout | None] = None
+    class_names: Sequence[str] | None = None
+    nnsight_object: InitVar[Any] = None
+    card: dict[str, Any] | None = None
+    remote: bool | str = False
+
+    def __post_init__(self, layout: TokenLayout | None, nnsight_object: Any) -> None:
         self.prefix_tokens = layout.prefix_tokens if layout is not None else 0
         self.patch_grid = layout.patch_grid if layout is not None else None
-        self.class_names = tuple(class_names) if class_names is not None else None
-        self.card = card
-        self.remote = remote
+        self.class_names = tuple(self.class_names) if self.class_names is not None else None
         self.interventions: list[Intervention] = []
-        self.lock: ModelLock = lock_of(module)
+        self.lock: ModelLock = lock_of(self.module)
         self.given_nnsight = nnsight_object
 
     def __repr__(self) -> str:

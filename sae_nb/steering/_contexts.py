@@ -22,8 +22,6 @@ from sae_nb.models import (
     check_writable,
     edited,
     first_input,
-    read_tensor,
-    replace_tensor,
 )
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
 from sae_nb.steering._modes import Mode
@@ -311,18 +309,11 @@ def _write(
 ) -> None:
     """Wait for a module inside a trace and exchange what it gave, or got, for the edited."""
     if side == "output":
-        envoy.output = _edited(envoy.output, edits, states)
+        envoy.output = edited(envoy.output, edits, states)
         return
     args, kwargs = envoy.inputs
     where = first_input(args, kwargs, edits[0].hook_point)
     if isinstance(where, int):
-        envoy.inputs = ((_edited(args[0], edits, states), *args[1:]), kwargs)
+        envoy.inputs = ((edited(args[0], edits, states), *args[1:]), kwargs)
     else:
-        envoy.inputs = (args, {**kwargs, where: _edited(kwargs[where], edits, states)})
-
-
-def _edited(value: Any, edits: Sequence[Intervention], states: Sequence[RunState]) -> Any:
-    for edit in edits:
-        new = edited(read_tensor(value, edit.hook_point), edit, states)
-        value = replace_tensor(value, new, edit.hook_point)
-    return value
+        envoy.inputs = (args, {**kwargs, where: edited(kwargs[where], edits, states)})
