@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     )
     from sae_nb.models._inputs import Batch as Batch
     from sae_nb.models._live_model import LiveModel as LiveModel
-    from sae_nb.models._loading import bundled_names as bundled_names, load_model as load_model
+    from sae_nb.models._loading import (
+        bundled_names as bundled_names,
+        load_model as load_model,
+        wrap as wrap,
+    )
     from sae_nb.models._preprocessing import Preprocess as Preprocess
-    from sae_nb.models._wrapping import wrap as wrap
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

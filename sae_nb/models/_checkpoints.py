@@ -20,7 +20,6 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._preprocessing import family_preprocess, read_preprocess
-from sae_nb.models._wrapping import reads_pictures
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -49,7 +48,7 @@ def load_folder(
     check_room(folder, name, wanted, device)
     config = read_config(folder, name)
     module = _weights(folder, name, config, wanted).to(device).eval()
-    if reads_pictures(module):
+    if facts.reads_pictures(module):
         return _vision(folder, name, module)
     return LiveModel(
         module,

@@ -114,6 +114,19 @@ def is_causal(module: nn.Module) -> bool:
     return causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 
+def reads_pictures(module: nn.Module) -> bool:
+    """Whether the module is ours for pictures, or a Hugging Face vision model."""
+    config = getattr(module, "config", None)
+    if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+        raise ValueError(
+            f"`wrap` needs a model of one kind, got {type(module).__name__} with a text and a vision "
+            "part. Wrap one, e.g. wrap(module.vision_model)."
+        )
+    if hasattr(config, "n_prefix_tokens") and hasattr(config, "patch_grid"):
+        return True
+    return bool(model_type(module)) and hasattr(config, "image_size")
+
+
 def class_names(module: nn.Module) -> tuple[str, ...] | None:
     """Return the class names in the configuration; None if they are only numbered."""
     labels = getattr(getattr(module, "config", None), "id2label", None)

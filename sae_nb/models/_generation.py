@@ -25,25 +25,8 @@ if TYPE_CHECKING:
 Generated = str | Tensor | list[str] | list[Tensor]
 Runner = Callable[["LiveModel", tuple[Any, ...], dict[str, Any], Sequence[RunState]], Any]
 """(model, args, kwargs, where the columns are) → the raw output, active edits applied."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How the next token is chosen."""
-
-    temperature: float = 0.0
-    """0 takes the likeliest token."""
-
-    generator: torch.Generator | None = None
-    """CPU generator, so that a seed gives the same text on every device."""
-
-    def choose(self, logits: Tensor) -> Tensor:
-        """Return one token id per row of next-token logits."""
-        if self.temperature == 0:
-            return logits.argmax(dim=-1)
-        chances = torch.softmax(logits.float().cpu() / self.temperature, dim=-1)
-        chosen = torch.multinomial(chances, 1, generator=self.generator)[:, 0]
-        return chosen.to(logits.device)
+Choice = Callable[[Tensor], Tensor]
+"""Next-token logits → one token id per row."""
 
 
 def continue_texts(
@@ -70,9 +53,17 @@ def continue_texts(
             f"Prompt and new tokens must fit in the {limit} tokens {model.name} can read, got "
             f"{longest} + {max_new_tokens}. Shorten the prompt or lower `max_new_tokens`."
         )
+    # On the CPU, so that a seed gives the same text on every device.
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    sampling = Sampling(temperature=float(temperature), generator=generator)
-    new = _continued(model, prompts, max_new_tokens, sampling, use_cache, run or _with_hooks)
+
+    def choose(logits: Tensor) -> Tensor:
+        """Return one token id per row of next-token logits."""
+        if temperature == 0:
+            return logits.argmax(dim=-1)
+        chances = torch.softmax(logits.float().cpu() / temperature, dim=-1)
+        return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.device)
+
+    new = _continued(model, prompts, max_new_tokens, choose, use_cache, run or _with_hooks)
     if return_ids or model.tokenizer is None:
         ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
         return ids[0] if single else ids
@@ -167,7 +158,7 @@ def _continued(
     model: LiveModel,
     prompts: list[Tensor],
     n_new: int,
-    sampling: Sampling,
+    choose: Choice,
     use_cache: bool,
     run: Runner,
 ) -> list[Tensor]:
@@ -179,7 +170,7 @@ def _continued(
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         text = _left_padded(model, [prompts[row] for row in rows])
-        _grow(model, text, n_new, sampling, use_cache, run)
+        _grow(model, text, n_new, choose, use_cache, run)
         for place, row in enumerate(rows):
             new = text.ids[place, text.n_prompt :]
             out[row] = new[text.keep[place, text.n_prompt :]].cpu()
@@ -200,7 +191,7 @@ def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
 
 
 def _grow(
-    model: LiveModel, text: _Text, n_new: int, sampling: Sampling, use_cache: bool, run: Runner
+    model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool, run: Runner
 ) -> None:
     names = facts.forward_names(model.module)
     cached = use_cache and {"past_key_values", "use_cache"} <= names
@@ -213,7 +204,7 @@ def _grow(
             states = [text.state(s) for s in ([step] if cached else range(step + 1))]
             raw = run(model, *_arguments(text, states, names, cached, cache), states)
             cache = getattr(raw, "past_key_values", None)
-            chosen = sampling.choose(model.main_output(raw)[:, -1])
+            chosen = choose(model.main_output(raw)[:, -1])
             chosen = torch.where(text.alive, chosen, model.pad_id)
             text.append(chosen, text.alive & ~torch.isin(chosen, ends.to(chosen.dtype)))
             if not bool(text.alive.any()):

@@ -57,5 +57,5 @@ if TYPE_CHECKING:  # for the other rooms
         Unit as Unit,
         check_hook_point as check_hook_point,
         check_width as check_width,
+        strength_p99 as strength_p99,
     )
-    from sae_nb.steering._strengths import strength_p99 as strength_p99

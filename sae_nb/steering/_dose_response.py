@@ -20,8 +20,7 @@ from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
-from sae_nb.steering._request import UNITS, Unit
-from sae_nb.steering._strengths import strength_p99
+from sae_nb.steering._request import UNITS, Unit, strength_p99
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +17,6 @@ from sae_nb.codes import SparseCodes
 from sae_nb.models import check_writable
 from sae_nb.steering._edits import Change, Steps, change_along, change_atoms
 from sae_nb.steering._modes import MODES, Mode
-from sae_nb.steering._strengths import strength_p99
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -211,3 +211,77 @@ def _direction_change(
     if not bool(direction.norm() > 0):
         raise ValueError("`direction` must not be the zero vector.")
     return change_along(direction, recipe.mode, recipe.amount[0])
+
+
+# -------------------------------------------------------------------------------------------------
+# How strongly atoms fire: the 99th percentile of non-zero |z|, the scale steering is given in.
+
+
+_CHUNK = 4096  # rows encoded at a time
+_SHARE = 0.99
+
+
+def strength_p99(
+    sae: SparseAutoencoder, acts: Activations | Tensor | SparseCodes | None = None
+) -> Float[np.ndarray, " n_atoms"]:
+    """Return every atom's 99th percentile of non-zero strengths |z|; 0 for one that never fires."""
+    if acts is None:
+        stored = getattr(sae, "strength_p99", None)
+        if stored is None:
+            raise ValueError(
+                '`unit="p99"` needs strengths to take the percentile from, got acts=None and an SAE '
+                "without `strength_p99`. Pass acts= (activations or codes)."
+            )
+        return np.asarray(torch.as_tensor(stored).detach().cpu(), dtype=np.float64)
+    atoms, strengths = [], []
+    for codes in _codes(sae, acts):
+        values = codes.values.detach().abs().float().cpu().numpy()
+        atoms.append(codes.atoms.cpu().numpy()[values > 0])
+        strengths.append(values[values > 0])
+    return _percentile_by_atom(np.concatenate(atoms), np.concatenate(strengths), sae.n_atoms)
+
+
+def _percentile_by_atom(
+    atoms: np.ndarray, strengths: np.ndarray, n_atoms: int
+) -> Float[np.ndarray, " n_atoms"]:
+    """Interpolate linearly between order statistics, as numpy.percentile does, for all at once."""
+    strengths = strengths[np.lexsort((strengths, atoms))].astype(np.float64)
+    counts = np.bincount(atoms, minlength=n_atoms)
+    first = np.cumsum(counts) - counts
+    fires = counts > 0
+    place = _SHARE * (counts[fires] - 1)
+    low = np.floor(place).astype(np.int64)
+    below = strengths[first[fires] + low]
+    above = strengths[first[fires] + np.minimum(low + 1, counts[fires] - 1)]
+    percentile = np.zeros(n_atoms)
+    percentile[fires] = below + (place - low) * (above - below)
+    return percentile
+
+
+def _codes(
+    sae: SparseAutoencoder, acts: Activations | Tensor | SparseCodes
+) -> Iterator[SparseCodes]:
+    if isinstance(acts, SparseCodes):
+        _require("codes of this SAE", "atoms", acts.n_atoms, sae.n_atoms)
+        yield acts
+        return
+    if isinstance(acts, Tensor):
+        x = check_matrix(acts, name="acts", d_in=sae.d_in, flatten=True)
+        chunks: Iterable[Tensor] = cast("Sequence[Tensor]", torch.split(x, _CHUNK))
+    else:
+        _require("activations of its hook point", "width", acts.d_in, sae.d_in)
+        starts = range(0, len(acts), _CHUNK)
+        chunks = (acts.rows(range(i, min(i + _CHUNK, len(acts)))) for i in starts)
+    like = sae.dictionary
+    for chunk in chunks:
+        with torch.no_grad():
+            codes = sae.encode(chunk.to(like))
+        yield codes
+
+
+def _require(what: str, quantity: str, got: int, expected: int) -> None:
+    if got != expected:
+        raise ValueError(
+            f"`acts` must be {what}, with {quantity} {expected}, got {quantity} {got}. See "
+            "`sae.hook_point`."
+        )
