@@ -187,23 +187,26 @@ def summarise_pursuit(
     taken = k if algorithm in PURSUITS else n_steps
     needed = 8 * (taken + 1) * (len(dictionary) + dictionary.shape[1])
     check_memory(needed, f"the correlations of {taken} steps", "Take fewer steps.")
+    atoms, penalty = dictionary.detach(), None
     if algorithm in PURSUITS:
         from sae_nb import pursuit
 
-        run, penalty = getattr(pursuit, PURSUITS[algorithm]), None
-        _codes, trace = run(one, dictionary.detach(), k, nonnegative=nonnegative, trace=True)
+        run = getattr(pursuit, PURSUITS[algorithm])
+        _codes, trace = run(one, atoms, k, nonnegative=nonnegative, trace=True)
     else:
-        penalty = _penalty(one, dictionary, nonnegative, penalty_share)
-        trace = _proximal(one, dictionary, algorithm, penalty, n_steps, nonnegative)
-    return _record(
-        one,
-        dictionary,
-        trace,
-        algorithm=algorithm,
-        row=row,
-        penalty=penalty,
-        signed=not nonnegative,
-    )
+        from sae_nb.architectures import sparse_code
+
+        penalty = _penalty(one, atoms, nonnegative, penalty_share)
+        prox = "soft+" if nonnegative else "soft"
+        solver = {"weight": penalty, "solver": algorithm, "n_steps": n_steps}
+        _codes, trace = sparse_code(one, atoms, prox=prox, trace=True, **solver)
+    asked: dict[str, Any] = {
+        "algorithm": algorithm,
+        "row": row,
+        "nonnegative": nonnegative,
+        "penalty": penalty,
+    }
+    return PursuitSteps(**asked, **_steps(one, atoms, trace, sort=penalty is not None))
 
 
 def check_algorithm(name: object) -> AlgorithmName:
@@ -237,62 +240,33 @@ def _checked_row(x: Tensor, dictionary: Tensor, row: int) -> Tensor:
 
 def _penalty(x: Tensor, dictionary: Tensor, nonnegative: bool, share: float) -> float:
     between(share, 0, 1, name="penalty_share", ends="()", do="At 1 the code is zero.")
-    start = x[0] @ dictionary.detach().to(x.dtype).T
+    start = x[0] @ dictionary.to(x.dtype).T
     top = float(start.max() if nonnegative else start.abs().max())
     # An input that no atom points at has a zero code under any penalty.
     return share * (top if top > 0 else float(x.norm()) or 1.0)
 
 
-def _proximal(
-    x: Tensor, dictionary: Tensor, solver: str, penalty: float, n_steps: int, nonnegative: bool
-) -> Any:
-    from sae_nb.architectures import sparse_code
-
-    _codes, trace = sparse_code(
-        x,
-        dictionary.detach(),
-        prox="soft+" if nonnegative else "soft",
-        weight=penalty,
-        solver=solver,
-        n_steps=n_steps,
-        trace=True,
-    )
-    return trace
-
-
-def _record(
-    x: Tensor,
-    dictionary: Tensor,
-    trace: Any,
-    *,
-    algorithm: AlgorithmName,
-    row: int,
-    penalty: float | None,
-    signed: bool,
-) -> PursuitSteps:
-    dictionary = dictionary.detach()
+def _steps(
+    x: Float[Tensor, "1 d_in"], dictionary: Float[Tensor, "n_atoms d_in"], trace: Any, *, sort: bool
+) -> dict[str, Any]:
+    """What each step looked like, by name of the record's fields; `sort` where none chose an atom."""
     n_steps = int(torch.as_tensor(trace.n_steps).max())  # counted for each row, or for all
-    codes = [_strongest_first(trace.codes_at(t), penalty is not None) for t in range(n_steps + 1)]
+    codes = [_strongest_first(trace.codes_at(t), sort) for t in range(n_steps + 1)]
     x_hat = torch.stack([values.double() @ dictionary[atoms].double() for atoms, values in codes])
     residuals = (x.double() - x_hat).to(x.dtype)
-    correlations = residuals @ dictionary.to(x.dtype).T
-    chosen = trace.atoms[0, :n_steps] if penalty is None else torch.full((n_steps,), -1)
-    return PursuitSteps(
-        algorithm=algorithm,
-        row=row,
-        nonnegative=not signed,
-        n_atoms=len(dictionary),
-        n_steps=n_steps,
-        x=_array(x[0]),
-        chosen=chosen.cpu().numpy().astype(np.int64),
-        step_offsets=np.cumsum([0, *(len(atoms) for atoms, _ in codes)]),
-        atoms=_array(torch.cat([atoms for atoms, _ in codes])).astype(np.int64),
-        values=_array(torch.cat([values for _, values in codes])),
-        residual_norms=_array(trace.residual_norms[0, : n_steps + 1]),
-        x_hat=_array(x_hat.to(x.dtype)),
-        correlations=_array(correlations),
-        penalty=penalty,
-    )
+    chosen = torch.full((n_steps,), -1) if sort else trace.atoms[0, :n_steps]
+    return {
+        "n_atoms": len(dictionary),
+        "n_steps": n_steps,
+        "x": _array(x[0]),
+        "chosen": _array(chosen).astype(np.int64),
+        "step_offsets": np.cumsum([0, *(len(atoms) for atoms, _ in codes)]),
+        "atoms": _array(torch.cat([atoms for atoms, _ in codes])).astype(np.int64),
+        "values": _array(torch.cat([values for _, values in codes])),
+        "residual_norms": _array(trace.residual_norms[0, : n_steps + 1]),
+        "x_hat": _array(x_hat.to(x.dtype)),
+        "correlations": _array(residuals @ dictionary.to(x.dtype).T),
+    }
 
 
 def _strongest_first(codes: SparseCodes, sort: bool) -> tuple[Tensor, Tensor]:

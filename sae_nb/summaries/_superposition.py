@@ -146,19 +146,19 @@ def summarise_selectivity(
     what = (factors, fresh_factors)
     generator = torch.Generator().manual_seed(seed)
     random = torch.randn(sae.n_atoms, sae.d_in, generator=generator)
-    by_atom = _matches([sae.encode(side.x).detach().to("cpu") for side in sides], sides, what)
-    by_neuron = _matches(_directed(sides, torch.eye(sae.d_in)), sides, what)
-    by_direction = _matches(_directed(sides, random), sides, what)
+    codes = {
+        "atoms": [sae.encode(side.x).detach().to("cpu") for side in sides],
+        "neurons": _directed(sides, torch.eye(sae.d_in)),
+        "random": _directed(sides, random),
+    }
+    best = {name: _matches(both, sides, what) for name, both in codes.items()}
+    neurons = [match.atom for match in best["neurons"]]
     return SelectivitySummary(
         factors=tuple(names),
-        atoms=np.array([match.f1 for match in by_atom]),
-        neurons=np.array([match.f1 for match in by_neuron]),
-        random=np.array([match.f1 for match in by_direction]),
-        floor=np.array([match.floor for match in by_atom]),
-        best_atoms=tuple(by_atom),
-        best_neurons=tuple(
-            (match.atom % sae.d_in, 1 if match.atom < sae.d_in else -1) for match in by_neuron
-        ),
+        **{name: np.array([match.f1 for match in found]) for name, found in best.items()},
+        floor=np.array([match.floor for match in best["atoms"]]),
+        best_atoms=tuple(best["atoms"]),
+        best_neurons=tuple((unit % sae.d_in, 1 if unit < sae.d_in else -1) for unit in neurons),
     )
 
 
@@ -230,6 +230,9 @@ STORED_FROM = 0.5
 
 SILENT_BELOW = 0.05
 """A hidden vector shorter than this holds no feature worth an atom."""
+
+N_RANDOM = 16
+"""Random dictionaries behind the floor of the cosine."""
 
 JUDGED_ROWS = 4096
 """Inputs to choose detectors on, and the same number to judge them on: F1 is then known to about 0.02."""
@@ -409,27 +412,17 @@ def _found(toy: Bottleneck, sae: TopK, stored: Sequence[int], seed: int) -> Foun
         for s in (2 * seed + 11, 2 * seed + 12)
     )
     with torch.no_grad():
-        table = summarise_selectivity(
-            sae,
-            toy.hidden(x),
-            row_factors(x > 0),
-            toy.hidden(fresh),
-            row_factors(fresh > 0),
-            seed=seed,
-        )
+        sides = (toy.hidden(x), row_factors(x > 0), toy.hidden(fresh), row_factors(fresh > 0))
+        table = summarise_selectivity(sae, *sides, seed=seed)
+    draws = torch.Generator().manual_seed(seed)
+    random = torch.randn(N_RANDOM, sae.n_atoms, truth.shape[1], generator=draws)
     return FoundDirections(
         atoms=sae.dictionary.numpy(),
         matched=tuple(matched.tolist()),
         cosine=float(cosines.mean()),
-        cosine_floor=_random_cosine(truth, sae.n_atoms, seed),
+        cosine_floor=float(np.mean([match_atoms(truth, one)[2].mean() for one in random])),
         cosine_neurons=float(match_atoms(truth, torch.cat((axes, -axes)))[2].sum()) / len(truth),
         atom_f1=table.atoms,
         neuron_f1=table.neurons,
         random_f1=table.random,
     )
-
-
-def _random_cosine(truth: Tensor, n_atoms: int, seed: int, draws: int = 16) -> float:
-    generator = torch.Generator().manual_seed(seed)
-    random = torch.randn(draws, n_atoms, truth.shape[1], generator=generator)
-    return float(np.mean([match_atoms(truth, one)[2].mean() for one in random]))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
 from sae_nb.checks import check_count, check_matrix, one_of, same_length
 from sae_nb.codes import SparseCodes
@@ -18,7 +19,6 @@ from sae_nb.codes import SparseCodes
 if TYPE_CHECKING:
     from sae_nb.architectures import Temporal
     from sae_nb.models import LiveModel
-    from sae_nb.temporal import Decomposition
 
 
 Part = Literal["predicted", "novel", "raw"]
@@ -169,7 +169,13 @@ def summarise_sequence(
         "novel": parts.novel_codes.to_dense().float(),
         "raw": x.float(),
     }
-    similar = {part: _similarity(value) for part, value in vectors.items()}
+    # Cosines between times after the mean over time is taken off; a zero row is unlike all.
+    units = {part: normalize(v - v.mean(dim=0), dim=1) for part, v in vectors.items()}
+    similar = {part: _numpy(unit @ unit.T) for part, unit in units.items()}
+    # Mean over heads; slot j is the token at j − 1, so the empty slot falls off the left.
+    heads = cast(Tensor, parts.attention)[0].mean(dim=0)
+    error = (x - parts.x_hat[0]).square().sum()
+    spread = (x - x.mean(dim=0)).square().sum()
     stride = math.ceil(time / MOST_SIMILARITY)
     return TemporalSummary(
         names=names,
@@ -185,9 +191,9 @@ def summarise_sequence(
         stride=stride,
         xy={part: pca_layout(vectors[part]) for part in ("predicted", "novel")},
         lag1={part: float(cosines.diagonal(1).mean()) for part, cosines in similar.items()},
-        attention=_attention(parts),
+        attention=_numpy(pad(heads[:, 1:], (0, 1))),
         boundaries=tuple(int(b) for b in boundaries),
-        fvu=_fvu(parts, x),
+        fvu=float(error / spread) if spread > 0 else math.nan,
         novel_codes=parts.novel_codes,
         codes={part: vectors[part].cpu() for part in ("predicted", "novel")},
     )
@@ -253,18 +259,12 @@ def _over_layers(
 
 
 def _check_boundaries(boundaries: Sequence[int], time: int) -> None:
-    wrong = [b for b in boundaries if not 0 < int(b) < time]
-    if wrong:
-        raise ValueError(
-            f"`boundaries` must lie between 1 and {time - 1}, the last time, got {wrong[0]}. A boundary "
-            "is the first time of something new."
-        )
-
-
-def _similarity(vectors: Float[Tensor, "time width"]) -> Float[np.ndarray, "time time"]:
-    """Cosines between times after the mean over time is taken off; a zero row is unlike all."""
-    unit = torch.nn.functional.normalize(vectors - vectors.mean(dim=0), dim=1)
-    return _numpy(unit @ unit.T)
+    for boundary in boundaries:
+        if not 0 < int(boundary) < time:
+            raise ValueError(
+                f"`boundaries` must lie between 1 and {time - 1}, the last time, got {boundary}. A "
+                "boundary is the first time of something new."
+            )
 
 
 def _thinned(
@@ -295,12 +295,6 @@ def _raster(codes: Float[Tensor, "time n_atoms"]) -> Raster:
     )
 
 
-def _attention(parts: Decomposition) -> Float[np.ndarray, "time time"]:
-    """Mean over heads; slot j is the token at j − 1, so the empty slot falls off the left."""
-    mean = cast(Tensor, parts.attention)[0].mean(dim=0)
-    return _numpy(torch.nn.functional.pad(mean[:, 1:], (0, 1)))
-
-
 def _shuffled_shares(
     sae: Temporal, x: Float[Tensor, "time d_in"], n_shuffles: int, seed: int
 ) -> Float[np.ndarray, " time"]:
@@ -313,12 +307,6 @@ def _shuffled_shares(
     shares = parts.energy_shares[..., 0].cpu()
     back = torch.empty_like(shares).scatter_(1, orders, shares)
     return _numpy(back.mean(dim=0))
-
-
-def _fvu(parts: Decomposition, x: Float[Tensor, "time d_in"]) -> float:
-    error = (x - parts.x_hat[0]).square().sum()
-    spread = (x - x.mean(dim=0)).square().sum()
-    return float(error / spread) if spread > 0 else math.nan
 
 
 def _numpy(x: Tensor) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -163,11 +163,10 @@ class ConceptAtlas:
 
     def check_view(self, show: str) -> Show:
         """Return `show` if it is a view there is."""
-        for view in self.views:
-            if show == view:
-                return view
-        why = " Samples and tokens need activations: pass `acts`." if show in SHOWN else ""
-        raise ValueError(f"`show` must be one of {list(self.views)}, got {show!r}.{why}")
+        if show not in self.views:
+            why = " Samples and tokens need activations: pass `acts`." if show in SHOWN else ""
+            raise ValueError(f"`show` must be one of {list(self.views)}, got {show!r}.{why}")
+        return cast(Show, show)
 
     def reseed(self, seed: int) -> None:
         """Take another seed: layouts, and the tokens or samples drawn, are made anew.
@@ -205,15 +204,14 @@ class ConceptAtlas:
         if show == "atoms" or self.catalogue is None:
             parts = [self.dictionary, *([] if self.other is None else [self.other])]
             return torch.cat(parts)
-        return self._once((show, "vectors"), lambda: self._activations(show))
+        catalogue, ids = self.catalogue, self.ids(show)
 
-    def _activations(self, show: Show) -> Float[Tensor, "n d"]:
-        catalogue = self.catalogue
-        if catalogue is None:
-            raise ValueError("Samples and tokens need activations: pass `acts`.")
-        if show == "samples":
-            return mean_codes(catalogue, self.ids("samples"))
-        return catalogue.acts.rows(torch.from_numpy(self.ids("tokens"))).detach().cpu().float()
+        def rows() -> Float[Tensor, "n d"]:
+            if show == "samples":
+                return mean_codes(catalogue, ids)
+            return catalogue.acts.rows(torch.from_numpy(ids)).detach().cpu().float()
+
+        return self._once((show, "vectors"), rows)
 
     def pca(self, show: Show) -> Float[np.ndarray, "n 2"]:
         """The layout that is there at once."""
@@ -265,10 +263,9 @@ class ConceptAtlas:
 
         def search() -> tuple[np.ndarray, np.ndarray]:
             x = self.vectors(show)[: len(self.ids(show))]
-            k = min(N_NEIGHBOURS, len(x) - 1)
-            if k < 1:
+            if len(x) < 2:
                 return np.zeros((len(x), 0), np.int64), np.zeros((len(x), 0), np.float32)
-            return nearest_by_cosine(x, k)
+            return nearest_by_cosine(x, min(N_NEIGHBOURS, len(x) - 1))
 
         return self._once((show, "neighbours"), search)
 
@@ -303,12 +300,11 @@ class ConceptAtlas:
         _, distances = self.neighbours("atoms")
         if distances.shape[1]:
             nearest = distances[:, 0].astype(np.float64)
-            meaning = "cosine distance to the nearest atom"
-            columns["distance"] = Column(name="distance", meaning=meaning, values=nearest)
+            columns["distance"] = Column("distance", "cosine distance to the nearest atom", nearest)
         if self.match is not None:
             meaning = "cosine of the atom matched in the other dictionary"
             cosines = self.match.cosine_of_atom
-            columns["stability"] = Column(name="stability", meaning=meaning, values=cosines)
+            columns["stability"] = Column("stability", meaning, cosines)
         return columns
 
     def atom_column(self, show: Show, atom: int) -> Column:
@@ -323,7 +319,7 @@ class ConceptAtlas:
             values = read(catalogue, atom, ids)
             of = "its largest strength" if show == "samples" else "its strength"
             meaning = f"atom {atom}: {of} in each {show.removesuffix('s')}"
-        return Column(name="atom", meaning=meaning, values=values)
+        return Column("atom", meaning, values)
 
     def clusters(self, show: Show, xy: Float[np.ndarray, "n 2"]) -> tuple[Cluster, ...]:
         """Dense groups of a layout, named by what their points have in common, largest first.
@@ -392,7 +388,7 @@ class ConceptAtlas:
 
     def bare(self, show: Show, xy: Float[np.ndarray, "n 2"], layout: str) -> ConceptMapSummary:
         """Return a record with places only: what can be drawn before anything is measured."""
-        n, none = len(self.ids(show)), np.zeros((len(self.ids(show)), 0))
+        n = len(self.ids(show))
         return ConceptMapSummary(
             show=show,
             ids=self.ids(show),
@@ -400,8 +396,8 @@ class ConceptAtlas:
             other_xy=xy[n:] if show == "atoms" and self.n_others else None,
             layout=layout,
             columns={},
-            neighbours=none.astype(np.int64),
-            distances=none.astype(np.float32),
+            neighbours=np.zeros((n, 0), np.int64),
+            distances=np.zeros((n, 0), np.float32),
             clusters=(),
             match=None,
             provenance=self._provenance(show, layout),
@@ -417,8 +413,7 @@ class ConceptAtlas:
         for i, cluster in enumerate(clusters):
             values[cluster.points] = i
         names = tuple(cluster.name for cluster in clusters)
-        meaning = "dense group on this map"
-        column = Column(name="cluster", meaning=meaning, values=values, names=names)
+        column = Column("cluster", "dense group on this map", values, names)
         return replace(record, clusters=clusters, columns={**record.columns, "cluster": column})
 
     # --- single atoms -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ SAME_ATOM = 0.7
 """Cosine above which two matched atoms count as the same; as in `Stability.shared_fraction`."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Column:
     """One thing known of every point: a number, or which of some categories it is in."""
 
@@ -370,7 +370,5 @@ def with_archetypes(record: ConceptMapSummary, sae: Any) -> ConceptMapSummary:
     if record.layout != LAYOUT:
         return record
     places = archetype_places(sae)
-    column = Column(
-        name=HELD, meaning="share of the atom's weight on the corners", values=places.held
-    )
+    column = Column(HELD, "share of the atom's weight on the corners", places.held)
     return replace(record, archetypes=places, columns={**record.columns, HELD: column})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -56,15 +57,12 @@ def words_of_labels(
 ) -> list[tuple[str, ...]]:
     """Return the labels that several atoms of a group share and that others have less."""
     n_groups = int(groups.max(initial=-1)) + 1
-    counted: list[dict[str, int]] = [{} for _ in range(n_groups)]
-    everywhere: dict[str, int] = {}
-    for atom, label in labels.items():
-        if not label or not 0 <= atom < len(groups):
-            continue
-        everywhere[label] = everywhere.get(label, 0) + 1
-        if groups[atom] >= 0:
-            mine = counted[groups[atom]]
-            mine[label] = mine.get(label, 0) + 1
+    known = [(groups[i], label) for i, label in labels.items() if label and 0 <= i < len(groups)]
+    everywhere = Counter(label for _, label in known)
+    counted: list[Counter[str]] = [Counter() for _ in range(n_groups)]
+    for group, label in known:
+        if group >= 0:
+            counted[group][label] += 1
     sizes = np.bincount(groups[groups >= 0], minlength=n_groups)
     found = []
     for group, mine in enumerate(counted):

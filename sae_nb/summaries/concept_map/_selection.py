@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,14 +27,11 @@ RESERVED = frozenset({"cluster", "atom"})
 
 def category(name: str, meaning: str, words: Sequence[str]) -> Column:
     """Return a column of categories from one word per point; an empty word is none."""
-    counts: dict[str, int] = {}
-    for word in words:
-        if word:
-            counts[word] = counts.get(word, 0) + 1
+    counts = Counter(word for word in words if word)
     names = tuple(sorted(counts, key=lambda word: (-counts[word], word)))
     index = {word: i for i, word in enumerate(names)}
     values = np.array([index.get(word, -1) for word in words], np.int64)
-    return Column(name=name, meaning=meaning, values=values, names=names)
+    return Column(name, meaning, values, names)
 
 
 def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]:
@@ -54,7 +52,7 @@ def given_columns(columns: Mapping[str, Any], n_atoms: int) -> dict[str, Column]
             words = ["" if value is None else str(value) for value in array.tolist()]
             checked[name] = category(name, name, words)
         elif array.dtype.kind in "fiub":
-            checked[name] = Column(name=name, meaning=name, values=array.astype(np.float64))
+            checked[name] = Column(name, name, array.astype(np.float64))
         else:
             raise ValueError(f"Column {name!r} must hold numbers or words, got {array.dtype}.")
     return checked
@@ -72,17 +70,16 @@ def atom_columns(
     squares = catalogue.values.astype(np.float64) ** 2
     energy = np.bincount(catalogue.atoms, weights=squares, minlength=catalogue.n_atoms)
     energy *= lengths**2 / catalogue.n_rows
+    columns = (
+        ("frequency", "share of rows in which the atom fires", often),
+        ("strength", "mean |z| where the atom fires", catalogue.mean_strength),
+        ("energy", "mean z²‖d‖² over all rows: its part of x̂", energy),
+    )
+    # Over powers of ten; zero is unknown there.
     return {
-        "frequency": _log("frequency", "share of rows in which the atom fires", often),
-        "strength": _log("strength", "mean |z| where the atom fires", catalogue.mean_strength),
-        "energy": _log("energy", "mean z²‖d‖² over all rows: its part of x̂", energy),
+        name: Column(name, meaning, np.where(values > 0, values, np.nan), log=True)
+        for name, meaning, values in columns
     }
-
-
-def _log(name: str, meaning: str, values: Float[np.ndarray, " n"]) -> Column:
-    """A column over powers of ten; zero is unknown there."""
-    known = np.where(values > 0, values, np.nan)
-    return Column(name=name, meaning=meaning, values=known, log=True)
 
 
 def row_columns(
@@ -98,10 +95,10 @@ def row_columns(
         name = "token" if catalogue.acts.context.kind == "language" else "place"
         texts = [words[1][i] for i in words[0][rows]]
         columns[name] = category(name, f"{name} the activation was read at", texts)
-        position, meaning = catalogue.positions[rows].astype(np.float64), "position in its sample"
-        columns["position"] = Column(name="position", meaning=meaning, values=position)
-    columns["strength"] = Column(name="strength", meaning="Σ|z| of the row", values=strength)
-    columns["L0"] = Column(name="L0", meaning="atoms that fire in the row", values=l0)
+        position = catalogue.positions[rows].astype(np.float64)
+        columns["position"] = Column("position", "position in its sample", position)
+    columns["strength"] = Column("strength", "Σ|z| of the row", strength)
+    columns["L0"] = Column("L0", "atoms that fire in the row", l0)
     return columns
 
 
@@ -117,8 +114,8 @@ def sample_columns(
     strength = np.bincount(place, weights=total, minlength=len(samples)) / count
     l0 = np.bincount(place, weights=np.diff(offsets)[rows], minlength=len(samples)) / count
     columns = _label_column(catalogue, rows, place, len(samples), labels, "sample")
-    columns["strength"] = Column(name="strength", meaning="mean Σ|z| of its rows", values=strength)
-    columns["L0"] = Column(name="L0", meaning="mean atoms per row", values=l0)
+    columns["strength"] = Column("strength", "mean Σ|z| of its rows", strength)
+    columns["L0"] = Column("L0", "mean atoms per row", l0)
     return columns
 
 
@@ -310,11 +307,11 @@ def _words(
 ) -> tuple[str, ...]:
     if not len(atoms):
         return ()
+    if len(atoms) == 1 and labels.get(int(atoms[0])):
+        return (labels[int(atoms[0])],)
     n_atoms = 0 if catalogue is None else catalogue.n_atoms
     groups = np.full(max(n_atoms, int(atoms.max()) + 1), -1)
     groups[atoms] = 0
-    if len(atoms) == 1 and labels.get(int(atoms[0])):
-        return (labels[int(atoms[0])],)
     by_label = words_of_labels(groups, labels)[0]
     if by_label or catalogue is None:
         return by_label

@@ -103,9 +103,7 @@ def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Te
     for batch in model.batches(inputs):
         if batch.token_ids is None:
             raise TypeError(f"`inputs` must be texts or token ids, got {described(inputs)}.")
-        keep = (
-            torch.ones_like(batch.token_ids, dtype=torch.bool) if batch.keep is None else batch.keep
-        )
+        keep = [slice(None)] * batch.n if batch.keep is None else batch.keep
         rows += [ids[real] for ids, real in zip(batch.token_ids, keep, strict=True)]
     if len(rows) > most:
         notes.append(f"Only the first {most} of {len(rows)} texts are shown.")
@@ -298,11 +296,17 @@ def summarise_depth(
     readings = layer_similarity(plain, token_kinds=kinds).readings
     maps = {name: readings[name].detach().float().cpu() for name in SIMILARITIES}
     several = classes is not None and 1 < len(names) < len(plain)
+    # The best contiguous phases for every k that leaves them long enough.
+    shortest = min(SHORTEST_PHASE, plain.shape[1] - 1)
+    most = max(min((plain.shape[1] - 1) // shortest, MOST_PHASES), 1)
     return DepthSummary(
         model_name=str(getattr(states, "model_name", None) or "this model"),
         n_inputs=len(plain),
         similarity={name: similarity.numpy() for name, similarity in maps.items()},
-        phases={name: _phases(similarity) for name, similarity in maps.items()},
+        phases={
+            name: {k: segment_phases(similarity, k, shortest) for k in range(1, most + 1)}
+            for name, similarity in maps.items()
+        },
         trajectories=trajectories(plain, classes if several else None, token_kinds=kinds),
         classes=classes,
         class_names=names,
@@ -325,11 +329,3 @@ def named_classes(
     numbered = values.dtype.kind in "iu" and present.min() >= 0 and present.max() < len(known)
     names = tuple(known[int(one)] if numbered else str(one) for one in present)
     return classes.reshape(-1).astype(np.int64), names
-
-
-def _phases(similarity: Float[Tensor, "blocks blocks"]) -> dict[int, Phases]:
-    """The best contiguous phases for every k that leaves them long enough."""
-    n = len(similarity)
-    shortest = min(SHORTEST_PHASE, n)
-    most = max(min(n // shortest, MOST_PHASES), 1)
-    return {k: segment_phases(similarity, k, shortest) for k in range(1, most + 1)}

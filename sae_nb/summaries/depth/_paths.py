@@ -15,7 +15,6 @@ from sae_nb.dynamics import fit_endpoints, unit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.codes import SparseCodes
 
 
 COORDINATES = ("pca", "sphere", "umap", "atoms")
@@ -46,7 +45,7 @@ class DepthPaths:
     """Puts other states on the same axes."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ChosenPaths:
     """Which states are drawn, before they are laid out."""
 
@@ -55,6 +54,27 @@ class ChosenPaths:
     tokens: Int[np.ndarray, " paths"]
     fitted: Float[Tensor, "rows layers d"]
     """Paths that axes are fitted to: of all inputs, also those that are not drawn."""
+
+    def on(
+        self,
+        coordinates: str,
+        axes: Sequence[str],
+        project: Project,
+        kept: float = float("nan"),
+        points: np.ndarray | None = None,
+    ) -> DepthPaths:
+        """Lay them out on three named axes, by projection unless their points are known."""
+        if points is None:
+            points = project(self.states.flatten(0, 1))
+        return DepthPaths(
+            coordinates=coordinates,
+            points=points.reshape(*self.states.shape[:2], 3),
+            inputs=self.inputs,
+            tokens=self.tokens,
+            axes=(axes[0], axes[1], axes[2]),
+            kept=kept,
+            project=project,
+        )
 
 
 def choose_paths(
@@ -73,16 +93,12 @@ def choose_paths(
         inputs = _spread(n, classes, most, picture)
         fitted = plain[:, :, token]
         chosen = fitted[torch.from_numpy(inputs)]
-        return ChosenPaths(
-            states=chosen, inputs=inputs, tokens=np.full(len(inputs), token), fitted=fitted
-        )
+        return ChosenPaths(chosen, inputs, np.full(len(inputs), token), fitted)
     tokens = _spread(n_tokens, None, most, token)
     chosen = plain[picture][:, torch.from_numpy(tokens)].transpose(0, 1)
     flat = plain.transpose(1, 2).flatten(0, 1)
     skip = max(1, len(flat) // MOST_FITTED)
-    return ChosenPaths(
-        states=chosen, inputs=np.full(len(tokens), picture), tokens=tokens, fitted=flat[::skip]
-    )
+    return ChosenPaths(chosen, np.full(len(tokens), picture), tokens, flat[::skip])
 
 
 def lay_out(
@@ -108,15 +124,7 @@ def lay_out(
     shares = [f"{100 * float(share):.0f} %" for share in axes.explained]
     word = "axis" if coordinates == "sphere" else "PC"
     names = [f"{word} {i + 1} ({share})" for i, share in enumerate(shares)] + ["", ""]
-    return DepthPaths(
-        coordinates=coordinates,
-        points=_pointwise(project, chosen.states),
-        inputs=chosen.inputs,
-        tokens=chosen.tokens,
-        axes=(names[0], names[1], names[2]),
-        kept=float(axes.kept[-1]),
-        project=project,
-    )
+    return chosen.on(coordinates, names, project, float(axes.kept[-1]))
 
 
 def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
@@ -154,10 +162,6 @@ def _spread(n: int, classes: np.ndarray | None, most: int, always: int) -> Int[n
     return np.unique(order)
 
 
-def _pointwise(project: Project, states: Float[Tensor, "paths layers d"]) -> np.ndarray:
-    return project(states.flatten(0, 1)).reshape(*states.shape[:2], 3)
-
-
 def _on_umap(chosen: ChosenPaths, xy: np.ndarray | None) -> DepthPaths:
     if xy is None:
         raise ValueError("`xy` must be given for UMAP coordinates. Lay out `umap_rows(chosen)`.")
@@ -175,15 +179,7 @@ def _on_umap(chosen: ChosenPaths, xy: np.ndarray | None) -> DepthPaths:
         mixed = np.einsum("rk,rkc->rc", shares, placed[near.indices.numpy()])
         return np.asarray(mixed, np.float32)
 
-    return DepthPaths(
-        coordinates="umap",
-        points=placed.reshape(-1, n_layers, 3),
-        inputs=chosen.inputs,
-        tokens=chosen.tokens,
-        axes=("UMAP 1", "UMAP 2", "layer"),
-        kept=float("nan"),
-        project=project,
-    )
+    return chosen.on("umap", ("UMAP 1", "UMAP 2", "layer"), project, points=placed)
 
 
 def _on_atoms(
@@ -199,25 +195,10 @@ def _on_atoms(
     def project(states: Tensor) -> np.ndarray:
         with torch.no_grad():
             codes = sae.encode((states.float() * scale).to(sae.dictionary.device)).to("cpu")
-        columns = [dense_column(codes, atom) for atom in used]
-        columns += [np.zeros(len(states), np.float32)] * (3 - len(used))
-        return np.stack(columns, axis=1).astype(np.float32)
+        columns = np.zeros((len(states), 3), np.float32)
+        for i, atom in enumerate(used):
+            rows, strengths = codes.strengths(atom)
+            columns[rows.numpy(), i] = strengths.detach().float().numpy()
+        return columns
 
-    names = [f"atom {atom}" for atom in used] + [""]
-    return DepthPaths(
-        coordinates="atoms",
-        points=_pointwise(project, chosen.states),
-        inputs=chosen.inputs,
-        tokens=chosen.tokens,
-        axes=(names[0], names[1], names[2]),
-        kept=float("nan"),
-        project=project,
-    )
-
-
-def dense_column(codes: SparseCodes, atom: int) -> Float[np.ndarray, " rows"]:
-    """One atom's coefficient in every row of sparse codes."""
-    column = np.zeros(len(codes), np.float32)
-    rows, strengths = codes.strengths(atom)
-    column[rows.cpu().numpy()] = strengths.detach().float().cpu().numpy()
-    return column
+    return chosen.on("atoms", [f"atom {atom}" for atom in used] + [""], project)
