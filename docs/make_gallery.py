@@ -25,7 +25,7 @@ from sae_nb_widgets.panel import PAGE_STYLE
 
 import sae_nb as sn
 from sae_nb.diagnosis import find_chromium
-from sae_nb.figures import PAGE_COLOURS, escape
+from sae_nb.figures import escape, theme
 
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
@@ -273,7 +273,7 @@ def write_index(everything: list[Entry]) -> Path:
     page = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
         'content="width=device-width, initial-scale=1"><title>sae_nb: the panels</title>'
-        f"<style>{PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
+        f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
         "<h1>What a network's atoms look like</h1>"
         "<p>Every panel of sae_nb as it stands in a notebook, written by its own <i>html</i> button: "
         "hover and zoom work, what needs a live model does not. The models, the SAEs and their "

@@ -88,6 +88,12 @@ class House:
             if _imports_a_string(node)
         ]
 
+    @cached_property
+    def offered(self) -> set[str]:
+        """Modules that the door of their room imports as a whole."""
+        doors = [one for one in self.imports if self.is_package(one.importer) and one.name is None]
+        return {one.target for one in doors if one.target.rpartition(".")[0] == one.importer}
+
     def is_package(self, module: str) -> bool:
         """Whether the module is an `__init__.py`, and so a door."""
         return module in self.modules and self.modules[module].name == "__init__.py"
@@ -130,13 +136,14 @@ def goes_past_a_door(house: House, one: Import) -> bool:
     """Whether an import reaches into another room instead of asking at its door.
 
     A room within a room has a door too (`sae_nb.data.planted`), unless its name is private.
-    A module that stands alone at the top of a package is its own door, `sae_nb._lazy` too.
+    A module that stands alone at the top of a package is its own door, `sae_nb._lazy` too. What a door
+    offers as a whole (`from sae_nb.figures import theme`) is asked for there, not what is in it.
     """
     there = room_of(one.target)
-    if one.target not in house.modules or there == room_of(one.importer):
+    if one.target not in house.modules or one.target == there or there == room_of(one.importer):
         return False
-    stands_alone = one.target == there
-    return not stands_alone and (is_private(one.target) or not house.is_package(one.target))
+    offered = house.is_package(one.target) or (one.name is None and one.target in house.offered)
+    return is_private(one.target) or not offered
 
 
 def between_rooms(house: House, *packages: str) -> list[Import]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.figures import theme as theme
     from sae_nb.figures._frames import (
         DOTTED as DOTTED,
         FLOOR as FLOOR,
@@ -32,35 +33,8 @@ if TYPE_CHECKING:
         Stroke as Stroke,
     )
     from sae_nb.figures.theme import (
-        ALARM as ALARM,
-        AXIS as AXIS,
-        BLACK as BLACK,
-        CIVIDIS as CIVIDIS,
-        CLEAR as CLEAR,
-        CONTROL as CONTROL,
-        CONTROL_DASH as CONTROL_DASH,
-        CSS_VARIABLES as CSS_VARIABLES,
         FIGURE_CONFIG as FIGURE_CONFIG,
-        GLOBE as GLOBE,
-        GLOBE_GRID as GLOBE_GRID,
-        GREY as GREY,
-        MARKERS as MARKERS,
-        MID_GREY as MID_GREY,
-        NEUTRAL as NEUTRAL,
-        NOVEL as NOVEL,
-        OKABE_ITO as OKABE_ITO,
-        PAD as PAD,
-        PAGE_COLOURS as PAGE_COLOURS,
-        PAGE_INKS as PAGE_INKS,
-        PALETTE as PALETTE,
-        PREDICTED as PREDICTED,
-        RINGS as RINGS,
-        SCRIPT_COLOURS as SCRIPT_COLOURS,
-        SIGNED as SIGNED,
         THIN_SPACE as THIN_SPACE,
-        UNKNOWN as UNKNOWN,
-        UNKNOWN_DOT as UNKNOWN_DOT,
-        WHITE as WHITE,
         Scale as Scale,
         Theme as Theme,
         category_style as category_style,

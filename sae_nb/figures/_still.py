@@ -414,8 +414,8 @@ def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
             continue
         pairs.setdefault((trace.xaxis or "x", trace.yaxis or "y"), []).append((index, trace))
     strokes: list[Stroke] = []
-    for (x_name, y_name), traces in pairs.items():
-        strokes += _draw_subplot(figure, x_name, y_name, traces, width, height)
+    for names, traces in pairs.items():
+        strokes += _draw_subplot(figure, names, traces, (width, height))
     strokes += _legend(figure, width)
     if unknown:
         text = f"not drawn here: {', '.join(sorted(set(unknown)))}"
@@ -424,16 +424,14 @@ def draw_figure(figure: go.Figure, width: int = WIDTH) -> Drawing:
 
 
 def _draw_subplot(
-    figure: go.Figure,
-    x_name: str,
-    y_name: str,
-    traces: list[tuple[int, Any]],
-    width: int,
-    height: int,
+    figure: go.Figure, names: tuple[str, str], traces: list[tuple[int, Any]], size: tuple[int, int]
 ) -> list[Stroke]:
-    x = read_axis(figure, x_name, _drawn_against(figure, x_name), (LEFT, width - RIGHT))
-    y = read_axis(figure, y_name, _drawn_against(figure, y_name), (height - BOTTOM, TOP))
-    hidden = any(axis_settings(figure, name).visible is False for name in (x_name, y_name))
+    ends = ((LEFT, size[0] - RIGHT), (size[1] - BOTTOM, TOP))
+    x, y = (
+        read_axis(figure, name, _drawn_against(figure, name), pixels)
+        for name, pixels in zip(names, ends)
+    )
+    hidden = any(axis_settings(figure, name).visible is False for name in names)
     strokes = [] if hidden else _frame(x, y)
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
@@ -442,7 +440,7 @@ def _draw_subplot(
         if trace.type == "bar" and mode in (None, "group"):
             beside = Beside(bars.index(index), len(bars))
         strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], beside)
-    return strokes + _shapes(figure, x, y, x_name, y_name)
+    return strokes + _shapes(figure, x, y, names)
 
 
 def _drawn_against(figure: go.Figure, name: str) -> list[Any]:
@@ -489,9 +487,9 @@ def _position(axis: Axis, value: Any, reference: str | None, along: tuple[float,
     return float(axis.place(value)[0])
 
 
-def _shapes(figure: go.Figure, x: Axis, y: Axis, x_name: str, y_name: str) -> list[Stroke]:
+def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list[Stroke]:
     strokes: list[Stroke] = []
-    ours = {x_name, f"{x_name} domain", y_name, f"{y_name} domain", "paper", None}
+    ours = {*names, *(f"{name} domain" for name in names), "paper", None}
     for shape in figure.layout.shapes:
         if shape.xref not in ours or shape.yref not in ours:
             continue

@@ -64,13 +64,6 @@ CIVIDIS = (
     (138, 134, 120), (165, 156, 116), (195, 179, 105), (225, 204, 85), (254, 232, 56),
 )  # fmt: skip
 SIGNED = ((0, 114, 178), (255, 255, 255), (213, 94, 0))
-FONT_STACK = (
-    'var(--jp-ui-font-family, system-ui, -apple-system, "Segoe UI", Roboto, '
-    '"Helvetica Neue", Arial, sans-serif)'
-)
-MONO_STACK = (
-    'var(--jp-code-font-family, ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace)'
-)
 THIN_SPACE = "\u2009"
 MINUS = "\u2212"
 

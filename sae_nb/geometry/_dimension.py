@@ -32,12 +32,9 @@ def stable_rank(x: Float[Tensor, "n d_in"]) -> float:
 
 
 def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
-    """The exponential of the entropy of σ² / Σσ²: how many directions share the energy. Not centred.
+    """The exponential of the entropy of σ² / Σσ²: how many directions share the energy.
 
-    Parameters
-    ----------
-    x
-        Rows; not all zero. Centre them first for a rank of the covariance.
+    Not centred: centre rows first for a rank of the covariance.
 
     Raises
     ------
@@ -61,12 +58,7 @@ def direction_dimension(x: Float[Tensor, "n d_in"]) -> float:
     """How many directions unit rows spread into: 1 / mean_{i ≠ j} ⟨u_i, u_j⟩².
 
     A U-statistic: the participation ratio (Σλ)² / Σλ² of the second moment E[u uᵀ], without the bias
-    that few rows give it. Not centred.
-
-    Parameters
-    ----------
-    x
-        Rows, at least two; their norms do not count.
+    that few rows give it; norms do not count. Not centred.
 
     Raises
     ------

@@ -54,14 +54,7 @@ def nearest_by_cosine(
 ) -> tuple[Int[np.ndarray, "n n_nearest"], Float[np.ndarray, "n n_nearest"]]:
     """Return the nearest rows of every row, itself left out, and their cosine distances 1 − cos.
 
-    Exact, in tiles: 10 000 rows of width 64 take a third of a second.
-
-    Parameters
-    ----------
-    x
-        Rows; a zero row is at distance 1 from all.
-    n_nearest
-        How many, below the number of rows.
+    Exact, in tiles: 10 000 rows of width 64 take a third of a second. A zero row is at distance 1 from all.
 
     Raises
     ------
@@ -93,11 +86,6 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
 
     Each axis points so that its largest coordinate is positive.
 
-    Parameters
-    ----------
-    x
-        Rows; only their directions count.
-
     Raises
     ------
     TypeError, ValueError: If `x` is not a finite matrix.
@@ -113,8 +101,7 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     # The d × d product: the rows may be many, their width is not.
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     xy = centred @ vectors.flip(1)[:, :2]
-    if xy.shape[1] == 1:
-        xy = torch.cat((xy, torch.zeros_like(xy)), dim=1)
+    xy = torch.nn.functional.pad(xy, (0, 2 - xy.shape[1]))
     largest = xy.gather(0, xy.abs().argmax(dim=0, keepdim=True))
     return (xy * torch.where(largest < 0, -1.0, 1.0)).float().numpy()
 
@@ -227,14 +214,8 @@ def mean_cosines(
 ) -> Float[np.ndarray, " clusters"]:
     """Return the mean cosine between different rows of each cluster; NaN for a single row.
 
-    (‖Σ u_i‖² − m) / (m (m − 1)) for the m unit rows u_i of a cluster: no m × m matrix is made.
-
-    Parameters
-    ----------
-    x
-        Rows that the points represent.
-    clusters
-        From `cluster_points`; −1 belongs to none.
+    (‖Σ u_i‖² − m) / (m (m − 1)) for the m unit rows u_i of a cluster: no m × m matrix is made. Rows of
+    cluster −1 belong to none.
 
     Example
     -------

@@ -97,11 +97,6 @@ def nested_fraction(codes: SparseCodes) -> float:
     rows correlate by less than 0.7: codes in proportion are one direction seen as a sum of two. Atoms
     that fire on fewer than 20 rows are left out.
 
-    Parameters
-    ----------
-    codes
-        Of rows of one kind, in any dictionary.
-
     Example
     -------
     >>> general = torch.ones(100, 1) * (torch.arange(100) % 5 < 2)[:, None]

@@ -55,14 +55,7 @@ def umap_layout(
 
     Neighbours are exact; the start is PCA, so that the image people saw meanwhile unfolds.
 
-    Parameters
-    ----------
-    x
-        Rows, such as `sae.dictionary`.
-    cache
-        Whether a layout made before is read, and a new one kept.
-    report
-        Told how far it is.
+    `cache`: whether a layout made before is read, and a new one kept; `report` hears how far it is.
 
     Raises
     ------
@@ -246,11 +239,6 @@ class UmapProcess:
 
 def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) -> UmapProcess:
     """Start a UMAP layout in a process of its own; one made before is there at once.
-
-    Parameters
-    ----------
-    x
-        Rows, such as `sae.dictionary`.
 
     Raises
     ------

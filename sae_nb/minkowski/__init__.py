@@ -21,6 +21,12 @@ if TYPE_CHECKING:
         BlockArchetypes as BlockArchetypes,
         TileCodes as TileCodes,
     )
+    from sae_nb.minkowski._blocks_and_paths import (
+        CoefficientBlocks as CoefficientBlocks,
+        PathSupport as PathSupport,
+        coefficient_blocks as coefficient_blocks,
+        path_support as path_support,
+    )
     from sae_nb.minkowski._decision import (
         Decision as Decision,
         HullScore as HullScore,
@@ -33,12 +39,6 @@ if TYPE_CHECKING:
         fit_block_archetypes as fit_block_archetypes,
         hull_of_rows as hull_of_rows,
     )
-    from sae_nb.minkowski._heads import HeadMixtures as HeadMixtures, head_mixtures as head_mixtures
-    from sae_nb.minkowski._modularity import (
-        CoefficientBlocks as CoefficientBlocks,
-        coefficient_blocks as coefficient_blocks,
-    )
-    from sae_nb.minkowski._paths import PathSupport as PathSupport, path_support as path_support
     from sae_nb.minkowski._places import (
         ElsewhereScores as ElsewhereScores,
         Recruitment as Recruitment,
@@ -52,8 +52,10 @@ if TYPE_CHECKING:
         share_on as share_on,
         subspace_coherence as subspace_coherence,
     )
-    from sae_nb.minkowski._position import (
+    from sae_nb.minkowski._tokens import (
+        HeadMixtures as HeadMixtures,
         PositionSubspace as PositionSubspace,
+        head_mixtures as head_mixtures,
         position_subspace as position_subspace,
     )
 else:

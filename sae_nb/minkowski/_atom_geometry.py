@@ -68,12 +68,8 @@ def near_grassmannian_frame(
 ) -> Float[Tensor, "n_atoms d_in"]:
     """Unit vectors moved apart until their largest |cosine| is small.
 
-    min (mean_{i ≠ j} |⟨d_i, d_j⟩|^p)^(1/p) by Adam on the sphere, p rising from 4 to 64.
-
-    Parameters
-    ----------
-    n_atoms, d_in
-        Sizes; n × n numbers are held.
+    min (mean_{i ≠ j} |⟨d_i, d_j⟩|^p)^(1/p) by Adam on the sphere, p rising from 4 to 64;
+    n × n numbers are held.
 
     Source
     ------
@@ -167,10 +163,7 @@ class DictionaryGeometry:
 def dictionary_geometry(dictionary: Float[Tensor, "n_atoms d_in"]) -> DictionaryGeometry:
     """Measure which atoms are alike.
 
-    Parameters
-    ----------
-    dictionary
-        Atoms, at least two; only directions count. Zero rows have none and are left out.
+    Only directions count. Zero rows have none and are left out.
 
     Raises
     ------

@@ -147,11 +147,6 @@ def gaussian_like(
 ) -> Float[Tensor, "n d_in"]:
     """Rows of a Gaussian with the mean and covariance of the data: the null without any corners.
 
-    Parameters
-    ----------
-    n
-        How many; None is the number of rows of the data.
-
     Example
     -------
     >>> x = torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) @ torch.eye(2, 4)

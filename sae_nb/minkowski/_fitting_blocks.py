@@ -258,9 +258,6 @@ def hull_of_rows(
     return BlockArchetypes((mixture @ rows).float(), (n,), torch.zeros(rows.shape[1]))
 
 
-# --- one fit --------------------------------------------------------------------------------------
-
-
 @torch.enable_grad()
 def _fitted(
     x: Tensor, sizes: tuple[int, ...], config: BlockConfig, n_active: int, seed: int

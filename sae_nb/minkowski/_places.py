@@ -249,10 +249,7 @@ def border_band(
     The edge is what a one-token dilation adds and what a one-token erosion takes away, with the eight
     neighbours of a token; the image's rim is no edge.
 
-    Parameters
-    ----------
-    mask
-        Tokens covered by the object, on their grid.
+    `mask`: tokens covered by the object, on their grid.
 
     Raises
     ------
@@ -283,12 +280,7 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
     """E[z | on] / (E[z | on] + E[z | off]): 1 for atoms that fire on these rows only, 0 for never.
 
     With `on` a border band this is the border score: the ratio E[z | on] / E[z | off] put between 0 and
-    1. Atoms that never fire have NaN.
-
-    Parameters
-    ----------
-    codes
-        Codes ≥ 0; the size of signed ones is taken.
+    1, the size of signed codes being taken. Atoms that never fire have NaN.
 
     Raises
     ------

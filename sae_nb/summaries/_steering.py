@@ -375,7 +375,12 @@ def _outcomes(
     clean, after, random = map(torch.from_numpy, scores)
     p, q, r = map(np.exp, scores)
     target = int(np.argmax(q - p))
-    ids = _shown(p, q, target, n_shown)
+    if len(p) <= FEW_CLASSES:
+        ids = np.arange(len(p))
+    else:  # the likeliest before and after, by falling p
+        half = max(n_shown // 2, 1)
+        ids = np.unique([*np.argsort(-p)[:half], *np.argsort(-q)[:half], target])
+        ids = ids[np.argsort(-p[ids], kind="stable")]
     return {
         "outcome": "next token" if model.kind == "language" else "class",
         "names": tuple(outcome_names(model, ids)),
@@ -411,21 +416,6 @@ def _cosine(
 ) -> Float[np.ndarray, " tokens"]:
     size = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return (a * b).sum(axis=-1) / np.maximum(size, 1e-12)
-
-
-def _shown(
-    p: Float[np.ndarray, " outcomes"],
-    q: Float[np.ndarray, " outcomes"],
-    target: int,
-    n_shown: int,
-) -> Int[np.ndarray, " shown"]:
-    """All of few classes in their order; of many outcomes the likeliest, by falling p."""
-    if len(p) <= FEW_CLASSES:
-        return np.arange(len(p))
-    half = max(n_shown // 2, 1)
-    likely = np.concatenate([np.argsort(-p)[:half], np.argsort(-q)[:half], [target]])
-    ids = np.unique(likely)
-    return ids[np.argsort(-p[ids], kind="stable")]
 
 
 # -------------------------------------------------------------------------------------------------

@@ -151,7 +151,13 @@ def summarise_selectivity(
         "neurons": _directed(sides, torch.eye(sae.d_in)),
         "random": _directed(sides, random),
     }
-    best = {name: _matches(both, sides, what) for name, both in codes.items()}
+    best: dict[str, list[FactorMatch]] = {}
+    for name, both in codes.items():
+        chosen_on, judged_on = (
+            Evidence(codes=code, sample=side.sample, factors=truth)
+            for code, side, truth in zip(both, sides, what, strict=True)
+        )
+        best[name] = match_factors(chosen_on, judged_on).by_factor
     neurons = [match.atom for match in best["neurons"]]
     return SelectivitySummary(
         factors=tuple(names),
@@ -207,18 +213,6 @@ def _directed(sides: Sequence[_Side], directions: Tensor) -> list[SparseCodes]:
     both = [torch.cat((one, -one), dim=1) for one in along]
     lowest = both[0].amin(dim=0) - 1e-3
     return [SparseCodes.from_dense(one - lowest) for one in both]
-
-
-def _matches(
-    codes: Sequence[SparseCodes],
-    sides: Sequence[_Side],
-    factors: tuple[Sequence[Factor], Sequence[Factor]],
-) -> list[FactorMatch]:
-    chosen_on, judged_on = (
-        Evidence(codes=code, sample=side.sample, factors=truth)
-        for code, side, truth in zip(codes, sides, factors)
-    )
-    return match_factors(chosen_on, judged_on).by_factor
 
 
 # -------------------------------------------------------------------------------------------------

@@ -162,7 +162,12 @@ def summarise_sequence(
     same_length(names, time, name="names", per="time")
     same_length(marks, time, name="special", per="time")
     one_of(kind, get_args(Kind), name="kind")
-    _check_boundaries(boundaries, time)
+    for boundary in boundaries:
+        if not 0 < int(boundary) < time:
+            raise ValueError(
+                f"`boundaries` must lie between 1 and {time - 1}, the last time, got {boundary}. A "
+                "boundary is the first time of something new."
+            )
     parts = decompose(sae, x[None], attention=True)
     vectors = {
         "predicted": parts.predicted_codes[0].float(),
@@ -256,15 +261,6 @@ def _over_layers(
         )
     names = ["embed", *(f"block {i + 1}" for i in range(states.shape[1] - 1))]
     return summarise_sequence(sae, states[0, :, place], names=names, kind="layers", **options)
-
-
-def _check_boundaries(boundaries: Sequence[int], time: int) -> None:
-    for boundary in boundaries:
-        if not 0 < int(boundary) < time:
-            raise ValueError(
-                f"`boundaries` must lie between 1 and {time - 1}, the last time, got {boundary}. A "
-                "boundary is the first time of something new."
-            )
 
 
 def _thinned(

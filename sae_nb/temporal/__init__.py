@@ -7,27 +7,25 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.temporal._baselines import (
-        AverageForecast as AverageForecast,
-        LinearForecast as LinearForecast,
-        fit_autoregression as fit_autoregression,
-        fit_average as fit_average,
-        readout_r2 as readout_r2,
-        unexplained as unexplained,
-    )
     from sae_nb.temporal._decomposition import (
         Decomposition as Decomposition,
         decompose as decompose,
     )
-    from sae_nb.temporal._sequences import Sequences as Sequences
-    from sae_nb.temporal._stationarity import (
+    from sae_nb.temporal._measures import (
+        AverageForecast as AverageForecast,
+        LinearForecast as LinearForecast,
         autocorrelation as autocorrelation,
         context_projection as context_projection,
         dimension_by_position as dimension_by_position,
+        fit_autoregression as fit_autoregression,
+        fit_average as fit_average,
         lag_cosine as lag_cosine,
         path_ratio as path_ratio,
         permuted_order as permuted_order,
+        readout_r2 as readout_r2,
+        unexplained as unexplained,
     )
+    from sae_nb.temporal._sequences import Sequences as Sequences
     from sae_nb.temporal._turning_points import (
         EventGap as EventGap,
         SplicedDocuments as SplicedDocuments,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count
 from sae_nb.temporal._decomposition import decompose
-from sae_nb.temporal._stationarity import unit_directions
+from sae_nb.temporal._measures import unit_directions
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -54,12 +54,8 @@ def event_gap(
 
     Parameters
     ----------
-    x
-        Sequences of one length: activations, parts of them, or dense codes.
     events
         Number of the event each token belongs to; negative leaves a token out.
-    centre
-        Whether the mean over all tokens is taken off first.
 
     Raises
     ------

@@ -10,7 +10,8 @@ class DoorsContract(Contract):
     """No module of another room than its own is imported, only the `__init__` of a room.
 
     A room is what stands directly in one of `packages`; it may have rooms of its own, with doors.
-    Whatever has an underscore in its name is private to its room.
+    Whatever has an underscore in its name is private to its room. A module that the door offers as a
+    whole is asked for there: `from sae_nb.figures import theme`.
     """
 
     type_name = "doors"
@@ -24,6 +25,7 @@ class DoorsContract(Contract):
             if self._is_behind_a_door(graph, inside)
             for importer in sorted(graph.find_modules_that_directly_import(inside))
             if _room(importer) != _room(inside)
+            if not _is_asked_for_at_the_door(graph, importer, inside)
         ]
         return ContractCheck(kept=not past, metadata={"past": past, "graph": graph})
 
@@ -42,6 +44,14 @@ class DoorsContract(Contract):
             return False
         has_no_door = not graph.find_children(module)
         return has_no_door or any(part.startswith("_") for part in module.split(".")[2:])
+
+
+def _is_asked_for_at_the_door(graph: ImportGraph, importer: str, module: str) -> bool:
+    room, _, name = module.rpartition(".")
+    offered = graph.direct_import_exists(importer=room, imported=module)
+    asked = graph.get_import_details(importer=importer, imported=module)
+    at_the_door = all(one["line_contents"].startswith(f"from {room} import") for one in asked)
+    return offered and at_the_door and not name.startswith("_")
 
 
 def _room(module: str) -> str:

@@ -84,6 +84,18 @@ def test_doors(small: House, importer: str, target: str, past: bool) -> None:
     assert goes_past_a_door(small, one) == past
 
 
+def test_a_module_that_a_door_offers_is_asked_for_there(tmp_path: Path) -> None:
+    """`from room import module` enters by the door, `from room.module import name` goes past it."""
+    room = tmp_path / "sae_nb" / "low"
+    room.mkdir(parents=True)
+    (room / "__init__.py").write_text("from sae_nb.low import colours as colours\n")
+    (room / "colours.py").write_text("RED = 1\n")
+    house = House(tmp_path)
+    for name, past in ((None, False), ("RED", True)):
+        one = Import("sae_nb.high", "sae_nb.low.colours", name, 1, False, False)
+        assert goes_past_a_door(house, one) == past
+
+
 def test_floors_and_circles(small: House) -> None:
     """A chain has its length, a circle is one floor."""
     graph = room_graph(small)

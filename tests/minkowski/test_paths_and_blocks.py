@@ -10,8 +10,7 @@ import torch
 
 from sae_nb.data import planted_hulls
 from sae_nb.minkowski import BlockArchetypes, coefficient_blocks, gaussian_like, path_support
-from sae_nb.minkowski._modularity import communities
-from sae_nb.minkowski._paths import _along, _tile_paths
+from sae_nb.minkowski._blocks_and_paths import _along, _tile_paths, communities
 
 ANGLE = torch.rand(400, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
 RING = torch.stack([ANGLE.cos(), ANGLE.sin()], dim=1)

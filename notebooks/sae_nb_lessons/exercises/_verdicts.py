@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from sae_nb.figures import CONTROL, OKABE_ITO
+from sae_nb.figures import theme
 
 State = Literal["right", "wrong", "form", "blank", "noted", "refused", "hint"]
 
@@ -21,15 +21,15 @@ HEADINGS: dict[State, str] = {
     "refused": "Not now",
     "hint": "Hint",
 }
-_BLUE, _VERMILLION, _GREEN = OKABE_ITO[:3]
+_BLUE, _VERMILLION, _GREEN = theme.OKABE_ITO[:3]
 # JupyterLab's own colours, with Okabe–Ito's where there is no JupyterLab.
 COLOURS: dict[State, str] = {
     "right": f"var(--jp-success-color1, {_GREEN})",
     "wrong": f"var(--jp-warn-color1, {_VERMILLION})",
     "form": f"var(--jp-warn-color1, {_VERMILLION})",
-    "blank": f"var(--jp-border-color1, {CONTROL})",
+    "blank": f"var(--jp-border-color1, {theme.CONTROL})",
     "noted": f"var(--jp-info-color1, {_BLUE})",
-    "refused": f"var(--jp-border-color1, {CONTROL})",
+    "refused": f"var(--jp-border-color1, {theme.CONTROL})",
     "hint": f"var(--jp-info-color1, {_BLUE})",
 }
 CARD = f"var(--jp-brand-color1, {_BLUE})"

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
 from sae_nb.figures import heatmaps
-from sae_nb.figures import WHITE, category_style
+from sae_nb.figures import category_style, theme
 
 
 HEIGHT_PX = 290
@@ -85,7 +85,7 @@ def _points(
             showlegend=legend,
             line={"color": colour},  # no line is drawn; a still picture takes its key from it
             # A light rim keeps points apart from a dark ground.
-            marker={"color": colour, "size": 4, "line": {"color": WHITE, "width": 0.5}},
+            marker={"color": colour, "size": 4, "line": {"color": theme.WHITE, "width": 0.5}},
             hoverinfo="skip",
         )
         traces.append(trace)

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from sae_nb.figures import broken, framed, heatmaps, line, side_by_side, squares
-from sae_nb.figures import CONTROL, CONTROL_DASH, NOVEL, category_style
+from sae_nb.figures import category_style, theme
 
 if TYPE_CHECKING:
     from sae_nb.dynamics import PhaseEvidence
@@ -48,7 +48,7 @@ def similarities_figure(
 
 def _outline(cuts: Sequence[int]) -> list[go.Scatter]:
     x, y = squares(cuts)
-    outline = line("phases", x, y, colour=NOVEL, width=2.5, showlegend=False)
+    outline = line("phases", x, y, colour=theme.NOVEL, width=2.5, showlegend=False)
     return [outline.update(hoverinfo="skip")] if x else []
 
 
@@ -115,7 +115,7 @@ def layers_figure(
         for colour, symbol in [category_style(index)]
     ]
     traces += [
-        drawn(name, values, colour=CONTROL, width=1.6, dash=CONTROL_DASH)
+        drawn(name, values, colour=theme.CONTROL, width=1.6, dash=theme.CONTROL_DASH)
         for name, values in (floors or {}).items()
     ]
     longest = max((len(values) for values in curves.values()), default=0)

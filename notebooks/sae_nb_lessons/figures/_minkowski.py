@@ -11,14 +11,14 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.minkowski import DictionaryGeometry
 from sae_nb.minkowski import ELSEWHERE
 from sae_nb.figures import FLOOR, framed, heatmaps, line, number_of, side_by_side
-from sae_nb.figures import CONTROL, NEUTRAL, OKABE_ITO, WHITE, category_style, fade, plot_text
+from sae_nb.figures import category_style, fade, plot_text, theme
 
 
 SQUARE_PX = 300
 WIDE_PX = 320
 ACCEPTED = {
     "type": "rect",
-    "fillcolor": fade(OKABE_ITO[2], 0.14),
+    "fillcolor": fade(theme.OKABE_ITO[2], 0.14),
     "line_width": 0,
     "layer": "below",
 }
@@ -81,9 +81,13 @@ def cosines_figure(geometries: Mapping[str, DictionaryGeometry]) -> go.Figure:
     traces = []
     for name, found in geometries.items():
         share = found.counts / found.counts.sum()
-        look: dict[str, Any] = {"colour": CONTROL, "width": 1.6, "dash": floors.get(name, "solid")}
+        look: dict[str, Any] = {
+            "colour": theme.CONTROL,
+            "width": 1.6,
+            "dash": floors.get(name, "solid"),
+        }
         if name not in floors:
-            look |= {"colour": OKABE_ITO[next(learned) % len(OKABE_ITO)], "width": 2}
+            look |= {"colour": theme.OKABE_ITO[next(learned) % len(theme.OKABE_ITO)], "width": 2}
         trace = line(
             plot_text(name),
             (found.edges[1:] + found.edges[:-1]) / 2,
@@ -114,8 +118,8 @@ def elsewhere_figure(
     chosen[np.asarray(top)] = True
     known = np.isfinite(off_ratio) & np.isfinite(dependence)
     looks = (
-        ("other atoms", ~chosen, NEUTRAL, 5),
-        ("top atoms of the class", chosen, OKABE_ITO[1], 10),
+        ("other atoms", ~chosen, theme.NEUTRAL, 5),
+        ("top atoms of the class", chosen, theme.OKABE_ITO[1], 10),
     )
     figure = framed(
         [],
@@ -136,7 +140,7 @@ def elsewhere_figure(
             mode="markers",
             name=name,
             line={"color": colour},
-            marker={"color": colour, "size": size, "line": {"color": WHITE, "width": 0.5}},
+            marker={"color": colour, "size": size, "line": {"color": theme.WHITE, "width": 0.5}},
             customdata=atoms,
             hovertemplate="atom %{customdata}: off %{x:.2f}, needs it %{y:.2f}<extra></extra>",
         )
@@ -184,8 +188,8 @@ def _dots(
         mode="markers",
         name="digit",
         showlegend=legend,
-        line={"color": OKABE_ITO[1]},
-        marker={"color": OKABE_ITO[1], "size": 5},
+        line={"color": theme.OKABE_ITO[1]},
+        marker={"color": theme.OKABE_ITO[1], "size": 5},
         hoverinfo="skip",
     )
 

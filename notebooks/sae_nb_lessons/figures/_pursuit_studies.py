@@ -10,17 +10,17 @@ from jaxtyping import Float
 from sae_nb_lessons.studies import ENCODERS, EncoderStudy
 from sae_nb_lessons.studies import METHODS, SupportStudy
 from sae_nb.figures import DOTTED, FLOOR, framed, line, side_by_side
-from sae_nb.figures import OKABE_ITO
+from sae_nb.figures import theme
 
 
 STYLES: dict[str, tuple[str, str]] = {
-    "one step": (OKABE_ITO[4], "square"),
-    "one step, tied": (OKABE_ITO[4], "square"),
-    "one step, fitted": (OKABE_ITO[1], "triangle-up"),
-    "the SAE's encoder": (OKABE_ITO[1], "triangle-up"),
-    "matching pursuit": (OKABE_ITO[2], "circle"),
-    "orthogonal matching pursuit": (OKABE_ITO[3], "diamond"),
-    "FISTA": (OKABE_ITO[0], "cross"),
+    "one step": (theme.OKABE_ITO[4], "square"),
+    "one step, tied": (theme.OKABE_ITO[4], "square"),
+    "one step, fitted": (theme.OKABE_ITO[1], "triangle-up"),
+    "the SAE's encoder": (theme.OKABE_ITO[1], "triangle-up"),
+    "matching pursuit": (theme.OKABE_ITO[2], "circle"),
+    "orthogonal matching pursuit": (theme.OKABE_ITO[3], "diamond"),
+    "FISTA": (theme.OKABE_ITO[0], "cross"),
 }
 """Colour and marker of each encoder; its kin in the other study has the same."""
 

@@ -7,11 +7,11 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from sae_nb.figures import FLOOR, framed
-from sae_nb.figures import OKABE_ITO, fade
+from sae_nb.figures import fade, theme
 
 
 ROW_PX = 26
-BAR = fade(OKABE_ITO[5], 0.3)
+BAR = fade(theme.OKABE_ITO[5], 0.3)
 """Pale, since the names stand on it."""
 
 
@@ -52,7 +52,7 @@ def arms_figure(
         y=[name for name in names for _ in arms[name]],
         mode="markers",
         name="seeds",
-        marker={"color": OKABE_ITO[0], "size": 6},
+        marker={"color": theme.OKABE_ITO[0], "size": 6},
         hovertemplate="%{y}: %{x:.3f}<extra></extra>",
     )
     # Names are long: on the bars they are whole, wherever the figure is shown.

@@ -10,14 +10,14 @@ from sae_nb.evaluation import Fragility
 from sae_nb.evaluation import Arm, SteeringCurves
 from sae_nb.evaluation import IllusionCheck
 from sae_nb.figures import broken, framed, line
-from sae_nb.figures import CONTROL, CONTROL_DASH, NEUTRAL, NOVEL, OKABE_ITO
+from sae_nb.figures import theme
 
 
 COLOURS = {
-    "atom": NOVEL,
-    "nearest atom": OKABE_ITO[3],
-    "difference of means": OKABE_ITO[2],
-    "rival": NEUTRAL,
+    "atom": theme.NOVEL,
+    "nearest atom": theme.OKABE_ITO[3],
+    "difference of means": theme.OKABE_ITO[2],
+    "rival": theme.NEUTRAL,
 }
 WORDS = {"rival": "untrained SAE's choice"}
 BARS = {
@@ -27,7 +27,7 @@ BARS = {
     "full": "everything",
     "pca": "in 8 components",
 }
-RANDOM: dict[str, Any] = {"colour": CONTROL, "dash": CONTROL_DASH, "width": 1.2}
+RANDOM: dict[str, Any] = {"colour": theme.CONTROL, "dash": theme.CONTROL_DASH, "width": 1.2}
 MARGIN = (56, 12, 34, 46)
 KL = "KL(clean‖steered), nats"
 CHANGE = "Δ log-odds of the target"
@@ -52,7 +52,7 @@ def success_figure(curves: SteeringCurves) -> go.Figure:
 
 def fluency_figure(curves: SteeringCurves) -> go.Figure:
     """Nats per token written and lost in reading, against KL: atom full, random dashed."""
-    random = [(arm, CONTROL, CONTROL_DASH) for arm in curves.controls if arm.fluency]
+    random = [(arm, theme.CONTROL, theme.CONTROL_DASH) for arm in curves.controls if arm.fluency]
     traces = [
         line(
             f"{part}, {arm.name if dash == 'solid' else 'random'}",
@@ -64,7 +64,7 @@ def fluency_figure(curves: SteeringCurves) -> go.Figure:
             dash=dash,
             showlegend=True,
         )
-        for arm, colour, dash in [(curves.arms["atom"], NOVEL, "solid"), *random]
+        for arm, colour, dash in [(curves.arms["atom"], theme.NOVEL, "solid"), *random]
         for part, symbol in (("written", "circle"), ("read", "square"))
     ]
     return framed(traces, x=KL, y="nats per token", margin=MARGIN)
@@ -87,8 +87,8 @@ def fragility_figure(found: Fragility) -> go.Figure:
         x=places.ravel(),
         y=found.effects.ravel(),
         mode="markers",
-        marker={"color": NOVEL, "size": 6, "opacity": 0.6},
-        line={"color": NOVEL},  # of the legend where the picture is drawn without a browser
+        marker={"color": theme.NOVEL, "size": 6, "opacity": 0.6},
+        line={"color": theme.NOVEL},  # of the legend where the picture is drawn without a browser
         showlegend=True,
     )
     figure = framed([*traces, inputs], y=CHANGE, margin=MARGIN)
@@ -103,7 +103,7 @@ def illusion_figure(checks: Sequence[IllusionCheck], names: Sequence[str]) -> go
             name=f"{name} ({check.light})",
             x=list(range(len(keys))),
             y=[check[key].value for key in keys],
-            marker={"color": OKABE_ITO[i % 6]},
+            marker={"color": theme.OKABE_ITO[i % 6]},
             showlegend=True,
         )
         for i, (check, name) in enumerate(zip(checks, names, strict=True))

@@ -7,11 +7,11 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from sae_nb.figures import DOTTED, SYMBOLS, broken, framed, heatmaps, line
-from sae_nb.figures import CONTROL, NOVEL, PREDICTED, category_style, plot_text
+from sae_nb.figures import category_style, plot_text, theme
 
 
 HEIGHT_PX = 230
-COLOURS = {"predicted": PREDICTED, "novel": NOVEL, "TopK": CONTROL}
+COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL, "TopK": theme.CONTROL}
 
 
 def bands_figure(
@@ -76,7 +76,7 @@ def time_curves_figure(
     x_title, y_title
         Of the axes.
     """
-    index, colour = -1, CONTROL
+    index, colour = -1, theme.CONTROL
     traces = []
     for name, (x, y) in curves.items():
         dashed = name.endswith("order lost")

@@ -148,12 +148,7 @@ def pushed_states(
 
     The states are in float32, embeddings first.
 
-    Parameters
-    ----------
-    model, inputs, layer, size, seed, batch_size
-        As for `self_correction`.
-    like
-        States that say which positions of a text are kept; all when None or a plain tensor.
+    Parameters as for `self_correction`; `like` are states that say which positions of a text are kept.
 
     Raises
     ------
@@ -277,8 +272,6 @@ def swap_layers(
     model
         From `load_model` or `wrap`. Its blocks are back in their places afterwards, also after an
         error; its lock is held meanwhile.
-    inputs
-        As for `model(inputs)`.
     labels
         One class per answer; None: the network's own answers, whole.
     head

@@ -361,8 +361,3 @@ def content_tokens(kinds: Sequence[str]) -> list[int]:
         f"`token_kinds` must have a patch or a token, got only {sorted(set(kinds))}. Keep the patches "
         "when capturing."
     )
-
-
-def listed_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
-    """Every kind that occurs, in the order of `TOKEN_KINDS`."""
-    return tuple(kind for kind in TOKEN_KINDS if kind in kinds)

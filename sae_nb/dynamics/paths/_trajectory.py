@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, one_of
-from sae_nb.dynamics.paths._states import check_states, content_tokens, listed_kinds, tokens_of
+from sae_nb.dynamics.paths._states import TOKEN_KINDS, check_states, content_tokens, tokens_of
 from sae_nb.geometry import effective_rank, stable_rank
 
 if TYPE_CHECKING:
@@ -147,10 +147,7 @@ def class_basins(
     silhouette is the mean of (b − a) / max(a, b) with cosine distances a to the own class and b to
     the nearest other one.
 
-    Parameters
-    ----------
-    token
-        Position; 0 is cls of a vision model.
+    `token` is a position; 0 is cls of a vision model.
 
     Raises
     ------
@@ -276,11 +273,6 @@ def patch_coherence(
     )
 
 
-def coherence_floor(n_tokens: int) -> float:
-    """Coherence of independent directions: 1/√P, the root mean square of ρ."""
-    return float(n_tokens) ** -0.5
-
-
 # -------------------------------------------------------------------------------------------------
 # In how many dimensions a block moves token states: stable and effective rank of its updates.
 
@@ -307,14 +299,7 @@ def update_rank(
 ) -> UpdateRank:
     """Stable and effective rank of the updates of direction, block by block.
 
-    D_l holds û_{l+1,t} − û_{l,t} of every input and token as rows, not centred.
-
-    Parameters
-    ----------
-    kind
-        Only tokens of this kind; all when None.
-    token_kinds
-        Kind of every token; those of the states when None.
+    D_l holds û_{l+1,t} − û_{l,t} of every input and token (of one `kind`) as rows, not centred.
 
     Raises
     ------
@@ -381,7 +366,7 @@ class Trajectories:
     """ρ: length of the mean direction of the patches, or of a text's tokens."""
 
     coherence_floor: float
-    """ρ of independent directions."""
+    """ρ of P independent directions: 1/√P, its root mean square."""
 
     update_rank: UpdateRank
     """Ranks of the updates of all tokens."""
@@ -400,7 +385,7 @@ class Trajectories:
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds there are, cls first."""
-        return listed_kinds(self.token_kinds)
+        return tuple(kind for kind in TOKEN_KINDS if kind in self.token_kinds)
 
     def mean(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
         """Mean of "convergence", "speed" or "norms" over tokens of one of the `kinds`, layer by layer."""
@@ -446,14 +431,7 @@ def trajectories(
 ) -> Trajectories:
     """Measure how token states travel through depth.
 
-    Parameters
-    ----------
-    labels
-        Class of every input, for basins; None leaves them out.
-    token_kinds
-        Kind of every token; those of the states when None.
-    seed
-        Of the shuffled labels behind the floor of the basins.
+    Without `labels`, the class of every input, there are no basins; `seed` shuffles them for the floor.
 
     Raises
     ------
@@ -478,7 +456,7 @@ def trajectories(
         speed=angular_speed(plain),
         norms=torch.stack([plain[:, layer].float().norm(dim=-1) for layer in layers], dim=1),
         coherence=patch_coherence(plain, token_kinds=kinds),
-        coherence_floor=coherence_floor(len(content_tokens(kinds))),
+        coherence_floor=len(content_tokens(kinds)) ** -0.5,
         update_rank=update_rank(plain, token_kinds=kinds),
         basins=None if labels is None else class_basins(plain, labels, seed=seed),
         token_kinds=kinds,

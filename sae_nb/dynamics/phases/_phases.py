@@ -130,12 +130,7 @@ def gain_curve(
 ) -> list[Phases]:
     """Return the best phases for k = 1, 2, …: look for an elbow in `.gain` instead of asserting k.
 
-    Parameters
-    ----------
-    S, min_len, normalise
-        As for `segment_phases`.
-    k_max
-        Last k; None: as many as fit.
+    Parameters as for `segment_phases`; `k_max` is the last k, as large as fits when None.
 
     Example
     -------
@@ -393,7 +388,12 @@ def phase_evidence(
     frequency, same = np.zeros(0), float("nan")
     if by_sample is not None and len(by_sample[reading]) > 1:
         samples = by_sample[reading].double().numpy()
-        frequency, same = _bootstrap(samples, phases, min_len, draws, generator)
+        n = len(samples)
+        weights = generator.multinomial(n, np.full(n, 1 / n), size=draws) / n
+        costs = phase_costs(np.tensordot(weights, samples, axes=1), normalise)
+        cuts = best_cuts(costs, k, min_len)
+        frequency = np.bincount(cuts[:, 1:-1].ravel() - 1, minlength=len(s)) / draws
+        same = float((cuts == np.array(phases.cuts)).all(axis=1).mean())
     return PhaseEvidence(
         phases=phases,
         shuffled_gain=shuffled_gain,
@@ -429,21 +429,6 @@ def _band(s: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         values = generator.permutation(s.diagonal(distance))
         band[rows, rows + distance] = band[rows + distance, rows] = values
     return band
-
-
-def _bootstrap(
-    samples: np.ndarray,
-    phases: Phases,
-    min_len: int,
-    draws: int,
-    generator: np.random.Generator,
-) -> tuple[np.ndarray, float]:
-    n, layers = samples.shape[:2]
-    weights = generator.multinomial(n, np.full(n, 1 / n), size=draws) / n
-    drawn = np.tensordot(weights, samples, axes=1)
-    cuts = best_cuts(phase_costs(drawn, phases.normalise), phases.k, min_len)
-    frequency = np.bincount(cuts[:, 1:-1].ravel() - 1, minlength=layers) / draws
-    return frequency, float((cuts == np.array(phases.cuts)).all(axis=1).mean())
 
 
 def _tail(null: np.ndarray, value: float) -> float:

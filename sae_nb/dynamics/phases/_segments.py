@@ -223,8 +223,6 @@ def segment_errors(
         Of the blocks; `sizes_of(model)`.
     config
         Stage 1 only; None: 60 steps for segments of 4.
-    token_kinds
-        As for `States`.
     min_len, max_len
         Shortest and longest segment fitted.
     on_fit
@@ -267,16 +265,11 @@ def _fit(x: Tensor, kinds: Sequence[TokenKind], sizes: BlockSizes, config: Rapto
     training.loss.scale = torch.cat((updates.new_ones(1), updates))
     training.run()
     rows = training.test_rows if len(training.test_rows) else training.train_rows
-    return _left(raptor, x[rows].float())
-
-
-@torch.no_grad()
-def _left(raptor: Raptor, x: Tensor) -> float:
-    """Sum over layers of the share of each update that single steps miss."""
-    missed = [
-        (raptor.step(x[:, layer - 1], layer) - x[:, layer]).square().mean()
-        for layer in range(1, x.shape[1])
-    ]
+    x = x[rows].float()
+    # Sum over layers of the share of each update that single steps miss.
+    with torch.no_grad():
+        steps = [raptor.step(x[:, layer - 1], layer) for layer in range(1, x.shape[1])]
+        missed = [(step - x[:, i]).square().mean() for i, step in enumerate(steps, start=1)]
     return float((torch.stack(missed) / _spread(x)).sum())
 
 

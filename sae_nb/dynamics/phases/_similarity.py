@@ -69,13 +69,6 @@ def layer_similarity(
 
     The result is (L, L), row 0 is block 1; the tensor itself is the raw cosine.
 
-    Parameters
-    ----------
-    states
-        From `capture_states`; the embeddings take no part.
-    token_kinds
-        As for `States`.
-
     Raises
     ------
     TypeError, ValueError: If `states` are no states, or of fewer than two layers.

@@ -400,7 +400,11 @@ class RaptorTraining:
         rate = self.peak * one_cycle(at, length)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        batch = self._batch()
+        # Images of this step, the same for the same seed and step.
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        order = torch.randperm(len(self.train_rows), generator=generator)
+        rows = self.train_rows[order[: self.config.batch_size]]
+        batch = self.states[rows].to(self.parameters[0].device, self.parameters[0].dtype)
         self.optimiser.zero_grad(set_to_none=True)
         parts: dict[str, float] = {}
         seen: list[Errors] = []
@@ -410,7 +414,12 @@ class RaptorTraining:
             parts[name] = parts.get(name, 0.0) + float(loss.detach())
             seen.append(errors)
         norm = self._clip(stage)
-        self._check(sum(parts.values()), norm)
+        total = sum(parts.values())
+        if not (total < float("inf") and norm < float("inf")):
+            raise FloatingPointError(
+                f"The Raptor's loss must stay finite, but at step {self.step + 1} it is {total} with"
+                f" a gradient of norm {norm}. Take a lower `learning_rate` than {self.peak:g}."
+            )
         self.optimiser.step()
         self.step += 1
         if self.step in (1, self.config.steps) or self.step % self.config.log_every == 0:
@@ -425,20 +434,6 @@ class RaptorTraining:
             for g in groups
         ]
         return float(torch.stack([norm.detach() for norm in norms]).square().sum().sqrt())
-
-    def _check(self, loss: float, norm: float) -> None:
-        if not (loss < float("inf") and norm < float("inf")):
-            raise FloatingPointError(
-                f"The Raptor's loss must stay finite, but at step {self.step + 1} it is {loss} with"
-                f" a gradient of norm {norm}. Take a lower `learning_rate` than {self.peak:g}."
-            )
-
-    def _batch(self) -> Tensor:
-        """Images of this step, the same for the same seed and step."""
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        order = torch.randperm(len(self.train_rows), generator=generator)
-        rows = self.train_rows[order[: self.config.batch_size]]
-        return self.states[rows].to(self.parameters[0].device, self.parameters[0].dtype)
 
     def _record(
         self, parts: dict[str, float], seen: Sequence[Errors], norm: float, rate: float

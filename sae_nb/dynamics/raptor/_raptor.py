@@ -117,13 +117,7 @@ class RaptorBlock(nn.Module):
         return cast(Tensor, 1 + raw.view(3, -1))
 
     def forward(self, x: Float[Tensor, "n tokens d"], step: int) -> Float[Tensor, "n tokens d"]:
-        """Take the states one layer further.
-
-        Parameters
-        ----------
-        step
-            Which layer this application approximates, 1 … L.
-        """
+        """Take the states one layer further, the application for layer `step` of 1 … L."""
         first, second, whole = self.gains(step)
         attention = self._attention(self.norm_1(x))
         if self.scale_1 is not None:
@@ -224,16 +218,7 @@ class Raptor(nn.Module):
     ) -> Float[Tensor, "n layers tokens d"]:
         """Run on from the embeddings (or a later layer) on its own predictions.
 
-        Gives states of layers `start` … `upto`, the first as given.
-
-        Parameters
-        ----------
-        embeddings
-            States at layer `start`.
-        upto
-            Last layer; None: L.
-        start
-            Layer of the states given.
+        Gives states of layers `start` … `upto` (the last one when None), the first as given.
 
         Raises
         ------

@@ -60,11 +60,6 @@ def raptor_fit(
 ) -> RaptorFit:
     """Roll a Raptor out from the teacher's embeddings and compare every layer.
 
-    Parameters
-    ----------
-    token_kinds
-        As for `States`.
-
     Raises
     ------
     ValueError: If depths or widths differ.
@@ -176,14 +171,7 @@ def raptor_accuracy(
 ) -> RaptorAccuracy:
     """Compare task accuracy with and without the Raptor in the place of the blocks.
 
-    Parameters
-    ----------
-    model
-        The teacher; its embedding and heads are used as they are.
-    inputs, labels
-        Images, and one class each.
-    head
-        Which of the model's heads; None: its main answer.
+    `inputs` are images, `labels` one class each; the embedding and heads of `model` are used as they are.
 
     Raises
     ------

@@ -34,6 +34,8 @@ def train_raptor(
 ) -> RaptorResult:
     """Fit k shared blocks to the states of a deep network.
 
+    Ctrl-C ends the training after the step under way and leaves a usable result.
+
     Parameters
     ----------
     source
@@ -47,18 +49,10 @@ def train_raptor(
         width 16 and an MLP of 4d are assumed.
     raptor
         Goes on training this one.
-    token_kinds
-        As for `States`.
     callbacks
         Called with every record, a `TrainRecord`; a `TrainingMonitor` is one.
     resume
         Whether a checkpoint in `config.checkpoint` is continued, bit-exactly on a CPU.
-
-    Returns
-    -------
-    RaptorResult
-        With `.raptor`, `.r2`, `.relative_error`, `.history`. Ctrl-C ends the training after the step
-        under way and leaves a usable result.
 
     Raises
     ------
@@ -109,15 +103,8 @@ def start_raptor(
 ) -> RaptorRun:
     """Train a Raptor in a thread and return at once.
 
-    Parameters
-    ----------
-    source, cuts, config, inputs, model, raptor, token_kinds, callbacks, resume
-        As for `train_raptor`; whatever is wrong with them is raised here, before the thread starts.
-
-    Returns
-    -------
-    RaptorRun
-        The handle; `TrainingMonitor(run)` shows it. The thread does not keep the interpreter alive.
+    Parameters as for `train_raptor`; whatever is wrong with them is raised here, before the thread starts.
+    The thread does not keep the interpreter alive; `TrainingMonitor(run)` shows the handle.
 
     Example
     -------

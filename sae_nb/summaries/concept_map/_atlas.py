@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -166,7 +166,7 @@ class ConceptAtlas:
         if show not in self.views:
             why = " Samples and tokens need activations: pass `acts`." if show in SHOWN else ""
             raise ValueError(f"`show` must be one of {list(self.views)}, got {show!r}.{why}")
-        return cast(Show, show)
+        return show
 
     def reseed(self, seed: int) -> None:
         """Take another seed: layouts, and the tokens or samples drawn, are made anew.

@@ -217,18 +217,13 @@ def summarise_concepts(
 
     Parameters
     ----------
-    sae
-        Any sparse autoencoder, or a plain (n_atoms, d_in) dictionary.
-    acts
-        Activations of its width: without them frequency, strength and energy are not known.
+    sae, acts, given
+        As for `ConceptAtlas`.
     show
         What the points are: "atoms", "samples" (by their mean code) or "tokens" (activations).
     layout
         "umap" or "pca"; coordinates that are given (`xy`, `examples`) come before UMAP. "archetypes" places
         the atoms of an archetypal SAE by their weights on the three most used archetypes.
-    given
-        `codes`, `labels`, `columns`, `other`, `xy`, `examples`, `catalogue`, `seed` of
-        `ConceptAtlas`.
 
     Raises
     ------

@@ -79,22 +79,17 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
     if not parts:
         raise ValueError(f"`inputs` must hold at least one, got {described(inputs)}.")
     pictures = torch.cat(shown)[:most] if shown else None
+    # What can be read again: the very tensor given, images as shown, or plain inputs. Bytes would
+    # round floats, and a perturbation of size 0 would then be one of 1/255.
+    given = getattr(inputs, "images", inputs)
+    whole = isinstance(given, Tensor) and given.ndim == 4
+    read = torch.cat(parts) if pictures is None else given if whole else pictures
     return DepthInputs(
-        samples=_as_read(inputs, pictures, torch.cat(parts))[:most],
+        samples=read[:most],
         pictures=None if pictures is None else pictures.numpy(),
         tokens=(),
         note=" ".join(notes),
     )
-
-
-def _as_read(inputs: Any, pictures: Tensor | None, parts: Tensor) -> Tensor:
-    """What can be read again: the very tensor given, pictures as shown, or plain inputs."""
-    given = getattr(inputs, "images", inputs)
-    if pictures is None:
-        return parts
-    # Bytes would round floats, and a perturbation of size 0 would then be one of 1/255.
-    whole = isinstance(given, Tensor) and given.ndim == 4
-    return given if whole else pictures
 
 
 def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Tensor:
@@ -276,8 +271,6 @@ def summarise_depth(
     ----------
     labels
         Class of every input; None: no classes. One class only is taken as none.
-    token_kinds
-        Kind of every token; those of the states when None.
 
     Raises
     ------

@@ -450,11 +450,8 @@ def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:
     notes = []
     if batch.truncated:
         notes.append(f"cut at {model.context_length} tokens, all {model.name} can read")
-    spelled = [
-        token
-        for token in getattr(model.tokenizer, "all_special_tokens", ())
-        if isinstance(given, str) and token in given
-    ]
+    special = getattr(model.tokenizer, "all_special_tokens", ()) if isinstance(given, str) else ()
+    spelled = [token for token in special if token in given]
     if spelled:
         notes.append(
             f"{', '.join(spelled)} in the text is read as a special token, not as characters"

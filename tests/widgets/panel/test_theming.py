@@ -12,7 +12,6 @@ from sae_nb_widgets.components import read_static, script
 from sae_nb_widgets.panel import _theming as theming
 
 from sae_nb.figures import (
-    CIVIDIS,
     THIN_SPACE,
     cividis,
     current_theme,
@@ -22,6 +21,7 @@ from sae_nb.figures import (
     plot_text,
     signed_colours,
     template,
+    theme,
     use_scale,
 )
 
@@ -82,7 +82,7 @@ def test_browser_and_python_share_one_colour_table() -> None:
         text = script(name)
         found = re.search(r"const CIVIDIS = (\[\[.*?\]\]);", text)
         assert found is not None
-        assert [tuple(stop) for stop in json.loads(found[1])] == list(CIVIDIS)
+        assert [tuple(stop) for stop in json.loads(found[1])] == list(theme.CIVIDIS)
         assert "__CIVIDIS__" not in text
     assert cividis(np.array([0.5])).tolist() == [[125, 124, 118]]
 

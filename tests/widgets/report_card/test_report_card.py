@@ -14,7 +14,7 @@ from sae_nb_widgets.report_card._figure import NOT_CLEAR, report_card_figure
 
 import sae_nb as sn
 from sae_nb.evaluation import Measurement
-from sae_nb.figures import ALARM
+from sae_nb.figures import theme
 from sae_nb.summaries import MovingSample
 
 
@@ -52,7 +52,7 @@ def test_an_untrained_sae_has_no_clear_row_of_fit(card: sw.ReportCard) -> None:
     bad, judged = card._all.n_not_clear("untrained")
     assert bad == judged > 10
     figure = card.current_figure()
-    red = next(trace for trace in figure.data if trace.marker.color == ALARM)
+    red = next(trace for trace in figure.data if trace.marker.color == theme.ALARM)
     assert len(red.x) >= 2
     assert red.marker.symbol == "x"
     numbers = next(trace for trace in figure.data if trace.name == "numbers")

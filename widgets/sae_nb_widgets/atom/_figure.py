@@ -9,13 +9,12 @@ import plotly.graph_objects as go
 
 from sae_nb.atoms import AtomSummary, Band
 from sae_nb.figures import (
-    NEUTRAL,
-    RINGS,
-    current_theme as theme,
+    current_theme,
     format_count,
     format_number,
     format_percent,
     template,
+    theme,
 )
 
 BARS, MARKS, OFTEN, THIS = 0, 1, 2, 3
@@ -26,9 +25,9 @@ STRENGTHS_UP_TO, FREQUENCIES_FROM = 0.6, 0.71
 
 def atom_figure(record: AtomSummary | None = None) -> go.Figure:
     """Return the histograms of an atom's strengths and of all atoms' frequencies, side by side."""
-    bars = {"color": NEUTRAL, "line": {"width": 0}}
-    mark = {"symbol": "triangle-down", "color": NEUTRAL, "line": {"width": 0}}
-    text = {"size": theme().font_px}
+    bars = {"color": theme.NEUTRAL, "line": {"width": 0}}
+    mark = {"symbol": "triangle-down", "color": theme.NEUTRAL, "line": {"width": 0}}
+    text = {"size": current_theme().font_px}
     second: dict[str, Any] = {"xaxis": "x2", "yaxis": "y2"}
     figure = go.Figure(
         [
@@ -40,7 +39,7 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
     )
     figure.update_layout(
         template=template(),
-        height=theme().figure_height_px,
+        height=current_theme().figure_height_px,
         showlegend=False,
         hovermode="closest",
         xaxis={
@@ -64,7 +63,7 @@ def atom_figure(record: AtomSummary | None = None) -> go.Figure:
 
 def update_atom_figure(figure: go.Figure, record: AtomSummary, *, dark: bool = False) -> None:
     """Draw another atom, or another band, in one message; on a dark page its ring is white."""
-    ink = RINGS[dark]
+    ink = theme.RINGS[dark]
     with figure.batch_update():
         _draw_strengths(figure, record, ink)
         _draw_frequencies(figure, record, ink)

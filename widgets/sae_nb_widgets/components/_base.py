@@ -12,16 +12,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import (
-    CIVIDIS,
-    CSS_VARIABLES,
-    SCRIPT_COLOURS,
-    SIGNED,
-    cividis,
-    css_colour,
-    escape,
-    format_number,
-)
+from sae_nb.figures import cividis, css_colour, escape, format_number, theme
 
 
 @cache
@@ -34,14 +25,14 @@ def read_static(name: str) -> str:
 def script(name: str) -> str:
     """Return the ES module of a component: the shared prelude, then the component's own file."""
     prelude = read_static("shared.js")
-    for word, value in (("__CIVIDIS__", CIVIDIS), ("__COLOURS__", SCRIPT_COLOURS)):
+    for word, value in (("__CIVIDIS__", theme.CIVIDIS), ("__COLOURS__", theme.SCRIPT_COLOURS)):
         prelude = prelude.replace(word, json.dumps(value))
     return prelude + read_static(f"{name}.js")
 
 
 def style_sheet(*names: str) -> str:
     """Return style sheets from `static/`, the colours that they name before them."""
-    return CSS_VARIABLES + "".join(map(read_static, names))
+    return theme.CSS_VARIABLES + "".join(map(read_static, names))
 
 
 class Component(anywidget.AnyWidget):
@@ -86,7 +77,7 @@ def signed_shade(fraction: float) -> str:
     """CSS colour of a signed value given as a fraction of the maximum: blue below zero, orange above."""
     clipped = float(np.clip(np.nan_to_num(fraction), -1, 1))
     alpha = 0.15 + 0.7 * abs(clipped) if clipped else 0
-    return css_colour(SIGNED[0] if clipped < 0 else SIGNED[2], alpha)
+    return css_colour(theme.SIGNED[0] if clipped < 0 else theme.SIGNED[2], alpha)
 
 
 def bar_html(value: float, maximum: float) -> str:

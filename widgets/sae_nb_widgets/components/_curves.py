@@ -11,16 +11,16 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.figures import (
-    AXIS,
     Dot,
     Drawing,
     Label,
     Polyline,
     Rectangle,
     Stroke,
-    current_theme as theme,
+    current_theme,
     escape,
     format_number,
+    theme,
 )
 from sae_nb_widgets.components._base import Component, script
 
@@ -149,7 +149,7 @@ class Curves(Component):
 
     def _drawing(self, index: int) -> Drawing:
         """One chart as strokes."""
-        chart, size = self.charts[index], theme().font_px
+        chart, size = self.charts[index], current_theme().font_px
         foot, right = self.height - MARGIN, STATIC_WIDTH - MARGIN
         span = (chart["high"] - chart["low"]) or 1.0
         n = self.n_points
@@ -159,7 +159,7 @@ class Curves(Component):
             return x, foot - (value - chart["low"]) / span * (foot - MARGIN)
 
         zero = place(0, 0.0 if chart["low"] <= 0 <= chart["high"] else chart["low"])[1]
-        strokes: list[Stroke] = [Polyline([(MARGIN, zero), (right, zero)], AXIS, 1)]
+        strokes: list[Stroke] = [Polyline([(MARGIN, zero), (right, zero)], theme.AXIS, 1)]
         for row, line in enumerate(self.lines):
             if line["chart"] != index:
                 continue

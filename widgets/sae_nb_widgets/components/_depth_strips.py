@@ -10,24 +10,23 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.figures import (
-    AXIS,
-    GREY,
     Drawing,
     Label,
     Polyline,
     Rectangle,
     Stroke,
-    current_theme as theme,
+    current_theme,
     escape,
     fade,
     format_number,
+    theme,
 )
 from sae_nb_widgets.components._base import Component, script
 from sae_nb_widgets.components._curves import Chart
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.1
-BAND, CUT = fade(GREY, 0.14), fade(GREY, 0.9)
+BAND, CUT = fade(theme.GREY, 0.14), fade(theme.GREY, 0.9)
 
 
 class DepthStrips(Component):
@@ -120,7 +119,7 @@ class DepthStrips(Component):
         """One chart as strokes: bands, axis, lines, cursor."""
         chart, foot, right = self.charts[index], self.height - MARGIN, STATIC_WIDTH - MARGIN
         span = (chart["high"] - chart["low"]) or 1.0
-        gutter = SIGNS * theme().font_px
+        gutter = SIGNS * current_theme().font_px
 
         def across(layer: float) -> float:
             return gutter + layer / self.n_layers * (right - gutter)
@@ -132,10 +131,10 @@ class DepthStrips(Component):
             Rectangle(across(a), MARGIN, across(b) - across(a), foot - MARGIN, BAND)
             for a, b in list(zip(self.cuts, self.cuts[1:]))[1::2]
         ]
-        strokes.append(Polyline([(gutter, foot), (right, foot)], AXIS, 1))
+        strokes.append(Polyline([(gutter, foot), (right, foot)], theme.AXIS, 1))
         for value, at in ((chart["high"], MARGIN + 7), (chart["low"], foot + 1)):
             label = format_number(value)
-            strokes.append(Label(gutter - 5, at, label, anchor="end", size=theme().font_px))
+            strokes.append(Label(gutter - 5, at, label, anchor="end", size=current_theme().font_px))
         for row, line in enumerate(self.lines):
             if line["chart"] == index:
                 points = [(across(i), up(float(v))) for i, v in enumerate(self.values(row))]

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sae_nb.data import Point, raster
-from sae_nb.figures import PAD, escape
+from sae_nb.figures import escape, theme
 from sae_nb_widgets.components._base import Component, script
 
 SIZE = 32
@@ -42,7 +42,7 @@ class DrawPad(Component):
     pixels = t.Bytes(bytes(SIZE * SIZE), help="Ink of every pixel, row after row, 0 to 255.").tag(
         sync=True, from_json=lambda value, _: bytes(value)
     )
-    colour = t.Unicode(PAD["ink"], help="CSS colour of the ink.").tag(sync=True)
+    colour = t.Unicode(theme.PAD["ink"], help="CSS colour of the ink.").tag(sync=True)
     thickness = t.Float(3.0, help="Width of the brush in pixels.").tag(sync=True)
     side = t.Int(192, help="Side of the canvas in CSS pixels.").tag(sync=True)
     hint = t.Unicode("Draw here", help="Said on the canvas while it is blank.").tag(sync=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import SIGNED, css_colour, escape, format_number
+from sae_nb.figures import css_colour, escape, format_number, theme
 from sae_nb_widgets.components._base import Component, float_list, script
 
-NEGATIVE, POSITIVE = (css_colour(SIGNED[end]) for end in (0, -1))
+NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.atoms import directed, displayed, gathered
-from sae_nb.figures import OKABE_ITO, escape, format_number, visible_token
+from sae_nb.figures import escape, format_number, theme, visible_token
 from sae_nb_widgets.components._base import (
     Component,
     bar_html,
@@ -181,7 +181,7 @@ class TokenStrip(Component):
         if self.signed and value:
             style = f' style="background-color:{signed_shade(value / self.maximum)}"'
         elif value > 0:
-            ink = f";color:{OKABE_ITO[-1]}" if value / self.maximum > 0.6 else ""
+            ink = f";color:{theme.OKABE_ITO[-1]}" if value / self.maximum > 0.6 else ""
             style = f' style="background-color:{shade(value / self.maximum)}{ink}"'
         return (
             f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'

@@ -10,29 +10,22 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int, UInt8
 
 from sae_nb.figures import (
-    GREY,
-    MARKERS,
-    MID_GREY,
-    NEUTRAL,
-    NOVEL,
-    PALETTE,
-    RINGS,
-    UNKNOWN_DOT,
     cividis,
     colour_scale,
     css_colour,
-    current_theme as theme,
+    current_theme,
     fade,
     format_number,
     plot_text,
     template,
+    theme,
 )
 from sae_nb.summaries import Column, ConceptMapSummary
 
 JOINS, OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED, EDGES, NAMES = range(8)
 SYMBOLS = {"circle": 0, "square": 1, "diamond": 2, "triangle-up": 5, "cross": 3, "x": 4}
 SYMBOLS |= {"star": 17, "triangle-down": 6}
-MOST_STYLED = len(PALETTE) * len(MARKERS)
+MOST_STYLED = len(theme.PALETTE) * len(theme.MARKERS)
 HOLLOW = 100
 PART = 512
 # Above this, the category of each point is not sent with its hover text.
@@ -41,22 +34,22 @@ MOST_SPELLED = 4000
 
 def map_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return int(500 * theme().font_px / 13)
+    return int(500 * current_theme().font_px / 13)
 
 
 def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool = True) -> go.Figure:
     """Return a map; empty axes for None. WebGL draws points fast, in browsers that have it."""
     points = go.Scattergl if webgl else go.Scatter
-    faint = {"size": 5, "symbol": "square", "color": NEUTRAL}
+    faint = {"size": 5, "symbol": "square", "color": theme.NEUTRAL}
     traces = {
-        JOINS: points(mode="lines", line={"color": NEUTRAL, "width": 1.2}, opacity=0.7),
+        JOINS: points(mode="lines", line={"color": theme.NEUTRAL, "width": 1.2}, opacity=0.7),
         OTHER: points(mode="markers", marker=faint, opacity=0.35),
         NUMBERS: points(mode="markers", marker=_numbers_marker(), opacity=0.9),
         GROUPS: points(mode="markers", marker={"line": {"width": 0}}, opacity=0.9),
-        UNMATCHED: points(mode="markers", marker=_ring(NOVEL, 1)),
-        SELECTED: points(mode="markers", marker=_ring(RINGS[0], 1.6)),
-        EDGES: go.Scatter(mode="lines", line={"color": NEUTRAL, "width": 1.2}, opacity=0.7),
-        NAMES: go.Scatter(mode="text", textfont={"size": theme().font_px}),
+        UNMATCHED: points(mode="markers", marker=_ring(theme.NOVEL, 1)),
+        SELECTED: points(mode="markers", marker=_ring(theme.RINGS[0], 1.6)),
+        EDGES: go.Scatter(mode="lines", line={"color": theme.NEUTRAL, "width": 1.2}, opacity=0.7),
+        NAMES: go.Scatter(mode="text", textfont={"size": current_theme().font_px}),
     }
     names = ("joins", "other", "numbers", "groups", "unmatched", "selected", "edges", "names")
     for place, trace in traces.items():
@@ -79,8 +72,8 @@ def concept_map_figure(record: ConceptMapSummary | None = None, *, webgl: bool =
     for place in (OTHER, NUMBERS, GROUPS, UNMATCHED, SELECTED):
         figure.data[place].selected.marker.opacity = 1
         figure.data[place].unselected.marker.opacity = 1
-    figure.data[NAMES].selected.textfont.color = MID_GREY
-    figure.data[NAMES].unselected.textfont.color = MID_GREY
+    figure.data[NAMES].selected.textfont.color = theme.MID_GREY
+    figure.data[NAMES].unselected.textfont.color = theme.MID_GREY
     if record is not None:
         draw_points(figure, record, point_texts(record))
     return figure
@@ -195,7 +188,7 @@ def _draw_numbers(trace: Any, column: Column) -> None:
     bar.tickvals = ticks
     bar.ticktext = None if ticks is None else [format_number(10**t, digits=1) for t in ticks]
     bar.title.text = plot_text(column.name)
-    bar.tickfont.size = bar.title.font.size = theme().font_px
+    bar.tickfont.size = bar.title.font.size = current_theme().font_px
 
 
 def _span(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
@@ -216,11 +209,11 @@ def _powers(low: float, high: float) -> list[float]:
 def _draw_groups(trace: Any, column: Column | None, texts: Sequence[str]) -> None:
     n = 0 if trace.x is None else len(trace.x)
     style = np.zeros(n, np.int64) if column is None else styles(column)
-    colour = np.where(style > 0, (style - 1) % len(PALETTE) + 1, 0)
-    shapes = np.array([SYMBOLS[name] for name in MARKERS], np.uint8)
-    symbol = np.where(style > 0, shapes[np.maximum(style - 1, 0) // len(PALETTE)], 0)
+    colour = np.where(style > 0, (style - 1) % len(theme.PALETTE) + 1, 0)
+    shapes = np.array([SYMBOLS[name] for name in theme.MARKERS], np.uint8)
+    symbol = np.where(style > 0, shapes[np.maximum(style - 1, 0) // len(theme.PALETTE)], 0)
     trace.marker.colorscale = _group_scale()
-    trace.marker.cmin, trace.marker.cmax = -0.5, len(PALETTE) + 0.5
+    trace.marker.cmin, trace.marker.cmax = -0.5, len(theme.PALETTE) + 0.5
     trace.marker.color = colour.astype(np.uint8)
     # Shapes of four pixels look alike, and plotly takes a second to check 16 384 of them.
     trace.marker.symbol = symbol.astype(np.uint8) if n <= MOST_SPELLED else 0
@@ -236,7 +229,7 @@ def styles(column: Column) -> Int[np.ndarray, " n"]:
 
 
 def _group_scale() -> list[list[Any]]:
-    colours = [fade(GREY, 0.45), *PALETTE]
+    colours = [fade(theme.GREY, 0.45), *theme.PALETTE]
     n = len(colours)
     return [[edge / n, colour] for i, colour in enumerate(colours) for edge in (i, i + 1)]
 
@@ -255,7 +248,7 @@ def draw_sizes(figure: go.Figure, values: Float[np.ndarray, " n"] | None, n_poin
 
 def base_size(n_points: int) -> float:
     """Return the diameter in pixels of a point among so many."""
-    return float(np.clip(160 / np.sqrt(max(n_points, 1)), 3.5, 8) * theme().font_px / 13)
+    return float(np.clip(160 / np.sqrt(max(n_points, 1)), 3.5, 8) * current_theme().font_px / 13)
 
 
 def point_sizes(
@@ -285,7 +278,7 @@ def draw_selection(
     dark: bool = False,
 ) -> None:
     """Outline the points selected and the current one, in white on a dark page; join them by edges."""
-    ink = RINGS[dark]
+    ink = theme.RINGS[dark]
     with figure.batch_update():
         outlined = figure.data[SELECTED]
         outlined.x, outlined.y = _columns(record.xy[points])
@@ -356,7 +349,7 @@ def spell_colours(figure: go.Figure) -> None:
         rgb = cividis((value - low) / (high - low))
         numbers.marker.color = [css_colour(one) for one in rgb.tolist()]
     if groups.visible is not False:
-        colours = np.array([UNKNOWN_DOT, *PALETTE])
+        colours = np.array([theme.UNKNOWN_DOT, *theme.PALETTE])
         groups.marker.color = colours[np.asarray(groups.marker.color, np.int64)].tolist()
 
 

@@ -8,17 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.figures import (
-    MARKERS,
-    PALETTE,
-    UNKNOWN,
-    WHITE,
-    current_theme as theme,
-    escape,
-    format_count,
-    format_percent,
-    plot_text,
-)
+from sae_nb.figures import current_theme, escape, format_count, format_percent, plot_text, theme
 from sae_nb.summaries import ArchetypePlaces, Column, ConceptMapSummary
 from sae_nb_widgets.concept_map._figure import JOINS, NAMES
 
@@ -53,7 +43,7 @@ def draw_corners(figure: go.Figure, places: ArchetypePlaces | None) -> None:
             "xanchor": "right" if x > INWARDS else "left" if x < -INWARDS else "center",
             "text": f"archetype {archetype}",
             "showarrow": False,
-            "font": {"size": theme().font_px},
+            "font": {"size": current_theme().font_px},
         }
         for (x, y), archetype in zip(places.corners, places.archetypes.tolist(), strict=True)
     ]
@@ -88,7 +78,7 @@ def draw_names(figure: go.Figure, record: ConceptMapSummary, column: Column | No
         trace.x, trace.y = places[:, 0].copy(), places[:, 1].copy()
         trace.text = [plot_text(name) for name in names]
         trace.textposition = "top center" if beside else "middle center"
-        trace.textfont.size = theme().font_px
+        trace.textfont.size = current_theme().font_px
 
 
 def map_names(
@@ -99,7 +89,7 @@ def map_names(
     low, high = record.xy.min(axis=0), record.xy.max(axis=0)
     # Pixels per unit of a map that is drawn to one scale in both directions.
     scale = float(min(np.array(NOMINAL_PX) / np.maximum(high - low, 1e-9)))
-    size, kept = theme().font_px, []
+    size, kept = current_theme().font_px, []
     taken: list[tuple[Any, Any]] = []
     for name, place in wanted:
         text = name if len(name) <= NAME_CHARACTERS else f"{name[: NAME_CHARACTERS - 1]}…"
@@ -136,7 +126,7 @@ def _wanted_names(
 
 HALO = (
     f"<style>.sae-nb-panel .scatterlayer .textpoint text {{ paint-order: stroke; stroke-width: 3px; "
-    f"stroke-linejoin: round; stroke: var(--jp-layout-color1, {WHITE}); stroke-opacity: 0.8; }}</style>"
+    f"stroke-linejoin: round; stroke: var(--jp-layout-color1, {theme.WHITE}); stroke-opacity: 0.8; }}</style>"
 )
 """Names on the map are read over points of every colour."""
 
@@ -166,13 +156,13 @@ def legend_html(column: Column | None) -> str:
     counts = np.bincount(column.values[column.values >= 0], minlength=len(column.names))
     parts = []
     for i, name in enumerate(column.names[:MOST_IN_LEGEND]):
-        shape = MARKERS[(i // len(PALETTE)) % len(MARKERS)]
+        shape = theme.MARKERS[(i // len(theme.PALETTE)) % len(theme.MARKERS)]
         text = f"{escape(name)} ({escape(format_count(counts[i]))})"
-        parts.append(_legend_entry(shape, PALETTE[i % len(PALETTE)], text))
+        parts.append(_legend_entry(shape, theme.PALETTE[i % len(theme.PALETTE)], text))
     rest = len(column.names) - MOST_IN_LEGEND
     none = int((column.values < 0).sum())
     if rest > 0:
         parts.append(f"and {format_count(rest)} more")
     if none:
-        parts.append(_legend_entry("circle", UNKNOWN, f"none ({escape(format_count(none))})"))
+        parts.append(_legend_entry("circle", theme.UNKNOWN, f"none ({escape(format_count(none))})"))
     return f'{HALO}<div style="line-height:1.5">{" &ensp;".join(parts)}</div>'

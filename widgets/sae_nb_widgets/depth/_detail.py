@@ -11,14 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.dynamics import Quantity, SelfCorrection, Trajectories
-from sae_nb.figures import (
-    CONTROL,
-    NOVEL,
-    OKABE_ITO,
-    PREDICTED,
-    category_style,
-    current_theme as theme,
-)
+from sae_nb.figures import category_style, current_theme, theme
 from sae_nb.summaries import AtomDepths, DepthInputs, DepthSummary
 from sae_nb_widgets.components import Chart, Line, PictureGrid, TokenStrip
 from sae_nb_widgets.depth._figure import KIND_COLOURS
@@ -41,8 +34,8 @@ def measured_charts(summary: DepthSummary, picture: int, token: int) -> list[Cha
     if paths.basins is not None:
         basins = paths.basins
         lines = [
-            Line(values=basins.gap, colour=PREDICTED),
-            Line(values=basins.floor, name="floor", colour=CONTROL, dashed=True),
+            Line(values=basins.gap, colour=theme.PREDICTED),
+            Line(values=basins.floor, name="floor", colour=theme.CONTROL, dashed=True),
         ]
         title = "classes apart"
         charts.append(_chart(title, lines, low=min(0.0, float(basins.gap.min()))))
@@ -54,15 +47,15 @@ def push_chart(pushed: SelfCorrection, token: int) -> Chart:
     angles, control = (x[0, :, token].numpy().copy() for x in (pushed.angles, pushed.norm_only))
     angles[: pushed.layer], control[: pushed.layer] = np.nan, np.nan
     lines = [
-        Line(values=angles, name="pushed", colour=NOVEL),
-        Line(values=control, name="if blocks ignored the push", colour=CONTROL, dashed=True),
+        Line(values=angles, name="pushed", colour=theme.NOVEL),
+        Line(values=control, name="if blocks ignored the push", colour=theme.CONTROL, dashed=True),
     ]
     return _chart("angle to no push, rad", lines)
 
 
 def rolled_chart(angles: Float[np.ndarray, " layers"]) -> Chart:
     """How far Raptor's own roll-out is from the states."""
-    line = Line(values=angles, name="Raptor", colour=PREDICTED, dashed=True)
+    line = Line(values=angles, name="Raptor", colour=theme.PREDICTED, dashed=True)
     return _chart("angle of Raptor, rad", [line])
 
 
@@ -107,16 +100,20 @@ def _coherence(paths: Trajectories, picture: int) -> Chart:
     lines = [
         Line(values=paths.coherence.mean(dim=0).numpy(), colour=colour),
         Line(values=paths.coherence[picture].numpy(), name=THIS),
-        Line(values=floor, name="floor", colour=CONTROL, dashed=True),
+        Line(values=floor, name="floor", colour=theme.CONTROL, dashed=True),
     ]
     return _chart(f"coherence ρ of {word}", lines, high=1.0)
 
 
 def _ranks(paths: Trajectories) -> Chart:
     lines = [
-        Line(values=_from_embeddings(paths.update_rank.effective, paths.n_layers), colour=CONTROL),
         Line(
-            values=_from_embeddings(paths.update_rank.stable, paths.n_layers), colour=OKABE_ITO[5]
+            values=_from_embeddings(paths.update_rank.effective, paths.n_layers),
+            colour=theme.CONTROL,
+        ),
+        Line(
+            values=_from_embeddings(paths.update_rank.stable, paths.n_layers),
+            colour=theme.OKABE_ITO[5],
         ),
     ]
     return _chart("update rank", lines)
@@ -167,7 +164,7 @@ class DepthInputView:
             hint="shade: turned by the last block; click a token",
         )
         self.grid.empty_text = self.strip.empty_text = "The model is running."
-        self.grid.layout.width = f"{int(PICTURE_SHARE * theme().thumbnail_px) + 24}px"
+        self.grid.layout.width = f"{int(PICTURE_SHARE * current_theme().thumbnail_px) + 24}px"
         self.strip.layout.min_width = "0"
         self.grid.observe(lambda change: self._on_patch(change["new"]), "selected")
         self.strip.observe(lambda change: self._on_token(change["new"]), "selected")
@@ -218,7 +215,7 @@ class DepthInputView:
             self.grid.show(
                 pictures[picture : picture + 1], heat=self._heat(values), maximum=maximum
             )
-            self.grid.thumbnail = int(PICTURE_SHARE * theme().thumbnail_px)
+            self.grid.thumbnail = int(PICTURE_SHARE * current_theme().thumbnail_px)
         if self._others:
             texts = [self._text(picture, i) for i in self._others]
             self.strip.show(

@@ -12,33 +12,29 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from sae_nb.figures import (
-    NOVEL,
-    OKABE_ITO,
-    PAGE_INKS,
-    PREDICTED,
-    WHITE,
     colour_scale,
-    current_theme as theme,
+    current_theme,
     escape,
     fade,
     format_number,
     plot_text,
     squares,
     template,
+    theme,
 )
 from sae_nb_widgets.depth import _traces as traces
 from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
 from sae_nb_widgets.panel import figure_widget
 
 KIND_COLOURS = {
-    "cls": OKABE_ITO[3],
-    "register": OKABE_ITO[4],
-    "patch": OKABE_ITO[2],
-    "token": OKABE_ITO[2],
+    "cls": theme.OKABE_ITO[3],
+    "register": theme.OKABE_ITO[4],
+    "patch": theme.OKABE_ITO[2],
+    "token": theme.OKABE_ITO[2],
 }
 """Of token types. Blue and vermilion are taken: what Raptor predicts, and what a push brings."""
 SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}
-PHASE_COLOURS = tuple(OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
+PHASE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (5, 4, 2, 3, 6, 0))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,7 +88,7 @@ class DrawnPaths:
 
 def figure_height() -> int:
     """Height in CSS pixels at the current scale."""
-    return 450 if theme().scale == "normal" else 560
+    return 450 if current_theme().scale == "normal" else 560
 
 
 def depth_figure() -> go.Figure:
@@ -100,8 +96,8 @@ def depth_figure() -> go.Figure:
     figure = go.Figure(
         [
             traces.heatmap(),
-            traces.outline("phases, pale", fade(WHITE, 0.95), 4.5),
-            traces.outline("phases", PAGE_INKS[0], 2),
+            traces.outline("phases, pale", fade(theme.WHITE, 0.95), 4.5),
+            traces.outline("phases", theme.PAGE_INKS[0], 2),
             traces.mark("layer", "x", "y", 11),
             traces.gain_curve(),
             traces.mark("k", "x2", "y2", 11),
@@ -182,14 +178,14 @@ class DepthFigure:
         mark = named(self.plot, "layer")
         mark.x, mark.y = ([layer], [layer]) if layer > 0 else ([], [])
         if self.drawn is not None:
-            draw_paths(self.plot, self.drawn, layer, ink=PAGE_INKS[dark])
+            draw_paths(self.plot, self.drawn, layer, ink=theme.PAGE_INKS[dark])
 
 
 # --- drawing --------------------------------------------------------------------------------------
 
 
 def draw_paths(
-    figure: go.Figure, drawn: DrawnPaths, layer: int, *, ink: str = PAGE_INKS[0]
+    figure: go.Figure, drawn: DrawnPaths, layer: int, *, ink: str = theme.PAGE_INKS[0]
 ) -> None:
     """Show paths up to a layer, where they are there, and the selected path over them."""
     suffix = " 3d" if drawn.dimensions == 3 else ""
@@ -325,8 +321,8 @@ def _legend_html(drawn: DrawnPaths) -> str:
         for name, colour, symbol in zip(drawn.names, drawn.colours, drawn.symbols)
     ]
     lines = [("solid", "currentColor", "this one")]
-    lines += [("dotted", NOVEL, "pushed")] if drawn.pushed is not None else []
-    lines += [("dashed", PREDICTED, "Raptor")] if drawn.rolled is not None else []
+    lines += [("dotted", theme.NOVEL, "pushed")] if drawn.pushed is not None else []
+    lines += [("dashed", theme.PREDICTED, "Raptor")] if drawn.rolled is not None else []
     entries += [
         f'<span class="sae-nb-keep" style="margin-right:12px"><span style="display:inline-block;'
         f'width:20px;border-top:3px {style} {colour};vertical-align:middle;margin-right:4px">'

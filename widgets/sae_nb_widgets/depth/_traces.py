@@ -7,23 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.figures import (
-    CLEAR,
-    CONTROL,
-    GLOBE,
-    GLOBE_GRID,
-    GREY,
-    NOVEL,
-    OKABE_ITO,
-    PAGE_INKS,
-    PREDICTED,
-    WHITE,
-    category_style,
-    colour_scale,
-    fade,
-    number_of,
-    on_axes,
-)
+from sae_nb.figures import category_style, colour_scale, fade, number_of, on_axes, theme
 
 N_COLOURS = 7
 MOST_GROUPS = 10
@@ -37,7 +21,7 @@ OWN, HEAD, PUSHED, ROLLED = "this one", "this one now", "pushed", "Raptor"
 def style_of(group: int) -> tuple[str, str]:
     """Colour and marker of a class: the palette without black, which is the selected path's."""
     row, place = divmod(group, N_COLOURS)
-    return category_style(place)[0], category_style(row * len(OKABE_ITO))[1]
+    return category_style(place)[0], category_style(row * len(theme.OKABE_ITO))[1]
 
 
 def heatmap() -> go.Heatmap:
@@ -69,7 +53,11 @@ def mark(name: str, x: str, y: str, size: int) -> go.Scatter:
         xaxis=x,
         yaxis=y,
         mode="markers",
-        marker={"size": size, "color": WHITE, "line": {"color": PAGE_INKS[0], "width": 2}},
+        marker={
+            "size": size,
+            "color": theme.WHITE,
+            "line": {"color": theme.PAGE_INKS[0], "width": 2},
+        },
         hoverinfo="skip",
         showlegend=False,
     )
@@ -81,8 +69,8 @@ def gain_curve() -> go.Scatter:
         meta="gain",
         **on_axes(1),
         mode="lines+markers",
-        line={"color": CONTROL, "width": 2},
-        marker={"size": 7, "color": CONTROL},
+        line={"color": theme.CONTROL, "width": 2},
+        marker={"size": 7, "color": theme.CONTROL},
         hovertemplate="%{x} phases: %{y:.3f} of the dissimilarity lies between them"
         "<br>click to choose<extra></extra>",
         showlegend=False,
@@ -130,7 +118,7 @@ def overlay_traces() -> list[go.Scatter]:
         meta="rim",
         **on_axes(2),
         mode="lines",
-        line={"color": fade(GREY, 0.5), "width": 1},
+        line={"color": fade(theme.GREY, 0.5), "width": 1},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -147,7 +135,7 @@ def overlay_traces_3d() -> list[go.Scatter3d]:
         y=y,
         z=z,
         mode="lines",
-        line={"color": GLOBE, "width": 1.5},
+        line={"color": theme.GLOBE, "width": 1.5},
         opacity=0.6,
         hoverinfo="skip",
         showlegend=False,
@@ -177,10 +165,10 @@ def _globe() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 OVERLAYS = (
-    (ROLLED, PREDICTED, "dash", 2.5),
-    (PUSHED, NOVEL, "dot", 2.5),
-    (OWN, PAGE_INKS[0], "solid", 2.5),
-    (HEAD, PAGE_INKS[0], "solid", 2.5),
+    (ROLLED, theme.PREDICTED, "dash", 2.5),
+    (PUSHED, theme.NOVEL, "dot", 2.5),
+    (OWN, theme.PAGE_INKS[0], "solid", 2.5),
+    (HEAD, theme.PAGE_INKS[0], "solid", 2.5),
 )
 
 
@@ -226,8 +214,8 @@ def title(place: int) -> dict[str, Any]:
 
 def axes() -> dict[str, Any]:
     """Places of the three parts, and quiet axes for paths."""
-    soft = {"backgroundcolor": CLEAR, "gridcolor": GLOBE_GRID,
-            "zerolinecolor": GLOBE_GRID, "showticklabels": False,
+    soft = {"backgroundcolor": theme.CLEAR, "gridcolor": theme.GLOBE_GRID,
+            "zerolinecolor": theme.GLOBE_GRID, "showticklabels": False,
             "showspikes": False}  # fmt: skip
     quiet = {"showticklabels": False, "ticks": "", "showgrid": True, "automargin": False}
     return {

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.evaluation import Difference, SpliceCheck
-from sae_nb.figures import BLACK, CONTROL, NEUTRAL, THIN_SPACE, format_number, plot_text, template
+from sae_nb.figures import THIN_SPACE, format_number, plot_text, template, theme
 from sae_nb.summaries import Contrast, InputSummary, Quantity, UseOrder
 from sae_nb_widgets.components import NEGATIVE, POSITIVE, Column
 
@@ -52,15 +52,15 @@ def _add_bars(
 ) -> None:
     where = {"xaxis": f"x{axis}", "yaxis": f"y{axis}"}
     values = column["values"]
-    colour: Any = NEUTRAL
+    colour: Any = theme.NEUTRAL
     if column["signed"]:
         colour = [NEGATIVE if (value or 0) < 0 else POSITIVE for value in values]
     figure.add_bar(
         x=values, y=names, orientation="h", marker={"color": colour}, name=column["title"], **where
     )
     for key, style in (
-        ("control", {"symbol": "line-ns-open", "color": CONTROL, "size": 12}),
-        ("exact", {"symbol": "line-ns-open", "color": BLACK, "size": 12}),
+        ("control", {"symbol": "line-ns-open", "color": theme.CONTROL, "size": 12}),
+        ("exact", {"symbol": "line-ns-open", "color": theme.BLACK, "size": 12}),
     ):
         known = [(v, n) for v, n in zip(column[key], names) if v is not None]
         if known:

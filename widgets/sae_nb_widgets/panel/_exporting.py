@@ -15,14 +15,14 @@ import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from sae_nb.figures import (
-    PAGE_COLOURS,
     THIN_SPACE,
-    current_theme as theme,
+    current_theme,
     escape,
     format_count,
     format_number,
     still_config,
     template,
+    theme,
     to_png_tag,
     to_svg,
 )
@@ -96,9 +96,9 @@ def write_file(path: Path, content: bytes) -> None:
 
 def page_html(page: Page, script: str) -> str:
     """Return the page, with `script` (plotly's, or a reference to it) in its head."""
-    sizes = theme()
+    sizes = current_theme()
     style = (
-        f"{PAGE_COLOURS}{PAGE_STYLE}{style_sheet('components.css', 'panel.css')}"
+        f"{theme.PAGE_COLOURS}{PAGE_STYLE}{style_sheet('components.css', 'panel.css')}"
         f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
@@ -140,7 +140,7 @@ def _figure_html(figure: go.Figure | None) -> str:
         full_html=False,
         include_plotlyjs=False,
         config=still_config(),
-        default_height=f"{figure.layout.height or theme().figure_height_px}px",
+        default_height=f"{figure.layout.height or current_theme().figure_height_px}px",
     )
     return (
         f'<div class="sae-nb-live">{live}</div>'

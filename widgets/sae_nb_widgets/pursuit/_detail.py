@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from sae_nb.figures import NEUTRAL, current_theme as theme, escape, format_number, signed_colours
+from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
 from sae_nb.summaries import PursuitSteps
 from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, SHORT
@@ -79,7 +79,7 @@ class Parts:
             np.stack(parts), captions=captions, strengths=norms, maximum=max(whole, *norms) or 1.0
         )
         for grid in (self.given, self.so_far):
-            grid.thumbnail = int(0.88 * theme().thumbnail_px)
+            grid.thumbnail = int(0.88 * current_theme().thumbnail_px)
 
     def _show_curves(self, steps: Sequence[PursuitSteps], step: int) -> None:
         x = steps[0].x + self._bias
@@ -91,7 +91,7 @@ class Parts:
             _line(one, i, one.x_hat[one.reached(step)] + self._bias) for i, one in enumerate(steps)
         ]
         left = [_line(one, i, one.residual_at(step)) for i, one in enumerate(steps)]
-        given = [Line(values=x, colour=NEUTRAL)]
+        given = [Line(values=x, colour=theme.NEUTRAL)]
         self.curves.show(
             [
                 Chart(title=title, lines=lines, low=low, high=high, bars=len(x) <= BARS_UP_TO)

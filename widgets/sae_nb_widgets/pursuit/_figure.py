@@ -14,17 +14,14 @@ import plotly.graph_objects as go
 from jaxtyping import Float, Int
 
 from sae_nb.figures import (
-    AXIS,
-    GREY,
-    NEUTRAL,
-    OKABE_ITO,
-    current_theme as theme,
+    current_theme,
     fade,
     format_number,
     number_of,
     on_axes,
     plot_text,
     template,
+    theme,
 )
 from sae_nb.summaries import PursuitSteps, strongest_atoms
 from sae_nb_widgets.panel import figure_widget
@@ -32,11 +29,11 @@ from sae_nb_widgets.panel import figure_widget
 START, NOW, PENALTY, IN_CODE, RING, SELECTED = range(6)
 TRACES_PER_ALGORITHM = 6
 
-ALGORITHM_COLOURS = (OKABE_ITO[2], OKABE_ITO[3])
+ALGORITHM_COLOURS = (theme.OKABE_ITO[2], theme.OKABE_ITO[3])
 """First and second algorithm; blue and vermilion mean something else in other panels."""
 
 SHORT = {"mp": "MP", "omp": "OMP", "gp": "GP", "ista": "ISTA", "fista": "FISTA"}
-START_COLOUR = fade(GREY, 0.22)
+START_COLOUR = fade(theme.GREY, 0.22)
 PALEST = 0.45  # opacity of a bar of which nothing is left
 ROOM_FOR_RING = 0.16
 N_TICKS = 6
@@ -72,7 +69,7 @@ def pursuit_figure(
             "anchor": f"x{number_of(i)}",
             "title": {"text": "correlation"},
             "zeroline": True,
-            "zerolinecolor": AXIS,
+            "zerolinecolor": theme.AXIS,
         }
         x_axis = {"anchor": f"y{number_of(i)}", "showgrid": False}
         figure.update_layout({f"xaxis{number_of(i)}": x_axis, f"yaxis{number_of(i)}": y_axis})
@@ -155,7 +152,7 @@ def update_step(
 
 def figure_height(n: int) -> int:
     """Height in CSS pixels of the bars of n algorithms."""
-    scale = theme().font_px / 13
+    scale = current_theme().font_px / 13
     return int(scale * (SPACE_PX + PLOT_PX * n + (60 if n == 1 else 0)))
 
 
@@ -169,10 +166,10 @@ def _traces(index: int) -> list[Any]:
         "%{hovertext}<br>now %{y:.3g}<br>before this step %{customdata[0]:.3g}"
         "<br>with the input %{customdata[1]:.3g}<br>coefficient %{customdata[2]:.3g}<extra></extra>"
     )
-    text, ring = {"size": theme().font_px}, {"width": 2.5, "color": colour}
+    text, ring = {"size": current_theme().font_px}, {"width": 2.5, "color": colour}
     return [
         go.Bar(marker={"color": START_COLOUR, "line": {"width": 0}}, **axes, **quiet),
-        go.Bar(marker={"color": NEUTRAL, "line": {"width": 0}}, hovertemplate=shown, **axes),
+        go.Bar(marker={"color": theme.NEUTRAL, "line": {"width": 0}}, hovertemplate=shown, **axes),
         go.Scatter(mode="lines", line={"color": colour, "width": 1.2, "dash": "dot"}, **axes, **quiet),
         go.Scatter(
             mode="markers",
@@ -274,7 +271,7 @@ def _heading(index: int, record: PursuitSteps, step: int) -> dict[str, Any]:
         "yref": f"y{number_of(index)} domain",
         "yanchor": "bottom",
         "showarrow": False,
-        "font": {"size": theme().font_px},
+        "font": {"size": current_theme().font_px},
     }
 
 
@@ -336,7 +333,7 @@ def _axis_title(record: PursuitSteps, atoms: Int[np.ndarray, " n"]) -> str:
 
 def scale_texts(figure: go.Figure) -> None:
     """Give numbers and titles the size of the current scale."""
-    size = theme().font_px
+    size = current_theme().font_px
     with figure.batch_update():
         for trace in figure.data:
             if trace.type == "scatter" and trace.mode and "text" in trace.mode:

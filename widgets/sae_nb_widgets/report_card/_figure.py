@@ -7,21 +7,7 @@ from collections.abc import Callable, Sequence
 
 import plotly.graph_objects as go
 
-from sae_nb.figures import (
-    ALARM,
-    CLEAR,
-    CONTROL,
-    CONTROL_DASH,
-    GREY,
-    MID_GREY,
-    NEUTRAL,
-    PREDICTED,
-    current_theme as theme,
-    fade,
-    format_number,
-    plot_text,
-    template,
-)
+from sae_nb.figures import current_theme, fade, format_number, plot_text, template, theme
 from sae_nb.summaries import ReportCardSummary, ReportCell
 
 ROW_PX, TOP_PX, BOTTOM_PX = 28, 34, 8
@@ -74,8 +60,8 @@ def report_card_figure(summary: ReportCardSummary, chosen: str = "") -> go.Figur
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": 1.03, "yanchor": "bottom", "yref": "paper"},
         shapes=_outline(summary, chosen),
-        xaxis={"range": [-NAMES * columns, columns], "linecolor": CLEAR} | nothing,
-        yaxis={"range": [rows - 0.5, -1.7], "linecolor": CLEAR} | nothing,
+        xaxis={"range": [-NAMES * columns, columns], "linecolor": theme.CLEAR} | nothing,
+        yaxis={"range": [rows - 0.5, -1.7], "linecolor": theme.CLEAR} | nothing,
     )
     return figure
 
@@ -89,14 +75,14 @@ def draw_report_card(figure: go.Figure, summary: ReportCardSummary, chosen: str 
                 if new[part] is not None:
                     old[part] = new[part]
             if old.mode == "text":
-                old.textfont.size = theme().font_px
+                old.textfont.size = current_theme().font_px
         for part in ("height", "shapes", "yaxis", "xaxis", "legend"):
             figure.layout[part] = built.layout[part]
 
 
 def figure_height(summary: ReportCardSummary) -> int:
     """Height in CSS pixels at the current scale."""
-    scale = theme().font_px / 13
+    scale = current_theme().font_px / 13
     return int((TOP_PX + ROW_PX * (max(len(summary.metrics), 1) + 1.1)) * scale) + BOTTOM_PX
 
 
@@ -120,7 +106,7 @@ def _cells(summary: ReportCardSummary) -> list[tuple[int, int, ReportCell]]:
 
 
 def _x(column: int, place: float, columns: int) -> float:
-    number_px = NUMBER_PX * theme().font_px / 13
+    number_px = NUMBER_PX * current_theme().font_px / 13
     end = max(0.3, 1 - number_px * columns / COLUMNS_PX)
     return column + START + place * (end - START)
 
@@ -144,15 +130,20 @@ def _segments(
 def _strips(summary: ReportCardSummary) -> list[go.Scatter]:
     kinds: Sequence[tuple[str, dict[str, object], Callable[..., tuple[float, float, float]], bool]]
     kinds = (
-        ("scale", {"color": fade(GREY, 0.3), "width": 1}, lambda _: (0.0, 1.0, 0.0), False),
-        ("floor", {"color": NEUTRAL, "width": 2.5}, lambda c: (c.floor, c.floor, TICK), True),
+        ("scale", {"color": fade(theme.GREY, 0.3), "width": 1}, lambda _: (0.0, 1.0, 0.0), False),
+        ("floor", {"color": theme.NEUTRAL, "width": 2.5}, lambda c: (c.floor, c.floor, TICK), True),
         (
             "control",
-            {"color": CONTROL, "width": 2.5, "dash": CONTROL_DASH},
+            {"color": theme.CONTROL, "width": 2.5, "dash": theme.CONTROL_DASH},
             lambda c: (c.control, c.control, TICK),
             True,
         ),
-        ("95 % interval", {"color": PREDICTED, "width": 3}, lambda c: (c.low, c.high, 0.0), True),
+        (
+            "95 % interval",
+            {"color": theme.PREDICTED, "width": 3},
+            lambda c: (c.low, c.high, 0.0),
+            True,
+        ),
     )
     traces = []
     for name, line, ends, shown in kinds:
@@ -174,9 +165,9 @@ def _marks(summary: ReportCardSummary) -> list[go.Scatter]:
 
     n = len(summary.saes)
     return [
-        _dots("clear", those("clear"), PREDICTED, "circle", n),
-        _dots(f"{NOT_CLEAR} not clear of them", those("not clear"), ALARM, "x", n),
-        _dots("description", those("description", "undefined"), NEUTRAL, "circle-open", n),
+        _dots("clear", those("clear"), theme.PREDICTED, "circle", n),
+        _dots(f"{NOT_CLEAR} not clear of them", those("not clear"), theme.ALARM, "x", n),
+        _dots("description", those("description", "undefined"), theme.NEUTRAL, "circle-open", n),
         _text(
             "numbers",
             [column + WORDS for _, column, _ in cells],
@@ -220,7 +211,7 @@ def _text(
         text=list(text),
         mode="text",
         textposition=position,
-        textfont={"size": theme().font_px},
+        textfont={"size": current_theme().font_px},
         hoverinfo="skip",
         showlegend=False,
     )
@@ -283,8 +274,8 @@ def _outline(summary: ReportCardSummary, chosen: str) -> list[dict[str, object]]
             "x1": len(summary.saes),
             "y0": row - 0.46,
             "y1": row + 0.46,
-            "line": {"color": MID_GREY, "width": 1.5},
-            "fillcolor": CLEAR,
+            "line": {"color": theme.MID_GREY, "width": 1.5},
+            "fillcolor": theme.CLEAR,
             "layer": "below",
         }
     ]

@@ -12,18 +12,13 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.figures import (
-    AXIS,
-    CLEAR,
-    CONTROL,
-    CONTROL_DASH,
     DOTTED,
-    GREY,
-    OKABE_ITO,
-    current_theme as theme,
+    current_theme,
     fade,
     format_number,
     plot_text,
     template,
+    theme,
     visible_token,
 )
 from sae_nb.steering import MODES
@@ -33,10 +28,10 @@ BEFORE, AFTER, RANDOM, WORDS = range(4)
 EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(4, 11)
 CURVE_TRACES = range(EFFECT_BAND, KL + 1)
 
-AFTER_COLOUR = OKABE_ITO[2]
-NEAREST_COLOUR = OKABE_ITO[5]
-BEFORE_COLOUR = fade(GREY, 0.55)
-BAND_COLOUR = fade(CONTROL, 0.18)
+AFTER_COLOUR = theme.OKABE_ITO[2]
+NEAREST_COLOUR = theme.OKABE_ITO[5]
+BEFORE_COLOUR = fade(theme.GREY, 0.55)
+BAND_COLOUR = fade(theme.CONTROL, 0.18)
 
 BAR = 0.26  # thickness of one of three bars, in rows
 LONGEST_NAME = 18
@@ -69,7 +64,7 @@ def steering_figure(
             "anchor": "x2",
             "visible": False,
             "zeroline": True,
-            "zerolinecolor": AXIS,
+            "zerolinecolor": theme.AXIS,
         },
         xaxis3={"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
         yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
@@ -92,7 +87,7 @@ def update_answer(figure: go.Figure, summary: SteeringSummary) -> None:
         words = figure.data[WORDS]
         words.x = np.maximum(np.maximum(summary.before, summary.after), summary.random)
         words.y, words.text = rows, _change_words(summary)
-        words.textfont.size = theme().font_px
+        words.textfont.size = current_theme().font_px
         outline = figure.data[RANDOM]
         outline.x, outline.y, outline.hovertext = _outlines(summary.random, rows + BAR, labels)
         _set_answer_axes(figure, summary, labels)
@@ -161,7 +156,7 @@ def unit_words(recipe: SteeringRecipe) -> str:
 
 def figure_height(n_rows: int, *, curve: bool) -> int:
     """Height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
-    scale = theme().font_px / 13
+    scale = current_theme().font_px / 13
     return int(scale * (SPACE_PX + ROW_PX * max(n_rows, 4) + CURVE_PX * curve))
 
 
@@ -180,14 +175,14 @@ def _bar_traces() -> list[Any]:
             mode="lines",
             fill="toself",
             fillcolor=BAND_COLOUR,
-            line={"color": CONTROL, "dash": CONTROL_DASH, "width": 1.3},
+            line={"color": theme.CONTROL, "dash": theme.CONTROL_DASH, "width": 1.3},
             hoveron="points",
             hovertemplate="%{hovertext}<extra></extra>",
         ),
         go.Scatter(
             mode="text",
             textposition="middle right",
-            textfont={"size": theme().font_px},
+            textfont={"size": current_theme().font_px},
             cliponaxis=False,
             hoverinfo="skip",
             showlegend=False,
@@ -196,7 +191,7 @@ def _bar_traces() -> list[Any]:
 
 
 def _curve_traces() -> list[Any]:
-    dashed = {"color": CONTROL, "dash": CONTROL_DASH, "width": 1.6}
+    dashed = {"color": theme.CONTROL, "dash": theme.CONTROL_DASH, "width": 1.6}
     strong = {"color": AFTER_COLOUR, "width": 2.2}
     effect = {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
     cost = {"xaxis": "x3", "yaxis": "y3", "showlegend": False}
@@ -204,7 +199,7 @@ def _curve_traces() -> list[Any]:
         "mode": "lines",
         "fill": "toself",
         "fillcolor": BAND_COLOUR,
-        "line": {"width": 0, "color": CLEAR},
+        "line": {"width": 0, "color": theme.CLEAR},
     }
     mine = {"mode": "lines+markers", "line": strong, "marker": {"color": AFTER_COLOUR}}
     shown = "strength %{x:.3g}<br>%{y:.3g}<extra>"

@@ -9,15 +9,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.figures import (
-    AXIS,
-    CONTROL,
-    CONTROL_DASH,
-    GREY,
-    NEUTRAL,
-    OKABE_ITO,
     category_style,
     colour_scale,
-    current_theme as theme,
+    current_theme,
     fade,
     format_number,
     named,
@@ -26,10 +20,11 @@ from sae_nb.figures import (
     plot_title,
     scaled,
     template,
+    theme,
 )
 from sae_nb.summaries import SuperpositionSummary
 
-ATOM_COLOUR = OKABE_ITO[5]
+ATOM_COLOUR = theme.OKABE_ITO[5]
 """Sky blue: the first of the palette that none of five features has."""
 PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX = 262, 84, 28, 52
 LANDMARKS = ((0.0, "0"), (0.4, "⅖"), (0.5, "½"), (1.0, "1"))
@@ -60,7 +55,7 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
         barmode="group",
         bargap=0.3,
         annotations=[
-            plot_title(place, text, size=theme().font_px + 1)
+            plot_title(place, text, size=current_theme().font_px + 1)
             for place, text in enumerate(_titles(flat))
         ],
         **_axes(n_features, flat),
@@ -100,7 +95,7 @@ def figure_height() -> int:
 
 def scale_texts(figure: go.Figure) -> None:
     """Give names, titles and the legend's title the size of the current scale."""
-    size = theme().font_px
+    size = current_theme().font_px
     with figure.batch_update():
         for trace in figure.data:
             if trace.type == "scatter" and trace.mode and "text" in trace.mode:
@@ -120,19 +115,19 @@ def _titles(flat: bool) -> tuple[str, str, str]:
 
 def _traces(n_features: int, flat: bool) -> list[Any]:
     arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
-    control = {"color": CONTROL, "width": 2, "dash": CONTROL_DASH}
+    control = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
     told_apart = [
-        _bar("neuron", NEUTRAL, 3),
+        _bar("neuron", theme.NEUTRAL, 3),
         _bar("atom", ATOM_COLOUR, 3),
         _line("random", control, 3),
     ]
     for trace in told_apart:
         trace.showlegend = True
     return [
-        *(arrows if flat else [_bar("lengths", NEUTRAL, 0)]),
+        *(arrows if flat else [_bar("lengths", theme.NEUTRAL, 0)]),
         _gram(),
         *(_curve(feature) for feature in range(n_features)),
-        _line(CURSOR, {"color": fade(GREY, 0.4), "width": 6}, 2),
+        _line(CURSOR, {"color": fade(theme.GREY, 0.4), "width": 6}, 2),
         *told_apart,
     ]
 
@@ -170,7 +165,7 @@ def _arrow(feature: int) -> go.Scatter:
         line={"color": colour, "width": 3},
         marker={"color": colour, "size": [0, 9]},
         textposition="middle right",
-        textfont={"size": theme().font_px},
+        textfont={"size": current_theme().font_px},
         hovertemplate=f"feature {feature}<br>neuron 0: %{{x:.2f}}<br>neuron 1: %{{y:.2f}}"
         "<extra></extra>",
         **on_axes(0),
@@ -208,7 +203,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
     height = 2 * PLOT_PX + GAP_PX
     upper, lower = [1 - PLOT_PX / height, 1 - 14 / height], [0.0, PLOT_PX / height]
     numbered = {"tickmode": "linear", "dtick": 1 if n_features <= MOST_LABELLED else 5}
-    square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": AXIS}
+    square = {"range": [-REACH, REACH], "zeroline": True, "zerolinecolor": theme.AXIS}
     square |= {"constrain": "domain", "nticks": 4, "fixedrange": True}
     plain = {"title": {"text": "feature"}, "fixedrange": True} | numbered
     first = square if flat else plain
@@ -236,7 +231,11 @@ def _legend() -> dict[str, Any]:
     """Who is who among the bars, where the title of the fourth plot would stand."""
     top = PLOT_PX / (2 * PLOT_PX + GAP_PX)
     return {
-        "title": {"text": "F1 of the best", "side": "left", "font": {"size": theme().font_px + 1}},
+        "title": {
+            "text": "F1 of the best",
+            "side": "left",
+            "font": {"size": current_theme().font_px + 1},
+        },
         "x": 0.5 * sum(RIGHT),
         "xanchor": "center",
         "y": top,

@@ -11,7 +11,7 @@ import numpy as np
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.figures import NOVEL, OKABE_ITO, PREDICTED, escape, format_number, visible_token
+from sae_nb.figures import escape, format_number, theme, visible_token
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.summaries import TemporalSummary
 from sae_nb_widgets.components import Chart, Curves, Line, Sparkbars, TokenStrip
@@ -90,7 +90,7 @@ class TimeStrip:
 def _chart(signal: np.ndarray[Any, Any]) -> Chart:
     strongest = np.sort(np.argsort(-signal.var(axis=0), kind="stable")[:MOST_CHANNELS])
     lines = [
-        Line(values=signal[:, c], name=f"channel {c}", colour=OKABE_ITO[2 + i % 4])
+        Line(values=signal[:, c], name=f"channel {c}", colour=theme.OKABE_ITO[2 + i % 4])
         for i, c in enumerate(strongest.tolist())
     ]
     shown = signal[:, strongest]
@@ -146,8 +146,8 @@ class TemporalDetail:
 
     def __init__(self) -> None:
         self._chosen = ipw.HTML()
-        self._sources = Sparkbars(description="read from its past", colour=PREDICTED)
-        self._atoms = Sparkbars(description="atoms it adds", colour=NOVEL)
+        self._sources = Sparkbars(description="read from its past", colour=theme.PREDICTED)
+        self._atoms = Sparkbars(description="atoms it adds", colour=theme.NOVEL)
         self._numbers = ipw.HTML()
         self._times: list[int] = []
         self._ids: list[int] = []

@@ -13,16 +13,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.figures import (
-    CONTROL,
-    CONTROL_DASH,
-    GREY,
-    MID_GREY,
-    NEUTRAL,
-    NOVEL,
-    PREDICTED,
     category_style,
     colour_scale,
-    current_theme as theme,
+    current_theme,
     fade,
     format_number,
     named,
@@ -32,6 +25,7 @@ from sae_nb.figures import (
     plot_title,
     scaled,
     template,
+    theme,
     visible_token,
 )
 from sae_nb.summaries import Raster, TemporalSummary
@@ -51,8 +45,8 @@ ARC_FOOT, ARC_TOP = 1.04, 1.5
 """Arcs start just above the bands, whose top is 1, and rise with their span."""
 MOST_ARCS = 6
 PARTS = ("predicted", "novel", "raw")
-COLOURS = {"predicted": PREDICTED, "novel": NOVEL}
-CURSOR = fade(GREY, 0.45)
+COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL}
+CURSOR = fade(theme.GREY, 0.45)
 THIRDS = ((0.0, 0.28), (0.36, 0.64), (0.72, 1.0))
 HALVES = ((0.0, 0.44), (0.56, 1.0))
 
@@ -69,7 +63,8 @@ def empty_figure() -> go.Figure:
         showlegend=True,
         legend={"x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "itemclick": False},
         annotations=[
-            plot_title(place, "", size=theme().font_px, x=0.0, anchor="left") for place in range(8)
+            plot_title(place, "", size=current_theme().font_px, x=0.0, anchor="left")
+            for place in range(8)
         ],
         height=figure_height(),
         **_axes(),
@@ -103,16 +98,16 @@ def place_rows(figure: go.Figure, two: bool) -> None:
 
 def _traces() -> list[Any]:
     return [
-        _band("predicted", 0, PREDICTED, legend=True),
-        _band("novel", 0, NOVEL, legend=True),
+        _band("predicted", 0, theme.PREDICTED, legend=True),
+        _band("novel", 0, theme.NOVEL, legend=True),
         _control("in other orders", 0, legend=True),
-        _line("boundaries", 0, {"color": NEUTRAL, "width": 1.5, "dash": "dot"}),
-        *(_line(f"arc {i}", 0, {"color": PREDICTED, "width": 2}) for i in range(MOST_ARCS)),
+        _line("boundaries", 0, {"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"}),
+        *(_line(f"arc {i}", 0, {"color": theme.PREDICTED, "width": 2}) for i in range(MOST_ARCS)),
         _line("cursor", 0, {"color": CURSOR, "width": 5}),
-        _band("second predicted", 1, PREDICTED),
-        _band("second novel", 1, NOVEL),
+        _band("second predicted", 1, theme.PREDICTED),
+        _band("second novel", 1, theme.NOVEL),
         _control("second in other orders", 1),
-        _line("second boundaries", 1, {"color": NEUTRAL, "width": 1.5, "dash": "dot"}),
+        _line("second boundaries", 1, {"color": theme.NEUTRAL, "width": 1.5, "dash": "dot"}),
         _line("second cursor", 1, {"color": CURSOR, "width": 5}),
         _heat("raster", 2, "atom %{customdata} at %{x}: %{z:.3g}<extra></extra>"),
         _line("raster cursor", 2, {"color": CURSOR, "width": 5}),
@@ -136,7 +131,7 @@ def _band(name: str, place: int, colour: str, *, legend: bool = False) -> go.Bar
 
 
 def _control(name: str, place: int, *, legend: bool = False) -> go.Scatter:
-    trace = _line(name, place, {"color": CONTROL, "width": 2, "dash": CONTROL_DASH})
+    trace = _line(name, place, {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH})
     trace.showlegend = legend
     trace.line.shape = "hvh"
     return trace
@@ -169,7 +164,7 @@ def _map(part: str, place: int) -> list[go.Scatter]:
     path = go.Scatter(
         name=f"{part} map",
         mode="lines+markers",
-        line={"color": fade(GREY, 0.35), "width": 1},
+        line={"color": fade(theme.GREY, 0.35), "width": 1},
         marker={"size": 7, "colorscale": colour_scale()},
         hoverinfo="text",
         **axes,
@@ -177,7 +172,7 @@ def _map(part: str, place: int) -> list[go.Scatter]:
     ring = go.Scatter(
         name=f"{part} chosen",
         mode="markers",
-        marker={"symbol": "circle-open", "size": 15, "color": MID_GREY, "line": {"width": 3}},
+        marker={"symbol": "circle-open", "size": 15, "color": theme.MID_GREY, "line": {"width": 3}},
         hoverinfo="skip",
         **axes,
     )
@@ -451,4 +446,4 @@ def restyle(figure: go.Figure) -> None:
     with figure.batch_update():
         figure.layout.height = figure_height()
         for note in figure.layout.annotations:
-            note.font.size = theme().font_px
+            note.font.size = current_theme().font_px

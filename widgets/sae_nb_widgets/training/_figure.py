@@ -15,12 +15,10 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.figures import (
-    GREY,
-    NEUTRAL,
     THIN_SPACE,
     category_style,
     colour_scale,
-    current_theme as theme,
+    current_theme,
     format_count,
     format_number,
     format_percent,
@@ -30,6 +28,7 @@ from sae_nb.figures import (
     plot_title,
     scaled,
     template,
+    theme,
 )
 from sae_nb.summaries import AtomMotion, Axis, TrainingSummary, pareto_front
 
@@ -54,16 +53,21 @@ MAP_TITLES = {
 
 def shared_traces(map_axes: dict[str, str], motion_axes: dict[str, str]) -> list[Any]:
     """Return the empty map and the two empty curves of motion."""
-    bar = {"thickness": 9, "len": 0.2, "outlinewidth": 0, "tickfont": {"size": theme().font_px}}
+    bar = {
+        "thickness": 9,
+        "len": 0.2,
+        "outlinewidth": 0,
+        "tickfont": {"size": current_theme().font_px},
+    }
     hover = "%{text}<extra></extra>"
     line = {"mode": "lines", "showlegend": False, **motion_axes}
     return [
         go.Heatmap(colorscale=colour_scale(), xgap=1, ygap=1, colorbar=bar, hovertemplate=hover,
                    hoverongaps=False, **map_axes),
-        go.Scatter(name="median", line={"color": NEUTRAL, "width": 2},
+        go.Scatter(name="median", line={"color": theme.NEUTRAL, "width": 2},
                    hovertemplate="step %{x:,}<br>half of the atoms turn by at most %{y:.3g}°"
                    "<extra></extra>", **line),
-        go.Scatter(name="90 %", line={"color": NEUTRAL, "width": 1.2, "dash": "dot"},
+        go.Scatter(name="90 %", line={"color": theme.NEUTRAL, "width": 1.2, "dash": "dot"},
                    hovertemplate="step %{x:,}<br>nine in ten atoms turn by at most %{y:.3g}°"
                    "<extra></extra>", **line),
     ]  # fmt: skip
@@ -163,7 +167,7 @@ def run_traces(colour: str, label: str, group: str, axes: dict[str, str]) -> lis
         ),
         go.Scatter(
             mode="markers",
-            marker={"color": colour, "size": 11, "line": {"width": 0, "color": GREY}},
+            marker={"color": colour, "size": 11, "line": {"width": 0, "color": theme.GREY}},
             hovertemplate=hover,
             **shared,
         ),
@@ -228,7 +232,7 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
     """Give every small plot its place, and hide those that are not needed; nothing is rebuilt."""
     layout, domains = figure.layout, _row_domains(rows)
     layout.height = figure_height(rows)
-    size = theme().font_px + 1
+    size = current_theme().font_px + 1
     for place in range(N_CURVES + 4):
         layout.annotations[place].font.size = size
     for i in range(N_CURVES):
@@ -242,7 +246,7 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
         x.domain, y.domain = domain, last if rows.atoms else [0, 0.1]
     layout.annotations[N_CURVES + 3].text = "degrees turned in 100 steps" if rows.atoms else ""
     bar = figure.data[MAP].colorbar
-    bar.x, bar.xanchor, bar.tickfont.size = 0.56, "left", theme().font_px
+    bar.x, bar.xanchor, bar.tickfont.size = 0.56, "left", current_theme().font_px
     bar.y, bar.len = sum(last) / 2, last[1] - last[0]
 
 
@@ -281,7 +285,7 @@ def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
 
 def _row_domains(rows: Rows) -> list[list[float]]:
     """Bottom and top of each row of plots, as fractions of the height, from the top down."""
-    size = theme().font_px / 13
+    size = current_theme().font_px / 13
     height = figure_height(rows)
     top = height - LEGEND_PX * size * rows.several
     domains = []
@@ -376,7 +380,8 @@ def training_figure(
     figure = go.Figure(shared_traces(on_axes(8), on_axes(9)))
     figure.update_layout(
         annotations=[
-            plot_title(place, "", size=theme().font_px + 1) for place in range(len(CURVES) + 4)
+            plot_title(place, "", size=current_theme().font_px + 1)
+            for place in range(len(CURVES) + 4)
         ],
         template=template(),
         margin={"l": 52, "r": 12, "t": 0, "b": 0},
@@ -479,7 +484,12 @@ def _run_traces(run: int, name: str) -> list[Any]:
         )
         for i, curve in enumerate(CURVES)
     ]
-    star = {"symbol": "star", "size": 10, "color": colour, "line": {"width": 1, "color": GREY}}
+    star = {
+        "symbol": "star",
+        "size": 10,
+        "color": colour,
+        "line": {"width": 1, "color": theme.GREY},
+    }
     hover = f"{label}<br>best R² %{{y:.3f}}<br>step %{{x:,}}<extra></extra>"
     traces.append(
         go.Scatter(**shared, mode="markers", marker=star, hovertemplate=hover, **on_axes(1))
