@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -259,15 +258,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--min-dist", type=float, default=defaults.min_dist)
     parser.add_argument("--n-epochs", type=int)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+
+    def tell(stage: str, share: float) -> None:
+        sys.stdout.write(json.dumps({"stage": stage, "share": round(share, 3)}) + "\n")
+        sys.stdout.flush()
+
     given = vars(parser.parse_args(arguments))
     source, target = given.pop("x"), given.pop("xy")
     x = read_tensors(source)["x"]
-    xy = umap_layout(x, LayoutSettings(**given), cache=False, report=_tell)
+    xy = umap_layout(x, LayoutSettings(**given), cache=False, report=tell)
     write_tensors(target, {"xy": torch.from_numpy(xy)})
     return 0
-
-
-def _tell(stage: str, share: float) -> None:
-    line: dict[str, Any] = {"stage": stage, "share": round(share, 3)}
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()

@@ -36,12 +36,8 @@ class SessionSummary:
 
     def __str__(self) -> str:
         width = max(map(len, self.rows))
-        return "\n".join(
-            f"{name.ljust(width)}  {value:.3g}"
-            if isinstance(value, float)
-            else f"{name.ljust(width)}  {value}"
-            for name, value in self.rows.items()
-        )
+        texts = {k: f"{v:.3g}" if isinstance(v, float) else str(v) for k, v in self.rows.items()}
+        return "\n".join(f"{name.ljust(width)}  {text}" for name, text in texts.items())
 
 
 def summarise_session(
@@ -63,7 +59,6 @@ def summarise_session(
         or cosine recovered.
     started
         `time.perf_counter()` at the start; seconds are left out without it.
-
     """
     rows: dict[str, str | float] = {
         "model": model.name,

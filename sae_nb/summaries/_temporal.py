@@ -159,15 +159,8 @@ def summarise_sequence(
     time = len(x)
     names = tuple(map(str, range(time) if names is None else names))
     marks = np.zeros(time, bool) if special is None else np.asarray(special, bool)
-    same_length(names, time, name="names", per="time")
-    same_length(marks, time, name="special", per="time")
+    _check_times(time, names, marks, boundaries)
     one_of(kind, get_args(Kind), name="kind")
-    for boundary in boundaries:
-        if not 0 < int(boundary) < time:
-            raise ValueError(
-                f"`boundaries` must lie between 1 and {time - 1}, the last time, got {boundary}. A "
-                "boundary is the first time of something new."
-            )
     parts = decompose(sae, x[None], attention=True)
     vectors = {
         "predicted": parts.predicted_codes[0].float(),
@@ -261,6 +254,23 @@ def _over_layers(
         )
     names = ["embed", *(f"block {i + 1}" for i in range(states.shape[1] - 1))]
     return summarise_sequence(sae, states[0, :, place], names=names, kind="layers", **options)
+
+
+def _check_times(
+    time: int,
+    names: Sequence[str],
+    special: Bool[np.ndarray, " time"],
+    boundaries: Sequence[int],
+) -> None:
+    """Refuse names and marks that are not one per time, and boundaries beyond the last."""
+    same_length(names, time, name="names", per="time")
+    same_length(special, time, name="special", per="time")
+    for boundary in boundaries:
+        if not 0 < int(boundary) < time:
+            raise ValueError(
+                f"`boundaries` must lie between 1 and {time - 1}, the last time, got {boundary}. A "
+                "boundary is the first time of something new."
+            )
 
 
 def _thinned(

@@ -171,9 +171,10 @@ def class_basins(
     check_count(n_shuffles, name="n_shuffles")
     check_token(token, plain.shape[2])
     classes = checked_labels(labels, len(plain))
-    same = _same_class(classes)
+    same = np.equal.outer(classes, classes)
     draws = np.random.default_rng(seed)
-    shuffles = [_same_class(draws.permutation(classes)) for _ in range(n_shuffles)]
+    orders = [draws.permutation(classes) for _ in range(n_shuffles)]
+    shuffles = [np.equal.outer(order, order) for order in orders]
     rows = []
     for layer in range(plain.shape[1]):
         directions = unit(plain[:, layer, token]).double()
@@ -210,10 +211,6 @@ def checked_labels(
             "inputs of each class."
         )
     return classes.reshape(-1).astype(np.int64)
-
-
-def _same_class(classes: Int[np.ndarray, " n"]) -> Bool[np.ndarray, "n n"]:
-    return np.asarray(classes[:, None] == classes[None, :])
 
 
 def _means(cosines: Float[np.ndarray, "n n"], same: Bool[np.ndarray, "n n"]) -> tuple[float, float]:
