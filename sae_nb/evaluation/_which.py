@@ -45,36 +45,49 @@ COVERED = 0.9
 
 DIMENSION_MARGIN, HIERARCHY_MARGIN, COUNT_MARGIN, SIGN_MARGIN = 2.5, 0.15, 0.7, 0.8
 """How far from its floor a measure counts as different: halfway, roughly, between the planted data that
-have a property and those that lack it (tests/test_which.py). Ours."""
+have a property and those that lack it (tests/evaluation/test_which.py). Ours."""
+
+# What is assumed, what is measured, what is missed where it does not hold, what to try instead.
+ASSUMPTIONS = (
+    (
+        "Concepts have the same number of dimensions everywhere.",
+        "local dimension, 90th / 10th percentile",
+        "A fixed k is too many atoms for the flat concepts and too few for the others.",
+        ("SpaDE", "BatchTopK"),
+    ),
+    (
+        "Every row has about the same number of atoms.",
+        "standard deviation / mean of the atoms per row (floor: independent atoms)",
+        "With a fixed k, simple rows get atoms they do not need, rich ones too few.",
+        ("BatchTopK", "JumpReLU"),
+    ),
+    (
+        "No concept comes only on top of another.",
+        "share of atoms that fire only where a more general one does",
+        "The general atom stops firing where the special one fires (absorption).",
+        ("MatchingPursuit", "Matryoshka"),
+    ),
+    (
+        "A direction means something one way only.",
+        "share of the energy on negative codes, where signs are allowed",
+        "A concept and its opposite take two atoms.",
+        ("AbsTopK",),
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """One assumption, and what the activations say of it."""
 
-    assumption: str
-    """What is assumed, as a sentence."""
-
-    measure: str
-    """What was measured."""
-
-    value: float
-    """On the activations; NaN where it cannot be measured cheaply."""
-
-    floor: float
-    """On the surrogate."""
-
-    limit: float
-    """Between holding and not: the floor with its margin."""
-
-    holds: bool | None
-    """Whether the value lies on the floor's side of the limit; None where it cannot be seen."""
-
-    missed: str
-    """What an SAE that assumes it would miss where it does not hold."""
-
-    try_instead: tuple[str, ...]
-    """Architectures that do not assume it."""
+    assumption: str  # what is assumed, as a sentence
+    measure: str  # what was measured
+    value: float  # on the activations; NaN where it cannot be measured cheaply
+    floor: float  # on the surrogate
+    limit: float  # between holding and not: the floor with its margin
+    holds: bool | None  # whether the value is on the floor's side; None where it cannot be seen
+    missed: str  # what an SAE that assumes it would miss where it does not hold
+    try_instead: tuple[str, ...]  # architectures that do not assume it
 
     def lines(self) -> list[str]:
         """Return what is known, as lines of a text."""
@@ -148,8 +161,7 @@ def which_sae(
 
     Raises
     ------
-    TypeError: If `acts` is neither activations nor a floating-point tensor.
-    ValueError: If there are fewer than 512 different rows, or numbers that are not finite.
+    TypeError, ValueError: If `acts` are no finite rows, or fewer than 512 different ones.
 
     Source
     ------
@@ -175,58 +187,46 @@ def which_sae(
     drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     surrogate = (drawn * values.clamp_min(0).sqrt() @ vectors.T).float()
     sparse, explained = _few_atoms(x, generator)
-    shuffled = None if sparse is None else _shuffled(sparse, generator)
+    shuffled = None
+    if (
+        sparse is not None
+    ):  # the same atoms, each as often and as strongly, independent of each other
+        columns = sparse.to_dense().T
+        moved = [column[torch.randperm(len(column), generator=generator)] for column in columns]
+        shuffled = SparseCodes.from_dense(torch.stack(moved, dim=1))
     dimension = [_dimension_ratio(rows) for rows in (centred, surrogate)]
     counts = [math.nan if c is None else _spread(c.l0.float()) for c in (sparse, shuffled)]
     nested = [math.nan if c is None else nested_fraction(c) for c in (sparse, shuffled)]
     negative = [_negative_share(rows, generator) for rows in (centred, surrogate)]
-    findings = (
-        _finding(
-            *dimension,
-            limit=DIMENSION_MARGIN * dimension[1],
-            assumption="Concepts have the same number of dimensions everywhere.",
-            measure="local dimension, 90th / 10th percentile",
-            missed="A fixed k is too many atoms for the flat concepts and too few for the others.",
-            try_instead=("SpaDE", "BatchTopK"),
-        ),
-        _finding(
-            *counts,
-            limit=COUNT_MARGIN * counts[1],
-            assumption="Every row has about the same number of atoms.",
-            measure="standard deviation / mean of the atoms per row (floor: independent atoms)",
-            missed="With a fixed k, simple rows get atoms they do not need, rich ones too few.",
-            try_instead=("BatchTopK", "JumpReLU"),
-        ),
-        _finding(
-            *nested,
-            limit=nested[1] + HIERARCHY_MARGIN,
-            assumption="No concept comes only on top of another.",
-            measure="share of atoms that fire only where a more general one does",
-            missed="The general atom stops firing where the special one fires (absorption).",
-            try_instead=("MatchingPursuit", "Matryoshka"),
-        ),
-        _finding(
-            *negative,
-            # The surrogate is as strong both ways: only what lies well below it is one-sided.
-            limit=SIGN_MARGIN * negative[1],
-            assumption="A direction means something one way only.",
-            measure="share of the energy on negative codes, where signs are allowed",
-            missed="A concept and its opposite take two atoms.",
-            try_instead=("AbsTopK",),
-        ),
+    limits = (
+        DIMENSION_MARGIN * dimension[1],
+        COUNT_MARGIN * counts[1],
+        nested[1] + HIERARCHY_MARGIN,
+        # The surrogate is as strong both ways: only what lies well below it is one-sided.
+        SIGN_MARGIN * negative[1],
     )
+    measures = zip(ASSUMPTIONS, (dimension, counts, nested, negative), limits, strict=True)
     return Advice(
-        findings=findings,
+        findings=tuple(_finding(words, v, floor, limit) for words, (v, floor), limit in measures),
         n_rows=len(x),
         dimensions=participation_ratio(centred),
         explained=explained,
     )
 
 
-def _finding(value: float, floor: float, *, limit: float, **words: Any) -> Finding:
+def _finding(words: tuple[Any, ...], value: float, floor: float, limit: float) -> Finding:
     """What cannot be measured cheaply is NaN, and neither holds nor fails."""
-    holds = None if math.isnan(value) else value <= limit
-    return Finding(value=value, floor=floor, limit=limit, holds=holds, **words)
+    assumption, measure, missed, try_instead = words
+    return Finding(
+        assumption=assumption,
+        measure=measure,
+        value=value,
+        floor=floor,
+        limit=limit,
+        holds=None if math.isnan(value) else value <= limit,
+        missed=missed,
+        try_instead=try_instead,
+    )
 
 
 def _rows(acts: Activations | Tensor, most: int, generator: torch.Generator) -> Tensor:
@@ -239,7 +239,7 @@ def _rows(acts: Activations | Tensor, most: int, generator: torch.Generator) -> 
     different = len(torch.unique(x, dim=0))
     if different < FEWEST_ROWS:
         raise ValueError(
-            f"`acts` must have {FEWEST_ROWS} different rows at least to compare them with chance, got "
+            f"`acts` must have at least {FEWEST_ROWS} different rows to be compared with chance, got "
             f"{different} among {len(x)}. Capture more inputs."
         )
     exact = x.double()  # whose squares neither overflow nor vanish
@@ -264,13 +264,6 @@ def _few_atoms(x: Tensor, generator: torch.Generator) -> tuple[SparseCodes | Non
     # A small code corrects a direction that was found a little askew: it is no atom of the row.
     z = z * (z > LEFT * x.norm(dim=1, keepdim=True))
     return (SparseCodes.from_dense(z) if explained >= COVERED else None), explained
-
-
-def _shuffled(codes: SparseCodes, generator: torch.Generator) -> SparseCodes:
-    """The same atoms, each as often and as strongly, but independent of each other."""
-    columns = codes.to_dense().T
-    moved = [column[torch.randperm(len(column), generator=generator)] for column in columns]
-    return SparseCodes.from_dense(torch.stack(moved, dim=1))
 
 
 def _dimension_ratio(rows: Tensor) -> float:

@@ -19,8 +19,7 @@ from sae_nb.evaluation import (
     strongest_atoms,
     text_variants,
 )
-from sae_nb.evaluation.causal._fluency import repeated_share, surprise
-from sae_nb.evaluation.causal._outcomes import log_odds
+from sae_nb.evaluation.causal._outcomes import log_odds, repeated_share, surprise
 from sae_nb.steering import Answers
 
 
@@ -120,9 +119,10 @@ def test_cost_is_said_before_and_refused_beyond_what_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"target": 3}, "must name some of the outcomes 0 … 2"),
+        ({"target": 3}, "must be between 0 and 2, the outcomes of"),
         ({"target": [0, 1, 2]}, "not all"),
-        ({"target": "dog"}, "must be a class or token id"),
+        ({"target": 1.5}, "must be a class or token id, its name"),
+        ({"target": "dog"}, "must be one of the classes"),
         ({"budgets": ()}, "`budgets` must be positive"),
         ({"sign": 2}, "`sign` must be 1"),
         ({"neutral": ["a text"]}, "need a causal language model"),

@@ -13,6 +13,7 @@ from sae_nb.evaluation.dark_matter._dark_matter import (
     PARTS,
     RIDGES,
     GramSums,
+    Norms,
     fit_linear,
     fit_ridge,
     predict_norms,
@@ -163,7 +164,9 @@ def test_the_norm_is_predicted_by_its_token_where_the_token_decides() -> None:
     norms = 1.0 + 2 * token
     x = np.random.default_rng(0).standard_normal((400, 3))
     plain = {"token": token, "l0": np.ones(400)}
-    found = predict_norms(norms, norms, x, x, plain, plain, np.arange(400), Resampling(50))
+    found = predict_norms(
+        Norms(norms, x, plain), Norms(norms, x, plain), np.arange(400), Resampling(50)
+    )
     assert found.baselines["token"] == pytest.approx(1)
     assert found.floor == pytest.approx(1)
     assert found.value < 0.1

@@ -12,13 +12,13 @@ from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define, induce_rule, score_explanations, token_lift
 from sae_nb.evaluation.explanations._detection import (
+    CountedJudge,
     JudgeGuesser,
-    Neighbours,
     Window,
+    Windows,
     balanced,
     least_alike,
     shown,
-    silent_windows,
 )
 from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
 
@@ -148,7 +148,7 @@ def test_negatives_are_looked_at(texts) -> None:
     """No silent window holds a row in which the atom fires, and windows stay in their sample."""
     acts, codes, _ = texts
     facts, active = RowFacts.of(acts), fires_in(codes, 0)
-    windows = silent_windows(active, Neighbours(facts), 30, 2, np.random.default_rng(0))
+    windows = Windows(facts).silent(active, 30, 2, np.random.default_rng(0))
     assert len(windows) == 30
     for window in windows:
         assert not active[window.rows].any()
@@ -187,9 +187,9 @@ def test_a_judge_is_asked_only_when_given(texts) -> None:
     assert found.n_calls == len(prompts) > 10
     assert found.texts == {0: "animals"}
     assert "<<" in next(p for p in prompts if "marked" in p)
-    guesser = JudgeGuesser(lambda _: "perhaps", "x", RowFacts.of(acts))
+    guesser = JudgeGuesser(CountedJudge(lambda _: "perhaps"), "x", RowFacts.of(acts))
     assert not guesser.fires(Window(np.array([0]), 0))
-    assert guesser.n_unreadable == 1
+    assert guesser.judge.n_unreadable == 1
 
 
 def test_windows_are_shown_as_text(texts) -> None:

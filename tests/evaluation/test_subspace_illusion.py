@@ -125,7 +125,7 @@ def test_a_nonlinear_model_is_read_through_its_gradient() -> None:
     [
         ({"direction": None}, "An atom or a direction"),
         ({"direction": torch.zeros(D)}, "must not be zero"),
-        ({"source": torch.zeros(3, D)}, "must be of the same number"),
+        ({"source": torch.zeros(3, D)}, "must hold the same number of inputs"),
         ({"energy": 0.0}, "`energy` must be above 0 and at most 1"),
     ],
 )

@@ -6,7 +6,7 @@ atom says about *this* input goes away. Effect = m(x) − m(x without it), m the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,22 +19,16 @@ from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
-    log_odds,
+    TargetOdds,
+    answers_to,
     mean_strengths,
     quantile_of,
     read_positions,
+    removing,
 )
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling
 from sae_nb.progress import progress_bar
-from sae_nb.steering import (
-    Answers,
-    Cost,
-    Where,
-    check_hook_point,
-    check_width,
-    latents,
-    random_direction,
-)
+from sae_nb.steering import Answers, Cost, Where, random_direction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,10 +120,9 @@ def ablation_effects(
         "zero" or "mean".
     acts
         Rows that the mean is taken of; None: the inputs' own.
-    n_controls
-        Atoms drawn at random from those that fire on these inputs.
-    n_directions
-        Random directions that are taken away in each atom's place, as strongly as it fires.
+    n_controls, n_directions
+        Atoms drawn at random from those that fire on these inputs; random directions that are taken
+        away in each atom's place, as strongly as it fires.
     n_bootstrap, seed
         Of the intervals; of the controls.
     max_seconds
@@ -137,8 +130,7 @@ def ablation_effects(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
-        longer than `max_seconds`.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument or `max_seconds` does not fit.
 
     Example
     -------
@@ -149,42 +141,33 @@ def ablation_effects(
     >>> found.effects.shape, sorted(found)
     ((2, 3), [0, 1])
     """
-    resampling = Resampling(n_bootstrap, seed)
     several = [atoms] if isinstance(atoms, int) else list(atoms)
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:
-        raise ValueError("`atoms` must name at least one, got none.")
+        raise ValueError("`atoms` must name at least one atom, got none.")
     one_of(kind, get_args(Ablation), name="kind")
     for name, count in (("n_controls", n_controls), ("n_directions", n_directions)):
         check_count(count, name=name, at_least=0)
-    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
-    answers = Answers(model, inputs, hook_point, positions=positions, scored=True)
-    trial = _Trial(answers, sae, kind, acts)
+    resampling = Resampling(n_bootstrap, seed)
+    trial = _Trial(answers_to(model, inputs, hook_point, sae, positions), sae, kind, acts)
     n_runs = n_controls + len(chosen) * (1 + n_directions)
     trial.runs.check_cost(n_runs, max_seconds, "ablation_effects")
     rest = [int(a) for a in trial.fired if a not in chosen]
-    generator = np.random.default_rng(seed)
-    drawn = generator.permutation(rest)[:n_controls].tolist()
+    drawn = np.random.default_rng(seed).permutation(rest)[:n_controls].tolist()
     units = [random_direction(sae.d_in, seed + i) for i in range(n_directions)]
-    with progress_bar(len(drawn) + len(chosen), "ablate", "atom", enabled=progress) as bar:
-        controls, effects, kl, directions = [], [], [], []
-        for atom in drawn:
-            controls.append(trial.without(atom)[0].mean())
-            bar.update()
-        for atom in chosen:
-            effect, cost = trial.without(atom)
-            effects.append(effect)
-            kl.append(cost)
-            directions.append([trial.without(atom, u)[0].mean() for u in units])
-            bar.update()
-    control = quantile_of(np.abs(np.array(controls)))
+    with progress_bar(n_runs + len(drawn) - n_controls, "ablate", "run", enabled=progress) as bar:
+        trial.done = bar.update
+        random_atoms = np.array([trial.without(atom)[0].mean() for atom in drawn])
+        effects, kl = zip(*(trial.without(atom) for atom in chosen), strict=True)
+        directions = [[trial.without(atom, u)[0].mean() for u in units] for atom in chosen]
+    control = quantile_of(np.abs(random_atoms))
     return AblationEffects(
         hook_point=str(model.hook_point(hook_point)),
         kind=kind,
         atoms=chosen,
         effects=np.stack(effects),
         kl=np.array(kl),
-        random_atoms=np.array(controls),
+        random_atoms=random_atoms,
         random_directions=np.array(directions).reshape(len(chosen), n_directions),
         rows={
             atom: resampling.mean("ablation_effect", effect, floor=0.0, control=control)
@@ -205,14 +188,13 @@ class _Trial:
         acts: Activations | Tensor | None,
     ) -> None:
         self.runs, self._sae, self._kind = runs, sae, kind
-        self._answer = runs.clean.argmax(dim=-1)
-        self._clean = log_odds(runs.clean, self._answer)
+        self._odds = TargetOdds(runs, None)
+        self.done: Callable[[], Any] = lambda: None
         edited = torch.cat([part for part, _ in read_positions(runs)])
         with torch.no_grad():
             codes = sae.encode(edited.to(sae.dictionary.device))
-        self.fired = np.unique(codes.atoms.cpu().numpy())
-        if acts is not None:
-            with torch.no_grad():
+            self.fired = np.unique(codes.atoms.cpu().numpy())
+            if acts is not None:
                 codes = sae.encode(acts if isinstance(acts, Tensor) else acts.x)
         self._mean = mean_strengths(codes)
 
@@ -223,13 +205,9 @@ class _Trial:
         row = self._sae.dictionary[atom].detach()
         u = row if direction is None else direction * float(row.norm())
         stays = float(self._mean[atom]) if self._kind == "mean" else 0.0
-
-        def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-            z = latents(self._sae.encode(x.float()), (atom,)).detach()
-            return x - ((z - stays) * u.to(z)).to(x)
-
-        out = self.runs.under(self.runs.replacing(change))
-        return self._clean - log_odds(out, self._answer), float(self.runs.kl(out).mean())
+        out = self.runs.under(self.runs.replacing(removing(self._sae, atom, u, stays)))
+        self.done()
+        return self._odds.clean - self._odds.of(out), float(self.runs.kl(out).mean())
 
 
 def strongest_atoms(

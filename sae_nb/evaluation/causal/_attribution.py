@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.capturing import BatchRows, RowPolicy, batch_rows
 from sae_nb.checks import check_atom, check_count, check_finite
-from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
     Outcome,
     OutcomeKind,
@@ -24,14 +24,15 @@ from sae_nb.evaluation.causal._outcomes import (
     answer_of,
     largest_cosine,
     outcome_of,
+    removing,
 )
+from sae_nb.evaluation.report._row_pass import without_zeros
 from sae_nb.steering import (
     Change,
     ablate,
     check_hook_point,
     check_width,
     kl,
-    latents,
     random_direction,
     splice,
 )
@@ -46,10 +47,8 @@ class SpliceCheck:
     """What removing one atom does to the answer: first order and exact, both with the error kept."""
 
     atom: int
-    """Which one was removed, at every position the SAE reads."""
-
     measure: str
-    """What the numbers are."""
+    """Which one was removed, at every position the SAE reads, and what the numbers are."""
 
     first_order: float
     """Σ_t z_tj ⟨d_j, ∂m/∂x_t⟩."""
@@ -58,10 +57,8 @@ class SpliceCheck:
     """m(x) − m(x − Σ_t z_tj·d_j), with the model run again: what the atom adds to the measure."""
 
     control: float
-    """The 95 % quantile of |m(x) − m(x − z_tj·u)| over random directions u, run as exactly."""
-
     n_controls: int
-    """How many directions."""
+    """The 95 % quantile of |m(x) − m(x − z_tj·u)| over so many random directions u, run as exactly."""
 
     kl: float | None
     """KL in nats from the answer to the one without the atom; None where the answer is a vector."""
@@ -80,10 +77,8 @@ class Attribution:
     """Where, what is measured, and what the answer is."""
 
     value: float
-    """The measure as the model answers."""
-
     answer: Float[Tensor, " outcomes"]
-    """The answer: logits, or a vector."""
+    """The measure as the model answers, and the answer itself: logits, or a vector."""
 
     n_positions: int
     """Positions of the input, those the SAE does not read included."""
@@ -100,8 +95,9 @@ class Attribution:
     error: Float[np.ndarray, " rows"]
     """⟨e_t, ∂m/∂x_t⟩: what hangs on the part of the activation that the SAE does not explain."""
 
+    x: Float[Tensor, "rows d_in"]
     gradient: Float[np.ndarray, "rows d_in"]
-    """∂m/∂x_t."""
+    """The activations of the rows, and ∂m/∂x_t."""
 
     model: LiveModel
     sae: SparseAutoencoder
@@ -132,8 +128,7 @@ class Attribution:
 
         Raises
         ------
-        TypeError, IndexError, ValueError: If there is no such atom, or a count is wrong: before the model
-            runs.
+        TypeError, IndexError, ValueError: If there is no such atom, or a count is wrong; before any run.
         """
         atom = check_atom(atom, self.sae.n_atoms)
         check_count(n_controls, name="n_controls", at_least=0)
@@ -142,10 +137,16 @@ class Attribution:
             answer = self.under(edit)
             return answer, self.value - float(self.outcome.measure(answer))
 
-        edit = ablate(self.model, self.hook_point, self.sae, atom, positions=self._mask())
-        without, exact = lost(edit)
-        seeds = range(seed, seed + n_controls)
-        controls = [abs(lost(self._without_random(atom, s))[1]) for s in seeds]
+        model, point, sae, index = self.model, self.hook_point, self.sae, self.outcome.index
+        where = self._mask()
+        without, exact = lost(ablate(model, point, sae, atom, positions=where))
+        drawn = (random_direction(sae.d_in, seed + i) for i in range(n_controls))
+        edits = (splice(model, point, removing(sae, atom, u), where) for u in drawn)
+        controls = [abs(lost(edit)[1]) for edit in edits]
+        probability: tuple[float, float] | None = None
+        if self.kind != "vector" and index is not None:
+            before, after = (z.softmax(dim=-1)[index] for z in (self.answer, without))
+            probability = float(before), float(after)
         entries = self.codes.atoms.numpy() == atom
         return SpliceCheck(
             atom=atom,
@@ -155,7 +156,7 @@ class Attribution:
             control=float(np.quantile(controls, 0.95)) if controls else float("nan"),
             n_controls=n_controls,
             kl=None if self.kind == "vector" else float(kl(self.answer, without)),
-            probability=self._probabilities(without),
+            probability=probability,
         )
 
     def _mask(self) -> Tensor:
@@ -163,30 +164,12 @@ class Attribution:
         mask[torch.from_numpy(self.position)] = True
         return mask
 
-    def _without_random(self, atom: int, seed: int) -> Any:
-        """Return the edit that takes a random direction away as strongly as the atom fires."""
-        u = random_direction(self.sae.d_in, seed)
-
-        def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-            z = latents(self.sae.encode(x), (atom,)).detach()
-            return x - (z * u.to(z)).to(x)
-
-        return splice(self.model, self.hook_point, change, self._mask())
-
     def under(self, edit: Any) -> Float[Tensor, " outcomes"]:
         """Return the answer with an edit in force."""
         # The lock keeps other threads' forward passes out of the edited stretch.
         with self.model.lock, edit, torch.no_grad():
             raw = self.model.forward(self.batch)
             return answer_of(self.model, self.batch, raw)[0].cpu()
-
-    def _probabilities(self, without: Float[Tensor, " outcomes"]) -> tuple[float, float] | None:
-        index = self.outcome.index
-        if self.kind == "vector" or index is None:
-            return None
-        both = (self.answer, without)
-        before, after = (float(logits.softmax(dim=-1)[index]) for logits in both)
-        return before, after
 
 
 def attribute(
@@ -219,8 +202,7 @@ def attribute(
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError: If hook point, width, device or target do not fit, or an
-        activation is not finite.
+    HookPointNotFound, ValueError, TypeError: If an argument does not fit, or an activation is not finite.
 
     Source
     ------
@@ -267,6 +249,7 @@ def attribute(
         codes=codes,
         effects=effects,
         error=error,
+        x=rows.x.float(),
         gradient=gradient[0][rows.position].numpy(),
         model=model,
         sae=sae,
@@ -308,7 +291,7 @@ def _split(
     check_finite(x[0], name=f"activations at {point}", where="The model itself made them.")
     with torch.no_grad():
         codes = sae.encode(x.float())  # the whole sequence: some SAEs look at the past
-    active = _without_zeros(codes.rows(rows.position))
+    active = without_zeros(codes.rows(rows.position))
     values = active.values.detach().requires_grad_(True)
     towards = gradient[0][rows.position].to(values.device)
     with torch.enable_grad():
@@ -318,9 +301,3 @@ def _split(
     missed = rows.x.float() - x_hat.detach().float().cpu()
     error = (missed * towards.cpu()).sum(dim=-1).numpy()
     return active.detach().to("cpu"), (values.detach() * slope).float().cpu().numpy(), error
-
-
-def _without_zeros(codes: SparseCodes) -> SparseCodes:
-    active = codes.values.detach() != 0
-    offsets = offsets_of(torch.bincount(codes.support.rows[active], minlength=len(codes)))
-    return SparseCodes(codes.values[active].detach(), codes.atoms[active], offsets, codes.n_atoms)

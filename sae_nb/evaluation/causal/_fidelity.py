@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.capturing import capture
@@ -45,19 +45,15 @@ class AttributionFidelity(Measurements[str]):
     """Shares of nodes kept or taken away."""
 
     faithfulness: Float[np.ndarray, " shares"]
-    """What the nodes ranked first carry, pooled over inputs."""
-
     completeness: Float[np.ndarray, " shares"]
-    """What is lost without them."""
+    """What the nodes ranked first carry, pooled over inputs; what is lost without them."""
 
     random: Float[np.ndarray, " shares"]
     """Faithfulness of the same numbers of nodes in random order."""
 
     first_order: Float[np.ndarray, " checks"]
-    """Gradient × activation of the atoms that were checked, all inputs together."""
-
     exact: Float[np.ndarray, " checks"]
-    """Their exact effects by splicing."""
+    """Gradient × activation of the atoms that were checked, all inputs together; exact, by splicing."""
 
     error_share: float
     """Share of |attribution| that falls on error nodes: what the SAE does not explain."""
@@ -91,7 +87,7 @@ def attribution_fidelity(
     seed: int = 0,
     progress: bool = False,
 ) -> AttributionFidelity:
-    """Hold gradient × activation against exact splices and against what its first nodes carry.
+    """Compare gradient × activation with exact splices, and with what the nodes it ranks first carry.
 
     Parameters
     ----------
@@ -137,7 +133,10 @@ def attribution_fidelity(
     generator = np.random.default_rng(seed)
     if acts is None:
         acts = capture(model, inputs, hook_point, progress=False)
-    means = _means(sae, acts if isinstance(acts, Tensor) else acts.x)
+    rows = acts if isinstance(acts, Tensor) else acts.x
+    with torch.no_grad():
+        codes = sae.encode(rows.float().to(sae.dictionary.device))
+    means = rows.double().mean(dim=0).float().cpu(), mean_strengths(codes).float()
     found = []
     with progress_bar(len(batches), "attribute", "input", enabled=progress) as bar:
         for batch in batches:
@@ -151,25 +150,18 @@ def attribution_fidelity(
 class _Found:
     """What one input gave."""
 
-    kept: Float[np.ndarray, " shares"]
-    without: Float[np.ndarray, " shares"]
-    random: Float[np.ndarray, " shares"]
+    curves: Float[
+        np.ndarray, "3 shares"
+    ]  # with the first nodes, lost without them, in random order
     span: float
     first_order: Float[np.ndarray, " checks"]
     exact: Float[np.ndarray, " checks"]
     error: float
     total: float
-    seconds: float
-    n_runs: int
+    cost: Cost
 
 
 Means = tuple[Float[Tensor, " d_in"], Float[Tensor, " n_atoms"]]
-
-
-def _means(sae: SparseAutoencoder, rows: Float[Tensor, "n d_in"]) -> Means:
-    with torch.no_grad():
-        codes = sae.encode(rows.float().to(sae.dictionary.device))
-    return rows.double().mean(dim=0).float().cpu(), mean_strengths(codes).float()
 
 
 class _Nodes:
@@ -177,25 +169,24 @@ class _Nodes:
 
     def __init__(self, found: Attribution, means: Means) -> None:
         self._found = found
-        rows = self._rows()
         self._mean, usual = means
         codes: SparseCodes = found.codes  # on the CPU
         self._row, self._atoms = codes.support.rows, codes.atoms.long()
         self._d = found.sae.dictionary.detach().float().cpu()
         self._centred = codes.values.detach().float() - usual[self._atoms]
-        self._error = rows - self._mean - self._sum(self._centred)
+        self._error = found.x - self._mean - self._sum(self._centred)
         gradient = torch.from_numpy(found.gradient)
         along = (self._d[self._atoms] * gradient[self._row]).sum(dim=1)
         self.attribution = torch.cat(
             [self._centred * along, (self._error * gradient).sum(dim=1)]
         ).numpy()
-        self.n_errors = len(rows)
+        self.n_errors = len(found.x)
         self.n_runs = 0
 
-    def value(self, kept: Bool[np.ndarray, " nodes"]) -> float:
+    def value(self, kept: Int[np.ndarray, " kept"]) -> float:
         """The measure with these nodes, the others at their mean."""
-        flags = torch.from_numpy(np.ascontiguousarray(kept)).float()
-        n = len(self._centred)
+        flags, n = torch.zeros(len(self.attribution)), len(self._centred)
+        flags[torch.from_numpy(kept)] = 1.0
         rows = self._mean + self._sum(self._centred * flags[:n]) + self._error * flags[n:, None]
         found = self._found
         places = torch.from_numpy(found.position)
@@ -213,17 +204,6 @@ class _Nodes:
         shape = (len(self._found.position), self._d.shape[1])
         return torch.zeros(shape).index_add_(0, self._row, values[:, None] * self._d[self._atoms])
 
-    def _rows(self) -> Float[Tensor, "rows d_in"]:
-        seen: list[Tensor] = []
-
-        def probe(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-            seen.append(x.detach())
-            return x
-
-        found = self._found
-        found.under(splice(found.model, found.hook_point, probe))
-        return seen[0][0].float().cpu()[torch.from_numpy(found.position)]
-
 
 def _one(
     found: Attribution,
@@ -234,35 +214,26 @@ def _one(
 ) -> _Found:
     start = time.perf_counter()
     nodes = _Nodes(found, means)
-    n = len(nodes.attribution)
-    falling = np.argsort(-np.abs(nodes.attribution), kind="stable")
-    chance = generator.permutation(n)
-    none, every = np.zeros(n, dtype=bool), np.ones(n, dtype=bool)
-    low, high = nodes.value(none), nodes.value(every)
+    n, weight = len(nodes.attribution), np.abs(nodes.attribution)
+    falling, chance = np.argsort(-weight, kind="stable"), generator.permutation(n)
+    low, high = nodes.value(falling[:0]), nodes.value(falling)
     sizes = [max(1, round(share * n)) for share in shares]
-    kept = [nodes.value(_flags(falling[:size], n)) - low for size in sizes]
-    without = [high - nodes.value(~_flags(falling[:size], n)) for size in sizes]
-    random = [nodes.value(_flags(chance[:size], n)) - low for size in sizes]
+    curves = [
+        [nodes.value(falling[:size]) - low for size in sizes],
+        [high - nodes.value(falling[size:]) for size in sizes],
+        [nodes.value(chance[:size]) - low for size in sizes],
+    ]
     first, exact = _checked(found, n_checked, generator)
-    weight = np.abs(nodes.attribution)
+    n_runs = nodes.n_runs + len(exact) + 1
     return _Found(
-        kept=np.array(kept),
-        without=np.array(without),
-        random=np.array(random),
+        curves=np.array(curves),
         span=high - low,
         first_order=first,
         exact=exact,
         error=float(weight[n - nodes.n_errors :].sum()),
         total=float(weight.sum()),
-        seconds=time.perf_counter() - start,
-        n_runs=nodes.n_runs + len(exact) + 2,
+        cost=Cost(n_runs=n_runs, seconds=time.perf_counter() - start),
     )
-
-
-def _flags(chosen: Int[np.ndarray, " kept"], n: int) -> Bool[np.ndarray, " nodes"]:
-    flags = np.zeros(n, dtype=bool)
-    flags[chosen] = True
-    return flags
 
 
 def _checked(
@@ -282,17 +253,11 @@ def _pooled(
     found: Sequence[_Found], shares: tuple[float, ...], resampling: Resampling
 ) -> AttributionFidelity:
     # An input whose answer lies below that of the mean row counts by how far, not against the others.
-    span = np.array([abs(one.span) for one in found])
-    signs = np.array([np.sign(one.span) for one in found])[:, None]
-    kept = signs * np.stack([one.kept for one in found])
-
-    def curve(values: Float[np.ndarray, "n shares"]) -> Float[np.ndarray, " shares"]:
-        with np.errstate(divide="ignore", invalid="ignore"):  # nothing hangs on x: undefined
-            return np.asarray(values.sum(axis=0) / span.sum())
-
-    random = curve(signs * np.stack([one.random for one in found]))
-    faithful = curve(kept)
-    sums = np.stack([kept.mean(axis=1), span], axis=1)
+    spans = np.array([one.span for one in found])
+    curves = np.sign(spans)[:, None, None] * np.stack([one.curves for one in found])
+    with np.errstate(divide="ignore", invalid="ignore"):  # nothing hangs on x: undefined
+        faithful, complete, random = curves.sum(axis=0) / np.abs(spans).sum()
+    sums = np.stack([curves[:, 0].mean(axis=1), np.abs(spans)], axis=1)
     ranks = np.array([rank_correlation(one.first_order, one.exact) for one in found])
     generator = np.random.default_rng(resampling.seed)
     chance = [rank_correlation(generator.permutation(one.first_order), one.exact) for one in found]
@@ -310,16 +275,17 @@ def _pooled(
             unit="samples",
         ),
     }
+    n_runs, seconds = (sum(vars(one.cost)[k] for one in found) for k in ("n_runs", "seconds"))
     return AttributionFidelity(
         shares=shares,
         faithfulness=faithful,
-        completeness=curve(signs * np.stack([one.without for one in found])),
+        completeness=complete,
         random=random,
         first_order=np.concatenate([one.first_order for one in found]),
         exact=np.concatenate([one.exact for one in found]),
         error_share=sum(one.error for one in found) / max(sum(one.total for one in found), 1e-300),
         rows=rows,
-        cost=Cost(n_runs=sum(o.n_runs for o in found), seconds=sum(o.seconds for o in found)),
+        cost=Cost(n_runs=n_runs, seconds=seconds),
     )
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,14 +20,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count
-from sae_nb.evaluation.causal._fluency import prompts_of
 from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
+    TargetOdds,
     Targets,
-    TargetSet,
+    answers_to,
     nearest,
+    prompts_of,
     quantile_of,
-    target_of,
 )
 from sae_nb.evaluation.report._measurement import (
     Measurement,
@@ -36,7 +37,7 @@ from sae_nb.evaluation.report._measurement import (
     measured,
 )
 from sae_nb.progress import progress_bar
-from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
+from sae_nb.steering import Answers, Cost, Where, random_direction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,10 +174,8 @@ class Fragility(Measurements[str]):
     """Where, which, how much of the unit atom, and what is moved, in words."""
 
     variants: tuple[str, ...]
-    """Names; the first is the input as it is."""
-
     kinds: tuple[str, ...]
-    """"input", "position" or "strength", variant by variant."""
+    """Names, the first being the input as it is; each "input", "position" or "strength"."""
 
     effects: Float[np.ndarray, "variants n"]
     """Change of the target's log-odds in every cell."""
@@ -265,7 +264,7 @@ def fragility_battery(
     by
         How much of the unit atom; choose it with `calibrate_strength`.
     target
-        Class or token id; several count as one.
+        As for `steering_curves`.
     variants
         Name → change of all inputs; None: those that come with the kind of model.
     other_positions, factors
@@ -277,15 +276,12 @@ def fragility_battery(
         Nearest atoms that are steered with, for the rank of the intended one.
     n_controls
         Random directions of equal norm, in every cell.
-    n_bootstrap, seed
-        Of intervals; of random directions, typos and noise.
-    max_seconds
-        Refuse, with the cost said, what would take longer; None refuses nothing.
+    n_bootstrap, seed, max_seconds
+        As for `ablation_effects`; the seed is also of typos and noise.
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
-        longer than `max_seconds`.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument or `max_seconds` does not fit.
 
     Source
     ------
@@ -306,41 +302,42 @@ def fragility_battery(
         check_count(count, name=name, at_least=name == "n_controls")
     if not np.isfinite(by) or by == 0:
         raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
-    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
-    runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
-    moved = target_of(runs, target)
+    odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)
+    first = _Cell("as it is", "input", odds, float(by))
+    cells = [first, *_inputs_changed(first, inputs, variants, target, seed)]
+    for where in other_positions:
+        other = Answers(model, inputs, hook_point, positions=where, scored=True)
+        name = f"positions {'all' if where is None else where}"
+        cells.append(replace(first, name=name, kind="position", odds=TargetOdds(other, target)))
+    cells += [_Cell(f"strength × {f:g}", "strength", odds, by * f) for f in factors]
     unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
-    near = nearest(unit, atom, n_neighbours)
+    near = [unit[j] for j in nearest(unit, atom, n_neighbours)]
     drawn = [random_direction(sae.d_in, seed + i) for i in range(n_controls)]
-    tried = _cells(runs, inputs, variants, positions, other_positions, factors, seed)
-    n_runs = len(tried) * (n_controls + 2) + len(near)
-    runs.check_cost(n_runs, max_seconds, "fragility_battery")
-    shifts = []
-    with progress_bar(len(tried), "fragility", "variant", enabled=progress) as bar:
-        for cell in tried:
-            shifts.append(_shifts(cell, [unit[atom], *drawn], by, moved))
-            bar.update()
-    neighbours = _shifts(tried[0], [unit[j] for j in near], by, moved).mean(axis=1)
-    effects, controls = np.stack([s[0] for s in shifts]), np.stack([s[1:] for s in shifts], axis=1)
+    odds.runs.check_cost(
+        len(cells) * (n_controls + 2) + len(near), max_seconds, "fragility_battery"
+    )
+    shifts = _shifts(cells, [unit[atom], *drawn], progress)
+    neighbours = _shifts([first], near, False)[:, 0].mean(axis=1)
+    sampled = _sampled(first, unit[atom], temperatures, sampling_seeds, max_new_tokens)
+    effects, controls = shifts[0], shifts[1:]
     # Along the sign of the effect as it is: a variant that turns it around does not hold.
     sign = 1.0 if effects[0].mean() >= 0 else -1.0
     holds = np.asarray(sign * effects > np.quantile(sign * controls, 0.95, axis=0))
-    how = (temperatures, sampling_seeds, max_new_tokens)
-    spent = sum(cell.runs.n_runs for cell in tried if cell.runs is not runs) + runs.n_runs
+    every = {id(cell.odds): cell.odds.runs for cell in cells}.values()
     return Fragility(
         hook_point=str(model.hook_point(hook_point)),
         atom=atom,
         by=float(by),
-        measure=moved.words,
-        variants=tuple(cell.name for cell in tried),
-        kinds=tuple(cell.kind for cell in tried),
+        measure=odds.words,
+        variants=tuple(cell.name for cell in cells),
+        kinds=tuple(cell.kind for cell in cells),
         effects=effects,
         controls=controls,
         holds=holds,
         neighbours=neighbours,
-        sampled=_sampled(runs, unit[atom], by, moved.ids, *how),
+        sampled=sampled,
         rows=_rows(effects, controls, holds, resampling),
-        cost=Cost(n_runs=spent, seconds=runs.cost.seconds),
+        cost=Cost(n_runs=sum(runs.n_runs for runs in every), seconds=odds.runs.cost.seconds),
     )
 
 
@@ -350,51 +347,44 @@ class _Cell:
 
     name: str
     kind: str
-    runs: Answers
-    factor: float = 1.0
+    odds: TargetOdds
+    by: float
 
 
-def _cells(
-    runs: Answers,
-    inputs: Any,
-    variants: Mapping[str, Variant] | None,
-    positions: Where,
-    other_positions: Sequence[Where],
-    factors: Sequence[float],
-    seed: int,
-) -> list[_Cell]:
-    """Every variant; inputs are changed here and nowhere else."""
-    model, point = runs.model, runs.hook_point
+def _shifts(
+    cells: Sequence[_Cell], directions: Sequence[Tensor], progress: bool
+) -> Float[np.ndarray, "directions cells n"]:
+    """Change of the target's log-odds, input by input, under each direction."""
+    shifts = np.zeros((len(directions), len(cells), cells[0].odds.runs.n))
+    with progress_bar(len(cells), "fragility", "variant", enabled=progress) as bar:
+        for i, cell in enumerate(cells):
+            for j, direction in enumerate(directions):
+                shifts[j, i] = cell.odds.added(direction, cell.by)
+            bar.update()
+    return shifts
+
+
+def _inputs_changed(
+    cell: _Cell, inputs: Any, variants: Mapping[str, Variant] | None, target: Targets, seed: int
+) -> Iterator[_Cell]:
+    """Every variant of the inputs, which are changed here and nowhere else."""
+    runs = cell.odds.runs
+    model = runs.model
     # Without a tokenizer there are no texts to be said otherwise: token ids go in as they are.
     reads_texts = model.kind == "language" and model.tokenizer is not None
     if variants is None:
         images = model.kind == "vision"
         variants = text_variants(seed) if reads_texts else picture_variants(seed) if images else {}
     originals = texts_of(runs, inputs) if reads_texts and variants else inputs
-    cells = [_Cell("as it is", "input", runs)]
     for name, change in variants.items():
-        other = Answers(model, change(originals), point, positions=positions, scored=True)
+        changed, where = change(originals), runs.positions
+        other = Answers(model, changed, runs.hook_point, positions=where, scored=True)
         if other.n != runs.n:
             raise ValueError(
                 f"`variants` must return the same number of inputs as they get, {runs.n}, and {name!r} "
                 f"returned {other.n}."
             )
-        cells.append(_Cell(name, "input", other))
-    for where in other_positions:
-        other = Answers(model, inputs, point, positions=where, scored=True)
-        cells.append(_Cell(f"positions {'all' if where is None else where}", "position", other))
-    cells += [_Cell(f"strength × {factor:g}", "strength", runs, factor) for factor in factors]
-    return cells
-
-
-def _shifts(
-    cell: _Cell, directions: Sequence[Tensor], by: float, target: TargetSet
-) -> Float[np.ndarray, "directions n"]:
-    """Change of the target's log-odds, input by input, under each direction."""
-    clean, shifts = target.log_odds(cell.runs.clean), np.zeros((len(directions), cell.runs.n))
-    for i, direction in enumerate(directions):
-        shifts[i] = target.log_odds(cell.runs.add(direction, by * cell.factor)) - clean
-    return shifts
+        yield replace(cell, name=name, odds=TargetOdds(other, target))
 
 
 def _rows(
@@ -406,48 +396,34 @@ def _rows(
     """Inputs are resampled: cells of one input are correlated."""
     sign = 1.0 if effects.mean() >= 0 else -1.0
     v, n = effects.shape
-    columns = (
-        holds.sum(axis=0),
-        (sign * effects < 0).sum(axis=0),
-        np.full(n, v),
-        effects.std(axis=0) * v,
-        effects.sum(axis=0),
-    )
-    sums = np.stack(columns, axis=1).astype(np.float64)
+    held, turned, spread = holds.sum(axis=0), (sign * effects < 0).sum(axis=0), effects.std(axis=0)
+    columns = (held, turned, np.full(n, v), spread * v, effects.sum(axis=0))
+    means = controls.mean(axis=(1, 2))
+    turns = (np.sign(controls) != np.sign(means)[:, None, None]).mean(axis=(1, 2))
+    spreads = controls.std(axis=1).mean(axis=1) / np.maximum(np.abs(means), 1e-12)
     statistics: dict[str, Statistic] = {
         "robustness": lambda s: s[:, 0] / s[:, 2],
         "sign flips": lambda s: s[:, 1] / s[:, 2],
         # Effects that cancel have no spread: infinite or undefined.
         "effect spread": lambda s: s[:, 3] / np.abs(s[:, 4]),
     }
-    means = controls.mean(axis=(1, 2))
-    spread = controls.std(axis=1).mean(axis=1) / np.maximum(np.abs(means), 1e-12)
-    turned = (np.sign(controls) != np.sign(means)[:, None, None]).mean(axis=(1, 2))
-    known = {
-        "robustness": ("steering_robustness", 0.05, None),
-        "sign flips": ("sign_flips", 0.5, quantile_of(turned, 0.5)),
-        "effect spread": ("effect_spread", None, quantile_of(spread, 0.5)),
+    known: dict[str, tuple[str, dict[str, Any]]] = {
+        "robustness": ("steering_robustness", {"floor": 0.05}),
+        "sign flips": ("sign_flips", {"floor": 0.5, "control": quantile_of(turns, 0.5)}),
+        "effect spread": ("effect_spread", {"control": quantile_of(spreads, 0.5)}),
     }
-    estimates = resampling.estimates(sums, statistics)
+    estimates = resampling.estimates(np.stack(columns, axis=1).astype(np.float64), statistics)
     return {
         name: measured(
-            definition,
-            estimates[name][0],
-            floor=floor,
-            control=control,
-            interval=estimates[name][1],
-            n=n,
-            unit="samples",
+            known[name][0], value, **known[name][1], interval=interval, n=n, unit="samples"
         )
-        for name, (definition, floor, control) in known.items()
+        for name, (value, interval) in estimates.items()
     }
 
 
 def _sampled(
-    runs: Answers,
+    cell: _Cell,
     direction: Float[Tensor, " d_in"],
-    by: float,
-    targets: Sequence[int],
     temperatures: Sequence[float],
     seeds: Sequence[int],
     length: int,
@@ -455,18 +431,18 @@ def _sampled(
     """Change of the share of continuations with a target token, for each temperature and seed."""
     if not temperatures:
         return np.zeros((0, 0))
-    model, wanted, prompts = runs.model, torch.tensor(list(targets)), prompts_of(runs)
+    runs, wanted = cell.odds.runs, torch.as_tensor(cell.odds.ids)
+    prompts = prompts_of(runs)
 
     def share(temperature: float, seed: int) -> float:
-        new = model.generate(prompts, length, temperature, seed=seed, return_ids=True, echo=False)
-        hits = [bool(torch.isin(ids, wanted).any()) for ids in cast(list[Tensor], new)]
-        return float(np.mean(hits))
+        how: Any = {"seed": seed, "return_ids": True, "echo": False}
+        new: Any = runs.model.generate(prompts, length, temperature, **how)
+        return float(np.mean([bool(torch.isin(ids, wanted).any()) for ids in new]))
 
     changes = np.zeros((len(temperatures), len(seeds)))
-    for i, temperature in enumerate(temperatures):
-        for j, seed in enumerate(seeds):
-            with model.lock:
-                clean = share(temperature, seed)
-                with runs.adding(direction, by):
-                    changes[i, j] = share(temperature, seed) - clean
+    for (i, temperature), (j, seed) in product(enumerate(temperatures), enumerate(seeds)):
+        with runs.model.lock:
+            clean = share(temperature, seed)
+            with runs.adding(direction, cell.by):
+                changes[i, j] = share(temperature, seed) - clean
     return changes

@@ -9,17 +9,32 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.steering import Active, Answers, MaskedEdit, Positions, log_odds as log_odds_of
+from sae_nb.evaluation.report._measurement import Measurement, Resampling
+from sae_nb.steering import (
+    Active,
+    Answers,
+    Change,
+    MaskedEdit,
+    Positions,
+    Where,
+    check_hook_point,
+    check_width,
+    latents,
+    log_odds as log_odds_of,
+)
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.models import Batch, LiveModel, RunState
 
@@ -69,7 +84,11 @@ def outcome_of(
             words="length of the output along what it is",
             measure=lambda other: other @ along,
         )
-    index = int(answer.detach().argmax()) if target is None else _index(model, len(answer), target)
+    index = (
+        int(answer.detach().argmax())
+        if target is None
+        else _index(model, len(answer), target, "a function of the answer")
+    )
     name = outcome_name(model, index)
     above = " above the mean logit" if kind != "vector" else " of the output above their mean"
     noun = {"class": "logit of", "next token": "logit of the next token", "vector": "number"}[kind]
@@ -91,13 +110,13 @@ def outcome_name(model: LiveModel, index: int) -> str:
     return str(names[index]) if index < len(names) else f"{index}"
 
 
-def _index(model: LiveModel, n_outcomes: int, target: int | str) -> int:
+def _index(model: LiveModel, n_outcomes: int, target: object, otherwise: str) -> int:
+    """The class or token that an id or a name means."""
     if isinstance(target, str):
         return _index_of_name(model, target)
     if isinstance(target, bool) or not hasattr(target, "__index__"):
         raise TypeError(
-            "`target` must be a class or token id, its name, or a function of the answer, got "
-            f"{target!r}."
+            f"`target` must be a class or token id, its name, or {otherwise}, got {target!r}."
         )
     index = operator.index(target)
     if not 0 <= index < n_outcomes:
@@ -156,45 +175,55 @@ def largest_cosine(d_in: int, share: float = 0.95) -> float:
 # What is measured of many answers, and which activations are edited.
 
 
-Targets = int | Sequence[int]
-"""A class or token id, or several that count as one (all spellings of a word, say)."""
+Targets = int | str | Sequence[int | str] | None
+"""A class or token by id or name; several that count as one (all spellings of a word, say); None: each
+input's own top answer."""
 
 
-@dataclass(frozen=True)
-class TargetSet:
-    """Which classes or tokens are moved, and in words what is measured of them."""
+class TargetOdds:
+    """A model's answers to the same inputs under edits, and the log-odds of a target in them."""
 
-    ids: tuple[int, ...]
-    words: str
+    def __init__(self, runs: Answers, target: Targets) -> None:
+        self.runs = runs
+        self.ids: Tensor | tuple[int, ...] = runs.clean.argmax(dim=-1)
+        self.words = "log-odds of its own answer"
+        if target is not None:
+            self.ids = _indices(runs.model, runs.clean.shape[1], target)
+            names = [f"“{outcome_name(runs.model, index)}”" for index in self.ids[:3]]
+            more = f" and {len(self.ids) - 3} more" if len(self.ids) > 3 else ""
+            self.words = f"log-odds of {', '.join(names)}{more}"
+        self.clean = self.of(runs.clean)
 
-    def log_odds(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
+    def of(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
         """Return log p(T) − log(1 − p(T)) of every answer."""
         return log_odds(outputs, self.ids)
 
+    def added(self, direction: Float[Tensor, " d_in"], by: float) -> Float[np.ndarray, " n"]:
+        """Return what adding a direction, as it is, so many times changes, input by input."""
+        return self.of(self.runs.add(direction, by)) - self.clean
 
-def target_of(answers: Answers, target: object) -> TargetSet:
-    """Return which outcomes a person names, after checking that the model has them."""
-    model, n_outcomes = answers.model, answers.clean.shape[1]
-    several = isinstance(target, Sequence) and not isinstance(target, str)
-    named: list[Any] = list(target) if several else [target]  # type: ignore[call-overload]
-    if not all(hasattr(t, "__index__") and not isinstance(t, bool) for t in named):
-        raise TypeError(
-            f"`target` must be a class or token id, or several, got {target!r}. Tokens of "
-            f"{model.name}: model.tokenizer(text)['input_ids']."
-        )
-    ids = sorted({operator.index(t) for t in named})
-    if not ids or ids[0] < 0 or ids[-1] >= n_outcomes or len(ids) == n_outcomes:
+
+def answers_to(
+    model: LiveModel, inputs: Any, hook_point: str, sae: SparseAutoencoder, positions: Where
+) -> Answers:
+    """Return a model's clean answers, as logits, where an SAE of the right width is to edit them."""
+    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
+    return Answers(model, inputs, hook_point, positions=positions, scored=True)
+
+
+def _indices(model: LiveModel, n_outcomes: int, target: Targets) -> tuple[int, ...]:
+    named = target if isinstance(target, Sequence) and not isinstance(target, str) else [target]
+    ids = {_index(model, n_outcomes, one, "several of them") for one in named}
+    if not 0 < len(ids) < n_outcomes:
         raise ValueError(
-            f"`target` must name some of the outcomes 0 … {n_outcomes - 1} of {model.name}, and not "
-            f"all, got {named}."
+            f"`target` must name some of the {n_outcomes} outcomes of {model.name}, and not all, got "
+            f"{target}."
         )
-    names = [f"“{outcome_name(model, index)}”" for index in ids[:3]]
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return TargetSet(tuple(ids), f"log-odds of {', '.join(names)}{more}")
+    return tuple(sorted(ids))
 
 
 def log_odds(
-    outputs: Float[Tensor, "n outcomes"], targets: Targets | Int[Tensor, " n"]
+    outputs: Float[Tensor, "n outcomes"], targets: int | Sequence[int] | Int[Tensor, " n"]
 ) -> Float[np.ndarray, " n"]:
     """Return log p(T) − log(1 − p(T)) of every answer, as plain numbers."""
     return np.asarray(log_odds_of(outputs.detach(), targets))
@@ -226,6 +255,18 @@ def read_positions(runs: Answers) -> list[tuple[Tensor, Tensor]]:
     return reading.seen
 
 
+def removing(
+    sae: SparseAutoencoder, atom: int, u: Float[Tensor, " d_in"], stays: float = 0.0
+) -> Change:
+    """Return the change that takes u away as strongly as an atom fires, above what stays of it."""
+
+    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        z = latents(sae.encode(x.float()), (atom,)).detach()
+        return x - ((z - stays) * u.to(z)).to(x)
+
+    return change
+
+
 def mean_strengths(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
     """Return each atom's mean over rows, zeros included, in fp64."""
     sums = torch.zeros(codes.n_atoms, dtype=torch.float64)
@@ -238,3 +279,142 @@ def nearest(unit: Float[Tensor, "n_atoms d_in"], atom: int, n: int = 1) -> list[
     cosine = unit @ unit[atom]
     cosine[atom] = -torch.inf
     return [int(j) for j in cosine.argsort(descending=True)[: min(n, len(unit) - 1)]]
+
+
+# -------------------------------------------------------------------------------------------------
+# What steering does to a language model's language: nats per token of what it writes and reads.
+#
+# Written: −log p_clean of the tokens that the steered model writes, judged by the model without steering.
+# Read: how much worse the steered model finds text that has nothing to do with the target.
+
+
+N_GRAM = 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fluency:
+    """Written and read, text by text."""
+
+    # Nats per written token of each continuation, under the clean model; empty: nothing written.
+    written_by_text: Float[np.ndarray, " n"]
+    # Nats per token of each neutral text, under steering; empty: nothing read.
+    read_by_text: Float[np.ndarray, " m"]
+    # Share of written 4-grams that were written before in the same text; NaN: nothing written.
+    repeated: float
+
+    @property
+    def written(self) -> float:
+        """Mean over texts; NaN if nothing was written."""
+        return float(np.mean(self.written_by_text)) if len(self.written_by_text) else np.nan
+
+    @property
+    def read(self) -> float:
+        """Mean over texts; NaN if nothing was read."""
+        return float(np.mean(self.read_by_text)) if len(self.read_by_text) else np.nan
+
+
+class Writing:
+    """Lets a model write and read under one direction after another."""
+
+    def __init__(
+        self, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
+    ) -> None:
+        self._runs, self._length, self._seed = runs, max_new_tokens, seed
+        self._texts = [torch.tensor(runs.model.tokenizer(t)["input_ids"]) for t in neutral]
+        self._prompts = prompts_of(runs)
+        self.clean = self._measured(nullcontext)
+
+    @classmethod
+    def of(
+        cls, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
+    ) -> Writing | None:
+        """Return one, or None if nothing is to be written or read."""
+        if not neutral and not max_new_tokens:
+            return None
+        if runs.model.kind != "language" or not runs.model.causal:
+            raise ValueError(
+                f"`neutral` and `max_new_tokens` need a causal language model, got {runs.model.name} "
+                f"({runs.model.kind}). Leave them out."
+            )
+        if neutral and runs.model.tokenizer is None:
+            raise ValueError(
+                f"`neutral` texts need a tokenizer, and {runs.model.name} has none. Pass "
+                "wrap(module, tokenizer=…), or leave them out."
+            )
+        return cls(runs, neutral, max_new_tokens, seed)
+
+    def under(self, direction: Float[Tensor, " d_in"], by: float) -> Fluency:
+        """Return what is written and read with a direction added."""
+        return self._measured(partial(self._runs.adding, direction, by))
+
+    def rows(
+        self, atom: Fluency, control: Fluency | None, resampling: Resampling
+    ) -> dict[str, Measurement]:
+        """Return the measurements at one budget."""
+        found, clean = {}, self.clean
+        if self._length:
+            found["nats written"] = resampling.mean(
+                "nats_written",
+                atom.written_by_text,
+                floor=clean.written,
+                control=control.written if control else None,
+            )
+        if self._texts:
+            found["nats read"] = resampling.mean(
+                "nats_read",
+                atom.read_by_text - clean.read_by_text,
+                floor=0.0,
+                control=control.read - clean.read if control else None,
+            )
+        return found
+
+    def _measured(self, edit: Any) -> Fluency:
+        model, written = self._runs.model, list[Tensor]()
+        # The lock: a panel that runs the same model meanwhile must not be steered too.
+        if self._length:
+            with model.lock, edit():
+                new = model.generate(
+                    self._prompts, self._length, 1.0, seed=self._seed, return_ids=True, echo=False
+                )
+            written = cast(list[Tensor], new)
+        with model.lock, edit():
+            read = surprise(model, [ids[:1] for ids in self._texts], [t[1:] for t in self._texts])
+        pairs = [(p, w) for p, w in zip(self._prompts, written) if len(w)]
+        return Fluency(
+            written_by_text=surprise(model, [p for p, _ in pairs], [w for _, w in pairs]),
+            read_by_text=read,
+            repeated=float(np.mean([repeated_share(w.tolist()) for w in written] or [np.nan])),
+        )
+
+
+def prompts_of(runs: Answers) -> list[Int[Tensor, " length"]]:
+    """Return the token ids of each input, without padding."""
+    found = []
+    for batch in runs.batches:
+        ids = cast(Tensor, batch.token_ids).cpu()
+        keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
+        found += [row[kept] for row, kept in zip(ids, keep)]
+    return found
+
+
+def surprise(
+    model: LiveModel, before: Sequence[Int[Tensor, " m"]], after: Sequence[Int[Tensor, " n"]]
+) -> Float[np.ndarray, " texts"]:
+    """Return −log p per token after, given those before and each other, text by text."""
+    whole = [torch.cat(pair) for pair in zip(before, after, strict=True)]
+    found: list[float] = []
+    for start in range(0, len(whole), 32):
+        part = whole[start : start + 32]
+        for batch in model.batches(part, batch_size=len(part), add_bos=False):
+            logits = model.main_output(model.forward(batch)).float().log_softmax(dim=-1).cpu()
+            for row, ids in enumerate(part):
+                first = len(before[start + row])
+                chances = logits[row, first - 1 : len(ids) - 1].gather(1, ids[first:, None])
+                found.append(-float(chances.mean()))
+    return np.array(found)
+
+
+def repeated_share(tokens: Sequence[int], size: int = N_GRAM) -> float:
+    """Return which share of n-grams was there before; 0 where there are none."""
+    grams = [tuple(tokens[i : i + size]) for i in range(len(tokens) - size + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,27 +17,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, check_matrix
-from sae_nb.evaluation.causal._fluency import Fluency, Writing
 from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
+    Fluency,
+    TargetOdds,
     Targets,
-    TargetSet,
+    Writing,
+    answers_to,
     nearest,
     quantile_of,
-    target_of,
 )
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling
 from sae_nb.progress import progress_bar
-from sae_nb.steering import (
-    LARGEST,
-    Answers,
-    Cost,
-    StrengthSearch,
-    Where,
-    check_hook_point,
-    check_width,
-    random_direction,
-)
+from sae_nb.steering import LARGEST, Cost, StrengthSearch, Where, random_direction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,23 +50,12 @@ _RUNS_PER_ARM = 16
 class Arm:
     """One direction at every budget."""
 
-    name: str
-    """What it is."""
-
-    strengths: Float[np.ndarray, " budgets"]
-    """How much of the unit direction was added."""
-
-    kl: Float[np.ndarray, " budgets"]
-    """What it cost: mean KL in nats."""
-
-    reached: Bool[np.ndarray, " budgets"]
-    """Whether that is the budget: some directions cannot move an answer so far."""
-
-    shift: Float[np.ndarray, "budgets n"]
-    """Change of the target's log-odds, input by input."""
-
-    fluency: tuple[Fluency, ...]
-    """What was written and read at each budget; empty where nothing was."""
+    name: str  # what it is
+    strengths: Float[np.ndarray, " budgets"]  # how much of the unit direction was added
+    kl: Float[np.ndarray, " budgets"]  # what it cost: mean KL in nats
+    reached: Bool[np.ndarray, " budgets"]  # some directions cannot move an answer so far
+    shift: Float[np.ndarray, "budgets n"]  # change of the target's log-odds, input by input
+    fluency: tuple[Fluency, ...]  # what was written and read; empty where nothing was
 
     @property
     def area(self) -> Float[np.ndarray, " n"]:
@@ -177,7 +157,8 @@ def steering_curves(
     inputs
         What it reads: not what the atom was chosen on.
     target
-        Class or token id to be made likelier; several count as one.
+        Class or token, by id or name, to be made likelier; several count as one. None: each input's
+        own top answer.
     sign
         1 adds the atom, −1 subtracts it.
     budgets
@@ -191,19 +172,14 @@ def steering_curves(
     neutral, max_new_tokens
         Texts to be read under steering, and tokens that a language model writes after each input: what
         it costs elsewhere. Nothing is read or written unless asked for.
-    positions
-        Where it is added.
-    n_controls
-        Random directions.
-    n_bootstrap, seed
-        Of the intervals; of the random directions and of sampling.
-    max_seconds
-        Refuse, with the cost said, what would take longer; None refuses nothing.
+    positions, n_controls
+        Where it is added; random directions.
+    n_bootstrap, seed, max_seconds
+        As for `ablation_effects`; the seed is also of sampling.
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or it would take
-        longer than `max_seconds`.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument or `max_seconds` does not fit.
 
     Source
     ------
@@ -227,68 +203,62 @@ def steering_curves(
     check_count(n_controls, name="n_controls", at_least=0)
     if sign not in (1, -1):
         raise ValueError(f"`sign` must be 1 (add) or -1 (subtract), got {sign!r}.")
-    check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
     directions = _directions(sae, atom, sign, contrast, rival)
-    runs = Answers(model, inputs, hook_point, positions=positions, scored=True)
-    moved = target_of(runs, target)
-    writing = Writing.of(runs, neutral, max_new_tokens, seed)
+    odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)
+    writing = Writing.of(odds.runs, neutral, max_new_tokens, seed)
     n_arms = len(directions) + n_controls
-    runs.check_cost(n_arms * _RUNS_PER_ARM, max_seconds, "steering_curves")
-    trial = _Trial(runs, moved, kappas, writing)
-    with progress_bar(n_arms + 1, "steer", "direction", enabled=progress) as bar:
-        arms = {}
-        for name, direction in directions.items():
-            arms[name] = trial.at_equal_cost(name, direction)
-            bar.update()
-        drawn = [random_direction(sae.d_in, seed + i) for i in range(n_controls)]
-        controls = []
-        for i, direction in enumerate(drawn):
-            controls.append(trial.at_equal_cost(f"random {i}", direction, fluent=i == 0))
-            bar.update()
-        if drawn:
-            arms[NORM] = trial.at_strengths(NORM, drawn[0], arms[ATOM].strengths)
-        bar.update()
+    odds.runs.check_cost(n_arms * _RUNS_PER_ARM, max_seconds, "steering_curves")
+    drawn = [random_direction(sae.d_in, seed + i) for i in range(n_controls)]
+    with progress_bar(n_arms, "steer", "direction", enabled=progress) as bar:
+        trial = _Trial(odds, kappas, writing, bar.update)
+        arms = {name: trial.at_equal_cost(name, v) for name, v in directions.items()}
+        controls = [
+            trial.at_equal_cost(f"random {i}", v, fluent=i == 0) for i, v in enumerate(drawn)
+        ]
+    if drawn:
+        arms[NORM] = trial.at_strengths(NORM, drawn[0], arms[ATOM].strengths)
     return SteeringCurves(
         hook_point=str(model.hook_point(hook_point)),
         atom=atom,
-        measure=moved.words,
+        measure=odds.words,
         budgets=kappas,
         arms=arms,
         controls=tuple(controls),
         rows=_rows(arms, controls, writing, resampling),
         clean_fluency=writing.clean if writing else None,
-        cost=runs.cost,
+        cost=odds.runs.cost,
     )
 
 
+@dataclass(frozen=True)
 class _Trial:
     """Asks the same of one direction after another."""
 
-    def __init__(
-        self, runs: Answers, target: TargetSet, budgets: Sequence[float], writing: Writing | None
-    ) -> None:
-        self._runs, self._target = runs, target
-        self._budgets, self._writing = budgets, writing
-        self._clean = target.log_odds(runs.clean)
+    odds: TargetOdds
+    budgets: Sequence[float]
+    writing: Writing | None
+    done: Callable[[], Any]
 
     def at_equal_cost(
         self, name: str, direction: Float[Tensor, " d_in"], *, fluent: bool = True
     ) -> Arm:
         """Find the strength of each budget, largest first; each begins where √κ says."""
-        strengths, reached = np.zeros(len(self._budgets)), np.zeros(len(self._budgets), dtype=bool)
-        guess = 1.0
-        for place in np.argsort(self._budgets)[::-1]:
-            budget = float(self._budgets[place])
-            search = StrengthSearch(partial(self._kl, direction * guess), budget)
+        strengths, reached = np.zeros(len(self.budgets)), np.zeros(len(self.budgets), dtype=bool)
+        guess, runs = 1.0, self.odds.runs
+
+        def kl(factor: float) -> float:
+            return float(runs.kl(runs.add(direction * guess, factor)).mean())
+
+        for place in np.argsort(self.budgets)[::-1]:
+            budget = float(self.budgets[place])
+            search = StrengthSearch(kl, budget)
             strengths[place] = guess * search.find(LARGEST / guess, _RUNS_PER_ARM)
             reached[place] = search.reached
-            smaller = [b for b in self._budgets if b < budget]
+            smaller = [b for b in self.budgets if b < budget]
             if smaller:
                 guess = float(strengths[place]) * float(np.sqrt(max(smaller) / budget))
+        self.done()
         return self.at_strengths(name, direction, strengths, reached, fluent=fluent)
-
-    def _kl(self, direction: Float[Tensor, " d_in"], factor: float) -> float:
-        return float(self._runs.kl(self._runs.add(direction, factor)).mean())
 
     def at_strengths(
         self,
@@ -300,17 +270,15 @@ class _Trial:
         fluent: bool = False,
     ) -> Arm:
         """Take the strengths as they are; whatever they cost."""
-        answers = [self._runs.add(direction, float(s)) for s in strengths]
-        fluency: tuple[Fluency, ...] = ()
-        if self._writing is not None and fluent:
-            fluency = tuple(self._writing.under(direction, float(s)) for s in strengths)
+        odds, writing = self.odds, self.writing if fluent else None
+        answers = [odds.runs.add(direction, float(s)) for s in strengths]
         return Arm(
             name=name,
             strengths=strengths,
-            kl=np.array([self._runs.kl(out).mean() for out in answers]),
+            kl=np.array([odds.runs.kl(out).mean() for out in answers]),
             reached=np.zeros(len(strengths), dtype=bool) if reached is None else reached,
-            shift=np.stack([self._target.log_odds(out) - self._clean for out in answers]),
-            fluency=fluency,
+            shift=np.stack([odds.of(out) - odds.clean for out in answers]),
+            fluency=tuple(writing.under(direction, float(s)) for s in strengths) if writing else (),
         )
 
 
@@ -358,7 +326,8 @@ def _rows(
         )
         for name, (definition, values) in read.items()
     }
-    if writing is None:
-        return found
-    other = next((arm.fluency for arm in controls if arm.fluency), ())
-    return found | writing.rows(atom.fluency, other, int(np.argmax(atom.kl)), resampling)
+    if writing is not None:
+        dearest = int(np.argmax(atom.kl))
+        other = next((arm.fluency[dearest] for arm in controls if arm.fluency), None)
+        found |= writing.rows(atom.fluency[dearest], other, resampling)
+    return found

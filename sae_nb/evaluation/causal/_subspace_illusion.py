@@ -74,7 +74,7 @@ def reading_space(
     )
     gram = next(grams, None)
     if gram is None:
-        raise ValueError("`inputs` must hold at least one, got none.")
+        raise ValueError("`inputs` must hold at least one input, got none.")
     return space_of(sum(grams, gram), energy)
 
 
@@ -156,16 +156,13 @@ class IllusionCheck(Measurements[str]):
     """‖v_row‖² / ‖v‖²."""
 
     light: Light
-    """green: as real as this check can say; amber: mixed; red: an illusion; grey: no effect to explain."""
-
     verdict: str
-    """The same in words, with the reason."""
+    """green: as real as this check can say; amber: mixed; red: an illusion; grey: no effect to explain.
+    And the same in words, with the reason."""
 
     n: int
-    """Pairs."""
-
     cost: Cost
-    """What it took."""
+    """Pairs, and what it took."""
 
     def __repr__(self) -> str:
         bars = ", ".join(f"{name} {m.value:.3g}" for name, m in self.rows.items())
@@ -220,19 +217,14 @@ def illusion_check(
         those of the base; the source's are taken at the same places, from the end for "last".
     energy, n_sketches
         As for `reading_space`.
-    n_components
-        Leading principal components that "pca" restricts v to.
-    n_controls
-        Random directions.
-    n_bootstrap, seed
-        Of the intervals; of sketch and random directions.
-    max_seconds
-        Refuse, with the cost said, what would take longer; None refuses nothing.
+    n_components, n_controls
+        Leading principal components that "pca" restricts v to; random directions.
+    n_bootstrap, seed, max_seconds
+        As for `ablation_effects`; the seed is also of the sketch.
 
     Raises
     ------
-    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit, or no pair differs in
-        its answer.
+    HookPointNotFound, ValueError, TypeError, IndexError: If an argument does not fit or no pair differs.
 
     Source
     ------
@@ -267,21 +259,28 @@ def illusion_check(
     moved = {name: pairs.along(_unit(part)) for name, part in parts.items()}
     moved[FULL] = pairs.along(None)
     drawn = [random_direction(len(v), seed + i) for i in range(n_controls)]
-    random = np.stack([pairs.along(u) for u in drawn])
-    fldd = random.sum(axis=1) / pairs.gap.sum()
+    random = np.stack([pairs.along(u) for u in drawn]).sum(axis=1) / pairs.gap.sum()
+    control, resampling = quantile_of(np.abs(random)), Resampling(n_bootstrap, seed)
+    rows = {
+        name: resampling.ratio(
+            "fldd", moved[name], pairs.gap, floor=0.0, control=control, unit="pairs"
+        )
+        for name in (V, ROW, NULL, FULL, PCA)
+    }
     dormant = _dormant(row, space, pairs.rows, seed)
-    rows = _rows(moved, pairs.gap, fldd, dormant, len(pairs.rows), Resampling(n_bootstrap, seed))
-    light, verdict = _judged(rows, float(row.square().sum()))
+    rows["dormant index"] = measured("dormant_index", dormant, floor=1.0, n=len(pairs.rows))
+    read_share = float(row.square().sum())
+    light, verdict = _judged(rows, read_share)
     return IllusionCheck(
         hook_point=str(model.hook_point(hook_point)),
         atom=atom,
         rows=rows,
-        random=fldd,
+        random=random,
         space=space,
-        read_share=float(row.square().sum()),
+        read_share=read_share,
         light=light,
         verdict=verdict,
-        n=pairs.n,
+        n=len(pairs.gap),
         cost=pairs.runs.cost,
     )
 
@@ -297,14 +296,14 @@ class _Pairs:
         other = Answers(model, source, hook_point, **how)
         if self.runs.n != other.n:
             raise ValueError(
-                f"`base` and `source` must be of the same number, got {self.runs.n} and {other.n}."
+                f"`base` and `source` must hold the same number of inputs, got {self.runs.n} and {other.n}."
             )
         said, wanted = (answers.clean.argmax(dim=-1).cpu() for answers in (self.runs, other))
         self._keep = (said != wanted).numpy()
         if not self._keep.any():
             raise ValueError(
-                f"`base` and `source` must differ in the model's answer in some pair, and none of "
-                f"{self.runs.n} does. Pair inputs with and without the concept."
+                f"`base` and `source` must have a pair that the model answers differently, got none in "
+                f"{self.runs.n}. Pair inputs with and without the concept."
             )
         self._rows, self._said, self._wanted = torch.arange(len(said)), said, wanted
         self._base, self._source = read_positions(self.runs), read_positions(other)
@@ -317,11 +316,6 @@ class _Pairs:
         self.rows = torch.cat([part for part, _ in (*self._base, *self._source)])
         self._measure_clean = self._margin(self.runs.clean)
         self.gap = (self._margin(other.clean) - self._measure_clean)[self._keep]
-
-    @property
-    def n(self) -> int:
-        """Pairs that differ in their answer."""
-        return int(self._keep.sum())
 
     def along(self, u: Float[Tensor, " d_in"] | None) -> Float[np.ndarray, " n"]:
         """Change of the margin with the source's coordinate along a unit direction; None: with all of it."""
@@ -393,22 +387,6 @@ def _dormant(
     return float((rows @ _unit(row)).var()) / max(usual, 1e-300)
 
 
-def _rows(
-    moved: Mapping[str, Float[np.ndarray, " n"]],
-    gap: Float[np.ndarray, " n"],
-    random: Float[np.ndarray, " controls"],
-    dormant: float,
-    n_rows: int,
-    resampling: Resampling,
-) -> dict[str, Measurement]:
-    control = quantile_of(np.abs(random))
-    found = {
-        name: resampling.ratio("fldd", moved[name], gap, floor=0.0, control=control, unit="pairs")
-        for name in (V, ROW, NULL, FULL, PCA)
-    }
-    return found | {"dormant index": measured("dormant_index", dormant, floor=1.0, n=n_rows)}
-
-
 def _judged(rows: Mapping[str, Measurement], read_share: float) -> tuple[Light, str]:
     """A light, and why."""
     v, row, null, full = (rows[name].value for name in (V, ROW, NULL, FULL))
@@ -425,20 +403,14 @@ def _judged(rows: Mapping[str, Measurement], read_share: float) -> tuple[Light, 
             f"{null / v:.0%}, so neither has it alone"
             + (", and the part that acts is dormant otherwise." if asleep else ".")
         )
-    reasons = [
-        text
-        for flag, text in (
-            (lost, f"the part that is read keeps only {row / v:.0%} of the effect"),
-            (asleep, f"the part that acts hardly varies otherwise (dormant index {dormant:.2g})"),
-            (
-                abs(null) > max(control, 0.1 * v),
-                f"the part called unread has an effect ({null:.3g}): the sketch of what is read is too "
-                "coarse, pass more pairs",
-            ),
-            (alone, f"patching everything does less ({full:.3g}) than patching along it"),
-        )
-        if flag
-    ]
+    concerns = {
+        f"the part that is read keeps only {row / v:.0%} of the effect": lost,
+        f"the part that acts hardly varies otherwise (dormant index {dormant:.2g})": asleep,
+        f"the part called unread has an effect ({null:.3g}): the sketch of what is read is too coarse, "
+        "pass more pairs": abs(null) > max(control, 0.1 * v),
+        f"patching everything does less ({full:.3g}) than patching along it": alone,
+    }
+    reasons = [text for text, applies in concerns.items() if applies]
     if reasons:
         return "amber", f"Doubtful: {'; '.join(reasons)}."
     return "green", (

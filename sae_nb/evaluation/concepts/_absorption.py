@@ -47,7 +47,9 @@ def swallowed(
 ) -> Measurement:
     """Where the true concepts and their tree are known: how often a parent is off under its child.
 
-    Every concept is given an atom by matching its direction with the dictionary's.
+    Every concept is given an atom by matching its direction with the dictionary's. The value is the
+    mean over the concepts that have a parent, NaN where no child's latent is ever active with its child;
+    the control is a random dictionary of the same size and L0.
 
     Parameters
     ----------
@@ -60,16 +62,9 @@ def swallowed(
     n_bootstrap, seed
         Resamples of rows; the seed is also of the random dictionary.
 
-    Returns
-    -------
-    Measurement
-        Mean over the concepts that have a parent; NaN where no child's latent is ever active with its
-        child. The control is a random dictionary of the same size and L0.
-
     Raises
     ------
-    ValueError: If the truth is of other rows or concepts, there are more concepts than atoms, or no concept
-        has a parent.
+    ValueError: If the truth is of other rows or concepts, atoms are too few, or no concept has a parent.
 
     Example
     -------
@@ -100,15 +95,9 @@ def swallowed(
     own = _counts(codes, sae.dictionary, *tree)
     random = random_like(sae, Activations.from_tensor(rows), seed=seed)
     chance = _counts(random.encode(rows), random.dictionary, *tree)
-    value, interval = resampling.estimates(own, {"share": _share})["share"]
-    return measured(
-        "swallowed",
-        value,
-        floor=0.0,
-        control=_share(chance.sum(axis=0)[None])[0],
-        interval=interval,
-        n=int(own[:, len(children) :].sum()),
-    )
+    estimate = resampling.estimates(own, {"share": _share})["share"]
+    control, n = _share(chance.sum(axis=0)[None])[0], int(own[:, len(children) :].sum())
+    return measured("swallowed", *estimate, n=n, floor=0.0, control=control)
 
 
 def _counts(
@@ -205,7 +194,8 @@ def absorption(
 
     Samples are cut in three: the probe and the latents are fitted on a half, the number of main latents
     is chosen on a quarter, and everything is judged on the last quarter, on rows where the attribute
-    is true and the probe says so.
+    is true and the probe says so. The control is a random dictionary of the same size and L0; NaN where
+    it has no latents of the attribute either, as it should.
 
     Parameters
     ----------
@@ -221,16 +211,9 @@ def absorption(
     n_bootstrap, seed
         Resamples of rows; the seed is also of the parts and the random dictionary.
 
-    Returns
-    -------
-    Absorption
-        The control is a random dictionary of the same size and L0; NaN where it has no latents of the
-        attribute either, as it should.
-
     Raises
     ------
-    ValueError: If the attribute has too few rows with or without it, or a linear probe cannot read it (F1
-        below 0.6): then there is nothing to follow.
+    ValueError: If the attribute has too few rows with or without it, or a linear probe cannot read it.
 
     Source
     ------
@@ -259,22 +242,39 @@ def absorption(
             f"`attribute` must have one entry per row of `acts`, {len(source)}, got shape {truth.shape}."
         )
     parts = _three_parts(source, truth, seed)
-    probe = _fit_probe(source, truth, parts)
     least = max(0.1, largest_cosine(source.d_in)) if least_cosine is None else least_cosine
-    how = (source, truth, parts, probe, most_main, least)
-    own, random = _follow(sae, *how), _follow(random_like(sae, source, seed=seed), *how)
-    return _measured(own, random, probe, least, time.perf_counter() - start, resampling)
+    known = _Attribute(source, truth, parts, *_fit_probe(source, truth, parts), most_main, least)
+    own, random = (known.followed(one) for one in (sae, random_like(sae, source, seed=seed)))
+    defined = own.precision >= PRECISE
+    chance = float(random.absorbed.mean()) if random.precision >= PRECISE else math.nan
 
+    def mean(definition: str, values: np.ndarray, floor: float, control: float) -> Measurement:
+        return resampling.mean(definition, values, floor=floor, control=control, unit="rows")
 
-@dataclass(frozen=True, eq=False)
-class _Probe:
-    direction: Float[np.ndarray, " d_in"]
-    says: Bool[np.ndarray, " n"]
-    f1: float
+    def if_precise(measurement: Measurement) -> Measurement:
+        undefined: dict[str, Any] = {} if defined else {"value": math.nan, "interval": UNKNOWN}
+        return replace(measurement, **undefined)
+
+    n_splits, n_random = len(own.main) - 1, len(random.main) - 1
+    splits = measured("splits", n_splits, floor=0.0, control=n_random, n=len(own.right))
+    return Absorption.of(
+        if_precise(mean("absorption_fraction", own.absorbed, 0.0, chance)),
+        told=mean("attribute_told", own.right, 0.5, random.accuracy),
+        full=if_precise(mean("absorption_full", own.full, 0.0, random.full.mean())),
+        splits=if_precise(splits),
+        precision=own.precision,
+        probe_f1=known.f1,
+        main=own.main,
+        absorbers=own.absorbers,
+        least_cosine=least,
+        seconds=time.perf_counter() - start,
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class _Followed:
+    """What became of an attribute in one dictionary."""
+
     main: tuple[int, ...]
     accuracy: float
     precision: float
@@ -282,6 +282,55 @@ class _Followed:
     absorbed: np.ndarray
     full: np.ndarray
     absorbers: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Attribute:
+    """What is followed: where it is true, which part each row is in, and what a linear probe reads."""
+
+    acts: Activations
+    truth: Bool[np.ndarray, " n"]
+    part: Int[np.ndarray, " n"]
+    direction: Float[np.ndarray, " d_in"]
+    says: Bool[np.ndarray, " n"]
+    f1: float
+    most_main: int
+    least_cosine: float
+
+    def followed(self, sae: Any) -> _Followed:
+        z, truth, judged = _codes(sae, self.acts), self.truth, self.part == 2
+        main, says = self._main_latents(z)
+        right = np.where(truth, says / truth[judged].mean(), ~says / (~truth[judged]).mean()) / 2
+        unit = torch.nn.functional.normalize(sae.dictionary.detach().double(), dim=1).cpu().numpy()
+        rows = np.flatnonzero(judged & truth & self.says)
+        x = self.acts.rows(torch.from_numpy(rows)).detach().double().cpu().numpy()
+        projection = (x - _offset(sae, self.acts.d_in)) @ self.direction
+        least, cosine = self.least_cosine, unit @ self.direction
+        absorbed = absorbed_rows(z[rows], cosine, projection, main, least_cosine=least)
+        hits, slips = says[judged & truth].mean(), says[judged & ~truth].mean()
+        precision = float(hits / (hits + slips)) if hits + slips > 0 else 0.5
+        return _Followed(main, float(right[judged].mean()), precision, right[judged], *absorbed)
+
+    def _main_latents(self, z: Any) -> tuple[tuple[int, ...], Bool[np.ndarray, " n"]]:
+        """Latents added while F1 on the second part rises, and what they say of every row."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import f1_score
+
+        truth, fit, choose = self.truth, self.part == 0, self.part == 1
+        chosen: list[int] = []
+        best, says = 0.0, np.zeros(len(truth), dtype=bool)
+        for candidate in _candidates(z[np.flatnonzero(fit)], truth[fit])[: self.most_main]:
+            columns = z[:, [*chosen, int(candidate)]].toarray()
+            scale = np.maximum(np.abs(columns[fit]).max(axis=0), 1e-12)
+            model = LogisticRegression(max_iter=500, class_weight="balanced")
+            model.fit(columns[fit] / scale, truth[fit])
+            now = model.predict(columns / scale)
+            f1 = float(f1_score(truth[choose], now[choose]))
+            if chosen and f1 <= best + RISES_BY:
+                break
+            best, says = f1, now
+            chosen.append(int(candidate))
+        return tuple(chosen), says
 
 
 def _three_parts(acts: Activations, truth: np.ndarray, seed: int) -> Int[np.ndarray, " n"]:
@@ -301,7 +350,10 @@ def _three_parts(acts: Activations, truth: np.ndarray, seed: int) -> Int[np.ndar
     return part
 
 
-def _fit_probe(acts: Activations, truth: np.ndarray, part: np.ndarray) -> _Probe:
+def _fit_probe(
+    acts: Activations, truth: np.ndarray, part: np.ndarray
+) -> tuple[Float[np.ndarray, " d_in"], Bool[np.ndarray, " n"], float]:
+    """The unit direction of a linear probe, what it says of every row, and its F1."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import f1_score
 
@@ -317,8 +369,7 @@ def _fit_probe(acts: Activations, truth: np.ndarray, part: np.ndarray) -> _Probe
             f"A linear probe must read `attribute` off the activations with F1 ≥ {PROBE_F1} for it to be "
             f"followed, got {f1:.2f}. Take another hook point or attribute."
         )
-    direction = model.coef_[0] / np.linalg.norm(model.coef_[0])
-    return _Probe(direction, says, f1)
+    return model.coef_[0] / np.linalg.norm(model.coef_[0]), says, f1
 
 
 def _codes(sae: Any, acts: Activations) -> Any:
@@ -338,64 +389,9 @@ def _offset(sae: Any, d_in: int) -> np.ndarray:
         return np.zeros(d_in)
     if isinstance(sae, RandomDictionary):
         return sae.mean.double().cpu().numpy()
-    like = sae.dictionary
-    empty = SparseCodes(
-        like.new_zeros(0),
-        torch.zeros(0, dtype=torch.int32, device=like.device),
-        torch.zeros(2, dtype=torch.int64, device=like.device),
-        sae.n_atoms,
-    )
+    empty = SparseCodes.from_dense(sae.dictionary.new_zeros(1, sae.n_atoms))
     with torch.no_grad():
-        found: np.ndarray = sae.decode(empty).double().cpu().numpy().reshape(-1)
-    return found
-
-
-def _follow(
-    sae: Any,
-    acts: Activations,
-    truth: np.ndarray,
-    part: np.ndarray,
-    probe: _Probe,
-    most_main: int,
-    least_cosine: float,
-) -> _Followed:
-    z = _codes(sae, acts)
-    main, says = _main_latents(z, truth, part, most_main)
-    judged = part == 2
-    right = np.where(truth, says / truth[judged].mean(), ~says / (~truth[judged]).mean()) / 2
-    unit = torch.nn.functional.normalize(sae.dictionary.detach().double(), dim=1).cpu().numpy()
-    cosine = unit @ probe.direction
-    rows = np.flatnonzero(judged & truth & probe.says)
-    x = acts.rows(torch.from_numpy(rows)).detach().double().cpu().numpy()
-    projection = (x - _offset(sae, acts.d_in)) @ probe.direction
-    absorbed = absorbed_rows(z[rows], cosine, projection, main, least_cosine=least_cosine)
-    hits, slips = says[judged & truth].mean(), says[judged & ~truth].mean()
-    precision = float(hits / (hits + slips)) if hits + slips > 0 else 0.5
-    return _Followed(main, float(right[judged].mean()), precision, right[judged], *absorbed)
-
-
-def _main_latents(
-    z: Any, truth: np.ndarray, part: np.ndarray, most: int
-) -> tuple[tuple[int, ...], Bool[np.ndarray, " n"]]:
-    """Latents added while F1 on the second part rises, and what they say of every row."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import f1_score
-
-    fit, choose = part == 0, part == 1
-    chosen: list[int] = []
-    best, says = 0.0, np.zeros(len(truth), dtype=bool)
-    for candidate in _candidates(z[np.flatnonzero(fit)], truth[fit])[:most]:
-        columns = z[:, [*chosen, int(candidate)]].toarray()
-        scale = np.maximum(np.abs(columns[fit]).max(axis=0), 1e-12)
-        model = LogisticRegression(max_iter=500, class_weight="balanced")
-        model.fit(columns[fit] / scale, truth[fit])
-        now = model.predict(columns / scale)
-        f1 = float(f1_score(truth[choose], now[choose]))
-        if chosen and f1 <= best + RISES_BY:
-            break
-        best, says = f1, now
-        chosen.append(int(candidate))
-    return tuple(chosen), says
+        return np.asarray(sae.decode(empty).double().cpu()).reshape(-1)
 
 
 def _candidates(z: Any, truth: np.ndarray) -> np.ndarray:
@@ -438,40 +434,3 @@ def absorbed_rows(
         counts[first] = counts.get(first, 0) + 1
     often = sorted(counts.items(), key=lambda item: -item[1])[:5]
     return absorbed, full, tuple(often)
-
-
-def _measured(
-    own: _Followed,
-    random: _Followed,
-    probe: _Probe,
-    least_cosine: float,
-    seconds: float,
-    resampling: Resampling,
-) -> Absorption:
-    defined = own.precision >= PRECISE
-    chance = float(random.absorbed.mean()) if random.precision >= PRECISE else math.nan
-
-    def mean(definition: str, values: np.ndarray, floor: float, control: float) -> Measurement:
-        return resampling.mean(definition, values, floor=floor, control=control, unit="rows")
-
-    def if_precise(found: Measurement) -> Measurement:
-        return found if defined else replace(found, value=math.nan, interval=UNKNOWN)
-
-    return Absorption.of(
-        if_precise(mean("absorption_fraction", own.absorbed, 0.0, chance)),
-        seconds=seconds,
-        told=mean("attribute_told", own.right, 0.5, random.accuracy),
-        full=if_precise(mean("absorption_full", own.full, 0.0, random.full.mean())),
-        splits=measured(
-            "splits",
-            len(own.main) - 1 if defined else math.nan,
-            floor=0.0,
-            control=len(random.main) - 1,
-            n=len(own.right),
-        ),
-        precision=own.precision,
-        probe_f1=probe.f1,
-        main=own.main,
-        absorbers=own.absorbers,
-        least_cosine=least_cosine,
-    )

@@ -20,13 +20,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import same_length
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._measurement import (
-    Interval,
-    Measurement,
-    Resampling,
-    measured,
-    random_like,
-)
+from sae_nb.evaluation.report._measurement import Interval, Measurement, Resampling, random_like
 from sae_nb.evaluation.report._row_pass import codes_of_rows
 
 if TYPE_CHECKING:
@@ -83,6 +77,8 @@ def identifiability(
 ) -> Identifiability:
     """How well single atoms identify known factors of rows or of samples, judged on samples held out.
 
+    The floor is 0.5; the control a random dictionary of the same size and L0, chosen and judged alike.
+
     Parameters
     ----------
     sae
@@ -96,12 +92,6 @@ def identifiability(
         Of the factors.
     n_bootstrap, seed
         Resamples of samples; the seed is also of the halves and the random dictionary.
-
-    Returns
-    -------
-    Identifiability
-        The floor is 0.5; the control a random dictionary of the same size and L0, chosen and judged in
-        the same way.
 
     Raises
     ------
@@ -131,21 +121,22 @@ def identifiability(
     same_length(named, known.shape[1], name="names", per="factor")
     sample = np.zeros(len(known), dtype=np.int64)
     sample[unit] = source.sample.numpy()
-    fit = _half(sample, seed)
+    # One half of the samples: rows of one stay together.
+    unique, index = np.unique(sample, return_inverse=True)
+    fit = (np.random.default_rng(seed).permutation(len(unique)) < len(unique) // 2)[index]
     _check_both(known, fit, named)
-    random = random_like(sae, source, seed=seed)
-    chance = _best_atoms(_strengths(random, source, unit, len(known)), known, fit, named)[0]
-    factors, says = _best_atoms(_strengths(sae, source, unit, len(known)), known, fit, named)
-    return Identifiability.of(
-        measured(
-            "identifiability",
-            np.mean([factor.accuracy for factor in factors]),
-            floor=0.5,
-            control=np.mean([factor.accuracy for factor in chance]),
-            interval=_interval(says[~fit], known[~fit], sample[~fit], resampling),
-            n=int((~fit).sum()),
-            unit="rows" if len(known) == len(source) else "samples",
-        ),
+    (factors, says), (chance, _) = (
+        _best_atoms(_strengths(one, source, unit, len(known)), known, fit, named)
+        for one in (sae, random_like(sae, source, seed=seed))
+    )
+    return Identifiability.measured(
+        "identifiability",
+        np.mean([factor.accuracy for factor in factors]),
+        floor=0.5,
+        control=np.mean([factor.accuracy for factor in chance]),
+        interval=_interval(says[~fit], known[~fit], sample[~fit], resampling),
+        n=int((~fit).sum()),
+        unit="rows" if len(known) == len(source) else "samples",
         seconds=time.perf_counter() - start,
         factors=tuple(factors),
     )
@@ -166,14 +157,6 @@ def _unit_of(known: np.ndarray, acts: Activations) -> Int[np.ndarray, " n"]:
     return sample
 
 
-def _half(sample: Int[np.ndarray, " units"], seed: int) -> Bool[np.ndarray, " units"]:
-    """Units of one half of the samples: rows of one sample stay together."""
-    unique, index = np.unique(sample, return_inverse=True)
-    chosen = np.random.default_rng(seed).permutation(len(unique)) < len(unique) // 2
-    half: np.ndarray = chosen[index]
-    return half
-
-
 def _check_both(known: np.ndarray, fit: np.ndarray, names: list[str]) -> None:
     for half in (fit, ~fit):
         yes, n = known[half].sum(axis=0), int(half.sum())
@@ -181,7 +164,7 @@ def _check_both(known: np.ndarray, fit: np.ndarray, names: list[str]) -> None:
         if (least < LEAST).any():
             worst = int(least.argmin())
             raise ValueError(
-                f"Every factor needs {LEAST} samples with it and {LEAST} without, in each half; "
+                f"`truth` must have {LEAST} samples with every factor and {LEAST} without, in each half; "
                 f"{names[worst]!r} has {int(yes[worst])} with and {n - int(yes[worst])} without in one. "
                 "Give more samples, or leave it out."
             )
@@ -296,14 +279,9 @@ FOUND_FROM = 0.5
 class Factor:
     """Something that is true of some rows, or of some samples, and is known to be."""
 
-    name: str
-    """What people call it: "digit 7", "bad clause"."""
-
-    per: Literal["row", "sample"]
-    """What `truth` is about. A sample is as strong as its strongest row."""
-
-    truth: Bool[np.ndarray, " units"]
-    """One entry per row or per sample."""
+    name: str  # what people call it: "digit 7", "bad clause"
+    per: Literal["row", "sample"]  # a sample is as strong as its strongest row
+    truth: Bool[np.ndarray, " units"]  # one entry per row or per sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -346,13 +324,10 @@ class FactorMatch:
 
 
 class Matches(NamedTuple):
-    """What atoms and factors have to do with each other, judged on fresh samples."""
+    """What atoms and factors have to do with each other, judged on fresh samples; poor matches too."""
 
-    by_factor: list[FactorMatch]
-    """For every factor, in order, the atom that identifies it best; poor matches too."""
-
-    by_atom: list[FactorMatch]
-    """For every atom that fires, the factor that it identifies best; poor matches too."""
+    by_factor: list[FactorMatch]  # for every factor, in order, the atom that identifies it best
+    by_atom: list[FactorMatch]  # for every atom that fires, the factor that it identifies best
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -29,22 +29,15 @@ class Difference:
     """One quantity in two groups, atom by atom, and what chance makes of it."""
 
     a: Float[np.ndarray, " n_atoms"]
-    """In the first group."""
-
     b: Float[np.ndarray, " n_atoms"]
-    """In the second."""
-
+    # Mean of a − b over permutations: zero for means, not for sums over groups of two sizes.
     expected: Float[np.ndarray, " n_atoms"]
-    """Mean of a − b over permutations: zero for means, not for sums over groups of two sizes."""
-
+    # Distance of a − b from `expected` that no atom exceeds in 95 % of permutations.
     floor: Float[np.ndarray, " n_atoms"]
-    """Distance of a − b from `expected` that no atom exceeds in 95 % of permutations."""
-
+    # Share of permutations with a difference as far out, for this atom by itself …
     p: Float[np.ndarray, " n_atoms"]
-    """Share of permutations with a difference as far out, for this atom by itself."""
-
+    # … and in which any atom comes as far out: corrected for looking at all.
     p_adjusted: Float[np.ndarray, " n_atoms"]
-    """Share of permutations in which any atom comes as far out: corrected for looking at all."""
 
     @property
     def value(self) -> Float[np.ndarray, " n_atoms"]:

@@ -50,6 +50,7 @@ Pool = Literal["mean", "max"]
 Table = Any
 """A dense (units, columns) array, or a scipy CSR matrix of that shape."""
 
+Columns = int | Literal["all"]
 Ranking = Callable[[Table, Bool[np.ndarray, " units"]], Int[np.ndarray, " columns"]]
 
 SAE, RANDOM_LATENTS = "sae latents", "random latents"
@@ -64,22 +65,21 @@ class Arm:
     name: str
     table: Table
     ranking: Ranking
-    only_all: bool = False  # whether it has no version with few columns
+    sizes: Literal["few", "all", "both"] = "both"
+
+    def takes(self, k: Columns) -> bool:
+        """Whether a probe of so many columns is fitted."""
+        return self.sizes in ("both", "all" if k == "all" else "few")
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
     """What is labelled, samples or rows: the rows of each, and its bootstrap sample."""
 
-    rows: Int[np.ndarray, " rows"]
-    """Rows of the activations that are used, ordered by unit."""
-
-    unit: Int[np.ndarray, " rows"]
-    """Unit of each of them, from 0, ascending."""
-
+    rows: Int[np.ndarray, " rows"]  # rows of the activations that are used, ordered by unit
+    unit: Int[np.ndarray, " rows"]  # unit of each of them, from 0, ascending
     n: int
-    sample: Int[np.ndarray, " units"]
-    """Sample of each unit; units of one sample stay on one side of a split."""
+    sample: Int[np.ndarray, " units"]  # of each unit; those of one stay on one side of a split
 
 
 def arms_for(
@@ -109,10 +109,10 @@ def arms_for(
     order = shuffled[np.isin(shuffled, fires)]
     return [
         Arm(SAE, latents, by_mean_difference),
-        Arm(RANDOM_LATENTS, latents[:, order], in_order),
+        Arm(RANDOM_LATENTS, latents[:, order], in_order, "few"),
         Arm(CHANNELS, raw, by_mean_difference),
         Arm(COMPONENTS, principal_components(raw, unlabelled), in_order),
-        Arm(MEANS, raw, in_order, only_all=True),
+        Arm(MEANS, raw, in_order, "all"),
         Arm(RANDOM, chance, by_mean_difference),
     ]
 
@@ -142,8 +142,7 @@ def _pool_dense(x: np.ndarray, units: Units, pool: Pool) -> Float[np.ndarray, "u
     first = np.searchsorted(units.unit, np.arange(units.n))
     if pool == "max":
         return np.maximum.reduceat(x, first, axis=0)
-    counts = np.bincount(units.unit, minlength=units.n)
-    return np.add.reduceat(x, first, axis=0) / counts[:, None]
+    return np.add.reduceat(x, first, axis=0) / np.bincount(units.unit, minlength=units.n)[:, None]
 
 
 def _pool_codes(codes: SparseCodes, units: Units, pool: Pool) -> csr_matrix:
@@ -186,15 +185,15 @@ class Probe:
     columns: Int[np.ndarray, " k"]
 
 
-def fit_probe(arm: Arm, k: int | None, truth: Bool[np.ndarray, " units"], split: Split) -> Probe:
-    """Fit one probe on training units; k columns, or all for None."""
+def fit_probe(arm: Arm, k: Columns, truth: Bool[np.ndarray, " units"], split: Split) -> Probe:
+    """Fit one probe of k columns on training units."""
     table, y = arm.table, truth[split.train]
     if arm.name == MEANS:  # nothing is fitted but two means
         x = table[split.train]
         direction = x[y].mean(axis=0) - x[~y].mean(axis=0)
         score = float(auroc(table[split.validation] @ direction, truth[split.validation])[0])
         return Probe(table[split.test] @ direction, score, np.arange(table.shape[1]))
-    if k is None:
+    if k == "all":
         return _logistic(table, truth, split, PENALTIES, np.arange(table.shape[1]))
     columns = arm.ranking(table[split.train], y)[:k]
     chosen = table[:, columns]
@@ -213,14 +212,13 @@ def _logistic(
     from sklearn.linear_model import LogisticRegression
 
     train, validation, test = _scaled(table, split)
-    best: tuple[float, Any] | None = None
+    fits = []
     for penalty in penalties:
         model = LogisticRegression(C=penalty, max_iter=1000, class_weight="balanced", tol=1e-3)
         model.fit(train, truth[split.train])
         score = float(auroc(model.decision_function(validation), truth[split.validation])[0])
-        if best is None or score > best[0]:
-            best = (score, model)
-    score, model = best  # type: ignore[misc]  # there is at least one penalty
+        fits.append((score, model))
+    score, model = max(fits, key=lambda fit: fit[0])  # the first of equal ones
     return Probe(model.decision_function(test), score, columns)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,9 +25,8 @@ from sae_nb.evaluation.concepts._probe_fits import (
     COMPONENTS,
     MEANS,
     RANDOM,
-    RANDOM_LATENTS,
     SAE,
-    Arm,
+    Columns,
     Pool,
     Probe,
     Split,
@@ -130,7 +129,8 @@ def divided(
     samples = generator.permutation(np.unique(units.sample[labelled]))
     choosing = np.isin(units.sample[labelled], samples[: max(1, len(samples) // 4)])
     train, validation = labelled[~choosing], labelled[choosing]
-    if not _both(tasks, train) or not _both(tasks, validation):
+    parts = [truth[part] for truth in tasks.values() for part in (train, validation)]
+    if not all(0 < int(part.sum()) < len(part) for part in parts):
         train, validation = _alternating(tasks, labelled, generator)
     split = Split(train, validation, np.flatnonzero(tested))
     for name, truth in tasks.items():
@@ -176,10 +176,6 @@ def _kinds(tasks: Tasks, units: np.ndarray) -> Int[np.ndarray, " m"]:
     for number, truth in enumerate(tasks.values()):
         kind[truth[units]] = number + 1
     return kind
-
-
-def _both(tasks: Tasks, part: np.ndarray) -> bool:
-    return all(0 < int(truth[part].sum()) < len(part) for truth in tasks.values())
 
 
 def _alternating(
@@ -231,7 +227,9 @@ def noisy(
 # Probes of every arm, and what is chosen among them.
 
 
-Columns = int | Literal["all"]
+Key = tuple[str, Columns]
+"""Arm and number of columns."""
+
 BASELINES = (CHANNELS, COMPONENTS, MEANS, RANDOM)
 """Arms that need no training of an SAE."""
 
@@ -245,13 +243,13 @@ class ProbeStudy(Measurement):
     control is the random dictionary's best arm minus the same baseline.
     """
 
-    scores: dict[tuple[str, Columns], Measurement]
+    scores: dict[Key, Measurement]
     """AUROC on test labels, mean over classes, by arm and number of columns."""
 
     gains: dict[Columns, Measurement]
     """SAE minus the best baseline with the same number of columns."""
 
-    chosen: dict[str, tuple[str, Columns]]
+    chosen: dict[str, Key]
     """Arm and number of columns that validation labels chose: "sae", "baseline", "random"."""
 
     latents: dict[str, tuple[int, ...]]
@@ -363,8 +361,7 @@ def probe(
 
     Raises
     ------
-    TypeError, ValueError: If there is one class, or too few examples of one (the message says how many),
-        all features are constant, all atoms dead, or codes are of other rows or another dictionary.
+    TypeError, ValueError: If a class has too few examples, all atoms are dead, or an argument does not fit.
 
     Source
     ------
@@ -398,42 +395,28 @@ def probe(
     arms = arms_for(acts, codes, units, unlabelled, pool, seed=seed)
     columns: list[Columns] = [*(k for k in ks if k <= min(acts.d_in, sae.n_atoms)), "all"]
     heard = {n: noisy(task, label_noise, tasks, split, seed=seed) for n, task in tasks.items()}
-    probes = _fitted(arms, columns, heard, split)
+    probes = {
+        (arm.name, k): {name: fit_probe(arm, k, y, split) for name, y in heard.items()}
+        for arm in arms
+        for k in columns
+        if arm.takes(k)
+    }
     judged = _Judged(probes, tasks, split, units, resampling)
     chosen = judged.chosen()
     gain = judged.gain(chosen["sae"], chosen["baseline"])
     control = judged.gain(chosen["random"], chosen["baseline"]).value
+    few = max((k for k in columns if k != "all"), default=None)
+    best = {} if few is None else probes[SAE, few]
     return ProbeStudy.of(
         replace(gain, control=control),
         scores=judged.scores,
         gains={k: judged.gain((SAE, k), judged.best_baseline(k)) for k in columns},
         chosen=chosen,
-        latents=_latents(probes, columns),
+        latents={name: tuple(int(atom) for atom in one.columns) for name, one in best.items()},
         regime=_regime(split, n_labels, label_noise, shifted is not None),
         counts=(len(split.train), len(split.validation), len(split.test)),
         seconds=round(time.perf_counter() - start, 3),
     )
-
-
-Fitted = dict[tuple[str, Columns], dict[str, Probe]]
-
-
-def _fitted(
-    arms: Sequence[Arm],
-    columns: Sequence[Columns],
-    heard: dict[str, Bool[np.ndarray, " units"]],
-    split: Split,
-) -> Fitted:
-    """Every arm, every number of columns, every class."""
-    return {
-        (arm.name, k): {
-            name: fit_probe(arm, None if k == "all" else k, truth, split)
-            for name, truth in heard.items()
-        }
-        for arm in arms
-        for k in columns
-        if (k == "all" or not arm.only_all) and (k != "all" or arm.name != RANDOM_LATENTS)
-    }
 
 
 class _Judged:
@@ -441,27 +424,31 @@ class _Judged:
 
     def __init__(
         self,
-        probes: Fitted,
-        tasks: dict[str, Bool[np.ndarray, " units"]],
+        probes: dict[Key, dict[str, Probe]],
+        tasks: Tasks,
         split: Split,
         units: Units,
         resampling: Resampling,
     ) -> None:
-        self._probes = probes
-        self._n = len(split.test)
+        self._probes, self._n = probes, len(split.test)
         self._unit = "samples" if len(np.unique(units.sample)) == units.n else "rows"
         group, n_groups = group_rows(units.sample[split.test], self._n, seed=resampling.seed)
         weights = np.concatenate([np.ones((1, self._n)), resampling.weights(group, n_groups)])
-        self._values = {
-            key: np.mean(
-                [auroc(p.scores, tasks[name][split.test], weights) for name, p in found.items()],
-                axis=0,
-            )
-            for key, found in probes.items()
-        }
-        self.scores = {key: self._score(*key) for key in probes}
 
-    def validation(self, key: tuple[str, Columns]) -> tuple[float, float]:
+        def mean_auroc(fitted: dict[str, Probe]) -> Float[np.ndarray, " resamples"]:
+            pairs = [(probe.scores, tasks[name][split.test]) for name, probe in fitted.items()]
+            return np.asarray(np.mean([auroc(s, truth, weights) for s, truth in pairs], axis=0))
+
+        self._values = {key: mean_auroc(fitted) for key, fitted in probes.items()}
+        chance = {k: float(v[0]) for (name, k), v in self._values.items() if name == RANDOM}
+        self.scores = {
+            (name, k): self._measured(
+                "probe_auroc", values, 0.5, None if name == RANDOM else chance[k]
+            )
+            for (name, k), values in self._values.items()
+        }
+
+    def validation(self, key: Key) -> tuple[float, float]:
         """What is chosen by: AUROC on validation labels, and where that is equal more columns.
 
         A small validation set is often predicted without a mistake by a few columns that happen to fit.
@@ -469,29 +456,25 @@ class _Judged:
         score = float(np.mean([p.validation for p in self._probes[key].values()]))
         return round(score, 9), np.inf if key[1] == "all" else float(key[1])
 
-    def best_baseline(self, k: Columns) -> tuple[str, Columns]:
+    def best_baseline(self, k: Columns) -> Key:
         """The arm with this number of columns that needs no SAE and that validation labels like best."""
         keys = [key for key in self._probes if key[0] in BASELINES and key[1] == k]
         return max(keys, key=self.validation)
 
-    def chosen(self) -> dict[str, tuple[str, Columns]]:
+    def chosen(self) -> dict[str, Key]:
         groups = {"sae": (SAE,), "baseline": BASELINES, "random": (RANDOM,)}
         return {
             name: max((k for k in self._probes if k[0] in arms), key=self.validation)
             for name, arms in groups.items()
         }
 
-    def gain(self, ours: tuple[str, Columns], other: tuple[str, Columns]) -> Measurement:
+    def gain(self, ours: Key, other: Key) -> Measurement:
         control = self._values[RANDOM, ours[1]][0] - self._values[other][0]
         difference = self._values[ours] - self._values[other]
-        return self._measured(difference, 0.0, float(control), "probe_gain")
-
-    def _score(self, name: str, k: Columns) -> Measurement:
-        random = None if name == RANDOM else float(self._values[RANDOM, k][0])
-        return self._measured(self._values[name, k], 0.5, random, "probe_auroc")
+        return self._measured("probe_gain", difference, 0.0, float(control))
 
     def _measured(
-        self, values: np.ndarray, floor: float, control: float | None, definition: str
+        self, definition: str, values: np.ndarray, floor: float, control: float | None
     ) -> Measurement:
         return measured(
             definition,
@@ -502,14 +485,6 @@ class _Judged:
             n=self._n,
             unit=self._unit,
         )
-
-
-def _latents(probes: Fitted, columns: Sequence[Columns]) -> dict[str, tuple[int, ...]]:
-    few = [k for k in columns if k != "all"]
-    if not few:
-        return {}
-    found = probes[SAE, max(few)]
-    return {name: tuple(int(atom) for atom in one.columns) for name, one in found.items()}
 
 
 def _regime(split: Split, n_labels: int | None, noise: float, shifted: bool) -> str:

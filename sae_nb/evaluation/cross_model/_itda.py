@@ -7,6 +7,7 @@ models that saw the same inputs are compared by J = |A ∩ B| / |A ∪ B| of the
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from sae_nb.activations import Activations
 from sae_nb.checks import between, check_count, check_matrix
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.evaluation.report._row_pass import summed_atoms
 from sae_nb.pursuit import matching_pursuit
 
 _DRAWS = 50  # random choices of rows behind the floor of the overlap
@@ -61,7 +63,7 @@ class Itda(Measurement):
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "n d_in"]:
         """Add up the atoms, and the mean."""
-        return _added(codes, self.dictionary) + self.mean
+        return summed_atoms(codes, self.dictionary) + self.mean
 
     def __repr__(self) -> str:
         return (
@@ -80,18 +82,14 @@ def build_itda(
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> Itda:
-    """Go through the rows once, in random order, and take those that the rows so far explain badly.
+    """Go through the rows once, in random order, and take those that the rows taken so far explain badly.
 
     Parameters
     ----------
-    acts
-        Rows.
-    k
-        Steps of matching pursuit.
-    threshold
-        τ in (0, 1): a row that misses more of its energy joins.
-    max_atoms
-        Rows taken at most.
+    acts, k
+        Rows; steps of matching pursuit.
+    threshold, max_atoms
+        τ in (0, 1): a row that misses more of its energy joins; rows taken at most.
     batch_size
         Rows encoded at a time; within a batch, rows join worst first and explain the others at once.
     n_bootstrap, seed
@@ -126,25 +124,24 @@ def build_itda(
         raise ValueError(
             f"`acts` must vary, but all {len(x)} rows are the same. Capture other inputs."
         )
-    rows = _taken(centred, energy, k, threshold, max_atoms, batch_size, seed)
-    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    rows = _taken(centred, torch.split(order, batch_size), k, threshold * energy, max_atoms)
     alive = (energy > 0).nonzero().flatten()
-    other = alive[torch.randperm(len(alive), generator=generator)[: len(rows)]]
-    dictionary = _unit(centred[rows])
+    drawn = torch.randperm(len(alive), generator=torch.Generator().manual_seed(seed))
+    dictionary, random = _unit(centred[rows]), _unit(centred[alive[drawn[: len(rows)]]])
     missed, missed_random = (
-        _missed(centred, atoms, k) for atoms in (dictionary, _unit(centred[other]))
+        torch.cat([_missed(part, atoms, k) for part in torch.split(centred, 4096)])
+        for atoms in (dictionary, random)
     )
     columns = np.stack([missed.numpy(), energy.numpy()], axis=1).astype(np.float64)
     sums = resampling.grouped(columns, acts.sample.numpy())
-    return Itda.of(
-        measured(
-            "itda_r2",
-            1 - missed.sum() / energy.sum(),
-            floor=0.0,
-            control=1 - missed_random.sum() / energy.sum(),
-            interval=resampling.interval(sums, lambda s: 1 - s[:, 0] / s[:, 1]),
-            n=len(x),
-        ),
+    return Itda.measured(
+        "itda_r2",
+        1 - missed.sum() / energy.sum(),
+        floor=0.0,
+        control=1 - missed_random.sum() / energy.sum(),
+        interval=resampling.interval(sums, lambda s: 1 - s[:, 0] / s[:, 1]),
+        n=len(x),
         seconds=round(time.perf_counter() - start, 3),
         dictionary=dictionary,
         rows=np.array(rows),
@@ -206,27 +203,24 @@ def compare_itda(
 
 def _taken(
     centred: Float[Tensor, "n d_in"],
-    energy: Float[Tensor, " n"],
+    batches: Sequence[Int[Tensor, " batch"]],
     k: int,
-    threshold: float,
+    allowed: Float[Tensor, " n"],
     max_atoms: int,
-    batch_size: int,
-    seed: int,
 ) -> list[int]:
+    """Rows that the rows taken so far explain worse than is allowed."""
     taken: list[int] = []
-    order = torch.randperm(len(centred), generator=torch.Generator().manual_seed(seed))
-    allowed = threshold * energy
-    for batch in torch.split(order, batch_size):
+    for batch in batches:
         residual = centred[batch]
         if taken:
             atoms = _unit(centred[taken])
-            residual = residual - _added(_pursued(residual, atoms, k), atoms)
+            residual = residual - summed_atoms(_pursued(residual, atoms, k), atoms)
         missed = residual.square().sum(dim=1)
         while len(taken) < max_atoms:
             excess = torch.where(missed > allowed[batch], missed, -torch.inf)
             worst = int(excess.argmax())
             # A row that is all mean has no direction to offer.
-            if not bool(torch.isfinite(excess[worst])) or float(energy[batch[worst]]) == 0:
+            if not bool(torch.isfinite(excess[worst])) or float(allowed[batch[worst]]) == 0:
                 break
             taken.append(int(batch[worst]))
             atom = _unit(centred[batch[worst]][None])[0]
@@ -248,22 +242,8 @@ def _pursued(
     return matching_pursuit(x, atoms, min(k, len(atoms)), nonnegative=False)
 
 
-def _added(codes: SparseCodes, atoms: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n d_in"]:
-    return torch.nn.functional.embedding_bag(
-        codes.atoms.long(),
-        atoms,
-        codes.offsets[:-1].long(),
-        mode="sum",
-        per_sample_weights=codes.values.to(atoms),
-    )
-
-
 def _missed(
-    centred: Float[Tensor, "n d_in"], atoms: Float[Tensor, "n_atoms d_in"], k: int
+    x: Float[Tensor, "n d_in"], atoms: Float[Tensor, "n_atoms d_in"], k: int
 ) -> Float[Tensor, " n"]:
     """Squared error of every row."""
-    parts = [
-        (part - _added(_pursued(part, atoms, k), atoms)).square().sum(dim=1)
-        for part in torch.split(centred, 4096)
-    ]
-    return torch.cat(parts)
+    return (x - summed_atoms(_pursued(x, atoms, k), atoms)).square().sum(dim=1)

@@ -83,10 +83,8 @@ class LatentMatches(Measurement):
     """
 
     first: Int[np.ndarray, " matched"]
-    """Atoms of the first SAE."""
-
     second: Int[np.ndarray, " matched"]
-    """The atom of the second that each was matched with."""
+    """Atoms of the first SAE, and the atom of the second that each was matched with."""
 
     correlations: Float[np.ndarray, " matched"]
     """Of each match."""
@@ -133,8 +131,7 @@ def match_latents(
 
     Raises
     ------
-    ValueError: If rows differ, nothing fires often enough, or dictionaries are of other codes.
-    MemoryError: If the table of correlations would not fit.
+    ValueError, MemoryError: If rows or dictionaries do not fit, nothing fires often enough, or memory is short.
 
     Example
     -------

@@ -188,10 +188,8 @@ class Universality(Measurement):
     """Rows in which each fires."""
 
     r2: Float[np.ndarray, "models models"] | None
-    """R² of model j's activations from model i's code; None where only codes were given."""
-
     r2_floor: Float[np.ndarray, "models models"] | None
-    """The same with rows shuffled."""
+    """R² of model j's activations from model i's code, and with rows shuffled; None of codes alone."""
 
     def __repr__(self) -> str:
         text = (
@@ -245,11 +243,11 @@ def compare_firing(
     fired = [_fired(one) for one in codes]
     fires = np.stack([np.asarray(f.sum(axis=0)).ravel() for f in fired], axis=1).astype(float)
     every, overlap = _overlap(fired)
-    alive = np.isfinite(overlap)
+    alive, generator = np.isfinite(overlap), np.random.default_rng(seed)
+    moved = [f.tocsr()[generator.permutation(f.shape[0])].tocsc() for f in fired[1:]]
+    floor = np.nanmean(_overlap([fired[0], *moved])[1])
     return Universality.of(
-        resampling.mean(
-            "cofiring_union", overlap[alive], floor=_shuffled(fired, seed=seed), unit="atoms"
-        ),
+        resampling.mean("cofiring_union", overlap[alive], floor=floor, unit="atoms"),
         seconds=round(time.perf_counter() - start, 3),
         entropy=_entropy(fires),
         overlap=overlap,
@@ -321,12 +319,6 @@ def _overlap(
     union = np.bincount(column, minlength=total.shape[1]).astype(float)
     every = np.bincount(column, weights=total.data == len(fired), minlength=total.shape[1])
     return every, np.divide(every, union, out=np.full_like(union, np.nan), where=union > 0)
-
-
-def _shuffled(fired: Sequence[csc_matrix], *, seed: int) -> float:
-    generator = np.random.default_rng(seed)
-    moved = [f.tocsr()[generator.permutation(f.shape[0])].tocsc() for f in fired[1:]]
-    return float(np.nanmean(_overlap([fired[0], *moved])[1]))
 
 
 def _entropy(fires: Float[np.ndarray, "n_atoms models"]) -> Float[np.ndarray, " n_atoms"]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,12 +19,13 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import check_count
-from sae_nb.evaluation.report._downstream import SpliceTask, score_batches, splice_task
+from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
 from sae_nb.evaluation.report._measurement import (
     Interval,
     Measurement,
     RandomDictionary,
     Resampling,
+    Statistic,
     measured,
 )
 
@@ -128,21 +128,19 @@ def split_error(
     acts
         Activations it was not trained on; samples are split in two.
     train_fraction
-        Share of the samples that maps are fitted on.
+        Share of the samples that maps are fitted on. Where that leaves 2 to 10 rows per dimension a ridge
+        penalty is chosen on a quarter of them, and `.guard` says so.
     model, labels, hook_point
         Also run the model on the held-out samples with each part of the error given back: four passes
         over them. `acts` must carry their samples; labels are one per sample.
     max_rows
         Rows used at most, whole samples drawn at random: what they take in memory is fp64.
     n_bootstrap, seed
-        Resamples of held-out samples; the seed is also of splits, shuffles, random dictionary and
-        features.
+        Resamples of held-out samples; the seed is also of all that is drawn.
 
     Raises
     ------
-    TypeError, ValueError: If widths do not fit, the SAE reads sequences or explains everything, or there
-        are fewer than 2 training rows per dimension; from 2 to 10 a ridge penalty is chosen on a quarter of
-        the training samples, and `.guard` says so.
+    TypeError, ValueError: If an argument does not fit, the SAE explains everything, or rows are too few.
 
     Source
     ------
@@ -177,28 +175,21 @@ def split_error(
             "an SAE with fewer atoms per row."
         )
     steps = _steps(fitted, held, seed=seed)
+    shares, r2 = _measured(steps, held, resampling)
+    mean = steps.refit.mean
+    fitted_norms, held_norms = (
+        Norms((error**2).sum(axis=1), rows.x, rows.plain(mean))
+        for rows, error in ((fitted, steps.error_train), (held, steps.error_held))
+    )
     shuffled = np.random.default_rng(seed).permutation(len(fitted.x))
-    shares, (r2, interval) = _measured(steps, held, resampling)
-    return ErrorSplit.of(
-        measured(
-            "dark_matter_linear",
-            r2,
-            floor=_linear_r2(fitted, held, shuffled),
-            control=_random_r2(fitted, held, sae.n_atoms, seed=seed),
-            interval=interval,
-            n=len(held.x),
-        ),
+    return ErrorSplit.measured(
+        "dark_matter_linear",
+        *r2,
+        n=len(held.x),
+        floor=_linear_r2(fitted, held, shuffled),
+        control=_random_r2(fitted, held, sae.n_atoms, seed=seed),
         shares=shares,
-        norm=predict_norms(
-            (steps.error_train**2).sum(axis=1),
-            (steps.error_held**2).sum(axis=1),
-            fitted.x,
-            held.x,
-            fitted.plain(steps.refit.mean),
-            held.plain(steps.refit.mean),
-            held.sample,
-            resampling,
-        ),
+        norm=predict_norms(fitted_norms, held_norms, held.sample, resampling),
         gain=steps.refit.gain,
         ridge=steps.linear.ridge,
         n_train=len(fitted.x),
@@ -224,18 +215,20 @@ class _RowsOf:
         return known if self.tokens is None else {**known, "token": self.tokens}
 
 
-@dataclass(frozen=True, eq=False)
 class _Refit:
     """(x − μ) ≈ gain (x̂ − m), gain ≥ 1: what one number and a constant win back."""
 
-    mean: Float[np.ndarray, " d_in"]
-    mean_hat: Float[np.ndarray, " d_in"]
-    gain: float
+    def __init__(self, rows: _RowsOf) -> None:
+        self.mean, self.mean_hat = rows.x.mean(axis=0), rows.x_hat.mean(axis=0)
+        made = rows.x_hat - self.mean_hat
+        power = float((made**2).sum())
+        gain = float(((rows.x - self.mean) * made).sum()) / power if power > 0 else 1.0
+        # Below 1 x̂ carries variance that x has not: no shrinkage, and a smaller gain would only put
+        # a part of x itself, which is linear in x, into the error.
+        self.gain = max(gain, 1.0)
 
-    def error(
-        self, x: Float[np.ndarray, "n d_in"], x_hat: Float[np.ndarray, "n d_in"]
-    ) -> Float[np.ndarray, "n d_in"]:
-        return (x - self.mean) - self.gain * (x_hat - self.mean_hat)
+    def error(self, rows: _RowsOf) -> Float[np.ndarray, "n d_in"]:
+        return (rows.x - self.mean) - self.gain * (rows.x_hat - self.mean_hat)
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,7 +248,7 @@ def _check_rows(n: int, d_in: int, fraction: float) -> None:
         raise ValueError(
             f"`acts` must leave at least {FEWEST_PER_DIMENSION} training rows per dimension, "
             f"{FEWEST_PER_DIMENSION * d_in} for d_in={d_in}, got {n}: a linear map of {d_in} inputs "
-            f"fits so few rows by heart. Capture about {wanted} rows."
+            f"fits so few rows exactly. Capture about {wanted} rows."
         )
 
 
@@ -289,30 +282,22 @@ def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
     )
 
 
-def _refit(rows: _RowsOf) -> _Refit:
-    mean, mean_hat = rows.x.mean(axis=0), rows.x_hat.mean(axis=0)
-    made = rows.x_hat - mean_hat
-    power = float((made**2).sum())
-    gain = float(((rows.x - mean) * made).sum()) / power if power > 0 else 1.0
-    # Below 1 x̂ carries variance that x has not: no shrinkage, and a smaller gain would only put
-    # a part of x itself, which is linear in x, into the error.
-    return _Refit(mean, mean_hat, max(gain, 1.0))
-
-
 def _steps(fitted: _RowsOf, held: _RowsOf, *, seed: int) -> _Steps:
     """Fit every step on what the one before leaves, on training rows alone."""
-    refit = _refit(fitted)
-    error, left = refit.error(fitted.x, fitted.x_hat), refit.error(held.x, held.x_hat)
-    squares = [((held.x - held.x.mean(axis=0)) ** 2).sum(axis=1)]
-    squares += [((held.x - held.x_hat) ** 2).sum(axis=1), (left**2).sum(axis=1)]
-    linear = _fit(fitted, fitted.x, error)
+    refit = _Refit(fitted)
+    error, left = refit.error(fitted), refit.error(held)
+    linear, features = _fit(fitted, fitted.x, error), _Features(fitted.x, seed=seed)
+    nonlinear = _ridge(fitted, features(fitted.x), error - linear(fitted.x))
     after = left - linear(held.x)
-    squares.append((after**2).sum(axis=1))
-    features = _Features(fitted.x, seed=seed)
-    missed = error - linear(fitted.x)
-    nonlinear = _ridge(fitted, features(fitted.x), missed)
-    squares.append(((after - nonlinear(features(held.x))) ** 2).sum(axis=1))
-    return _Steps(refit, linear, np.stack(squares, axis=1), error, left)
+    parts = (
+        held.x - held.x.mean(axis=0),
+        held.x - held.x_hat,
+        left,
+        after,
+        after - nonlinear(features(held.x)),
+    )
+    squares = np.stack([(part**2).sum(axis=1) for part in parts], axis=1)
+    return _Steps(refit, linear, squares, error, left)
 
 
 class _Features:
@@ -344,12 +329,10 @@ def _ridge(rows: _RowsOf, x: np.ndarray, error: np.ndarray) -> LinearFit:
     return fit_ridge(x[~later], error[~later], x[later], error[later])
 
 
-def _linear_r2(fitted: _RowsOf, held: _RowsOf, order: np.ndarray | None = None) -> float:
+def _linear_r2(fitted: _RowsOf, held: _RowsOf, order: np.ndarray | slice = slice(None)) -> float:
     """R²(e | x) on held-out rows; with an order, inputs are shuffled against errors."""
-    refit = _refit(fitted)
-    x = fitted.x if order is None else fitted.x[order]
-    fit = _fit(fitted, x, refit.error(fitted.x, fitted.x_hat))
-    error = refit.error(held.x, held.x_hat)
+    refit = _Refit(fitted)
+    fit, error = _fit(fitted, fitted.x[order], refit.error(fitted)), refit.error(held)
     return 1 - float(((error - fit(held.x)) ** 2).sum() / (error**2).sum())
 
 
@@ -363,7 +346,7 @@ def _random_r2(fitted: _RowsOf, held: _RowsOf, n_atoms: int, *, seed: int) -> fl
 
     def like(rows: _RowsOf, x: Tensor) -> _RowsOf:
         made = torch.cat([random(part) for part in torch.split(x, _BATCH)]).numpy()
-        return _RowsOf(rows.x, made.astype(np.float64), rows.l0, rows.sample, rows.tokens)
+        return replace(rows, x_hat=made.astype(np.float64))
 
     return _linear_r2(like(fitted, x_train), like(held, x_test))
 
@@ -371,22 +354,21 @@ def _random_r2(fitted: _RowsOf, held: _RowsOf, n_atoms: int, *, seed: int) -> fl
 def _measured(
     steps: _Steps, held: _RowsOf, resampling: Resampling
 ) -> tuple[dict[str, Measurement], tuple[float, Interval]]:
-    statistics = {name: _share(i) for i, name in enumerate(PARTS)}
+    def won(step: int) -> Statistic:
+        """The part of Σ‖x − μ‖² won by a step; the last one is what is left."""
+        if step == len(PARTS) - 1:
+            return lambda s: s[:, step] / s[:, 0]
+        return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
+
+    statistics = {name: won(i) for i, name in enumerate(PARTS)}
     statistics["r2"] = lambda s: 1 - s[:, 3] / s[:, 2]
-    found = resampling.estimates(resampling.grouped(steps.left, held.sample), statistics)
-    r2 = found.pop("r2")
+    estimates = resampling.estimates(resampling.grouped(steps.left, held.sample), statistics)
+    r2 = estimates.pop("r2")
     shares = {
-        name: measured(f"error_share_{name}", value, interval=interval, n=len(held.x))
-        for name, (value, interval) in found.items()
+        name: measured(f"error_share_{name}", *estimate, n=len(held.x))
+        for name, estimate in estimates.items()
     }
     return shares, r2
-
-
-def _share(step: int) -> Any:
-    """The part of Σ‖x − μ‖² won by a step; the last one is what is left."""
-    if step == len(PARTS) - 1:
-        return lambda s: s[:, step] / s[:, 0]
-    return lambda s: (s[:, step] - s[:, step + 1]) / s[:, 0]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -405,38 +387,40 @@ class NormPrediction(Measurement):
     """R² on held-out rows by predictor: "token" (its mean in training), "activation norm", "l0"."""
 
 
+class Norms(NamedTuple):
+    """‖e‖² of some rows, and what may predict it."""
+
+    squares: Float[np.ndarray, " n"]
+    x: Float[np.ndarray, "n d_in"]
+    plain: Mapping[str, np.ndarray]
+
+
 def predict_norms(
-    train: Float[np.ndarray, " m"],
-    held: Float[np.ndarray, " n"],
-    x_train: Float[np.ndarray, "m d_in"],
-    x_held: Float[np.ndarray, "n d_in"],
-    plain_train: Mapping[str, np.ndarray],
-    plain_held: Mapping[str, np.ndarray],
-    sample: Int[np.ndarray, " n"],
-    resampling: Resampling,
+    train: Norms, held: Norms, sample: Int[np.ndarray, " n"], resampling: Resampling
 ) -> NormPrediction:
     """Fit ‖e‖² on training rows by x and by each plain predictor, and score them on held-out rows."""
-    if len(x_train) >= ROWS_PER_DIMENSION * x_train.shape[1]:
-        fit = fit_linear(x_train, train[:, None])
+    x, squares, truth = train.x, train.squares[:, None], held.squares
+    if len(x) >= ROWS_PER_DIMENSION * x.shape[1]:
+        fit = fit_linear(x, squares)
     else:
-        first = len(x_train) * 3 // 4
-        fit = fit_ridge(x_train[:first], train[:first, None], x_train[first:], train[first:, None])
-    predicted = fit(x_held)[:, 0]
+        first = len(x) * 3 // 4
+        fit = fit_ridge(x[:first], squares[:first], x[first:], squares[first:])
+    predicted = fit(held.x)[:, 0]
     baselines = {
-        name: _r2(held, _by_token(train, values, plain_held[name]))
+        name: _r2(truth, _by_token(train.squares, values, held.plain[name]))
         if name == "token"
-        else _r2(held, fit_linear(values[:, None], train[:, None])(plain_held[name][:, None])[:, 0])
-        for name, values in plain_train.items()
+        else _r2(truth, fit_linear(values[:, None], squares)(held.plain[name][:, None])[:, 0])
+        for name, values in train.plain.items()
     }
-    columns = np.stack([(held - predicted) ** 2, held, held**2, np.ones_like(held)], axis=1)
+    columns = np.stack([(truth - predicted) ** 2, truth, truth**2, np.ones_like(truth)], axis=1)
     interval = resampling.interval(
         resampling.grouped(columns, sample),
         lambda s: 1 - s[:, 0] / (s[:, 2] - s[:, 1] ** 2 / s[:, 3]),
     )
-    r2, best = _r2(held, predicted), max(baselines.values())
-    return NormPrediction.of(
-        measured("dark_matter_norm", r2, floor=best, interval=interval, n=len(held)),
-        baselines=baselines,
+    r2, best = _r2(truth, predicted), max(baselines.values())
+    n = len(truth)
+    return NormPrediction.measured(
+        "dark_matter_norm", r2, interval, n=n, floor=best, baselines=baselines
     )
 
 
@@ -491,34 +475,27 @@ def splice_parts(
         "rest": lambda x: x - linear(x),
         "mean": lambda x: mu.to(x).expand_as(x),
     }
-    batches = task.model.batches(task.inputs, batch_size=_SPLICED_AT_ONCE)
-    where = (task.model, task.hook_point)
-    scores = score_batches(
-        *where, changes, batches, task.labels, keep=task.keep, done=lambda _n: None
-    )
+    scores = task.scores(changes, task.model.batches(task.inputs, batch_size=_SPLICED_AT_ONCE))
     quantity, definition, unit = _MEASURED[scores.scoring]
-    sums = scores.by_group(resampling)
-    place = {name: i for i, name in enumerate(scores.columns)}
+    sums, place = scores.by_group(resampling), scores.columns.index
 
-    def cost(s: Float[np.ndarray, "resamples columns"], variant: str) -> Any:
-        value = s[:, place[f"{quantity}_{variant}"]]
-        if quantity == "ce":
-            value = value - s[:, place["ce_clean"]]
-        return value / s[:, place["n"]]
+    def cost(variant: str) -> Statistic:
+        def per_output(
+            s: Float[np.ndarray, "resamples columns"],
+        ) -> Float[np.ndarray, " resamples"]:
+            value = s[:, place(f"{quantity}_{variant}")]
+            value = value - s[:, place("ce_clean")] if quantity == "ce" else value
+            return np.asarray(value / s[:, place("n")])
+
+        return per_output
 
     variants = {"x_hat": "spliced", "x_hat_and_linear": "linear", "x_hat_and_rest": "rest"}
-    statistics = {name: partial(cost, variant=variant) for name, variant in variants.items()}
+    statistics = {name: cost(variant) for name, variant in variants.items()}
     total = sums.sum(axis=0, keepdims=True)
+    shared: Any = {"floor": cost("mean")(total)[0], "n": int(total[0, place("n")]), "unit": unit}
     return {
-        name: measured(
-            definition,
-            value,
-            floor=cost(total, "mean")[0],
-            interval=interval,
-            n=int(total[0, place["n"]]),
-            unit=unit,
-        )
-        for name, (value, interval) in resampling.estimates(sums, statistics).items()
+        name: measured(definition, *estimate, **shared)
+        for name, estimate in resampling.estimates(sums, statistics).items()
     }
 
 

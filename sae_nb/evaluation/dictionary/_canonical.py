@@ -23,13 +23,13 @@ from sae_nb.evaluation.report._measurement import (
     Measurement,
     Resampling,
     chance_generator,
-    measured,
     random_like,
 )
-from sae_nb.evaluation.report._row_pass import codes_of_rows
+from sae_nb.evaluation.report._row_pass import codes_of_rows, summed_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.training import TrainConfig
 
 
 # -------------------------------------------------------------------------------------------------
@@ -50,13 +50,9 @@ class Stitching(Measurement):
     """Its largest cosine with an atom of the smaller one."""
 
     r2_small: float
-    """Of the smaller SAE."""
-
     r2_stitched: float
-    """With every novel atom added."""
-
     r2_large: float
-    """Of the larger SAE."""
+    """R² of the smaller SAE, of it with every novel atom added, and of the larger SAE."""
 
     @property
     def novel(self) -> Bool[np.ndarray, " n_atoms"]:
@@ -74,6 +70,9 @@ def stitch(
 ) -> Stitching:
     """Add each atom of a larger SAE to a smaller one, and see whether the error falls.
 
+    The value is the share of alive atoms that are novel; the control is that of the same number of random
+    atoms with the same L0: noise, too, sometimes points along an error.
+
     Parameters
     ----------
     small, large
@@ -82,12 +81,6 @@ def stitch(
         Activations neither was trained on.
     n_bootstrap, seed
         Resamples of atoms; the seed is also of the random dictionary of the control.
-
-    Returns
-    -------
-    Stitching
-        The share of alive atoms that are novel; the control is that of the same number of random atoms
-        with the same L0: noise, too, sometimes points along an error.
 
     Raises
     ------
@@ -179,14 +172,8 @@ class _Changes:
         total = 0.0
         for _, codes, error, _ in self._chunks():
             is_novel = novel[codes.atoms.long().cpu()].to(codes.device)
-            values = torch.where(is_novel, codes.values, 0.0)
-            added = torch.nn.functional.embedding_bag(
-                codes.atoms.long(),
-                self.large.dictionary.detach(),
-                codes.offsets[:-1].long(),
-                per_sample_weights=values.to(self.large.dictionary),
-                mode="sum",
-            )
+            chosen = codes.with_values(torch.where(is_novel, codes.values, 0.0))
+            added = summed_atoms(chosen, self.large.dictionary.detach())
             total += float((error - added.to(error)).double().square().sum())
         return total / len(self.acts)
 
@@ -215,10 +202,8 @@ class MetaDictionary(Measurement):
     """Atoms written as sums of meta-atoms."""
 
     sae: SparseAutoencoder
-    """Of the atoms."""
-
     codes: SparseCodes
-    """Which meta-atoms each atom is made of."""
+    """The SAE of the atoms, and which meta-atoms each atom is made of."""
 
 
 def meta_dictionary(
@@ -233,25 +218,19 @@ def meta_dictionary(
 ) -> MetaDictionary:
     """Train a dictionary of a dictionary, and one of random atoms to compare with.
 
-    Costs two trainings of `steps` steps on n_atoms rows: about 10 s at 1024 atoms of width 64.
+    The value is R² of the unit atoms; the control is the same for random atoms. Costs two trainings of
+    `steps` steps on n_atoms rows: about 10 s at 1024 atoms of width 64.
 
     Parameters
     ----------
     sae
         An SAE or a dictionary.
-    ratio
-        Meta-atoms per atom.
-    k
-        Meta-atoms each atom is made of, on average.
+    ratio, k
+        Meta-atoms per atom; meta-atoms each atom is made of, on average.
     steps
         Of training.
     seed, n_bootstrap
         Resamples of atoms; the seed is also of the meta-dictionary and the random atoms.
-
-    Returns
-    -------
-    MetaDictionary
-        R² of the unit atoms; the control is the same for random atoms.
 
     Raises
     ------
@@ -269,6 +248,8 @@ def meta_dictionary(
     >>> found.sae.n_atoms, found.codes.shape
     (10, (40,))
     """
+    from sae_nb.training import TrainConfig
+
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
     unit = torch.nn.functional.normalize(rows_of(sae).float().cpu(), dim=1)
     n_meta, k = round(ratio * len(unit)), check_count(k, name="k")
@@ -278,22 +259,23 @@ def meta_dictionary(
             f"{round(k / ratio)} atoms are needed."
         )
     if float((unit - unit.mean(dim=0)).norm(dim=1).max()) < 1e-6:
-        raise ValueError("`sae` must have atoms that differ, got one direction for all of them.")
+        raise ValueError(
+            "`sae` must have atoms that differ, got the same direction for all of them."
+        )
     drawn = torch.randn(unit.shape, generator=chance_generator(seed))
     random = torch.nn.functional.normalize(drawn, dim=1)
-    how = {"n_meta": n_meta, "k": k, "steps": steps, "seed": seed}
-    meta, shares = _trained(unit, **how, progress=progress)
-    _, chance = _trained(random, **how, progress=progress)
-    return MetaDictionary.of(
-        measured(
-            "meta_r2",
-            shares.mean(),
-            floor=0.0,
-            control=chance.mean(),
-            interval=resampling.spread(shares.numpy()),
-            n=len(unit),
-            unit="atoms",
-        ),
+    config = TrainConfig(steps=steps, batch_size=BATCH, seed=seed)
+    (meta, shares), (_, chance) = (
+        _trained(rows, n_meta, k, config, progress=progress) for rows in (unit, random)
+    )
+    return MetaDictionary.measured(
+        "meta_r2",
+        shares.mean(),
+        floor=0.0,
+        control=chance.mean(),
+        interval=resampling.spread(shares.numpy()),
+        n=len(unit),
+        unit="atoms",
         seconds=time.perf_counter() - start,
         sae=meta,
         codes=meta.encode(unit).detach(),
@@ -301,21 +283,15 @@ def meta_dictionary(
 
 
 def _trained(
-    unit: Float[Tensor, "n_atoms d_in"],
-    *,
-    n_meta: int,
-    k: int,
-    steps: int,
-    seed: int,
-    progress: bool,
+    unit: Float[Tensor, "n_atoms d_in"], n_meta: int, k: int, config: TrainConfig, *, progress: bool
 ) -> tuple[SparseAutoencoder, Float[Tensor, " n_atoms"]]:
     """A dictionary of the rows, and 1 − ‖e‖² / mean‖x − μ‖² of each row."""
     from sae_nb.architectures import BatchTopK
-    from sae_nb.training import TrainConfig, train
+    from sae_nb.training import train
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(config.seed)
     meta = BatchTopK(unit.shape[1], n_meta, k, generator=generator)
-    train(meta, unit, TrainConfig(steps=steps, batch_size=BATCH, seed=seed), progress=progress)
+    train(meta, unit, config, progress=progress)
     total = (unit - unit.mean(dim=0)).square().sum(dim=1).double().mean()
     with torch.no_grad():
         return meta, 1 - (unit - meta(unit)).square().sum(dim=1).double() / total

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._row_pass import check_dictionary
+from sae_nb.evaluation.report._row_pass import check_dictionary, without_zeros
 from sae_nb.kernels import compiled, parallel
 
 LEAST_ROWS = 10
@@ -47,13 +47,10 @@ class Coactivation:
     """Rows in which each atom is active."""
 
     partner: Int[np.ndarray, "n_atoms top"]
-    """Atoms of largest NPMI, best first; −1 where there are fewer."""
-
     npmi: Float[np.ndarray, "n_atoms top"]
-    """NPMI with them; −1 where there are fewer."""
-
     together: Int[np.ndarray, "n_atoms top"]
-    """Rows in which both are active."""
+    """Atoms of largest NPMI, best first, NPMI with them (both −1 where there are fewer), and rows in
+    which both are active."""
 
     @property
     def jaccard(self) -> Float[np.ndarray, "n_atoms top"]:
@@ -98,17 +95,10 @@ def coactivation(
     check_dictionary(codes, rows)
     if len(codes) == 0:
         raise ValueError("`codes` must have at least one row, got none.")
-    return _counted(_without_zeros(codes, rows.norm(dim=1)), rows, top)
-
-
-def _without_zeros(codes: SparseCodes, norms: Tensor) -> SparseCodes:
-    """Entries that are active, in units of unit atoms, on the CPU."""
-    plain = codes.detach().to("cpu")
+    # In units of unit atoms, on the CPU.
+    plain, norms = codes.detach().to("cpu"), rows.norm(dim=1)
     strengths = plain.values.double() * norms[plain.atoms.long()].double()
-    active = strengths != 0
-    cumulative = torch.cat((torch.zeros(1, dtype=torch.long), active.long().cumsum(0)))
-    offsets = cumulative[plain.offsets.long()]
-    return SparseCodes(strengths[active], plain.atoms[active], offsets, codes.n_atoms)
+    return _counted(without_zeros(plain.with_values(strengths)), rows, top)
 
 
 def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:

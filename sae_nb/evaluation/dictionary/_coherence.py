@@ -85,7 +85,7 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
 
 
 def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
-    """Measure how the atoms of an SAE or a dictionary lie to each other.
+    """Measure how alike the atoms of an SAE or a dictionary are.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray,
 def duplicate_groups(
     dictionary: Any, *, cosine: float = ALIKE
 ) -> tuple[Int[np.ndarray, " members"], ...]:
-    """Atoms that are copies of each other: connected components of |⟨d_i, d_j⟩| > cosine.
+    """Atoms that are copies of each other: connected components of |⟨d_i, d_j⟩| > cosine, largest first.
 
     Parameters
     ----------
@@ -152,11 +152,6 @@ def duplicate_groups(
         An SAE or a (n_atoms, d_in) tensor.
     cosine
         Above it, two atoms are linked.
-
-    Returns
-    -------
-    tuple
-        Groups of two or more, largest first.
 
     Example
     -------

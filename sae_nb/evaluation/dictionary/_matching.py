@@ -17,12 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_matrix
-from sae_nb.evaluation.report._measurement import (
-    Measurement,
-    Resampling,
-    chance_generator,
-    measured,
-)
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.kernels import compiled
 
 HUNGARIAN_UP_TO = 4096
@@ -113,16 +108,16 @@ def stability(
     n = min(len(cosines) for cosines in matched)
     every = np.concatenate(matched)
     exact = max(len(d) for d in dictionaries) <= HUNGARIAN_UP_TO
-    return Stability.of(
-        measured(
-            "stability_hungarian" if exact else "stability_auction",
-            np.mean([cosines.mean() for cosines in matched]),
-            floor=_random_floor(dictionaries, signed=signed, seed=seed),
-            control=_at_random(dictionaries, pairs, signed=signed, seed=seed),
-            interval=resampling.spread(every),
-            n=len(pairs),
-            unit="pairs",
-        ),
+    generator = chance_generator(seed)
+    random = [torch.randn(d.shape, generator=generator, dtype=d.dtype) for d in dictionaries[:2]]
+    return Stability.measured(
+        "stability_hungarian" if exact else "stability_auction",
+        np.mean([cosines.mean() for cosines in matched]),
+        floor=match_atoms(*random, signed=signed)[2].mean(),
+        control=_at_random(dictionaries, pairs, signed=signed, seed=seed),
+        interval=resampling.spread(every),
+        n=len(pairs),
+        unit="pairs",
         cosines=np.stack([cosines[:n] for cosines in matched]),
         pairs=pairs,
         mean_max=_mean_max(dictionaries, pairs, signed=signed),
@@ -138,7 +133,7 @@ def atom_stability(
     """How well each atom is found again by other trainings: a column for the concept map.
 
     Mean over the others of the cosine with the matched atom; NaN for atoms that no other training has
-    a partner for, as where the others are smaller.
+    a partner for, as where the others are smaller. For ``sw.ConceptMap(…, columns={"stability": …})``.
 
     Parameters
     ----------
@@ -146,11 +141,6 @@ def atom_stability(
         An SAE or a dictionary, and the same with other seeds or data.
     signed
         Match an atom with another's negative too.
-
-    Returns
-    -------
-    ndarray
-        For ``sw.ConceptMap(sae, acts, columns={"stability": …})``.
 
     Example
     -------
@@ -176,17 +166,14 @@ def match_atoms(
 ) -> tuple[Int[np.ndarray, " matched"], Int[np.ndarray, " matched"], Float[np.ndarray, " matched"]]:
     """Match each atom of the smaller dictionary with one of the other, at most once each.
 
+    Returns atoms of `dictionary`, atoms of `other`, and the cosine of every match.
+
     Parameters
     ----------
     dictionary, other
         Rows need not be unit; only directions count.
     signed
         Whether an atom may match another's negative.
-
-    Returns
-    -------
-    tuple
-        Atoms of `dictionary`, atoms of `other`, and the cosine of every match.
 
     Example
     -------
@@ -244,14 +231,6 @@ def _mean_max(
         ]
         means.append(float(torch.cat(best).double().mean()))
     return float(np.mean(means))
-
-
-def _random_floor(dictionaries: list[Tensor], *, signed: bool, seed: int) -> float:
-    generator = chance_generator(seed)
-    first, second = (
-        torch.randn(d.shape, generator=generator, dtype=d.dtype) for d in dictionaries[:2]
-    )
-    return float(match_atoms(first, second, signed=signed)[2].mean())
 
 
 def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:

@@ -140,7 +140,7 @@ def plausibility(
     rows = check_matrix(directions, name="directions", d_in=atoms.shape[1]).detach().to(atoms)
     zero = (rows.norm(dim=1) == 0).nonzero()
     if len(zero):
-        raise ValueError(f"`directions` must not be zero, got row {int(zero[0])} so.")
+        raise ValueError(f"`directions` must not be zero, got row {int(zero[0])} of zeros.")
     generator = chance_generator(seed)
     drawn = (torch.randn(atoms.shape, generator=generator).to(atoms) for _ in range(_DRAWS))
     chance = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))

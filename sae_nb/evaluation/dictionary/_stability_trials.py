@@ -37,10 +37,8 @@ class StabilityTrial:
     """Several trainings of one SAE, and how far they agree."""
 
     initial: Stability
-    """Before the first step, after each has looked at its first rows."""
-
     final: Stability
-    """At the end."""
+    """Before the first step, after each has looked at its first rows; and at the end."""
 
     gain: Measurement
     """What training adds; the interval resamples atoms, each compared with itself at the start."""
@@ -101,7 +99,9 @@ def stability_trial(
 
     runs = [check_count(seed, name="seeds", at_least=0) for seed in seeds]
     if len(runs) < 2:
-        raise ValueError(f"`seeds` must be at least two, got {runs}: one has nobody to agree with.")
+        raise ValueError(
+            f"`seeds` must be at least two, got {runs}: one run has no other to agree with."
+        )
     between(subset, 0, 1, name="subset", ends="(]")
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)

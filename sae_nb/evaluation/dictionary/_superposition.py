@@ -55,11 +55,7 @@ def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     Parameters
     ----------
     directions
-        Row i is where feature i lives.
-
-    Raises
-    ------
-    TypeError, ValueError: If `directions` is no finite matrix.
+        As for `feature_dimensionality`.
 
     Source
     ------
@@ -84,10 +80,8 @@ def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
 
     Parameters
     ----------
-    sparsity
-        S, the chance that a feature is off.
-    importance_ratio
-        r, importance of the second feature; the first has 1.
+    sparsity, importance_ratio
+        S, the chance that a feature is off; r, importance of the second feature, the first having 1.
 
     Source
     ------

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -66,10 +67,8 @@ class ExplanationScores(Measurement):
     """Atoms asked for that fire too rarely to be explained and judged on fresh samples."""
 
     n_calls: int
-    """Calls of the judge."""
-
     n_unreadable: int
-    """Answers of it that were neither yes, no nor a number: counted as no."""
+    """Calls of the judge; answers of it that were neither yes, no nor a number, and counted as no."""
 
     @property
     def measurements(self) -> dict[str, Measurement]:
@@ -139,8 +138,7 @@ def score_explanations(
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If atoms, codes or labels do not fit, no atom fires often enough, or
-        a judge is given for inputs that are no text.
+    TypeError, ValueError, IndexError: If an argument does not fit, or no atom fires often enough.
 
     Source
     ------
@@ -166,18 +164,17 @@ def score_explanations(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, "
             'and use labels= or explain="exemplars".'
         )
-    desk = Desk(acts, codes, RowFacts.of(acts, labels), seed=seed)
+    facts = RowFacts.of(acts, labels)
+    asked = None if judge is None else CountedJudge(judge)
+    desk = Desk(acts, codes, facts, asked, n_examples // 2, n_choices, seed)
     chosen, left_out = desk.choose(atoms, n_atoms)
-    guessers = {
-        atom: desk.guesser(atom, explain, judge, (explanations or {}).get(atom)) for atom in chosen
-    }
-    sizes = {"n": n_examples // 2, "n_choices": n_choices}
+    texts = explanations or {}
+    guessers = {atom: desk.guesser(atom, explain, texts.get(atom)) for atom in chosen}
     per_atom, control = {}, {}
     for place, atom in enumerate(chosen):
         other = guessers[chosen[place - 1]] if len(chosen) > 1 else None
-        per_atom[atom], control[atom] = desk.scores(atom, guessers[atom], other, judge, **sizes)
+        per_atom[atom], control[atom] = desk.scores(atom, guessers[atom], other)
     scores = _means(per_atom, control, n_choices, resampling)
-    asked = [g for g in guessers.values() if isinstance(g, JudgeGuesser)]
     return ExplanationScores.of(
         scores["detection"],
         scores=scores,
@@ -185,8 +182,8 @@ def score_explanations(
         texts={atom: guesser.text for atom, guesser in guessers.items()},
         rules=desk.rules,
         left_out=left_out,
-        n_calls=sum(g.n_calls for g in asked) + desk.n_calls,
-        n_unreadable=sum(g.n_unreadable for g in asked) + desk.n_unreadable,
+        n_calls=asked.n_calls if asked else 0,
+        n_unreadable=asked.n_unreadable if asked else 0,
         seconds=round(time.perf_counter() - start, 3),
     )
 
@@ -225,28 +222,32 @@ FEWEST_EXAMPLES = 4
 """Windows of a kind below which an atom is not scored."""
 
 
+@dataclass(eq=False)
 class Desk:
     """Rows to explain on, rows to judge on, and examples drawn from the latter."""
 
-    def __init__(
-        self, acts: Activations, codes: SparseCodes, facts: RowFacts, *, seed: int
-    ) -> None:
-        self.acts, self.codes, self.facts, self._seed = acts, codes, facts, seed
-        samples = np.random.default_rng(seed).permutation(np.unique(facts.sample))
+    acts: Activations
+    codes: SparseCodes
+    facts: RowFacts
+    judge: CountedJudge | None
+    n: int  # windows of a kind, and trials
+    n_choices: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        samples = np.random.default_rng(self.seed).permutation(np.unique(self.facts.sample))
         if len(samples) < 2:
             raise ValueError(
                 f"`acts` must have at least two samples, got {len(samples)}: explanations are made on "
                 "some and judged on others."
             )
-        self.first = np.isin(facts.sample, samples[: len(samples) // 2])
-        self.neighbours = Neighbours(facts)
-        self.reach = REACH if facts.kind == "language" else 0
-        self.wide = REACH if facts.kind == "language" else WHOLE_SAMPLE
+        self.first = np.isin(self.facts.sample, samples[: len(samples) // 2])
+        self.windows = Windows(self.facts)
+        self.reach = REACH if self.facts.kind == "language" else 0
         self.rules: dict[int, Rule] = {}
-        self.n_calls = self.n_unreadable = 0
         train = np.flatnonzero(self.first)
-        self._train_acts, self._train_codes = acts.subset(train.tolist()), codes.rows(train)
-        self._train_facts = facts.at(train)
+        self._train = self.acts.subset(train.tolist()), self.codes.rows(train)
+        self._train_facts = self.facts.at(train)
 
     def choose(
         self, atoms: Sequence[int] | None, n_atoms: int
@@ -260,7 +261,7 @@ class Desk:
         enough = (on_first >= FEWEST_FIRINGS) & (on_second >= FEWEST_EXAMPLES)
         if atoms is None:
             check_count(n_atoms, name="n_atoms")
-            drawn = np.random.default_rng(self._seed).permutation(np.flatnonzero(enough))[:n_atoms]
+            drawn = np.random.default_rng(self.seed).permutation(np.flatnonzero(enough))[:n_atoms]
             asked = sorted(int(atom) for atom in drawn)
         else:
             asked = [check_atom(atom, self.codes.n_atoms, name="atoms") for atom in atoms]
@@ -273,42 +274,32 @@ class Desk:
             )
         return chosen, tuple(atom for atom in asked if not enough[atom])
 
-    def guesser(
-        self, atom: int, explain: Explain, judge: Judge | None, text: str | None
-    ) -> Guesser:
+    def guesser(self, atom: int, explain: Explain, text: str | None) -> Guesser:
         """Return who guesses for an atom, having seen the first half alone."""
-        if judge is not None:
-            return JudgeGuesser(judge, text or self._written(atom, judge), self.facts)
+        if self.judge is not None:
+            return JudgeGuesser(self.judge, text or self._written(atom, self.judge), self.facts)
         if explain == "exemplars":
             return self._exemplars(atom)
-        train = (self._train_acts, self._train_codes)
-        rule = self.rules[atom] = induce_rule(*train, atom, facts=self._train_facts)
+        rule = self.rules[atom] = induce_rule(*self._train, atom, facts=self._train_facts)
         return RowGuesser(rule.text, rule.holds(self.facts))
 
     def scores(
-        self,
-        atom: int,
-        guesser: Guesser,
-        other: Guesser | None,
-        judge: Judge | None,
-        *,
-        n: int,
-        n_choices: int,
+        self, atom: int, guesser: Guesser, other: Guesser | None
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Return the scores of an atom, and those of another atom's explanation on its examples."""
-        generator = np.random.default_rng((self._seed, atom))
-        active = fires_in(self.codes, atom)
+        generator = np.random.default_rng((self.seed, atom))
+        active, strength = fires_in(self.codes, atom), self._strength(atom)
         held = active & ~self.first
-        strength = self._strength(atom)
-        draw = (strength, self.facts, self.neighbours, n)
-        firing = active_windows(held, *draw, self.reach, generator)
-        silent = silent_windows(active | self.first, self.neighbours, n, self.reach, generator)
-        marked = self._marked(active_windows(held, *draw, self.wide, generator), active, generator)
+        firing = self.windows.firing(held, strength, self.n, self.reach, generator)
+        silent = self.windows.silent(active | self.first, self.n, self.reach, generator)
+        widest = self.reach or WHOLE_SAMPLE
+        wide = self.windows.firing(held, strength, self.n, widest, generator)
+        marked = self._marked(wide, active, generator)
         vectors = self._vectors([*firing, *silent])
-        trial = (vectors, len(firing), n_choices, n)
-        mine = {"intruder": self._intruders(*trial, judge, [*firing, *silent], generator)}
+        asked = [*firing, *silent] if self.judge else None
+        mine = {"intruder": self._intruders(vectors, len(firing), generator, asked)}
         mixed = generator.permutation(len(vectors))
-        theirs = {"intruder": self._intruders(vectors[mixed], *trial[1:], None, [], generator)}
+        theirs = {"intruder": self._intruders(vectors[mixed], len(firing), generator)}
         for scores, one in ((mine, guesser), (theirs, other)):
             if one is not None:
                 scores["detection"] = balanced(
@@ -318,20 +309,15 @@ class Desk:
                 scores["fuzzing"] = balanced(right, [one.fits(w, no) for w, _, no in marked])
         return {name: mine[name] for name in sorted(mine)}, theirs
 
-    def _written(self, atom: int, judge: Judge) -> str:
-        active = fires_in(self.codes, atom)
-        generator = np.random.default_rng((self._seed, atom, 1))
-        how = (self._strength(atom), self.facts, self.neighbours, 10, self.reach, generator)
-        lines = "\n".join(
-            f"- {shown(window, self.facts, window.rows[active[window.rows]])}"
-            for window in active_windows(active & self.first, *how)
-        )
-        self.n_calls += 1
-        prompt = (
+    def _written(self, atom: int, judge: CountedJudge) -> str:
+        active, strength = fires_in(self.codes, atom), self._strength(atom)
+        generator = np.random.default_rng((self.seed, atom, 1))
+        windows = self.windows.firing(active & self.first, strength, 10, self.reach, generator)
+        lines = (f"- {shown(w, self.facts, w.rows[active[w.rows]])}\n" for w in windows)
+        return judge.answer(
             "A detector fires on the tokens marked with << >> in these texts:\n"
-            f"{lines}\nSay in at most twenty words what it fires on."
+            f"{''.join(lines)}Say in at most twenty words what it fires on."
         )
-        return str(judge(prompt)).strip()
 
     def _exemplars(self, atom: int) -> Guesser:
         x = self.acts.x.float().cpu().numpy()
@@ -383,41 +369,35 @@ class Desk:
         self,
         vectors: np.ndarray,
         n_firing: int,
-        n_choices: int,
-        n_trials: int,
-        judge: Judge | None,
-        windows: list[Window],
         generator: np.random.Generator,
+        asked: list[Window] | None = None,
     ) -> float:
-        """Share of trials in which the window that does not belong is found."""
-        n_silent = len(vectors) - n_firing
-        if n_firing < n_choices - 1 or n_silent < 1:
+        """Share of trials in which the window that does not belong is found, by likeness or a judge."""
+        n_others, n_silent = self.n_choices - 1, len(vectors) - n_firing
+        if n_firing < n_others or n_silent < 1:
             return float("nan")
         found = 0
-        for _ in range(n_trials):
-            picked = generator.permutation(n_firing)[: n_choices - 1]
+        for _ in range(self.n):
+            picked = generator.permutation(n_firing)[:n_others]
             intruder = n_firing + int(generator.integers(n_silent))
             order = generator.permutation([*picked.tolist(), intruder])
-            answer = (
-                least_alike(vectors[order])
-                if judge is None
-                else self._pointed(judge, [windows[i] for i in order])
-            )
+            if asked is None:
+                answer: int | None = least_alike(vectors[order])
+            else:
+                answer = self._pointed([asked[i] for i in order])
             found += answer is not None and int(order[answer]) == intruder
-        return found / n_trials
+        return found / self.n
 
-    def _pointed(self, judge: Judge, windows: list[Window]) -> int | None:
+    def _pointed(self, windows: list[Window]) -> int | None:
         texts = "\n".join(f"{i}. {shown(w, self.facts)}" for i, w in enumerate(windows, 1))
-        prompt = (
+        numbers = [str(i) for i in range(1, len(windows) + 1)]
+        answer = cast("CountedJudge", self.judge).choice(
             "All of these texts but one have something in common. Which one does not belong?\n"
-            f"{texts}\nAnswer with its number alone."
+            f"{texts}\nAnswer with its number alone.",
+            r"\d+",
+            numbers,
         )
-        self.n_calls += 1
-        answer = re.search(r"\d+", str(judge(prompt)))
-        if answer is None or not 1 <= int(answer.group()) <= len(windows):
-            self.n_unreadable += 1
-            return None
-        return int(answer.group()) - 1
+        return None if answer is None else int(answer) - 1
 
 
 def balanced(yes: Sequence[bool], no: Sequence[bool]) -> float:
@@ -441,19 +421,25 @@ Judge = Callable[[str], str]
 """A prompt in, an answer out: a user's own language model. Nothing here calls one unless given."""
 
 
-class Guesser(Protocol):
-    """Answers the questions of the scores for one atom."""
+class CountedJudge:
+    """A judge, how often it was asked, and how many of its answers could not be read."""
 
-    text: str
-    """The explanation, in words."""
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self.n_calls = self.n_unreadable = 0
 
-    def fires(self, window: Window) -> bool:
-        """Whether the atom fires anywhere in a window."""
-        ...
+    def answer(self, prompt: str) -> str:
+        """Return the answer in words."""
+        self.n_calls += 1
+        return str(self._judge(prompt)).strip()
 
-    def fits(self, window: Window, marked: Int[np.ndarray, " m"]) -> bool:
-        """Whether the marked rows of a window are those in which the atom fires."""
-        ...
+    def choice(self, prompt: str, pattern: str, choices: Sequence[str]) -> str | None:
+        """Return the first match in the answer if it is one of the choices."""
+        match = re.search(pattern, self.answer(prompt).lower())
+        if match is not None and match.group() in choices:
+            return match.group()
+        self.n_unreadable += 1
+        return None
 
 
 @dataclass(eq=False)
@@ -472,38 +458,34 @@ class RowGuesser:
         return bool(self.says[marked].mean() > 0.5)
 
 
+@dataclass(eq=False)
 class JudgeGuesser:
     """A language model that reads an explanation and a window; windows of language alone."""
 
-    def __init__(self, judge: Judge, text: str, facts: RowFacts) -> None:
-        self.text = text
-        self._judge, self._facts = judge, facts
-        self.n_calls = self.n_unreadable = 0
+    judge: CountedJudge
+    text: str
+    facts: RowFacts
 
     def fires(self, window: Window) -> bool:
         """Whether the judge says that something in the window matches."""
-        prompt = (
-            f"A detector fires on: {self.text}\nText: {shown(window, self._facts)}\n"
+        return self._says_yes(
+            f"A detector fires on: {self.text}\nText: {shown(window, self.facts)}\n"
             "Does it fire anywhere in the text? Answer yes or no."
         )
-        return self._asked(prompt)
 
     def fits(self, window: Window, marked: Int[np.ndarray, " m"]) -> bool:
         """Whether the judge says that the marked tokens are the right ones."""
-        prompt = (
+        return self._says_yes(
             f"A detector fires on: {self.text}\nText, some tokens marked with << >>: "
-            f"{shown(window, self._facts, marked)}\n"
+            f"{shown(window, self.facts, marked)}\n"
             "Are the marked tokens those on which it fires? Answer yes or no."
         )
-        return self._asked(prompt)
 
-    def _asked(self, prompt: str) -> bool:
-        self.n_calls += 1
-        answer = re.search(r"\b(yes|no)\b", str(self._judge(prompt)).lower())
-        if answer is None:
-            self.n_unreadable += 1
-            return False
-        return answer.group(1) == "yes"
+    def _says_yes(self, prompt: str) -> bool:
+        return self.judge.choice(prompt, r"\b(yes|no)\b", ("yes", "no")) == "yes"
+
+
+Guesser = RowGuesser | JudgeGuesser
 
 
 def shown(
@@ -555,62 +537,50 @@ class Window:
     centre: int  # the row it was drawn around
 
 
-class Neighbours:
+class Windows:
     """Rows ordered by sample and position, to cut windows from."""
 
     def __init__(self, facts: RowFacts) -> None:
+        self._of = facts.sample
         self._order = np.lexsort((facts.position, facts.sample))
         self._rank = np.argsort(self._order)
         self._sample, self._position = facts.sample[self._order], facts.position[self._order]
 
-    def window(self, row: int, reach: int) -> Window:
+    def around(self, row: int, reach: int) -> Window:
         """Return the rows of the same sample at most `reach` positions away."""
         at = int(self._rank[row])
-        low, high = max(0, at - reach), min(len(self._order), at + reach + 1)
-        near = np.arange(low, high)
+        near = np.arange(max(0, at - reach), min(len(self._order), at + reach + 1))
         same = self._sample[near] == self._sample[at]
         close = np.abs(self._position[near] - self._position[at]) <= reach
         return Window(self._order[near[same & close]], row)
 
+    def firing(
+        self,
+        active: Bool[np.ndarray, " n"],
+        strength: np.ndarray,
+        n: int,
+        reach: int,
+        generator: np.random.Generator,
+    ) -> list[Window]:
+        """Return windows around rows in which an atom fires, spread over its strengths.
 
-def active_windows(
-    active: Bool[np.ndarray, " n"],
-    strength: np.ndarray,
-    facts: RowFacts,
-    neighbours: Neighbours,
-    n: int,
-    reach: int,
-    generator: np.random.Generator,
-) -> list[Window]:
-    """Return windows around rows in which an atom fires, spread over its strengths.
+        At most one per sample while samples last: firings are sorted by strength and drawn from n
+        equal parts, so that weak ones count as much as strong ones.
+        """
+        rows = generator.permutation(np.flatnonzero(active))
+        _, first = np.unique(self._of[rows], return_index=True)
+        once = rows[np.sort(first)]
+        again = np.setdiff1d(rows, once, assume_unique=True)
+        pool = once if len(once) >= n else np.concatenate([once, again[: n - len(once)]])
+        pool = pool[np.argsort(-np.abs(strength[pool]), kind="stable")]
+        parts = np.array_split(pool, min(n, len(pool)))
+        drawn = [int(part[generator.integers(len(part))]) for part in parts if len(part)]
+        return [self.around(row, reach) for row in drawn]
 
-    At most one per sample while samples last: firings are sorted by strength and drawn from n equal
-    parts, so that weak ones count as much as strong ones.
-    """
-    rows = generator.permutation(np.flatnonzero(active))
-    _, first = np.unique(facts.sample[rows], return_index=True)
-    once = rows[np.sort(first)]
-    again = np.setdiff1d(rows, once, assume_unique=True)
-    pool = once if len(once) >= n else np.concatenate([once, again[: n - len(once)]])
-    pool = pool[np.argsort(-np.abs(strength[pool]), kind="stable")]
-    parts = np.array_split(pool, min(n, len(pool)))
-    drawn = [int(part[generator.integers(len(part))]) for part in parts if len(part)]
-    return [neighbours.window(row, reach) for row in drawn]
-
-
-def silent_windows(
-    active: Bool[np.ndarray, " n"],
-    neighbours: Neighbours,
-    n: int,
-    reach: int,
-    generator: np.random.Generator,
-) -> list[Window]:
-    """Return windows in which an atom fires nowhere: each one is looked at."""
-    found: list[Window] = []
-    for row in generator.permutation(np.flatnonzero(~active))[: 20 * n]:
-        window = neighbours.window(int(row), reach)
-        if not active[window.rows].any():
-            found.append(window)
-        if len(found) == n:
-            break
-    return found
+    def silent(
+        self, active: Bool[np.ndarray, " n"], n: int, reach: int, generator: np.random.Generator
+    ) -> list[Window]:
+        """Return windows in which an atom fires nowhere: each one is looked at."""
+        rows = generator.permutation(np.flatnonzero(~active))[: 20 * n]
+        windows = (self.around(int(row), reach) for row in rows)
+        return list(islice((w for w in windows if not active[w.rows].any()), n))

@@ -11,13 +11,7 @@ from sae_nb.activations import Activations
 from sae_nb.checks import check_atom, check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import RowFacts, firings_of
-from sae_nb.evaluation.report._measurement import (
-    Interval,
-    Measurement,
-    Resampling,
-    group_rows,
-    measured,
-)
+from sae_nb.evaluation.report._measurement import Interval, Measurement, Resampling, group_rows
 from sae_nb.evaluation.report._row_pass import check_codes
 
 _DRAWS = 20  # random sets of rows behind the floor
@@ -38,13 +32,9 @@ class TokenLift(Measurement):
     """By lift, largest first."""
 
     lifts: Float[np.ndarray, " tokens"]
-    """P(v | active) / P(v)."""
-
     shares: Float[np.ndarray, " tokens"]
-    """P(v | active): the share of firings that are on this token."""
-
     counts: Int[np.ndarray, " tokens"]
-    """Firings on it."""
+    """P(v | active) / P(v), P(v | active), and the number of firings on this token."""
 
     entropy: float
     """Of the token, given that the atom fires, bits."""
@@ -72,23 +62,16 @@ def token_lift(
 
     Parameters
     ----------
-    acts, codes
-        Rows of texts, or of images, whose tokens are places, and their codes.
-    atom
-        Row of the dictionary.
-    n_tokens
-        At most so many.
-    min_count
-        Firings on a token for it to be named; fewer where the atom fires rarely.
-    facts
-        Of the same rows, where they were read before.
+    acts, codes, atom, facts
+        As for `induce_rule`: rows of texts, or of images, whose tokens are places.
+    n_tokens, min_count
+        At most so many; firings on a token for it to be named, fewer where the atom fires rarely.
     n_bootstrap, seed
         Of the interval, by sample, and of the floor.
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If there is no such atom, it fires too rarely, rows have no tokens,
-        or codes are of others.
+    TypeError, ValueError, IndexError: If rows have no tokens, or as for `induce_rule`.
 
     Example
     -------
@@ -121,14 +104,12 @@ def token_lift(
         np.bincount(generator.permutation(place)[: fires.sum()], minlength=len(ids))
         for _ in range(_DRAWS)
     ]
-    return TokenLift.of(
-        measured(
-            "token_information",
-            _bits(fires[None], there)[0],
-            floor=_bits(np.stack(drawn), there).mean(),
-            interval=_interval(place, there, active, facts.sample, resampling),
-            n=int(fires.sum()),
-        ),
+    return TokenLift.measured(
+        "token_information",
+        _bits(fires[None], there)[0],
+        floor=_bits(np.stack(drawn), there).mean(),
+        interval=_interval(place, there, active, facts.sample, resampling),
+        n=int(fires.sum()),
         atom=atom,
         tokens=tuple(facts.names[int(i)] for i in ids[best]),
         lifts=(share / there)[best],

@@ -39,10 +39,8 @@ class Rule:
     """On the rows it was made from; `score_explanations` judges rules on others."""
 
     precision: float
-    """Share of the rows it names in which the atom fires."""
-
     recall: float
-    """Share of the rows in which the atom fires that it names."""
+    """Share of the rows it names in which the atom fires; of the rows in which it fires that it names."""
 
     floor: float
     """F1 of naming every row."""
@@ -92,8 +90,7 @@ def induce_rule(
 
     Raises
     ------
-    TypeError, ValueError, IndexError: If there is no such atom, it fires too rarely (the message says how
-        often), or codes or labels are of other rows.
+    TypeError, ValueError, IndexError: If an argument does not fit, or the atom fires too rarely.
 
     Source
     ------
@@ -139,15 +136,12 @@ def _grown(atom: int, facts: RowFacts, active: np.ndarray, max_terms: int) -> Ru
     named = np.ones(len(facts), dtype=bool)
     reached = floor = _f1(named, active)
     for _ in range(max_terms):
-        best: tuple[float, Predicate, np.ndarray] | None = None
-        for term in candidates(facts, active, named):
-            holds = named & term.holds(facts)
-            f1 = _f1(holds, active)
-            if best is None or f1 > best[0]:
-                best = (f1, term, holds)
-        if best is None or best[0] < reached + _GROWS_BY:
+        grown = ((term, named & term.holds(facts)) for term in candidates(facts, active, named))
+        tried = ((_f1(holds, active), term, holds) for term, holds in grown)
+        f1, term, holds = max(tried, key=lambda one: one[0], default=(0.0, None, named))
+        if term is None or f1 < reached + _GROWS_BY:
             break
-        reached, terms, named = best[0], (*terms, best[1]), best[2]
+        reached, terms, named = f1, (*terms, term), holds
     hits = int((named & active).sum())
     return Rule(
         atom=atom,

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_matrix, one_of
+from sae_nb.evaluation.report._reconstruction import check_same_shape
 from sae_nb.evaluation.report._row_pass import check_dictionary
 
 if TYPE_CHECKING:
@@ -123,11 +124,8 @@ def _checked(passed: Mapping[str, Any]) -> dict[str, Any]:
         name: value if name == "codes" else check_matrix(value, name=name).detach().double()
         for name, value in passed.items()
     }
-    if "x_hat" in checked and checked["x"].shape != checked["x_hat"].shape:
-        raise ValueError(
-            f"`x_hat` must have the shape of `x`, {tuple(checked['x'].shape)}, got "
-            f"{tuple(checked['x_hat'].shape)}."
-        )
+    if "x_hat" in checked:
+        check_same_shape(checked["x"], checked["x_hat"])
     if "codes" in checked and "dictionary" in checked:
         check_dictionary(checked["codes"], checked["dictionary"])
     return checked

@@ -6,10 +6,9 @@ dictionary in the SAE's place. CE recovered = (CE_ablated − CE_spliced) / (CE_
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations import Ragged
 from sae_nb.checks import same_length
-from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.evaluation.report._measurement import Measurement, Resampling, Statistic, measured
 from sae_nb.progress import progress_bar
 from sae_nb.steering import Change, Where, splice
 
@@ -55,6 +54,11 @@ class Scores:
         """Return the sums of each bootstrap group."""
         return resampling.grouped(np.concatenate(self.tables), np.concatenate(self.samples))
 
+    def means(self, sums: Float[np.ndarray, "*resamples columns"]) -> Callable[[str, str], Any]:
+        """Return (quantity, variant) → the mean over what was scored, from sums of the columns."""
+        place = {name: i for i, name in enumerate(self.columns)}
+        return lambda quantity, variant: sums[..., place[f"{quantity}_{variant}"]] / sums[..., 0]
+
 
 def scoring_for(model: LiveModel, labels: Tensor | None) -> Scoring:
     """Return how a model's output is scored: the most informative way that the inputs allow."""
@@ -65,145 +69,86 @@ def scoring_for(model: LiveModel, labels: Tensor | None) -> Scoring:
     return "classes" if model.class_names is not None else "vectors"
 
 
-def score_batches(
-    model: LiveModel,
-    hook_point: str,
-    changes: dict[str, Change],
-    batches: Iterable[Batch],
-    labels: Int[Tensor, " samples"] | None,
-    *,
-    keep: Callable[[Batch], Where],
-    done: Callable[[int], None],
-) -> Scores:
-    """Run the model clean and with each change at the hook point, and score every sample.
-
-    Only sums per sample are kept; logits live for one batch.
-    """
-    scores = Scores(scoring_for(model, labels))
-    n_seen = 0
-    for cpu_batch in batches:
-        batch = cpu_batch.to(model.device)
-        n_seen = batch.first_sample + batch.n
-        truth = None if labels is None else labels[batch.first_sample : n_seen]
-        if truth is not None and len(truth) < batch.n:
-            same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
-        # Nobody else's edits or forwards may come between: the variants are one measurement.
-        with model.lock, torch.no_grad():
-            clean = model.main_output(model.forward(batch))
-            score = _SCORES[scores.scoring](clean, batch, truth)
-            sums = score.clean
-            for name, change in changes.items():
-                with splice(model, hook_point, change, keep(batch)) as edit:
-                    output = model.main_output(model.forward(batch))
-                sums |= {f"{key}_{name}": value for key, value in score(output).items()}
-                scores.n_spliced += edit.n_touched if name == "spliced" else 0
-        scores.add(batch.sample.amax(dim=1), sums)
-        done(batch.n)
-    if labels is not None:
-        same_length(labels, n_seen, name="labels", per="sample of `inputs`")
-    return scores
+Sums = Callable[[Tensor], dict[str, Float[Tensor, " rows"]]]
+"""An output → sums over what is scored of every row, compared with the clean output."""
 
 
-class _Score(abc.ABC):
-    """Compares outputs with the clean one: `count` scored outputs in each row, and sums over them."""
-
-    def __init__(self, clean: Tensor, batch: Batch, truth: Tensor | None) -> None:
-        self.batch, self.truth = batch, truth
-        self.reference = self.prepare(clean)
-        self.clean = {"n": self.count(), **{f"{k}_clean": v for k, v in self(clean).items()}}
-
-    def prepare(self, clean: Tensor) -> Tensor:
-        return clean.float().log_softmax(dim=-1)
-
-    @abc.abstractmethod
-    def count(self) -> Float[Tensor, " rows"]: ...
-
-    @abc.abstractmethod
-    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]: ...
-
-
-class _NextToken(_Score):
+def _next_token(
+    clean: Tensor, batch: Batch, _truth: Tensor | None
+) -> tuple[Float[Tensor, " rows"], Sums]:
     """−log p of each real next token, and KL from the clean prediction, in fp32."""
+    reference = clean.float().log_softmax(dim=-1)
+    scored, ids = _has_next(batch), cast(Tensor, batch.token_ids)
 
-    def count(self) -> Float[Tensor, " rows"]:
-        return _has_next(self.batch).sum(dim=1).double()
-
-    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
-        scored, ids = _has_next(self.batch), cast(Tensor, self.batch.token_ids)
-        sums: dict[str, list[Tensor]] = {"ce": [], "kl": [], "agreement": []}
-        for row, (logits, clean) in enumerate(zip(output, self.reference, strict=True)):
+    def sums(output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+        parts: dict[str, list[Tensor]] = {"ce": [], "kl": [], "agreement": []}
+        for row, (logits, usual) in enumerate(zip(output, reference, strict=True)):
             where = scored[row].nonzero().flatten()
             # Row by row: a whole batch in fp32 would be (batch, time, vocabulary) once more.
-            log_p, log_clean = logits[where].float().log_softmax(dim=-1), clean[where]
+            log_p, log_clean = logits[where].float().log_softmax(dim=-1), usual[where]
             ce = -log_p.gather(1, ids[row, where + 1][:, None])
-            sums["ce"].append(ce.double().sum())
-            sums["kl"].append(_kl(log_clean, log_p).double().sum())
-            sums["agreement"].append((log_p.argmax(-1) == log_clean.argmax(-1)).double().sum())
-        return {name: torch.stack(values) for name, values in sums.items()}
+            parts["ce"].append(ce.double().sum())
+            parts["kl"].append(_kl(log_clean, log_p).double().sum())
+            parts["agreement"].append((log_p.argmax(-1) == log_clean.argmax(-1)).double().sum())
+        return {name: torch.stack(values) for name, values in parts.items()}
+
+    return scored.sum(dim=1).double(), sums
 
 
-class _Classes(_Score):
+def _classes(
+    clean: Tensor, _batch: Batch, truth: Tensor | None
+) -> tuple[Float[Tensor, " rows"], Sums]:
     """KL from the clean class probabilities, whether the top class is the same, and with labels
     −log p of the label and whether it is the top class.
     """
+    if clean.ndim != 2:
+        raise ValueError(
+            "Scores of classes need one row of class scores per sample, got an output of shape "
+            f"{tuple(clean.shape)}. Leave `labels` out."
+        )
+    reference = clean.float().log_softmax(dim=-1)
 
-    def prepare(self, clean: Tensor) -> Tensor:
-        if clean.ndim != 2:
-            raise ValueError(
-                "Scores of classes need one row of class scores per sample, got an output of shape "
-                f"{tuple(clean.shape)}. Leave `labels` out."
-            )
-        return super().prepare(clean)
-
-    def count(self) -> Float[Tensor, " rows"]:
-        return torch.ones(len(self.reference), dtype=torch.float64)
-
-    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+    def sums(output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
         log_p = output.float().log_softmax(dim=-1)
         top = log_p.argmax(dim=-1)
-        sums = {
-            "kl": _kl(self.reference, log_p),
-            "agreement": (top == self.reference.argmax(dim=-1)).double(),
-        }
-        if self.truth is not None:
-            truth = self.truth.to(log_p.device)
-            if int(truth.max()) >= log_p.shape[1]:
+        agreement = (top == reference.argmax(dim=-1)).double()
+        parts = {"kl": _kl(reference, log_p), "agreement": agreement}
+        if truth is not None:
+            labels = truth.to(log_p.device)
+            if int(labels.max()) >= log_p.shape[1]:
                 raise ValueError(
                     f"`labels` must be classes of the model's first head, 0 … {log_p.shape[1] - 1}, "
-                    f"got {int(truth.max())}."
+                    f"got {int(labels.max())}."
                 )
-            sums["ce"] = -log_p.gather(1, truth[:, None])[:, 0]
-            sums["accuracy"] = (top == truth).double()
-        return sums
+            parts["ce"] = -log_p.gather(1, labels[:, None])[:, 0]
+            parts["accuracy"] = (top == labels).double()
+        return parts
+
+    return torch.ones(len(reference), dtype=torch.float64), sums
 
 
-class _Vectors(_Score):
+def _vectors(
+    clean: Tensor, batch: Batch, _truth: Tensor | None
+) -> tuple[Float[Tensor, " rows"], Sums]:
     """Cosine with the clean output vectors, padding left out."""
+    reference, keep = clean.float(), batch.keep
+    n, *times, _ = clean.shape
+    time = math.prod(times)
+    if keep is None or tuple(keep.shape) != (n, time):
+        keep = torch.ones(n, time, dtype=torch.bool, device=clean.device)
 
-    def prepare(self, clean: Tensor) -> Tensor:
-        return clean.float()
+    def sums(output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
+        cosine = torch.cosine_similarity(output.float(), reference, dim=-1)
+        return {"cosine": (cosine.reshape(len(output), -1) * keep).double().sum(dim=1)}
 
-    def count(self) -> Float[Tensor, " rows"]:
-        return self._real().sum(dim=1).double()
-
-    def _real(self) -> Tensor:
-        shape = self.reference.shape
-        time = 1 if len(shape) == 2 else shape[1:-1].numel()
-        keep = self.batch.keep
-        if keep is not None and tuple(keep.shape) == (shape[0], time):
-            return keep
-        return torch.ones(shape[0], time, dtype=torch.bool, device=self.reference.device)
-
-    def __call__(self, output: Tensor) -> dict[str, Float[Tensor, " rows"]]:
-        cosine = torch.cosine_similarity(output.float(), self.reference, dim=-1)
-        return {"cosine": (cosine.reshape(len(output), -1) * self._real()).double().sum(dim=1)}
+    return keep.sum(dim=1).double(), sums
 
 
-_SCORES: dict[Scoring, type[_Score]] = {
-    "next_token": _NextToken,
-    "labels": _Classes,
-    "classes": _Classes,
-    "vectors": _Vectors,
+_SCORES = {
+    "next_token": _next_token,
+    "labels": _classes,
+    "classes": _classes,
+    "vectors": _vectors,
 }
 
 
@@ -277,13 +222,13 @@ _UNIT = {"next_token": "tokens", "labels": "samples", "classes": "samples", "vec
 
 def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measurement]:
     """Return the report's rows on the model's output: floor = mean ablation, control = random."""
-    sums = scores.by_group(resampling)
-    total = _means(sums.sum(axis=0), scores.columns)
-    named = _ROWS[scores.scoring]
-    statistics = {
-        name: partial(_of_sums, formula=formula, columns=scores.columns)
-        for name, (_, formula) in named.items()
-    }
+    sums, named = scores.by_group(resampling), _ROWS[scores.scoring]
+    total = scores.means(sums.sum(axis=0))
+
+    def statistic(formula: Formula) -> Statistic:
+        return lambda resampled: np.asarray(formula(scores.means(resampled), "spliced"))
+
+    statistics = {name: statistic(formula) for name, (_, formula) in named.items()}
     ce = "ce_next_token" if scores.scoring == "next_token" else "ce_labels"
     rows = {}
     for name, (value, interval) in resampling.estimates(sums, statistics).items():
@@ -299,19 +244,6 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
             unit=_UNIT[scores.scoring],
         )
     return rows
-
-
-def _of_sums(
-    sums: Float[np.ndarray, "resamples columns"], *, formula: Formula, columns: Sequence[str]
-) -> Float[np.ndarray, " resamples"]:
-    return np.asarray(formula(_means(sums, columns), "spliced"))
-
-
-def _means(
-    sums: Float[np.ndarray, "*resamples columns"], columns: Sequence[str]
-) -> Callable[[str, str], Any]:
-    place = {name: i for i, name in enumerate(columns)}
-    return lambda quantity, variant: sums[..., place[f"{quantity}_{variant}"]] / sums[..., 0]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -331,11 +263,8 @@ class SpliceTask:
     hook_point: str
     inputs: Any
     labels: Int[Tensor, " samples"] | None
-    drop_first: bool
-    """Whether the first token of every text passes through untouched, as capture drops it."""
-
-    keep_special: bool
-    """Whether special tokens are spliced."""
+    drop_first: bool  # whether the first token of every text passes through, as capture drops it
+    keep_special: bool  # whether special tokens are spliced
 
     def run(
         self,
@@ -352,22 +281,48 @@ class SpliceTask:
             "mean": lambda x: mean.to(x).expand_as(x),
             "random": random,
         }
-        batches: Batches = self.model.batches(
-            self.inputs, batch_size=batch_size or _batch_size(self.model)
-        )
+        size = batch_size or _batch_size(self.model)
+        batches: Batches = self.model.batches(self.inputs, batch_size=size)
         total = getattr(batches, "n_samples", None)
         if self.labels is not None and total is not None:
             same_length(self.labels, total, name="labels", per="sample of `inputs`")
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
-            return score_batches(
-                self.model,
-                self.hook_point,
-                changes,
-                batches,
-                self.labels,
-                keep=self.keep,
-                done=bar.update,
-            )
+            return self.scores(changes, batches, done=bar.update)
+
+    def scores(
+        self,
+        changes: dict[str, Change],
+        batches: Iterable[Batch],
+        *,
+        done: Callable[[int], Any] = lambda _n: None,
+    ) -> Scores:
+        """Run the model clean and with each change at the hook point, and score every sample.
+
+        Only sums per sample are kept; logits live for one batch.
+        """
+        model, labels = self.model, self.labels
+        scores, n_seen = Scores(scoring_for(model, labels)), 0
+        for cpu_batch in batches:
+            batch = cpu_batch.to(model.device)
+            n_seen = batch.first_sample + batch.n
+            truth = None if labels is None else labels[batch.first_sample : n_seen]
+            if truth is not None and len(truth) < batch.n:
+                same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
+            # Nobody else's edits or forwards may come between: the variants are one measurement.
+            with model.lock, torch.no_grad():
+                clean = model.main_output(model.forward(batch))
+                n, score = _SCORES[scores.scoring](clean, batch, truth)
+                sums = {"n": n, **{f"{key}_clean": value for key, value in score(clean).items()}}
+                for name, change in changes.items():
+                    with splice(model, self.hook_point, change, self.keep(batch)) as edit:
+                        output = model.main_output(model.forward(batch))
+                    sums |= {f"{key}_{name}": value for key, value in score(output).items()}
+                    scores.n_spliced += edit.n_touched if name == "spliced" else 0
+            scores.add(batch.sample.amax(dim=1), sums)
+            done(batch.n)
+        if labels is not None:
+            same_length(labels, n_seen, name="labels", per="sample of `inputs`")
+        return scores
 
     def keep(self, batch: Batch) -> Where:
         """Return which positions of a batch are spliced: those that capture keeps."""
@@ -493,19 +448,13 @@ class TokenCosts:
     """What splicing changes for every token that has a next one."""
 
     sample: Int[np.ndarray, " tokens"]
-    """Text each token is in."""
-
     position: Int[np.ndarray, " tokens"]
-    """Its place there; what is predicted is the token after it."""
-
     token_id: Int[np.ndarray, " tokens"]
-    """The token itself."""
+    """Text each token is in, its place there, and the token itself; predicted is the token after it."""
 
     ce_clean: Float[np.ndarray, " tokens"]
-    """−log p of the next token, nats."""
-
     ce_spliced: Float[np.ndarray, " tokens"]
-    """The same on reconstructions."""
+    """−log p of the next token, nats; the same on reconstructions."""
 
     kl: Float[np.ndarray, " tokens"]
     """KL(clean‖spliced), nats."""

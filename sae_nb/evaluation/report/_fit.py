@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.evaluation.report._reconstruction import explained_variance
+from sae_nb.evaluation.report._report import evaluate
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -164,12 +165,22 @@ def check_fit(
     rows = _captured(model, inputs, _places(model, sae, stated), bos)
     trials = list(_trials(model, sae, inputs, rows, stated, bos))
     first, rest = trials[0], sorted(trials[1:], key=lambda trial: -trial.r2)
+    enough = CLEARLY * (1 - first.r2)
+    undone = (t.cause for t in rest if t.r2 >= POOR and 1 - t.r2 < enough)
+    recovered = None
+    if splice:
+        how: Any = {"inputs": inputs, "hook_point": stated, "n_bootstrap": 0}
+        report = evaluate(sae, rows[stated], model, **how)
+        names = ("ce_recovered", "accuracy_recovered", "kl_recovered", "cosine_recovered")
+        recovered = next((report[name].value for name in names if name in report), None)
+    named, here = (str(m).rpartition("/")[2].lower() for m in (sae.model_name, model.name))
+    doubt = f"It names {sae.model_name!r} as its model, and this is {model.name!r}."
     return FitCheck(
-        cause=_cause(first, rest),
+        cause=next(undone, "none" if first.r2 >= POOR else "another model"),
         trials=(first, *rest),
-        recovered=_recovered(model, sae, inputs, rows[stated], stated) if splice else None,
+        recovered=recovered,
         stated=dict(getattr(origin, "stated", {})),
-        doubts=_doubts(model, sae),
+        doubts=(doubt,) if sae.model_name and named != here else (),
     )
 
 
@@ -196,17 +207,11 @@ def _trials(
     lengths = x.norm(dim=1, keepdim=True) / x.shape[1] ** 0.5
     yield _tried(sae, x / lengths, "normalisation", "each row to norm √d_in")
     if model.kind == "language" and model.beginning_of_text is not None:
-        yield _with_other_bos(model, sae, inputs, stated, bos)
-
-
-def _with_other_bos(
-    model: LiveModel, sae: SparseAutoencoder, inputs: Any, stated: str, bos: bool | str
-) -> Trial:
-    tokenizer_adds = bool(model.tokenizer("a")["input_ids"][0] == model.beginning_of_text)
-    added = tokenizer_adds if bos == "auto" else bool(bos)
-    x = _captured(model, inputs, [stated], not added)[stated].x
-    words = "without" if added else "with"
-    return _tried(sae, x, "begin-of-text", f"{words} begin-of-text token, add_bos={not added}")
+        tokenizer_adds = bool(model.tokenizer("a")["input_ids"][0] == model.beginning_of_text)
+        added = tokenizer_adds if bos == "auto" else bool(bos)
+        other = _captured(model, inputs, [stated], not added)[stated].x
+        use = f"{'without' if added else 'with'} begin-of-text token, add_bos={not added}"
+        yield _tried(sae, other, "begin-of-text", use)
 
 
 @torch.no_grad()
@@ -214,13 +219,6 @@ def _tried(sae: SparseAutoencoder, x: Float[Tensor, "n d_in"], cause: Cause, use
     codes = sae.encode(x)
     r2 = float(explained_variance(x, sae(x)))
     return Trial(cause=cause, use=use, r2=r2, l0=float(codes.l0.float().mean()))
-
-
-def _cause(first: Trial, rest: list[Trial]) -> Cause:
-    for trial in rest:
-        if trial.r2 >= POOR and 1 - trial.r2 < CLEARLY * (1 - first.r2):
-            return trial.cause
-    return "none" if first.r2 >= POOR else "another model"
 
 
 def _places(model: LiveModel, sae: SparseAutoencoder, stated: str) -> list[str]:
@@ -254,20 +252,3 @@ def _some_inputs(model: LiveModel) -> Any:
     raise ValueError(
         f"`inputs` must be given for {model.name}, which is neither language nor vision."
     )
-
-
-def _recovered(
-    model: LiveModel, sae: SparseAutoencoder, inputs: Any, acts: Activations, stated: str
-) -> float | None:
-    from sae_nb.evaluation.report._report import evaluate
-
-    report = evaluate(sae, acts, model=model, inputs=inputs, hook_point=stated, n_bootstrap=0)
-    names = ("ce_recovered", "accuracy_recovered", "kl_recovered", "cosine_recovered")
-    return next((report[name].value for name in names if name in report), None)
-
-
-def _doubts(model: LiveModel, sae: SparseAutoencoder) -> tuple[str, ...]:
-    last = [str(name).rpartition("/")[2].lower() for name in (sae.model_name, model.name)]
-    if not sae.model_name or last[0] == last[1]:
-        return ()
-    return (f"It names {sae.model_name!r} as its model, and this is {model.name!r}.",)

@@ -33,7 +33,7 @@ def frozen_decoder(
     seed: int = 0,
     progress: bool = True,
 ) -> SparseAutoencoder:
-    """Train a TopK whose atoms are random and stay so, to compare an SAE with.
+    """Train a TopK whose atoms are random and stay so, to compare an SAE with; in eval mode.
 
     Parameters
     ----------
@@ -45,11 +45,6 @@ def frozen_decoder(
         How it was trained; None is `TrainConfig()`.
     seed
         Draws the atoms.
-
-    Returns
-    -------
-    SparseAutoencoder
-        In eval mode; pass it to `evaluate` like any other.
 
     Raises
     ------

@@ -138,6 +138,33 @@ class Measurement:
         return float(self.value)
 
     @classmethod
+    def measured(
+        cls,
+        definition: str,
+        value: SupportsFloat,
+        interval: Interval = UNKNOWN,
+        *,
+        n: int,
+        floor: SupportsFloat | None = None,
+        control: SupportsFloat | None = None,
+        unit: str = "rows",
+        seconds: float = float("nan"),
+        **own: Any,
+    ) -> Self:
+        """Return a value under an id that is defined, its numbers as plain floats; `own`: other fields."""
+        return cls(
+            value=float(value),
+            floor=None if floor is None else float(floor),
+            control=None if control is None else float(control),
+            interval=interval,
+            definition=define(definition).id,
+            n=n,
+            unit=unit,
+            seconds=seconds,
+            **own,
+        )
+
+    @classmethod
     def of(cls, measured: Measurement, **own: Any) -> Self:
         """Return a measured value together with the other fields of a kind of measurement."""
         return cls(**vars(measured) | own)
@@ -162,28 +189,7 @@ class Measurements(Mapping[Key, Measurement], Generic[Key]):
         return len(self.rows)
 
 
-def measured(
-    definition: str,
-    value: SupportsFloat,
-    *,
-    floor: SupportsFloat | None = None,
-    control: SupportsFloat | None = None,
-    interval: Interval = UNKNOWN,
-    n: int,
-    unit: str = "rows",
-    seconds: float = float("nan"),
-) -> Measurement:
-    """Return a measurement under an id that is defined, its numbers as plain floats."""
-    return Measurement(
-        value=float(value),
-        floor=None if floor is None else float(floor),
-        control=None if control is None else float(control),
-        interval=interval,
-        definition=define(definition).id,
-        n=n,
-        unit=unit,
-        seconds=seconds,
-    )
+measured = Measurement.measured
 
 
 def group_rows(
@@ -216,49 +222,23 @@ class Resampling:
     def __post_init__(self) -> None:
         check_count(self.n, name="n_bootstrap", at_least=0)
 
-    def mean(
-        self,
-        definition: str,
-        values: Float[np.ndarray, " n"],
-        *,
-        floor: SupportsFloat | None = None,
-        control: SupportsFloat | None = None,
-        unit: str = "samples",
-        seconds: float = float("nan"),
-    ) -> Measurement:
-        """Measure the mean of independent values; NaN where there are none."""
-        return measured(
-            definition,
-            values.mean() if len(values) else float("nan"),
-            floor=floor,
-            control=control,
-            interval=self.spread(values, "mean"),
-            n=len(values),
-            unit=unit,
-            seconds=seconds,
-        )
+    def mean(self, definition: str, values: Float[np.ndarray, " n"], **known: Any) -> Measurement:
+        """Measure the mean of independent values, NaN where there are none; `known`: see `measured`."""
+        value = values.mean() if len(values) else float("nan")
+        usual: dict[str, Any] = {"unit": "samples", "n": len(values)}
+        return measured(definition, value, self.spread(values), **usual | known)
 
     def ratio(
         self,
         definition: str,
         above: Float[np.ndarray, " n"],
         below: Float[np.ndarray, " n"],
-        *,
-        floor: SupportsFloat | None = None,
-        control: SupportsFloat | None = None,
-        unit: str = "samples",
+        **known: Any,
     ) -> Measurement:
-        """Measure Σ above / Σ below, resampling the places they share."""
-        sums = np.stack([above, below], axis=1)
-        return measured(
-            definition,
-            above.sum() / below.sum(),
-            floor=floor,
-            control=control,
-            interval=self.interval(sums, lambda s: s[:, 0] / s[:, 1]),
-            n=len(below),
-            unit=unit,
-        )
+        """Measure Σ above / Σ below, resampling the places they share; `known`: see `measured`."""
+        interval = self.interval(np.stack([above, below], axis=1), lambda s: s[:, 0] / s[:, 1])
+        usual: dict[str, Any] = {"unit": "samples", "n": len(below)}
+        return measured(definition, above.sum() / below.sum(), interval, **usual | known)
 
     def grouped(
         self, rows: Float[np.ndarray, "n columns"], sample: Int[np.ndarray, " n"] | None
@@ -419,9 +399,7 @@ class RandomDictionary:
             torch.cat(parts).reshape(-1) for parts in zip(*map(self._strongest, tiles), strict=True)
         )
         offsets = torch.arange(0, len(values) + 1, self.k, device=values.device)
-        return SparseCodes(
-            values=values, atoms=atoms, offsets=offsets, n_atoms=self.n_atoms, shape=shape
-        )
+        return SparseCodes(values, atoms, offsets, self.n_atoms, shape)
 
     def _strongest(self, x: Float[Tensor, "n d_in"]) -> tuple[Tensor, Tensor]:
         correlations = x @ self.dictionary.T

@@ -239,12 +239,17 @@ def explained_variance(
     """
     rows = check_matrix(x)
     rows_hat = check_matrix(x_hat, name="x_hat", d_in=rows.shape[1])
-    if rows.shape != rows_hat.shape:
-        raise ValueError(
-            f"`x_hat` must have the shape of `x`, {tuple(rows.shape)}, got {tuple(rows_hat.shape)}."
-        )
+    check_same_shape(rows, rows_hat)
     one_of(definition, sorted(_EXPLAINED), name="definition")
     return float(_EXPLAINED[definition](rows.detach().double(), rows_hat.detach().double()))
+
+
+def check_same_shape(x: Tensor, x_hat: Tensor) -> None:
+    """Refuse reconstructions of other rows."""
+    if x.shape != x_hat.shape:
+        raise ValueError(
+            f"`x_hat` must have the shape of `x`, {tuple(x.shape)}, got {tuple(x_hat.shape)}."
+        )
 
 
 def _r2_perdim(x: Float[Tensor, "n d_in"], x_hat: Float[Tensor, "n d_in"]) -> Tensor:

@@ -181,15 +181,9 @@ def evaluate(
     n_bootstrap, seed
         Resamples, 0 leaves intervals out; the seed is of them and of the random control.
     trained_on
-        Rows the SAE was trained on, if they are at hand: a warning says how many of `acts` are among
-        them.
+        Rows the SAE was trained on, if at hand: a warning says how many of `acts` are among them.
     progress
         Show a bar while splicing.
-
-    Returns
-    -------
-    Report
-        `report["r2"].value`, `.floor`, `.control`, `.interval`, `.definition`; `report.table`.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import check_finite
-from sae_nb.codes import SparseCodes
+from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation.report._measurement import RandomDictionary, group_rows
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.report._sparsity import SparsitySums
@@ -47,6 +47,24 @@ def codes_of(
         codes = SparseCodes.concatenate(parts)
     check_codes(codes, len(acts), sae.n_atoms)
     return codes.detach().to("cpu")
+
+
+def without_zeros(codes: SparseCodes) -> SparseCodes:
+    """Return the entries that are active."""
+    active = codes.values.detach() != 0
+    offsets = offsets_of(torch.bincount(codes.support.rows[active], minlength=len(codes)))
+    return SparseCodes(codes.values[active].detach(), codes.atoms[active], offsets, codes.n_atoms)
+
+
+def summed_atoms(codes: SparseCodes, atoms: Tensor) -> Float[Tensor, "rows d_in"]:
+    """Return Σ_j z_tj d_j of every row."""
+    return torch.nn.functional.embedding_bag(
+        codes.atoms.long(),
+        atoms,
+        codes.offsets[:-1].long(),
+        mode="sum",
+        per_sample_weights=codes.values.to(atoms),
+    )
 
 
 def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:

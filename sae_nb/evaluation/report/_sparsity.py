@@ -99,8 +99,8 @@ def sparsity_rows(
     with np.errstate(divide="ignore", invalid="ignore"):
         controls = {n: float(v(control.groups.sum(axis=0))) for n, (_, v) in _MEANS.items()}
     rows = {
-        name: measured(_MEANS[name][0], value, control=controls[name], interval=interval, n=sums.n)
-        for name, (value, interval) in estimates.items()
+        name: measured(_MEANS[name][0], *estimate, n=sums.n, control=controls[name])
+        for name, estimate in estimates.items()
     }
     for q in (0.05, 0.5, 0.95):
         rows[f"l0_p{q * 100:.0f}"] = measured(
