@@ -112,10 +112,8 @@ def ablation_effects(
     ----------
     model, hook_point, sae, positions
         As for `ablate`; the reconstruction error is kept.
-    inputs
-        What the model reads.
-    atoms
-        One atom or several; each is taken away alone.
+    inputs, atoms
+        What the model reads; one atom or several, each of them taken away alone.
     kind
         "zero" or "mean".
     acts

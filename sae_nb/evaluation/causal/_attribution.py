@@ -185,14 +185,10 @@ def attribute(
 
     Parameters
     ----------
-    model
-        From `load_model` or `wrap`; its lock is held meanwhile.
+    model, hook_point, sae
+        From `load_model` or `wrap`, its lock held meanwhile; where the SAE reads; whose latents.
     batch
         One sample, from `model.batches`.
-    hook_point
-        Where the SAE reads.
-    sae
-        Whose latents.
     target
         What is measured of the answer: a class or token id or its name, a function, or None for the
         model's own top answer. A logit is measured above the mean of all logits.

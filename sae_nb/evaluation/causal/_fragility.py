@@ -272,10 +272,8 @@ def fragility_battery(
     temperatures, sampling_seeds, max_new_tokens
         Of sampled continuations (language), of that length: does the target come more often? Without
         temperatures nothing is sampled.
-    n_neighbours
-        Nearest atoms that are steered with, for the rank of the intended one.
-    n_controls
-        Random directions of equal norm, in every cell.
+    n_neighbours, n_controls
+        Nearest atoms, for the rank of the intended one; random directions of equal norm, in every cell.
     n_bootstrap, seed, max_seconds
         As for `ablation_effects`; the seed is also of typos and noise.
 

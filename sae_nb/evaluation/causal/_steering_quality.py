@@ -159,10 +159,8 @@ def steering_curves(
     target
         Class or token, by id or name, to be made likelier; several count as one. None: each input's
         own top answer.
-    sign
-        1 adds the atom, −1 subtracts it.
-    budgets
-        KL in nats at which directions are compared.
+    sign, budgets
+        1 adds the atom, −1 subtracts it; KL in nats at which directions are compared.
     contrast
         Rows with the concept and rows without; their means' difference is a direction, too.
     rival

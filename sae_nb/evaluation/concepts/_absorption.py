@@ -91,24 +91,21 @@ def swallowed(
     if not len(children):
         raise ValueError("`parent` must name a parent of some concept, got −1 for all.")
     codes = sae.encode(rows.to(sae.dictionary)).detach()
-    tree = (truth, dictionary, parent.numpy(), children)
-    own = _counts(codes, sae.dictionary, *tree)
     random = random_like(sae, Activations.from_tensor(rows), seed=seed)
-    chance = _counts(random.encode(rows), random.dictionary, *tree)
+    own, chance = (
+        _counts(z, atoms, truth, dictionary, parent.numpy())
+        for z, atoms in ((codes, sae.dictionary), (random.encode(rows), random.dictionary))
+    )
     estimate = resampling.estimates(own, {"share": _share})["share"]
     control, n = _share(chance.sum(axis=0)[None])[0], int(own[:, len(children) :].sum())
     return measured("swallowed", *estimate, n=n, floor=0.0, control=control)
 
 
 def _counts(
-    codes: SparseCodes,
-    atoms: Tensor,
-    truth: SparseCodes,
-    dictionary: Tensor,
-    parent: np.ndarray,
-    children: np.ndarray,
+    codes: SparseCodes, atoms: Tensor, truth: SparseCodes, dictionary: Tensor, parent: np.ndarray
 ) -> Float[np.ndarray, "n columns"]:
     """Of every row: which children were detected without their parent, and which were detected at all."""
+    children = np.flatnonzero(parent >= 0)
     concepts, partners, _ = match_atoms(dictionary.float(), atoms.detach().float().cpu())
     atom_of = np.empty(len(dictionary), dtype=np.int64)
     atom_of[concepts] = partners

@@ -81,10 +81,8 @@ def identifiability(
 
     Parameters
     ----------
-    sae
-        Any SAE.
-    acts
-        Activations whose factors are known.
+    sae, acts
+        Any SAE; activations whose factors are known.
     truth
         One line per row of `acts`, or one per sample (0, 1, …), which is then as strong as its
         strongest row.

@@ -172,10 +172,8 @@ def _drawn(
 
 def _kinds(tasks: Tasks, units: np.ndarray) -> Int[np.ndarray, " m"]:
     """The class of each unit; 0 for the class that is asked for in no task."""
-    kind = np.zeros(len(units), dtype=int)
-    for number, truth in enumerate(tasks.values()):
-        kind[truth[units]] = number + 1
-    return kind
+    truths = np.stack(list(tasks.values()))[:, units]
+    return np.where(truths.any(axis=0), truths.argmax(axis=0) + 1, 0)
 
 
 def _alternating(
@@ -334,16 +332,12 @@ def probe(
 
     Parameters
     ----------
-    sae
-        Whose latents.
-    acts
-        Activations, of samples it was not trained on where possible.
+    sae, acts
+        Whose latents; activations, of samples it was not trained on where possible.
     labels
         True or false, or a class number, per sample of `acts` or per row.
-    codes
-        Of `acts`, where they are computed already.
-    names
-        Of the classes.
+    codes, names
+        Of `acts`, where they are computed already; of the classes.
     ks
         Numbers of columns; all columns are always probed too.
     pool

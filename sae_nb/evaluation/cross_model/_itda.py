@@ -178,10 +178,8 @@ def compare_itda(
     1.0
     """
     resampling = Resampling(n_bootstrap, seed)
-    same = len(first.sample) == len(second.sample) and bool(
-        np.all(first.sample == second.sample) and np.all(first.position == second.position)
-    )
-    if not same:
+    places = [np.stack([one.sample, one.position]) for one in (first, second)]
+    if not np.array_equal(*places):
         raise ValueError(
             f"`first` and `second` must be built from the same rows, got {len(first.sample)} and "
             f"{len(second.sample)} rows that are not the same places. Capture the same inputs."

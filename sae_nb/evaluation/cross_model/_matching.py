@@ -120,10 +120,8 @@ def match_latents(
 
     Parameters
     ----------
-    codes, other
-        Of the same rows, by two SAEs.
-    dictionaries
-        Of both SAEs, to measure the cosine of matched atoms as well.
+    codes, other, dictionaries
+        Of the same rows, by two SAEs; of both, to measure the cosine of matched atoms as well.
     min_firings
         Latents that fire in fewer rows are left out.
     n_bootstrap, seed

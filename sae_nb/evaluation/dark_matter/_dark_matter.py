@@ -123,10 +123,9 @@ def split_error(
 
     Parameters
     ----------
-    sae
-        In the units of `acts`; one row at a time (not a temporal SAE).
-    acts
-        Activations it was not trained on; samples are split in two.
+    sae, acts
+        An SAE that reads one row at a time (not a temporal one), and activations in its units that it was
+        not trained on; samples are split in two.
     train_fraction
         Share of the samples that maps are fitted on. Where that leaves 2 to 10 rows per dimension a ridge
         penalty is chosen on a quarter of them, and `.guard` says so.

@@ -75,10 +75,8 @@ def stitch(
 
     Parameters
     ----------
-    small, large
-        SAEs of one place.
-    acts
-        Activations neither was trained on.
+    small, large, acts
+        SAEs of one place; activations neither was trained on.
     n_bootstrap, seed
         Resamples of atoms; the seed is also of the random dictionary of the control.
 

@@ -137,8 +137,7 @@ def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
 def copied_atoms(dictionary: Any, *, cosine: float = COPIED) -> Bool[np.ndarray, " n_atoms"]:
     """Which atoms have an |cosine| above this with an atom of smaller number."""
     near = [_has_earlier(near > cosine, first) for first, near in _tiles(_unit(dictionary))]
-    copied: np.ndarray = torch.cat(near).cpu().numpy()
-    return copied
+    return np.asarray(torch.cat(near).cpu())
 
 
 def duplicate_groups(
@@ -196,8 +195,7 @@ def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
     if not isinstance(weight, Tensor) or weight.shape != sae.dictionary.shape:
         return None
     rows = torch.nn.functional.normalize(weight.detach().double(), dim=1)
-    cosines: np.ndarray = (rows * _unit(sae).double()).sum(dim=1).cpu().numpy()
-    return cosines
+    return np.asarray((rows * _unit(sae).double()).sum(dim=1).cpu())
 
 
 def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> list[float]:

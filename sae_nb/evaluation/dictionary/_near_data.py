@@ -119,8 +119,7 @@ def plausibility(
     directions
         Rows of the classifier, or any directions with a meaning; only directions count.
     n_bootstrap, seed
-        Resamples of the classes; the seed is also of the random dictionaries, which are floor and
-        control: what they reach grows with the number of atoms.
+        As for `ood_score`, of the classes: what random atoms reach grows with their number.
 
     Raises
     ------
@@ -160,5 +159,4 @@ def nearest_atoms(
     """Return the largest cosine of each direction with any atom."""
     unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
     tiles = torch.split(rows, max(1, _TILE // len(unit)))
-    best: np.ndarray = torch.cat([(t @ unit.T).amax(dim=1) for t in tiles]).double().cpu().numpy()
-    return best
+    return np.asarray(torch.cat([(t @ unit.T).amax(dim=1) for t in tiles]).double().cpu())

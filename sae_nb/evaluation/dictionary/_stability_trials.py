@@ -69,10 +69,8 @@ def stability_trial(
     ----------
     make
         ``lambda seed: sn.TopK(d_in, n_atoms, k, generator=torch.Generator().manual_seed(seed))``.
-    data
-        What is trained on.
-    config
-        How; its seed is replaced by each run's.
+    data, config
+        What is trained on, and how; the seed is replaced by each run's.
     seeds
         Two or more, of the start, the order of the data and the subset.
     subset

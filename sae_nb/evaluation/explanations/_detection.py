@@ -196,12 +196,13 @@ def _means(
 ) -> dict[str, Measurement]:
     found = {}
     for name in SCORES:
-        values = np.array([scores[name] for scores in per_atom.values()])
-        theirs = np.array([scores.get(name, np.nan) for scores in control.values()])
-        theirs = theirs[np.isfinite(theirs)]
+        values, theirs = (
+            np.array([s[name] for s in every.values() if np.isfinite(s.get(name, np.nan))])
+            for every in (per_atom, control)
+        )
         found[name] = resampling.mean(
             f"explanation_{name}",
-            values[np.isfinite(values)],
+            values,
             floor=1 / n_choices if name == "intruder" else 0.5,
             control=theirs.mean() if len(theirs) else np.nan,
             unit="atoms",

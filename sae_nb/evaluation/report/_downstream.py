@@ -482,18 +482,14 @@ def token_costs(
 
     Parameters
     ----------
-    model
-        A causal language model.
-    sae
-        In the units of `acts`.
+    model, sae
+        A causal language model; an SAE in the units of `acts`.
     acts
         Captured from it: where, and which positions pass through untouched.
-    inputs
-        Texts; None: those that `acts` carry.
+    inputs, batch_size
+        Texts, None being those that `acts` carry; how many at a time.
     hook_point
         Where to splice; by default where `acts` come from.
-    batch_size
-        Texts at a time.
 
     Raises
     ------
