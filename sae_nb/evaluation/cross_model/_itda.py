@@ -178,8 +178,8 @@ def compare_itda(
     1.0
     """
     resampling = Resampling(n_bootstrap, seed)
-    places = [np.stack([one.sample, one.position]) for one in (first, second)]
-    if not np.array_equal(*places):
+    here, there = (np.stack([one.sample, one.position]) for one in (first, second))
+    if not np.array_equal(here, there):
         raise ValueError(
             f"`first` and `second` must be built from the same rows, got {len(first.sample)} and "
             f"{len(second.sample)} rows that are not the same places. Capture the same inputs."

@@ -156,16 +156,7 @@ def split_error(
     1.0
     """
     start, resampling = time.perf_counter(), Resampling(n_bootstrap, seed)
-    acts = acts_for(sae, acts)
-    if getattr(sae, "reads_sequences", False):
-        raise ValueError(
-            f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
-            "rows before. Use an SAE that is not temporal."
-        )
-    if len(acts) > check_count(max_rows, name="max_rows"):
-        acts = acts.split(max_rows / len(acts), seed=seed)[0]
-    train, test = acts.split(train_fraction, seed=seed)
-    _check_rows(len(train), acts.d_in, train_fraction)
+    train, test = _halves(sae, acts, train_fraction, max_rows, seed)
     task = splice_task(sae, test, model, None, labels, hook_point)
     fitted, held = _rows_of(sae, train), _rows_of(sae, test)
     if float(((fitted.x - fitted.x_hat) ** 2).sum()) < 1e-12 * float((fitted.x**2).sum()):
@@ -193,7 +184,7 @@ def split_error(
         ridge=steps.linear.ridge,
         n_train=len(fitted.x),
         downstream={} if task is None else splice_parts(task, sae, fitted, resampling),
-        guard=_guard(len(fitted.x), acts.d_in, steps.linear.ridge),
+        guard=_guard(len(fitted.x), train.d_in, steps.linear.ridge),
         seconds=round(time.perf_counter() - start, 3),
     )
 
@@ -241,7 +232,20 @@ class _Steps:
     error_held: Float[np.ndarray, "n d_in"]
 
 
-def _check_rows(n: int, d_in: int, fraction: float) -> None:
+def _halves(
+    sae: SparseAutoencoder, acts: Activations | Tensor, fraction: float, max_rows: int, seed: int
+) -> tuple[Activations, Activations]:
+    """Rows to fit on and rows to judge on, by sample."""
+    acts = acts_for(sae, acts)
+    if getattr(sae, "reads_sequences", False):
+        raise ValueError(
+            f"`sae` must read one row at a time, got {type(sae).__name__}, whose error depends on the "
+            "rows before. Use an SAE that is not temporal."
+        )
+    if len(acts) > check_count(max_rows, name="max_rows"):
+        acts = acts.split(max_rows / len(acts), seed=seed)[0]
+    train, test = acts.split(fraction, seed=seed)
+    n, d_in = len(train), acts.d_in
     if n < FEWEST_PER_DIMENSION * d_in:
         wanted = int(np.ceil(ROWS_PER_DIMENSION * d_in / fraction))
         raise ValueError(
@@ -249,6 +253,7 @@ def _check_rows(n: int, d_in: int, fraction: float) -> None:
             f"{FEWEST_PER_DIMENSION * d_in} for d_in={d_in}, got {n}: a linear map of {d_in} inputs "
             f"fits so few rows exactly. Capture about {wanted} rows."
         )
+    return train, test
 
 
 def _guard(n: int, d_in: int, ridge: float) -> str:
