@@ -96,12 +96,10 @@ class MotionTracker:
         """Return what was measured; None before the second look."""
         if self._per_atom is None:
             return None
-        step, median, p90 = np.array(self._looks, dtype=np.float64).T
+        step, *angles = np.array(self._looks, dtype=np.float64).T
+        median, p90 = (angle.astype(np.float32) for angle in angles)
         return AtomMotion(
-            per_atom=self._per_atom,
-            step=step.astype(np.int64),
-            median=median.astype(np.float32),
-            p90=p90.astype(np.float32),
+            per_atom=self._per_atom, step=step.astype(np.int64), median=median, p90=p90
         )
 
 

@@ -277,8 +277,7 @@ def _check_long_enough(acts: Activations, starts: Tensor) -> None:
 
 
 def _lengths(starts: Tensor, n: int) -> list[int]:
-    ends = torch.cat([starts[1:], torch.tensor([n])])
-    lengths: list[int] = (ends - starts).tolist()
+    lengths: list[int] = torch.diff(starts, append=torch.tensor([n])).tolist()
     return lengths
 
 
