@@ -21,7 +21,8 @@ STAMP := .venv/.installed
 # for. Each computes with one thread, or they would wait for each other's.
 JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
-PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 $(PYTEST_FLAGS)
+# Bytecode is kept, whatever the shell says: some hundred processes would compile every source anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 $(PYTEST_FLAGS)
 PACKAGES := -e ".[dev]"
 
 help: ## list the targets

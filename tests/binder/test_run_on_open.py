@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +41,8 @@ def harness(request: pytest.FixtureRequest) -> ModuleType:
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
     """Three cells that leave a trace, and metadata that asks to be run."""
+    import nbformat  # late: it takes two seconds, in every process that collects tests
+
     cells = [nbformat.v4.new_code_cell(source) for source in ("n = 6", "n *= 7", "print(n)")]
     made = nbformat.v4.new_notebook(cells=cells, metadata={"saeNbRunOnOpen": True})
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}

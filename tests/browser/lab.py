@@ -64,6 +64,15 @@ STATE = """() => {
   return {kernel: kernel ? kernel.status : 'none', cells};
 }"""
 
+ASK = """async ([code, expression]) => {
+  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const asked = kernel.requestExecute({code, silent: false, store_history: false,
+    user_expressions: expression ? {answer: expression} : {}});
+  const content = (await asked.done).content;
+  if (content.status !== 'ok') return {error: content.ename + ': ' + content.evalue};
+  return expression ? content.user_expressions.answer : {};
+}"""
+
 
 def chromium() -> str | None:
     """Path of a system Chromium, or None."""
@@ -232,6 +241,13 @@ class Lab:
         """Wait until the kernel is idle and give the page `ms` to paint."""
         self._until(self._idle, "an idle kernel")
         self.page.wait_for_timeout(ms)
+
+    def asked(self, code: str, expression: str = "") -> dict[str, Any]:
+        """Run code in the kernel, without a cell; what an expression is after it."""
+        answer = dict(self.page.evaluate(ASK, [code, expression]))
+        if "error" in answer or answer.get("status") == "error":
+            raise RuntimeError(answer.get("error") or f"{answer['ename']}: {answer['evalue']}")
+        return answer
 
     def shot(self, name: str, locator: Locator | None = None) -> Path:
         """Save a picture of the page or of one element."""

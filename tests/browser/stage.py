@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import nbformat
 from lab import Lab
 from playwright.sync_api import Locator
 
@@ -65,14 +64,6 @@ CLEAR_CELL = """async index => {
   window.jupyterapp.shell.currentWidget.content.activeCellIndex = index;
   await window.jupyterapp.commands.execute('notebook:clear-cell-output');
 }"""
-ASK = """async ([code, expression]) => {
-  const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-  const asked = kernel.requestExecute({code, silent: false, store_history: false,
-    user_expressions: expression ? {answer: expression} : {}});
-  const content = (await asked.done).content;
-  if (content.status !== 'ok') return {error: content.ename + ': ' + content.evalue};
-  return expression ? content.user_expressions.answer : {};
-}"""
 CHANGE_THEME = """async name => {
   await window.jupyterapp.commands.execute('apputils:change-theme', {theme: name});
 }"""
@@ -110,6 +101,8 @@ def cells_of(scene: str) -> list[str]:
 
 def write_notebook(path: Path) -> dict[str, range]:
     """Write the notebook of all scenes; return which cells belong to which scene ("" is shared)."""
+    import nbformat  # late: it takes two seconds, in every process that collects tests
+
     places: dict[str, range] = {}
     sources: list[str] = []
     for name, cells in [("", list(SHARED)), *((s, cells_of(s)) for s in scene_names())]:
@@ -219,28 +212,22 @@ class Stage:
 
     def run(self, code: str) -> None:
         """Run code in the kernel, without a cell."""
-        self._asked(code, "")
+        self.lab.asked(code)
 
     def ask(self, expression: str) -> Any:
         """The value of an expression in the kernel, by way of JSON."""
         wanted = f"__import__('json').dumps({expression})"
-        answer = self._asked("", wanted)
+        answer = self.lab.asked("", wanted)
         return json.loads(ast.literal_eval(answer["data"]["text/plain"]))
-
-    def _asked(self, code: str, expression: str) -> dict[str, Any]:
-        answer = dict(self.page.evaluate(ASK, [code, expression]))
-        if "error" in answer or answer.get("status") == "error":
-            raise RuntimeError(answer.get("error") or f"{answer['ename']}: {answer['evalue']}")
-        return answer
 
     # --- the page ---------------------------------------------------------------------------------
 
     def width(self, panel: Locator, pixels: int) -> None:
         """Make the window so wide that `panel` is `pixels` wide."""
-        self.resize(NOTEBOOK_WIDTH)
-        box = panel.bounding_box()
+        box, window = panel.bounding_box(), self.page.viewport_size
         assert box is not None
-        self.resize(int(NOTEBOOK_WIDTH + pixels - box["width"]))
+        assert window is not None
+        self.resize(int(window["width"] + pixels - box["width"]))
 
     def resize(self, width: int = NOTEBOOK_WIDTH, height: int = NOTEBOOK_HEIGHT) -> None:
         """Make the window so large."""

@@ -37,7 +37,8 @@ grammar = _sibling("grammar")
 CHECKS = [
     (scene, check)
     for scene in stage_module.scene_names()
-    for check in (*stage_module.check_names(scene), *grammar.CHECKS)
+    # The grammar's first: they need a scene as its cells left it, and leave it so.
+    for check in (*grammar.CHECKS, *stage_module.check_names(scene))
 ]
 
 

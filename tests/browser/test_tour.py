@@ -12,6 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
+# As tests/real_models/test_main_job.py has it of the tour on other models.
+ITS_NUMBERS = """
+assert acts.hook_point == "resid_post.8"
+assert report["r2"].value > report["r2"].control
+recovered = next(n for n in ("ce_recovered", "kl_score", "cosine_recovered") if n in report)
+assert report[recovered].value > (report[recovered].floor or 0.0)
+assert browser.atom == effect.atom
+"""
+
 
 @pytest.fixture(scope="module")
 def tour(lab_module: ModuleType) -> Iterator[Any]:
@@ -37,6 +46,11 @@ def _canvases(panel: Any) -> list[str]:
 def test_every_cell_ran_without_complaint(tour: Any) -> None:
     """No failed cell, no console error, no failed request, no broken widget."""
     assert tour.problems() == []
+
+
+def test_its_numbers_are_those_of_a_tour(tour: Any) -> None:
+    """Capture, TopK, atoms, steering: what is asserted of other models, in the kernel itself."""
+    tour.asked(ITS_NUMBERS)
 
 
 def test_training_is_on_screen(tour: Any) -> None:

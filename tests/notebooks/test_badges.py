@@ -11,7 +11,6 @@ import tomllib
 from pathlib import Path
 from types import ModuleType
 
-import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +64,8 @@ def _run_cell(cell: str, folder: Path, *, there: bool) -> tuple[list[object], bo
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_links_to_itself(path: Path, badges: ModuleType) -> None:
     """Both links name this notebook in the repository pyproject names, and no picture is asked for."""
+    import nbformat  # late: it takes two seconds, in every process that collects tests
+
     cells = nbformat.read(path, as_version=4).cells
     addresses = re.findall(r"\]\((https://[^)]*)\)", cells[0].source)
     there = [a for a in addresses if "mybinder" in a or "colab" in a]

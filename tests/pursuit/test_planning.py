@@ -191,15 +191,10 @@ def test_explaining_does_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plan.peak_bytes <= 500_000
 
 
-MEASURE = """
+PREPARE = """
 import sys, torch
 from sae_nb.pursuit import explain_plan, matching_pursuit
-cap = int(sys.argv[1])
 torch.set_num_threads(1)
-
-def peak():
-    line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
 
 generator = torch.Generator().manual_seed(0)
 dictionary = torch.nn.functional.normalize(torch.randn(4096, 512, generator=generator), dim=1)
@@ -207,11 +202,21 @@ x = torch.randn(512, 512, generator=generator)
 small = torch.nn.functional.normalize(dictionary[:300, :16], dim=1)
 for some in (10**8, 4 * 10**5, 2 * 10**5):  # loops compiled, threads started
     matching_pursuit(x[:100, :16].contiguous(), small, 4, memory_cap=some)
+"""
+MEASURE = (
+    PREPARE
+    + """
+def peak():
+    line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+cap = int(sys.argv[1])
 plan = explain_plan(x, dictionary, 16, memory_cap=cap)
 before = peak()
 codes = matching_pursuit(x, dictionary, 16, memory_cap=cap)
 print(plan.strategy, plan.peak_bytes, peak() - before)
 """
+)
 
 
 CAPS = [(2**27, "gram"), (40 * 2**20, "rows"), (5 * 2**20, "direct")]
@@ -219,9 +224,8 @@ CAPS = [(2**27, "gram"), (40 * 2**20, "rows"), (5 * 2**20, "direct")]
 
 @pytest.fixture(scope="module")
 def _kept_loops() -> None:
-    """Processes before those that are measured: what no cache holds yet takes memory to compile."""
-    for cap, _ in CAPS:
-        subprocess.run([sys.executable, "-c", MEASURE, str(cap)], capture_output=True, check=True)
+    """A process before those that are measured: what no cache holds yet takes memory to compile."""
+    subprocess.run([sys.executable, "-c", PREPARE], capture_output=True, check=True)
 
 
 @pytest.mark.usefixtures("_kept_loops")

@@ -1,5 +1,7 @@
 """The tour's own cells, with only model, inputs, labels and hook point changed, on real networks.
 
+On its own material it runs in a browser: tests/browser/test_tour.py asserts the same there.
+
 The cells run in this process, where connections that leave the machine are refused.
 """
 
@@ -10,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
@@ -25,25 +26,25 @@ def _texts(n_characters: int) -> list[str]:
 def _run_cells(**material: Any) -> dict[str, Any]:
     """Execute the notebook's code in this process; the cell tagged `material` is replaced.
 
-    With a material of one's own the cells tagged `words` are left out: they are on tiny-gpt whatever it is.
+    The cells tagged `words` are left out: they are on tiny-gpt whatever the material.
     """
+    import nbformat  # late: it takes two seconds, in every process that collects tests
+
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
-        if cell.cell_type == "code" and not (material and "words" in tags):
-            if material and "material" in tags:
+        if cell.cell_type == "code" and "words" not in tags:
+            if "material" in tags:
                 names |= material
             else:
                 exec(compile(cell.source, str(NOTEBOOK), "exec"), names)
     return names
 
 
-@pytest.fixture(params=["tiny-vit", "photo-vit", "stories260K", "minilm", "smollm2"])
+@pytest.fixture(params=["photo-vit", "stories260K", "minilm", "smollm2"])
 def material(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What the tour runs on: model, inputs, labels if any, hook point; {} leaves its own."""
+    """What the tour runs on: model, inputs, labels if any, hook point."""
     labels, hook_point = None, "resid_post.3"
-    if request.param == "tiny-vit":
-        return {}
     if request.param == "photo-vit":
         model = request.getfixturevalue("photo_vit")
         pictures, classes = request.getfixturevalue("cats_and_horses")
@@ -62,7 +63,7 @@ def test_the_tour_runs_on_it(material: dict[str, Any], capsys: pytest.CaptureFix
     """Capture, TopK, atoms, steering: the tour's assertions hold here too."""
     names = _run_cells(**material)
     report, effect = names["report"], names["effect"]
-    assert names["acts"].hook_point == material.get("hook_point", "resid_post.8")
+    assert names["acts"].hook_point == material["hook_point"]
     assert report["r2"].value > report["r2"].control
     recovered = next(n for n in ("ce_recovered", "kl_score", "cosine_recovered") if n in report)
     assert report[recovered].value > (report[recovered].floor or 0.0)

@@ -14,6 +14,7 @@ import sae_nb as sn
 from sae_nb.training import Learner
 
 torch.set_num_threads(1)
+STEPS = 40
 N_ATOMS = 97
 """Odd, so that the shards differ in size."""
 
@@ -44,7 +45,7 @@ def main(folder: Path, mode: str) -> None:
     with sn.training.workers() as team:
         trained = saes(team.rank)
         config = sn.TrainConfig(
-            steps=60,
+            steps=STEPS,
             batch_size=130,
             log_every=5,
             dead_after_tokens=400,

@@ -34,7 +34,7 @@ def check_a_button_answers_and_the_strengths_appear(page: Page, stage: Any) -> N
     panel.get_by_text(re.compile(r"[01] of \d+ right")).wait_for()
     panel.get_by_role("button", name="fires").wait_for()
     assert panel.get_by_role("button", name="fires").count() == 1
-    assert re.search(r"(Right|No): atom \d+ fires in option", panel.inner_text())
+    panel.get_by_text(re.compile(r"(Right|No): atom \d+ fires in option")).first.wait_for()
     stage.settle()
     stage("answered", panel)
 

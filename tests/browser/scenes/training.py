@@ -8,9 +8,15 @@ from playwright.sync_api import Page
 
 CELLS = (
     """\
+import time
 taken = sn.capture(vit, pictures, "resid_post.6", progress=False)
 learner = sn.TopK(taken.d_in, n_atoms=256, k=16, generator=torch.Generator().manual_seed(0))
-run = sn.start_training(learner, taken, sn.TrainConfig(steps=40_000, batch_size=256, seed=0))
+run = sn.start_training(
+    learner,
+    taken,
+    sn.TrainConfig(steps=40_000, batch_size=256, seed=0),
+    callbacks=lambda record: time.sleep(0.3),  # it lasts as long as people look, and leaves them the processor
+)
 monitor = sw.TrainingMonitor(run, acts=taken)
 monitor""",
     """\
