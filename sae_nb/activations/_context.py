@@ -100,6 +100,10 @@ class Context:
         row, column = divmod(patch, self.patch_grid[1])
         return f"{'patch' if self.kind == 'vision' else 'cell'} {row},{column}"
 
+    def position_names(self, n: int) -> tuple[str, ...]:
+        """Return what people call the first `n` positions of a sample that is no text."""
+        return tuple(self.token_name(position) for position in range(n))
+
     def __repr__(self) -> str:
         parts = [f"{self.n_samples} {self.sample_word}{'s' if self.n_samples != 1 else ''}"]
         parts += [part for part in (policy_text(self.policy),) if part]

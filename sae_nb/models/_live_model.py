@@ -192,6 +192,9 @@ class LiveModel:
         ------
         HookPointNotFound: If there is none; the near names are listed.
         """
+        for point in self._points:  # the usual case, without a walk over all modules
+            if point == name:
+                return point
         paths = {path for path, _ in self.module.named_modules()}
         return find_hook_point(name, self._points, paths, model_name=self.name)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -13,11 +12,10 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids
-from sae_nb.models import Batch, installed
-from sae_nb.steering import splice
+from sae_nb.models import Batch, Intervention, installed
 
 if TYPE_CHECKING:
-    from sae_nb.models import LiveModel
+    from sae_nb.models import LiveModel, RunState
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,15 +103,24 @@ def read_answer(
     """Run the model once, under the edits in force, and keep its answer and its states."""
     seen: dict[str, Tensor] = {}
 
-    def note(name: str, x: Float[Tensor, "batch time d"]) -> Float[Tensor, "batch time d"]:
-        seen[name] = x[0].detach().float().cpu()
+    def note(name: str, x: Tensor, _: RunState) -> Tensor:
+        # Of a convolution's map the cells are positions, row by row, as in capture.
+        states = x.flatten(2).transpose(1, 2) if x.ndim == 4 else x
+        seen[name] = states[0].detach().float().cpu()
         return x
 
-    with ExitStack() as stack:
-        stack.enter_context(model.lock)
-        for name in {hook_point, read_at or hook_point}:
-            stack.enter_context(splice(model, name, partial(note, name)))
-        output = model.main_output(model.forward(batch)).detach().float().cpu()
+    with model.lock:
+        # Last in the list, so that they see what every edit has made.
+        reads = [
+            Intervention(model.hook_point(name), partial(note, name))
+            for name in {hook_point, read_at or hook_point}
+        ]
+        model.interventions.extend(reads)
+        try:
+            output = model.main_output(model.forward(batch)).detach().float().cpu()
+        finally:
+            for read in reads:
+                model.interventions.remove(read)
     real = slice(None) if batch.keep is None else batch.keep[0].cpu()
     states = {name: value[real].numpy() for name, value in seen.items()}
     answer = output[0]
@@ -156,7 +163,7 @@ def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...
     context = Context(
         kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
     )
-    return tuple(context.token_name(position) for position in range(n_tokens))
+    return context.position_names(n_tokens)
 
 
 def patch_map(

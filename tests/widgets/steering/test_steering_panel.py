@@ -238,7 +238,7 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any) -> None:
     p99 = np.percentile(strengths[strengths > 0], 99)
     assert (made.unit, made.strength) == ("p99", 2.0)
     assert made.summary.edit_norm == pytest.approx(2 * p99, rel=1e-4)
-    assert "× p99" in made._unit.value
+    assert "× p99" in made.controls.unit.value
     made.mode = "scale"
     made.wait()
     assert made.unit == "coefficient"
@@ -260,7 +260,7 @@ def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> 
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5)
     made.wait()
     assert made.unit == "coefficient"
-    assert "units of the model" in made._unit.value
+    assert "units of the model" in made.controls.unit.value
     lengths = sn.capture(vit, PICTURES[:1], "resid_post.1", progress=False).x.norm(dim=1)
     assert 0.2 < made.strength / float(lengths.mean()) < 1.0
     made.close()
@@ -275,7 +275,7 @@ def test_atom_that_never_fires_says_so(vit: Any) -> None:
     made.atom = 40
     made.wait()
     assert made.unit == "coefficient"
-    assert "never fires" in made._unit.value
+    assert "never fires" in made.controls.unit.value
     assert not made.problem
     made.close()
 
@@ -285,7 +285,7 @@ def test_atom_that_never_fires_says_so(vit: Any) -> None:
 
 def test_heat_is_the_change_downstream_beside_the_random_one(panel: sw.SteeringPanel) -> None:
     """The plain picture, and two maps over it on one scale."""
-    grid = panel._detail_view.grid
+    grid = panel.cards.grid
     plain, ours, control = grid.heat_maps
     assert grid.captions == ["the picture", "atom 5", "random"]
     assert not plain.any()
@@ -295,7 +295,7 @@ def test_heat_is_the_change_downstream_beside_the_random_one(panel: sw.SteeringP
 
 def test_clicking_a_patch_steers_only_there(panel: sw.SteeringPanel) -> None:
     """The patch becomes the position, the menu shows it, and Escape goes back to all."""
-    panel._detail_view.grid.selected = (0, 10)
+    panel.cards.grid.selected = (0, 10)
     panel.wait()
     assert panel.positions == (15,)
     assert panel.summary.tokens[15] == "patch 1,2"
@@ -335,12 +335,12 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     talking.controls.go_on.click()
     record = talking.continuation
     assert len(record.before) > 0
-    html = talking._detail_view.texts.value
+    html = talking.cards.texts.value
     assert all(title in html for title in ("before", "after", "random direction"))
     assert "continue again" not in html
     talking.strength = 1.0
     talking.wait()
-    assert "continue again" in talking._detail_view.texts.value
+    assert "continue again" in talking.cards.texts.value
 
 
 def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None:
@@ -352,7 +352,7 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
     panel.wait()
     assert panel.continuation is not None
     assert panel.unit == "p99"
-    assert "× p99" in panel._detail_view.texts.value
+    assert "× p99" in panel.cards.texts.value
     panel.close()
 
 
@@ -732,6 +732,29 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
     made.wait()
     assert made.unit == "p99"
     assert made.current.amounts == pytest.approx([3.0, 0.5])
+    made.close()
+
+
+def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
+    vit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first request is made on the thread of the percentiles; a mode chosen meanwhile is newer."""
+    asking, chosen = threading.Event(), threading.Event()
+    given = sw.SteeringPanel._input
+
+    def slow_input(self: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread() and not asking.is_set():
+            asking.set()
+            chosen.wait(0.3)
+        return given(self)
+
+    monkeypatch.setattr(sw.SteeringPanel, "_input", slow_input)
+    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, torch.ones(2, 32), strength=1.0)
+    asking.wait(10)
+    made.mode = "set"
+    chosen.set()
+    assert made.summary.recipe.mode == "set"
+    assert f"{sae_nb.steering.MODES['set'].verb} 1" in made.status
     made.close()
 
 

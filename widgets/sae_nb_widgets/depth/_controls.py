@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.panel import control, icon_button, line, play_button, wide
+from sae_nb_widgets.panel import button, control, icon_button, line, play_button, wide
 
 SPEEDS = (1.0, 2.0, 3.0, 6.0, 12.0)
 USUAL_PUSH = 1.0
@@ -60,7 +60,13 @@ class DepthControls:
             ),
             control(panel, "show", "paths of", "Whose paths are drawn", 250, options=SHOW_WORDS),
             self.color_by,
-            _push_again(panel),
+            button(
+                "other direction",
+                "Push in another random direction",
+                lambda: panel.set_trait("perturb_seed", panel.perturb_seed + 1),
+                140,
+                icon="random",
+            ),
             control(
                 panel,
                 "speed",
@@ -113,17 +119,6 @@ def _coordinates(panel: Any) -> ipw.Dropdown:
         "atoms of the SAE"
     )
     return control(panel, "coordinates", "axes", tip, 150, options=offered)
-
-
-def _push_again(panel: Any) -> ipw.Button:
-    button = ipw.Button(
-        description="other direction",
-        icon="random",
-        tooltip="Push in another random direction",
-        layout=wide("140px"),
-    )
-    button.on_click(lambda _: panel.set_trait("perturb_seed", panel.perturb_seed + 1))
-    return button
 
 
 def _atoms(panel: Any) -> ipw.Text:

@@ -15,9 +15,11 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.panel._declaring import (
         LARGEST_SEED as LARGEST_SEED,
+        TIGHT as TIGHT,
         Atom as Atom,
         Number as Number,
         Whole as Whole,
+        button as button,
         control as control,
         icon_button as icon_button,
         line as line,

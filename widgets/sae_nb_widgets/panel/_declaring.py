@@ -157,13 +157,14 @@ def control(
     *,
     kind: Any = None,
     options: Any = None,
+    grow: Callable[[Any], str] | None = None,
     **more: Any,
 ) -> Any:
     """Return a widget linked to a trait of `panel`: its kind, values and ends follow from the trait.
 
     `options` are (words, value) or a mapping from value to words; of a trait that knows more values,
-    the control shows the one it had last. `tip` may be a mapping from value to tip. `more` goes to
-    the widget.
+    the control shows the one it had last, or gets an option for it with the words that `grow` gives.
+    `tip` may be a mapping from value to tip. `more` goes to the widget.
     """
     known = panel.traits()[trait]
     if kind is None:
@@ -196,7 +197,7 @@ def control(
     if options is None or isinstance(known, t.Enum):
         t.link((panel, trait), (widget, "value"))
     else:
-        _offer(panel, trait, widget)
+        _offer(panel, trait, widget, grow)
     return widget
 
 
@@ -211,16 +212,26 @@ def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
     return next((widget for kind, widget in kinds if isinstance(trait, kind)), ipw.Text)
 
 
-def _offer(panel: Any, trait: str, menu: Any) -> None:
+def _offer(panel: Any, trait: str, menu: Any, grow: Callable[[Any], str] | None) -> None:
     """Link a menu to a trait that may have values the menu does not offer."""
+
+    def choose(change: t.Bunch) -> None:
+        panel.set_trait(trait, change["new"])
 
     def follow(_: Any = None) -> None:
         value = getattr(panel, trait)
-        if value in [option[1] if isinstance(option, tuple) else option for option in menu.options]:
-            menu.value = value
+        offered = [option[1] if isinstance(option, tuple) else option for option in menu.options]
+        if value not in offered:
+            if grow is None:
+                return
+            # New options put a menu on its first one, which nobody has chosen.
+            menu.unobserve(choose, "value")
+            menu.options = (*menu.options, (grow(value), value))
+            menu.observe(choose, "value")
+        menu.value = value
 
     follow()
-    menu.observe(lambda change: panel.set_trait(trait, change["new"]), "value")
+    menu.observe(choose, "value")
     panel.observe(follow, trait)
 
 
@@ -246,11 +257,18 @@ def small_button(text: str, tip: str, action: Callable[[], Any] | None = None) -
     return button
 
 
+def button(
+    text: str, tip: str, action: Callable[[], Any], width: int | str = "auto", icon: str = ""
+) -> ipw.Button:
+    """A button with words on it, a sign or both, which does `action`."""
+    made = ipw.Button(description=text, icon=icon, tooltip=tip, layout=wide(_css(width)))
+    made.on_click(lambda _: action())
+    return made
+
+
 def icon_button(icon: str, tip: str, action: Callable[[], Any]) -> ipw.Button:
     """A button with nothing but a sign on it, which does `action`."""
-    button = ipw.Button(icon=icon, tooltip=tip, layout=wide("36px"))
-    button.on_click(lambda _: action())
-    return button
+    return button("", tip, action, 36, icon)
 
 
 def show(widget: ipw.Widget, shown: bool) -> None:

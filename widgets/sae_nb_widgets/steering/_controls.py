@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -13,6 +12,7 @@ from jaxtyping import Float
 
 from sae_nb.figures import escape, format_number
 from sae_nb.steering import MODES, TARGETS, Mode, Unit, strength_p99
+from sae_nb_widgets.panel import TIGHT, button, control, show
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -92,6 +92,10 @@ def one_digit(value: float) -> float:
 
 
 PICKED = "picked"
+NOTHING_KEPT = ("kept recipes …", None)
+LAST_SEED = 9_999
+"""End of the field; larger seeds can be set by the trait."""
+
 POSITIONS = {
     "vision": (
         ("all positions", "all"),
@@ -108,133 +112,169 @@ POSITIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Widgets by name."""
+class SteeringControls:
+    """The controls of `panel`: those always there, and those behind "more"."""
 
-    atom: ipw.BoundedIntText
-    strength: ipw.FloatSlider
-    sample: ipw.BoundedIntText
-    text: ipw.Text
-    curve: ipw.Button
-    go_on: ipw.Button
-    mode: ipw.Dropdown
-    positions: ipw.Dropdown
-    hook_point: ipw.Dropdown
-    head: ipw.Dropdown
-    seed: ipw.BoundedIntText
-    n_new: ipw.BoundedIntText
-    recipe: ipw.Textarea
-    replay: ipw.Button
-    target_kl: ipw.Dropdown
-    combine: ipw.Button
-    keep: ipw.Button
-    kept: ipw.Dropdown
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        talks = bool(panel.model.causal)
+        self.unit = ipw.HTML()
+        self.strength = strength_slider(
+            "strength", "How strong the edit is; the model runs while you move it", "360px"
+        )
+        self.strength.observe(self._move, "value")
+        self.curve = button(
+            "dose–response",
+            "Effect and cost for many strengths, beside random directions",
+            panel.dose_response,
+        )
+        self.go_on = button(
+            "continue the text",
+            "The text goes on before and after, token by token",
+            panel.continue_text,
+        )
+        self.first = [*self._edit(), *self._input(), self.curve, *([self.go_on] * talks)]
+        new = control(panel, "max_new_tokens", "new tokens", "Tokens to continue by", 160)
+        self.more = [*self._places(), *([new] * talks), *self._recipes()]
 
+    def _edit(self) -> list[ipw.Widget]:
+        panel = self._panel
+        self.target_kl = _menu(
+            panel,
+            "target_kl",
+            "at KL",
+            "Find the strength at which the answer moves by so many nats: atoms then cost the same",
+            {None: "as set"} | {kl: f"{kl:g}" for kl in TARGETS},
+            grow="{:g}".format,
+        )
+        atom = control(panel, "atom", "atom", "Row of the dictionary that is made stronger", 140)
+        tip = "Keep this atom at its strength and choose another one with it"
+        combine = button("combine", tip, panel.combine)
+        return [atom, self.strength, self.unit, self.target_kl, combine]
 
-def build(
-    panel: Any, *, hook_points: list[str], heads: list[tuple[str, str]], n_samples: int
-) -> Controls:
-    """Return the controls of `panel`, linked to its traits."""
-    made = Controls(
-        atom=_number("atom", "Row of the dictionary that is made stronger", panel.n_atoms - 1, 140),
-        strength=_slider(),
-        sample=_number("sample", "Which of the inputs", n_samples - 1, 140),
-        text=ipw.Text(
-            description="text",
-            tooltip="What the model reads; steering shows what comes next",
-            continuous_update=False,
-            layout=ipw.Layout(width="min(420px, 100%)"),
-            style=_TIGHT,
-        ).add_class("sae-nb-search"),
-        curve=_button(
-            "dose–response", "Effect and cost for many strengths, beside random directions"
-        ),
-        go_on=_button("continue the text", "The text goes on before and after, token by token"),
-        mode=_choice(
-            "mode",
-            "What is done at the hook point",
-            [(mode.menu, name) for name, mode in MODES.items()],
-        ),
-        positions=_choice("where", "Positions that are edited", POSITIONS[panel.kind]),
-        hook_point=_choice("hook point", "Where in the model the edit is made", hook_points),
-        head=_choice("answer", "Which head of the model answers", heads),
-        seed=_number("control seed", "Which random direction stands beside", 9_999, 180),
-        n_new=_number("new tokens", "Tokens to continue by", 200, 160),
-        recipe=ipw.Textarea(
+    def _input(self) -> list[ipw.Widget]:
+        panel, shown = self._panel, []
+        if panel.kind == "language":
+            tip = "What the model reads; steering shows what comes next"
+            text = control(panel, "text", "text", tip, "min(420px, 100%)")
+            shown.append(text.add_class("sae-nb-search"))
+        if len(panel.samples) > 1:
+            shown.append(control(panel, "sample", "sample", "Which of the inputs", 140))
+        return shown
+
+    def _places(self) -> list[ipw.Widget]:
+        panel = self._panel
+        modes = {name: mode.menu for name, mode in MODES.items()}
+        self.mode = _menu(panel, "mode", "mode", "What is done at the hook point", modes)
+        self.positions = ipw.Dropdown(
+            options=POSITIONS[panel.kind],
+            description="where",
+            tooltip="Positions that are edited",
+            style=TIGHT,
+            layout=_as_wide_as_needed(),
+        )
+        self.positions.observe(self._choose_positions, "value")
+        self.show_positions()
+        points = editable(panel.model, panel.sae.d_in, panel.hook_point)
+        self.hook_point = _menu(
+            panel,
+            "hook_point",
+            "hook point",
+            "Where in the model the edit is made",
+            points,
+            grow=str,
+        )
+        heads = answering_heads(panel.model, panel.samples[0])
+        self.head = _menu(panel, "head", "answer", "Which head of the model answers", heads)
+        beside = "Which random direction stands beside"
+        seed = control(panel, "seed", "control seed", beside, 180, max=LAST_SEED)
+        answers = [self.head] * (len(heads) > 1)
+        return [self.mode, self.positions, self.hook_point, *answers, seed]
+
+    def _recipes(self) -> list[ipw.Widget]:
+        panel = self._panel
+        self.recipe = ipw.Textarea(
             description="recipe",
             rows=3,
             continuous_update=False,
+            tooltip="Everything it takes to do the same again; paste another one and replay",
             layout=ipw.Layout(width="calc(100% - 90px)"),
-            style=_TIGHT,
-        ),
-        replay=_button("replay", "Do what the recipe on the left says"),
-        target_kl=_choice(
-            "at KL",
-            "Find the strength at which the answer moves by so many nats: atoms then cost the same",
-            [("as set", None), *((f"{kl:g}", kl) for kl in TARGETS)],
-        ),
-        combine=_button("combine", "Keep this atom at its strength and choose another one with it"),
-        keep=_button("keep", "Keep this recipe: it stays in the list, and in a saved session"),
-        kept=_choice("kept", "Do again what was kept", [("kept recipes …", None)]),
-    )
-    made.recipe.tooltip = "Everything it takes to do the same again; paste another one and replay"
-    made.hook_point.value = panel.hook_point
-    for name in ("atom", "sample", "text", "mode", "head", "seed"):
-        t.link((panel, name), (getattr(made, name), "value"))
-    t.link((panel, "max_new_tokens"), (made.n_new, "value"))
-    made.kept.layout.display = "none"
-    return made
+            style=TIGHT,
+        )
+        self.replay = button("replay", "Do what the recipe on the left says", panel.replay_text)
+        tip = "Keep this recipe: it stays in the list, and in a saved session"
+        keep = button("keep", tip, panel.keep_recipe)
+        self.kept = ipw.Dropdown(
+            options=[NOTHING_KEPT],
+            description="kept",
+            tooltip="Do again what was kept",
+            style=TIGHT,
+            layout=_as_wide_as_needed(),
+        )
+        self.kept.observe(self._choose_kept, "value")
+        show(self.kept, False)
+        return [self.recipe, self.replay, keep, self.kept]
+
+    # --- what is chosen ---------------------------------------------------------------------------
+
+    def _move(self, change: t.Bunch) -> None:
+        if not snapped(self.strength, self._panel.strength):
+            self._panel.strength = change["new"]
+
+    def _choose_positions(self, change: t.Bunch) -> None:
+        if change["new"] != PICKED:
+            self._panel.positions = change["new"]
+
+    def _choose_kept(self, change: t.Bunch) -> None:
+        if change["new"] is not None:
+            with self._panel.guarded("replaying the recipe"):
+                self._panel.replay(self._panel.recipes[change["new"]])
+            self.kept.value = None
+
+    # --- what is shown ----------------------------------------------------------------------------
+
+    def fit(self, scale: StrengthScale) -> None:
+        """Give the slider the range of the atom and the mode, and say in which unit it is."""
+        atom, mode = self._panel.atom, self._panel.mode
+        fit_slider(self.strength, self._panel.strength, *scale.limits(atom, mode))
+        self.unit.value = unit_html(scale.words(atom, mode))
+
+    def show_positions(self) -> None:
+        """Have the menu show the positions: named ones, or what was picked by hand."""
+        menu, positions = self.positions, self._panel.positions
+        picked = () if isinstance(positions, str | None) else ((where_words(positions), PICKED),)
+        wanted = PICKED if picked else positions or "all"
+        # New options put the menu on its first one, which is not the reader's doing.
+        menu.unobserve(self._choose_positions, "value")
+        menu.options = (*POSITIONS[self._panel.kind], *picked)
+        menu.value = wanted if wanted in dict(menu.options).values() else "all"
+        menu.observe(self._choose_positions, "value")
+
+    def show_kept(self, names: Sequence[str]) -> None:
+        """Have the menu offer recipes that were kept."""
+        named = [(f"{i + 1}: {name}", i) for i, name in enumerate(names)]
+        self.kept.options = [NOTHING_KEPT, *named]
+        show(self.kept, bool(named))
 
 
-def rows(
-    panel: Any, made: Controls, unit: ipw.Widget, mix: ipw.Widget
-) -> tuple[list[Any], list[Any]]:
-    """Return the controls that are always there, and those behind "more"."""
-    talks = bool(panel.model.causal)
-    what = [made.text] * (panel.kind == "language") + [made.sample] * (made.sample.max > 0)
-    how = [made.atom, made.strength, unit, made.target_kl, made.combine]
-    first = [*how, *what, made.curve, *([made.go_on] * talks), mix]
-    heads = [made.head] * (len(made.head.options) > 1)
-    more = [made.mode, made.positions, made.hook_point, *heads, made.seed, *([made.n_new] * talks)]
-    return first, [*more, made.recipe, made.replay, made.keep, made.kept]
+def _menu(panel: Any, trait: str, text: str, tip: str, options: Any, **more: Any) -> Any:
+    menu = control(panel, trait, text, tip, options=options, **more)
+    menu.layout.max_width = "280px"
+    return menu
 
 
-_TIGHT = {"description_width": "initial"}
+def _as_wide_as_needed() -> ipw.Layout:
+    return ipw.Layout(width="auto", min_width="0", max_width="280px")
 
 
-def _number(name: str, tip: str, most: int, width: int) -> ipw.BoundedIntText:
-    return ipw.BoundedIntText(
-        min=0,
-        max=max(most, 0),
-        description=name,
-        tooltip=tip,
-        layout=ipw.Layout(width=f"{width}px"),
-        style=_TIGHT,
-    )
-
-
-def _choice(name: str, tip: str, options: Any) -> ipw.Dropdown:
-    return ipw.Dropdown(
-        options=options,
-        description=name,
-        tooltip=tip,
-        layout=ipw.Layout(width="auto", max_width="280px"),
-        style=_TIGHT,
-    )
-
-
-def _button(text: str, tip: str) -> ipw.Button:
-    return ipw.Button(description=text, tooltip=tip, layout=ipw.Layout(width="auto"))
-
-
-def _slider() -> ipw.FloatSlider:
+def strength_slider(name: str, tip: str, width: str) -> ipw.FloatSlider:
+    """A slider of strengths; `fit_slider` gives it its range."""
     return ipw.FloatSlider(
-        description="strength",
-        tooltip="How strong the edit is; the model runs while you move it",
+        description=name,
+        tooltip=tip,
         readout_format=".2f",
-        layout=ipw.Layout(width="360px"),
-        style=_TIGHT,
+        layout=ipw.Layout(width=width),
+        style=TIGHT,
     )
 
 
@@ -278,25 +318,6 @@ def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
     return fitting if current in fitting else [current, *fitting]
 
 
-def offer(menu: ipw.Dropdown, value: str) -> None:
-    """Choose a value of a menu, which gets it as a new option where it lacks it."""
-    if value not in menu.options:
-        menu.options = (*menu.options, value)
-    menu.value = value
-
-
-def show_target(menu: ipw.Dropdown, target: float | None) -> None:
-    """Have the menu of divergences show one, which it gets as a new option where it lacks it."""
-    if target not in {value for _, value in menu.options}:
-        menu.options = (*menu.options, (f"{target:g}", target))
-    menu.value = target
-
-
-def show_nothing(menu: ipw.Dropdown) -> None:
-    """Have a menu of things to do show its first line again."""
-    menu.value = menu.options[0][1]
-
-
 def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
     """Heads that score classes, the main one first."""
     options = [("main head", "")]
@@ -312,14 +333,6 @@ def answering_heads(model: LiveModel, inputs: Any) -> list[tuple[str, str]]:
         else:
             options.append((name, name))
     return options
-
-
-def show_positions(menu: ipw.Dropdown, positions: Any, kind: str) -> None:
-    """Have the menu show positions: named ones, or what was picked by hand."""
-    picked = () if isinstance(positions, str | None) else ((where_words(positions), PICKED),)
-    menu.options = (*POSITIONS[kind], *picked)
-    wanted = PICKED if picked else positions or "all"
-    menu.value = wanted if wanted in dict(menu.options).values() else "all"
 
 
 def where_words(positions: Sequence[int]) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import current_theme as theme, escape, fade, format_number, visible_token
-from sae_nb.steering import Mode
+from sae_nb.steering import CalibratedStrength, Mode
 from sae_nb.summaries import Continuation, SteeringRecipe, SteeringSummary
 from sae_nb_widgets.components import PictureGrid, TokenStrip
-from sae_nb_widgets.steering import _controls as steering_controls
-from sae_nb_widgets.steering._controls import StrengthScale
+from sae_nb_widgets.panel import button, show
+from sae_nb_widgets.steering._controls import StrengthScale, fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._figure import AFTER_COLOUR, strength_words
 
 # -------------------------------------------------------------------------------------------------
@@ -42,26 +42,23 @@ class SteeringMix(ipw.Box):
             self.children = self._rows
             self.layout.display = None if others else "none"
         for atom, strength in others:
-            steering_controls.follow(self._sliders[atom], strength)
+            follow(self._sliders[atom], strength)
 
     def _row(self, atom: int, scale: StrengthScale, mode: Mode) -> ipw.Box:
-        slider = ipw.FloatSlider(
-            description=f"+ atom {atom}",
-            tooltip=f"How strongly atom {atom} is changed too; the model runs while you move it",
-            readout_format=".2f",
-            layout=ipw.Layout(width="300px"),
-            style={"description_width": "initial"},
+        slider = strength_slider(
+            f"+ atom {atom}",
+            f"How strongly atom {atom} is changed too; the model runs while you move it",
+            "300px",
         )
-        steering_controls.fit_slider(slider, 0.0, *scale.limits(atom, mode))
+        fit_slider(slider, 0.0, *scale.limits(atom, mode))
         slider.observe(self._moved, "value")
         self._sliders[atom] = slider
         words = scale.words(atom, mode)
-        away = ipw.Button(
-            description=f"without {atom}",
-            tooltip=f"Change atom {atom} no longer",
-            layout=ipw.Layout(width="auto"),
+        away = button(
+            f"without {atom}",
+            f"Change atom {atom} no longer",
+            lambda: self._take_away(atom),
         )
-        away.on_click(lambda _: self._take_away(atom))
         return ipw.Box([slider, ipw.HTML(f"<span>{escape(words)}</span>"), away]).add_class(
             "sae-nb-line"
         )
@@ -98,7 +95,7 @@ class SteeringDetail:
         self.changes, self.texts = ipw.HTML(), ipw.HTML()
         self.cards = (self.grid, self.strip, self.changes)
         for widget in (*self.cards, self.texts):
-            _show(widget, False)
+            show(widget, False)
 
     def on_pick(self, pick: Callable[[int], None]) -> None:
         """Call `pick` with the position of a patch or token that is clicked."""
@@ -118,9 +115,9 @@ class SteeringDetail:
         """Draw another answer's pictures, tokens and changes."""
         ours, control = summary.state_change, summary.state_change_random
         known = ours is not None and control is not None
-        _show(self.grid, summary.picture is not None)
-        _show(self.strip, self._kind == "language" and known)
-        _show(self.changes, known)
+        show(self.grid, summary.picture is not None)
+        show(self.strip, self._kind == "language" and known)
+        show(self.changes, known)
         if summary.picture is not None:
             self._show_picture(summary)
         if ours is None or control is None:
@@ -153,7 +150,7 @@ class SteeringDetail:
     def show_continuation(self, record: Continuation, asked: SteeringRecipe) -> None:
         """Draw a text's continuations side by side; say so when `asked` is no longer its recipe."""
         self._continuation = record
-        _show(self.texts, True)
+        show(self.texts, True)
         note = f"Continued, {strength_words(record.recipe)}."
         if record.recipe != asked:
             note += " The settings have changed since then: continue again."
@@ -170,10 +167,6 @@ class SteeringDetail:
         """Say under the continuation whether it is still of the recipe that is asked for."""
         if self._continuation is not None:
             self.show_continuation(self._continuation, asked)
-
-
-def _show(widget: ipw.Widget, shown: bool) -> None:
-    widget.layout.display = None if shown else "none"
 
 
 def _marked(tokens: Sequence[str], changed: Iterable[bool]) -> list[tuple[str, bool]]:
@@ -247,6 +240,15 @@ def sentence(summary: SteeringSummary) -> str:
     return (
         f"{text} · KL {format_number(summary.kl)} nats (random {format_number(summary.kl_random)})"
     )
+
+
+def cost_words(found: CalibratedStrength | None) -> str:
+    """Say what looking for a strength came to."""
+    if found is None:
+        return ""
+    if not found.reached:
+        return f" · KL {format_number(found.target_kl)} is out of reach"
+    return f" · found for KL {format_number(found.target_kl)} in {found.n_runs} runs"
 
 
 def changes_sentence(record: Continuation) -> str:

@@ -6,6 +6,7 @@ Before is filled grey, after is green, the random direction is a dashed grey out
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,12 @@ def strength_words(recipe: SteeringRecipe) -> str:
     also = "".join(f", atom {atom} by {format_number(by)}" for atom, by in recipe.others)
     in_units = f" × p99 (= {format_number(recipe.amount)})" if recipe.unit == "p99" else ""
     return f"{MODES[recipe.mode].verb} {number}{in_units}{also}"
+
+
+def recipe_words(recipe: Mapping[str, Any]) -> str:
+    """Name a recipe in a few words."""
+    asked = SteeringRecipe.from_json(dict(recipe))
+    return f"{asked.name}, {strength_words(asked)} at {asked.hook_point}"
 
 
 def curve_words(curve: SteeringCurve) -> str:

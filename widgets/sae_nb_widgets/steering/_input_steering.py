@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import traitlets as t
 from torch import Tensor
 
+from sae_nb_widgets.panel import reacts
 from sae_nb_widgets.steering._panel import SteeringPanel
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.atoms import AtomCatalogue
     from sae_nb.codes import SparseCodes
-    from sae_nb.summaries import SteeringRecipe, SteeringSummary
     from sae_nb_widgets.input_lens import InputLens
 
 
@@ -51,7 +51,6 @@ class InputSteering(SteeringPanel):
         strength: float | None = None,
     ) -> None:
         self._batch: Tensor | None = None
-        self._clean_of: Tensor | None = None
         if lens.model.kind == "vision" and lens.picture is None:
             raise ValueError(
                 "`lens` must show a picture to steer, and it shows none. Draw or choose one first, or "
@@ -71,26 +70,18 @@ class InputSteering(SteeringPanel):
         if lens.model.kind == "language":
             self._links.append(t.dlink((lens, "text"), (self, "text")))
         else:
-            self.observe(self._new_picture, "picture")
             self._links.append(t.dlink((lens, "picture"), (self, "picture")))
 
-    def _new_picture(self, _: Any) -> None:
-        with self.guarded("steering the picture"):
-            self._batch = None if self.picture is None else self.picture[None]
-            # It was measured on another picture.
-            self._show_curve(None)
-            self._request()
+    @reacts("picture", doing="steering the picture", early=True)
+    def _new_picture(self) -> None:
+        self._batch = None if self.picture is None else self.picture[None]
+        self._round += 1  # it has the sample's number, and is another one
+        # It was measured on another picture.
+        self._show_curve(None)
+        self._request()
 
     def _input(self) -> Any:
         return super()._input() if self._batch is None else self._batch
-
-    def _steered(self, recipe: SteeringRecipe, inputs: Any) -> SteeringSummary:
-        # Clean runs are kept by the sample's number, and a new picture has the number of the old one.
-        # Requests run one after the other, so nobody else is reading them now.
-        if isinstance(inputs, Tensor) and inputs is not self._clean_of:
-            self._clean.clear()
-            self._clean_of = inputs
-        return super()._steered(recipe, inputs)
 
     def close(self) -> None:
         """Let go of the lens, then close as every panel does."""

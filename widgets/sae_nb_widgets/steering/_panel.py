@@ -4,49 +4,65 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
+from sae_nb.checks import check_atom
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
+from sae_nb.files import SaeIdentity, identity_of, read_json, write_json
+from sae_nb.steering import MODES, Positions, Unit
 from sae_nb.summaries import (
     Continuation,
-    Reading,
     SteeringCurve,
     SteeringRecipe,
     SteeringSummary,
     answering,
-    as_batch,
-    read_answer,
-    read_hook_point,
     summarise_continuation,
     summarise_dose_response,
-    summarise_steering,
 )
-from sae_nb_widgets.panel import Samples, check_parts, figure_widget
-from sae_nb_widgets.steering import _controls as steering_controls
+from sae_nb_widgets.panel import (
+    LARGEST_SEED,
+    Atom,
+    Panel,
+    Samples,
+    Whole,
+    check_parts,
+    check_point,
+    figure_widget,
+    or_trait_error,
+    reacts,
+)
 from sae_nb_widgets.steering._controls import (
-    PICKED,
+    SteeringControls,
     StrengthScale,
+    follow,
     measured_p99,
     one_digit,
-    unit_html,
 )
-from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix, changes_sentence, sentence
+from sae_nb_widgets.steering._detail import (
+    SteeringDetail,
+    SteeringMix,
+    changes_sentence,
+    cost_words,
+    sentence,
+)
 from sae_nb_widgets.steering._figure import (
     curve_words,
     mark_strength,
+    recipe_words,
     steering_figure,
     update_answer,
     update_curve,
 )
-from sae_nb_widgets.steering._recipes import SteeringCosts, cost_words
+from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -59,16 +75,15 @@ STRENGTH_AT_FIRST = 2.0
 """Multiples of the 99th percentile: stronger than the atom is on almost any input."""
 
 CURVE_POINTS = 11
-CLEAN_RUNS_KEPT = 8
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
 )
-EXPLAINED: tuple[str, ...] = ("atom", "strength", "mode", "positions", "hook_point")
-EXPLAINED += ("sample", "seed", "head", "text", "others", "target_kl")
+ASKED: tuple[str, ...] = ("atom", "strength", "mode", "positions", "hook_point")
+ASKED += ("sample", "seed", "head", "text", "others", "target_kl")
 """Traits that make up the recipe: changing one runs the model."""
 
 
-class SteeringPanel(SteeringCosts):
+class SteeringPanel(Panel):
     """What happens if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -127,6 +142,69 @@ class SteeringPanel(SteeringCosts):
         "recipe are all here."
     )
 
+    atom = Atom(help="Row of the dictionary that is made stronger.")
+    strength = t.Float(0.0, help="How much, in the panel's unit.")
+    # The table itself, not a copy: a mode that is added to it can be chosen.
+    mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
+    positions = t.Any(None, help="None or 'all', a name such as 'cls' or 'last', or indices.")
+    hook_point = t.Unicode("", help="Where in the model.")
+    sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
+    seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
+    head = t.Unicode("", help="Which head answers; empty for the main one.")
+    text = t.Unicode("", help="What a language model reads.")
+    others = t.Tuple(help="Atoms changed with it: pairs of an atom and its strength, in its unit.")
+    target_kl = t.Float(None, allow_none=True, help="Divergence to find the strength for, in nats.")
+    recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
+    max_new_tokens = Whole(20, 1, 200, help="Tokens that a continuation adds.")
+
+    @t.validate("hook_point")
+    def _hook_point_fits(self, proposal: t.Bunch) -> str:
+        or_trait_error(check_point, self.model, self.sae, proposal["value"])
+        return str(proposal["value"])
+
+    @t.validate("positions")
+    def _positions_exist(self, proposal: t.Bunch) -> Any:
+        value = None if proposal["value"] == "all" else proposal["value"]
+        if isinstance(value, list):
+            value = tuple(value)
+        or_trait_error(Positions, value, prefix_tokens=self.model.prefix_tokens)
+        return value
+
+    @t.validate("strength")
+    def _strength_is_finite(self, proposal: t.Bunch) -> float:
+        value = float(proposal["value"])
+        if not np.isfinite(value):
+            raise t.TraitError(f"`strength` must be finite, got {value}.")
+        return value
+
+    @t.validate("others")
+    def _others_exist(self, proposal: t.Bunch) -> tuple[tuple[int, float], ...]:
+        try:
+            pairs = tuple((int(atom), float(strength)) for atom, strength in proposal["value"])
+        except (TypeError, ValueError):
+            raise t.TraitError(
+                f"`others` must be pairs of an atom and its strength, got {proposal['value']!r}."
+            ) from None
+        for atom, strength in pairs:
+            or_trait_error(check_atom, atom, self.n_atoms)
+            if not np.isfinite(strength):
+                raise t.TraitError(f"`others` must have finite strengths, got {strength}.")
+        if len({atom for atom, _ in pairs}) < len(pairs):
+            raise t.TraitError(f"`others` must name each atom once, got {pairs}.")
+        return pairs
+
+    @t.validate("target_kl")
+    def _target_is_positive(self, proposal: t.Bunch) -> float | None:
+        value = proposal["value"]
+        if value is not None and not 0 < float(value) < np.inf:
+            raise t.TraitError(f"`target_kl` must be positive and finite, in nats, got {value}.")
+        return None if value is None else float(value)
+
+    @t.validate("head")
+    def _head_exists(self, proposal: t.Bunch) -> str:
+        or_trait_error(answering, self.model, proposal["value"])
+        return str(proposal["value"])
+
     def __init__(
         self,
         model: LiveModel,
@@ -140,73 +218,47 @@ class SteeringPanel(SteeringCosts):
     ) -> None:
         check_parts(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
-        self._samples = Samples(model, inputs, getattr(acts, "acts", acts))
+        self.samples = Samples(model, inputs, getattr(acts, "acts", acts))
+        self.runs = SteeringRuns(model, sae)
+        self.scale = StrengthScale()
         self._acts = acts
-        self._scale = StrengthScale()
-        self._clean: dict[Any, Reading] = {}
+        self._identity: SaeIdentity | None = None
+        self._waiting: SteeringRecipe | None = None
         self._summary: SteeringSummary | None = None
         self._curve: SteeringCurve | None = None
         self._continuation: Continuation | None = None
         self._ready, self._auto, self._text_waits = False, strength is None, False
+        self._following = False
+        # Counts what made earlier runs void: other weights, another picture under the same number.
+        self._round = 0
         super().__init__()
-        first_text = self._samples.text(0) or ""
         self.set_trait("hook_point", hook_point)
-        self.atom, self.text, self.strength = atom, first_text, strength or 0.0
-        self.chips = self._facts()
+        self.atom, self.text, self.strength = atom, self.samples.text(0) or "", strength or 0.0
+        self._show_facts()
         self._build()
         self._measure_strengths()
 
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.controls = steering_controls.build(
-            self,
-            hook_points=steering_controls.editable(self.model, self.sae.d_in, self.hook_point),
-            heads=steering_controls.answering_heads(self.model, self._samples[0]),
-            n_samples=len(self._samples),
-        )
-        self._unit = ipw.HTML()
-        self._mix = SteeringMix(lambda others: self.set_trait("others", others))
-        self._picture = figure_widget(steering_figure())
-        self._detail_view = SteeringDetail(self.kind, self.model.prefix_tokens)
-        self._place()
-        self._listen()
-
-    def _place(self) -> None:
-        first, more = steering_controls.rows(self, self.controls, self._unit, self._mix)
+        self.controls = SteeringControls(self)
+        self.mix = SteeringMix(lambda others: self.set_trait("others", others))
+        self.plot = figure_widget(steering_figure())
+        self.cards = SteeringDetail(self.kind, self.model.prefix_tokens)
         self.arrange(
-            controls=first,
-            more=more,
-            figure=[self._picture, self._detail_view.texts],
-            detail=self._detail_view.cards,
+            controls=[*self.controls.first, self.mix],
+            more=self.controls.more,
+            figure=[self.plot, self.cards.texts],
+            detail=self.cards.cards,
         )
-
-    def _listen(self) -> None:
-        made = self.controls
-        self._fit_slider()
-        made.strength.observe(self._move_strength, "value")
-        made.positions.observe(self._choose_positions, "value")
-        made.hook_point.observe(lambda change: self.set_trait("hook_point", change["new"]), "value")
-        made.curve.on_click(lambda _: self.dose_response())
-        made.go_on.on_click(lambda _: self.continue_text())
-        made.replay.on_click(lambda _: self._replay_text())
-        made.combine.on_click(lambda _: self.combine())
-        made.keep.on_click(lambda _: self.keep_recipe())
-        made.kept.observe(self._choose_recipe, "value")
-        made.target_kl.observe(lambda change: self.set_trait("target_kl", change["new"]), "value")
-        self.observe(self._offer_recipes, "recipes")
-        self._detail_view.on_pick(lambda position: self.set_trait("positions", (position,)))
-        self.observe(self._on_change, list(EXPLAINED))
+        self._fit_sliders()
+        self.cards.on_pick(lambda position: self.set_trait("positions", (position,)))
         self.bind_key("ArrowRight", lambda: self._step_atom(1))
         self.bind_key("ArrowLeft", lambda: self._step_atom(-1))
         self.bind_key("Escape", lambda: self.set_trait("positions", None))
 
-    def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "at": self.hook_point}
-        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
-        if self._samples.made_up:
-            facts["inputs"] = "made up, none were given"
-        return facts
+    def _step_atom(self, step: int) -> None:
+        self.atom = (self.atom + step) % self.n_atoms
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, off the main thread where it must be measured."""
@@ -220,112 +272,185 @@ class SteeringPanel(SteeringCosts):
             )
 
     def _begin(self, p99: Float[np.ndarray, " n_atoms"] | None) -> None:
-        self._scale.p99, self._ready = p99, True
-        self._scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
+        self.scale.p99, self._ready = p99, True
+        self.scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
         if self._waiting is not None:
             self._take(self._waiting)
             self._waiting = None
         if self._auto and self.unit == "p99":
             self.strength = STRENGTH_AT_FIRST
-        self._fit_slider()
+        self._fit_sliders()
         self._request()
         if self._text_waits:
             self.continue_text()
 
-    def _fit_slider(self) -> None:
-        ends = self._scale.limits(self.atom, self.mode)
-        steering_controls.fit_slider(self.controls.strength, self.strength, *ends)
-        self._unit.value = unit_html(self._scale.words(self.atom, self.mode))
-        self._mix.show([o for o in self.others if o[0] != self.atom], self._scale, self.mode)
+    # --- what is asked ----------------------------------------------------------------------------
+
+    @property
+    def unit(self) -> Unit:
+        """Unit of `strength`: "p99" where the atom's percentile is known, else "coefficient"."""
+        return self.scale.unit(self.atom, self.mode)
+
+    @property
+    def identity(self) -> SaeIdentity:
+        """Which SAE the atoms are of, as recipes and sessions write it."""
+        if self._identity is None:
+            self._identity = identity_of(self.sae)
+        return self._identity
+
+    @property
+    def current(self) -> SteeringRecipe:
+        """What the panel asks for now."""
+        # Once each: another thread may change them meanwhile, and a unit belongs to a mode.
+        atom, mode, scale = self.atom, self.mode, self.scale
+        return SteeringRecipe(
+            hook_point=self.hook_point,
+            atom=atom,
+            strength=self.strength,
+            unit=scale.unit(atom, mode),
+            p99=scale.of(atom, mode),
+            others=tuple(
+                (other, strength * scale.unit_size(other, mode))
+                for other, strength in self.others
+                if other != atom  # while it is the one in question, its slider is the large one
+            ),
+            mode=mode,
+            positions=self.positions,
+            sample=self.sample,
+            seed=self.seed,
+            head=self.head,
+            text=self.text if self.kind == "language" and self.text else None,
+            model_name=self.model.name,
+            target_kl=self.target_kl,
+            sae=self.identity,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is known in which unit a strength is."""
+        return self._ready
+
+    @contextmanager
+    def reacting(self, doing: str) -> Iterator[None]:
+        """One thread at a time: what is asked for last is what the traits say last."""
+        with self._drawing, super().reacting(doing):
+            yield
+
+    @reacts("atom", "mode", "others", doing="steering", early=True)
+    def _fit_sliders(self) -> None:
+        self.controls.fit(self.scale)
+        others = [other for other in self.others if other[0] != self.atom]
+        self.mix.show(others, self.scale, self.mode)
+
+    @reacts("strength", doing="steering", early=True)
+    def _show_strength(self) -> None:
+        self._auto = False  # whoever has chosen one keeps it
+        follow(self.controls.strength, self.strength)
+
+    @reacts("positions", doing="steering", early=True)
+    def _show_positions(self) -> None:
+        self.controls.show_positions()
+
+    @reacts("hook_point", doing="steering", early=True)
+    def _show_facts(self) -> None:
+        facts = {"model": self.model.name, "at": self.hook_point}
+        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
+        if self.samples.made_up:
+            facts["inputs"] = "made up, none were given"
+        self.chips = facts
+
+    @reacts("sample", doing="steering", early=True)
+    def _show_text(self) -> None:
+        self.text = self.samples.text(self.sample) or ""
+
+    @reacts("target_kl", doing="steering", early=True)
+    def _add_for_target(self) -> None:
+        """A divergence is only asked of what is added."""
+        if self.target_kl is not None:
+            with self._only_following():
+                self.mode = "add"
+
+    @reacts("strength", "mode", doing="steering", early=True)
+    def _let_go_of_target(self) -> None:
+        """No divergence is asked for once a strength or another mode is set by hand."""
+        if not self._following:
+            with self._only_following():
+                self.target_kl = None
+
+    @contextmanager
+    def _only_following(self) -> Iterator[None]:
+        """Let traits follow what was found, without running the model for it."""
+        self._following, before = True, self._following
+        try:
+            yield
+        finally:
+            self._following = before
 
     def _input(self) -> Any:
-        return [self.text] if self.kind == "language" and self.text else self._samples[self.sample]
+        return [self.text] if self.kind == "language" and self.text else self.samples[self.sample]
 
+    @reacts(*ASKED, doing="steering")
     def _request(self) -> None:
         """Run the model for what is asked now; an older request is dropped."""
-        if not self._ready:
+        if not self._ready or self._following:
             return
         recipe, inputs = self.current, self._input()
+        key = (self._round, recipe.text or recipe.sample)
         started = time.perf_counter()
 
-        def done(summary: SteeringSummary) -> None:
-            self._draw(summary, time.perf_counter() - started)
+        def done(answer: SteeringAnswer) -> None:
+            self._draw(answer, time.perf_counter() - started)
 
         doing = f"steering atom {recipe.atom}"
-        self.run_async(lambda: self._steered(recipe, inputs), done, doing=doing)
-
-    def _steered(self, recipe: SteeringRecipe, inputs: Any) -> SteeringSummary:
-        """Run in the worker thread: touches no widget."""
-        model = answering(self.model, recipe.head)
-        batch = as_batch(model, inputs)
-        with self.model.lock:
-            # What a `with` block around a cell has put in force is part of the clean run.
-            others = tuple(id(edit) for edit in self.model.interventions)
-        key = (recipe.text or recipe.sample, recipe.head, recipe.hook_point, others)
-        clean = self._clean.get(key)
-        if clean is None:
-            read_at = read_hook_point(model, recipe.hook_point)
-            clean = self._clean[key] = read_answer(model, batch, recipe.hook_point, read_at)
-        self._scale.length = float(np.median(np.linalg.norm(clean.edited, axis=-1)))
-        for old in list(self._clean)[:-CLEAN_RUNS_KEPT]:
-            self._clean.pop(old, None)
-        recipe = self._calibrated(recipe, inputs)
-        return summarise_steering(self.model, batch, self.sae, recipe, clean=clean)
+        self.run_async(lambda: self.runs.answer(recipe, inputs, key), done, doing=doing)
 
     def refresh(self) -> None:
         """Run everything anew, after the model's weights changed, say."""
-        self._clean.clear()
-        self._identity = None
-        self._request()
+        with self._drawing:
+            self._round += 1
+            self._identity = None
+            self._request()
 
-    def _on_change(self, change: t.Bunch) -> None:
-        with self.guarded("steering"):
-            if change["name"] in ("atom", "mode", "others"):
-                self._fit_slider()
-            elif change["name"] == "strength":
-                self._auto = False  # whoever has chosen one keeps it
-                steering_controls.follow(self.controls.strength, self.strength)
-            elif change["name"] == "target_kl":
-                steering_controls.show_target(self.controls.target_kl, self.target_kl)
-            elif change["name"] == "positions":
-                self._show_positions()
-            elif change["name"] == "hook_point":
-                steering_controls.offer(self.controls.hook_point, self.hook_point)
-                self.chips = self._facts()
-            elif change["name"] == "sample":
-                self.set_trait("text", self._samples.text(self.sample) or "")
-            if not self._following:
-                self._settle_target(change["name"])
-                self._request()
-
-    def _move_strength(self, change: t.Bunch) -> None:
-        if not steering_controls.snapped(change["owner"], self.strength):
-            self.strength = change["new"]
-
-    def _step_atom(self, step: int) -> None:
-        self.atom = (self.atom + step) % self.n_atoms
+    def combine(self) -> None:
+        """Keep the atom shown at its strength, whichever other atom is shown next."""
+        kept = tuple(pair for pair in self.others if pair[0] != self.atom)
+        self.others = (*kept, (self.atom, self.strength))
+        self.say(f"Atom {self.atom} stays as it is. Choose another one to change with it.")
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _draw(self, summary: SteeringSummary, seconds: float) -> None:
-        self._summary = summary
+    def _draw(self, answer: SteeringAnswer, seconds: float) -> None:
+        summary = self._summary = answer.summary
+        self.scale.length = answer.length
         if summary.recipe.target_kl is not None:
             self._follow_found(summary.recipe)
-        update_answer(self._picture, summary)
-        self._detail_view.show(summary)
+        update_answer(self.plot, summary)
+        self.cards.show(summary)
         if self._curve is not None and _question(self._curve.recipe) != _question(summary.recipe):
             self._show_curve(None)
         elif self._curve is not None:
-            mark_strength(self._picture, summary.recipe.strength)
+            mark_strength(self.plot, summary.recipe.strength)
+        asked = self.current
         self.controls.curve.disabled = summary.outcome == "state"
-        self.controls.recipe.value = json.dumps(self.recipe())
-        self._detail_view.mark_stale(self.current)
-        self.say(f"{sentence(summary)}{cost_words(self._found)} · {format_duration(seconds)}")
+        self.controls.recipe.value = json.dumps(asked.to_json())
+        self.cards.mark_stale(asked)
+        self.say(f"{sentence(summary)}{cost_words(answer.found)} · {format_duration(seconds)}")
         if self._auto and self.unit == "coefficient":
             # Only now is it known how long the states are.
-            self._fit_slider()
+            self._fit_sliders()
             self.strength = one_digit(self.controls.strength.max / 4)
         self._auto = False
+
+    def _follow_found(self, recipe: SteeringRecipe) -> None:
+        """Have the traits say what was found."""
+        size, found = self.scale.unit_size, dict(recipe.others)
+        with self._only_following():
+            self.strength = recipe.strength
+            # One that is the atom in question for now is not in the recipe, and stays.
+            self.others = tuple(
+                (atom, found[atom] / size(atom, "add") if atom in found else strength)
+                for atom, strength in self.others
+            )
 
     def _curve_done(self, curve: SteeringCurve) -> None:
         self._show_curve(curve)
@@ -335,29 +460,93 @@ class SteeringPanel(SteeringCosts):
     def _show_curve(self, curve: SteeringCurve | None) -> None:
         self._curve = curve
         with self._drawing:
-            update_curve(self._picture, curve)
-            mark_strength(self._picture, None if curve is None else self.strength)
+            update_curve(self.plot, curve)
+            mark_strength(self.plot, None if curve is None else self.strength)
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         super().restyle()
         if self._figure is not None and self._summary is not None:
-            update_answer(self._picture, self._summary)
-            update_curve(self._picture, self._curve)
+            update_answer(self.plot, self._summary)
+            update_curve(self.plot, self._curve)
 
-    # --- where ------------------------------------------------------------------------------------
+    # --- recipes ----------------------------------------------------------------------------------
 
-    def _choose_positions(self, change: t.Bunch) -> None:
-        if change["new"] != PICKED:
-            self.positions = None if change["new"] == "all" else change["new"]
+    def recipe(self) -> dict[str, Any]:
+        """Return everything it takes to do the same again, as plain JSON values."""
+        return self.current.to_json()
 
-    def _show_positions(self) -> None:
-        """Have the menu show the positions, also when they were picked by hand."""
-        menu = self.controls.positions
-        # New options put the menu on its first one, which is not the reader's doing.
-        menu.unobserve(self._choose_positions, "value")
-        steering_controls.show_positions(menu, self.positions, self.kind)
-        menu.observe(self._choose_positions, "value")
+    def keep_recipe(self) -> dict[str, Any]:
+        """Add what is asked for now to `recipes`, and return it; one that is there stays once."""
+        recipe = self.recipe()
+        if recipe not in self.recipes:
+            self.recipes = [*self.recipes, recipe]
+        self.say(f"Kept as recipe {self.recipes.index(recipe) + 1}: {recipe_words(recipe)}.")
+        return recipe
+
+    def save_recipe(self, path: str | Path) -> Path:
+        """Write what is asked for now as a JSON file, atomically."""
+        write_json(Path(path), self.recipe())
+        return Path(path)
+
+    def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
+        """Do what a recipe says."""
+        fields = recipe if isinstance(recipe, Mapping) else read_json(Path(recipe))
+        asked = SteeringRecipe.from_json(dict(fields))
+        if asked.sae is not None and not asked.sae.is_same(self.identity):
+            raise ValueError(
+                f"`recipe` must be of the SAE that is steered, {self.identity}, and this one is of "
+                f"{asked.sae}. Open the panel with that SAE."
+            )
+        # Without an event loop the strengths' answer comes on a thread of its own: not in between.
+        with self._drawing:
+            self._auto = False
+            if not self._ready:  # until then nobody knows in which unit a strength is
+                self._waiting = asked
+            self._take(asked)
+
+    def _take(self, asked: SteeringRecipe) -> None:
+        """Set every trait to what a recipe says."""
+        with self.hold_trait_notifications():
+            self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
+            self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
+            self.head, self.target_kl = asked.head, None
+            if asked.text is not None:
+                self.text = asked.text
+            # The same coefficients, also where percentiles were measured on other activations.
+            size = self.scale.unit_size
+            self.others = tuple((a, amount / size(a, asked.mode)) for a, amount in asked.others)
+            self.strength = asked.amount / size(asked.atom, asked.mode)
+
+    def replay_text(self) -> None:
+        """Do what the recipe in the field says."""
+        with self.guarded("replaying the recipe"):
+            try:
+                fields = json.loads(self.controls.recipe.value)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"A recipe is written in JSON, and this is not: {error}."
+                ) from None
+            self.replay(fields)
+
+    @reacts("recipes", early=True)
+    def _offer_recipes(self) -> None:
+        self.controls.show_kept([recipe_words(one) for one in self.recipes])
+
+    def state(self) -> dict[str, Any]:
+        """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
+        return {"recipe": self.recipe(), "recipes": list(self.recipes)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        if unknown := sorted(set(state) - {"recipe", "recipes"}):
+            raise ValueError(
+                f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
+                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
+            )
+        if "recipe" in state:
+            self.replay(state["recipe"])
+        self.recipes = [dict(one) for one in state.get("recipes", self.recipes)]
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -415,7 +604,7 @@ class SteeringPanel(SteeringCosts):
             if summary.outcome == "state":
                 raise ValueError(f"{STATES_HAVE_NO_CURVE}, and {self.model.name} gives states.")
             if strengths is None:
-                high = self._scale.limits(self.atom, "add")[1]
+                high = self.scale.limits(self.atom, "add")[1]
                 strengths = np.linspace(-high, high, CURVE_POINTS).tolist()
             target, given = summary.target, list(strengths)
             self.run_async(
@@ -436,7 +625,7 @@ class SteeringPanel(SteeringCosts):
 
         def done(record: Continuation) -> None:
             self._continuation = record
-            self._detail_view.show_continuation(record, self.current)
+            self.cards.show_continuation(record, self.current)
             self.say(changes_sentence(record))
 
         self.run_async(
