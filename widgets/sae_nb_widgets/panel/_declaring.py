@@ -228,7 +228,8 @@ def _offer(panel: Any, trait: str, menu: Any, grow: Callable[[Any], str] | None)
             menu.unobserve(choose, "value")
             menu.options = (*menu.options, (grow(value), value))
             menu.observe(choose, "value")
-        menu.value = value
+        if menu.value != value:  # None, set anew, would leave a menu without a choice
+            menu.value = value
 
     follow()
     menu.observe(choose, "value")

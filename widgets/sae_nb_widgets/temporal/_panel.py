@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import TemporalSummary, read_in_time, summarise_sequence
-from sae_nb_widgets.panel import Panel, figure_widget
-from sae_nb_widgets.temporal import _controls as temporal_controls, _figure as figures
+from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, reacts
+from sae_nb_widgets.temporal import _figure as figures
+from sae_nb_widgets.temporal._controls import TemporalControls
 from sae_nb_widgets.temporal._detail import TemporalDetail, TimeStrip, Unfolding
 from sae_nb_widgets.temporal._figure import empty_figure, figure_height
 
@@ -94,8 +95,14 @@ class TemporalPanel(Panel):
 
     text = t.Unicode("", help="The text that is read.")
     second_text = t.Unicode("", help="A second text, in lock-step; empty for none.")
-    token = t.Int(NO_TOKEN, help="Time under the shared cursor; -1 for none.")
-    atom = t.Int(0, help="Atom chosen among those a token adds, or in the raster.")
+    token = Whole(
+        NO_TOKEN,
+        0,
+        lambda panel: panel.n_times - 1,
+        none=NO_TOKEN,
+        help="Time under the shared cursor; -1 for none.",
+    )
+    atom = Atom(help="Atom chosen among those a token adds, or in the raster.")
     part = t.Enum(("novel", "predicted"), "novel", help="Whose codes the raster shows.")
     lower = t.Enum(
         ("similarity", "PCA", "UMAP"), "similarity", help="What stands under the raster."
@@ -133,36 +140,26 @@ class TemporalPanel(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.controls = made = temporal_controls.build(self)
+        self.controls = TemporalControls(self)
         self._strip = TimeStrip()
         self._plot = figure_widget(empty_figure(), height=figure_height())
         self._detail_view = TemporalDetail()
-        first, more = temporal_controls.rows(self, made)
         self.arrange(
-            controls=first,
-            more=more,
+            controls=self.controls.first,
+            more=self.controls.more,
             figure=[self._strip.widget, self._plot],
             detail=self._detail_view.widgets,
         )
-        self._listen()
-        self.chips = self._facts()
-
-    def _listen(self) -> None:
-        self._strip.on_pick(lambda time: self.set_trait("token", time))
+        self._strip.on_pick(self._choose_time)
         self._detail_view.on_atom(lambda atom: self.set_trait("atom", atom))
-        self._detail_view.on_source(lambda time: self.set_trait("token", time))
-        self.observe(self._on_text, ["text", "second_text"])
-        self.observe(lambda _: self._draw_sequences(), "bands")
-        self.observe(lambda _: self._draw_part(), "part")
-        self.observe(lambda _: self._draw_lower(), "lower")
-        self.observe(lambda _: self._draw_maps(), "color_by")
-        self.observe(lambda _: self._draw_token(), "token")
-        self.bind_key("ArrowRight", lambda: self.step(1))
-        self.bind_key("ArrowLeft", lambda: self.step(-1))
-        self.bind_key("Escape", lambda: self.set_trait("token", NO_TOKEN))
+        self._detail_view.on_source(self._choose_time)
         for trace in self._plot.data:
             if trace.name in figures.CLICKABLE:
                 trace.on_click(self._on_click)
+        self.bind_key("ArrowRight", lambda: self.step(1))
+        self.bind_key("ArrowLeft", lambda: self.step(-1))
+        self.bind_key("Escape", lambda: self._choose_time(NO_TOKEN))
+        self.chips = self._facts()
 
     def _facts(self) -> dict[str, str]:
         facts = {} if self.model is None else {"model": self.model.name}
@@ -176,11 +173,14 @@ class TemporalPanel(Panel):
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def _on_text(self, change: t.Bunch) -> None:
-        if change["name"] == "text":
-            self._given, self._options = change["new"], {"boundaries": ()}
-        else:
-            self._second = change["new"] or None
+    @reacts("text", doing="taking the sequence apart", early=True)
+    def _on_text(self) -> None:
+        self._given, self._options = self.text, {"boundaries": ()}
+        self._request()
+
+    @reacts("second_text", doing="taking the sequence apart", early=True)
+    def _on_second_text(self) -> None:
+        self._second = self.second_text or None
         self._request()
 
     def _request(self) -> None:
@@ -202,6 +202,16 @@ class TemporalPanel(Panel):
         return read_in_time(
             self.model, self.sae, given, self.hook_point, place=self._place, **options
         )
+
+    @property
+    def ready(self) -> bool:
+        """Whether a sequence was read."""
+        return self._seen is not None
+
+    @property
+    def n_times(self) -> int:
+        """Times of the sequence; many before it is read."""
+        return 2**31 if self._seen is None else self._seen.first.n_times
 
     @property
     def record(self) -> TemporalSummary | None:
@@ -249,20 +259,23 @@ class TemporalPanel(Panel):
             color_by=self.color_by,
         )
 
+    @reacts("bands", doing="drawing the bands")
     def _draw_sequences(self) -> None:
         if self._seen is not None:
             figures.draw_sequences(self._plot, self._seen.first, self._seen.second, self._view())
 
+    @reacts("part", doing="drawing the codes")
     def _draw_part(self) -> None:
         if self._seen is not None:
             figures.draw_part(self._plot, self._seen.first, self._view())
             figures.draw_cursor(self._plot, self._seen.first, self._seen.second, self._view())
 
+    @reacts("lower", doing="drawing the codes", early=True)
     def _draw_lower(self) -> None:
         figures.draw_lower(self._plot, self._view())
-        if self._seen is not None:
-            self._draw_maps()
+        self._draw_maps()
 
+    @reacts("color_by", doing="drawing the codes")
     def _draw_maps(self) -> None:
         """Show the layout that was asked for; PCA while UMAP is being made."""
         seen = self._seen
@@ -293,33 +306,15 @@ class TemporalPanel(Panel):
             channel="umap",
         )
 
+    @reacts("token", doing="time {panel.token}")
     def _draw_token(self) -> None:
         seen = self._seen
-        if seen is None:
-            return
-        with self.guarded(f"time {self.token}"):
+        if seen is not None:
             figures.draw_cursor(self._plot, self._laid_out(seen), seen.second, self._view())
             self._strip.mark(self.token)
             self._detail_view.show(seen.first, seen.second, self.token)
 
     # --- moving about -----------------------------------------------------------------------------
-
-    @t.validate("token")
-    def _token_exists(self, proposal: t.Bunch) -> int:
-        value, seen = int(proposal["value"]), self._seen
-        most = None if seen is None else seen.first.n_times - 1
-        if value < NO_TOKEN or (most is not None and value > most):
-            raise t.TraitError(
-                f"`token` must be a time from 0 to {most}, or -1 for none, got {value}."
-            )
-        return value
-
-    @t.validate("atom")
-    def _atom_exists(self, proposal: t.Bunch) -> int:
-        value = int(proposal["value"])
-        if not 0 <= value < self.n_atoms:
-            raise t.TraitError(f"`atom` must be from 0 to {self.n_atoms - 1}, got {value}.")
-        return value
 
     def step(self, by: int) -> None:
         """Move the cursor in time.
@@ -329,9 +324,11 @@ class TemporalPanel(Panel):
         by
             How many times further; stops at either end.
         """
-        if self._seen is not None:
-            last = self._seen.first.n_times - 1
-            self.token = int(np.clip(self.token + by, 0, last))
+        if self.ready:
+            self.token = int(np.clip(self.token + by, 0, self.n_times - 1))
+
+    def _choose_time(self, time: int) -> None:
+        self.token = time
 
     def _on_click(self, trace: Any, points: Any, _: Any) -> None:
         if not points.point_inds or self._seen is None:
@@ -340,7 +337,7 @@ class TemporalPanel(Panel):
             time, row = figures.place_clicked(trace, points)
             if row is not None:
                 self.atom = int(self._seen.first.rasters[self.part].atoms[row])
-            self.token = min(time, self._seen.first.n_times - 1)
+            self.token = min(time, self.n_times - 1)
 
     def current_figure(self) -> go.Figure | None:
         """Return the figure on screen as a plain plotly figure."""
