@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as ipw
 import traitlets as t
+from plotly.offline import get_plotlyjs
 
 from sae_nb.figures import current_theme as theme, escape, format_duration
+from sae_nb.files import place
 from sae_nb.sessions import save_session
-from sae_nb_widgets.components import style_sheet
-from sae_nb_widgets.dashboards import _page as dashboard_page
+from sae_nb_widgets.components import read_static, style_sheet
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import (
+    SHARED_SCRIPT,
+    TIGHT,
+    Atom,
     Panel,
+    close_whole,
+    control,
     descendants,
     fallback_html,
     forget_styled,
     format_bytes,
     keep_styled,
     logger,
+    page_html,
+    show,
+    small_button,
+    write_file,
 )
 
 CONCEPTS, DEPTH, TIME = "concepts", "depth", "time"
@@ -43,14 +52,14 @@ class Dashboard(ipw.VBox):
     is first opened, so a view nobody looks at costs nothing.
     """
 
-    atom = t.Int(0, help="Atom that all panels show.")
+    atom = Atom(help="Atom that all panels show.")
     tab = t.Unicode(CONCEPTS, help="Which view is open.")
     status = t.Unicode("", help="What happened, how long it took, or what to do.")
     problem = t.Bool(False, help="Whether the status line reports an error.")
 
     def __init__(self, subject: Subject, *, atom: int | None = None) -> None:
         super().__init__()
-        self.subject = subject
+        self.subject, self.n_atoms = subject, subject.catalogue.n_atoms
         self.panels: dict[str, Panel] = {}
         self._links: list[t.link] = []
         self._waiting: dict[str, Mapping[str, Any]] = {}
@@ -77,18 +86,30 @@ class Dashboard(ipw.VBox):
             tooltip="Folder that keeps selection, filters, labels, notes and recipes",
             continuous_update=False,
             layout=ipw.Layout(width="240px"),
-            style={"description_width": "initial"},
+            style=TIGHT,
         )
-        save = _button("save", "Write the session to this folder")
-        html = _button("⤓ html", "Write what is on screen as one HTML file that needs no kernel")
-        save.on_click(lambda _: self._try("saving", lambda: self.save(self._folder.value)))
-        html.on_click(lambda _: self._try("writing", lambda: self.to_html("dashboard.html")))
+        save = small_button(
+            "save",
+            "Write the session to this folder",
+            lambda: self._try("saving", lambda: self.save(self._folder.value)),
+        )
+        html = small_button(
+            "⤓ html",
+            "Write what is on screen as one HTML file that needs no kernel",
+            lambda: self._try("writing", lambda: self.to_html("dashboard.html")),
+        )
         self._line = ipw.HTML().add_class("sae-nb-statusline")
         bar = ipw.Box([self._folder, save, html, self._line]).add_class("sae-nb-bar-top")
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
-        self._choice = _tab_buttons(list(self._views))
-        t.link((self, "tab"), (self._choice, "value"))
-        self._choice.layout.display = None if len(self._views) > 1 else "none"
+        self._choice = control(
+            self,
+            "tab",
+            "",
+            {name: TAB_NAMES[name][1] for name in self._views},
+            kind=ipw.ToggleButtons,
+            options={name: TAB_NAMES[name][0] for name in self._views},
+        ).add_class("sae-nb-tabs")
+        show(self._choice, len(self._views) > 1)
         self.add_class("sae-nb-dashboard")
         self.children = (self._style, bar, self._choice, *self._views.values())
         self.restyle()
@@ -158,22 +179,13 @@ class Dashboard(ipw.VBox):
             )
         return str(proposal["value"])
 
-    @t.validate("atom")
-    def _atom_exists(self, proposal: t.Bunch) -> int:
-        n_atoms = self.subject.catalogue.n_atoms
-        if not 0 <= proposal["value"] < n_atoms:
-            raise t.TraitError(
-                f"`atom` must be between 0 and {n_atoms - 1}, got {proposal['value']}."
-            )
-        return int(proposal["value"])
-
     def _show_tab(self) -> None:
         if self._closed:
             return
         if self.tab != CONCEPTS and self.tab not in self.panels:
             self._try(f"opening {self.tab}", lambda: self._build_tab(self.tab))
         for name, view in self._views.items():
-            view.layout.display = None if name == self.tab else "none"
+            show(view, name == self.tab)
 
     def _build_tab(self, name: str) -> None:
         started = time.perf_counter()
@@ -309,7 +321,7 @@ class Dashboard(ipw.VBox):
             name for name in ("map", "browser", "steering", DEPTH, TIME) if name in self.panels
         ]
         shown = [self.panels[name] for name in order]
-        written = dashboard_page.write(shown, Path(path), share_script=share_script)
+        written = write_panels(shown, Path(path), share_script=share_script)
         self.say(f"Written: {written} ({format_bytes(written.stat().st_size)}).")
         return written
 
@@ -349,25 +361,15 @@ class Dashboard(ipw.VBox):
         for link in self._links:
             link.unlink()
         self.unobserve_all()
-        everything = [*descendants(self), *self._unplaced()]
+        everything = descendants(self)
         for panel in self.panels.values():
             panel.close()
         self.panels.clear()
         for widget in everything:
-            # Layout and style are widgets of their own, which nobody else would close.
-            for part in (getattr(widget, "layout", None), getattr(widget, "style", None)):
-                if isinstance(part, ipw.Widget):
-                    part.close()
             if widget is not self:
-                widget.close()
+                close_whole(widget)
+        self.layout.close()
         super().close()
-
-    def _unplaced(self) -> Iterator[ipw.Widget]:
-        """Controls that a panel made and has no use for with this model."""
-        for panel in self.panels.values():
-            for held in vars(panel).values():
-                parts = vars(held).values() if is_dataclass(held) else ()
-                yield from (part for part in parts if isinstance(part, ipw.Widget))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -422,13 +424,42 @@ def _view() -> ipw.Box:
     return ipw.Box().add_class("sae-nb-view")
 
 
-def _button(text: str, tooltip: str) -> ipw.Button:
-    return ipw.Button(description=text, tooltip=tooltip).add_class("sae-nb-small")
+# -------------------------------------------------------------------------------------------------
+# Several panels as one HTML file that needs no kernel, with plotly's script in it once.
+
+TITLE = "What has this SAE learned, and what does it do?"
+STYLE = "body { max-width: 1500px; } main.sae-nb-panel { margin: 0; }"
 
 
-def _tab_buttons(names: list[str]) -> ipw.ToggleButtons:
-    return ipw.ToggleButtons(
-        options=[(TAB_NAMES[name][0], name) for name in names],
-        tooltips=[TAB_NAMES[name][1] for name in names],
-        style={"button_width": "auto"},
-    ).add_class("sae-nb-tabs")
+def write_panels(panels: Sequence[Panel], path: Path, *, share_script: bool = False) -> Path:
+    """Write the panels to one file, atomically."""
+    if place(path).is_dir():
+        raise ValueError(f"`path` must name a file, got the folder {str(path)!r}. Add a file name.")
+    content = get_plotlyjs()
+    script = f"<script>{content}</script>"
+    if share_script:
+        script = f'<script src="{SHARED_SCRIPT}"></script>'
+        write_file(path.parent / SHARED_SCRIPT, content.encode())
+    write_file(path, _html(panels, script).encode())
+    return path
+
+
+def _html(panels: Sequence[Panel], script: str) -> str:
+    pages = [page_html(panel.static_page(), "") for panel in panels]
+    head = _between(pages[0], "<style>", "</style>")
+    mains = "".join(_between(page, "<main", "</main>") for page in pages)
+    pair = " sae-nb-pair" if len(panels) > 2 else ""
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(TITLE)}</title>{head}"
+        f"<style>{read_static('dashboard.css')}{STYLE}</style>{script}</head><body>"
+        f'<div class="sae-nb-dashboard"><h1 class="sae-nb-question">{escape(TITLE)}</h1>'
+        f'<div class="sae-nb-view{pair}">{mains}</div></div>'
+        f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript></body></html>"
+    )
+
+
+def _between(page: str, start: str, end: str) -> str:
+    first = page.index(start)
+    return page[first : page.index(end, first) + len(end)]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # for the other rooms
         write_file as write_file,
         write_page as write_page,
     )
-    from sae_nb_widgets.panel._panel import logger as logger
+    from sae_nb_widgets.panel._panel import close_whole as close_whole, logger as logger
     from sae_nb_widgets.panel._playing import (
         PlayingPanel as PlayingPanel,
         play_button as play_button,

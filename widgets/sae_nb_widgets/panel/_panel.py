@@ -417,7 +417,11 @@ class Panel(ipw.VBox):
         Path
             The file written.
         """
-        page = exporting.Page(
+        return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
+
+    def static_page(self) -> exporting.Page:
+        """Return what `to_html` writes."""
+        return exporting.Page(
             question=self.question,
             chips=self.static_chips(),
             explanation=self.explanation,
@@ -427,7 +431,6 @@ class Panel(ipw.VBox):
             record=self.record,
             dropped=self.needs_kernel,
         )
-        return exporting.write_page(page, Path(path), share_script=share_script)
 
     def to_png(self, path: str | Path | None = None) -> bytes:
         """Return the figure as PNG, drawn without a browser; also write it to `path` if given.

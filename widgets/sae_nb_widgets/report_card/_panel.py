@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -13,13 +13,14 @@ import traitlets as t
 from sae_nb.figures import escape, format_count, format_number
 from sae_nb.summaries import (
     ReportCardSummary,
+    ReportCell,
     RowSums,
     elsewhere,
     most_moving,
     summarise_report_card,
     sums_by_sample,
 )
-from sae_nb_widgets.panel import Panel, figure_widget
+from sae_nb_widgets.panel import Panel, control, figure_widget, reacts
 from sae_nb_widgets.report_card import _figure as figures
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
 
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from sae_nb.evaluation import Measurement
 
 
-SHOW = ("key", "all", "not clear")
+SHOW = {
+    "key": "The rows to look at first",
+    "all": "Every row",
+    "not clear": "Rows with a red ✕ in some column",
+}
+"""Which rows can be drawn, and what the button says of them."""
 NO_ROW = "none"
 
 
@@ -39,6 +45,19 @@ class _Material:
 
     saes: tuple[SparseAutoencoder, ...]
     acts: Activations
+    sums: dict[int, RowSums] = field(default_factory=dict)
+    """Sums by sample of the SAEs that were looked at."""
+
+    def examples(self, place: int, cell: ReportCell) -> RowExamples:
+        """What moves a number of one of the SAEs, and what other libraries make of it."""
+        sae, metric = self.saes[place], cell.measurement.definition
+        if place not in self.sums:
+            self.sums[place] = sums_by_sample(sae, self.acts)
+        return RowExamples(
+            sae=cell.sae,
+            moving=most_moving(self.sums[place], metric),
+            elsewhere=elsewhere(sae, self.acts, metric),
+        )
 
 
 class ReportCard(Panel):
@@ -85,7 +104,7 @@ class ReportCard(Panel):
     kept_traits = ("show", "metric")
 
     metric = t.Unicode("", help="Row that is explained; empty for none.")
-    show = t.Enum(SHOW, "key", help="Which rows are drawn.")
+    show = t.Enum(tuple(SHOW), "key", help="Which rows are drawn.")
 
     def __init__(
         self,
@@ -100,7 +119,6 @@ class ReportCard(Panel):
         self._summary = summarise_report_card(reports, names)
         self._all = summarise_report_card(reports, names, show="all")
         self._material = _checked(self._all, saes, acts)
-        self._sums: dict[int, RowSums] = {}
         super().__init__(**kwargs)
         self._build()
 
@@ -115,42 +133,31 @@ class ReportCard(Panel):
         self._plot = figure_widget(
             figures.report_card_figure(self._summary), height=figures.figure_height(self._summary)
         )
-        self._rows = ipw.Dropdown(
+        self._rows = control(
+            self,
+            "metric",
+            "row",
+            "Which metric is explained beside the figure",
+            "min(320px, 100%)",
             options=self._options(),
-            description="row",
-            tooltip="Which metric is explained beside the figure",
-            layout=ipw.Layout(width="min(320px, 100%)"),
-            style={"description_width": "initial"},
         )
-        self._shown = ipw.ToggleButtons(
-            options=list(SHOW),
-            description="show",
-            tooltip="Key rows, all of them, or those that floor or control would reach as well",
-            tooltips=["The rows to look at first", "Every row", "Rows with a red ✕ in some column"],
-            style={"button_width": "auto", "description_width": "initial"},
-        )
+        about = "Key rows, all of them, or those that floor or control would reach as well"
+        shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons, tooltip=about)
         self._detail_view = ReportCardDetail()
         self.arrange(
-            controls=[self._rows, self._shown],
+            controls=[self._rows, shown],
             figure=[self._plot],
             detail=self._detail_view.widgets,
         )
-        t.link((self, "show"), (self._shown, "value"))
-        t.link((self, "metric"), (self._rows, "value"))
-        self._listen()
-        self._draw_detail()
-        self.chips = self._facts()
-        self.say(self._sentence())
-
-    def _listen(self) -> None:
-        self.observe(lambda _: self._reshow(), "show")
-        self.observe(lambda _: self._chosen(), "metric")
         for trace in self._plot.data:
             if trace.name != "scale":
                 trace.on_click(self._on_click)
         self.bind_key("ArrowDown", lambda: self.step(1))
         self.bind_key("ArrowUp", lambda: self.step(-1))
         self.bind_key("Escape", lambda: self.set_trait("metric", ""))
+        self._draw_detail()
+        self.chips = self._facts()
+        self.say(self._sentence())
 
     def _options(self) -> list[tuple[str, str]]:
         rows = self._summary.metrics
@@ -182,21 +189,20 @@ class ReportCard(Panel):
         start = rows.index(self.metric) if self.metric in rows else (-1 if by > 0 else len(rows))
         self.metric = rows[min(max(start + by, 0), len(rows) - 1)]
 
-    def _reshow(self) -> None:
-        with self.guarded("showing other rows"):
-            found = summarise_report_card(self._reports, self._names, show=self.show)
-            kept = self.metric if self.metric in found.metrics else ""
-            self._summary = found
-            self._rows.options = self._options()  # which takes the menu to its first entry
-            self.metric = kept
-            figures.draw_report_card(self._plot, found, self.metric)
-            self._draw_detail()
-            self.say(self._sentence())
+    @reacts("show", doing="showing other rows")
+    def _show_others(self) -> None:
+        found = summarise_report_card(self._reports, self._names, show=self.show)
+        kept = self.metric if self.metric in found.metrics else ""
+        self._summary = found
+        self._rows.options = self._options()  # which takes the menu to its first entry
+        self.metric = kept
+        self._explain()
+        self.say(self._sentence())
 
-    def _chosen(self) -> None:
-        with self.guarded("explaining a row"):
-            figures.draw_report_card(self._plot, self._summary, self.metric)
-            self._draw_detail()
+    @reacts("metric", doing="explaining a row")
+    def _explain(self) -> None:
+        figures.draw_report_card(self._plot, self._summary, self.metric)
+        self._draw_detail()
 
     def _draw_detail(self) -> None:
         self._detail_view.show(self._summary, self.metric)
@@ -205,27 +211,15 @@ class ReportCard(Panel):
         if self._material is None:
             self._detail_view.show_example(None, None)
             return
-        material, metric = self._material, self.metric
-        cell = self._summary.row(metric)[0]
+        material, cell = self._material, self._summary.row(self.metric)[0]
         place = self._summary.saes.index(cell.sae)
-
-        def work() -> RowExamples:
-            sae = material.saes[place]
-            if place not in self._sums:
-                self._sums[place] = sums_by_sample(sae, material.acts)
-            id = cell.measurement.definition
-            return RowExamples(
-                sae=cell.sae,
-                moving=most_moving(self._sums[place], id),
-                elsewhere=elsewhere(sae, material.acts, id),
-            )
 
         def done(found: RowExamples) -> None:
             self._detail_view.show_example(found, material.acts)
             self.say(self._sentence())
 
         self.run_async(
-            work,
+            lambda: material.examples(place, cell),
             done,
             doing="looking for the sample that moves it most",
             channel="example",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,16 +13,15 @@ import traitlets as t
 
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import TrainingHistory, TrainingSummary
-from sae_nb_widgets.panel import Panel, figure_widget
+from sae_nb_widgets.panel import Panel, Whole, figure_widget, reacts
+from sae_nb_widgets.training._controls import TrainingControls
 from sae_nb_widgets.training._figure import training_figure, update_training_figure
 from sae_nb_widgets.training._gallery import (
     TrainingGallery,
     distinct,
     evenly_spaced,
     failure,
-    live_names,
     progress_html,
-    run_name,
     saes,
     training_sentence,
 )
@@ -83,12 +82,11 @@ class TrainingMonitor(Panel):
     acts_on = t.Int(-1, help="Which run the controls act on; -1 for all.")
     interval = t.Float(1.0, help="Seconds between two redraws, at least.")
     map_by = t.Enum(("frequency", "motion"), "frequency", help="What the map's colours mean.")
-    n_gallery = t.Int(24, help="Atoms in the gallery.")
+    n_gallery = Whole(24, 1, 200, help="Atoms in the gallery.")
 
     kept_traits = ("log_x", "map_by")
 
     # What `close` reads, also of a monitor that was refused before it was built.
-    _closed = True
     _runs: Sequence[Any] = ()
     _redraws: Redraws | None = None
 
@@ -111,13 +109,28 @@ class TrainingMonitor(Panel):
         self._n_changes = 0
         self._gallery = TrainingGallery(acts, picture_shape)
         super().__init__(interval=interval, chips=self._facts(), **kwargs)
-        self._build_controls()
-        self._picture = figure_widget(training_figure([]))
-        self._place()
-        self.observe(self._draw_anew, ["log_x", "map_by", "n_gallery"])
-        self.observe(self._on_learning_rate, "learning_rate")
-        self.observe(lambda _: self.refresh(), "acts_on")
+        self._build()
         self.attach()
+
+    def _build(self) -> None:
+        self.learning_rate = self._rate_in_force() or self.learning_rate
+        self.controls = TrainingControls(self, self._runs)
+        self.buttons = self.controls.buttons
+        self._progress = ipw.HTML()
+        self._picture = figure_widget(training_figure([]))
+        self.arrange(
+            controls=self.controls.first,
+            figure=[self._progress, self._picture, *self._gallery.widgets],
+            more=self.controls.more,
+        )
+        self._summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
+        self._draw_figure()
+        self._draw_state()
+
+    @property
+    def has_atoms(self) -> bool:
+        """Whether there is an SAE whose atoms can be mapped."""
+        return any(hasattr(one.sae, "dictionary") for one in self._tracked)
 
     # --- following --------------------------------------------------------------------------------
 
@@ -172,6 +185,7 @@ class TrainingMonitor(Panel):
     def _running(self) -> bool:
         return any(one.state == "running" for one in self._tracked)
 
+    @reacts("log_x", "map_by", "n_gallery", "acts_on", doing="drawing the training")
     def refresh(self) -> None:
         """Draw the newest records now."""
         choices = (self.log_x, self.acts_on, self.map_by, self.n_gallery)
@@ -254,6 +268,12 @@ class TrainingMonitor(Panel):
         for run in self._chosen():
             run.set(**numbers)
 
+    def act(self, what: str) -> None:
+        """Pause, resume or stop off the main thread, which may have to wait for the step under way."""
+        self.run_async(
+            lambda: self._act(what), lambda _: self.refresh(), doing=what, channel="hands"
+        )
+
     def _act(self, what: str) -> None:
         for run in self._chosen():
             if run.state in GOING:
@@ -285,11 +305,12 @@ class TrainingMonitor(Panel):
             )
         return value
 
-    def _on_learning_rate(self, change: t.Bunch) -> None:
+    @reacts("learning_rate", doing="changing learning_rate")
+    def _on_learning_rate(self) -> None:
         if not self._following:
-            self._change("learning_rate", change["new"])
+            self.change("learning_rate", self.learning_rate)
 
-    def _change(self, name: str, value: float) -> None:
+    def change(self, name: str, value: float) -> None:
         """Change a number off the main thread: it waits for the step under way."""
 
         def done(_: None) -> None:
@@ -299,105 +320,11 @@ class TrainingMonitor(Panel):
             lambda: self.set(**{name: value}), done, doing=f"changing {name}", channel=name
         )
 
-    @t.validate("n_gallery")
-    def _some(self, proposal: t.Bunch) -> int:
-        if not 1 <= proposal["value"] <= 200:
-            raise t.TraitError(f"`n_gallery` must be 1 to 200, got {proposal['value']}.")
-        return int(proposal["value"])
-
-    def _draw_anew(self, _: t.Bunch) -> None:
-        with self.guarded("drawing the training"):
-            self.refresh()
-
-    # --- widgets ----------------------------------------------------------------------------------
-
-    def _build_controls(self) -> None:
-        self.buttons = {
-            "pause": _button("pause", "pause", "Let no further step begin", self._press("pause")),
-            "resume": _button("resume", "play", "Go on after a pause", self._press("resume")),
-            "stop": _button("stop", "stop", "End after the step under way", self._press("stop")),
-        }
-        self._rate = ipw.FloatLogSlider(
-            min=-6,
-            max=-1,
-            step=0.02,
-            description="learning rate",
-            readout_format=".2e",
-            continuous_update=False,
-            tooltip="Peak of the schedule; acts on the running thread from its next step on",
-            style={"description_width": "initial"},
-            layout=ipw.Layout(width="330px"),
-        )
-        self._log = ipw.Checkbox(
-            description="log steps",
-            indent=False,
-            tooltip="Draw the steps on a logarithmic axis",
-            layout=ipw.Layout(width="auto"),
-        )
-        self._target = ipw.Dropdown(
-            options=[("all runs", -1), *((run_name(r, i), i) for i, r in enumerate(self._runs))],
-            description="acts on",
-            tooltip="Which run the buttons and the learning rate act on",
-            style={"description_width": "initial"},
-            layout=ipw.Layout(width="240px"),
-        )
-        self._map_by = ipw.Dropdown(
-            options=[("how often it fires", "frequency"), ("how fast it turns", "motion")],
-            description="map of atoms by",
-            tooltip="What the colours of the map of all atoms mean",
-            style={"description_width": "initial"},
-            layout=ipw.Layout(width="auto"),
-        )
-        self._progress = ipw.HTML()
-        with self._only_following():
-            self.learning_rate = self._rate_in_force() or self.learning_rate
-        t.link((self, "learning_rate"), (self._rate, "value"))
-        t.link((self, "log_x"), (self._log, "value"))
-        t.link((self, "map_by"), (self._map_by, "value"))
-        t.link((self, "acts_on"), (self._target, "value"))
-
-    def _place(self) -> None:
-        """Put the widgets in their slots, and draw what there is."""
-        hands = [*self.buttons.values(), self._rate] if self._runs else []
-        several = [self._target] if len(self._runs) > 1 else []
-        atoms = (
-            [self._map_by] if any(hasattr(one.sae, "dictionary") for one in self._tracked) else []
-        )
-        self.arrange(
-            controls=[*hands, *several, self._log, *atoms],
-            figure=[self._progress, self._picture, *self._gallery.widgets],
-            more=self._live_numbers(),
-        )
-        self._summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
-        self._draw_figure()
-        self._draw_state()
-
-    def _live_numbers(self) -> list[ipw.Widget]:
-        """Boxes for the numbers that the SAEs let a running training change, such as sparsity."""
-        boxes = []
-        for name in live_names(self._runs):
-            value = getattr(saes(self._runs[0])[0], name)
-            kind = ipw.IntText if isinstance(value, int) else ipw.FloatText
-            box = kind(value=value, description=name, continuous_update=False)
-            box.tooltip = f"Change {name} of the running training from its next step on"
-            box.observe(lambda change, name=name: self._change(name, change["new"]), "value")
-            boxes.append(box)
-        return boxes
-
-    def _press(self, what: str) -> Callable[[Any], None]:
-        def on_click(_: Any) -> None:
-            self.run_async(
-                lambda: self._act(what), lambda _: self.refresh(), doing=what, channel="hands"
-            )
-
-        return on_click
+    # --- what the controls show -------------------------------------------------------------------
 
     def _draw_state(self) -> None:
         states = {run.state for run in self._chosen()} if self._runs else set()
-        self.buttons["pause"].disabled = "running" not in states
-        self.buttons["resume"].disabled = "paused" not in states
-        self.buttons["stop"].disabled = not states & {"running", "paused"}
-        self._rate.disabled = not states & set(GOING)
+        self.controls.show(states)
         self._progress.value = progress_html(self._summaries) if self._runs else ""
         failed = [summary for summary in self._summaries if summary.state == "failed"]
         if failed:
@@ -466,11 +393,3 @@ class TrainingMonitor(Panel):
         """Stop following and free the panel; the training goes on."""
         self.detach()
         super().close()
-
-
-def _button(text: str, icon: str, tooltip: str, action: Callable[[Any], None]) -> ipw.Button:
-    button = ipw.Button(
-        description=text, icon=icon, tooltip=tooltip, layout=ipw.Layout(width="auto")
-    )
-    button.on_click(action)
-    return button

@@ -1,0 +1,84 @@
+"""The controls of the TrainingMonitor: the hands on a running training, and what is drawn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import ipywidgets as ipw
+
+from sae_nb_widgets.panel import button, control
+from sae_nb_widgets.training._gallery import live_names, run_name, saes
+from sae_nb_widgets.training._tracking import GOING
+
+HANDS = {
+    "pause": ("pause", "Let no further step begin"),
+    "resume": ("play", "Go on after a pause"),
+    "stop": ("stop", "End after the step under way"),
+}
+"""What can be done to a run: sign and tip of the button."""
+
+
+class TrainingControls:
+    """The controls of `panel`, whose runs these are."""
+
+    def __init__(self, panel: Any, runs: Sequence[Any]) -> None:
+        self.buttons = {
+            what: button(what, tip, partial(panel.act, what), icon=sign)
+            for what, (sign, tip) in HANDS.items()
+        }
+        self.rate = control(
+            panel,
+            "learning_rate",
+            "learning rate",
+            "Peak of the schedule; acts on the running thread from its next step on",
+            330,
+            kind=ipw.FloatLogSlider,
+            min=-6,
+            max=-1,
+            step=0.02,
+            readout_format=".2e",
+            continuous_update=False,
+        )
+        acts_on = control(
+            panel,
+            "acts_on",
+            "acts on",
+            "Which run the buttons and the learning rate act on",
+            240,
+            options=[("all runs", -1), *((run_name(r, i), i) for i, r in enumerate(runs))],
+        )
+        log_x = control(panel, "log_x", "log steps", "Draw the steps on a logarithmic axis")
+        map_by = control(
+            panel,
+            "map_by",
+            "map of atoms by",
+            "What the colours of the map of all atoms mean",
+            options={"frequency": "how often it fires", "motion": "how fast it turns"},
+        )
+        hands = [*self.buttons.values(), self.rate] if runs else []
+        self.first = [
+            *hands,
+            *([acts_on] * (len(runs) > 1)),
+            log_x,
+            *([map_by] * panel.has_atoms),
+        ]
+        self.more = [_live_number(panel, runs[0], name) for name in live_names(runs)]
+
+    def show(self, states: set[str]) -> None:
+        """Have only those answer that can act on runs in these states."""
+        self.buttons["pause"].disabled = "running" not in states
+        self.buttons["resume"].disabled = "paused" not in states
+        self.buttons["stop"].disabled = not states & {"running", "paused"}
+        self.rate.disabled = not states & set(GOING)
+
+
+def _live_number(panel: Any, run: Any, name: str) -> ipw.Widget:
+    """A box for a number that the SAEs let a running training change, such as sparsity."""
+    value = getattr(saes(run)[0], name)
+    kind = ipw.IntText if isinstance(value, int) else ipw.FloatText
+    box = kind(value=value, description=name, continuous_update=False)
+    box.tooltip = f"Change {name} of the running training from its next step on"
+    box.observe(lambda change: panel.change(name, change["new"]), "value")
+    return box
