@@ -394,7 +394,7 @@ def test_long_text_and_special_tokens_are_said(reading: sw.InputLens) -> None:
         ("picture", "nowhere.png", "exists"),
         ("compare_picture", torch.zeros(2, 3, 4, 4), "one at a time"),
         ("atom", 96, "0 and 95"),
-        ("token", 69, "0 to 68"),
+        ("token", 69, "0 and 68"),
         ("example", 99, "`example`"),
         ("n_shown", 0, "between 1"),
         ("ink", "gold", "ink"),

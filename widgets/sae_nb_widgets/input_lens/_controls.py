@@ -1,20 +1,17 @@
-"""The controls of the InputLens, each tied to one trait."""
+"""The controls of the InputLens, each linked to one trait."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.data import INKS, TEXTURES
 from sae_nb.summaries import USE_ORDERS
-from sae_nb_widgets.panel import small_button
+from sae_nb_widgets.panel import TIGHT, control, line, show, small_button
 
 MOST_SHOWN = 40
 LARGEST_UPLOAD = 20_000_000
-_TIGHT = {"description_width": "initial"}
 ORDER_NAMES = {
     "surprise": "fired unusually often",
     "lift": "lift over base rate",
@@ -22,105 +19,73 @@ ORDER_NAMES = {
     "total strength": "total strength",
     "attribution": "mattered most",
 }
-HEAT_NAMES = (("fired", "fired"), ("mattered", "mattered"))
 
 
-@dataclass(frozen=True)
-class Controls:
-    """Widgets by name."""
+class InputLensControls:
+    """The controls of `panel`: those always there, those behind "more", and those at its inputs."""
 
-    text: ipw.Text
-    compare_text: ipw.Text
-    example: ipw.BoundedIntText
-    back: ipw.Button
-    forth: ipw.Button
-    upload: ipw.FileUpload
-    slot: ipw.ToggleButtons
-    comparing: ipw.ToggleButton
-    sort: ipw.Dropdown
-    heat: ipw.ToggleButtons
-    atom: ipw.BoundedIntText
-    target: ipw.Text
-    n_shown: ipw.BoundedIntText
-    ink: ipw.Dropdown
-    paper: ipw.Dropdown
-    thickness: ipw.FloatSlider
-    clear: ipw.Button
-    undo: ipw.Button
+    def __init__(self, panel: Any) -> None:
+        self.comparing = control(
+            panel,
+            "comparing",
+            "compare",
+            "Put a second input beside it; bars become differences with a permutation floor",
+            kind=ipw.ToggleButton,
+        )
+        self.text = _text(panel, "text", "text", "What the model reads").add_class("sae-nb-search")
+        tip = "A second text; bars become differences"
+        self.compare_text = _text(panel, "compare_text", "beside", tip)
+        self.slot = control(
+            panel,
+            "slot",
+            "",
+            "Which input you are changing",
+            kind=ipw.ToggleButtons,
+            options={"first": "into A", "second": "into B"},
+        )
+        self.upload = _upload(panel.sources)
+        self.first = self._input(panel)
+        self.more = [
+            control(panel, "atom", "atom", "Row of the dictionary shown over the input", 140),
+            control(
+                panel,
+                "target",
+                "why",
+                "Class or token that contributions are to; empty for the model's own top answer",
+                190,
+                placeholder="its own answer",
+            ),
+            control(panel, "n_shown", "bars", "How many atoms have bars", 110),
+        ]
+        self.order = _order(panel)
+        self.at_pad: list[ipw.Widget] = []
+        if panel.kind == "vision":
+            tip = "Ink of drawings, one of those of scenes"
+            self.at_pad = [
+                _menu(control(panel, "ink", "ink", tip, 192)),
+                small_button("undo", "Take back a stroke (Backspace)", panel.sources.undo),
+                small_button(
+                    "clear", "Take everything off the canvas (Delete)", panel.sources.clear
+                ),
+            ]
+            self.thickness = _thickness()
+            paper = _menu(control(panel, "paper", "paper", "Texture behind drawings", 170))
+            self.more += [paper, self.thickness]
 
+    def _input(self, panel: Any) -> list[ipw.Widget]:
+        words = panel.kind == "language"
+        second = self.compare_text if words else self.slot
+        shown = [self.text if words else self.upload, self.comparing, second]
+        if panel.n_examples:
+            self.forth = small_button("›", "The next example", lambda: panel.sources.step(1))
+            back = small_button("‹", "The example before", lambda: panel.sources.step(-1))
+            shown.insert(1 if words else 0, line(_example(panel), back, self.forth))
+        return shown
 
-def build(panel: Any) -> Controls:
-    """Return the controls of `panel`, linked to its traits."""
-    made = Controls(
-        text=_text("text", "What the model reads").add_class("sae-nb-search"),
-        compare_text=_text("beside", "A second text; bars become differences"),
-        example=_number("example", "One of the examples", panel.n_examples - 1, 130),
-        back=small_button("‹", "The example before"),
-        forth=small_button("›", "The next example"),
-        upload=ipw.FileUpload(
-            accept="image/*",
-            multiple=False,
-            description="upload",
-            tooltip="A picture of yours, of any size and kind",
-            layout=ipw.Layout(width="auto"),
-        ),
-        slot=_toggles([("into A", "first"), ("into B", "second")], "Which input you are changing"),
-        comparing=ipw.ToggleButton(
-            description="compare",
-            tooltip="Put a second input beside it; bars become differences with a permutation floor",
-            layout=ipw.Layout(width="auto"),
-        ),
-        sort=_choice("sort", "Order of the bars", [(ORDER_NAMES[o], o) for o in USE_ORDERS]),
-        heat=_toggles(HEAT_NAMES, "What is drawn over the input: strength, or contribution"),
-        atom=_number("atom", "Row of the dictionary shown over the input", panel.n_atoms - 1, 140),
-        target=ipw.Text(
-            description="why",
-            placeholder="its own answer",
-            tooltip="Class or token that contributions are to; empty for the model's own top answer",
-            continuous_update=False,
-            layout=ipw.Layout(width="190px"),
-            style=_TIGHT,
-        ),
-        n_shown=_number("bars", "How many atoms have bars", MOST_SHOWN, 110, low=1),
-        ink=_choice("ink", "Ink of drawings, one of those of scenes", list(INKS), "192px"),
-        paper=_choice("paper", "Texture behind drawings", list(TEXTURES), "170px"),
-        thickness=ipw.FloatSlider(
-            min=1.5,
-            max=5.0,
-            step=0.5,
-            readout_format=".1f",
-            description="brush",
-            tooltip="Width of the brush in pixels",
-            layout=ipw.Layout(width="220px"),
-            style=_TIGHT,
-        ),
-        clear=small_button("clear", "Take everything off the canvas (Delete)"),
-        undo=small_button("undo", "Take back a stroke (Backspace)"),
-    )
-    for name in ("text", "compare_text", "sort", "heat", "atom", "target", "n_shown"):
-        t.link((panel, name), (getattr(made, name), "value"))
-    # The panel begins without an example, a field of numbers cannot.
-    made.example.observe(lambda change: panel.choose_example(change["new"]), "value")
-    t.dlink((panel, "example"), (made.example, "value"), lambda number: max(number, 0))
-    for name in ("slot", "comparing", "ink", "paper"):
-        t.link((panel, name), (getattr(made, name), "value"))
-    return made
-
-
-def rows(panel: Any, made: Controls) -> tuple[list[ipw.Widget], list[ipw.Widget]]:
-    """Return the controls that are always there, and those behind "more"."""
-    first: list[ipw.Widget] = []
-    if panel.kind == "language":
-        first += [made.text, made.comparing, made.compare_text]
-    else:
-        first += [made.upload, made.comparing, made.slot]
-    if panel.n_examples:
-        chooser = ipw.Box([made.example, made.back, made.forth]).add_class("sae-nb-line")
-        first.insert(1 if panel.kind == "language" else 0, chooser)
-    more = [made.atom, made.target, made.n_shown]
-    if panel.kind == "vision":
-        more += [made.paper, made.thickness]
-    return first, more
+    def fit(self, comparing: bool) -> None:
+        """Show what is about a second input where there is one."""
+        show(self.compare_text, comparing)
+        show(self.slot, comparing)
 
 
 def uploaded(value: Any) -> tuple[str, bytes]:
@@ -134,43 +99,61 @@ def uploaded(value: Any) -> tuple[str, bytes]:
     return name, content
 
 
-def _text(name: str, tip: str) -> ipw.Text:
-    return ipw.Text(
-        description=name,
-        tooltip=tip,
-        continuous_update=False,
-        layout=ipw.Layout(flex="1 1 320px", min_width="200px", width="auto"),
-        style=_TIGHT,
-    )
-
-
-def _number(name: str, tip: str, most: int, width: int, low: int = 0) -> ipw.BoundedIntText:
-    return ipw.BoundedIntText(
-        value=low,
-        min=low,
-        max=max(most, low),
-        description=name,
-        tooltip=tip,
-        layout=ipw.Layout(width=f"{width}px"),
-        style=_TIGHT,
-    )
-
-
-def _choice(name: str, tip: str, options: Any, width: str = "auto") -> ipw.Dropdown:
-    return ipw.Dropdown(
-        options=options,
-        description=name,
-        tooltip=tip,
-        layout=ipw.Layout(width=width, max_width="290px"),
-        style=_TIGHT,
-    )
-
-
-def _toggles(options: Any, tip: str) -> ipw.ToggleButtons:
-    options = list(options)
-    return ipw.ToggleButtons(
-        options=options,
-        tooltips=[tip] * len(options),
-        style={"button_width": "auto"},
+def _upload(sources: Any) -> ipw.FileUpload:
+    upload = ipw.FileUpload(
+        accept="image/*",
+        multiple=False,
+        description="upload",
+        tooltip="A picture of yours, of any size and kind",
         layout=ipw.Layout(width="auto"),
+    )
+    upload.observe(lambda change: sources.take_upload(change["new"]), "value")
+    return upload
+
+
+def _example(panel: Any) -> ipw.BoundedIntText:
+    field = ipw.BoundedIntText(
+        min=0,
+        max=panel.n_examples - 1,
+        description="example",
+        tooltip="One of the examples",
+        layout=ipw.Layout(width="130px"),
+        style=TIGHT,
+    )
+    # The panel begins without an example, a field of numbers cannot.
+    field.observe(lambda change: panel.choose_example(change["new"]), "value")
+    t.dlink((panel, "example"), (field, "value"), lambda number: max(number, 0))
+    return field
+
+
+def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
+    field = control(panel, trait, name, tip)
+    field.layout.flex, field.layout.min_width = "1 1 320px", "200px"
+    return field
+
+
+def _order(panel: Any) -> ipw.Box:
+    """What stands over the bars: their order, and what is shaded in the input."""
+    orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
+    sort = _menu(control(panel, "sort", "sort", "Order of the bars", options=orders))
+    tip = "What is drawn over the input: strength, or contribution"
+    heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons)
+    return line(sort, ipw.Box([ipw.Label("shade"), heat])).add_class("sae-nb-apart")
+
+
+def _menu(menu: ipw.Dropdown) -> ipw.Dropdown:
+    menu.layout.max_width = "290px"
+    return menu
+
+
+def _thickness() -> ipw.FloatSlider:
+    return ipw.FloatSlider(
+        min=1.5,
+        max=5.0,
+        step=0.5,
+        readout_format=".1f",
+        description="brush",
+        tooltip="Width of the brush in pixels",
+        layout=ipw.Layout(width="220px"),
+        style=TIGHT,
     )

@@ -105,20 +105,35 @@ class InputSources:
         # The pad is being cleared because something else was chosen; that is no drawing.
         self._following = False
 
-    def listen(self, pad: DrawPad | None) -> None:
-        """Hear the controls of the panel, and its pad where it has one."""
-        made = self._panel.controls
-        made.upload.observe(self._take_upload, "value")
-        made.back.on_click(lambda _: self._step_example(-1))
-        made.forth.on_click(lambda _: self._step_example(1))
+    def listen(self, pad: DrawPad, thickness: ipw.FloatSlider) -> None:
+        """Hear what is drawn on the pad, in the ink of the panel and as thick as the slider says."""
         self.pad = pad
-        if pad is not None:
-            made.thickness.value = pad.thickness
-            t.link((pad, "thickness"), (made.thickness, "value"))
-            made.clear.on_click(lambda _: pad.send({"kind": "clear"}))
-            made.undo.on_click(lambda _: pad.send({"kind": "undo"}))
-            pad.observe(lambda _: self.take_drawing(), "pixels")
-            t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
+        thickness.value = pad.thickness
+        t.link((pad, "thickness"), (thickness, "value"))
+        pad.observe(lambda _: self.take_drawing(), "pixels")
+        t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
+
+    def undo(self) -> None:
+        """Take back a stroke, which the browser knows."""
+        if self.pad is not None:
+            self.pad.send({"kind": "undo"})
+
+    def clear(self) -> None:
+        """Take everything off the pad."""
+        if self.pad is not None:
+            self.pad.send({"kind": "clear"})
+
+    def _trait(self, slot: str) -> str:
+        return (TEXTS if self._panel.kind == "language" else PICTURES)[slot]
+
+    def name(self, slot: str) -> str:
+        """Return where an input came from; empty for what was typed or set by a program."""
+        return self.names.get(self._trait(slot), "")
+
+    def changed(self, slot: str) -> None:
+        """Forget where an input came from, unless it was just put there."""
+        if not self.putting:
+            self.names[self._trait(slot)] = ""
 
     def choose(self, number: int) -> None:
         """Make an example the input."""
@@ -132,7 +147,8 @@ class InputSources:
         else:
             self.put(panel.picture, self.names["picture"])
 
-    def _step_example(self, by: int) -> None:
+    def step(self, by: int) -> None:
+        """Make the next example the input, or the one before."""
         panel = self._panel
         if panel.n_examples:
             panel.example = (panel.example + by) % panel.n_examples
@@ -140,7 +156,7 @@ class InputSources:
     def put(self, given: Any, source: str) -> None:
         """Make something the input that drawing and choosing go to."""
         panel = self._panel
-        name = (TEXTS if panel.kind == "language" else PICTURES)[panel.slot]
+        name = self._trait(panel.slot)
         if self.pad is not None and source != "drawing":
             self._following = True
             self.pad.clear()
@@ -171,10 +187,11 @@ class InputSources:
             for stroke in strokes:
                 self.pad.stroke(stroke)
 
-    def _take_upload(self, change: t.Bunch) -> None:
-        if change["new"]:
+    def take_upload(self, held: Any) -> None:
+        """Make what a FileUpload holds the input."""
+        if held:
             with self._panel.guarded("upload"):
-                name, content = uploaded(change["new"])
+                name, content = uploaded(held)
                 self.put(content, name)
 
 

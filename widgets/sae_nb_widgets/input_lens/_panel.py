@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -26,8 +27,8 @@ from sae_nb.summaries import (
     pretrained_store,
 )
 from sae_nb_widgets.components import PairedBars
-from sae_nb_widgets.input_lens import _controls as input_lens_controls, _figure as input_lens_bars
-from sae_nb_widgets.input_lens._controls import MOST_SHOWN
+from sae_nb_widgets.input_lens import _figure as input_lens_bars
+from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure, signed_number
 from sae_nb_widgets.input_lens._inputs import (
@@ -38,11 +39,9 @@ from sae_nb_widgets.input_lens._inputs import (
     TextView,
 )
 from sae_nb_widgets.input_lens._runs import Runs, Seen
-from sae_nb_widgets.panel import Atom, Page, Panel, Whole, check_parts, reacts, show, write_page
+from sae_nb_widgets.panel import Atom, Page, Panel, Whole, check_parts, reacts, show
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 SLOTS = ("first", "second")
 HEATS = ("fired", "mattered")
-ASKED = ("text", "compare_text", "picture", "compare_picture", "target")
 
 EMPTY = {
     "language": "Type at least one word.",
@@ -131,7 +129,13 @@ class InputLens(Panel):
         help="Which example was chosen; -1 for none of them.",
     )
     atom = Atom(help="Row of the dictionary whose strength is shown over the input.")
-    token = t.Int(-1, help="Position whose strongest atoms are listed; -1 follows the atom.")
+    token = Whole(
+        -1,
+        0,
+        lambda panel: panel.n_positions - 1,
+        none=-1,
+        help="Position whose strongest atoms are listed; -1 follows the atom.",
+    )
     sort = t.Enum(USE_ORDERS, default_value="total strength", help="Order of the bars.")
     heat = t.Enum(HEATS, default_value="fired", help="What is drawn over the input.")
     target = t.Unicode("", help="Class or token asked about; empty for the model's own answer.")
@@ -192,51 +196,33 @@ class InputLens(Panel):
         )
         return old if same else picture
 
-    @t.validate("token")
-    def _token_is_a_position(self, proposal: t.Bunch) -> int:
-        value = int(proposal["value"])
-        if not -1 <= value < self.n_positions:
-            raise t.TraitError(
-                f"`token` must be a position of the input, 0 to {self.n_positions - 1}, or -1, got "
-                f"{value}."
-            )
-        return value
-
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.controls = made = input_lens_controls.build(self)
+        self.controls = InputLensControls(self)
         self._bars = PairedBars(description="atoms")
         self._bars.empty_text = EMPTY[self.kind]
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
-        pad = None
         if self.kind == "vision":
-            view = PictureView(self.model.prefix_tokens, [made.ink, made.undo, made.clear])
-            self._view, pad = view, view.pad
+            view = PictureView(self.model.prefix_tokens, self.controls.at_pad)
+            self.sources.listen(view.pad, self.controls.thickness)
+            self._view = view
         else:
             self._view = TextView()
-        first, more = input_lens_controls.rows(self, made)
-        order = (
-            ipw.Box([made.sort, ipw.Box([ipw.Label("shade"), made.heat])])
-            .add_class("sae-nb-line")
-            .add_class("sae-nb-apart")
-        )
         self.arrange(
-            controls=first,
-            more=more,
-            figure=[self._view.widget, order, self._bars],
+            controls=self.controls.first,
+            more=self.controls.more,
+            figure=[self._view.widget, self.controls.order, self._bars],
             detail=self._detail_view.widgets,
         )
-        self.sources.listen(pad)
         self._view.on_pick(lambda position: self.set_trait("token", position))
         self._bars.observe(lambda change: self._choose_row(change["new"]), "selected")
         self._bars.observe(lambda change: self._point_at(change["new"]), "hovered")
-        self.observe(self._on_asked, list(ASKED))
         self.bind_key("ArrowRight", lambda: self._step(1))
         self.bind_key("ArrowLeft", lambda: self._step(-1))
         self.bind_key("Escape", lambda: self.set_trait("token", -1))
-        self._fit_controls()
+        self.controls.fit(self.comparing)
 
     def _facts(self) -> dict[str, str]:
         facts = {"model": self.model.name, "at": self.hook_point, "SAE": type(self.sae).__name__}
@@ -289,25 +275,25 @@ class InputLens(Panel):
 
     @reacts("comparing", doing="comparing", early=True)
     def _on_comparing(self) -> None:
-        self._fit_controls()
+        self.controls.fit(self.comparing)
         if not self.comparing:
             self.slot, self.compare_text, self.compare_picture = "first", "", None
         elif self.kind == "vision" and self.compare_picture is None:
             self.slot = "second"
             self.sources.choose_second()
 
-    def _fit_controls(self) -> None:
-        show(self.controls.compare_text, self.comparing)
-        show(self.controls.slot, self.comparing)
-
     # --- running the model ------------------------------------------------------------------------
 
-    def _on_asked(self, change: t.Bunch) -> None:
-        name = str(change["name"])
-        if name in ASKED[:4] and not self.sources.putting:
-            self.sources.names[name] = ""  # typed, or set by a program
-        if name.startswith("compare") and change["new"] is not None and not self.comparing:
-            self.comparing = bool(isinstance(change["new"], Tensor) or change["new"])
+    @reacts("text", "picture", doing="reading", early=True)
+    def _on_first(self) -> None:
+        self.sources.changed("first")
+        self._request()
+
+    @reacts("compare_text", "compare_picture", doing="reading", early=True)
+    def _on_second(self) -> None:
+        self.sources.changed("second")
+        if not self.comparing:
+            self.comparing = self.compare_picture is not None or bool(self.compare_text)
         self._request()
 
     def _inputs(self) -> list[Any]:
@@ -317,6 +303,7 @@ class InputLens(Panel):
             given = [self.picture, self.compare_picture]
         return [x for x in given if x is not None and not (isinstance(x, str) and x == "")]
 
+    @reacts("target", doing="reading", early=True)
     def _request(self) -> None:
         """Read what is there now; an older request is dropped."""
         given = self._inputs()
@@ -395,8 +382,7 @@ class InputLens(Panel):
         seen = self._seen
         if seen is None:
             return
-        kept = ASKED[:2] if self.kind == "language" else ASKED[2:4]
-        first, second = (self.sources.names.get(name, "") for name in kept)
+        first, second = self.sources.name("first"), self.sources.name("second")
         names = [first or "the input"]
         if seen.second is not None:
             names = [f"A {first}".strip(), f"B {second}".strip()]
@@ -552,29 +538,9 @@ class InputLens(Panel):
         """Return the file name of exports: the atom shown."""
         return f"input_atom_{self.atom}"
 
-    def to_html(self, path: str | Path, share_script: bool = False) -> Path:
-        """Write the view as one small HTML file that needs neither kernel nor script.
-
-        Parameters
-        ----------
-        path
-            File to write; an existing one is replaced.
-        share_script
-            As for other panels; this page has no script to share.
-        """
-        from pathlib import Path
-
-        page = Page(
-            question=self.question,
-            chips=self.static_chips(),
-            explanation=self.explanation,
-            figure=None,
-            main=self.static_main(),
-            detail=self.static_detail(),
-            record=self.record,
-            dropped=self.needs_kernel,
-        )
-        return write_page(page, Path(path), share_script=share_script)
+    def static_page(self) -> Page:
+        """Return what `to_html` writes: a small page that needs neither kernel nor script."""
+        return replace(super().static_page(), figure=None)
 
 
 def _checked(model: Any, sae: Any, hook_point: str | None) -> str:

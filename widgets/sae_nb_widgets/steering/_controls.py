@@ -134,8 +134,7 @@ class SteeringControls:
             panel.continue_text,
         )
         self.first = [*self._edit(), *self._input(), self.curve, *([self.go_on] * talks)]
-        new = control(panel, "max_new_tokens", "new tokens", "Tokens to continue by", 160)
-        self.more = [*self._places(), *([new] * talks), *self._recipes()]
+        self.more = [*self._places(), *(self._length() if talks else ()), *self._recipes()]
 
     def _edit(self) -> list[ipw.Widget]:
         panel = self._panel
@@ -190,6 +189,10 @@ class SteeringControls:
         seed = control(panel, "seed", "control seed", beside, 180, max=LAST_SEED)
         answers = [self.head] * (len(heads) > 1)
         return [self.mode, self.positions, self.hook_point, *answers, seed]
+
+    def _length(self) -> list[ipw.Widget]:
+        tip = "Tokens to continue by"
+        return [control(self._panel, "max_new_tokens", "new tokens", tip, 160)]
 
     def _recipes(self) -> list[ipw.Widget]:
         panel = self._panel

@@ -41,29 +41,13 @@ class TrainingControls:
             readout_format=".2e",
             continuous_update=False,
         )
-        acts_on = control(
-            panel,
-            "acts_on",
-            "acts on",
-            "Which run the buttons and the learning rate act on",
-            240,
-            options=[("all runs", -1), *((run_name(r, i), i) for i, r in enumerate(runs))],
-        )
-        log_x = control(panel, "log_x", "log steps", "Draw the steps on a logarithmic axis")
-        map_by = control(
-            panel,
-            "map_by",
-            "map of atoms by",
-            "What the colours of the map of all atoms mean",
-            options={"frequency": "how often it fires", "motion": "how fast it turns"},
-        )
-        hands = [*self.buttons.values(), self.rate] if runs else []
-        self.first = [
-            *hands,
-            *([acts_on] * (len(runs) > 1)),
-            log_x,
-            *([map_by] * panel.has_atoms),
-        ]
+        self.first = [*self.buttons.values(), self.rate] if runs else []
+        if len(runs) > 1:
+            self.first.append(_acts_on(panel, runs))
+        tip = "Draw the steps on a logarithmic axis"
+        self.first.append(control(panel, "log_x", "log steps", tip))
+        if panel.has_atoms:
+            self.first.append(_map_by(panel))
         self.more = [_live_number(panel, runs[0], name) for name in live_names(runs)]
 
     def show(self, states: set[str]) -> None:
@@ -72,6 +56,18 @@ class TrainingControls:
         self.buttons["resume"].disabled = "paused" not in states
         self.buttons["stop"].disabled = not states & {"running", "paused"}
         self.rate.disabled = not states & set(GOING)
+
+
+def _acts_on(panel: Any, runs: Sequence[Any]) -> ipw.Dropdown:
+    named = [(run_name(run, i), i) for i, run in enumerate(runs)]
+    tip = "Which run the buttons and the learning rate act on"
+    return control(panel, "acts_on", "acts on", tip, 240, options=[("all runs", -1), *named])
+
+
+def _map_by(panel: Any) -> ipw.Dropdown:
+    meanings = {"frequency": "how often it fires", "motion": "how fast it turns"}
+    tip = "What the colours of the map of all atoms mean"
+    return control(panel, "map_by", "map of atoms by", tip, options=meanings)
 
 
 def _live_number(panel: Any, run: Any, name: str) -> ipw.Widget:
