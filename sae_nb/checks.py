@@ -94,6 +94,13 @@ def check_count(value: object, *, name: str, at_least: int = 1) -> int:
     return value
 
 
+def check_real(value: float, *, name: str) -> float:
+    """Return `value` if it is a number, whole or not."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number, got {value!r}.")
+    return value
+
+
 def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
     """Return `value` if it is one of the choices."""
     if value not in choices:

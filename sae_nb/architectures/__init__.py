@@ -74,8 +74,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.architectures._archetypal import centroids as centroids
-    from sae_nb.architectures._base import Untrained as Untrained
-    from sae_nb.architectures._initialisation import InputScaling as InputScaling
+    from sae_nb.architectures._base import InputScaling as InputScaling, Untrained as Untrained
     from sae_nb.architectures._one_step import (
         OneStep as OneStep,
         Parts as Parts,

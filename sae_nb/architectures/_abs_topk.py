@@ -13,22 +13,16 @@ from sae_nb.checks import check_count, check_k
 class AbsTopK(OneStep):
     """A sparse autoencoder whose atoms count in both directions: z = H_k((x − b)Eᵀ + a), x̂ = zD + b.
 
-    H_k keeps the k entries of largest |u| with their sign, so one atom can stand for a concept and
+    H_k keeps the k entries of largest |u| with their sign, so one atom can be a concept and
     its opposite, where other SAEs need two. Trained on ‖x − x̂‖² / E‖x − μ‖² + α·AuxK, in which dead
     atoms count one way only: signed ones share a residual out among so many, each so weakly, that none
     of them ever wins a place (66 % of 512 stay dead on a vision transformer, 3 % so).
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
-    k
-        Most atoms per input, 1 ≤ k ≤ n_atoms. May differ at inference: `encode(x, k=…)`.
     aux_weight
         α, weight of the auxiliary loss; the paper has none (0), and on planted data it gains R² 0.01.
-    aux_k, revival, generator
+    d_in, n_atoms, k, aux_k, revival, generator
         As in `TopK`.
 
     Raises

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
+from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import check_count, check_matrix, one_of
-from sae_nb.codes import SparseCodes
 
 HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
 """Architectures with an encoder of their own, over whose codes any dictionary can be held."""
@@ -24,7 +24,7 @@ MANY_CLUSTERS, MOST_ITERATIONS = 1024, 50
 """Limits of k-means (ours): 2048 centroids of 8192 rows of width 64 take 3 s on one CPU core."""
 
 
-class Archetypal(SparseAutoencoder):
+class Archetypal(OneStep):
     """A sparse autoencoder over an archetypal dictionary, D ∝ W C + Λ.
 
     Rows of W are on the simplex, C are points of the data, ‖Λ_j‖ ≤ δ: δ = 0 is A-SAE, whose atoms point
@@ -99,11 +99,10 @@ class Archetypal(SparseAutoencoder):
         generator: torch.Generator | None = None,
         **settings: Any,
     ) -> None:
-        own = {} if k is None else {"k": k}
-        if isinstance(self, OneStep):
-            settings.setdefault("revival", "auxk")  # whatever the base prefers
-        super().__init__(d_in, n_atoms, **own, generator=generator, **settings)  # type: ignore[arg-type, call-arg]
-        if getattr(self, "revival", None) == "resample":
+        own: dict[str, Any] = {} if k is None else {"k": k}
+        settings.setdefault("revival", "auxk")  # whatever the base prefers
+        super().__init__(d_in, n_atoms, **own, generator=generator, **settings)
+        if self.revival == "resample":
             raise ValueError(
                 "`revival` must be 'auxk' or 'push-up' for Archetypal, whose atoms are held in a hull, got "
                 "'resample'. Leave it out."
@@ -122,21 +121,7 @@ class Archetypal(SparseAutoencoder):
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this kind and size."""
         names = ("base", "delta", "n_candidates", "tied")
-        return super().settings() | {name: getattr(self, name) for name in names}  # type: ignore[safe-super]
-
-    def recipe(self) -> Recipe:
-        """Defaults for training: those of the base."""
-        return super().recipe()  # type: ignore[safe-super]
-
-    def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        silent_tokens: Int[Tensor, " n_atoms"],
-        dead_after: int,
-        step_fraction: float,
-    ) -> TrainingLoss:
-        """Loss of one batch: that of the base."""
-        return super().training_loss(x, silent_tokens, dead_after, step_fraction)  # type: ignore[safe-super]
+        return super().settings() | {name: getattr(self, name) for name in names}
 
     @property
     def n_candidates(self) -> int:
@@ -164,7 +149,7 @@ class Archetypal(SparseAutoencoder):
         return self._in_model_units(self.operator.points().detach())
 
     @torch.no_grad()
-    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and candidates off the first activations, then begin as the base does.
 
         Raises
@@ -178,8 +163,8 @@ class Archetypal(SparseAutoencoder):
         self._hold(points, generator)
         super().initialise(x, generator)
 
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
-        return super()._encode(x, k)  # type: ignore[safe-super]
+    def _prox(self, k: Any) -> Prox:
+        return super()._prox(k)  # type: ignore[safe-super]
 
     def _centroids(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         if len(rows) < self.n_candidates:
@@ -223,9 +208,7 @@ class Archetypal(SparseAutoencoder):
 
 
 @torch.no_grad()
-def centroids(
-    x: Float[Tensor, "rows d_in"], n: int, generator: torch.Generator | None = None
-) -> Float[Tensor, "n d_in"]:
+def centroids(x: Rows, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n d_in"]:
     """Centres of n clusters, by k-means (Lloyd)."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning

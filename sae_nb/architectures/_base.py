@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.architectures._initialisation import InputScaling, geometric_median
 from sae_nb.architectures.parts._operators import MatrixOperator
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import check_k, check_matrix
 from sae_nb.codes import SparseCodes
 
@@ -77,6 +77,9 @@ def ramp(step_fraction: float, over: float) -> float:
 
 _Sae = TypeVar("_Sae", bound="SparseAutoencoder")
 
+Silence = Int[Tensor, " n_atoms"]
+"""Rows since each atom last fired."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainingLoss:
@@ -91,8 +94,67 @@ class TrainingLoss:
     codes: SparseCodes
     """Codes of the batch, constant."""
 
-    x_hat: Float[Tensor, "rows d_in"]
+    x_hat: Rows
     """Reconstruction of the batch, constant."""
+
+
+class InputScaling(nn.Module):
+    """Mean and one scalar: x ↦ (x − μ)·s with s = √(d_in / E‖x − μ‖²).
+
+    Scaled activations have unit mean square per coordinate. Weights that are learned in these units
+    get steps of one size whatever the model; the SAE folds μ and s back, so that codes, atoms and
+    reconstructions are in the model's own units.
+
+    Source: Sai-Sumedh/SaeConceptDuality-SpaDE, functions/get_data.py.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, d_in: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(d_in))
+        self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def variance(self) -> Float[Tensor, ""]:
+        """E‖x − μ‖² in the model's units: what no reconstruction but the mean would leave."""
+        return len(self.mean) / self.scale.square()
+
+    @torch.no_grad()
+    def fit_(self, x: Rows) -> None:
+        """Read μ and s off some activations."""
+        self.mean.copy_(x.mean(dim=0))
+        power = (x - self.mean).square().sum(dim=1).mean()
+        scale = (x.shape[1] / power).sqrt()
+        self.scale.copy_(torch.where(power > 0, scale, torch.ones_like(scale)))
+
+
+@torch.no_grad()
+def geometric_median(
+    x: Rows, *, tolerance: float = 1e-5, most_iterations: int = 100
+) -> Float[Tensor, " d_in"]:
+    """The point with the smallest sum of distances to all rows; a robust mean.
+
+    Weiszfeld's iteration: m ← Σ x_i / ‖x_i − m‖ / Σ 1 / ‖x_i − m‖.
+
+    Source: Used for the pre-bias by openai/sparse_autoencoder (train.py) and
+    saprmarks/dictionary_learning (trainers/top_k.py), whose limits these are.
+    """
+    median = x.mean(dim=0)
+    for _ in range(most_iterations):
+        distance = (x - median).norm(dim=1)
+        typical = distance.mean()
+        if typical == 0:
+            break
+        # A row at the median itself would get infinite weight.
+        weight = typical / distance.maximum(1e-6 * typical)
+        new = weight @ x / weight.sum()
+        moved = (new - median).norm()
+        median = new
+        if moved <= tolerance * typical:
+            break
+    return median
 
 
 class SparseAutoencoder(nn.Module, ABC):
@@ -214,9 +276,13 @@ class SparseAutoencoder(nn.Module, ABC):
         """Where the parameters are."""
         return self.pre_bias.device
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this kind and size, JSON-able."""
+        """Constructor arguments that rebuild an SAE of this kind and size, JSON-able.
+
+        They are its fields, where an SAE is written as a dataclass.
+        """
+        names = [field.name for field in fields(self) if field.init]  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in names if name != "generator"}
 
     def save(self, folder: str | Path) -> None:
         """Write the SAE to a folder, replacing an SAE that was saved there before.
@@ -258,7 +324,7 @@ class SparseAutoencoder(nn.Module, ABC):
         return {}
 
     @torch.no_grad()
-    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:  # noqa: ARG002
+    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and bias off the first activations, once, before the first step.
 
         Parameters
@@ -276,11 +342,7 @@ class SparseAutoencoder(nn.Module, ABC):
 
     @abstractmethod
     def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        silent_tokens: Int[Tensor, " n_atoms"],
-        dead_after: int,
-        step_fraction: float,
+        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Loss of one batch; trusts its input.
 
@@ -307,7 +369,7 @@ class SparseAutoencoder(nn.Module, ABC):
     # For subclasses
 
     @abstractmethod
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         """Codes of checked rows."""
 
     def _checked_k(self, k: int | None) -> int | None:
@@ -320,7 +382,7 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         return check_k(k, self.n_atoms)
 
-    def _rows(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "rows d_in"]:
+    def _rows(self, x: Float[Tensor, "*batch d_in"]) -> Rows:
         where = "Capture it at `sae.hook_point`."
         if self.hook_point is not None:
             where = f"Capture it at `sae.hook_point`, {str(self.hook_point)!r}."
@@ -343,12 +405,6 @@ class Untrained:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)
 
-    def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
-        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
-        dead_after: int,  # noqa: ARG002
-        step_fraction: float,  # noqa: ARG002
-    ) -> TrainingLoss:
+    def training_loss(self, *_: Any, **__: Any) -> TrainingLoss:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._proxes import BatchTopKProx, Prox, ThresholdProx, TopKProx
+from sae_nb.architectures.parts._proxes import BatchTopKProx, Prox, Rows, ThresholdProx, TopKProx
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import check_average_k
@@ -35,13 +35,9 @@ class BatchTopK(OneStep):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     k
         Atoms per input on average, 0 < k ≤ n_atoms; need not be whole.
-    aux_k, aux_weight, revival, generator
+    d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
     Raises
@@ -75,7 +71,7 @@ class BatchTopK(OneStep):
         self.register_buffer("threshold", torch.zeros(()))
 
     @torch.no_grad()
-    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling, bias, the encoder's gain and the threshold off the first activations."""
         super().initialise(x, generator)
         self.fit_threshold(x)
@@ -105,7 +101,7 @@ class BatchTopK(OneStep):
             self.threshold.copy_(codes.values.min() * (1 - 1e-5))
         return float(self.threshold)
 
-    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+    def _candidates(self, x: Rows) -> SparseCodes:
         codes = self._with(self._training_prox(), x)
         if codes.nnz:
             self._remember(codes.values.detach().min())

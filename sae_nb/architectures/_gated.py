@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import ramp
 from sae_nb.architectures._one_step import Parts, Revival, without_zeros
 from sae_nb.architectures._sparsity import RAMP, Priced
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry, squared_error, threshold_encode
 
@@ -30,24 +30,18 @@ class Gated(Priced):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     sparsity
         λ, at least 0.
     l0
         Open gates per input to aim at: λ then adapts while it trains, from `sparsity` on. None: λ
         stays.
-    aux_k
-        Most dead atoms per input in the auxiliary loss that revives them. None: half of d_in.
     aux_weight
         Weight of the auxiliary loss, where `revival` asks for one; the paper has none.
     revival
         How dead atoms return: as what some input was left with ("resample"), or by the auxiliary
         loss ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
         shut on every input: it does not reach one.
-    generator
+    d_in, n_atoms, aux_k, generator
         As in `TopK`.
 
     Raises
@@ -87,10 +81,10 @@ class Gated(Priced):
         """Parameters with one row per atom, gains and strengths among them."""
         return [*super().atom_parameters(), self.log_gain, self.magnitude_bias]
 
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
+    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         return without_zeros(self._strengths(self._candidates(x)))
 
-    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+    def _candidates(self, x: Rows) -> SparseCodes:
         """V where the gate is open; the gate itself gets no gradient on this way."""
         closed_below = -self.encoder.bias.detach() / self.scaling.scale
         return threshold_encode(x, self.encoder.weight, thresholds=closed_below, centre=self.bias)
@@ -101,11 +95,7 @@ class Gated(Priced):
         return candidates.with_values((gain * candidates.values + offset).relu())
 
     def _terms(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        candidates: SparseCodes,
-        codes: SparseCodes,  # noqa: ARG002
-        step_fraction: float,
+        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         gate_bias = per_entry(self.encoder.bias / self.scaling.scale, candidates)
         gates = candidates.with_values(candidates.values + gate_bias)

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.architectures._base import ramp
-from sae_nb.architectures._initialisation import first_threshold
-from sae_nb.architectures._one_step import OneStep, Parts, check_weight
+from sae_nb.architectures._one_step import OneStep, Parts, check_weight, first_threshold
 from sae_nb.architectures._sparsity import check_l0
-from sae_nb.architectures.parts._proxes import Prox, ThresholdProx
+from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import between
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
@@ -101,17 +100,13 @@ class JumpReLU(OneStep):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     l0
         L0*, atoms per input on average to aim at. None: 20, or n_atoms / 4 if that is less.
     sparsity
         λ, how strictly.
     bandwidth
         ε_j as a share of θ_j, in (0, 2).
-    aux_k, aux_weight, revival, generator
+    d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
     Raises
@@ -162,7 +157,7 @@ class JumpReLU(OneStep):
         """θ of every atom, in the model's units, with its gradient."""
         return self.log_threshold.exp() / self.scaling.scale
 
-    def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
+    def _begin(self, x: Rows) -> None:
         theta = first_threshold(x, self.encoder, self.bias, self.l0)  # type: ignore[arg-type]
         tiny = torch.finfo(theta.dtype).tiny
         self.log_threshold.fill_(float((theta * self.scaling.scale).clamp_min(tiny).log()))
@@ -179,10 +174,10 @@ class JumpReLU(OneStep):
         """Parameters with one row per atom, thresholds among them."""
         return [*super().atom_parameters(), self.log_threshold]
 
-    def _prox(self, k: Any) -> Prox:  # noqa: ARG002
+    def _prox(self, k: Any) -> Prox:
         return ThresholdProx(self.thresholds)
 
-    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+    def _candidates(self, x: Rows) -> SparseCodes:
         return self._with(ThresholdProx(self.thresholds * (1 - self.bandwidth / 2)), x)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:
@@ -190,11 +185,7 @@ class JumpReLU(OneStep):
         return candidates.with_values(jump(candidates.values, theta, self.bandwidth))
 
     def _terms(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        candidates: SparseCodes,
-        codes: SparseCodes,  # noqa: ARG002
-        step_fraction: float,
+        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         theta = per_entry(self.thresholds, candidates)
         active = self.over_atoms(step(candidates.values, theta, self.bandwidth).sum()) / len(x)

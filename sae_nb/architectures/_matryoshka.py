@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._one_step import Parts
-from sae_nb.architectures.parts._proxes import Prox, TopKProx
+from sae_nb.architectures.parts._proxes import Prox, Rows, TopKProx
 from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error
@@ -38,10 +38,6 @@ class Matryoshka(BatchTopK):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     k
         Atoms per input, over the whole dictionary: on average (`over="BatchTopK"`) or at most.
     groups
@@ -51,7 +47,7 @@ class Matryoshka(BatchTopK):
         of using `groups`; from torch's global generator. None: fixed groups.
     over
         Who chooses the entries: "BatchTopK", k per input on average, or "TopK", k in each.
-    aux_k, aux_weight, revival, generator
+    d_in, n_atoms, aux_k, aux_weight, revival, generator
         As in `TopK`.
 
     Raises
@@ -110,9 +106,7 @@ class Matryoshka(BatchTopK):
         inside = codes.atoms < (0, *self.widths)[n_groups]
         return self.decode(codes.with_values(codes.values * inside))
 
-    def _reconstruction(
-        self, x: Float[Tensor, "rows d_in"], codes: SparseCodes
-    ) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
         widths = self._drawn_widths() if self.random_prefixes and self.training else self.widths
         errors, x_hat, residual = nested_squared_error(
             codes, self.operator.atoms(), self.bias, x, widths=widths

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
-from sae_nb.architectures._initialisation import best_gain
+from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
-from sae_nb.architectures.parts._proxes import Prox
-from sae_nb.architectures.parts._solvers import ista_step
-from sae_nb.checks import check_count, check_k, one_of
+from sae_nb.architectures.parts._proxes import Prox, Rows
+from sae_nb.checks import check_count, check_k, check_real, one_of
 from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.kernels import batch_topk_encode
 
 TURN_PER_STEP = 0.08
 """Radians an atom may turn in one Adam step. Ours: best of 0.008 … 0.3 at 300–400 steps of 2048 rows
@@ -74,11 +73,6 @@ class OneStep(SparseAutoencoder):
         self.encoder = LearnedAdjoint(self.operator)
         self.generator = None  # what it draws is drawn
 
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this size."""
-        names = [declared.name for declared in fields(self) if declared.init]
-        return {name: getattr(self, name) for name in names if name != "generator"}
-
     def recipe(self) -> Recipe:
         """Defaults for training, made for hundreds to thousands of steps.
 
@@ -89,7 +83,7 @@ class OneStep(SparseAutoencoder):
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in))
 
     @torch.no_grad()
-    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling, bias and the encoder's gain off the first activations."""
         super().initialise(x, generator)
         rows = self._rows(x)
@@ -98,16 +92,9 @@ class OneStep(SparseAutoencoder):
         self._rescale(best_gain(rows - self.bias, x_hat))
 
     def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        silent_tokens: Int[Tensor, " n_atoms"],
-        dead_after: int,
-        step_fraction: float,
+        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance, the terms of this architecture, and AuxK once atoms are dead.
-
-        `silent_tokens`: Rows since each atom last fired.
-        """
+        """Unexplained share of variance, the terms of this architecture, and AuxK once atoms are dead."""
         candidates = self._candidates(x)
         codes = self._strengths(candidates)
         parts, x_hat, residual = self._reconstruction(x, codes)
@@ -136,17 +123,17 @@ class OneStep(SparseAutoencoder):
     def _prox(self, k: Any) -> Prox:
         """What makes codes of pre-codes, with another k where one was asked for."""
 
-    def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
+    def _begin(self, x: Rows) -> None:
         """Read thresholds off the first activations, before the gain is."""
 
     def _rescale(self, gain: float) -> None:
         """Multiply pre-codes, and what they are compared with, by one number."""
         self.encoder.rescale_(gain)
 
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         return self._with(self._prox(k), x)
 
-    def _candidates(self, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
+    def _candidates(self, x: Rows) -> SparseCodes:
         """Entries of a batch that the loss may look at."""
         return self._encode(x, getattr(self, "k", None))
 
@@ -154,26 +141,21 @@ class OneStep(SparseAutoencoder):
         """Codes of a batch: the candidates with their strengths, zero where one is not used."""
         return candidates
 
-    def _reconstruction(
-        self, x: Float[Tensor, "rows d_in"], codes: SparseCodes
-    ) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
         """Unexplained share of variance, with x̂ and x − x̂ as constants."""
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
         return {"reconstruction": (1.0, self._share(error, len(x)))}, x_hat, residual
 
     def _terms(
-        self,
-        x: Float[Tensor, "rows d_in"],  # noqa: ARG002
-        candidates: SparseCodes,  # noqa: ARG002
-        codes: SparseCodes,  # noqa: ARG002
-        step_fraction: float,  # noqa: ARG002
+        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         """Further terms of the loss."""
         return {}
 
-    def _with(self, prox: Prox, x: Float[Tensor, "rows d_in"]) -> SparseCodes:
-        """Codes by a prox."""
-        return ista_step(x, self.encoder, prox, centre=self.bias, scale=self.scaling.scale)
+    def _with(self, prox: Prox, x: Rows) -> SparseCodes:
+        """Codes by a prox: `ista_step` from zero."""
+        offset = self.encoder.bias / self.scaling.scale
+        return prox.of_affine(x, self.encoder.weight, offset, self.bias)
 
     def _share(self, error: Tensor, rows: int) -> Tensor:
         """A squared error as a share of what the mean alone would leave."""
@@ -239,6 +221,25 @@ class OneStep(SparseAutoencoder):
         return [self._free_atoms(), self.encoder.weight, self.encoder.bias]
 
 
+def best_gain(x: Rows, x_hat: Rows) -> float:
+    """The number c that minimises ‖x − c x̂‖², or 1 where x̂ is zero or points away."""
+    power = float(x_hat.square().sum())
+    gain = float((x * x_hat).sum()) / power if power > 0 else 1.0
+    return gain if gain > 0 else 1.0
+
+
+@torch.no_grad()
+def first_threshold(
+    x: Rows,
+    adjoint: LearnedAdjoint,
+    centre: Float[Tensor, " d_in"],
+    per_row: float,
+) -> Float[Tensor, ""]:
+    """The threshold above which an untrained encoder has so many pre-codes per row, on average."""
+    values = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
+    return values.min() if len(values) else x.new_zeros(())
+
+
 def without_zeros(codes: SparseCodes) -> SparseCodes:
     """The same codes, their stored zeros left out."""
     used = codes.values.detach() != 0
@@ -251,8 +252,7 @@ def without_zeros(codes: SparseCodes) -> SparseCodes:
 
 def check_weight(weight: float, name: str) -> float:
     """Refuse the weight of a term of the loss that is negative, not finite or not a number."""
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        raise TypeError(f"`{name}` must be a number, got {weight!r}.")
+    check_real(weight, name=name)
     if not 0 <= weight < math.inf:
         raise ValueError(f"`{name}` must not be negative, got {weight}. 0 leaves the term out.")
     return float(weight)

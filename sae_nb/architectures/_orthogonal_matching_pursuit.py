@@ -22,26 +22,12 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     k
         Most atoms per input, 1 ≤ k ≤ n_atoms. May differ at inference: `encode(x, k=…)`.
-    tolerance
-        Stop an input when ‖r‖ is at most this, in the units of x; None takes k steps.
-    relative_tolerance
-        Stop an input when ‖r‖ is at most this share of ‖x − b‖.
     nonnegative
         Coefficients ≥ 0 (atoms whose best coefficient is 0 leave the code); otherwise of any sign.
-    dropout
-        Share of the atoms, drawn anew for every batch, that training leaves out; [0, 1).
-    revive
-        Whether atoms that stay dead in training are resampled from residuals of inputs.
-    bias
-        Whether b is learned; False is b = 0.
-    generator
-        Draws the first dictionary; None is torch's global generator.
+    d_in, n_atoms, tolerance, relative_tolerance, dropout, revive, bias, generator
+        As in `MatchingPursuit`.
 
     Raises
     ------

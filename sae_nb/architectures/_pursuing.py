@@ -7,12 +7,13 @@ from abc import abstractmethod
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._revival import due, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import check_count, check_k
 from sae_nb.codes import SparseCodes, index_dtype
 from sae_nb.pursuit import Gradient, check_tolerance
@@ -87,7 +88,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in), betas=BETAS)
 
     @torch.no_grad()
-    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and bias off the first activations."""
         super().initialise(x, generator)
         self.dropout_seed.random_(2**31, generator=generator)
@@ -96,16 +97,9 @@ class PursuitAutoencoder(SparseAutoencoder):
             self.pre_bias.zero_()
 
     def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        silent_tokens: Int[Tensor, " n_atoms"],
-        dead_after: int,
-        step_fraction: float,
+        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
-        """Unexplained share of variance; dead atoms are marked for resampling after the step.
-
-        `silent_tokens`: Rows since each atom last fired.
-        """
+        """Unexplained share of variance; dead atoms are marked for resampling after the step."""
         codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
         reconstruction = error / (len(x) * self.scaling.variance)
@@ -147,7 +141,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         # With few atoms all may be drawn; a batch without any would end the training.
         return (kept if len(kept) else torch.arange(self.n_atoms)).to(self.device)
 
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
+    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         # A parameter and its detached view are one dictionary to the cache of Gram matrices.
         k = self.k if k is None else k
         return self._pursue(x - self.bias, self.operator.atoms(), k, "full")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from jaxtyping import Float
-from torch import Tensor
-
 from sae_nb.architectures._base import ramp
 from sae_nb.architectures._one_step import Parts
 from sae_nb.architectures._sparsity import RAMP, Priced
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.codes import SparseCodes
 
 SPARSITY = 0.15
@@ -27,17 +25,13 @@ class ReLU(Priced):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Rows of the dictionary.
     sparsity
         λ, at least 0.
     l0
         Atoms per input to aim at: λ then adapts while it trains, from `sparsity` on. None: λ stays.
     aux_weight
         Weight of AuxK; the recipe has none.
-    aux_k, revival, generator
+    d_in, n_atoms, aux_k, revival, generator
         As in `TopK`.
 
     Raises
@@ -63,11 +57,7 @@ class ReLU(Priced):
     sparsity: float = SPARSITY
 
     def _terms(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        candidates: SparseCodes,  # noqa: ARG002
-        codes: SparseCodes,
-        step_fraction: float,
+        self, x: Rows, candidates: SparseCodes, codes: SparseCodes, step_fraction: float
     ) -> Parts:
         l1 = self.over_atoms(codes.values.sum()) / (len(x) * self.scaling.variance.sqrt())
         price = self.price(codes, len(x), self.over_atoms) if self.training else 1.0

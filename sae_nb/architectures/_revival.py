@@ -12,13 +12,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import TopKProx
+from sae_nb.architectures.parts._proxes import Rows, TopKProx
 from sae_nb.kernels import squared_error
 
 
 def auxk_loss(
-    x: Float[Tensor, "rows d_in"],
-    residual: Float[Tensor, "rows d_in"],
+    x: Rows,
+    residual: Rows,
     adjoint: LearnedAdjoint,
     operator: MatrixOperator,
     *,
@@ -47,7 +47,7 @@ def auxk_loss(
 
 
 def push_up_loss(
-    x: Float[Tensor, "rows d_in"],
+    x: Rows,
     adjoint: LearnedAdjoint,
     *,
     dead: Int[Tensor, " n_dead"],
@@ -80,7 +80,7 @@ def due(
 
 @torch.no_grad()
 def resampled_atoms(
-    residual: Float[Tensor, "rows d_in"], dead: Int[Tensor, " n_dead"]
+    residual: Rows, dead: Int[Tensor, " n_dead"]
 ) -> tuple[Int[Tensor, " n_resampled"], Float[Tensor, "n_resampled d_in"]]:
     """Atoms to replace, and the unit residuals of different rows that replace them.
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Recipe, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.parts._operators import FreeOperator
-from sae_nb.architectures.parts._proxes import SimplexProx
+from sae_nb.architectures.parts._proxes import Rows, SimplexProx
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode
 
 
+@dataclass(eq=False, repr=False)
 class SpaDE(SparseAutoencoder):
     """A sparse autoencoder whose latents are regions around prototypes.
 
@@ -56,33 +57,29 @@ class SpaDE(SparseAutoencoder):
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
-    operator: FreeOperator
+    operator: FreeOperator = field(init=False)
     unit_atoms = False
     live_numbers = ("sparsity",)
 
-    def __init__(
-        self,
-        d_in: int,
-        n_atoms: int,
-        *,
-        sparsity: float = 0.1,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        d_in = check_count(d_in, name="d_in")
-        n_atoms = check_count(n_atoms, name="n_atoms")
-        if not 0 <= sparsity < math.inf:
-            raise ValueError(f"`sparsity` must be finite and not negative, got {sparsity}.")
-        super().__init__(FreeOperator(d_in, n_atoms, generator=generator))
+    d_in: int
+    n_atoms: int
+    _: KW_ONLY
+    sparsity: float = 0.1
+    generator: torch.Generator | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.d_in, name="d_in")
+        check_count(self.n_atoms, name="n_atoms")
+        if not 0 <= self.sparsity < math.inf:
+            raise ValueError(f"`sparsity` must be finite and not negative, got {self.sparsity}.")
+        self.sparsity = float(self.sparsity)
+        super().__init__(FreeOperator(self.d_in, self.n_atoms, generator=self.generator))
+        self.generator = None  # what it draws is drawn
         # Memberships sum to 1, so atoms carry any offset: there is no bias to learn beside μ.
         del self.pre_bias
-        self.register_buffer("pre_bias", torch.zeros(d_in))
+        self.register_buffer("pre_bias", torch.zeros(self.d_in))
         self.prototypes = nn.Parameter(self.operator.weight.detach().clone())
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(math.expm1(1 / (2 * d_in)))))
-        self.sparsity = float(sparsity)
-
-    def settings(self) -> dict[str, Any]:
-        """Constructor arguments that rebuild an SAE of this size."""
-        return {name: getattr(self, name) for name in ("d_in", "n_atoms", "sparsity")}
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(math.expm1(1 / (2 * self.d_in)))))
 
     @property
     def sharpness(self) -> Float[Tensor, ""]:
@@ -99,7 +96,7 @@ class SpaDE(SparseAutoencoder):
         return Recipe(learning_rate=2e-2, decay_fraction=0.8)
 
     @torch.no_grad()
-    def initialise(self, x: Float[Tensor, "rows d_in"], generator: torch.Generator | None) -> None:
+    def initialise(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read the scaling off the first activations; atoms and prototypes become some of them."""
         super().initialise(x, generator)
         self.pre_bias.zero_()
@@ -115,11 +112,7 @@ class SpaDE(SparseAutoencoder):
         self.operator.weight.copy_(self.prototypes)
 
     def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        silent_tokens: Int[Tensor, " n_atoms"],  # noqa: ARG002
-        dead_after: int,  # noqa: ARG002
-        step_fraction: float,  # noqa: ARG002
+        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Unexplained share of variance, and the distance to the prototypes used, in the same unit."""
         codes = self._encode(x, None)
@@ -143,7 +136,7 @@ class SpaDE(SparseAutoencoder):
     def _scaled(self, x: Tensor) -> Tensor:
         return (x - self.scaling.mean) * self.scaling.scale
 
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
+    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         sharpness = self.sharpness
         weight = 2 * sharpness * self.scaling.scale * self.prototypes
         bias = -sharpness * self.prototypes.square().sum(dim=1)

@@ -17,6 +17,7 @@ from sae_nb.architectures.parts._proxes import (
     IdentityProx,
     Penalty,
     RidgeProx,
+    Rows,
     SimplexProx,
     SoftProx,
     TopKProx,
@@ -165,7 +166,7 @@ def sparse_code(
 
 def _checked(
     x: object, dictionary: Tensor | Operator, bias: Tensor | None
-) -> tuple[Operator, Float[Tensor, "rows d_in"]]:
+) -> tuple[Operator, Rows]:
     if isinstance(dictionary, Tensor) or not isinstance(dictionary, Operator):
         atoms = check_matrix(dictionary, name="dictionary")
         half = atoms.dtype in (torch.float16, torch.bfloat16)
@@ -290,7 +291,7 @@ def choose_penalty(
             prox.endswith("+"),
         ),
         "top-k": lambda: TopKProx(check_k(k, operator.n_atoms)),
-        "simplex": lambda: SimplexProx(None if checked is None else _cost(checked, operator, x)),
+        "simplex": lambda: SimplexProx(_cost(checked, operator, x)),
         "ridge": lambda: RidgeProx(_needed(checked)),
         "identity": IdentityProx,
     }
@@ -343,8 +344,8 @@ def _hard_weight(
     return 0.5 * float(_or_default(None, operator, x, bias)) ** 2
 
 
-def _cost(weight: float | Tensor, operator: Operator, x: Tensor) -> Tensor:
-    return weight if isinstance(weight, Tensor) else x.new_full((operator.n_atoms,), weight)
+def _cost(weight: float | Tensor | None, operator: Operator, x: Tensor) -> Tensor | None:
+    return x.new_full((operator.n_atoms,), weight) if isinstance(weight, float) else weight
 
 
 def _needed(weight: float | Tensor | None) -> float | Tensor:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._initialisation import first_threshold
-from sae_nb.architectures._one_step import OneStep, check_weight
-from sae_nb.architectures.parts._proxes import Prox, ThresholdProx
-from sae_nb.checks import check_count
+from sae_nb.architectures._one_step import OneStep, check_weight, first_threshold
+from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
+from sae_nb.checks import between, check_count, check_real
 from sae_nb.codes import SparseCodes
 
 GAIN = 0.01
@@ -56,14 +53,9 @@ class Adaptive(nn.Module):
 
 def check_l0(l0: float, n_atoms: int) -> float:
     """Refuse a target that no code can meet."""
-    n_atoms = check_count(n_atoms, name="n_atoms")
-    if isinstance(l0, bool) or not isinstance(l0, int | float):
-        raise TypeError(f"`l0` must be a number, got {l0!r}.")
-    if not 0 < l0 <= n_atoms or not math.isfinite(l0):
-        raise ValueError(
-            f"`l0` must be above 0 and at most n_atoms={n_atoms}, got {l0}. It counts atoms per input."
-        )
-    return float(l0)
+    most, do = check_count(n_atoms, name="n_atoms"), "It counts atoms per input."
+    check_real(l0, name="l0")
+    return float(between(l0, 0, most, name="l0", ends="(]", high_name="n_atoms", do=do))
 
 
 START = 0.25
@@ -92,10 +84,10 @@ class Priced(OneStep):
         super().__post_init__()
         self.price = Adaptive(self.l0)
 
-    def _begin(self, x: Float[Tensor, "rows d_in"]) -> None:
+    def _begin(self, x: Rows) -> None:
         start = START * self.d_in if self.l0 is None else 2 * self.l0
         theta = first_threshold(x, self.encoder, self.bias, min(start, self.n_atoms / 2))
         self.encoder.bias.fill_(-float(theta * self.scaling.scale))
 
-    def _prox(self, k: Any) -> Prox:  # noqa: ARG002
+    def _prox(self, k: Any) -> Prox:
         return ThresholdProx(0.0)

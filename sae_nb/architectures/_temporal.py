@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import TrainingLoss
+from sae_nb.architectures._base import Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep, Parts
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Prox
+from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
@@ -167,17 +167,9 @@ class Temporal(OneStep):
         plain = super().settings()
         if self.novel == "ReLU":
             plain["k"] = plain.pop("l0")
-        names = (
-            "strict",
-            "n_heads",
-            "bottleneck_factor",
-            "n_layers",
-            "novel",
-            "tied",
-            "encoder_bias",
-        )
-        own = {name: getattr(self, name) for name in (*names, "prescale", "context")}
-        return plain | own
+        attention = ("strict", "n_heads", "bottleneck_factor", "n_layers")
+        names = (*attention, "novel", "tied", "encoder_bias", "prescale", "context")
+        return plain | {name: getattr(self, name) for name in names}
 
     def _prox(self, k: Any) -> Prox:
         return super()._prox(k)  # type: ignore[safe-super]
@@ -205,9 +197,7 @@ class Temporal(OneStep):
 
         Raises
         ------
-        TypeError: If `x` is not a floating-point tensor.
-        ValueError: If `x` is empty, of the wrong width, not finite or on another device, or `k` does not
-            fit.
+        TypeError, ValueError: As for any SAE.
         """
         sequences = self._sequences(x)
         checked = self._checked_k(k)  # type: ignore[arg-type]
@@ -238,16 +228,14 @@ class Temporal(OneStep):
             x - self.bias,
             self.encoder.weight,
             self.operator.atoms(),
-            self._layers(),
+            [layer for layer in self.attn_layers if isinstance(layer, CodeAttention)],
             gain=self.prescale * self.scaling.scale,
             strict=self.strict,
             window=self._window(x.shape[1]),
             attention=attention,
         )
 
-    def novel_codes(
-        self, residual: Float[Tensor, "rows d_in"], k: float | None = None
-    ) -> SparseCodes:
+    def novel_codes(self, residual: Rows, k: float | None = None) -> SparseCodes:
         """Codes of what prediction left, trusted as it is.
 
         Parameters
@@ -260,7 +248,7 @@ class Temporal(OneStep):
         own = self._checked_k(None) if k is None else k
         return self._encode(residual + self.bias, own)  # type: ignore[arg-type]
 
-    def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "rows d_in"]:
+    def checked_rows(self, x: Float[Tensor, "*batch d_in"]) -> Rows:
         """Rows in the SAE's precision, after the checks of `encode`."""
         return self._rows(x.as_subclass(Tensor))
 
@@ -290,31 +278,19 @@ class Temporal(OneStep):
     # Training
 
     def training_loss(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        silent_tokens: Int[Tensor, " n_atoms"],
-        dead_after: int,
-        step_fraction: float,
+        self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float
     ) -> TrainingLoss:
         """Loss of the novel part's SAE on what prediction leaves of one batch."""
         lengths = lengths_of(x)
-        self._note(lengths)
+        if self.training and torch.is_grad_enabled():
+            self.longest_trained.clamp_(min=min(max(lengths), self.context))
         rows = x.as_subclass(Tensor)
         residual = self.predict(padded(rows, lengths)).residual
         left = unpadded(residual, lengths) + self.bias
         loss = super().training_loss(left, silent_tokens, dead_after, step_fraction)
-        predicted = (rows - left).detach()
-        return TrainingLoss(
-            total=loss.total, parts=loss.parts, codes=loss.codes, x_hat=loss.x_hat + predicted
-        )
+        return replace(loss, x_hat=loss.x_hat + (rows - left).detach())
 
-    def _note(self, lengths: Sequence[int]) -> None:
-        if self.training and torch.is_grad_enabled():
-            self.longest_trained.clamp_(min=min(max(lengths), self.context))
-
-    def _reconstruction(
-        self, x: Float[Tensor, "rows d_in"], codes: SparseCodes
-    ) -> tuple[Parts, Tensor, Tensor]:
+    def _reconstruction(self, x: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
         # Written out, because the kernel takes its target as a constant, and prediction learns by it.
         x_hat = self.operator.synthesise(codes, self.bias)
         residual = x - x_hat
@@ -342,9 +318,6 @@ class Temporal(OneStep):
         return [self._free_atoms(), self.encoder.gain, self.encoder.bias]
 
     # Helpers
-
-    def _layers(self) -> list[CodeAttention]:
-        return [layer for layer in self.attn_layers if isinstance(layer, CodeAttention)]
 
     def _sequences(self, x: Tensor) -> Float[Tensor, "batch time d_in"]:
         rows = self._rows(x)
@@ -383,12 +356,12 @@ class _NothingNovel:
 
     n_atoms: int
 
-    def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:  # noqa: ARG002
+    def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         offsets = torch.zeros(len(x) + 1, dtype=torch.int64, device=x.device)
         atoms = torch.zeros(0, dtype=torch.int64, device=x.device)
         return SparseCodes(x.new_zeros(0), atoms, offsets, self.n_atoms)
 
-    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:  # noqa: ARG002
+    def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
         return x.new_zeros(())
 
 

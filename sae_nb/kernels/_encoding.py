@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_k
+from sae_nb.checks import between, check_k, check_real
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import _reference as reference
 from sae_nb.kernels._backends import Backend, check_fit, pick
@@ -172,14 +172,9 @@ def threshold_encode(
 
 def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
     """Refuse a number of entries per row that no batch can have."""
-    if isinstance(k, bool) or not isinstance(k, int | float):
-        raise TypeError(f"`{name}` must be a number, got {k!r}.")
-    if not 0 < k <= n_atoms:
-        raise ValueError(
-            f"`{name}` must be above 0 and at most n_atoms={n_atoms}, got {k}. It counts entries per "
-            "row on average."
-        )
-    return k
+    do = "It counts entries per row on average."
+    check_real(k, name=name)
+    return between(k, 0, n_atoms, name=name, ends="(]", high_name="n_atoms", do=do)
 
 
 def _checked(

@@ -12,8 +12,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
-from jaxtyping import Float
-from torch import Tensor
+
+from sae_nb.architectures.parts._proxes import PerRow, Rows
 
 
 @runtime_checkable
@@ -25,13 +25,11 @@ class Link(Protocol):
         """Largest second derivative of the negative log-likelihood in η."""
         ...
 
-    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+    def mean(self, eta: Rows) -> Rows:
         """The expected data; ∂nll/∂η = mean(η) − x."""
         ...
 
-    def nll(
-        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
-    ) -> Float[Tensor, " rows"]:
+    def nll(self, x: Rows, eta: Rows) -> PerRow:
         """Negative log-likelihood of each row, up to a constant."""
         ...
 
@@ -45,13 +43,11 @@ class GaussianLink:
         """1."""
         return 1.0
 
-    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+    def mean(self, eta: Rows) -> Rows:
         """η itself."""
         return eta
 
-    def nll(
-        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
-    ) -> Float[Tensor, " rows"]:
+    def nll(self, x: Rows, eta: Rows) -> PerRow:
         """½‖x − η‖²."""
         return 0.5 * (x - eta).square().sum(dim=1)
 
@@ -68,13 +64,11 @@ class BinomialLink:
         """¼, the variance of a fair coin."""
         return 0.25
 
-    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+    def mean(self, eta: Rows) -> Rows:
         """The logistic function of η."""
         return torch.sigmoid(eta)
 
-    def nll(
-        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
-    ) -> Float[Tensor, " rows"]:
+    def nll(self, x: Rows, eta: Rows) -> PerRow:
         """Σ log(1 + e^η) − x η."""
         return (F.softplus(eta) - x * eta).sum(dim=1)
 
@@ -103,13 +97,11 @@ class PoissonLink:
         """The largest rate."""
         return self.max_rate
 
-    def mean(self, eta: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows d_in"]:
+    def mean(self, eta: Rows) -> Rows:
         """e^η, at most `max_rate`."""
         return eta.clamp_max(math.log(self.max_rate)).exp()
 
-    def nll(
-        self, x: Float[Tensor, "rows d_in"], eta: Float[Tensor, "rows d_in"]
-    ) -> Float[Tensor, " rows"]:
+    def nll(self, x: Rows, eta: Rows) -> PerRow:
         """Σ e^η − x η, with a straight line above the largest rate."""
         beyond = (eta - math.log(self.max_rate)).clamp_min(0)
         return (self.mean(eta) * (1 + beyond) - x * eta).sum(dim=1)

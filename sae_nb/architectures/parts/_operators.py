@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from sae_nb.architectures.parts._proxes import SimplexProx
+from sae_nb.architectures.parts._proxes import Centre, Dense, Rows, SimplexProx, Weight
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error
@@ -31,15 +31,15 @@ class Operator(Protocol):
         """Width of a reconstruction."""
         ...
 
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """The matrix of A, one row per entry of a code."""
         ...
 
-    def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+    def forward(self, z: Dense) -> Rows:
         """A z of dense codes."""
         ...
 
-    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+    def adjoint(self, r: Rows) -> Dense:
         """Aᵀ r, dense."""
         ...
 
@@ -56,7 +56,7 @@ class MatrixOperator(ABC):
     """Everything that follows from a dictionary D, however it is parametrised."""
 
     @abstractmethod
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """The effective dictionary D, with its gradient."""
 
     @property
@@ -69,26 +69,21 @@ class MatrixOperator(ABC):
         """Width of an atom."""
         return self.atoms().shape[1]
 
-    def synthesise(
-        self, codes: SparseCodes, bias: Float[Tensor, " d_in"] | None = None
-    ) -> Float[Tensor, "rows d_in"]:
+    def synthesise(self, codes: SparseCodes, bias: Centre = None) -> Rows:
         """A z + b."""
         return decode(codes, self.atoms(), bias)
 
     def squared_error(
-        self,
-        codes: SparseCodes,
-        bias: Float[Tensor, " d_in"] | None,
-        target: Float[Tensor, "rows d_in"],
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+        self, codes: SparseCodes, bias: Centre, target: Rows
+    ) -> tuple[Float[Tensor, ""], Rows, Rows]:
         """Σ‖target − (A z + b)‖², with A z + b and the residual as constants."""
         return squared_error(codes, self.atoms(), bias, target)
 
-    def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+    def forward(self, z: Dense) -> Rows:
         """A z of dense codes, inside a solver."""
         return z @ self.atoms()
 
-    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+    def adjoint(self, r: Rows) -> Dense:
         """Aᵀ r = r Dᵀ, the correlations of each row with every atom; dense."""
         return r @ self.atoms().T
 
@@ -112,11 +107,6 @@ class MatrixOperator(ABC):
 class FixedOperator(MatrixOperator):
     """A dictionary somebody gave: A z = z D, of any norms; a gradient reaches the tensor itself.
 
-    Parameters
-    ----------
-    dictionary
-        Atoms.
-
     Example
     -------
     >>> operator = FixedOperator(torch.tensor([[2.0, 0.0], [0.0, 1.0]]))
@@ -127,7 +117,7 @@ class FixedOperator(MatrixOperator):
     def __init__(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> None:
         self._dictionary = dictionary
 
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """The dictionary as it was given."""
         return self._dictionary
 
@@ -135,45 +125,23 @@ class FixedOperator(MatrixOperator):
 class FreeOperator(MatrixOperator, nn.Module):
     """A z = z (u · W): a free matrix W, and the length u of its unit in the model's units.
 
-    Norms carry scale, for codes that have none of their own (memberships that sum to 1).
-
-    Parameters
-    ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Number of atoms.
-    generator
-        Draws the first atoms, standard normal.
+    Norms carry scale, for codes that have none of their own (memberships that sum to 1). `generator`
+    draws the first atoms, standard normal.
     """
 
     unit: Tensor
 
-    def __init__(
-        self, d_in: int, n_atoms: int, *, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, d_in: int, n_atoms: int, *, generator: Generator | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(normal_rows(n_atoms, d_in, generator))
         self.register_buffer("unit", torch.ones(()))
 
-    @property
-    def n_atoms(self) -> int:
-        """Number of atoms."""
-        return self.weight.shape[0]
-
-    @property
-    def d_in(self) -> int:
-        """Width of an atom."""
-        return self.weight.shape[1]
-
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """The effective dictionary D = u · W, with its gradient."""
         return self.weight * self.unit
 
 
-def normal_rows(
-    n: int, width: int, generator: torch.Generator | None = None
-) -> Float[Tensor, "n width"]:
+def normal_rows(n: int, width: int, generator: Generator | None = None) -> Float[Tensor, "n width"]:
     """Draw rows of standard normal numbers."""
     rows = torch.empty(n, width)
     if rows.is_meta:
@@ -190,14 +158,7 @@ UNIT_GUARD = 1e-12
 class DenseOperator(MatrixOperator, nn.Module):
     """A free matrix with unit rows: A z = z D, ‖d_j‖ = 1.
 
-    Parameters
-    ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Number of atoms.
-    generator
-        Draws the first atoms, uniformly on the sphere.
+    `generator` draws the first atoms, uniformly on the sphere.
 
     Source
     ------
@@ -205,23 +166,11 @@ class DenseOperator(MatrixOperator, nn.Module):
     trainers/trainer.py; Bricken et al., "Towards Monosemanticity".
     """
 
-    def __init__(
-        self, d_in: int, n_atoms: int, *, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, d_in: int, n_atoms: int, *, generator: Generator | None = None) -> None:
         super().__init__()
         self.weight = nn.Parameter(random_unit_rows(n_atoms, d_in, generator))
 
-    @property
-    def n_atoms(self) -> int:
-        """Number of atoms."""
-        return self.weight.shape[0]
-
-    @property
-    def d_in(self) -> int:
-        """Width of an atom."""
-        return self.weight.shape[1]
-
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """The effective dictionary D, with its gradient."""
         return self.weight
 
@@ -240,7 +189,7 @@ class DenseOperator(MatrixOperator, nn.Module):
 
 
 def random_unit_rows(
-    n: int, width: int, generator: torch.Generator | None = None
+    n: int, width: int, generator: Generator | None = None
 ) -> Float[Tensor, "n width"]:
     """Draw directions uniformly on the sphere."""
     rows = normal_rows(n, width, generator)
@@ -260,10 +209,8 @@ class HullOperator(MatrixOperator, nn.Module):
 
     Parameters
     ----------
-    d_in
-        Width of an activation.
-    n_atoms
-        Number of atoms.
+    d_in, n_atoms
+        Width and number of atoms.
     n_candidates
         Points to mix, at least as many as atoms.
     delta
@@ -288,7 +235,7 @@ class HullOperator(MatrixOperator, nn.Module):
         n_candidates: int,
         *,
         delta: float,
-        generator: torch.Generator | None = None,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__()
         self.delta = delta
@@ -320,7 +267,7 @@ class HullOperator(MatrixOperator, nn.Module):
         mixed = self.mixture @ self.candidates
         return mixed if self.offset is None else mixed + self.relaxation()
 
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """The effective dictionary: unit rows, with their gradient.
 
         Without a gradient the product is computed once per state of the weights.
@@ -362,9 +309,7 @@ class HullOperator(MatrixOperator, nn.Module):
             self.offset.mul_((radius / norms.clamp_min(radius)).clamp_max(1.0))
 
 
-def with_direction(
-    candidates: Float[Tensor, "n_candidates d_in"],
-) -> Int[Tensor, " n_directed"]:
+def with_direction(candidates: Float[Tensor, "n d_in"]) -> Int[Tensor, " n_directed"]:
     """Candidates that are not at the centre, and so can be an atom by themselves."""
     norms = candidates.norm(dim=1)
     typical = norms.square().mean().sqrt()
@@ -426,12 +371,12 @@ class ConvolutionOperator:
         """Kernels times places."""
         return len(self.kernels) * self.n_places
 
-    def forward(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+    def forward(self, z: Dense) -> Rows:
         """Every kernel at every place, as strong as the code says."""
         placed = z.reshape(len(z), len(self.kernels), self.n_places)
         return F.conv_transpose1d(placed, self.kernels[:, None])[:, 0]
 
-    def adjoint(self, r: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_atoms"]:
+    def adjoint(self, r: Rows) -> Dense:
         """Correlation of a recording with every kernel at every place."""
         return F.conv1d(r[:, None], self.kernels[:, None]).flatten(1)
 
@@ -444,7 +389,7 @@ class ConvolutionOperator:
         """‖h_k‖² of each kernel, at all its places."""
         return self.kernels.square().sum(dim=1).repeat_interleave(self.n_places)
 
-    def atoms(self) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self) -> Weight:
         """Every kernel at every place, as a matrix: for ADMM and small recordings."""
         eye = torch.eye(self.n_atoms, dtype=self.kernels.dtype, device=self.kernels.device)
         return self.forward(eye)
@@ -462,9 +407,7 @@ class LearnedAdjoint(nn.Module):
         self.weight = nn.Parameter(atoms.clone())
         self.bias = nn.Parameter(atoms.new_zeros(len(atoms)))
 
-    def forward(
-        self, r: Float[Tensor, "rows d_in"], scale: Float[Tensor, ""] | float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def forward(self, r: Rows, scale: Float[Tensor, ""] | float = 1.0) -> Dense:
         """All pre-codes at once, dense: for small inputs, panels and tests."""
         return r @ self.weight.T + self.bias / scale
 

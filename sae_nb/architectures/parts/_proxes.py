@@ -17,6 +17,13 @@ from sae_nb.kernels import Entries, PreCodes, above, batch_topk, chosen, pick, p
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
 
+Rows = Float[Tensor, "rows d_in"]
+Dense = Float[Tensor, "rows n_atoms"]
+PerRow = Float[Tensor, " rows"]
+Weight = Float[Tensor, "n_atoms d_in"]
+Bias = Float[Tensor, " n_atoms"] | None
+Centre = Float[Tensor, " d_in"] | None
+
 TILE_ENTRIES = 8 * 2**20
 """Dense entries of a tile of pre-codes: 32 MB in fp32, as in `kernels`."""
 
@@ -25,17 +32,11 @@ TILE_ENTRIES = 8 * 2**20
 class Prox(Protocol):
     """What a one-step encoder needs of a penalty g."""
 
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The proximal map of dense pre-codes."""
         ...
 
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The proximal map of (x − centre) weightᵀ + bias, without keeping it."""
         ...
 
@@ -50,30 +51,22 @@ class Penalty(ABC):
     """Whether g is convex, so that solvers find the minimum from anywhere."""
 
     @abstractmethod
-    def dense(
-        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """argmin_z ½‖z − v‖² + step · g(z), zeros included: for tiles inside a solver."""
 
     @abstractmethod
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """G of each row, ∞ where it is not allowed."""
 
-    def of_rows(self, rows: slice) -> Penalty:  # noqa: ARG002
+    def of_rows(self, rows: slice) -> Penalty:
         """The penalty of a tile of rows, where it differs from row to row."""
         return self
 
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The proximal map of dense pre-codes, sparse."""
         return SparseCodes.from_dense(self.dense(pre_codes))
 
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The proximal map of (x − centre) weightᵀ + bias, in tiles."""
         tiles = row_tiles(len(x), len(weight))
         return SparseCodes.concatenate(
@@ -81,12 +74,7 @@ class Penalty(ABC):
         )
 
 
-def affine(
-    x: Float[Tensor, "rows d_in"],
-    weight: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " n_atoms"] | None,
-    centre: Float[Tensor, " d_in"] | None,
-) -> Float[Tensor, "rows n_atoms"]:
+def affine(x: Rows, weight: Weight, bias: Bias, centre: Centre) -> Dense:
     """(x − centre) weightᵀ + bias, dense."""
     pre_codes = (x if centre is None else x - centre) @ weight.T
     return pre_codes if bias is None else pre_codes + bias
@@ -128,21 +116,13 @@ class ThresholdProx:
     thresholds: Float[Tensor, " n_atoms"] | float
     """θ, one number or one per atom, in the units of the pre-codes; constants."""
 
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The entries above their threshold."""
-        thresholds = torch.as_tensor(self.thresholds, dtype=pre_codes.dtype)
-        return above(pre_codes, thresholds)
+        return above(pre_codes, torch.as_tensor(self.thresholds, dtype=pre_codes.dtype))
 
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The pre-codes above their threshold, in tiles."""
-        limits = self.thresholds
-        return kernels.threshold_encode(x, weight, bias, thresholds=limits, centre=centre)
+        return kernels.threshold_encode(x, weight, bias, thresholds=self.thresholds, centre=centre)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,15 +151,13 @@ class SoftProx(Penalty):
     nonnegative: bool = False
     """Whether codes must be ≥ 0."""
 
-    def dense(
-        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """Shrink by step · λ."""
         threshold = step * self.weight
         kept = torch.relu(v - threshold)
         return kept if self.nonnegative else kept - torch.relu(-v - threshold)
 
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """Σ_j λ_j |z_j|."""
         value = (self.weight * z.abs()).sum(dim=1)
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
@@ -213,28 +191,51 @@ class HardProx(Penalty):
     nonnegative: bool = False
     """Whether codes must be ≥ 0."""
 
-    def dense(
-        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """Keep what is larger than √(2 step λ)."""
         size = v if self.nonnegative else v.abs()
         return torch.where(size > (2 * step * self.weight) ** 0.5, v, torch.zeros_like(v))
 
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """λ ‖z‖₀."""
         value = self.weight * (z != 0).sum(dim=1).to(z.dtype)
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
 
 
-def forbid(
-    value: Float[Tensor, " rows"], forbidden: Float[Tensor, " rows"]
-) -> Float[Tensor, " rows"]:
+def forbid(value: PerRow, forbidden: Tensor) -> PerRow:
     """∞ where a row is not allowed, its value elsewhere."""
     return value.masked_fill(forbidden, torch.inf)
 
 
 @dataclass(frozen=True)
-class TopKProx(Penalty):
+class _Largest(Penalty):
+    """Projection on the codes with at most k entries per row; not convex, the same for every step."""
+
+    convex = False
+    signed: ClassVar[bool]
+    """Whether magnitudes compete and signs are kept."""
+
+    k: int
+    """Most entries per row."""
+
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
+        """The k largest positive entries of each row, or the k of largest magnitude."""
+        return topk(pre_codes, self.k, signed=self.signed)
+
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
+        """The same of (x − centre) weightᵀ + bias, in tiles."""
+        return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=self.signed)
+
+    def objective(self, z: Dense) -> PerRow:
+        """0 where z is allowed, ∞ elsewhere."""
+        forbidden = (z != 0).sum(dim=1) > self.k
+        return forbid(
+            z.new_zeros(len(z)), forbidden if self.signed else forbidden | (z < 0).any(dim=1)
+        )
+
+
+@dataclass(frozen=True)
+class TopKProx(_Largest):
     """Projection on the non-negative k-sparse codes: [TopK_k(u)]₊.
 
     g(z) = 0 where z ≥ 0 and ‖z‖₀ ≤ k, and ∞ elsewhere. Not convex.
@@ -245,42 +246,16 @@ class TopKProx(Penalty):
     [[0.0, 3.0], [0.0, 0.0]]
     """
 
-    convex = False
+    signed = False
 
-    k: int
-    """Most entries per row."""
-
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
-        """The k largest positive entries of each row."""
-        return topk(pre_codes, self.k)
-
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
-        """The k largest positive pre-codes of each row, in tiles."""
-        return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre)
-
-    def dense(
-        self,
-        v: Float[Tensor, "rows n_atoms"],
-        step: float = 1.0,  # noqa: ARG002
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """The same with its zeros; a projection is the same for every step."""
         largest = v.topk(self.k, dim=1)
         return torch.zeros_like(v).scatter(1, largest.indices, torch.relu(largest.values))
 
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """0 where z is allowed, ∞ elsewhere."""
-        forbidden = (z < 0).any(dim=1) | ((z != 0).sum(dim=1) > self.k)
-        return forbid(z.new_zeros(len(z)), forbidden)
-
 
 @dataclass(frozen=True)
-class AbsTopKProx(Penalty):
+class AbsTopKProx(_Largest):
     """Projection on the k-sparse codes of either sign: H_k(u).
 
     g(z) = 0 where ‖z‖₀ ≤ k, and ∞ elsewhere. Not convex.
@@ -291,41 +266,15 @@ class AbsTopKProx(Penalty):
 
     Example
     -------
-    >>> import torch
     >>> AbsTopKProx(1)(torch.tensor([[1.0, -3.0], [-1.0, 0.5]])).to_dense().tolist()
     [[0.0, -3.0], [-1.0, 0.0]]
     """
 
-    convex = False
+    signed = True
 
-    k: int
-    """Most entries per row."""
-
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
-        """The k entries of largest magnitude of each row."""
-        return topk(pre_codes, self.k, signed=True)
-
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
-        """The k pre-codes of largest magnitude of each row, in tiles."""
-        return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=True)
-
-    def dense(
-        self,
-        v: Float[Tensor, "rows n_atoms"],
-        step: float = 1.0,  # noqa: ARG002
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """The same with its zeros; a projection is the same for every step."""
-        return topk(v, self.k, signed=True).to_dense()
-
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
-        """0 where z is allowed, ∞ elsewhere."""
-        return forbid(z.new_zeros(len(z)), (z != 0).sum(dim=1) > self.k)
+        return self(v).to_dense()
 
 
 @dataclass(frozen=True)
@@ -340,7 +289,6 @@ class BatchTopKProx:
 
     Example
     -------
-    >>> import torch
     >>> BatchTopKProx(1)(torch.tensor([[1.0, 3.0], [2.0, -2.0]])).to_dense().tolist()
     [[0.0, 3.0], [2.0, 0.0]]
     """
@@ -348,17 +296,11 @@ class BatchTopKProx:
     k: float
     """Entries per row on average; need not be whole."""
 
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The largest positive entries of all rows together."""
         return batch_topk(pre_codes, round(self.k * len(pre_codes)))
 
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The largest positive pre-codes of all rows together, in tiles."""
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
@@ -389,9 +331,7 @@ class GroupProx(Penalty):
     nonnegative: bool = False
     """Whether codes must be ≥ 0."""
 
-    def dense(
-        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """Shrink each group's norm by step · λ."""
         v = torch.relu(v) if self.nonnegative else v
         norms = self.norms(v)
@@ -400,12 +340,12 @@ class GroupProx(Penalty):
         factor = torch.relu(1 - step * self.weight / safe) * (norms > 0)
         return v * factor.index_select(1, self.groups.to(v.device))
 
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """λ Σ_G ‖z_G‖₂."""
         value = self.weight * self.norms(z).sum(dim=1)
         return forbid(value, (z < 0).any(dim=1)) if self.nonnegative else value
 
-    def norms(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows groups"]:
+    def norms(self, z: Dense) -> Float[Tensor, "rows groups"]:
         """‖z_G‖₂ of every group."""
         groups = self.groups.to(z.device)
         power = z.new_zeros(len(z), int(groups.max()) + 1).index_add(1, groups, z.square())
@@ -420,7 +360,6 @@ class RidgeProx(Penalty):
 
     Example
     -------
-    >>> import torch
     >>> RidgeProx(1.0).dense(torch.tensor([[3.0, -2.0]])).tolist()
     [[1.5, -1.0]]
     """
@@ -428,13 +367,11 @@ class RidgeProx(Penalty):
     precision: float | Float[Tensor, "*rows n_atoms"]
     """α ≥ 0: one number, one per atom, or one per row and atom."""
 
-    def dense(
-        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """Divide by 1 + step · α."""
         return v / (1 + step * self.precision)
 
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """½ Σ_j α_j z_j²."""
         return 0.5 * (self.precision * z.square()).sum(dim=1)
 
@@ -449,24 +386,15 @@ class IdentityProx(RidgeProx):
 
     Example
     -------
-    >>> import torch
     >>> IdentityProx().dense(torch.tensor([[3.0, -2.0]])).tolist()
     [[3.0, -2.0]]
     """
 
     precision: float = field(default=0.0, init=False)
 
-    def of_rows(self, rows: slice) -> IdentityProx:  # noqa: ARG002
+    def of_rows(self, rows: slice) -> IdentityProx:
         """The same for all rows."""
         return self
-
-    def dense(
-        self,
-        v: Float[Tensor, "rows n_atoms"],
-        step: float = 1.0,  # noqa: ARG002
-    ) -> Float[Tensor, "rows n_atoms"]:
-        """Nothing changes."""
-        return v
 
 
 FIRST_LOOK = 64
@@ -498,9 +426,7 @@ class SimplexProx(Penalty):
     cost: Float[Tensor, "*rows n_atoms"] | None = None
     """c: one number per atom, or per row and atom; None is 0."""
 
-    def dense(
-        self, v: Float[Tensor, "rows n_atoms"], step: float = 1.0
-    ) -> Float[Tensor, "rows n_atoms"]:
+    def dense(self, v: Dense, step: float = 1.0) -> Dense:
         """Project v − step · c; differentiable to any order."""
         v = self._shifted(v, step)
         kept = v > simplex_threshold(v)
@@ -509,18 +435,12 @@ class SimplexProx(Penalty):
         theta = (total - 1) / kept.sum(dim=1, keepdim=True)
         return torch.relu((v - theta).masked_fill(~kept, 0.0))
 
-    def __call__(self, pre_codes: Float[Tensor, "rows n_atoms"]) -> SparseCodes:
+    def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The projection of dense pre-codes, sparse."""
         v = self._shifted(pre_codes, 1.0)
         return _on_support(entries_above(v, simplex_threshold(v)))
 
-    def of_affine(
-        self,
-        x: Float[Tensor, "rows d_in"],
-        weight: Float[Tensor, "n_atoms d_in"],
-        bias: Float[Tensor, " n_atoms"] | None,
-        centre: Float[Tensor, " d_in"] | None,
-    ) -> SparseCodes:
+    def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The projection of (x − centre) weightᵀ + bias, in tiles, with sparse gradients."""
         if self.cost is not None and self.cost.ndim == 2:
             return super().of_affine(x, weight, bias, centre)
@@ -544,7 +464,7 @@ class SimplexProx(Penalty):
         v = v if self.cost is None else v - step * self.cost
         return v - v.detach().max(dim=1, keepdim=True).values
 
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """Σ_j c_j z_j on the simplex, ∞ off it."""
         value = z.new_zeros(len(z)) if self.cost is None else (self.cost * z).sum(dim=1)
         off = (z.sum(dim=1) - 1).abs() > ROUNDING
@@ -555,9 +475,7 @@ class SimplexProx(Penalty):
         return self if self.cost is None else replace(self, cost=tile_of(self.cost, rows))
 
 
-def entries_above(
-    v: Float[Tensor, "rows n_atoms"], threshold: Float[Tensor, "rows 1"]
-) -> SparseCodes:
+def entries_above(v: Dense, threshold: Float[Tensor, "rows 1"]) -> SparseCodes:
     """The entries of each row above its threshold, as they are."""
     row, atom = (v > threshold).nonzero(as_tuple=True)
     offsets = offsets_of(torch.bincount(row, minlength=len(v)))
@@ -573,7 +491,7 @@ def _on_support(entries: SparseCodes) -> SparseCodes:
 
 
 @torch.no_grad()
-def simplex_threshold(v: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows 1"]:
+def simplex_threshold(v: Dense) -> Float[Tensor, "rows 1"]:
     """θ with Σ_j [v_j − θ]₊ = 1, exactly: by sorting as many of the largest entries as needed.
 
     With u the entries in falling order, θ_i = (u_1 + … + u_i − 1) / i for the last i with u_i > θ_i.

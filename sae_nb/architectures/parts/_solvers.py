@@ -9,7 +9,8 @@ learned map in place of t Aᵀ. A solver never knows the model, and its step is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypedDict, Unpack
 
 import torch
@@ -18,7 +19,17 @@ from torch import Tensor
 
 from sae_nb.architectures.parts._links import GaussianLink, Link
 from sae_nb.architectures.parts._operators import LearnedAdjoint, Operator
-from sae_nb.architectures.parts._proxes import TILE_ENTRIES, Penalty, Prox, RidgeProx, row_tiles
+from sae_nb.architectures.parts._proxes import (
+    TILE_ENTRIES,
+    Centre,
+    Dense,
+    Penalty,
+    PerRow,
+    Prox,
+    RidgeProx,
+    Rows,
+    row_tiles,
+)
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 
@@ -30,7 +41,7 @@ class Inference:
     operator: Operator
     """A."""
 
-    x: Float[Tensor, "rows d_in"]
+    x: Rows
     """Data."""
 
     prox: Penalty
@@ -39,10 +50,10 @@ class Inference:
     link: Link
     """nll."""
 
-    bias: Float[Tensor, " d_in"] | None
+    bias: Centre
     """b."""
 
-    start: Float[Tensor, "rows n_atoms"]
+    start: Dense
     """Codes to begin with."""
 
     steepness: float
@@ -56,22 +67,22 @@ class Inference:
         """The largest step that is safe whatever the data: 1 / (‖A‖² · curvature)."""
         return 1.0 / self.steepness if self.steepness > 0 else 1.0
 
-    def eta(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+    def eta(self, z: Dense) -> Rows:
         """A z + b."""
         eta = self.operator.forward(z)
         return eta if self.bias is None else eta + self.bias
 
-    def residual(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows d_in"]:
+    def residual(self, z: Dense) -> Rows:
         """X − μ(A z + b); Aᵀ of it is the direction of steepest descent."""
         return self.x - self.link.mean(self.eta(z))
 
-    def proximal_step(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows n_atoms"]:
+    def proximal_step(self, z: Dense) -> Dense:
         """prox_{t g}(z + t Aᵀ residual(z))."""
         moved = z + self.step * self.operator.adjoint(self.residual(z))
         return self.prox.dense(moved, self.step)
 
     @torch.no_grad()
-    def objective(self, z: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, " rows"]:
+    def objective(self, z: Dense) -> PerRow:
         """What is minimised, of each row."""
         return self.link.nll(self.x, self.eta(z)) + self.prox.objective(z)
 
@@ -139,12 +150,11 @@ class SolverTrace:
 
     def _padded(self, n: int) -> SolverTrace:
         missing = n - len(self.steps)
-        return SolverTrace(
+        return replace(
+            self,
             steps=[*self.steps, *[self.steps[-1]] * missing],
             residual_norms=_repeat_last(self.residual_norms, missing),
             objective=_repeat_last(self.objective, missing),
-            n_steps=self.n_steps,
-            n_atoms=self.n_atoms,
         )
 
 
@@ -176,7 +186,7 @@ class Options(TypedDict, total=False):
     link: Link
     """How reconstructions speak of data; Gaussian unless given."""
 
-    bias: Float[Tensor, " d_in"] | None
+    bias: Centre
     """b, added to every reconstruction."""
 
     start: SparseCodes | None
@@ -195,7 +205,7 @@ class Options(TypedDict, total=False):
     """Most bytes of dense codes at once; None is 256 MiB, in fp32."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Limits:
     n_steps: int
     tolerance: float | None
@@ -220,7 +230,11 @@ def run_solver(
             prox=prox.of_rows(rows),
             link=link,
             bias=options.get("bias"),
-            start=_start(start, rows, x, operator.n_atoms),
+            start=(
+                x.new_zeros(rows.stop - rows.start, operator.n_atoms)
+                if start is None
+                else start.rows(rows).to_dense().to(x.dtype)
+            ),
             steepness=steepness,
             differentiable=differentiable,
         )
@@ -243,9 +257,7 @@ def _limits(options: Options) -> _Limits:
             f"tail={tail} and tolerance={tolerance}. Give one of them."
         )
     tail = n_steps if tail is None else check_count(tail, name="tail")
-    return _Limits(
-        n_steps=n_steps, tolerance=tolerance, tail=tail, trace=options.get("trace", False)
-    )
+    return _Limits(n_steps, tolerance, tail, options.get("trace", False))
 
 
 def _tiles(x: Tensor, n_atoms: int, memory_cap: int | None) -> Iterator[slice]:
@@ -260,15 +272,9 @@ def _tiles(x: Tensor, n_atoms: int, memory_cap: int | None) -> Iterator[slice]:
     return row_tiles(len(x), n_atoms, entries)
 
 
-def _start(start: SparseCodes | None, rows: slice, x: Tensor, n_atoms: int) -> Tensor:
-    if start is None:
-        return x.new_zeros(rows.stop - rows.start, n_atoms)
-    return start.rows(rows).to_dense().to(x.dtype)
-
-
 def _solve_tile(
     iterates: Iterates, inference: Inference, limits: _Limits
-) -> tuple[Float[Tensor, "rows n_atoms"], SolverTrace | None]:
+) -> tuple[Dense, SolverTrace | None]:
     z = inference.start
     active = torch.ones(len(z), dtype=torch.bool, device=z.device)
     taken = torch.zeros(len(z), dtype=torch.int64, device=z.device)
@@ -281,18 +287,15 @@ def _solve_tile(
             new = torch.where(active[:, None], next(stream), z)
         taken += active
         if limits.tolerance is not None:
-            active = active & _moved(new, z, limits.tolerance)
+            with torch.no_grad():
+                moved = (new - z).norm(dim=1) > limits.tolerance * new.norm(dim=1)
+            active = active & moved
         z = new
         if history is not None:
             history.add(z)
         if not bool(active.any()):
             break
     return z, None if history is None else history.trace(taken)
-
-
-@torch.no_grad()
-def _moved(new: Tensor, old: Tensor, tolerance: float) -> Tensor:
-    return (new - old).norm(dim=1) > tolerance * new.norm(dim=1)
 
 
 class _History:
@@ -306,7 +309,7 @@ class _History:
         self.add(inference.start)
 
     @torch.no_grad()
-    def add(self, z: Float[Tensor, "rows n_atoms"]) -> None:
+    def add(self, z: Dense) -> None:
         self.codes.append(SparseCodes.from_dense(z.detach()))
         self.norms.append(self.inference.residual(z).norm(dim=1))
         self.objectives.append(self.inference.objective(z))
@@ -339,10 +342,8 @@ def ista_step(
         E and a; a is learned in scaled units.
     prox
         The penalty.
-    centre
-        b.
-    scale
-        s, from the model's units to scaled ones.
+    centre, scale
+        b, and s from the model's units to scaled ones.
 
     Source
     ------
@@ -351,12 +352,7 @@ def ista_step(
     return prox.of_affine(x, adjoint.weight, adjoint.bias / scale, centre)
 
 
-def ista(
-    operator: Operator,
-    x: Float[Tensor, "rows d_in"],
-    prox: Penalty,
-    **options: Unpack[Options],
-) -> Solved:
+def ista(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options]) -> Solved:
     """Z ← prox_{t g}(z + t Aᵀ(x − μ(A z + b))), t = 1 / (‖A‖² · curvature).
 
     The objective never grows. For a convex penalty it comes within ‖A‖²‖z*‖² / 2n of its minimum
@@ -389,8 +385,7 @@ def ista(
 
     Example
     -------
-    >>> from sae_nb.architectures import FixedOperator
-    >>> from sae_nb.architectures import SoftProx
+    >>> from sae_nb.architectures import FixedOperator, SoftProx
     >>> codes = ista(FixedOperator(torch.eye(2)), torch.tensor([[3.0, 0.5]]), SoftProx(1.0), n_steps=1)
     >>> codes.to_dense().tolist()
     [[2.0, 0.0]]
@@ -400,7 +395,7 @@ def ista(
 
 def fista(
     operator: Operator,
-    x: Float[Tensor, "rows d_in"],
+    x: Rows,
     prox: Penalty,
     *,
     restart: bool = True,
@@ -431,17 +426,12 @@ def fista(
 
     Example
     -------
-    >>> from sae_nb.architectures import FixedOperator
-    >>> from sae_nb.architectures import SoftProx
+    >>> from sae_nb.architectures import FixedOperator, SoftProx
     >>> codes = fista(FixedOperator(torch.eye(2)), torch.tensor([[3.0, 0.5]]), SoftProx(1.0), n_steps=1)
     >>> codes.to_dense().tolist()
     [[2.0, 0.0]]
     """
-
-    def iterates(inference: Inference) -> Iterator[Tensor]:
-        return _fista(inference, restart=restart)
-
-    return run_solver(iterates, operator, x, prox, options)
+    return run_solver(partial(_fista, restart=restart), operator, x, prox, options)
 
 
 def _ista(inference: Inference) -> Iterator[Tensor]:
@@ -476,7 +466,7 @@ atoms)."""
 
 def admm(
     operator: Operator,
-    x: Float[Tensor, "rows d_in"],
+    x: Rows,
     prox: Penalty,
     *,
     rho: float | None = None,
@@ -507,8 +497,7 @@ def admm(
 
     Example
     -------
-    >>> from sae_nb.architectures import FixedOperator
-    >>> from sae_nb.architectures import SoftProx
+    >>> from sae_nb.architectures import FixedOperator, SoftProx
     >>> x = torch.tensor([[3.0, 0.5]])
     >>> codes = admm(FixedOperator(torch.eye(2)), x, SoftProx(1.0), n_steps=300)
     >>> [[round(z, 4) for z in row] for row in codes.to_dense().tolist()]
@@ -517,11 +506,7 @@ def admm(
     check_gaussian(options, "admm")
     if rho is not None and not rho > 0:
         raise ValueError(f"`rho` must be positive, got {rho}. Leave it out for the default.")
-
-    def iterates(inference: Inference) -> Iterator[Tensor]:
-        return _admm(inference, rho)
-
-    return run_solver(iterates, operator, x, prox, options)
+    return run_solver(partial(_admm, rho=rho), operator, x, prox, options)
 
 
 def check_gaussian(options: Options, solver: str) -> None:
@@ -534,7 +519,7 @@ def check_gaussian(options: Options, solver: str) -> None:
         )
 
 
-def _admm(inference: Inference, rho: float | None) -> Iterator[Tensor]:
+def _admm(inference: Inference, *, rho: float | None) -> Iterator[Tensor]:
     x = inference.x if inference.bias is None else inference.x - inference.bias
     rho = RHO_SHARE * max(inference.steepness, 1e-30) if rho is None else rho
     # The factor is made in the first step, but steps with a gradient need it in their graph.
@@ -560,19 +545,14 @@ class _Ridge:
         eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
         self.factor = torch.linalg.cholesky(gram + rho * eye)
 
-    def __call__(self, q: Float[Tensor, "rows n_atoms"]) -> Float[Tensor, "rows n_atoms"]:
+    def __call__(self, q: Dense) -> Dense:
         if not self.wide:
             return torch.cholesky_solve(q.T, self.factor).T
         inner = torch.cholesky_solve((q @ self.atoms).T, self.factor).T
         return (q - inner @ self.atoms.T) / self.rho
 
 
-def cg(
-    operator: Operator,
-    x: Float[Tensor, "rows d_in"],
-    prox: Penalty,
-    **options: Unpack[Options],
-) -> Solved:
+def cg(operator: Operator, x: Rows, prox: Penalty, **options: Unpack[Options]) -> Solved:
     """Solve (AᵀA + diag α) z = Aᵀ(x − b) by conjugate gradients, all rows at once.
 
     The codes are dense. Preconditioned by the diagonal ‖a_j‖² + α_j, which is the whole matrix where
