@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -118,6 +119,7 @@ def _kmeans(x: Tensor, n_atoms: int, _: int, generator: torch.Generator) -> Fitt
 
 def _nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> Fitted:
     from sklearn.decomposition import NMF
+    from sklearn.exceptions import ConvergenceWarning
 
     if float(x.min()) < 0:
         raise ValueError(
@@ -128,10 +130,6 @@ def _nmf(x: Tensor, n_atoms: int, n_steps: int, generator: torch.Generator) -> F
     # More components than min(n, d_in) have no singular vectors to start from.
     start = "nndsvda" if n_atoms <= min(x.shape) else "random"
     found = NMF(n_atoms, init=start, max_iter=n_steps, tol=1e-4, random_state=seed)
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-
     with warnings.catch_warnings():
         # n_steps is the caller's choice of when to stop.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -14,32 +14,31 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.kernels._backends import Backend as Backend
-    from sae_nb.kernels._decoding import (
+    from sae_nb.kernels._coding import (
+        batch_topk_encode as batch_topk_encode,
         decode as decode,
         nested_squared_error as nested_squared_error,
         per_entry as per_entry,
         squared_error as squared_error,
-    )
-    from sae_nb.kernels._dense import Path as Path, paths_taken as paths_taken
-    from sae_nb.kernels._encoding import (
-        batch_topk_encode as batch_topk_encode,
         threshold_encode as threshold_encode,
         topk_encode as topk_encode,
+        warm_up as warm_up,
     )
+    from sae_nb.kernels._dense import Path as Path, paths_taken as paths_taken
     from sae_nb.kernels._threads import numba_lock as numba_lock
-    from sae_nb.kernels._warm_up import warm_up as warm_up
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.kernels._autograd import chosen as chosen
     from sae_nb.kernels._backends import (
+        Entries as Entries,
         Precision as Precision,
+        PreCodes as PreCodes,
         pick as pick,
         precision as precision,
         primitives_of as primitives_of,
     )
-    from sae_nb.kernels._encoding import check_average_k as check_average_k
-    from sae_nb.kernels._primitives import Entries as Entries, PreCodes as PreCodes
+    from sae_nb.kernels._coding import check_average_k as check_average_k
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
     from sae_nb.kernels._threads import compiled as compiled, parallel as parallel

@@ -11,12 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes, Support, offsets_of
-from sae_nb.kernels._primitives import Entries, PreCodes, Primitives
+from sae_nb.kernels._backends import Entries, PreCodes, Primitives
 
 
 def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> SparseCodes:
@@ -28,49 +28,6 @@ def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> Spa
     support.path = primitives
     values = _Chosen.apply(*pre_codes.tensors, entries.values, support, primitives)  # type: ignore[no-untyped-call]
     return SparseCodes(values, support.atoms, support.offsets, support.n_atoms, support=support)
-
-
-def decode(
-    primitives: Primitives,
-    codes: SparseCodes,
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
-) -> Float[Tensor, "rows d_in"]:
-    """x̂ = zD + b with sparse gradients to values, dictionary and bias."""
-    inputs = (codes.values, dictionary, bias, codes.support, primitives)
-    return _Decoded.apply(*inputs)  # type: ignore[no-untyped-call]
-
-
-def squared_error(
-    primitives: Primitives,
-    codes: SparseCodes,
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
-    target: Float[Tensor, "rows d_in"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
-    """Σ‖target − x̂‖² with sparse gradients; x̂ and the residual come with it, as constants."""
-    inputs = (codes.values, dictionary, bias, target, codes.support, primitives)
-    return _SquaredError.apply(*inputs)  # type: ignore[no-untyped-call]
-
-
-def nested_squared_error(
-    primitives: Primitives,
-    codes: SparseCodes,
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
-    target: Float[Tensor, "rows d_in"],
-    widths: tuple[int, ...],
-) -> tuple[Float[Tensor, " groups"], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
-    """Σ‖target − x̂_g‖² of every prefix with sparse gradients; the full x̂ and residual, constant."""
-    inputs = (codes.values, dictionary, bias, target, codes.support, widths, primitives)
-    return _NestedSquaredError.apply(*inputs)  # type: ignore[no-untyped-call]
-
-
-def per_entry(
-    primitives: Primitives, vector: Float[Tensor, " n_atoms"], support: Support
-) -> Float[Tensor, " nnz"]:
-    """The number of each entry's atom; its gradient is added up by atom, in one order."""
-    return _PerEntry.apply(vector, support, primitives)  # type: ignore[no-untyped-call]
 
 
 class _Chosen(torch.autograd.Function):
@@ -111,7 +68,7 @@ class _Chosen(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias if need_bias else None, grad_centre, None, None, None
 
 
-class _Decoded(torch.autograd.Function):
+class Decoded(torch.autograd.Function):
     """Weighted sums of atoms."""
 
     @staticmethod
@@ -141,7 +98,7 @@ class _Decoded(torch.autograd.Function):
         return grad_values, grad_dictionary, grad_bias, None, None
 
 
-class _SquaredError(torch.autograd.Function):
+class SquaredError(torch.autograd.Function):
     """Decoding and its squared error in one pass: r = t − x̂ is both the loss and its gradient."""
 
     @staticmethod
@@ -180,7 +137,7 @@ class _SquaredError(torch.autograd.Function):
         return grad_values, grad_dictionary, grad_bias, grad_target, None, None
 
 
-class _PerEntry(torch.autograd.Function):
+class PerEntry(torch.autograd.Function):
     """A vector over atoms, read at the atoms of the entries."""
 
     @staticmethod
@@ -196,7 +153,7 @@ class _PerEntry(torch.autograd.Function):
         return ctx.primitives.totals(g.contiguous(), ctx.support), None, None
 
 
-class _NestedSquaredError(torch.autograd.Function):
+class NestedSquaredError(torch.autograd.Function):
     """All prefixes at once: one sparse decode of groups · rows segments, and sums over groups.
 
     With group contributions c_h: r_g = t − b − Σ_{h≤g} c_h, and an entry of group h gets the

@@ -1,17 +1,142 @@
-"""Which backend computes, and whether training steps on a GPU may use bf16 products."""
+"""What a backend must be able to do, and which one does it.
+
+Encoding, decoding and all gradients are built from these primitives.
+With entries e of row i (atom j_e, value v_e), table rows t_j and gradient rows g_i:
+`sum_atoms` y_i = s + Σ_{e∈i} v_e t_{j_e};  `sum_inputs` y_j = Σ_{e: j_e = j} v_e t_{i_e};
+`dots` y_e = ⟨g_i, t_{j_e}⟩;  `totals` y_j = Σ_{e: j_e = j} v_e;  `residuals` r_i = x_i − y_i with
+y of `sum_atoms`, and Σ‖r_i‖². Entries are chosen by one of three selections: `topk` by row,
+`batch_topk` over all rows, `above` by threshold.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
-from torch import Tensor, float32, float64
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from sae_nb.checks import one_of
 from sae_nb.codes import SparseCodes, Support
-from sae_nb.kernels._primitives import Primitives
+
+Values = Float[Tensor, " nnz"]
+Rows = Float[Tensor, "rows width"]
+Atoms = Float[Tensor, "n_atoms width"]
+Row = Float[Tensor, " width"]
+PerAtom = Float[Tensor, " n_atoms"]
+
+
+@dataclass(frozen=True, eq=False)
+class PreCodes:
+    """Pre-codes u = (x − centre) weightᵀ + bias that are described, not computed: they exist in tiles."""
+
+    x: Float[Tensor, "rows d_in"]
+    weight: Float[Tensor, "n_atoms d_in"]
+    bias: PerAtom | None = None
+    centre: Float[Tensor, " d_in"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def n_atoms(self) -> int:
+        """Width of a row."""
+        return len(self.weight)
+
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """What they are made from."""
+        return self.x, self.weight, self.bias, self.centre
+
+    @property
+    def trains(self) -> bool:
+        """Whether a gradient is wanted of any of it."""
+        wanted = any(part is not None and part.requires_grad for part in self.tensors)
+        return torch.is_grad_enabled() and wanted
+
+    def detach(self) -> PreCodes:
+        """The same numbers without a gradient."""
+        bias, centre = (None if v is None else v.detach() for v in (self.bias, self.centre))
+        return PreCodes(self.x.detach(), self.weight.detach(), bias, centre)
+
+    def centred(self, rows: slice = slice(None)) -> Float[Tensor, "some d_in"]:
+        """Some rows of x − centre."""
+        x = self.x[rows]
+        return x if self.centre is None else x - self.centre
+
+    def dense(self) -> Float[Tensor, "rows n_atoms"]:
+        """All of them at once."""
+        u = self.centred() @ self.weight.T
+        return u if self.bias is None else u + self.bias
+
+
+class Entries(NamedTuple):
+    """Entries of sparse codes before they become `SparseCodes`: a plain CSR triple."""
+
+    values: Values
+    atoms: Int[Tensor, " nnz"]
+    offsets: Int[Tensor, " rows_plus_1"]
+
+
+class Residuals(NamedTuple):
+    """A reconstruction against its target."""
+
+    x_hat: Rows
+    residual: Rows
+    squared_error: Float[Tensor, ""]
+    column_sums: Row
+
+
+@runtime_checkable
+class Primitives(Protocol):
+    """Sparse arithmetic of one backend."""
+
+    name: str
+
+    def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
+        """The k largest positive pre-codes of each row, or the k of largest magnitude."""
+        ...
+
+    def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
+        """The `n_kept` largest positive pre-codes of all rows together."""
+        ...
+
+    def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
+        """The pre-codes above the threshold of their atom."""
+        ...
+
+    def sum_atoms(
+        self, values: Values, support: Support, table: Atoms, start: Row | None = None
+    ) -> Rows:
+        """For each row, the sum of its atoms' table rows, weighted by its values."""
+        ...
+
+    def residuals(
+        self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
+    ) -> Residuals:
+        """What `sum_atoms` leaves of a target: residual rows, their squared and column sums."""
+        ...
+
+    def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
+        """Values times one number."""
+        ...
+
+    def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
+        """For each atom, the sum of its inputs' table rows, weighted by its values."""
+        ...
+
+    def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
+        """For each entry, the dot product of its row of `g` with its atom's table row."""
+        ...
+
+    def totals(self, values: Values, support: Support) -> PerAtom:
+        """For each atom, the sum of its values."""
+        ...
+
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
 
@@ -19,7 +144,7 @@ Backend = Literal["auto", "reference", "cpu", "cuda"]
 def pick(backend: Backend, x: Tensor) -> Backend:
     """The backend for a tensor, refused where it cannot run."""
     one_of(backend, get_args(Backend), name="backend")
-    loops = x.device.type == "cpu" and x.dtype in (float32, float64)
+    loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if backend == "auto":
         return "cuda" if x.is_cuda else "cpu" if loops else "reference"
     if backend == "cuda" and not x.is_cuda:

@@ -14,8 +14,17 @@ from numba import prange
 from torch import Tensor
 
 from sae_nb.codes import Support, index_dtype, offsets_of
+from sae_nb.kernels._backends import (
+    Atoms,
+    Entries,
+    PerAtom,
+    PreCodes,
+    Residuals,
+    Row,
+    Rows,
+    Values,
+)
 from sae_nb.kernels._dense import Dense, is_dense
-from sae_nb.kernels._primitives import Entries, PreCodes, Residuals
 from sae_nb.kernels._threads import compiled, parallel
 
 # -------------------------------------------------------------------------------------------------
@@ -400,18 +409,14 @@ class Cpu:
                 found, threshold = _thinned(found, n_kept)
         return _nothing(pre_codes) if found is None else found
 
-    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+    def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
         """Counted first, then written: two passes over the blocks that hold any."""
         parts = [tile.above(0.0) for tile in _full_tiles(pre_codes, thresholds)]
         return _join(parts) if parts else _nothing(pre_codes)
 
     def sum_atoms(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-        start: Float[Tensor, " width"] | None = None,
-    ) -> Float[Tensor, "rows width"]:
+        self, values: Values, support: Support, table: Atoms, start: Row | None = None
+    ) -> Rows:
         """Gather and add the atoms of each row."""
         if is_dense("sum_atoms", support):
             return self._dense.sum_atoms(values, support, table, start)
@@ -419,12 +424,7 @@ class Cpu:
         return _sum_rows(values, support.atoms, support.offsets, table, start)
 
     def residuals(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-        start: Float[Tensor, " width"] | None,
-        target: Float[Tensor, "rows width"],
+        self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
         """Gather, add and compare with the target in one pass over the rows."""
         if is_dense("residuals", support):
@@ -444,16 +444,11 @@ class Cpu:
             error = torch.tensor(squares.sum(), dtype=target.dtype)
             return Residuals(x_hat, residual, error, torch.from_numpy(columns.sum(axis=0)))
 
-    def scaled(self, values: Float[Tensor, " nnz"], by: Float[Tensor, ""]) -> Float[Tensor, " nnz"]:
+    def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
         """Values times one number, by numpy: waking torch's threads for so little costs more."""
         return torch.from_numpy(values.numpy() * by.numpy())
 
-    def sum_inputs(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "rows width"],
-    ) -> Float[Tensor, "n_atoms width"]:
+    def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
         """Gather and add the inputs of each atom, in the order of the rows."""
         if is_dense("sum_inputs", support):
             return self._dense.sum_inputs(values, support, table)
@@ -461,12 +456,7 @@ class Cpu:
         ordered = torch.from_numpy(values.numpy()[index.order.numpy()])
         return _sum_rows(ordered, index.rows, index.offsets, table, table.new_zeros(table.shape[1]))
 
-    def dots(
-        self,
-        g: Float[Tensor, "rows width"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-    ) -> Float[Tensor, " nnz"]:
+    def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
         """Dot each row with the atoms it uses."""
         if is_dense("dots", support):
             return self._dense.dots(g, support, table)
@@ -477,7 +467,7 @@ class Cpu:
             dot_rows(views[0], atoms, offsets, views[1], _pieces(offsets), out.numpy())
         return out
 
-    def totals(self, values: Float[Tensor, " nnz"], support: Support) -> Float[Tensor, " n_atoms"]:
+    def totals(self, values: Values, support: Support) -> PerAtom:
         """Sums by atom."""
         totals = np.bincount(support.atoms.numpy(), values.numpy(), minlength=support.n_atoms)
         return torch.from_numpy(totals).to(values.dtype)

@@ -17,9 +17,19 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from sae_nb.codes import Support
-from sae_nb.kernels._backends import is_exact
+from sae_nb.kernels._backends import (
+    Atoms,
+    Entries,
+    PerAtom,
+    PreCodes,
+    Primitives,
+    Residuals,
+    Row,
+    Rows,
+    Values,
+    is_exact,
+)
 from sae_nb.kernels._dense import Dense, is_dense, note, residuals_of
-from sae_nb.kernels._primitives import Entries, PreCodes, Primitives, Residuals
 
 GATHER_ENTRIES = 64 * 2**20
 """Numbers gathered at once for dot products (256 MB in fp32)."""
@@ -47,17 +57,13 @@ class Sparse:
         """The largest of all rows; of equal ones, those in earlier rows, then at lower atoms."""
         return self._dense.batch_topk(pre_codes, n_kept)
 
-    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+    def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
         """The entries above their atom's threshold."""
         return self._dense.above(pre_codes, thresholds)
 
     def sum_atoms(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-        start: Float[Tensor, " width"] | None = None,
-    ) -> Float[Tensor, "rows width"]:
+        self, values: Values, support: Support, table: Atoms, start: Row | None = None
+    ) -> Rows:
         """Gather and add the atoms of each row."""
         if is_dense("sum_atoms", support):
             return self._dense.sum_atoms(values, support, table, start)
@@ -65,38 +71,23 @@ class Sparse:
         return out if start is None else out.add_(start)
 
     def residuals(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-        start: Float[Tensor, " width"] | None,
-        target: Float[Tensor, "rows width"],
+        self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
         """What the atoms of each row leave of its target."""
         return residuals_of(self.sum_atoms(values, support, table, start), target)
 
-    def scaled(self, values: Float[Tensor, " nnz"], by: Float[Tensor, ""]) -> Float[Tensor, " nnz"]:
+    def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
         """Values times one number."""
         return values * by
 
-    def sum_inputs(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "rows width"],
-    ) -> Float[Tensor, "n_atoms width"]:
+    def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
         """Gather and add the inputs of each atom."""
         if is_dense("sum_inputs", support):
             return self._dense.sum_inputs(values, support, table)
         index = support.by_atom
         return _bags(values[index.order], index.rows, index.offsets, table)
 
-    def dots(
-        self,
-        g: Float[Tensor, "rows width"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-    ) -> Float[Tensor, " nnz"]:
+    def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
         """Dot each row with the atoms it uses, a bounded number of entries at a time."""
         if is_dense("dots", support):
             return self._dense.dots(g, support, table)
@@ -107,7 +98,7 @@ class Sparse:
             out[part] = torch.linalg.vecdot(g[support.rows[part]], table[support.atoms[part]])
         return out
 
-    def totals(self, values: Float[Tensor, " nnz"], support: Support) -> Float[Tensor, " n_atoms"]:
+    def totals(self, values: Values, support: Support) -> PerAtom:
         """Sums by atom."""
         return self._dense.totals(values, support)
 

@@ -11,7 +11,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.codes import Support, index_dtype, offsets_of
-from sae_nb.kernels._primitives import Entries, PreCodes, Residuals
+from sae_nb.kernels._backends import (
+    Atoms,
+    Entries,
+    PerAtom,
+    PreCodes,
+    Residuals,
+    Row,
+    Rows,
+    Values,
+)
 
 _LOCK = threading.Lock()
 _TAKEN: dict[str, Path] = {}
@@ -119,7 +128,7 @@ class Dense:
         counts = torch.bincount(places // n_atoms, minlength=len(pre_codes))
         return Entries(values, (places % n_atoms).to(index_dtype(n_atoms)), offsets_of(counts))
 
-    def above(self, pre_codes: PreCodes, thresholds: Float[Tensor, " n_atoms"]) -> Entries:
+    def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
         """The entries above their column's threshold, by a matrix product and a mask."""
         values, atoms, counts = [], [], []
         for _, u in self._products(pre_codes):
@@ -131,12 +140,8 @@ class Dense:
         return Entries(torch.cat(values), torch.cat(atoms), offsets_of(torch.cat(counts)))
 
     def sum_atoms(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-        start: Float[Tensor, " width"] | None = None,
-    ) -> Float[Tensor, "rows width"]:
+        self, values: Values, support: Support, table: Atoms, start: Row | None = None
+    ) -> Rows:
         """Rows of zD + s."""
         out = values.new_empty(len(support.offsets) - 1, table.shape[1])
         right = self._cast(table)
@@ -145,38 +150,23 @@ class Dense:
         return out if start is None else out.add_(start)
 
     def residuals(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-        start: Float[Tensor, " width"] | None,
-        target: Float[Tensor, "rows width"],
+        self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
         """Rows of x − (zD + s)."""
         return residuals_of(self.sum_atoms(values, support, table, start), target)
 
-    def scaled(self, values: Float[Tensor, " nnz"], by: Float[Tensor, ""]) -> Float[Tensor, " nnz"]:
+    def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
         """Values times one number."""
         return values * by
 
-    def sum_inputs(
-        self,
-        values: Float[Tensor, " nnz"],
-        support: Support,
-        table: Float[Tensor, "rows width"],
-    ) -> Float[Tensor, "n_atoms width"]:
+    def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
         """Rows of zᵀ T, tiles added in order."""
         out = values.new_zeros(support.n_atoms, table.shape[1])
         for rows, z in self._tiles(values, support):
             out += z.T @ self._cast(table[rows])
         return out
 
-    def dots(
-        self,
-        g: Float[Tensor, "rows width"],
-        support: Support,
-        table: Float[Tensor, "n_atoms width"],
-    ) -> Float[Tensor, " nnz"]:
+    def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
         """Chosen entries of g Dᵀ."""
         out = g.new_empty(len(support.atoms))
         transposed = self._cast(table).T
@@ -187,7 +177,7 @@ class Dense:
             out[entries] = products[local, support.atoms[entries].long()].to(g.dtype)
         return out
 
-    def totals(self, values: Float[Tensor, " nnz"], support: Support) -> Float[Tensor, " n_atoms"]:
+    def totals(self, values: Values, support: Support) -> PerAtom:
         """Sums by atom, in one order whatever the device."""
         index = support.by_atom
         return torch.segment_reduce(values[index.order], "sum", offsets=index.offsets)
@@ -233,9 +223,7 @@ def keep_largest(
     return larger | (equal & (equal.cumsum(dim=0) <= room)), smallest
 
 
-def residuals_of(
-    x_hat: Float[Tensor, "rows width"], target: Float[Tensor, "rows width"]
-) -> Residuals:
+def residuals_of(x_hat: Rows, target: Rows) -> Residuals:
     """Compare a finished reconstruction with its target."""
     residual = target - x_hat
     return Residuals(x_hat, residual, residual.square().sum(), residual.sum(dim=0))

@@ -14,13 +14,13 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.pursuit._planning import Plan as Plan
+    from sae_nb.pursuit._problem import PursuitTrace as PursuitTrace
     from sae_nb.pursuit._pursuits import (
         explain_plan as explain_plan,
         gradient_pursuit as gradient_pursuit,
         matching_pursuit as matching_pursuit,
         orthogonal_matching_pursuit as orthogonal_matching_pursuit,
     )
-    from sae_nb.pursuit._results import PursuitTrace as PursuitTrace
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

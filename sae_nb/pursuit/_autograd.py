@@ -33,7 +33,7 @@ def attach(
     dictionary: Float[Tensor, "n_atoms d_in"],
 ) -> Float[Tensor, "rows k"]:
     """Amounts or coefficients of finished steps, with a gradient to the inputs and the dictionary."""
-    kind: type[torch.autograd.Function] = _Refitted if problem.refits else _Matched
+    kind: type[_OfSteps] = _Refitted if problem.refits else _Matched
     if problem.algorithm == "gradient_pursuit":
         kind = _Replayed
     result: Tensor = kind.apply(x, dictionary, steps, problem)  # type: ignore[no-untyped-call]
@@ -47,16 +47,22 @@ def _tiles(steps: Steps, d_in: int, itemsize: int) -> Iterator[slice]:
         yield slice(first, min(first + rows, n))
 
 
-class _Matched(torch.autograd.Function):
-    """Amounts of matching pursuit; the backward pass walks the residual chain once, in reverse."""
+class _OfSteps(torch.autograd.Function):
+    """What finished steps gave each atom; how a gradient goes back is up to the pursuit."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, _problem: Problem
+        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, problem: Problem
     ) -> Tensor:
         ctx.save_for_backward(x, dictionary)
-        ctx.steps = steps  # type: ignore[attr-defined]
+        ctx.steps, ctx.nonnegative = steps, problem.nonnegative  # type: ignore[attr-defined]
+        if problem.refits:
+            return (steps.coefficients * steps.chosen()).to(x.dtype)
         return steps.amounts.clone()
+
+
+class _Matched(_OfSteps):
+    """Amounts of matching pursuit; the backward pass walks the residual chain once, in reverse."""
 
     @staticmethod
     @once_differentiable
@@ -83,7 +89,7 @@ def _matched_loops(
 ) -> None:
     """The adjoint of a tile by compiled loops; terms are added atom by atom, without atomics."""
     from sae_nb.kernels import parallel
-    from sae_nb.pursuit import _loops as loops
+    from sae_nb.pursuit import _cpu as loops
 
     terms = x.new_empty(*atoms.shape, x.shape[1])
     taken = steps.taken().flatten()
@@ -130,16 +136,8 @@ def _matched_torch(
     grad_x.copy_(rho)
 
 
-class _Refitted(torch.autograd.Function):
+class _Refitted(_OfSteps):
     """Least-squares coefficients on a support."""
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, _problem: Problem
-    ) -> Tensor:
-        ctx.save_for_backward(x, dictionary)
-        ctx.steps = steps  # type: ignore[attr-defined]
-        return (steps.coefficients * steps.chosen()).to(x.dtype)
 
     @staticmethod
     @once_differentiable
@@ -163,16 +161,8 @@ class _Refitted(torch.autograd.Function):
         return grad_x, grad_dictionary, None, None
 
 
-class _Replayed(torch.autograd.Function):
+class _Replayed(_OfSteps):
     """Coefficients of gradient pursuit; the backward pass repeats the steps on the stored support."""
-
-    @staticmethod
-    def forward(
-        ctx: FunctionCtx, x: Tensor, dictionary: Tensor, steps: Steps, problem: Problem
-    ) -> Tensor:
-        ctx.save_for_backward(x, dictionary)
-        ctx.steps, ctx.nonnegative = steps, problem.nonnegative  # type: ignore[attr-defined]
-        return (steps.coefficients * steps.chosen()).to(x.dtype)
 
     @staticmethod
     @once_differentiable

@@ -1,14 +1,390 @@
-"""The CPU backend: Numba loops on the memory of the tensors."""
+"""The CPU backend: compiled loops on the memory of the tensors, each input on its own row of correlations.
 
+A row stays in the first-level cache for all its steps; a step reads one row of the Gram matrix, and
+the search for the next atom is fused into that pass through the maxima of blocks of columns. Inputs
+are trusted: they were checked at the public function. Rows are independent, so results do not depend
+on the number of threads.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numba import prange
 from torch import Tensor
 
-from sae_nb.kernels import parallel
-from sae_nb.pursuit import _loops as loops
+from sae_nb.kernels import compiled, parallel
+from sae_nb.pursuit import _small_systems as small_systems
 from sae_nb.pursuit._engine import Tile
+
+# `nnan` lets maxima vectorise: inputs were checked to be finite. Sums may be reordered.
+_FAST = {"nnan", "nsz", "reassoc", "contract"}
+BLOCK = 128
+"""Columns whose maximum is kept: the best atom is then found among 128, not among all."""
+
+RUNNING, STOPPED, DEPENDENT = range(3)
+"""State of a row: going on, finished, finished because the best atom depends on those chosen."""
+
+_LEAST_SQUARES, _NON_NEGATIVE = small_systems.LEAST_SQUARES, small_systems.NON_NEGATIVE
+
+solve_small = compiled()(small_systems.solve_small)
+refine_small = compiled()(small_systems.refine_small)
+
+
+@compiled(fastmath=_FAST)
+def find_maxima(c, first, last, signed, maxima):
+    """Largest score of each block first … last: c, or |c| for signed codes; never below 0."""
+    for block in range(first, last):
+        top = c.dtype.type(0)
+        stop = min((block + 1) * BLOCK, c.shape[0])
+        if signed:
+            for j in range(block * BLOCK, stop):
+                top = max(top, abs(c[j]))
+        else:
+            for j in range(block * BLOCK, stop):
+                top = max(top, c[j])
+        maxima[block] = top
+
+
+@compiled(fastmath=_FAST)
+def update(c, a, row, signed, maxima):
+    """Correlations after a step, c ← c − a · G[j], and their block maxima, in one pass."""
+    for block in range(maxima.shape[0]):
+        top = c.dtype.type(0)
+        stop = min((block + 1) * BLOCK, c.shape[0])
+        if signed:
+            for j in range(block * BLOCK, stop):
+                value = c[j] - a * row[j]
+                c[j] = value
+                top = max(top, abs(value))
+        else:
+            for j in range(block * BLOCK, stop):
+                value = c[j] - a * row[j]
+                c[j] = value
+                top = max(top, value)
+        maxima[block] = top
+
+
+@compiled(fastmath=_FAST)
+def combine(start, z, atoms, m, gram, signed, c, maxima):
+    """Correlations of a whole code, c = start − Σ_i z_i G[atoms_i], and their block maxima.
+
+    Eight rows at a time quarter the traffic on c; a strip of c stays in the first-level cache.
+    """
+    strip = 8 * BLOCK
+    for low in range(0, c.shape[0], strip):
+        high = min(low + strip, c.shape[0])
+        out = c[low:high]
+        out[:] = start[low:high]
+        i = 0
+        while i + 8 <= m:
+            z0, z1, z2, z3 = z[i], z[i + 1], z[i + 2], z[i + 3]
+            z4, z5, z6, z7 = z[i + 4], z[i + 5], z[i + 6], z[i + 7]
+            g0, g1 = gram[atoms[i], low:high], gram[atoms[i + 1], low:high]
+            g2, g3 = gram[atoms[i + 2], low:high], gram[atoms[i + 3], low:high]
+            g4, g5 = gram[atoms[i + 4], low:high], gram[atoms[i + 5], low:high]
+            g6, g7 = gram[atoms[i + 6], low:high], gram[atoms[i + 7], low:high]
+            for j in range(out.shape[0]):
+                near = z0 * g0[j] + z1 * g1[j] + z2 * g2[j] + z3 * g3[j]
+                far = z4 * g4[j] + z5 * g5[j] + z6 * g6[j] + z7 * g7[j]
+                out[j] -= near + far
+            i += 8
+        while i + 2 <= m:
+            z0, z1 = z[i], z[i + 1]
+            g0, g1 = gram[atoms[i], low:high], gram[atoms[i + 1], low:high]
+            for j in range(out.shape[0]):
+                out[j] -= z0 * g0[j] + z1 * g1[j]
+            i += 2
+        if i < m:
+            z0, g0 = z[i], gram[atoms[i], low:high]
+            for j in range(out.shape[0]):
+                out[j] -= z0 * g0[j]
+        find_maxima(c, low // BLOCK, -(-high // BLOCK), signed, maxima)
+
+
+@compiled()
+def exclude(c, atoms, m, signed, maxima):
+    """Take atoms already chosen out of the search."""
+    for i in range(m):
+        c[atoms[i]] = 0
+    if m < maxima.shape[0]:
+        for i in range(m):
+            block = atoms[i] // BLOCK
+            find_maxima(c, block, block + 1, signed, maxima)
+    else:
+        find_maxima(c, 0, maxima.shape[0], signed, maxima)
+
+
+@compiled()
+def best(c, floor, signed, maxima):
+    """The atom with the largest score, the lowest of equal ones; −1 if none exceeds `floor`."""
+    winner = 0
+    for block in range(1, maxima.shape[0]):
+        if maxima[block] > maxima[winner]:
+            winner = block
+    top = maxima[winner]
+    if not top > floor:
+        return -1
+    for j in range(winner * BLOCK, c.shape[0]):
+        if c[j] == top or (signed and -c[j] == top):
+            return j
+    return -1
+
+
+@compiled(fastmath=_FAST)
+def dot(a, b):
+    """⟨a, b⟩."""
+    total = a.dtype.type(0)
+    for i in range(a.shape[0]):
+        total += a[i] * b[i]
+    return total
+
+
+@compiled(fastmath=_FAST)
+def precise_dot(a, b):
+    """⟨a, b⟩ with a float64 sum."""
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += np.float64(a[i]) * np.float64(b[i])
+    return total
+
+
+@compiled(fastmath=_FAST)
+def subtract(r, a, d):
+    """Set r ← r − a d; return ‖r‖²."""
+    total = r.dtype.type(0)
+    for i in range(r.shape[0]):
+        value = r[i] - a * d[i]
+        r[i] = value
+        total += value * value
+    return total
+
+
+@compiled()
+def place_of(atom, atoms, m):
+    """Where an atom stands among the m chosen; m if it is new."""
+    for i in range(m):
+        if atoms[i] == atom:
+            return i
+    return m
+
+
+@compiled(parallel=True)
+def matching_steps(
+    c, r, gram, dictionary, first, last, keep, signed, reselect, floors, limits,
+    atoms, places, amounts, steps, sizes, state, norms, n_pieces,
+):  # fmt: skip
+    """Steps first … last of matching pursuit for every row of a tile.
+
+    c holds correlations with the residuals r. `keep` says that c is updated with Gram rows after
+    every step; otherwise it is fresh and last = first + 1. Outputs per row: `atoms` chosen (each
+    once), and per step `places` (index into atoms) and `amounts`.
+    """
+    n, n_atoms = c.shape
+    for piece in prange(n_pieces):
+        maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
+        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
+            if state[i] != RUNNING:
+                continue
+            row, left, m = c[i], r[i], sizes[i]
+            squared = dot(left, left)
+            find_maxima(row, 0, maxima.shape[0], signed, maxima)
+            if not reselect:
+                exclude(row, atoms[i], m, signed, maxima)
+            for t in range(first, last):
+                if norms.shape[1] and t == 0:
+                    norms[i, 0] = squared**0.5
+                if squared <= limits[i]:
+                    state[i] = STOPPED
+                    break
+                j = best(row, floors[i], signed, maxima)
+                if j < 0:
+                    state[i] = STOPPED
+                    break
+                # The coefficient comes from the residual itself: c may have drifted a little.
+                a = dot(left, dictionary[j])
+                if not signed and a <= 0:
+                    state[i] = STOPPED
+                    break
+                squared = subtract(left, a, dictionary[j])
+                place = place_of(j, atoms[i], m)
+                if place == m:
+                    atoms[i, m] = j
+                    m += 1
+                places[i, t], amounts[i, t], steps[i] = place, a, t + 1
+                if norms.shape[1]:
+                    norms[i, t + 1] = squared**0.5
+                if keep and t + 1 < last:
+                    update(row, a, gram[j], signed, maxima)
+                    if not reselect:
+                        exclude(row, atoms[i], m, signed, maxima)
+            sizes[i] = m
+            if squared <= limits[i]:
+                state[i] = STOPPED
+
+
+@compiled(parallel=True)
+def apply_rows(c, rows, slot_of, atoms, places, amounts, step, steps, n_pieces):
+    """Update c ← c − a · G[j] for the atom each row chose in one step, G[j] being rows[slot_of[j]]."""
+    n = c.shape[0]
+    for piece in prange(n_pieces):
+        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
+            if steps[i] == step + 1:
+                slot = slot_of[atoms[i, places[i, step]]]
+                if slot >= 0:
+                    subtract(c[i], amounts[i, step], rows[slot])
+
+
+@compiled()
+def leftover(x, z, atoms, m, dictionary, r):
+    """Set r = x − Σ_i z_i d_{atoms_i}; return ‖r‖²."""
+    r[:] = x
+    total = dot(r, r)
+    for i in range(m):
+        if z[i] != 0.0:
+            total = subtract(r, r.dtype.type(z[i]), dictionary[atoms[i]])
+    return total
+
+
+@compiled(parallel=True)
+def refit_steps(
+    mode, c, x, r, gram, dictionary, first, last, k, keep, signed, reselect, watch, floors, limits,
+    threshold, atoms, places, z, S, b, L, work_of, passive, active, steps, sizes, state, norms, history,
+    n_pieces,
+):  # fmt: skip
+    """Steps first … last of a pursuit that refits its coefficients after every choice.
+
+    As `matching_steps`; z holds the coefficients of `atoms`, and S, b, L, work_of, passive, active the small
+    system of each row. `watch` says that residuals are needed after every step.
+    """
+    n, n_atoms = c.shape
+    for piece in prange(n_pieces):
+        maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
+        now = np.empty(n_atoms, c.dtype)
+        narrow = np.empty(k, c.dtype)
+        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
+            if state[i] != RUNNING:
+                continue
+            m, work = sizes[i], work_of[i]
+            squared = dot(r[i], r[i])
+            now[:] = c[i]
+            find_maxima(now, 0, maxima.shape[0], signed, maxima)
+            if not reselect:
+                exclude(now, atoms[i], m, signed, maxima)
+            for t in range(first, last):
+                if norms.shape[1] and t == 0:
+                    norms[i, 0] = squared**0.5
+                if watch and squared <= limits[i]:
+                    state[i] = STOPPED
+                    break
+                j = best(now, floors[i], signed, maxima)
+                if j < 0:
+                    state[i] = STOPPED
+                    break
+                place = place_of(j, atoms[i], m)
+                if place == m:
+                    atoms[i, m] = j
+                    for e in range(m + 1):
+                        other = atoms[i, e]
+                        if keep:
+                            S[i, m, e] = gram[j, other]
+                        else:
+                            S[i, m, e] = precise_dot(dictionary[j], dictionary[other])
+                    b[i, m] = precise_dot(x[i], dictionary[j])
+                    z[i, m] = 0.0
+                    m += 1
+                p = solve_small(
+                    mode, S[i], b[i], z[i], L[i], passive[i], active[i], m, place, threshold,
+                    floors[i], work,
+                )  # fmt: skip
+                if p < 0:
+                    m = sizes[i]
+                    state[i] = DEPENDENT
+                    break
+                active[i], sizes[i] = p, m
+                places[i, t], steps[i] = place, t + 1
+                if watch or t + 1 == last:
+                    squared = leftover(x[i], z[i], atoms[i], m, dictionary, r[i])
+                if norms.shape[1]:
+                    norms[i, t + 1] = squared**0.5
+                    for e in range(m):
+                        history[i, t, e] = z[i, e]
+                if keep and t + 1 < last:
+                    for e in range(m):
+                        narrow[e] = z[i, e]
+                    combine(c[i], narrow, atoms[i], m, gram, signed, now, maxima)
+                    if not reselect:
+                        exclude(now, atoms[i], m, signed, maxima)
+            if state[i] == RUNNING and last == k:
+                state[i] = STOPPED
+            if state[i] != RUNNING:
+                squared = leftover(x[i], z[i], atoms[i], m, dictionary, r[i])
+                if mode <= _NON_NEGATIVE:
+                    p, positive = active[i], mode == _NON_NEGATIVE
+                    for e in range(p):
+                        work[e] = precise_dot(r[i], dictionary[atoms[i, passive[i, e]]])
+                    refine_small(L[i], passive[i], p, z[i], positive, work)
+                # Dependent atoms matter only where they keep something from being explained.
+                if state[i] == DEPENDENT and squared <= 1e4 * floors[i] * floors[i]:
+                    state[i] = STOPPED
+
+
+@compiled(parallel=True)
+def matching_adjoint(x, dictionary, atoms, steps, amounts, grads, grad_x, terms, n_pieces):
+    """Back through the steps of every row of a tile: gradient of x, and one term per step.
+
+    From the last step to the first, with ρ the gradient of the residual after the step:
+    α = g − ⟨ρ, d⟩,  term = α r − a ρ,  ρ ← ρ + α d;  r is rebuilt from the stored pairs.
+    """
+    n, d = x.shape
+    for piece in prange(n_pieces):
+        left = np.empty(d, x.dtype)
+        for i in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
+            left[:] = x[i]
+            for t in range(steps[i]):
+                subtract(left, amounts[i, t], dictionary[atoms[i, t]])
+            rho = grad_x[i]
+            rho[:] = 0
+            for t in range(steps[i] - 1, -1, -1):
+                chosen = dictionary[atoms[i, t]]
+                slope = grads[i, t] - dot(rho, chosen)
+                step_back(left, rho, chosen, amounts[i, t], slope, terms[i, t])
+
+
+@compiled(fastmath=_FAST)
+def step_back(r, rho, d, a, slope, term):
+    """Set r ← r + a d;  term = slope · r − a ρ;  ρ ← ρ + slope · d."""
+    for i in range(r.shape[0]):
+        value = r[i] + a * d[i]
+        r[i] = value
+        term[i] = slope * value - a * rho[i]
+        rho[i] += slope * d[i]
+
+
+@compiled(parallel=True)
+def add_terms(terms, order, offsets, out, n_pieces):
+    """Add the terms of each atom to its row of `out`, in the order of the inputs."""
+    n = offsets.shape[0] - 1
+    minus_one = terms.dtype.type(-1)
+    for piece in prange(n_pieces):
+        for j in range(piece * n // n_pieces, (piece + 1) * n // n_pieces):
+            for e in range(offsets[j], offsets[j + 1]):
+                subtract(out[j], minus_one, terms[order[e]])
+
+
+@compiled(parallel=True)
+def mirror(gram):
+    """Copy what is above the diagonal to below it, in squares that fit the first-level cache."""
+    n = gram.shape[0]
+    for piece in prange((n + 63) // 64):
+        first, last = 64 * piece, min(64 * piece + 64, n)
+        for left in range(0, first + 1, 64):
+            for i in range(first, last):
+                for j in range(left, min(left + 64, i)):
+                    gram[i, j] = gram[j, i]
+
 
 PIECES = 256
 """Parts into which the rows of a tile are split for the threads to share."""
@@ -25,9 +401,7 @@ class Cpu:
         flags = (first, last, keep, not ask.nonnegative, ask.reselect)
         limits = _arrays(tile.floors, tile.limits)
         with parallel():
-            loops.matching_steps(
-                *_arrays(*inputs), *flags, *limits, *_arrays(*outputs), _pieces(tile)
-            )
+            matching_steps(*_arrays(*inputs), *flags, *limits, *_arrays(*outputs), _pieces(tile))
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Steps of a pursuit that refits its coefficients."""
@@ -38,7 +412,7 @@ class Cpu:
         outputs = (out.atoms, out.places, out.coefficients, *tile.systems)
         ends = (out.steps, out.sizes, out.state, out.norms, out.history)
         with parallel():
-            loops.refit_steps(
+            refit_steps(
                 ask.mode, *inputs, *flags, *limits, *_arrays(*outputs, *ends), _pieces(tile)
             )
 
@@ -47,7 +421,7 @@ class Cpu:
         out = tile.steps
         chosen = _arrays(out.atoms, out.places, out.amounts)
         with parallel():
-            loops.apply_rows(
+            apply_rows(
                 *_arrays(tile.c, rows, slot_of), *chosen, step, out.steps.numpy(), _pieces(tile)
             )
 

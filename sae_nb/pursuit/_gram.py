@@ -116,10 +116,10 @@ def gram_matrix(
 def _mirror(gram: Tensor) -> None:
     """Fill the part below the diagonal; torch's copy of a transposed block takes a third longer."""
     from sae_nb.kernels import parallel
-    from sae_nb.pursuit import _loops as loops
+    from sae_nb.pursuit._cpu import mirror
 
     with parallel():
-        loops.mirror(gram.numpy())
+        mirror(gram.numpy())
 
 
 def forget() -> None:

@@ -1,25 +1,33 @@
-"""Greedy sparse coding against a fixed dictionary: k times, take the atom that best explains the rest.
-
-Three pursuits share one search, argmax_j ⟨r, d_j⟩, and differ in the coefficients they give the atoms
-chosen so far: `matching_pursuit` adds one, `orthogonal_matching_pursuit` refits all by least squares,
-`gradient_pursuit` moves all along the gradient. Backends: `reference` (plain torch, the definition),
-`cpu` (Numba) and `cuda` (Numba-CUDA); all return `SparseCodes`.
-"""
+"""The three pursuits, and below them the one way through for all: check, plan, run, pack."""
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, overload
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_k, one_of
-from sae_nb.codes import SparseCodes
-from sae_nb.pursuit._checking import Backend, Gradient, check_dictionary
-from sae_nb.pursuit._planning import Plan
-from sae_nb.pursuit._problem import Algorithm, Problem
-from sae_nb.pursuit._results import PursuitTrace
-from sae_nb.pursuit._running import Codes, plan_for, rows_of, run_pursuit
+from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.pursuit import _reference as reference
+from sae_nb.pursuit._checking import (
+    Backend,
+    Gradient,
+    check_dictionary,
+    check_input,
+    check_tolerance,
+    pick_backend,
+)
+from sae_nb.pursuit._gram import Known
+from sae_nb.pursuit._planning import Plan, Size, lost_without_gram, make_plan
+from sae_nb.pursuit._problem import Algorithm, Problem, PursuitTrace, Steps
+
+Codes = SparseCodes | tuple[SparseCodes, PursuitTrace]
+
+# Overloads say only what `trace` changes; the options are spelled out once, below them.
 
 
 @overload
@@ -30,9 +38,6 @@ def matching_pursuit(
 def matching_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-
-
-# The overloads say only what `trace` changes; the options are spelled out once, below.
 def matching_pursuit(  # type: ignore[misc]
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -110,21 +115,11 @@ def matching_pursuit(  # type: ignore[misc]
     >>> matching_pursuit(torch.tensor([[3.0, 4.0]]), dictionary, 1).to_dense().tolist()
     [[0.0, 0.0, 5.0]]
     """
-    return run_pursuit(
-        "matching_pursuit",
-        x,
-        dictionary,
-        k,
-        nonnegative=nonnegative,
-        backend=backend,
-        tolerance=tolerance,
-        relative_tolerance=relative_tolerance,
-        reselect=reselect,
-        normalise=normalise,
-        gradient=gradient,
-        trace=trace,
-        memory_cap=memory_cap,
-        refresh_every=refresh_every,
+    way = _Way(backend=backend, gradient=gradient, normalise=normalise, memory_cap=memory_cap)
+    stop = (tolerance, relative_tolerance)
+    rules = {"nonnegative": nonnegative, "reselect": reselect, "trace": trace}
+    return _run(
+        "matching_pursuit", x, dictionary, k, way, stop, **rules, refresh_every=refresh_every
     )
 
 
@@ -136,9 +131,6 @@ def orthogonal_matching_pursuit(
 def orthogonal_matching_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-
-
-# The overloads say only what `trace` changes; the options are spelled out once, below.
 def orthogonal_matching_pursuit(  # type: ignore[misc]
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -170,14 +162,7 @@ def orthogonal_matching_pursuit(  # type: ignore[misc]
     gradient
         "full": of the least-squares solution on its support. "dictionary": codes are constants.
 
-    Returns
-    -------
-    SparseCodes or tuple
-        The codes; with `trace` also a `PursuitTrace`.
-
-    Raises
-    ------
-    TypeError, ValueError, MemoryError: As in `matching_pursuit`.
+    Returns and raises what `matching_pursuit` does.
 
     Warns
     -----
@@ -198,21 +183,10 @@ def orthogonal_matching_pursuit(  # type: ignore[misc]
     >>> [round(z, 4) for z in codes.to_dense()[0].tolist()]
     [0.6, 1.0]
     """
-    return run_pursuit(
-        "orthogonal_matching_pursuit",
-        x,
-        dictionary,
-        k,
-        nonnegative=nonnegative,
-        backend=backend,
-        tolerance=tolerance,
-        relative_tolerance=relative_tolerance,
-        reselect=False,
-        normalise=normalise,
-        gradient=gradient,
-        trace=trace,
-        memory_cap=memory_cap,
-    )
+    way = _Way(backend=backend, gradient=gradient, normalise=normalise, memory_cap=memory_cap)
+    stop = (tolerance, relative_tolerance)
+    rules = {"nonnegative": nonnegative, "reselect": False, "trace": trace}
+    return _run("orthogonal_matching_pursuit", x, dictionary, k, way, stop, **rules)
 
 
 @overload
@@ -223,9 +197,6 @@ def gradient_pursuit(
 def gradient_pursuit(
     x: Tensor, dictionary: Tensor, k: int, *, trace: Literal[True], **options: Any
 ) -> tuple[SparseCodes, PursuitTrace]: ...
-
-
-# The overloads say only what `trace` changes; the options are spelled out once, below.
 def gradient_pursuit(  # type: ignore[misc]
     x: Float[Tensor, "*batch d_in"],
     dictionary: Float[Tensor, "n_atoms d_in"],
@@ -254,14 +225,7 @@ def gradient_pursuit(  # type: ignore[misc]
     nonnegative, backend, tolerance, relative_tolerance, reselect, normalise, gradient, trace, memory_cap
         As in `matching_pursuit`. Choosing an atom again is a further gradient step on the support.
 
-    Returns
-    -------
-    SparseCodes or tuple
-        The codes; with `trace` also a `PursuitTrace`.
-
-    Raises
-    ------
-    TypeError, ValueError, MemoryError: As in `matching_pursuit`.
+    Returns and raises what `matching_pursuit` does.
 
     Source
     ------
@@ -275,21 +239,10 @@ def gradient_pursuit(  # type: ignore[misc]
     >>> codes.to_dense().tolist()
     [[3.0, 4.0]]
     """
-    return run_pursuit(
-        "gradient_pursuit",
-        x,
-        dictionary,
-        k,
-        nonnegative=nonnegative,
-        backend=backend,
-        tolerance=tolerance,
-        relative_tolerance=relative_tolerance,
-        reselect=reselect,
-        normalise=normalise,
-        gradient=gradient,
-        trace=trace,
-        memory_cap=memory_cap,
-    )
+    way = _Way(backend=backend, gradient=gradient, normalise=normalise, memory_cap=memory_cap)
+    stop = (tolerance, relative_tolerance)
+    rules = {"nonnegative": nonnegative, "reselect": reselect, "trace": trace}
+    return _run("gradient_pursuit", x, dictionary, k, way, stop, **rules)
 
 
 def explain_plan(
@@ -331,11 +284,153 @@ def explain_plan(
     one_of(algorithm, get_args(Algorithm), name="algorithm")
     facts = check_dictionary(dictionary, normalise=normalise)
     problem = Problem(
-        x=rows_of(x, dictionary),
+        x=_rows(x, dictionary),
         dictionary=facts.atoms(dictionary),
         k=check_k(k, len(dictionary)),
         algorithm=algorithm,
         trace=trace,
         refresh_every=check_count(refresh_every, name="refresh_every"),
     )
-    return plan_for(problem, facts, memory_cap)
+    return _plan(problem, facts, memory_cap)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """How a pursuit is computed, whatever its rules."""
+
+    backend: Backend
+    gradient: Gradient
+    normalise: bool
+    memory_cap: int | None
+
+
+def _run(
+    algorithm: Algorithm,
+    x: Tensor,
+    dictionary: Tensor,
+    k: int,
+    way: _Way,
+    stop: tuple[float | None, float | None],
+    *,
+    refresh_every: int = 32,
+    **rules: bool,
+) -> Codes:
+    """Check everything, choose a way, take the steps, and pack the codes."""
+    one_of(way.gradient, get_args(Gradient), name="gradient")
+    facts = check_dictionary(dictionary, normalise=way.normalise)
+    problem = Problem(
+        tolerance=check_tolerance(stop[0], "tolerance"),
+        relative_tolerance=check_tolerance(stop[1], "relative_tolerance"),
+        refresh_every=check_count(refresh_every, name="refresh_every"),
+        x=_rows(x, dictionary),
+        dictionary=facts.atoms(dictionary),
+        k=check_k(k, len(dictionary)),
+        algorithm=algorithm,
+        **rules,
+    )
+    backend = pick_backend(way.backend, problem.x.device)
+    graph = _graph(x, dictionary, problem, way)
+    if backend == "reference":
+        steps, amounts = _by_reference(problem, graph)
+    else:
+        steps, amounts = _by_kernels(backend, problem, facts, graph, way.memory_cap)
+    stopped = int((steps.state == 2).sum())
+    if stopped:
+        warnings.warn(
+            f"{stopped} of {len(steps.state)} rows stopped before k={k} steps: the best atom left "
+            "depends linearly on those chosen. Their residuals may be larger than asked for; look for "
+            "duplicate atoms.",
+            stacklevel=3,
+        )
+    codes = _pack(problem, steps, amounts, tuple(x.shape[:-1]))
+    return (codes, PursuitTrace.of(problem, steps)) if problem.trace else codes
+
+
+def _rows(x: Tensor, dictionary: Tensor) -> Tensor:
+    """Checked inputs as contiguous rows in the precision of the computation."""
+    rows = check_input(x, dictionary).detach()
+    return (rows if rows.dtype == torch.float64 else rows.float()).contiguous()
+
+
+def _graph(
+    x: Tensor, dictionary: Tensor, problem: Problem, way: _Way
+) -> tuple[Tensor, Tensor] | None:
+    """Inputs and unit atoms as the caller's graph knows them; None where no gradient is wanted."""
+    wanted = torch.is_grad_enabled() and (x.requires_grad or dictionary.requires_grad)
+    if way.gradient != "full" or not wanted:
+        return None
+    atoms = dictionary.to(problem.x.dtype)
+    atoms = atoms / atoms.norm(dim=1, keepdim=True) if way.normalise else atoms
+    return x.reshape(problem.x.shape).to(problem.x.dtype).contiguous(), atoms.contiguous()
+
+
+def _by_reference(
+    problem: Problem, graph: tuple[Tensor, Tensor] | None
+) -> tuple[Steps, Float[Tensor, "rows k"]]:
+    if graph is None:
+        with torch.no_grad():
+            return reference.pursue(problem)
+    return reference.pursue(replace(problem, x=graph[0], dictionary=graph[1]))
+
+
+def _by_kernels(
+    backend: Backend,
+    problem: Problem,
+    facts: Known,
+    graph: tuple[Tensor, Tensor] | None,
+    memory_cap: int | None,
+) -> tuple[Steps, Float[Tensor, "rows k"]]:
+    from sae_nb.pursuit._engine import Kernels, pursue
+
+    plan = _plan(problem, facts, memory_cap)
+    facts.seconds_without += lost_without_gram(_size(problem, facts), plan)
+    if backend == "cpu":
+        from sae_nb.pursuit._cpu import Cpu
+
+        kernels: Kernels = Cpu()
+    else:
+        from sae_nb.pursuit._cuda import Cuda
+
+        kernels = Cuda()
+    steps = pursue(problem, plan, facts, kernels)
+    if graph is not None:
+        from sae_nb.pursuit._autograd import attach
+
+        return steps, attach(problem, steps, *graph)
+    return steps, steps.coefficients.to(problem.x.dtype) if problem.refits else steps.amounts
+
+
+def _plan(problem: Problem, facts: Known, memory_cap: int | None) -> Plan:
+    """The way a problem will go."""
+    cap = None if memory_cap is None else check_count(memory_cap, name="memory_cap")
+    return make_plan(_size(problem, facts), cap)
+
+
+def _size(problem: Problem, facts: Known) -> Size:
+    return Size(
+        rows=len(problem.x),
+        d_in=problem.x.shape[1],
+        n_atoms=len(problem.dictionary),
+        k=problem.k,
+        dtype=problem.x.dtype,
+        device=problem.x.device,
+        refits=problem.refits,
+        trace=problem.trace,
+        refresh_every=problem.refresh_every,
+        gram_known=facts.gram is not None,
+        seconds_without=facts.seconds_without,
+    )
+
+
+def _pack(
+    problem: Problem, steps: Steps, amounts: Float[Tensor, "rows k"], shape: tuple[int, ...]
+) -> SparseCodes:
+    """Sparse codes from what every step chose."""
+    n_atoms = len(problem.dictionary)
+    if problem.refits:
+        used = steps.chosen() & (steps.coefficients != 0)
+        offsets = offsets_of(used.sum(dim=1))
+        return SparseCodes(amounts[used], steps.atoms[used], offsets, n_atoms, shape)
+    selections = steps.selections()
+    values = selections.merge(amounts[steps.taken()])
+    return SparseCodes(values, selections.merged_atoms, selections.merged_offsets, n_atoms, shape)

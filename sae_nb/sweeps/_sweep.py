@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 KIND, FILE = "sweep", "sweep.json"
-SHOWN = ("r2", "l0", "dead_fraction")
+SHOWN = ("r2", "l0", "dead_fraction", "ce_recovered", "accuracy_recovered")
 SPLIT_SEED, TRAIN_SHARE = 0, 0.8
 
 
@@ -281,9 +281,7 @@ def _numbers(report: Report) -> dict[str, float]:
 
 
 def _over_seeds(rows: list[SweepRow]) -> dict[str, Any]:
-    shown = [
-        name for name in (*SHOWN, "ce_recovered", "accuracy_recovered") if name in rows[0].measured
-    ]
+    shown = [name for name in SHOWN if name in rows[0].measured]
     line: dict[str, Any] = {"architecture": rows[0].architecture, **rows[0].settings}
     line["seeds"] = len(rows)
     for name in shown:
@@ -325,14 +323,11 @@ class _Store:
             write_json(self.folder / FILE, sealed(self._stated()))
 
     def _stated(self) -> dict[str, Any]:
+        names = ("architecture", "settings", "seed")
         rows = [
-            {
-                "architecture": row.architecture,
-                "settings": row.settings,
-                "seed": row.seed,
-                # JSON has no NaN: a number that is undefined is left out.
-                "measured": {n: v for n, v in row.measured.items() if v == v},
-            }
+            # JSON has no NaN: a number that is undefined is left out.
+            {name: getattr(row, name) for name in names}
+            | {"measured": {n: v for n, v in row.measured.items() if v == v}}
             for row in self.done.values()
         ]
         return {"kind": KIND, "version": 1, "identity": self.identity, "rows": rows}

@@ -43,14 +43,16 @@ def encoded(problem: Any, primitives: Any) -> SparseCodes:
 
 
 def fused(problem: Any, primitives: Any, codes: SparseCodes) -> Tensor:
-    error, *_ = autograd.squared_error(
-        primitives, codes, problem.dictionary, problem.centre, problem.x
+    error, *_ = autograd.SquaredError.apply(
+        codes.values, problem.dictionary, problem.centre, problem.x, codes.support, primitives
     )
     return error
 
 
 def decoded(problem: Any, primitives: Any, codes: SparseCodes) -> Tensor:
-    x_hat = autograd.decode(primitives, codes, problem.dictionary, problem.centre)
+    x_hat = autograd.Decoded.apply(
+        codes.values, problem.dictionary, problem.centre, codes.support, primitives
+    )
     return (problem.x - x_hat).square().sum()
 
 
@@ -112,7 +114,9 @@ def test_no_gradient_is_computed_that_nobody_asked_for(primitives: Any) -> None:
     x, weight = torch.randn(6, 4), torch.randn(9, 4, requires_grad=True)
     pre_codes = PreCodes(x, weight)
     codes = autograd.chosen(primitives, pre_codes, primitives.topk(pre_codes.detach(), 2))
-    autograd.decode(primitives, codes, torch.randn(9, 4), None).sum().backward()
+    dictionary = torch.randn(9, 4)
+    x_hat = autograd.Decoded.apply(codes.values, dictionary, None, codes.support, primitives)
+    x_hat.sum().backward()
     assert weight.grad is not None
     assert x.grad is None
 
@@ -165,7 +169,8 @@ def test_nested_errors_equal_dense_prefixes(problem: Any, primitives: Any, share
         codes = encoded(problem, primitives)
         inputs = (codes, problem.dictionary, problem.centre, problem.x)
         if fast:
-            found = autograd.nested_squared_error(primitives, *inputs, widths)
+            how = (codes.support, widths, primitives)
+            found = autograd.NestedSquaredError.apply(codes.values, *inputs[1:], *how)
         else:
             found = reference.nested_squared_error(*inputs, widths)
         gradients = torch.autograd.grad((found[0] * weights).sum(), problem.inputs)

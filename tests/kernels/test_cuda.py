@@ -129,7 +129,8 @@ def test_bf16_gradients_are_close() -> None:
         pre_codes = PreCodes(x, encoder)
         codes = autograd.chosen(primitives, pre_codes, primitives.topk(pre_codes.detach(), 60))
         assert codes.support.path is primitives
-        error, *_ = autograd.squared_error(primitives, codes, atoms, None, x)
+        inputs = (codes.values, atoms, None, x, codes.support, primitives)
+        error, *_ = autograd.SquaredError.apply(*inputs)
         error.backward()
         gradients.append(torch.cat([encoder.grad, atoms.grad]))
     exact, rough = gradients

@@ -44,7 +44,7 @@ def _problem(rows: int = 150) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture
 def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """The plans that were followed."""
-    from sae_nb.pursuit import _running as running
+    from sae_nb.pursuit import _pursuits as running
 
     followed: list[Plan] = []
 

@@ -1,0 +1,404 @@
+"""Encoding and decoding: the calls that check their tensors and pick who computes.
+
+Encoding chooses entries of u = (x − centre) weightᵀ + bias, by row, by batch or by threshold. Pre-codes
+exist in tiles only. Gradients flow through the chosen values, to every tensor that requires one; the
+choice is constant. Decoding adds up atoms, alone, against a target, and against a target by nested
+prefixes of the dictionary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import between, check_k, check_real
+from sae_nb.codes import SparseCodes
+from sae_nb.kernels import _autograd as autograd, _reference as reference
+from sae_nb.kernels._backends import (
+    Backend,
+    Entries,
+    PreCodes,
+    Primitives,
+    check_dictionary,
+    check_fit,
+    pick,
+    primitives_of,
+)
+
+Reconstruction = Float[Tensor, "rows d_in"]
+
+
+def topk_encode(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None = None,
+    *,
+    k: int,
+    centre: Float[Tensor, " d_in"] | None = None,
+    signed: bool = False,
+    backend: Backend = "auto",
+) -> SparseCodes:
+    """Keep, in each row, the k largest positive pre-codes, or the k of largest magnitude.
+
+    z = [TopK_k(u)]₊; with `signed`, z keeps the k entries of largest |u| with their sign.
+
+    Parameters
+    ----------
+    x
+        Inputs.
+    weight
+        Encoder rows, one per atom.
+    bias
+        Added to the pre-codes.
+    k
+        Most entries per row.
+    centre
+        Subtracted from every input first.
+    signed
+        Whether magnitudes compete and signs are kept.
+    backend
+        Who computes it.
+
+    Returns
+    -------
+    SparseCodes
+        At most k entries per row, fewer where fewer pre-codes are positive (or not zero). Of equal
+        ones the lower atom is chosen (on a GPU: either).
+
+    Raises
+    ------
+    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
+
+    Source
+    ------
+    Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; signed: "AbsTopK",
+    arXiv 2510.00404.
+
+    Example
+    -------
+    >>> x = torch.tensor([[3.0, 1.0, -2.0], [-1.0, -1.0, 0.5]])
+    >>> topk_encode(x, torch.eye(3), k=2).to_dense().tolist()
+    [[3.0, 1.0, 0.0], [0.0, 0.0, 0.5]]
+    >>> topk_encode(x, torch.eye(3), k=2, signed=True).to_dense().tolist()
+    [[3.0, 0.0, -2.0], [-1.0, -1.0, 0.0]]
+    """
+    k = check_k(k, len(weight))
+    pre_codes = _checked(x, weight, bias, centre)
+    if pick(backend, x) == "reference":
+        return reference.topk(pre_codes.dense(), k, signed=signed)
+    kept = pre_codes.detach()
+    name = f"{'abs-topk' if signed else 'topk'} k {k}"
+    return _encoded(backend, pre_codes, lambda p: p.topk(kept, k, signed=signed), name)
+
+
+def batch_topk_encode(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None = None,
+    *,
+    k: float,
+    centre: Float[Tensor, " d_in"] | None = None,
+    backend: Backend = "auto",
+) -> SparseCodes:
+    """Keep the rows · k largest positive pre-codes of the whole batch: k per row on average.
+
+    Parameters
+    ----------
+    x, weight, bias, centre, backend
+        As in `topk_encode`.
+    k
+        Entries per row on average, above 0; need not be whole.
+
+    Returns
+    -------
+    SparseCodes
+        Exactly rows · k entries (rounded), fewer where fewer pre-codes are positive. Of equal ones those in
+        earlier rows, then at lower atoms, are chosen.
+
+    Raises
+    ------
+    ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here.
+
+    Source
+    ------
+    Bussmann et al., "BatchTopK sparse autoencoders", arXiv 2412.06410.
+
+    Example
+    -------
+    >>> x = torch.tensor([[3.0, 2.0, 1.0], [-1.0, -1.0, 0.5]])
+    >>> batch_topk_encode(x, torch.eye(3), k=1).to_dense().tolist()
+    [[3.0, 2.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    n_kept = max(1, round(check_average_k(k, len(weight)) * len(x)))
+    pre_codes = _checked(x, weight, bias, centre)
+    if pick(backend, x) == "reference":
+        return reference.batch_topk(pre_codes.dense(), n_kept)
+    kept = pre_codes.detach()
+    return _encoded(backend, pre_codes, lambda p: p.batch_topk(kept, n_kept), f"batch-topk k {k}")
+
+
+def threshold_encode(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None = None,
+    *,
+    thresholds: Float[Tensor, " n_atoms"] | float,
+    centre: Float[Tensor, " d_in"] | None = None,
+    backend: Backend = "auto",
+) -> SparseCodes:
+    """Keep the pre-codes above the threshold of their atom: z_j = u_j where u_j > θ_j.
+
+    Parameters
+    ----------
+    x, weight, bias, centre, backend
+        As in `topk_encode`.
+    thresholds
+        θ, one number or one per atom; constants. Where one is negative, negative entries pass.
+
+    Raises
+    ------
+    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
+
+    Source
+    ------
+    Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
+    autoencoders", arXiv 2407.14435.
+
+    Example
+    -------
+    >>> x = torch.tensor([[3.0, 1.0, -2.0], [-1.0, -1.0, 0.5]])
+    >>> threshold_encode(x, torch.eye(3), thresholds=torch.tensor([2.0, 1.0, 0.0])).to_dense().tolist()
+    [[3.0, 0.0, 0.0], [0.0, 0.0, 0.5]]
+    """
+    limits = torch.as_tensor(thresholds, dtype=x.dtype, device=x.device).detach()
+    limits = limits.expand(len(weight)) if limits.ndim == 0 else limits
+    pre_codes = _checked(x, weight, bias, centre, thresholds=limits)
+    if pick(backend, x) == "reference":
+        return reference.above(pre_codes.dense(), limits)
+    kept = pre_codes.detach()
+    return _encoded(backend, pre_codes, lambda p: p.above(kept, limits), "threshold")
+
+
+def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
+    """Refuse a number of entries per row that no batch can have."""
+    do = "It counts entries per row on average."
+    check_real(k, name=name)
+    return between(k, 0, n_atoms, name=name, ends="(]", high_name="n_atoms", do=do)
+
+
+def _checked(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    centre: Tensor | None,
+    thresholds: Tensor | None = None,
+) -> PreCodes:
+    n_atoms = len(weight)
+    vectors = {"bias": (bias, n_atoms), "centre": (centre, x.shape[-1])}
+    check_fit(x, weight, vectors | {"thresholds": (thresholds, n_atoms)})
+    return PreCodes(x.contiguous(), weight, bias, centre)
+
+
+def _encoded(
+    backend: Backend, pre_codes: PreCodes, choose: Callable[[Primitives], Entries], name: str
+) -> SparseCodes:
+    if pick(backend, pre_codes.x) == "cpu":
+        from sae_nb.kernels._cpu import Cpu
+
+        primitives: Primitives = Cpu()
+    else:
+        from sae_nb.kernels import _cuda as cuda
+
+        primitives = cuda.primitives(pre_codes, choose, name)
+    with torch.no_grad():
+        entries = choose(primitives)
+    return autograd.chosen(primitives, pre_codes, entries)
+
+
+def decode(
+    codes: SparseCodes,
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None = None,
+    *,
+    backend: Backend = "auto",
+) -> Float[Tensor, "rows d_in"]:
+    """Add up each row's atoms: x̂ = zD + b.
+
+    Parameters
+    ----------
+    codes
+        Strengths and atoms.
+    dictionary
+        Atoms.
+    bias
+        Added to every row.
+    backend
+        Who computes it.
+
+    Raises
+    ------
+    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 1.0]]))
+    >>> decode(codes, torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])).tolist()
+    [[0.0, 2.0, 2.0], [1.0, 1.0, 1.0]]
+    """
+    check_dictionary(codes, dictionary)
+    check_fit(codes.values, dictionary, {"bias": (bias, dictionary.shape[1])})
+    chosen = pick(backend, codes.values)
+    if chosen == "reference":
+        return reference.decode(codes, dictionary, bias)
+    primitives = primitives_of(chosen, codes.support)
+    return autograd.Decoded.apply(codes.values, dictionary, bias, codes.support, primitives)  # type: ignore[no-untyped-call]
+
+
+def squared_error(
+    codes: SparseCodes,
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+    target: Float[Tensor, "rows d_in"],
+    *,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+    """Decode and compare with a target: Σ‖target − x̂‖² with x̂ = zD + b.
+
+    The residual is both the loss and, up to a factor, its own gradient, so one pass serves both.
+
+    Parameters
+    ----------
+    codes, dictionary, bias, backend
+        As in `decode`.
+    target
+        What the rows should be.
+
+    Returns
+    -------
+    tuple
+        The squared error, with gradients; x̂ and target − x̂, both constants.
+
+    Raises
+    ------
+    ValueError: If shapes or dtypes do not fit, or the backend cannot run here.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 1.0]]))
+    >>> error, x_hat, residual = squared_error(codes, torch.eye(2), None, torch.ones(2, 2))
+    >>> error.item(), residual.tolist()
+    (2.0, [[1.0, -1.0], [0.0, 0.0]])
+    """
+    check_dictionary(codes, dictionary)
+    check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
+    chosen = pick(backend, codes.values)
+    if chosen == "reference":
+        return reference.squared_error(codes, dictionary, bias, target)
+    how = (codes.support, primitives_of(chosen, codes.support))
+    return autograd.SquaredError.apply(codes.values, dictionary, bias, target.contiguous(), *how)  # type: ignore[no-untyped-call]
+
+
+def nested_squared_error(
+    codes: SparseCodes,
+    dictionary: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " d_in"] | None,
+    target: Float[Tensor, "rows d_in"],
+    *,
+    widths: Sequence[int],
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, " groups"], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+    """Decode with the first m_g atoms alone, for every g: Σ‖target − x̂_g‖², x̂_g = z_{:m_g} D_{:m_g} + b.
+
+    Prefixes are built up group by group from the sparse codes; nothing is decoded twice.
+
+    Parameters
+    ----------
+    codes, dictionary, bias, target, backend
+        As in `squared_error`; the bias is added to every prefix.
+    widths
+        m_1 < … < m_G = n_atoms.
+
+    Returns
+    -------
+    tuple
+        The squared error of each prefix, with gradients; x̂ of all atoms and target − x̂, constants.
+
+    Raises
+    ------
+    ValueError: If shapes or dtypes do not fit, widths do not ascend to n_atoms, or the backend cannot run
+        here.
+
+    Source
+    ------
+    Bussmann et al., "Learning multi-level features with Matryoshka sparse autoencoders", arXiv
+    2503.17547.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 2.0]]))
+    >>> errors, *_ = nested_squared_error(codes, torch.eye(2), None, torch.ones(1, 2), widths=(1, 2))
+    >>> errors.tolist()
+    [1.0, 1.0]
+    """
+    check_dictionary(codes, dictionary)
+    check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
+    ends = tuple(int(width) for width in widths)
+    if not ends or ends[-1] != codes.n_atoms or any(a >= b for a, b in zip((0, *ends), ends)):
+        raise ValueError(
+            f"`widths` must ascend from at least 1 to n_atoms={codes.n_atoms}, got {list(ends)}. End "
+            "with the whole dictionary."
+        )
+    chosen = pick(backend, codes.values)
+    if chosen == "reference":
+        return reference.nested_squared_error(codes, dictionary, bias, target, ends)
+    how = (codes.support, ends, primitives_of(chosen, codes.support))
+    return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *how)  # type: ignore[no-untyped-call]
+
+
+def per_entry(
+    vector: Float[Tensor, " n_atoms"], codes: SparseCodes, *, backend: Backend = "auto"
+) -> Float[Tensor, " nnz"]:
+    """The number of each entry's atom: vector[codes.atoms], with a gradient that repeats bit for bit.
+
+    Parameters
+    ----------
+    vector
+        One number per atom.
+    codes
+        Whose entries are meant.
+    backend
+        Who adds up the gradient.
+
+    Raises
+    ------
+    ValueError: If the vector has another length than the dictionary, or the backend cannot run here.
+
+    Example
+    -------
+    >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 1.0]]))
+    >>> per_entry(torch.tensor([10.0, 20.0]), codes).tolist()
+    [20.0, 10.0, 20.0]
+    """
+    if vector.shape != (codes.n_atoms,):
+        raise ValueError(
+            f"`vector` must have shape ({codes.n_atoms},), one number per atom, got "
+            f"{tuple(vector.shape)}. Flatten it."
+        )
+    chosen = pick(backend, vector)
+    if chosen == "reference":
+        return vector[codes.atoms.long()]
+    primitives = primitives_of(chosen, codes.support)
+    return autograd.PerEntry.apply(vector, codes.support, primitives)  # type: ignore[no-untyped-call]
+
+
+def warm_up(dtype: torch.dtype = torch.float32) -> None:
+    """Compile (or load from disk) every CPU loop now, on a toy, instead of at the first batch."""
+    x = torch.ones(2, 2, dtype=dtype)
+    weight = torch.eye(2, dtype=dtype, requires_grad=True)
+    codes = topk_encode(x, weight, k=1, backend="cpu")
+    threshold_encode(x, weight, thresholds=0.0, backend="cpu")
+    error, *_ = squared_error(codes, weight, None, x, backend="cpu")
+    torch.autograd.backward(error + decode(codes, weight, backend="cpu").sum())
