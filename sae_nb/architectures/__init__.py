@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
-    from sae_nb.architectures._registry import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._relu import ReLU as ReLU
+    from sae_nb.architectures._saving import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._spade import SpaDE as SpaDE
     from sae_nb.architectures._sparse_coding import sparse_code as sparse_code
     from sae_nb.architectures._temporal import Temporal as Temporal
@@ -74,10 +74,13 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.architectures._archetypal import centroids as centroids
-    from sae_nb.architectures._base import InputScaling as InputScaling, Untrained as Untrained
+    from sae_nb.architectures._base import (
+        InputScaling as InputScaling,
+        Parts as Parts,
+        Untrained as Untrained,
+    )
     from sae_nb.architectures._one_step import (
         OneStep as OneStep,
-        Parts as Parts,
         without_zeros as without_zeros,
     )
     from sae_nb.architectures._saving import (

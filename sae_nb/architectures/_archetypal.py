@@ -228,7 +228,7 @@ def centroids(x: Rows, n: int, generator: torch.Generator | None = None) -> Floa
 @cache
 def _over(base: str) -> type[Archetypal]:
     """The class of an Archetypal over a base: both, the dictionary's rules first."""
-    from sae_nb.architectures._registry import ARCHITECTURES
+    from sae_nb.architectures import ARCHITECTURES
 
     usable = [name for name in HOSTS if name in ARCHITECTURES]
     one_of(base, usable, name="base")

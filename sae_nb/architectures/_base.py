@@ -81,6 +81,10 @@ Silence = Int[Tensor, " n_atoms"]
 """Rows since each atom last fired."""
 
 
+Parts = dict[str, tuple[float | Tensor, Tensor]]
+"""Terms of a loss by name: their weight, and the term before its weight."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainingLoss:
     """The loss of one batch, and what was computed on the way."""
@@ -96,6 +100,16 @@ class TrainingLoss:
 
     x_hat: Rows
     """Reconstruction of the batch, constant."""
+
+    @classmethod
+    def of(cls, parts: Parts, codes: SparseCodes, x_hat: Tensor) -> TrainingLoss:
+        """The weighted sum of some terms."""
+        return cls(
+            total=torch.stack([weight * term for weight, term in parts.values()]).sum(),
+            parts={name: term.detach() for name, (_, term) in parts.items()},
+            codes=codes.detach(),
+            x_hat=x_hat,
+        )
 
 
 class InputScaling(nn.Module):

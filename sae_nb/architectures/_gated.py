@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import ramp
-from sae_nb.architectures._one_step import Parts, Revival, without_zeros
+from sae_nb.architectures._base import Parts, ramp
+from sae_nb.architectures._one_step import Revival, without_zeros
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.codes import SparseCodes

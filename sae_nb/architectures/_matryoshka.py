@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
-from sae_nb.architectures._one_step import Parts
 from sae_nb.architectures.parts._proxes import Prox, Rows, TopKProx
 from sae_nb.checks import check_count, check_k, one_of
 from sae_nb.codes import SparseCodes

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures._revival import auxk_loss, due, push_up_loss, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import check_count, check_k, check_real, one_of
-from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.codes import SparseCodes
 from sae_nb.kernels import batch_topk_encode
 
 TURN_PER_STEP = 0.08
@@ -30,9 +30,6 @@ end, 0.935 without any."""
 
 Revival = Literal["auxk", "push-up", "resample"]
 """How dead atoms return."""
-
-Parts = dict[str, tuple[float | Tensor, Tensor]]
-"""Terms of a loss by name: their weight, and the term before its weight."""
 
 
 @dataclass(eq=False, repr=False)
@@ -106,12 +103,7 @@ class OneStep(SparseAutoencoder):
             term = self._auxiliary(x, residual, silent_tokens >= dead_after)
             fading = self._fading(step_fraction)
             parts["auxiliary"] = (self.aux_weight * fading, term)
-        return TrainingLoss(
-            total=torch.stack([weight * term for weight, term in parts.values()]).sum(),
-            parts={name: term.detach() for name, (_, term) in parts.items()},
-            codes=codes.detach(),
-            x_hat=x_hat,
-        )
+        return TrainingLoss.of(parts, codes, x_hat)
 
     # For subclasses
 
@@ -243,11 +235,7 @@ def first_threshold(
 def without_zeros(codes: SparseCodes) -> SparseCodes:
     """The same codes, their stored zeros left out."""
     used = codes.values.detach() != 0
-    if bool(used.all()):
-        return codes
-    counts = torch.bincount(codes.support.rows[used], minlength=len(codes))
-    parts = (codes.values[used], codes.atoms[used], offsets_of(counts))
-    return SparseCodes(*parts, codes.n_atoms, codes.shape)
+    return codes if bool(used.all()) else codes.only(used)
 
 
 def check_weight(weight: float, name: str) -> float:

@@ -102,16 +102,11 @@ class PursuitAutoencoder(SparseAutoencoder):
         """Unexplained share of variance; dead atoms are marked for resampling after the step."""
         codes = self._training_codes(x, step_fraction)
         error, x_hat, residual = self.operator.squared_error(codes, self.bias, x)
-        reconstruction = error / (len(x) * self.scaling.variance)
         if self.revive:
             dead = due(silent_tokens, dead_after, len(x)).nonzero().flatten()
             self.to_resample = resampled_atoms(residual.detach(), dead) if len(dead) else None
-        return TrainingLoss(
-            total=reconstruction,
-            parts={"reconstruction": reconstruction.detach()},
-            codes=codes.detach(),
-            x_hat=x_hat,
-        )
+        share = error / (len(x) * self.scaling.variance)
+        return TrainingLoss.of({"reconstruction": (1.0, share)}, codes, x_hat)
 
     @torch.no_grad()
     def after_optimiser_step(self) -> None:

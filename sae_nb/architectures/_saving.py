@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
+from sae_nb import architectures
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.files import (
     MANIFEST,
@@ -34,6 +36,19 @@ _DTYPES = {
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 }
 _Sae = TypeVar("_Sae", bound=SparseAutoencoder)
+
+
+def _offered() -> Iterator[type[SparseAutoencoder]]:
+    for name in dir(architectures):
+        if name != "ARCHITECTURES":  # which is being made
+            value = getattr(architectures, name)
+            is_sae = inspect.isclass(value) and issubclass(value, SparseAutoencoder)
+            if is_sae and not inspect.isabstract(value):
+                yield value
+
+
+ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {sae.__name__: sae for sae in _offered()}
+"""Every architecture by the name it is saved under: the SAEs that the door of this room names."""
 
 
 def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
@@ -92,8 +107,6 @@ def read_sae(
     folder: Path, elsewhere: Mapping[str, type[SparseAutoencoder]] | None = None
 ) -> SparseAutoencoder:
     """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU."""
-    from sae_nb.architectures._registry import ARCHITECTURES
-
     read_manifest(folder, KIND)
     config = read_json(folder / CONFIG)
     name = config.get("architecture")
@@ -155,7 +168,7 @@ def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:
 
 
 def _check_is_sae(folder: Path) -> None:
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     kind = read_json(manifest).get("kind") if manifest.is_file() else None
     if kind != KIND:
         raise FileExistsError(

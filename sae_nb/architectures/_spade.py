@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
 from sae_nb.checks import check_count
@@ -119,12 +119,11 @@ class SpaDE(SparseAutoencoder):
         error, x_hat, _ = self.operator.squared_error(codes, self.bias, x)
         reconstruction = error / (len(x) * self.scaling.variance)
         distance = self._distances(self._scaled(x), codes) / (len(x) * self.d_in)
-        return TrainingLoss(
-            total=reconstruction + self.sparsity * distance,
-            parts={"reconstruction": reconstruction.detach(), "distance": distance.detach()},
-            codes=codes.detach(),
-            x_hat=x_hat,
-        )
+        parts: Parts = {
+            "reconstruction": (1.0, reconstruction),
+            "distance": (self.sparsity, distance),
+        }
+        return TrainingLoss.of(parts, codes, x_hat)
 
     def _distances(self, x: Tensor, codes: SparseCodes) -> Tensor:
         """Σ_ij z_ij ‖x_i − a_j‖² of scaled rows, from what the codes touch alone."""

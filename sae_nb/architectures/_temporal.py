@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Silence, TrainingLoss
-from sae_nb.architectures._one_step import OneStep, Parts
+from sae_nb.architectures._base import Parts, Silence, TrainingLoss
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import check_count, one_of

@@ -12,7 +12,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.codes._supports import (
+    from sae_nb.codes._sparse_codes import (
         Support as Support,
         index_dtype as index_dtype,
         offsets_of as offsets_of,

@@ -99,43 +99,34 @@ class Primitives(Protocol):
 
     def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
         """The k largest positive pre-codes of each row, or the k of largest magnitude."""
-        ...
 
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
         """The `n_kept` largest positive pre-codes of all rows together."""
-        ...
 
     def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
         """The pre-codes above the threshold of their atom."""
-        ...
 
     def sum_atoms(
         self, values: Values, support: Support, table: Atoms, start: Row | None = None
     ) -> Rows:
         """For each row, the sum of its atoms' table rows, weighted by its values."""
-        ...
 
     def residuals(
         self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
         """What `sum_atoms` leaves of a target: residual rows, their squared and column sums."""
-        ...
 
     def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
         """Values times one number."""
-        ...
 
     def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
         """For each atom, the sum of its inputs' table rows, weighted by its values."""
-        ...
 
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
         """For each entry, the dot product of its row of `g` with its atom's table row."""
-        ...
 
     def totals(self, values: Values, support: Support) -> PerAtom:
         """For each atom, the sum of its values."""
-        ...
 
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]

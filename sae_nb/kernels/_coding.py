@@ -28,8 +28,6 @@ from sae_nb.kernels._backends import (
     primitives_of,
 )
 
-Reconstruction = Float[Tensor, "rows d_in"]
-
 
 def topk_encode(
     x: Float[Tensor, "rows d_in"],

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -20,16 +19,14 @@ from sae_nb.codes import Support
 from sae_nb.kernels._backends import (
     Atoms,
     Entries,
-    PerAtom,
     PreCodes,
     Primitives,
-    Residuals,
     Row,
     Rows,
     Values,
     is_exact,
 )
-from sae_nb.kernels._dense import Dense, is_dense, note, residuals_of
+from sae_nb.kernels._dense import Dense, is_dense, note
 
 GATHER_ENTRIES = 64 * 2**20
 """Numbers gathered at once for dot products (256 MB in fp32)."""
@@ -41,66 +38,39 @@ _LOCK = threading.Lock()
 _CHOICES: dict[tuple[object, ...], Primitives] = {}
 
 
-class Sparse:
-    """Primitives by gathers, in the precision of the inputs."""
-
-    name = "sparse"
+class Sparse(Dense):
+    """Primitives by gathers, in the precision of the inputs; selections go through dense tiles."""
 
     def __init__(self) -> None:
-        self._dense = Dense()
-
-    def topk(self, pre_codes: PreCodes, k: int, *, signed: bool = False) -> Entries:
-        """The k largest of each row; which of equal ones is torch.topk's choice."""
-        return self._dense.topk(pre_codes, k, signed=signed)
-
-    def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
-        """The largest of all rows; of equal ones, those in earlier rows, then at lower atoms."""
-        return self._dense.batch_topk(pre_codes, n_kept)
-
-    def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
-        """The entries above their atom's threshold."""
-        return self._dense.above(pre_codes, thresholds)
+        super().__init__()
+        self.name = "sparse"
 
     def sum_atoms(
         self, values: Values, support: Support, table: Atoms, start: Row | None = None
     ) -> Rows:
         """Gather and add the atoms of each row."""
         if is_dense("sum_atoms", support):
-            return self._dense.sum_atoms(values, support, table, start)
+            return super().sum_atoms(values, support, table, start)
         out = _bags(values, support.atoms, support.offsets, table)
         return out if start is None else out.add_(start)
-
-    def residuals(
-        self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
-    ) -> Residuals:
-        """What the atoms of each row leave of its target."""
-        return residuals_of(self.sum_atoms(values, support, table, start), target)
-
-    def scaled(self, values: Values, by: Float[Tensor, ""]) -> Values:
-        """Values times one number."""
-        return values * by
 
     def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
         """Gather and add the inputs of each atom."""
         if is_dense("sum_inputs", support):
-            return self._dense.sum_inputs(values, support, table)
+            return super().sum_inputs(values, support, table)
         index = support.by_atom
         return _bags(values[index.order], index.rows, index.offsets, table)
 
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
         """Dot each row with the atoms it uses, a bounded number of entries at a time."""
         if is_dense("dots", support):
-            return self._dense.dots(g, support, table)
+            return super().dots(g, support, table)
         out = g.new_empty(len(support.atoms))
         size = max(1, GATHER_ENTRIES // g.shape[1])
         for first in range(0, len(out), size):
             part = slice(first, first + size)
             out[part] = torch.linalg.vecdot(g[support.rows[part]], table[support.atoms[part]])
         return out
-
-    def totals(self, values: Values, support: Support) -> PerAtom:
-        """Sums by atom."""
-        return self._dense.totals(values, support)
 
 
 def _bags(values: Tensor, index: Tensor, offsets: Tensor, table: Tensor) -> Tensor:

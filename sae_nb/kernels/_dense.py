@@ -11,16 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.codes import Support, index_dtype, offsets_of
-from sae_nb.kernels._backends import (
-    Atoms,
-    Entries,
-    PerAtom,
-    PreCodes,
-    Residuals,
-    Row,
-    Rows,
-    Values,
-)
+from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
 
 _LOCK = threading.Lock()
 _TAKEN: dict[str, Path] = {}

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.kernels._backends import Atoms, Row, Rows
 
 
 def topk(pre_codes: Float[Tensor, "rows n_atoms"], k: int, *, signed: bool = False) -> SparseCodes:
@@ -52,11 +53,7 @@ def masked(
     return SparseCodes(pre_codes[row, atoms], atoms.to(index_dtype(n_atoms)), offsets, n_atoms)
 
 
-def decode(
-    codes: SparseCodes,
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
-) -> Float[Tensor, "rows d_in"]:
+def decode(codes: SparseCodes, dictionary: Atoms, bias: Row | None) -> Rows:
     """x̂ = zD + b with a dense z."""
     dense = codes.values.new_zeros(len(codes), codes.n_atoms)
     z = dense.index_put((codes.support.rows, codes.atoms.long()), codes.values)
@@ -64,11 +61,8 @@ def decode(
 
 
 def squared_error(
-    codes: SparseCodes,
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
-    target: Float[Tensor, "rows d_in"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+    codes: SparseCodes, dictionary: Atoms, bias: Row | None, target: Rows
+) -> tuple[Float[Tensor, ""], Rows, Rows]:
     """Σ‖target − x̂‖², x̂ and target − x̂, the last two as constants."""
     x_hat = decode(codes, dictionary, bias)
     residual = target - x_hat
@@ -76,12 +70,8 @@ def squared_error(
 
 
 def nested_squared_error(
-    codes: SparseCodes,
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    bias: Float[Tensor, " d_in"] | None,
-    target: Float[Tensor, "rows d_in"],
-    widths: tuple[int, ...],
-) -> tuple[Float[Tensor, " groups"], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
+    codes: SparseCodes, dictionary: Atoms, bias: Row | None, target: Rows, widths: tuple[int, ...]
+) -> tuple[Float[Tensor, " groups"], Rows, Rows]:
     """Σ‖target − x̂_g‖² with the first m_g atoms alone, for every g; the full x̂ and its residual."""
     dense = codes.values.new_zeros(len(codes), codes.n_atoms)
     z = dense.index_put((codes.support.rows, codes.atoms.long()), codes.values)

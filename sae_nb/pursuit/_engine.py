@@ -27,15 +27,12 @@ class Kernels(Protocol):
 
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Steps first … last of matching pursuit; `keep` updates c with Gram rows in between."""
-        ...
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Steps first … last of a pursuit that refits its coefficients."""
-        ...
 
     def apply_rows(self, tile: Tile, rows: Tensor, slot_of: Tensor, step: int) -> None:
         """Update c ← c − a · G[j] for the choices of one step whose G[j] is among `rows`."""
-        ...
 
 
 class Tile:

@@ -20,6 +20,9 @@ from torch import Tensor
 PANEL = 1024
 """Rows of the Gram matrix per product; the part below the diagonal is copied from the one above."""
 
+Atoms = Float[Tensor, "n_atoms d_in"]
+Gram = Float[Tensor, "n_atoms n_atoms"]
+
 _LOCK = threading.RLock()
 _KNOWN: dict[tuple[object, ...], Known] = {}
 
@@ -41,12 +44,12 @@ class Known:
 
     making: threading.Lock = field(default_factory=threading.Lock)
 
-    def atoms(self, dictionary: Float[Tensor, "n_atoms d_in"]) -> Float[Tensor, "n_atoms d_in"]:
+    def atoms(self, dictionary: Atoms) -> Atoms:
         """The rows at unit norm, contiguous."""
         return dictionary.detach() if self.copy is None else self.copy
 
 
-def known(dictionary: Float[Tensor, "n_atoms d_in"], *, normalised: bool) -> Known | None:
+def known(dictionary: Atoms, *, normalised: bool) -> Known | None:
     """Facts that still hold for this dictionary; None the first time and after every change."""
     entry = _KNOWN.get(_key(dictionary, normalised))
     if entry is None or entry.version != _version(dictionary):
@@ -54,12 +57,7 @@ def known(dictionary: Float[Tensor, "n_atoms d_in"], *, normalised: bool) -> Kno
     return entry if torch.equal(entry.fingerprint, _fingerprint(dictionary)) else None
 
 
-def remember(
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    unit: Float[Tensor, "n_atoms d_in"],
-    *,
-    normalised: bool,
-) -> Known:
+def remember(dictionary: Atoms, unit: Atoms, *, normalised: bool) -> Known:
     """Note that a dictionary was checked; facts about an older version of it are dropped."""
     key = _key(dictionary, normalised)
     own = unit.untyped_storage()._cdata == dictionary.untyped_storage()._cdata
@@ -77,9 +75,7 @@ def remember(
 
 
 @contextmanager
-def gram_of(
-    entry: Known, atoms: Float[Tensor, "n_atoms d_in"]
-) -> Iterator[Float[Tensor, "n_atoms n_atoms"]]:
+def gram_of(entry: Known, atoms: Atoms) -> Iterator[Gram]:
     """Lend the Gram matrix G = D Dᵀ, made at the first use."""
     with _LOCK:
         entry.users += 1
@@ -96,10 +92,7 @@ def gram_of(
 
 
 @torch.no_grad()
-def gram_matrix(
-    dictionary: Float[Tensor, "n_atoms d_in"],
-    out: Float[Tensor, "n_atoms n_atoms"] | None = None,
-) -> Float[Tensor, "n_atoms n_atoms"]:
+def gram_matrix(dictionary: Atoms, out: Gram | None = None) -> Gram:
     """All products of two atoms, G = D Dᵀ, at little more than half the price of a full product."""
     n = len(dictionary)
     gram = dictionary.new_empty(n, n) if out is None else out

@@ -331,7 +331,9 @@ def _run(
     backend = pick_backend(way.backend, problem.x.device)
     graph = _graph(x, dictionary, problem, way)
     if backend == "reference":
-        steps, amounts = _by_reference(problem, graph)
+        inputs, atoms = graph or (problem.x, problem.dictionary)
+        with torch.set_grad_enabled(graph is not None):
+            steps, amounts = reference.pursue(replace(problem, x=inputs, dictionary=atoms))
     else:
         steps, amounts = _by_kernels(backend, problem, facts, graph, way.memory_cap)
     stopped = int((steps.state == 2).sum())
@@ -362,15 +364,6 @@ def _graph(
     atoms = dictionary.to(problem.x.dtype)
     atoms = atoms / atoms.norm(dim=1, keepdim=True) if way.normalise else atoms
     return x.reshape(problem.x.shape).to(problem.x.dtype).contiguous(), atoms.contiguous()
-
-
-def _by_reference(
-    problem: Problem, graph: tuple[Tensor, Tensor] | None
-) -> tuple[Steps, Float[Tensor, "rows k"]]:
-    if graph is None:
-        with torch.no_grad():
-            return reference.pursue(problem)
-    return reference.pursue(replace(problem, x=graph[0], dictionary=graph[1]))
 
 
 def _by_kernels(

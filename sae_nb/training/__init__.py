@@ -41,8 +41,11 @@ if TYPE_CHECKING:  # for the other rooms
         Control as Control,
         deferred_interrupts as deferred_interrupts,
     )
-    from sae_nb.training._dead_atoms import DeadAtoms as DeadAtoms
-    from sae_nb.training._learner import BestState as BestState, Learner as Learner
+    from sae_nb.training._learner import (
+        BestState as BestState,
+        DeadAtoms as DeadAtoms,
+        Learner as Learner,
+    )
     from sae_nb.training._loop import Training as Training
     from sae_nb.training._records import (
         Callbacks as Callbacks,

@@ -55,38 +55,24 @@ if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource
     from sae_nb.architectures import SparseAutoencoder
 
+    Data = ActivationSource | Tensor
 
 INITIAL_ROWS = 8192
 """Rows that `initialise` sees: enough for a stable geometric median. Ours."""
 
 
+# Overloads say only what a list changes; the options are spelled out below them.
 @overload
 def train(
-    sae: SparseAutoencoder,
-    data: ActivationSource | Tensor,
-    config: TrainConfig | None = None,
-    *,
-    callbacks: Callbacks = None,
-    progress: bool = True,
-    resume: bool = True,
+    sae: SparseAutoencoder, data: Data, config: TrainConfig | None = ..., **options: Any
 ) -> TrainResult: ...
-
-
 @overload
 def train(
-    sae: Sequence[SparseAutoencoder],
-    data: ActivationSource | Tensor,
-    config: TrainConfig | None = None,
-    *,
-    callbacks: Callbacks = None,
-    progress: bool = True,
-    resume: bool = True,
+    sae: Sequence[SparseAutoencoder], data: Data, config: TrainConfig | None = ..., **options: Any
 ) -> list[TrainResult]: ...
-
-
-def train(
+def train(  # type: ignore[misc]
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
-    data: ActivationSource | Tensor,
+    data: Data,
     config: TrainConfig | None = None,
     *,
     callbacks: Callbacks = None,
@@ -150,7 +136,7 @@ class Training:
     def __init__(
         self,
         sae: SparseAutoencoder | Sequence[SparseAutoencoder],
-        data: ActivationSource | Tensor,
+        data: Data,
         config: TrainConfig,
         *,
         callbacks: Callbacks = None,
@@ -296,7 +282,8 @@ class Training:
             with self.control.turn() as go_on:
                 if not self.team.all(mine=go_on):
                     return self.control.stop_reason or "stopped"
-                self._torn, due = True, self._is_due(self.step + 1)
+                self._torn, done = True, self.step + 1 == self.config.steps
+                due = done or self.step == 0 or (self.step + 1) % self.config.log_every == 0
                 for learner in self.learners:
                     batch, share = self._my_part(learner.place(x))
                     loss = learner.loss(batch, self.step)  # 2. its loss
@@ -310,7 +297,6 @@ class Training:
                 self.step, self.tokens, self._torn = self.step + 1, self.tokens + len(x), False
             if due:
                 self._publish(bar)
-            done = self.step == self.config.steps
             if done or self.step % self.config.checkpoint_every == 0:
                 self._save()
             if done:
@@ -371,9 +357,6 @@ class Training:
         except StreamEndedError:
             # What was trained on until then is a result; it is marked "data ended".
             return
-
-    def _is_due(self, step: int) -> bool:
-        return step in (1, self.config.steps) or step % self.config.log_every == 0
 
     def _publish(self, bar: Any) -> None:
         newest = [learner.history[-1] for learner in self.learners]

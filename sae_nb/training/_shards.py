@@ -168,23 +168,19 @@ class Shard:
             sae._remember(smallest)
         return codes
 
-    @torch.no_grad()
-    def _chosen_by_row(self, codes: SparseCodes, k: int) -> Tensor:
-        """Which of this worker's entries are among the k largest of their row in all workers."""
+    def _largest_by_row(self, codes: SparseCodes, k: int) -> SparseCodes:
+        """Entries of this worker that are among the k largest of their row in all workers."""
         rows = codes.support.rows
         place = torch.arange(codes.nnz, device=rows.device) - codes.offsets[rows]
         padded = codes.values.new_zeros(len(codes), k)
-        padded[rows, place] = codes.values
+        padded[rows, place] = codes.values.detach()
         # Workers in order, lower atoms first within each: of equal values the lower atom comes first.
         every = torch.cat(self.team.exchange(padded), dim=1)
         smallest = every.topk(k, dim=1).values[:, -1:]
         above, tie = every > smallest, every == smallest
         room = k - above.sum(dim=1, keepdim=True)
         kept = (above | (tie & (tie.cumsum(dim=1) <= room))) & (every > 0)
-        return kept[rows, self.team.rank * k + place]
-
-    def _largest_by_row(self, codes: SparseCodes, k: int) -> SparseCodes:
-        return _only(codes, self._chosen_by_row(codes, k))
+        return codes.only(kept[rows, self.team.rank * k + place])
 
     def _largest_of_all(self, codes: SparseCodes, n: int) -> tuple[SparseCodes, Tensor | None]:
         """The n largest entries of the batch in all workers, and the smallest of them."""
@@ -203,7 +199,7 @@ class Shard:
             kept[in_order[: n - int(kept.sum())]] = True
             lowest = every[kept].min() if bool(kept.any()) else None
             start = self.team.rank * n
-        return _only(codes, kept[start : start + codes.nnz]), lowest
+        return codes.only(kept[start : start + codes.nnz]), lowest
 
     # What they explain
 
@@ -277,9 +273,3 @@ def check_can_shard(sae: SparseAutoencoder, team: Team) -> OneStep:
             "fewer workers."
         )
     return sae
-
-
-def _only(codes: SparseCodes, kept: Tensor) -> SparseCodes:
-    """Some of the entries, with their gradient."""
-    counts = torch.bincount(codes.support.rows[kept], minlength=len(codes))
-    return SparseCodes(codes.values[kept], codes.atoms[kept], offsets_of(counts), codes.n_atoms)

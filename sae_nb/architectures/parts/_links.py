@@ -23,25 +23,20 @@ class Link(Protocol):
     @property
     def curvature(self) -> float:
         """Largest second derivative of the negative log-likelihood in η."""
-        ...
 
     def mean(self, eta: Rows) -> Rows:
         """The expected data; ∂nll/∂η = mean(η) − x."""
-        ...
 
     def nll(self, x: Rows, eta: Rows) -> PerRow:
         """Negative log-likelihood of each row, up to a constant."""
-        ...
 
 
 @dataclass(frozen=True)
 class GaussianLink:
     """Real numbers: nll = ½‖x − η‖², mean η."""
 
-    @property
-    def curvature(self) -> float:
-        """1."""
-        return 1.0
+    curvature = 1.0
+    """∂²nll/∂η² everywhere."""
 
     def mean(self, eta: Rows) -> Rows:
         """η itself."""
@@ -59,10 +54,8 @@ class BinomialLink:
     Source: Tolooshams et al., DUNL: btolooshams/dunl-compneuro, dunl/lossfunc.py.
     """
 
-    @property
-    def curvature(self) -> float:
-        """¼, the variance of a fair coin."""
-        return 0.25
+    curvature = 0.25
+    """The variance of a fair coin."""
 
     def mean(self, eta: Rows) -> Rows:
         """The logistic function of η."""

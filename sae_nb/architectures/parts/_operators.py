@@ -24,32 +24,25 @@ class Operator(Protocol):
     @property
     def n_atoms(self) -> int:
         """Width of a code."""
-        ...
 
     @property
     def d_in(self) -> int:
         """Width of a reconstruction."""
-        ...
 
     def atoms(self) -> Weight:
         """The matrix of A, one row per entry of a code."""
-        ...
 
     def forward(self, z: Dense) -> Rows:
         """A z of dense codes."""
-        ...
 
     def adjoint(self, r: Rows) -> Dense:
         """Aᵀ r, dense."""
-        ...
 
     def lipschitz(self) -> float:
         """A bound on ‖A‖²: 1 / lipschitz is a safe step for ½‖x − A z‖²."""
-        ...
 
     def energy(self) -> Float[Tensor, " n_atoms"]:
         """‖a_j‖² of each atom, the diagonal of AᵀA."""
-        ...
 
 
 class MatrixOperator(ABC):

@@ -34,11 +34,9 @@ class Prox(Protocol):
 
     def __call__(self, pre_codes: Dense) -> SparseCodes:
         """The proximal map of dense pre-codes."""
-        ...
 
     def of_affine(self, x: Rows, weight: Weight, bias: Bias, centre: Centre) -> SparseCodes:
         """The proximal map of (x − centre) weightᵀ + bias, without keeping it."""
-        ...
 
 
 class Penalty(ABC):
