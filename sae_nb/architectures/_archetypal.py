@@ -230,8 +230,7 @@ def _over(base: str) -> type[Archetypal]:
     """The class of an Archetypal over a base: both, the dictionary's rules first."""
     from sae_nb.architectures import ARCHITECTURES
 
-    usable = [name for name in HOSTS if name in ARCHITECTURES]
-    one_of(base, usable, name="base")
+    one_of(base, HOSTS, name="base")
     body = {"__doc__": Archetypal.__doc__, "__module__": Archetypal.__module__}
     return type("Archetypal", (Archetypal, ARCHITECTURES[base]), body)
 

@@ -7,11 +7,10 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from sae_nb import pursuit
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.checks import one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient
+from sae_nb.pursuit import Gradient, matching_pursuit
 
 
 class MatchingPursuit(PursuitAutoencoder):
@@ -109,14 +108,5 @@ class MatchingPursuit(PursuitAutoencoder):
         own = {"reselect": self.reselect, "gradient": self._training_gradient}
         return super().settings() | own
 
-    def _pursue(self, x: Tensor, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
-        return pursuit.matching_pursuit(
-            x,
-            atoms,
-            k,
-            nonnegative=self.nonnegative,
-            reselect=self.reselect,
-            tolerance=self.tolerance,
-            relative_tolerance=self.relative_tolerance,
-            gradient=gradient,
-        )
+    def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
+        return matching_pursuit(x, atoms, k, reselect=self.reselect, **options)

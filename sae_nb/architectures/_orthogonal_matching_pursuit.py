@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
-from sae_nb import pursuit
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient
+from sae_nb.pursuit import Gradient, orthogonal_matching_pursuit
 
 
 class OrthogonalMatchingPursuit(PursuitAutoencoder):
@@ -50,13 +51,5 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
 
     _training_gradient: Gradient = "dictionary"
 
-    def _pursue(self, x: Tensor, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
-        return pursuit.orthogonal_matching_pursuit(
-            x,
-            atoms,
-            k,
-            nonnegative=self.nonnegative,
-            tolerance=self.tolerance,
-            relative_tolerance=self.relative_tolerance,
-            gradient=gradient,
-        )
+    def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
+        return orthogonal_matching_pursuit(x, atoms, k, **options)

@@ -121,10 +121,10 @@ class PursuitAutoencoder(SparseAutoencoder):
         """Codes of a batch, with only some of the atoms where there is dropout."""
         atoms = self.operator.atoms()
         if self.dropout == 0:
-            return self._pursue(x - self.bias, atoms, self.k, self._training_gradient)
+            return self._codes(x, atoms, self.k, self._training_gradient)
         kept = self._kept(step_fraction)
         some = atoms.index_select(0, kept)
-        codes = self._pursue(x - self.bias, some, min(self.k, len(kept)), self._training_gradient)
+        codes = self._codes(x, some, min(self.k, len(kept)), self._training_gradient)
         full = kept.to(index_dtype(self.n_atoms))[codes.atoms.long()]
         return SparseCodes(codes.values, full, codes.offsets, self.n_atoms, codes.shape)
 
@@ -138,12 +138,17 @@ class PursuitAutoencoder(SparseAutoencoder):
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         # A parameter and its detached view are one dictionary to the cache of Gram matrices.
-        k = self.k if k is None else k
-        return self._pursue(x - self.bias, self.operator.atoms(), k, "full")
+        return self._codes(x, self.operator.atoms(), self.k if k is None else k, "full")
 
     _training_gradient: Gradient = "full"
     """Which gradient of the codes the loss needs."""
 
+    def _codes(self, x: Rows, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
+        """Codes of rows over some unit atoms."""
+        stop = {"tolerance": self.tolerance, "relative_tolerance": self.relative_tolerance}
+        rules = {"nonnegative": self.nonnegative, "gradient": gradient}
+        return self._pursue(x - self.bias, atoms, k, **stop, **rules)
+
     @abstractmethod
-    def _pursue(self, x: Tensor, atoms: Tensor, k: int, gradient: Gradient) -> SparseCodes:
-        """Codes of centred rows over some unit atoms."""
+    def _pursue(self, x: Tensor, atoms: Tensor, k: int, **options: Any) -> SparseCodes:
+        """Call the pursuit on centred rows."""

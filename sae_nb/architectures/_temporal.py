@@ -26,7 +26,6 @@ NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
 CONTEXT = 512
 """Most tokens before a token that it sees, unless said otherwise: about the published 500."""
 
-
 ATTENTION_SHARE = 0.5
 """Of the learning rate. Ours: with all of it, predicted codes on tiny-gpt end less smooth (path ratio 0.7
 of the novel ones, against 0.5); with 0.15, the novel part has learned what is slow before they do."""

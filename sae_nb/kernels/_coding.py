@@ -188,15 +188,10 @@ def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
 
 
 def _checked(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    centre: Tensor | None,
-    thresholds: Tensor | None = None,
+    x: Tensor, weight: Tensor, bias: Tensor | None, centre: Tensor | None, **by_atom: Tensor
 ) -> PreCodes:
-    n_atoms = len(weight)
-    vectors = {"bias": (bias, n_atoms), "centre": (centre, x.shape[-1])}
-    check_fit(x, weight, vectors | {"thresholds": (thresholds, n_atoms)})
+    vectors = {name: (vector, len(weight)) for name, vector in {"bias": bias, **by_atom}.items()}
+    check_fit(x, weight, vectors | {"centre": (centre, x.shape[-1])})
     return PreCodes(x.contiguous(), weight, bias, centre)
 
 

@@ -185,7 +185,7 @@ def sweep(
                 train(trained, train_on, config, progress=progress)
             for one, sae in zip(group, saes, strict=True):
                 store.keep(one, sae, _numbers(evaluate(sae, test_on, **measure)))
-        return Sweep(tuple(store.row(one) for one in wanted))
+        return Sweep(tuple(store.done[_name(*one)] for one in wanted))
 
 
 def _alone(folder: str | Path | None) -> AbstractContextManager[None]:
@@ -308,9 +308,6 @@ class _Store:
         self.done: dict[str, SweepRow] = {}
         if self.folder is not None and (self.folder / FILE).is_file():
             self._read(self.folder)
-
-    def row(self, one: Wanted) -> SweepRow:
-        return self.done[_name(*one)]
 
     def keep(self, one: Wanted, sae: SparseAutoencoder, measured: dict[str, float]) -> None:
         architecture, settings, seed = one

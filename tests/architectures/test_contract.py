@@ -14,9 +14,9 @@ from torch import Tensor
 from sae_nb.architectures import DenseOperator, Recipe, SparseAutoencoder, without_zeros
 from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import _decoding as decoding, _encoding as encoding
+from sae_nb.kernels import _coding as coding
 from sae_nb.pretrained import load_sae
-from sae_nb.pursuit import _running as running
+from sae_nb.pursuit import _pursuits as running
 from sae_nb.training import TrainConfig, train
 
 
@@ -204,7 +204,7 @@ def test_the_cpu_gives_what_the_reference_gives(
     found = {}
     for backend in ("cpu", "reference"):
         monkeypatch.setattr(running, "pick_backend", lambda *_, name=backend: name)
-        for module in (encoding, decoding, simplex):
+        for module in (coding, simplex):
             monkeypatch.setattr(module, "pick", lambda *_, name=backend: name)
         sae.zero_grad(set_to_none=True)
         loss = loss_of(sae, x.double(), silent=100)
