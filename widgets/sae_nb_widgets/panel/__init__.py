@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb_widgets.panel._panel import Panel as Panel
-    from sae_nb_widgets.panel._theming import theme as theme
+    from sae_nb_widgets.panel._panel import Panel as Panel, theme as theme
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -42,7 +41,13 @@ if TYPE_CHECKING:  # for the other rooms
         write_file as write_file,
         write_page as write_page,
     )
-    from sae_nb_widgets.panel._panel import close_whole as close_whole, logger as logger
+    from sae_nb_widgets.panel._panel import (
+        close_whole as close_whole,
+        figure_widget as figure_widget,
+        forget_styled as forget_styled,
+        keep_styled as keep_styled,
+        logger as logger,
+    )
     from sae_nb_widgets.panel._playing import (
         PlayingPanel as PlayingPanel,
         play_button as play_button,
@@ -52,9 +57,4 @@ if TYPE_CHECKING:  # for the other rooms
         Samples as Samples,
         check_parts as check_parts,
         check_point as check_point,
-    )
-    from sae_nb_widgets.panel._theming import (
-        figure_widget as figure_widget,
-        forget_styled as forget_styled,
-        keep_styled as keep_styled,
     )

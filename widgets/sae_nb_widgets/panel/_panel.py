@@ -7,24 +7,101 @@ import math
 import re
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import anywidget
 import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb.figures import current_theme as theme, escape, format_duration, template, to_png
+from sae_nb.figures import (
+    FIGURE_CONFIG,
+    Scale,
+    Theme,
+    current_theme,
+    escape,
+    format_duration,
+    template,
+    to_png,
+    use_scale,
+)
 from sae_nb_widgets.components import script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
 from sae_nb_widgets.panel._exporting import descendants
-from sae_nb_widgets.panel._theming import forget_styled, keep_styled
+
+# -------------------------------------------------------------------------------------------------
+# The theme on screen: open panels follow a change of scale, and figures become widgets.
+
+
+class Restylable(Protocol):
+    """Something on screen that can redraw itself in a new scale."""
+
+    def restyle(self) -> None:
+        """Redraw with the current theme."""
+
+
+_on_screen: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def theme(scale: Scale | None = None) -> Theme:
+    """Return the current theme, after switching to `scale` if one is given.
+
+    Parameters
+    ----------
+    scale
+        "normal" (13 px text) or "lecture" (16 px). Open panels are redrawn. None changes nothing.
+
+    Raises
+    ------
+    ValueError: If no scale has that name.
+
+    Examples
+    --------
+    >>> theme("lecture").font_px
+    16
+    >>> theme("normal").font_px
+    13
+    """
+    if scale is not None:
+        use_scale(scale)
+        for panel in list(_on_screen):
+            panel.restyle()
+    return current_theme()
+
+
+def keep_styled(panel: Restylable) -> None:
+    """Redraw `panel` whenever the scale changes, for as long as it is alive."""
+    _on_screen.add(panel)
+
+
+def forget_styled(panel: Restylable) -> None:
+    """Redraw `panel` no more."""
+    _on_screen.discard(panel)
+
+
+def figure_widget(figure: go.Figure | None = None, *, height: int | None = None) -> go.FigureWidget:
+    """Return a FigureWidget in the current theme that fills the width it is given.
+
+    Build one per panel and update it in place.
+    """
+    from sae_nb_widgets.panel._plot import Plot
+
+    widget = Plot(figure if figure is not None else go.Figure())
+    widget.update_layout(
+        template=template(),
+        autosize=True,
+        height=height or current_theme().figure_height_px,
+    )
+    widget._config = {**widget._config, **FIGURE_CONFIG}
+    return widget
+
 
 # -------------------------------------------------------------------------------------------------
 # Closing what a panel made: widgets on screen and off, their layouts and their styles.
@@ -305,7 +382,7 @@ class Panel(ipw.VBox):
 
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
-        sizes = theme()
+        sizes = current_theme()
         self._style.value = (
             f"<style>.sae-nb-panel.sae-nb-{sizes.scale} {{ --sae-nb-font: {sizes.font_px}px; "
             f"--sae-nb-title: {sizes.title_px}px; }}</style>"

@@ -22,62 +22,24 @@ class PursuitControls:
     """The controls of `panel`: the player, those always there, and those behind "more"."""
 
     def __init__(self, panel: Any, n_rows: int) -> None:
+        player = self._player(panel)
+        names = line(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
+        self.first = [player, names]
+        if n_rows > 1:
+            self.first.append(control(panel, "row", "input", "Which of the inputs", 100))
+        self.more = [*_drawn(panel), *_asked(panel)]
+
+    def _player(self, panel: Any) -> ipw.Box:
         self.play = play_button(panel, "Play from here, or pause (space)")
-        self.step = control(
-            panel,
-            "step",
-            "step",
-            "Go to a step; going back is exact",
-            190,
-            kind=ipw.IntSlider,
-            readout=False,
-        )
+        tip = "Go to a step; going back is exact"
+        self.step = control(panel, "step", "step", tip, 190, kind=ipw.IntSlider, readout=False)
         self.count = ipw.HTML()
-        player = line(
+        return line(
             icon_button("step-backward", "One step back (←)", panel.back),
             self.play,
             icon_button("step-forward", "One step on (→)", panel.forth),
             self.step,
             self.count,
-        )
-        names = line(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
-        row = control(panel, "row", "input", "Which of the inputs", 100)
-        self.first = (player, names, *([row] if n_rows > 1 else []))
-        self.more = (
-            control(
-                panel,
-                "speed",
-                "speed",
-                "Steps per second while it plays",
-                170,
-                options={speed: f"{speed:g} steps / s" for speed in SPEEDS},
-            ),
-            control(panel, "order", "", ORDER_TIPS, kind=ipw.ToggleButtons, options=ORDERS),
-            control(panel, "k", "k", "Steps that a greedy algorithm may take", 100),
-            control(
-                panel,
-                "penalty_share",
-                "λ / λ_max",
-                "Penalty of ISTA and FISTA, as a share of the one that gives the zero code",
-                250,
-                min=0.01,
-                max=0.9,
-                step=0.01,
-                readout_format=".2f",
-                continuous_update=False,
-            ),
-            control(
-                panel,
-                "nonnegative",
-                "only positive coefficients",
-                "As in most SAEs; otherwise atoms are chosen by the size of their correlation",
-            ),
-            control(
-                panel,
-                "fit_bars",
-                "scale bars to the step",
-                "Late steps become readable, and heights of different steps no longer compare",
-            ),
         )
 
     def show_step(self, step: int, last: int) -> None:
@@ -96,3 +58,43 @@ def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
         offered[NONE] = "none"
     tip = f"Algorithm {letter}; both take their steps together"
     return control(panel, name, letter, tip, 160, options=offered)
+
+
+def _drawn(panel: Any) -> list[ipw.Widget]:
+    """How fast it plays and in which order the bars stand."""
+    speeds = {speed: f"{speed:g} steps / s" for speed in SPEEDS}
+    return [
+        control(panel, "speed", "speed", "Steps per second while it plays", 170, options=speeds),
+        control(panel, "order", "", ORDER_TIPS, kind=ipw.ToggleButtons, options=ORDERS),
+    ]
+
+
+def _asked(panel: Any) -> list[ipw.Widget]:
+    """What the algorithms may do, and how their bars are scaled."""
+    return [
+        control(panel, "k", "k", "Steps that a greedy algorithm may take", 100),
+        control(
+            panel,
+            "penalty_share",
+            "λ / λ_max",
+            "Penalty of ISTA and FISTA, as a share of the one that gives the zero code",
+            250,
+            min=0.01,
+            max=0.9,
+            step=0.01,
+            readout_format=".2f",
+            continuous_update=False,
+        ),
+        control(
+            panel,
+            "nonnegative",
+            "only positive coefficients",
+            "As in most SAEs; otherwise atoms are chosen by the size of their correlation",
+        ),
+        control(
+            panel,
+            "fit_bars",
+            "scale bars to the step",
+            "Late steps become readable, and heights of different steps no longer compare",
+        ),
+    ]
