@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
@@ -28,8 +29,6 @@ def _run_cells(**material: Any) -> dict[str, Any]:
 
     The cells tagged `words` are left out: they are on tiny-gpt whatever the material.
     """
-    import nbformat  # late: it takes two seconds, in every process that collects tests
-
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
