@@ -49,8 +49,6 @@ class Activations:
 
     Parameters
     ----------
-    rows
-        The vectors, or where to read them.
     sample
         Index of the sample (text, picture) of each row, into `context`.
     position
@@ -416,8 +414,6 @@ def load_activations(
 
     Parameters
     ----------
-    hook_point
-        Which one, where several were captured together; None: all.
     verify
         "full" compares every file's checksum, "sizes" only its length (for stores too large to
         read on opening).

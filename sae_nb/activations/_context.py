@@ -34,19 +34,15 @@ class Context:
     """
 
     kind: Kind = "other"
-    """What the model reads."""
-
     n_samples: int = 0
-    """Samples that were shown to the model."""
+    """What the model reads, and how many samples it was shown."""
 
     pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
     """The pictures as shown to people, before normalisation."""
 
     token_ids: Ragged | None = None
-    """Token ids of every sample, padding left out."""
-
     vocabulary: Mapping[int, str] = field(default_factory=dict)
-    """Text of every token id that occurs."""
+    """Token ids of every sample, padding left out; the text of every id that occurs."""
 
     patch_grid: tuple[int, int] | None = None
     """Rows and columns of patches, or of cells of a convolution's map."""

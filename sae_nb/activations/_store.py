@@ -51,10 +51,8 @@ class StoredPoint:
     """Its standard name."""
 
     files: list[str]
-    """Shards, in order."""
-
     rows: list[int]
-    """Rows in each."""
+    """Shards, in order, and the rows in each."""
 
     context: Context = field(repr=False)
     """Kind, grid and policy; token ids and pictures lie in files of their own."""

@@ -45,10 +45,8 @@ class Histogram:
 
     edges: Float[np.ndarray, " n_bins_plus_1"]
     counts: Int[np.ndarray, " n_bins"]
-    """Members of each bin."""
-
     marks: dict[str, float] = field(default_factory=dict)
-    """Values worth naming."""
+    """Borders of the bins and members of each; values worth naming."""
 
 
 def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
@@ -282,11 +280,7 @@ class AtomSummary:
     """Everything a panel shows about one atom."""
 
     atom: int
-    """Row of the dictionary."""
-
     n_atoms: int
-    """Rows of the dictionary in all."""
-
     n_rows: int
     """Activations looked at; the atom fires (z ≠ 0) in `n_fired` of them."""
 
@@ -307,13 +301,10 @@ class AtomSummary:
 
     band: Band
     examples: tuple[Example, ...]
-    """Rows of the band, at most one per sample."""
-
     n_examples: int
-    """Examples the band has in all."""
-
     page: int
-    """Which of them are here: those from page × examples per page on."""
+    """Rows of the band, at most one per sample: those from page × examples per page on, of
+    `n_examples` in all."""
 
     missing: str
     """Why there are no examples, where there are none."""
@@ -336,10 +327,8 @@ class AtomSummary:
     """The patches of the band themselves, for images."""
 
     logits_up: Effects = ()
-    """Next tokens it raises most on the direct path, and how much; language models only."""
-
     logits_down: Effects = ()
-    """Next tokens it lowers most."""
+    """Next tokens it raises and lowers most, directly, and how much; language models only."""
 
 
 def summarise_atom(
@@ -354,10 +343,10 @@ def summarise_atom(
 ) -> AtomSummary:
     """Summarise one atom of `sae` on `acts`; for many atoms make one `AtomCatalogue` and ask it.
 
+    `codes` are those of `acts`, where they have been computed already.
+
     Parameters
     ----------
-    codes
-        Their codes, where they have been computed already.
     band
         Which examples: "top", "99 %", "50 %", "random" or "just below".
     model

@@ -235,13 +235,11 @@ R2_ROWS = 4096
 class AtomCatalogue(Firings):
     """Every atom of an SAE on one set of activations: how often, how strongly, on what, with whom.
 
-    The activations are encoded once, in chunks, when first needed; only sparse codes are kept
-    (12 bytes per entry, twice: by row and by atom).
+    The activations are encoded once, in chunks, when first needed, unless their codes are given; only
+    sparse codes are kept (12 bytes per entry, twice: by row and by atom).
 
     Parameters
     ----------
-    codes
-        Their codes, where they have been computed already.
     batch_size
         Rows encoded at once; chosen from n_atoms when None.
     callback

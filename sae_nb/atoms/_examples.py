@@ -47,19 +47,14 @@ class Example:
     """z at cls and registers, by name."""
 
     tokens: tuple[str, ...] = ()
-    """Texts of the tokens around the position, as `displayed` writes them."""
-
     token_strengths: Float[np.ndarray, " window"] | None = None
-    """z at each of those tokens; NaN where nothing was captured."""
-
     special: tuple[bool, ...] = ()
-    """Whether each of those tokens represents no text (class, separator, end of text)."""
+    """Texts of the tokens around the position, as `displayed` writes them; z at each, NaN where
+    nothing was captured; whether it represents no text (class, separator, end of text)."""
 
     first_position: int = 0
-    """Position in the sample of the first of those tokens."""
-
     clipped: tuple[bool, bool] = (False, False)
-    """Whether text was left out before and after."""
+    """Position in the sample of the first of them; whether text was left out before and after."""
 
     coordinates: Int[np.ndarray, " m"] | None = None
     """The largest coordinates of a plain vector; then their values."""

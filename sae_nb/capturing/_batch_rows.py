@@ -34,10 +34,8 @@ class CaptureRecord:
     """Rows kept so far at one hook point."""
 
     samples: int
-    """Samples the model has seen."""
-
     n_samples: int | None
-    """Samples in all, where that is known."""
+    """Samples the model has seen; samples in all, where that is known."""
 
     seconds: float
     """Since the first batch."""
@@ -298,10 +296,8 @@ class RowPolicy:
     """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
 
     begin_id: int | None = None
-    """Id of BOS, where there is one."""
-
     prefix_tokens: int = 0
-    """Tokens before the first patch of a picture."""
+    """Id of BOS, where there is one; tokens before the first patch of a picture."""
 
     @classmethod
     def for_model(

@@ -82,8 +82,6 @@ def capture(
 
     Parameters
     ----------
-    model
-        From `load_model` or `wrap`.
     inputs
         Texts, token ids, pictures, tensors, or any iterable of them.
     hook_points

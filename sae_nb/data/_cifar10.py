@@ -33,17 +33,7 @@ _BINARY = {
 
 @dataclass(frozen=True, repr=False)
 class Photos(Record):
-    """Small colour photographs with their classes.
-
-    Parameters
-    ----------
-    pixels
-        Red green blue, 0 to 255.
-    label
-        Index into `class_names`.
-    class_names
-        What the labels mean.
-    """
+    """Small colour photographs (red green blue, 0 to 255); `label` is an index into `class_names`."""
 
     pixels: UInt8[Tensor, "n 3 32 32"]
     label: Int[Tensor, " n"]

@@ -23,16 +23,9 @@ _SPLIT_SEED = 0
 
 @dataclass(frozen=True, repr=False)
 class Digits(Record):
-    """The raw 8×8 handwritten digits of one split.
+    """The raw 8×8 handwritten digits of one split; ink is between 0 (paper) and 1 (full ink).
 
-    Parameters
-    ----------
-    images
-        Ink between 0 (paper) and 1 (full ink).
-    digit
-        Which digit was written, 0 to 9.
-    handwriting
-        Row of each picture in scikit-learn's ``load_digits``.
+    `handwriting` is the row of each image in scikit-learn's ``load_digits``.
 
     Example
     -------

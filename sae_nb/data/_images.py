@@ -24,18 +24,9 @@ class PictureFolder(Record):
     """Pictures in a folder, in the order of their paths; each is decoded when it is asked for.
 
     ``folder[3]`` is one picture between 0 and 1, ``folder[:10]`` a smaller folder, iteration yields
-    one picture after the other, and `images` is all of them.
-
-    Parameters
-    ----------
-    paths
-        Where the pictures lie.
-    label
-        Index into `class_names`; −1 for a picture outside every subfolder.
-    class_names
-        Names of the first-level subfolders that hold pictures.
-    size
-        Height and width every picture is brought to, pixels; None leaves them as they are.
+    one picture after the other, and `images` is all of them. `class_names` are the first-level
+    subfolders that hold pictures; a picture outside every subfolder has label −1. `size` is the
+    height and width every picture is brought to, pixels; None leaves them as they are.
     """
 
     paths: tuple[Path, ...]

@@ -108,8 +108,6 @@ def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> 
 
     Parameters
     ----------
-    n
-        How many pictures, ≥ 1.
     seed
         ≥ 0. Picture i of a seed and split is always the same, however many are asked for.
     split
@@ -330,13 +328,9 @@ class Paper:
     """What a drawing is put on, and in which ink."""
 
     ink: str = "white"
-    """One of the inks of `scenes`."""
-
     texture: str = "vertical"
-    """One of its backgrounds."""
-
     seed: int = 0
-    """Of the background's tint and phase, and of the noise."""
+    """One ink and one background of `scenes`; the seed is that of tint, phase and noise."""
 
     def __post_init__(self) -> None:
         one_of(self.ink, INKS, name="ink")
@@ -369,15 +363,9 @@ def raster(
 def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None) -> Drawn:
     """Return a drawing as a picture like those of `scenes`, and a note if it was scaled.
 
-    A drawing taller than the digits of `scenes`, or much smaller, is scaled to their size about its own
-    centre and kept inside the picture: the bundled models have seen no others.
-
-    Parameters
-    ----------
-    coverage
-        How much ink each pixel has, 0 to 255.
-    paper
-        Ink, texture behind, seed; None: white on stripes.
+    `coverage` is the ink of each pixel, 0 to 255; without `paper` it is white on stripes. A drawing
+    taller than the digits of `scenes`, or much smaller, is scaled to their size about its own centre
+    and kept inside the picture: the bundled models have seen no others.
 
     Raises
     ------

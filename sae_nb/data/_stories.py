@@ -157,18 +157,14 @@ class Stories(Record):
 
     Parameters
     ----------
-    texts
-        The stories.
     sentiment
         1 if good things happen, 0 if bad ones.
-    person, animal, place, thing
-        Who and what a story is about, indices into `entities`.
     plural
         1 if two people are its heroes, 0 if one.
-    clauses
-        One row per sentence.
-    mentions
-        One row per named entity.
+    person, animal, place, thing
+        Who and what a story is about, indices into `entities`.
+    clauses, mentions
+        One row per sentence; one row per named entity.
     boundary_story, boundary
         Story and character where each event after the first begins.
 

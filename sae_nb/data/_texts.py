@@ -28,14 +28,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
 @dataclass(frozen=True, repr=False)
 class Prose(Record):
-    """Paragraphs of one split of the Python reference, in the order of its topics.
+    """Paragraphs of one split of the Python reference, each on one line, in the order of its topics.
 
-    Parameters
-    ----------
-    texts
-        One paragraph each, on one line.
-    topic
-        Title under which pydoc files each paragraph ("assert", "classes", …).
+    `topic` is the title under which pydoc files each paragraph ("assert", "classes", …).
 
     Example
     -------
@@ -56,14 +51,9 @@ def prose(split: Split = "all") -> Prose:
     dropped. A paragraph is held out (one in ten) by a hash of its own words, so the same paragraph
     lies on the same side in every version of Python.
 
-    Parameters
-    ----------
-    split
-        ``"train"``, ``"test"`` or ``"all"``.
-
     Raises
     ------
-    ValueError: If ``split`` is none of the three.
+    ValueError: If ``split`` is none of "train", "test" and "all".
     ModuleNotFoundError: If this Python comes without its reference texts.
 
     Example
@@ -134,14 +124,9 @@ _BLANK_LINES = re.compile(r"\n[^\S\n]*\n")
 
 @dataclass(frozen=True, repr=False)
 class TextFolder(Record):
-    """Paragraphs of the texts in a folder, file after file in the order of their paths.
+    """Paragraphs of the texts in a folder, line breaks kept, in the order of the files' paths.
 
-    Parameters
-    ----------
-    texts
-        One paragraph each, line breaks kept.
-    file
-        Path below the folder each paragraph comes from.
+    `file` is the path below the folder that each paragraph comes from.
     """
 
     texts: tuple[str, ...]

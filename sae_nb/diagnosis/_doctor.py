@@ -29,8 +29,6 @@ class Finding:
     """"ok", "warn" (works, with a drawback) or "cannot"."""
 
     what: str
-    """What was seen, with its numbers."""
-
     fix: str = ""
     """One sentence: what to do about it; empty where there is nothing to do."""
 
@@ -53,7 +51,6 @@ class Checkup:
     """
 
     findings: tuple[Finding, ...]
-    """One per check."""
 
     @property
     def usable(self) -> bool:
@@ -477,18 +474,9 @@ ESSENTIAL = frozenset(
 def doctor(*names: str) -> Checkup:
     """Look at what this machine can do, and say how to fix what it cannot.
 
-    Every check runs on its own: one that breaks becomes a finding. Nothing is downloaded and no
-    connection is made; nothing about the machine is reported but versions, sizes and the GPU's name.
-
-    Parameters
-    ----------
-    names
-        Checks to make; none means all (a few seconds).
-
-    Returns
-    -------
-    Checkup
-        Prints as a table; `.usable` says whether everything essential works.
+    All checks (a few seconds), or those named, each on its own: one that breaks becomes a finding.
+    Nothing is downloaded and no connection is made; nothing about the machine is reported but
+    versions, sizes and the GPU's name.
 
     Raises
     ------

@@ -43,20 +43,10 @@ class SaeIdentity:
     """
 
     architecture: str
-    """Name of its class."""
-
     n_atoms: int
-    """Rows of its dictionary."""
-
     d_in: int
-    """Width of its dictionary."""
-
     hook_point: str | None
-    """Where it reads the model."""
-
     model_name: str | None
-    """Which model."""
-
     fingerprint: str
     """Projections of its dictionary, four hexadecimal digits each."""
 

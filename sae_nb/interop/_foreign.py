@@ -161,16 +161,13 @@ class Original:
     """The contents of one library's files."""
 
     library: str
-    """Whose files they are."""
-
     tensors: dict[str, Tensor]
     """By that library's names, in its shapes and dtypes; views of the SAE's own where they are the same."""
 
     config: dict[str, Any]
-    """What its JSON file says."""
-
     place: tuple[str | None, str | None] = (None, None)
-    """Hook point and model when it was read: a file names them, so they must not have changed."""
+    """What its JSON file says; hook point and model at the time, which must not change: a file names
+    them."""
 
 
 def remember(sae: S, library: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> S:

@@ -156,25 +156,19 @@ class Origin:
     """Where an imported SAE comes from, as its file states it."""
 
     library: str
-    """The library that wrote it."""
-
     architecture: str
-    """What that library calls the architecture."""
+    """The library that wrote it, and what that library calls the architecture."""
 
     model_name: str | None = None
-    """The model it was trained on."""
-
     hook_name: str | None = None
-    """The place, in that library's words."""
+    """The model it was trained on and the place in it, in that library's words."""
 
     hook_name_out: str | None = None
     """For a transcoder, the place it reconstructs; None: the place it reads."""
 
     context_length: int | None = None
-    """Tokens per sequence while training."""
-
     prepend_bos: bool | None = None
-    """Whether sequences began with the begin-of-text token."""
+    """Tokens per sequence while training; whether sequences began with the begin-of-text token."""
 
     stated: dict[str, float] = field(default_factory=dict)
     """Figures the file states, such as "l0"."""
@@ -227,12 +221,8 @@ class Imported(FromFile, SparseAutoencoder):
 
     Parameters
     ----------
-    d_in, n_atoms
-        Sizes.
-    encoding
-        The rule, an `Encoding` or its fields.
-    origin
-        Where it comes from, an `Origin` or its fields.
+    encoding, origin
+        The rule, an `Encoding`, and where the SAE comes from, an `Origin`; or their fields.
     parts
         Names of the optional tensors it has: "encoder", "encoder_bias", "threshold", "gate_bias",
         "magnitude", "skip".

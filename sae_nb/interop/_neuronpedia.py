@@ -53,8 +53,6 @@ def write_neuronpedia(
         Gets the tree; must not exist, and appears only when complete.
     model
         A language model, for the tokens each atom raises and lowers.
-    set_name
-        Name of the set of sources.
     n_examples
         Strongest examples per atom; a third as many are drawn from each lower band.
 

@@ -14,17 +14,10 @@ _NEEDED = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
 
 @named_errors
 def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
-    """Read an SAE of openai/sparse_autoencoder.
+    """Read a `.pt` file of openai/sparse_autoencoder; the file does not say where it was trained.
 
     A TopK SAE of that library normalises each activation (mean 0, standard deviation 1) and undoes it
     after decoding; ReLU ones do not.
-
-    Parameters
-    ----------
-    path
-        The `.pt` file.
-    hook_point
-        Where it was trained; the file does not say.
 
     Raises
     ------

@@ -85,7 +85,7 @@ def _turned(tensor: Tensor, name: str) -> Tensor:
 
 @named_errors
 def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAutoencoder:
-    """Read an SAE that SAELens saved.
+    """Read an SAE that SAELens saved; it gives the codes SAELens gives.
 
     Parameters
     ----------
@@ -95,11 +95,6 @@ def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAut
         Factor activations are multiplied by before this SAE sees them, for files whose
         `normalize_activations` is "expected_average_only_in" and that were not folded: √d_in over the
         mean norm of the activations.
-
-    Returns
-    -------
-    SparseAutoencoder
-        Gives the codes SAELens gives.
 
     Raises
     ------
@@ -266,13 +261,9 @@ class Layout:
     """An SAE in SAELens' terms."""
 
     architecture: str
-    """What SAELens calls it."""
-
     tensors: dict[str, Tensor]
-    """Weights by SAELens' names."""
-
     facts: dict[str, Any] = field(default_factory=dict)
-    """Further lines of the configuration."""
+    """What SAELens calls it, its weights by their names there, further lines of the configuration."""
 
 
 def write_saelens(sae: SparseAutoencoder, folder: str | Path, **metadata: Any) -> Path:
@@ -343,10 +334,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
-    """The SAE in SAELens' terms: what other writers start from, too.
-
-    `sae`: Of ours, or read from another library.
-    """
+    """The SAE in SAELens' terms: what other writers start from, too."""
     layout = next((layout for kind, layout in _LAYOUTS.items() if isinstance(sae, kind)), None)
     found = None if layout is None else layout(sae)
     if found is not None:

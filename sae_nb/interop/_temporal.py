@@ -38,16 +38,10 @@ class ImportedTemporal(FromFile, Temporal):
 
     Parameters
     ----------
-    d_in, n_atoms
-        Sizes.
     k
         Novel atoms per token; None: all that are positive.
-    n_heads, n_layers, bottleneck_factor
-        Shape of the attention.
     tied
         Whether the encoder is the dictionary, up to one number.
-    origin
-        Where it comes from.
     """
 
     unit_atoms = False

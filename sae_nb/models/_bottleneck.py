@@ -87,12 +87,8 @@ def train_bottlenecks(
 
     Parameters
     ----------
-    sparsities
-        Chances S that a feature is off, each in [0, 1).
-    importance
-        Iᵢ > 0; None is 0.9ⁱ as in the paper.
-    batch_size
-        Fresh inputs per step and toy.
+    sparsities, importance
+        Chances S that a feature is off, each in [0, 1); Iᵢ > 0, None is 0.9ⁱ as in the paper.
     learning_rate
         Peak of a cosine schedule with 50 steps of warm-up. Ours: 600 steps at 0.03 end where 1500 at
         0.01 do.

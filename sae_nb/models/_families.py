@@ -66,10 +66,8 @@ class Structure:
     """What was found in a network; every path is relative to its root, block parts to the block."""
 
     blocks: str
-    """Path of the list of blocks."""
-
     n_blocks: int
-    """How many."""
+    """Path of the list of blocks, and how many it holds."""
 
     embed: str | None = None
     """The embedding: token embeddings (GPT-2, Llama), or whole token states (BERT, vision)."""
@@ -78,10 +76,8 @@ class Structure:
     """The norm after the last block, where it sees every token."""
 
     attention: str | None = None
-    """What attention adds to the stream, within a block."""
-
     mlp: str | None = None
-    """What the MLP adds to the stream, within a block."""
+    """What attention and what the MLP add to the stream, within a block."""
 
     middle: str | None = None
     """Where the stream between the branches can be read, within a block."""

@@ -265,10 +265,7 @@ class Intervention:
     """One edit at one hook point; active while it is in ``model.interventions``."""
 
     hook_point: HookPoint
-    """Where."""
-
     edit: Edit
-    """What is done there."""
 
 
 @contextmanager

@@ -34,10 +34,8 @@ class Batch:
     """
 
     args: tuple[Any, ...] = ()
-    """Positional arguments of the module."""
-
     kwargs: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the module."""
+    """Arguments of the module, by position and by keyword."""
 
     n: int
     """Rows: samples, or packed rows."""
@@ -52,10 +50,8 @@ class Batch:
     """Index in the sample's own token sequence; −1 at padding."""
 
     token_ids: Int[Tensor, "batch time"] | None = None
-    """Token ids; None without text."""
-
     keep: Bool[Tensor, "batch time"] | None = None
-    """False at padding; None without text."""
+    """None without text; `keep` is False at padding."""
 
     special: Bool[Tensor, "batch time"] | None = None
     """True at special tokens (BOS, end-of-text, CLS, SEP); padding is False. None without text."""
@@ -338,8 +334,6 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
 
     Prefix tokens are counted from the module's own parameters (``cls_token``, ``class_embedding``,
     ``register_tokens``, ``distillation_token``), the grid from picture and patch size.
-
-    `module`: Ours, or a Hugging Face vision model.
     """
     config: Any = getattr(module, "config", None)
     grid = getattr(config, "patch_grid", None)

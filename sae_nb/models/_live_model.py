@@ -343,10 +343,8 @@ class LiveModel:
             Of the sampling; None: torch's global generator.
         use_cache
             Reuse keys and values of earlier tokens; the same text without, only slower.
-        return_ids
-            Return token ids, padding left out, instead of text.
-        echo
-            Begin with the prompt.
+        return_ids, echo
+            Return token ids, padding left out, instead of text; begin with the prompt.
 
         Raises
         ------

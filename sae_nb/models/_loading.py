@@ -63,8 +63,8 @@ def load_model(
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype
-        Number format: "float32", "bfloat16", "float16", "float64" or a torch dtype. None: float32
-        for bundled models and on a CPU, else as stored.
+        "float32", "bfloat16", "float16", "float64" or a torch dtype. None: float32 for bundled models
+        and on a CPU, else as stored.
     revision
         Branch, tag or commit of a hub id; "step-N" of a bundled model.
     remote
@@ -313,10 +313,9 @@ def wrap(
     preprocess
         Turns pictures, floats in [0, 1] of shape (n, 3, H, W), into what the module reads; a
         Hugging Face image processor also works.
-    prefix_tokens
-        Tokens before the first patch (cls, registers); overrides what the module tells.
-    patch_grid
-        Rows and columns of patches; overrides what the module tells.
+    prefix_tokens, patch_grid
+        Tokens before the first patch (cls, registers), and rows and columns of patches; both override
+        what the module tells.
     name
         Its class name if left out.
     causal

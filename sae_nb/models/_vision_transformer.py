@@ -27,10 +27,8 @@ class VisionTransformerConfig:
     """Sizes of a vision transformer; values are those of ``tiny-vit``."""
 
     image_size: int = 32
-    """Height and width of a picture, pixels."""
-
     patch_size: int = 4
-    """Height and width of a patch, pixels; divides `image_size`."""
+    """Height and width of a picture and of a patch, pixels; the first is a multiple of the second."""
 
     d_model: int = 64
     """Width of the residual stream. Ours: fits an hour of two CPU cores."""
@@ -54,10 +52,8 @@ class VisionTransformerConfig:
     """How often each distinct block is applied, e.g. (4, 4, 4); None: every block is its own."""
 
     n_digits: int = 10
-    """Classes of the first head."""
-
     n_textures: int = 8
-    """Classes of the texture head."""
+    """Classes of the first head, and of the texture head."""
 
     def __post_init__(self) -> None:
         for name in ("d_model", "n_blocks", "n_heads", "mlp_ratio", "patch_size", "n_digits"):

@@ -39,10 +39,8 @@ class SteeredAtom:
     """The same in multiples of its 99th percentile: `steer(…, by=by_p99, unit="p99")`."""
 
     effect: float
-    """Share of inputs whose answer became the labelled one, minus the share without."""
-
     interval: tuple[float, float]
-    """95 %."""
+    """Share of inputs whose answer became the labelled one, minus the share without; 95 % interval."""
 
     random: float
     """Largest effect, up or down, of random directions of the same norm."""
@@ -64,10 +62,8 @@ class ExampleStore:
 
     name: str
     acts: Activations
-    """Rows of the examples, with the images or texts behind them; `x` is reconstructed."""
-
     codes: SparseCodes
-    """Codes of those rows, to 8 bits."""
+    """Rows of the examples, with the images or texts behind them; and their codes, to 8 bits."""
 
     xy: Float[np.ndarray, "n_atoms 2"]
     """UMAP coordinates of the atoms (cosine)."""
@@ -76,19 +72,15 @@ class ExampleStore:
     """What atoms represent, by the factor they detect best; kept in memory."""
 
     matches: list[FactorMatch]
-    """Known factors that an atom detects, best first, judged on fresh samples."""
-
     missed: list[str]
-    """Known factors that no single atom detects."""
+    """Known factors that an atom detects, best first, judged on fresh samples; those that none does."""
 
     steered: list[SteeredAtom]
     """Atoms that steer the model towards their label, the strongest first."""
 
     frequency: Float[np.ndarray, " n_atoms"]
-    """Share of rows in which each atom fires, on a large sample."""
-
     p99: Float[np.ndarray, " n_atoms"]
-    """99th percentile of each atom's non-zero strengths, on the same sample."""
+    """Firing rate, and 99th percentile of non-zero strengths, on a large sample."""
 
     r2: float
     """Share of variance the SAE explains on held-out samples."""
@@ -148,12 +140,7 @@ class ExampleStore:
 
 
 def load_examples(name: str) -> ExampleStore:
-    """Open the examples of a pretrained SAE: `sn.pretrained_names()` lists them.
-
-    Returns
-    -------
-    ExampleStore
-        Samples, codes, coordinates, labels; the live model is not needed.
+    """Open the examples of a pretrained SAE (`sn.pretrained_names()` lists them); no model is needed.
 
     Raises
     ------
@@ -284,7 +271,7 @@ def write_examples(
 ) -> None:
     """Write the two files of an example store into a folder that the caller seals.
 
-    `facts`: JSON-able: labels, matches, measured numbers.
+    `facts` are labels, matches and measured numbers, as JSON knows them.
     """
     context = acts.context
     arrays = pack_codes(codes)

@@ -36,10 +36,8 @@ class StorySentiment(NamedTuple):
     """1 good, −1 bad, 0 neither, or both alike."""
 
     sentences: int
-    """Whole sentences; an unfinished last one is left out."""
-
     grammatical: int
-    """Of those, how many the grammar can make."""
+    """Whole sentences, without an unfinished last one; how many of them the grammar can make."""
 
 
 def story_sentiment(text: str) -> StorySentiment:

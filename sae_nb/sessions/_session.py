@@ -154,19 +154,10 @@ def save_session(
 
 
 def open_session(path: str | Path, sae: Any = None) -> Session:
-    """Read a session and check every file of it.
+    """Read a session and check every file of it; `session.dashboard(model, sae, acts)` shows it.
 
-    Parameters
-    ----------
-    path
-        What `dashboard.save` wrote, or the folder of an SAE that holds a session.
-    sae
-        The SAE it is to be opened with, to be refused here already if it is another one.
-
-    Returns
-    -------
-    Session
-        `session.dashboard(model, sae, acts)` brings the panels back.
+    The folder is what `dashboard.save` wrote, or an SAE's that holds a session. An `sae` other than
+    the session's is refused here already.
 
     Raises
     ------

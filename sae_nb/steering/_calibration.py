@@ -45,10 +45,8 @@ class CalibratedStrength:
     hook_point: str
     atoms: tuple[int, ...]
     by: tuple[float, ...]
-    """How much of each unit atom: what `steer` takes."""
-
     kl: float
-    """KL(clean‖steered) there, in nats, mean over the inputs."""
+    """Amount of each unit atom, for `steer`; KL(clean‖steered) there, in nats, mean over the inputs."""
 
     target_kl: float
     reached: bool
@@ -79,12 +77,12 @@ def calibrate_strength(
 ) -> CalibratedStrength:
     """Return how much of an atom changes the model's answer by `target_kl` nats.
 
-    So atoms, layers and random directions are compared at the same cost, not at the same norm.
+    So atoms, layers and random directions are compared at the same cost, not at the same norm. Some
+    atoms cannot move an answer that far: `.reached` says so. The other arguments are those of
+    `dose_response`.
 
     Parameters
     ----------
-    model, inputs, hook_point, sae, positions, batch_size
-        As for `dose_response`.
     atom
         One atom, or several that are added together.
     target_kl
@@ -92,14 +90,6 @@ def calibrate_strength(
     by
         Where the search begins, and, by its sign and proportions, what is scaled: negative
         subtracts.
-    max_runs
-        Steered forward passes, at most.
-
-    Returns
-    -------
-    CalibratedStrength
-        `.by` is what `steer` takes; `.reached` says whether the target was met: some atoms cannot
-        move an answer that far.
 
     Raises
     ------

@@ -96,26 +96,24 @@ def steer(
     "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j;
     both give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
 
-    Works for `model(…)`, `model.heads(…)`, `model.generate(…)` and `capture(…)`; contexts nest, and
-    a later one sees what an earlier one made. Other threads that run the same model inside the
-    block are steered too: hold `model.lock` around the block where that matters.
+    `with` gives the `Steering` record of what is done. The edit holds for `model(…)`,
+    `model.heads(…)`, `model.generate(…)` and `capture(…)`; contexts nest, and a later one sees what
+    an earlier one made. Other threads that run the same model inside the block are steered too:
+    hold `model.lock` around the block where that matters.
 
     Parameters
     ----------
-    model, hook_point
-        Where; the SAE's width must fit.
     sae, atom
-        One atom, or several. Not needed with `direction`.
+        One atom, or several; the SAE's width must fit. Not needed with `direction`.
     by
         How much, in `unit`s, for "scale" a factor; one number for all atoms or one each.
     direction
         A vector of your own instead of an atom, used as it is, without normalising: with
         `random_direction(d_in, seed)` the control of the same norm is one call. "set" and "scale"
         then act on its coefficient ⟨x, d⟩ / ⟨d, d⟩.
-    unit
-        "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths.
-    acts
-        Activations or codes that the percentile is taken from; by default `sae.strength_p99`.
+    unit, acts
+        "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths on these activations
+        or codes; by default it is `sae.strength_p99`.
     positions
         None: all. Integers (negative from the end of the prompt), "last", "not_first", "cls",
         "registers", "patches", or a boolean mask. They count a sample's own tokens, as
@@ -124,11 +122,6 @@ def steer(
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
     keep_error
         Keep x − x̂, so that the edit is all that changes.
-
-    Returns
-    -------
-    Active
-        A context manager that gives the `Steering` record of what is done.
 
     Raises
     ------
@@ -219,6 +212,7 @@ def splice(
     """Make a live model run with x replaced by edit(x), inside a `with` block.
 
     An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions.
+    `with` gives the `MaskedEdit`, whose `n_touched` counts positions.
 
     Parameters
     ----------
@@ -226,11 +220,6 @@ def splice(
         From activations (batch, time, d_in) to others of that shape; not asked about padding.
     keep
         Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
-
-    Returns
-    -------
-    Active
-        A context manager that gives the `MaskedEdit`, whose `n_touched` counts positions.
 
     Raises
     ------

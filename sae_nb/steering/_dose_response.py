@@ -43,16 +43,12 @@ class DoseResponse:
     """Multiples of the unit atom, in the model's units."""
 
     effect: Float[np.ndarray, " strengths"]
-    """Mean change of the measure over the inputs."""
-
     control: Float[np.ndarray, "controls strengths"]
-    """The same for each random direction."""
+    """Mean change of the measure over the inputs, by the atom and by each random direction."""
 
     kl: Float[np.ndarray, " strengths"]
-    """KL(clean‖steered) of the answer in nats; NaN where the outputs are no scores of classes."""
-
     control_kl: Float[np.ndarray, "controls strengths"]
-    """The same for each random direction."""
+    """KL(clean‖steered) of the answer in nats, for both; NaN where the outputs are no scores of classes."""
 
     clean: float
     """Mean of the measure without steering; `measure` says in words what is measured, on `n` inputs."""
@@ -82,13 +78,10 @@ class BestEffect:
     """Multiple of the unit atom that was added."""
 
     effect: float
-    """Mean change of the measure."""
-
     control: Float[np.ndarray, " controls"]
-    """Effects of random directions added with that same amount."""
-
     control_p95: float
-    """95th percentile of their absolute effects."""
+    """Mean changes of the measure by the atom and by random directions of that amount; the 95th
+    percentile of the latter's absolute values."""
 
     candidates: Int[np.ndarray, " candidates"]
     """Atoms that were tried; then their effects."""
@@ -126,12 +119,10 @@ def dose_response(
 ) -> DoseResponse:
     """Return what adding an atom does to the model's answer, for several strengths.
 
+    The other arguments are those of `steer`.
+
     Parameters
     ----------
-    model, hook_point, sae, atom, unit, acts, positions
-        As for `steer`.
-    inputs
-        What the model reads: one or several.
     strengths
         How much of the unit atom is added, in `unit`s; negative subtracts.
     measure
@@ -191,10 +182,10 @@ def best_effect(
 ) -> BestEffect:
     """Return the atom that, when added, changes an answer most, and what random directions do.
 
+    The other arguments are those of `dose_response`.
+
     Parameters
     ----------
-    model, inputs, hook_point, sae, measure, unit, acts, positions, n_controls, seed, batch_size
-        As for `dose_response`.
     by
         How much of each candidate's unit atom is added, in `unit`s.
     candidates

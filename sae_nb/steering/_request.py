@@ -34,8 +34,6 @@ class Steering:
 
     hook_point: str
     mode: Mode
-    """What is done: "add", "set", "scale"."""
-
     atoms: tuple[int, ...] | None
     """Which latents; None for a direction of the user's own."""
 
@@ -53,7 +51,6 @@ class Steering:
 
     steps: Steps
     keep_error: bool
-    """Whether x − x̂ is kept."""
 
     def settings(self) -> dict[str, Any]:
         """Return the recipe as plain numbers and strings, ready for JSON."""

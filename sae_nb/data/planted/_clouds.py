@@ -23,18 +23,9 @@ FLOOR = 1e-6
 
 @dataclass(frozen=True, repr=False)
 class ConceptClouds(Record):
-    """Points, and the concept each of them is an instance of.
+    """Points, concepts in order, and the concept each of them is an instance of.
 
-    Parameters
-    ----------
-    x
-        The points an SAE is given, concepts in order.
-    concept
-        Which cloud each point is from.
-    centres
-        Where the clouds lie.
-    dimensions
-        In how many directions each cloud spreads.
+    A concept is a cloud about its centre, which spreads in so many `dimensions`.
 
     Example
     -------
@@ -89,10 +80,8 @@ def uneven_dimensions(
 
     Parameters
     ----------
-    n
-        Points per cloud.
-    dimensions
-        m_i, directions of each cloud, each ≤ d_in.
+    n, dimensions
+        Points of each cloud, and the directions m_i ≤ d_in it spreads in.
 
     Source
     ------
@@ -143,20 +132,16 @@ def _clouds(
 
 @dataclass(frozen=True, repr=False)
 class PlantedManifolds(Record):
-    """Rows, and where on which manifold each of their parts lies.
+    """Rows (noise included), and where on which manifold each of their parts lies.
 
     Parameters
     ----------
-    x
-        Rows, noise included.
-    active
-        Which manifolds a row is made of; circles come first.
+    active, n_circles
+        Which manifolds a row is made of; circles come first, and there are `n_circles` of them.
     theta
         Place on each manifold: an angle in [0, 2π), or a number in [−1, 1]; 0 where it is not active.
     directions
         V: two rows per circle, one per segment (its second row is zero).
-    n_circles
-        How many are circles.
 
     Example
     -------
@@ -197,10 +182,8 @@ def planted_manifolds(
         |S|, manifolds per row, each set equally likely.
     noise
         Standard deviation per coordinate.
-    seed
-        Of the subspaces.
-    draw
-        Of the rows, so that training and test rows share their subspaces.
+    seed, draw
+        Of the subspaces; and of the rows, so that training and test rows share their subspaces.
 
     Source
     ------
@@ -256,16 +239,8 @@ CONCENTRATION = {"minkowski": 0.5, "simplex": 0.3}
 class PlantedHulls(Record):
     """Rows and the archetypes that made them.
 
-    Parameters
-    ----------
-    x
-        Rows, noise included, with mean square 1 per coordinate before noise.
-    archetypes
-        Corners of all tiles below each other; empty for a Gaussian.
-    tile_sizes
-        Corners of each tile.
-    kind
-        "minkowski", "simplex" or "gaussian".
+    Rows include their noise; before it their mean square is 1 per coordinate. `archetypes` are
+    the corners of all tiles below each other, none for a Gaussian; `tile_sizes` counts each tile's.
 
     Example
     -------
@@ -300,8 +275,8 @@ def planted_hulls(
     tile_sizes
         Corners of each tile, ≥ 2.
     n_active
-        Tiles that a row of "minkowski" uses, drawn at random; the others stand at their centre. None is
-        all.
+        Tiles that a row of "minkowski" uses, drawn at random; the others stand at their centre.
+        None is all.
     noise
         Standard deviation of the Gaussian noise per coordinate.
 

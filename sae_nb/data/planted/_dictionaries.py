@@ -22,16 +22,9 @@ _TILE_ENTRIES = 1 << 22  # uniforms held at once while supports are drawn
 
 @dataclass(frozen=True, repr=False)
 class PlantedDictionary(Record):
-    """Vectors, and the dictionary and codes they were made from.
+    """Vectors, and the unit atoms and true codes they were made from.
 
-    Parameters
-    ----------
-    x
-        The vectors an SAE is given.
-    dictionary
-        The atoms to be found, unit norm.
-    codes
-        The true codes; ``codes.to_dense() @ dictionary`` is `x` without noise.
+    ``codes.to_dense() @ dictionary`` is `x` without noise.
 
     Example
     -------
@@ -176,20 +169,14 @@ def planted_families(
     """Sparse combinations of atoms that come in families of siblings, answers included.
 
     d_j = √within · m_f + √(1 − within) · g_j with one random direction m_f per family f and random
-    directions g_j ⟂ m_f, so two siblings have cosine `within` in the mean. Codes are those of
-    `planted_dictionary`: k of all atoms, every set as likely, strengths uniform in [½, 1½].
+    directions g_j ⟂ m_f, so two siblings have cosine `within` in the mean. Codes and noise are those
+    of `planted_dictionary`: k of all atoms, every set as likely, strengths uniform in [½, 1½].
 
     Parameters
     ----------
-    n_families, family_size
-        Their product is the number of atoms.
-    k
-        Atoms per vector.
     within
         Mean cosine of two siblings, in [0, 1). A one-step encoder takes siblings of an atom for
         atoms of their own; a pursuit subtracts them with it.
-    noise
-        Standard deviation of the noise in every coordinate.
 
     Example
     -------
@@ -228,12 +215,7 @@ def _families(
 def sparse_features(
     n: int, n_features: int, sparsity: float, *, seed: int = 0
 ) -> Float[Tensor, "n n_features"]:
-    """Draw independent features that are 0 with chance S and else uniform in [0, 1].
-
-    Parameters
-    ----------
-    sparsity
-        S, the chance that a feature is off, in [0, 1).
+    """Draw independent features that are 0 with chance S = `sparsity` in [0, 1), else uniform in [0, 1].
 
     Source
     ------

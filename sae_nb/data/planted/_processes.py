@@ -20,18 +20,8 @@ SLOW, FAST = 1.2, 0.6
 class SlowAndFast(Record):
     """Sequences, and the slow and fast states they were made from.
 
-    Parameters
-    ----------
-    x
-        The sequences an SAE is given.
-    slow
-        The state of each token's event.
-    fast
-        Sparse codes, new at every token.
-    events
-        Number of the event within its sequence.
-    slow_atoms, fast_atoms
-        Directions of the two; rows of unit norm.
+    `slow` is the state of each token's event, `events` the number of that event in its sequence, `fast`
+    the sparse codes, new at every token; the atoms are directions of unit norm.
 
     Example
     -------
@@ -61,17 +51,11 @@ def slow_and_fast(
 ) -> SlowAndFast:
     """Sequences whose slow state stays within an event, with a few fast atoms at every token.
 
-    x_t = 1.2 s_{e(t)} D_s + 0.6 z_t D_n: s standard normal in `n_slow` dimensions and new at each event,
-    z with k entries of 1, chosen anew at every token.
+    x_t = 1.2 s_{e(t)} D_s + 0.6 z_t D_n: s standard normal in `n_slow` dimensions and new at each
+    event, z with k of its `n_fast` entries 1, chosen anew at every token.
 
     Parameters
     ----------
-    n, time
-        How many sequences, of how many tokens.
-    n_slow, n_fast
-        Directions of the two parts.
-    k
-        Fast atoms per token.
     switch
         Chance that an event ends at a token.
 
@@ -104,14 +88,7 @@ def growing_rank(
 ) -> Float[Tensor, "n time d_in"]:
     """Sequences whose token t lies in first + step · t dimensions, evenly in each: planted growth.
 
-    Parameters
-    ----------
-    n, time
-        How many sequences, of how many tokens.
-    d_in
-        Width of a token; at least first + step · (time − 1).
-    first, step
-        Dimensions of the first token, and how many more each next one has.
+    `d_in` is at least first + step · (time − 1).
 
     Example
     -------

@@ -32,15 +32,11 @@ class ConceptTree(Record):
 
     Parameters
     ----------
-    x
-        The vectors an SAE is given.
     dictionary
         The 20 atoms to be found, unit norm: parents 0, 4 and 8, each followed by its three children,
-        then 8 leaves without children.
+        then 8 leaves without children. `parent` is −1 at the top level.
     codes
         The true codes; ``codes.to_dense() @ dictionary`` is `x`. On average 1.36 concepts a vector.
-    parent
-        The parent of each concept, −1 at the top level.
     correlation
         Cosine of two atoms of one level.
 

@@ -28,19 +28,11 @@ class LanguageShape:
     """Size of the vocabulary; embedding and output share their matrix."""
 
     d_model: int = 128
-    """Width of the residual stream."""
-
     n_blocks: int = 4
-    """Depth."""
-
     n_heads: int = 4
-    """Heads of attention."""
-
     d_hidden: int = 352
-    """Width inside the gated MLP."""
-
     context_length: int = 512
-    """Tokens it can read."""
+    """Width, depth and heads; width inside the gated MLP; tokens it can read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +40,9 @@ class LanguageRecipe:
     """How the bundled language model is trained; defaults are ours, from short probes."""
 
     shape: LanguageShape = field(default_factory=LanguageShape)
-    """Size of the model."""
-
     steps: int = 7_200
-    """Optimiser steps in all."""
-
     rows: int = 8
-    """Rows per step. Small batches win: a short run is limited by its number of updates."""
+    """Rows of a step. Small batches win: a short run is limited by its number of updates."""
 
     row_length: int = 128
     """Tokens per row; every fourth step has a quarter of the rows, four times as long."""
@@ -63,19 +51,15 @@ class LanguageRecipe:
     """Share of numbers set to zero in the embedding and in what each branch adds."""
 
     muon_learning_rate: float = 0.01
-    """Peak step size of Muon, scaled to match AdamW's."""
-
     adam_learning_rate: float = 3e-3
-    """Peak step size of AdamW."""
+    """Peak step sizes of Muon, scaled to match AdamW's, and of AdamW."""
 
     weight_decay: float = 0.1
     """Decoupled decay of every matrix."""
 
     warmup_steps: int = 100
-    """Linear warm-up."""
-
     decay_steps: int = 2_400
-    """Last steps, in which the step size falls linearly to zero; before, it is constant."""
+    """Linear rise at the beginning, linear fall to zero at the end; constant in between."""
 
     seed: int = 0
     """Initial weights, dropout, rows and stories."""

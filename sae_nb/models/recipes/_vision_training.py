@@ -31,25 +31,20 @@ class RecipeConfig:
     """Key of `VARIANTS`."""
 
     steps: int = 3_200
-    """Optimiser steps in all."""
-
     batch: int = 64
-    """Pictures per step. Small batches win: the run is limited by its number of updates."""
+    """Pictures of a step. Small batches win: the run is limited by its number of updates."""
 
     muon_learning_rate: float = 0.01
-    """Peak step size of Muon, scaled to match AdamW's. Ten times AdamW's usual one is stable here."""
-
     adam_learning_rate: float = 2e-3
-    """Peak step size of AdamW."""
+    """Peak step sizes of Muon, scaled to match AdamW's, and of AdamW. For Muon ten times AdamW's usual
+    one is stable here."""
 
     weight_decay: float = 0.05
     """Decoupled decay of every parameter."""
 
     warmup_steps: int = 200
-    """Linear warm-up."""
-
     decay_steps: int = 700
-    """Last steps, in which the step size falls linearly to zero; before, it is constant."""
+    """Linear rise at the beginning, linear fall to zero at the end; constant in between."""
 
     smoothing: float = 0.05
     """Label smoothing of every cross-entropy."""
@@ -58,10 +53,8 @@ class RecipeConfig:
     """Initial weights, dropped branches and renderings."""
 
     log_every: int = 250
-    """Steps between checkpoints, each with a line of the log."""
-
     n_held_out: int = 1_000
-    """Held-out pictures judged for a line of the log."""
+    """Steps between checkpoints, each with a line of the log on so many held-out pictures."""
 
     def __post_init__(self) -> None:
         one_of(self.variant, VARIANTS, name="variant")

@@ -23,10 +23,8 @@ class Sizes:
     """How many samples each purpose gets, and prose paragraphs beside stories."""
 
     samples: tuple[int, int, int, int]
-    """Images or stories to train on, match on, judge on, show."""
-
     prose: tuple[int | None, int | None, int | None, int | None] = (0, 0, 0, 0)
-    """Paragraphs beside stories; None: all there are."""
+    """Images or stories to train on, match on, judge on, show; paragraphs likewise, None is all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,10 +33,8 @@ class Material:
 
     inputs: Any
     words: str
-    """What it is, for the card."""
-
     factors: Callable[[Activations], list[Factor]]
-    """Known truths about captured rows."""
+    """What it is, for the card; known truths about captured rows."""
 
     labels: Any = None
     """A class per sample, where the model answers with one."""

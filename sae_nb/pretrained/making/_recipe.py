@@ -50,7 +50,6 @@ class Plan:
 
     sizes: Sizes
     seed: int = 0
-    """Of everything."""
 
 
 PLANS = {

@@ -184,17 +184,7 @@ class ClassTurn:
 
 
 class ClassTrial:
-    """Images classified without steering once, and then with any number of directions.
-
-    Parameters
-    ----------
-    model
-        Answers with class logits.
-    hook_point
-        Where directions are added, at every position.
-    labels
-        True classes of the images.
-    """
+    """Images classified by class logits, without steering once, then with directions at every position."""
 
     def __init__(
         self, model: LiveModel, hook_point: str, pictures: Any, labels: Int[Tensor, " n"]
@@ -235,19 +225,13 @@ class SentimentShift:
     """What adding one direction did to continuations."""
 
     clean: float
-    """Share of the wanted sentiment without steering, over all prompts and seeds."""
-
     steered: float
-    """The same with it."""
-
     shift: float
-    """Steered minus clean."""
+    """Shares of the wanted sentiment without and with steering, over prompts and seeds; their difference."""
 
     interval: tuple[float, float]
-    """95 %, by resampling prompts."""
-
     by_seed: tuple[float, ...]
-    """Shift of each sampling seed."""
+    """95 % of the shift, by resampling prompts; then the shift of each sampling seed."""
 
     opposite: float
     """Share of the opposite sentiment with steering."""
@@ -262,10 +246,8 @@ class SentimentShift:
     """Nats per token that held-out stories are read worse under steering; NaN if there were none."""
 
     temperature: float
-    """Of sampling, with steering and without."""
-
     n: int
-    """Continuations: prompts × seeds."""
+    """Of sampling, with steering and without; continuations, prompts × seeds."""
 
     def __repr__(self) -> str:
         low, high = self.interval
@@ -278,20 +260,9 @@ class SentimentShift:
 
 
 class SentimentTrial:
-    """Prompts continued without steering once, and then with any number of directions.
+    """Prompts continued without steering once, then with directions added at every position and step.
 
-    Parameters
-    ----------
-    model
-        A causal language model that writes our stories.
-    hook_point
-        Where directions are added, at every position and step.
-    prompts
-        Beginnings without sentiment, from `neutral_beginnings`.
-    stories
-        Whole stories to read, for the cost of reading.
-    seeds, temperature
-        Of sampling, steered and not.
+    The prompts have no sentiment (`neutral_beginnings`); the cost of reading is that of `stories`.
 
     Raises
     ------
@@ -325,7 +296,7 @@ class SentimentTrial:
     def shift(self, direction: Float[Tensor, " d_in"], by: float, sign: int) -> SentimentShift:
         """Return what adding `by` times the direction, at unit length, does.
 
-        `sign`: The sentiment wanted: 1 good, −1 bad.
+        `sign` is the sentiment wanted: 1 good, −1 bad.
         """
         unit = torch.nn.functional.normalize(direction.detach(), dim=0)
 
