@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -295,7 +295,12 @@ class SparseAutoencoder(nn.Module, ABC):
 
         They are its fields, where an SAE is written as a dataclass.
         """
-        names = [field.name for field in fields(self) if field.init]  # type: ignore[arg-type]
+        if not is_dataclass(self):
+            raise TypeError(
+                f"An SAE must say what rebuilds it, and {type(self).__name__} does not. Write it as a "
+                "dataclass, or give it a method `settings`."
+            )
+        names = [field.name for field in fields(self) if field.init]
         return {name: getattr(self, name) for name in names if name != "generator"}
 
     def save(self, folder: str | Path) -> None:

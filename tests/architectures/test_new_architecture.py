@@ -73,3 +73,14 @@ def test_an_sae_without_k_refuses_one() -> None:
     """Rather than ignore it."""
     with pytest.raises(ValueError, match="must be None for Rectified, which has no k, got 3"):
         Rectified(8, 30).encode(torch.ones(2, 8), k=3)
+
+
+def test_what_cannot_be_rebuilt_is_not_saved(tmp_path: Path) -> None:
+    """Neither a dataclass nor a method `settings`: refused, and nothing is written."""
+
+    class Forgetful(Rectified):
+        settings = SparseAutoencoder.settings
+
+    with pytest.raises(TypeError, match="Forgetful does not. Write it as a dataclass, or give it"):
+        Forgetful(3, 5).save(tmp_path / "sae")
+    assert not list(tmp_path.iterdir())
