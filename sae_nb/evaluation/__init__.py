@@ -1,4 +1,7 @@
-"""What an SAE is worth: each number with its floor, its random control and its interval."""
+"""What an SAE is worth: each number with its floor, its random control and its interval.
+
+`n_bootstrap` and `seed` mean the same everywhere: see `Measurement`.
+"""
 
 from __future__ import annotations
 

@@ -154,10 +154,8 @@ def which_sae(
 
     Parameters
     ----------
-    acts
-        Activations; a few thousand rows are enough.
-    max_rows, seed
-        Rows looked at, drawn at random from more; the seed is also of the surrogates.
+    acts, max_rows
+        A few thousand rows are enough; of more, `max_rows` are drawn at random.
 
     Raises
     ------

@@ -51,10 +51,8 @@ class AblationEffects(Measurements[int]):
     """Where, what is put in the latent's place, and which latents."""
 
     effects: Float[np.ndarray, "atoms n"]
-    """m(x) − m(x without the atom), input by input."""
-
     kl: Float[np.ndarray, " atoms"]
-    """Mean KL(clean‖ablated), nats."""
+    """m(x) − m(x without the atom), input by input; mean KL(clean‖ablated), nats."""
 
     random_atoms: Float[np.ndarray, " controls"]
     """Mean effects of atoms drawn from those that fire on these inputs."""
@@ -63,10 +61,8 @@ class AblationEffects(Measurements[int]):
     """Mean effects of random directions with each atom's strengths in its place."""
 
     rows: Mapping[int, Measurement]
-    """By atom; the control is the 95 % quantile of |mean effect| of the random atoms."""
-
     cost: Cost
-    """What it took."""
+    """By atom, the control the 95 % quantile of |mean effect| of the random atoms; what it took."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -112,17 +108,13 @@ def ablation_effects(
     ----------
     model, hook_point, sae, positions
         As for `ablate`; the reconstruction error is kept.
-    inputs, atoms
-        What the model reads; one atom or several, each of them taken away alone.
-    kind
-        "zero" or "mean".
+    atoms
+        One or several, each of them taken away alone.
     acts
-        Rows that the mean is taken of; None: the inputs' own.
+        Rows that the mean of a "mean" ablation is taken of; None: the inputs' own.
     n_controls, n_directions
         Atoms drawn at random from those that fire on these inputs; random directions that are taken
         away in each atom's place, as strongly as it fires.
-    n_bootstrap, seed
-        Of the intervals; of the controls.
     max_seconds
         Refuse, with the cost said, what would take longer; None refuses nothing.
 
@@ -211,14 +203,9 @@ class _Trial:
 def strongest_atoms(
     codes: SparseCodes, n: int, *, rows: Int[Tensor, " m"] | None = None
 ) -> tuple[int, ...]:
-    """Return the atoms with the largest total strength, strongest first: candidates for ablation.
+    """Return the n atoms with the largest total strength, strongest first: candidates for ablation.
 
-    Parameters
-    ----------
-    codes, rows
-        Of some rows, and which of them count; None: all.
-    n
-        How many atoms, at most.
+    Strengths are summed over `rows` of the codes; None: over all.
 
     Example
     -------

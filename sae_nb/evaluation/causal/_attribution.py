@@ -51,10 +51,8 @@ class SpliceCheck:
     """Which one was removed, at every position the SAE reads, and what the numbers are."""
 
     first_order: float
-    """Σ_t z_tj ⟨d_j, ∂m/∂x_t⟩."""
-
     exact: float
-    """m(x) − m(x − Σ_t z_tj·d_j), with the model run again: what the atom adds to the measure."""
+    """What the atom adds: Σ_t z_tj ⟨d_j, ∂m/∂x_t⟩; m(x) − m(x − Σ_t z_tj·d_j), the model run again."""
 
     control: float
     n_controls: int
@@ -87,10 +85,8 @@ class Attribution:
     """Position of each row; an attention sink's and a beginning-of-text token's are left out."""
 
     codes: SparseCodes
-    """Codes of the rows; entries of strength zero are left out."""
-
     effects: Float[np.ndarray, " nnz"]
-    """z_tj ⟨d_j, ∂m/∂x_t⟩ of every entry of the codes."""
+    """Codes of the rows, without entries of strength zero; z_tj ⟨d_j, ∂m/∂x_t⟩ of every entry."""
 
     error: Float[np.ndarray, " rows"]
     """⟨e_t, ∂m/∂x_t⟩: what hangs on the part of the activation that the SAE does not explain."""
@@ -119,12 +115,8 @@ class Attribution:
     def splice(self, atom: int, *, n_controls: int = 8, seed: int = 0) -> SpliceCheck:
         """Run the model without an atom, and without random directions of its strengths.
 
-        Parameters
-        ----------
-        atom
-            Removed at every position the SAE reads, and nowhere else.
-        n_controls, seed
-            Random directions that the quantile is over: `random_direction(d_in, seed)`, …
+        The atom is removed at every position the SAE reads, and nowhere else. The directions that
+        the quantile is over are `random_direction(d_in, seed)`, …
 
         Raises
         ------
@@ -185,10 +177,8 @@ def attribute(
 
     Parameters
     ----------
-    model, hook_point, sae
-        From `load_model` or `wrap`, its lock held meanwhile; where the SAE reads; whose latents.
-    batch
-        One sample, from `model.batches`.
+    model, batch
+        Its lock is held meanwhile; one sample, from `model.batches`.
     target
         What is measured of the answer: a class or token id or its name, a function, or None for the
         model's own top answer. A logit is measured above the mean of all logits.

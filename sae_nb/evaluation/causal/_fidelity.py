@@ -46,10 +46,9 @@ class AttributionFidelity(Measurements[str]):
 
     faithfulness: Float[np.ndarray, " shares"]
     completeness: Float[np.ndarray, " shares"]
-    """What the nodes ranked first carry, pooled over inputs; what is lost without them."""
-
     random: Float[np.ndarray, " shares"]
-    """Faithfulness of the same numbers of nodes in random order."""
+    """What the nodes ranked first carry, pooled over inputs; what is lost without them; faithfulness of
+    the same numbers of nodes in random order."""
 
     first_order: Float[np.ndarray, " checks"]
     exact: Float[np.ndarray, " checks"]
@@ -59,10 +58,8 @@ class AttributionFidelity(Measurements[str]):
     """Share of |attribution| that falls on error nodes: what the SAE does not explain."""
 
     rows: Mapping[str, Measurement]
-    """"agreement", "faithfulness"."""
-
     cost: Cost
-    """What it took."""
+    """"agreement" and "faithfulness"; what it took."""
 
     def __repr__(self) -> str:
         agreement, kept = self.rows["agreement"], self.rows["faithfulness"]
@@ -93,17 +90,13 @@ def attribution_fidelity(
     ----------
     model, hook_point, sae, target
         As for `attribute`.
-    inputs
-        Anything that `capture` takes; each is attributed by itself.
-    acts
-        Rows that means are taken of; None: those of all the inputs.
+    inputs, acts
+        Each input is attributed by itself; rows that means are taken of, None: those of all inputs.
     shares
         Shares of nodes to keep, in (0, 1).
     n_checked
         Atoms per input whose effect is also found exactly: half those of largest attribution, half
         drawn from the rest.
-    n_bootstrap, seed
-        Of the intervals; of random orders.
 
     Raises
     ------

@@ -68,14 +68,8 @@ def text_variants(
 ) -> dict[str, Variant]:
     """Return changes of texts by name: prefix, typo, lower case, and a paraphrase if one is given.
 
-    Parameters
-    ----------
-    seed
-        Of the typos.
-    prefixes
-        Sentences put before the text, each a variant.
-    paraphrase
-        Says one text otherwise: a function of your own.
+    Each of `prefixes` is a sentence put before the text. `paraphrase` says one text otherwise: a
+    function of your own.
 
     Example
     -------
@@ -111,11 +105,6 @@ def with_typo(text: str, seed: int) -> str:
 
 def picture_variants(seed: int = 0) -> dict[str, Variant]:
     """Return changes of images by name: shifted, noisy, darker, without colour.
-
-    Parameters
-    ----------
-    seed
-        Of the noise.
 
     Example
     -------
@@ -178,10 +167,8 @@ class Fragility(Measurements[str]):
     """Names, the first being the input as it is; each "input", "position" or "strength"."""
 
     effects: Float[np.ndarray, "variants n"]
-    """Change of the target's log-odds in every cell."""
-
     controls: Float[np.ndarray, "controls variants n"]
-    """The same for random directions of equal norm."""
+    """Change of the target's log-odds in every cell; the same for random directions of equal norm."""
 
     holds: Bool[np.ndarray, "variants n"]
     """Whether the effect, along its sign, exceeds the random directions' 95 % quantile in its cell."""
@@ -193,10 +180,8 @@ class Fragility(Measurements[str]):
     """Change of the share of continuations that hold the target; empty: nothing sampled."""
 
     rows: Mapping[str, Measurement]
-    """"robustness", "sign flips", "effect spread"."""
-
     cost: Cost
-    """What it took."""
+    """"robustness", "sign flips" and "effect spread"; what it took."""
 
     @property
     def neighbour_rank(self) -> int:
@@ -257,16 +242,12 @@ def fragility_battery(
 
     Parameters
     ----------
-    model, hook_point, sae, atom, positions
-        As for `steer`.
-    inputs
-        Texts or images; the first variant takes them as they are.
+    model, hook_point, sae, atom, target, positions, max_seconds
+        As for `steering_curves`.
+    inputs, variants
+        Texts or images; name → change of all of them, None: those that come with the kind of model.
     by
         How much of the unit atom; choose it with `calibrate_strength`.
-    target
-        As for `steering_curves`.
-    variants
-        Name → change of all inputs; None: those that come with the kind of model.
     other_positions, factors
         Other positions, and factors of the strength, that are tried too.
     temperatures, sampling_seeds, max_new_tokens
@@ -274,8 +255,6 @@ def fragility_battery(
         temperatures nothing is sampled.
     n_neighbours, n_controls
         Nearest atoms, for the rank of the intended one; random directions of equal norm, in every cell.
-    n_bootstrap, seed, max_seconds
-        As for `ablation_effects`; the seed is also of typos and noise.
 
     Raises
     ------

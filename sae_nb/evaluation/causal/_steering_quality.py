@@ -90,10 +90,8 @@ class SteeringCurves(Measurements[str]):
     """"success", "specificity"; "nats written" and "nats read" where there are texts."""
 
     clean_fluency: Fluency | None
-    """What is written and read without steering."""
-
     cost: Cost
-    """What it took."""
+    """What is written and read without steering; what it took."""
 
     @property
     def table(self) -> pd.DataFrame:
@@ -152,7 +150,7 @@ def steering_curves(
 
     Parameters
     ----------
-    model, hook_point, sae, atom
+    model, hook_point, sae, atom, positions
         As for `steer`; the model must answer with logits.
     inputs
         What it reads: not what the atom was chosen on.
@@ -170,10 +168,8 @@ def steering_curves(
     neutral, max_new_tokens
         Texts to be read under steering, and tokens that a language model writes after each input: what
         it costs elsewhere. Nothing is read or written unless asked for.
-    positions, n_controls
-        Where it is added; random directions.
-    n_bootstrap, seed, max_seconds
-        As for `ablation_effects`; the seed is also of sampling.
+    max_seconds
+        As for `ablation_effects`.
 
     Raises
     ------

@@ -150,10 +150,8 @@ class IllusionCheck(Measurements[str]):
     """FLDD of patching along random directions."""
 
     space: ReadingSpace
-    """What the model reads there."""
-
     read_share: float
-    """‖v_row‖² / ‖v‖²."""
+    """What the model reads there; ‖v_row‖² / ‖v‖²."""
 
     light: Light
     verdict: str
@@ -200,15 +198,13 @@ def illusion_check(
 
     Parameters
     ----------
-    model, hook_point
-        As for `steer`.
-    sae, atom
-        Whose direction v is checked; None with `direction`.
+    model, hook_point, max_seconds
+        As for `ablation_effects`.
+    sae, atom, direction
+        The atom whose direction v is checked; or None for both, and a direction of your own.
     base, source
         Pairs of inputs, the same number of each, that differ in the concept. The pairs to which the model gives
         the same answer say nothing and are left out.
-    direction
-        A direction of your own in the atom's place.
     reader
         Weights of the only module that reads there, if there is but one (an MLP's output matrix): its
         row space is then exact. None sketches that of the whole rest of the model.
@@ -216,11 +212,9 @@ def illusion_check(
         What is patched; by default the last token of texts, every position otherwise. Positions are
         those of the base; the source's are taken at the same places, from the end for "last".
     energy, n_sketches
-        As for `reading_space`.
+        Share of the reading to hold, in (0, 1]; products per batch that it is sketched from, at least.
     n_components, n_controls
         Leading principal components that "pca" restricts v to; random directions.
-    n_bootstrap, seed, max_seconds
-        As for `ablation_effects`; the seed is also of the sketch.
 
     Raises
     ------

@@ -49,18 +49,14 @@ def swallowed(
 
     Every concept is given an atom by matching its direction with the dictionary's. The value is the
     mean over the concepts that have a parent, NaN where no child's latent is ever active with its child;
-    the control is a random dictionary of the same size and L0.
+    the control is a random dictionary of the same size and L0, and the interval resamples rows.
 
     Parameters
     ----------
-    sae
-        Any SAE trained on such vectors.
     x, truth, dictionary
         Vectors, as of `concept_tree`, their true codes, and the true directions.
     parent
         Parent of each concept; −1 at the top.
-    n_bootstrap, seed
-        Resamples of rows; the seed is also of the random dictionary.
 
     Raises
     ------
@@ -168,10 +164,8 @@ class Absorption(Measurement):
     """Of the linear probe on the activations themselves."""
 
     main: tuple[int, ...]
-    """The main latents."""
-
     absorbers: tuple[tuple[int, int], ...]
-    """Atoms that absorbed most often, with how often."""
+    """The main latents; atoms that absorbed most often, with how often."""
 
     least_cosine: float
     """Cosine with p̂ that an absorber must have."""
@@ -192,21 +186,15 @@ def absorption(
     Samples are cut in three: the probe and the latents are fitted on a half, the number of main latents
     is chosen on a quarter, and everything is judged on the last quarter, on rows where the attribute
     is true and the probe says so. The control is a random dictionary of the same size and L0; NaN where
-    it has no latents of the attribute either, as it should.
+    it has no latents of the attribute either, as it should. The interval resamples rows.
 
     Parameters
     ----------
-    sae, acts
-        Any SAE, and activations.
-    attribute
-        Whether it is true, of each row.
-    most_main
-        Main latents at most.
+    attribute, most_main
+        Whether it is true, of each row; main latents at most.
     least_cosine
         Cosine with the probe that an absorber must have. None: 0.1, or what 95 % of random directions
         stay below where that is more (0.24 in 64 dimensions).
-    n_bootstrap, seed
-        Resamples of rows; the seed is also of the parts and the random dictionary.
 
     Raises
     ------

@@ -40,16 +40,12 @@ class FactorTold:
     """The atom that identifies one factor best."""
 
     name: str
-    """Of the factor."""
-
     atom: int
-    """Chosen on one half; −1 where none is ever active."""
+    """Of the factor; the atom chosen on one half, −1 where none is ever active."""
 
     sign: int
-    """1, or −1 where the atom's negative identifies it."""
-
     threshold: float
-    """It says yes where sign · z is above."""
+    """It says yes where sign · z is above the threshold; −1 where its negative identifies the factor."""
 
     accuracy: float
     """Balanced, on the other half; 0.5 is chance."""
@@ -81,15 +77,11 @@ def identifiability(
 
     Parameters
     ----------
-    sae, acts
-        Any SAE; activations whose factors are known.
     truth
         One line per row of `acts`, or one per sample (0, 1, …), which is then as strong as its
         strongest row.
     names
         Of the factors.
-    n_bootstrap, seed
-        Resamples of samples; the seed is also of the halves and the random dictionary.
 
     Raises
     ------
@@ -287,19 +279,14 @@ class FactorMatch:
     """The atom that identifies a factor best, judged on fresh samples."""
 
     atom: int
-    """Row of the dictionary."""
-
     factor: str
-    """What it represents."""
+    """Row of the dictionary, and what it represents."""
 
     f1: float
-    """Harmonic mean of precision and recall."""
-
     precision: float
-    """Share of what the atom points at that is right."""
-
     recall: float
-    """Share of the factor's occurrences that the atom points at."""
+    """Harmonic mean of precision, the share of what the atom points at that is right, and recall, the
+    share of the factor's occurrences that it points at."""
 
     per: Literal["row", "sample"]
     """Whether rows are judged, or samples by their strongest row."""

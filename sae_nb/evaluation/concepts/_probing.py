@@ -254,10 +254,8 @@ class ProbeStudy(Measurement):
     """The atoms that a few-latent probe reads, by class, best first."""
 
     regime: str
-    """Labels, noise and shift, in words."""
-
     counts: tuple[int, int, int]
-    """Units to train on, to choose on, to judge on."""
+    """Labels, noise and shift, in words; units to train on, to choose on, to judge on."""
 
     @property
     def useful(self) -> bool | None:
@@ -332,12 +330,10 @@ def probe(
 
     Parameters
     ----------
-    sae, acts
-        Whose latents; activations, of samples it was not trained on where possible.
-    labels
-        True or false, or a class number, per sample of `acts` or per row.
-    codes, names
-        Of `acts`, where they are computed already; of the classes.
+    acts, codes
+        Of samples the SAE was not trained on where possible; their codes, where computed already.
+    labels, names
+        True or false, or a class number, per sample of `acts` or per row; names of the classes.
     ks
         Numbers of columns; all columns are always probed too.
     pool
@@ -350,8 +346,6 @@ def probe(
         Units to test on, all others being trained on: another place, time, or source. None: at random.
     max_units
         Units used at most, drawn at random.
-    n_bootstrap, seed
-        Resamples of the test samples; the seed is also of draws, splits, noise and random dictionary.
 
     Raises
     ------

@@ -33,19 +33,13 @@ class Itda(Measurement):
     """
 
     dictionary: Float[Tensor, "n_atoms d_in"]
-    """x − μ of the rows taken, scaled to unit norm."""
-
     rows: Int[np.ndarray, " n_atoms"]
-    """Which rows were taken, in order."""
+    """x − μ of the rows taken, scaled to unit norm; which rows these are, in order."""
 
     mean: Float[Tensor, " d_in"]
-    """μ."""
-
     k: int
-    """Steps of pursuit."""
-
     threshold: float
-    """τ: the share of a row's energy that may be missed."""
+    """μ; steps of pursuit; τ, the share of a row's energy that may be missed."""
 
     sample: Int[np.ndarray, " n"]
     position: Int[np.ndarray, " n"]
@@ -86,15 +80,12 @@ def build_itda(
 
     Parameters
     ----------
-    acts, k
-        Rows; steps of matching pursuit.
-    threshold, max_atoms
-        τ in (0, 1): a row that misses more of its energy joins; rows taken at most.
+    k, threshold, max_atoms
+        Steps of pursuit; τ in (0, 1): a row that misses more of its energy joins; rows taken at most.
     batch_size
         Rows encoded at a time; within a batch, rows join worst first and explain the others at once.
-    n_bootstrap, seed
-        Resamples of samples; the seed is also of the order of the rows: the same for two models that are
-        to be compared.
+    seed
+        Also of the order of the rows: the same for two models that are to be compared.
 
     Raises
     ------
@@ -158,14 +149,8 @@ def compare_itda(
 ) -> Measurement:
     """Return the Jaccard index of the rows that two dictionaries took from the same inputs.
 
-    J = |A ∩ B| / |A ∪ B|. Its floor is the mean for the same numbers of rows drawn at random.
-
-    Parameters
-    ----------
-    first, second
-        Built with one seed from aligned activations of two models or layers.
-    n_bootstrap, seed
-        Of the interval, over samples, and of the floor.
+    J = |A ∩ B| / |A ∪ B|, of dictionaries built with one seed from aligned activations of two models or
+    layers. Its floor is the mean for the same numbers of rows drawn at random.
 
     Raises
     ------

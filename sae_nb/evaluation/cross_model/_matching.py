@@ -87,10 +87,8 @@ class LatentMatches(Measurement):
     """Atoms of the first SAE, and the atom of the second that each was matched with."""
 
     correlations: Float[np.ndarray, " matched"]
-    """Of each match."""
-
     cosines: Float[np.ndarray, " matched"] | None
-    """Of the two atoms, where both SAEs have one width; else None."""
+    """Of each match; of its two atoms, where both SAEs have one width, else None."""
 
     threshold: float
     """The 99 % quantile of matched correlations of shuffled rows: chance reaches no more."""
@@ -124,8 +122,6 @@ def match_latents(
         Of the same rows, by two SAEs; of both, to measure the cosine of matched atoms as well.
     min_firings
         Latents that fire in fewer rows are left out.
-    n_bootstrap, seed
-        Resamples of the matched pairs; the seed is also of the shuffle.
 
     Raises
     ------

@@ -29,13 +29,8 @@ from sae_nb.evaluation.report._reconstruction import explained_variance
 class UniversalSAE(nn.Module):
     """Encoders and decoders of several models around one dictionary of shared codes.
 
-    Parameters
-    ----------
-    acts
-        Aligned activations; widths, means and scales are read from them, and the first atoms are rows
-        of them, drawn by `seed`.
-    n_atoms, k
-        Of the code that all models share.
+    Widths, means and scales are read from the aligned activations, and the first atoms are rows of
+    them, drawn by `seed`.
 
     Raises
     ------
@@ -117,18 +112,9 @@ def train_universal(
     learning_rate: float = 1e-3,
     seed: int = 0,
 ) -> UniversalSAE:
-    """Train shared codes for several models on aligned activations.
+    """Train shared codes for several models on aligned activations: the same rows of each.
 
-    Parameters
-    ----------
-    acts
-        One per model: the same rows.
-    n_atoms, k
-        Of the shared code.
-    steps, batch_size, learning_rate
-        Of Adam; each step encodes with one model and decodes to all.
-    seed
-        Of first atoms, batches and the model drawn.
+    Each step of Adam encodes with one model, drawn at random, and decodes to all.
 
     Raises
     ------
@@ -182,10 +168,8 @@ class Universality(Measurement):
     """Rows in which all models fire, over rows in which any does: the true union."""
 
     cofiring: Float[np.ndarray, "n_atoms models"]
-    """CFP: share of one model's firings in which all the others fire too."""
-
     fires: Float[np.ndarray, "n_atoms models"]
-    """Rows in which each fires."""
+    """CFP: share of one model's firings in which all the others fire too; rows in which each fires."""
 
     r2: Float[np.ndarray, "models models"] | None
     r2_floor: Float[np.ndarray, "models models"] | None
@@ -214,8 +198,6 @@ def compare_firing(
     ----------
     codes
         One per model, of one dictionary of shared codes.
-    n_bootstrap, seed
-        Resamples of atoms; the seed is also of the shuffles.
 
     Raises
     ------
@@ -265,12 +247,8 @@ def measure_universality(
 
     Parameters
     ----------
-    sae
-        Shared codes.
     acts
         Aligned activations of its models, in order; ones it was not trained on.
-    n_bootstrap, seed
-        As for `compare_firing`.
 
     Raises
     ------

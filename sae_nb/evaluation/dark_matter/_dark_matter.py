@@ -69,10 +69,8 @@ class ErrorSplit(Measurement):
     """λ of the linear fit in units of the mean variance of x; 0 is plain least squares."""
 
     n_train: int
-    """Rows that were fitted on."""
-
     guard: str
-    """What the number of rows allowed, in words."""
+    """Rows that were fitted on, and what their number allowed, in words."""
 
     downstream: dict[str, Measurement]
     """What the model loses on x̂, on x̂ with the linear part of the error given back, and with all the
@@ -134,8 +132,6 @@ def split_error(
         over them. `acts` must carry their samples; labels are one per sample.
     max_rows
         Rows used at most, whole samples drawn at random: what they take in memory is fp64.
-    n_bootstrap, seed
-        Resamples of held-out samples; the seed is also of all that is drawn.
 
     Raises
     ------

@@ -70,15 +70,9 @@ def stitch(
 ) -> Stitching:
     """Add each atom of a larger SAE to a smaller one, and see whether the error falls.
 
-    The value is the share of alive atoms that are novel; the control is that of the same number of random
-    atoms with the same L0: noise, too, sometimes points along an error.
-
-    Parameters
-    ----------
-    small, large, acts
-        SAEs of one place; activations neither was trained on.
-    n_bootstrap, seed
-        Resamples of atoms; the seed is also of the random dictionary of the control.
+    Both are SAEs of one place, and `acts` are ones that neither was trained on. The value is the share
+    of alive atoms that are novel; the control is that of the same number of random atoms with the same
+    L0: noise, too, sometimes points along an error.
 
     Raises
     ------
@@ -225,10 +219,6 @@ def meta_dictionary(
         An SAE or a dictionary.
     ratio, k
         Meta-atoms per atom; meta-atoms each atom is made of, on average.
-    steps
-        Of training.
-    seed, n_bootstrap
-        Resamples of atoms; the seed is also of the meta-dictionary and the random atoms.
 
     Raises
     ------

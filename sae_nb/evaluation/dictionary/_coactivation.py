@@ -32,10 +32,8 @@ class Coactivation:
     """What atoms do together, and the closest partners of each."""
 
     n_rows: int
-    """Rows looked at."""
-
     n_pairs: int
-    """Ordered pairs (i, j), i = j included, with (ZᵀZ)_ij ≠ 0."""
+    """Rows looked at; ordered pairs (i, j), i = j included, with (ZᵀZ)_ij ≠ 0."""
 
     connectivity: float
     """1 − n_pairs / c²: 1 − 1/c where every atom fires alone, 0 where every pair meets."""
@@ -65,14 +63,7 @@ def coactivation(
 ) -> Coactivation:
     """Count which atoms are active in the same rows, and how far they cancel each other.
 
-    Parameters
-    ----------
-    codes
-        Of any number of rows; the time grows with Σ_t L0_t².
-    dictionary
-        The atoms of these codes; z_j is taken times ‖d_j‖.
-    top
-        Partners named per atom.
+    z_j is taken times ‖d_j‖, and `top` partners are named per atom. The time grows with Σ_t L0_t².
 
     Raises
     ------

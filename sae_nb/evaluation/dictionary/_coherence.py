@@ -45,10 +45,8 @@ class AtomGeometry:
     """1 where an atom of smaller number has |cosine| > 0.9, else 0."""
 
     stable_rank: float
-    """‖D‖_F² / σ₁²."""
-
     effective_rank: float
-    """exp(−Σ p log p), p = σ / Σσ."""
+    """‖D‖_F² / σ₁²; exp(−Σ p log p), p = σ / Σσ."""
 
     welch: float
     """The Welch bound on the coherence; 0 where there are no more atoms than dimensions."""
@@ -63,12 +61,7 @@ class AtomGeometry:
 
 
 def welch_bound(n_atoms: int, d_in: int) -> float:
-    """Smallest coherence that so many unit vectors can have: √((c − d) / (d (c − 1))).
-
-    Parameters
-    ----------
-    n_atoms, d_in
-        How many, in how many dimensions.
+    """Smallest coherence that c unit vectors in d dimensions can have: √((c − d) / (d (c − 1))).
 
     Source
     ------
@@ -85,15 +78,9 @@ def welch_bound(n_atoms: int, d_in: int) -> float:
 
 
 def atom_geometry(dictionary: Any, *, m: int = 1) -> AtomGeometry:
-    """Measure how alike the atoms of an SAE or a dictionary are.
+    """Measure how alike the atoms of an SAE or a (n_atoms, d_in) dictionary are.
 
-    Parameters
-    ----------
-    dictionary
-        An SAE or a (n_atoms, d_in) tensor, two atoms or more; only directions count, and a zero row is
-        orthogonal to everything.
-    m
-        Atoms in the Babel sum, below n_atoms.
+    Only directions count, and a zero row is orthogonal to everything. `m` atoms are in the Babel sum.
 
     Raises
     ------
@@ -145,12 +132,7 @@ def duplicate_groups(
 ) -> tuple[Int[np.ndarray, " members"], ...]:
     """Atoms that are copies of each other: connected components of |⟨d_i, d_j⟩| > cosine, largest first.
 
-    Parameters
-    ----------
-    dictionary
-        An SAE or a (n_atoms, d_in) tensor.
-    cosine
-        Above it, two atoms are linked.
+    The atoms are those of an SAE or a (n_atoms, d_in) tensor.
 
     Example
     -------
@@ -178,12 +160,7 @@ def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
     """Cosine of every atom with the row of the encoder that reads it; None without such rows.
 
     Low where the encoder reads something else than the decoder writes: to separate correlated atoms,
-    or because the atom is dead.
-
-    Parameters
-    ----------
-    sae
-        An SAE whose encoder has one row per atom, as all one-step ones have.
+    or because the atom is dead. All one-step SAEs have such rows.
 
     Example
     -------
@@ -201,15 +178,9 @@ def encoder_cosines(sae: Any) -> Float[np.ndarray, " n_atoms"] | None:
 def babel(dictionary: Float[Tensor, "n_atoms d_in"], sizes: Sequence[int]) -> list[float]:
     """The Babel function: how much one atom can be covered by r others, in the worst case.
 
-    μ₁(r) = max_j (sum of the r largest |⟨d_i, d_j⟩|, i ≠ j). Orthogonal atoms have 0, copies r.
-    Pursuits with k atoms provably succeed where μ₁(k) + μ₁(k − 1) < 1.
-
-    Parameters
-    ----------
-    dictionary
-        Atoms; only directions count.
-    sizes
-        Values of r, each below the number of atoms.
+    For each r of `sizes`, μ₁(r) = max_j (sum of the r largest |⟨d_i, d_j⟩|, i ≠ j); only directions
+    count. Orthogonal atoms have 0, copies r. Pursuits with k atoms provably succeed where
+    μ₁(k) + μ₁(k − 1) < 1.
 
     Raises
     ------
@@ -242,15 +213,8 @@ def coactive_babel(
 ) -> Float[np.ndarray, " rows"]:
     """How alike the atoms are that explain one input together.
 
-    For the support S of each row, max_{j ∈ S} Σ_{i ∈ S, i ≠ j} |⟨d_i, d_j⟩|; 0 where fewer than two
-    atoms are active.
-
-    Parameters
-    ----------
-    codes
-        Whose supports.
-    dictionary
-        The atoms of these codes; only directions count.
+    For the support S of each row, max_{j ∈ S} Σ_{i ∈ S, i ≠ j} |⟨d_i, d_j⟩|, where only directions
+    count; 0 where fewer than two atoms are active.
 
     Raises
     ------
@@ -283,12 +247,7 @@ def distinct_atoms(
 ) -> Int[Tensor, " kept"]:
     """Atoms that are not copies of an earlier one.
 
-    Parameters
-    ----------
-    dictionary
-        Atoms; only directions count.
-    cosine
-        |⟨d_i, d_j⟩| from which atom j > i is a copy of atom i.
+    Atom j > i is a copy of atom i where |⟨d_i, d_j⟩| ≥ `cosine`; only directions count.
 
     Example
     -------

@@ -82,8 +82,6 @@ def stability(
         are the caller's part: runs that share one agree before training starts.
     signed
         Match an atom with another's negative too: for signed codes only.
-    seed, n_bootstrap
-        Resamples of the matched atoms; the seed is also of the random dictionaries of the floor.
 
     Raises
     ------
@@ -132,15 +130,9 @@ def atom_stability(
 ) -> Float[np.ndarray, " n_atoms"]:
     """How well each atom is found again by other trainings: a column for the concept map.
 
-    Mean over the others of the cosine with the matched atom; NaN for atoms that no other training has
-    a partner for, as where the others are smaller. For ``sw.ConceptMap(…, columns={"stability": …})``.
-
-    Parameters
-    ----------
-    sae, others
-        An SAE or a dictionary, and the same with other seeds or data.
-    signed
-        Match an atom with another's negative too.
+    Mean over the others (SAEs or dictionaries, of other seeds or data) of the cosine with the matched
+    atom, with `signed` or its negative; NaN for atoms that no other training has a partner for, as
+    where the others are smaller. For ``sw.ConceptMap(…, columns={"stability": …})``.
 
     Example
     -------
@@ -166,14 +158,8 @@ def match_atoms(
 ) -> tuple[Int[np.ndarray, " matched"], Int[np.ndarray, " matched"], Float[np.ndarray, " matched"]]:
     """Match each atom of the smaller dictionary with one of the other, at most once each.
 
-    Returns atoms of `dictionary`, atoms of `other`, and the cosine of every match.
-
-    Parameters
-    ----------
-    dictionary, other
-        Rows need not be unit; only directions count.
-    signed
-        Whether an atom may match another's negative.
+    Returns atoms of `dictionary`, atoms of `other`, and the cosine of every match. Only directions
+    count; with `signed`, an atom may match another's negative.
 
     Example
     -------

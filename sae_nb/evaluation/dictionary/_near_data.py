@@ -32,17 +32,14 @@ def ood_score(
     """How far the atoms are from every input: 0 if each points at one, 1 if each is orthogonal to all.
 
     A copy (|cosine| > 0.99) of an earlier atom counts 1, so that a collapsed dictionary gains nothing.
+    A random dictionary is floor and control.
 
     Parameters
     ----------
-    sae
-        An SAE or a dictionary.
-    x
-        Activations. The score falls as their number grows: compare at the same number.
+    sae, x
+        An SAE or a dictionary; activations: the score falls with their number, compare at the same one.
     mean
         What is taken off first; None: the mean of `x`. Zeros leave the rows as they are.
-    n_bootstrap, seed
-        Resamples of the atoms; the seed is also of the random dictionary, which is floor and control.
 
     Raises
     ------
@@ -112,14 +109,13 @@ def plausibility(
 ) -> Measurement:
     """How near the nearest atom is to what each class is read from; 1 if every direction is an atom.
 
+    Only directions count. What random atoms reach, floor and control, grows with their number. The
+    interval resamples classes.
+
     Parameters
     ----------
-    sae
-        An SAE at the place the directions read from, or a dictionary.
-    directions
-        Rows of the classifier, or any directions with a meaning; only directions count.
-    n_bootstrap, seed
-        As for `ood_score`, of the classes: what random atoms reach grows with their number.
+    sae, directions
+        An SAE or a dictionary; rows of the classifier that reads there, or others with a meaning.
 
     Raises
     ------

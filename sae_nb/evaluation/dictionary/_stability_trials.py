@@ -73,10 +73,8 @@ def stability_trial(
         What is trained on, and how; the seed is replaced by each run's.
     seeds
         Two or more, of the start, the order of the data and the subset.
-    subset
-        Share of the samples each run is trained on, drawn by its seed.
-    signed
-        Match an atom with another's negative too.
+    subset, signed
+        Share of the samples each run is trained on; match an atom with another's negative too.
 
     Raises
     ------

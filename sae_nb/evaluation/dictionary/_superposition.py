@@ -19,14 +19,10 @@ from sae_nb.data import check_sparsity
 def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Share of a hidden dimension that each feature has to itself.
 
-    D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩²: 1 for a direction orthogonal to all others, ½ in an antipodal
-    pair, 2/5 in a pentagon, 0 for a feature that is not stored. All together never exceed the rank of
-    W, and reach it exactly where each w_i is an eigenvector of WWᵀ (Cauchy–Schwarz).
-
-    Parameters
-    ----------
-    directions
-        Row i is where feature i lives.
+    D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², row w_i being where feature i lives: 1 for a direction orthogonal to
+    all others, ½ in an antipodal pair, 2/5 in a pentagon, 0 for a feature that is not stored. All
+    together never exceed the rank of W, and reach it exactly where each w_i is an eigenvector of WWᵀ
+    (Cauchy–Schwarz).
 
     Raises
     ------
@@ -52,11 +48,6 @@ def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 
     It is 0 for a feature that is alone in its direction, or not stored.
 
-    Parameters
-    ----------
-    directions
-        As for `feature_dimensionality`.
-
     Source
     ------
     Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 3.
@@ -76,12 +67,8 @@ def dedicated_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     """Loss of two features in one dimension when it is given to the first alone.
 
     The other is answered with its mean p / 2, p = 1 − S, so what is lost is its variance:
-    r (p / 3 − p² / 4).
-
-    Parameters
-    ----------
-    sparsity, importance_ratio
-        S, the chance that a feature is off; r, importance of the second feature, the first having 1.
+    r (p / 3 − p² / 4). The sparsity S is the chance that a feature is off; r is the importance of the
+    second feature, the first having 1.
 
     Source
     ------
@@ -101,12 +88,7 @@ def antipodal_loss(sparsity: float, importance_ratio: float = 1.0) -> float:
     """Loss of two features in one dimension when they share it: W = [1, −1], b = 0.
 
     Nothing is lost unless both are on (chance p²); then each answer is off by the smaller of the two,
-    or is 0 where it is the smaller: (1 + r) p² E[min²] = (1 + r) p² / 6.
-
-    Parameters
-    ----------
-    sparsity, importance_ratio
-        As for `dedicated_loss`.
+    or is 0 where it is the smaller: (1 + r) p² E[min²] = (1 + r) p² / 6. p and r: see `dedicated_loss`.
 
     Source
     ------
@@ -127,11 +109,6 @@ def critical_sparsity(importance_ratio: float = 1.0) -> float:
 
     `dedicated_loss` = `antipodal_loss` at p = 1 − S = 4r / (2 + 5r): 3/7 for equal features. A trained
     toy may also bend either answer a little, so its own change lies near this, not on it.
-
-    Parameters
-    ----------
-    importance_ratio
-        As for `dedicated_loss`, above 0.
 
     Raises
     ------
@@ -157,11 +134,6 @@ def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " 
     |S ∩ Ŝ| / |S| with S the atoms of the truth and Ŝ the |S| atoms of largest |z|. A code with too few
     atoms misses the rest; one with too many must rank the true ones first. Rows without true atoms
     have NaN. Random atoms have |S| / n_atoms in the mean.
-
-    Parameters
-    ----------
-    codes, truth
-        What an encoder found, and what the inputs were made of.
 
     Raises
     ------

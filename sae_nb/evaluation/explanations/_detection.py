@@ -58,10 +58,8 @@ class ExplanationScores(Measurement):
     """Scores of each atom; NaN where it has too few examples of a kind."""
 
     texts: dict[int, str]
-    """Explanation of each atom, in words."""
-
     rules: dict[int, Rule]
-    """The rules themselves, where atoms are explained by rules."""
+    """Explanation of each atom, in words; the rules themselves, where atoms are explained by rules."""
 
     left_out: tuple[int, ...]
     """Atoms asked for that fire too rarely to be explained and judged on fresh samples."""
@@ -115,12 +113,10 @@ def score_explanations(
 
     Parameters
     ----------
-    sae, acts
-        Whose atoms, and rows with the samples behind them.
+    acts, codes
+        Rows with the samples behind them; their codes, where computed already.
     atoms, n_atoms
         Which; None draws `n_atoms` of those that fire often enough.
-    codes
-        Of `acts`, where they are computed already.
     labels
         What rules may speak of besides tokens: booleans by name, per sample or per row.
     explain
@@ -133,8 +129,6 @@ def score_explanations(
         Texts by atom, for the judge.
     n_examples, n_choices
         Windows per score and atom, half of them firing; windows per intruder trial.
-    n_bootstrap, seed
-        Of draws and intervals.
 
     Raises
     ------

@@ -26,10 +26,8 @@ class TokenLift(Measurement):
     """
 
     atom: int
-    """Row of the dictionary."""
-
     tokens: tuple[str, ...]
-    """By lift, largest first."""
+    """Row of the dictionary; its tokens by lift, largest first."""
 
     lifts: Float[np.ndarray, " tokens"]
     shares: Float[np.ndarray, " tokens"]
@@ -66,8 +64,6 @@ def token_lift(
         As for `induce_rule`: rows of texts, or of images, whose tokens are places.
     n_tokens, min_count
         At most so many; firings on a token for it to be named, fewer where the atom fires rarely.
-    n_bootstrap, seed
-        Of the interval, by sample, and of the floor.
 
     Raises
     ------

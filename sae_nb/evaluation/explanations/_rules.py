@@ -30,10 +30,8 @@ class Rule:
     """Where an atom fires, in words, and how well that is true of the rows it was made from."""
 
     atom: int
-    """Row of the dictionary."""
-
     terms: tuple[Predicate, ...]
-    """All of which must hold; none: every row."""
+    """Row of the dictionary; statements all of which must hold, none: every row."""
 
     f1: float
     """On the rows it was made from; `score_explanations` judges rules on others."""
@@ -43,10 +41,8 @@ class Rule:
     """Share of the rows it names in which the atom fires; of the rows in which it fires that it names."""
 
     floor: float
-    """F1 of naming every row."""
-
     n: int
-    """Rows it was made from."""
+    """F1 of naming every row; how many rows it was made from."""
 
     @property
     def text(self) -> str:
@@ -79,12 +75,8 @@ def induce_rule(
     ----------
     acts, codes
         Rows with the samples behind them, and their codes.
-    atom
-        Row of the dictionary.
-    labels
-        What else is known: booleans by name, one per sample or per row.
-    max_terms
-        Statements at most.
+    labels, max_terms
+        What else is known: booleans by name, one per sample or per row; statements of a rule at most.
     facts
         Of the same rows, where they were read before; `labels` is then not looked at.
 

@@ -40,10 +40,8 @@ class PublishedFormula:
     """Which of `x`, `x_hat`, `codes`, `dictionary`, `other` it reads."""
 
     ours: str = ""
-    """Id of the definition to read instead; "" where it is the same."""
-
     caution: str = ""
-    """What is wrong with it, or "" ."""
+    """Id of the definition to read instead, "" where it is the same; what is wrong with it, or ""."""
 
     compute: Callable[..., Tensor | float]
     """The formula itself, of what it needs by name, in fp64; codes stay sparse."""
@@ -85,8 +83,6 @@ def as_published(
     ----------
     formula
         One of `published_formulas()`, e.g. "saelens.explained_variance_legacy".
-    x, x_hat, codes
-        Activations, reconstructions and codes of the same rows.
     dictionary, other
         Atoms; `other` for what compares two dictionaries.
 

@@ -454,10 +454,8 @@ class TokenCosts:
 
     ce_clean: Float[np.ndarray, " tokens"]
     ce_spliced: Float[np.ndarray, " tokens"]
-    """−log p of the next token, nats; the same on reconstructions."""
-
     kl: Float[np.ndarray, " tokens"]
-    """KL(clean‖spliced), nats."""
+    """−log p of the next token, nats; the same on reconstructions; KL(clean‖spliced), nats."""
 
     @property
     def delta(self) -> Float[np.ndarray, " tokens"]:
@@ -482,14 +480,11 @@ def token_costs(
 
     Parameters
     ----------
-    model, sae
-        A causal language model; an SAE in the units of `acts`.
-    acts
-        Captured from it: where, and which positions pass through untouched.
+    acts, hook_point
+        Captured from the model, in the SAE's units: they say which positions pass through untouched,
+        and where to splice unless `hook_point` does.
     inputs, batch_size
         Texts, None being those that `acts` carry; how many at a time.
-    hook_point
-        Where to splice; by default where `acts` come from.
 
     Raises
     ------

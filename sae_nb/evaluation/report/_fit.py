@@ -79,10 +79,8 @@ class FitCheck:
     """Loss recovered by splicing it in as stated (zero ablation); None where it was not measured."""
 
     stated: dict[str, float] = field(default_factory=dict)
-    """Figures its file states."""
-
     doubts: tuple[str, ...] = ()
-    """What else does not agree, such as the model's name."""
+    """Figures its file states; what else does not agree, such as the model's name."""
 
     @property
     def fits(self) -> bool:
@@ -130,15 +128,11 @@ def check_fit(
 
     Parameters
     ----------
-    model, sae
-        The model it should belong to, and the SAE.
     inputs
         Anything `capture` takes, like what it was trained on; a few dozen are enough. None: bundled
         prose for language models, bundled scenes for vision models.
-    hook_point
-        Where it should belong; None is what it states itself.
-    splice
-        Also measure the loss recovered, by splicing it into the model.
+    hook_point, splice
+        Where it should belong, None: what it states itself; whether to measure the loss recovered, too.
 
     Raises
     ------

@@ -35,16 +35,8 @@ def frozen_decoder(
 ) -> SparseAutoencoder:
     """Train a TopK whose atoms are random and stay so, to compare an SAE with; in eval mode.
 
-    Parameters
-    ----------
-    data
-        What the SAE was trained on.
-    n_atoms, k
-        Size and L0 of the SAE it is compared with.
-    config
-        How it was trained; None is `TrainConfig()`.
-    seed
-        Draws the atoms.
+    Data, size, L0 and configuration (None is `TrainConfig()`) are those of the SAE it is compared with;
+    `seed` draws the atoms.
 
     Raises
     ------
@@ -74,12 +66,7 @@ def frozen_decoder(
 def frozen_decoder_cost(
     data: Activations | Tensor, n_atoms: int, k: int, config: TrainConfig | None = None
 ) -> float:
-    """Seconds that `frozen_decoder` will take, from a few steps of it.
-
-    Parameters
-    ----------
-    data, n_atoms, k, config
-        As for `frozen_decoder`.
+    """Seconds that `frozen_decoder` with the same arguments will take, from a few steps of it.
 
     Example
     -------

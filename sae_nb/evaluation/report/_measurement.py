@@ -39,10 +39,8 @@ class Definition:
     """Which direction is good; "one" means close to 1, "none" that it depends."""
 
     floor: str
-    """What the floor of the value is."""
-
     resampled: Literal["samples", "atoms"]
-    """What the bootstrap draws."""
+    """What the floor of the value is; what the bootstrap draws."""
 
     differs: str = ""
     """Where libraries compute something else under this name; empty where they agree or have none."""
@@ -70,12 +68,7 @@ def known_definitions() -> dict[str, Definition]:
 
 
 def define(definition: str) -> Definition:
-    """Return what a definition id represents.
-
-    Parameters
-    ----------
-    definition
-        An id as carried by `Measurement.definition`.
+    """Return what a definition id, as carried by `Measurement.definition`, represents.
 
     Raises
     ------
@@ -108,7 +101,12 @@ UNKNOWN: Interval = (float("nan"), float("nan"))
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A value with what doing nothing and what chance would reach; None where there is no such thing."""
+    """A value with what doing nothing and what chance would reach; None where there is no such thing.
+
+    Wherever a measuring function takes them, `n_bootstrap` is the number of resamples that the interval
+    is drawn from (0 leaves it out), of samples or atoms as `define(definition).resampled` says, and
+    `seed` is of every draw: resamples, splits, shuffles, noise, and random controls.
+    """
 
     value: float
     """What was measured."""
@@ -126,10 +124,8 @@ class Measurement:
     """Id of the formula, see `define`."""
 
     n: int
-    """How many `unit`s the value is a mean over."""
-
     unit: str
-    """"rows", "tokens", "samples", "atoms" or "pairs"."""
+    """How many of what the value is a mean over: "rows", "tokens", "samples", "atoms" or "pairs"."""
 
     seconds: float = float("nan")
     """What it cost, control and floor included; NaN where several rows share one pass."""
@@ -347,16 +343,10 @@ class RandomDictionary:
 
     Parameters
     ----------
-    d_in
-        Width of the activations.
-    n_atoms
-        The same number as the SAE has.
-    k
-        Atoms per row: the SAE's mean L0, rounded.
+    n_atoms, k
+        The number the SAE has; atoms per row: the SAE's mean L0, rounded.
     mean
         μ, the mean row.
-    seed
-        Draws the atoms.
     signed
         Whether an atom may be subtracted, as for an SAE with signed codes.
     """

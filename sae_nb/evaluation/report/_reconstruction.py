@@ -208,14 +208,7 @@ def explained_variance(
     """Return R² by one of the definitions in circulation, to reproduce a published number.
 
     On data whose dimensions have different means they disagree wildly: where the pooled R² is 0.75,
-    the scalar one says 0.98. `define(definition).formula` gives the formula.
-
-    Parameters
-    ----------
-    x, x_hat
-        Activations and their reconstructions, in the same units.
-    definition
-        Which formula; "r2_pooled" is the one reports use.
+    the scalar one says 0.98. `define(definition).formula` gives the formula; reports use "r2_pooled".
 
     Raises
     ------

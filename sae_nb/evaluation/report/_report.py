@@ -161,14 +161,10 @@ def evaluate(
 
     Parameters
     ----------
-    sae
-        In the units of `acts`.
     acts
-        Activations it was not trained on; their mean is what mean ablation puts in.
-    model
-        Where the activations come from.
-    inputs
-        What to run through it: anything that `capture` takes.
+        Activations in the SAE's units that it was not trained on; mean ablation puts their mean in.
+    model, inputs
+        Where the activations come from; what to run through it: anything that `capture` takes.
     labels
         True classes of the model's first head, one per sample.
     hook_point
@@ -182,8 +178,6 @@ def evaluate(
         Resamples, 0 leaves intervals out; the seed is of them and of the random control.
     trained_on
         Rows the SAE was trained on, if at hand: a warning says how many of `acts` are among them.
-    progress
-        Show a bar while splicing.
 
     Raises
     ------
@@ -345,11 +339,6 @@ def evaluation_cost(
     inputs: Any = None,
 ) -> EvaluationCost:
     """Estimate what `evaluate` with the same arguments costs, from 2048 rows and one batch of inputs.
-
-    Parameters
-    ----------
-    sae, acts, model, inputs
-        As for `evaluate`.
 
     Raises
     ------
