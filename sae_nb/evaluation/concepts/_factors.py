@@ -45,7 +45,7 @@ class FactorTold:
 
     sign: int
     threshold: float
-    """It says yes where sign · z is above the threshold; −1 where its negative identifies the factor."""
+    """It says yes where sign · z is above the threshold; sign −1: its negative identifies the factor."""
 
     accuracy: float
     """Balanced, on the other half; 0.5 is chance."""
