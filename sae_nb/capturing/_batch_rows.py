@@ -75,10 +75,7 @@ Place = Callable[[str, Tensor], Tensor]
 
 
 class Harvest:
-    """One capture: a model, where it is read, and how its activations become rows.
-
-    `points` leads from names as the user gave them to hook points.
-    """
+    """One capture: a model, where it is read (by names as given), and how activations become rows."""
 
     def __init__(
         self, model: LiveModel, points: Mapping[str, HookPoint], settings: CaptureSettings

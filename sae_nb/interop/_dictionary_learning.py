@@ -57,8 +57,7 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
     Raises
     ------
     FileNotFoundError: If a file is missing.
-    ValueError: If the class is unknown, or the weights are cut short, of other shapes, or hold anything but
-        tensors.
+    ValueError: If the class is unknown, or weights are cut short, of other shapes, or not all tensors.
 
     Source
     ------

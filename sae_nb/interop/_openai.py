@@ -22,8 +22,7 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
     Raises
     ------
     FileNotFoundError: If there is no such file.
-    ValueError: If a tensor is missing, the activation is unknown, or the file holds anything but tensors
-        and texts.
+    ValueError: If a tensor is missing, the activation unknown, or more inside than tensors and texts.
 
     Source
     ------

@@ -86,10 +86,7 @@ class Preprocess:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocess:
-        """Read the fields of a ``preprocessor_config.json``.
-
-        Old spellings (an integer size, ``feature_extractor_type``) too.
-        """
+        """Read the fields of a ``preprocessor_config.json``, old spellings (an integer size) too."""
         facts: dict[str, Any] = {}
         if _crops(config):
             config = {**_CROPPING_DEFAULTS, **config}

@@ -162,8 +162,7 @@ def open_session(path: str | Path, sae: Any = None) -> Session:
     Raises
     ------
     FileNotFoundError: If there is no such folder, or a file of it is missing.
-    ValueError: If a file was cut short or altered, the folder is something else, or the session belongs to
-        another SAE.
+    ValueError: If a file was cut short or altered, or the folder is no session of this SAE.
 
     Example
     -------

@@ -93,8 +93,7 @@ def calibrate_strength(
 
     Raises
     ------
-    ValueError, TypeError, IndexError: If an argument does not fit, or the model's answers are states, which
-        have no divergence.
+    ValueError, TypeError, IndexError: If an argument does not fit, or answers are states, not scores.
 
     Source
     ------

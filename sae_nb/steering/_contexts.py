@@ -126,8 +126,7 @@ def steer(
     Raises
     ------
     HookPointNotFound: If there is no such hook point.
-    ValueError, TypeError, IndexError: If width, atom, mode, unit, positions or steps do not fit: before
-        anything runs.
+    ValueError, TypeError, IndexError: If an argument does not fit, before anything runs.
 
     Example
     -------
@@ -264,7 +263,7 @@ def trace_edited(
 ) -> Any:
     """Run the module once, with the active edits written by nnsight; the caller holds the lock.
 
-    The twin of `models.interventions.installed`, which applies them as forward hooks.
+    The twin of `models.installed`, which applies them as forward hooks.
     """
     places: dict[tuple[str, str], list[Intervention]] = {}
     for intervention in tuple(model.interventions):

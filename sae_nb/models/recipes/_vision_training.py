@@ -80,10 +80,9 @@ class Batch:
 
 
 class TrainingState(Run):
-    """A vision transformer in training, with a throw-away head.
+    """A vision transformer in training, with a throw-away head that is no part of the model.
 
-    The throw-away head reads the digit from every foreground patch; it makes patches learn shapes early
-    and is not part of the model.
+    It reads the digit from every foreground patch, which makes patches learn shapes early.
     """
 
     settings_key = "config"
