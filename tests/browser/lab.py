@@ -80,6 +80,11 @@ def chromium() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
+def was_left(request: Any) -> bool:
+    """Whether the page was left before an answer had come; what is missing fails otherwise."""
+    return "ERR_ABORTED" in (request.failure or "")
+
+
 def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -202,9 +207,11 @@ class Lab:
             "console", lambda m: self.console.append(m.text) if m.type == "error" else None
         )
         self.page.on("pageerror", lambda e: self.console.append(f"pageerror: {e}"))
-        self.page.on(
-            "requestfailed", lambda r: self.failed_requests.append(f"{r.url}: {r.failure}")
-        )
+        self.page.on("requestfailed", self._failed)
+
+    def _failed(self, request: Any) -> None:
+        if not was_left(request):
+            self.failed_requests.append(f"{request.url}: {request.failure}")
 
     def _open(self) -> None:
         self.page.goto(f"{self._base}/lab/tree/{self._copy.name}?token={self._token}&reset")

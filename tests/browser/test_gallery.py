@@ -30,19 +30,15 @@ def opened(lab_module: ModuleType) -> Iterator[Any]:
         launched.close()
 
 
-def _was_left(request: Any) -> bool:
-    """Whether the page was left before a picture had come; one that is missing fails otherwise."""
-    return "ERR_ABORTED" in (request.failure or "")
-
-
 @pytest.fixture
-def page(opened: Any) -> Iterator[Any]:
+def page(lab_module: ModuleType, opened: Any) -> Iterator[Any]:
     """A fresh page that must stay free of complaints and of requests beyond the disk."""
     made = opened.new_page()
     complaints: list[str] = []
     made.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     made.on("pageerror", lambda error: complaints.append(str(error)))
-    made.on("requestfailed", lambda r: None if _was_left(r) else complaints.append(r.url))
+    left = lab_module.was_left
+    made.on("requestfailed", lambda r: None if left(r) else complaints.append(r.url))
     made.on(
         "request",
         lambda r: (
