@@ -300,7 +300,8 @@ class AtomCatalogue(Firings):
         self._r2_on_the_way: float | None = None
         self._batch_size = batch_size or int(np.clip(PRE_CODE_ENTRIES // self.n_atoms, 64, 8192))
         self.callback = callback
-        self._lock = threading.RLock()
+        # One each: who asks for what fired does not wait while almost-fired rows are encoded.
+        self._lock, self._near_lock = threading.RLock(), threading.RLock()
         self._codes = None if codes is None else codes.detach().to("cpu")
         dictionary = sae.dictionary.detach()
         self._device, self._dtype = dictionary.device, dictionary.dtype
@@ -540,7 +541,7 @@ class AtomCatalogue(Firings):
 
     def near_misses(self, atom: int) -> tuple[Int[np.ndarray, " m"], Float[np.ndarray, " m"]] | str:
         """Rows in which `atom` would fire if k were doubled, and how strongly; or why not known."""
-        with self._lock:
+        with self._near_lock:
             found = self._near_misses
         if isinstance(found, str):
             return found

@@ -434,6 +434,8 @@ def test_just_below_that_arrives_late_does_not_overwrite(pictures) -> None:
     pictures.catalogue.sae.gate = threading.Event()
     pictures.band = "just below"
     pictures.band = "50 %"
+    assert pictures._record.band == "50 %"
+    assert pictures.busy  # drawn at once, while the slow one is still being encoded
     pictures.catalogue.sae.gate.set()
     pictures.wait()
     assert pictures._record.band == pictures.band == "50 %"
