@@ -186,9 +186,8 @@ def which_sae(
     surrogate = (drawn * values.clamp_min(0).sqrt() @ vectors.T).float()
     sparse, explained = _few_atoms(x, generator)
     shuffled = None
-    if (
-        sparse is not None
-    ):  # the same atoms, each as often and as strongly, independent of each other
+    if sparse is not None:
+        # The same atoms, each as often and as strongly, independent of each other.
         columns = sparse.to_dense().T
         moved = [column[torch.randperm(len(column), generator=generator)] for column in columns]
         shuffled = SparseCodes.from_dense(torch.stack(moved, dim=1))

@@ -19,8 +19,9 @@ from sae_nb.evaluation import (
     strongest_atoms,
     text_variants,
 )
-from sae_nb.evaluation.causal._outcomes import log_odds, repeated_share, surprise
-from sae_nb.steering import Answers
+from sae_nb.evaluation.causal._fragility import _Cell, _sampled
+from sae_nb.evaluation.causal._outcomes import TargetOdds, repeated_share, surprise
+from sae_nb.steering import Answers, log_odds
 
 
 class Axes(torch.nn.Module):
@@ -46,17 +47,19 @@ def identity(n: int = 3) -> sn.LiveModel:
 def test_log_odds_by_hand() -> None:
     """ln p/(1−p): logits 0 and ln 3 give 3 to 1; two targets add their chances."""
     outputs = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
-    assert log_odds(outputs, 1) == pytest.approx([math.log(3), 0])
+    assert log_odds(outputs, 1).tolist() == pytest.approx([math.log(3), 0])
     three = torch.tensor([[0.0, 0.0, 0.0, 0.0]])
-    assert log_odds(three, [0, 1, 2]) == pytest.approx([math.log(3)])
-    assert log_odds(outputs, torch.tensor([0, 1])) == pytest.approx([-math.log(3), 0])
+    assert log_odds(three, [0, 1, 2]).tolist() == pytest.approx([math.log(3)])
+    each = log_odds(outputs, torch.tensor([0, 1]))
+    assert each.tolist() == pytest.approx([-math.log(3), 0])
 
 
 def test_a_push_moves_log_odds_by_what_was_added() -> None:
     """Two classes, logits are inputs: adding a to one moves ln p/(1−p) by a, at the KL of that push."""
     runs = Answers(identity(2), torch.zeros(4, 2), "0")
     steered = runs.add(torch.tensor([1.0, 0.0]), 2.0)
-    assert log_odds(steered, 0) - log_odds(runs.clean, 0) == pytest.approx([2.0] * 4)
+    moved = log_odds(steered, 0) - log_odds(runs.clean, 0)
+    assert moved.tolist() == pytest.approx([2.0] * 4)
     p = 1 / (1 + math.exp(-2))
     by_hand = 0.5 * math.log(0.5 / p) + 0.5 * math.log(0.5 / (1 - p))
     assert runs.kl(steered) == pytest.approx([by_hand] * 4, abs=1e-6)
@@ -157,6 +160,12 @@ def test_zero_and_mean_ablation_by_hand() -> None:
     assert zero[0].control == pytest.approx(abs(other[1].value), abs=1e-6)  # the only other atom
 
 
+def test_atoms_must_be_numbers() -> None:
+    """One or several."""
+    with pytest.raises(TypeError, match="`atoms` must be an integer, got 1.5"):
+        ablation_effects(identity(), torch.zeros(2, 3), "0", Axes(3), 1.5)  # type: ignore[arg-type]
+
+
 def test_an_atom_that_never_fires_has_no_effect() -> None:
     """Neither ablation changes what is not there."""
     rows = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
@@ -245,6 +254,16 @@ def test_variants_keep_what_they_must() -> None:
         )
 
 
+def test_no_battery_without_controls() -> None:
+    """What must be exceeded is a quantile of random directions; neighbours may be left out."""
+    with pytest.raises(ValueError, match="`n_controls` must be at least 1, got 0"):
+        fragility_battery(identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1.0, 1, n_controls=0)
+    found = fragility_battery(
+        identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1.0, 1, n_neighbours=0
+    )
+    assert len(found.neighbours) == 0
+
+
 # --- language --------------------------------------------------------------------------------------
 
 
@@ -271,6 +290,20 @@ def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_on
     assert found["nats read"].value == pytest.approx(strong.read - clean.read)
     assert found["nats written"].floor == pytest.approx(clean.written)
     assert not gpt.interventions
+
+
+def test_each_text_is_searched_for_its_own_top_answer(
+    gpt: sn.LiveModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a target: what another text would have said is no hit."""
+    runs = Answers(gpt, ["The cat sat in the", "Tom walked to"], "resid_post.3", scored=True)
+    odds = TargetOdds(runs, None)
+    own = [torch.tensor([int(i)]) for i in odds.ids]
+    assert own[0] != own[1]
+    written = iter([own[::-1], own])  # clean, then steered
+    monkeypatch.setattr(gpt, "generate", lambda *_, **__: next(written))
+    cell = _Cell("as it is", "input", odds, 1.0)
+    assert _sampled(cell, torch.ones(128), (1.0,), (0,), 1).tolist() == [[1.0]]
 
 
 def test_surprise_is_minus_log_p(gpt: sn.LiveModel) -> None:

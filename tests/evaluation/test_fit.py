@@ -56,6 +56,14 @@ def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[
     assert "as stated: R²" in repr(check)
 
 
+def test_a_model_of_classes_has_its_loss_recovered_too() -> None:
+    """By the KL of its class probabilities, as no labels are known."""
+    vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    check = sn.check_fit(vit, sae, sn.data.scenes(8, seed=1, split="test").images)
+    assert check.recovered is not None
+    assert 0.5 < check.recovered <= 1
+
+
 def test_another_layer_is_named_with_the_right_one(
     model: Any, right: Any, held_out: list[str]
 ) -> None:

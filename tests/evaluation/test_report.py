@@ -483,5 +483,8 @@ def test_bad_splices_are_refused_before_anything_runs(gpt, classifier, points, t
     wrong = torch.full((60,), 4)
     with pytest.raises(ValueError, match=r"0 … 3, got 4 … 4"):
         sn.evaluate(Signed(), x, classifier, points, wrong, hook_point="1")
+    nameless = sn.wrap(classifier.module)
+    with pytest.raises(ValueError, match=r"first head, 0 …, got -1 … -1"):
+        sn.evaluate(Signed(), x, nameless, points, wrong - 5, hook_point="1")
     with pytest.raises(ValueError, match="whole numbers"):
         sn.evaluate(Signed(), x, classifier, points, torch.zeros(60), hook_point="1")

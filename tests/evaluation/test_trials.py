@@ -76,6 +76,8 @@ def test_bad_trials_are_refused(planted):
         stability_trial(make, planted.x, seeds=[0])
     with pytest.raises(ValueError, match="at most 1, got 1.5"):
         stability_trial(make, planted.x, subset=1.5)
+    with pytest.raises(ValueError, match="`n_bootstrap` must be at least 0"):
+        stability_trial(lambda _seed: pytest.fail("trained"), planted.x, n_bootstrap=-1)
 
 
 def test_a_frozen_decoder_learns_to_use_atoms_that_stay(planted):

@@ -6,7 +6,7 @@ atom says about *this* input goes away. Effect = m(x) − m(x without it), m the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -131,7 +131,7 @@ def ablation_effects(
     >>> found.effects.shape, sorted(found)
     ((2, 3), [0, 1])
     """
-    several = [atoms] if isinstance(atoms, int) else list(atoms)
+    several = atoms if isinstance(atoms, Iterable) else [atoms]
     chosen = tuple(check_atom(atom, sae.n_atoms, name="atoms") for atom in several)
     if not chosen:
         raise ValueError("`atoms` must name at least one atom, got none.")

@@ -143,9 +143,8 @@ def attribution_fidelity(
 class _Found:
     """What one input gave."""
 
-    curves: Float[
-        np.ndarray, "3 shares"
-    ]  # with the first nodes, lost without them, in random order
+    # With the first nodes, lost without them, in random order.
+    curves: Float[np.ndarray, "3 shares"]
     span: float
     first_order: Float[np.ndarray, " checks"]
     exact: Float[np.ndarray, " checks"]
@@ -268,7 +267,6 @@ def _pooled(
             unit="samples",
         ),
     }
-    n_runs, seconds = (sum(vars(one.cost)[k] for one in found) for k in ("n_runs", "seconds"))
     return AttributionFidelity(
         shares=shares,
         faithfulness=faithful,
@@ -278,7 +276,10 @@ def _pooled(
         exact=np.concatenate([one.exact for one in found]),
         error_share=sum(one.error for one in found) / max(sum(one.total for one in found), 1e-300),
         rows=rows,
-        cost=Cost(n_runs=n_runs, seconds=seconds),
+        cost=Cost(
+            n_runs=sum(one.cost.n_runs for one in found),
+            seconds=sum(one.cost.seconds for one in found),
+        ),
     )
 
 

@@ -275,8 +275,8 @@ def fragility_battery(
     """
     resampling = Resampling(n_bootstrap, seed)
     atom = check_atom(atom, sae.n_atoms)
-    for name, count in (("n_controls", n_controls), ("n_neighbours", n_neighbours)):
-        check_count(count, name=name, at_least=name == "n_controls")
+    check_count(n_controls, name="n_controls")
+    check_count(n_neighbours, name="n_neighbours", at_least=0)
     if not np.isfinite(by) or by == 0:
         raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
     odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)
@@ -408,13 +408,16 @@ def _sampled(
     """Change of the share of continuations with a target token, for each temperature and seed."""
     if not temperatures:
         return np.zeros((0, 0))
-    runs, wanted = cell.odds.runs, torch.as_tensor(cell.odds.ids)
+    runs, ids = cell.odds.runs, cell.odds.ids
     prompts = prompts_of(runs)
+    # The same targets for every text, or each text's own top answer.
+    targets = [torch.tensor(ids)] * runs.n if isinstance(ids, tuple) else list(ids.cpu()[:, None])
 
     def share(temperature: float, seed: int) -> float:
         how: Any = {"seed": seed, "return_ids": True, "echo": False}
         new: Any = runs.model.generate(prompts, length, temperature, **how)
-        return float(np.mean([bool(torch.isin(ids, wanted).any()) for ids in new]))
+        hits = [bool(torch.isin(text, some).any()) for text, some in zip(new, targets, strict=True)]
+        return float(np.mean(hits))
 
     changes = np.zeros((len(temperatures), len(seeds)))
     for (i, temperature), (j, seed) in product(enumerate(temperatures), enumerate(seeds)):

@@ -30,7 +30,7 @@ from sae_nb.steering import (
     check_hook_point,
     check_width,
     latents,
-    log_odds as log_odds_of,
+    log_odds,
 )
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class TargetOdds:
 
     def of(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
         """Return log p(T) − log(1 − p(T)) of every answer."""
-        return log_odds(outputs, self.ids)
+        return np.asarray(log_odds(outputs, self.ids))
 
     def added(self, direction: Float[Tensor, " d_in"], by: float) -> Float[np.ndarray, " n"]:
         """Return what adding a direction, as it is, so many times changes, input by input."""
@@ -220,13 +220,6 @@ def _indices(model: LiveModel, n_outcomes: int, target: Targets) -> tuple[int, .
             f"{target}."
         )
     return tuple(sorted(ids))
-
-
-def log_odds(
-    outputs: Float[Tensor, "n outcomes"], targets: int | Sequence[int] | Int[Tensor, " n"]
-) -> Float[np.ndarray, " n"]:
-    """Return log p(T) − log(1 − p(T)) of every answer, as plain numbers."""
-    return np.asarray(log_odds_of(outputs.detach(), targets))
 
 
 def quantile_of(values: Float[np.ndarray, " controls"], share: float = 0.95) -> float | None:
@@ -351,22 +344,22 @@ class Writing:
         self, atom: Fluency, control: Fluency | None, resampling: Resampling
     ) -> dict[str, Measurement]:
         """Return the measurements at one budget."""
-        found, clean = {}, self.clean
+        rows, clean = {}, self.clean
         if self._length:
-            found["nats written"] = resampling.mean(
+            rows["nats written"] = resampling.mean(
                 "nats_written",
                 atom.written_by_text,
                 floor=clean.written,
                 control=control.written if control else None,
             )
         if self._texts:
-            found["nats read"] = resampling.mean(
+            rows["nats read"] = resampling.mean(
                 "nats_read",
                 atom.read_by_text - clean.read_by_text,
                 floor=0.0,
                 control=control.read - clean.read if control else None,
             )
-        return found
+        return rows
 
     def _measured(self, edit: Any) -> Fluency:
         model, written = self._runs.model, list[Tensor]()
@@ -389,12 +382,12 @@ class Writing:
 
 def prompts_of(runs: Answers) -> list[Int[Tensor, " length"]]:
     """Return the token ids of each input, without padding."""
-    found = []
+    prompts = []
     for batch in runs.batches:
         ids = cast(Tensor, batch.token_ids).cpu()
         keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
-        found += [row[kept] for row, kept in zip(ids, keep)]
-    return found
+        prompts += [row[real] for row, real in zip(ids, keep)]
+    return prompts
 
 
 def surprise(
@@ -402,16 +395,16 @@ def surprise(
 ) -> Float[np.ndarray, " texts"]:
     """Return −log p per token after, given those before and each other, text by text."""
     whole = [torch.cat(pair) for pair in zip(before, after, strict=True)]
-    found: list[float] = []
+    nats: list[float] = []
     for start in range(0, len(whole), 32):
         part = whole[start : start + 32]
         for batch in model.batches(part, batch_size=len(part), add_bos=False):
             logits = model.main_output(model.forward(batch)).float().log_softmax(dim=-1).cpu()
             for row, ids in enumerate(part):
                 first = len(before[start + row])
-                chances = logits[row, first - 1 : len(ids) - 1].gather(1, ids[first:, None])
-                found.append(-float(chances.mean()))
-    return np.array(found)
+                log_p = logits[row, first - 1 : len(ids) - 1].gather(1, ids[first:, None])
+                nats.append(-float(log_p.mean()))
+    return np.array(nats)
 
 
 def repeated_share(tokens: Sequence[int], size: int = N_GRAM) -> float:

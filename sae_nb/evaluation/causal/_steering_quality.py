@@ -285,19 +285,19 @@ def _directions(
 ) -> dict[str, Float[Tensor, " d_in"]]:
     """Unit directions by name."""
     unit = torch.nn.functional.normalize(sae.dictionary.detach().float().cpu(), dim=1)
-    found = {ATOM: sign * unit[atom]}
-    for other in nearest(unit, atom):
-        found[NEAREST] = sign * unit[other]
+    directions = {ATOM: sign * unit[atom]}
+    for other in nearest(unit, atom):  # none where the SAE has one atom
+        directions[NEAREST] = sign * unit[other]
     if contrast is not None:
         with_it, without = (
             check_matrix(rows, name="contrast", d_in=int(sae.d_in)).float().cpu().mean(dim=0)
             for rows in contrast
         )
-        found[DIFFERENCE] = sign * torch.nn.functional.normalize(with_it - without, dim=0)
+        directions[DIFFERENCE] = sign * torch.nn.functional.normalize(with_it - without, dim=0)
     if rival is not None:
         row = check_matrix(rival.reshape(1, -1), name="rival", d_in=int(sae.d_in))[0].cpu()
-        found[RIVAL] = sign * torch.nn.functional.normalize(row.detach().float(), dim=0)
-    return found
+        directions[RIVAL] = sign * torch.nn.functional.normalize(row.detach().float(), dim=0)
+    return directions
 
 
 def _rows(
@@ -311,7 +311,7 @@ def _rows(
         "success": ("steering_success", lambda arm: arm.area),
         "specificity": ("steering_specificity", lambda arm: arm.specificity),
     }
-    found = {
+    rows = {
         name: resampling.mean(
             definition,
             values(atom),
@@ -323,5 +323,5 @@ def _rows(
     if writing is not None:
         dearest = int(np.argmax(atom.kl))
         other = next((arm.fluency[dearest] for arm in controls if arm.fluency), None)
-        found |= writing.rows(atom.fluency[dearest], other, resampling)
-    return found
+        rows |= writing.rows(atom.fluency[dearest], other, resampling)
+    return rows

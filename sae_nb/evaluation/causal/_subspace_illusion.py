@@ -239,6 +239,8 @@ def illusion_check(
     """
     v, atom = _direction(model, hook_point, sae, atom, direction)
     check_count(n_controls, name="n_controls", at_least=2)
+    check_count(n_components, name="n_components")
+    resampling = Resampling(n_bootstrap, seed)
     if isinstance(positions, str) and positions == "default":
         positions = "last" if model.kind == "language" else None
     pairs = _Pairs(model, hook_point, base, source, positions)
@@ -254,7 +256,7 @@ def illusion_check(
     moved[FULL] = pairs.along(None)
     drawn = [random_direction(len(v), seed + i) for i in range(n_controls)]
     random = np.stack([pairs.along(u) for u in drawn]).sum(axis=1) / pairs.gap.sum()
-    control, resampling = quantile_of(np.abs(random)), Resampling(n_bootstrap, seed)
+    control = quantile_of(np.abs(random))
     rows = {
         name: resampling.ratio(
             "fldd", moved[name], pairs.gap, floor=0.0, control=control, unit="pairs"
@@ -292,14 +294,14 @@ class _Pairs:
             raise ValueError(
                 f"`base` and `source` must hold the same number of inputs, got {self.runs.n} and {other.n}."
             )
-        said, wanted = (answers.clean.argmax(dim=-1).cpu() for answers in (self.runs, other))
-        self._keep = (said != wanted).numpy()
+        answers, others = (runs.clean.argmax(dim=-1).cpu() for runs in (self.runs, other))
+        self._keep = (answers != others).numpy()
         if not self._keep.any():
             raise ValueError(
                 f"`base` and `source` must have a pair that the model answers differently, got none in "
                 f"{self.runs.n}. Pair inputs with and without the concept."
             )
-        self._rows, self._said, self._wanted = torch.arange(len(said)), said, wanted
+        self._rows, self._answers, self._others = torch.arange(len(answers)), answers, others
         self._base, self._source = read_positions(self.runs), read_positions(other)
         for (b, _), (s, _) in zip(self._base, self._source):
             if b.shape != s.shape:
@@ -326,7 +328,7 @@ class _Pairs:
 
     def _margin(self, outputs: Float[Tensor, "n outcomes"]) -> Float[np.ndarray, " n"]:
         wide = outputs.cpu().double()
-        return (wide[self._rows, self._wanted] - wide[self._rows, self._said]).numpy()
+        return (wide[self._rows, self._others] - wide[self._rows, self._answers]).numpy()
 
 
 def _direction(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import between, check_count
+from sae_nb.checks import between, check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.concepts._probe_fits import (
     CHANNELS,
@@ -368,6 +368,7 @@ def probe(
     acts = acts_for(sae, acts)
     for k in ks:
         check_count(k, name="ks")
+    one_of(pool, get_args(Pool), name="pool")
     says_nothing = "From one half on, labels say nothing."
     between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=says_nothing)
     codes = codes_of(sae, acts, codes)

@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.checks import between, check_count, check_matrix
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.evaluation.report._row_pass import summed_atoms
 from sae_nb.pursuit import matching_pursuit
 
@@ -174,13 +174,11 @@ def compare_itda(
     a[first.rows], b[second.rows] = True, True
     # The overlap of random choices is hypergeometric.
     drawn = np.random.default_rng(seed).hypergeometric(n_first, n - n_first, n_second, size=_DRAWS)
-    sums = resampling.grouped(np.stack([a & b, a | b], axis=1).astype(np.float64), first.sample)
-    return measured(
-        "itda_jaccard",
-        (a & b).sum() / (a | b).sum(),
-        floor=(drawn / (n_first + n_second - drawn)).mean(),
-        interval=resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
-        n=int((a | b).sum()),
+    columns = np.stack([a & b, a | b], axis=1).astype(np.float64)
+    both, either = resampling.grouped(columns, first.sample).T
+    floor = (drawn / (n_first + n_second - drawn)).mean()
+    return resampling.ratio(
+        "itda_jaccard", both, either, floor=floor, n=int(either.sum()), unit="rows"
     )
 
 

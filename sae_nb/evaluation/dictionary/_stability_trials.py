@@ -99,6 +99,7 @@ def stability_trial(
             f"`seeds` must be at least two, got {runs}: one run has no other to agree with."
         )
     between(subset, 0, 1, name="subset", ends="(]")
+    resampling = Resampling(n_bootstrap)
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)
     saes, first = [], []
@@ -118,7 +119,7 @@ def stability_trial(
             "stability_gain",
             final.value - initial.value,
             floor=0.0,
-            interval=Resampling(n_bootstrap).spread(_gains(first, saes, signed=signed)),
+            interval=resampling.spread(_gains(first, saes, signed=signed)),
             n=final.n,
             unit="pairs",
             seconds=seconds,

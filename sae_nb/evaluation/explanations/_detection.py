@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from sae_nb.activations import Activations, acts_for, join_tokens
-from sae_nb.checks import check_atom, check_count
+from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (
     FEWEST_FIRINGS,
@@ -153,6 +153,7 @@ def score_explanations(
     codes = codes_of(sae, acts, codes)
     check_count(n_examples, name="n_examples", at_least=2 * FEWEST_EXAMPLES)
     check_count(n_choices, name="n_choices", at_least=3)
+    one_of(explain, get_args(Explain), name="explain")
     if judge is not None and acts.context.kind != "language":
         raise ValueError(
             f"`judge` reads text, and these are samples of kind {acts.context.kind!r}. Leave it out, "
@@ -188,20 +189,20 @@ def _means(
     n_choices: int,
     resampling: Resampling,
 ) -> dict[str, Measurement]:
-    found = {}
+    means = {}
     for name in SCORES:
         values, theirs = (
             np.array([s[name] for s in every.values() if np.isfinite(s.get(name, np.nan))])
             for every in (per_atom, control)
         )
-        found[name] = resampling.mean(
+        means[name] = resampling.mean(
             f"explanation_{name}",
             values,
             floor=1 / n_choices if name == "intruder" else 0.5,
             control=theirs.mean() if len(theirs) else np.nan,
             unit="atoms",
         )
-    return found
+    return means
 
 
 # -------------------------------------------------------------------------------------------------
@@ -335,12 +336,12 @@ class Desk:
         self, windows: list[Window], active: np.ndarray, generator: np.random.Generator
     ) -> list[tuple[Window, np.ndarray, np.ndarray]]:
         """Windows with the rows that fire, and the same number that do not, where there are so many."""
-        found = []
+        marked = []
         for window in windows:
             true, rest = window.rows[active[window.rows]], window.rows[~active[window.rows]]
             if len(rest):
-                found.append((window, true, generator.permutation(rest)[: len(true)]))
-        return found
+                marked.append((window, true, generator.permutation(rest)[: len(true)]))
+        return marked
 
     def _vectors(self, windows: list[Window]) -> np.ndarray:
         """Unit vectors of windows: of their tokens for texts, else of the row in the middle."""
@@ -371,7 +372,7 @@ class Desk:
         n_others, n_silent = self.n_choices - 1, len(vectors) - n_firing
         if n_firing < n_others or n_silent < 1:
             return float("nan")
-        found = 0
+        hits = 0
         for _ in range(self.n):
             picked = generator.permutation(n_firing)[:n_others]
             intruder = n_firing + int(generator.integers(n_silent))
@@ -380,8 +381,8 @@ class Desk:
                 answer: int | None = least_alike(vectors[order])
             else:
                 answer = self._pointed([asked[i] for i in order])
-            found += answer is not None and int(order[answer]) == intruder
-        return found / self.n
+            hits += answer is not None and int(order[answer]) == intruder
+        return hits / self.n
 
     def _pointed(self, windows: list[Window]) -> int | None:
         texts = "\n".join(f"{i}. {shown(w, self.facts)}" for i, w in enumerate(windows, 1))

@@ -277,13 +277,13 @@ def _endings(facts: RowFacts, active: np.ndarray, within: np.ndarray) -> Iterato
     """Beginnings and endings of two to four letters that active tokens share."""
     chosen, counts = np.unique(facts.token[active & within], return_counts=True)
     for kind in ("begins", "ends"):
-        found: dict[str, int] = {}
+        shared: dict[str, int] = {}
         for token, count in zip(chosen.tolist(), counts.tolist(), strict=True):
             text = facts.names[token].strip()
             for size in range(2, min(5, len(text))):
                 part = text[:size] if kind == "begins" else text[-size:]
-                found[part] = found.get(part, 0) + count
-        best = sorted(found, key=lambda part: (-found[part], part))[:_MOST_ENDINGS]
+                shared[part] = shared.get(part, 0) + count
+        best = sorted(shared, key=lambda part: (-shared[part], part))[:_MOST_ENDINGS]
         yield from (Predicate(kind, (part,)) for part in best)
 
 

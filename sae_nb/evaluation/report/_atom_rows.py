@@ -50,8 +50,9 @@ def _geometry(
     def row(
         definition: str, value: float, floor: float, control: float, interval: Interval = UNKNOWN
     ) -> Measurement:
-        chance = {"floor": floor, "control": control}
-        return measured(definition, value, **chance, interval=interval, n=n, unit="atoms")
+        return measured(
+            definition, value, interval, floor=floor, control=control, n=n, unit="atoms"
+        )
 
     def cosines(definition: str, q: float) -> Measurement:
         value, control = (float(np.quantile(g.max_cosine, q)) for g in (own, chance))

@@ -428,11 +428,12 @@ def _check_labels(labels: Tensor | None, model: LiveModel) -> Int[Tensor, " samp
             f"`labels` must be whole numbers, one per sample, got shape {tuple(labels.shape)} of "
             f"{labels.dtype}."
         )
+    lowest, highest = int(labels.min()), int(labels.max())
     n_classes = None if model.class_names is None else len(model.class_names)
-    if int(labels.min()) < 0 or (n_classes is not None and int(labels.max()) >= n_classes):
+    if lowest < 0 or (n_classes is not None and highest >= n_classes):
+        last = "" if n_classes is None else f" {n_classes - 1}"
         raise ValueError(
-            f"`labels` must be classes of the model's first head, 0 … {(n_classes or 0) - 1}, got "
-            f"{int(labels.min())} … {int(labels.max())}."
+            f"`labels` must be classes of the model's first head, 0 …{last}, got {lowest} … {highest}."
         )
     return labels.long()
 

@@ -165,7 +165,7 @@ def check_fit(
     if splice:
         how: Any = {"inputs": inputs, "hook_point": stated, "n_bootstrap": 0}
         report = evaluate(sae, rows[stated], model, **how)
-        names = ("ce_recovered", "accuracy_recovered", "kl_recovered", "cosine_recovered")
+        names = ("ce_recovered", "kl_score", "cosine_recovered")  # one for each kind of answer
         recovered = next((report[name].value for name in names if name in report), None)
     named, here = (str(m).rpartition("/")[2].lower() for m in (sae.model_name, model.name))
     doubt = f"It names {sae.model_name!r} as its model, and this is {model.name!r}."

@@ -125,7 +125,8 @@ class Measurement:
 
     n: int
     unit: str
-    """How many of what the value is a mean over: "rows", "tokens", "samples", "atoms" or "pairs"."""
+    """How many of what the value is a mean over: "rows", "tokens", "samples", "outputs", "atoms",
+    "pairs" or "classes"."""
 
     seconds: float = float("nan")
     """What it cost, control and floor included; NaN where several rows share one pass."""

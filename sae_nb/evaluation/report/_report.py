@@ -353,6 +353,8 @@ def evaluation_cost(
     (True, None)
     """
     source = acts_for(sae, acts)
+    if model is not None and inputs is None:
+        raise ValueError("`inputs` are needed to say what the model's part costs. Pass inputs=.")
     few = source.subset(torch.arange(len(source)) < _ROWS)
     evaluate(sae, few.subset(torch.arange(len(few)) < 64), n_bootstrap=0)  # loops compile
     start = time.perf_counter()
@@ -362,8 +364,6 @@ def evaluation_cost(
 
 
 def _passes(model: LiveModel, inputs: Any) -> float:
-    if inputs is None:
-        raise ValueError("`inputs` are needed to say what the model's part costs. Pass inputs=.")
     batches = model.batches(inputs, batch_size=8)
     first = next(iter(batches)).to(model.device)
     with model.lock, torch.no_grad():
