@@ -18,5 +18,5 @@ if TYPE_CHECKING:  # for the other rooms
         RowPolicy as RowPolicy,
         batch_rows as batch_rows,
     )
-    from sae_nb.capturing._forward_pass import Backend as Backend, run_hooked as run_hooked
+    from sae_nb.capturing._forward_pass import run_hooked as run_hooked
     from sae_nb.capturing._streaming import StreamEndedError as StreamEndedError

@@ -17,9 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids, ragged_tokens
-from sae_nb.capturing._forward_pass import BACKENDS, Backend, read_batch
+from sae_nb.capturing._forward_pass import read_batch
 from sae_nb.checks import check_count, one_of
-from sae_nb.models import HookPoint
+from sae_nb.models import BACKENDS, Backend, HookPoint
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:

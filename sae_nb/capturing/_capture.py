@@ -22,9 +22,8 @@ from sae_nb.capturing._batch_rows import (
     check_any_rows,
     reporting,
 )
-from sae_nb.capturing._forward_pass import Backend
 from sae_nb.checks import check_memory
-from sae_nb.models import HookPoint
+from sae_nb.models import Backend, HookPoint
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -1,36 +1,34 @@
 """One forward pass that is read: through nnsight, by plain forward hooks, or where the model runs remotely.
 
-The one module, besides steering, that opens nnsight traces. Every `with … trace` body stays here, on
-lines of its own: nnsight reads its source from this file.
+Every `with … trace` body of a capture stays here, on lines of its own: nnsight reads its source from
+this file.
 """
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sae_nb.models import (
+    Backend,
     HookPoint,
     Intervention,
     check_writable,
     edited,
     first_input,
     installed,
+    own_wrapper,
     read_tensor,
 )
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel, Remote
 
-
-Backend = Literal["nnsight", "hooks"]
-BACKENDS = ("nnsight", "hooks")
 
 Place = tuple[str, str]
 """Module path and side: where a value is read, whatever its names."""
@@ -148,10 +146,6 @@ def _never_ran(left: Sequence[str]) -> ValueError:
 # -------------------------------------------------------------------------------------------------
 # Through nnsight.
 
-# nnsight's wrappers: a plain one for our own traces, which passes arguments through untouched, and
-# the one people get as `model.nnsight`.
-_OWN: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = weakref.WeakKeyDictionary()
-
 # In which order a model reaches the places of one set, from the first pass on.
 _ORDERS: weakref.WeakKeyDictionary[LiveModel, dict[frozenset[Place], list[Place]]] = (
     weakref.WeakKeyDictionary()
@@ -161,7 +155,7 @@ _ORDERS: weakref.WeakKeyDictionary[LiveModel, dict[frozenset[Place], list[Place]
 def _run_traced(model: LiveModel, pass_: ForwardPass) -> None:
     from nnsight.intervention.interleaver import OutOfOrderError
 
-    wrapper, envoys = _own_wrapper(model)
+    wrapper, envoys = own_wrapper(model)
     elsewhere, here = _edits_by_place(model, pass_.places)
     modules = {place: model.get_module(place[0]) for place in pass_.places}
     readers = {
@@ -260,24 +254,6 @@ def _edits_by_place(
         else:
             elsewhere.append(intervention)
     return SimpleNamespace(interventions=elsewhere, get_module=model.get_module), here
-
-
-def _own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
-    """Return nnsight's wrapper and its envoy of every module, by the module's id.
-
-    Not by path: a module called "output", as in BERT, cannot be reached by its own name.
-    """
-    from nnsight import NNsight
-
-    known = _OWN.get(model)
-    if known is None or any(id(module) not in known[1] for module in model.module.modules()):
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=".*which nnsight already serves", module="nnsight"
-            )
-            wrapper = NNsight(model.module)
-        known = _OWN[model] = wrapper, {id(envoy._module): envoy for envoy in wrapper.modules()}
-    return known
 
 
 # -------------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from sae_nb.capturing._batch_rows import (
     Layout,
     count_rows,
 )
-from sae_nb.capturing._forward_pass import Backend
 from sae_nb.checks import check_count
+from sae_nb.models import Backend
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel

@@ -34,19 +34,20 @@ if TYPE_CHECKING:  # for the other rooms
         is_offline as is_offline,
         snapshot as snapshot,
     )
-    from sae_nb.models._generation import continue_texts as continue_texts
     from sae_nb.models._hook_points import (
+        BACKENDS as BACKENDS,
+        Backend as Backend,
         check_writable as check_writable,
         edited as edited,
         first_input as first_input,
         installed as installed,
+        own_wrapper as own_wrapper,
         read_tensor as read_tensor,
         replace_tensor as replace_tensor,
         standard_name as standard_name,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
     from sae_nb.models._inputs import Batches as Batches, described as described
-    from sae_nb.models._live_model import collected as collected
     from sae_nb.models._loading import Remote as Remote, no_weights as no_weights
     from sae_nb.models._vision_transformer import (
         Block as Block,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count
 from sae_nb.models import _facts as facts
-from sae_nb.models._hook_points import RunState, installed
+from sae_nb.models._hook_points import RunState, run_edited
 from sae_nb.models._text_inputs import language_samples
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 
 Generated = str | Tensor | list[str] | list[Tensor]
-Runner = Callable[["LiveModel", tuple[Any, ...], dict[str, Any], Sequence[RunState]], Any]
-"""(model, args, kwargs, where the columns are) → the raw output, active edits applied."""
 Choice = Callable[[Tensor], Tensor]
 """Next-token logits → one token id per row."""
 
@@ -39,9 +37,8 @@ def continue_texts(
     *,
     return_ids: bool = False,
     echo: bool = True,
-    run: Runner | None = None,
 ) -> Generated:
-    """Continue prompts, as `LiveModel.generate` says; `run` makes one pass, by default with hooks."""
+    """Continue prompts, as `LiveModel.generate` says."""
     check_count(max_new_tokens, name="max_new_tokens")
     _check_generates(model)
     if not 0 <= temperature < float("inf"):
@@ -63,7 +60,7 @@ def continue_texts(
         chances = torch.softmax(logits.float().cpu() / temperature, dim=-1)
         return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.device)
 
-    new = _continued(model, prompts, max_new_tokens, choose, use_cache, run or _with_hooks)
+    new = _continued(model, prompts, max_new_tokens, choose, use_cache)
     if return_ids or model.tokenizer is None:
         ids = [torch.cat((p, n)) if echo else n for p, n in zip(prompts, new, strict=True)]
         return ids[0] if single else ids
@@ -147,20 +144,12 @@ class _Text:
         )
 
 
-def _with_hooks(
-    model: LiveModel, args: tuple[Any, ...], kwargs: dict[str, Any], states: Sequence[RunState]
-) -> Any:
-    with installed(model, states):
-        return model.module(*args, **kwargs)
-
-
 def _continued(
     model: LiveModel,
     prompts: list[Tensor],
     n_new: int,
     choose: Choice,
     use_cache: bool,
-    run: Runner,
 ) -> list[Tensor]:
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
     # Without an attention mask padding would be read as text: only equal lengths go together.
@@ -170,7 +159,7 @@ def _continued(
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         text = _left_padded(model, [prompts[row] for row in rows])
-        _grow(model, text, n_new, choose, use_cache, run)
+        _grow(model, text, n_new, choose, use_cache)
         for place, row in enumerate(rows):
             new = text.ids[place, text.n_prompt :]
             out[row] = new[text.keep[place, text.n_prompt :]].cpu()
@@ -190,9 +179,7 @@ def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
     return _Text(ids, keep, keep.sum(dim=1), longest, alive)
 
 
-def _grow(
-    model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool, run: Runner
-) -> None:
+def _grow(model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool) -> None:
     names = facts.forward_names(model.module)
     cached = use_cache and {"past_key_values", "use_cache"} <= names
     ends = torch.tensor(
@@ -202,7 +189,7 @@ def _grow(
     with model.lock, torch.no_grad():
         for step in range(n_new):
             states = [text.state(s) for s in ([step] if cached else range(step + 1))]
-            raw = run(model, *_arguments(text, states, names, cached, cache), states)
+            raw = run_edited(model, *_arguments(text, states, names, cached, cache), states)
             cache = getattr(raw, "past_key_values", None)
             chosen = choose(model.main_output(raw)[:, -1])
             chosen = torch.where(text.alive, chosen, model.pad_id)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,7 +220,8 @@ def first_input(
 
 
 # -------------------------------------------------------------------------------------------------
-# Edits of activations while a model runs: what they are given, and the hooks that apply them.
+# Edits of activations while a model runs: what they are given, and what applies them: plain forward
+# hooks, or an nnsight trace.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +259,9 @@ class RunState:
         return None if shaped is None else shaped.shape[1]
 
 
+Backend = Literal["nnsight", "hooks"]
+BACKENDS: tuple[Backend, ...] = ("nnsight", "hooks")
+
 Edit = Callable[[Tensor, RunState], Tensor]
 """(activations of shape (batch, time, d), where they are) → edited activations of the same shape."""
 
@@ -266,6 +272,21 @@ class Intervention:
 
     hook_point: HookPoint
     edit: Edit
+    backend: Backend = "hooks"
+    """How it gets into the pass; both ways give the same numbers."""
+
+
+def run_edited(
+    model: LiveModel, args: tuple[Any, ...], kwargs: dict[str, Any], states: Sequence[RunState]
+) -> Any:
+    """Run the module once under the active edits; the caller holds ``model.lock``.
+
+    One edit that asks for nnsight puts all of them into the trace, so that their order holds.
+    """
+    if any(intervention.backend == "nnsight" for intervention in model.interventions):
+        return _run_traced(model, args, kwargs, states)
+    with installed(model, states):
+        return model.module(*args, **kwargs)
 
 
 @contextmanager
@@ -359,6 +380,71 @@ def _attach(
     if point.side == "input":
         return module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
     return module.register_forward_hook(after, prepend=True)
+
+
+# nnsight's wrapper for traces of our own, which passes arguments through untouched. One per model:
+# wrapping exchanges `forward` on every submodule.
+_WRAPPERS: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
+    """Return nnsight's wrapper and its envoy of every module, by the module's id.
+
+    Not by path: a module called "output", as in BERT, cannot be reached by its own name.
+    """
+    from nnsight import NNsight
+
+    known = _WRAPPERS.get(model)
+    if known is None or any(id(module) not in known[1] for module in model.module.modules()):
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*which nnsight already serves", module="nnsight"
+            )
+            wrapper = NNsight(model.module)
+        envoys = {id(envoy._module): envoy for envoy in wrapper.modules()}
+        known = _WRAPPERS[model] = wrapper, envoys
+    return known
+
+
+def _run_traced(
+    model: LiveModel, args: tuple[Any, ...], kwargs: dict[str, Any], states: Sequence[RunState]
+) -> Any:
+    """Run the module once with the active edits written in a trace: the twin of `installed`."""
+    places: dict[tuple[str, Side], list[Intervention]] = {}
+    for intervention in tuple(model.interventions):
+        point = intervention.hook_point
+        check_writable(point)
+        places.setdefault((point.path, point.side), []).append(intervention)
+    wrapper, envoys = own_wrapper(model)
+    raw: list[Any] = []
+    with wrapper.trace() as tracer:
+        with tracer.invoke(*args, **kwargs):
+            pass
+        # Invokes wait for their modules independently, so no order between places is needed.
+        for (path, side), edits in places.items():
+            envoy = envoys[id(model.get_module(path))]
+            with tracer.invoke():
+                _write(envoy, side, edits, states)
+        with tracer.invoke():
+            raw.append(wrapper.output)
+    return raw[0]
+
+
+def _write(
+    envoy: Any, side: Side, edits: Sequence[Intervention], states: Sequence[RunState]
+) -> None:
+    """Wait for a module inside a trace and exchange what it gave, or got, for the edited."""
+    if side == "output":
+        envoy.output = edited(envoy.output, edits, states)
+        return
+    args, kwargs = envoy.inputs
+    where = first_input(args, kwargs, edits[0].hook_point)
+    if isinstance(where, int):
+        envoy.inputs = ((edited(args[0], edits, states), *args[1:]), kwargs)
+    else:
+        envoy.inputs = (args, {**kwargs, where: edited(kwargs[where], edits, states)})
 
 
 def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:

@@ -25,6 +25,7 @@ from sae_nb.models._hook_points import (
     find_hook_point,
     installed,
     near_names,
+    run_edited,
 )
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
@@ -270,8 +271,8 @@ class LiveModel:
         `grad` keeps the graph, for gradients through the model.
         """
         batch = batch.to(self.device)
-        with self.lock, torch.set_grad_enabled(grad), installed(self, batch.state()):
-            return self.module(*batch.args, **batch.kwargs)
+        with self.lock, torch.set_grad_enabled(grad):
+            return run_edited(self, batch.args, batch.kwargs, (batch.state(),))
 
     def main_output(self, raw: Any) -> Tensor:
         """Return the tensor that counts in a raw output.

@@ -7,16 +7,14 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import one_of
-from sae_nb.models import collected, continue_texts
-from sae_nb.steering._contexts import splice, steer, trace_edited
+from sae_nb.steering._contexts import splice, steer
 from sae_nb.steering._edits import Change, Where
 
 if TYPE_CHECKING:
@@ -160,58 +158,3 @@ def log_odds(
     wide = outputs.cpu().double()
     inside = wide.masked_fill(~mask, -torch.inf).logsumexp(dim=-1)
     return inside - wide.masked_fill(mask, -torch.inf).logsumexp(dim=-1)
-
-
-# -------------------------------------------------------------------------------------------------
-# Run a steered model through nnsight or through plain hooks, to see that both are the same.
-
-
-Backend = Literal["nnsight", "hooks"]
-
-
-def run_steered(
-    model: LiveModel,
-    inputs: Any,
-    *,
-    backend: Backend = "nnsight",
-    batch_size: int | None = None,
-) -> Float[Tensor, "n ..."]:
-    """Return the model's answer under the active edits, applied by nnsight or by plain hooks.
-
-    `model(inputs)` is the same with hooks. Both give the same numbers: tests hold them to 1e-6.
-    """
-    if one_of(backend, get_args(Backend), name="backend") == "hooks":
-        return model(inputs, batch_size=batch_size)
-
-    def traced(batch: Batch) -> dict[str, Tensor]:
-        here = batch.to(model.device)
-        with model.lock, torch.no_grad():
-            raw = trace_edited(model, here.args, here.kwargs, [here.state()])
-        return {"": model.main_output(raw)}
-
-    batches = model.batches(inputs, batch_size=batch_size)
-    return collected((batch, traced(batch)) for batch in batches)[""]
-
-
-def generate_steered(
-    model: LiveModel,
-    prompt: str | Int[Tensor, " time"],
-    max_new_tokens: int = 20,
-    *,
-    backend: Backend = "nnsight",
-    use_cache: bool = True,
-) -> Int[Tensor, " longer_time"]:
-    """Continue one prompt greedily under the active edits, one nnsight trace per token.
-
-    `model.generate(prompt, return_ids=True)` is the same with hooks, for batches and sampling too.
-    """
-    one_of(backend, get_args(Backend), name="backend")
-    new = continue_texts(
-        model,
-        prompt,
-        max_new_tokens,
-        use_cache=use_cache,
-        return_ids=True,
-        run=trace_edited if backend == "nnsight" else None,
-    )
-    return cast(Tensor, new)

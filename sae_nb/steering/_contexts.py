@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,13 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count
-from sae_nb.models import (
-    Intervention,
-    check_writable,
-    edited,
-    first_input,
-)
+from sae_nb.checks import check_count, one_of
+from sae_nb.models import BACKENDS, Backend, Intervention
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
 from sae_nb.steering._modes import Mode
 from sae_nb.steering._request import Unit, check_hook_point, check_width, request_steering
@@ -31,23 +25,24 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import HookPoint, LiveModel, RunState
-
-
-# One wrapper per model: wrapping exchanges `forward` on every submodule, which once is enough.
-_WRAPPERS: weakref.WeakKeyDictionary[LiveModel, Any] = weakref.WeakKeyDictionary()
+    from sae_nb.models import HookPoint, LiveModel
 
 
 class Active:
     """An edit that is in force inside a `with` block."""
 
     def __init__(
-        self, model: LiveModel, hook_point: HookPoint, edit: MaskedEdit, recipe: Any
+        self,
+        model: LiveModel,
+        hook_point: HookPoint,
+        edit: MaskedEdit,
+        recipe: Any,
+        backend: Backend = "hooks",
     ) -> None:
         self._model = model
         self._edit = edit
         self.recipe = recipe
-        self._intervention = Intervention(hook_point, edit)
+        self._intervention = Intervention(hook_point, edit, backend)
 
     def __enter__(self) -> Any:
         """Put the edit in force, after those that already are."""
@@ -90,6 +85,7 @@ def steer(
     positions: Where = None,
     steps: Steps = "all",
     keep_error: bool = True,
+    backend: Backend = "hooks",
 ) -> Active:
     """Make a live model run with atoms stronger, weaker or fixed, inside a `with` block.
 
@@ -122,6 +118,9 @@ def steer(
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
     keep_error
         Keep x − x̂, so that the edit is all that changes.
+    backend
+        "hooks": plain forward hooks. "nnsight": `model(…)` and `model.generate(…)` run as nnsight
+        traces, with every active edit written in them; the same numbers, to 1e-6.
 
     Raises
     ------
@@ -139,6 +138,7 @@ def steer(
     >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), recipe.mode
     (True, 'add')
     """
+    one_of(backend, BACKENDS, name="backend")
     point = check_hook_point(model, hook_point)
     where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     recipe, change = request_steering(
@@ -155,7 +155,7 @@ def steer(
         steps=steps,
         keep_error=keep_error,
     )
-    return Active(model, point, MaskedEdit(where, change), recipe)
+    return Active(model, point, MaskedEdit(where, change), recipe, backend)
 
 
 def ablate(
@@ -168,6 +168,7 @@ def ablate(
     positions: Where = None,
     steps: Steps = "all",
     keep_error: bool = True,
+    backend: Backend = "hooks",
 ) -> Active:
     """Make a live model run without some atoms: x − Σ_j z_j·d_j, inside a `with` block.
 
@@ -197,6 +198,7 @@ def ablate(
         positions=positions,
         steps=steps,
         keep_error=keep_error,
+        backend=backend,
     )
 
 
@@ -207,6 +209,7 @@ def splice(
     keep: Where = None,
     *,
     steps: Steps = "all",
+    backend: Backend = "hooks",
 ) -> Active:
     """Make a live model run with x replaced by edit(x), inside a `with` block.
 
@@ -219,6 +222,8 @@ def splice(
         From activations (batch, time, d_in) to others of that shape; not asked about padding.
     keep
         Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
+    steps, backend
+        As in `steer`.
 
     Raises
     ------
@@ -232,6 +237,7 @@ def splice(
     ...     model(torch.ones(1, 2))
     tensor([[0., 0.]])
     """
+    one_of(backend, BACKENDS, name="backend")
     point = check_hook_point(model, hook_point)
     if not callable(edit):
         raise TypeError(
@@ -242,7 +248,7 @@ def splice(
         check_width(model, point, width, "the SAE")
     where = Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens)
     masked = MaskedEdit(where, edit)
-    return Active(model, point, masked, masked)
+    return Active(model, point, masked, masked, backend)
 
 
 def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
@@ -256,52 +262,3 @@ def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:
     check_count(d_in, name="d_in")
     draw = torch.randn(d_in, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return (draw / draw.norm()).float()
-
-
-def trace_edited(
-    model: LiveModel, args: tuple[Any, ...], kwargs: dict[str, Any], states: Sequence[RunState]
-) -> Any:
-    """Run the module once, with the active edits written by nnsight; the caller holds the lock.
-
-    The twin of `models.installed`, which applies them as forward hooks.
-    """
-    places: dict[tuple[str, str], list[Intervention]] = {}
-    for intervention in tuple(model.interventions):
-        check_writable(intervention.hook_point)
-        point = intervention.hook_point
-        places.setdefault((point.path, point.side), []).append(intervention)
-    if model not in _WRAPPERS:
-        from nnsight import NNsight
-
-        _WRAPPERS[model] = NNsight(model.module)
-    wrapper = _WRAPPERS[model]
-    sites = [
-        (wrapper.get(path) if path else wrapper, side, edits)
-        for (path, side), edits in places.items()
-    ]
-    raw: list[Any] = []
-    with wrapper.trace() as tracer:
-        with tracer.invoke(*args, **kwargs):
-            pass
-        # Invokes wait for their modules independently, so no order between places is needed.
-        for envoy, side, edits in sites:
-            with tracer.invoke():
-                _write(envoy, side, edits, states)
-        with tracer.invoke():
-            raw.append(wrapper.output)
-    return raw[0]
-
-
-def _write(
-    envoy: Any, side: str, edits: Sequence[Intervention], states: Sequence[RunState]
-) -> None:
-    """Wait for a module inside a trace and exchange what it gave, or got, for the edited."""
-    if side == "output":
-        envoy.output = edited(envoy.output, edits, states)
-        return
-    args, kwargs = envoy.inputs
-    where = first_input(args, kwargs, edits[0].hook_point)
-    if isinstance(where, int):
-        envoy.inputs = ((edited(args[0], edits, states), *args[1:]), kwargs)
-    else:
-        envoy.inputs = (args, {**kwargs, where: edited(kwargs[where], edits, states)})

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.steering import ablate, random_direction, splice, steer
-from sae_nb.steering._answers import generate_steered, run_steered
 
 D = 8
 VOCABULARY = 40
@@ -398,17 +397,55 @@ def test_capture_inside_sees_the_edit(gpt):
 def test_nnsight_and_hooks_agree(gpt, sae, positions):
     """The same edits, written inside a trace, give the same logits to 1e-6."""
     ids = [[3, 4, 5, 6, 7], [8, 9, 10]]
-    clean = gpt(ids)
-    with (
-        steer(gpt, "resid_post.1", sae, atom=3, by=4.0, positions=positions),
-        ablate(gpt, "attn_out.2", sae, atom=1, positions=positions),
-        steer(gpt, "resid_pre.1", sae, atom=2, by=2.0, mode="set", positions=positions),
-        splice(gpt, "resid_post.1", sae, positions),
-    ):
-        hooked = run_steered(gpt, ids, backend="hooks")
-        traced = run_steered(gpt, ids, backend="nnsight")
-    assert float((hooked - clean).nan_to_num().abs().max()) > 1e-2
+
+    def answers(backend: str) -> Tensor:
+        how = {"positions": positions, "backend": backend}
+        with (
+            steer(gpt, "resid_post.1", sae, atom=3, by=4.0, **how),
+            ablate(gpt, "attn_out.2", sae, atom=1, **how),
+            steer(gpt, "resid_pre.1", sae, atom=2, by=2.0, mode="set", **how),
+            splice(gpt, "resid_post.1", sae, positions, backend=backend),
+        ):
+            return gpt(ids)
+
+    hooked, traced = answers("hooks"), answers("nnsight")
+    assert float((hooked - gpt(ids)).nan_to_num().abs().max()) > 1e-2
     torch.testing.assert_close(traced, hooked, atol=1e-6, rtol=0, equal_nan=True)
+
+
+def test_one_edit_through_nnsight_takes_the_others_with_it(plain, x):
+    """Edits keep the order of their contexts, whichever backend each asks for."""
+
+    def answer(outer: str, inner: str) -> Tensor:
+        with (
+            splice(plain, "0", lambda tokens: 3 * tokens, backend=outer),
+            splice(plain, "0", lambda tokens: tokens + 1, backend=inner),
+        ):
+            return plain(x)
+
+    for backends in (("hooks", "nnsight"), ("nnsight", "hooks"), ("nnsight", "nnsight")):
+        torch.testing.assert_close(answer(*backends), 3 * x + 1)
+
+
+@pytest.mark.parametrize("backend", ["hooks", "nnsight"])
+def test_gradients_reach_through_an_edit(plain, x, backend):
+    """`model.forward(…, grad=True)` keeps the graph of an edit, whatever applies it."""
+    probe = torch.zeros(D, requires_grad=True)
+    with splice(plain, "0", lambda tokens: tokens + probe, backend=backend):
+        for batch in plain.batches(x):
+            plain.forward(batch, grad=True).sum().backward()
+        assert not plain(x).requires_grad
+    assert torch.equal(probe.grad, torch.full((D,), float(len(x))))
+
+
+@pytest.mark.parametrize("backend", ["hooks", "nnsight"])
+def test_a_module_called_output_is_edited(x, backend):
+    """As in BERT, whose MLP ends in "output"; nnsight gives that name to what a module returns."""
+    net = nn.Sequential()
+    net.add_module("output", nn.Identity())
+    model = sn.wrap(net)
+    with steer(model, "output", direction=torch.ones(D), by=2.0, backend=backend):
+        torch.testing.assert_close(model(x), x + 2)
 
 
 @pytest.mark.parametrize("steps", ["all", "prompt", "new"])
@@ -421,15 +458,16 @@ def test_generation_is_the_same_with_and_without_cache_and_through_nnsight(
     how = {"positions": positions, "steps": steps}
     if steps == "new" and positions == [1, -1]:
         how["positions"] = [4, 6]
-    with (
-        steer(gpt, "resid_post.1", sae, atom=3, by=3.0, **how),
-        ablate(gpt, "resid_post.0", sae, atom=5, **how),
-    ):
-        runs = [
-            generate_steered(gpt, prompt, 7, backend=backend, use_cache=cache).tolist()
-            for backend in ("hooks", "nnsight")
-            for cache in (True, False)
-        ]
+    runs = []
+    for backend in ("hooks", "nnsight"):
+        with (
+            steer(gpt, "resid_post.1", sae, atom=3, by=3.0, backend=backend, **how),
+            ablate(gpt, "resid_post.0", sae, atom=5, backend=backend, **how),
+        ):
+            runs += [
+                gpt.generate(prompt, 7, use_cache=cache, return_ids=True).tolist()
+                for cache in (True, False)
+            ]
     assert runs[1:] == runs[:1] * 3
     assert len(set(runs[0][4:])) > 1
 
@@ -451,26 +489,29 @@ def test_generation_ends_early_the_same_way(sae):
     """An end-of-text token under steering stops every backend at the same place."""
     prompt = torch.tensor([5, 9, 12])
     model = tiny_gpt()
-    direction = random_direction(D, 5)
-    with steer(model, "resid_post.2", direction=direction, by=30.0, steps="new"):
-        free = generate_steered(model, prompt, 8, backend="hooks").tolist()
+    how = {"direction": random_direction(D, 5), "by": 30.0, "steps": "new"}
+    with steer(model, "resid_post.2", **how):
+        free = model.generate(prompt, 8, return_ids=True).tolist()
     end = free[5]
     model = tiny_gpt(end=end)
-    with steer(model, "resid_post.2", direction=direction, by=30.0, steps="new"):
-        runs = [
-            generate_steered(model, prompt, 8, backend=backend, use_cache=cache).tolist()
-            for backend in ("hooks", "nnsight")
-            for cache in (True, False)
-        ]
+    runs = []
+    for backend in ("hooks", "nnsight"):
+        with steer(model, "resid_post.2", backend=backend, **how):
+            runs += [
+                model.generate(prompt, 8, use_cache=cache, return_ids=True).tolist()
+                for cache in (True, False)
+            ]
     stop = free.index(end, 3) + 1
     assert stop < len(free)
     assert runs == [free[:stop]] * 4
 
 
-def test_padded_prompts_are_steered_as_alone(gpt, sae):
+@pytest.mark.parametrize("backend", ["hooks", "nnsight"])
+def test_padded_prompts_are_steered_as_alone(gpt, sae, backend):
     """A shorter prompt in a batch gets the edits it would get by itself."""
     prompts = [[5, 9, 12, 7, 3], [8, 2]]
-    with steer(gpt, "resid_post.1", sae, atom=3, by=3.0, positions=[0, -1]):
+    where = {"positions": [0, -1], "backend": backend}
+    with steer(gpt, "resid_post.1", sae, atom=3, by=3.0, **where):
         together = gpt.generate(prompts, max_new_tokens=5, return_ids=True)
         alone = [gpt.generate(torch.tensor(p), max_new_tokens=5, return_ids=True) for p in prompts]
     assert [t.tolist() for t in together] == [a.tolist() for a in alone]
@@ -512,20 +553,18 @@ def test_nnsight_edits_inputs_passed_by_keyword_and_tuple_elements():
 
     model = sn.wrap(Outer())
     x = torch.randn(3, D)
-    with (
-        steer(model, "inner.input", direction=torch.ones(D), by=1.0),
-        steer(model, "inner", direction=torch.ones(D), by=0.5),
-    ):
-        for backend in ("hooks", "nnsight"):
-            steered = run_steered(model, x, backend=backend)
-            torch.testing.assert_close(steered, 2 * (x + 1) + 0.5 + 1)
+    for backend in ("hooks", "nnsight"):
+        how = {"direction": torch.ones(D), "backend": backend}
+        with steer(model, "inner.input", by=1.0, **how), steer(model, "inner", by=0.5, **how):
+            torch.testing.assert_close(model(x), 2 * (x + 1) + 0.5 + 1)
 
 
 def test_prompts_that_leave_no_room_are_refused(gpt):
     """Both backends say how long the model can read."""
     for backend in ("hooks", "nnsight"):
-        with pytest.raises(ValueError, match="64"):
-            generate_steered(gpt, torch.full((60,), 3), 8, backend=backend)
+        with steer(gpt, "resid_post.0", direction=torch.ones(D), by=1.0, backend=backend):
+            with pytest.raises(ValueError, match="64"):
+                gpt.generate(torch.full((60,), 3), 8)
 
 
 def test_a_real_sae_steers_a_real_vision_model():
@@ -540,8 +579,9 @@ def test_a_real_sae_steers_a_real_vision_model():
     z = sae.encode(seen).to_dense()[..., atom]
     with ablate(model, "resid_post.6", sae, atom=atom, positions="patches"):
         edited = read(model, pictures, "resid_post.6")
-        hooked, traced = (run_steered(model, pictures, backend=b) for b in ("hooks", "nnsight"))
-        steered = model.heads(pictures)
+        hooked, steered = model(pictures), model.heads(pictures)
+    with ablate(model, "resid_post.6", sae, atom=atom, positions="patches", backend="nnsight"):
+        traced = model(pictures)
     expected = seen - z[..., None] * sae.dictionary[atom]
     torch.testing.assert_close(edited[:, 5:], expected[:, 5:].detach(), atol=1e-3, rtol=1e-4)
     assert torch.equal(edited[:, :5], seen[:, :5])
@@ -569,6 +609,7 @@ def test_a_real_sae_steers_a_real_vision_model():
         ({"atom": 1, "by": 1.0, "mode": "multiply"}, ValueError, "'add', 'set', 'scale'"),
         ({"atom": 1, "by": 1.0, "unit": "sigma"}, ValueError, "'coefficient', 'p99'"),
         ({"atom": 1, "by": 1.0, "steps": "some"}, ValueError, "'all', 'prompt', 'new'"),
+        ({"atom": 1, "by": 1.0, "backend": "jax"}, ValueError, "'nnsight', 'hooks'"),
         ({"atom": 1, "by": 1.0, "positions": "middle"}, ValueError, "'last'"),
         ({"atom": 1, "by": 1.0, "positions": "patches"}, ValueError, "prefix"),
         ({"atom": 1, "by": 1.0, "positions": [0.5]}, TypeError, "integers"),
@@ -619,15 +660,15 @@ def test_silent_atoms_have_no_p99(plain, sae):
         steer(plain, "0", sae, atom=3, by=1.0, unit="p99", acts=rows)
 
 
-def test_a_mask_must_fit_the_inputs(gpt):
+@pytest.mark.parametrize("backend", ["hooks", "nnsight"])
+def test_a_mask_must_fit_the_inputs(gpt, backend):
     """Too narrow for the text, or too few rows, is said when the model runs."""
     ids = [[3, 4, 5], [6, 7, 8]]
-    with steer(
-        gpt, "resid_post.0", direction=torch.ones(D), by=1.0, positions=torch.tensor([True])
-    ):
+    how = {"direction": torch.ones(D), "by": 1.0, "backend": backend}
+    with steer(gpt, "resid_post.0", positions=torch.tensor([True]), **how):
         with pytest.raises(ValueError, match="cover every token of the input, 3"):
             gpt(ids)
     one_row = torch.ones(1, 3, dtype=torch.bool)
-    with steer(gpt, "resid_post.0", direction=torch.ones(D), by=1.0, positions=one_row):
+    with steer(gpt, "resid_post.0", positions=one_row, **how):
         with pytest.raises(ValueError, match="a row per sample, at least 2"):
             gpt(ids)

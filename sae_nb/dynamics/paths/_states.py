@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.capturing import Backend, RowPolicy, capture
+from sae_nb.capturing import RowPolicy, capture
 from sae_nb.checks import check_finite
+from sae_nb.models import Backend
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
