@@ -52,7 +52,7 @@ def material(request: pytest.FixtureRequest) -> dict[str, Any]:
         model, inputs = request.getfixturevalue("stories"), _texts(200)
     else:
         # SmolLM2 runs about 80 tokens per CPU-second
-        n = 16 if request.param == "smollm2" else N_TEXTS
+        n = 8 if request.param == "smollm2" else N_TEXTS
         model, inputs = request.getfixturevalue("open_real")(request.param), _texts(120)[:n]
     return {"model": model, "inputs": inputs, "labels": labels, "hook_point": hook_point}
 
