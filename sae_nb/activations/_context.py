@@ -38,7 +38,7 @@ class Context:
     """What the model reads, and how many samples it was shown."""
 
     pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
-    """The pictures as shown to people, before normalisation."""
+    """The images as shown to people, before normalisation."""
 
     token_ids: Ragged | None = None
     vocabulary: Mapping[int, str] = field(default_factory=dict)
@@ -107,15 +107,15 @@ class Context:
 
     @property
     def sample_word(self) -> str:
-        """What one sample is: a text, a picture, or just a sample."""
-        return {"language": "text", "vision": "picture", "other": "sample"}[self.kind]
+        """What one sample is: a text, an image, or just a sample."""
+        return {"language": "text", "vision": "image", "other": "sample"}[self.kind]
 
 
 class Tokens(Sequence[str]):
     """The token, patch or cell behind every row.
 
     `tokens[i]` is its text, `tokens[a:b]` a list of texts, and `tokens.ids` the token ids (for
-    pictures: the positions).
+    images: the positions).
     """
 
     def __init__(

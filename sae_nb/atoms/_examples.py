@@ -37,7 +37,7 @@ class Example:
     """z there; for a near miss, what z would be."""
 
     place: str
-    """Sample and position in words: "picture 3, patch 2,5"."""
+    """Sample and position in words: "image 3, patch 2,5"."""
 
     picture: UInt8[np.ndarray, "3 height width"] | None = None
     heat: Float[np.ndarray, "rows columns"] | None = None

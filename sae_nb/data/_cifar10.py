@@ -24,7 +24,7 @@ CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 SIZE = 32
-_RECORD = 1 + 3 * SIZE * SIZE  # bytes per picture in the binary version
+_RECORD = 1 + 3 * SIZE * SIZE  # bytes per image in the binary version
 _BINARY = {
     "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
     "test": ("test_batch.bin",),
@@ -44,7 +44,7 @@ class Photos(Record):
 
     @property
     def images(self) -> Float[Tensor, "n 3 32 32"]:
-        """The pictures between 0 and 1, made anew at each access (12 kB each)."""
+        """The images between 0 and 1, made anew at each access (12 kB each)."""
         return self.pixels.float() / 255
 
 
@@ -53,14 +53,14 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
 
     The layouts, looked for in this order, also one level down: the official *binary* version
     (``data_batch_1.bin`` … ``test_batch.bin``); one ``.npz`` per split whose name holds "train" or
-    "test", with the arrays ``blob``, ``offset``, ``label`` and ``classes`` (picture i is the file
+    "test", with the arrays ``blob``, ``offset``, ``label`` and ``classes`` (image i is the file
     ``blob[offset[i]:offset[i + 1]]``); and folders ``train`` and ``test`` with one folder of
-    pictures per class.
+    images per class.
 
     Raises
     ------
     FileNotFoundError: If the folder, or the split in it, is not there.
-    ValueError: If the files are the pickled python version, cut short, or not pictures of CIFAR-10's size.
+    ValueError: If the files are the pickled python version, cut short, or not images of CIFAR-10's size.
 
     Source
     ------
@@ -72,9 +72,9 @@ def cifar10(folder: str | Path, split: Literal["train", "test"] = "train") -> Ph
     readers: tuple[Callable[[Path, str], Photos | None], ...] = (_binary, _archive, _folders)
     for reader in readers:
         for place in places:
-            found = reader(place, split)
-            if found is not None:
-                return found
+            photos = reader(place, split)
+            if photos is not None:
+                return photos
     for place in places:
         if (place / "data_batch_1").exists() or (place / "test_batch").exists():
             raise ValueError(
@@ -161,19 +161,19 @@ def _unpack(path: Path) -> Photos:
     pixels = torch.empty(len(label), 3, SIZE, SIZE, dtype=torch.uint8)
     for row in range(len(label)):
         file = io.BytesIO(blob[offset[row] : offset[row + 1]].tobytes())
-        pixels[row] = _checked(decode_picture(file, f"picture {row} of {path}"), f"{path}, {row}")
+        pixels[row] = _checked(decode_picture(file, f"image {row} of {path}"), f"{path}, {row}")
     return Photos(pixels, torch.from_numpy(label), tuple(str(name) for name in names))
 
 
 def _folders(folder: Path, split: str) -> Photos | None:
     if not (folder / split).is_dir():
         return None
-    found = pictures(folder / split)
-    pixels = torch.empty(len(found), 3, SIZE, SIZE, dtype=torch.uint8)
-    for row, path in enumerate(found.paths):
+    images = pictures(folder / split)
+    pixels = torch.empty(len(images), 3, SIZE, SIZE, dtype=torch.uint8)
+    for row, path in enumerate(images.paths):
         with path.open("rb") as file:
             pixels[row] = _checked(decode_picture(file, str(path)), str(path))
-    return Photos(pixels, found.label, found.class_names)
+    return Photos(pixels, images.label, images.class_names)
 
 
 def _checked(pixels: Tensor, name: str) -> Tensor:

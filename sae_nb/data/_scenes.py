@@ -1,6 +1,6 @@
-"""Colour pictures of handwritten digits in which every factor of variation is known and labelled.
+"""Colour images of handwritten digits in which every factor of variation is known and labelled.
 
-picture = noise + (((background over texture) under disc) under ink · digit), all factors independent;
+image = noise + (((background over texture) under disc) under ink · digit), all factors independent;
 and a person's drawing made to look like one of them.
 """
 
@@ -24,7 +24,7 @@ from sae_nb.data._records import Record
 
 IMAGE_SIZE = 32
 PATCH_SIZE = 4
-BLOCK = 256  # pictures drawn from one random generator, and rendered at once
+BLOCK = 256  # images drawn from one random generator, and rendered at once
 NOISE = 0.02
 
 INKS: dict[str, tuple[float, float, float]] = {
@@ -44,19 +44,19 @@ POSITIONS = (
 )  # fmt: skip
 _SPLIT_CODE = {"train": 0, "test": 1, "all": 2}
 _CELL = 6.0  # pixels between neighbouring positions
-_BYTES = 2 * 3 * 4 * IMAGE_SIZE**2 + 2 * IMAGE_SIZE**2  # per picture, pieces and their union
+_BYTES = 2 * 3 * 4 * IMAGE_SIZE**2 + 2 * IMAGE_SIZE**2  # per image, pieces and their union
 
 
 @dataclass(frozen=True, repr=False)
 class Scenes(Record):
-    """Rendered pictures and the value of every factor that made them.
+    """Rendered images and the value of every factor that made them.
 
     Parameters
     ----------
     images
-        Colour pictures, red green blue, between 0 and 1.
+        Colour images, red green blue, between 0 and 1.
     digit, colour, texture, position, distractor
-        One label per picture: which digit (0–9), and indices into `colour_names`,
+        One label per image: which digit (0–9), and indices into `colour_names`,
         `texture_names`, `position_names` and `distractor_names`.
     handwriting
         Row of the digit in scikit-learn's ``load_digits``.
@@ -67,8 +67,8 @@ class Scenes(Record):
 
     Example
     -------
-    >>> pictures = scenes(3, seed=0)
-    >>> len(pictures), len(pictures[1:]), pictures.colour_names[0]
+    >>> drawn = scenes(3, seed=0)
+    >>> len(drawn), len(drawn[1:]), drawn.colour_names[0]
     (3, 2, 'red')
     """
 
@@ -89,36 +89,36 @@ class Scenes(Record):
 
     def __getitem__(self, rows: int | slice | Tensor) -> Scenes:
         if isinstance(rows, int):
-            # One picture stays a record of one; the bound ends a `for` loop over the pictures.
+            # One image stays a record of one; the bound ends a `for` loop over the images.
             row = range(len(self))[rows]
             return self.subset(slice(row, row + 1))
         return self.subset(rows)
 
     def subset(self, rows: slice | Tensor) -> Scenes:
-        """Keep some pictures: a slice, a boolean mask or row numbers."""
+        """Keep some images: a slice, a boolean mask or row numbers."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> Scenes:
-    """Render colour pictures around real handwritten digits, every factor labelled.
+    """Render colour images around real handwritten digits, every factor labelled.
 
     Digit, ink colour (8), background texture (8), position (3×3), and whether a disc lies about
-    (no, yes) are drawn independently and evenly, so a factor says nothing about another one. Inks
-    are brighter than any background or disc. About 7000 pictures per second and core.
+    (no, yes) are drawn independently and evenly, so no factor predicts another. Inks
+    are brighter than any background or disc. About 7000 images per second and core.
 
     Parameters
     ----------
     seed
-        ≥ 0. Picture i of a seed and split is always the same, however many are asked for.
+        ≥ 0. Image i of a seed and split is always the same, however many are asked for.
     split
         Whose handwriting: ``"train"`` (1400 digits), ``"test"`` (the other 397) or ``"all"``.
     start
-        Number of the first picture, to read one endless stream piece by piece.
+        Number of the first image, to read one endless stream piece by piece.
 
     Raises
     ------
     TypeError, ValueError: If a number is not a whole one in range, or `split` is unknown.
-    MemoryError: If the pictures would not fit.
+    MemoryError: If the images would not fit.
 
     Source
     ------
@@ -127,10 +127,10 @@ def scenes(n: int, seed: int = 0, split: Split = "train", *, start: int = 0) -> 
 
     Example
     -------
-    >>> pictures = scenes(4, seed=0)
-    >>> pictures.images.shape, pictures.digit.shape
+    >>> drawn = scenes(4, seed=0)
+    >>> drawn.images.shape, drawn.digit.shape
     (torch.Size([4, 3, 32, 32]), torch.Size([4]))
-    >>> torch.equal(scenes(2, seed=0, start=2).images, pictures.images[2:])
+    >>> torch.equal(scenes(2, seed=0, start=2).images, drawn.images[2:])
     True
     """
     n, seed = check_count(n, name="n"), check_count(seed, name="seed", at_least=0)
@@ -205,7 +205,7 @@ def _choose(uniform: Tensor, n: int) -> Tensor:
 
 def _placement(draws: dict[str, Tensor], position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scale = 1.8 + draws["scale"]
-    # The whole 8×8 square stays inside the picture; 4 px off centre is still the outer cell.
+    # The whole 8×8 square stays inside the image; 4 px off centre is still the outer cell.
     reach = (IMAGE_SIZE / 2 - 4 * scale).clamp_min(4.0)
     x = _CELL * (position % 3 - 1) + 2.4 * (draws["jitter_x"] - 0.5)
     y = _CELL * (torch.div(position, 3, rounding_mode="floor") - 1)
@@ -218,7 +218,7 @@ def _digit_coverage(
 ) -> Tensor:
     angle = 0.4 * (draws["angle"] - 0.5)
     shear = 0.3 * (draws["shear"] - 0.5)
-    zoom = IMAGE_SIZE / (8 * scale)  # from picture half-widths to digit half-widths
+    zoom = IMAGE_SIZE / (8 * scale)  # from image half-widths to digit half-widths
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
     rows = torch.stack((cos, sin + shear * zoom, -sin, cos), dim=1).view(-1, 2, 2)
     centre = torch.stack((centre_x, centre_y), dim=1)[:, :, None] / (IMAGE_SIZE / 2)
@@ -284,7 +284,7 @@ def _atlas() -> Tensor:
 def scenes_without_digit(
     n: int, seed: int = 0, split: Split = "train", *, start: int = 0
 ) -> Scenes:
-    """Render the pictures of `scenes` again, all but the digit.
+    """Render the images of `scenes` again, all but the digit.
 
     Background, disc and noise are those of `scenes` with the same arguments; pixels that the digit does
     not touch are equal. Labels are those of the digit that was left out; the masks are empty.
@@ -317,7 +317,7 @@ Point = tuple[float, float]
 
 
 class Drawn(NamedTuple):
-    """A picture made from a drawing, and what was done to the drawing."""
+    """An image made from a drawing, and what was done to the drawing."""
 
     picture: UInt8[Tensor, "3 32 32"]
     notes: tuple[str, ...]
@@ -361,11 +361,11 @@ def raster(
 
 
 def drawn_scene(coverage: UInt8[np.ndarray, "32 32"], paper: Paper | None = None) -> Drawn:
-    """Return a drawing as a picture like those of `scenes`, and a note if it was scaled.
+    """Return a drawing as an image like those of `scenes`, and a note if it was scaled.
 
     `coverage` is the ink of each pixel, 0 to 255; without `paper` it is white on stripes. A drawing
     taller than the digits of `scenes`, or much smaller, is scaled to their size about its own centre
-    and kept inside the picture: the bundled models have seen no others.
+    and kept inside the image: the bundled models have seen no others.
 
     Raises
     ------

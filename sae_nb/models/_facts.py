@@ -115,7 +115,7 @@ def is_causal(module: nn.Module) -> bool:
 
 
 def reads_pictures(module: nn.Module) -> bool:
-    """Whether the module is ours for pictures, or a Hugging Face vision model."""
+    """Whether the module is ours for images, or a Hugging Face vision model."""
     config = getattr(module, "config", None)
     if hasattr(config, "text_config") and hasattr(config, "vision_config"):
         raise ValueError(

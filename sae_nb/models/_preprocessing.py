@@ -1,6 +1,6 @@
-"""From a picture to what a vision model reads: resize, crop, rescale, normalise, as its folder says.
+"""From an image to what a vision model reads: resize, crop, rescale, normalise, as its folder says.
 
-pixel_values = (crop(resize(picture)) · rescale − mean) / std, with Pillow's resampling on bytes, the
+pixel_values = (crop(resize(image)) · rescale − mean) / std, with Pillow's resampling on bytes, the
 arithmetic of Hugging Face's PIL image processors; torchvision is not needed.
 """
 
@@ -48,7 +48,7 @@ _CROPPING_DEFAULTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """How pictures are prepared for one model; every field is a line of its preprocessor file."""
+    """How images are prepared for one model; every field is a line of its preprocessor file."""
 
     height: int | None = None
     """Height after resizing, pixels; None with `shortest_edge` or without resizing."""
@@ -66,7 +66,7 @@ class Preprocess:
     """Rows and columns kept around the centre after resizing; None: all."""
 
     required: tuple[int, int] | None = None
-    """Rows and columns a picture must already have, for models that never resize."""
+    """Rows and columns an image must already have, for models that never resize."""
 
     rescale: float = 1 / 255
     """What bytes are multiplied with before normalising."""
@@ -115,9 +115,9 @@ class Preprocess:
         return self.required
 
     def framed(self, picture: UInt8[Tensor, "3 h w"] | Float[Tensor, "3 h w"]) -> Tensor:
-        """Return the part and size of a picture that the model sees, before normalising.
+        """Return the part and size of an image that the model sees, before normalising.
 
-        Bytes stay bytes. A float picture in [0, 1] is rounded to bytes only if it has to be
+        Bytes stay bytes. A float image in [0, 1] is rounded to bytes only if it has to be
         resized, because Pillow resamples bytes.
         """
         rows, columns = picture.shape[1:]
@@ -128,7 +128,7 @@ class Preprocess:
         return picture if self.crop is None else _centre_crop(picture, self.crop)
 
     def check_size(self, rows: int, columns: int) -> None:
-        """Refuse a picture of another size than the model needs, where it never resizes."""
+        """Refuse an image of another size than the model needs, where it never resizes."""
         if self.required is not None and (rows, columns) != self.required:
             raise ValueError(
                 f"Images must have shape (3, {self.required[0]}, {self.required[1]}) for this "
@@ -137,7 +137,7 @@ class Preprocess:
             )
 
     def normalised(self, pictures: Tensor) -> Float[Tensor, "batch 3 h w"]:
-        """Return pixel values for the model, from framed pictures (bytes, or floats in [0, 1])."""
+        """Return pixel values for the model, from framed images (bytes, or floats in [0, 1])."""
         mean = torch.tensor(self.mean, dtype=torch.float32).view(3, 1, 1)
         std = torch.tensor(self.std, dtype=torch.float32).view(3, 1, 1)
         if pictures.dtype == torch.uint8:
@@ -155,7 +155,7 @@ class Preprocess:
         return raw.round().clamp(0, 255).to(torch.uint8)
 
     def __call__(self, pictures: Tensor) -> Float[Tensor, "batch 3 h w"]:
-        """Frame and normalise pictures of one size."""
+        """Frame and normalise images of one size."""
         return self.normalised(torch.stack([self.framed(picture) for picture in pictures]))
 
     def _resized(self, rows: int, columns: int) -> tuple[int, int]:
@@ -169,7 +169,7 @@ class Preprocess:
 
 
 def read_preprocess(folder: Path) -> Preprocess | None:
-    """Return what a checkpoint folder says about its pictures; None if it says nothing."""
+    """Return what a checkpoint folder says about its images; None if it says nothing."""
     if (folder / PREPROCESSOR_FILE).is_file():
         return Preprocess.from_config(read_json(folder / PREPROCESSOR_FILE))
     if (folder / PROCESSOR_FILE).is_file():

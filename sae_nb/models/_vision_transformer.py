@@ -1,6 +1,6 @@
 """A small pre-norm vision transformer whose every depth step can be hooked, also when tied.
 
-a_0 = embed(picture),  b = a_l + attn(norm_1(a_l)),  a_{l+1} = b + mlp(norm_2(b)).
+a_0 = embed(image),  b = a_l + attn(norm_1(a_l)),  a_{l+1} = b + mlp(norm_2(b)).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class VisionTransformerConfig:
 
     image_size: int = 32
     patch_size: int = 4
-    """Height and width of a picture and of a patch, pixels; the first is a multiple of the second."""
+    """Height and width of an image and of a patch, pixels; the first is a multiple of the second."""
 
     d_model: int = 64
     """Width of the residual stream. Ours: fits an hour of two CPU cores."""
@@ -46,7 +46,7 @@ class VisionTransformerConfig:
     """Spare tokens after cls. "Vision Transformers Need Registers", arXiv 2309.16588."""
 
     residual_drop: float = 0.2
-    """Chance that the last block's branches are left out per picture in training; linear from 0."""
+    """Chance that the last block's branches are left out per image in training; linear from 0."""
 
     shared_blocks: tuple[int, ...] | None = None
     """How often each distinct block is applied, e.g. (4, 4, 4); None: every block is its own."""
@@ -91,7 +91,7 @@ class VisionTransformerConfig:
 
 
 class Embedding(nn.Module):
-    """Picture in [0, 1] → token states: cls, registers, then patches row by row."""
+    """Image in [0, 1] → token states: cls, registers, then patches row by row."""
 
     def __init__(self, config: VisionTransformerConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Embedding(nn.Module):
         self.position = nn.Parameter(torch.zeros(config.n_tokens - config.n_prefix_tokens, d))
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        # Normalisation lives here, so that users and panels only ever handle pictures in [0, 1].
+        # Normalisation lives here, so that users and panels only ever handle images in [0, 1].
         patches = self.patch((pixel_values - 0.5) / 0.5).flatten(2).transpose(1, 2)
         prefix = self.prefix.expand(patches.shape[0], -1, -1)
         return torch.cat((prefix, patches + self.position), dim=1)
@@ -156,7 +156,7 @@ class Block(nn.Module):
         n_kept = max(round(x.shape[0] * (1 - self.residual_drop)), 1)
         if not self.training or n_kept == x.shape[0]:
             return cast(Tensor, x + branch(norm(x)))
-        # As in DINOv2: a fixed number of pictures is kept, the dropped ones cost nothing, and
+        # As in DINOv2: a fixed number of images is kept, the dropped ones cost nothing, and
         # scaling by the true fraction keeps the expected update that evaluation will make.
         kept = torch.randperm(x.shape[0], device=x.device)[:n_kept]
         update = branch(norm(x[kept])) * (x.shape[0] / n_kept)
@@ -203,7 +203,7 @@ class VisionTransformer(nn.Module):
     def forward_heads(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
     ) -> dict[str, Tensor]:
-        """Logits of every head: ``digit`` and ``texture`` per picture, ``foreground`` per patch."""
+        """Logits of every head: ``digit`` and ``texture`` per image, ``foreground`` per patch."""
         return self.heads_of(self.final_states(pixel_values))
 
     def final_states(

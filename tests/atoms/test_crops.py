@@ -57,7 +57,7 @@ def test_the_middle_of_a_crop_is_the_patch_itself() -> None:
         if j == GRID[1] - 1:
             assert (crop[:, :, 2 * SIDE :] == OUTSIDE).all()
         assert float(catalogue.codes.to_dense()[row, 0]) == np.float32(z)
-        assert f"picture {sample}, patch {i},{j}" in found.places
+        assert f"image {sample}, patch {i},{j}" in found.places
 
 
 def test_crops_are_the_strongest_patches_whatever_cls_does() -> None:

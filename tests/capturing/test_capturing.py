@@ -529,7 +529,7 @@ def test_patches_lead_back_to_the_picture(vision: LiveModel) -> None:
     acts = capture(vision, x, "resid_post.1", progress=False)
     assert acts.tokens[:6] == ["cls", *(f"register {i}" for i in range(1, 5)), "patch 0,0"]
     assert acts.tokens[68] == "patch 7,7"
-    assert acts.where(69 + 5 + 8 + 1) == "picture 1, patch 1,1"
+    assert acts.where(69 + 5 + 8 + 1) == "image 1, patch 1,1"
     assert torch.equal(acts.context.pictures, x)
 
 
@@ -704,7 +704,7 @@ def test_row_that_is_not_finite_is_named(store: bool, tmp_path: Path) -> None:
     module.blocks[1].register_forward_hook(spoil)
     where = {"store": tmp_path / "store"} if store else {}
     how = {"batch_size": 3, "backend": "hooks", "progress": False}
-    message = rf"`resid_post.1` must be finite, but row {7 * 69 + 14} .*picture 7.*'patch 1,1'"
+    message = rf"`resid_post.1` must be finite, but row {7 * 69 + 14} .*image 7.*'patch 1,1'"
     with pytest.raises(ValueError, match=message):
         capture(wrap(module), pictures(), "resid_post.1", **how, **where)
 

@@ -32,7 +32,7 @@ class RecipeConfig:
 
     steps: int = 3_200
     batch: int = 64
-    """Pictures of a step. Small batches win: the run is limited by its number of updates."""
+    """Images of a step. Small batches win: the run is limited by its number of updates."""
 
     muon_learning_rate: float = 0.01
     adam_learning_rate: float = 2e-3
@@ -63,7 +63,7 @@ class RecipeConfig:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures and what the heads should say; photographs have no texture and no foreground."""
+    """Images and what the heads should predict; photographs have no texture and no foreground."""
 
     images: Float[Tensor, "n 3 32 32"]
     digit: Int[Tensor, " n"]

@@ -3,7 +3,7 @@
     python -m sae_nb.models.recipes.tiny_vit --variant tiny-vit --out DIR [--resume]
 
 DIR receives the finished model, its card, and what is needed to continue; for ``tiny-vit`` also
-three checkpoints along the way. Every picture is new: the stream of renderings never repeats.
+three checkpoints along the way. Every image is new: the stream of renderings never repeats.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _ABOUT_PHOTOS = "Mirrored and shifted at random; the digit head reads the ten cl
 _CHUNK_STEPS = 32  # batches rendered at once
 _TRAIN_SEED, _TEST_SEED = 1_000, 2_000  # added to the seed: train and test never share a stream
 
-Stream = Callable[[int, int], Batch]  # (first picture, how many) → pictures, always the same ones
-HeldOut = Callable[[int], Batch]  # how many → the first pictures of the test split
+Stream = Callable[[int, int], Batch]  # (first image, how many) → images, always the same ones
+HeldOut = Callable[[int], Batch]  # how many → the first images of the test split
 
 
 def train_tiny_vit(
@@ -167,7 +167,7 @@ def _photos(config: RecipeConfig, folder: Path) -> tuple[Stream, HeldOut]:
 def _log(state: TrainingState, accuracy: dict[str, float]) -> None:
     seen = state.step * state.recipe.batch
     logger.info(
-        "%s step %d/%d, %d pictures, loss %.3f, %s, %.1f min, %.0f pictures/s",
+        "%s step %d/%d, %d images, loss %.3f, %s, %.1f min, %.0f images/s",
         state.recipe.variant,
         state.step,
         state.recipe.steps,

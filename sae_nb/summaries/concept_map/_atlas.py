@@ -451,7 +451,7 @@ class ConceptAtlas:
         return summarise_rows(catalogue, rows, labels=self.labels)
 
     def point_names(self, show: Show) -> list[str]:
-        """Return what each point is called: "atom 17 digit 2", "picture 3", "text 1, position 4"."""
+        """Return what each point is called: "atom 17 digit 2", "image 3", "text 1, position 4"."""
         ids, catalogue = self.ids(show), self.catalogue
         if show == "atoms" or catalogue is None:
             named = self.labels

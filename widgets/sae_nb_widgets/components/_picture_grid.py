@@ -110,7 +110,7 @@ class PictureGrid(Component):
         with self.hold_sync(), self.hold_trait_notifications():
             self.sprite, self.tile = sprite, tile
             self.heat, self.heat_shape = maps.tobytes(), (maps.shape[1], maps.shape[2])
-            self.captions = [str(c) for c in captions] or [f"picture {i}" for i in range(n)]
+            self.captions = [str(c) for c in captions] or [f"image {i}" for i in range(n)]
             self.places = [str(p) for p in places] or self.captions
             self.strengths = bars.tolist()
             self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
