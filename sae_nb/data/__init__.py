@@ -1,4 +1,4 @@
-"""Data with known answers, made on the fly from a seed, and readers for pictures and texts people have."""
+"""Data with known answers, made on the fly from a seed, and readers for images and texts people have."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.data._images import (
+        IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+        visible_files as visible_files,
+    )
     from sae_nb.data._scenes import (
         INKS as INKS,
         TEXTURES as TEXTURES,

@@ -1,4 +1,4 @@
-"""A folder of pictures people have: found at once, decoded when looked at; class = first subfolder."""
+"""A folder of images people have: found at once, decoded when looked at; class = first subfolder."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from sae_nb.checks import check_count, check_memory
 from sae_nb.data._records import Record
 from sae_nb.files import existing_folder
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
 
 
 @dataclass(frozen=True, repr=False)
 class PictureFolder(Record):
-    """Pictures in a folder, in the order of their paths; each is decoded when it is asked for.
+    """Images in a folder, in the order of their paths; each is decoded when it is asked for.
 
-    ``folder[3]`` is one picture between 0 and 1, ``folder[:10]`` a smaller folder, iteration yields
-    one picture after the other, and `images` is all of them. `class_names` are the first-level
-    subfolders that hold pictures; a picture outside every subfolder has label −1. `size` is the
-    height and width every picture is brought to, pixels; None leaves them as they are.
+    ``folder[3]`` is one image between 0 and 1, ``folder[:10]`` a smaller folder, iteration yields
+    one image after the other, and `images` is all of them. `class_names` are the first-level
+    subfolders that hold images; an image outside every subfolder has label −1. `size` is the
+    height and width every image is brought to, pixels; None leaves them as they are.
     """
 
     paths: tuple[Path, ...]
@@ -52,7 +54,7 @@ class PictureFolder(Record):
 
     @property
     def images(self) -> Float[Tensor, "n 3 height width"]:
-        """All pictures at once, between 0 and 1; they must have one size."""
+        """All images at once, between 0 and 1; they must have one size."""
         first = self[0]
         needed = 2 * len(self) * first.numel() * first.element_size()
         check_memory(needed, f"`images` of {len(self)} images", "Take a slice of the folder.")
@@ -67,9 +69,9 @@ class PictureFolder(Record):
 
 
 def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
-    """Find every picture below a folder; the first subfolder on the way to a picture is its class.
+    """Find every image below a folder; the first subfolder on the way to an image is its class.
 
-    Hidden files and folders are skipped. Decoding happens later, one picture at a time.
+    Hidden files and folders are skipped. Decoding happens later, one image at a time.
 
     Parameters
     ----------
@@ -77,12 +79,12 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
         Searched to any depth for bmp, gif, jpeg, png, ppm, tiff and webp files.
     size
         Height and width in pixels: the shorter side is brought to it, the middle is kept. None
-        leaves every picture as it is.
+        leaves every image as it is.
 
     Raises
     ------
     FileNotFoundError: If there is no such folder.
-    ValueError: If it holds no picture; later, naming the file, if a picture cannot be decoded.
+    ValueError: If it holds no image; later, naming the file, if an image cannot be decoded.
 
     Example
     -------
@@ -98,23 +100,23 @@ def pictures(folder: str | Path, size: int | None = None) -> PictureFolder:
     if size is not None:
         check_count(size, name="size")
     folder = existing_folder(folder)
-    found = [path.relative_to(folder) for path in visible_files(folder, SUFFIXES)]
-    if not found:
+    files = [path.relative_to(folder) for path in visible_files(folder, IMAGE_SUFFIXES)]
+    if not files:
         raise ValueError(
             f"A folder of images must hold at least one, got {str(folder)!r} with none of"
-            f" {', '.join(sorted(SUFFIXES))}. Check the path."
+            f" {', '.join(sorted(IMAGE_SUFFIXES))}. Check the path."
         )
-    found.sort(key=lambda path: path.parts)
-    names = sorted({path.parts[0] for path in found if len(path.parts) > 1})
-    label = [names.index(path.parts[0]) if len(path.parts) > 1 else -1 for path in found]
-    paths = tuple(folder / path for path in found)
+    files.sort(key=lambda path: path.parts)
+    names = sorted({path.parts[0] for path in files if len(path.parts) > 1})
+    label = [names.index(path.parts[0]) if len(path.parts) > 1 else -1 for path in files]
+    paths = tuple(folder / path for path in files)
     return PictureFolder(paths, torch.tensor(label), tuple(names), size)
 
 
 def decode_picture(
     file: BinaryIO, name: str, size: int | None = None
 ) -> UInt8[Tensor, "3 height width"]:
-    """Decode one picture to red green blue, turned upright as its EXIF tag says."""
+    """Decode one image to red green blue, turned upright as its EXIF tag says."""
     from PIL import Image, ImageOps
 
     try:

@@ -54,11 +54,11 @@ class Bottleneck(nn.Module):
         self.register_buffer("importance", torch.ones(n_features))
 
     def hidden(self, x: Float[Tensor, "*n n_features"]) -> Float[Tensor, "*n n_hidden"]:
-        """What the neurons say: h = Wx."""
+        """Return the hidden activations, h = Wx."""
         return x @ self.directions
 
     def forward(self, x: Float[Tensor, "*n n_features"]) -> Float[Tensor, "*n n_features"]:
-        """Features as far as they can be read back from the neurons."""
+        """Return the features as reconstructed from the hidden activations."""
         return torch.relu(self.hidden(x) @ self.directions.T + self.bias)
 
     def extra_repr(self) -> str:
@@ -106,10 +106,12 @@ def train_bottlenecks(
     chances = [check_sparsity(sparsity) for sparsity in sparsities]
     if not chances:
         raise ValueError("`sparsities` must name at least one, got none. Use [0.9] for one toy.")
-    for name, value in (("steps", steps), ("batch_size", batch_size), ("n_restarts", n_restarts)):
-        check_count(value, name=name)
+    sizes = {"n_features": n_features, "n_hidden": n_hidden, "steps": steps}
+    sizes |= {"batch_size": batch_size, "n_restarts": n_restarts}
+    for name, size in sizes.items():
+        check_count(size, name=name)
     if importance is None:
-        weights = 0.9 ** torch.arange(check_count(n_features, name="n_features"))
+        weights = 0.9 ** torch.arange(n_features)
     else:
         weights = check_matrix(importance[None], name="importance", d_in=n_features)[0].float()
         weights = weights.detach()

@@ -29,8 +29,8 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
 )
-# Full checkpoints of two towers whose vision part loads by itself.
 _HEADS = ("ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "ForImageClassification")
+# Full checkpoints of two towers whose vision part loads by itself.
 _VISION_TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel"}
 
 
@@ -203,8 +203,8 @@ def check_weight_files(folder: Path, name: str) -> None:
         )
     if needed:
         return
-    found = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    unsafe = [file_name for file_name in found if file_name.endswith(UNSAFE)]
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    unsafe = [file_name for file_name in names if file_name.endswith(UNSAFE)]
     if unsafe:
         raise ValueError(
             "Weights must be safetensors, because unpickling a file can run code in it, got "
@@ -264,7 +264,8 @@ def _header(path: Path) -> dict[str, dict[str, list[int]]]:
         text = file.read(length) if length <= _LONGEST_HEADER else b""
     try:
         header = json.loads(text)
-        end = max((entry["data_offsets"][1] for name, entry in header.items() if name[:1] != "_"))
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        end = max(entry["data_offsets"][1] for entry in tensors)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(_broken(path)) from error
     if path.stat().st_size < 8 + length + end:
@@ -324,8 +325,8 @@ def is_offline() -> bool:
     """Whether the environment, now or at import, forbids the hub."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    said = any(os.environ.get(v, "").upper() in ("1", "TRUE", "ON", "YES") for v in _OFFLINE)
-    return bool(said or HF_HUB_OFFLINE)
+    now = any(os.environ.get(v, "").upper() in ("1", "TRUE", "ON", "YES") for v in _OFFLINE)
+    return bool(now or HF_HUB_OFFLINE)
 
 
 def first_line(error: BaseException) -> str:

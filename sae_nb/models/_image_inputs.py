@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from sae_nb.data import IMAGE_SUFFIXES, visible_files
 from sae_nb.models._inputs import (
     Batch,
     Batches,
@@ -37,13 +38,12 @@ if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
 
 
-PICTURE_FILES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm")
-_TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float picture
+_TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float image
 
 
 @dataclass(frozen=True)
 class PixelValues:
-    """A picture that is already what the model reads, and is not prepared again."""
+    """An image that is already what the model reads, and is not prepared again."""
 
     values: Float[Tensor, "channels height width"]
 
@@ -63,7 +63,7 @@ def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batche
 
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:
-    """Return the pictures in `inputs`: tensors of shape (3, H, W), PIL pictures, unopened files."""
+    """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
@@ -81,7 +81,7 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         return Samples(iter(pictures), len(pictures))
     if isinstance(inputs, (list, tuple)):
         return _sequence(model, inputs)
-    # A folder of pictures also has .images, but that would decode all of them at once.
+    # A folder of images also has .images, but that would decode all of them at once.
     opens_lazily = hasattr(inputs, "paths") and is_many(inputs)
     if not opens_lazily and hasattr(inputs, "images"):
         return picture_samples(model, inputs.images)
@@ -91,7 +91,7 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
 
 
 def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
-    """Return pictures of shape (n, 3, H, W) if they are bytes or floats in [0, 1]."""
+    """Return images of shape (n, 3, H, W) if they are bytes or floats in [0, 1]."""
     shape = tuple(pictures.shape)
     if pictures.ndim != 4 or not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
         raise _not_pictures(model, pictures)
@@ -117,16 +117,16 @@ def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
 def _files(model: LiveModel, path: str | Path) -> Samples:
     place = Path(path).expanduser()
     if place.is_dir():
-        found = sorted(f for f in place.rglob("*") if f.suffix.lower() in PICTURE_FILES)
-        if not found:
+        files = sorted(visible_files(place, IMAGE_SUFFIXES))
+        if not files:
             raise ValueError(
-                f"The folder must hold images ({', '.join(PICTURE_FILES)}), got {str(place)!r} "
-                "with none."
+                f"The folder must hold images ({', '.join(sorted(IMAGE_SUFFIXES))}), got "
+                f"{str(place)!r} with none."
             )
-        return Samples(iter(found), len(found))
+        return Samples(iter(files), len(files))
     if place.is_file():
         return Samples(iter([place]), 1)
-    if isinstance(path, str) and Path(path).suffix.lower() not in PICTURE_FILES:
+    if isinstance(path, str) and Path(path).suffix.lower() not in IMAGE_SUFFIXES:
         raise _not_pictures(model, path)
     raise FileNotFoundError(f"`inputs` must be an image that exists, got {str(path)!r}.")
 
@@ -266,18 +266,18 @@ def _same_type(pictures: list[Tensor]) -> list[Tensor]:
 # One image in whatever form, size and mode a person has it, made fit for a vision model.
 
 LARGEST = 40_000_000
-"""Pixels of the largest picture that is opened: a small file may unpack to gigabytes."""
+"""Pixels of the largest image that is opened: a small file may unpack to gigabytes."""
 
 
 class Fitted(NamedTuple):
-    """A picture a model can read, and what was done to get there."""
+    """An image a model can read, and what was done to get there."""
 
     picture: UInt8[Tensor, "3 height width"]
     notes: tuple[str, ...]
 
 
 def fit_picture(model: LiveModel, given: Any) -> Fitted:
-    """Return one picture as bytes of the size the model reads, and a note on every conversion."""
+    """Return one image as bytes of the size the model reads, and a note on every conversion."""
     if model.kind != "vision":
         raise TypeError(
             f"An image must be given to a vision model, and {model.name} reads "
@@ -351,7 +351,7 @@ def _from_array(array: NDArray[Any], notes: list[str]) -> Image.Image:
         array = array[0]
     channels = (1, 3, 4)
     if array.ndim == 3 and array.shape[0] in channels:
-        # Channels first, as torch has them, also where the picture is three pixels wide.
+        # Channels first, as torch has them, also where the image is three pixels wide.
         array = np.moveaxis(array, 0, -1)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]

@@ -57,7 +57,7 @@ class Batch:
     """True at special tokens (BOS, end-of-text, CLS, SEP); padding is False. None without text."""
 
     pictures: UInt8[Tensor, "batch 3 height width"] | None = None
-    """Pictures as shown to people: resized and cropped, not normalised. On the CPU."""
+    """Images as shown to people: resized and cropped, not normalised. On the CPU."""
 
     truncated: int = 0
     """Samples of this batch that were longer than the context and cut."""
@@ -90,7 +90,7 @@ class Batch:
         return self.sample.expand(-1, n_tokens), position.expand(self.n, -1)
 
     def state(self) -> RunState:
-        """Return what edits are told about a plain forward pass of this batch."""
+        """Return the state that edits get in a plain forward pass of this batch."""
         known = self.sample.shape[1] > 1 or self.keep is not None
         return RunState(
             keep=self.keep,
@@ -148,7 +148,8 @@ class Samples(NamedTuple):
     def joined(cls, parts: Sequence[Samples]) -> Samples:
         """Return the samples of all parts, one after the other."""
         items = itertools.chain.from_iterable(part.items for part in parts)
-        return cls(items, sum(part.n_samples or 0 for part in parts))
+        known = [part.n_samples for part in parts if part.n_samples is not None]
+        return cls(items, sum(known) if len(known) == len(parts) else None)
 
 
 def is_many(inputs: Any) -> bool:
@@ -226,7 +227,7 @@ def described(inputs: Any) -> str:
 
 
 # -------------------------------------------------------------------------------------------------
-# Plain tensors for modules that read neither text nor pictures: the first axis counts samples.
+# Plain tensors for modules that read neither text nor images: the first axis counts samples.
 
 
 def plain_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
@@ -333,7 +334,7 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
     """Read a vision model's token layout; None if it is not a patch transformer.
 
     Prefix tokens are counted from the module's own parameters (``cls_token``, ``class_embedding``,
-    ``register_tokens``, ``distillation_token``), the grid from picture and patch size.
+    ``register_tokens``, ``distillation_token``), the grid from image and patch size.
     """
     config: Any = getattr(module, "config", None)
     grid = getattr(config, "patch_grid", None)

@@ -6,7 +6,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -55,13 +55,15 @@ class LiveModel:
     tokenizer
         A Hugging Face tokenizer; None: token ids only.
     preprocess
-        Pictures to pixel values: `Preprocess`, or a function of floats in [0, 1]; None: as they are.
+        Images to pixel values: `Preprocess`, or a function of floats in [0, 1]; None: as they are.
     layout
-        Tokens of one picture; None: unknown.
+        Tokens of one image; None: unknown.
     card
         Facts on a bundled model: data, steps, accuracies.
+    given_nnsight
+        An nnsight object to use as `nnsight`; None: one is made when it is asked for.
     remote
-        Where its captures run, if not here: `nnsight_object` then has no weights.
+        Where its captures run, if not here: `given_nnsight` then has no weights.
 
     Example
     -------
@@ -79,19 +81,18 @@ class LiveModel:
     causal: bool = False
     tokenizer: Any = None
     preprocess: Any = None
-    layout: InitVar[TokenLayout | None] = None
+    layout: TokenLayout | None = None
     class_names: Sequence[str] | None = None
-    nnsight_object: InitVar[Any] = None
+    given_nnsight: Any = None
     card: dict[str, Any] | None = None
     remote: bool | str = False
 
-    def __post_init__(self, layout: TokenLayout | None, nnsight_object: Any) -> None:
-        self.prefix_tokens = layout.prefix_tokens if layout is not None else 0
-        self.patch_grid = layout.patch_grid if layout is not None else None
+    def __post_init__(self) -> None:
+        layout = self.layout or TokenLayout(0, None)
+        self.prefix_tokens, self.patch_grid = layout.prefix_tokens, layout.patch_grid
         self.class_names = tuple(self.class_names) if self.class_names is not None else None
         self.interventions: list[Intervention] = []
         self.lock: ModelLock = lock_of(self.module)
-        self.given_nnsight = nnsight_object
 
     def __repr__(self) -> str:
         """Name, kind, size, where it runs, how deep it is."""
@@ -211,7 +212,7 @@ class LiveModel:
             ) from None
 
     def width(self, hook_point: str) -> int | None:
-        """Return the width of the vectors at a hook point; None if only running it would tell."""
+        """Return the width of the vectors at a hook point; None if that is known only from running it."""
         return width_at(self.module, self.structure, self.hook_point(hook_point))
 
     # Running it
@@ -230,7 +231,7 @@ class LiveModel:
         Parameters
         ----------
         inputs
-            Language: texts, token ids, text files. Vision: pictures, files, folders, objects with
+            Language: texts, token ids, text files. Vision: images, files, folders, objects with
             ``.images``. Other: tensors. All: iterators, datasets and DataLoaders of those.
         batch_size
             Rows per batch; None: 8 texts, 64 of anything else.
@@ -412,7 +413,7 @@ class LiveModel:
         return (values,), {}
 
     def n_tokens(self, values: Tensor) -> int | None:
-        """Return the tokens per picture for pixel values of this size; None if unknown."""
+        """Return the tokens per image for pixel values of this size; None if unknown."""
         if self.patch_grid is None:
             return None
         patch = pair(getattr(getattr(self.module, "config", None), "patch_size", None))
@@ -494,7 +495,7 @@ _WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
 
 
 def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
-    """Return the width at a hook point; None if only running the model would tell."""
+    """Return the width at a hook point; None if that is known only from running the model."""
     part = module.get_submodule(point.path)
     side_names = ("in_features",) if point.side == "input" else ("out_features", "embedding_dim")
     for name in side_names:
@@ -555,10 +556,10 @@ def named_outputs(raw: Any) -> dict[str, Tensor]:
         pairs = [(str(name), value) for name, value in zip(names, raw, strict=True)]
     else:
         pairs = list(vars(raw).items()) if hasattr(raw, "__dict__") else []
-    found = {name: value for name, value in pairs if isinstance(value, Tensor)}
-    if not found:
+    tensors = {name: value for name, value in pairs if isinstance(value, Tensor)}
+    if not tensors:
         raise TypeError(f"A model must return a tensor or a record of tensors, got {type(raw)}.")
-    return found
+    return tensors
 
 
 def collected(answers: Iterable[tuple[Batch, dict[str, Tensor]]]) -> dict[str, Tensor]:

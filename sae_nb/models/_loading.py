@@ -261,7 +261,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
         kind="language",
         causal=facts.is_causal(module),
         tokenizer=tokenizer,
-        nnsight_object=wrapper,
+        given_nnsight=wrapper,
         remote=remote,
     )
 
@@ -303,7 +303,7 @@ def wrap(
     training mode. While something runs it through the live model it is in evaluation mode.
 
     What is read is decided by what is given: a tokenizer means text; `preprocess`, `prefix_tokens`
-    or `patch_grid` mean pictures; with neither, a Hugging Face configuration tells; anything else
+    or `patch_grid` mean images; with neither, a Hugging Face configuration decides; anything else
     takes tensors whose first axis counts samples.
 
     Parameters
@@ -311,16 +311,16 @@ def wrap(
     module_or_nnsight_model
         A torch module, or an nnsight object around one (kept as ``model.nnsight``).
     preprocess
-        Turns pictures, floats in [0, 1] of shape (n, 3, H, W), into what the module reads; a
+        Turns images, floats in [0, 1] of shape (n, 3, H, W), into what the module reads; a
         Hugging Face image processor also works.
     prefix_tokens, patch_grid
         Tokens before the first patch (cls, registers), and rows and columns of patches; both override
-        what the module tells.
+        what is read from the module.
     name
         Its class name if left out.
     causal
-        Whether a language model predicts the next token from those before; None: its configuration
-        tells, or that it has a ``generate``.
+        Whether a language model predicts the next token from those before; None: decided by
+        its configuration, or by whether it has a ``generate``.
 
     Raises
     ------
@@ -354,7 +354,7 @@ def wrap(
         preprocess=_preprocess(preprocess),
         layout=layout if kind == "vision" else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
-        nnsight_object=nnsight_object,
+        given_nnsight=nnsight_object,
     )
 
 

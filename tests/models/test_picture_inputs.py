@@ -87,6 +87,7 @@ def test_files_and_folders_are_read_in_order(vit, tmp_path: Path) -> None:
     ):
         torch.testing.assert_close(pixels(vit, inputs), expected)
     assert vit.batches(tmp_path).n_samples == 3
+    assert vit.batches([PIL[0], iter(PIL)]).n_samples is None
 
 
 def test_a_picture_folder_record_is_opened_one_batch_at_a_time(vit, tmp_path: Path) -> None:
@@ -225,6 +226,9 @@ def test_a_wrong_size_is_refused_at_the_call_where_the_model_never_resizes(build
 
 def test_an_empty_folder_and_a_broken_file_are_named(vit, tmp_path: Path) -> None:
     """A folder without pictures at the call; an unreadable file when its turn comes."""
+    with pytest.raises(ValueError, match="with none"):
+        vit.batches(tmp_path)
+    (tmp_path / "._x.png").write_bytes(b"what another system notes of x.png")
     with pytest.raises(ValueError, match="with none"):
         vit.batches(tmp_path)
     (tmp_path / "x.png").write_bytes(b"nothing of the kind")

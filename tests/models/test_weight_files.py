@@ -24,6 +24,9 @@ def test_parameters_are_counted_from_the_headers(tmp_path: Path) -> None:
     }
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(shards))
     assert count_parameters(tmp_path) == (19, 17 * 4 + 2 * 2)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    save_file({"_orig_mod.a": torch.zeros(3)}, tmp_path / "model.safetensors")
+    assert count_parameters(tmp_path) == (3, 12)
     (tmp_path / "model.safetensors.index.json").write_text("[]")
     with pytest.raises(ValueError, match=r"index\.json' of .* must be whole"):
         count_parameters(tmp_path)

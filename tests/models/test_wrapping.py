@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sae_nb.models import LiveModel, Preprocess, wrap
+from sae_nb.models._inputs import TokenLayout
 
 
 def test_the_module_is_used_and_left_as_it_is(build) -> None:
@@ -67,6 +68,7 @@ def test_layout_is_told_by_the_module_and_overridden_by_the_user(build) -> None:
     assert larger(torch.rand(1, 3, 20, 20)).shape == (1, 16)
     forced = wrap(module, prefix_tokens=0, patch_grid=(2, 3))
     assert (forced.prefix_tokens, forced.patch_grid) == (0, (2, 3))
+    assert forced.layout == TokenLayout(0, (2, 3))
 
 
 def test_a_hugging_face_image_processor_is_understood(build) -> None:
