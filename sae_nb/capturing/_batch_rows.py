@@ -212,7 +212,7 @@ class ContextBuilder:
             self.vocabulary |= describe_ids(self._model.tokenizer, new)
 
     def take(self) -> dict[str, Tensor]:
-        """Return and forget the tokens and pictures gathered since the last call."""
+        """Return and forget the tokens and images gathered since the last call."""
         taken = {}
         if self._tokens:
             taken["tokens"] = torch.cat(self._tokens, dim=1)
@@ -256,10 +256,11 @@ def reporting(
             bar.set_postfix(rows=str(rows), refresh=False)
             seen = samples
             if callable(progress):
-                now = time.perf_counter() - begin
-                progress(
-                    CaptureRecord(rows=rows, samples=samples, n_samples=n_samples, seconds=now)
+                seconds = time.perf_counter() - begin
+                record = CaptureRecord(
+                    rows=rows, samples=samples, n_samples=n_samples, seconds=seconds
                 )
+                progress(record)
 
         yield report
 
@@ -267,7 +268,9 @@ def reporting(
 def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
     """Refuse a capture in which every vector was dropped."""
     if not n:
-        reasons = {name.removeprefix("n_dropped_"): n for name, n in dropped.items() if n}
+        reasons = {
+            name.removeprefix("n_dropped_"): count for name, count in dropped.items() if count
+        }
         raise ValueError(
             f"Capture must keep at least one row at `{point}`, but all were dropped ({reasons}). "
             "Pass longer inputs, or drop_first=False."
@@ -294,7 +297,7 @@ class RowPolicy:
 
     begin_id: int | None = None
     prefix_tokens: int = 0
-    """Id of BOS, where there is one; tokens before the first patch of a picture."""
+    """Id of BOS, where there is one; tokens before the first patch of an image."""
 
     @classmethod
     def for_model(

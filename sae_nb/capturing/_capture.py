@@ -82,7 +82,7 @@ def capture(
     Parameters
     ----------
     inputs
-        Texts, token ids, pictures, tensors, or any iterable of them.
+        Texts, token ids, images, tensors, or any iterable of them.
     hook_points
         One name, or several. Standard names, TransformerLens names and module paths.
     batch_size
@@ -191,9 +191,9 @@ class Collector:
         end = self.n + len(x)
         if self._x is None or end > len(self._x):
             self._grow(end, x.shape[1], dtype or x.dtype, samples)
-        held = cast(Tensor, self._x)
-        held[self.n : end] = x
-        return held[self.n : end]
+        block = cast(Tensor, self._x)
+        block[self.n : end] = x
+        return block[self.n : end]
 
     def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
         share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
@@ -221,9 +221,9 @@ class Collector:
 
     def join(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (x, sample, position) of all rows."""
-        held = cast(Tensor, self._x)
-        x = held[: self.n]
-        if len(held) > 1.1 * self.n:
+        block = cast(Tensor, self._x)
+        x = block[: self.n]
+        if len(block) > 1.1 * self.n:
             # A view would keep, copy and pickle much that holds nothing.
             x = x.clone()
         return x, torch.cat(self._sample), torch.cat(self._position)
@@ -286,14 +286,14 @@ def _assemble(
 ) -> dict[str, Activations]:
     taken = builder.take()
     contexts: dict[Any, Context] = {}
-    found = {}
+    acts = {}
     for name, collector in collectors.items():
         # Hook points of one layout share one context, so that their rows can be joined and compared.
         key = (collector.grid, tuple(sorted(collector.dropped.items())))
         if key not in contexts:
             contexts[key] = builder.build(collector.grid, policies[name], taken)
         x, sample, position = collector.join()
-        found[name] = Activations(
+        acts[name] = Activations(
             x,
             sample=sample,
             position=position,
@@ -301,4 +301,4 @@ def _assemble(
             model_name=harvest.model.name,
             context=contexts[key],
         )
-    return found
+    return acts

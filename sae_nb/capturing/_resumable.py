@@ -95,8 +95,8 @@ def capture_to_store(
             writer = StoreWriter(folder, call, harvest.points, shard_rows)
             _fill(harvest, batches, writer, progress)
     # Checksums were just computed from these very files.
-    found = open_store(folder, verify="sizes")
-    return found if isinstance(found, dict) else {next(iter(harvest.points)): found}
+    acts = open_store(folder, verify="sizes")
+    return acts if isinstance(acts, dict) else {next(iter(harvest.points)): acts}
 
 
 def _fill(

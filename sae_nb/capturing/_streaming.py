@@ -127,7 +127,7 @@ class ActivationStream:
 
     @property
     def d_in(self) -> int:
-        """Width of a row; runs one batch where only that would tell."""
+        """Width of a row; runs one batch where the model's structure does not give it."""
         width = self._harvest.model.width(self.hook_point)
         return width if width is not None else self._look()[1]
 
@@ -162,20 +162,20 @@ class ActivationStream:
         parts: list[Tensor] = []
         missing = batch_size
         for number in count(first):
-            held = reader.read(size)
-            complete = len(held) == size
-            order = torch.randperm(len(held), generator=generator_for(seed, 1, number))[within:]
-            within = max(0, within - len(held))
+            rows = reader.read(size)
+            complete = len(rows) == size
+            order = torch.randperm(len(rows), generator=generator_for(seed, 1, number))[within:]
+            within = max(0, within - len(rows))
             while len(order) >= missing:
-                parts.append(held[order[:missing]])
+                parts.append(rows[order[:missing]])
                 order, missing = order[missing:], batch_size
                 yield parts[0] if len(parts) == 1 else torch.cat(parts)
                 parts = []
             if len(order):
-                parts.append(held[order])
+                parts.append(rows[order])
                 missing -= len(order)
             # Freed before the next buffer is filled, so that one is held at a time.
-            del held
+            del rows
             if not complete:
                 raise StreamEndedError(
                     "`inputs` were an iterator that can be read once, and it ended after "
@@ -244,21 +244,21 @@ class _Reader:
 
     def read(self, size: int) -> Float[Tensor, "m d_in"]:
         """Return the next `size` rows, fewer only at the end of the inputs."""
-        held: Tensor | None = None
+        buffer: Tensor | None = None
         filled = 0
         while filled < size:
             rows = self._left if self._left is not None else self._next_rows()
             self._left = None
             if rows is None:
                 break
-            if held is None:
-                held = torch.empty(size, rows.shape[1], dtype=rows.dtype)
+            if buffer is None:
+                buffer = torch.empty(size, rows.shape[1], dtype=rows.dtype)
             taken = rows[: size - filled]
-            held[filled : filled + len(taken)] = taken
+            buffer[filled : filled + len(taken)] = taken
             filled += len(taken)
             if len(taken) < len(rows):
                 self._left = rows[len(taken) :]
-        return torch.empty(0, self._source.d_in) if held is None else held[:filled]
+        return torch.empty(0, self._source.d_in) if buffer is None else buffer[:filled]
 
     def _next_rows(self) -> Tensor | None:
         for batch in self._batches:
@@ -285,9 +285,9 @@ class _Reader:
 def in_fresh_order(inputs: Any, generator: torch.Generator, kind: str) -> Any:
     """Return the same samples in another order, where their number is known; else as they are."""
     for name in ("images", "texts"):
-        held = getattr(inputs, name, None)
-        if held is not None and not callable(held):
-            return in_fresh_order(held, generator, kind)
+        samples = getattr(inputs, name, None)
+        if samples is not None and not callable(samples):
+            return in_fresh_order(samples, generator, kind)
     if isinstance(inputs, Mapping):
         lengths = {len(value) if isinstance(value, Tensor) else None for value in inputs.values()}
         if len(lengths) != 1 or None in lengths:
@@ -311,7 +311,7 @@ def _is_many(inputs: Any, kind: str) -> bool:
     if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
         return False
     if isinstance(inputs, (Tensor, np.ndarray)):
-        # A vector of ids is one text; three axes are one picture.
+        # A vector of ids is one text; three axes are one image.
         one = {"language": 1, "vision": 3}.get(kind, 0)
         return inputs.ndim != one and len(inputs) > 1
     if not hasattr(inputs, "__len__") or len(inputs) < 2:

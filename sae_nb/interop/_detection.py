@@ -62,8 +62,8 @@ def hub_sae(name: str) -> Path:
     owner, repository, revision, inside = _parts(name)
     patterns = [f"{inside}/*" if inside else "*"]
     repo = f"{owner}/{repository}"
-    found = snapshot(repo, revision, local_files_only=True, allow_patterns=patterns)
-    folder = found / inside if isinstance(found, Path) else None
+    cached = snapshot(repo, revision, local_files_only=True, allow_patterns=patterns)
+    folder = cached / inside if isinstance(cached, Path) else None
     if folder and folder.is_dir() and ((folder / MANIFEST).is_file() or reader_of(folder)):
         return folder
     if is_offline():
@@ -71,18 +71,18 @@ def hub_sae(name: str) -> Path:
             f"{name!r} must be in the cache while the hub is switched off by HF_HUB_OFFLINE, and is "
             "not. Go online once, or pass a folder."
         )
-    found = snapshot(repo, revision, allow_patterns=patterns)
-    if not isinstance(found, Path):
+    fetched = snapshot(repo, revision, allow_patterns=patterns)
+    if not isinstance(fetched, Path):
         raise FileNotFoundError(
-            f"{name!r} must be a folder of a repository within reach: {first_line(found)} Check the "
+            f"{name!r} must be a folder of a repository within reach: {first_line(fetched)} Check the "
             "spelling, go online, or pass a folder."
-        ) from found
-    if not (found / inside).is_dir():
+        ) from fetched
+    if not (fetched / inside).is_dir():
         raise FileNotFoundError(
             f"{repo!r} has no folder {inside!r}. Look at its files on the hub and name the folder that "
             "holds the SAE."
         )
-    return found / inside
+    return fetched / inside
 
 
 def _parts(name: str) -> tuple[str, str, str | None, str]:

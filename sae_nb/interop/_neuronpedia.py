@@ -84,8 +84,8 @@ def write_neuronpedia(
         for number, start in enumerate(range(0, sae.n_atoms, BATCH)):
             atoms = range(start, min(start + BATCH, sae.n_atoms))
             records = [_records(catalogue, atom, model, n_examples) for atom in atoms]
-            features = [_feature(names, catalogue, found[0]) for found in records]
-            activations = [row for found in records for row in _activations(names, found)]
+            features = [_feature(names, catalogue, bands[0]) for bands in records]
+            activations = [row for bands in records for row in _activations(names, bands)]
             _write_lines(root / "features" / f"batch-{number}.jsonl.gz", features)
             _write_lines(root / "activations" / f"batch-{number}.jsonl.gz", activations)
     return folder

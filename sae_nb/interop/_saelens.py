@@ -106,11 +106,11 @@ def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAut
     SAELens 6.54, saes/*.py and the conversion of older files in loading/pretrained_sae_loaders.py.
     """
     folder = Path(folder)
-    found = read_json(folder / CONFIG)
-    config, tensors = modern(found), read_tensors(folder / WEIGHTS)
+    written = read_json(folder / CONFIG)
+    config, tensors = modern(written), read_tensors(folder / WEIGHTS)
     sae = _of(config, tensors, folder, scale)
     # With a factor given from outside, the file alone is no longer this SAE.
-    return sae if scale is not None else remember(sae, LIBRARY, tensors, found)
+    return sae if scale is not None else remember(sae, LIBRARY, tensors, written)
 
 
 def _of(
@@ -335,10 +335,10 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
 
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
     """The SAE in SAELens' terms: what other writers start from, too."""
-    layout = next((layout for kind, layout in _LAYOUTS.items() if isinstance(sae, kind)), None)
-    found = None if layout is None else layout(sae)
-    if found is not None:
-        return found
+    translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)
+    layout = None if translate is None else translate(sae)
+    if layout is not None:
+        return layout
     raise TypeError(
         f"`sae` must be of an architecture whose codes SAELens can compute, got {type(sae).__name__}. "
         "Save it with sae.save(…), or train a TopK, BatchTopK, JumpReLU, ReLU, Gated, AbsTopK, "
@@ -385,10 +385,10 @@ def _of_gated(sae: Any) -> Layout:
 
 
 def _of_temporal(sae: Any) -> Layout | None:
-    found = saelens_temporal(sae)
-    if found is None:
+    translated = saelens_temporal(sae)
+    if translated is None:
         return None
-    tensors, facts = found
+    tensors, facts = translated
     return Layout(architecture="temporal", tensors=_decoder(sae) | tensors, facts=facts)
 
 

@@ -167,7 +167,7 @@ def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:
 
 def _block_list(module: nn.Module) -> str | None:
     best: tuple[bool, int] = (False, 0)
-    found = None
+    best_path = None
     inside: list[str] = []
     for path, part in module.named_modules():
         if not path or any(path.startswith(f"{outer}.") for outer in inside):
@@ -178,8 +178,8 @@ def _block_list(module: nn.Module) -> str | None:
         inside.append(path)
         score = (_first_part(children[0], ATTENTIONS) is not None, len(children))
         if score > best:
-            best, found = score, path
-    return found
+            best, best_path = score, path
+    return best_path
 
 
 def _holds_blocks(part: nn.Module, children: list[nn.Module]) -> bool:

@@ -158,8 +158,7 @@ def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
     """Return the tensor in what a module gave or got: itself, or one element of a tuple or record."""
     if isinstance(value, Tensor):
         return value
-    found = _elements(value)[_position(value, point)]
-    return cast(Tensor, found)
+    return cast(Tensor, _elements(value)[_position(value, point)])
 
 
 def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
@@ -241,7 +240,7 @@ class RunState:
     """False at padding (and at rows whose text has ended); None: no padding."""
 
     token_ids: Int[Tensor, "batch time"] | None = None
-    """The tokens in these columns; None for pictures and plain vectors."""
+    """The tokens in these columns; None for images and plain vectors."""
 
     position: Int[Tensor, "batch time"] | None = None
     """Index in the sample's own token sequence, as in ``acts.position``; −1 at padding."""
@@ -254,7 +253,7 @@ class RunState:
 
     @property
     def n_columns(self) -> int | None:
-        """How many columns this state describes; None where the model decides (pictures)."""
+        """How many columns this state describes; None where the model decides (images)."""
         shaped = self.token_ids if self.token_ids is not None else self.keep
         return None if shaped is None else shaped.shape[1]
 

@@ -89,11 +89,11 @@ class ExampleStore:
     """Everything else that was measured: what the card says, as plain numbers."""
 
     def __repr__(self) -> str:
-        words = f"{self.acts.context.sample_word}s"
+        context = self.acts.context
         return (
-            f"ExampleStore({self.name!r}: {len(self.acts)} rows of {self.acts.context.n_samples} "
-            f"{words}, {self.codes.n_atoms} atoms, {len(self.labels)} labelled; {len(self.matches)} "
-            f"factors found, {len(self.missed)} missed; x is the SAE's own reconstruction, "
+            f"ExampleStore({self.name!r}: {len(self.acts)} rows of {context.n_samples} "
+            f"{context.sample_word}s, {self.codes.n_atoms} atoms, {len(self.labels)} labelled; "
+            f"{len(self.matches)} factors found, {len(self.missed)} missed; x is the SAE's own reconstruction, "
             f"R² {self.r2:.3f})"
         )
 

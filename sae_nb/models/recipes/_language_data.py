@@ -47,13 +47,13 @@ def gather(extra: Path | None, seed: int) -> TrainingText:
 
     A paragraph that shares a sentence with an earlier one, held out or not, is dropped.
     """
-    found = {"prose": prose("train").texts, "docstrings": tuple(library_docstrings())}
+    gathered = {"prose": prose("train").texts, "docstrings": tuple(library_docstrings())}
     if extra is not None:
-        found["extra"] = text(extra).texts
+        gathered["extra"] = text(extra).texts
     everything = [(None, t) for t in prose("test").texts]
-    everything += [(name, t) for name, texts in found.items() for t in texts]  # type: ignore[misc]
+    everything += [(name, t) for name, texts in gathered.items() for t in texts]  # type: ignore[misc]
     keep = without_repeats(t for _, t in everything)
-    sources: dict[str, list[str]] = {name: [] for name in found}
+    sources: dict[str, list[str]] = {name: [] for name in gathered}
     for (name, paragraph), kept in zip(everything, keep, strict=True):
         if kept and name is not None:
             sources[name].append(paragraph)
@@ -93,8 +93,7 @@ def train_tokenizer(material: TrainingText) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    told = stories(_N_BPE_STORIES, material.seed).texts
-    sources = {**material.sources, "stories": told}
+    sources = {**material.sources, "stories": stories(_N_BPE_STORIES, material.seed).texts}
     budget = min(sum(map(len, texts)) for texts in sources.values())
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -166,8 +165,8 @@ class Batches:
 
     def at(self, step: int, rows: int, length: int) -> Int[Tensor, "rows length"]:
         """The batch of one step, the same whenever it is asked for."""
-        told = stories(STORIES_PER_STEP, self._seed, start=step * STORIES_PER_STEP).texts
-        streams = {**self.streams, "stories": Stream(self._ids(told), self._boundary)}
+        fresh = stories(STORIES_PER_STEP, self._seed, start=step * STORIES_PER_STEP).texts
+        streams = {**self.streams, "stories": Stream(self._ids(fresh), self._boundary)}
         turns = [name for name in _TURNS if name in streams]
         generator = np.random.default_rng((self._seed, step))
         names = [turns[(step * rows + row) % len(turns)] for row in range(rows)]

@@ -131,7 +131,7 @@ def _log(training: LanguageTraining, judged: dict[str, list[list[int]]]) -> None
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and train."""
     parser = recipe_options(__doc__, LanguageRecipe())
-    parser.add_argument("--extra-text", type=Path, help="folder of .txt files to read beside")
+    parser.add_argument("--extra-text", type=Path, help="folder of .txt files to train on as well")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     recipe = LanguageRecipe(steps=given.steps, decay_steps=given.decay_steps, seed=given.seed)

@@ -95,11 +95,11 @@ _SCORES = ("f1", "precision", "recall", "floor")
 def _steering(steering: Sequence[dict[str, Any]]) -> list[str]:
     if not steering:
         return []
-    words, table = (_told if "sign" in steering[0] else _turned)(steering)
+    words, table = (_sentiments if "sign" in steering[0] else _classes)(steering)
     return ["## What its atoms do", _filled(words), table]
 
 
-def _turned(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def _classes(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
     words = (
         f"Share of {steering[0]['n']} or so held-out pictures of other digits that become the atom's "
         "digit when it is added at every position (minus the few that were it already), with a 95 % "
@@ -114,7 +114,7 @@ def _turned(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
     return words, _table(header, rows)
 
 
-def _told(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def _sentiments(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
     first = steering[0]
     words = (
         "Stories are begun without sentiment and continued until they end (at most 100 tokens), the "

@@ -205,10 +205,10 @@ def _mentioned(told: Stories, place: _Places) -> dict[str, Bool[np.ndarray, " ro
     columns = (mention.story.numpy(), mention.start.numpy(), mention.end.numpy())
     entity = mention.entity.numpy()
     kinds = np.array(told.entity_kinds)
-    found = {
+    truths = {
         f"any {kind}": place.ending(*(c[kinds[entity] == kind] for c in columns))
         for kind in dict.fromkeys(told.entity_kinds)
     }
     for number, (name, kind) in enumerate(zip(told.entities, told.entity_kinds, strict=True)):
-        found[f"{kind} {name}"] = place.ending(*(c[entity == number] for c in columns))
-    return found
+        truths[f"{kind} {name}"] = place.ending(*(c[entity == number] for c in columns))
+    return truths

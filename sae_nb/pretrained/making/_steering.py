@@ -100,7 +100,7 @@ def _sentiments(
 ) -> list[dict[str, Any]]:
     own_seed = 1000 * (seed + 1) + 20
     hook_point = str(sae.hook_point)
-    few, told = (stories(n, own_seed + 2 + i).texts for i, n in enumerate((24, 200)))
+    few, many = (stories(n, own_seed + 2 + i).texts for i, n in enumerate((24, 200)))
     prompts = neutral_beginnings(200, own_seed + 1)
     choosing = SentimentTrial(
         model,
@@ -110,7 +110,7 @@ def _sentiments(
         seeds=[own_seed],
         temperature=TEMPERATURE,
     )
-    judging = SentimentTrial(model, hook_point, prompts, told, temperature=TEMPERATURE)
+    judging = SentimentTrial(model, hook_point, prompts, many, temperature=TEMPERATURE)
     controls = SentimentTrial(model, hook_point, prompts[:100], seeds=[0], temperature=TEMPERATURE)
     hotter = SentimentTrial(model, hook_point, prompts, seeds=[0])
     found = []
