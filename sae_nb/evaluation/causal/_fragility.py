@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 # -------------------------------------------------------------------------------------------------
-# The same input said otherwise: small changes under which an effect should stay what it is.
+# Small changes of an input under which an effect should stay what it is.
 
 
 Variant = Callable[[Any], Any]
@@ -68,8 +68,8 @@ def text_variants(
 ) -> dict[str, Variant]:
     """Return changes of texts by name: prefix, typo, lower case, and a paraphrase if one is given.
 
-    Each of `prefixes` is a sentence put before the text. `paraphrase` says one text otherwise: a
-    function of your own.
+    Each of `prefixes` is a sentence put before the text. `paraphrase` is a function of your own that
+    rewords one text.
 
     Example
     -------
@@ -347,7 +347,7 @@ def _inputs_changed(
     """Every variant of the inputs, which are changed here and nowhere else."""
     runs = cell.odds.runs
     model = runs.model
-    # Without a tokenizer there are no texts to be said otherwise: token ids go in as they are.
+    # Without a tokenizer there are no texts to reword: token ids go in as they are.
     reads_texts = model.kind == "language" and model.tokenizer is not None
     if variants is None:
         images = model.kind == "vision"

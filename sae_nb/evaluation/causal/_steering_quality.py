@@ -143,7 +143,7 @@ def steering_curves(
     max_seconds: float | None = MAX_SECONDS,
     progress: bool = False,
 ) -> SteeringCurves:
-    """Measure how far an atom moves a target at each cost, and how far directions that know nothing of it.
+    """Measure how far an atom moves a target at each cost, and how far unrelated directions do.
 
     Controls at equal KL: random directions, the nearest other atom, the difference of means of two
     sets of rows; and one random direction at the atom's own norm.
@@ -162,9 +162,9 @@ def steering_curves(
     contrast
         Rows with the concept and rows without; their means' difference is a direction, too.
     rival
-        What the way in which the atom was chosen finds in an SAE that learned nothing. An atom that
-        was picked among many by what it reads points towards its concept even where nothing was
-        learned: then this, and not 0, is the floor.
+        The direction that the same way of choosing an atom finds in an untrained SAE. An atom picked
+        among many by what it reads points towards its concept even where nothing was learned: then
+        this, and not 0, is the floor.
     neutral, max_new_tokens
         Texts to be read under steering, and tokens that a language model writes after each input: what
         it costs elsewhere. Nothing is read or written unless asked for.

@@ -32,7 +32,7 @@ from sae_nb.evaluation.report._measurement import (
 from sae_nb.evaluation.report._row_pass import codes_of_rows
 
 # -------------------------------------------------------------------------------------------------
-# Does a child's latent absorb its parent's? P(parent latent off | child latent active, parent true).
+# Does a child's latent absorb its parent's? P(parent's latent off | child's latent active, child true).
 
 
 def swallowed(
@@ -48,7 +48,7 @@ def swallowed(
     """Where the true concepts and their tree are known: how often a parent is off under its child.
 
     Every concept is given an atom by matching its direction with the dictionary's. The value is the
-    mean over the concepts that have a parent, NaN where no child's latent is ever active with its child;
+    mean over the concepts that have a parent, NaN where no latent of theirs is ever active on them;
     the control is a random dictionary of the same size and L0, and the interval resamples rows.
 
     Parameters

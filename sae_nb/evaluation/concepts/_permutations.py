@@ -41,7 +41,7 @@ class Difference:
 
     @property
     def value(self) -> Float[np.ndarray, " n_atoms"]:
-        """A − b."""
+        """How far the groups differ, a − b."""
         return self.a - self.b
 
     @property

@@ -209,16 +209,16 @@ def noisy(
     generator = np.random.default_rng((seed, 1))
     labelled = np.concatenate([split.train, split.validation])
     wrong = np.sort(generator.permutation(labelled)[: round(share * len(labelled))])
-    heard = truth.copy()
+    labels = truth.copy()
     if len(tasks) == 1:
-        heard[wrong] = ~heard[wrong]
-        return heard
+        labels[wrong] = ~labels[wrong]
+        return labels
     stacked = np.stack(list(tasks.values()))
     was = stacked[:, wrong].argmax(axis=0)
     becomes = (was + generator.integers(1, len(tasks), size=len(wrong))) % len(tasks)
     number = next(i for i, task in enumerate(tasks.values()) if task is truth)
-    heard[wrong] = becomes == number
-    return heard
+    labels[wrong] = becomes == number
+    return labels
 
 
 # -------------------------------------------------------------------------------------------------
@@ -369,8 +369,8 @@ def probe(
     for k in ks:
         check_count(k, name="ks")
     one_of(pool, get_args(Pool), name="pool")
-    says_nothing = "From one half on, labels say nothing."
-    between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=says_nothing)
+    do = "From one half on, labels say nothing."
+    between(label_noise, 0, 0.5, name="label_noise", ends="[)", do=do)
     codes = codes_of(sae, acts, codes)
     units, truth = units_of(acts, labels, max_units=max_units, seed=seed)
     tasks = tasks_of(truth, names)
@@ -383,9 +383,9 @@ def probe(
         )
     arms = arms_for(acts, codes, units, unlabelled, pool, seed=seed)
     columns: list[Columns] = [*(k for k in ks if k <= min(acts.d_in, sae.n_atoms)), "all"]
-    heard = {n: noisy(task, label_noise, tasks, split, seed=seed) for n, task in tasks.items()}
+    fitted_on = {n: noisy(task, label_noise, tasks, split, seed=seed) for n, task in tasks.items()}
     probes = {
-        (arm.name, k): {name: fit_probe(arm, k, y, split) for name, y in heard.items()}
+        (arm.name, k): {name: fit_probe(arm, k, y, split) for name, y in fitted_on.items()}
         for arm in arms
         for k in columns
         if arm.takes(k)

@@ -150,7 +150,9 @@ def match_latents(
         first=first,
         second=second,
         correlations=correlations,
-        cosines=dictionaries and _cosines((codes, other), dictionaries, first, second),
+        cosines=None
+        if dictionaries is None
+        else _cosines((codes, other), dictionaries, first, second),
         threshold=float(np.quantile(chance, 0.99)),
     )
 

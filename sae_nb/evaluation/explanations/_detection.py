@@ -108,8 +108,8 @@ def score_explanations(
 ) -> ExplanationScores:
     """Explain atoms on half of the samples, and judge the explanations on the other half.
 
-    Examples are drawn evenly over the strengths of an atom; of every example without it, each row is
-    looked at, so a dense atom does not get wrong ones.
+    Examples are drawn evenly over the strengths of an atom. In an example without it every row is
+    checked, so that a dense atom gets no wrong ones.
 
     Parameters
     ----------

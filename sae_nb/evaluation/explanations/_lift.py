@@ -22,7 +22,7 @@ class TokenLift(Measurement):
     """Tokens an atom fires on more often than by chance.
 
     `value` is how many bits the token says about a firing, Σ_v P(v | a) log₂ (P(v | a) / P(v)); its
-    floor is the same for equally many rows drawn at random, which is above 0 when they are few.
+    floor is that of the same number of rows drawn at random, which is above 0 when they are few.
     """
 
     atom: int
