@@ -7,10 +7,10 @@ import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
-
 
 LONGEST_SHOWN = 40
 
@@ -183,10 +183,10 @@ def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form) -> A
     try:
         answer = asked(*given)
     except Exception as error:  # noqa: BLE001 - a student's own code; told, not raised
-        told = _short(" ".join(str(error).split())) or "no message"
-        shown = ", ".join(describe(value) for value in given)
+        message = _short(" ".join(str(error).split())) or "no message"
+        arguments = ", ".join(describe(value) for value in given)
         raise WrongForm(
-            f"your function raised {type(error).__name__} ({told}) when it was given {shown}"
+            f"your function raised {type(error).__name__} ({message}) when it was given {arguments}"
         ) from None
     if answer is None:
         raise WrongForm("your function returned nothing: does it end with `return …`?")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+
 import torch
 from torch import Tensor
+
 from sae_nb.dynamics import segment_phases
 from sae_nb_lessons.exercises._answers import function, number, whole_numbers
 from sae_nb_lessons.exercises._kit import Answer, tasks
-
 
 CLOSE = 1e-4
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+
 import numpy as np
 import torch
+
 from sae_nb_lessons.exercises._answers import Form, WrongForm, describe, function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
-
 
 CLOSE = 0.005
 
@@ -71,8 +72,9 @@ _CASES: tuple[tuple[str, tuple[float, float, float, float], bool], ...] = (
 
 def _judge_clear(mine: Callable[[float, float, float, float], bool]) -> str | None:
     for words, values, expected in _CASES:
-        if mine(*values) != expected:
-            return f"For {words} yours says {mine(*values)}, and it is {expected}."
+        answer = mine(*values)
+        if answer != expected:
+            return f"For {words} yours says {answer}, and it is {expected}."
     return None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from sae_nb.files import filled, read_toml
 from sae_nb_lessons.exercises._answers import Blank, Form, WrongForm
 from sae_nb_lessons.exercises._verdicts import (
     CARD,
@@ -13,10 +15,8 @@ from sae_nb_lessons.exercises._verdicts import (
     Verdict,
     card,
     count,
-    told_number,
+    with_unit,
 )
-from sae_nb.files import filled, read_toml
-
 
 Difficulty = Literal["warm-up", "core", "stretch"]
 
@@ -244,8 +244,8 @@ class Exercise:
             self._predicted = self._task.form.read(value)
         except WrongForm as unreadable:
             return self._unreadable(unreadable)
-        told = told_number(self._predicted, self._task.unit)
-        return self._say("noted", f"Your prediction is {told}. Now call `.reveal()`.")
+        prediction = with_unit(self._predicted, self._task.unit)
+        return self._say("noted", f"Your prediction is {prediction}. Now call `.reveal()`.")
 
     def reveal(self) -> Verdict:
         """Show the prediction beside what is measured; refused before a prediction.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
+
 import torch
+
 from sae_nb_lessons.exercises._answers import Form, WrongForm, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
-
 
 TARGET_KL = 0.25
 CLOSE = 0.03  # nats
@@ -75,8 +76,7 @@ def _as_recipe(answer: Any) -> Mapping[str, Any]:
 
 
 def _judge_recipe(fields: Mapping[str, Any]) -> str | None:
-    from sae_nb.summaries import edit_of
-    from sae_nb.summaries import SteeringRecipe
+    from sae_nb.summaries import SteeringRecipe, edit_of
 
     model, sae, _, seven = _parts()
     try:

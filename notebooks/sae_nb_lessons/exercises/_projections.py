@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+
 import torch
 from torch import Tensor
+
 from sae_nb.architectures import simplex_threshold
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
-
 
 TOLERANCE = 0.02  # an answer rounded to two digits is right
 CLOSE = 1e-4

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
+
+from sae_nb.pursuit import matching_pursuit
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
-from sae_nb.pursuit import matching_pursuit
-
 
 TOLERANCE = 0.01  # an answer rounded to two digits is right
 CLOSE = 1e-3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
+
 from sae_nb_lessons.exercises._kit import Exercise
 from sae_nb_lessons.exercises._verdicts import CARD, card, count
-
 
 NOTEBOOKS = {
     "01": "superposition",

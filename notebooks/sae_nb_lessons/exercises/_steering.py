@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+
 import torch
 from torch import Tensor
+
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
-
 
 COST = 0.4338
 """½ ln(½ / σ(2)) + ½ ln(½ / σ(−2)) nats."""

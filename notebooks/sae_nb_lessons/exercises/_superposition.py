@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+
 import torch
 from torch import Tensor
+
 from sae_nb.evaluation import feature_dimensionality
+from sae_nb.models import train_bottlenecks
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
-from sae_nb.models import train_bottlenecks
-
 
 TOLERANCE = 0.005  # an answer rounded to two digits is right
 IMPORTANCE_RATIO = 0.3

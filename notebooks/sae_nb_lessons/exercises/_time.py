@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+
 import torch
 from torch import Tensor
+
+from sae_nb.temporal import lag_cosine
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
-from sae_nb.temporal import lag_cosine
-
 
 TOLERANCE = 0.02
 CLOSE = 1e-3

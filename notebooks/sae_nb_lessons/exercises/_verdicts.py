@@ -105,19 +105,19 @@ class Revelation(Verdict):
         return " ".join(part for part in self._parts() if part)
 
     def _parts(self) -> tuple[str, ...]:
-        told = (
-            f"You predicted {told_number(self.predicted, self.unit)}, measured is "
-            f"{told_number(self.measured, self.unit)}"
+        both = (
+            f"You predicted {with_unit(self.predicted, self.unit)}, measured is "
+            f"{with_unit(self.measured, self.unit)}"
         )
-        return (f"{told}{self._distance()}.", self.said)
+        return (f"{both}{self._distance()}.", self.said)
 
     def _distance(self) -> str:
         if self.error is None:
             return "" if self.predicted == self.measured else ", so it went the other way"
-        return f": {told_number(abs(self.error), self.unit)} {'too high' if self.error > 0 else 'too low'}"
+        return f": {with_unit(abs(self.error), self.unit)} {'too high' if self.error > 0 else 'too low'}"
 
 
-def told_number(value: float | str, unit: str = "") -> str:
+def with_unit(value: float | str, unit: str = "") -> str:
     """A number with three digits and its unit; a word stays as it is."""
     text = value if isinstance(value, str) else f"{value:.3g}"
     return f"{text} {unit}" if unit else text

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float, Int
-from sae_nb.figures import heatmaps
-from sae_nb.figures import category_style, theme
 
+from sae_nb.figures import category_style, heatmaps, theme
 
 HEIGHT_PX = 290
 MARKS = (-2, -1, 0, 1, 2)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from sae_nb.figures import broken, framed, heatmaps, line, side_by_side, squares
-from sae_nb.figures import category_style, theme
+
+from sae_nb.figures import (
+    broken,
+    category_style,
+    framed,
+    heatmaps,
+    line,
+    side_by_side,
+    squares,
+    theme,
+)
 
 if TYPE_CHECKING:
     from sae_nb.dynamics import PhaseEvidence
@@ -61,10 +71,10 @@ def evidence_figure(networks: Mapping[str, Sequence[PhaseEvidence]]) -> go.Figur
         widths=(45, 44),
         height=HEIGHT_PX,
     )
+    ks = sorted({one.phases.k for evidence in networks.values() for one in evidence})
     for index, (name, evidence) in enumerate(networks.items()):
         colour, symbol = category_style(index)
-        ks = [one.phases.k for one in evidence]
-        places = [k + 0.1 * (index - 0.5) for k in ks]
+        places = [one.phases.k + 0.1 * (index - 0.5) for one in evidence]
         gains = [one.phases.gain for one in evidence], [one.banded_gain for one in evidence]
         steps = [one.phases.contrast for one in evidence], [one.banded_contrast for one in evidence]
         for column, (values, draws) in enumerate((gains, steps), start=1):
@@ -80,9 +90,7 @@ def evidence_figure(networks: Mapping[str, Sequence[PhaseEvidence]]) -> go.Figur
                 row=1,
                 col=column,
             )
-    figure.update_xaxes(
-        tickvals=sorted(set(ks)), showgrid=False, range=[min(ks) - 0.4, max(ks) + 0.4]
-    )
+    figure.update_xaxes(tickvals=ks, showgrid=False, range=[ks[0] - 0.4, ks[-1] + 0.4])
     return figure
 
 

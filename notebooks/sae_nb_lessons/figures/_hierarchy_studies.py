@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from sae_nb.figures import DOTTED, SYMBOLS, framed, heatmaps, line
-from sae_nb.figures import category_style
 
+from sae_nb.figures import DOTTED, SYMBOLS, category_style, framed, heatmaps, line
 
 HEIGHT_PX = 250
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int
-from sae_nb.minkowski import DictionaryGeometry
-from sae_nb.minkowski import ELSEWHERE
-from sae_nb.figures import FLOOR, framed, heatmaps, line, number_of, side_by_side
-from sae_nb.figures import category_style, fade, plot_text, theme
 
+from sae_nb.figures import (
+    FLOOR,
+    category_style,
+    fade,
+    framed,
+    heatmaps,
+    line,
+    number_of,
+    plot_text,
+    side_by_side,
+    theme,
+)
+from sae_nb.minkowski import ELSEWHERE, DictionaryGeometry
 
 SQUARE_PX = 300
 WIDE_PX = 320

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from sae_nb_lessons.studies import ENCODERS, EncoderStudy
-from sae_nb_lessons.studies import METHODS, SupportStudy
-from sae_nb.figures import DOTTED, FLOOR, framed, line, side_by_side
-from sae_nb.figures import theme
 
+from sae_nb.figures import DOTTED, FLOOR, framed, line, side_by_side, theme
+from sae_nb_lessons.studies import ENCODERS, METHODS, EncoderStudy, SupportStudy
 
 STYLES: dict[str, tuple[str, str]] = {
     "one step": (theme.OKABE_ITO[4], "square"),

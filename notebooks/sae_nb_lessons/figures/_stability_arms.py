@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from sae_nb.figures import FLOOR, framed
-from sae_nb.figures import fade, theme
 
+from sae_nb.figures import FLOOR, fade, framed, theme
 
 ROW_PX = 26
 BAR = fade(theme.OKABE_ITO[5], 0.3)

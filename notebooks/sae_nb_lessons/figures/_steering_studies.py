@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
 import numpy as np
 import plotly.graph_objects as go
-from sae_nb.evaluation import Fragility
-from sae_nb.evaluation import Arm, SteeringCurves
-from sae_nb.evaluation import IllusionCheck
-from sae_nb.figures import broken, framed, line
-from sae_nb.figures import theme
 
+from sae_nb.evaluation import Arm, Fragility, IllusionCheck, SteeringCurves
+from sae_nb.figures import broken, framed, line, theme
 
 COLOURS = {
     "atom": theme.NOVEL,

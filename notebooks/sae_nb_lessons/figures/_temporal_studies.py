@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
-from sae_nb.figures import DOTTED, SYMBOLS, broken, framed, heatmaps, line
-from sae_nb.figures import category_style, plot_text, theme
 
+from sae_nb.figures import (
+    DOTTED,
+    SYMBOLS,
+    broken,
+    category_style,
+    framed,
+    heatmaps,
+    line,
+    plot_text,
+    theme,
+)
 
 HEIGHT_PX = 230
 COLOURS = {"predicted": theme.PREDICTED, "novel": theme.NOVEL, "TopK": theme.CONTROL}

@@ -1,4 +1,4 @@
-"""Run proof experiments from a shell: `python -m sae_nb_lessons.reproductions hierarchy --seeds 0 1 2 --out docs/claims`."""
+"""Run experiments from a shell: `python -m sae_nb_lessons.reproductions hierarchy --seeds 0 1 2 --out docs/claims`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
 from sae_nb.files import read_json, write_bytes, write_json
 from sae_nb_lessons.reproductions._artefacts import artefact_of, read_artefacts
 from sae_nb_lessons.reproductions._registry import experiment, experiment_names

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
 from sae_nb.files import read_json
 from sae_nb_lessons.reproductions._claims import Claim, Line, Summary, summarise
 from sae_nb_lessons.reproductions._registry import Experiment
-
 
 PACKAGES = ("numba", "numpy", "scikit-learn", "scipy", "torch")
 DIGITS = 6

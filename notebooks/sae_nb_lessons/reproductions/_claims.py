@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from sae_nb.files import filled, read_toml
 
+from sae_nb.files import filled, read_toml
 
 Verdict = Literal[
     "holds", "partly", "does not hold at this scale", "shown, not asserted", "too few seeds"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from jaxtyping import Float
+
 from sae_nb.files import read_json
 from sae_nb_lessons.reproductions._claims import Summary, summarise
 

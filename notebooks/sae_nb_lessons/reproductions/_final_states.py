@@ -7,15 +7,16 @@ cls, foreground from each patch. Pictures judged have handwriting that was not t
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import Scenes
 from sae_nb.models import LiveModel
-
 
 LAST = "norm"
 N_PREFIX = 5

@@ -16,7 +16,6 @@ from typing import Any
 from sae_nb_lessons.reproductions import experiments
 from sae_nb_lessons.reproductions._claims import Claim, read_claims
 
-
 RENAMED = {"sae_nb.pretrained": "sae_nb.ready_made", "callbacks=": "listeners="}
 """Names of the toolkit that changed after the artefacts were made: a new name is no new code."""
 

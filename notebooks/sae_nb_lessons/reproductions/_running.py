@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
 from sae_nb.checks import check_count
 from sae_nb.files import read_json, write_json
 from sae_nb_lessons.reproductions._artefacts import artefact_of, record_of
 from sae_nb_lessons.reproductions._registry import Experiment, experiment
-
 
 Tell = Callable[[str], None]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 HEAD = """# Published claims, and what came out here
 
 Made by `python -m sae_nb_lessons.reproductions --table` from the files in `claims/`; do not edit. Every number is the mean ± standard deviation over seeds. A claim **holds** if every line is met with two standard deviations to spare (the gate, mean ∓ 2 sd, is in brackets), holds **partly** if some line is met by the mean, and **does not hold at this scale** if none is. The floor is the same number for something that learned nothing, the control where the claimed cause is absent.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
-
 
 PLACES = {"tiny-vit": "resid_post.6", "tiny-gpt": "resid_post.3", "minilm": "resid_post.3"}
 """Where each is read."""

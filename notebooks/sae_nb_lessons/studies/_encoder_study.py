@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
 from sae_nb import pursuit
 from sae_nb.checks import check_k, check_matrix
 from sae_nb.codes import SparseCodes

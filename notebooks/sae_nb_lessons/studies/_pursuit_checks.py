@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
 from sae_nb.kernels import decode
 from sae_nb.pursuit import PursuitTrace, matching_pursuit, orthogonal_matching_pursuit
 

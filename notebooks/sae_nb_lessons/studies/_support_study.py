@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
 from sae_nb import pursuit
 from sae_nb.architectures import sparse_code
 from sae_nb.codes import SparseCodes
-from sae_nb.data import planted_families
-from sae_nb.data import PlantedDictionary, planted_dictionary
+from sae_nb.data import PlantedDictionary, planted_dictionary, planted_families
 from sae_nb.evaluation import support_recovery
 from sae_nb.kernels import topk_encode
 

@@ -39,6 +39,8 @@ def test_evidence_stands_beside_bands_without_phases() -> None:
     assert steps.xaxis == "x2"
     assert gain_bars.y[:2] == pytest.approx(np.percentile(found[0].banded_gain, (5, 95)))
     assert step_bars.y[0] < steps.y[0]
+    figure = evidence_figure({"of 2 and 3": found, "of 3": found[1:]})
+    assert list(figure.layout.xaxis.tickvals) == [2, 3]
 
 
 def test_layers_begin_at_one_and_floors_are_dashed() -> None:
