@@ -104,6 +104,8 @@ class TrainConfig:
         check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
         if not isinstance(self.shard_atoms, bool):
             raise TypeError(f"`shard_atoms` must be True or False, got {self.shard_atoms!r}.")
+        if not isinstance(self.checkpoint, str | Path | None):
+            raise TypeError(f"`checkpoint` must be a folder or None, got {self.checkpoint!r}.")
         one_of(self.precision, get_args(Precision), name="precision")
         if self.device is not None:
             object.__setattr__(self, "device", str(check_device(self.device)))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import between, check_finite
+from sae_nb.checks import between, check_finite, check_real
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import Plateau, Schedule, TrainConfig, check_number
 from sae_nb.training._process_group import Team
@@ -82,6 +82,7 @@ class Learner:
 
     def check(self, name: str, value: float) -> None:
         """Refuse a live number that does not exist or has an impossible value."""
+        check_real(value, name=name)
         if name == "learning_rate":
             check_number(value, name, above=0.0)
             return
@@ -107,7 +108,8 @@ class Learner:
         if name == "learning_rate":
             self.schedule.base = value
         else:
-            setattr(self.sae, name, value)
+            # A share stays a float when it is set to 1: a whole number could never be 0.5 again.
+            setattr(self.sae, name, type(getattr(self.sae, name))(value))
             if hasattr(self, "best"):
                 self.best.forget()
         if hasattr(self, "plateau"):

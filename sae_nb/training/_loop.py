@@ -142,6 +142,10 @@ class Training:
         callbacks: Callbacks = None,
         resume: bool = True,
     ) -> None:
+        if not isinstance(config, TrainConfig):
+            raise TypeError(
+                f"`config` must be a TrainConfig, got {config!r}. For example TrainConfig(steps=500)."
+            )
         self.saes = list(sae) if isinstance(sae, Sequence) else [sae]
         self.source = as_source(data, self.saes)
         check_fit(self.saes, self.source)

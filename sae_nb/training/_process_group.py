@@ -94,8 +94,8 @@ class Team:
     ) -> tuple[Tensor, Tensor] | None:
         """The first worker's resampled atoms, which count for all: each drew them from its own inputs.
 
-        Births are atoms and the directions that replace them; `like` has the device, precision and last
-        axis of the directions.
+        `resampled` holds atoms and the directions that replace them; `like` has the device, precision and
+        last axis of the directions.
         """
         n = self.gather(0 if resampled is None else len(resampled[0]))[0]
         if n == 0 or self.alone:

@@ -165,7 +165,8 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
     """One callback, several or none as a list."""
     if callbacks is None:
         return []
-    several = [callbacks] if callable(callbacks) else list(callbacks)
+    one = callable(callbacks) or not isinstance(callbacks, Iterable)
+    several = [callbacks] if one else list(callbacks)
     for callback in several:
         if not callable(callback):
             raise TypeError(

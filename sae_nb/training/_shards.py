@@ -13,6 +13,7 @@ their worker. Only the bias is in every worker: its gradient is a sum, the decod
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -123,15 +124,10 @@ class Shard:
         parts |= sae._terms(x, candidates, codes, step_fraction)
         auxiliary = self._auxiliary(x, x - x_hat, silent_tokens >= dead_after)
         parts["auxiliary"] = (sae.aux_weight * sae._fading(step_fraction), auxiliary)
-        total = torch.stack([weight * term for weight, term in parts.values()]).sum()
+        loss = TrainingLoss.of(parts, codes, x_hat)
         # Workers round differently; what is decided by the loss must be decided alike.
-        common = self.team.sum(total.detach()) / self.team.size
-        return TrainingLoss(
-            total=total + (common - total.detach()),
-            parts={name: term.detach() for name, (_, term) in parts.items()},
-            codes=codes.detach(),
-            x_hat=x_hat,
-        )
+        own = loss.total.detach()
+        return replace(loss, total=loss.total + (self.team.sum(own) / self.team.size - own))
 
     def whole(self, number: Tensor) -> Tensor:
         """A sum over this worker's atoms as the sum over all: the others' part is a constant."""
@@ -215,7 +211,7 @@ class Shard:
         return error, total if bias is None else total + bias.detach()
 
     def _auxiliary(self, x: Tensor, residual: Tensor, is_dead: Tensor) -> Tensor:
-        """AuxK or the push of all dead atoms, as in `auxiliary`; every worker must come here."""
+        """AuxK or the pre-activation loss of all dead atoms, as `OneStep` has it; every worker must call it."""
         sae = self.sae
         dead = is_dead.nonzero().flatten()
         n_dead = sum(self.team.gather(len(dead))) if sae.aux_weight else 0

@@ -47,6 +47,12 @@ def test_settings_of_another_type_are_refused(setting: str, value: object) -> No
         TrainConfig(**{setting: value})
 
 
+def test_a_checkpoint_is_a_folder() -> None:
+    """Or none."""
+    with pytest.raises(TypeError, match="`checkpoint` must be a folder or None, got True"):
+        TrainConfig(checkpoint=True)
+
+
 def test_config_survives_json() -> None:
     """Every setting comes back from JSON as it was, infinity included."""
     config = TrainConfig(

@@ -145,6 +145,7 @@ def test_numbers_of_the_sae_can_be_set_live(long_run: TrainingRun) -> None:
     """What the SAE names as live is changed between two steps."""
     until(lambda: long_run.step > 2)
     assert long_run.live() == {"learning_rate": 0.01, "k": 2, "penalty": 0.0}
+    long_run.set(penalty=1)  # a whole number is a number, and may become a fraction again
     long_run.set(k=3, penalty=0.01)
     assert long_run.live() == {"learning_rate": 0.01, "k": 3, "penalty": 0.01}
     n = len(long_run.records)
@@ -159,6 +160,8 @@ def test_numbers_of_the_sae_can_be_set_live(long_run: TrainingRun) -> None:
         ({"learning_rate": -1.0}, ValueError, r"`learning_rate` must be above 0 .* got -1\.0"),
         ({"learning_rate": "1"}, TypeError, r"`learning_rate` must be a number"),
         ({"n_atoms": 3}, ValueError, r"`n_atoms` must be .*learning_rate, k, penalty"),
+        ({"learning_rate": None}, TypeError, r"`learning_rate` must be a number, got None"),
+        ({"penalty": None}, TypeError, r"`penalty` must be a number, got None"),
         ({"k": 2.5}, TypeError, r"`k` must be an integer, got 2\.5"),
         ({"k": 17}, ValueError, r"`k` must be between 1 and n_atoms=16, got 17"),
         ({"penalty": 0.5, "k": 0}, ValueError, r"`k` must be between 1"),
@@ -282,6 +285,10 @@ def test_bad_arguments_are_raised_by_the_call(plain_sae: Any, rows: Tensor) -> N
         start_training(plain_sae(d_in=9), rows)
     with pytest.raises(ValueError, match="must be finite"):
         start_training(plain_sae(), rows * torch.nan)
+    with pytest.raises(TypeError, match="`config` must be a TrainConfig, got {'steps': 5}. For"):
+        start_training(plain_sae(), rows, {"steps": 5})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="A callback must be callable with a record, got bool"):
+        start_training(plain_sae(), rows, callbacks=True)  # type: ignore[arg-type]
     assert threading.active_count() == n_threads
 
 
