@@ -77,11 +77,12 @@ def fit_classical(
     one_of(method, METHODS, name="method")
     rows = data.x if isinstance(data, Activations) else check_matrix(data, name="data")
     n_atoms = check_count(n_atoms, name="n_atoms")
-    _check_size(method, n_atoms, len(rows), rows.shape[1])
+    if max_rows is None:
+        max_rows = len(rows) if method in ("PCA", "KMeans") else MOST_ROWS
+    check_count(max_rows, name="max_rows")
+    _check_size(method, n_atoms, min(max_rows, len(rows)), rows.shape[1])
     check_count(n_steps, name="n_steps")
     model = Classical(rows.shape[1], n_atoms, method=method, k=k)
-    if max_rows is None and method not in ("PCA", "KMeans"):
-        max_rows = MOST_ROWS
     generator = torch.Generator().manual_seed(seed)
     dictionary, bias = _FITS[method](_drawn(rows, max_rows, generator), n_atoms, n_steps, generator)
     model.hold_(dictionary.float(), None if bias is None else bias.float())
@@ -94,15 +95,15 @@ def _check_size(method: Method, n_atoms: int, n: int, d_in: int) -> None:
     most = min(n, d_in) if method == "PCA" else n
     if n_atoms > most:
         raise ValueError(
-            f"`n_atoms` must be at most {most} for {method} on {n} rows of width {d_in}, got {n_atoms}."
+            f"`n_atoms` must be at most {most} for {method} on {n} rows of width {d_in}, got {n_atoms}. "
+            "Ask for fewer, or look at more rows (`max_rows`)."
         )
 
 
-def _drawn(rows: Tensor, most: int | None, generator: torch.Generator) -> Tensor:
-    rows = rows.detach().cpu().double()
-    if most is None or len(rows) <= most:
-        return rows
-    return rows[torch.randperm(len(rows), generator=generator)[:most]]
+def _drawn(rows: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    if len(rows) > most:
+        rows = rows[torch.randperm(len(rows), generator=generator)[:most].to(rows.device)]
+    return rows.detach().cpu().double()
 
 
 def _pca(x: Tensor, n_atoms: int, _: int, generator: torch.Generator) -> Fitted:
