@@ -118,6 +118,8 @@ class Archetypal(OneStep):
         elif self.tied:
             self._tie()
 
+    __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
+
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this kind and size."""
         names = ("base", "delta", "n_candidates", "tied")

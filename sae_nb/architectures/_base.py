@@ -260,8 +260,14 @@ class SparseAutoencoder(nn.Module, ABC):
 
         Raises
         ------
+        TypeError: If they are no `SparseCodes`.
         ValueError: If the codes are of another dictionary size or device.
         """
+        if not isinstance(codes, SparseCodes):
+            raise TypeError(
+                f"`codes` must be SparseCodes, as `encode` returns them, got {type(codes).__name__}. "
+                "Use SparseCodes.from_dense(z)."
+            )
         codes = codes.with_values(codes.values.to(self.dtype))
         x_hat = self.operator.synthesise(codes, self.bias)
         return x_hat.reshape(*codes.shape, self.d_in)
@@ -300,8 +306,17 @@ class SparseAutoencoder(nn.Module, ABC):
                 f"An SAE must say what rebuilds it, and {type(self).__name__} does not. Write it as a "
                 "dataclass, or give it a method `settings`."
             )
-        names = [field.name for field in fields(self) if field.init]
+        in_order = sorted(fields(self), key=lambda field: field.kw_only)
+        names = [field.name for field in in_order if field.init]
         return {name: getattr(self, name) for name in names if name != "generator"}
+
+    def extra_repr(self) -> str:
+        """Settings, as torch prints a module."""
+        try:
+            settings = self.settings()
+        except TypeError:  # it cannot be saved, but it can be looked at
+            settings = {"d_in": self.d_in, "n_atoms": self.n_atoms}
+        return ", ".join(f"{name}={value!r}" for name, value in settings.items())
 
     def save(self, folder: str | Path) -> None:
         """Write the SAE to a folder, replacing an SAE that was saved there before.

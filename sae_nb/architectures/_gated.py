@@ -38,8 +38,8 @@ class Gated(Priced):
     aux_weight
         Weight of the auxiliary loss, where `revival` asks for one; the paper has none.
     revival
-        How dead atoms return: as what some input was left with ("resample"), or by the auxiliary
-        loss ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
+        How dead atoms return: as residuals of inputs ("resample"), or by the auxiliary loss
+        ("auxk" or "push-up"). AuxK sees pre-codes above 0 alone, and the gate of a dead atom is
         shut on every input: it does not reach one.
     d_in, n_atoms, aux_k, generator
         As in `TopK`.

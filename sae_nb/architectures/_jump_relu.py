@@ -14,7 +14,7 @@ from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import OneStep, check_weight, first_threshold
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
-from sae_nb.checks import between
+from sae_nb.checks import between, check_count, check_real
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
 
@@ -138,16 +138,12 @@ class JumpReLU(OneStep):
     live_numbers = ("l0", "sparsity", "aux_weight")
 
     def __post_init__(self) -> None:
-        self.l0 = check_l0(min(L0, self.n_atoms / 4) if self.l0 is None else self.l0, self.n_atoms)
+        n_atoms = check_count(self.n_atoms, name="n_atoms")
+        self.l0 = check_l0(min(L0, n_atoms / 4) if self.l0 is None else self.l0, n_atoms)
         self.sparsity = check_weight(self.sparsity, "sparsity")
-        self.bandwidth = between(
-            check_weight(self.bandwidth, "bandwidth"),
-            0,
-            2,
-            name="bandwidth",
-            ends="()",
-            do="It is the width of the window around a threshold, as a share of the threshold.",
-        )
+        do = "It is the width of the window around a threshold, as a share of the threshold."
+        check_real(self.bandwidth, name="bandwidth")
+        self.bandwidth = float(between(self.bandwidth, 0, 2, name="bandwidth", ends="()", do=do))
         super().__post_init__()
         # θ = exp(t) in scaled units; 1 until the first activations are seen.
         self.log_threshold = nn.Parameter(torch.zeros(self.n_atoms))

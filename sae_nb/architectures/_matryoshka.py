@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import accumulate
 from typing import Literal, get_args
@@ -95,7 +95,7 @@ class Matryoshka(BatchTopK):
 
         Raises
         ------
-        ValueError: If there are not so many groups.
+        ValueError: If there are fewer groups.
         """
         check_count(n_groups, name="n_groups", at_least=0)
         if n_groups > len(self.widths):
@@ -153,6 +153,10 @@ def default_groups(n_atoms: int) -> tuple[int, ...]:
 
 def check_groups(groups: Sequence[int], n_atoms: int) -> tuple[int, ...]:
     """Refuse group sizes that are not positive or do not add up to n_atoms."""
+    if not isinstance(groups, Iterable):
+        raise TypeError(
+            f"`groups` must be the sizes of the groups, got {groups!r}. For example ({n_atoms},)."
+        )
     sizes = tuple(check_count(size, name="groups") for size in groups)
     if sum(sizes) != n_atoms:
         raise ValueError(

@@ -108,7 +108,7 @@ class OneStep(SparseAutoencoder):
     # For subclasses
 
     def over_atoms(self, number: Tensor) -> Tensor:
-        """A sum over the atoms here as a sum over all; `training.shards` adds other workers' atoms."""
+        """A sum over the atoms here as a sum over all; a shard of a training adds other workers' atoms."""
         return number
 
     @abstractmethod
@@ -227,7 +227,7 @@ def first_threshold(
     centre: Float[Tensor, " d_in"],
     per_row: float,
 ) -> Float[Tensor, ""]:
-    """The threshold above which an untrained encoder has so many pre-codes per row, on average."""
+    """The threshold above which an untrained encoder has `per_row` pre-codes per row, on average."""
     values = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
     return values.min() if len(values) else x.new_zeros(())
 
@@ -240,7 +240,8 @@ def without_zeros(codes: SparseCodes) -> SparseCodes:
 
 def check_weight(weight: float, name: str) -> float:
     """Refuse the weight of a term of the loss that is negative, not finite or not a number."""
-    check_real(weight, name=name)
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"`{name}` must not be negative, got {weight}. 0 leaves the term out.")
+    if not 0 <= check_real(weight, name=name) < math.inf:
+        raise ValueError(
+            f"`{name}` must be finite and not negative, got {weight}. 0 leaves the term out."
+        )
     return float(weight)

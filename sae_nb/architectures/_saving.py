@@ -104,7 +104,10 @@ def _carry_over(old: Path, new: Path) -> None:
 
 
 def read_sae(
-    folder: Path, elsewhere: Mapping[str, type[SparseAutoencoder]] | None = None
+    folder: Path,
+    elsewhere: Mapping[str, type[SparseAutoencoder]],
+    *,
+    do: str = "It may be from a newer version of sae_nb.",
 ) -> SparseAutoencoder:
     """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU."""
     read_manifest(folder, KIND)
@@ -112,17 +115,17 @@ def read_sae(
     name = config.get("architecture")
     if name in ARCHITECTURES:
         return _rebuild(ARCHITECTURES[name], config, folder)
-    if elsewhere is None or name not in elsewhere:
+    if name not in elsewhere:
         raise ValueError(
-            f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. It may be "
-            "from a newer version of sae_nb."
+            f"{str(folder)!r} must hold one of {', '.join(ARCHITECTURES)}, got {name!r}. {do}"
         )
     return _rebuild(elsewhere[name], config, folder)
 
 
 def load_as(architecture: type[_Sae], folder: str | Path) -> _Sae:
     """Read an SAE that must be of one architecture."""
-    sae = read_sae(Path(folder), {architecture.__name__: architecture})
+    own = {architecture.__name__: architecture}
+    sae = read_sae(Path(folder), own, do="Use load_sae, which reads every kind.")
     sae.folder = Path(folder)
     if not isinstance(sae, architecture):
         raise ValueError(
@@ -136,8 +139,14 @@ def _rebuild(
     architecture: type[SparseAutoencoder], config: dict[str, Any], folder: Path
 ) -> SparseAutoencoder:
     # On the meta device nothing is drawn: loading leaves the global generator alone.
-    with torch.device("meta"):
-        sae = architecture(**config["settings"])
+    try:
+        with torch.device("meta"):
+            sae = architecture(**config["settings"])
+    except TypeError as error:
+        raise ValueError(
+            f"{str(folder)!r} must hold a {architecture.__name__} of this version of sae_nb, got settings "
+            f"that it does not take ({error}). Update sae_nb, or save the SAE again."
+        ) from error
     stored = read_tensors(folder / WEIGHTS)
     dtype = _dtype_of(config, folder)
     tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in stored.items()}

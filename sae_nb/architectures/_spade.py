@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._one_step import check_weight
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
 from sae_nb.checks import check_count
@@ -70,9 +71,7 @@ class SpaDE(SparseAutoencoder):
     def __post_init__(self) -> None:
         check_count(self.d_in, name="d_in")
         check_count(self.n_atoms, name="n_atoms")
-        if not 0 <= self.sparsity < math.inf:
-            raise ValueError(f"`sparsity` must be finite and not negative, got {self.sparsity}.")
-        self.sparsity = float(self.sparsity)
+        self.sparsity = check_weight(self.sparsity, "sparsity")
         super().__init__(FreeOperator(self.d_in, self.n_atoms, generator=self.generator))
         self.generator = None  # what it draws is drawn
         # Memberships sum to 1, so atoms carry any offset: there is no bias to learn beside μ.

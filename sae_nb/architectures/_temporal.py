@@ -161,6 +161,8 @@ class Temporal(OneStep):
         )
         self.register_buffer("longest_trained", torch.zeros((), dtype=torch.int64))
 
+    __new__.__wrapped__ = __init__  # type: ignore[attr-defined]  # help() shows these arguments
+
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that rebuild an SAE of this kind and size."""
         plain = super().settings()

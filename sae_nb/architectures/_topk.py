@@ -30,7 +30,7 @@ class TopK(OneStep):
         α, weight of the auxiliary loss; 0 leaves it out.
     revival
         How dead atoms return: by the auxiliary loss ("auxk" or "push-up", weighted by `aux_weight`),
-        or as what some input was left with ("resample").
+        or as residuals of inputs ("resample").
     generator
         Draws the first dictionary; None is torch's global generator.
 

@@ -24,7 +24,7 @@ def settings_of(name: str) -> dict[str, Any]:
 
 def build(name: str, seed: int = 0, **changes: Any) -> SparseAutoencoder:
     generator = torch.Generator().manual_seed(seed)
-    return ARCHITECTURES[name](**(settings_of(name) | changes), generator=generator)
+    return ARCHITECTURES[name](**{"generator": generator} | settings_of(name) | changes)
 
 
 @pytest.fixture(params=list(ARCHITECTURES))

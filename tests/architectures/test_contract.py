@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import DenseOperator, Recipe, SparseAutoencoder, without_zeros
+from sae_nb.architectures import (
+    ARCHITECTURES,
+    DenseOperator,
+    Recipe,
+    SparseAutoencoder,
+    without_zeros,
+)
 from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import _coding as coding
@@ -182,6 +191,88 @@ def test_files_give_back_the_same_bits(sae: SparseAutoencoder, x: Tensor, tmp_pa
     assert torch.equal(loaded.encode(x).values, sae.eval().encode(x).values)
     assert type(sae).load(tmp_path / "sae").settings() == sae.settings()
     json.dumps(sae.settings())
+
+
+def test_copies_and_state_dicts_give_the_same_codes(
+    sae: SparseAutoencoder, make: Any, name: str, x: Tensor, tmp_path: Path
+) -> None:
+    """A deep copy with tensors of its own, and another object that reads what torch wrote."""
+    sae.initialise(x, torch.Generator().manual_seed(0))
+    torch.save(sae.state_dict(), tmp_path / "state.pt")
+    other = make(name, seed=1)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    expected = sae.eval().encode(x)
+    for twin in (copy.deepcopy(sae), other):
+        assert type(twin) is type(sae)
+        assert twin.settings() == sae.settings()
+        assert torch.equal(twin.eval().encode(x).values, expected.values)
+        twin.requires_grad_(False)
+        for tensor in twin.state_dict().values():
+            tensor.zero_()
+    assert torch.equal(sae.encode(x).values, expected.values)
+
+
+def test_it_is_printed_with_its_settings_and_helps_with_its_arguments(
+    sae: SparseAutoencoder, name: str
+) -> None:
+    """What a person sees who shows it, or asks for help on its class."""
+    for setting, value in sae.settings().items():
+        assert f"{setting}={value!r}" in repr(sae)
+    shown = list(inspect.signature(ARCHITECTURES[name]).parameters)
+    assert shown[:2] == ["d_in", "n_atoms"]
+    assert set(sae.settings()) >= set(shown) - {"candidates", "generator", "settings", "k"}
+
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "d_in": ("12", 0, True),
+    "n_atoms": ("40", None, 2.5, 0),
+    "k": ("4", 0, 41),
+    "l0": ("4", 0, 41),
+    "sparsity": ("1", -1.0, math.inf),
+    "bandwidth": ("1", 0, 2, math.nan),
+    "aux_k": (0, 1.5),
+    "aux_weight": (None, math.nan),
+    "revival": ("hope",),
+    "generator": (7,),
+    "groups": (40, (1, 2)),
+    "random_prefixes": ("2", 0),
+    "over": ("ReLU",),
+    "tolerance": ("1", -1.0),
+    "relative_tolerance": ("1", 1.5),
+    "dropout": (None, 1.0),
+    "gradient": ("none",),
+    "base": ("SpaDE",),
+    "delta": ("1", -1.0),
+    "candidates": (3,),
+    "n_candidates": ("50", 0),
+    "n_heads": ("4", 0),
+    "bottleneck_factor": (0,),
+    "n_layers": (-1,),
+    "novel": ("Gated",),
+    "prescale": ("1", 0.0),
+    "context": (1,),
+}
+"""Of every setting some values of another type or out of range."""
+
+
+def test_a_wrong_setting_is_refused_by_name(make: Any, name: str) -> None:
+    """At construction, by a sentence that begins with the rule, whichever check meets it first."""
+    taken = inspect.signature(ARCHITECTURES[name]).parameters
+    unchecked = {"strict", "tied", "encoder_bias", "nonnegative", "reselect", "revive", "bias"}
+    assert set(taken) - {"settings"} <= set(WRONG) | unchecked
+    for setting in taken.keys() & WRONG.keys():
+        for value in WRONG[setting]:
+            with pytest.raises((TypeError, ValueError), match=f"^`{setting}` must"):
+                make(name, **{setting: value})
+
+
+def test_a_dense_code_is_not_decoded(sae: SparseAutoencoder, x: Tensor) -> None:
+    """With what makes it one that is."""
+    codes = sae.encode(x)
+    with pytest.raises(TypeError, match=r"`codes` must be SparseCodes.*got Tensor.*from_dense"):
+        sae.decode(codes.to_dense())
+    by_hand = sae.decode(SparseCodes.from_dense(codes.to_dense()))
+    assert torch.allclose(by_hand, sae.decode(codes), atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

@@ -200,7 +200,7 @@ def test_an_unknown_revival_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"aux_weight": -1.0}, "`aux_weight` must not be negative, got -1.0"),
+        ({"aux_weight": -1.0}, "`aux_weight` must be finite and not negative, got -1.0"),
         ({"aux_k": 41}, "`aux_k` must be between 1 and n_atoms=40, got 41"),
         ({"d_in": 0}, "`d_in` must be at least 1, got 0"),
         ({"n_atoms": 0}, "`n_atoms` must be at least 1, got 0"),

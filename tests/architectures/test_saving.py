@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from sae_nb.architectures import SparseAutoencoder, TopK
+from sae_nb.classical import Classical
 from sae_nb.files import write_manifest
 from sae_nb.pretrained import load_sae
 from sae_nb.sessions import annotations_of
@@ -64,6 +65,16 @@ def test_another_kind_or_architecture_is_refused(folder: Path) -> None:
         load_sae(folder)
     write_manifest(folder, "activations")
     with pytest.raises(ValueError, match="kind 'sae', got 'activations'"):
+        load_sae(folder)
+
+
+def test_a_setting_of_another_version_is_refused(folder: Path) -> None:
+    """By its name."""
+    config = json.loads((folder / "config.json").read_text())
+    config["settings"]["temperature"] = 2
+    (folder / "config.json").write_text(json.dumps(config))
+    write_manifest(folder, "sae")
+    with pytest.raises(ValueError, match="must hold a TopK of this version.*'temperature'.*Update"):
         load_sae(folder)
 
 
@@ -146,6 +157,9 @@ def test_a_class_loads_its_own_kind(folder: Path) -> None:
     assert isinstance(SparseAutoencoder.load(folder), TopK)
     with pytest.raises(ValueError, match="must hold a Other, got a TopK"):
         Other.load(folder)
+    Classical(6, 10, method="KMeans").save(folder)
+    with pytest.raises(ValueError, match="got 'Classical'. Use load_sae, which reads every kind"):
+        TopK.load(folder)
 
 
 def test_half_precision_weights_stay_as_they_are(tmp_path: Path) -> None:

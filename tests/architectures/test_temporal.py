@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,15 @@ def test_tied_rows_stay_along_the_atoms(x: torch.Tensor) -> None:
         sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=54), progress=False)
         cosine = torch.cosine_similarity(sae.encoder.weight, sae.dictionary, dim=1).abs()
         assert bool((cosine > 1 - 1e-5).all()) == tied
+
+
+def test_a_copy_of_tied_rows_follows_the_atoms_of_the_copy(x: torch.Tensor) -> None:
+    """Not those of the original."""
+    sae = build(tied=True)
+    expected, copied = sae.encode(x).values, copy.deepcopy(sae)
+    copied.operator.weight.data.neg_()
+    assert torch.equal(copied.encoder.weight, -sae.encoder.weight)
+    assert torch.equal(sae.encode(x).values, expected)
 
 
 def test_padding_is_no_part_of_the_loss(x: torch.Tensor) -> None:

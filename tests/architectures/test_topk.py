@@ -221,8 +221,16 @@ def test_settings_can_change_while_it_trains() -> None:
         ({"d_in": 0}, ValueError, "`d_in` must be at least 1, got 0"),
         ({"n_atoms": -3}, ValueError, "`n_atoms` must be at least 1, got -3"),
         ({"aux_k": 17}, ValueError, "`aux_k` must be between 1 and n_atoms=16, got 17"),
-        ({"aux_weight": -1.0}, ValueError, "`aux_weight` must not be negative, got -1.0"),
-        ({"aux_weight": float("nan")}, ValueError, "`aux_weight` must not be negative, got nan"),
+        (
+            {"aux_weight": -1.0},
+            ValueError,
+            "`aux_weight` must be finite and not negative, got -1.0",
+        ),
+        (
+            {"aux_weight": float("nan")},
+            ValueError,
+            "`aux_weight` must be finite and not negative, got nan",
+        ),
     ],
 )
 def test_impossible_sizes_are_refused(

@@ -136,6 +136,11 @@ class FreeOperator(MatrixOperator, nn.Module):
 
 def normal_rows(n: int, width: int, generator: Generator | None = None) -> Float[Tensor, "n width"]:
     """Draw rows of standard normal numbers."""
+    if not isinstance(generator, Generator | None):
+        raise TypeError(
+            f"`generator` must be a torch.Generator or None, got {generator!r}. For a seed use "
+            "torch.Generator().manual_seed(seed)."
+        )
     rows = torch.empty(n, width)
     if rows.is_meta:
         return rows
