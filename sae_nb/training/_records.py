@@ -165,8 +165,8 @@ def as_list(callbacks: Callbacks) -> list[Callback]:
     """One callback, several or none as a list."""
     if callbacks is None:
         return []
-    one = callable(callbacks) or not isinstance(callbacks, Iterable)
-    several = [callbacks] if one else list(callbacks)
+    is_list = isinstance(callbacks, Iterable) and not callable(callbacks)
+    several: list[Any] = list(callbacks) if is_list else [callbacks]  # type: ignore[arg-type]
     for callback in several:
         if not callable(callback):
             raise TypeError(
