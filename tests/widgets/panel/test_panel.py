@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -317,6 +317,17 @@ def test_records_become_tables_of_short_text() -> None:
     rows = dict(record_rows({"a": None, "b": np.arange(99.0), "c": [1, 2], "d": {"x": 1.5}}))
     assert rows == {"b": "99 numbers from 0 to 98.0", "c": "1, 2", "d": "x: 1.50"}
     assert dict(record_rows(Record(17, "n", np.array([1.0]))))["atom"] == "17"
+
+
+def test_what_the_repr_of_a_record_leaves_out_is_not_in_its_table() -> None:
+    """What a record keeps to compute with means nothing to a reader."""
+
+    @dataclass
+    class Kept:
+        shown: int
+        kept: object = field(repr=False)
+
+    assert record_rows({"nested": Kept(1, object())}) == [("nested", "shown 1")]
 
 
 # --- the end --------------------------------------------------------------------------------------

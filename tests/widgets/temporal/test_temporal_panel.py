@@ -10,6 +10,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from sae_nb_widgets.panel._exporting import record_table
 from sae_nb_widgets.temporal._figure import MOST_ARCS
 
 import sae_nb as sn
@@ -54,6 +55,14 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     assert strip.token_strength(0, 3) == pytest.approx(
         float(record.shares[3, 1] - record.shares[3, 0]), abs=1e-5
     )
+
+
+def test_the_table_of_an_exported_page_holds_text_alone(panel: sw.TemporalPanel) -> None:
+    """The codes, which the record keeps to compute with, are left out."""
+    table = record_table(panel.record)
+    assert "predicted" in table
+    for unreadable in (" object at 0x", "tensor("):
+        assert unreadable not in table
 
 
 def test_a_token_shows_its_sources_and_its_atoms(panel: sw.TemporalPanel) -> None:

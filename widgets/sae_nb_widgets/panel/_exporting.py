@@ -196,9 +196,9 @@ def record_table(record: Any) -> str:
 
 
 def record_rows(record: Any) -> list[tuple[str, str]]:
-    """Return the fields of a dataclass or mapping as (name, text)."""
+    """Return fields of a dataclass or mapping as (name, text), without those that its repr leaves out."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        items = [(f.name, getattr(record, f.name)) for f in dataclasses.fields(record)]
+        items = [(f.name, getattr(record, f.name)) for f in dataclasses.fields(record) if f.repr]
     else:
         items = list(record.items())
     return [(str(name), text) for name, value in items if (text := _as_text(value)) is not None]
