@@ -42,6 +42,7 @@ class Annotations(Labels):
     All annotations that are open on one file in this process show each other's changes; what another
     process wrote is read before each change of ours, so nobody's labels are lost.
 
+    `path`: A JSON file, or a folder that gets an `annotations.json`; None keeps everything in memory.
     `given`: Labels that come from elsewhere (measured ones, say): shown where nobody has written,
     never written to the file.
     """
@@ -105,7 +106,11 @@ class Annotations(Labels):
     # --- writing ----------------------------------------------------------------------------------
 
     def write(self, atom: int, label: str, note: str = "") -> None:
-        """Set label and note of an atom; it is on disk when this returns."""
+        """Set label and note of an atom; it is on disk when this returns.
+
+        Both empty forgets the atom, a given label included. Where the file cannot be written nothing
+        changes, here or on disk.
+        """
         self.write_all({int(atom): (str(label), str(note))})
 
     def write_all(self, entries: Mapping[int, tuple[str, str]]) -> None:
@@ -135,8 +140,10 @@ class Annotations(Labels):
     def _fresh(self) -> Entries:
         if self.path is None or self._identity is None:
             return dict(self._entries)
-        self._stamp = _stamp(self.path)  # before reading: a later write is then noticed
-        return _read(self.path, self._identity)
+        stamp = _stamp(self.path)  # before reading: a later write is then noticed
+        entries = _read(self.path, self._identity)
+        self._stamp = stamp  # only now: what could not be read is an error on every look
+        return entries
 
     def _sharing(self) -> list[Annotations]:
         return [self] if self.path is None else list(_open_files.get(self.path, {self}))

@@ -97,7 +97,10 @@ class Session:
         acts: Activations | None = None,
         **choices: Any,
     ) -> Any:
-        """Open live panels as they were left; the same as `sae_nb_widgets.open_dashboard`."""
+        """Open live panels as they were left; the same as `sae_nb_widgets.open_dashboard`.
+
+        Without `sae` it is found by `load_sae`; without `acts` the examples of a pretrained SAE are shown.
+        """
         if not OPENERS:
             raise RuntimeError(
                 "A session's panels need the package that draws them, and it is not loaded. Import it "

@@ -244,8 +244,9 @@ def test_what_another_process_wrote_is_seen_on_looking(tmp_path) -> None:
     book.look()
     assert dict(book) == {2: "two"}
     (tmp_path / "annotations.json").write_text("damaged")
-    with pytest.raises(ValueError, match=r"annotations\.json"):
-        book.look()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"annotations\.json"):
+            book.look()
     assert dict(book) == {2: "two"}
 
 
