@@ -103,7 +103,7 @@ def check_real(value: float, *, name: str) -> float:
 
 def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
     """Return `value` if it is one of the choices."""
-    if value not in choices:
+    if value not in list(choices):  # a list: what cannot be hashed is refused like any other
         raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r}.")
     return value
 
@@ -143,7 +143,7 @@ def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:
     """Return `atom` if it names a row of the dictionary."""
     try:
         index = int(atom.__index__())  # type: ignore[attr-defined]
-    except AttributeError:
+    except (AttributeError, TypeError):
         raise TypeError(f"`{name}` must be an integer, got {atom!r}.") from None
     if not 0 <= index < n_atoms:
         raise IndexError(
@@ -158,7 +158,7 @@ def check_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         wanted = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"`device` must be a torch device such as 'cpu' or 'cuda', got {device!r}."
         ) from error

@@ -72,6 +72,13 @@ def test_atom_out_of_range_names_the_range() -> None:
     assert checks.check_atom(torch.tensor(3), 64) == 3
 
 
+@pytest.mark.parametrize("atom", [1.0, "3", None, torch.tensor(1.0), torch.tensor([1, 2])])
+def test_an_atom_must_be_one_integer(atom: object) -> None:
+    """Tensors of another kind or of several are refused like anything else."""
+    with pytest.raises(TypeError, match="`atom` must be an integer, got"):
+        checks.check_atom(atom, 64)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_absent_gpu_is_said() -> None:
     """A device that is not there is refused before any work."""
@@ -84,6 +91,8 @@ def test_unknown_device_is_said() -> None:
     """A word that is no device is refused."""
     with pytest.raises(ValueError, match="got 'gpu'"):
         checks.check_device("gpu")
+    with pytest.raises(ValueError, match=r"got 0\.5"):
+        checks.check_device(0.5)  # type: ignore[arg-type]
 
 
 def test_too_much_memory_is_refused_with_numbers() -> None:
@@ -118,6 +127,8 @@ def test_choices_and_lengths_are_named() -> None:
     assert checks.one_of("a", ["a", "b"], name="kind") == "a"
     with pytest.raises(ValueError, match=r"`kind` must be one of \['a', 'b'\], got 'c'"):
         checks.one_of("c", ["a", "b"], name="kind")
+    with pytest.raises(ValueError, match=r"got \['a'\]"):
+        checks.one_of(["a"], {"a": 1, "b": 2}, name="kind")
     checks.same_length([1, 2], 2, name="labels", per="sample")
     with pytest.raises(ValueError, match="`labels` must have one entry per sample, 2, got 1"):
         checks.same_length([1], 2, name="labels", per="sample")
