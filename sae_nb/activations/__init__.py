@@ -17,7 +17,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.activations._activations import acts_for as acts_for
+    from sae_nb.activations._activations import acts_for as acts_for, check_sae as check_sae
     from sae_nb.activations._context import (
         Context as Context,
         Ragged as Ragged,

@@ -101,7 +101,7 @@ class Activations:
         model_name: str | None = None,
         context: Context | None = None,
     ) -> Activations:
-        """Wrap a matrix; unless told otherwise every row is a sample of its own."""
+        """Wrap a matrix; without `sample` every row is a sample of its own."""
         x = check_matrix(x).detach()
         index = torch.arange(len(x))
         return cls(
@@ -319,12 +319,23 @@ class Activations:
         )
 
 
+def check_sae(sae: object) -> None:
+    """Refuse what lacks a part that every sparse autoencoder has."""
+    missing = [
+        name for name in ("encode", "dictionary", "d_in", "n_atoms") if not hasattr(sae, name)
+    ]
+    if missing:
+        raise TypeError(
+            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}, which has no "
+            f"`{missing[0]}`. Load one with sn.load_sae, or make one, such as sn.TopK."
+        )
+
+
 def acts_for(
     sae: Any, acts: Activations | Tensor, *, name: str = "acts", finite: bool = True
 ) -> Activations:
     """Return activations that an SAE can read; rows of a plain tensor are samples of their own."""
-    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
-        raise TypeError(f"`sae` must be a sparse autoencoder, got {type(sae).__name__}.")
+    check_sae(sae)
     place = getattr(sae, "hook_point", None)
     where = f"The SAE was trained at {place}." if place else "See `sae.hook_point`."
     if isinstance(acts, Tensor):

@@ -352,7 +352,7 @@ def summarise_atom(
     model
         A language model, for the tokens the atom raises.
     choices
-        `n_examples`, `page`, `seed`, `n_neighbours` of `describe_atom`.
+        `n_examples` (12), `page` (0) of them, `seed` (0) of the random ones, `n_neighbours` (8).
 
     Raises
     ------
@@ -390,6 +390,7 @@ def describe_atom(
     atom = check_atom(atom, catalogue.n_atoms)
     check_count(n_examples, name="n_examples")
     check_count(page, name="page", at_least=0)
+    check_count(n_neighbours, name="n_neighbours", at_least=0)
     choice = choose_rows(catalogue, atom, band, seed=seed)
     page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
     near, cosines = catalogue.nearest(atom, n_neighbours)

@@ -123,7 +123,10 @@ class Firings:
         return np.where(self.alive, below + (place - low) * (above - below), 0.0)
 
     def order(self, by: Order = "frequency", *, alive_only: bool = False) -> Int[np.ndarray, " m"]:
-        """Return the atoms in order, most first (least first for "rarest" and "index")."""
+        """Return the atoms in order, most first (least first for "rarest" and "index").
+
+        "rarest" is alive atoms by rising frequency, then the dead; "strength" is the largest.
+        """
         match one_of(by, ORDERS, name="by"):
             case "index":
                 key = np.arange(self.n_atoms, dtype=np.float64)
@@ -156,7 +159,8 @@ class Firings:
     ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"], Int[np.ndarray, " n"]]:
         """Return the atoms that fire with `atom` more often than by chance, their lift and count.
 
-        lift(a, b) = P(a and b) / (P(a) P(b)); 1 is what independence gives.
+        lift(a, b) = P(a and b) / (P(a) P(b)); 1 is what independence gives. Atoms that fire together
+        in fewer than `min_count` rows are left out: rare ones reach huge lifts by accident.
         """
         rows, _ = self.strengths(atom)
         # Every tenth row says as much about a common atom, and a click must answer in 100 ms.
@@ -415,7 +419,7 @@ class AtomCatalogue(Firings):
         return best.indices.numpy(), best.values.numpy()
 
     def summary(self, atom: int, band: Band = "top", **choices: Any) -> AtomSummary:
-        """Return everything a panel shows about one atom; see `sae_nb.atoms`."""
+        """Return everything a panel shows about one atom; `choices` as for `summarise_atom`."""
         from sae_nb.atoms._atom import describe_atom
 
         return describe_atom(self, atom, band=band, **choices)

@@ -172,4 +172,7 @@ if TYPE_CHECKING:  # for the other rooms
         auction as auction,
     )
     from sae_nb.evaluation.report._measurement import definition_families as definition_families
-    from sae_nb.evaluation.report._row_pass import codes_of as codes_of
+    from sae_nb.evaluation.report._row_pass import (
+        codes_of as codes_of,
+        codes_of_rows as codes_of_rows,
+    )

@@ -200,13 +200,13 @@ def summarise_pursuit(
         prox = "soft+" if nonnegative else "soft"
         solver = {"weight": penalty, "solver": algorithm, "n_steps": n_steps}
         _codes, trace = sparse_code(one, atoms, prox=prox, trace=True, **solver)
-    asked: dict[str, Any] = {
-        "algorithm": algorithm,
-        "row": row,
-        "nonnegative": nonnegative,
-        "penalty": penalty,
-    }
-    return PursuitSteps(**asked, **_steps(one, atoms, trace, sort=penalty is not None))
+    return PursuitSteps(
+        algorithm=algorithm,
+        row=row,
+        nonnegative=nonnegative,
+        penalty=penalty,
+        **_steps(one, atoms, trace, sort=penalty is not None),
+    )
 
 
 def check_algorithm(name: object) -> AlgorithmName:

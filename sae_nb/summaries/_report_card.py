@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from sae_nb.evaluation import Definition, Measurement, as_published, define, published_formulas
 
@@ -138,7 +139,7 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
         return "undefined", "It is not defined here: too little varies, or nothing fires."
     rivals = _rivals(measurement, definition)
     if not rivals:
-        return "description", "A description: nothing stands beside it that it should beat."
+        return "description", "A description: there is no floor or control that it should beat."
     for name, rival in rivals.items():
         objection = _not_apart(measurement, definition, rival)
         if objection:
@@ -277,7 +278,7 @@ class MovingSample:
 class RowSums:
     """Sums per sample from which many definitions follow."""
 
-    samples: Float[np.ndarray, " n_samples"]
+    samples: Int[np.ndarray, " n_samples"]
     """Index of each sample."""
 
     columns: dict[str, Float[np.ndarray, " n_samples"]]
@@ -305,17 +306,15 @@ def sums_by_sample(
 ) -> RowSums:
     """Return what `most_moving` needs, in one pass over the rows."""
     with torch.no_grad():
-        x = acts.x[:most_rows].float()
+        x = _first_rows(sae, acts, most_rows)
         codes = sae.encode(x)
         x_hat = sae.decode(codes).double()
-        counts = (codes.offsets[1:] - codes.offsets[:-1]).double()
-        row = torch.repeat_interleave(torch.arange(len(x)), counts.long())
-        l1 = torch.zeros(len(x), dtype=torch.float64)
-        l1.index_add_(0, row, codes.values.detach().double().abs())
+        counts = codes.l0.double()
+        sizes = codes.values.double().abs()
         wide = x.double()
         mean = wide.mean(dim=0)
         parts = {
-            "n": torch.ones(len(x), dtype=torch.float64),
+            "n": torch.ones_like(counts),
             "e2": (wide - x_hat).square().sum(dim=1),
             "v2": (wide - mean).square().sum(dim=1),
             "x2": wide.square().sum(dim=1),
@@ -325,14 +324,19 @@ def sums_by_sample(
             "cosc": torch.cosine_similarity(wide - mean, x_hat - mean, dim=1),
             "ratio": x_hat.norm(dim=1) / wide.norm(dim=1).clamp_min(1e-12),
             "l0": counts,
-            "l1": l1,
+            "l1": torch.zeros_like(counts).index_add_(0, codes.support.rows, sizes),
         }
     samples, index = np.unique(acts.sample[: len(x)].numpy(), return_inverse=True)
     columns = {
-        name: np.bincount(index, weights=values.numpy(), minlength=len(samples))
+        name: np.bincount(index, weights=values.cpu().numpy(), minlength=len(samples))
         for name, values in parts.items()
     }
     return RowSums(samples=samples, columns=columns)
+
+
+def _first_rows(sae: SparseAutoencoder, acts: Activations, most: int) -> Float[Tensor, "rows d_in"]:
+    """Rows as the SAE takes them; no others are read from disk."""
+    return acts.rows(range(min(len(acts), most))).to(sae.dictionary)
 
 
 def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
@@ -369,7 +373,7 @@ def elsewhere(
     if not chosen:
         return {}
     with torch.no_grad():
-        x = acts.x[:most_rows].float()
+        x = _first_rows(sae, acts, most_rows)
         codes = sae.encode(x)
         known: dict[str, Any] = {
             "x": x,

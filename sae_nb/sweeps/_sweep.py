@@ -154,9 +154,9 @@ def sweep(
     Example
     -------
     >>> x = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
-    >>> found = sweep(x, n_atoms=16, settings={"k": [2, 4]}, seeds=(0, 1),
+    >>> swept = sweep(x, n_atoms=16, settings={"k": [2, 4]}, seeds=(0, 1),
     ...               config=TrainConfig(steps=20), progress=False)
-    >>> len(found.saes), list(found.summary["k"])
+    >>> len(swept.saes), list(swept.summary["k"])
     (4, [2, 4])
     """
     wanted = list(_combinations(architectures, n_atoms, settings or {}, seeds))

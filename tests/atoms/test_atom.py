@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -431,6 +433,9 @@ def test_wrong_input_is_refused_before_anything_is_encoded() -> None:
         AtomCatalogue(sae, [[1.0]])
     with pytest.raises(TypeError, match="`sae` must be a sparse autoencoder"):
         AtomCatalogue(nn.Linear(2, 2), vectors(3))
+    unfinished = SimpleNamespace(encode=sae.encode, dictionary=sae.dictionary, d_in=8)
+    with pytest.raises(TypeError, match="which has no `n_atoms`"):
+        AtomCatalogue(unfinished, vectors(3))
     with pytest.raises(ValueError, match="`codes` must be of the 4 rows and 24 atoms"):
         AtomCatalogue(sae, vectors(4), codes=sae.encode(vectors(3)))
     assert sae.rows_encoded == 3

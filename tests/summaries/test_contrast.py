@@ -112,6 +112,23 @@ def test_codes_and_plain_matrices_are_taken_too() -> None:
         np.testing.assert_array_equal(found.strength.p, want.strength.p)
 
 
+def test_an_sae_that_reads_sequences_reads_every_sample_on_its_own() -> None:
+    """Rows of many samples are not one long sequence; a matrix has no order at all."""
+    sae = sn.Temporal(d_in=12, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0)).eval()
+    sample, position = torch.arange(6).repeat_interleave(4), torch.arange(4).repeat(6)
+    a, b = (
+        Activations.from_tensor(
+            rows(6, seed, 4).x + position[:, None], sample=sample, position=position
+        )
+        for seed in (0, 1)
+    )
+    found = contrast(sae, a, b, n_permutations=20)
+    alone = [sae.encode(a.x[sample == i]).to_dense().abs().mean(dim=0) for i in range(6)]
+    np.testing.assert_allclose(found.strength.a, torch.stack(alone).mean(dim=0).detach(), atol=1e-5)
+    with pytest.raises(ValueError, match="position"):
+        contrast(sae, a.x, b.x)
+
+
 def test_labels_are_text_in_the_table() -> None:
     """A label that is markup is escaped."""
     found = contrast(SAE, rows(9, 0), rows(9, 1), labels={0: "<script>x</script>"})
@@ -121,7 +138,7 @@ def test_labels_are_text_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
-        (torch.randn(4, 11), ValueError, "width d_in=12"),
+        (torch.randn(4, 11), ValueError, "`acts_b` must have last dimension d_in=12"),
         (SparseCodes.from_dense(torch.ones(2, 5)), ValueError, "12 atoms"),
         ("text", TypeError, "acts_b"),
         (torch.full((3, 12), torch.nan), ValueError, "finite"),

@@ -441,7 +441,7 @@ class ConceptAtlas:
         return summarise_selection(self.catalogue, atoms, labels=self.labels, columns=columns)
 
     def select_points(self, show: Show, ids: Sequence[int]) -> SelectionSummary:
-        """Return what some "samples" or "tokens" have in common: the atoms that fire there more often."""
+        """Return what some "samples" or "tokens" share: atoms that fire there more than elsewhere."""
         catalogue = self.catalogue
         if catalogue is None:
             raise ValueError("Samples and tokens need activations: pass `acts`.")

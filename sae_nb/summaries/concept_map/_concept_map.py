@@ -66,7 +66,7 @@ class Cluster:
 
     points: Int[np.ndarray, " m"]
     cosine: float
-    """Mean cosine between the vectors of two of its points: whether the map tells the truth."""
+    """Mean cosine between the vectors of two of its points: how alike they are off the map."""
 
     floor: float
     """The same for the same number of points drawn at random."""

@@ -1,4 +1,4 @@
-"""How often atoms fire elsewhere: base rates of single inputs, and the contrast of two sets of inputs."""
+"""What two sets of inputs use differently, and how often atoms fire anyway: contrast and base rate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, acts_for, check_sae
 from sae_nb.checks import check_count, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Difference, n_arrangements, permuted_difference
+from sae_nb.evaluation import (
+    Difference,
+    codes_of_rows,
+    n_arrangements,
+    permuted_difference,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +39,6 @@ if TYPE_CHECKING:
 
 Quantity = Literal["strength", "rate", "attribution"]
 Unit = Literal["samples", "positions"]
-
-_CHUNK = 4096  # rows encoded at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,7 +194,7 @@ def contrast(
     """
     check_count(n_permutations, name="n_permutations")
     check_count(seed, name="seed", at_least=0)
-    a, b = _sparse(sae, acts_a, "acts_a"), _sparse(sae, acts_b, "acts_b")
+    a, b = _grouped(sae, acts_a, "acts_a"), _grouped(sae, acts_b, "acts_b")
     _check_apart(acts_a, acts_b, permute)
     return contrast_codes(
         a,
@@ -263,8 +266,8 @@ def contrast_codes(
     )
 
 
-def _sparse(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
-    """Check one side and encode it, a few thousand rows at a time."""
+def _grouped(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
+    """Check one side and encode it."""
     check_sae(sae)
     if isinstance(acts, SparseCodes):
         if acts.n_atoms != sae.n_atoms or len(acts) == 0:
@@ -273,28 +276,8 @@ def _sparse(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
                 f"{acts!r}."
             )
         return Grouped(codes=acts.detach().to("cpu"), sample=np.arange(len(acts)))
-    if isinstance(acts, Tensor):
-        acts = Activations.from_tensor(acts)
-    if not isinstance(acts, Activations):
-        raise TypeError(
-            f"`{name}` must be Activations, a matrix or codes, got {type(acts).__name__}. Make them "
-            "with sn.capture."
-        )
-    if len(acts) == 0 or acts.d_in != int(sae.d_in):
-        raise ValueError(
-            f"`{name}` must have rows of width d_in={sae.d_in} to match the SAE, got {len(acts)} rows "
-            f"of width {acts.d_in}. Capture at `sae.hook_point`, "
-            f"{getattr(sae, 'hook_point', None)!r}."
-        )
+    acts = acts_for(sae, acts, name=name)
     return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
-
-
-def check_sae(sae: object) -> None:
-    """Refuse what encodes nothing."""
-    if not hasattr(sae, "encode") or not hasattr(sae, "dictionary"):
-        raise TypeError(
-            f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Load one with sn.load_sae."
-        )
 
 
 def _check_apart(acts_a: Any, acts_b: Any, permute: Unit | None) -> None:
@@ -314,13 +297,7 @@ def _check_apart(acts_a: Any, acts_b: Any, permute: Unit | None) -> None:
 
 def encoded(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
     """Return the codes of all rows, on the CPU, encoded a few thousand rows at a time."""
-    like = sae.dictionary
-    parts = []
-    for start in range(0, len(acts), _CHUNK):
-        x = acts.rows(range(start, min(start + _CHUNK, len(acts))))
-        with torch.no_grad():
-            parts.append(sae.encode(x.to(like)).detach().to("cpu"))
-    return SparseCodes.concatenate(parts)
+    return SparseCodes.concatenate(codes.to("cpu") for _, _, codes in codes_of_rows(sae, acts))
 
 
 # -------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.activations import check_sae
 from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.steering import check_hook_point, check_width
@@ -26,7 +27,6 @@ from sae_nb.summaries.input._contrast import (
     Contrast,
     Grouped,
     base_rate,
-    check_sae,
     contrast_codes,
     labels_of,
 )
