@@ -10,7 +10,6 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel._exporting import record_table
 from sae_nb_widgets.temporal._figure import MOST_ARCS
 
 import sae_nb as sn
@@ -57,10 +56,10 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     )
 
 
-def test_the_table_of_an_exported_page_holds_text_alone(panel: sw.TemporalPanel) -> None:
+def test_the_table_of_its_numbers_holds_text_alone(panel: sw.TemporalPanel) -> None:
     """The codes, which the record keeps to compute with, are left out."""
-    table = record_table(panel.record)
-    assert "predicted" in table
+    table = panel._repr_mimebundle_()["text/html"]
+    assert "lag1" in table
     for unreadable in (" object at 0x", "tensor("):
         assert unreadable not in table
 
