@@ -125,6 +125,7 @@ def test_cost_is_said_before_and_refused_beyond_what_is_allowed() -> None:
         ({"target": 3}, "must be between 0 and 2, the outcomes of"),
         ({"target": [0, 1, 2]}, "not all"),
         ({"target": 1.5}, "must be a class or token id, its name"),
+        ({"target": torch.tensor([0, 1])}, "its name, or several of them, got tensor"),
         ({"target": "dog"}, "must be one of the classes"),
         ({"budgets": ()}, "`budgets` must be positive"),
         ({"sign": 2}, "`sign` must be 1"),
@@ -262,6 +263,14 @@ def test_no_battery_without_controls() -> None:
         identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1.0, 1, n_neighbours=0
     )
     assert len(found.neighbours) == 0
+
+
+def test_what_writes_nothing_is_not_sampled() -> None:
+    """Said before anything is run."""
+    with pytest.raises(ValueError, match="`temperatures` need a causal language model"):
+        fragility_battery(
+            identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1.0, 1, temperatures=(1.0,)
+        )
 
 
 # --- language --------------------------------------------------------------------------------------

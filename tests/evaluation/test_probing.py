@@ -190,6 +190,8 @@ def test_wrong_input_is_named() -> None:
         probe(sae, x, half[:50])
     with pytest.raises(ValueError, match="label_noise"):
         probe(sae, x, half, label_noise=0.5)
+    with pytest.raises(ValueError, match="`shifted` must have one entry per sample"):
+        probe(sae, x, half, shifted=half[:50])
     with pytest.raises(ValueError, match=r"`pool` must be one of \['mean', 'max'\]"):
         probe(sae, x, half, pool="median")
     with pytest.raises(ValueError, match="shifted"):

@@ -277,6 +277,11 @@ def fragility_battery(
     atom = check_atom(atom, sae.n_atoms)
     check_count(n_controls, name="n_controls")
     check_count(n_neighbours, name="n_neighbours", at_least=0)
+    if temperatures and (model.kind != "language" or not model.causal):
+        raise ValueError(
+            f"`temperatures` need a causal language model, got {model.name} ({model.kind}). Leave them "
+            "out."
+        )
     if not np.isfinite(by) or by == 0:
         raise ValueError(f"`by` must be finite and not 0, got {by}. See `calibrate_strength`.")
     odds = TargetOdds(answers_to(model, inputs, hook_point, sae, positions), target)

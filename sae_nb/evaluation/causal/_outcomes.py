@@ -110,15 +110,18 @@ def outcome_name(model: LiveModel, index: int) -> str:
     return str(names[index]) if index < len(names) else f"{index}"
 
 
-def _index(model: LiveModel, n_outcomes: int, target: object, otherwise: str) -> int:
+def _index(model: LiveModel, n_outcomes: int, target: Any, otherwise: str) -> int:
     """The class or token that an id or a name means."""
     if isinstance(target, str):
         return _index_of_name(model, target)
-    if isinstance(target, bool) or not hasattr(target, "__index__"):
+    try:
+        index = operator.index(target)
+    except TypeError:
+        index = None
+    if index is None or isinstance(target, bool):
         raise TypeError(
             f"`target` must be a class or token id, its name, or {otherwise}, got {target!r}."
         )
-    index = operator.index(target)
     if not 0 <= index < n_outcomes:
         raise ValueError(
             f"`target` must be between 0 and {n_outcomes - 1}, the outcomes of {model.name}, got "

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import between, check_atom, check_count
+from sae_nb.checks import between, check_atom, check_count, check_matrix
 from sae_nb.evaluation.causal._outcomes import MAX_SECONDS, quantile_of, read_positions
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, measured
 from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
@@ -240,6 +240,8 @@ def illusion_check(
     v, atom = _direction(model, hook_point, sae, atom, direction)
     check_count(n_controls, name="n_controls", at_least=2)
     check_count(n_components, name="n_components")
+    if reader is not None:
+        reader = check_matrix(reader, name="reader", d_in=len(v)).detach().double().cpu()
     resampling = Resampling(n_bootstrap, seed)
     if isinstance(positions, str) and positions == "default":
         positions = "last" if model.kind == "language" else None
@@ -249,7 +251,7 @@ def illusion_check(
     if reader is None:
         space = reading_space(pairs.runs, energy=energy, n_sketches=n_sketches, seed=seed)
     else:
-        space = space_of(reader.detach().double().T @ reader.detach().double(), 1.0 - 1e-9)
+        space = space_of(reader.T @ reader, 1.0 - 1e-9)
     row = space.part(v)
     parts = {V: v, ROW: row, NULL: v - row, PCA: _in_components(v, pairs.rows, n_components)}
     moved = {name: pairs.along(_unit(part)) for name, part in parts.items()}

@@ -64,15 +64,15 @@ Tasks = dict[str, Bool[np.ndarray, " units"]]
 
 
 def units_of(
-    acts: Activations, labels: object, *, max_units: int, seed: int
+    acts: Activations, labels: object, *, max_units: int, seed: int, name: str = "labels"
 ) -> tuple[Units, Int[np.ndarray, " units"]]:
     """Return which rows make up each labelled unit, and the labels as whole numbers."""
     check_count(max_units, name="max_units")
     values = torch.as_tensor(labels).cpu()
     if values.is_floating_point() or values.is_complex():
         raise TypeError(
-            f"`labels` must be booleans or whole numbers, got {values.dtype}. Use a threshold, such as "
-            "labels > 0."
+            f"`{name}` must be booleans or whole numbers, got {values.dtype}. Use a threshold, such as "
+            f"{name} > 0."
         )
     sample = acts.sample.numpy()
     present, place = np.unique(sample, return_inverse=True)
@@ -84,7 +84,7 @@ def units_of(
         unit, of = place, present
     else:
         raise ValueError(
-            f"`labels` must have one entry per sample, {len(present)}, or per row, {len(acts)}, got "
+            f"`{name}` must have one entry per sample, {len(present)}, or per row, {len(acts)}, got "
             f"shape {tuple(values.shape)}."
         )
     used = np.arange(len(truth))
@@ -374,8 +374,10 @@ def probe(
     codes = codes_of(sae, acts, codes)
     units, truth = units_of(acts, labels, max_units=max_units, seed=seed)
     tasks = tasks_of(truth, names)
-    moved = None if shifted is None else units_of(acts, shifted, max_units=max_units, seed=seed)[1]
-    split, unlabelled = divided(units, tasks, n_labels=n_labels, shifted=moved, seed=seed)
+    tested = None
+    if shifted is not None:
+        _, tested = units_of(acts, shifted, max_units=max_units, seed=seed, name="shifted")
+    split, unlabelled = divided(units, tasks, n_labels=n_labels, shifted=tested, seed=seed)
     if float((acts.x - acts.x[0]).abs().max()) == 0:
         raise ValueError(
             f"`acts` must vary, but all {len(acts)} rows are the same. Capture other inputs, or another "
