@@ -109,7 +109,7 @@ def capture(
         "nnsight", or "hooks": plain forward hooks, the same values without nnsight. (What hooks of
         your own make of an output, nnsight sees from the next module on, "hooks" at once.)
     shard_rows
-        Rows per file of a store; None: 64 MiB worth.
+        Rows per file of a store; None: 32 MiB worth.
     progress
         Show a bar; or a function that gets a `CaptureRecord` after every batch.
 
@@ -177,8 +177,8 @@ class Collector:
     Rows are copied once, from the model's tensor to their final place.
     """
 
-    def __init__(self, n_samples: int | None, max_rows: int | None, n_alike: int) -> None:
-        self._n_samples, self._max_rows, self._n_alike = n_samples, max_rows, n_alike
+    def __init__(self, n_samples: int | None, max_rows: int | None, n_points: int) -> None:
+        self._n_samples, self._max_rows, self._n_points = n_samples, max_rows, n_points
         self._x: Tensor | None = None
         self._sample: list[Tensor] = []
         self._position: list[Tensor] = []
@@ -201,8 +201,8 @@ class Collector:
         if self._max_rows is not None:
             size = max(end, min(size, self._max_rows))
         check_memory(
-            size * width * dtype.itemsize * self._n_alike,
-            f"Capturing {size} rows at {self._n_alike} hook point{'s' * (self._n_alike > 1)}",
+            size * width * dtype.itemsize * self._n_points,
+            f"Capturing {size} rows at {self._n_points} hook point{'s' * (self._n_points > 1)}",
             "Pass store=<folder> to write them to disk, dtype=torch.float16 to halve them, or "
             "max_rows=.",
         )

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -161,7 +161,7 @@ def _unpack(path: Path) -> Photos:
     pixels = torch.empty(len(label), 3, SIZE, SIZE, dtype=torch.uint8)
     for row in range(len(label)):
         file = io.BytesIO(blob[offset[row] : offset[row + 1]].tobytes())
-        pixels[row] = _checked(decode_picture(file, f"image {row} of {path}"), f"{path}, {row}")
+        pixels[row] = _decoded(file, f"image {row} of {path}")
     return Photos(pixels, torch.from_numpy(label), tuple(str(name) for name in names))
 
 
@@ -172,11 +172,12 @@ def _folders(folder: Path, split: str) -> Photos | None:
     pixels = torch.empty(len(images), 3, SIZE, SIZE, dtype=torch.uint8)
     for row, path in enumerate(images.paths):
         with path.open("rb") as file:
-            pixels[row] = _checked(decode_picture(file, str(path)), str(path))
+            pixels[row] = _decoded(file, str(path))
     return Photos(pixels, images.label, images.class_names)
 
 
-def _checked(pixels: Tensor, name: str) -> Tensor:
+def _decoded(file: BinaryIO, name: str) -> Tensor:
+    pixels = decode_picture(file, name)
     if tuple(pixels.shape) != (3, SIZE, SIZE):
         raise ValueError(
             f"An image of CIFAR-10 must be 32×32, got {pixels.shape[2]}×{pixels.shape[1]} in"

@@ -131,7 +131,11 @@ _ABOUT_HERO = re.compile(r"(?:One day |Early in the morning |On a quiet evening 
 
 @dataclass(frozen=True, repr=False)
 class Clauses(Record):
-    """Every clause of all stories, story after story; one clause is one sentence."""
+    """Every clause of all stories, story after story; one clause is one sentence.
+
+    Its words are ``texts[story][start:end]``; `plural` is 1 if its grammatical subject is, `sentiment`
+    1 good, −1 bad, 0 neither, `event` the event of its story it belongs to, from 0.
+    """
 
     story: Int[Tensor, " m"]
     start: Int[Tensor, " m"]
@@ -143,7 +147,10 @@ class Clauses(Record):
 
 @dataclass(frozen=True, repr=False)
 class Mentions(Record):
-    """Every place where an entity is named, story after story (pronouns are not mentions)."""
+    """Every place where an entity is named, story after story (pronouns are not mentions).
+
+    Its name is ``texts[story][start:end]``; `entity` is an index into the record's `entities`.
+    """
 
     story: Int[Tensor, " m"]
     start: Int[Tensor, " m"]

@@ -20,14 +20,16 @@ LIBRARY = "Gemma Scope"
 _NAMES = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
 _LAYER = re.compile(r"layer_(\d+)")
 _L0 = re.compile(r"average_l0_(\d+)")
+# What names a site other than the residual stream, as a word of its own: "…-pt-mlp/", "attn_out/".
+_SITE = re.compile(r".*(?<![a-z])(mlp|attn?|transcoders?)(?![a-z])")
 
 
 @named_errors
 def read_gemma_scope(folder: str | Path) -> Imported:
     """Read a JumpReLU SAE of Gemma Scope or Gemma Scope 2.
 
-    Layer and stated L0 are read from the folder's name ("layer_12/width_16k/average_l0_82"); sites
-    named "mlp" or "att" in it are understood too.
+    Layer and stated L0 are read from the folder's name ("layer_12/width_16k/average_l0_82"), and
+    whether it is of the MLP ("…-pt-mlp"); of attention and of transcoders the hook point stays None.
 
     Parameters
     ----------
@@ -88,9 +90,7 @@ def _origin(folder: Path, config: Any) -> Origin:
 
 
 def _hook_point(path: str) -> str | None:
-    layer = _LAYER.search(path)
-    if layer is None:
+    layer, site = _LAYER.search(path), _SITE.match(path)
+    if layer is None or (site and site[1] != "mlp"):
         return None
-    if "mlp" in path:
-        return f"mlp_out.{layer[1]}"
-    return None if "att" in path.rpartition("layer_")[0] else f"resid_post.{layer[1]}"
+    return f"{'mlp_out' if site else 'resid_post'}.{layer[1]}"

@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 Side = Literal["input", "output"]
 
-STANDARD_NAMES = (
-    "embed", "resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post", "final_norm",
-)  # fmt: skip
-"""Kinds of standard hook points in the order a forward pass reaches them; those between `embed` and
-`final_norm` carry a layer: ``resid_post.6``."""
-
 _TRANSFORMER_LENS = re.compile(
     r"blocks\.(?P<layer>\d+)\.hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)"
 )

@@ -23,6 +23,7 @@ from sae_nb.interop import (
     read_sparsify,
 )
 from sae_nb.interop._foreign import known_hook_point
+from sae_nb.interop._gemma_scope import _hook_point as gemma_scope_place
 from sae_nb.interop._imported import assemble
 from sae_nb.pretrained import load_sae
 
@@ -238,6 +239,21 @@ def test_gemma_scope_reads_arrays_and_never_objects(tmp_path: Path, x: Tensor) -
     np.savez(folder / "params.npz", w_enc=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="Nothing in it was run"):
         read_gemma_scope(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/home/matthew/gemma-scope-2b-pt-res/layer_3/width_16k", "resid_post.3"),
+        ("models--google--gemma-scope-2b-pt-mlp/snapshots/ab/layer_3", "mlp_out.3"),
+        ("gemma-scope-2b-pt-att/layer_3/width_16k", None),
+        ("gemma-scope-2-4b-pt/attn_out/layer_3_width_16k_l0_small", None),
+        ("gemma-scope-2b-pt-transcoders/layer_3/width_16k", None),
+    ],
+)
+def test_gemma_scope_sites_are_words_of_the_path(path: str, expected: str | None) -> None:
+    """Letters within another word, such as a user's name, are no site."""
+    assert gemma_scope_place(path) == expected
 
 
 def test_openai_normalises_only_with_topk(tmp_path: Path, x: Tensor) -> None:

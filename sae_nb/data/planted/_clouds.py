@@ -204,7 +204,7 @@ def planted_manifolds(
         )
     if not noise >= 0:
         raise ValueError(f"`noise` must be at least 0, got {noise}.")
-    fixed = torch.Generator().manual_seed(seed)
+    fixed = seeded(seed)
     planes = torch.randn(n_manifolds, d_in, 2, generator=fixed)
     directions = torch.linalg.qr(planes).Q.mT.contiguous()
     directions[n_circles:, 1] = 0
@@ -296,7 +296,7 @@ def planted_hulls(
             f"`n_active` must be at most the {len(sizes)} tiles, and is for 'minkowski' alone, got "
             f"{n_active} for {kind!r}."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     if kind == "gaussian":
         directions = torch.randn(sum(size - 1 for size in sizes), d_in, generator=generator)
         x = torch.randn(n, len(directions), generator=generator) @ directions

@@ -105,7 +105,7 @@ def growing_rank(
             f"`d_in` must be at least {last}, the dimensions of the last token, got {d_in}. Ask for fewer "
             "tokens, or a smaller step."
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     x = torch.randn(n, time, d_in, generator=generator)
     used = first + step * torch.arange(time)
     return x * (torch.arange(d_in) < used[:, None])
