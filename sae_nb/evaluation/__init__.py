@@ -175,4 +175,5 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.evaluation.report._row_pass import (
         codes_of as codes_of,
         codes_of_rows as codes_of_rows,
+        encoded_rows as encoded_rows,
     )

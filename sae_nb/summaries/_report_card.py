@@ -12,7 +12,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.evaluation import Definition, Measurement, as_published, define, published_formulas
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import (
+    Definition,
+    Measurement,
+    as_published,
+    define,
+    encoded_rows,
+    published_formulas,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -253,7 +261,10 @@ def _short(value: float) -> str:
 
 
 MOST_ROWS = 16_384
-"""Rows that are looked at: a click should be answered at once. Ours."""
+"""Rows that are looked at, up to a chunk more: a click should be answered at once. Ours."""
+
+CHUNK = 4096
+"""Rows encoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,12 +317,10 @@ def sums_by_sample(
 ) -> RowSums:
     """Return what `most_moving` needs, in one pass over the rows."""
     with torch.no_grad():
-        x = _first_rows(sae, acts, most_rows)
-        codes = sae.encode(x)
-        x_hat = sae.decode(codes).double()
+        x, codes, x_hat = _read(sae, acts, most_rows)
         counts = codes.l0.double()
         sizes = codes.values.double().abs()
-        wide = x.double()
+        wide, x_hat = x.double(), x_hat.double()
         mean = wide.mean(dim=0)
         parts = {
             "n": torch.ones_like(counts),
@@ -334,9 +343,19 @@ def sums_by_sample(
     return RowSums(samples=samples, columns=columns)
 
 
-def _first_rows(sae: SparseAutoencoder, acts: Activations, most: int) -> Float[Tensor, "rows d_in"]:
-    """Rows as the SAE takes them; no others are read from disk."""
-    return acts.rows(range(min(len(acts), most))).to(sae.dictionary)
+def _read(
+    sae: SparseAutoencoder, acts: Activations, most: int
+) -> tuple[Tensor, SparseCodes, Tensor]:
+    """The first rows with codes and reconstructions; in whole samples where the SAE reads those."""
+    parts: list[tuple[Tensor, SparseCodes, Tensor]] = []
+    n = 0
+    for _, x, codes, x_hat in encoded_rows(sae, acts, min(most, CHUNK)):
+        parts.append((x, codes, x_hat))
+        n += len(x)
+        if n >= most:
+            break
+    rows, codes_of_parts, reconstructions = zip(*parts)
+    return torch.cat(rows), SparseCodes.concatenate(codes_of_parts), torch.cat(reconstructions)
 
 
 def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
@@ -373,11 +392,10 @@ def elsewhere(
     if not chosen:
         return {}
     with torch.no_grad():
-        x = _first_rows(sae, acts, most_rows)
-        codes = sae.encode(x)
+        x, codes, x_hat = _read(sae, acts, most_rows)
         known: dict[str, Any] = {
             "x": x,
-            "x_hat": sae.decode(codes),
+            "x_hat": x_hat,
             "codes": codes,
             "dictionary": sae.dictionary,
         }

@@ -141,6 +141,19 @@ def test_the_most_moving_sample_is_the_one_that_was_spoiled(rows: torch.Tensor) 
     assert most_moving(sums, "coherence") is None
 
 
+def test_an_sae_that_reads_sequences_is_judged_by_whole_ones() -> None:
+    """The numbers behind a row are those that `evaluate` reports: with the part the past predicts."""
+    sae = sn.Temporal(d_in=8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0)).eval()
+    sample, position = torch.arange(6).repeat_interleave(5), torch.arange(5).repeat(6)
+    x = torch.randn(30, 8, generator=torch.Generator().manual_seed(1))
+    acts = sn.Activations.from_tensor(x, sample=sample, position=position)
+    found = most_moving(sums_by_sample(sae, acts), "r2_pooled")
+    assert found is not None
+    assert found.value == pytest.approx(sn.evaluate(sae, acts, n_bootstrap=0)["r2"].value, abs=1e-5)
+    assert found.n_samples == 6
+    assert sums_by_sample(sae, acts, most_rows=7).columns["n"].sum() == 10
+
+
 def test_leave_one_out_by_hand() -> None:
     """Mean of 1, 2, 9 without 9 is 1.5."""
     sums = RowSums(samples=np.arange(3), columns={"l0": np.array([1.0, 2, 9]), "n": np.ones(3)})
