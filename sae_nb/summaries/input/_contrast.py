@@ -339,12 +339,8 @@ def base_rate(sae: SparseAutoencoder, given: Any = None) -> BaseRate | None:
         store = pretrained_store(sae)
         return None if store is None else base_rate(sae, store)
     if isinstance(given, Activations):
-        if given.d_in != int(sae.d_in):
-            raise ValueError(
-                f"Activations for a base rate must have width d_in={sae.d_in} to match the SAE, got "
-                f"{given.d_in}. Capture them at `sae.hook_point`."
-            )
-        return _of(sae, encoded(sae, given), f"{len(given)} rows of activations")
+        acts = acts_for(sae, given, name="frequency")
+        return _of(sae, encoded(sae, acts), f"{len(acts)} rows of activations")
     name = getattr(given, "name", None)
     return _of(sae, given, f"examples of {name}" if name else "the numbers given")
 
