@@ -130,17 +130,17 @@ def attribution_fidelity(
     with torch.no_grad():
         codes = sae.encode(rows.float().to(sae.dictionary.device))
     means = rows.double().mean(dim=0).float().cpu(), mean_strengths(codes).float()
-    found = []
+    judged = []
     with progress_bar(len(batches), "attribute", "input", enabled=progress) as bar:
         for batch in batches:
             one = attribute(model, batch, hook_point, sae, target=target)
-            found.append(_one(one, means, rising, n_checked, generator))
+            judged.append(_one(one, means, rising, n_checked, generator))
             bar.update()
-    return _pooled(found, rising, resampling)
+    return _pooled(judged, rising, resampling)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _OneInput:
     """What one input gave."""
 
     # With the first nodes, lost without them, in random order.
@@ -159,20 +159,20 @@ Means = tuple[Float[Tensor, " d_in"], Float[Tensor, " n_atoms"]]
 class _Nodes:
     """One input taken apart into nodes, and put together again from some of them."""
 
-    def __init__(self, found: Attribution, means: Means) -> None:
-        self._found = found
+    def __init__(self, attribution: Attribution, means: Means) -> None:
+        self._input = attribution
         self._mean, usual = means
-        codes: SparseCodes = found.codes  # on the CPU
+        codes: SparseCodes = attribution.codes  # on the CPU
         self._row, self._atoms = codes.support.rows, codes.atoms.long()
-        self._d = found.sae.dictionary.detach().float().cpu()
+        self._d = attribution.sae.dictionary.detach().float().cpu()
         self._centred = codes.values.detach().float() - usual[self._atoms]
-        self._error = found.x - self._mean - self._sum(self._centred)
-        gradient = torch.from_numpy(found.gradient)
+        self._error = attribution.x - self._mean - self._sum(self._centred)
+        gradient = torch.from_numpy(attribution.gradient)
         along = (self._d[self._atoms] * gradient[self._row]).sum(dim=1)
         self.attribution = torch.cat(
             [self._centred * along, (self._error * gradient).sum(dim=1)]
         ).numpy()
-        self.n_errors = len(found.x)
+        self.n_errors = len(attribution.x)
         self.n_runs = 0
 
     def value(self, kept: Int[np.ndarray, " kept"]) -> float:
@@ -180,8 +180,8 @@ class _Nodes:
         flags, n = torch.zeros(len(self.attribution)), len(self._centred)
         flags[torch.from_numpy(kept)] = 1.0
         rows = self._mean + self._sum(self._centred * flags[:n]) + self._error * flags[n:, None]
-        found = self._found
-        places = torch.from_numpy(found.position)
+        one = self._input
+        places = torch.from_numpy(one.position)
 
         def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
             put = x.clone()
@@ -189,23 +189,23 @@ class _Nodes:
             return put
 
         self.n_runs += 1
-        edit = splice(found.model, found.hook_point, change)
-        return float(found.outcome.measure(found.under(edit)))
+        edit = splice(one.model, one.hook_point, change)
+        return float(one.outcome.measure(one.under(edit)))
 
     def _sum(self, values: Float[Tensor, " entries"]) -> Float[Tensor, "rows d_in"]:
-        shape = (len(self._found.position), self._d.shape[1])
+        shape = (len(self._input.position), self._d.shape[1])
         return torch.zeros(shape).index_add_(0, self._row, values[:, None] * self._d[self._atoms])
 
 
 def _one(
-    found: Attribution,
+    attribution: Attribution,
     means: Means,
     shares: Sequence[float],
     n_checked: int,
     generator: np.random.Generator,
-) -> _Found:
+) -> _OneInput:
     start = time.perf_counter()
-    nodes = _Nodes(found, means)
+    nodes = _Nodes(attribution, means)
     n, weight = len(nodes.attribution), np.abs(nodes.attribution)
     falling, chance = np.argsort(-weight, kind="stable"), generator.permutation(n)
     low, high = nodes.value(falling[:0]), nodes.value(falling)
@@ -215,9 +215,9 @@ def _one(
         [high - nodes.value(falling[size:]) for size in sizes],
         [nodes.value(chance[:size]) - low for size in sizes],
     ]
-    first, exact = _checked(found, n_checked, generator)
+    first, exact = _checked(attribution, n_checked, generator)
     n_runs = nodes.n_runs + len(exact) + 1
-    return _Found(
+    return _OneInput(
         curves=np.array(curves),
         span=high - low,
         first_order=first,
@@ -229,30 +229,30 @@ def _one(
 
 
 def _checked(
-    found: Attribution, n_checked: int, generator: np.random.Generator
+    attribution: Attribution, n_checked: int, generator: np.random.Generator
 ) -> tuple[Float[np.ndarray, " checks"], Float[np.ndarray, " checks"]]:
     """First order and exact effects of the largest atoms and of some of the rest."""
-    active, totals, _ = found.totals()
+    active, totals, _ = attribution.totals()
     falling = np.argsort(-np.abs(totals), kind="stable")
     largest = falling[: n_checked // 2]
     rest = generator.permutation(falling[n_checked // 2 :])[: n_checked - len(largest)]
     chosen = np.concatenate([largest, rest])
-    exact = [found.splice(int(active[i]), n_controls=0).exact for i in chosen]
+    exact = [attribution.splice(int(active[i]), n_controls=0).exact for i in chosen]
     return totals[chosen].astype(np.float64), np.array(exact)
 
 
 def _pooled(
-    found: Sequence[_Found], shares: tuple[float, ...], resampling: Resampling
+    inputs: Sequence[_OneInput], shares: tuple[float, ...], resampling: Resampling
 ) -> AttributionFidelity:
     # An input whose answer lies below that of the mean row counts by how far, not against the others.
-    spans = np.array([one.span for one in found])
-    curves = np.sign(spans)[:, None, None] * np.stack([one.curves for one in found])
+    spans = np.array([one.span for one in inputs])
+    curves = np.sign(spans)[:, None, None] * np.stack([one.curves for one in inputs])
     with np.errstate(divide="ignore", invalid="ignore"):  # nothing hangs on x: undefined
         faithful, complete, random = curves.sum(axis=0) / np.abs(spans).sum()
     sums = np.stack([curves[:, 0].mean(axis=1), np.abs(spans)], axis=1)
-    ranks = np.array([rank_correlation(one.first_order, one.exact) for one in found])
+    ranks = np.array([rank_correlation(one.first_order, one.exact) for one in inputs])
     generator = np.random.default_rng(resampling.seed)
-    chance = [rank_correlation(generator.permutation(one.first_order), one.exact) for one in found]
+    chance = [rank_correlation(generator.permutation(one.first_order), one.exact) for one in inputs]
     rows = {
         "agreement": resampling.mean(
             "attribution_agreement", ranks, floor=0.0, control=np.mean(chance)
@@ -263,7 +263,7 @@ def _pooled(
             floor=random.mean(),
             control=random.mean(),
             interval=resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
-            n=len(found),
+            n=len(inputs),
             unit="samples",
         ),
     }
@@ -272,13 +272,14 @@ def _pooled(
         faithfulness=faithful,
         completeness=complete,
         random=random,
-        first_order=np.concatenate([one.first_order for one in found]),
-        exact=np.concatenate([one.exact for one in found]),
-        error_share=sum(one.error for one in found) / max(sum(one.total for one in found), 1e-300),
+        first_order=np.concatenate([one.first_order for one in inputs]),
+        exact=np.concatenate([one.exact for one in inputs]),
+        error_share=sum(one.error for one in inputs)
+        / max(sum(one.total for one in inputs), 1e-300),
         rows=rows,
         cost=Cost(
-            n_runs=sum(one.cost.n_runs for one in found),
-            seconds=sum(one.cost.seconds for one in found),
+            n_runs=sum(one.cost.n_runs for one in inputs),
+            seconds=sum(one.cost.seconds for one in inputs),
         ),
     )
 

@@ -114,12 +114,12 @@ def _products(
         answer = runs.with_graph(batch, probe).float()
         # A shift common to all logits changes no answer: only what is left after it counts.
         answer = answer - answer.mean(dim=-1, keepdim=True)
-        found = []
+        rows = []
         for _ in range(n_sketches):
             u = torch.randn(answer.shape, generator=generator).to(answer)
             (grad,) = torch.autograd.grad((answer * u).sum(), seen[0], retain_graph=True)
-            found.append(grad.detach().double().cpu().reshape(-1, grad.shape[-1]))
-    return found
+            rows.append(grad.detach().double().cpu().reshape(-1, grad.shape[-1]))
+    return rows
 
 
 # -------------------------------------------------------------------------------------------------

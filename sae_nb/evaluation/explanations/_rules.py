@@ -354,13 +354,13 @@ def _repeated(
     sample = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     order = np.lexsort((np.arange(len(ids)), ids, sample))
     same = (np.diff(ids[order], prepend=-1) == 0) & (np.diff(sample[order], prepend=-1) == 0)
-    found = np.zeros(len(ids), dtype=bool)
-    found[order] = same
-    return found
+    repeated = np.zeros(len(ids), dtype=bool)
+    repeated[order] = same
+    return repeated
 
 
 def _labels(labels: Mapping[str, Any], acts: Activations) -> dict[str, Bool[np.ndarray, " n"]]:
-    found = {}
+    by_row = {}
     for name, label in labels.items():
         values = torch.as_tensor(label).cpu().numpy()
         if values.dtype != bool:
@@ -369,12 +369,12 @@ def _labels(labels: Mapping[str, Any], acts: Activations) -> dict[str, Bool[np.n
                 "value: digits == 3."
             )
         if values.shape == (len(acts),):
-            found[name] = values
+            by_row[name] = values
         elif values.shape == (acts.context.n_samples,):
-            found[name] = values[acts.sample.numpy()]
+            by_row[name] = values[acts.sample.numpy()]
         else:
             raise ValueError(
                 f"`labels` must have one entry per sample, {acts.context.n_samples}, or per row, "
                 f"{len(acts)}, got shape {values.shape} for {name!r}."
             )
-    return found
+    return by_row
