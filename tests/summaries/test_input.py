@@ -178,7 +178,7 @@ def test_pretrained_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
         ([1.5] * 96, ValueError, "between 0 and 1"),
         ([float("nan")] * 96, ValueError, "between 0 and 1"),
         ("often", TypeError, "one share per atom"),
-        (Activations.from_tensor(torch.randn(3, 5)), ValueError, "must have width d_in=64"),
+        (sn.Activations.from_tensor(torch.randn(3, 5)), ValueError, "must have width d_in=64"),
     ],
 )
 def test_wrong_base_rates_are_refused(
