@@ -193,3 +193,25 @@ def test_a_cell_can_wait_for_its_own_panel() -> None:
 
     asyncio.run(cell())
     assert seen == [42, 0]
+
+
+def test_busy_that_is_told_last_is_what_is_so() -> None:
+    """Work may end while the thread that asked for it is still saying that it began."""
+    told: list[bool] = []
+    release, ended = threading.Event(), threading.Event()
+
+    def hear(busy: bool) -> None:
+        if busy and told == [True]:  # the second request, of a channel whose thread runs
+            release.set()
+            ended.wait(0.2)
+        told.append(busy)
+        if not busy:
+            ended.set()
+
+    background = Background(hear)
+    _, done, failed = collector()
+    background.submit(lambda: release.wait(10), done, failed)
+    background.submit(lambda: 1, done, failed)
+    background.wait()
+    assert ended.wait(10)
+    assert told[-1] is False

@@ -365,6 +365,59 @@ def test_an_answer_after_close_changes_nothing() -> None:
     assert not thread.is_alive()
 
 
+class Watched:
+    """A lock that says when another thread comes to it."""
+
+    def __init__(self) -> None:
+        self.lock, self.wanted, self.owner = threading.RLock(), threading.Event(), None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not self.owner:
+            self.wanted.set()
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_answer_on_its_way_to_the_screen_finds_a_closed_panel(fails: bool) -> None:
+    """Neither it nor an error is shown once the panel is closed."""
+    panel, drawn = Example(), []
+    panel._drawing = held = Watched()
+    held.owner = threading.current_thread()
+    before = set(threading.enumerate())
+    with held:
+        panel.run_async(lambda: 1 / 0 if fails else 1, drawn.append)
+        (thread,) = set(threading.enumerate()) - before or {None}
+        assert held.wanted.wait(10)
+        panel.close()
+    thread.join(10)
+    assert drawn == []
+    assert not panel.problem
+
+
+def test_what_is_forgotten_leaves_no_sentence(panel) -> None:
+    """The status line does not go on saying that something is under way."""
+    started, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        release.wait(10)
+
+    panel.run_async(work, lambda _: None, doing="counting", channel="numbers")
+    assert started.wait(10)
+    assert panel.status == "counting …"
+    panel.forget_async("numbers")
+    assert panel.status == ""
+    panel.run_async(work, lambda _: None, doing="counting", channel="numbers")
+    panel.say("something else")
+    panel.forget_async("numbers")
+    assert panel.status == "something else"
+    release.set()
+    panel.wait()
+
+
 def test_repr_is_short(panel) -> None:
     """A panel in a list prints a line, not its state."""
     assert len(repr(panel)) < 100

@@ -33,6 +33,7 @@ class Background:
         self._busy_changed = busy_changed
         self._loop = _running_loop()
         self._changed = threading.Condition(threading.RLock())
+        self._telling = threading.RLock()
         self._newest: dict[str, int] = {}
         self._next: dict[str, Request] = {}
         self._running: set[str] = set()
@@ -57,7 +58,7 @@ class Background:
             self._next[channel] = Request(work, done, failed, channel, ticket)
             start = channel not in self._running
             self._running.add(channel)
-        self._busy_changed(True)
+        self._tell_busy()
         if start:
             threading.Thread(
                 target=self._run, args=(channel,), name=f"sae_nb {channel}", daemon=True
@@ -120,7 +121,12 @@ class Background:
             idle = self._open == 0
             self._changed.notify_all()
         if idle:
-            self._busy_changed(False)
+            self._tell_busy()
+
+    def _tell_busy(self) -> None:
+        # One thread at a time and read anew: what is told last must be what is so.
+        with self._telling:
+            self._busy_changed(self._open > 0)
 
     def wait(self, timeout: float = 60.0) -> None:
         """Return when nothing is asked for any more, handing answers over on this thread."""

@@ -215,6 +215,8 @@ class Panel(ipw.VBox):
         super().__init__(**kwargs)
         self._closed = False
         self._background = Background(self._set_busy)
+        # What the status line says while a channel works, by channel.
+        self._doing: dict[str, str] = {}
         self.chips = dict(chips or {})
         self._build_frame()
         self.restyle()
@@ -416,11 +418,14 @@ class Panel(ipw.VBox):
             Requests on different channels do not displace each other.
         """
         if doing:
-            self.say(f"{doing} …")
+            self._doing[channel] = f"{doing} …"
+            self.say(self._doing[channel])
         started = time.perf_counter()
 
         def finish(answer: T) -> None:
             with self._drawing:
+                if self._closed:
+                    return
                 said = self.status
                 done(answer)
                 seconds = time.perf_counter() - started
@@ -429,11 +434,18 @@ class Panel(ipw.VBox):
                 elif doing and self.status == f"{doing} …":
                     self.say("")
 
-        self._background.submit(work, finish, lambda error: self.fail(error, doing), channel)
+        def failed(error: Exception) -> None:
+            with self._drawing:
+                if not self._closed:
+                    self.fail(error, doing)
+
+        self._background.submit(work, finish, failed, channel)
 
     def forget_async(self, channel: str = "main") -> None:
         """Nobody wants what runs on a channel any more: neither its answer nor its error is shown."""
         self._background.forget(channel)
+        if self.status == self._doing.pop(channel, None):
+            self.say("")
 
     def wait(self, timeout: float = 60.0) -> None:
         """Return when no work is running, with every answer drawn.
@@ -577,16 +589,17 @@ class Panel(ipw.VBox):
         """
         if self._closed:
             return
-        self._closed = True
-        forget_styled(self)
-        self._background.close()
-        self._key_actions.clear()
-        self.unobserve_all()
-        for child in [*exporting.descendants(self), *owned_widgets(self)]:
-            if child is not self:
-                close_whole(child)
-        self.layout.close()
-        super().close()
+        with self._drawing:  # what another thread is drawing is drawn to its end
+            self._closed = True
+            forget_styled(self)
+            self._background.close()
+            self._key_actions.clear()
+            self.unobserve_all()
+            for child in [*exporting.descendants(self), *owned_widgets(self)]:
+                if child is not self:
+                    close_whole(child)
+            self.layout.close()
+            super().close()
 
     def __repr__(self) -> str:
         facts = ", ".join(f"{name} {text}" for name, text in self.chips.items())

@@ -128,10 +128,7 @@ class PlayingPanel(Panel):
     def close(self) -> None:
         """Stop playing and free the panel."""
         self.stop_playing()
-        if not self._closed:
-            # A step under way is drawn to its end.
-            with self._drawing:
-                super().close()
+        super().close()
 
 
 def play_button(panel: PlayingPanel, tip: str) -> ipw.ToggleButton:
