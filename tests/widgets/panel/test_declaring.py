@@ -22,6 +22,7 @@ class Ladder(Panel):
     atom = Atom(help="An atom.")
     kind = t.Enum(("wood", "iron"), "wood", help="What it is of.")
     speed = t.Float(2.0, help="Any speed.")
+    limit = t.Float(None, allow_none=True, help="A limit, or none.")
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,3 +109,16 @@ def test_a_menu_keeps_what_it_had_where_the_trait_has_a_value_it_does_not_offer(
     assert menu.value == 2.0
     menu.value = 1.0
     assert panel.speed == 1.0
+
+
+def test_a_menu_may_offer_none(panel: Ladder) -> None:
+    """ipywidgets takes None for no choice, and would draw the menu blank."""
+    menu = control(panel, "limit", "at most", "How far", options={None: "any", 3.0: "three"})
+    assert (menu.index, menu.value) == (0, None)
+    menu.index = 1
+    assert panel.limit == 3.0
+    menu.index = 0
+    assert (menu.index, menu.label, panel.limit) == (0, "any", None)
+    panel.limit = 3.0
+    panel.limit = None
+    assert (menu.index, menu.label) == (0, "any")

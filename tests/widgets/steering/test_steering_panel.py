@@ -440,6 +440,35 @@ def test_recipe_replays_to_the_same_answer(vit: Any, panel: sw.SteeringPanel) ->
     other.close()
 
 
+def test_recipe_brings_its_text_back_from_another_sample(talking: sw.SteeringPanel) -> None:
+    """What was typed, not what the sample says."""
+    talking.sample = 1
+    talking.text = "the dog"
+    recipe = talking.recipe()
+    talking.sample = 0
+    assert talking.text == "the cat"
+    talking.replay(recipe)
+    talking.wait()
+    assert (talking.sample, talking.text) == (1, "the dog")
+    assert talking.summary.recipe.text == "the dog"
+
+
+def test_another_text_is_run_once(
+    talking: sw.SteeringPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample brings its text, and both are one question."""
+    asked: list[Any] = []
+    run = talking.runs.answer
+    monkeypatch.setattr(
+        talking.runs,
+        "answer",
+        lambda recipe, *more: asked.append(recipe.text) or run(recipe, *more),
+    )
+    talking.sample = 1
+    talking.wait()
+    assert asked == ["the dog sat"]
+
+
 def test_recipe_in_p99_is_the_same_edit_without_acts(vit: Any, panel: sw.SteeringPanel) -> None:
     """The coefficient counts, not the unit it was given in."""
     acts = sn.capture(vit, PICTURES, "resid_post.1", progress=False)
@@ -541,9 +570,10 @@ def test_closed_panel_answers_no_more(vit: Any) -> None:
     made.close()
     with vit.lock:  # a run under way is finished, and undone, before this
         assert vit.interventions == []
+    answered = made._summary  # the first run may have been faster
     made.strength = 2.0
     made.wait()
-    assert made._summary is None
+    assert made._summary is answered
 
 
 # --- several atoms, divergences, recipes ----------------------------------------------------------
@@ -612,6 +642,7 @@ def test_strength_is_found_for_a_divergence(panel: sw.SteeringPanel) -> None:
     panel.controls.strength.value = 1.0
     panel.wait()
     assert (panel.target_kl, panel.controls.target_kl.value) == (None, None)
+    assert panel.controls.target_kl.label == "as set"
     assert panel.summary.recipe.strength == 1.0
 
 
@@ -651,7 +682,7 @@ def test_kept_recipes_are_offered_and_done_again(panel: sw.SteeringPanel, tmp_pa
     panel.keep_recipe()
     assert len(panel.controls.kept.options) == 3
     panel.controls.kept.value = 0
-    assert panel.controls.kept.value is None
+    assert (panel.controls.kept.value, panel.controls.kept.label) == (None, "kept recipes …")
     assert panel.recipe() == first
     panel.atom = 8
     panel.replay(path)

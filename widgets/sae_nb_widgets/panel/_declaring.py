@@ -148,6 +148,17 @@ TIGHT = {"description_width": "initial"}
 BUTTONS = {"button_width": "auto", **TIGHT}
 
 
+class Menu(ipw.Dropdown):
+    """A dropdown that may offer None, which ipywidgets takes for "nothing chosen" and draws blank."""
+
+    @t.observe("value")
+    def _propagate_value(self, change: t.Bunch) -> None:
+        if change["new"] is None and None in self._options_values:
+            self.index = self._options_values.index(None)
+        else:
+            super()._propagate_value(change)
+
+
 def control(
     panel: Any,
     trait: str,
@@ -173,7 +184,7 @@ def control(
         width = "max-content"
     # One layout and no other: each is a widget of its own, which stays until it is closed.
     made: dict[str, Any] = {"description": text, "style": TIGHT, "layout": wide(_css(width))}
-    if kind in (ipw.Dropdown, ipw.ToggleButtons, ipw.SelectionSlider):
+    if kind in (Menu, ipw.ToggleButtons, ipw.SelectionSlider):
         chosen = known.values if options is None else options
         if isinstance(chosen, Mapping):
             chosen = [(words, value) for value, words in chosen.items()]
@@ -203,7 +214,7 @@ def control(
 
 def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
     if options is not None or isinstance(trait, t.Enum):
-        return ipw.Dropdown
+        return Menu
     kinds = (
         (t.Bool, ipw.Checkbox),
         (t.Int, ipw.BoundedIntText),
@@ -228,8 +239,7 @@ def _offer(panel: Any, trait: str, menu: Any, grow: Callable[[Any], str] | None)
             menu.unobserve(choose, "value")
             menu.options = (*menu.options, (grow(value), value))
             menu.observe(choose, "value")
-        if menu.value != value:  # None, set anew, would leave a menu without a choice
-            menu.value = value
+        menu.value = value
 
     follow()
     menu.observe(choose, "value")

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from sae_nb.figures import escape, format_number
 from sae_nb.steering import MODES, TARGETS, Mode, Unit, strength_p99
-from sae_nb_widgets.panel import TIGHT, button, control, show
+from sae_nb_widgets.panel import TIGHT, Menu, button, control, show
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -207,7 +207,7 @@ class SteeringControls:
         self.replay = button("replay", "Do what the recipe on the left says", panel.replay_text)
         tip = "Keep this recipe: it stays in the list, and in a saved session"
         keep = button("keep", tip, panel.keep_recipe)
-        self.kept = ipw.Dropdown(
+        self.kept = Menu(
             options=[NOTHING_KEPT],
             description="kept",
             tooltip="Do again what was kept",

@@ -361,7 +361,8 @@ class SteeringPanel(Panel):
 
     @reacts("sample", doing="steering", early=True)
     def _show_text(self) -> None:
-        self.text = self.samples.text(self.sample) or ""
+        with self._only_following():
+            self.text = self.samples.text(self.sample) or ""
 
     @reacts("target_kl", doing="steering", early=True)
     def _add_for_target(self) -> None:
@@ -511,12 +512,12 @@ class SteeringPanel(Panel):
             self.hook_point, self.atom, self.mode = asked.hook_point, asked.atom, asked.mode
             self.positions, self.sample, self.seed = asked.positions, asked.sample, asked.seed
             self.head, self.target_kl = asked.head, None
-            if asked.text is not None:
-                self.text = asked.text
             # The same coefficients, also where percentiles were measured on other activations.
             size = self.scale.unit_size
             self.others = tuple((a, amount / size(a, asked.mode)) for a, amount in asked.others)
             self.strength = asked.amount / size(asked.atom, asked.mode)
+        if asked.text is not None:  # last, because another sample brings its own
+            self.text = asked.text
 
     def replay_text(self) -> None:
         """Do what the recipe in the field says."""
