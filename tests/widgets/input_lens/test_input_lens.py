@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,6 +159,9 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
     assert "Pillow" in lens.status
     assert lens.picture is before
     assert HOSTILE not in lens._status_line.value
+    assert lens.sources.name("first") == "a.gif"
+    lens.picture = PICTURES[1]
+    assert lens.sources.name("first") == ""
 
 
 def _now() -> Any:
@@ -290,6 +295,29 @@ def test_next_input_is_asked_about_its_own_answer(lens: sw.InputLens) -> None:
     assert lens.target == ""
 
 
+def test_refresh_reads_anew_what_is_being_read(
+    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that began before the weights changed is no answer to what is asked afterwards."""
+    from sae_nb_widgets.input_lens import _runs
+
+    read, began, release = _runs.top_atoms, threading.Event(), threading.Event()
+    answers: list[Any] = []
+
+    def slow(*given: Any, **more: Any) -> Any:
+        began.set()
+        release.wait(10)
+        answers.append(read(*given, **more))
+        return answers[-1]
+
+    monkeypatch.setattr(_runs, "top_atoms", slow)
+    lens.picture = PICTURES[1]
+    assert began.wait(10)
+    lens.refresh()
+    release.set()
+    assert lens.summary is answers[1]
+
+
 def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
     """A tick on its bar, both numbers in words, and gone with the next input."""
     lens.splice_check()
@@ -302,6 +330,29 @@ def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
     lens.picture = PICTURES[1]
     lens.wait()
     assert lens.check is None
+
+
+def test_a_splice_check_of_an_input_that_is_gone_draws_nothing(
+    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stand beside the bars of another input."""
+    release = threading.Event()
+    check = type(lens.summary).splice_check
+    monkeypatch.setattr(
+        type(lens.summary),
+        "splice_check",
+        lambda self, atom: release.wait(10) and check(self, atom),
+    )
+    before = lens.summary
+    lens.splice_check()
+    lens.picture = PICTURES[1]
+    deadline = time.monotonic() + 10
+    while lens._seen.first is before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    release.set()
+    lens.wait()
+    assert lens.check is None
+    assert not any(value is not None for value in lens._bars.columns[1]["exact"])
 
 
 def test_open_and_steer_hand_over_the_atom(lens: sw.InputLens) -> None:

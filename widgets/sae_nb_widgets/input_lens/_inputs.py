@@ -161,9 +161,15 @@ class InputSources:
             self._following = True
             self.pad.clear()
             self._following = False
-        self.names[name], self.putting = source, True
-        panel.set_trait(name, given)
-        self.putting = False
+        before, self.names[name] = self.names.get(name, ""), source
+        self.putting = True
+        try:
+            panel.set_trait(name, given)
+        except t.TraitError:
+            self.names[name] = before
+            raise
+        finally:
+            self.putting = False
 
     def take_drawing(self) -> None:
         """Read what is drawn on the pad."""

@@ -166,7 +166,8 @@ class InputLens(Panel):
         self._base: BaseRate | None = None
         self._seen: Seen | None = None
         self._runs = Runs(model, sae, self.hook_point, self._labels)
-        self._checks: dict[tuple[int, int], SpliceCheck] = {}
+        # Of the first input, by atom.
+        self._checks: dict[int, SpliceCheck] = {}
         self._atoms: list[int] = []
         self.sources = InputSources(self, examples_by_number)
         # What was done to the pictures, by the trait that holds them.
@@ -333,7 +334,9 @@ class InputLens(Panel):
                 raise ValueError(f"Atom {atom} does not fire in this input. Choose one with a bar.")
 
             def done(check: SpliceCheck) -> None:
-                self._checks[id(summary), atom] = check
+                if self._seen is None or self._seen.first is not summary:
+                    return  # another input is shown by now
+                self._checks[atom] = check
                 self._show_bars()
                 self._show_atom()
                 exact, first = signed_number(check.exact), signed_number(check.first_order)
@@ -352,8 +355,9 @@ class InputLens(Panel):
     # --- drawing ----------------------------------------------------------------------------------
 
     def _draw(self, seen: Seen, seconds: float) -> None:
+        if self._seen is None or self._seen.first is not seen.first:
+            self._checks.clear()
         self._seen = seen
-        self._checks = {k: v for k, v in self._checks.items() if k[0] == id(seen.first)}
         if not self._chosen:
             top = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, 1)
             self.atom = top[0] if top else self.atom
@@ -391,7 +395,7 @@ class InputLens(Panel):
 
     def _show_atom(self) -> None:
         if self._seen is not None:
-            check = self._checks.get((id(self._seen.first), self.atom))
+            check = self._checks.get(self.atom)
             self._detail_view.show_atom(self._seen.first, self.atom, check, self._seen.contrast)
 
     @reacts("token", doing="position {panel.token}")
@@ -435,8 +439,7 @@ class InputLens(Panel):
         if seen.contrast is not None:
             columns = input_lens_bars.difference_columns(seen.contrast, atoms)
         else:
-            checks = {atom: check for (_, atom), check in self._checks.items()}
-            columns = input_lens_bars.columns_of(seen.first, atoms, checks)
+            columns = input_lens_bars.columns_of(seen.first, atoms, self._checks)
         names = [seen.first.name_of(atom) for atom in atoms]
         place = atoms.index(self.atom) if self.atom in atoms else -1
         self._bars.empty_text = "No atom fires here."
@@ -511,7 +514,7 @@ class InputLens(Panel):
     def check(self) -> SpliceCheck | None:
         """The splice check of the chosen atom in this input; None before `splice_check`."""
         self.wait()
-        return None if self._seen is None else self._checks.get((id(self._seen.first), self.atom))
+        return self._checks.get(self.atom)
 
     # --- taking it away ---------------------------------------------------------------------------
 

@@ -55,15 +55,16 @@ class Runs:
 
     def forget(self) -> None:
         """Run everything anew from now on."""
-        self._kept.clear()
+        self._kept = {}  # a run under way goes on to write in the old one
 
     def _run(self, given: Any, target: int | str | None, base: BaseRate | None) -> InputSummary:
+        kept = self._kept
         with self._model.lock:
             # What a `with` block around a cell has put in force is part of the run.
             edits = tuple(id(edit) for edit in self._model.interventions)
         content = given if isinstance(given, str) else given.numpy().tobytes()
         key = (content, target, edits)
-        found = self._kept.get(key)
+        found = kept.get(key)
         if found is None:
             found = top_atoms(
                 self._model,
@@ -74,9 +75,9 @@ class Runs:
                 labels=self._labels,
                 target=target,
             )
-        self._kept[key] = found
-        for old in list(self._kept)[:-RUNS_KEPT]:
-            self._kept.pop(old, None)
+        kept[key] = found
+        for old in list(kept)[:-RUNS_KEPT]:
+            kept.pop(old, None)
         return found
 
 
