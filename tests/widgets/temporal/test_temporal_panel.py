@@ -125,8 +125,35 @@ def test_maps_are_coloured_by_document_and_unfold(panel: sw.TemporalPanel) -> No
     unfolded = np.array(named(panel._plot, "novel map").x)
     assert len(unfolded) == len(flat)
     assert not np.allclose(unfolded, flat)
+    panel.bands = "energy"
+    np.testing.assert_array_equal(named(panel._plot, "novel map").x, unfolded)
+    panel.part, panel.token = "predicted", 3
+    panel.part = "novel"
+    assert named(panel._plot, "novel chosen").x[0] == unfolded[3]
     panel.lower = "PCA"
     np.testing.assert_allclose(named(panel._plot, "novel map").x, flat)
+
+
+def test_a_layout_is_of_one_text_alone(
+    panel: sw.TemporalPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the next text's record lies where the last one's lay in memory."""
+    from sae_nb_widgets.temporal import _panel as temporal
+
+    monkeypatch.setattr(temporal, "id", lambda _: 0, raising=False)
+    laid: list[int] = []
+
+    def layouts(codes: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        laid.append(len(codes["novel"]))
+        return {name: np.zeros((len(rows), 2), np.float32) for name, rows in codes.items()}
+
+    monkeypatch.setattr(panel._umap, "layouts", layouts)
+    panel.lower = "UMAP"
+    panel.wait()
+    panel.text = "The old dog lost the key near the river and it was a sad day."
+    panel.wait()
+    assert not panel.problem
+    assert laid[1:] == [panel.record.n_times]
 
 
 def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:

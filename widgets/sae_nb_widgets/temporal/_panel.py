@@ -128,7 +128,7 @@ class TemporalPanel(Panel):
         self._options = {"boundaries": tuple(boundaries)}
         self._place, self._names = place, names
         self._seen: _Seen | None = None
-        self._unfolded: dict[int, dict[str, Any]] = {}
+        self._unfolded: tuple[_Seen | None, dict[str, Any]] = (None, {})
         self._umap = Unfolding()
         super().__init__()
         with self.hold_trait_notifications():
@@ -261,14 +261,16 @@ class TemporalPanel(Panel):
 
     @reacts("bands", doing="drawing the bands")
     def _draw_sequences(self) -> None:
-        if self._seen is not None:
-            figures.draw_sequences(self._plot, self._seen.first, self._seen.second, self._view())
+        seen = self._seen
+        if seen is not None:
+            figures.draw_sequences(self._plot, self._laid_out(seen), seen.second, self._view())
 
     @reacts("part", doing="drawing the codes")
     def _draw_part(self) -> None:
-        if self._seen is not None:
-            figures.draw_part(self._plot, self._seen.first, self._view())
-            figures.draw_cursor(self._plot, self._seen.first, self._seen.second, self._view())
+        seen = self._seen
+        if seen is not None:
+            figures.draw_part(self._plot, seen.first, self._view())
+            figures.draw_cursor(self._plot, self._laid_out(seen), seen.second, self._view())
 
     @reacts("lower", doing="drawing the codes", early=True)
     def _draw_lower(self) -> None:
@@ -288,15 +290,15 @@ class TemporalPanel(Panel):
             self._unfold(seen)
 
     def _laid_out(self, seen: _Seen) -> TemporalSummary:
-        unfolded = self._unfolded.get(id(seen)) if self.lower == "UMAP" else None
-        return seen.first if unfolded is None else seen.first.with_layout(unfolded)
+        of, xy = self._unfolded
+        return seen.first.with_layout(xy) if self.lower == "UMAP" and of is seen else seen.first
 
     def _unfold(self, seen: _Seen) -> None:
         """Lay out both kinds of codes in a process of its own."""
 
         def done(xy: dict[str, Any]) -> None:
-            self._unfolded = {id(seen): xy}
             if self._seen is seen:
+                self._unfolded = (seen, xy)
                 self._draw_maps()
 
         self.run_async(
