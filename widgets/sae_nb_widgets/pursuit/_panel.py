@@ -12,7 +12,7 @@ import traitlets as t
 from sae_nb.checks import check_k
 from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import ALGORITHMS, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
-from sae_nb_widgets.panel import Number, PlayingPanel, Whole, reacts, static_html
+from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts, static_html
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts
 from sae_nb_widgets.pursuit._figure import SHORT, PursuitFigure, scale_texts
@@ -112,12 +112,7 @@ class PursuitStepper(PlayingPanel):
     nonnegative = t.Bool(True, help="Only coefficients ≥ 0.")
     order = t.Enum(tuple(ORDERS), default_value="sorted", help="Order of the bars.")
     fit_bars = t.Bool(False, help="Scale the bars to the step that is shown.")
-    atom = Whole(
-        0,
-        0,
-        lambda panel: panel.n_atoms - 1,
-        help="Atom of the first dictionary that was clicked; can be linked.",
-    )
+    atom = Atom(help="Atom of the first dictionary that was clicked; can be linked.")
     marked = t.Bool(False, help="Whether that atom is marked in the bars and lists.")
     speed = Number(2.0, 0, 50, inside=True, help="Steps per second while it plays.")
 
@@ -246,10 +241,10 @@ class PursuitStepper(PlayingPanel):
             first = not self.steps
             self.steps = tuple(steps)
             self.chips = self._facts()
-            if self.step > self.last_step:
-                self.step = self.last_step
             self.chosen.begin(steps, self.runs.dictionaries, self.last_step)
-            self._draw_bars()
+            self._show_records()
+            self.step = min(self.step, self.last_step)
+            self._draw_step()
             if first and not self.marked:
                 # An atom worth linking before one is clicked, without marking it.
                 self.atom = max(steps[0].next_atom(0), 0)
@@ -257,14 +252,17 @@ class PursuitStepper(PlayingPanel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    @reacts("order", doing="ordering the bars")
-    def _draw_bars(self) -> None:
+    def _show_records(self) -> None:
         self.figure.show_records(
             self.steps,
             order=self.order,
             name_of=self.name_of,
             same_atoms=not self.runs.two_dictionaries,
         )
+
+    @reacts("order", doing="ordering the bars")
+    def _draw_bars(self) -> None:
+        self._show_records()
         self._draw_step()
 
     @reacts("step", "marked", "fit_bars", doing="drawing the step")
