@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -75,6 +76,26 @@ def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard)
     card.press("Escape")
     assert card.metric == ""
     assert "Click a row" in told(card)
+
+
+def test_an_example_of_a_row_that_was_left_is_not_shown(
+    card: sw.ReportCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Escape while it is looked for."""
+    began, release = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> None:
+        began.set()
+        release.wait(10)
+
+    monkeypatch.setattr(type(card._material), "examples", slow)
+    card.metric = "r2"
+    assert began.wait(10)
+    card.press("Escape")
+    release.set()
+    card.wait()
+    assert "what moves it most" not in told(card)
+    assert card.status == card._sentence()
 
 
 def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:

@@ -207,6 +207,8 @@ class ReportCard(Panel):
     def _draw_detail(self) -> None:
         self._detail_view.show(self._summary, self.metric)
         if not self.metric:
+            self.forget_async("example")
+            self.say(self._sentence())
             return
         if self._material is None:
             self._detail_view.show_example(None, None)

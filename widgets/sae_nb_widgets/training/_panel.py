@@ -198,7 +198,8 @@ class TrainingMonitor(Panel):
         summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
         self._look_at_gallery()
         with self._drawing:
-            if turn < self._drawn_turn:  # another thread has drawn what is newer meanwhile
+            # Another thread has closed the panel or drawn what is newer meanwhile.
+            if self._closed or turn < self._drawn_turn:
                 return
             self._summaries, self._drawn, self._drawn_turn = summaries, key, turn
             self._draw_figure()
