@@ -191,7 +191,7 @@ def position_subspace(
     middle, centre = rows[:n].mean(dim=0), place[:n].mean(dim=0)
     centred = rows[:n] - middle
     gram = centred.T @ centred
-    guard = ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    guard = ridge * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
     weight = torch.linalg.solve(gram + guard, centred.T @ (place[:n] - centre))
     missed = place[n:] - centre - (rows[n:] - middle) @ weight
     spread = (place[n:] - place[n:].mean(dim=0)).square().sum()

@@ -90,7 +90,7 @@ def matching_pursuit(  # type: ignore[misc]
     memory_cap
         Most bytes beyond the inputs; None is half of what is free. `explain_plan` shows the effect.
     refresh_every
-        Steps after which correlations are computed anew against drift (see `engine`).
+        Steps after which correlations are computed anew, against drift by rounding.
 
     Returns
     -------

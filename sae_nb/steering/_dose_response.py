@@ -20,7 +20,7 @@ from sae_nb.checks import check_atom, check_count, one_of
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
 from sae_nb.steering._edits import Where
-from sae_nb.steering._request import UNITS, Unit, strength_p99
+from sae_nb.steering._request import UNITS, Unit, check_amounts, strength_p99
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -211,11 +211,15 @@ def best_effect(
     one_of(unit, UNITS, name="unit")
     check_count(n_candidates, name="n_candidates")
     check_count(n_controls, name="n_controls")
-    amounts = np.full(sae.n_atoms, float(by))
+    amounts = np.full(sae.n_atoms, check_amounts(by, 1)[0])
+    if candidates is not None:
+        candidates = [check_atom(atom, sae.n_atoms, name="candidates") for atom in candidates]
+        if not candidates:
+            raise ValueError("`candidates` must name at least one atom, got none.")
     if unit == "p99":
         amounts *= strength_p99(sae, acts)
     run = Effects(model, inputs, hook_point, measure, positions, batch_size)
-    tried = _candidates(run, sae, amounts, candidates, n_candidates)
+    tried = candidates or _first_order_best(run, sae, amounts, n_candidates)
     effects = np.array([run.of_adding(unit_atom(sae, atom), amounts[atom])[0] for atom in tried])
     best = int(np.argmax(np.abs(effects)))
     amount = float(amounts[tried[best]])
@@ -355,20 +359,11 @@ def check_strengths(strengths: Sequence[float]) -> Float[np.ndarray, " strengths
     return numbers
 
 
-def _candidates(
-    run: Effects,
-    sae: SparseAutoencoder,
-    amounts: Float[np.ndarray, " n_atoms"],
-    candidates: Sequence[int] | None,
-    n_candidates: int,
+def _first_order_best(
+    run: Effects, sae: SparseAutoencoder, amounts: Float[np.ndarray, " n_atoms"], n: int
 ) -> list[int]:
-    if candidates is not None:
-        chosen = [check_atom(atom, sae.n_atoms, name="candidates") for atom in candidates]
-        if not chosen:
-            raise ValueError("`candidates` must name at least one atom, got none.")
-        return chosen
     unit_rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
     first_order = (unit_rows @ run.gradient(sae.d_in).to(unit_rows)).cpu().numpy() * amounts
     if not first_order.any():  # at a maximum, such as the cosine of one input with itself
         first_order = amounts
-    return [int(atom) for atom in np.argsort(-np.abs(first_order), kind="stable")[:n_candidates]]
+    return [int(atom) for atom in np.argsort(-np.abs(first_order), kind="stable")[:n]]

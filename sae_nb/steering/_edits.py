@@ -6,7 +6,7 @@ x + Σ_j (z'_j − z_j)·d_j, which keeps the error x − x̂, or decode(z'), wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -240,7 +240,7 @@ def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
                 )
             return chosen
         chosen = chosen.reshape(-1).tolist()
-    numbers = [chosen] if isinstance(chosen, int) else list(chosen)
+    numbers = list(chosen) if isinstance(chosen, Iterable) else [chosen]
     if not numbers or any(isinstance(p, bool) or not hasattr(p, "__index__") for p in numbers):
         raise TypeError(
             f"`positions` must be None, integers, a boolean tensor or one of {list(NAMED_POSITIONS)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ def _check_sae(
 
 def check_atoms(atom: int | Sequence[int], n_atoms: int) -> tuple[int, ...]:
     """Return one atom or several as a tuple, if all are there and none twice."""
-    listed = list(atom) if isinstance(atom, Iterable) else [atom]
+    listed = list(atom) if _several(atom) else [atom]
     atoms = tuple(check_atom(a, n_atoms) for a in listed)
     if not atoms or len(set(atoms)) < len(atoms):
         raise ValueError(f"`atom` must name at least one atom, and each once, got {listed}.")
@@ -136,7 +136,7 @@ def check_amounts(by: float | Sequence[float] | None, count: int) -> tuple[float
     """Return one finite number per atom, from one for all or one each."""
     if by is None:
         raise TypeError("`by` must be a number, or one per atom; got None.")
-    numbers = [float(b) for b in by] if isinstance(by, Iterable) else [float(by)] * count
+    numbers = [float(b) for b in by] if _several(by) else [float(cast(float, by))] * count
     if len(numbers) != count:
         raise ValueError(
             f"`by` must be one number, or one for each of {count} atoms, got {numbers}."
@@ -144,6 +144,11 @@ def check_amounts(by: float | Sequence[float] | None, count: int) -> tuple[float
     if not all(math.isfinite(b) for b in numbers):
         raise ValueError(f"`by` must be finite, got {numbers}.")
     return tuple(numbers)
+
+
+def _several(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether these are several values; a tensor without axes is one."""
+    return isinstance(value, Iterable) and getattr(value, "ndim", 1) > 0
 
 
 def _in_coefficients(

@@ -425,5 +425,5 @@ def _ridge(
 ) -> Float[Tensor, "width m"]:
     """Least squares from x to y, with a share of the mean of x's squares on the diagonal."""
     gram = x.T @ x
-    ridge = share * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    ridge = share * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
     return torch.linalg.solve(gram + ridge, x.T @ y)

@@ -69,5 +69,7 @@ def test_wrong_pairs_and_labels_are_refused(tied: LiveModel) -> None:
         swap_layers(tied, scenes(1, seed=0), pairs=[(0, 3)])
     with pytest.raises(ValueError, match="2 answers, got 3"):
         swap_layers(tied, scenes(2, seed=0), [1, 2, 3], pairs=[(1, 2)])
+    with pytest.raises(ValueError, match=r"`head` must be one of \['digit'"):
+        swap_layers(tied, scenes(1, seed=0), head="colour", pairs=[(1, 2)])
     with pytest.raises(ValueError, match="repeated blocks"):
         swap_layers(wrap(torch.nn.Linear(3, 2)), torch.ones(1, 3))

@@ -118,15 +118,28 @@ def test_a_resumed_training_is_bit_equal(states: torch.Tensor, tmp_path: Path) -
     assert [r.loss for r in again.history] == [r.loss for r in whole.history]
     for a, b in zip(again.raptor.parameters(), whole.raptor.parameters(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="learning_rate was 0.01"):
+
+
+def test_a_refused_checkpoint_is_let_go(states: torch.Tensor, tmp_path: Path) -> None:
+    """The folder is free for what the error advises, though a notebook keeps the error alive."""
+
+    def begin(rate: float, *, resume: bool = True) -> None:
+        settings = config(checkpoint=tmp_path / "c", learning_rate=rate)
         train_raptor(
             states,
             (0, 2, 4),
-            config(checkpoint=tmp_path / "c", learning_rate=1e-3),
+            settings,
             raptor=Raptor(SIZES, (0, 2, 4)),
             token_kinds=KINDS,
             progress=False,
+            resume=resume,
         )
+
+    begin(1e-2)
+    with pytest.raises(ValueError, match="learning_rate was 0.01") as refused:
+        begin(1e-3)
+    begin(1e-3, resume=False)
+    assert "resume=False" in str(refused.value)
 
 
 def test_a_run_pauses_resumes_and_stops(states: torch.Tensor) -> None:
@@ -177,6 +190,9 @@ def test_segment_errors_find_the_planted_cut() -> None:
     assert len(calls) == found.n_fits == 5 + 4 + 3
     assert found.cuts(2) == (0, 3, 6)
     assert found.rank_of((0, 3, 6)) == 1
+    for cuts, words in (((0, 1, 6), "min_len=2"), ((0, 7), "c_k = 6")):
+        with pytest.raises(ValueError, match=words):
+            found.rank_of(cuts)
     assert found.ranking(2)[0] == (found.cuts(2), pytest.approx(found.ranking(2)[0][1]))
 
 

@@ -48,6 +48,8 @@ def test_a_kind_that_is_not_there_is_refused() -> None:
     found = trajectories(torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(0)))
     with pytest.raises(ValueError, match=r"\['token'\]"):
         found.mean("speed", "cls")
+    with pytest.raises(ValueError, match="'convergence', 'speed', 'norms'"):
+        found.mean("length", "token")
 
 
 def test_half_precision_states_are_measured_in_single() -> None:

@@ -191,6 +191,22 @@ def test_language_effects_are_read_at_the_end_of_each_text():
     assert "log-probability" in found.measure
 
 
+def test_candidates_and_amounts_are_refused_before_the_model_runs(model, sae, x):
+    """A clean pass may take minutes."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("ran")
+
+    handle = model.module.register_forward_hook(refuse)
+    try:
+        with pytest.raises(IndexError, match="`candidates`"):
+            best_effect(model, x, "0", sae, 1.0, measure=0, candidates=[20])
+        with pytest.raises(ValueError, match="finite"):
+            best_effect(model, x, "0", sae, float("nan"), measure=0)
+    finally:
+        handle.remove()
+
+
 def test_bad_requests_are_refused(model, sae, x):
     """Strengths, classes, atoms, candidates."""
     with pytest.raises(ValueError, match="at least one"):

@@ -150,6 +150,13 @@ def test_ablate_sets_the_latent_to_zero(plain, sae, x):
         assert torch.equal(plain(x), ablated)
 
 
+def test_an_atom_and_its_amount_may_be_what_torch_counts(plain, sae, x):
+    """`z.argmax()` and `2 * p99[3]` are tensors without axes: one atom, one number."""
+    with steer(plain, "0", sae, atom=torch.tensor(3), by=torch.tensor(2.0)) as recipe:
+        torch.testing.assert_close(plain(x), x + 2 * sae.dictionary[3])
+    assert (recipe.atoms, recipe.by) == ((3,), (2.0,))
+
+
 def test_several_atoms_add_up(plain, sae, x):
     """One number serves all atoms, a list serves each its own."""
     with steer(plain, "0", sae, atom=[0, 7], by=[1.0, -2.0]):
@@ -231,6 +238,7 @@ def test_positions_count_a_samples_own_tokens(gpt):
     ids = [[3, 4, 5, 6, 7], [8, 9, 10]]
     assert edited_positions(gpt, ids) == [[0, 1, 2, 3, 4], [0, 1, 2]]
     assert edited_positions(gpt, ids, positions=1) == [[1], [1]]
+    assert edited_positions(gpt, ids, positions=np.int64(1)) == [[1], [1]]
     assert edited_positions(gpt, ids, positions=[0, -1]) == [[0, 4], [0, 2]]
     assert edited_positions(gpt, ids, positions="last") == [[4], [2]]
     assert edited_positions(gpt, ids, positions="not_first") == [[1, 2, 3, 4], [1, 2]]
@@ -613,6 +621,7 @@ def test_a_real_sae_steers_a_real_vision_model():
         ({"atom": 1, "by": 1.0, "positions": "middle"}, ValueError, "'last'"),
         ({"atom": 1, "by": 1.0, "positions": "patches"}, ValueError, "prefix"),
         ({"atom": 1, "by": 1.0, "positions": [0.5]}, TypeError, "integers"),
+        ({"atom": 1, "by": 1.0, "positions": 0.5}, TypeError, "integers"),
         ({"atom": 1, "by": 1.0, "unit": "p99"}, ValueError, "Pass acts="),
         ({"atom": 1, "by": 1.0, "unit": "p99", "mode": "scale"}, ValueError, "factor"),
         ({"atom": 1, "by": 1.0, "direction": torch.ones(D)}, ValueError, "not both"),

@@ -177,3 +177,9 @@ def test_lone_tokens_have_no_time(measure: object) -> None:
     """Rule, given."""
     with pytest.raises(ValueError, match=r"2 tokens or more.*got shape \(4, 1, 3\)"):
         measure(noise(4, 1, 3))
+
+
+def test_forecasts_are_fitted_where_their_data_are():
+    """No tensor of the solve is left on the CPU; "meta" stands in for a GPU."""
+    x = torch.zeros(2, 5, 3, device="meta")
+    assert fit_autoregression(x, lags=2).weights.is_meta

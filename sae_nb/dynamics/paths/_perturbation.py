@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import run_hooked
+from sae_nb.checks import one_of
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
 from sae_nb.dynamics.phases._phases import check_cuts, mean_or_nan, same_phase
@@ -81,7 +82,7 @@ def self_correction(
 ) -> SelfCorrection:
     """Perturb every token state at one layer, run the rest of the network, and compare.
 
-    θ_k = arccos⟨û_k(pushed), û_k⟩ for k = l … L; `norm_only` has a_k + n in place of the pushed a_k.
+    θ_k = arccos⟨û_k(perturbed), û_k⟩ for k = l … L; `norm_only` has a_k + n in place of the perturbed a_k.
 
     Parameters
     ----------
@@ -298,7 +299,6 @@ def swap_layers(
     blocks = _blocks(model)
     n = len(blocks)
     chosen = _checked_pairs(pairs, n)
-
     answers = partial(answers_of, model, inputs, head=head, batch_size=batch_size)
     whole = answers()
     right = whole if labels is None else check_labels(labels, whole)
@@ -356,7 +356,8 @@ def answers_of(
     if head is None:
         raw = model(inputs, batch_size=batch_size)
     else:
-        raw = model.heads(inputs, batch_size=batch_size)[head]
+        heads = model.heads(inputs, batch_size=batch_size)
+        raw = heads[one_of(head, heads, name="head")]
     return raw[~torch.isnan(raw).any(dim=-1)].argmax(dim=-1).cpu()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -394,7 +394,7 @@ class Trajectories:
 
     def _of(self, quantity: Quantity, kind: str) -> Tensor:
         chosen = tokens_of(self.token_kinds, one_of(kind, self.kinds, name="kind"))
-        values: Tensor = getattr(self, quantity)
+        values: Tensor = getattr(self, one_of(quantity, get_args(Quantity), name="quantity"))
         return values[:, :, chosen]
 
     @property

@@ -139,7 +139,7 @@ def gain_curve(
     [0.0, 1.0, 1.0]
     """
     s = check_similarity(S)
-    last = len(s) // min_len if k_max is None else k_max
+    last = len(s) // check_count(min_len, name="min_len") if k_max is None else k_max
     check_fit(len(s), last, min_len, normalise)
     costs = phase_costs(s, normalise)
     return [phases_of(s, best_cuts(costs, k, min_len), normalise) for k in range(1, last + 1)]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count
 from sae_nb.dynamics.paths._states import TokenKind, check_states
-from sae_nb.dynamics.phases._phases import best_cuts, check_fit, check_similarity
+from sae_nb.dynamics.phases._phases import best_cuts, check_cuts, check_fit, check_similarity
 from sae_nb.dynamics.raptor._config import RaptorConfig
 from sae_nb.dynamics.raptor._loop import RaptorTraining
 from sae_nb.dynamics.raptor._raptor import BlockSizes, Raptor
@@ -158,7 +158,7 @@ class SegmentErrors:
     """How badly one shared block approximates each run of layers."""
 
     error: Float[np.ndarray, "ends ends"]
-    """e(i, j) of layers i + 1 … j on test images; infinity where no block was fitted."""
+    """e(i, j) of layers i + 1 … j on test inputs; infinity where no block was fitted."""
 
     n_fits: int
     """Blocks fitted."""
@@ -193,9 +193,19 @@ class SegmentErrors:
         return sorted(((cuts, self._total(cuts)) for cuts in found), key=lambda x: x[1])[:first]
 
     def rank_of(self, cuts: Sequence[int], min_len: int = 2) -> int:
-        """Return the place of given cuts among all with as many phases, 1 the best."""
+        """Return the rank of given cuts among all with the same number of phases, 1 the best.
+
+        Raises
+        ------
+        ValueError: If these are no cuts, or a phase is shorter than `min_len`.
+        """
+        cuts = check_cuts(cuts, n_layers=self.n_layers)
         ranked = [one for one, _ in self.ranking(len(cuts) - 1, min_len)]
-        return ranked.index(tuple(cuts)) + 1
+        if cuts not in ranked:
+            raise ValueError(
+                f"`cuts` must leave phases of at least min_len={min_len} layers, got {cuts}."
+            )
+        return ranked.index(cuts) + 1
 
     def _total(self, cuts: Sequence[int]) -> float:
         return float(sum(self.error[a, b] for a, b in pairwise(cuts)))

@@ -68,10 +68,10 @@ class Errors:
     """Per layer (n, T), mean over channels."""
 
     @classmethod
-    def of(cls, found: Sequence[Tensor], states: Tensor, first: int) -> Errors:
-        """Errors of what was found for the layers after `first`."""
-        layers = list(range(first + 1, first + 1 + len(found)))
-        pairs = zip(found, layers, strict=True)
+    def of(cls, predicted: Sequence[Tensor], states: Tensor, first: int) -> Errors:
+        """Errors of what was predicted for the layers after `first`."""
+        layers = list(range(first + 1, first + 1 + len(predicted)))
+        pairs = zip(predicted, layers, strict=True)
         return cls(layers, [(x - states[:, layer]).square().mean(dim=-1) for x, layer in pairs])
 
 
@@ -104,8 +104,8 @@ class RaptorLoss:
             weights = self.last if block == self.raptor.k - 1 else self.plain
             if share > 0:
                 layers = range(first + 1, last + 1)
-                given = [self.raptor.step(states[:, layer - 1], layer) for layer in layers]
-                errors = Errors.of(given, states, first)
+                forced = [self.raptor.step(states[:, layer - 1], layer) for layer in layers]
+                errors = Errors.of(forced, states, first)
                 yield "teacher forcing", share * self._mean(errors, weights), errors
             if share < 1:
                 errors = self._own(states, first, last)
@@ -320,7 +320,11 @@ class RaptorTraining:
         self.history, self.changes = History(), list[Change]()
         self._lock = None if self.folder is None else hold_checkpoints(self.folder)
         if self.folder is not None and resume:
-            load_raptor_checkpoint(self.folder, self)
+            try:
+                load_raptor_checkpoint(self.folder, self)
+            except BaseException:
+                self._let_go()
+                raise
 
     @classmethod
     def prepare(
@@ -375,8 +379,7 @@ class RaptorTraining:
         finally:
             self.seconds = self._elapsed()
             self.raptor.eval()
-            if self._lock is not None:
-                self._lock.release()
+            self._let_go()
 
     def _steps(self, bar: Any) -> Stopped | None:
         self.raptor.train()
@@ -493,6 +496,11 @@ class RaptorTraining:
 
     def _elapsed(self) -> float:
         return time.perf_counter() - self._started - self.control.paused_seconds
+
+    def _let_go(self) -> None:
+        """Free the checkpoints for another training."""
+        if self._lock is not None:
+            self._lock.release()
 
     def _save(self) -> None:
         if self.folder is not None:

@@ -23,7 +23,7 @@ from sae_nb.files import (
     write_manifest,
     write_tensors,
 )
-from sae_nb.models import VisionTransformer
+from sae_nb.models import Intervention, VisionTransformer
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState
@@ -259,8 +259,6 @@ class Raptor(nn.Module):
         ...     model(pictures).shape
         torch.Size([2, 10])
         """
-        from sae_nb.models import Intervention
-
         depth, width = _depth(model), sizes_of(model).d_model
         if width != self.sizes.d_model:
             raise ValueError(
@@ -372,7 +370,7 @@ def _hidden(config: Any, block: nn.Module, d: int) -> int:
     return int(said) if isinstance(said, int) else 4 * d
 
 
-# Of a Raptor's block, and of one of ours in `models.vision_transformer`.
+# Parts of a Raptor's block, and the same parts of a block of `models.VisionTransformer`.
 _SAME = {
     "norm_1": "norm_1",
     "qkv": "attn.qkv",
