@@ -101,6 +101,13 @@ def check_real(value: float, *, name: str) -> float:
     return value
 
 
+def check_flag(value: object, *, name: str) -> bool:
+    """Return `value` if it is True or False: the text "False" would count as true."""
+    if not isinstance(value, bool):
+        raise TypeError(f"`{name}` must be True or False, got {value!r}.")
+    return value
+
+
 def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
     """Return `value` if it is one of the choices."""
     if value not in list(choices):  # a list: what cannot be hashed is refused like any other

@@ -15,7 +15,7 @@ from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_matrix, one_of
+from sae_nb.checks import check_count, check_flag, check_matrix, one_of
 
 HOSTS = ("TopK", "BatchTopK", "JumpReLU", "ReLU", "Gated", "AbsTopK", "Matryoshka")
 """Architectures with an encoder of their own, over whose codes any dictionary can be held."""
@@ -83,7 +83,9 @@ class Archetypal(OneStep):
 
     def __new__(cls, *_: Any, base: str = "TopK", **__: Any) -> Archetypal:
         """An object that is an Archetypal and a base, once the base is known."""
-        return super().__new__(_over(base) if cls is Archetypal else cls)
+        if cls is Archetypal:
+            cls = _over(one_of(base, HOSTS, name="base"))
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class Archetypal(OneStep):
                 "'resample'. Leave it out."
             )
         n_candidates = _checked(self, delta, candidates, n_candidates)
-        self.base, self.delta, self.tied = base, float(delta), bool(tied)
+        self.base, self.delta, self.tied = base, float(delta), check_flag(tied, name="tied")
         self.operator = HullOperator(
             self.d_in, self.n_atoms, n_candidates, delta=self.delta, generator=generator
         )
@@ -232,7 +234,6 @@ def _over(base: str) -> type[Archetypal]:
     """The class of an Archetypal over a base: both, the dictionary's rules first."""
     from sae_nb.architectures import ARCHITECTURES
 
-    one_of(base, HOSTS, name="base")
     body = {"__doc__": Archetypal.__doc__, "__module__": Archetypal.__module__}
     return type("Archetypal", (Archetypal, ARCHITECTURES[base]), body)
 

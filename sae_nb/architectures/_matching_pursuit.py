@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
-from sae_nb.checks import one_of
+from sae_nb.checks import check_flag, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import Gradient, matching_pursuit
 
@@ -88,6 +88,7 @@ class MatchingPursuit(PursuitAutoencoder):
         generator: torch.Generator | None = None,
     ) -> None:
         one_of(gradient, get_args(Gradient), name="gradient")
+        check_flag(reselect, name="reselect")
         super().__init__(
             d_in,
             n_atoms,
@@ -100,7 +101,7 @@ class MatchingPursuit(PursuitAutoencoder):
             bias=bias,
             generator=generator,
         )
-        self.reselect = bool(reselect)
+        self.reselect = reselect
         self._training_gradient = gradient
 
     def settings(self) -> dict[str, Any]:

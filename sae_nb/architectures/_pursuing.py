@@ -14,7 +14,7 @@ from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, Train
 from sae_nb.architectures._revival import due, resampled_atoms
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
-from sae_nb.checks import check_count, check_k
+from sae_nb.checks import check_count, check_flag, check_k
 from sae_nb.codes import SparseCodes, index_dtype
 from sae_nb.pursuit import Gradient, check_tolerance
 
@@ -63,10 +63,13 @@ class PursuitAutoencoder(SparseAutoencoder):
         is_number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
         if not is_number or not 0 <= dropout < 1:
             raise ValueError(f"`dropout` must be a share of the atoms in [0, 1), got {dropout!r}.")
+        check_flag(nonnegative, name="nonnegative")
+        check_flag(revive, name="revive")
+        check_flag(bias, name="bias")
         super().__init__(DenseOperator(d_in, n_atoms, generator=generator))
         self.k, self.tolerance, self.relative_tolerance = k, tolerance, relative_tolerance
-        self.nonnegative, self.revive, self.dropout = bool(nonnegative), bool(revive), dropout
-        self.pre_bias.requires_grad_(bool(bias))
+        self.nonnegative, self.revive, self.dropout = nonnegative, revive, dropout
+        self.pre_bias.requires_grad_(bias)
         self.register_buffer("dropout_seed", torch.zeros((), dtype=torch.int64))
 
     def settings(self) -> dict[str, Any]:

@@ -175,6 +175,8 @@ def _checked(
         operator = dictionary
     rows = check_matrix(x, d_in=operator.d_in, flatten=True)
     rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+    if not isinstance(bias, Tensor | None):
+        raise TypeError(f"`bias` must be a torch tensor or None, got {type(bias).__name__}.")
     like = operator.energy()
     for name, tensor in (("x", rows), ("bias", bias)):
         if tensor is not None and (tensor.dtype, tensor.device) != (like.dtype, like.device):
@@ -206,7 +208,13 @@ def _check_graph(operator: Operator, rows: Tensor, steps: object) -> None:
 def _checked_start(
     start: SparseCodes | None, rows: Tensor, operator: Operator
 ) -> SparseCodes | None:
-    if start is not None and (len(start), start.n_atoms) != (len(rows), operator.n_atoms):
+    if start is None:
+        return None
+    if not isinstance(start, SparseCodes):
+        raise TypeError(
+            f"`start` must be SparseCodes or None, got {type(start).__name__}. Use SparseCodes.from_dense."
+        )
+    if (len(start), start.n_atoms) != (len(rows), operator.n_atoms):
         raise ValueError(
             f"`start` must be codes of {len(rows)} rows × {operator.n_atoms} atoms, got {start!r}. "
             "Encode the same inputs with the same dictionary."
@@ -226,7 +234,7 @@ def _settings(settings: dict[str, Any], solver: str) -> dict[str, Any]:
 
 
 def _link(link: LinkName | Link, x: Tensor) -> Link:
-    if not isinstance(link, str):
+    if isinstance(link, Link):
         return link
     one_of(link, get_args(LinkName), name="link")
     if link == "gaussian":

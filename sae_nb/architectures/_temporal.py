@@ -16,7 +16,7 @@ from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, check_flag, check_real, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
 
@@ -123,7 +123,9 @@ class Temporal(OneStep):
 
     def __new__(cls, *_: Any, novel: str = "TopK", **__: Any) -> Temporal:
         """An object that is a Temporal and an SAE of the novel part, once that is known."""
-        return super().__new__(cls if cls.is_whole else _over(cls, novel))
+        if not cls.is_whole:
+            cls = _over(cls, one_of(novel, NOVEL, name="novel"))
+        return super().__new__(cls)
 
     def __init__(
         self,
@@ -149,7 +151,8 @@ class Temporal(OneStep):
         self.bottleneck_factor = check_count(bottleneck_factor, name="bottleneck_factor")
         self.n_layers = check_count(n_layers, name="n_layers", at_least=0)
         self.context = check_count(context, name="context", at_least=2)
-        self.novel, self.strict, self.tied = novel, bool(strict), bool(tied)
+        self.novel = novel
+        self.strict, self.tied = check_flag(strict, name="strict"), check_flag(tied, name="tied")
         self.prescale = _checked_prescale(prescale, self.d_in)
         self.encoder_bias = _checked_bias(encoder_bias, novel)
         if self.tied:
@@ -379,7 +382,6 @@ def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
         "ReLU": (kind, ReLU),
         "none": (_NothingNovel, kind, TopK),
     }
-    one_of(novel, NOVEL, name="novel")
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "is_whole": True}
     return type(kind.__name__, bases[novel], body)
 
@@ -387,17 +389,16 @@ def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
 def _checked_prescale(prescale: float | None, d_in: int) -> float:
     if prescale is None:
         return 1 / math.sqrt(d_in)
-    if isinstance(prescale, bool) or not isinstance(prescale, int | float):
-        raise TypeError(f"`prescale` must be a number or None, got {prescale!r}.")
-    if not 0 < prescale < math.inf:
+    if not 0 < check_real(prescale, name="prescale") < math.inf:
         raise ValueError(f"`prescale` must be positive and finite, got {prescale}.")
     return float(prescale)
 
 
 def _checked_bias(encoder_bias: bool, novel: str) -> bool:
+    check_flag(encoder_bias, name="encoder_bias")
     if novel == "ReLU" and not encoder_bias:
         raise ValueError(
             "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "
             "Use novel='TopK'."
         )
-    return bool(encoder_bias)
+    return encoder_bias

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from sae_nb.checks import check_count, check_device, one_of
+from sae_nb.checks import check_count, check_device, check_flag, one_of
 from sae_nb.kernels import Precision
 
 OWN_BUSINESS = (
@@ -102,8 +102,7 @@ class TrainConfig:
             check_number(getattr(self, name), name, above=0.0, infinite=name == "gradient_clip")
         check_number(self.sparsity, "sparsity", least=0.0)
         check_number(self.decay_fraction, "decay_fraction", least=0.0, most=1.0)
-        if not isinstance(self.shard_atoms, bool):
-            raise TypeError(f"`shard_atoms` must be True or False, got {self.shard_atoms!r}.")
+        check_flag(self.shard_atoms, name="shard_atoms")
         if not isinstance(self.checkpoint, str | Path | None):
             raise TypeError(f"`checkpoint` must be a folder or None, got {self.checkpoint!r}.")
         one_of(self.precision, get_args(Precision), name="precision")

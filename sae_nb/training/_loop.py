@@ -101,6 +101,11 @@ def train(  # type: ignore[misc]
         `steps` grew: then training goes on from its last step under the longer schedule. False
         starts afresh and replaces it. One that stopped on a plateau is finished too.
 
+    Returns
+    -------
+    TrainResult or list
+        With `.sae`, `.history` and `.tokens_per_second`; a list of them for a list of SAEs.
+
     Raises
     ------
     TypeError, ValueError: If an argument is of a wrong kind, widths do not match, rows hold NaN or

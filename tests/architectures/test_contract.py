@@ -241,25 +241,26 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "relative_tolerance": ("1", 1.5),
     "dropout": (None, 1.0),
     "gradient": ("none",),
-    "base": ("SpaDE",),
+    "base": ("SpaDE", ["TopK"]),
     "delta": ("1", -1.0),
     "candidates": (3,),
     "n_candidates": ("50", 0),
     "n_heads": ("4", 0),
     "bottleneck_factor": (0,),
     "n_layers": (-1,),
-    "novel": ("Gated",),
+    "novel": ("Gated", ["TopK"]),
     "prescale": ("1", 0.0),
     "context": (1,),
-}
+} | dict.fromkeys(
+    ("strict", "tied", "encoder_bias", "nonnegative", "reselect", "revive", "bias"), ("False", 1)
+)
 """Of every setting some values of another type or out of range."""
 
 
 def test_a_wrong_setting_is_refused_by_name(make: Any, name: str) -> None:
     """At construction, by a sentence that begins with the rule, whichever check meets it first."""
     taken = inspect.signature(ARCHITECTURES[name]).parameters
-    unchecked = {"strict", "tied", "encoder_bias", "nonnegative", "reselect", "revive", "bias"}
-    assert set(taken) - {"settings"} <= set(WRONG) | unchecked
+    assert set(taken) - {"settings"} <= set(WRONG)
     for setting in taken.keys() & WRONG.keys():
         for value in WRONG[setting]:
             with pytest.raises((TypeError, ValueError), match=f"^`{setting}` must"):

@@ -216,6 +216,11 @@ CASES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     ),
     "steps": ({"n_steps": 0}, ValueError, "`n_steps` must be"),
     "tolerance": ({"tolerance": -1.0}, ValueError, "`tolerance` must be a number ≥ 0"),
+    "tolerance type": ({"tolerance": "1"}, TypeError, "`tolerance` must be a number, got '1'"),
+    "rho type": ({"solver": "admm", "rho": "1"}, TypeError, "`rho` must be a number, got '1'"),
+    "bias type": ({"bias": [0.0] * 16}, TypeError, "`bias` must be a torch tensor or None"),
+    "start type": ({"start": torch.ones(30, 40)}, TypeError, "`start` must be SparseCodes or None"),
+    "link type": ({"link": 3}, ValueError, "`link` must be one of .*got 3"),
     "cap": ({"memory_cap": 10}, MemoryError, "one row of 40 codes, 1280 bytes, got 10"),
 }
 

@@ -30,7 +30,7 @@ from sae_nb.architectures.parts._proxes import (
     Rows,
     row_tiles,
 )
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, check_real
 from sae_nb.codes import SparseCodes
 
 
@@ -249,7 +249,7 @@ def run_solver(
 def _limits(options: Options) -> _Limits:
     n_steps = check_count(options.get("n_steps", 100), name="n_steps")
     tolerance, tail = options.get("tolerance"), options.get("tail")
-    if tolerance is not None and not tolerance >= 0:
+    if tolerance is not None and not check_real(tolerance, name="tolerance") >= 0:
         raise ValueError(f"`tolerance` must be a number ≥ 0 or None, got {tolerance!r}.")
     if tail is not None and tolerance is not None:
         raise ValueError(
@@ -504,7 +504,7 @@ def admm(
     [[2.0, 0.0]]
     """
     check_gaussian(options, "admm")
-    if rho is not None and not rho > 0:
+    if rho is not None and not check_real(rho, name="rho") > 0:
         raise ValueError(f"`rho` must be positive, got {rho}. Leave it out for the default.")
     return run_solver(partial(_admm, rho=rho), operator, x, prox, options)
 
