@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.checks import between, check_count
+from sae_nb.checks import between, check_count, check_real
 
 LONGEST_TEXT = 40
 
@@ -42,8 +42,6 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(check_count(seed, name="seed", at_least=0))
 
 
-def check_share(value: object, *, name: str, do: str) -> float:
+def check_share(value: float, *, name: str, do: str) -> float:
     """Return a number in [0, 1)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    return float(between(value, 0, 1, name=name, ends="[)", do=do))
+    return float(between(check_real(value, name=name), 0, 1, name=name, ends="[)", do=do))

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.checks import one_of
+from sae_nb.checks import check_count, one_of
 from sae_nb.models._inputs import (
     Batch,
     Batches,
@@ -186,8 +186,7 @@ def _context_length(model: LiveModel, asked: int | None, pack: bool) -> int | No
         if not pack:
             return limit
         return min(limit, PACKED_LENGTH) if limit else PACKED_LENGTH
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        raise ValueError(f"`context_length` must be an integer of at least 1, got {asked!r}.")
+    check_count(asked, name="context_length")
     if limit is not None and asked > limit:
         raise ValueError(
             f"`context_length` must be at most {limit}, what {model.name} can read, got {asked}."

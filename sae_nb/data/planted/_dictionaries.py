@@ -235,6 +235,6 @@ def sparse_features(
     return torch.rand(n, n_features, generator=generator) * on
 
 
-def check_sparsity(sparsity: object) -> float:
+def check_sparsity(sparsity: float) -> float:
     """Return a chance of being off that is a number in [0, 1)."""
     return check_share(sparsity, name="sparsity", do="At 1 no feature would ever be on.")
