@@ -159,6 +159,8 @@ def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
             f"`model` must be a live model, got {type(model).__name__}. Use sae_nb.wrap(module), or "
             "sae_nb.load_model(name)."
         )
+    if not isinstance(names, Iterable):
+        raise TypeError(f"`hook_points` must be a name or several, got {names!r}.")
     points = {str(name): model.hook_point(name) for name in names}
     if not points:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import NoReturn
 
@@ -91,6 +92,8 @@ def load_sae(folder_or_name: str | Path) -> SparseAutoencoder:
 
 def _located(folder_or_name: str | Path) -> Path:
     """Return the folder of a path or a name."""
+    if not isinstance(folder_or_name, str | PathLike):
+        raise TypeError(f"`folder_or_name` must be a folder or a name, got {folder_or_name!r}.")
     folder = Path(folder_or_name)
     recover(folder)
     if folder.is_dir():

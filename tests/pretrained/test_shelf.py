@@ -109,6 +109,12 @@ def test_the_catalogue_reads_stored_codes(name: str, monkeypatch: pytest.MonkeyP
         examples.catalogue(sn.TopK(d_in=4, n_atoms=7, k=2))
 
 
+def test_what_is_no_name_is_refused() -> None:
+    """Before a path is made of it."""
+    with pytest.raises(TypeError, match="`folder_or_name` must be a folder or a name, got 5"):
+        sn.load_sae(5)  # type: ignore[arg-type]
+
+
 def test_an_unknown_name_lists_those_near() -> None:
     """The nearest first, for SAEs and for examples."""
     for load in (sn.load_sae, sn.load_examples):
