@@ -218,6 +218,8 @@ class Resampling:
 
     def __post_init__(self) -> None:
         check_count(self.n, name="n_bootstrap", at_least=0)
+        if self.seed < 0:
+            raise ValueError(f"`seed` must be at least 0, got {self.seed}.")
 
     def mean(self, definition: str, values: Float[np.ndarray, " n"], **known: Any) -> Measurement:
         """Measure the mean of independent values, NaN where there are none; `known`: see `measured`."""
