@@ -35,9 +35,10 @@ def check_matrix(
             f"`{name}` must hold floating-point numbers, got {x.dtype}. Use {name}.float()."
         )
     if x.ndim != 2 and not (flatten and x.ndim >= 1):
+        flat = f"Flatten its leading axes with {name}.flatten(0, -2)."
         raise ValueError(
-            f"`{name}` must have shape (n, {d_in or 'd_in'}), got {tuple(x.shape)}. Flatten its "
-            f"leading axes with {name}.flatten(0, -2)."
+            f"`{name}` must have shape (n, {d_in or 'd_in'}), got {tuple(x.shape)}. "
+            f"{flat if x.ndim > 2 else f'One row alone is {name}[None].'}"
         )
     if d_in is not None and x.shape[-1] != d_in:
         raise ValueError(
@@ -78,9 +79,10 @@ def check_k(k: object, n_atoms: int, *, name: str = "k") -> int:
     if isinstance(k, bool) or not isinstance(k, int):
         raise TypeError(f"`{name}` must be an integer, got {k!r}.")
     if not 1 <= k <= n_atoms:
+        smaller = f"Choose a smaller `{name}` or a larger dictionary."
         raise ValueError(
-            f"`{name}` must be between 1 and n_atoms={n_atoms}, got {k}. Choose a smaller `{name}` or "
-            "a larger dictionary."
+            f"`{name}` must be between 1 and n_atoms={n_atoms}, got {k}. "
+            f"{smaller if k > n_atoms else 'Choose at least 1.'}"
         )
     return k
 

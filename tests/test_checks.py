@@ -25,7 +25,8 @@ def test_leading_axes_are_flattened_on_request() -> None:
     [
         ([[1.0]], TypeError, "torch tensor, got list"),
         (torch.zeros(2, 3, dtype=torch.int64), TypeError, "floating-point"),
-        (torch.zeros(2, 3, 4), ValueError, r"\(2, 3, 4\)"),
+        (torch.zeros(2, 3, 4), ValueError, r"\(2, 3, 4\).*x\.flatten\(0, -2\)"),
+        (torch.zeros(768), ValueError, r"\(768,\)\. One row alone is x\[None\]"),
         (torch.zeros(2, 384), ValueError, "d_in=768.*384"),
         (torch.zeros(0, 768), ValueError, "empty"),
     ],
@@ -51,10 +52,12 @@ def test_large_finite_numbers_pass() -> None:
     checks.check_finite(torch.full((4, 4), 3e38))
 
 
-@pytest.mark.parametrize("k", [0, -1, 11])
-def test_k_out_of_range_is_refused(k: int) -> None:
-    """1 ≤ k ≤ n_atoms."""
-    with pytest.raises(ValueError, match=f"n_atoms=10, got {k}"):
+@pytest.mark.parametrize(
+    ("k", "do"), [(0, "at least 1"), (-1, "at least 1"), (11, "a smaller `k`")]
+)
+def test_k_out_of_range_is_refused(k: int, do: str) -> None:
+    """1 ≤ k ≤ n_atoms; what to do fits the side it lies on."""
+    with pytest.raises(ValueError, match=rf"n_atoms=10, got {k}\. Choose {do}"):
         checks.check_k(k, 10)
 
 
