@@ -1,4 +1,4 @@
-"""How dead atoms return: by losses that reach them, or as what some input was left with.
+"""How dead atoms return: by losses that reach them, or resampled from residuals of inputs.
 
 Dead atoms become residuals of different inputs, r_i in proportion to ‖r_i‖². A push along the mean
 residual instead (the term −10⁻² mean(r Dᵀ) in circulation) moves all of them one way: in a long run

@@ -223,7 +223,7 @@ class Learner:
         )
 
     def settle(self, loss: TrainingLoss, numbers: dict[str, float], rows: int) -> None:
-        """What follows a step: unit atoms again, silent atoms counted, the running loss."""
+        """What follows a step: unit atoms again, dead atoms counted, the running loss."""
         if not self.team.alone:
             self.sae.to_resample = self.team.of_first(self.sae.to_resample, like=self.parameters[0])
             self.team.average(self.sae.buffers())

@@ -1,6 +1,6 @@
 """Team: the processes that train one SAE together, each on its share of every batch.
 
-The dictionary is in every process. A batch is cut into as many parts as there are workers, gradients,
+The dictionary is in every process. A batch is cut into one part per worker, gradients,
 losses and firings are added up over them, and so every worker takes the step that one process would
 take on the whole batch. Three things look at a worker's own part alone: which k·rows entries BatchTopK
 and Matryoshka keep, what AuxK is measured by (the variance left in the part), and the inputs from which
