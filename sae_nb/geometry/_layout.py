@@ -201,12 +201,12 @@ def cluster_points(
     from sklearn.cluster import HDBSCAN
 
     fitting = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=MIN_SAMPLES, copy=True)
-    found = fitting.fit_predict(xy)
-    sizes = np.bincount(found[found >= 0])
+    labels = fitting.fit_predict(xy)
+    sizes = np.bincount(labels[labels >= 0])
     number = np.empty(len(sizes) + 1, np.int64)
     number[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
     number[-1] = -1  # index −1, for points of no cluster, is the last entry
-    return number[found]
+    return number[labels]
 
 
 def mean_cosines(

@@ -59,28 +59,28 @@ def nested_directions(
     torch.Size([3, 3])
     """
     check_count(most, name="most")
-    left = check_matrix(x).detach().clone()
-    lengths = left.norm(dim=1)
-    found: list[Tensor] = []
-    while len(found) < most:
-        direction = _fullest_cone(left, lengths, generator)
+    residual = check_matrix(x).detach().clone()
+    lengths = residual.norm(dim=1)
+    directions: list[Tensor] = []
+    while len(directions) < most:
+        direction = _fullest_cone(residual, lengths, generator)
         if direction is None:
             break
-        found.append(direction)
-        along = left @ direction
-        leaning = along > LEANING * left.norm(dim=1)
-        left[leaning] -= along[leaning, None] * direction
-    return torch.stack(found) if found else left.new_zeros(0, left.shape[1])
+        directions.append(direction)
+        along = residual @ direction
+        leaning = along > LEANING * residual.norm(dim=1)
+        residual[leaning] -= along[leaning, None] * direction
+    return torch.stack(directions) if directions else residual.new_zeros(0, residual.shape[1])
 
 
 def _fullest_cone(
-    left: Tensor, lengths: Tensor, generator: torch.Generator | None
+    residual: Tensor, lengths: Tensor, generator: torch.Generator | None
 ) -> Tensor | None:
     """Mean direction of the fullest of the cones around some rows, or None if it is nearly empty."""
-    open_rows = torch.where(left.norm(dim=1) > LEFT * lengths)[0]
+    open_rows = torch.where(residual.norm(dim=1) > LEFT * lengths)[0]
     if len(open_rows) < FEWEST_ROWS:
         return None
-    unit = F.normalize(left[open_rows], dim=1)
+    unit = F.normalize(residual[open_rows], dim=1)
     drawn = unit[torch.randperm(len(unit), generator=generator)[:CANDIDATES]]
     direction = drawn[(drawn @ unit.T > NARROW).sum(dim=1).argmax()]
     for _ in range(3):

@@ -72,12 +72,12 @@ def umap_layout(
     x = check_matrix(x).detach().cpu().float()
     settings = settings or LayoutSettings()
     file = cache_file(x, settings) if cache else None
-    found = None if file is None else cached_layout(file, len(x))
-    if found is None:
-        found = _fitted(x, settings, report)
+    xy = None if file is None else cached_layout(file, len(x))
+    if xy is None:
+        xy = _fitted(x, settings, report)
         if file is not None:
-            keep_layout(file, found)
-    return found
+            keep_layout(file, xy)
+    return xy
 
 
 def _fitted(
@@ -178,8 +178,8 @@ class UmapProcess:
     def _read(self, child: subprocess.Popen[str]) -> None:
         for line in child.stdout or ():
             try:
-                said = json.loads(line)
-                self.stage = (str(said["stage"]), float(said["share"]))
+                progress = json.loads(line)
+                self.stage = (str(progress["stage"]), float(progress["share"]))
             except (ValueError, TypeError, KeyError):
                 self._complaint = line.strip() or self._complaint
 
@@ -263,9 +263,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(json.dumps({"stage": stage, "share": round(share, 3)}) + "\n")
         sys.stdout.flush()
 
-    given = vars(parser.parse_args(arguments))
-    source, target = given.pop("x"), given.pop("xy")
+    settings = vars(parser.parse_args(arguments))
+    source, target = settings.pop("x"), settings.pop("xy")
     x = read_tensors(source)["x"]
-    xy = umap_layout(x, LayoutSettings(**given), cache=False, report=tell)
+    xy = umap_layout(x, LayoutSettings(**settings), cache=False, report=tell)
     write_tensors(target, {"xy": torch.from_numpy(xy)})
     return 0

@@ -177,7 +177,7 @@ class NestedSquaredError(torch.autograd.Function):
         residuals[0] += target if bias is None else target - bias
         for g in range(1, len(widths)):
             residuals[g] += residuals[g - 1]
-        errors = torch.stack([torch.vdot(*2 * (left.flatten(),)) for left in residuals])
+        errors = torch.stack([torch.vdot(flat, flat) for flat in residuals.flatten(1)])
         full = residuals[-1].clone()
         ctx.save_for_backward(values, dictionary, residuals, order)
         ctx.stacked, ctx.primitives = stacked, primitives  # type: ignore[attr-defined]

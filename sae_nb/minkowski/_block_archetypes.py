@@ -157,10 +157,10 @@ class BlockArchetypes:
         tiles = [tile.cpu() for tile in split_tiles(self.archetypes, self.tile_sizes)]
         choices = torch.combinations(torch.arange(len(tiles)), self.n_active).tolist()
         corners = [_sums([tiles[i] for i in chosen], most, generator) for chosen in choices]
-        found = torch.cat(corners)
-        if len(found) > most:
-            found = found[torch.randperm(len(found), generator=generator)[:most].sort().values]
-        return self.bias + found.to(self.archetypes)
+        points = torch.cat(corners)
+        if len(points) > most:
+            points = points[torch.randperm(len(points), generator=generator)[:most].sort().values]
+        return self.bias + points.to(self.archetypes)
 
     def _descend(self, x: Tensor, active: Tensor, n_steps: int) -> Tensor:
         """FISTA on all rows at once, each tile projected on its own simplex."""

@@ -257,27 +257,27 @@ def _topk_r2(
 
 def _reasons(scores: Mapping[str, HullScore]) -> list[str]:
     """What speaks against, in words with numbers."""
-    block, found = scores["block"], []
+    block, reasons = scores["block"], []
     if block.off_support is None:
         return ["block archetypes have no corners"]
     kinds = {name: score for name, score in scores.items() if not name.startswith("Gaussian")}
     rivals = {name: score for name, score in kinds.items() if name != "block"}
     name, best = max(rivals.items(), key=lambda pair: pair[1].r2)
     if block.r2 < NEAR_BEST * best.r2:
-        found.append(f"R² {block.r2:.3f} is below {NEAR_BEST:g} of {name}'s {best.r2:.3f}")
+        reasons.append(f"R² {block.r2:.3f} is below {NEAR_BEST:g} of {name}'s {best.r2:.3f}")
     for name, rival in rivals.items():
         tighter = rival.off_support is not None and rival.off_support <= block.off_support
         if tighter and rival.r2 >= NEAR_BEST * block.r2:
-            found.append(
+            reasons.append(
                 f"{name} is as good (R² {rival.r2:.3f}) with corners nearer to the data "
                 f"({rival.off_support:.2f} against {block.off_support:.2f})"
             )
     null = _null_off_support(scores)
     if block.off_support > BELOW_NULL * null:
-        found.append(
+        reasons.append(
             f"off-support {block.off_support:.2f} is above {BELOW_NULL:g} of a Gaussian's {null:.2f}"
         )
-    return found
+    return reasons
 
 
 def _null_off_support(scores: Mapping[str, HullScore]) -> float:

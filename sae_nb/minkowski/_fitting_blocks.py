@@ -88,8 +88,8 @@ def dependent_groups(
     draws = np.random.default_rng(seed)
     q = dependence - np.diag(np.diag(dependence))
     labels = np.repeat(np.arange(len(sizes)), sizes)
-    found = [_swapped(q, draws.permutation(labels), len(sizes)) for _ in range(PARTITIONS)]
-    best, _ = max(found, key=lambda pair: pair[1])
+    partitions = [_swapped(q, draws.permutation(labels), len(sizes)) for _ in range(PARTITIONS)]
+    best, _ = max(partitions, key=lambda pair: pair[1])
     return best
 
 

@@ -318,12 +318,12 @@ def update_rank(
     else:
         chosen = tokens_of(kinds, one_of(kind, sorted(set(kinds)), name="kind"))
     before = unit(plain[:, 0, chosen])
-    found = []
+    ranks = []
     for layer in range(1, plain.shape[1]):
         after = unit(plain[:, layer, chosen])
-        found.append(_ranks((after - before).flatten(0, 1)))
+        ranks.append(_ranks((after - before).flatten(0, 1)))
         before = after
-    stable, effective = torch.tensor(found).unbind(dim=1)
+    stable, effective = torch.tensor(ranks).unbind(dim=1)
     limit = min(plain.shape[0] * len(chosen), plain.shape[3])
     return UpdateRank(stable, effective, limit)
 

@@ -259,8 +259,8 @@ def contrast_of(
             steps.append((before.mean(-1) + after.mean(-1)) / 2 - across.mean(-1))
     if not steps:
         return np.full(s.shape[:-2], np.nan)
-    found: np.ndarray = np.mean(steps, axis=0)
-    return found
+    contrast: np.ndarray = np.mean(steps, axis=0)
+    return contrast
 
 
 def same_phase(cuts: Sequence[int]) -> Bool[np.ndarray, "layers layers"]:

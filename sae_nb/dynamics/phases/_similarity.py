@@ -89,31 +89,31 @@ def layer_similarity(
     by_sample = {"raw": _cosines(features), "centred": _cosines(_centred(features))}
     cka, debiased = _cka(features)
     raw = by_sample["raw"].mean(dim=0)
-    found = torch.Tensor._make_subclass(LayerSimilarity, raw.clone())
-    found.raw, found.centred, found.cka = raw, by_sample["centred"].mean(dim=0), cka
-    found.features, found.skipped, found.debiased = names, skipped, debiased
-    found.by_sample, found.model_name = by_sample, getattr(states, "model_name", None)
-    return found
+    similarity = torch.Tensor._make_subclass(LayerSimilarity, raw.clone())
+    similarity.raw, similarity.centred, similarity.cka = raw, by_sample["centred"].mean(dim=0), cka
+    similarity.features, similarity.skipped, similarity.debiased = names, skipped, debiased
+    similarity.by_sample, similarity.model_name = by_sample, getattr(states, "model_name", None)
+    return similarity
 
 
 def layer_features(
     x: Float[Tensor, "n layers tokens d"], kinds: Sequence[TokenKind]
 ) -> tuple[Float[Tensor, "n depth features d"], tuple[str, ...], tuple[TokenKind, ...]]:
     """Return what similarity compares of block outputs 1 … L, its names, and the kinds left out."""
-    found, names = [], []
+    parts, names = [], []
     outputs = x[:, 1:].float()
     cls, patches = ([k == kind for k in kinds] for kind in ("cls", "patch"))
     if any(cls):
-        found.append(outputs[:, :, cls])
+        parts.append(outputs[:, :, cls])
         names.append("cls")
     if any(patches):
-        found.append(outputs[:, :, patches].mean(dim=2, keepdim=True))
+        parts.append(outputs[:, :, patches].mean(dim=2, keepdim=True))
         names.append("patch mean")
-    if not found:
+    if not parts:
         return outputs, ("token",), ()
     used = {"cls", "patch"}
     skipped = tuple(kind for kind in dict.fromkeys(kinds) if kind not in used)
-    return torch.cat(found, dim=2), tuple(names), skipped
+    return torch.cat(parts, dim=2), tuple(names), skipped
 
 
 def mean_off_diagonal(similarity: Float[Tensor, "layers layers"]) -> float:
@@ -162,7 +162,7 @@ def _cka(features: Tensor) -> tuple[Tensor, bool]:
 def _hsic(xs: list[Tensor], debiased: bool) -> Tensor:
     """HSIC of all pairs with linear kernels; the debiased one leaves out the kernels' diagonals."""
     n, layers = len(xs[0]), len(xs)
-    found = torch.zeros(layers, layers, dtype=torch.float64)
+    hsic = torch.zeros(layers, layers, dtype=torch.float64)
     diagonals = [x.square().sum(dim=1) for x in xs]
     for i in range(layers):
         for j in range(i, layers):
@@ -174,5 +174,5 @@ def _hsic(xs: list[Tensor], debiased: bool) -> Tensor:
                 cross = value - (a * b).sum()
                 traces = a.sum() * b.sum() / ((n - 1) * (n - 2))
                 value = (cross + traces - 2 / (n - 2) * (a * b).sum()) / (n * (n - 3))
-            found[i, j] = found[j, i] = value
-    return found
+            hsic[i, j] = hsic[j, i] = value
+    return hsic

@@ -306,8 +306,8 @@ class RaptorTraining:
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
         self.states = states
         order = torch.randperm(len(states), generator=torch.Generator().manual_seed(config.seed))
-        held = min(round(config.test_fraction * len(states)), len(states) - 1)
-        self.train_rows, self.test_rows = order[held:].sort().values, order[:held].sort().values
+        n_test = min(round(config.test_fraction * len(states)), len(states) - 1)
+        self.train_rows, self.test_rows = order[n_test:].sort().values, order[:n_test].sort().values
         # Variance of each layer about its mean state, mean over channels.
         layers = [layer.float().flatten(0, 1) for layer in states[self.train_rows].unbind(1)]
         variance = torch.stack([layer.var(dim=0, unbiased=False).mean() for layer in layers])

@@ -366,8 +366,8 @@ def _hidden(config: Any, block: nn.Module, d: int) -> int:
         wide = [m.out_features for m in linear if m.in_features == d]
         if wide:
             return int(wide[0])
-    said = getattr(config, "intermediate_size", None)
-    return int(said) if isinstance(said, int) else 4 * d
+    declared = getattr(config, "intermediate_size", None)
+    return int(declared) if isinstance(declared, int) else 4 * d
 
 
 # Parts of a Raptor's block, and the same parts of a block of `models.VisionTransformer`.
