@@ -70,7 +70,7 @@ class CaptureSettings:
             )
 
 
-Place = Callable[[str, Tensor], Tensor]
+CopyRows = Callable[[str, Tensor], Tensor]
 """(hook point, rows that are still the model's) → the same rows on the CPU, ours to keep."""
 
 
@@ -97,17 +97,17 @@ class Harvest:
         return self.model.batches(inputs, **{name: getattr(self.settings, name) for name in names})
 
     def rows(
-        self, batch: Batch, row_counts: Mapping[str, int], place: Place | None = None
+        self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
     ) -> dict[str, BatchRows]:
         """Run one batch and return its rows on the CPU, by hook point."""
         rows: dict[str, BatchRows] = {}
 
-        def copied(_name: str, x: Tensor) -> Tensor:
+        def to_cpu(_name: str, x: Tensor) -> Tensor:
             return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
         def take(name: str, value: Tensor) -> None:
             live = batch_rows(value, batch, self.row_policy, self.points[name])
-            rows[name] = replace(live, x=(place or copied)(name, live.x))
+            rows[name] = replace(live, x=(copy or to_cpu)(name, live.x))
 
         read_batch(self.model, batch, self.points, take, backend=self.settings.backend)
         for name, taken in rows.items():
@@ -123,17 +123,18 @@ class Harvest:
             return
         row = int(bad[0])
         sample, position = int(rows.sample[row]), int(rows.position[row])
-        context = ContextBuilder(self.model)
-        context.add(batch)
+        builder = ContextBuilder(self.model)
+        builder.add(batch)
+        context = builder.build(rows.layout.grid)
         token_id = None
         if batch.token_ids is not None:
             here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
             token_id = int(batch.token_ids.cpu()[here][0])
-        shown = context.build(rows.layout.grid).token_name(position, token_id)
+        token = context.token_name(position, token_id)
         raise ValueError(
             f"Activations at `{point}` must be finite, but row {rows_before + row} holds NaN or "
-            f"infinity ({context.word} {sample}, position {position}, token {shown!r}; {len(bad)} such "
-            f"rows in this batch). Look at the model's weights and dtype ({rows.x.dtype}; float16 "
+            f"infinity ({context.sample_word} {sample}, position {position}, token {token!r}; {len(bad)} "
+            f"such rows in this batch). Look at the model's weights and dtype ({rows.x.dtype}; float16 "
             "overflows at 65504), or leave this sample out."
         )
 
@@ -166,11 +167,6 @@ class ContextBuilder:
         self._size: tuple[int, ...] | None = None
         self._n_texts, self._n_bos = 0, 0
         self.vocabulary: dict[int, str] = {}
-
-    @property
-    def word(self) -> str:
-        """What one sample is called."""
-        return Context(kind=self._model.kind).sample_word
 
     @property
     def bos(self) -> Literal["all", "some", "none"] | None:

@@ -245,7 +245,7 @@ def capture_in_memory(
     collectors = {name: Collector(batches.n_samples, max_rows, len(points)) for name in points}
     interrupted = False
 
-    def place(name: str, x: Tensor) -> Tensor:
+    def copy(name: str, x: Tensor) -> Tensor:
         return collectors[name].place(x, harvest.settings.dtype, builder.n_samples)
 
     try:
@@ -254,7 +254,7 @@ def capture_in_memory(
                 # The context first: an interrupt between the two must not leave rows without one.
                 builder.add(batch)
                 before = {name: collector.n for name, collector in collectors.items()}
-                for name, rows in harvest.rows(batch, before, place).items():
+                for name, rows in harvest.rows(batch, before, copy).items():
                     room = None if max_rows is None else max_rows - before[name]
                     collectors[name].add(rows.first(room))
                 counts = [collector.n for collector in collectors.values()]
