@@ -78,6 +78,7 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     panel.get_by_role("button", name="without").click()
     panel.locator("select").first.select_option(label="as set")
     stage.settle()
+    assert panel.locator("select").first.evaluate("menu => menu.selectedIndex") == 0
     assert stage.ask("steering.recipe()['others']") == []
 
 
