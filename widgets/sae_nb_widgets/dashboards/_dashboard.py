@@ -12,7 +12,7 @@ import traitlets as t
 from plotly.offline import get_plotlyjs
 
 from sae_nb.figures import current_theme as theme, escape, format_duration
-from sae_nb.files import place
+from sae_nb.files import place, write_bytes
 from sae_nb.sessions import save_session
 from sae_nb_widgets.components import read_static, style_sheet
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
@@ -32,7 +32,6 @@ from sae_nb_widgets.panel import (
     page_html,
     show,
     small_button,
-    write_file,
 )
 
 CONCEPTS, DEPTH, TIME = "concepts", "depth", "time"
@@ -439,8 +438,8 @@ def write_panels(panels: Sequence[Panel], path: Path, *, share_script: bool = Fa
     script = f"<script>{content}</script>"
     if share_script:
         script = f'<script src="{SHARED_SCRIPT}"></script>'
-        write_file(path.parent / SHARED_SCRIPT, content.encode())
-    write_file(path, _html(panels, script).encode())
+        write_bytes(path.parent / SHARED_SCRIPT, content.encode())
+    write_bytes(path, _html(panels, script).encode())
     return path
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sae_nb.dynamics import SelfCorrection, States, angles_between, token_kinds_of
 from sae_nb.figures import format_count, format_number, format_percent, to_png
+from sae_nb.files import write_bytes
 from sae_nb.summaries import (
     COORDINATES,
     SIMILARITIES,
@@ -44,7 +45,7 @@ from sae_nb_widgets.depth._runs import (
     first_labels,
     labels_of,
 )
-from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, reacts, write_file
+from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, reacts
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -540,7 +541,7 @@ class DepthTrajectory(PlayingPanel):
             draw_paths(flat, drawn_paths(self, 2), self.layer)
         content = to_png(flat)
         if path is not None:
-            write_file(Path(path), content)
+            write_bytes(Path(path), content)
         return content
 
     def static_chips(self) -> dict[str, str]:

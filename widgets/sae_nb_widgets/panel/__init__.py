@@ -39,7 +39,6 @@ if TYPE_CHECKING:  # for the other rooms
         format_bytes as format_bytes,
         page_html as page_html,
         static_html as static_html,
-        write_file as write_file,
         write_page as write_page,
     )
     from sae_nb_widgets.panel._panel import (

@@ -82,16 +82,11 @@ def write_page(page: Page, path: Path, *, share_script: bool = False) -> Path:
         shared = path.parent / SHARED_SCRIPT
         content = get_plotlyjs().encode()
         if not shared.is_file() or shared.stat().st_size != len(content):
-            write_file(shared, content)
+            write_bytes(shared, content)
     elif page.figure is not None:
         script = f"<script>{get_plotlyjs()}</script>"
-    write_file(path, page_html(page, script).encode())
+    write_bytes(path, page_html(page, script).encode())
     return path
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write `content` under `path`, whole or not at all."""
-    write_bytes(path, content)
 
 
 def page_html(page: Page, script: str) -> str:

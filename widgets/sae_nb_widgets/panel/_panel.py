@@ -30,6 +30,7 @@ from sae_nb.figures import (
     to_png,
     use_scale,
 )
+from sae_nb.files import write_bytes
 from sae_nb_widgets.components import script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._background import Background
@@ -533,7 +534,7 @@ class Panel(ipw.VBox):
             raise ValueError(f"`{type(self).__name__}` must have a figure to draw, and has none.")
         content = to_png(figure)
         if path is not None:
-            exporting.write_file(Path(path), content)
+            write_bytes(Path(path), content)
         return content
 
     def state(self) -> dict[str, Any]:
