@@ -33,15 +33,15 @@ class MapPlot(Plot):
 
     def __init__(self, figure: go.Figure | None = None, height: int = 400) -> None:
         super().__init__(figure if figure is not None else go.Figure())
-        self.__dict__["_lassoed"] = []
+        self.__dict__["_lasso_callbacks"] = []
         self.__dict__["_outlined"] = False
         self.update_layout(template=template(), autosize=True, height=height)
         self._config: dict[str, Any] = {**self._config, **FIGURE_CONFIG}
         self.on_msg(lambda _, content, __: self.hear(content))
 
-    def on_lasso(self, heard: Lasso) -> None:
+    def on_lasso(self, callback: Lasso) -> None:
         """Call back with the trace and its points whenever a lasso or a box is closed."""
-        self.__dict__["_lassoed"].append(heard)
+        self.__dict__["_lasso_callbacks"].append(callback)
 
     def clear_lasso(self) -> None:
         """Take the outline of the last lasso off the plot, if there is one."""
@@ -57,21 +57,21 @@ class MapPlot(Plot):
         """Take a message from the browser."""
         if isinstance(content, dict) and content.get("kind") == "deselect":
             self.__dict__["_outlined"] = False
-            for heard in self.__dict__["_lassoed"]:
-                heard(-1, np.zeros(0, np.int64))
+            for callback in self.__dict__["_lasso_callbacks"]:
+                callback(-1, np.zeros(0, np.int64))
             return
         if not isinstance(content, dict) or content.get("kind") != "lasso":
             return
         self.__dict__["_outlined"] = True
-        held = content.get("points") or {}
-        if "none" in held:  # drawn around nothing
-            held = dict.fromkeys(map(str, range(len(self.data))), "")
+        inside = content.get("points") or {}
+        if "none" in inside:  # drawn around nothing
+            inside = dict.fromkeys(map(str, range(len(self.data))), "")
         for trace in range(len(self.data)):
-            bits = np.frombuffer(base64.b64decode(held.get(str(trace), "")), np.uint8)
+            bits = np.frombuffer(base64.b64decode(inside.get(str(trace), "")), np.uint8)
             points = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
-            if str(trace) in held:
-                for heard in self.__dict__["_lassoed"]:
-                    heard(trace, points.astype(np.int64))
+            if str(trace) in inside:
+                for callback in self.__dict__["_lasso_callbacks"]:
+                    callback(trace, points.astype(np.int64))
 
 
 class MapFigure:

@@ -121,8 +121,8 @@ def _hook_point(sae: Any, catalogue: AtomCatalogue) -> str:
 
 def first_inputs(inputs: Any, n: int) -> Any:
     """Return the first inputs of a batch, a list or a bundled data set."""
-    held = getattr(inputs, "images", inputs)
-    return held[:n] if hasattr(held, "__getitem__") else held
+    samples = getattr(inputs, "images", inputs)
+    return samples[:n] if hasattr(samples, "__getitem__") else samples
 
 
 def text_of(about: Subject) -> str:

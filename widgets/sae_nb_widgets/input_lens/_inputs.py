@@ -193,11 +193,11 @@ class InputSources:
             for stroke in strokes:
                 self.pad.stroke(stroke)
 
-    def take_upload(self, held: Any) -> None:
+    def take_upload(self, upload: Any) -> None:
         """Make what a FileUpload holds the input."""
-        if held:
+        if upload:
             with self._panel.guarded("upload"):
-                name, content = uploaded(held)
+                name, content = uploaded(upload)
                 self.put(content, name)
 
 

@@ -138,8 +138,8 @@ def reactions(panel: type) -> dict[str, Reaction]:
     attributes: dict[str, Any] = {}
     for base in reversed(panel.__mro__):
         attributes |= vars(base)
-    found = {name: getattr(value, "reaction", None) for name, value in attributes.items()}
-    return {name: value for name, value in found.items() if isinstance(value, Reaction)}
+    marks = {name: getattr(value, "reaction", None) for name, value in attributes.items()}
+    return {name: value for name, value in marks.items() if isinstance(value, Reaction)}
 
 
 # --- controls -------------------------------------------------------------------------------------

@@ -245,13 +245,13 @@ class ReportCard(Panel):
         return facts
 
     def _sentence(self) -> str:
-        told = []
+        counts = []
         for sae in self._all.saes:
             bad, judged = self._all.n_not_clear(sae)
-            told.append(f"{sae}: {bad} of {judged} judged rows no better than floor or control")
+            counts.append(f"{sae}: {bad} of {judged} judged rows no better than floor or control")
         if not self._summary.metrics:
             return "No row to show: everything that can be judged is clear."
-        return "; ".join(told) + "."
+        return "; ".join(counts) + "."
 
     def static_main(self) -> str:
         """Return the card as an HTML table, for pages without script."""

@@ -39,12 +39,12 @@ class TimeStrip:
         self._rows = 0
         self._marking = False
 
-    def on_pick(self, told: Callable[[int], None]) -> None:
-        """Call `told` with the time of a click."""
+    def on_pick(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the time of a click."""
 
         def picked(time: int) -> None:
             if not self._marking:
-                told(time)
+                callback(time)
 
         self.tokens.observe(lambda change: picked(int(change["new"][1])), "selected")
         self.curves.observe(lambda change: picked(int(change["new"])), "selected")
@@ -158,13 +158,15 @@ class TemporalDetail:
             self._numbers,
         ]
 
-    def on_atom(self, told: Callable[[int], None]) -> None:
-        """Call `told` with an atom whose bar is clicked."""
-        self._atoms.observe(lambda change: _tell(told, self._ids, change["new"]), "selected")
+    def on_atom(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with an atom whose bar is clicked."""
+        self._atoms.observe(lambda change: _call(callback, self._ids, change["new"]), "selected")
 
-    def on_source(self, told: Callable[[int], None]) -> None:
-        """Call `told` with a time whose bar is clicked."""
-        self._sources.observe(lambda change: _tell(told, self._times, change["new"]), "selected")
+    def on_source(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with a time whose bar is clicked."""
+        self._sources.observe(
+            lambda change: _call(callback, self._times, change["new"]), "selected"
+        )
 
     def show(self, first: TemporalSummary, second: TemporalSummary | None, time: int) -> None:
         """Show one time of the first sequence."""
@@ -184,9 +186,9 @@ class TemporalDetail:
         self._atoms.show([f"atom {i}" for i in self._ids], [value for _, value in atoms])
 
 
-def _tell(told: Callable[[int], None], known: list[int], place: int) -> None:
+def _call(callback: Callable[[int], None], known: list[int], place: int) -> None:
     if 0 <= place < len(known):
-        told(known[place])
+        callback(known[place])
 
 
 def _chosen(record: TemporalSummary, time: int) -> str:
