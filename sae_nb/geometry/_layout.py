@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from sae_nb.checks import between, check_count, check_matrix
 from sae_nb.files import read_tensors, write_tensors
+
+logger = logging.getLogger(__name__)
 
 CACHE_VARIABLE = "SAE_NB_CACHE"
 _TILE = 2**24  # cosines computed at a time: 64 MiB
@@ -139,8 +142,11 @@ def cached_layout(file: Path, n_rows: int) -> Float[np.ndarray, "n 2"] | None:
 
 
 def keep_layout(file: Path, xy: Float[np.ndarray, "n 2"]) -> None:
-    """Write a layout to its cache file, atomically."""
-    write_tensors(file, {"xy": torch.from_numpy(np.ascontiguousarray(xy, np.float32))})
+    """Write a layout to its cache file, atomically; where that cannot be, only the next start is slower."""
+    try:
+        write_tensors(file, {"xy": torch.from_numpy(np.ascontiguousarray(xy, np.float32))})
+    except OSError as error:
+        logger.warning("This layout was not kept and will be computed again: %s", error)
 
 
 # -------------------------------------------------------------------------------------------------

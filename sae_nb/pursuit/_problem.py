@@ -118,7 +118,7 @@ class Steps:
     """Atoms chosen."""
 
     state: Int[Tensor, " rows"]
-    """Why the row ended."""
+    """0 while the row goes on; 1 finished; 2 finished because the best atom depends on those chosen."""
 
     norms: Float[Tensor, "rows k_plus_1_or_0"]
     """Residual norm before the first and after every step, where traced."""

@@ -44,6 +44,19 @@ def _kept_together(xy: np.ndarray) -> float:
     return float((near == torch.arange(240)[:, None] // 20).float().mean())
 
 
+def test_a_cache_that_cannot_be_written_costs_no_layout(
+    cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A read-only home: the layout is there, and one line says that it was not kept."""
+    cache.write_text("a file where a folder should be")
+    process = start_umap(torch.eye(4))
+    assert process.wait().shape == (4, 2)
+    process.close()
+    assert umap_layout(torch.eye(4)).shape == (4, 2)
+    assert len(caplog.records) == 2
+    assert "not kept" in caplog.text
+
+
 @pytest.mark.timeout(600)
 def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache: Path) -> None:
     """Twelve clusters stay apart, where PCA folds them; progress is told; the next time is free."""
