@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,6 +155,28 @@ def test_a_layout_is_of_one_text_alone(
     panel.wait()
     assert not panel.problem
     assert laid[1:] == [panel.record.n_times]
+
+
+def test_other_colours_do_not_lay_out_anew(
+    panel: sw.TemporalPanel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layout under way goes on, and is drawn in the new colours."""
+    began, release, asked = threading.Event(), threading.Event(), []
+
+    def layouts(codes: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+        asked.append(1)
+        began.set()
+        release.wait(10)
+        return {name: np.ones((len(rows), 2), np.float32) for name, rows in codes.items()}
+
+    monkeypatch.setattr(panel._umap, "layouts", layouts)
+    panel.lower = "UMAP"
+    assert began.wait(10)
+    panel.color_by = "document"
+    release.set()
+    panel.wait()
+    assert len(asked) == 1
+    assert set(named(panel._plot, "novel map").x) == {1.0}
 
 
 def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:

@@ -232,8 +232,7 @@ class TemporalPanel(Panel):
         signal = self._given if seen.first.kind == "signal" else None
         self._strip.show(seen.first, seen.second, signal)
         self._draw_sequences()
-        if self.lower == "UMAP":
-            self._draw_maps()
+        self._unfold()
         self._draw_token()
         self.chips = self._facts()
         self.say(self._sentence(seen))
@@ -276,6 +275,7 @@ class TemporalPanel(Panel):
     def _draw_lower(self) -> None:
         figures.draw_lower(self._plot, self._view())
         self._draw_maps()
+        self._unfold()
 
     @reacts("color_by", doing="drawing the codes")
     def _draw_maps(self) -> None:
@@ -286,15 +286,16 @@ class TemporalPanel(Panel):
         shown = self._laid_out(seen)
         figures.draw_maps(self._plot, shown, self._view())
         figures.draw_cursor(self._plot, shown, seen.second, self._view())
-        if self.lower == "UMAP" and shown is seen.first:
-            self._unfold(seen)
 
     def _laid_out(self, seen: _Seen) -> TemporalSummary:
         of, xy = self._unfolded
         return seen.first.with_layout(xy) if self.lower == "UMAP" and of is seen else seen.first
 
-    def _unfold(self, seen: _Seen) -> None:
-        """Lay out both kinds of codes in a process of its own."""
+    def _unfold(self) -> None:
+        """Lay out both kinds of codes in a process of its own, where that is asked for and not done."""
+        seen = self._seen
+        if seen is None or self.lower != "UMAP" or self._unfolded[0] is seen:
+            return
 
         def done(xy: dict[str, Any]) -> None:
             if self._seen is seen:
