@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.activations import Activations
 from sae_nb.checks import check_count
 from sae_nb.steering import latents
+from sae_nb.summaries.input._contrast import encoded
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.training import TrainRecord
 
@@ -145,16 +146,17 @@ class Probe:
         n_samples = max(int((counts.cumsum(0) <= most_rows).sum()), 1)
         part = acts.subset(sample < n_samples)
         self.context = acts.context
-        self.x = part.x[:]
+        # In memory: they are read at every look.
+        self.acts = Activations(
+            part.x, sample=part.sample, position=part.position, context=acts.context
+        )
         self.sample = part.sample.cpu().numpy()
         self.position = part.position.cpu().numpy()
         self.tokens: Sequence[str] = [] if part.tokens is None else list(part.tokens)
 
     def gallery(self, sae: SparseAutoencoder, atoms: Sequence[int]) -> AtomGallery:
         """Read the atoms on the probe's rows."""
-        with torch.no_grad():
-            device = sae.dictionary.device
-            strength = latents(sae.encode(self.x.to(device)), tuple(atoms)).abs().cpu().numpy()
+        strength = latents(encoded(sae, self.acts), tuple(atoms)).abs().numpy()
         best = strength.argmax(axis=0)
         parts: dict[str, Any] = {}
         if self.context.pictures is not None:

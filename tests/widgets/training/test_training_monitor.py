@@ -592,6 +592,17 @@ def test_gallery_of_activations_shows_where_atoms_fire() -> None:
     assert sae.training
 
 
+def test_gallery_of_an_sae_that_reads_sequences_reads_every_sample_on_its_own() -> None:
+    """Rows of many samples are not one long sequence."""
+    x = torch.randn(12, 6, generator=torch.Generator().manual_seed(0))
+    sample, position = torch.arange(3).repeat_interleave(4), torch.arange(4).repeat(3)
+    acts = Activations.from_tensor(x, sample=sample, position=position)
+    sae = sn.Temporal(d_in=6, n_atoms=12, k=3, generator=torch.Generator().manual_seed(0)).eval()
+    alone = torch.cat([sae.encode(part).to_dense() for part in x.split(4)]).abs().amax(dim=0)
+    gallery = Probe(acts).gallery(sae, range(12))
+    np.testing.assert_allclose(gallery.strengths, alone.detach(), atol=1e-5)
+
+
 def test_runs_are_added_to_a_shown_figure_and_the_best_is_ringed() -> None:
     """Nothing is rebuilt: traces that were there stay the same objects."""
     panel = sw.TrainingMonitor([record(1, l0=8.0, r2=0.7)])
