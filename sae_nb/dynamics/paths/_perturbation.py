@@ -340,13 +340,13 @@ def _blocks(model: LiveModel) -> nn.ModuleList:
 def _checked_pairs(pairs: Iterable[tuple[int, int]] | None, n: int) -> list[tuple[int, int]]:
     if pairs is None:
         return list(combinations(range(n), 2))
-    found = [(int(i) - 1, int(j) - 1) for i, j in pairs]
-    for i, j in found:
+    places = [(int(i) - 1, int(j) - 1) for i, j in pairs]
+    for i, j in places:
         if not (0 <= i < n and 0 <= j < n and i != j):
             raise ValueError(
                 f"`pairs` must be two different layers from 1 to {n}, got ({i + 1}, {j + 1})."
             )
-    return found
+    return places
 
 
 def answers_of(

@@ -415,9 +415,9 @@ def _best(
     left = costs[each, cuts[:, :-1], cuts[:, 1:]].sum(axis=1)
     gain = 1 - left / np.maximum(costs[:, 0, -1], 1e-30)
     contrast = np.full(len(s), np.nan)
-    for found in np.unique(cuts, axis=0):
-        same = (cuts == found).all(axis=1)
-        contrast[same] = contrast_of(s[same], tuple(found.tolist()))
+    for one in np.unique(cuts, axis=0):
+        same = (cuts == one).all(axis=1)
+        contrast[same] = contrast_of(s[same], tuple(one.tolist()))
     return gain, contrast
 
 

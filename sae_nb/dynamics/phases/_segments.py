@@ -185,12 +185,12 @@ class SegmentErrors:
         if first == 1:
             best = tuple(best_cuts(self.error, k, min_len).tolist())
             return [(best, self._total(best))]
-        found = [
+        possible = [
             (0, *inner, self.n_layers)
             for inner in combinations(range(1, self.n_layers), k - 1)
             if min(b - a for a, b in pairwise((0, *inner, self.n_layers))) >= min_len
         ]
-        return sorted(((cuts, self._total(cuts)) for cuts in found), key=lambda x: x[1])[:first]
+        return sorted(((cuts, self._total(cuts)) for cuts in possible), key=lambda x: x[1])[:first]
 
     def rank_of(self, cuts: Sequence[int], min_len: int = 2) -> int:
         """Return the rank of given cuts among all with the same number of phases, 1 the best.

@@ -254,9 +254,9 @@ class Raptor(nn.Module):
         -------
         >>> from sae_nb.data import scenes
         >>> from sae_nb.models import load_model
-        >>> model, pictures = load_model("tiny-vit"), scenes(2, seed=0)
+        >>> model, images = load_model("tiny-vit"), scenes(2, seed=0)
         >>> with Raptor.from_model(model, (0, 6, 12)).replacing(model):
-        ...     model(pictures).shape
+        ...     model(images).shape
         torch.Size([2, 10])
         """
         depth, width = _depth(model), sizes_of(model).d_model

@@ -95,12 +95,12 @@ class _Totals:
     def add(self, teacher: Tensor, own: Tensor) -> None:
         """Add the squares of one batch, (layers, tokens) each."""
         stay = teacher[:, :1].expand_as(teacher)
-        found = {
+        squares_of = {
             "residual": (teacher - own).square(),
             "stay": (teacher - stay).square(),
             "size": teacher.square(),
         }
-        for name, squares in found.items():
+        for name, squares in squares_of.items():
             total = squares.sum(dim=(0, 3), dtype=torch.float64).cpu()
             self.parts[name] = self.parts.get(name, torch.zeros_like(total)) + total
         self.n += len(teacher)
