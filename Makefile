@@ -133,7 +133,7 @@ notebooks: $(STAMP) ## execute every notebook in a fresh kernel
 
 reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts
 	@mkdir -p build
-	$(PYTEST) --junitxml=build/reproduce.xml tests/lessons/reproductions
+	$(PYTEST) -n $(JOBS) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
 reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
 	@mkdir -p build
