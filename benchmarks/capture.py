@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.capturing import Backend, capture, run_hooked
-from sae_nb.models import LiveModel, VisionTransformer, VisionTransformerConfig, wrap
+from sae_nb.capturing import capture, run_hooked
+from sae_nb.models import Backend, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
 
 
 @dataclass(frozen=True)
