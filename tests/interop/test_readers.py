@@ -244,7 +244,7 @@ def test_gemma_scope_reads_arrays_and_never_objects(tmp_path: Path, x: Tensor) -
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/home/matthew/gemma-scope-2b-pt-res/layer_3/width_16k", "resid_post.3"),
+        ("/models/matthew/gemma-scope-2b-pt-res/layer_3/width_16k", "resid_post.3"),
         ("models--google--gemma-scope-2b-pt-mlp/snapshots/ab/layer_3", "mlp_out.3"),
         ("gemma-scope-2b-pt-att/layer_3/width_16k", None),
         ("gemma-scope-2-4b-pt/attn_out/layer_3_width_16k_l0_small", None),
