@@ -237,7 +237,7 @@ class SparseAutoencoder(nn.Module, ABC):
         ----------
         x
             Activations in the model's units; leading axes become rows and are kept in
-            `codes.shape`.
+            `codes.leading_shape`.
         k
             Selections per row, for architectures that have a k; None is the SAE's own.
 
@@ -270,7 +270,7 @@ class SparseAutoencoder(nn.Module, ABC):
             )
         codes = codes.with_values(codes.values.to(self.dtype))
         x_hat = self.operator.synthesise(codes, self.bias)
-        return x_hat.reshape(*codes.shape, self.d_in)
+        return x_hat.reshape(*codes.leading_shape, self.d_in)
 
     def forward(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct activations, in their own dtype."""

@@ -56,7 +56,7 @@ class BatchTopK(OneStep):
     >>> x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     >>> sae.initialise(x, None)
     >>> sae.encode(x, k=1).nnz, sae.eval().encode(x).nnz, sae.encode(x[:1]).shape
-    (50, 100, (1,))
+    (50, 100, (1, 8))
     """
 
     k: float

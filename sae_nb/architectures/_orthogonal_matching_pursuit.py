@@ -46,7 +46,7 @@ class OrthogonalMatchingPursuit(PursuitAutoencoder):
     >>> sae = OrthogonalMatchingPursuit(4, 8, k=2, generator=torch.Generator().manual_seed(0))
     >>> codes = sae.encode(torch.ones(3, 5, 4))
     >>> codes.shape, bool((codes.l0 <= 2).all())
-    ((3, 5), True)
+    ((3, 5, 8), True)
     """
 
     _training_gradient: Gradient = "dictionary"

@@ -129,7 +129,7 @@ class PursuitAutoencoder(SparseAutoencoder):
         some = atoms.index_select(0, kept)
         codes = self._codes(x, some, min(self.k, len(kept)), self._training_gradient)
         full = kept.to(index_dtype(self.n_atoms))[codes.atoms.long()]
-        return SparseCodes(codes.values, full, codes.offsets, self.n_atoms, codes.shape)
+        return SparseCodes(codes.values, full, codes.offsets, self.n_atoms, codes.leading_shape)
 
     def _kept(self, step_fraction: float) -> Int[Tensor, " n_kept"]:
         """Atoms that a batch may use; a function of the step, so that a resumed run repeats it."""

@@ -76,7 +76,7 @@ def sparse_code(
     Parameters
     ----------
     x
-        Inputs; leading axes are kept in `codes.shape`. fp16 and bf16 are computed in fp32.
+        Inputs; leading axes are kept in `codes.leading_shape`. fp16 and bf16 are computed in fp32.
     dictionary
         Atoms, of any norms, or an operator (a convolution, say).
     prox

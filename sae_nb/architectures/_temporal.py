@@ -111,7 +111,7 @@ class Temporal(OneStep):
     >>> x = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
     >>> codes = sae.encode(x)
     >>> codes.shape, torch.equal(sae(x), sae.decode(codes)), type(sae).__name__
-    ((3, 5), False, 'Temporal')
+    ((3, 5, 8), False, 'Temporal')
     """
 
     reads_sequences = True

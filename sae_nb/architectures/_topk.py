@@ -51,7 +51,7 @@ class TopK(OneStep):
     >>> sae = TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
     >>> codes = sae.encode(torch.ones(3, 5, 4))
     >>> codes.shape, bool((codes.l0 <= 2).all()), sae.decode(codes).shape
-    ((3, 5), True, torch.Size([3, 5, 4]))
+    ((3, 5, 8), True, torch.Size([3, 5, 4]))
     """
 
     k: int

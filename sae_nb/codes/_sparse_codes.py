@@ -147,7 +147,7 @@ class SparseCodes:
         First entry of each row, and the number of entries at the end.
     n_atoms
         Rows of the dictionary.
-    shape
+    leading_shape
         Leading axes of the input the codes came from; their product is the number of rows. None
         means one axis.
 
@@ -171,12 +171,13 @@ class SparseCodes:
     atoms: Int[Tensor, " nnz"]
     offsets: Int[Tensor, " rows_plus_1"]
     n_atoms: int
-    shape: tuple[int, ...] = None  # type: ignore[assignment]
+    leading_shape: tuple[int, ...] = None  # type: ignore[assignment]
     support: Support = field(default=None, compare=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         n = len(self.offsets) - 1
-        shape = (n,) if self.shape is None else tuple(int(size) for size in self.shape)
+        given = self.leading_shape
+        shape = (n,) if given is None else tuple(int(size) for size in given)
         if self.values.ndim != 1 or self.values.shape != self.atoms.shape:
             raise ValueError(
                 "`values` and `atoms` must be two vectors of one length, got shapes "
@@ -185,9 +186,9 @@ class SparseCodes:
         if self.offsets.ndim != 1 or n < 0 or math.prod(shape) != n:
             raise ValueError(
                 f"`offsets` must have one entry more than there are rows, got {len(self.offsets)} for "
-                f"rows of shape {shape}. Give `shape` the leading axes of the input."
+                f"rows of shape {shape}. Give `leading_shape` the leading axes of the input."
             )
-        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "leading_shape", shape)
         if self.support is None:
             object.__setattr__(self, "support", Support(self.atoms, self.offsets, self.n_atoms))
 
@@ -199,6 +200,11 @@ class SparseCodes:
     def __repr__(self) -> str:
         per_row = f", {self.nnz / len(self):.1f} per row" if len(self) else ""
         return f"SparseCodes({len(self)} rows × {self.n_atoms} atoms, {self.nnz} entries{per_row})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the codes as a matrix: the leading axes of the input, and n_atoms."""
+        return (*self.leading_shape, self.n_atoms)
 
     @property
     def nnz(self) -> int:
@@ -239,7 +245,7 @@ class SparseCodes:
         check_memory(needed, f"A dense copy of {self!r}", "Use rows(…) or to_scipy() instead.")
         dense = torch.zeros(len(self), self.n_atoms, dtype=self.dtype, device=self.device)
         place = (self.support.rows, self.atoms.long())
-        return dense.index_put(place, self.values).reshape(*self.shape, self.n_atoms)
+        return dense.index_put(place, self.values).reshape(self.shape)
 
     def to_scipy(self) -> csr_matrix:
         """The codes as a scipy CSR matrix that shares their memory on the CPU."""
@@ -307,7 +313,7 @@ class SparseCodes:
         """The same rows with some of their entries, named by a mask, and their gradient."""
         counts = torch.bincount(self.support.rows[kept], minlength=len(self))
         parts = (self.values[kept], self.atoms[kept], offsets_of(counts))
-        return SparseCodes(*parts, self.n_atoms, self.shape)
+        return SparseCodes(*parts, self.n_atoms, self.leading_shape)
 
     def _row_numbers(self, which: object) -> Tensor:
         if isinstance(which, slice):
@@ -330,7 +336,7 @@ class SparseCodes:
 
     def reshape(self, *shape: int) -> SparseCodes:
         """The same codes with other leading axes, whose product is the number of rows."""
-        return self.with_values(self.values, shape=shape)
+        return self.with_values(self.values, leading_shape=shape)
 
     def detach(self) -> SparseCodes:
         """The same codes without a gradient."""
@@ -341,16 +347,16 @@ class SparseCodes:
         if torch.device(device) == self.device:
             return self
         values, atoms = self.values.to(device), self.atoms.to(device)
-        return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.shape)
+        return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.leading_shape)
 
     def with_values(
-        self, values: Float[Tensor, " nnz"], shape: tuple[int, ...] | None = None
+        self, values: Float[Tensor, " nnz"], leading_shape: tuple[int, ...] | None = None
     ) -> SparseCodes:
         """The same atoms with other strengths; grouping by atom is shared, not made again.
 
-        `shape`: Leading axes, where they change too.
+        `leading_shape`: Leading axes, where they change too.
         """
-        shape = self.shape if shape is None else shape
+        shape = self.leading_shape if leading_shape is None else leading_shape
         return SparseCodes(values, self.atoms, self.offsets, self.n_atoms, shape, self.support)
 
     @classmethod
@@ -371,7 +377,7 @@ class SparseCodes:
                 f"got {f'widths {widths}' if parts else 'no codes at all'}. "
                 "Encode every batch with the same SAE."
             )
-        tails = {part.shape[1:] for part in parts}
+        tails = {part.leading_shape[1:] for part in parts}
         rows = sum(len(part) for part in parts)
         tail = tails.pop() if len(tails) == 1 else ()
         inner = math.prod(tail)
@@ -396,9 +402,8 @@ class SparseCodes:
         tensors = {"values": self.values, "atoms": self.atoms, "offsets": self.offsets}
         with new_folder(folder, replace=replace) as partial:
             write_tensors(partial / "codes.safetensors", tensors)
-            write_json(
-                partial / "config.json", {"n_atoms": self.n_atoms, "shape": list(self.shape)}
-            )
+            config = {"n_atoms": self.n_atoms, "shape": list(self.leading_shape)}
+            write_json(partial / "config.json", config)
             write_manifest(partial, KIND)
 
     @classmethod

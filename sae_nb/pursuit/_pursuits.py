@@ -63,7 +63,7 @@ def matching_pursuit(  # type: ignore[misc]
     Parameters
     ----------
     x
-        Inputs; leading axes are kept in `codes.shape`. fp16 and bf16 are computed in fp32.
+        Inputs; leading axes are kept in `codes.leading_shape`. fp16 and bf16 are computed in fp32.
     dictionary
         Atoms of unit norm. Its Gram matrix is kept while it lives unchanged.
     k

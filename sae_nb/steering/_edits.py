@@ -334,4 +334,4 @@ def latents(codes: SparseCodes, atoms: Sequence[int]) -> Float[Tensor, "*batch c
         entries = codes.atoms == atom
         column = torch.zeros(len(counts), dtype=codes.values.dtype, device=codes.values.device)
         columns.append(column.index_add(0, row[entries], codes.values[entries]))
-    return torch.stack(columns, dim=-1).reshape(*codes.shape, len(columns))
+    return torch.stack(columns, dim=-1).reshape(*codes.leading_shape, len(columns))

@@ -70,12 +70,12 @@ def test_leading_axes_are_kept(sae: SparseAutoencoder, x: Tensor) -> None:
     Where an SAE reads sequences, the axis before the last is time, and those before it are kept.
     """
     codes = sae.encode(x.reshape(3, 4, 5, -1))
-    assert codes.shape == (3, 4, 5)
+    assert codes.shape == (3, 4, 5, sae.n_atoms)
     fewer_axes = x.reshape(12, 5, -1) if sae.reads_sequences else x
     assert torch.equal(codes.values, sae.encode(fewer_axes).values)
     assert sae(x.reshape(3, 4, 5, -1)).shape == (3, 4, 5, sae.d_in)
     assert sae(x[0]).shape == (sae.d_in,)
-    assert sae.encode(x[0]).shape == ()
+    assert sae.encode(x[0]).shape == (sae.n_atoms,)
 
 
 def test_eval_is_deterministic(sae: SparseAutoencoder, x: Tensor) -> None:

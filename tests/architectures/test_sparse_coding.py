@@ -84,17 +84,17 @@ def test_simplex_codes_are_memberships() -> None:
 
 
 def test_leading_axes_bias_and_precision() -> None:
-    """Kept in codes.shape, subtracted, and half precision computed in single."""
+    """Kept in codes.leading_shape, subtracted, and half precision computed in single."""
     plain = sn.sparse_code(X, DICTIONARY, weight=0.05)
     shaped = sn.sparse_code(X.reshape(5, 6, 16), DICTIONARY, weight=0.05)
-    assert shaped.shape == (5, 6)
+    assert shaped.leading_shape == (5, 6)
     assert torch.equal(shaped.values, plain.values)
     moved = sn.sparse_code(X + 7, DICTIONARY, weight=0.05, bias=torch.full((16,), 7.0))
     assert torch.allclose(moved.to_dense(), plain.to_dense(), atol=1e-4)
     half = sn.sparse_code(X.half(), DICTIONARY.half(), weight=0.05)
     assert half.dtype == torch.float32
     assert torch.allclose(half.to_dense(), plain.to_dense(), atol=0.02)
-    assert sn.sparse_code(X[0], DICTIONARY, weight=0.05).shape == ()
+    assert sn.sparse_code(X[0], DICTIONARY, weight=0.05).leading_shape == ()
 
 
 def test_the_trace_reads_like_a_pursuits() -> None:

@@ -48,7 +48,7 @@ def test_dense_and_sparse_are_the_same_codes() -> None:
     """from_dense and to_dense are inverse, leading axes kept."""
     z = dense_code(8, 5).reshape(2, 4, 5)
     codes = SparseCodes.from_dense(z)
-    assert codes.shape == (2, 4)
+    assert (codes.shape, codes.leading_shape) == ((2, 4, 5), (2, 4))
     assert torch.equal(codes.to_dense(), z)
     assert np.array_equal(codes.to_scipy().toarray(), z.reshape(8, 5).numpy())
 
@@ -113,10 +113,10 @@ def test_concatenation_is_dense_concatenation() -> None:
     """Rows in order; axes after the first kept where they agree."""
     a, b = dense_code(6, 5, 1).reshape(2, 3, 5), dense_code(9, 5, 2).reshape(3, 3, 5)
     joined = SparseCodes.concatenate([SparseCodes.from_dense(a), SparseCodes.from_dense(b)])
-    assert joined.shape == (5, 3)
+    assert joined.leading_shape == (5, 3)
     assert torch.equal(joined.to_dense(), torch.cat([a, b]))
     flat = SparseCodes.concatenate([SparseCodes.from_dense(a), SparseCodes.from_dense(b[0])])
-    assert flat.shape == (9,)
+    assert flat.leading_shape == (9,)
     with pytest.raises(ValueError, match=r"widths \[5, 7\]"):
         SparseCodes.concatenate([joined, SparseCodes.from_dense(dense_code())])
     with pytest.raises(ValueError, match="no codes at all"):
@@ -140,7 +140,7 @@ def test_one_row_has_an_axis_unless_told_otherwise() -> None:
     parts = (torch.ones(1), torch.zeros(1, dtype=torch.int32), torch.tensor([0, 1]), 3)
     assert SparseCodes(*parts).to_dense().shape == (1, 3)
     assert SparseCodes(*parts, ()).to_dense().shape == (3,)
-    assert SparseCodes(*parts).reshape().shape == ()
+    assert SparseCodes(*parts).reshape().leading_shape == ()
 
 
 def test_files_give_back_the_same_bits(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_files_give_back_the_same_bits(tmp_path: Path) -> None:
     codes = SparseCodes.from_dense(dense_code(8, 5).reshape(2, 4, 5))
     codes.save(tmp_path / "codes")
     loaded = SparseCodes.load(tmp_path / "codes")
-    assert loaded.shape == (2, 4)
+    assert loaded.leading_shape == (2, 4)
     for name in ("values", "atoms", "offsets"):
         before, after = getattr(codes, name), getattr(loaded, name)
         assert before.dtype == after.dtype

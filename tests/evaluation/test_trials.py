@@ -106,7 +106,7 @@ def test_composed_atoms_are_explained_by_meta_atoms_and_random_ones_less():
     atoms = parts[pairs[:, 0]] + parts[pairs[:, 1]]
     found = meta_dictionary(atoms, k=2, steps=100, progress=False, n_bootstrap=50)
     assert found.value > found.control + 0.15
-    assert found.codes.shape == (45,)
+    assert found.codes.leading_shape == (45,)
     assert found.interval[0] <= found.value <= found.interval[1]
 
 

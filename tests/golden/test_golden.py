@@ -62,7 +62,7 @@ def test_a_difference_is_told_with_its_row() -> None:
     told = found.differences(sae)
     assert any("`x_hat` of TopK" in sentence and "in row" in sentence for sentence in told)
     other = sn.TopK(8, 20, 3).eval()
-    assert "16 atoms, got" in found.differences(other)[0]
+    assert "(6, 16), got (6, 20)" in found.differences(other)[0]
 
 
 def test_an_unknown_name_is_refused_with_the_known() -> None:

@@ -114,13 +114,13 @@ def test_half_precision_is_computed_in_fp32(pursuit: Any, dtype: torch.dtype) ->
 
 
 def test_leading_axes_are_kept(pursuit: Any, backend: str) -> None:
-    """Codes of (batch, position, d_in) have shape (batch, position); views need no copy by hand."""
+    """Codes of (batch, position, d_in) have shape (batch, position, n_atoms); views need no copy by hand."""
     x = torch.randn(4, 3, 2).permute(2, 1, 0)
     codes = pursuit(x, D, 2, backend=backend)
-    assert codes.shape == (2, 3)
+    assert codes.shape == (2, 3, 6)
     flat = pursuit(x.reshape(6, 4).contiguous(), D.T.contiguous().T, 2, backend=backend)
     assert torch.equal(codes.to_dense().reshape(6, 6), flat.to_dense())
-    assert pursuit(x[0, 0], D, 2, backend=backend).shape == ()
+    assert pursuit(x[0, 0], D, 2, backend=backend).shape == (6,)
 
 
 def test_a_plan_refuses_what_the_pursuit_refuses() -> None:

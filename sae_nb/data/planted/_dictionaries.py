@@ -149,7 +149,9 @@ def _codes(
     if not nonnegative:
         values = values * (2.0 * (torch.rand(len(flat), generator=generator) < 0.5) - 1)
     offsets = F.pad(torch.cat(counts).cumsum(0), (1, 0))
-    return SparseCodes(values=values, atoms=flat, offsets=offsets, n_atoms=n_atoms, shape=(n,))
+    return SparseCodes(
+        values=values, atoms=flat, offsets=offsets, n_atoms=n_atoms, leading_shape=(n,)
+    )
 
 
 # -------------------------------------------------------------------------------------------------

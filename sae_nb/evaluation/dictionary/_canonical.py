@@ -234,7 +234,7 @@ def meta_dictionary(
     >>> atoms = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
     >>> found = meta_dictionary(atoms, k=2, steps=20, progress=False, n_bootstrap=10)
     >>> found.sae.n_atoms, found.codes.shape
-    (10, (40,))
+    (10, (40, 10))
     """
     from sae_nb.training import TrainConfig
 

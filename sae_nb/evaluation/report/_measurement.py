@@ -410,7 +410,7 @@ class RandomDictionary:
             per_sample_weights=codes.values.view(-1, self.k),
             mode="sum",
         )
-        return x_hat.reshape(*codes.shape, self.d_in)
+        return x_hat.reshape(*codes.leading_shape, self.d_in)
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         return self.decode(self.encode(x)).to(x.dtype)
