@@ -32,6 +32,11 @@ if TYPE_CHECKING:
         Rectangle as Rectangle,
         Stroke as Stroke,
     )
+    from sae_nb.figures._training import (
+        TRAINING_CURVES as TRAINING_CURVES,
+        TrainingCurve as TrainingCurve,
+        training_curves as training_curves,
+    )
     from sae_nb.figures.theme import (
         FIGURE_CONFIG as FIGURE_CONFIG,
         THIN_SPACE as THIN_SPACE,

@@ -36,7 +36,7 @@ def framed(
 ) -> go.Figure:
     """One plot in the current theme, its axes titled `x` and `y`; `height` grows with the scale."""
     figure = go.Figure(list(traces))
-    _dress(figure, height, margin)
+    dress(figure, height, margin)
     figure.update_layout(xaxis_title_text=x, yaxis_title_text=y)
     return figure.update_layout(layout)
 
@@ -55,7 +55,7 @@ def side_by_side(
     The first has the vertical axis of all, titled `y`; where `y` is a list, each has its own.
     """
     figure = make_subplots(cols=len(titles), horizontal_spacing=gap, column_widths=widths)
-    _dress(figure, height, margin)
+    dress(figure, height, margin)
     shared = isinstance(y, str)
     y_titles = [y, *[""] * (len(titles) - 1)] if shared else y
     for column, (x_title, y_title) in enumerate(zip(titles, y_titles, strict=True), start=1):
@@ -122,7 +122,8 @@ def line(
     )
 
 
-def _dress(figure: go.Figure, height: float | None, margin: Margin) -> None:
+def dress(figure: go.Figure, height: float | None, margin: Margin) -> None:
+    """Give a figure the current theme, and a height that grows with the scale."""
     figure.update_layout(
         template=template(),
         height=None if height is None else scaled(height),

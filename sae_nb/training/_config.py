@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, TypeVar, get_args
 
 from sae_nb.checks import check_count, check_device, check_flag, one_of
 from sae_nb.kernels import Precision
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 OWN_BUSINESS = (
     "checkpoint", "checkpoint_every", "device", "log_every", "shard_atoms", "steps",
@@ -125,6 +129,69 @@ class TrainConfig:
         """
         values: dict[str, Any] = {n: math.inf if v == "inf" else v for n, v in settings.items()}
         return cls(**values)
+
+
+class TrainSettings(TypedDict, total=False):
+    """The fields of `TrainConfig` as `train` takes them by keyword, for editors and type checkers."""
+
+    steps: int
+    batch_size: int
+    seed: int
+    learning_rate: float | None
+    warmup_steps: int | None
+    decay_fraction: float | None
+    gradient_clip: float | None
+    sparsity: float | None
+    dead_after_tokens: int | None
+    log_every: int
+    stop_on_plateau: int | None
+    checkpoint: str | Path | None
+    checkpoint_every: int
+    precision: Precision
+    shard_atoms: bool
+    device: str | None
+
+
+def chosen_config(
+    config: TrainConfig | None, settings: Mapping[str, Any], data: object
+) -> TrainConfig:
+    """Return the settings of a training on `data`, given as a config or as keywords."""
+    if config is not None and not isinstance(config, TrainConfig):
+        raise TypeError(
+            f"`config` must be a TrainConfig, got {config!r}. Settings are keywords, such as "
+            "train(sae, data, steps=500)."
+        )
+    if config is not None and settings:
+        raise TypeError(
+            f"Settings must be keywords or a `config`, got both: config=… and {', '.join(settings)}. "
+            "Use dataclasses.replace(config, …), or leave `config` out."
+        )
+    if "epochs" in settings:
+        raise TypeError(_no_epochs(settings, data))
+    return TrainConfig(**settings) if config is None else config
+
+
+def shows_settings(function: Function) -> Function:
+    """Spell out `**settings` in the signature that `help` and Jupyter's completion read."""
+    signature = inspect.signature(function)
+    *own, _ = signature.parameters.values()
+    settings = inspect.signature(TrainConfig).parameters.values()
+    function.__signature__ = signature.replace(parameters=[*own, *settings])  # type: ignore[attr-defined]
+    return function
+
+
+def _no_epochs(settings: Mapping[str, Any], data: object) -> str:
+    batch_size, epochs = settings.get("batch_size", TrainConfig.batch_size), settings["epochs"]
+    rule = "The length of a training must be given in `steps`, got `epochs`."
+    shape: Any = getattr(data, "shape", None)  # a stream has none
+    if not shape or not all(isinstance(n, int) and n > 0 for n in (batch_size, epochs)):
+        return f"{rule} One step reads a batch of {batch_size} rows."
+    n_rows = shape[0]
+    steps = math.ceil(n_rows / batch_size)
+    return (
+        f"{rule} These {n_rows} rows are {steps} steps of batch_size={batch_size}, so "
+        f"epochs={epochs} is steps={epochs * steps}."
+    )
 
 
 def check_number(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from sae_nb.training._checkpoint import (
     restore,
     save_checkpoint,
 )
-from sae_nb.training._config import TrainConfig
+from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config, shows_settings
 from sae_nb.training._control import Control, claim, deferred_interrupts, release
 from sae_nb.training._learner import Learner
 from sae_nb.training._process_group import Team, current_team
@@ -61,16 +61,30 @@ INITIAL_ROWS = 8192
 """Rows that `initialise` sees: enough for a stable geometric median. Ours."""
 
 
-# Overloads say only what a list changes; the options are spelled out below them.
 @overload
 def train(
-    sae: SparseAutoencoder, data: Data, config: TrainConfig | None = ..., **options: Any
+    sae: SparseAutoencoder,
+    data: Data,
+    config: TrainConfig | None = ...,
+    *,
+    callbacks: Callbacks = ...,
+    progress: bool = ...,
+    resume: bool = ...,
+    **settings: Unpack[TrainSettings],
 ) -> TrainResult: ...
 @overload
 def train(
-    sae: Sequence[SparseAutoencoder], data: Data, config: TrainConfig | None = ..., **options: Any
+    sae: Sequence[SparseAutoencoder],
+    data: Data,
+    config: TrainConfig | None = ...,
+    *,
+    callbacks: Callbacks = ...,
+    progress: bool = ...,
+    resume: bool = ...,
+    **settings: Unpack[TrainSettings],
 ) -> list[TrainResult]: ...
-def train(  # type: ignore[misc]
+@shows_settings
+def train(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
     data: Data,
     config: TrainConfig | None = None,
@@ -78,6 +92,7 @@ def train(  # type: ignore[misc]
     callbacks: Callbacks = None,
     progress: bool = True,
     resume: bool = True,
+    **settings: Unpack[TrainSettings],
 ) -> TrainResult | list[TrainResult]:
     """Train one SAE, or several on the same batches, in place.
 
@@ -91,8 +106,10 @@ def train(  # type: ignore[misc]
     sae
         An SAE, or a list of them that all see the same batches. Left in eval mode.
     data
-        Activations (in memory, on disk, streamed) or a tensor of rows; fewer rows than a batch is
-        fine.
+        Activations (in memory, on disk, streamed), or rows as a tensor, array or table; fewer rows
+        than a batch is fine.
+    config
+        All settings as one object, to keep or to share; None: `settings`.
     callbacks
         Called with every `TrainRecord`. One that raises is dropped with a warning.
     resume
@@ -100,6 +117,9 @@ def train(  # type: ignore[misc]
         number of threads, torch's global generator included. A finished one returns at once, unless
         `steps` grew: then training goes on from its last step under the longer schedule. False
         starts afresh and replaces it. One that stopped on a plateau is finished too.
+    settings
+        The fields of `TrainConfig` as keywords, such as `steps=500` (optimiser steps),
+        `batch_size=1024` (rows) and `learning_rate=1e-3`; what is left out is the SAE's own recipe.
 
     Returns
     -------
@@ -108,8 +128,9 @@ def train(  # type: ignore[misc]
 
     Raises
     ------
-    TypeError, ValueError: If an argument is of a wrong kind, widths do not match, rows hold NaN or
-        infinity, or a checkpoint is of another run or being written by another training.
+    TypeError, ValueError: If an argument is of a wrong kind, settings are given twice or there is no such
+        setting, widths do not match, rows hold NaN or infinity, or a checkpoint is of another run or
+        being written by another training.
     RuntimeError: If an SAE is being trained already.
     OSError: If a checkpoint cannot be written; says why, and the one before is as it was.
     FloatingPointError: If the loss diverges; the SAE then has the weights of the step before.
@@ -119,11 +140,12 @@ def train(  # type: ignore[misc]
     >>> import sae_nb as sn
     >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
     >>> sae = sn.TopK(d_in=8, n_atoms=16, k=2)
-    >>> result = train(sae, x, TrainConfig(steps=20), progress=False)
+    >>> result = train(sae, x, steps=20, progress=False)
     >>> result.history[-1].step, result.history[-1].r2 > result.history[0].r2
     (20, True)
     """
-    training = Training(sae, data, config or TrainConfig(), callbacks=callbacks, resume=resume)
+    config = chosen_config(config, settings, data)
+    training = Training(sae, data, config, callbacks=callbacks, resume=resume)
     with deferred_interrupts(training.control):
         training.run(progress=progress)
     if training.stopped in ("interrupted", "data ended"):
@@ -147,10 +169,6 @@ class Training:
         callbacks: Callbacks = None,
         resume: bool = True,
     ) -> None:
-        if not isinstance(config, TrainConfig):
-            raise TypeError(
-                f"`config` must be a TrainConfig, got {config!r}. For example TrainConfig(steps=500)."
-            )
         self.saes = list(sae) if isinstance(sae, Sequence) else [sae]
         self.source = as_source(data, self.saes)
         check_fit(self.saes, self.source)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sae_nb.progress import Callback
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.training._config import TrainConfig
 
@@ -93,7 +95,7 @@ class History(list[TrainRecord]):
     """Records of one SAE in order; `.table` shows them as a pandas table."""
 
     @property
-    def table(self) -> Any:
+    def table(self) -> pd.DataFrame:
         """One row per record, indexed by step, each loss term in a column `parts.<name>`."""
         import pandas as pd
 
@@ -104,10 +106,23 @@ class History(list[TrainRecord]):
             rows.append(row | {f"parts.{name}": value for name, value in parts.items()})
         return pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
 
+    def to_pandas(self) -> pd.DataFrame:
+        """`table`, as a method."""
+        return self.table
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainResult:
-    """What `train` leaves: the trained SAE and the history of its training."""
+    """What `train` leaves: the trained SAE and the history of its training.
+
+    Example
+    -------
+    >>> import torch, sae_nb as sn
+    >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    >>> result = sn.train(sn.TopK(d_in=8, n_atoms=16, k=2), x, steps=20, progress=False)
+    >>> len(result.to_pandas()), len(result.plot().data)
+    (3, 6)
+    """
 
     sae: SparseAutoencoder
     """The SAE that was passed, trained in place, in eval mode."""
@@ -140,6 +155,16 @@ class TrainResult:
     def tokens_per_second(self) -> float:
         """Rows per second over the whole training."""
         return self.tokens / self.seconds if self.seconds > 0 else math.nan
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The history as a table: one row per record, indexed by step."""
+        return self.history.table
+
+    def plot(self) -> Any:
+        """Draw the history: loss, R², L0, dead atoms, speed and learning rate, over the steps."""
+        from sae_nb.figures import training_curves
+
+        return training_curves(self.history.table)
 
     def __repr__(self) -> str:
         last = f", r2={self.history[-1].r2:.3f}, l0={self.history[-1].l0:.1f}" * bool(self.history)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
-from sae_nb.training._config import TrainConfig
+from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config, shows_settings
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training
 from sae_nb.training._records import Callbacks, TrainResult
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sae_nb.training._records import History, TrainRecord
 
 
+@shows_settings
 def start_training(
     sae: SparseAutoencoder | Sequence[SparseAutoencoder],
     data: ActivationSource | Tensor,
@@ -29,6 +30,7 @@ def start_training(
     callbacks: Callbacks = None,
     progress: bool = False,
     resume: bool = True,
+    **settings: Unpack[TrainSettings],
 ) -> TrainingRun:
     """Train in a thread, which does not keep the interpreter alive, and return at once.
 
@@ -44,11 +46,12 @@ def start_training(
     -------
     >>> import torch, sae_nb as sn
     >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
-    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, TrainConfig(steps=20))
+    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, steps=20)
     >>> run.wait(60).steps, run.state
     (20, 'done')
     """
-    training = Training(sae, data, config or TrainConfig(), callbacks=callbacks, resume=resume)
+    config = chosen_config(config, settings, data)
+    training = Training(sae, data, config, callbacks=callbacks, resume=resume)
     return TrainingRun(training, several=isinstance(sae, Sequence), progress=progress)
 
 
@@ -64,7 +67,7 @@ class TrainingRun(BackgroundRun[Training, TrainResult | list[TrainResult]]):
     -------
     >>> import torch, sae_nb as sn
     >>> x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
-    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, TrainConfig(steps=10**6))
+    >>> run = start_training(sn.TopK(d_in=8, n_atoms=16, k=2), x, steps=10**6)
     >>> run.pause()
     >>> run.set(learning_rate=0.002)
     >>> run.state, run.live()["learning_rate"], run.snapshot().training

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sae_nb.activations import Activations, ActivationSource
 from sae_nb.checks import check_finite, check_matrix
@@ -33,13 +33,30 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
         return Activations.from_tensor(check_matrix(data, name="data"))
     if not (hasattr(data, "d_in") and callable(getattr(data, "batches", None))):
         raise TypeError(
-            "`data` must be activations (from `capture`, `stream` or `load_activations`) or a tensor "
-            f"of shape (n, d_in), got {type(data).__name__}."
+            "`data` must be activations (from `capture`, `stream` or `load_activations`) or rows of "
+            f"shape (n, d_in), got {type(data).__name__}.{_instead(data)}"
         )
     if isinstance(data, Activations) and not data.on_disk:
         check_matrix(data.x, name="data", finite=False)
         check_finite(data.x, name="data", where=captured_at(data), row_name=data.where)
     return data  # type: ignore[return-value]
+
+
+def _instead(data: object) -> str:
+    """Say what to pass in place of what people train other networks on."""
+    if isinstance(data, nn.Module) or hasattr(data, "hook_points"):
+        return (
+            " First read them from the model: acts = sn.capture(model, inputs, hook_point). The order "
+            "is train(sae, data)."
+        )
+    if isinstance(data, torch.utils.data.Dataset | torch.utils.data.DataLoader):
+        return (
+            " Batches are cut here, `batch_size` rows at a time: pass the tensor itself, such as "
+            "`dataset.tensors[0]`."
+        )
+    if isinstance(data, Sequence) and data and not isinstance(data, str):
+        return " Join the parts: torch.cat(parts), or sn.concatenate(parts) for activations."
+    return ""
 
 
 def check_team(team: Team, source: ActivationSource, batch_size: int) -> Team:
@@ -63,9 +80,11 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
     if not saes:
         raise ValueError("`sae` must be an SAE or a list of them, got an empty list.")
     for sae in saes:
-        if not callable(getattr(sae, "training_loss", None)):
+        if isinstance(sae, type) or not callable(getattr(sae, "training_loss", None)):
+            kind = f"the class {sae.__name__}" if isinstance(sae, type) else type(sae).__name__
             raise TypeError(
-                f"`sae` must be a sparse autoencoder such as sn.TopK(...), got {type(sae).__name__}."
+                f"`sae` must be a sparse autoencoder such as sn.TopK(d_in={source.d_in}, n_atoms=512, "
+                f"k=16), got {kind}. The order is train(sae, data)."
             )
         if not any(parameter.requires_grad for parameter in sae.parameters()):
             raise ValueError(

@@ -15,7 +15,8 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.figures import (
-    THIN_SPACE,
+    TRAINING_CURVES as CURVES,
+    TrainingCurve,
     category_style,
     colour_scale,
     current_theme,
@@ -310,58 +311,6 @@ def figure_height(rows: Rows) -> int:
 STRIP_POINTS = 600  # atoms drawn of a long strip: two per pixel at most
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One small plot."""
-
-    field: str
-    """Name in the summary."""
-
-    title: str
-    """What stands above it, short enough for a third of a narrow panel."""
-
-    words: str
-    """What a pointed-at value is called."""
-
-    factor: float = 1.0
-    """From the summary's unit to the unit of the axis."""
-
-    unit: str = ""
-    """Unit of the axis."""
-
-    says_newest: bool = True
-    """Whether the newest value stands in the title."""
-
-    positive: bool = False
-    """Whether its axis is logarithmic when every value is above zero."""
-
-    from_zero: bool = False
-    """Whether its axis begins at zero."""
-
-
-CURVES = (
-    Curve(field="loss", title="loss", words="loss", positive=True),
-    Curve(field="r2", title="R²", words="R², variance explained"),
-    Curve(field="l0", title="L0", words="L0, atoms per row", from_zero=True),
-    Curve(
-        field="dead_fraction",
-        title="dead",
-        words="dead atoms, %",
-        factor=100.0,
-        unit=f"{THIN_SPACE}%",
-        from_zero=True,
-    ),
-    Curve(field="tokens_per_second", title="rows/s", words="rows per second", from_zero=True),
-    Curve(
-        field="learning_rate",
-        title="learning rate",
-        words="learning rate",
-        says_newest=False,
-        positive=True,
-    ),
-)
-
-
 def training_figure(
     summaries: Sequence[TrainingSummary],
     *,
@@ -612,7 +561,7 @@ def _all_positive(values: Sequence[Float[np.ndarray, " points"]]) -> bool:
     return any(len(value) for value in finite) and all((value > 0).all() for value in finite)
 
 
-def _title(curve: Curve, summaries: Sequence[TrainingSummary]) -> str:
+def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
     """Name of the curve, with its newest value where there is one run."""
     title = curve.title + (f",{curve.unit}" if curve.unit else "")
     if len(summaries) != 1 or not len(summaries[0].step) or not curve.says_newest:
