@@ -81,6 +81,10 @@ class Sweep:
         ]
         return pd.DataFrame(lines)
 
+    def to_pandas(self) -> pd.DataFrame:
+        """`table`, as a method."""
+        return self.table
+
     @property
     def summary(self) -> pd.DataFrame:
         """One line per architecture and setting: mean and standard deviation over seeds.

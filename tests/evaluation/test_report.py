@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import torch.nn.functional as F
@@ -413,10 +416,39 @@ def test_provenance_says_what_was_measured(report):
     assert facts["seconds"] > 0
 
 
-def test_an_unknown_row_lists_the_known_ones(report):
-    """And says when a model would add it."""
-    with pytest.raises(KeyError, match=r"r2.*model"):
+def test_an_unknown_row_is_answered_by_the_nearest(report):
+    """By key and by attribute; and says when a model would add it."""
+    with pytest.raises(KeyError, match=r"got 'ce_recovered'.*model"):
         report["ce_recovered"]
+    with pytest.raises(AttributeError, match=r"got 'dead_fractio'\. Near: dead_fraction"):
+        report.dead_fractio
+
+
+def test_rows_are_attributes(report):
+    """Also for completion, with a format as numbers have, and after a copy."""
+    assert report.r2 is report["r2"]
+    assert "r2" in dir(report)
+    assert f"{report.r2:.3f}" == f"{report.r2.value:.3f}"
+    assert copy.deepcopy(report).r2.value == report.r2.value
+    assert pickle.loads(pickle.dumps(report)).r2.value == report.r2.value
+
+
+def test_a_report_prints_the_rows_that_matter_and_says_where_the_rest_is(report):
+    """At most 20 lines, as text and in a notebook; `.all` prints and every table holds each row."""
+    lines = repr(report).splitlines()
+    assert len(lines) <= 20
+    shown = [line.split()[0] for line in lines[2:]]
+    assert {"r2", "l0", "dead_fraction"} <= set(shown)
+    n_shown = sum(name in report for name in shown)
+    assert (
+        f"and {len(report) - n_shown} more rows: print(report.all), or report.table"
+        in lines[2 + n_shown]
+    )
+    assert report._repr_html_().count("<tr") == n_shown + 1
+    assert repr(report.all).splitlines()[1 : len(report) + 2][-1].startswith(list(report)[-1])
+    assert report.all._repr_html_().count("<tr") == len(report) + 1
+    assert list(report.all) == list(report) == list(report.to_pandas().index)
+    pandas.testing.assert_frame_equal(report.to_pandas(), report.table)
 
 
 def test_names_are_inert_in_html():

@@ -285,7 +285,9 @@ def test_bad_arguments_are_raised_by_the_call(plain_sae: Any, rows: Tensor) -> N
         start_training(plain_sae(d_in=9), rows)
     with pytest.raises(ValueError, match="must be finite"):
         start_training(plain_sae(), rows * torch.nan)
-    with pytest.raises(TypeError, match="`config` must be a TrainConfig, got {'steps': 5}. Settings"):
+    with pytest.raises(
+        TypeError, match="`config` must be a TrainConfig, got {'steps': 5}. Settings"
+    ):
         start_training(plain_sae(), rows, {"steps": 5})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="A callback must be callable with a record, got bool"):
         start_training(plain_sae(), rows, callbacks=True)  # type: ignore[arg-type]

@@ -134,6 +134,9 @@ class Measurement:
     def __float__(self) -> float:
         return float(self.value)
 
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
     @classmethod
     def measured(
         cls,

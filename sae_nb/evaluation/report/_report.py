@@ -7,7 +7,8 @@ import math
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +37,26 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
+HEADLINES = (
+    "r2", "cosine", "norm_ratio", "l0", "dead_fraction", "density_median", "max_cosine",
+    "ce_recovered", "delta_ce", "accuracy_recovered", "kl", "kl_score", "agreement",
+)  # fmt: skip
+"""Rows that a report prints; all of them: `report.all`."""
+
+_LINES = 12
 _COLUMNS = ["value", "floor", "control", "low", "high", "n", "unit", "definition"]
 _HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 
 
 @dataclass(frozen=True, eq=False)
 class Report(Measurements[str]):
-    """What an SAE is worth: a mapping from name to `Measurement`.
+    """What an SAE is worth: a mapping from name to `Measurement`; `report.r2` is `report["r2"]`.
+
+    Printed are the rows that matter most; `.all` prints every one, `.table` and `.to_pandas()` hold them.
+
+    Raises
+    ------
+    KeyError, AttributeError: If there is no such row; says the nearest.
 
     Example
     -------
@@ -51,6 +65,8 @@ class Report(Measurements[str]):
     >>> report = sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=2), x)
     >>> report["l0"].value <= 2, report["r2"].definition
     (True, 'r2_pooled')
+    >>> report.r2 is report["r2"], len(report.to_pandas()) == len(report)
+    (True, True)
     """
 
     measurements: Mapping[str, Measurement]
@@ -59,13 +75,35 @@ class Report(Measurements[str]):
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Which SAE, data, model, policy, seed, and how long it took."""
 
+    complete: bool = False
+    """Whether every row is printed."""
+
     def __getitem__(self, name: str) -> Measurement:
         if name not in self.measurements:
-            hint = ""
-            if "scoring" not in self.provenance:
-                hint = " Rows on the model's output appear when `model` and `inputs` are given."
-            raise KeyError(f"No row {name!r}; there are {list(self.measurements)}.{hint}")
+            raise KeyError(self._no_row(name))
         return self.measurements[name]
+
+    def __getattr__(self, name: str) -> Measurement:
+        # Copying and unpickling ask before there are fields.
+        if name.startswith("_") or name not in vars(self).get("measurements", ()):
+            raise AttributeError(self._no_row(name) if "measurements" in vars(self) else name)
+        return self.measurements[name]
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *filter(str.isidentifier, self.measurements)]
+
+    def _no_row(self, name: object) -> str:
+        near = ", ".join(get_close_matches(str(name), self.measurements, n=3)) or "none"
+        needs = "Rows on the model's output appear when `model` and `inputs` are given."
+        return (
+            f"A report has the rows that `list(report)` names, {len(self)} here, got {name!r}. Near: "
+            f"{near}. {needs * ('scoring' not in self.provenance)}".rstrip()
+        )
+
+    @property
+    def all(self) -> Report:
+        """The same report, printed in full."""
+        return replace(self, complete=True)
 
     @property
     def rows(self) -> Mapping[str, Measurement]:  # type: ignore[override]
@@ -89,14 +127,32 @@ class Report(Measurements[str]):
         table = pd.DataFrame(rows, index=pd.Index(list(self), name="metric"), columns=_COLUMNS)
         return table.astype({"floor": float, "control": float})  # None becomes NaN
 
+    def to_pandas(self) -> pd.DataFrame:
+        """`table`, as a method."""
+        return self.table
+
+    def _printed(self) -> dict[str, Measurement]:
+        """The rows to print: all, or those that matter most; the first where none of those is there."""
+        if self.complete or len(self) <= _LINES:
+            return dict(self.items())
+        names = [name for name in HEADLINES if name in self] or list(self)
+        return {name: self[name] for name in names[:_LINES]}
+
+    def _below(self) -> list[str]:
+        """What is printed below the rows: how to see the others, and the cautions."""
+        n_more = len(self) - len(self._printed())
+        more = f"… and {n_more} more rows: print(report.all), or report.table (pandas)."
+        return [more] * (n_more > 0) + list(self.cautions)
+
     def __repr__(self) -> str:
-        table = [("metric", "value", "95 %", "floor", "control"), *map(_texts, self.items())]
+        rows = map(_texts, self._printed().items())
+        table = [("metric", "value", "95 %", "floor", "control"), *rows]
         widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
         lines = []
         for name, *cells in table:
             aligned = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
             lines.append("  ".join([name.ljust(widths[0]), *aligned]).rstrip())
-        return "\n".join([self._title(), *lines, *self.cautions])
+        return "\n".join([self._title(), *lines, *self._below()])
 
     def _repr_html_(self) -> str:
         header = "".join(f"<th>{escape(name)}</th>" for name in ("metric", *_HTML_COLUMNS))
@@ -104,13 +160,13 @@ class Report(Measurements[str]):
             f'<tr title="{escape(define(m.definition).formula)}">'
             + "".join(f"<td>{escape(text)}</td>" for text in (*_texts((name, m)), str(m.n), m.unit))
             + "</tr>"
-            for name, m in self.items()
+            for name, m in self._printed().items()
         )
         title = escape(self._title())
         return (
             f"<table><caption>{title}</caption><thead><tr>{header}</tr></thead>"
             f"<tbody>{body}</tbody></table>"
-            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self.cautions)
+            + "".join(f"<p>{escape(sentence)}</p>" for sentence in self._below())
         )
 
     def _title(self) -> str:
