@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,6 @@ from torch import Tensor, nn
 from sae_nb.models import (
     Backend,
     HookPoint,
-    Intervention,
-    check_writable,
-    edited,
     first_input,
     installed,
     own_wrapper,
@@ -156,13 +152,11 @@ def _run_traced(model: LiveModel, pass_: ForwardPass) -> None:
     from nnsight.intervention.interleaver import OutOfOrderError
 
     wrapper, envoys = own_wrapper(model)
-    elsewhere, here = _edits_by_place(model, pass_.places)
     modules = {place: model.get_module(place[0]) for place in pass_.places}
     readers = {
-        place: _Reader(envoys[id(module)], place, here.get(place, ()), pass_)
-        for place, module in modules.items()
+        place: _Reader(envoys[id(module)], place, pass_) for place, module in modules.items()
     }
-    with installed(cast("LiveModel", elsewhere), pass_.state):
+    with installed(model, pass_.state):
         try:
             if not _traced_in_known_order(model, wrapper, pass_, readers):
                 _trace_in_any_order(wrapper, pass_, list(readers.values()))
@@ -194,26 +188,18 @@ def _traced_in_known_order(
 
 
 class _Reader:
-    """Waits for one module inside a trace, edits what it gives if asked to, and hands it on."""
+    """Waits for one module inside a trace and hands on what it gives or gets, edits included."""
 
-    def __init__(
-        self,
-        envoy: Any,
-        place: Place,
-        edits: Sequence[Intervention],
-        pass_: ForwardPass,
-    ) -> None:
-        self._envoy, self._place, self._edits, self._pass = envoy, place, edits, pass_
+    def __init__(self, envoy: Any, place: Place, pass_: ForwardPass) -> None:
+        self._envoy, self._place, self._pass = envoy, place, pass_
 
     def read(self) -> None:
-        """Wait, edit, hand on."""
+        """Wait, hand on."""
         if self._place[1] == "input":
             args, kwargs = self._envoy.inputs
             value = _module_input(args, kwargs, self._pass.places[self._place][0][1])
         else:
-            value = edited(self._envoy.output, self._edits, (self._pass.state,))
-            if self._edits:
-                self._envoy.output = value
+            value = self._envoy.output
         self._pass.see(self._place, value)
 
 
@@ -237,23 +223,6 @@ def _trace_in_any_order(wrapper: Any, pass_: ForwardPass, readers: Sequence[_Rea
                 reader.read()
                 if pass_.complete:
                     tracer.stop()
-
-
-def _edits_by_place(
-    model: LiveModel, places: Mapping[Place, Any]
-) -> tuple[SimpleNamespace, dict[Place, list[Intervention]]]:
-    # nnsight reads a module's output before that module's forward hooks run (measured, 0.8.1), so
-    # an edit at an output that is read has to happen in the trace. All others are hooks as always.
-    here: dict[Place, list[Intervention]] = {}
-    elsewhere: list[Intervention] = []
-    for intervention in tuple(model.interventions):
-        point = intervention.hook_point
-        if point.side == "output" and (point.path, "output") in places:
-            check_writable(point)
-            here.setdefault((point.path, "output"), []).append(intervention)
-        else:
-            elsewhere.append(intervention)
-    return SimpleNamespace(interventions=elsewhere, get_module=model.get_module), here
 
 
 # -------------------------------------------------------------------------------------------------

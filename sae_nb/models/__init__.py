@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
-        Intervention as Intervention,
-        RunState as RunState,
     )
     from sae_nb.models._inputs import Batch as Batch
+    from sae_nb.models._interventions import Intervention as Intervention, RunState as RunState
     from sae_nb.models._live_model import LiveModel as LiveModel
     from sae_nb.models._loading import (
         bundled_names as bundled_names,
@@ -35,19 +34,20 @@ if TYPE_CHECKING:  # for the other rooms
         snapshot as snapshot,
     )
     from sae_nb.models._hook_points import (
-        BACKENDS as BACKENDS,
-        Backend as Backend,
         check_writable as check_writable,
-        edited as edited,
         first_input as first_input,
-        installed as installed,
-        own_wrapper as own_wrapper,
         read_tensor as read_tensor,
         replace_tensor as replace_tensor,
         standard_name as standard_name,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
     from sae_nb.models._inputs import Batches as Batches, described as described
+    from sae_nb.models._interventions import (
+        BACKENDS as BACKENDS,
+        Backend as Backend,
+        installed as installed,
+        own_wrapper as own_wrapper,
+    )
     from sae_nb.models._loading import Remote as Remote, no_weights as no_weights
     from sae_nb.models._vision_transformer import (
         Block as Block,

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_count
 from sae_nb.models import _facts as facts
-from sae_nb.models._hook_points import RunState, run_edited
+from sae_nb.models._interventions import RunState, run_edited
 from sae_nb.models._text_inputs import language_samples
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int, UInt8
 from torch import Tensor, nn
 
-from sae_nb.models._hook_points import RunState
+from sae_nb.models._interventions import RunState
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel

@@ -21,14 +21,12 @@ from sae_nb.models._families import Structure, find_structure, standard_hook_poi
 from sae_nb.models._hook_points import (
     HookPoint,
     HookPointNotFound,
-    Intervention,
     find_hook_point,
-    installed,
     near_names,
-    run_edited,
 )
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair, plain_batches
+from sae_nb.models._interventions import Editing, Intervention, run_edited
 from sae_nb.models._text_inputs import AddBos, text_batches
 
 if TYPE_CHECKING:
@@ -92,6 +90,7 @@ class LiveModel:
         self.prefix_tokens, self.patch_grid = layout.prefix_tokens, layout.patch_grid
         self.class_names = tuple(self.class_names) if self.class_names is not None else None
         self.interventions: list[Intervention] = []
+        self.editing = Editing(self)
         self.lock: ModelLock = lock_of(self.module)
 
     def __repr__(self) -> str:
@@ -266,14 +265,15 @@ class LiveModel:
             return picture_batches(self, inputs, batch_size=size)
         return plain_batches(self, inputs, batch_size=size)
 
-    def forward(self, batch: Batch, *, grad: bool = False) -> Any:
+    def forward(self, batch: Batch, *, grad: bool = False, method: str = "__call__") -> Any:
         """Run the module on one batch and return its raw output, interventions applied.
 
-        `grad` keeps the graph, for gradients through the model.
+        `grad` keeps the graph, for gradients through the model; `method` is another of the module's
+        methods to run.
         """
         batch = batch.to(self.device)
         with self.lock, torch.set_grad_enabled(grad):
-            return run_edited(self, batch.args, batch.kwargs, (batch.state(),))
+            return run_edited(self, batch.args, batch.kwargs, (batch.state(),), method)
 
     def main_output(self, raw: Any) -> Tensor:
         """Return the tensor that counts in a raw output.
@@ -312,12 +312,9 @@ class LiveModel:
             )
 
     def _heads_of(self, batch: Batch) -> dict[str, Tensor]:
-        run = getattr(self.module, "forward_heads", None)
-        if not callable(run):
-            return named_outputs(self.forward(batch))
-        batch = batch.to(self.device)
-        with self.lock, torch.no_grad(), installed(self, batch.state()):
-            return cast(dict[str, Tensor], run(*batch.args, **batch.kwargs))
+        if callable(getattr(self.module, "forward_heads", None)):
+            return cast(dict[str, Tensor], self.forward(batch, method="forward_heads"))
+        return named_outputs(self.forward(batch))
 
     def generate(
         self,

@@ -37,18 +37,25 @@ class Active:
         hook_point: HookPoint,
         edit: MaskedEdit,
         recipe: Any,
-        backend: Backend = "hooks",
+        backend: Backend = "nnsight",
     ) -> None:
         self._model = model
         self._edit = edit
         self.recipe = recipe
         self._intervention = Intervention(hook_point, edit, backend)
 
-    def __enter__(self) -> Any:
+    def __getattr__(self, name: str) -> Any:
+        """What the recipe says."""
+        if name.startswith("_") or "recipe" not in vars(self):
+            raise AttributeError(name)
+        return getattr(self.recipe, name)
+
+    def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
         with self._model.lock:
             self._model.interventions.append(self._intervention)
-        return self.recipe
+            self._model.editing.hold()
+        return self
 
     def __exit__(
         self,
@@ -63,6 +70,7 @@ class Active:
             places = [i for i, other in enumerate(active) if other is self._intervention]
             if places:
                 del active[places[-1]]
+            self._model.editing.release()
         if kind is None and self._edit.n_runs > 0 and self._edit.n_touched == 0:
             warnings.warn(
                 f'Nothing was changed at "{self._intervention.hook_point}": no position of the inputs '
@@ -85,7 +93,7 @@ def steer(
     positions: Where = None,
     steps: Steps = "all",
     keep_error: bool = True,
-    backend: Backend = "hooks",
+    backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run with atoms stronger, weaker or fixed, inside a `with` block.
 
@@ -168,7 +176,7 @@ def ablate(
     positions: Where = None,
     steps: Steps = "all",
     keep_error: bool = True,
-    backend: Backend = "hooks",
+    backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run without some atoms: x − Σ_j z_j·d_j, inside a `with` block.
 
@@ -209,7 +217,7 @@ def splice(
     keep: Where = None,
     *,
     steps: Steps = "all",
-    backend: Backend = "hooks",
+    backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run with x replaced by edit(x), inside a `with` block.
 

@@ -46,6 +46,11 @@ class MaskedEdit:
         self.n_touched = 0
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
 
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is the same at every position, so that nobody has to know which is which."""
+        return self.positions.everywhere and not getattr(self.change, "reads_sequences", False)
+
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
         """Return the edited activations of one forward pass."""
         if x.ndim == 4:  # a convolution's map: cells are positions, row by row, as in capture
@@ -111,6 +116,11 @@ class Positions:
         self.chosen = _check_chosen(chosen, prefix_tokens)
         self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether every position is chosen."""
+        return self.chosen is None and self.steps == "all"
 
     def stated(self) -> str | list[Any] | None:
         """Return the choice as plain numbers and strings; a function by its name."""

@@ -7,12 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids
-from sae_nb.models import Batch, Intervention, installed
+from sae_nb.models import Batch, Intervention
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState
@@ -49,13 +48,7 @@ class AnswerOf:
 
     def forward(self, batch: Batch, *, grad: bool = False) -> Tensor:
         """Return the head's logits for a batch."""
-        batch = batch.to(self._model.device)
-        with (
-            self._model.lock,
-            torch.set_grad_enabled(grad),
-            installed(self._model, batch.state()),
-        ):
-            heads = cast(Any, self._model.module).forward_heads(*batch.args, **batch.kwargs)
+        heads = self._model.forward(batch, grad=grad, method="forward_heads")
         if self._head not in heads:
             raise ValueError(
                 f"`head` must be one of {sorted(heads)} or empty for the main one, got {self._head!r}."

@@ -1,0 +1,577 @@
+"""Edits of activations while a model runs: what they are given, and the two ways in.
+
+An edit in force is written in nnsight's trace when its live model runs. Whatever else runs the module meets
+it in the module's own forward, beneath nnsight, so that also somebody's own trace reads what the edit made.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial, update_wrapper
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from sae_nb.models._hook_points import (
+    HookPoint,
+    Side,
+    check_writable,
+    first_input,
+    read_tensor,
+    replace_tensor,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """Where in a text or batch the columns are that an edit is looking at.
+
+    A plain forward pass has one state; text generation has one for the prompt and one per new token.
+    """
+
+    step: int = 0
+    """0 for a plain forward pass and for the prompt; then 1 for the first new token fed back, …"""
+
+    offset: int = 0
+    """Column of the first position seen in this run, counted in the padded whole sequence."""
+
+    keep: Bool[Tensor, "batch time"] | None = None
+    """False at padding (and at rows whose text has ended); None: no padding."""
+
+    token_ids: Int[Tensor, "batch time"] | None = None
+    """The tokens in these columns; None for images and plain vectors."""
+
+    position: Int[Tensor, "batch time"] | None = None
+    """Index in the sample's own token sequence, as in ``acts.position``; −1 at padding."""
+
+    prompt_length: Int[Tensor, " batch"] | None = None
+    """Tokens of each row's prompt without padding; of the whole row in a plain forward pass."""
+
+    sample: Int[Tensor, "batch time"] | None = None
+    """Running index of the sample each column belongs to; −1 at padding."""
+
+    @property
+    def n_columns(self) -> int | None:
+        """How many columns this state describes; None where the model decides (images)."""
+        shaped = self.token_ids if self.token_ids is not None else self.keep
+        return None if shaped is None else shaped.shape[1]
+
+
+Backend = Literal["nnsight", "hooks"]
+BACKENDS: tuple[Backend, ...] = ("nnsight", "hooks")
+
+Edit = Callable[[Tensor, RunState], Tensor]
+"""(activations of shape (batch, time, d), where they are) → edited activations of the same shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Intervention:
+    """One edit at one hook point; active while it is in ``model.interventions``."""
+
+    hook_point: HookPoint
+    edit: Edit
+    backend: Backend = "hooks"
+    """How it gets into the live model's own passes; both ways give the same numbers."""
+
+
+def run_edited(
+    model: LiveModel,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    states: Sequence[RunState],
+    method: str = "__call__",
+) -> Any:
+    """Run the module, or another method of it, once under the active edits; the caller holds ``model.lock``.
+
+    One edit that asks for nnsight puts all of them into the trace, so that their order holds.
+    """
+    if any(intervention.backend == "nnsight" for intervention in model.interventions):
+        return _run_traced(model, args, kwargs, states, method)
+    with installed(model, states):
+        return getattr(model.module, method)(*args, **kwargs)
+
+
+@contextmanager
+def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterator[None]:
+    """Apply the model's interventions to the forward passes inside the block, beneath nnsight.
+
+    They are there only inside the block; the caller holds ``model.lock``.
+    """
+    stretches = (states,) if isinstance(states, RunState) else tuple(states)
+    with model.editing.own_run(stretches):
+        if not model.interventions:
+            yield
+            return
+        model.editing.hold()
+        try:
+            yield
+        finally:
+            model.editing.release()
+
+
+# -------------------------------------------------------------------------------------------------
+# What edits make of a value.
+
+
+def edited(value: Any, edits: Iterable[Intervention], stretches: Sequence[RunState]) -> Any:
+    """Return what a module gave or got with edits applied, in their order."""
+    for edit in edits:
+        new = _edited(read_tensor(value, edit.hook_point), edit, stretches)
+        value = replace_tensor(value, new, edit.hook_point)
+    return value
+
+
+def edited_inputs(
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    edits: Sequence[Intervention],
+    stretches: Sequence[RunState],
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a module's arguments with edits applied to its input."""
+    where = first_input(args, kwargs, edits[0].hook_point)
+    if isinstance(where, int):
+        return (edited(args[0], edits, stretches), *args[1:]), dict(kwargs)
+    return args, {**kwargs, where: edited(kwargs[where], edits, stretches)}
+
+
+def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]) -> Tensor:
+    """Return `x` with one intervention applied, stretch of columns by stretch of columns.
+
+    Vectors without a time axis are shown to the edit as (batch, 1, d), and rows of a flattened
+    batch (OPT's MLP) as (batch, time, d); what comes back has the shape of `x`.
+    """
+    tokens = with_time_axis(x, stretches)
+    if len(stretches) == 1:
+        new = _checked(intervention.edit(tokens, stretches[0]), tokens, intervention)
+    else:
+        widths = [state.n_columns or 0 for state in stretches]
+        parts = [
+            _checked(intervention.edit(part, state), part, intervention)
+            for part, state in zip(torch.split(tokens, widths, dim=1), stretches, strict=True)
+        ]
+        new = torch.cat(parts, dim=1)
+    return new.reshape(x.shape)
+
+
+def with_time_axis(x: Tensor, stretches: Sequence[RunState]) -> Tensor:
+    """Return rows without a time axis as (batch, time, d); anything else as it is."""
+    if x.ndim != 2:
+        return x
+    widths = [state.n_columns for state in stretches]
+    if None not in widths:
+        n_columns = sum(width or 0 for width in widths)
+        first = stretches[0]
+        shaped = first.token_ids if first.token_ids is not None else first.keep
+        if shaped is not None and x.shape[0] == shaped.shape[0] * n_columns:
+            return x.view(shaped.shape[0], n_columns, x.shape[1])
+    return x[:, None, :]
+
+
+def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:
+    if not isinstance(new, Tensor) or new.shape != old.shape:
+        got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+        raise ValueError(
+            f'An edit must return the shape it was given, {tuple(old.shape)} at "'
+            f'{intervention.hook_point}", got {got}. Return x with only its values changed.'
+        )
+    return new.to(dtype=old.dtype, device=old.device)
+
+
+Place = tuple[nn.Module, Side]
+
+
+def _places(model: LiveModel) -> dict[Place, list[Intervention]]:
+    """Where the active edits are, and at each place which ones, in their order."""
+    places: dict[Place, list[Intervention]] = {}
+    for intervention in tuple(model.interventions):
+        point = intervention.hook_point
+        check_writable(point)
+        places.setdefault((model.get_module(point.path), point.side), []).append(intervention)
+    return places
+
+
+# -------------------------------------------------------------------------------------------------
+# Into a trace of the live model's own.
+
+
+# nnsight's wrapper for traces of our own, which passes arguments through untouched. One per model:
+# wrapping exchanges `forward` on every submodule.
+_WRAPPERS: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
+    """Return nnsight's wrapper and its envoy of every module, by the module's id.
+
+    Not by path: a module called "output", as in BERT, cannot be reached by its own name.
+    """
+    from nnsight import NNsight
+
+    known = _WRAPPERS.get(model)
+    if known is None or any(id(module) not in known[1] for module in model.module.modules()):
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=".*which nnsight already serves", module="nnsight"
+            )
+            wrapper = NNsight(model.module)
+        envoys = {id(envoy._module): envoy for envoy in wrapper.modules()}
+        known = _WRAPPERS[model] = wrapper, envoys
+    return known
+
+
+def _run_traced(
+    model: LiveModel,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    states: Sequence[RunState],
+    method: str,
+) -> Any:
+    places = _places(model)
+    wrapper, envoys = own_wrapper(model)
+    raw: list[Any] = []
+    with model.editing.own_run(None):
+        with wrapper.trace(fn=method) as tracer:
+            with tracer.invoke(*args, **kwargs):
+                raw.append(tracer.result)
+            # Invokes wait for their modules independently, so no order between places is needed.
+            for (module, side), edits in places.items():
+                envoy = envoys[id(module)]
+                with tracer.invoke():
+                    _write(tracer, envoy, side, edits, states)
+    return raw[0]
+
+
+def _write(
+    tracer: Any, envoy: Any, side: Side, edits: Sequence[Intervention], states: Sequence[RunState]
+) -> None:
+    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace."""
+    from nnsight.intervention.interleaver import OutOfOrderError
+
+    try:
+        for _ in tracer.iter[:]:
+            if side == "output":
+                envoy.output = edited(envoy.output, edits, states)
+            else:
+                args, kwargs = envoy.inputs
+                envoy.inputs = edited_inputs(args, kwargs, edits, states)
+    except OutOfOrderError:
+        return  # thrown in by nnsight when the pass is over
+
+
+# -------------------------------------------------------------------------------------------------
+# Into the module itself, for whoever runs it.
+
+
+class _Here(threading.local):
+    """What this thread is running."""
+
+    def __init__(self) -> None:
+        self.own: dict[int, tuple[Editing, Sequence[RunState] | None]] = {}
+        """By module: whose run it is, if it is a live model's, and where its columns are."""
+
+
+_HERE = _Here()
+
+
+class Editing:
+    """Where a live model's edits meet its module, while they are held there.
+
+    Runs of the live model say where their columns are. Of anybody else's call that is read off the
+    call's own arguments.
+    """
+
+    def __init__(self, model: LiveModel) -> None:
+        self._model = weakref.ref(model)
+        self._holders = 0
+        self._undo: dict[Any, Callable[[], None]] = {}
+        self._here = threading.local()
+        self._prompts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+
+    def hold(self) -> None:
+        """Put the active edits into the module, until as many releases; the caller holds the lock."""
+        model = self._live()
+        if model.remote:
+            return
+        places = _places(model)
+        own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
+        self._holders += 1
+        if "call" not in self._undo:
+            self._undo["call"] = _around(model.module, self._call)
+            if callable(getattr(model.module, "generate", None)):
+                self._undo["generate"] = _around_generate(model.module, self._generate)
+        self._settle(places)
+
+    def release(self) -> None:
+        """Take out what no active edit needs any more; the caller holds the lock."""
+        model = self._live()
+        if model.remote:
+            return
+        self._holders -= 1
+        if self._holders:
+            self._settle(_places(model))
+            return
+        while self._undo:
+            self._undo.popitem()[1]()
+
+    def _live(self) -> LiveModel:
+        return cast("LiveModel", self._model())
+
+    def _settle(self, places: Mapping[Place, Any]) -> None:
+        for place in [key for key in self._undo if isinstance(key, tuple) and key not in places]:
+            self._undo.pop(place)()
+        for module, side in places.keys() - self._undo.keys():
+            enter = self._at_output if side == "output" else self._at_input
+            self._undo[module, side] = enter(module)
+
+    @contextmanager
+    def own_run(self, states: Sequence[RunState] | None) -> Iterator[None]:
+        """A run of the live model by this thread; None: its trace holds the edits, these stand aside.
+
+        Edits of other live models around the same module stand aside anyway.
+        """
+        module = id(self._live().module)
+        before = _HERE.own.get(module)
+        _HERE.own[module] = self, states
+        try:
+            yield
+        finally:
+            if before is None:
+                del _HERE.own[module]
+            else:
+                _HERE.own[module] = before
+
+    def _at_output(self, module: nn.Module) -> Callable[[], None]:
+        def after(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+            output = forward(*args, **kwargs)
+            for edit, states in self._at((module, "output")):
+                output = edited(output, (edit,), states)
+            return output
+
+        return _around(module, after)
+
+    def _at_input(self, module: nn.Module) -> Callable[[], None]:
+        def before(
+            ran: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if ran is module:  # and not a copy of it, which takes the hook along
+                for edit, states in self._at((module, "input")):
+                    args, kwargs = edited_inputs(args, kwargs, (edit,), states)
+            return args, kwargs
+
+        # Before nnsight sees the input, and before hooks of the user's own.
+        hook = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
+        return hook.remove
+
+    def _at(self, place: Place) -> list[tuple[Intervention, Sequence[RunState]]]:
+        """The edits that apply at a place now, each with where its columns are."""
+        model = self._live()
+        runs, states = _HERE.own.get(id(model.module), (None, ()))
+        if runs not in (None, self) or states is None:
+            return []
+        edits = _places(model).get(place, [])
+        if runs is self:
+            return [(edit, states) for edit in edits]
+        call = vars(self._here).get("call")
+        return [(edit, (self._foreign(edit, call),)) for edit in edits]
+
+    def _foreign(self, intervention: Intervention, state: RunState | str | None) -> RunState:
+        """Where the columns of somebody else's call are, if this edit has to know."""
+        model = self._live()
+        if state is None:  # a part of the module was called by itself
+            state = "a call of a part of the model" if model.kind == "language" else RunState()
+        if isinstance(state, RunState):
+            return state
+        if getattr(intervention.edit, "everywhere", False):
+            return RunState()
+        raise ValueError(
+            f'An edit at "{intervention.hook_point}" that depends on positions must know where each '
+            f"token is in its text, which {state} does not say. Call the whole model, with a mask of "
+            "shape (batch, time), from the prompt on; or steer at every position."
+        )
+
+    # Calls of the whole module, and of its `generate`
+
+    def _call(self, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        here, model = vars(self._here), self._live()
+        if id(model.module) in _HERE.own:
+            return forward(*args, **kwargs)
+        here["call"], n_prompt = RunState(), None
+        if model.kind == "language":
+            named = _named_arguments(type(model.module).forward, args, kwargs)
+            cache = named.get("past_key_values")
+            begun = self._prompts.get(cache) if hasattr(cache, "get_seq_length") else None
+            n_prompt = here.get("prompt") or begun
+            here["call"], n_prompt = state_of_call(named, n_prompt)
+            if "prompt" in here:
+                here["prompt"] = n_prompt
+        try:
+            output = forward(*args, **kwargs)
+        finally:
+            del here["call"]
+        cache = getattr(output, "past_key_values", None)
+        if n_prompt is not None and hasattr(cache, "get_seq_length"):
+            self._prompts[cache] = n_prompt
+        return output
+
+    def _generate(self, generate: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """What its calls are given without a cache does not say where the prompt ends."""
+        here = vars(self._here)
+        here["prompt"] = None
+        try:
+            return generate(*args, **kwargs)
+        finally:
+            del here["prompt"]
+
+
+@lru_cache(maxsize=256)
+def _signature(forward: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(forward)
+
+
+def _named_arguments(
+    forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    """Return a call's arguments by name; without `input_ids`, the first one is called so too."""
+    named = _signature(forward).bind(None, *args, **kwargs).arguments
+    named |= named.pop("kwargs", {})
+    if "input_ids" not in named and args:
+        named["input_ids"] = args[0]
+    return named
+
+
+def state_of_call(
+    named: Mapping[str, Any], n_prompt: int | None = None
+) -> tuple[RunState | str, int | None]:
+    """Return where the columns of a language model's call are, and how many columns its prompt has.
+
+    Read off the call's token ids, mask, positions and cache; a phrase instead, where they do not say.
+
+    Parameters
+    ----------
+    n_prompt
+        The prompt's columns, where they are known from calls before this one.
+    """
+    tokens = named.get("input_ids")
+    shaped = tokens if tokens is not None else named.get("inputs_embeds")
+    if not isinstance(shaped, Tensor) or shaped.ndim < 2:
+        return "a call without token ids of shape (batch, time)", n_prompt
+    n, time = shaped.shape[:2]
+    count = getattr(named.get("past_key_values"), "get_seq_length", None)
+    offset = int(count()) if callable(count) else 0
+    if n_prompt is None:
+        if offset:
+            return "a call with a cache from before the edit", None
+        n_prompt = time
+    mask = named.get("attention_mask")
+    if mask is None:
+        keep = torch.ones(n, offset + time, dtype=torch.bool, device=shaped.device)
+    elif isinstance(mask, Tensor) and mask.shape == (n, offset + time):
+        keep = mask.to(shaped.device) > 0
+    else:
+        return "the mask of the call", n_prompt
+    position = keep.long().cumsum(dim=1) - 1
+    if mask is None and isinstance(named.get("position_ids"), Tensor):
+        given = named["position_ids"].to(shaped.device).expand(n, time)
+        position[:, offset:] = given
+    position = position.masked_fill(~keep, -1)[:, offset:]
+    row = torch.arange(n, device=shaped.device)[:, None].expand(n, time)
+    state = RunState(
+        step=max(0, offset - n_prompt + 1),
+        offset=offset,
+        keep=keep[:, offset:],
+        token_ids=tokens,
+        position=position,
+        prompt_length=keep[:, :n_prompt].sum(dim=1),
+        sample=row.masked_fill(~keep[:, offset:], -1),
+    )
+    return state, n_prompt
+
+
+# Around what a module has, and gone without a trace, in whatever order things are taken out again.
+
+Around = Callable[..., Any]
+"""(what would have run, its arguments …) → what it gives instead."""
+
+
+def _around(module: nn.Module, run: Around) -> Callable[[], None]:
+    """Put something around a module's forward, beneath nnsight; return what takes it out."""
+    controller: Any = module.forward
+    if not isinstance(controller.state, _Beneath):
+        controller.state = _Beneath(controller.state)
+    controller.state.runs.append(run)
+
+    def undo() -> None:
+        controller.state.runs.remove(run)
+        if not controller.state.runs:
+            controller.state = controller.state.state
+
+    return undo
+
+
+def _around_generate(module: nn.Module, run: Around) -> Callable[[], None]:
+    """Put something around a module's `generate`; return what takes it out."""
+    generate = cast(Any, module).generate
+    own = generate if isinstance(generate, _Generate) else _Generate(generate)
+    own.runs.append(run)
+    vars(module)["generate"] = own
+
+    def undo() -> None:
+        own.runs.remove(run)
+        if not own.runs:
+            del vars(module)["generate"]
+
+    return undo
+
+
+class _Beneath:
+    """nnsight's state of a module, with more around the forward that it runs."""
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+        self.runs: list[Around] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.state, name)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """A copy of the module is without edits."""
+        return self.state.__reduce_ex__(protocol)
+
+    def body(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """What nnsight runs between a module's input and its output."""
+        return _composed(partial(self.state.body, module), self.runs)(*args, **kwargs)
+
+
+class _Generate:
+    """A module's `generate`, with more around it."""
+
+    def __init__(self, generate: Around) -> None:
+        self.generate = generate
+        self.runs: list[Around] = []
+        update_wrapper(self, generate)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return _composed(self.generate, self.runs)(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy of the module generates by itself."""
+        return copy.deepcopy(self.generate, memo)
+
+
+def _composed(call: Around, runs: Sequence[Around]) -> Around:
+    for run in runs:
+        call = partial(run, call)
+    return call
