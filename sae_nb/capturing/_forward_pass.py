@@ -16,17 +16,19 @@ from torch import Tensor, nn
 from sae_nb.models import (
     Backend,
     HookPoint,
+    Side,
     first_input,
     installed,
     own_wrapper,
     read_tensor,
+    run_remotely,
 )
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel, Remote
+    from sae_nb.models import Batch, LiveModel
 
 
-Place = tuple[str, str]
+Place = tuple[str, Side]
 """Module path and side: where a value is read, whatever its names."""
 
 Take = Callable[[str, Tensor], None]
@@ -265,66 +267,21 @@ def _listen(module: nn.Module, place: Place, pass_: ForwardPass) -> Any:
 
 
 # -------------------------------------------------------------------------------------------------
-# On nnsight's server: the trace body travels, this library does not. So the body is plain nnsight,
-# everything read is saved, and what follows (rows, stores) happens here.
+# On nnsight's server: what follows (rows, stores) happens here.
 
 
 def _run_remotely(model: LiveModel, pass_: ForwardPass) -> None:
     """Send one pass to where the model runs, and hand on what comes back."""
     from nnsight.intervention.interleaver import OutOfOrderError
 
-    if model.interventions:
-        raise ValueError(
-            f"A remote capture must be without edits, got {len(model.interventions)}: they are "
-            "functions of this process. Leave `steer` or `ablate`, or load the model without `remote`."
-        )
-    places = _in_order(model, pass_.places)
     batch = pass_.batch
     try:
-        values = _traced_remotely(
-            model.given_nnsight, batch.args, batch.kwargs, places, model.remote
-        )
+        values, _ = run_remotely(model, batch.args, batch.kwargs, pass_.state, pass_.places)
     except OutOfOrderError as error:
         raise _never_ran(pass_.left) from error
-    for place, value in zip(places, values, strict=True):
+    for place, value in values.items():
         if place[1] == "input":
             args, kwargs = value
             pass_.see(place, _module_input(args, kwargs, pass_.places[place][0][1]))
         else:
             pass_.see(place, value)
-
-
-def _traced_remotely(
-    wrapper: Any,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    places: Sequence[Place],
-    remote: Remote,
-) -> list[Any]:
-    """What modules gave, or got as (args, kwargs), in one pass."""
-    import nnsight
-
-    with wrapper.trace(*args, remote=remote, **kwargs) as tracer:
-        values = []
-        for path, side in places:
-            envoy = wrapper.get(path)
-            values.append(envoy.inputs if side == "input" else envoy.output)
-        nnsight.save(values)
-        tracer.stop()
-    return values
-
-
-def _in_order(model: LiveModel, places: Mapping[Place, Any]) -> list[Place]:
-    """Places as a forward pass reaches them: a trace must read them so."""
-    standard = [(point.path, point.side) for point in model.hook_points()]
-    modules = [path for path, _ in model.module.named_modules()]
-
-    def rank(place: Place) -> tuple[int, float]:
-        if place in standard:
-            return standard.index(place), 0
-        # A module of the user's own runs inside the block that holds it.
-        path, side = place
-        block = [i for i, (known, _) in enumerate(standard) if path.startswith(f"{known}.")]
-        return (min(block) if block else 0), modules.index(path) + (side == "output") / 2
-
-    return sorted(places, key=rank)

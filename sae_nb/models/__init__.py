@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for the other rooms
         snapshot as snapshot,
     )
     from sae_nb.models._hook_points import (
+        Side as Side,
         check_writable as check_writable,
         first_input as first_input,
         read_tensor as read_tensor,
@@ -49,6 +50,11 @@ if TYPE_CHECKING:  # for the other rooms
         own_wrapper as own_wrapper,
     )
     from sae_nb.models._loading import Remote as Remote, no_weights as no_weights
+    from sae_nb.models._stored_edits import (
+        check_travels as check_travels,
+        edited_nnsight as edited_nnsight,
+        run_remotely as run_remotely,
+    )
     from sae_nb.models._vision_transformer import (
         Block as Block,
         VisionTransformer as VisionTransformer,

@@ -181,7 +181,7 @@ def _left_padded(model: LiveModel, prompts: list[Tensor]) -> _Text:
 
 def _grow(model: LiveModel, text: _Text, n_new: int, choose: Choice, use_cache: bool) -> None:
     names = facts.forward_names(model.module)
-    cached = use_cache and {"past_key_values", "use_cache"} <= names
+    cached = use_cache and not model.remote and {"past_key_values", "use_cache"} <= names
     ends = torch.tensor(
         sorted(facts.end_token_ids(model.module, model.tokenizer)), device=text.ids.device
     )

@@ -85,6 +85,18 @@ class Intervention:
     backend: Backend = "hooks"
     """How it gets into the live model's own passes; both ways give the same numbers."""
 
+    def needed(self, state: RunState | str) -> RunState:
+        """Return where the columns of a call are; where it does not say, as far as this edit has to know."""
+        if isinstance(state, RunState):
+            return state
+        if getattr(self.edit, "everywhere", False):
+            return RunState()
+        raise ValueError(
+            f'An edit at "{self.hook_point}" that depends on positions must know where each token is '
+            f"in its text, which {state} does not say. Call the whole model, with a mask of shape "
+            "(batch, time), from the prompt on; or steer at every position."
+        )
+
 
 def run_edited(
     model: LiveModel,
@@ -97,6 +109,10 @@ def run_edited(
 
     One edit that asks for nnsight puts all of them into the trace, so that their order holds.
     """
+    from sae_nb.models._stored_edits import run_remotely
+
+    if model.remote:
+        return run_remotely(model, args, kwargs, states)[1]
     if any(intervention.backend == "nnsight" for intervention in model.interventions):
         return _run_traced(model, args, kwargs, states, method)
     with installed(model, states):
@@ -304,6 +320,8 @@ class Editing:
         """Put the active edits into the module, until as many releases; the caller holds the lock."""
         model = self._live()
         if model.remote:
+            self._holders += 1
+            self.keep()
             return
         places = _places(model)
         own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
@@ -317,14 +335,22 @@ class Editing:
     def release(self) -> None:
         """Take out what no active edit needs any more; the caller holds the lock."""
         model = self._live()
-        if model.remote:
-            return
         self._holders -= 1
+        if model.remote:
+            self.keep()
+            return
         if self._holders:
             self._settle(_places(model))
             return
         while self._undo:
             self._undo.popitem()[1]()
+
+    def keep(self) -> None:
+        """Have a remote model's nnsight object make the edits that are held, in anybody's trace."""
+        from sae_nb.models._stored_edits import keep
+
+        model = self._live()
+        keep(model, model.interventions if self._holders else ())
 
     def _live(self) -> LiveModel:
         return cast("LiveModel", self._model())
@@ -384,23 +410,9 @@ class Editing:
         edits = _places(model).get(place, [])
         if runs is self:
             return [(edit, states) for edit in edits]
-        call = vars(self._here).get("call")
-        return [(edit, (self._foreign(edit, call),)) for edit in edits]
-
-    def _foreign(self, intervention: Intervention, state: RunState | str | None) -> RunState:
-        """Where the columns of somebody else's call are, if this edit has to know."""
-        model = self._live()
-        if state is None:  # a part of the module was called by itself
-            state = "a call of a part of the model" if model.kind == "language" else RunState()
-        if isinstance(state, RunState):
-            return state
-        if getattr(intervention.edit, "everywhere", False):
-            return RunState()
-        raise ValueError(
-            f'An edit at "{intervention.hook_point}" that depends on positions must know where each '
-            f"token is in its text, which {state} does not say. Call the whole model, with a mask of "
-            "shape (batch, time), from the prompt on; or steer at every position."
-        )
+        alone = "a call of a part of the model" if model.kind == "language" else RunState()
+        call = vars(self._here).get("call", alone)
+        return [(edit, (edit.needed(call),)) for edit in edits]
 
     # Calls of the whole module, and of its `generate`
 
@@ -410,7 +422,7 @@ class Editing:
             return forward(*args, **kwargs)
         here["call"], n_prompt = RunState(), None
         if model.kind == "language":
-            named = _named_arguments(type(model.module).forward, args, kwargs)
+            named = named_arguments(type(model.module).forward, args, kwargs)
             cache = named.get("past_key_values")
             begun = self._prompts.get(cache) if hasattr(cache, "get_seq_length") else None
             n_prompt = here.get("prompt") or begun
@@ -441,7 +453,7 @@ def _signature(forward: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(forward)
 
 
-def _named_arguments(
+def named_arguments(
     forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> dict[str, Any]:
     """Return a call's arguments by name; without `input_ids`, the first one is called so too."""

@@ -61,7 +61,7 @@ class LiveModel:
     given_nnsight
         An nnsight object to use as `nnsight`; None: one is made when it is asked for.
     remote
-        Where its captures run, if not here: `given_nnsight` then has no weights.
+        Where it runs, if not here: `given_nnsight` then has no weights.
 
     Example
     -------

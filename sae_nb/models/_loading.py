@@ -212,8 +212,8 @@ def _card(folder: Path) -> dict[str, Any] | None:
 # -------------------------------------------------------------------------------------------------
 # Remote models: no weights here, only configuration and tokenizer; nnsight's server runs the passes.
 #
-# The module is built on torch's meta device, and `capture` sends each batch's trace to the server nnsight
-# is configured for. Whatever else runs the module or reads its weights says that there are none.
+# The module is built on torch's meta device, and the live model's own runs send each batch's trace to the
+# server nnsight is configured for. Whatever else runs the module or reads its weights says that there are none.
 
 
 def check_remote(remote: Remote) -> Remote:
@@ -228,7 +228,7 @@ def check_remote(remote: Remote) -> Remote:
 
 
 def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
-    """Build a language model without weights, whose captures run elsewhere."""
+    """Build a language model without weights, which runs elsewhere."""
     from nnsight import TransformersModel
 
     is_folder = Path(name).expanduser().is_dir()
@@ -253,7 +253,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
             f"A model that runs remotely must read text, but {name!r} reads images. Load it without "
             "`remote`."
         )
-    # Whoever runs the module (steering, generation, a panel) is refused, and gets no meta tensors.
+    # Whoever runs the module itself is refused, and gets no meta tensors.
     module.register_forward_pre_hook(lambda *_: no_weights(name, "A forward pass"))
     return LiveModel(
         module,
@@ -270,7 +270,8 @@ def no_weights(name: str, what: str) -> NoReturn:
     """Refuse what needs weights of a model that has none here."""
     raise RuntimeError(
         f"{what} must have the model's weights on this machine, but {name!r} runs remotely and has "
-        "none here. Use `sn.capture`, which runs remotely, or load the model without `remote`."
+        "none here. Use `model(…)`, `model.generate` or `sn.capture`, which run remotely, or load the "
+        "model without `remote`."
     )
 
 

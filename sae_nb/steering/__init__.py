@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.steering._modes import MODES as MODES, Mode as Mode
     from sae_nb.steering._request import (
         UNITS as UNITS,
+        Recipe as Recipe,
         Unit as Unit,
         check_hook_point as check_hook_point,
         check_width as check_width,

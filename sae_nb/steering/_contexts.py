@@ -9,46 +9,42 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_count, one_of
-from sae_nb.models import BACKENDS, Backend, Intervention
+from sae_nb.models import BACKENDS, Backend, Intervention, check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
 from sae_nb.steering._modes import Mode
-from sae_nb.steering._request import Unit, check_hook_point, check_width, request_steering
+from sae_nb.steering._request import Recipe, Unit, check_hook_point, check_width, request_steering
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models import LiveModel
 
 
 class Active:
-    """An edit that is in force inside a `with` block."""
+    """An edit that is in force inside a `with` block; its recipe's facts can be read off it too."""
 
-    def __init__(
-        self,
-        model: LiveModel,
-        hook_point: HookPoint,
-        edit: MaskedEdit,
-        recipe: Any,
-        backend: Backend = "nnsight",
-    ) -> None:
-        self._model = model
-        self._edit = edit
-        self.recipe = recipe
-        self._intervention = Intervention(hook_point, edit, backend)
+    recipe: Any
+    """What is done; `recipe.to_nnsight(model.nnsight)` makes an nnsight model of it."""
+
+    def __init__(self, model: LiveModel, recipe: Recipe, backend: Backend = "nnsight") -> None:
+        edit = cast(MaskedEdit, recipe.edit)
+        self._model, self.recipe, self._edit = model, recipe, edit
+        self._intervention = Intervention(recipe.hook_point, edit, backend)
+        check_travels(model, self._intervention)
 
     def __getattr__(self, name: str) -> Any:
-        """What the recipe says."""
-        if name.startswith("_") or "recipe" not in vars(self):
+        """What the recipe says, and what its edit counts."""
+        if name.startswith("_") or name == "recipe":
             raise AttributeError(name)
-        return getattr(self.recipe, name)
+        return getattr(self.recipe if hasattr(self.recipe, name) else self._edit, name)
 
     def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
@@ -149,7 +145,7 @@ def steer(
     one_of(backend, BACKENDS, name="backend")
     point = check_hook_point(model, hook_point)
     where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
-    recipe, change = request_steering(
+    recipe = request_steering(
         model,
         point,
         sae,
@@ -157,13 +153,12 @@ def steer(
         by,
         direction=direction,
         acts=acts,
+        where=where,
         mode=mode,
         unit=unit,
-        positions=where.stated(),
-        steps=steps,
         keep_error=keep_error,
     )
-    return Active(model, point, MaskedEdit(where, change), recipe, backend)
+    return Active(model, recipe, backend)
 
 
 def ablate(
@@ -255,8 +250,7 @@ def splice(
     if width is not None:
         check_width(model, point, width, "the SAE")
     where = Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens)
-    masked = MaskedEdit(where, edit)
-    return Active(model, point, masked, masked, backend)
+    return Active(model, Recipe(hook_point=point, edit=MaskedEdit(where, edit)), backend)
 
 
 def random_direction(d_in: int, seed: int) -> Float[Tensor, " d_in"]:

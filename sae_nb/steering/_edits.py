@@ -51,6 +51,15 @@ class MaskedEdit:
         """Whether it is the same at every position, so that nobody has to know which is which."""
         return self.positions.everywhere and not getattr(self.change, "reads_sequences", False)
 
+    def plain(self) -> tuple[Tensor, float, float] | None:
+        """Return the change in plain numbers, see `Along`; None where it cannot be given in them."""
+        return self.change.plain() if isinstance(self.change, Along) else None
+
+    def mask(self, state: RunState) -> Bool[Tensor, "batch time"]:
+        """Return where it applies to the columns of a text."""
+        columns = cast(Tensor, state.keep)
+        return self.positions.mask(columns[..., None].float(), state)
+
     def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
         """Return the edited activations of one forward pass."""
         if x.ndim == 4:  # a convolution's map: cells are positions, row by row, as in capture
@@ -259,27 +268,28 @@ def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
     return tuple(int(p) for p in numbers)
 
 
-def add_direction(delta: Float[Tensor, " d_in"]) -> Change:
-    """Return the change x + δ."""
+@dataclass(frozen=True, eq=False)
+class Along:
+    """The change that a mode makes along a direction d, by its coefficient ⟨x, d⟩ / ⟨d, d⟩."""
 
-    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        return x + delta.to(x)
+    direction: Float[Tensor, " d_in"]
+    mode: Mode = "add"
+    by: float = 1.0
 
-    return change
-
-
-def change_along(direction: Float[Tensor, " d_in"], mode: Mode, by: float) -> Change:
-    """Return the change that a mode makes along a direction d, by its coefficient ⟨x, d⟩ / ⟨d, d⟩."""
-    how = MODES[mode]
-    if not how.reads_latents:
-        return add_direction(how.change(0.0, by) * direction)
-
-    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        d = direction.to(x.device, torch.promote_types(x.dtype, torch.float32))
+    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+        """Return the changed activations."""
+        how = MODES[self.mode]
+        if not how.reads_latents:
+            return x + (how.change(0.0, self.by) * self.direction).to(x)
+        d = self.direction.to(x.device, torch.promote_types(x.dtype, torch.float32))
         c = (x.to(d) @ d) / d.square().sum()
-        return x + (how.change(c, by)[..., None] * d).to(x)
+        return x + (how.change(c, self.by)[..., None] * d).to(x)
 
-    return change
+    def plain(self) -> tuple[Tensor, float, float]:
+        """Return (d, g, b) of x + (g·⟨x, d⟩ / ⟨d, d⟩ + b)·d: what travels to where this library is not."""
+        change = MODES[self.mode].change
+        still = change(0.0, self.by)
+        return self.direction.detach(), change(1.0, self.by) - still, still
 
 
 def change_atoms(
@@ -294,7 +304,7 @@ def change_atoms(
     """Return the change that moves some latents of an SAE's code from z to z'."""
     how = MODES[mode]
     if keep_error and not how.reads_latents:
-        return add_direction(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
+        return Along(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
 
     def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
         d = rows.to(x.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import numpy as np
@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_matrix, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.models import check_writable
-from sae_nb.steering._edits import Change, Steps, change_along, change_atoms
+from sae_nb.models import Intervention, check_writable, edited_nnsight
+from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, change_atoms
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
@@ -29,10 +29,49 @@ UNITS: tuple[Unit, ...] = ("coefficient", "p99")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Steering:
-    """What is being done to a model: what `with steer(…) as recipe` gives."""
+class Recipe:
+    """What is being done to a model at one hook point."""
 
-    hook_point: str
+    hook_point: HookPoint
+    edit: MaskedEdit | None = field(default=None, repr=False, compare=False)
+    """What does it; its `n_touched` counts positions."""
+
+    def to_nnsight(self, nnsight_model: Any) -> Any:
+        """Return an nnsight model that makes this edit in every trace, also after the `with` block.
+
+        It shares the module with `nnsight_model`, which stays as it is. Traces of it need nothing of this
+        library but the edit. On nnsight's server an edit can be made that is the same at every position
+        and along a direction: `mode="add"`, or any mode with `direction=`.
+
+        Parameters
+        ----------
+        nnsight_model
+            Such as `model.nnsight`, or any other nnsight object around a module with the same paths.
+
+        Raises
+        ------
+        ValueError: If it has no module at the recipe's hook point.
+
+        Example
+        -------
+        >>> import torch, sae_nb as sn
+        >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
+        >>> with sn.steer(model, "0", direction=torch.ones(2), by=3.0) as steering:
+        ...     edited = steering.recipe.to_nnsight(model.nnsight)
+        >>> with edited.trace(torch.zeros(1, 2)):
+        ...     out = edited.output.save()
+        >>> out
+        tensor([[3., 3.]])
+        """
+        return edited_nnsight(
+            nnsight_model, Intervention(self.hook_point, cast(MaskedEdit, self.edit))
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steering(Recipe):
+    """What `steer` and `ablate` do to a model."""
+
     mode: Mode
     atoms: tuple[int, ...] | None
     """Which latents; None for a direction of the user's own."""
@@ -54,7 +93,10 @@ class Steering:
 
     def settings(self) -> dict[str, Any]:
         """Return the recipe as plain numbers and strings, ready for JSON."""
-        return asdict(self)
+        plain = {
+            part.name: getattr(self, part.name) for part in fields(self) if part.name != "edit"
+        }
+        return plain | {"hook_point": str(self.hook_point)}
 
 
 def request_steering(
@@ -66,20 +108,22 @@ def request_steering(
     *,
     direction: Float[Tensor, " d_in"] | None,
     acts: Activations | Tensor | SparseCodes | None,
+    where: Positions,
     **choices: Any,
-) -> tuple[Steering, Change]:
-    """Check a request and return its record with the change that carries it out."""
+) -> Steering:
+    """Check a request and return its record, with the edit that carries it out."""
     one_of(choices["mode"], MODES, name="mode")
     one_of(choices["unit"], UNITS, name="unit")
-    place = str(hook_point)
+    choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
     if direction is not None:
         if atom is not None:
             raise ValueError(
                 f"`steer` takes `atom` or `direction`, not both; got atom={atom!r} too."
             )
         by = check_amounts(by, 1)
-        recipe = Steering(hook_point=place, atoms=None, by=by, amount=by, **choices)
-        return recipe, _direction_change(model, hook_point, direction, recipe)
+        recipe = Steering(atoms=None, by=by, amount=by, **choices)
+        change = _direction_change(model, hook_point, direction, recipe)
+        return replace(recipe, edit=MaskedEdit(where, change))
     sae = _check_sae(model, hook_point, sae)
     if atom is None:
         raise TypeError(
@@ -88,8 +132,8 @@ def request_steering(
     atoms = check_atoms(atom, sae.n_atoms)
     by = check_amounts(by, len(atoms))
     amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
-    recipe = Steering(hook_point=place, atoms=atoms, by=by, amount=amount, **choices)
-    return recipe, _atom_change(model, sae, atoms, recipe)
+    recipe = Steering(atoms=atoms, by=by, amount=amount, **choices)
+    return replace(recipe, edit=MaskedEdit(where, _atom_change(model, sae, atoms, recipe)))
 
 
 def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
@@ -212,7 +256,7 @@ def _direction_change(
     check_width(model, point, len(direction), "the direction")
     if not bool(direction.norm() > 0):
         raise ValueError("`direction` must not be the zero vector.")
-    return change_along(direction, recipe.mode, recipe.amount[0])
+    return Along(direction, recipe.mode, recipe.amount[0])
 
 
 # -------------------------------------------------------------------------------------------------

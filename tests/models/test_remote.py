@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,22 +147,126 @@ def test_a_capture_without_the_flag_stays_here(folder: Path, server: type[Server
 
 
 def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> None:
-    """A pass of its own, generation, steering and the logit lens: rule, given, do; nothing is sent."""
+    """The module itself and the logit lens: rule, given, do; nothing is sent."""
     model = sn.load_model(on_the_hub, remote=True)
-    missing = "weights on this machine, but 'owner/gpt' runs remotely.*Use `sn.capture`"
-    sae = sn.TopK(16, 32, 2)
+    missing = "weights on this machine, but 'owner/gpt' runs remotely.*or `sn.capture`, which run"
     with pytest.raises(RuntimeError, match=missing):
-        model("a b")
+        model.module(torch.tensor([[2, 3]]))
     with pytest.raises(RuntimeError, match=missing):
-        model.generate("a b", max_new_tokens=2)
-    with pytest.raises(RuntimeError, match=missing):
-        summarise_atom(sae, torch.ones(4, 16), model=model)
-    with sn.steer(model, "resid_post.1", sae, 3, 5.0):
-        with pytest.raises(RuntimeError, match=missing):
-            model("a b")
-        with pytest.raises(ValueError, match="remote capture must be without edits, got 1"):
-            sn.capture(model, ["a b"], "resid_post.1", progress=False)
+        summarise_atom(sn.TopK(16, 32, 2), torch.ones(4, 16), model=model)
     assert server.asked == []
+
+
+@pytest.fixture
+def far(folder: Path, on_the_hub: str, monkeypatch: pytest.MonkeyPatch) -> sn.LiveModel:
+    """A remote model whose server unpacks what is sent, this library hidden, and runs just that."""
+    from nnsight.intervention.backends import remote
+    from nnsight.intervention.backends.local import LocalSimulationBackend
+    from nnsight.schema.request import RequestModel
+    from nnsight.tracing.tracer import push
+
+    there = sn.load_model(folder).nnsight
+
+    class Backend:
+        def __init__(self, _model_key: str, **_options: Any) -> None:
+            pass
+
+        def __call__(self, tracer: Any) -> None:
+            sent = RequestModel.serialize(tracer, compress=False)
+            assert b"sae_nb." not in sent
+            hiding = LocalSimulationBackend(there)
+            hidden, sources = hiding._hide_local_modules(), dict(linecache.cache)
+            try:
+                objects = there._remoteable_persistent_objects()
+                arrived = RequestModel.deserialize(sent, objects, compress=False)
+                arrived.execute(arrived.info.code)
+            finally:
+                hiding._restore(hidden)
+                linecache.cache = sources  # a server is another process
+            saved = {"values", "out", "ids"} & arrived.info.frame.f_locals.keys()
+            push(tracer.info.frame, {name: arrived.info.frame.f_locals[name] for name in saved})
+
+    monkeypatch.setattr(remote, "RemoteBackend", Backend)
+    return sn.load_model(on_the_hub, remote=True)
+
+
+D = torch.linspace(-2, 2, 16)
+STEERED: dict[str, dict[str, Any]] = {
+    "add": {"by": 2.0},
+    "set": {"by": 1.0, "mode": "set"},
+    "scale": {"by": -3.0, "mode": "scale"},
+    "the last token": {"by": 2.0, "positions": "last"},
+    "two tokens": {"by": 2.0, "positions": [1, -1]},
+    "what is new": {"by": 2.0, "steps": "new"},
+}
+
+
+@pytest.mark.parametrize("how", STEERED)
+@pytest.mark.parametrize("point", ["resid_post.1", "attn_out.1", "resid_pre.2"])
+def test_a_remote_model_is_steered_as_one_that_is_here(
+    far: sn.LiveModel, folder: Path, how: str, point: str
+) -> None:
+    """Answers, texts and captures of a padded batch, to 1e-6; and nothing is left behind."""
+    here = sn.load_model(folder)
+    results = []
+    for model in (far, here):
+        with sn.steer(model, point, direction=D, **STEERED[how]):
+            with sn.ablate(model, "mlp_out.0", direction=D):
+                results.append(
+                    (
+                        model(TEXTS),
+                        sn.capture(model, TEXTS, "resid_post.2", progress=False).x,
+                        model.generate(TEXTS, max_new_tokens=3),
+                    )
+                )
+    for theirs, ours in zip(*(result[:2] for result in results), strict=True):
+        torch.testing.assert_close(theirs, ours, atol=1e-6, rtol=1e-6, equal_nan=True)
+    assert results[0][2] == results[1][2]
+    torch.testing.assert_close(far(TEXTS), here(TEXTS), atol=1e-6, rtol=1e-6, equal_nan=True)
+    assert far.nnsight._edits == []
+
+
+def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) -> None:
+    """Ours first, then theirs; after the block theirs alone; a recipe's model keeps the edit."""
+    here, theirs = sn.load_model(folder), far.nnsight
+    ids = torch.tensor([[2, 3, 4]])
+    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
+        expected = here(ids)
+    with sn.steer(far, "resid_post.1", direction=D, by=2.0) as steering:
+        edited = steering.recipe.to_nnsight(far.nnsight)
+        with torch.no_grad(), theirs.trace(ids, remote=True):
+            out = theirs.output.logits.save()
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
+    with torch.no_grad(), theirs.trace(ids, remote=True):
+        out = theirs.output.logits.save()
+    torch.testing.assert_close(out, here(ids), atol=1e-6, rtol=0)
+    with torch.no_grad(), edited.trace(ids, remote=True):
+        out = edited.output.logits.save()
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
+
+
+def test_a_dry_run_of_a_steered_model(folder: Path) -> None:
+    """nnsight's own simulation takes what is sent too."""
+    model, here = sn.load_model(folder, remote="local"), sn.load_model(folder)
+    with sn.steer(model, "resid_post.1", direction=D, by=2.0):
+        theirs, text = model(TEXTS), model.generate("a b", max_new_tokens=3)
+    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
+        torch.testing.assert_close(theirs, here(TEXTS), atol=1e-5, rtol=1e-5, equal_nan=True)
+        assert text == here.generate("a b", max_new_tokens=3)
+
+
+def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
+    """Codes of an SAE and functions at once; positions in a trace of somebody's own when it runs."""
+    sae, theirs = sn.TopK(16, 32, 2), far.nnsight
+    alone = "must be one along a direction.*SAEs and functions do not travel"
+    with pytest.raises(ValueError, match=alone):
+        sn.ablate(far, "resid_post.1", sae, 3)
+    with pytest.raises(ValueError, match=alone):
+        sn.splice(far, "resid_post.1", torch.zeros_like)
+    with sn.steer(far, "resid_post.1", sae, 3, 2.0, positions="last"):
+        with pytest.raises(ValueError, match="must be the same at every position"):
+            with theirs.trace(torch.tensor([[2, 3]]), remote=True):
+                theirs.output.save()
 
 
 def test_what_cannot_be_remote_is_refused(on_the_hub: str, folder: Path) -> None:

@@ -26,6 +26,7 @@ from sae_nb.steering import (
     Change,
     MaskedEdit,
     Positions,
+    Recipe,
     Where,
     check_hook_point,
     check_width,
@@ -247,7 +248,8 @@ class _Reading(MaskedEdit):
 def read_positions(runs: Answers) -> list[tuple[Tensor, Tensor]]:
     """Return the activations at the edited positions, batch by batch, with the mask of where they are."""
     reading = _Reading(Positions(runs.positions, prefix_tokens=runs.model.prefix_tokens))
-    runs.under(Active(runs.model, runs.model.hook_point(runs.hook_point), reading, None))
+    recipe = Recipe(hook_point=runs.model.hook_point(runs.hook_point), edit=reading)
+    runs.under(Active(runs.model, recipe))
     return reading.seen
 
 
