@@ -428,11 +428,7 @@ def _keep_tokens(
     real = torch.ones_like(position, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
     first = torch.zeros_like(real)
     if policy.drop_first:
-        # The leftmost real column too: a packed window may begin in the middle of a text, and the
-        # sink is where attention begins.
-        first = real & ((position == 0) | (real.cumsum(dim=1) == 1))
-        if policy.begin_id is not None and batch.token_ids is not None:
-            first |= real & (batch.token_ids.cpu() == policy.begin_id)
+        first = batch.first_tokens(policy.begin_id).cpu()
     special = torch.zeros_like(real)
     if not policy.keep_special and batch.special is not None:
         special = real & batch.special.cpu() & ~first

@@ -17,6 +17,7 @@ from torch import nn
 
 from sae_nb.checks import check_memory
 from sae_nb.models import _facts as facts
+from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._preprocessing import family_preprocess, read_preprocess
@@ -286,6 +287,7 @@ def _broken(path: Path) -> str:
 # Everything small: configuration, tokenizer, preprocessing, the index of shards.
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja"]
 _SUBFOLDERS = ["*/*"]
+_CACHED_SHOWN = 8
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -351,8 +353,22 @@ def snapshot(name: str, revision: str | None, **options: Any) -> Path | Exceptio
 def _unreachable(name: str, why: str) -> str:
     from sae_nb.models._loading import bundled_names
 
+    cached = cached_names()
+    near = near_names(name, cached)
+    shown = [*near, *(other for other in cached if other not in near)][:_CACHED_SHOWN]
+    more = f" and {len(cached) - len(shown)} more" * (len(cached) > len(shown))
     return (
         f"`name` must be a bundled model ({', '.join(bundled_names()) or 'none here'}), a checkpoint "
         f"folder, or a Hugging Face id in the cache or within reach, got {name!r}: {why} "
-        "Check the spelling, go online, or pass a folder."
+        "Check the spelling, go online, or pass a folder. The cache holds "
+        f"{', '.join(shown) or 'no model'}{more}."
     )
+
+
+def cached_names() -> list[str]:
+    """Return the hub ids of the models in the cache."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    configs = Path(HF_HUB_CACHE).glob("models--*/snapshots/*/config.json")
+    folders = {config.parents[2].name for config in configs}
+    return sorted("/".join(folder.split("--")[1:]) for folder in folders)

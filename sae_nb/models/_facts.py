@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What is known of a module without a configuration of its own."""
+
+    name: str
+    kind: str
+    n_layers: int | None
+    """Blocks; None for a network without blocks."""
+
+    width: int | None
+    """Of the residual stream."""
+
+    n_parameters: int
+    vocabulary_size: int | None
+    """Token ids; None if it reads no tokens."""
+
+    context_length: int | None
+    """Longest text, tokens; None if unlimited or unknown."""
+
 
 _NO_LIMIT = 10**9  # tokenizers write about 1e30 for "unlimited"
 _CONTEXT_NAMES = (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, check_real
 from sae_nb.models import _facts as facts
 from sae_nb.models._interventions import RunState, run_edited
 from sae_nb.models._text_inputs import language_samples
@@ -41,7 +41,7 @@ def continue_texts(
     """Continue prompts, as `LiveModel.generate` says."""
     check_count(max_new_tokens, name="max_new_tokens")
     _check_generates(model)
-    if not 0 <= temperature < float("inf"):
+    if not 0 <= check_real(temperature, name="temperature") < float("inf"):
         raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
     prompts, single = _prompt_ids(model, prompt)
     longest, limit = max(len(ids) for ids in prompts), model.context_length

@@ -113,9 +113,11 @@ def find_hook_point(
     raise HookPointNotFound(_not_found(name, wanted, points, module_paths, model_name))
 
 
-def near_names(name: str, names: Collection[str], count: int = 5) -> list[str]:
+def near_names(
+    name: str, names: Collection[str], count: int = 5, *, likeness: float = 0.5
+) -> list[str]:
     """Return up to `count` names spelled most like `name`, the nearest first."""
-    return difflib.get_close_matches(name, list(dict.fromkeys(names)), n=count, cutoff=0.5)
+    return difflib.get_close_matches(name, list(dict.fromkeys(names)), n=count, cutoff=likeness)
 
 
 def _not_found(

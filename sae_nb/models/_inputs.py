@@ -89,6 +89,18 @@ class Batch:
         position = torch.arange(n_tokens, device=self.sample.device)
         return self.sample.expand(-1, n_tokens), position.expand(self.n, -1)
 
+    def first_tokens(self, begin_id: int | None) -> Bool[Tensor, "batch time"]:
+        """Return where attention begins: at the first token of every text and row, and at every BOS.
+
+        A decoder makes a sink of it: its norm is up to a hundred times that of the others.
+        """
+        real = torch.ones_like(self.position, dtype=torch.bool) if self.keep is None else self.keep
+        # The leftmost real column too: a packed row may begin in the middle of a text.
+        first = real & ((self.position == 0) | (real.cumsum(dim=1) == 1))
+        if begin_id is not None and self.token_ids is not None:
+            first |= real & (self.token_ids == begin_id)
+        return first
+
     def state(self) -> RunState:
         """Return the state that edits get in a plain forward pass of this batch."""
         known = self.sample.shape[1] > 1 or self.keep is not None

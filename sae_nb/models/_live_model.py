@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from types import TracebackType
@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, check_device
 from sae_nb.models import _facts as facts
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
+from sae_nb.models._hook_point_list import HookPoints
 from sae_nb.models._hook_points import (
     HookPoint,
     HookPointNotFound,
@@ -30,6 +31,8 @@ from sae_nb.models._interventions import Editing, Intervention, run_edited
 from sae_nb.models._text_inputs import AddBos, text_batches
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sae_nb.models._generation import Generated
 
 
@@ -96,11 +99,9 @@ class LiveModel:
     def __repr__(self) -> str:
         """Name, kind, size, where it runs, how deep it is."""
         parts = [self.kind + (", causal" if self.causal else "")]
-        if self.structure is not None:
-            width = self.width(f"resid_post.{self.structure.n_blocks - 1}")
-            parts.append(
-                f"{self.structure.n_blocks} blocks" + (f" of width {width}" if width else "")
-            )
+        if self.n_layers is not None:
+            width = self.width()
+            parts.append(f"{self.n_layers} blocks" + (f" of width {width}" if width else ""))
         if self.patch_grid is not None:
             rows, columns = self.patch_grid
             parts.append(f"{self.prefix_tokens} + {rows}×{columns} tokens")
@@ -125,6 +126,28 @@ class LiveModel:
             if parameter.is_floating_point():
                 return parameter.dtype
         return torch.get_default_dtype()
+
+    @property
+    def config(self) -> Any:
+        """The module's own configuration; for a module without one, a record of what is known of it."""
+        return getattr(self.module, "config", None) or self._known
+
+    @cached_property
+    def _known(self) -> facts.ModelFacts:
+        return facts.ModelFacts(
+            name=self.name,
+            kind=self.kind,
+            n_layers=self.n_layers,
+            width=self.width(),
+            n_parameters=sum(parameter.numel() for parameter in self.module.parameters()),
+            vocabulary_size=self.vocabulary_size,
+            context_length=self.context_length,
+        )
+
+    @property
+    def n_layers(self) -> int | None:
+        """How many blocks it has; None for a network without blocks."""
+        return None if self.structure is None else self.structure.n_blocks
 
     @cached_property
     def structure(self) -> Structure | None:
@@ -170,7 +193,7 @@ class LiveModel:
     def _points(self) -> list[HookPoint]:
         return standard_hook_points(self.module, self.structure)
 
-    def hook_points(self) -> list[HookPoint]:
+    def hook_points(self) -> HookPoints:
         """Return the model's hook points in the order a forward pass reaches them.
 
         ``embed``; per block ``resid_pre.L`` (its input), ``attn_out.L`` and ``mlp_out.L`` (what is
@@ -180,9 +203,9 @@ class LiveModel:
         A network without blocks lists its modules by path.
 
         Raw module paths and TransformerLens names are accepted besides wherever a hook point is
-        asked for.
+        asked for. The list is short when printed, and a tree in a notebook.
         """
-        return list(self._points)
+        return HookPoints(self._points)
 
     def hook_point(self, name: str) -> HookPoint:
         """Return the hook point of a standard name, TransformerLens name, or module path.
@@ -210,11 +233,70 @@ class LiveModel:
                 f'No module "{path}" in {self.name}. Near: {near}; see model.module.'
             ) from None
 
-    def width(self, hook_point: str) -> int | None:
-        """Return the width of the vectors at a hook point; None if that is known only from running it."""
+    def width(self, hook_point: str | None = None) -> int | None:
+        """Return the width of the vectors at a hook point, by default that of the residual stream.
+
+        None if that is known only from running it, or if there is no residual stream.
+        """
+        if hook_point is None:
+            if self.n_layers is None:
+                return None
+            hook_point = f"resid_post.{self.n_layers - 1}"
         return width_at(self.module, self.structure, self.hook_point(hook_point))
 
+    # What torch users do with a module
+
+    def to(self, *args: Any, **kwargs: Any) -> LiveModel:
+        """Move or convert the module in place, as torch's `Module.to` does, and return this model.
+
+        Raises
+        ------
+        ValueError: If the device is not there.
+        RuntimeError: If the model runs remotely and has no weights here.
+        """
+        for where in (*args, kwargs.get("device")):
+            if isinstance(where, str | int | torch.device):
+                check_device(f"cuda:{where}" if isinstance(where, int) else where)
+        if self.remote:
+            from sae_nb.models._loading import no_weights
+
+            no_weights(self.name, "Moving a model")
+        with self.lock:
+            self.module.to(*args, **kwargs)
+        return self
+
+    def eval(self) -> LiveModel:
+        """Put the module in evaluation mode, in which this model runs it anyway, and return this model."""
+        self.module.eval()
+        return self
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield the module's weights."""
+        return self.module.parameters()
+
     # Running it
+
+    def tokens(self, text: Any) -> pd.DataFrame:
+        """Return the tokens of a text as the model reads them, one row per token.
+
+        Columns: ``position`` in the text, ``id``, ``token`` (its text), ``special``, and ``dropped``:
+        whether `capture` leaves it out by default, as it does a decoder's first token. Of several texts
+        there is also ``sample``, which text it is.
+
+        Raises
+        ------
+        TypeError: If the model reads no text.
+        ValueError: If a text is empty.
+
+        Example
+        -------
+        >>> from sae_nb.models import load_model
+        >>> list(load_model("tiny-gpt").tokens("Once more.")["token"])
+        ['<|endoftext|>', 'On', 'ce', ' more', '.']
+        """
+        from sae_nb.models._text_inputs import token_table
+
+        return token_table(self, text)
 
     def batches(
         self,

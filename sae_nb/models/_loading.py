@@ -15,6 +15,7 @@ from sae_nb.checks import check_count, check_device
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoints import (
+    cached_names,
     hub_folder,
     hub_small_files,
     load_folder,
@@ -29,6 +30,10 @@ from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTra
 
 WEIGHTS = Path(__file__).parent / "weights"
 CARD_FILE = "card.json"
+
+BUNDLED_LIKENESS = 0.8
+"""From which a name without an owner is taken for a bundled model's misspelt, as `difflib` counts. Ours:
+"tiny-vitt" and "tinygpt" have 0.93, "gpt2" has 0.5."""
 
 Remote = bool | str
 """False: here. True: on nnsight's server. "local": nnsight's dry run, packed and unpacked here. A host's
@@ -59,7 +64,7 @@ def load_model(
     ----------
     name
         A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N" for a checkpoint along its
-        training), a checkpoint folder, or a hub id ("owner/model").
+        training), a checkpoint folder, or a hub id ("owner/model", or "gpt2" where it has no owner).
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype
@@ -77,8 +82,9 @@ def load_model(
 
     Raises
     ------
+    TypeError: If `name` is a model already: `wrap` makes a module a live model.
     ValueError: If the device is not there, the dtype unknown, or the checkpoint unusable.
-    FileNotFoundError: If nothing of that name is found here or can be reached.
+    FileNotFoundError: If nothing of that name is found here or can be reached; says what is cached.
 
     Example
     -------
@@ -86,6 +92,11 @@ def load_model(
     >>> model.patch_grid, model.hook_points()[-2:]
     ((8, 8), ['resid_post.11', 'final_norm'])
     """
+    if isinstance(name, nn.Module | LiveModel):
+        use = "sn.wrap(module, tokenizer)" if isinstance(name, nn.Module) else "it as it is"
+        raise TypeError(
+            f"`name` must be a model's name or folder, got a {type(name).__name__}. Use {use}."
+        )
     if not isinstance(name, (str, os.PathLike)) or not str(name).strip():
         raise TypeError(f"`name` must be a model's name or folder, got {name!r}.")
     text = os.fspath(name)
@@ -141,11 +152,11 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
             f"`name` must be a folder that exists, a hub id or a bundled model, got {name!r}, which "
             "is not there."
         )
-    near = near_names(name.lower().replace("_", "-"), bundled) if "/" not in name else []
-    if near:
+    meant = near_names(name.lower().replace("_", "-"), bundled, likeness=BUNDLED_LIKENESS)
+    if "/" not in name and meant and name not in cached_names():
         raise FileNotFoundError(
-            f"`name` must be a model's name, got {name!r}. Did you mean {near[0]!r}? Bundled are: "
-            f"{', '.join(bundled)}. A hub id of that name must be written owner/{name}."
+            f"`name` must be a model's name, got {name!r}. Did you mean {meant[0]!r}? Bundled are: "
+            f"{', '.join(bundled)}. The hub is not asked for a name this close to one of them."
         )
 
 
@@ -325,7 +336,7 @@ def wrap(
 
     Raises
     ------
-    TypeError: If it is not a module.
+    TypeError: If it is not a module, or the tokenizer is none.
     ValueError: If its weights are not loaded, or the token layout is impossible.
 
     Example
@@ -336,6 +347,11 @@ def wrap(
     torch.Size([2, 3])
     """
     module, nnsight_object = _unwrapped(module_or_nnsight_model)
+    if isinstance(tokenizer, str | Path):
+        raise TypeError(
+            f"`tokenizer` must be a Hugging Face tokenizer, got {tokenizer!r}. Load one with "
+            "transformers.AutoTokenizer.from_pretrained(name)."
+        )
     if tokenizer is None and nnsight_object is not None:
         tokenizer = vars(nnsight_object).get("tokenizer")
     layout = _layout(module, preprocess, prefix_tokens, patch_grid)
@@ -370,9 +386,11 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
             f"`wrap` needs a torch module, got a live model, {given!r}. Use it as it is."
         )
     if not isinstance(given, nn.Module):
+        is_tokenizer = callable(getattr(given, "encode", None)) and not isinstance(given, str)
+        order = "The order is wrap(module, tokenizer)."
         raise TypeError(
             f"`wrap` needs a torch module or an nnsight object, got {type(given).__name__}. "
-            "Use load_model for names and folders."
+            f"{order if is_tokenizer else 'Use load_model for names and folders.'}"
         )
     for path, parameter in given.named_parameters():
         if parameter.is_meta:

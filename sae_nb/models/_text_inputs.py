@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sae_nb.activations import describe_ids
 from sae_nb.checks import check_count, one_of
 from sae_nb.models._inputs import (
     Batch,
@@ -25,6 +26,8 @@ from sae_nb.models._inputs import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -74,6 +77,41 @@ def text_batches(
         "truncated": 0,
     }
     return Batches(_collated(model, rows, batch_size), n_samples=samples.n_samples, policy=policy)
+
+
+def token_table(model: LiveModel, inputs: Any) -> pd.DataFrame:
+    """Return the tokens of texts, one row per token, as `LiveModel.tokens` says."""
+    import pandas as pd
+
+    if model.kind != "language":
+        raise TypeError(
+            f"`tokens` needs a language model, got {model.name}, a {model.kind} model. Load one such as "
+            "load_model('tiny-gpt')."
+        )
+    batches = text_batches(
+        model, inputs, batch_size=8, context_length=None, pack=False, add_bos="auto"
+    )
+    table = pd.concat([_tokens_of(model, batch) for batch in batches], ignore_index=True)
+    return table if batches.n_samples != 1 else table.drop(columns="sample")
+
+
+def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
+    import pandas as pd
+
+    keep = cast(Tensor, batch.keep)  # there is one wherever text is read
+    dropped = keep & model.causal & batch.first_tokens(model.beginning_of_text)
+    columns: dict[str, Any] = {
+        "sample": batch.sample,
+        "position": batch.position,
+        "id": batch.token_ids,
+        "special": batch.special,
+        "dropped": dropped,
+    }
+    table = pd.DataFrame({name: values[keep].cpu().numpy() for name, values in columns.items()})
+    if model.tokenizer is not None:
+        names = describe_ids(model.tokenizer, set(table["id"].tolist()))
+        table.insert(3, "token", table["id"].map(names))
+    return table
 
 
 def language_samples(model: LiveModel, inputs: Any) -> Samples:

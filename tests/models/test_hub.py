@@ -41,7 +41,9 @@ x = torch.tensor([[3, 4, 5]])
 for revision in ("main", sys.argv[1]):
     model = load_model("someone/story", device="cpu", revision=revision)
     found[revision] = model(x).sum().item()
-for name in ("someone/pickled", "someone/absent"):
+bare = load_model("gpt2", device="cpu")
+found["gpt2"] = [bare.name, bare(x).sum().item()]
+for name in ("someone/pickled", "someone/absent", "gpt3"):
     try:
         load_model(name)
     except Exception as error:
@@ -70,6 +72,7 @@ def test_hub_ids_are_read_from_the_cache_alone(build, tokenizer, tmp_path: Path)
     folder = cached(hub, "someone/story")
     story.save_pretrained(folder)
     tokenizer("bos").save_pretrained(folder)
+    story.save_pretrained(cached(hub, "gpt2"))
     folder = cached(hub, "someone/photos")
     photos.save_pretrained(folder)
     processor = {
@@ -113,6 +116,11 @@ def test_hub_ids_are_read_from_the_cache_alone(build, tokenizer, tmp_path: Path)
     assert error == "FileNotFoundError"
     assert "someone/absent" in message
     assert "HF_HUB_OFFLINE" in message
+    # A name without an owner is one like any other; the message says what is there, the nearest first.
+    assert found["gpt2"] == ["gpt2", pytest.approx(logits, abs=1e-3)]
+    error, message = found["gpt3"]
+    assert error == "FileNotFoundError"
+    assert "The cache holds gpt2, someone/photos, someone/pickled, someone/story." in message
 
 
 class Hub:
