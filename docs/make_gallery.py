@@ -195,7 +195,7 @@ def in_time() -> Any:
     acts = sn.capture(model, texts, "resid_post.2", progress=False)
     generator = torch.Generator().manual_seed(0)
     sae = sn.Temporal(acts.d_in, 128, 8, bottleneck_factor=2, generator=generator)
-    sn.train(sae, acts, sn.TrainConfig(steps=200, batch_size=512), progress=False)
+    sn.train(sae, acts, steps=200, batch_size=512, progress=False)
     panel = sw.TemporalPanel(model, sae, IN_TIME)
     panel.wait(120)
     panel.token = 9
@@ -207,7 +207,7 @@ def trained() -> Any:
     model, _, examples, _ = material(VISION)
     acts = sn.capture(model, examples.acts.context.pictures, "resid_post.6", progress=False)
     sae = sn.TopK(acts.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))
-    run = sn.start_training(sae, acts, sn.TrainConfig(steps=400, batch_size=1024, seed=0))
+    run = sn.start_training(sae, acts, steps=400, batch_size=1024, seed=0)
     panel = sw.TrainingMonitor(run)
     run.wait()
     return panel

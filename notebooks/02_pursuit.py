@@ -61,7 +61,7 @@ from sae_nb_widgets.panel import figure_widget
 digits, unseen = sn.data.digits("train"), sn.data.digits("test")
 generator = torch.Generator().manual_seed(0)
 sae = sn.MatchingPursuit(d_in=64, n_atoms=128, k=8, generator=generator)
-sn.train(sae, digits.images.flatten(1), sn.TrainConfig(steps=400, batch_size=512, seed=0))
+sn.train(sae, digits.images.flatten(1), steps=400, batch_size=512, seed=0)
 images = unseen.images.flatten(1)
 strokes = images - sae.bias.detach()
 

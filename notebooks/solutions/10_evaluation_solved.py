@@ -140,7 +140,7 @@ verdict
 config = {"d_in": 64, "n_atoms": 128, "k": 8}
 pair = [sn.TopK(**config, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
 for seed, one in enumerate(pair):
-    sn.train(one, acts, sn.TrainConfig(steps=120, seed=seed), progress=False)
+    sn.train(one, acts, steps=120, seed=seed, progress=False)
 agreement = sn.evaluation.stability(pair)
 agreement
 
