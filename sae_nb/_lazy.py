@@ -1,12 +1,22 @@
-"""Doors: the `__init__` of a room names what it offers, once, and imports it on first use."""
+"""Doors: the `__init__` of a room names what it offers, once, and imports it on first use.
+
+A name, a keyword or an attribute that is not there is answered with what it is called here: first by
+`words.toml`, the words of other libraries, else by the nearest name.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
+import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import inspect
 
 Door = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
@@ -23,15 +33,14 @@ def door(module: str) -> Door:
 
     def find(name: str) -> Any:
         if name not in homes:
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, first, n=3)
-            there = f"Did you mean {near}?" if near else f"It has {', '.join(sorted(first))}."
-            raise AttributeError(f"module {module!r} has no attribute {name!r}. {there}")
+            raise AttributeError(_Later(lambda: _not_at_the_door(module, name, first)), name=name)
         home = homes[name]
         if home == module:  # a room inside this one
             return import_module(f"{module}.{name}")
         value = getattr(import_module(home), name)
+        # What another door gives is made so already.
+        if name in first and home.rpartition(".")[2].startswith("_"):
+            value = _answering(value, module)
         setattr(sys.modules[module], name, value)
         return value
 
@@ -47,3 +56,195 @@ def _blocks(module: str) -> list[ast.If]:
 def _imports(block: ast.If) -> dict[str, str]:
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+# -------------------------------------------------------------------------------------------------
+# Names and attributes that are not there.
+
+
+class _Later:
+    """A sentence that is written when it is read: `hasattr` asks often and reads nothing."""
+
+    def __init__(self, write: Callable[[], str]) -> None:
+        self._write = write
+
+    def __str__(self) -> str:
+        return self._write()
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        return str, (str(self),)
+
+
+@functools.cache
+def words() -> dict[str, dict[str, Any]]:
+    """The words of other libraries, by what they are said of: a package, a class, a call's keywords."""
+    import tomllib
+    from importlib.resources import files
+
+    return tomllib.loads(files("sae_nb").joinpath("words.toml").read_text(encoding="utf-8"))
+
+
+def near(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """The known names that are spelled most like one that is none."""
+    from difflib import get_close_matches
+
+    small = {other.lower(): other for other in known}
+    return [small[match] for match in get_close_matches(name.lower(), small, n=n, cutoff=0.67)]
+
+
+def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
+    said = f"module {module!r} has no attribute {name!r}."
+    package = module.partition(".")[0]
+    if word := words().get(package, {}).get(name):
+        return f"{said} Here it is {_either(word)}."
+    if rooms := [room for room in _rooms(package) if name in dir(sys.modules[room])]:
+        return f"{said} It is in another room: {_either([f'{room}.{name}' for room in rooms])}."
+    if close := near(name, known):
+        return f"{said} Did you mean {_either(close)}?"
+    return f"{said} dir({module.rpartition('.')[2]}) lists what it has."
+
+
+def _rooms(package: str) -> list[str]:
+    homes = _imports(_blocks(package)[0])
+    rooms = [f"{package}.{name}" for name, home in homes.items() if home == package]
+    for room in rooms:
+        import_module(room)  # its door alone
+    return rooms
+
+
+def no_attribute(owner: object, name: str) -> Any:
+    """Answer for an attribute that an object has not; a property that failed raises its own error."""
+    if hasattr(type(owner), name):
+        return object.__getattribute__(owner, name)
+    raise AttributeError(_Later(lambda: _not_an_attribute(type(owner), name)), name=name)
+
+
+def _not_an_attribute(kind: type, name: str) -> str:
+    known = [attribute for attribute in dir(kind) if not attribute.startswith("_")]
+    said = f"{kind.__name__!r} object has no attribute {name!r}."
+    return f"{said} {here_it_is(kind, name, known)}".strip()
+
+
+def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
+    """What a thing of some kind has in place of a name; nothing where nothing is near."""
+    for base in kind.__mro__:
+        if word := words().get(base.__name__, {}).get(name):
+            return f"Here it is {_either(word)}."
+    close = near(name, known)
+    return f"Did you mean {_either(close)}?" if close else ""
+
+
+class KnowsOtherWords:
+    """Mixed in: an attribute that is not there is answered with what it is called here."""
+
+    if not TYPE_CHECKING:
+        __getattr__ = no_attribute
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _either(options: str | list[str]) -> str:
+    *most, last = [f"`{option}`" for option in _listed(options)]
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+# -------------------------------------------------------------------------------------------------
+# Calls that do not fit.
+
+
+def _answering(value: Any, module: str) -> Any:
+    """A public function that answers a wrong call in words; a class is made to do so where it stands."""
+    if isinstance(value, FunctionType):
+        value = answers_wrong_calls(value)
+        value.__module__ = module  # where pickle finds this very function
+    elif isinstance(value, type):
+        begin = vars(value).get("__init__")
+        if isinstance(begin, FunctionType) and not hasattr(begin, "__wrapped__"):
+            type.__setattr__(value, "__init__", answers_wrong_calls(begin, value))
+    return value
+
+
+def answers_wrong_calls(function: Any, made: type | None = None) -> Any:
+    """The same function, or `__init__` of what it makes; a call that does not fit hears what would."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            # A call that does not fit never enters the function.
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise
+            sentence = _wrong_call(function, made or function, args, kwargs) or str(error)
+        raise TypeError(sentence)
+
+    return call
+
+
+def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    import inspect
+
+    name, bound = called.__name__, int(isinstance(called, type))
+    parameters, args = list(inspect.signature(function).parameters.values())[bound:], args[bound:]
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names = [base.__name__ for base in called.__mro__] if bound else [name]
+    unknown = [word for word in kwargs if word not in named]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):  # others may be right
+        unknown = [word for word in unknown if _meant(word, named, names)]
+    said = [unknown_keyword(word, named, *names) for word in unknown]
+    twice = [word for word in places[: len(args)] if word in kwargs]
+    said += [f"`{name}` got `{word}` twice: by place, and by name." for word in twice]
+    if len(args) > len(places):
+        others = ", ".join(f"{word}=…" for word in named if word not in places)
+        by_name = f" Give the others by name: {others}." if others else ""
+        most = f"at most {len(places)} arguments by place"
+        said.append(f"`{name}` takes {most}, got {len(args)}.{by_name}")
+    if not said:
+        given = {*places[: len(args)], *kwargs}
+        missing = [p.name for p in parameters if _is_needed(p) and p.name not in given]
+        said = [f"`{name}` needs `{word}`. {_documented(called, word)}".strip() for word in missing]
+    return " ".join(said)
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and not several
+
+
+def _documented(called: Any, name: str) -> str:
+    """The first sentence that a docstring has about a parameter."""
+    import inspect
+
+    lines = iter((inspect.getdoc(called) or "").splitlines())
+    if not any(name in line.split(", ") for line in lines):
+        return ""
+    about = itertools.takewhile(lambda line: line.startswith(" "), lines)
+    return " ".join(line.strip() for line in about).partition(". ")[0].rstrip(".") + "."
+
+
+def unknown_keyword(word: str, known: Iterable[str], *names: str) -> str:
+    """What to write for a keyword that a call does not take, known by its name (a class: its bases' too)."""
+    known = list(known)
+    options, said = _meant(word, known, names), f"`{names[0]}` takes no `{word}`."
+    if options:
+        note = words()["notes"].get(options[0])
+        return f"{said} Here it is {_either(options)}{f': {note}' if note else ''}."
+    if close := near(word, known, n=2):
+        return f"{said} Did you mean {_either(close)}?"
+    return f"{said} It takes {', '.join(known)}." if known else said
+
+
+def _meant(word: str, known: list[str], names: Iterable[str]) -> list[str]:
+    """The keyword that goes by another word elsewhere, or what to write where there is none."""
+    general = words()["keywords"]
+    tables = [general[name] for name in names if isinstance(general.get(name), dict)]
+    options = next((_listed(table[word]) for table in (*tables, general) if word in table), [])
+    keywords = [option for option in options if option in known]
+    return keywords[:1] or [option for option in options if not option.isidentifier()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -203,3 +205,14 @@ def check_memory(needed: int, what: str, instead: str) -> None:
             f"{what} must fit in memory: it needs {needed / 2**30:.1f} GiB and "
             f"{available / 2**30:.1f} GiB are free. {instead}"
         )
+
+
+def warn_caller(message: str) -> None:
+    """Warn about what was asked for, at the line outside the toolkit that asked."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
+
+
+_INSIDE = ("sae_nb", "torch.")

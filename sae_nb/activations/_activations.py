@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.activations._context import Context, Tokens, join_contexts, join_tokens, policy_text
 from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
 from sae_nb.checks import between, check_count, check_device, check_matrix
@@ -41,7 +42,7 @@ class ActivationSource(Protocol):
         ...
 
 
-class Activations:
+class Activations(KnowsOtherWords):
     """Vectors read at one hook point, one row per kept token, patch or cell.
 
     Made by `capture`, `load_activations` or `Activations.from_tensor`. Rows stay on disk where

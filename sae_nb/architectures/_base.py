@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from sae_nb._lazy import no_attribute
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import check_k, check_matrix
@@ -227,6 +228,15 @@ class SparseAutoencoder(nn.Module, ABC):
         self.scaling = InputScaling(self.d_in)
         self.pre_bias = nn.Parameter(torch.zeros(self.d_in))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                pass
+            return no_attribute(self, name)
 
     # For people
 

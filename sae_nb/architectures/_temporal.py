@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -16,7 +15,7 @@ from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Prox, Rows
-from sae_nb.checks import check_count, check_flag, check_real, one_of
+from sae_nb.checks import check_count, check_flag, check_real, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.temporal import CodeAttention, Prediction, lengths_of, padded, predict, unpadded
 
@@ -334,11 +333,10 @@ class Temporal(OneStep):
         if self.training or trained == 0:
             return self.context
         if time > trained and self.n_layers:
-            warnings.warn(
+            warn_caller(
                 f"A sequence of {time} tokens is longer than any this SAE was trained on ({trained}), so "
                 f"each token sees the last {trained} alone. Train on longer sequences, or pass shorter "
-                "ones.",
-                stacklevel=4,
+                "ones."
             )
         return trained
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,7 +21,7 @@ from sae_nb.capturing._batch_rows import (
     check_any_rows,
     reporting,
 )
-from sae_nb.checks import check_memory
+from sae_nb.checks import check_memory, warn_caller
 from sae_nb.models import Backend, HookPoint
 
 if TYPE_CHECKING:
@@ -265,10 +264,9 @@ def capture_in_memory(
         if not builder.n_samples:
             raise
         interrupted = True
-        warnings.warn(
+        warn_caller(
             f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
-            "those.",
-            stacklevel=3,
+            "those."
         )
     for name, collector in collectors.items():
         check_any_rows(name, collector.n, collector.dropped)

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.checks import check_atom, check_memory
 from sae_nb.files import (
     new_folder,
@@ -130,7 +131,7 @@ class AtomIndex(Grouping):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class SparseCodes:
+class SparseCodes(KnowsOtherWords):
     """Codes of many inputs, stored as their non-zero entries in CSR.
 
     Row i has strengths values[offsets[i] : offsets[i + 1]] at atoms[offsets[i] : offsets[i + 1]];

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.checks import warn_caller
 from sae_nb.files import read_json
 from sae_nb.interop._foreign import named_errors, read_tensors_and_facts, remember, write_folder
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
@@ -146,10 +146,9 @@ def _translated(
     if rule == "jumprelu" and float(tensors["threshold"]) < 0:
         # Never set while training: the library's own threshold code would then be dense.
         k = int(tensors["k"])
-        warnings.warn(
+        warn_caller(
             f"This SAE was saved before its threshold was set; the {k} largest codes of each input "
-            "are kept instead.",
-            stacklevel=4,
+            "are kept instead."
         )
         return parts, Encoding(rule="topk", k=k)
     if rule == "jumprelu":

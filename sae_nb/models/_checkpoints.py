@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from sae_nb.checks import check_memory
+from sae_nb.checks import check_memory, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import pair, vision_layout
@@ -169,10 +168,9 @@ def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:
     preprocess = read_preprocess(folder)
     if preprocess is None:
         preprocess = family_preprocess(config.model_type, pair(config.image_size) or (224, 224))
-        warnings.warn(
+        warn_caller(
             f"{name!r} has no preprocessor_config.json: images are prepared as usual for "
-            f"{config.model_type}, {preprocess}.",
-            stacklevel=4,
+            f"{config.model_type}, {preprocess}."
         )
     return LiveModel(
         module,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -15,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.checks import check_count, check_device
+from sae_nb._lazy import KnowsOtherWords
+from sae_nb.checks import check_count, check_device, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
 from sae_nb.models._hook_point_list import HookPoints
@@ -40,7 +40,7 @@ Kind = Literal["language", "vision", "other"]
 
 
 @dataclass(eq=False, repr=False)
-class LiveModel:
+class LiveModel(KnowsOtherWords):
     """A torch module that can be captured from and steered; made by `load_model` or `wrap`.
 
     The module is not copied and stays usable by itself. Everything that runs it holds `lock`, one
@@ -387,10 +387,9 @@ class LiveModel:
     def _warn_of_cuts(self, batches: Batches) -> None:
         cut = batches.policy.get("truncated", 0)
         if cut:
-            warnings.warn(
+            warn_caller(
                 f"{cut} of the texts were longer than the {self.context_length} tokens {self.name} "
-                "can read and were cut there.",
-                stacklevel=3,
+                "can read and were cut there."
             )
 
     def _heads_of(self, batch: Batch) -> dict[str, Tensor]:

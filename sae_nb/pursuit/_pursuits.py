@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args, overload
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, check_k, one_of
+from sae_nb.checks import check_count, check_k, one_of, warn_caller
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.pursuit import _reference as reference
 from sae_nb.pursuit._checking import (
@@ -338,11 +337,10 @@ def _run(
         steps, amounts = _by_kernels(backend, problem, facts, graph, way.memory_cap)
     stopped = int((steps.state == 2).sum())
     if stopped:
-        warnings.warn(
+        warn_caller(
             f"{stopped} of {len(steps.state)} rows stopped before k={k} steps: the best atom left "
             "depends linearly on those chosen. Their residuals may be larger than asked for; look for "
-            "duplicate atoms.",
-            stacklevel=3,
+            "duplicate atoms."
         )
     codes = _pack(problem, steps, amounts, tuple(x.shape[:-1]))
     return (codes, PursuitTrace.of(problem, steps)) if problem.trace else codes

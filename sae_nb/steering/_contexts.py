@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import check_count, one_of
+from sae_nb.checks import check_count, one_of, warn_caller
 from sae_nb.models import BACKENDS, Backend, Intervention, check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where
 from sae_nb.steering._modes import Mode
@@ -68,10 +67,9 @@ class Active:
                 del active[places[-1]]
             self._model.editing.release()
         if kind is None and self._edit.n_runs > 0 and self._edit.n_touched == 0:
-            warnings.warn(
+            warn_caller(
                 f'Nothing was changed at "{self._intervention.hook_point}": no position of the inputs '
-                "was among `positions` and `steps`.",
-                stacklevel=2,
+                "was among `positions` and `steps`."
             )
 
 

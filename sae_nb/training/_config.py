@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, get_args
 
+from sae_nb._lazy import unknown_keyword
 from sae_nb.checks import check_count, check_device, check_flag, one_of
 from sae_nb.kernels import Precision
 
@@ -168,6 +169,8 @@ def chosen_config(
         )
     if "epochs" in settings:
         raise TypeError(_no_epochs(settings, data))
+    if unknown := [word for word in settings if word not in TrainSettings.__annotations__]:
+        raise TypeError(unknown_keyword(unknown[0], TrainSettings.__annotations__, "train"))
     return TrainConfig(**settings) if config is None else config
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.checks import check_finite
+from sae_nb.checks import check_finite, warn_caller
 from sae_nb.files import Lock
 from sae_nb.kernels import precision
 from sae_nb.progress import progress_bar
@@ -149,7 +148,7 @@ def train(
     with deferred_interrupts(training.control):
         training.run(progress=progress)
     if training.stopped in ("interrupted", "data ended"):
-        warnings.warn(training.ending(), stacklevel=2)
+        warn_caller(training.ending())
     results = training.results()
     return results if isinstance(sae, Sequence) else results[0]
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.progress import Callback
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class History(list[TrainRecord]):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class TrainResult:
+class TrainResult(KnowsOtherWords):
     """What `train` leaves: the trained SAE and the history of its training.
 
     Example

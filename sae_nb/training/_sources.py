@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations, ActivationSource
-from sae_nb.checks import check_finite, check_matrix
+from sae_nb.checks import check_finite, check_matrix, warn_caller
 from sae_nb.temporal import Sequences
 from sae_nb.training._process_group import Team
 
@@ -115,10 +114,9 @@ def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
             continue
         setattr(sae, name, value)
         if before is not None:
-            warnings.warn(
+            warn_caller(
                 f"This SAE had {name}={before!r} and now trains on data with {name}={value!r}, which "
-                "it remembers from here on. If that is a mistake, train on data of its own.",
-                stacklevel=5,
+                "it remembers from here on. If that is a mistake, train on data of its own."
             )
 
 

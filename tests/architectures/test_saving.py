@@ -74,7 +74,7 @@ def test_a_setting_of_another_version_is_refused(folder: Path) -> None:
     config["settings"]["temperature"] = 2
     (folder / "config.json").write_text(json.dumps(config))
     write_manifest(folder, "sae")
-    with pytest.raises(ValueError, match="must hold a TopK of this version.*'temperature'.*Update"):
+    with pytest.raises(ValueError, match="must hold a TopK of this version.*`temperature`.*Update"):
         load_sae(folder)
 
 

@@ -420,7 +420,7 @@ def test_an_unknown_row_is_answered_by_the_nearest(report):
     """By key and by attribute; and says when a model would add it."""
     with pytest.raises(KeyError, match=r"got 'ce_recovered'.*model"):
         report["ce_recovered"]
-    with pytest.raises(AttributeError, match=r"got 'dead_fractio'\. Near: dead_fraction"):
+    with pytest.raises(AttributeError, match=r"got 'dead_fractio'\. Did you mean `dead_fraction`"):
         report.dead_fractio
 
 

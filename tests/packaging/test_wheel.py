@@ -41,6 +41,7 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
         for file in ("sae.safetensors", "examples.safetensors", "README.md"):
             assert f"sae_nb/pretrained/saes/{sae}/{file}" in names
     for text in (
+        "sae_nb/words.toml",
         "sae_nb/evaluation/report/definitions.toml",
         "sae_nb/evaluation/report/published.toml",
         "sae_nb_lessons/exercises/depth.toml",

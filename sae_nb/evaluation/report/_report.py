@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations, acts_for
-from sae_nb.checks import check_count
+from sae_nb.checks import check_count, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task
 from sae_nb.evaluation.report._measurement import Measurement, Measurements, Resampling, define
@@ -93,11 +92,11 @@ class Report(Measurements[str]):
         return [*super().__dir__(), *filter(str.isidentifier, self.measurements)]
 
     def _no_row(self, name: object) -> str:
-        near = ", ".join(get_close_matches(str(name), self.measurements, n=3)) or "none"
+        instead = here_it_is(type(self), str(name), self.measurements) or "None is near."
         needs = "Rows on the model's output appear when `model` and `inputs` are given."
         return (
-            f"A report has the rows that `list(report)` names, {len(self)} here, got {name!r}. Near: "
-            f"{near}. {needs * ('scoring' not in self.provenance)}".rstrip()
+            f"A report has the rows that `list(report)` names, {len(self)} here, got {name!r}. "
+            f"{instead} {needs * ('scoring' not in self.provenance)}".rstrip()
         )
 
     @property
@@ -339,10 +338,9 @@ def warn_if_trained_on(acts: Activations, trained_on: Activations | Tensor | Non
     )
     shared = float(np.isin(_keys(acts), known).mean())
     if shared > 0:
-        warnings.warn(
+        warn_caller(
             f"{shared:.1%} of the {len(acts)} rows of `acts` are among those trained on, which flatters "
-            "every row of the report. Hold samples out: `train, test = acts.split(0.9)`.",
-            stacklevel=3,
+            "every row of the report. Hold samples out: `train, test = acts.split(0.9)`."
         )
     return shared
 

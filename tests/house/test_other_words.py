@@ -1,0 +1,236 @@
+"""Names of other libraries and wrong calls are answered with what is written here."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import pickle
+import subprocess
+import sys
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+
+import sae_nb as sn
+from sae_nb._lazy import answers_wrong_calls, words
+
+ROWS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def objects() -> dict[str, Any]:
+    """One of each thing that the table speaks of, by the name it has there."""
+    sae = sn.TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
+    result = sn.train(sae, ROWS, sn.TrainConfig(steps=2), progress=False)
+    return {
+        "sn": sn,
+        "sw": sw,
+        "sae": sae,
+        "model": sn.load_model("tiny-gpt"),
+        "acts": sn.Activations.from_tensor(ROWS),
+        "codes": sae.encode(ROWS),
+        "result": result,
+        "report": sn.evaluate(sae, ROWS, n_bootstrap=0),
+        "len": len,
+    }
+
+
+OWNERS = {
+    "sae_nb": "sn",
+    "sae_nb_widgets": "sw",
+    "SparseAutoencoder": "sae",
+    "LiveModel": "model",
+    "Activations": "acts",
+    "SparseCodes": "codes",
+    "TrainResult": "result",
+    "Report": "report",
+}
+
+
+def _answers(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _check(node: ast.AST, objects: dict[str, Any]) -> Any:
+    """Look up every name and attribute of an expression, and bind every call; None: known when it runs."""
+    if isinstance(node, ast.Name):
+        return objects.get(node.id)
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Subscript):
+        value, key = _check(node.value, objects), ast.literal_eval(node.slice)
+        return None if value is None else value[key]
+    if isinstance(node, ast.Attribute):
+        value = _check(node.value, objects)
+        return None if value is None else getattr(value, node.attr)
+    assert isinstance(node, ast.Call), ast.dump(node)
+    function = _check(node.func, objects)
+    keywords = {keyword.arg: _check(keyword.value, objects) for keyword in node.keywords}
+    args = [_check(arg, objects) for arg in node.args]
+    if function is not None and not inspect.isbuiltin(function):
+        inspect.signature(function).bind(*args, **keywords)
+    return None
+
+
+@pytest.mark.parametrize("table", [name for name in words() if name not in ("keywords", "notes")])
+def test_what_a_foreign_name_is_answered_with_is_there(table: str, objects: dict[str, Any]) -> None:
+    """Every answer of the table can be written as it stands; and no foreign name is an alias."""
+    owner = objects[OWNERS[table]]
+    for word, value in words()[table].items():
+        with pytest.raises(AttributeError) as caught:
+            getattr(owner, word)
+        for answer in _answers(value):
+            assert f"`{answer}`" in str(caught.value)
+            if answer != "import sae_nb_widgets as sw":
+                _check(ast.parse(answer, mode="eval").body, objects)
+
+
+def _parameters() -> set[str]:
+    """Every keyword of the functions and classes that people meet first."""
+    names: set[str] = set()
+    for door in (sn, sw):
+        for name in door.__all__:
+            value = getattr(door, name)
+            with suppress(TypeError, ValueError):  # a module; an exception
+                names |= set(inspect.signature(value).parameters)
+    return names | set(inspect.signature(sn.LiveModel.generate).parameters)
+
+
+def test_every_keyword_that_is_answered_with_is_one(objects: dict[str, Any]) -> None:
+    """A keyword said to be ours is taken by some call; an expression can be written as it stands."""
+    table, ours = words()["keywords"], _parameters()
+    calls = {name: value for name, value in table.items() if isinstance(value, dict)}
+    for name, entries in {"": table, **calls}.items():
+        known = ours
+        if name and name != "SparseAutoencoder":
+            known = set(inspect.signature(getattr(sn, name)).parameters)
+        for word, value in entries.items():
+            if isinstance(value, dict):
+                continue
+            for answer in _answers(value):
+                if answer.isidentifier():
+                    assert answer in known, f"{name} {word}: {answer}"
+                else:
+                    _check(ast.parse(answer, mode="eval").body, objects)
+            assert word not in _answers(value)
+    assert set(words()["notes"]) <= ours
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda m: sn.TopK(d_model=64, d_sae=512, k=4),
+            "`TopK` takes no `d_model`. Here it is `d_in`. `TopK` takes no `d_sae`. Here it is `n_atoms`",
+        ),
+        (lambda m: sn.TopK(64, 512), "`TopK` needs `k`. Most atoms per input, 1 ≤ k ≤ n_atoms."),
+        (lambda m: sn.TopK(64, 512, 4, device="cuda"), "Here it is `sae.to(device)`"),
+        (lambda m: sn.TopK(64, 512, 4, revivl="auxk"), "Did you mean `revival`?"),
+        (lambda m: sn.Temporal(d_model=64, d_sae=512, k=4), "Here it is `d_in`"),
+        (lambda m: sn.capture(m, ["a"], layer=3), "Here it is `hook_points`: hook points are names"),
+        (lambda m: sn.capture(m, ["a"], "embed", 3), "Give the others by name: batch_size=…"),
+        (lambda m: sn.capture(m), "`capture` needs `inputs`. Texts, token ids, images"),
+        (lambda m: sn.steer(m, "embed", strength=4), "`steer` takes no `strength`. Here it is `by`"),
+        (lambda m: sn.steer(m, "embed", model=m), "`steer` got `model` twice"),
+        (lambda m: sn.load_model("tiny-gpt", torch_dtype=None), "Here it is `dtype`"),
+        (lambda m: sn.load_sae("x", device="cpu"), "Here it is `sn.load_sae(name).to(device)`"),
+        (lambda m: sn.TrainConfig(lr=1e-3), "`TrainConfig` takes no `lr`. Here it is `learning_rate`."),
+        (lambda m: sn.evaluate(None, activations=ROWS), "Here it is `acts`"),
+        (lambda m: sn.matching_pursuit(ROWS, ROWS, n_nonzero_coefs=3), "Here it is `k`"),
+        (lambda m: sw.AtomBrowser(sae=None, act=None), "Did you mean `acts`?"),
+        (lambda m: sw.SteeringPanel(m, "embed", None, feature=3), "Here it is `atom`"),
+    ],
+)  # fmt: skip
+def test_a_call_that_does_not_fit_hears_what_would(call: Any, sentence: str) -> None:
+    """Unknown, missing, doubled and too many arguments; nothing of the call has run."""
+    with pytest.raises(TypeError) as caught:
+        call(object())
+    assert sentence in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_a_type_error_inside_a_call_stays_as_it_is() -> None:
+    """Only calls that do not fit are answered; what goes wrong inside keeps its words and its place."""
+
+    def inner(x: torch.Tensor) -> torch.Tensor:
+        return x.relu(1, 2, 3)
+
+    with pytest.raises(TypeError, match="relu"):
+        answers_wrong_calls(inner)(ROWS)
+    with pytest.raises(TypeError, match="`inner` needs `x`"):
+        answers_wrong_calls(inner)()
+
+
+def test_a_public_function_stays_one() -> None:
+    """Signature, documentation, name, pickle and identity between doors."""
+    capture = inspect.unwrap(sn.capture)
+    assert capture is not sn.capture
+    assert inspect.signature(sn.capture) == inspect.signature(capture)
+    assert (sn.capture.__name__, sn.capture.__doc__) == ("capture", capture.__doc__)
+    assert sn.capture is sn.capturing.capture
+    assert pickle.loads(pickle.dumps(sn.capture)) is sn.capture
+    assert "d_in: 'int'" in str(inspect.signature(sn.TopK))
+
+
+def test_wrong_names_are_answered_by_the_nearest_or_the_room_that_has_them() -> None:
+    """Not by a list of all names."""
+    with pytest.raises(AttributeError, match=r"Did you mean `capture`\?$"):
+        sn.captrue
+    with pytest.raises(AttributeError, match=r"another room: `sae_nb.evaluation.stability`\.$"):
+        sn.stability
+    with pytest.raises(AttributeError, match=r"dir\(sae_nb\) lists what it has\.$"):
+        sn.qqqqqq
+    with pytest.raises(
+        AttributeError, match=r"`sn.load_sae\(name\)`, `sn.TopK\(d_in, n_atoms, k\)`"
+    ):
+        sn.SAE
+    with pytest.raises(ImportError):
+        from sae_nb import qqqqqq  # noqa: F401
+
+
+def test_questions_that_copy_pickle_and_notebooks_ask_are_answered_no(
+    objects: dict[str, Any],
+) -> None:
+    """Duck-typing, copying and rich display see what is there, and nothing else."""
+    for name in ("sae", "acts", "codes", "result"):
+        thing = objects[name]
+        assert not hasattr(thing, "_ipython_display_")
+        assert not hasattr(thing, "__array_interface__")
+        assert getattr(thing, "W_dec", None) is None
+        assert type(copy.copy(thing)) is type(thing)
+    sae = pickle.loads(pickle.dumps(objects["sae"]))
+    assert torch.equal(sae.dictionary, objects["sae"].dictionary)
+
+
+def test_a_property_that_fails_raises_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error inside a property is not taken for an attribute that is not there."""
+
+    def fails(_: object) -> None:
+        raise AttributeError("inside")
+
+    for kind, thing in (
+        (sn.TopK, sn.TopK(4, 8, 2)),
+        (sn.Activations, sn.Activations.from_tensor(ROWS)),
+    ):
+        monkeypatch.setattr(kind, "d_model", property(fails), raising=False)
+        with pytest.raises(AttributeError, match=r"^inside$"):
+            thing.d_model
+
+
+def test_nothing_is_read_before_an_answer_is_asked_for() -> None:
+    """`hasattr` opens no table: the sentence is written when somebody reads it."""
+    code = """
+import sae_nb as sn, sae_nb._lazy as lazy
+assert not hasattr(sn, "SAE") and not hasattr(sn.data, "nothing")
+assert lazy.words.cache_info().currsize == 0
+try:
+    sn.SAE
+except AttributeError as error:
+    assert "load_sae" in str(error) and lazy.words.cache_info().currsize == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
