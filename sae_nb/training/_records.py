@@ -111,6 +111,19 @@ class History(list[TrainRecord]):
         """`table`, as a method."""
         return self.table
 
+    def __repr__(self) -> str:
+        if not self:
+            return "History(no records)"
+        first, last = self[0], self[-1]
+        return (
+            f"History({len(self)} records, steps {first.step} to {last.step}: loss {first.loss:.4g} to "
+            f"{last.loss:.4g}, r2 {first.r2:.3f} to {last.r2:.3f}; .table is pandas)"
+        )
+
+    def _repr_html_(self) -> str:
+        html: str = self.table.to_html(max_rows=10, float_format="{:.4g}".format)
+        return html
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class TrainResult(KnowsOtherWords):

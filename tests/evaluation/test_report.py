@@ -428,6 +428,7 @@ def test_rows_are_attributes(report):
     """Also for completion, with a format as numbers have, and after a copy."""
     assert report.r2 is report["r2"]
     assert "r2" in dir(report)
+    assert repr(report.r2).startswith(f"Measurement(r2_pooled {report.r2.value:.4g} [")
     assert f"{report.r2:.3f}" == f"{report.r2.value:.3f}"
     assert copy.deepcopy(report).r2.value == report.r2.value
     assert pickle.loads(pickle.dumps(report)).r2.value == report.r2.value

@@ -99,3 +99,5 @@ def test_a_result_is_drawn_and_tabulated(rows, sae) -> None:
     assert result.to_pandas().equals(result.history.to_pandas())
     assert list(result.to_pandas().index) == [1, 10, 20, 25]
     assert len(repr(result).splitlines()) == 1
+    assert repr(result.history).startswith("History(4 records, steps 1 to 25: loss")
+    assert result.history._repr_html_().count("<tr") == 4 + 2  # and two lines of names

@@ -137,6 +137,13 @@ class Measurement:
     def __format__(self, spec: str) -> str:
         return format(self.value, spec) if spec else str(self)
 
+    def __repr__(self) -> str:
+        low, high = self.interval
+        parts = [f"{self.value:.4g}" + f" [{low:.4g}, {high:.4g}]" * (low == low)]
+        chance = {"floor": self.floor, "control": self.control}
+        parts += [f"{name} {x:.4g}" for name, x in chance.items() if x is not None]
+        return f"Measurement({self.definition} {', '.join(parts)}; {self.n} {self.unit})"
+
     @classmethod
     def measured(
         cls,
