@@ -13,11 +13,12 @@ import sys
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import inspect
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Door = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
 
@@ -169,7 +170,7 @@ def _answering(value: Any, module: str) -> Any:
     return value
 
 
-def answers_wrong_calls(function: Any, made: type | None = None) -> Any:
+def answers_wrong_calls(function: Function, made: type | None = None) -> Function:
     """The same function, or `__init__` of what it makes; a call that does not fit hears what would."""
 
     @functools.wraps(function)
@@ -184,17 +185,18 @@ def answers_wrong_calls(function: Any, made: type | None = None) -> Any:
             sentence = _wrong_call(function, made or function, args, kwargs) or str(error)
         raise TypeError(sentence)
 
-    return call
+    return call  # type: ignore[return-value]
 
 
 def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
     import inspect
 
-    name, bound = called.__name__, int(isinstance(called, type))
-    parameters, args = list(inspect.signature(function).parameters.values())[bound:], args[bound:]
+    name, parameters = called.__name__, list(inspect.signature(function).parameters.values())
+    bound = int(bool(parameters) and parameters[0].name == "self")
+    parameters, args = parameters[bound:], args[bound:]
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     places = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    names = [base.__name__ for base in called.__mro__] if bound else [name]
+    names = [base.__name__ for base in called.__mro__] if isinstance(called, type) else [name]
     unknown = [word for word in kwargs if word not in named]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):  # others may be right
         unknown = [word for word in unknown if _meant(word, named, names)]

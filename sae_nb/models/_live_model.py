@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb._lazy import KnowsOtherWords
+from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.checks import check_count, check_device, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
@@ -365,6 +365,7 @@ class LiveModel(KnowsOtherWords):
         """
         return main_tensor(raw, prefer_pooled=self.kind == "vision")
 
+    @answers_wrong_calls
     def __call__(self, inputs: Any, *, batch_size: int | None = None) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, or states.
 
@@ -397,6 +398,7 @@ class LiveModel(KnowsOtherWords):
             return cast(dict[str, Tensor], self.forward(batch, method="forward_heads"))
         return named_outputs(self.forward(batch))
 
+    @answers_wrong_calls
     def generate(
         self,
         prompt: Any,

@@ -132,6 +132,9 @@ class TrainConfig:
         return cls(**values)
 
 
+_OPTIONS = ("callbacks", "progress", "resume")  # of `train` itself
+
+
 class TrainSettings(TypedDict, total=False):
     """The fields of `TrainConfig` as `train` takes them by keyword, for editors and type checkers."""
 
@@ -167,10 +170,12 @@ def chosen_config(
             f"Settings must be keywords or a `config`, got both: config=… and {', '.join(settings)}. "
             "Use dataclasses.replace(config, …), or leave `config` out."
         )
-    if "epochs" in settings:
-        raise TypeError(_no_epochs(settings, data))
-    if unknown := [word for word in settings if word not in TrainSettings.__annotations__]:
-        raise TypeError(unknown_keyword(unknown[0], TrainSettings.__annotations__, "train"))
+    for word in settings:
+        if word in TrainSettings.__annotations__:
+            continue
+        if "epochs" in word:
+            raise TypeError(_no_epochs(word, settings, data))
+        raise TypeError(unknown_keyword(word, (*TrainSettings.__annotations__, *_OPTIONS), "train"))
     return TrainConfig(**settings) if config is None else config
 
 
@@ -183,9 +188,10 @@ def shows_settings(function: Function) -> Function:
     return function
 
 
-def _no_epochs(settings: Mapping[str, Any], data: object) -> str:
-    batch_size, epochs = settings.get("batch_size", TrainConfig.batch_size), settings["epochs"]
-    rule = "The length of a training must be given in `steps`, got `epochs`."
+def _no_epochs(word: str, settings: Mapping[str, Any], data: object) -> str:
+    """Say how many steps `settings[word]` epochs of these data are."""
+    batch_size, epochs = settings.get("batch_size", TrainConfig.batch_size), settings[word]
+    rule = f"The length of a training must be given in `steps`, got `{word}`."
     shape: Any = getattr(data, "shape", None)  # a stream has none
     if not shape or not all(isinstance(n, int) and n > 0 for n in (batch_size, epochs)):
         return f"{rule} One step reads a batch of {batch_size} rows."
@@ -193,7 +199,7 @@ def _no_epochs(settings: Mapping[str, Any], data: object) -> str:
     steps = math.ceil(n_rows / batch_size)
     return (
         f"{rule} These {n_rows} rows are {steps} steps of batch_size={batch_size}, so "
-        f"epochs={epochs} is steps={epochs * steps}."
+        f"{word}={epochs} is steps={epochs * steps}."
     )
 
 
