@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.background import Task, checkpoint
 from sae_nb.checks import check_matrix
 from sae_nb.files import read_tensors, write_tensors
 from sae_nb.geometry._layout import (
@@ -35,6 +38,7 @@ from sae_nb.geometry._layout import (
     nearest_by_cosine,
     pca_layout,
 )
+from sae_nb.kernels import check_not_forked
 
 FEWEST_ROWS = 8
 """Below this there is nothing to unfold, and PCA is the layout."""
@@ -59,6 +63,7 @@ def umap_layout(
     Raises
     ------
     TypeError, ValueError: If `x` is not a finite matrix.
+    RuntimeError: In a process forked from one in which compiled loops had run.
 
     Source
     ------
@@ -94,6 +99,7 @@ def _fitted(
     rows = np.column_stack((np.arange(len(x)), rows))
     distances = np.column_stack((np.zeros(len(x), np.float32), distances))
     say("loading umap-learn", 0.0)
+    check_not_forked()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the seed that makes it single-threaded
         from umap import UMAP
@@ -162,14 +168,24 @@ class UmapProcess:
             for n, v in asdict(self.settings).items()
             if v is not None
         ]
+        checkpoint()  # a process that ends starts no other
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "sae_nb.geometry", str(given), str(made), *options],
+            [
+                sys.executable,
+                "-m",
+                "sae_nb.geometry",
+                str(given),
+                str(made),
+                "--until-eof",
+                *options,
+            ],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self._reader = threading.Thread(target=self._read, args=(self._child,), daemon=True)
-        self._reader.start()
+        read = partial(self._read, self._child)
+        self._reader = Task("UMAP", read, stop=self._child.terminate)
 
     @property
     def _out(self) -> Path:
@@ -182,6 +198,7 @@ class UmapProcess:
                 self.stage = (str(progress["stage"]), float(progress["share"]))
             except (ValueError, TypeError, KeyError):
                 self._complaint = line.strip() or self._complaint
+        child.wait()
 
     @property
     def done(self) -> bool:
@@ -209,7 +226,7 @@ class UmapProcess:
                 f"The UMAP layout of {self._n} rows is not there after {timeout} seconds (stage: "
                 f"{self.stage[0]}). Wait longer, or close() it."
             ) from None
-        self._reader.join()
+        self._reader.wait()
         if code != 0:
             raise RuntimeError(
                 f"The UMAP process ended with status {code}: {self._complaint}. PCA "
@@ -230,9 +247,10 @@ class UmapProcess:
                 child.kill()
                 child.wait()
         if child is not None:
-            self._reader.join(5)
-            if child.stdout is not None:
-                child.stdout.close()
+            self._reader.wait(5)
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
         self._folder.cleanup()
 
 
@@ -248,6 +266,13 @@ def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) 
     return UmapProcess(x, settings, cache_file(x, settings))
 
 
+def _end_with_parent() -> None:
+    """End this process when the other end of its standard input is gone, even killed."""
+    while os.read(0, 1):
+        continue
+    os._exit(1)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Lay out the tensor "x" of one file into "xy" of another; progress as lines of JSON."""
     defaults = LayoutSettings()
@@ -258,6 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--min-dist", type=float, default=defaults.min_dist)
     parser.add_argument("--n-epochs", type=int)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument(
+        "--until-eof", action="store_true", help="end when standard input does: with who started it"
+    )
 
     def tell(stage: str, share: float) -> None:
         sys.stdout.write(json.dumps({"stage": stage, "share": round(share, 3)}) + "\n")
@@ -265,6 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     settings = vars(parser.parse_args(arguments))
     source, target = settings.pop("x"), settings.pop("xy")
+    if settings.pop("until_eof"):
+        # No Task: nothing ends this wait, and it computes nothing.
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     x = read_tensors(source)["x"]
     xy = umap_layout(x, LayoutSettings(**settings), cache=False, report=tell)
     write_tensors(target, {"xy": torch.from_numpy(xy)})

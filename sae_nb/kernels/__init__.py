@@ -41,4 +41,8 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.kernels._coding import check_average_k as check_average_k
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
-    from sae_nb.kernels._threads import compiled as compiled, parallel as parallel
+    from sae_nb.kernels._threads import (
+        check_not_forked as check_not_forked,
+        compiled as compiled,
+        parallel as parallel,
+    )

@@ -7,13 +7,18 @@ Numba's `workqueue` layer ends the process when two Python threads enter paralle
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sae_nb.background import checkpoint
+
 _LOCK = threading.RLock()
 _SAFE_LAYERS = ("omp", "tbb")
+_forked_from_openmp = False
 
 
 @contextmanager
@@ -40,11 +45,18 @@ def parallel() -> Iterator[None]:
     """Hold the lock and give Numba as many threads as torch has.
 
     So `torch.set_num_threads` and OMP_NUM_THREADS govern both, and the caller's own setting of
-    Numba's threads is put back.
+    Numba's threads is put back. Between two launches, work that nobody waits for any more ends.
+
+    Raises
+    ------
+    RuntimeError: In a process forked from one in which OpenMP's threads had been started: Numba would
+        kill it.
     """
     import numba
     import torch
 
+    checkpoint()
+    check_not_forked()
     # torch first: asking Numba may already launch its threads.
     threads, before = torch.get_num_threads(), numba.get_num_threads()
     with numba_lock():
@@ -57,6 +69,26 @@ def parallel() -> Iterator[None]:
             # thread count of both to the number of cores.
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
+
+
+def check_not_forked() -> None:
+    """Raise where a parallel Numba function would kill this process: in a fork of one that had run it."""
+    if _forked_from_openmp:
+        raise RuntimeError(
+            "Compiled loops must run in a process that was started afresh, and this one was forked from "
+            "one in which they had run: OpenMP's threads do not survive that. Start it by spawn: "
+            'multiprocessing.get_context("spawn"), DataLoader(…, multiprocessing_context="spawn"), or '
+            'joblib\'s default backend "loky".'
+        )
+
+
+def _after_fork() -> None:
+    global _forked_from_openmp
+    _forked_from_openmp = _forked_from_openmp or ("numba" in sys.modules and _layer() == "omp")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

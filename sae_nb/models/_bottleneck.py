@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.background import checkpoint
 from sae_nb.checks import check_count, check_matrix
 from sae_nb.data import check_sparsity
 from sae_nb.progress import progress_bar
@@ -175,6 +176,7 @@ class _Toys:
             progress_bar(steps, "toy models", "step", enabled=progress) as bar,
         ):
             for _ in range(steps):
+                checkpoint()
                 # A sparse input has little to lose: divided by the density, all toys learn alike.
                 loss = (self.losses(self.inputs(batch_size)) / self.density[..., 0, 0]).sum()
                 optimiser.zero_grad()

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sae_nb.background import checkpoint
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.checks import check_count, check_device, warn_caller
 from sae_nb.models import _facts as facts
@@ -527,6 +528,7 @@ class ModelLock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock; on the outermost entry, switch to evaluation mode."""
+        checkpoint()
         if not self._lock.acquire(blocking, timeout):
             return False
         self._depth += 1

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import signal
 import threading
 import time
-import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
+from sae_nb.background import Task, checkpoint
 from sae_nb.training._records import Stopped, as_list
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 
 State = Literal["running", "paused", "stopping", "done", "failed"]
-
-EXIT_PATIENCE_SECONDS = 5.0
-"""How long a leaving interpreter waits for the step under way: a daemon thread that is still inside
-torch when the interpreter is taken down can crash it."""
 
 
 class Loop(Protocol):
@@ -59,11 +55,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
     def __init__(self, training: LoopT, *, name: str, progress: bool = False) -> None:
         self._training, self._name = training, name
         self._error: BaseException | None = None
-        self._thread = threading.Thread(
-            target=self._work, args=(progress,), name=f"sae_nb {name}", daemon=True
-        )
-        self._thread.start()
-        _runs.add(self)
+        self._task = Task(name, partial(self._work, progress), stop=self.stop)
 
     def _work(self, progress: bool) -> None:
         try:
@@ -96,7 +88,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
     @property
     def state(self) -> State:
         """What it is doing: running, paused, stopping, done, or failed."""
-        if not self._thread.is_alive():
+        if not self._task.alive:
             return "failed" if self._error is not None else "done"
         if self._training.control.stop_reason is not None:
             return "stopping"
@@ -139,8 +131,7 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
 
     def wait(self, timeout: float | None = None) -> ResultT:
         """Wait for the end and return the result; Ctrl-C ends the waiting, not the training."""
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        if not self._task.wait(timeout):
             raise TimeoutError(
                 f"The training is still {self.state} at step {self.step} of "
                 f"{self._training.config.steps} after {timeout} s. Wait longer, or end it with "
@@ -152,16 +143,6 @@ class BackgroundRun(ABC, Generic[LoopT, ResultT]):
 
 
 _log = logging.getLogger(__name__)
-_runs: weakref.WeakSet[BackgroundRun[Any, Any]] = weakref.WeakSet()
-
-
-@atexit.register
-def _end_runs() -> None:
-    runs = [run for run in _runs if run._thread.is_alive()]
-    for run in runs:
-        run.stop()
-    for run in runs:
-        run._thread.join(EXIT_PATIENCE_SECONDS)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -203,6 +184,7 @@ class Control:
     @contextmanager
     def turn(self) -> Iterator[bool]:
         """Hold the lock for one step, after any pause; gives False when the loop must end."""
+        checkpoint()
         while True:
             with self.lock:
                 if self.stop_reason is not None or self._go.is_set():

@@ -7,7 +7,10 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from sae_nb.background import Task, checkpoint
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,7 @@ class Background:
             self._running.add(channel)
         self._tell_busy()
         if start:
-            threading.Thread(
-                target=self._run, args=(channel,), name=f"sae_nb {channel}", daemon=True
-            ).start()
+            Task(channel, partial(self._run, channel))
 
     def forget(self, channel: str = "main") -> None:
         """Drop what was asked for on a channel: what has not started never starts, no answer is handed on."""
@@ -79,7 +80,9 @@ class Background:
                 if request is None or self._closed:
                     self._running.discard(channel)
                     return
+            checkpoint()
             answer, error = _attempt(request.work)
+            checkpoint()
             with self._changed:
                 self._answers.append((request, answer, error))
                 self._changed.notify_all()

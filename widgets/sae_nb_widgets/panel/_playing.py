@@ -6,11 +6,13 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.background import Task
 from sae_nb_widgets.panel._declaring import Number, wide
 from sae_nb_widgets.panel._panel import Panel
 
@@ -22,24 +24,21 @@ class Player:
 
     def __init__(self, advance: Callable[[], bool], speed: Callable[[], float]) -> None:
         self._advance, self._speed = advance, speed
-        self._thread: threading.Thread | None = None
+        self._task: Task | None = None
         self._ended = threading.Event()
 
     @property
     def alive(self) -> bool:
         """Whether its thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._task is not None and self._task.alive
 
     def start(self) -> None:
         """Begin; a player that runs goes on as it is."""
         if self.alive and not self._ended.is_set():
             return
         # A thread that was told to end may still be in its last call: it keeps its own flag.
-        self._ended = threading.Event()
-        self._thread = threading.Thread(
-            target=self._run, args=(self._ended,), name="sae_nb player", daemon=True
-        )
-        self._thread.start()
+        ended = self._ended = threading.Event()
+        self._task = Task("player", partial(self._run, ended), stop=ended.set)
 
     def stop(self) -> None:
         """Make no further call; one under way is not waited for."""
@@ -47,9 +46,8 @@ class Player:
 
     def wait(self, timeout: float) -> None:
         """Return when its thread has ended, or after `timeout` seconds."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        if self._task is not None:
+            self._task.wait(timeout)
 
     def _run(self, ended: threading.Event) -> None:
         while not ended.wait(1 / self._speed()):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.background import Task
 from sae_nb.figures import format_count
 from sae_nb.summaries import AtomMotion, MotionTracker, TrainingHistory, TrainingSummary
 
@@ -190,13 +191,12 @@ class Redraws:
     ) -> None:
         self._draw, self._interval, self._busy = draw, interval, busy
         self._asked, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="sae_nb redraws", daemon=True)
-        self._thread.start()
+        self._task = Task("redraws", self._work, stop=self._end)
 
     @property
     def alive(self) -> bool:
         """Whether it still answers."""
-        return self._thread.is_alive()
+        return self._task.alive
 
     def ask(self) -> None:
         """Have it draw, some time soon."""
@@ -204,10 +204,12 @@ class Redraws:
 
     def close(self) -> None:
         """End it; a call under way is waited for, unless it is its own."""
+        self._end()
+        self._task.wait(5)
+
+    def _end(self) -> None:
         self._ended.set()
         self._asked.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(timeout=5)
 
     def _work(self) -> None:
         while True:
