@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.background import checkpoint
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
+from sae_nb.background import checkpoint
 from sae_nb.checks import check_count, check_device, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
