@@ -386,11 +386,9 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
             f"`wrap` needs a torch module, got a live model, {given!r}. Use it as it is."
         )
     if not isinstance(given, nn.Module):
-        is_tokenizer = callable(getattr(given, "encode", None)) and not isinstance(given, str)
-        order = "The order is wrap(module, tokenizer)."
         raise TypeError(
             f"`wrap` needs a torch module or an nnsight object, got {type(given).__name__}. "
-            f"{order if is_tokenizer else 'Use load_model for names and folders.'}"
+            f"{_in_place_of(given)}"
         )
     for path, parameter in given.named_parameters():
         if parameter.is_meta:
@@ -399,6 +397,15 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
                 "first; for nnsight pass dispatch=True."
             )
     return given, nnsight_object
+
+
+def _in_place_of(given: Any) -> str:
+    """Say what to do with something that is no module."""
+    if isinstance(getattr(given, "model", None), nn.Module):
+        return "Pass what it holds: wrap(it.model, it.tokenizer)."
+    if callable(getattr(given, "encode", None)) and not isinstance(given, str):
+        return "The order is wrap(module, tokenizer)."
+    return "Use load_model for names and folders."
 
 
 def _kind(module: nn.Module, tokenizer: Any, pictures: bool) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +80,9 @@ def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
             assert f"::: {path}\n" in documented or f"#{path})" in documented
             for dotted in (home, path):
                 where, _, last = dotted.rpartition(".")
-                assert getattr(importlib.import_module(where), last) is getattr(module, name)
+                # A door answers wrong calls around the function that stands in the file.
+                there = inspect.unwrap(getattr(importlib.import_module(where), last))
+                assert there is inspect.unwrap(getattr(module, name))
 
 
 def test_no_name_is_documented_twice(tool: Tool) -> None:

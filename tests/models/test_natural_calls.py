@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -100,6 +102,9 @@ def test_a_model_given_as_a_name_or_a_name_as_a_model_is_answered(gpt) -> None:
         sn.wrap("gpt2")
     with pytest.raises(TypeError, match=r"The order is wrap\(module, tokenizer\)"):
         sn.wrap(gpt.tokenizer, gpt.module)
+    pipeline = SimpleNamespace(model=gpt.module, tokenizer=gpt.tokenizer)
+    with pytest.raises(TypeError, match=r"Pass what it holds: wrap\(it\.model, it\.tokenizer\)"):
+        sn.wrap(pipeline)
     with pytest.raises(TypeError, match=r"AutoTokenizer\.from_pretrained"):
         sn.wrap(gpt.module, "gpt2")
     with pytest.raises(TypeError, match=r"Pass wrap\(module, tokenizer=…\)"):
