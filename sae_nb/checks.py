@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -9,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sized
+    from collections.abc import Callable, Collection, Sequence, Sized
 
 
 Choice = TypeVar("Choice")
@@ -161,6 +163,77 @@ def check_atom(atom: object, n_atoms: int, *, name: str = "atom") -> int:
             f"`{name}` must be between 0 and {n_atoms - 1} (the SAE has {n_atoms} atoms), got {index}."
         )
     return index
+
+
+def row_numbers(
+    index: object, shape: Sequence[int], device: torch.device, *, beyond: str
+) -> Int[Tensor, "..."]:
+    """Return the numbers of the rows that an index names, counted with the leading axes flattened.
+
+    The rules are numpy's, and so are the axes of the result: none for one row. `beyond` tells what
+    to do about an axis that rows do not have.
+    """
+    import numpy as np
+
+    if isinstance(index, tuple) and len(index) == 2 and index[1] is Ellipsis:
+        index = index[0]  # scikit-learn asks for rows like this
+    if not shape or isinstance(index, tuple) or index is None or index is Ellipsis:
+        return _on_several_axes(index, shape, beyond).to(device)
+    n, *rest = shape
+    if isinstance(index, slice):
+        rows = torch.from_numpy(np.arange(*index.indices(n))).to(device)
+    else:
+        rows = _whole_numbers(index).to(device)
+        if rows.dtype == torch.bool and rows.shape == (*shape,):
+            return rows.flatten().nonzero().flatten()
+        rows = _in_range(rows, n)
+    within = torch.arange(math.prod(rest), device=device).reshape(rest)
+    return rows.reshape([*rows.shape, *[1] * len(rest)]) * within.numel() + within
+
+
+def _on_several_axes(index: object, shape: Sequence[int], beyond: str) -> Tensor:
+    import numpy as np
+
+    parts = index if isinstance(index, tuple) else (index,)
+    parts = tuple(part.cpu().numpy() if isinstance(part, Tensor) else part for part in parts)
+    try:
+        return torch.as_tensor(np.arange(math.prod(shape)).reshape(*shape)[parts])
+    except IndexError as error:
+        raise IndexError(
+            f"An index must fit the axes of the rows, {(*shape,)}, and does not: {error}. {beyond}"
+        ) from None
+
+
+def _whole_numbers(index: object) -> Tensor:
+    import numpy as np
+
+    try:
+        rows = index if isinstance(index, Tensor) else torch.as_tensor(np.array(index))
+    except (TypeError, ValueError):
+        rows = None
+    if rows is None or (rows.numel() and (rows.is_floating_point() or rows.is_complex())):
+        raise TypeError(
+            f"Rows are chosen by a number, a slice, a mask or several numbers, got {index!r}."
+        )
+    return rows if rows.dtype == torch.bool else rows.long()
+
+
+def _in_range(rows: Tensor, n: int) -> Tensor:
+    if rows.dtype == torch.bool:
+        if rows.shape != (n,):
+            raise IndexError(
+                f"A mask must have one entry per row, shape ({n},), got {(*rows.shape,)}. Compare "
+                "something of the same rows."
+            )
+        return rows.nonzero().flatten()
+    for row in rows.aminmax() if rows.numel() else ():
+        if not -n <= row < n:
+            raise IndexError(
+                f"Row numbers must be between 0 and {n - 1}, got {int(row)}."
+                if n
+                else f"There are no rows, got row {int(row)}."
+            )
+    return torch.where(rows < 0, rows + n, rows)
 
 
 def check_device(device: str | torch.device | None) -> torch.device:

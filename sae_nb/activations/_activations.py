@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, overload, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -13,7 +14,22 @@ from torch import Tensor
 from sae_nb._lazy import KnowsOtherWords
 from sae_nb.activations._context import Context, Tokens, join_contexts, join_tokens, policy_text
 from sae_nb.activations._rows import Rows, generator_for, join_rows, shuffled_batches
-from sae_nb.checks import between, check_count, check_device, check_matrix
+from sae_nb.checks import (
+    between,
+    check_count,
+    check_device,
+    check_flag,
+    check_matrix,
+    row_numbers,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tensor, " m"] | Tensor
+"""What chooses rows: a number, a slice, a mask, or row numbers."""
+
+CPU = torch.device("cpu")
 
 
 @runtime_checkable
@@ -48,6 +64,11 @@ class Activations(KnowsOtherWords):
     Made by `capture`, `load_activations` or `Activations.from_tensor`. Rows stay on disk where
     they were captured with `store=`; `.x` reads all of them, `.batches` streams.
 
+    `acts[…]` chooses rows as numpy does (a number, a slice, a mask, row numbers) and gives
+    activations again, with their samples and tokens; `acts[3]` is one row, and its vector
+    `acts.x[3]`. They are iterated row by row. np.asarray, torch.as_tensor and torch.from_dlpack read
+    `.x`, so scikit-learn takes activations as they are; torch's DataLoader gets batches of vectors.
+
     Parameters
     ----------
     sample
@@ -60,8 +81,10 @@ class Activations(KnowsOtherWords):
     Example
     -------
     >>> acts = Activations.from_tensor(torch.eye(3))
-    >>> acts.d_in, len(acts), [len(part) for part in acts.split(0.67, seed=0)]
-    (3, 3, [2, 1])
+    >>> acts.shape, [len(part) for part in acts.split(0.67, seed=0)]
+    ((3, 3), [2, 1])
+    >>> acts[1:].sample.tolist(), acts[acts.x[:, 0] > 0].sample.tolist(), len(acts[-1])
+    ([1, 2], [0], 1)
     """
 
     def __init__(
@@ -132,6 +155,16 @@ class Activations(KnowsOtherWords):
         return self._rows.d_in
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Number of rows, and their width."""
+        return len(self), self.d_in
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 2: rows and their width."""
+        return 2
+
+    @property
     def dtype(self) -> torch.dtype:
         """Precision of a row."""
         return self._rows.dtype
@@ -174,9 +207,71 @@ class Activations(KnowsOtherWords):
         policy = policy_text(self.context.policy)
         return f"Activations({' · '.join(facts + [policy] * bool(policy))})"
 
-    def rows(self, indices: Int[Tensor, " m"] | Sequence[int]) -> Float[Tensor, "m d_in"]:
-        """Return some rows, reading only those from disk."""
-        return self._rows.take(self._as_indices(indices))
+    def rows(self, indices: Index) -> Float[Tensor, "m d_in"]:
+        """Return the vectors of some rows, reading only those from disk."""
+        return self._rows.take(self._numbers(indices))
+
+    def __getitem__(self, index: Index) -> Activations:
+        numbers = self._numbers(index)
+        return self._with(self._rows.select(numbers), self.sample[numbers], self.position[numbers])
+
+    def __iter__(self) -> Iterator[Activations]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Tensor]:
+        # What torch's DataLoader asks a data set for, once per batch.
+        return list(self.rows(indices))
+
+    # As a table and as an array
+
+    def to_pandas(self, values: bool = False) -> DataFrame:
+        """Where each row comes from, as a table: sample, position and, where known, token.
+
+        Parameters
+        ----------
+        values
+            Add the numbers too, one column per coordinate, named 0 … d_in − 1.
+
+        Raises
+        ------
+        MemoryError: If the numbers would not fit in memory.
+
+        Example
+        -------
+        >>> Activations.from_tensor(torch.eye(2)).to_pandas(values=True)
+           sample  position    0    1
+        0       0         0  1.0  0.0
+        1       1         0  0.0  1.0
+        """
+        import pandas as pd
+
+        check_flag(values, name="values")
+        columns = {"sample": self.sample.numpy(), "position": self.position.numpy()}
+        table = pd.DataFrame(columns)
+        if self.tokens is not None:
+            table["token"] = self.tokens[:]
+        return table.join(pd.DataFrame(np.asarray(self))) if values else table
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        x = self.x.detach().cpu()
+        x = x.float() if x.dtype == torch.bfloat16 else x  # which numpy does not have
+        return np.array(x.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.x.detach().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return torch.empty(0, device=self.device).__dlpack_device__()
+
+    def _no_arithmetic(self, *_: object) -> NoReturn:
+        raise TypeError(
+            "Activations are rows with their samples and tokens; their numbers are the tensor "
+            "`acts.x`. Compute with it: acts.x @ w, acts.x - acts.x.mean(0)."
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
+    __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __neg__ = _no_arithmetic
+    __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
 
     def where(self, row: int) -> str:
         """Return in words where a row comes from.
@@ -256,16 +351,15 @@ class Activations(KnowsOtherWords):
         first = torch.isin(self.sample, present[order[:n_first]])
         return self.subset(first), self.subset(~first)
 
-    def subset(self, rows: Bool[Tensor, " n"] | Int[Tensor, " m"] | Sequence[int]) -> Activations:
-        """Return some rows, by mask or by index, in the order asked for.
+    def subset(self, rows: Index) -> Activations:
+        """Return some rows, by mask or by index, in the order asked for: `acts[rows]`.
 
         Raises
         ------
         IndexError: If the mask has another length, or an index is out of range.
         MemoryError: If rows on disk are asked for out of order and would not fit in memory.
         """
-        indices = self._as_indices(rows)
-        return self._with(self._rows.select(indices), self.sample[indices], self.position[indices])
+        return self[list(rows) if isinstance(rows, tuple) else rows]
 
     def to(
         self,
@@ -292,22 +386,9 @@ class Activations(KnowsOtherWords):
 
         save_activations(self, folder, replace=replace)
 
-    def _as_indices(self, rows: Tensor | Sequence[int]) -> Int[Tensor, " m"]:
-        index = torch.as_tensor(rows).cpu()
-        if index.dtype == torch.bool:
-            if index.shape != (len(self),):
-                raise IndexError(
-                    f"A mask must have one entry per row, shape ({len(self)},), got "
-                    f"{tuple(index.shape)}."
-                )
-            return index.nonzero().flatten()
-        index = index.reshape(-1).long()
-        if len(index) and (int(index.min()) < -len(self) or int(index.max()) >= len(self)):
-            raise IndexError(
-                f"Row numbers must be between 0 and {len(self) - 1}, got {int(index.min())} … "
-                f"{int(index.max())}."
-            )
-        return torch.where(index < 0, index + len(self), index)
+    def _numbers(self, index: Index) -> Int[Tensor, " m"]:
+        width = "A coordinate of all rows is `acts.x[:, i]`."
+        return row_numbers(index, (len(self),), CPU, beyond=width).reshape(-1)
 
     def _with(self, rows: Rows, sample: Tensor, position: Tensor) -> Activations:
         return Activations(

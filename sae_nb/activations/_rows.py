@@ -104,6 +104,8 @@ class Rows:
 
     def take(self, indices: Int[Tensor, " m"]) -> Float[Tensor, "m d_in"]:
         """Return any rows, in the order asked for; always a copy."""
+        if self.tensor is not None:
+            return self._cast(self.tensor[indices.to(self.tensor.device)])
         out = torch.empty(len(indices), self.d_in, dtype=self.dtype, device=self.device)
         home = torch.searchsorted(self.starts, indices.cpu(), right=True) - 1
         for number in torch.unique(home).tolist():

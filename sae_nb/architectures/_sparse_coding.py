@@ -214,7 +214,7 @@ def _checked_start(
         raise TypeError(
             f"`start` must be SparseCodes or None, got {type(start).__name__}. Use SparseCodes.from_dense."
         )
-    if (len(start), start.n_atoms) != (len(rows), operator.n_atoms):
+    if (start.n_rows, start.n_atoms) != (len(rows), operator.n_atoms):
         raise ValueError(
             f"`start` must be codes of {len(rows)} rows × {operator.n_atoms} atoms, got {start!r}. "
             "Encode the same inputs with the same dictionary."

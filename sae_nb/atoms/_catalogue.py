@@ -40,7 +40,7 @@ class Firings:
 
     def __init__(self, codes: SparseCodes) -> None:
         self._codes: SparseCodes | None = codes
-        self.n_rows, self.n_atoms = len(codes), codes.n_atoms
+        self.n_rows, self.n_atoms = codes.n_rows, codes.n_atoms
 
     # --- the codes as plain arrays ----------------------------------------------------------------
 
@@ -289,10 +289,10 @@ class AtomCatalogue(Firings):
         self.sae = sae
         self.n_rows, self.n_atoms = len(self.acts), int(sae.n_atoms)
         self.labels: Mapping[int, str] = labels if labels is not None else {}
-        if codes is not None and (len(codes), codes.n_atoms) != (len(self.acts), self.n_atoms):
+        if codes is not None and (codes.n_rows, codes.n_atoms) != (len(self.acts), self.n_atoms):
             raise ValueError(
                 f"`codes` must be of the {len(self.acts)} rows and {self.n_atoms} atoms given, got "
-                f"{len(codes)} rows and {codes.n_atoms} atoms. Use sae.encode(acts.x)."
+                f"{codes.n_rows} rows and {codes.n_atoms} atoms. Use sae.encode(acts.x)."
             )
         if r2_of_source is not None and codes is None:
             raise ValueError(

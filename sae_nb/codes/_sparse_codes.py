@@ -8,18 +8,18 @@ which atoms each row uses, without the strengths.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb._lazy import KnowsOtherWords
-from sae_nb.checks import check_atom, check_memory
+from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
+from sae_nb.checks import check_atom, check_count, check_memory, row_numbers, same_length
 from sae_nb.files import (
     new_folder,
     read_json,
@@ -32,8 +32,12 @@ from sae_nb.files import (
 
 if TYPE_CHECKING:
     import numpy as np
+    from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+
+Axis = int | Sequence[int] | None
+"""One axis, several, or all."""
 
 KIND = "sparse codes"
 
@@ -130,6 +134,12 @@ class AtomIndex(Grouping):
     """Strength of each entry."""
 
 
+def _plain(x: Tensor) -> np.ndarray:
+    """The numbers in an array; numpy has no bfloat16."""
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SparseCodes(KnowsOtherWords):
     """Codes of many inputs, stored as their non-zero entries in CSR.
@@ -176,36 +186,92 @@ class SparseCodes(KnowsOtherWords):
     support: Support = field(default=None, compare=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        n = len(self.offsets) - 1
-        given = self.leading_shape
-        shape = (n,) if given is None else tuple(int(size) for size in given)
+        if self.support is None:
+            # Loops hand in the support of what they chose; 20 µs for all others, and no GPU waits.
+            self._check_parts()
+            object.__setattr__(self, "support", Support(self.atoms, self.offsets, self.n_atoms))
+        given = (self.n_rows,) if self.leading_shape is None else self.leading_shape
+        sizes = list(given) if isinstance(given, Sequence) else [given]
+        if not all(isinstance(size, int) for size in sizes) or math.prod(sizes) != self.n_rows:
+            raise ValueError(
+                "`leading_shape` must be sizes of axes that multiply to the number of rows, "
+                f"{self.n_rows}, got {given}. Give the leading axes of the input."
+            )
+        object.__setattr__(self, "leading_shape", tuple(sizes))
+
+    def _check_parts(self) -> None:
+        """Refuse parts that do not fit together, before an index leads nowhere."""
+        parts = {name: getattr(self, name) for name in ("values", "atoms", "offsets")}
+        for name, part in parts.items():
+            if not isinstance(part, Tensor):
+                raise TypeError(
+                    f"`{name}` must be a tensor, got {type(part).__name__}. Use torch.as_tensor({name}), "
+                    "or SparseCodes.from_dense(z) for a matrix."
+                )
+            if name != "values" and (part.is_floating_point() or part.dtype == torch.bool):
+                raise TypeError(
+                    f"`{name}` must hold whole numbers, got {part.dtype}. Use {name}.long()."
+                )
+        check_count(self.n_atoms, name="n_atoms", at_least=0)
         if self.values.ndim != 1 or self.values.shape != self.atoms.shape:
             raise ValueError(
                 "`values` and `atoms` must be two vectors of one length, got shapes "
                 f"{tuple(self.values.shape)} and {tuple(self.atoms.shape)}. Flatten them."
             )
-        if self.offsets.ndim != 1 or n < 0 or math.prod(shape) != n:
+        if len({part.device for part in parts.values()}) > 1:
+            devices = ", ".join(f"{name} on {part.device}" for name, part in parts.items())
+            raise ValueError(f"All parts must be on one device, got {devices}. Use .to(device).")
+        if self.offsets.ndim != 1 or len(self.offsets) == 0:
             raise ValueError(
-                f"`offsets` must have one entry more than there are rows, got {len(self.offsets)} for "
-                f"rows of shape {shape}. Give `leading_shape` the leading axes of the input."
+                "`offsets` must be a vector with one entry more than there are rows, got shape "
+                f"{tuple(self.offsets.shape)}. Give the first entry of each row, and at the end "
+                f"{self.nnz}."
             )
-        object.__setattr__(self, "leading_shape", shape)
-        if self.support is None:
-            object.__setattr__(self, "support", Support(self.atoms, self.offsets, self.n_atoms))
+        first, last = self.offsets[0].item(), self.offsets[-1].item()
+        if (first, last) != (0, self.nnz) or bool((self.l0 < 0).any()):
+            raise ValueError(
+                f"`offsets` must ascend from 0 to {self.nnz}, the number of entries, got {first} … "
+                f"{last}. Give the first entry of each row, and at the end the number of entries."
+            )
+        low, high = (end.item() for end in self.atoms.aminmax()) if self.nnz else (0, -1)
+        if low < 0 or high >= self.n_atoms:
+            raise ValueError(
+                f"`atoms` must be between 0 and {self.n_atoms - 1}, got {low} … {high}. Choose another "
+                "`n_atoms`, or the codes of another dictionary."
+            )
 
     # How many, where, of what kind
 
-    def __len__(self) -> int:
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, leading axes flattened."""
         return len(self.offsets) - 1
 
+    def __len__(self) -> int:
+        if not self.leading_shape:
+            raise TypeError(
+                "Codes of a single row have no length. Use `nnz`, its number of entries."
+            )
+        return self.leading_shape[0]
+
+    def __iter__(self) -> Iterator[SparseCodes]:
+        return (self[index] for index in range(len(self)))
+
     def __repr__(self) -> str:
-        per_row = f", {self.nnz / len(self):.1f} per row" if len(self) else ""
-        return f"SparseCodes({len(self)} rows × {self.n_atoms} atoms, {self.nnz} entries{per_row})"
+        per_row = f", {self.nnz / self.n_rows:.1f} per row" if self.n_rows else ""
+        return (
+            f"SparseCodes({self.n_rows} rows × {self.n_atoms} atoms, {self.nnz} entries{per_row})"
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the codes as a matrix: the leading axes of the input, and n_atoms."""
         return (*self.leading_shape, self.n_atoms)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, that of the atoms included."""
+        return len(self.leading_shape) + 1
 
     @property
     def nnz(self) -> int:
@@ -231,7 +297,7 @@ class SparseCodes(KnowsOtherWords):
     def frequency(self) -> Float[Tensor, " n_atoms"]:
         """Share of rows in which each atom is active (z ≠ 0)."""
         active = self.atoms[self.values.detach() != 0]
-        return torch.bincount(active, minlength=self.n_atoms) / max(len(self), 1)
+        return torch.bincount(active, minlength=self.n_atoms) / max(self.n_rows, 1)
 
     # Other forms of the same codes
 
@@ -242,9 +308,9 @@ class SparseCodes(KnowsOtherWords):
         ------
         MemoryError: If it would not fit.
         """
-        needed = len(self) * self.n_atoms * self.values.element_size()
+        needed = self.n_rows * self.n_atoms * self.values.element_size()
         check_memory(needed, f"A dense copy of {self!r}", "Use rows(…) or to_scipy() instead.")
-        dense = torch.zeros(len(self), self.n_atoms, dtype=self.dtype, device=self.device)
+        dense = torch.zeros(self.n_rows, self.n_atoms, dtype=self.dtype, device=self.device)
         place = (self.support.rows, self.atoms.long())
         return dense.index_put(place, self.values).reshape(self.shape)
 
@@ -259,7 +325,7 @@ class SparseCodes(KnowsOtherWords):
         narrow = max(self.nnz, self.n_atoms) < INT32_MAX
         kind = "int32" if narrow else "int64"
         parts = (values.numpy(), atoms.astype(kind, copy=False), offsets.astype(kind, copy=False))
-        return csr_matrix(parts, shape=(len(self), self.n_atoms))
+        return csr_matrix(parts, shape=(self.n_rows, self.n_atoms))
 
     @classmethod
     def from_dense(cls, z: Float[Tensor, "*batch n_atoms"]) -> SparseCodes:
@@ -287,53 +353,274 @@ class SparseCodes(KnowsOtherWords):
         first, last = index.offsets[atom : atom + 2].tolist()
         return index.rows[first:last].long(), self.values[index.order[first:last]]
 
+    # Sums over axes, without a dense code
+
+    @answers_wrong_calls
+    def sum(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
+        """Sum of the strengths over one axis, several, or all.
+
+        `axis=0` of codes of one leading axis gives a number per atom, `axis=-1` one per row. `dtype`
+        and `out` are there for `np.sum` to pass, and must be None; so below.
+
+        Example
+        -------
+        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]]))
+        >>> codes.sum().item(), codes.sum(0).tolist(), codes.mean(0).tolist(), codes.max(-1).tolist()
+        (6.0, [1.0, 2.0, 3.0], [0.5, 1.0, 1.5], [2.0, 3.0])
+        """
+        group, shape, _ = self._groups(axis, dtype, out)
+        # Added in double: an atom may be in millions of rows.
+        total = self.values.new_zeros(math.prod(shape), dtype=torch.float64)
+        return total.index_add(0, group, self.values.double()).to(self.dtype).reshape(shape)
+
+    @answers_wrong_calls
+    def mean(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
+        """Mean of the strengths over one axis, several, or all; zeros count."""
+        _, _, cells = self._groups(axis, dtype, out)
+        return self.sum(axis) / cells
+
+    @answers_wrong_calls
+    def max(self, axis: Axis = None, *, dtype: None = None, out: None = None) -> Tensor:
+        """Largest strength along one axis, several, or all; 0 where the others are negative."""
+        group, shape, cells = self._groups(axis, dtype, out)
+        zeros = self.values.new_zeros(math.prod(shape))
+        largest = zeros.scatter_reduce(0, group, self.values, "amax", include_self=False)
+        full = torch.bincount(group, minlength=len(zeros)) == cells
+        return torch.where(full, largest, largest.clamp_min(0)).reshape(shape)
+
+    @answers_wrong_calls
+    def count(self, axis: Axis = None) -> Int[Tensor, "..."]:
+        """Number of active entries, z ≠ 0, along one axis, several, or all."""
+        group, shape, _ = self._groups(axis)
+        active = group[self.values.detach() != 0]
+        return torch.bincount(active, minlength=math.prod(shape)).reshape(shape)
+
+    def _groups(
+        self, axis: Axis, dtype: None = None, out: None = None
+    ) -> tuple[Int[Tensor, " nnz"], tuple[int, ...], int]:
+        """Which result each entry goes to, the shape of the results, and the cells behind each."""
+        if dtype is not None or out is not None:
+            raise TypeError(
+                "`dtype` and `out` must be None. Convert what comes back: `.to(dtype)`."
+            )
+        axes = range(self.ndim) if axis is None else axis if isinstance(axis, Sequence) else [axis]
+        try:
+            summed = {range(self.ndim)[number] for number in axes}
+        except (IndexError, TypeError):
+            raise ValueError(
+                f"`axis` must be a number between {-self.ndim} and {self.ndim - 1}, or several, got "
+                f"{axis!r}. These codes have the shape {self.shape}."
+            ) from None
+        places, rest = [self.atoms.long()], self.support.rows.long()
+        for size in reversed(self.leading_shape):
+            places.insert(0, rest % size)
+            rest = rest // size
+        group, shape = torch.zeros_like(places[-1]), []
+        for number, (size, place) in enumerate(zip(self.shape, places)):
+            if number not in summed:
+                group = group * size + place
+                shape.append(size)
+        needed = math.prod(shape) * 8
+        check_memory(needed, f"Results of shape {tuple(shape)}", "Sum over more axes.")
+        return group, tuple(shape), math.prod(self.shape) // max(math.prod(shape), 1)
+
+    def __matmul__(self, matrix: Tensor | np.ndarray) -> Float[Tensor, "*batch d"]:
+        """`codes @ dictionary`: Σ_j z_j · matrix_j for each row, with gradients to both.
+
+        As `sae.decode` without its bias.
+
+        Raises
+        ------
+        TypeError: If it is no array.
+        ValueError: If it has not one row per atom.
+
+        Example
+        -------
+        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 3.0]]))
+        >>> (codes @ torch.eye(2)).tolist()
+        [[0.0, 2.0], [1.0, 3.0]]
+        """
+        table = self._factor(matrix, self.n_atoms, axis=0, of="atom")
+        product = self._weighted_rows(self.atoms, self.offsets[:-1], self.values, table)
+        return product.reshape(*self.leading_shape, *table.shape[1:])
+
+    def __rmatmul__(self, matrix: Tensor | np.ndarray) -> Float[Tensor, "m n_atoms"]:
+        """`x.T @ codes`: sums over rows, one per atom and column of x, with gradients to both."""
+        table = self._factor(matrix, self.n_rows, axis=-1, of="row")
+        index, columns = self.by_atom(), table.movedim(-1, 0)
+        return self._weighted_rows(index.rows, index.offsets[:-1], index.values, columns).movedim(
+            0, -1
+        )
+
+    def _no_arithmetic(self, *_: object) -> NoReturn:
+        raise TypeError(
+            "Codes have no arithmetic by element. Change their values, "
+            "codes.with_values(codes.values * 2), or keep some, codes.only(codes.values > 1)."
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
+    __truediv__ = __rtruediv__ = __pow__ = __neg__ = _no_arithmetic
+    __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
+
+    def _factor(self, matrix: Any, n: int, *, axis: int, of: str) -> Tensor:
+        import numpy as np
+
+        try:
+            table = matrix if isinstance(matrix, Tensor) else torch.as_tensor(np.array(matrix))
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"Codes are multiplied by a tensor or an array, got {type(matrix).__name__}."
+            ) from None
+        if table.ndim not in (1, 2) or table.shape[axis] != n:
+            raise ValueError(
+                f"The matrix must have one {'row' if axis == 0 else 'column'} per {of}, {n}, got shape "
+                f"{tuple(table.shape)}. Transpose it, or take the one that these codes belong to."
+            )
+        return table
+
+    @staticmethod
+    def _weighted_rows(
+        chosen: Tensor, first: Tensor, weights: Tensor, table: Tensor
+    ) -> Float[Tensor, "..."]:
+        dtype = torch.promote_types(weights.dtype, table.dtype)
+        columns = table.reshape(len(table), -1).to(weights.device, dtype)
+        product = torch.nn.functional.embedding_bag(
+            chosen.long(), columns, first.long(), mode="sum", per_sample_weights=weights.to(dtype)
+        )
+        return product.reshape(-1, *table.shape[1:])
+
+    # Tables and arrays
+
+    def top(self, n: int = 10) -> DataFrame:
+        """The n strongest entries of each row, by magnitude, as a table: row, atom, value.
+
+        Rows are numbered with the leading axes flattened; `codes[i].top(n)` are those of one.
+
+        Example
+        -------
+        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0, 1.0], [1.0, 0.0, 3.0]]))
+        >>> codes.top(1).to_dict("list")
+        {'row': [0, 1], 'atom': [1, 2], 'value': [2.0, 3.0]}
+        """
+        check_count(n, name="n")
+        values = self.values.detach()
+        order = torch.argsort(values.abs(), descending=True, stable=True)
+        order = order[torch.argsort(self.support.rows[order], stable=True)]
+        rank = torch.arange(self.nnz, device=self.device) - self.offsets[self.support.rows[order]]
+        return self._table(order[(rank < n) & (values[order] != 0)])
+
+    def to_pandas(self, acts: Any = None, labels: Any = None) -> DataFrame:
+        """Every active entry as a line of a table: row, atom, value.
+
+        Parameters
+        ----------
+        acts
+            The activations that were encoded: adds sample, position and token of each row.
+        labels
+            Texts by atom, such as `load_examples(name).labels` or a list: adds `label`, empty where
+            an atom has none.
+
+        Raises
+        ------
+        ValueError: If `acts` have other rows.
+
+        Example
+        -------
+        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 3.0]]))
+        >>> codes.to_pandas(labels={2: "digit 7"})
+           row  atom  value    label
+        0    0     1    2.0
+        1    1     0    1.0
+        2    1     2    3.0  digit 7
+        """
+        table = self._table((self.values.detach() != 0).nonzero().flatten())
+        if acts is not None:
+            same_length(acts, self.n_rows, name="acts", per="row of the codes")
+            where = acts.to_pandas().iloc[table["row"]].reset_index(drop=True)
+            for column in reversed(where.columns):
+                table.insert(1, column, where[column])
+        if labels is not None:
+            texts = labels if isinstance(labels, Mapping) else dict(enumerate(labels))
+            table["label"] = [texts.get(atom, "") for atom in table["atom"].tolist()]
+        return table
+
+    def _table(self, entries: Int[Tensor, " chosen"]) -> DataFrame:
+        import pandas as pd
+
+        columns = {"row": self.support.rows, "atom": self.atoms, "value": self.values.detach()}
+        plain = {name: _plain(column[entries]) for name, column in columns.items()}
+        return pd.DataFrame(plain)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        import numpy as np
+
+        if copy is False:
+            raise ValueError("Sparse codes have no dense matrix to share. Leave out copy=False.")
+        return np.asarray(_plain(self.to_dense()), dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.to_dense().detach().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.values.detach().__dlpack_device__()
+
     # Parts, copies, unions
+
+    def __getitem__(self, index: Any) -> SparseCodes:
+        """The codes of some rows, as numpy would choose them from a matrix of this shape.
+
+        A number, a slice, a mask, row numbers, or several of these for several leading axes; a
+        single number takes its axis away. Codes of shape (batch, time, n_atoms) give the codes of the
+        first sequence, (time, n_atoms), for `codes[0]`. Gradients are kept.
+
+        Raises
+        ------
+        IndexError: If a row does not exist, a mask has another shape, or an axis is not of the rows.
+        TypeError: If it is no index.
+
+        Example
+        -------
+        >>> codes = SparseCodes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 3.0], [0.0, 0.0]]))
+        >>> codes[1].shape, codes[:2].shape, codes[codes.l0 > 0].l0.tolist(), codes[[2, 1]].l0.tolist()
+        ((2,), (2, 2), [1, 2], [0, 2])
+        """
+        atom = "One atom is `codes.strengths(atom)`; any part is `codes.to_scipy()[…]`."
+        return self._at(row_numbers(index, self.leading_shape, self.device, beyond=atom))
 
     def rows(
         self, which: int | slice | Sequence[int] | np.ndarray | Int[Tensor, " chosen"] | Tensor
     ) -> SparseCodes:
-        """The codes of some rows, in the order asked for: a row, a slice, row numbers or a mask.
+        """The codes of some rows, leading axes flattened, in the order asked for.
 
-        Leading axes count as flattened.
+        `codes[…]` keeps the leading axes; here a row has the number that it has in activations, and
+        one alone stays a list of one.
 
         Raises
         ------
         IndexError: If a row does not exist or a mask has the wrong length.
         """
-        chosen = self._row_numbers(which)
-        counts = self.l0[chosen]
+        flat = which.reshape(-1) if isinstance(which, Tensor) else which
+        numbers = row_numbers(
+            flat, (self.n_rows,), self.device, beyond="Leading axes are flattened."
+        )
+        return self._at(numbers.reshape(-1))
+
+    def _at(self, numbers: Int[Tensor, "..."]) -> SparseCodes:
+        rows = numbers.reshape(-1)
+        first = self.offsets[rows]
+        counts = self.offsets[rows + 1] - first
         offsets = offsets_of(counts)
         total = int(offsets[-1])
-        first = torch.repeat_interleave(
-            self.offsets[:-1][chosen] - offsets[:-1], counts, output_size=total
-        )
-        entries = first + torch.arange(total, device=self.device)
-        return SparseCodes(self.values[entries], self.atoms[entries], offsets, self.n_atoms)
+        entries = torch.repeat_interleave(first - offsets[:-1], counts, output_size=total)
+        entries += torch.arange(total, device=self.device)
+        parts = (self.values[entries], self.atoms[entries], offsets, self.n_atoms)
+        return SparseCodes(*parts, tuple(numbers.shape))
 
     def only(self, kept: Bool[Tensor, " nnz"]) -> SparseCodes:
         """The same rows with some of their entries, named by a mask, and their gradient."""
-        counts = torch.bincount(self.support.rows[kept], minlength=len(self))
+        counts = torch.bincount(self.support.rows[kept], minlength=self.n_rows)
         parts = (self.values[kept], self.atoms[kept], offsets_of(counts))
         return SparseCodes(*parts, self.n_atoms, self.leading_shape)
-
-    def _row_numbers(self, which: object) -> Tensor:
-        if isinstance(which, slice):
-            return torch.arange(len(self), device=self.device)[which]
-        chosen = torch.as_tensor(which, device=self.device).reshape(-1)
-        if chosen.dtype == torch.bool:
-            if len(chosen) != len(self):
-                raise IndexError(
-                    f"A mask over rows must have {len(self)} entries, got {len(chosen)}. Flatten its "
-                    "leading axes as the codes do."
-                )
-            return chosen.nonzero().flatten()
-        chosen = chosen.long()
-        if len(chosen) and not (-len(self) <= int(chosen.min()) <= int(chosen.max()) < len(self)):
-            raise IndexError(
-                f"Rows must be between 0 and {len(self) - 1}, got {int(chosen.min())} … "
-                f"{int(chosen.max())}. Index the codes of the same inputs."
-            )
-        return chosen % max(len(self), 1)
 
     def reshape(self, *shape: int) -> SparseCodes:
         """The same codes with other leading axes, whose product is the number of rows."""
@@ -379,7 +666,7 @@ class SparseCodes(KnowsOtherWords):
                 "Encode every batch with the same SAE."
             )
         tails = {part.leading_shape[1:] for part in parts}
-        rows = sum(len(part) for part in parts)
+        rows = sum(part.n_rows for part in parts)
         tail = tails.pop() if len(tails) == 1 else ()
         inner = math.prod(tail)
         shape = (rows // inner, *tail) if inner else (rows,)
@@ -420,22 +707,15 @@ class SparseCodes(KnowsOtherWords):
         read_manifest(folder, KIND)
         config = read_json(folder / "config.json")
         parts = read_tensors(folder / "codes.safetensors")
-        codes = cls(
-            parts["values"],
-            parts["atoms"],
-            parts["offsets"],
-            config["n_atoms"],
-            tuple(config["shape"]),
-        )
-        codes.check(str(folder))
-        return codes
-
-    def check(self, where: str = "The codes") -> None:
-        """Refuse indices that cannot be: offsets ascend from 0 to nnz, and atoms exist."""
-        ascending = self.offsets[0] == 0 and self.offsets[-1] == self.nnz and (self.l0 >= 0).all()
-        exist = not self.nnz or (self.atoms.min() >= 0 and self.atoms.max() < self.n_atoms)
-        if not (bool(ascending) and bool(exist)):
-            raise ValueError(
-                f"{where} must have offsets that ascend from 0 to {self.nnz} and atoms below "
-                f"{self.n_atoms}, and do not. Encode again."
+        try:
+            return cls(
+                parts["values"],
+                parts["atoms"],
+                parts["offsets"],
+                config["n_atoms"],
+                tuple(config["shape"]),
             )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{str(folder)!r} must hold sparse codes, and does not: {error} Encode again."
+            ) from error

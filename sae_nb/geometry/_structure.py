@@ -192,9 +192,9 @@ def manifold_capture(
     ([4.0], True)
     """
     n_atoms = check_count(n_atoms, name="n_atoms")
-    if len(codes) != len(planted.x):
+    if codes.n_rows != len(planted.x):
         raise ValueError(
-            f"`codes` must have the {len(planted.x)} rows that were planted, got {len(codes)}."
+            f"`codes` must have the {len(planted.x)} rows that were planted, got {codes.n_rows}."
         )
     if n_atoms > codes.n_atoms:
         raise ValueError(f"`n_atoms` must be at most {codes.n_atoms}, got {n_atoms}.")

@@ -55,7 +55,7 @@ def masked(
 
 def decode(codes: SparseCodes, dictionary: Atoms, bias: Row | None) -> Rows:
     """x̂ = zD + b with a dense z."""
-    dense = codes.values.new_zeros(len(codes), codes.n_atoms)
+    dense = codes.values.new_zeros(codes.n_rows, codes.n_atoms)
     z = dense.index_put((codes.support.rows, codes.atoms.long()), codes.values)
     return z @ dictionary if bias is None else z @ dictionary + bias
 
@@ -73,7 +73,7 @@ def nested_squared_error(
     codes: SparseCodes, dictionary: Atoms, bias: Row | None, target: Rows, widths: tuple[int, ...]
 ) -> tuple[Float[Tensor, " groups"], Rows, Rows]:
     """Σ‖target − x̂_g‖² with the first m_g atoms alone, for every g; the full x̂ and its residual."""
-    dense = codes.values.new_zeros(len(codes), codes.n_atoms)
+    dense = codes.values.new_zeros(codes.n_rows, codes.n_atoms)
     z = dense.index_put((codes.support.rows, codes.atoms.long()), codes.values)
     left = target if bias is None else target - bias
     residuals = [left - z[:, :width] @ dictionary[:width] for width in widths]

@@ -310,7 +310,7 @@ def coactivation(
         floor_sd=float(np.std(floor, ddof=1)),
         eigenvalues=np.linalg.eigvalsh(together)[::-1],
         frequency=fires,
-        energy=square / np.maximum(fires * len(codes), 1),
+        energy=square / np.maximum(fires * codes.n_rows, 1),
         n_used=len(used),
     )
 

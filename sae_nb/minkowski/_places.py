@@ -92,11 +92,11 @@ def recruit(
 
 def mean_strength(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
     """E[z_i] over all rows, zeros included."""
-    if len(codes) == 0:
+    if codes.n_rows == 0:
         raise ValueError("`codes` must have at least one row, got none.")
     total = torch.zeros(codes.n_atoms, dtype=torch.float64, device=codes.device)
     total.index_add_(0, codes.atoms.long(), codes.values.detach().double())
-    return (total / len(codes)).float()
+    return (total / codes.n_rows).float()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -292,9 +292,9 @@ def share_on(codes: SparseCodes, on: Bool[Tensor, " rows"]) -> Float[Tensor, " n
     >>> share_on(codes, torch.tensor([True, False])).tolist()
     [1.0, 0.5, 0.0]
     """
-    if on.dtype != torch.bool or on.shape != (len(codes),):
+    if on.dtype != torch.bool or on.shape != (codes.n_rows,):
         raise ValueError(
-            f"`on` must be a boolean for each of the {len(codes)} rows, got {on.dtype} of shape "
+            f"`on` must be a boolean for each of the {codes.n_rows} rows, got {on.dtype} of shape "
             f"{tuple(on.shape)}."
         )
     if not bool(on.any()) or bool(on.all()):
@@ -354,10 +354,10 @@ def elsewhere_scores(
     >>> found.elsewhere.tolist(), found.dependence.tolist()
     ([True, False], [1.0, 0.0])
     """
-    if len(codes) != len(without) or codes.n_atoms != without.n_atoms:
+    if codes.n_rows != len(without) or codes.n_atoms != without.n_atoms:
         raise ValueError(
-            f"`without` must have the rows and atoms of `codes`, {len(codes)} and {codes.n_atoms}, got "
-            f"{len(without)} and {without.n_atoms}."
+            f"`without` must have the rows and atoms of `codes`, {codes.n_rows} and {codes.n_atoms}, got "
+            f"{without.n_rows} and {without.n_atoms}."
         )
     on_it = share_on(codes, on)
     off = (~on).nonzero()[:, 0]
@@ -412,13 +412,13 @@ def place_strengths(
     >>> place_strengths(codes, torch.tensor([0, 1]), 2).tolist()
     [[2.0], [0.0]]
     """
-    if n_places < 2 or place.shape != (len(codes),):
+    if n_places < 2 or place.shape != (codes.n_rows,):
         raise ValueError(
-            f"`place` must name one of two places or more for each of the {len(codes)} rows, got shape "
+            f"`place` must name one of two places or more for each of the {codes.n_rows} rows, got shape "
             f"{tuple(place.shape)} and n_places={n_places}."
         )
     rows = [(place == a).nonzero()[:, 0] for a in range(n_places)]
-    if sum(map(len, rows)) != len(codes) or not all(map(len, rows)):
+    if sum(map(len, rows)) != codes.n_rows or not all(map(len, rows)):
         raise ValueError(
             f"`place` must be from 0 to {n_places - 1} and use each, got {torch.unique(place).tolist()}."
         )

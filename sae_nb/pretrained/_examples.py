@@ -167,7 +167,6 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     sae = load_sae(folder)
     arrays, context, facts = read_examples(folder)
     codes = unpack_codes(arrays)
-    codes.check(str(folder))
     acts = Activations(
         reconstruct(codes, sae),
         sample=arrays["sample"].long(),
@@ -211,14 +210,7 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
 @torch.no_grad()
 def reconstruct(codes: SparseCodes, sae: SparseAutoencoder) -> Float[Tensor, "rows d_in"]:
     """Return x̂ = zD + b by one plain torch call, which compiles nothing."""
-    x_hat = torch.nn.functional.embedding_bag(
-        codes.atoms.long(),
-        sae.dictionary,
-        codes.offsets[:-1],
-        mode="sum",
-        per_sample_weights=codes.values.to(sae.dtype),
-    )
-    return x_hat + sae.bias.detach()
+    return codes @ sae.dictionary + sae.bias.detach()
 
 
 # -------------------------------------------------------------------------------------------------

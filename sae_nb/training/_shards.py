@@ -168,7 +168,7 @@ class Shard:
         """Entries of this worker that are among the k largest of their row in all workers."""
         rows = codes.support.rows
         place = torch.arange(codes.nnz, device=rows.device) - codes.offsets[rows]
-        padded = codes.values.new_zeros(len(codes), k)
+        padded = codes.values.new_zeros(codes.n_rows, k)
         padded[rows, place] = codes.values.detach()
         # Workers in order, lower atoms first within each: of equal values the lower atom comes first.
         every = torch.cat(self.team.exchange(padded), dim=1)

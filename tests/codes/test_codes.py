@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_rows_that_do_not_exist_are_refused() -> None:
     codes = SparseCodes.from_dense(dense_code())
     with pytest.raises(IndexError, match="between 0 and 8, got 9"):
         codes.rows(9)
-    with pytest.raises(IndexError, match="must have 9 entries, got 3"):
+    with pytest.raises(IndexError, match=r"shape \(9,\), got \(3,\)"):
         codes.rows(torch.ones(3, dtype=torch.bool))
 
 
@@ -149,6 +150,9 @@ def test_files_give_back_the_same_bits(tmp_path: Path) -> None:
     codes.save(tmp_path / "codes")
     loaded = SparseCodes.load(tmp_path / "codes")
     assert loaded.leading_shape == (2, 4)
+    # The leading axes have been called this in files since the first release.
+    config = json.loads((tmp_path / "codes" / "config.json").read_text())
+    assert config == {"n_atoms": 5, "shape": [2, 4]}
     for name in ("values", "atoms", "offsets"):
         before, after = getattr(codes, name), getattr(loaded, name)
         assert before.dtype == after.dtype
@@ -167,15 +171,36 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
         SparseCodes.load(tmp_path / "codes")
 
 
-def test_indices_that_lead_nowhere_are_refused() -> None:
-    """Parts of unequal length at once; bad indices when checked, as loading does."""
-    with pytest.raises(ValueError, match="one length"):
-        SparseCodes(torch.ones(2), torch.zeros(1, dtype=torch.int32), torch.tensor([0, 2]), 3)
-    with pytest.raises(ValueError, match="one entry more than there are rows"):
-        SparseCodes(torch.ones(1), torch.zeros(1, dtype=torch.int32), torch.tensor([0, 1]), 3, (2,))
-    bad = SparseCodes(torch.ones(1), torch.tensor([3], dtype=torch.int32), torch.tensor([0, 1]), 3)
-    with pytest.raises(ValueError, match="atoms below 3"):
-        bad.check()
+ONE, ATOM, OFFSETS = torch.ones(1), torch.tensor([2]), torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"values": torch.ones(2)}, ValueError, r"one length, got shapes \(2,\) and \(1,\)"),
+        ({"values": torch.ones(1, 1), "atoms": ATOM[None]}, ValueError, "two vectors"),
+        ({"values": [1.0]}, TypeError, "`values` must be a tensor, got list"),
+        ({"offsets": np.array([0, 1])}, TypeError, "`offsets` must be a tensor, got ndarray"),
+        ({"atoms": torch.ones(1)}, TypeError, "`atoms` must hold whole numbers, got torch.float32"),
+        ({"offsets": OFFSETS.bool()}, TypeError, "`offsets` must hold whole numbers"),
+        ({"atoms": torch.tensor([3])}, ValueError, r"`atoms` must be between 0 and 2, got 3 … 3"),
+        ({"atoms": torch.tensor([-1])}, ValueError, r"`atoms` must be between 0 and 2, got -1"),
+        ({"offsets": torch.tensor([0, 2])}, ValueError, r"ascend from 0 to 1, .* got 0 … 2"),
+        ({"offsets": torch.tensor([0, 3, 1])}, ValueError, "must ascend"),
+        ({"offsets": torch.zeros(0, dtype=torch.int64)}, ValueError, "one entry more than"),
+        ({"leading_shape": (2,)}, ValueError, r"multiply to the number of rows, 1, got \(2,\)"),
+        ({"leading_shape": 2}, ValueError, "`leading_shape` must be sizes of axes"),
+        ({"n_atoms": 2.5}, TypeError, "`n_atoms` must be an integer"),
+        ({"atoms": ATOM.to("meta")}, ValueError, "values on cpu, atoms on meta"),
+    ],
+    ids=str,
+)
+def test_parts_that_do_not_fit_together_are_refused(
+    wrong: dict[str, object], error: type[Exception], words: str
+) -> None:
+    """A part that does not fit the others is named when the codes are made."""
+    with pytest.raises(error, match=words):
+        SparseCodes(**({"values": ONE, "atoms": ATOM, "offsets": OFFSETS, "n_atoms": 3} | wrong))
 
 
 def test_a_dense_copy_that_cannot_fit_is_refused() -> None:

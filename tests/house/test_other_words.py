@@ -97,7 +97,8 @@ def _parameters() -> set[str]:
             value = getattr(door, name)
             with suppress(TypeError, ValueError):  # a module; an exception
                 names |= set(inspect.signature(value).parameters)
-    return names | set(inspect.signature(sn.LiveModel.generate).parameters)
+    methods = sn.LiveModel.generate, sn.SparseCodes.sum
+    return names.union(*(inspect.signature(method).parameters for method in methods))
 
 
 def test_every_keyword_that_is_answered_with_is_one(objects: dict[str, Any]) -> None:

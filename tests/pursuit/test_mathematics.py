@@ -263,4 +263,4 @@ def test_any_problem_equals_the_definition(
     assert (ours.l0 <= k).all()
     norms, expected = trace.residual_norms[:, -1], definition.residual_norms[:, -1]
     assert torch.allclose(norms, expected, atol=1e-7 * scale * math.sqrt(d_in))
-    assert exact.shape == ours.shape == (rows,)
+    assert exact.leading_shape == ours.leading_shape == (rows,)

@@ -483,7 +483,7 @@ def entries_above(v: Dense, threshold: Float[Tensor, "rows 1"]) -> SparseCodes:
 def _on_support(entries: SparseCodes) -> SparseCodes:
     """Entries of each row lowered by one number, so that they sum to 1."""
     row = entries.support.rows
-    total = entries.values.new_zeros(len(entries)).index_add(0, row, entries.values)
+    total = entries.values.new_zeros(entries.n_rows).index_add(0, row, entries.values)
     theta = (total - 1) / entries.l0
     return entries.with_values(torch.relu(entries.values - theta[row]))
 

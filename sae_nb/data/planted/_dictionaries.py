@@ -102,13 +102,7 @@ def planted_dictionary(
 def _noisy(
     dictionary: Tensor, codes: SparseCodes, noise: float, generator: torch.Generator
 ) -> PlantedDictionary:
-    x = F.embedding_bag(
-        codes.atoms.long(),
-        dictionary,
-        codes.offsets[:-1],
-        per_sample_weights=codes.values,
-        mode="sum",
-    )
+    x = codes @ dictionary
     if noise > 0:
         x = x + noise * torch.randn(x.shape, generator=generator)
     return PlantedDictionary(x=x, dictionary=dictionary, codes=codes)

@@ -269,7 +269,7 @@ def mean_strengths(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
     """Return each atom's mean over rows, zeros included, in fp64."""
     sums = torch.zeros(codes.n_atoms, dtype=torch.float64)
     sums.index_add_(0, codes.atoms.cpu().long(), codes.values.detach().double().cpu())
-    return sums / max(len(codes), 1)
+    return sums / max(codes.n_rows, 1)
 
 
 def nearest(unit: Float[Tensor, "n_atoms d_in"], atom: int, n: int = 1) -> list[int]:

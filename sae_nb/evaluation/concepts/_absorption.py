@@ -76,11 +76,11 @@ def swallowed(
     resampling = Resampling(n_bootstrap, seed)
     rows = check_matrix(x, d_in=sae.d_in)
     children, n_concepts = np.flatnonzero(parent.numpy() >= 0), len(dictionary)
-    shape = (len(truth), truth.n_atoms, len(parent))
+    shape = (truth.n_rows, truth.n_atoms, len(parent))
     if shape != (len(rows), n_concepts, n_concepts):
         raise ValueError(
             f"`truth` must be of {len(rows)} rows and {n_concepts} concepts, as `x` and "
-            f"`dictionary`, got {len(truth)} × {truth.n_atoms} and {len(parent)} parents."
+            f"`dictionary`, got {truth.n_rows} × {truth.n_atoms} and {len(parent)} parents."
         )
     if sae.n_atoms < n_concepts:
         raise ValueError(f"`sae` must have an atom per concept, {n_concepts}, got {sae.n_atoms}.")

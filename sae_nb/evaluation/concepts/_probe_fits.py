@@ -99,7 +99,7 @@ def arms_for(
     x = acts.x.float().cpu()[torch.from_numpy(units.rows)]
     raw = _pool_dense(x.numpy().astype(np.float64), units, pool)
     latents = _pool_codes(codes.rows(torch.from_numpy(units.rows)), units, pool)
-    active = float((codes.values != 0).sum()) / max(len(codes), 1)
+    active = float((codes.values != 0).sum()) / max(codes.n_rows, 1)
     k = int(np.clip(round(active), 1, codes.n_atoms))
     random = RandomDictionary(x.shape[1], codes.n_atoms, k, mean=x.mean(dim=0), seed=seed)
     parts = [random.encode(part) for part in torch.split(x, 4096)]

@@ -58,7 +58,7 @@ def check_same_rows(codes: Sequence[SparseCodes]) -> None:
     """Refuse codes of different numbers of rows, and codes in which nothing is active."""
     if len(codes) < 2:
         raise ValueError(f"`codes` must be of at least two models or layers, got {len(codes)}.")
-    counts = [len(one) for one in codes]
+    counts = [one.n_rows for one in codes]
     if len(set(counts)) > 1:
         raise ValueError(
             f"`codes` must be of the same rows, got {counts} rows. Encode aligned activations."
@@ -141,7 +141,7 @@ def match_latents(
     needed = 16 * tables[0].shape[1] * tables[1].shape[1]
     check_memory(needed, "A table of correlations", "Raise min_firings.")
     rows, columns, correlations = _matched(*tables)
-    order = np.random.default_rng(seed).permutation(len(codes))
+    order = np.random.default_rng(seed).permutation(codes.n_rows)
     chance = _matched(tables[0], tables[1][order])[2]
     first, second = atoms[0][rows], atoms[1][columns]
     return LatentMatches.of(
@@ -165,7 +165,7 @@ def _often(codes: SparseCodes, min_firings: int) -> tuple[csr_matrix, np.ndarray
     if len(atoms) == 0:
         raise ValueError(
             f"`codes` must have a latent that fires in at least {min_firings} rows, got at most "
-            f"{int(counts.max())} of {len(codes)}. Encode more rows, or lower min_firings."
+            f"{int(counts.max())} of {codes.n_rows}. Encode more rows, or lower min_firings."
         )
     return table[:, atoms].tocsr(), atoms
 

@@ -80,7 +80,7 @@ class UniversalSAE(nn.Module):
         """Return one model's activations, decoded from any model's code."""
         parts = [
             codes.rows(slice(start, start + 4096)).to_dense() @ self.dictionaries[model]
-            for start in range(0, len(codes), 4096)
+            for start in range(0, codes.n_rows, 4096)
         ]
         scale = self.get_buffer(f"scale_{model}")
         return torch.cat(parts) * scale + self.get_buffer(f"mean_{model}")

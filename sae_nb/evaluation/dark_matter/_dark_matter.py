@@ -268,9 +268,9 @@ def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
     for part in torch.split(acts.x, _BATCH):
         codes = sae.encode(part)
         x_hat.append(sae.decode(codes).float().cpu())
-        row = torch.repeat_interleave(torch.arange(len(codes)), codes.l0.cpu())
+        row = torch.repeat_interleave(torch.arange(codes.n_rows), codes.l0.cpu())
         active = (codes.values != 0).cpu()
-        l0.append(torch.bincount(row[active], minlength=len(codes)))
+        l0.append(torch.bincount(row[active], minlength=codes.n_rows))
     tokens = acts.tokens
     language = tokens is not None and acts.context.kind == "language"
     return _RowsOf(

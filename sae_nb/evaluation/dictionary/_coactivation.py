@@ -84,7 +84,7 @@ def coactivation(
     rows = check_matrix(dictionary, name="dictionary").detach().float().cpu()
     top = min(check_count(top, name="top"), max(codes.n_atoms - 1, 1))
     check_dictionary(codes, rows)
-    if len(codes) == 0:
+    if codes.n_rows == 0:
         raise ValueError("`codes` must have at least one row, got none.")
     # In units of unit atoms, on the CPU.
     plain, norms = codes.detach().to("cpu"), rows.norm(dim=1)
@@ -110,10 +110,10 @@ def _counted(codes: SparseCodes, dictionary: Tensor, top: int) -> Coactivation:
             partners(first, gram, *places, LEAST_ROWS, pairs, interference, npmi, partner, together)
     n_pairs = int(pairs.sum())
     return Coactivation(
-        n_rows=len(codes),
+        n_rows=codes.n_rows,
         n_pairs=n_pairs,
         connectivity=1 - n_pairs / c**2,
-        interference=float(np.sqrt(interference.sum())) / len(codes),
+        interference=float(np.sqrt(interference.sum())) / codes.n_rows,
         counts=np.diff(places[0]),
         partner=partner,
         npmi=npmi,

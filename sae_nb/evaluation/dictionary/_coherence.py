@@ -232,7 +232,7 @@ def coactive_babel(
     widest = max(int(codes.l0.max()), 1)
     rows = max(1, _TILE // (widest * (widest + atoms.shape[1])))
     parts = []
-    for first in range(0, len(codes), rows):
+    for first in range(0, codes.n_rows, rows):
         part = codes.rows(slice(first, first + rows)).detach()
         chosen, used = _supports(part, widest)
         among = atoms[chosen] * used[:, :, None]
@@ -268,7 +268,7 @@ def _supports(codes: SparseCodes, widest: int) -> tuple[Tensor, Tensor]:
     """Atoms of each row, padded, and which places are used: entries that are not zero."""
     row = codes.support.rows
     place = torch.arange(codes.nnz, device=codes.device) - codes.offsets[row]
-    chosen = torch.zeros(len(codes), widest, dtype=torch.int64, device=codes.device)
+    chosen = torch.zeros(codes.n_rows, widest, dtype=torch.int64, device=codes.device)
     used = torch.zeros_like(chosen, dtype=torch.bool)
     chosen[row, place] = codes.atoms.long()
     used[row, place] = codes.values != 0

@@ -146,19 +146,19 @@ def support_recovery(codes: SparseCodes, truth: SparseCodes) -> Float[Tensor, " 
     >>> support_recovery(found, truth).tolist()
     [0.5]
     """
-    if (len(codes), codes.n_atoms) != (len(truth), truth.n_atoms):
+    if (codes.n_rows, codes.n_atoms) != (len(truth), truth.n_atoms):
         raise ValueError(
-            f"`codes` must have the rows and atoms of `truth` ({len(truth)} × {truth.n_atoms}), got "
-            f"{len(codes)} × {codes.n_atoms}. Encode the same inputs with the same dictionary."
+            f"`codes` must have the rows and atoms of `truth` ({truth.n_rows} × {truth.n_atoms}), got "
+            f"{codes.n_rows} × {codes.n_atoms}. Encode the same inputs with the same dictionary."
         )
     row, wanted = codes.support.rows, truth.values.detach() != 0
     true_row = truth.support.rows[wanted]
-    n_true = torch.bincount(true_row, minlength=len(truth))
+    n_true = torch.bincount(true_row, minlength=truth.n_rows)
     strongest = (_ranks(codes) < n_true[row]) & (codes.values.detach() != 0)
     # One number per (row, atom): an atom occurs once in a row.
     named = row[strongest] * codes.n_atoms + codes.atoms[strongest].long()
     true = true_row * truth.n_atoms + truth.atoms[wanted].long()
-    hit = torch.bincount(named[torch.isin(named, true)] // codes.n_atoms, minlength=len(truth))
+    hit = torch.bincount(named[torch.isin(named, true)] // codes.n_atoms, minlength=truth.n_rows)
     return hit / n_true
 
 

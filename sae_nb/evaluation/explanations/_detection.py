@@ -328,7 +328,7 @@ class Desk:
 
     def _strength(self, atom: int) -> np.ndarray:
         rows, values = self.codes.strengths(atom)
-        strength = np.zeros(len(self.codes))
+        strength = np.zeros(self.codes.n_rows)
         strength[rows.numpy()] = values.float().numpy()
         return strength
 

@@ -107,7 +107,7 @@ def induce_rule(
 def fires_in(codes: SparseCodes, atom: int) -> Bool[np.ndarray, " n"]:
     """Return in which rows an atom fires (z ≠ 0)."""
     rows, values = codes.strengths(atom)
-    active = np.zeros(len(codes), dtype=bool)
+    active = np.zeros(codes.n_rows, dtype=bool)
     active[rows[values != 0].cpu().numpy()] = True
     return active
 

@@ -155,11 +155,11 @@ def _explained(x: Tensor, x_hat: Tensor, dim: int) -> Tensor:
 
 
 def _l0(codes: SparseCodes) -> Tensor:
-    return (codes.values != 0).sum().double() / len(codes)
+    return (codes.values != 0).sum().double() / codes.n_rows
 
 
 def _l1(codes: SparseCodes) -> Tensor:
-    return codes.values.detach().double().abs().sum() / len(codes)
+    return codes.values.detach().double().abs().sum() / codes.n_rows
 
 
 def _alive(codes: SparseCodes) -> Tensor:
@@ -174,7 +174,7 @@ def _zero_sums(codes: SparseCodes) -> Tensor:
 
 
 def _hoyer(codes: SparseCodes) -> Tensor:
-    values, zeros = codes.values.detach().double(), torch.zeros(len(codes), dtype=torch.float64)
+    values, zeros = codes.values.detach().double(), torch.zeros(codes.n_rows, dtype=torch.float64)
     l1 = zeros.index_add(0, codes.support.rows, values.abs())
     l2 = zeros.index_add(0, codes.support.rows, values.square()).sqrt()
     # A row without an active latent is 0/0 there too.
@@ -220,11 +220,11 @@ _FORMULAS: dict[str, Callable[..., Tensor | float]] = {
     ).mean(),
     "dark_matter.r_squared": lambda x, x_hat: _explained(x, x_hat, 0),
     "uncentred.r2": lambda x, x_hat: 1 - (x - x_hat).square().sum() / x.square().sum(),
-    "saelens.l0": lambda codes: (codes.values > 0).sum().double() / len(codes),
+    "saelens.l0": lambda codes: (codes.values > 0).sum().double() / codes.n_rows,
     "saebench.l0": _l0,
-    "saelens.l1": lambda codes: codes.values.detach().double().sum() / len(codes),
+    "saelens.l1": lambda codes: codes.values.detach().double().sum() / codes.n_rows,
     "overcomplete.l0": lambda codes: (
-        (codes.values != 0).sum().double() / (len(codes) * codes.n_atoms)
+        (codes.values != 0).sum().double() / (codes.n_rows * codes.n_atoms)
     ),
     "overcomplete.l1": _l1,
     "dictionary_learning.l0": _l0,

@@ -291,7 +291,7 @@ def _provenance(
         "control": f"random unit atoms, k={rows.random.k}, gain {rows.random.gain:.3g}",
         "n_control_rows": rows.control_sparsity.n,
         "dead_by_rows": dict(rows.sparsity.dead_by_rows),
-        "n_rows_together": len(rows.codes.codes()),
+        "n_rows_together": rows.codes.codes().n_rows,
         "n_rows_near": len(rows.near),
         "n_bootstrap": resampling.n,
         "seed": resampling.seed,

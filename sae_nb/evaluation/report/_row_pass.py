@@ -52,7 +52,7 @@ def codes_of(
 def without_zeros(codes: SparseCodes) -> SparseCodes:
     """Return the entries that are active."""
     active = codes.values.detach() != 0
-    offsets = offsets_of(torch.bincount(codes.support.rows[active], minlength=len(codes)))
+    offsets = offsets_of(torch.bincount(codes.support.rows[active], minlength=codes.n_rows))
     return SparseCodes(codes.values[active].detach(), codes.atoms[active], offsets, codes.n_atoms)
 
 
@@ -78,10 +78,10 @@ def check_dictionary(codes: SparseCodes, dictionary: Tensor) -> None:
 
 def check_codes(codes: SparseCodes, n_rows: int, n_atoms: int) -> None:
     """Refuse codes of other rows or another dictionary, and codes in which nothing is active."""
-    if (len(codes), codes.n_atoms) != (n_rows, n_atoms):
+    if (codes.n_rows, codes.n_atoms) != (n_rows, n_atoms):
         raise ValueError(
             f"`codes` must be those of these rows and this dictionary, {n_rows} × {n_atoms}, got "
-            f"{len(codes)} × {codes.n_atoms}. Encode the same rows with the same SAE."
+            f"{codes.n_rows} × {codes.n_atoms}. Encode the same rows with the same SAE."
         )
     if not bool((codes.values != 0).any()):
         raise ValueError(

@@ -58,7 +58,7 @@ class SparsitySums:
         size = codes.values.detach().abs().double().cpu().numpy()
         if self.norms is not None:
             size = size * self.norms[codes.atoms.cpu().numpy()]
-        c, n = len(self.atom_counts), len(codes)
+        c, n = len(self.atom_counts), codes.n_rows
         row = np.repeat(np.arange(n), codes.l0.cpu().numpy())
         l1, squares = (np.bincount(row, v, n).astype(np.float64) for v in (size, size**2))
         used = squares > 0

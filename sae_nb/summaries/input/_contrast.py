@@ -222,10 +222,10 @@ class Grouped:
         """Return the mean strength |z|, or firing rate, of every unit: sparse, one row per unit."""
         from scipy.sparse import csr_matrix
 
-        rows = np.repeat(np.arange(len(self.codes)), self.codes.l0.cpu().numpy())
+        rows = np.repeat(np.arange(self.codes.n_rows), self.codes.l0.cpu().numpy())
         values = self.codes.values.detach().abs().double().cpu().numpy()
         values = (values != 0).astype(np.float64) if firing else values
-        units = self.sample if unit == "samples" else np.arange(len(self.codes))
+        units = self.sample if unit == "samples" else np.arange(self.codes.n_rows)
         _, owner, n_rows = np.unique(units, return_inverse=True, return_counts=True)
         place = (owner[rows], self.codes.atoms.cpu().numpy())
         shape = (len(n_rows), self.codes.n_atoms)
@@ -252,7 +252,7 @@ def contrast_codes(
         for firing in (False, True)
     )
     summed = None if contributions is None else drawn(*contributions, weights=(1.0, 1.0))
-    n_rows = (len(a.codes), len(b.codes))
+    n_rows = (a.codes.n_rows, len(b.codes))
     n_units = n_rows if unit == "positions" else (a.n_samples, b.n_samples)
     return Contrast(
         strength=strength,
@@ -270,12 +270,12 @@ def _grouped(sae: SparseAutoencoder, acts: Any, name: str) -> Grouped:
     """Check one side and encode it."""
     check_sae(sae)
     if isinstance(acts, SparseCodes):
-        if acts.n_atoms != sae.n_atoms or len(acts) == 0:
+        if acts.n_atoms != sae.n_atoms or acts.n_rows == 0:
             raise ValueError(
                 f"`{name}` must be codes of the SAE's {sae.n_atoms} atoms with at least one row, got "
                 f"{acts!r}."
             )
-        return Grouped(codes=acts.detach().to("cpu"), sample=np.arange(len(acts)))
+        return Grouped(codes=acts.detach().to("cpu"), sample=np.arange(acts.n_rows))
     acts = acts_for(sae, acts, name=name)
     return Grouped(codes=encoded(sae, acts), sample=acts.sample.cpu().numpy())
 
@@ -356,7 +356,7 @@ def labels_of(sae: SparseAutoencoder, given: Mapping[int, str] | None = None) ->
 def _of(sae: SparseAutoencoder, given: Any, words: str) -> BaseRate:
     n_rows = None
     if isinstance(given, SparseCodes):
-        n_rows = len(given)
+        n_rows = given.n_rows
         words = f"{n_rows} rows of codes" if words == "the numbers given" else words
     frequency = getattr(given, "frequency", given)
     if isinstance(frequency, Tensor):

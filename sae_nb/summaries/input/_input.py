@@ -300,7 +300,7 @@ def _contributions(summary: InputSummary) -> csr_matrix:
     codes = summary.run.codes
     place = (codes.support.rows.numpy(), summary.atom)
     return csr_matrix(
-        (summary.attribution.astype(np.float64), place), shape=(len(codes), codes.n_atoms)
+        (summary.attribution.astype(np.float64), place), shape=(codes.n_rows, codes.n_atoms)
     )
 
 

@@ -192,7 +192,7 @@ class AtomBrowser(Panel):
         facts |= {"atoms": format_count(self.n_atoms), "rows": format_count(len(acts))}
         if self.catalogue.encoded:
             codes = self.catalogue.codes
-            facts["L0"] = format_number(codes.nnz / max(len(codes), 1))
+            facts["L0"] = format_number(codes.nnz / max(codes.n_rows, 1))
             facts["R²"] = None if self.catalogue.r2 is None else format_number(self.catalogue.r2)
         return {key: str(value) for key, value in facts.items() if value}
 

@@ -1,0 +1,289 @@
+"""Codes are used like the matrix they stand for: indexed, summed, multiplied, tabulated, converted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.codes import SparseCodes
+
+SHAPES = [(7, 5), (2, 3, 5), (2, 2, 2, 5)]
+
+
+def dense_code(shape: tuple[int, ...] = (7, 5), dtype: torch.dtype = torch.float64) -> Tensor:
+    """A code with both signs, about half its entries, and an atom that is always on and negative."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(*shape, generator=generator, dtype=dtype)
+    z = torch.where(z.abs() > 0.6, z, 0.0)
+    z[..., 1] = -1 - torch.rand(shape[:-1], generator=generator, dtype=dtype)
+    return z
+
+
+# Indexing
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "index",
+    [
+        0,
+        -1,
+        np.int64(1),
+        torch.tensor(1),
+        slice(1, None),
+        slice(None, None, -1),
+        slice(5, 2),
+        [1, 0, 1],
+        [],
+        range(2),
+        np.array([[0, 1], [1, 0]]),
+        torch.tensor([-1, 0]),
+        ...,
+        None,
+        (1, ...),
+        (..., None),
+    ],
+    ids=repr,
+)
+def test_an_index_chooses_what_numpy_would(shape: tuple[int, ...], index: Any) -> None:
+    """Rows, and their leading axes, are those of the dense code."""
+    z = dense_code(shape)
+    leading = np.arange(z[..., 0].numel()).reshape(shape[:-1])
+    rows = leading[index.numpy() if isinstance(index, Tensor) else index]
+    chosen = SparseCodes.from_dense(z)[index]
+    assert chosen.leading_shape == np.shape(rows)
+    assert torch.equal(chosen.to_dense(), z.reshape(-1, 5)[np.array(rows)])
+
+
+def test_several_leading_axes_are_indexed_together() -> None:
+    """A number per axis, a slice of the second, a mask over both."""
+    z = dense_code((2, 3, 5))
+    codes = SparseCodes.from_dense(z)
+    assert torch.equal(codes[1, 2].to_dense(), z[1, 2])
+    assert torch.equal(codes[:, 1:].to_dense(), z[:, 1:])
+    mask = z.abs().sum(dim=-1) > 1.5
+    assert torch.equal(codes[mask].to_dense(), z[mask])
+    assert torch.equal(codes[mask.numpy()].to_dense(), z[mask])
+    assert torch.equal(codes[[True, False]].to_dense(), z[[True, False]])
+
+
+def test_codes_are_iterated_over_their_first_axis() -> None:
+    """As long as their first axis; one row alone is no sequence."""
+    z = dense_code((2, 3, 5))
+    codes = SparseCodes.from_dense(z)
+    assert (len(codes), codes.n_rows, codes.ndim, codes.shape) == (2, 6, 3, (2, 3, 5))
+    assert all(torch.equal(part.to_dense(), row) for part, row in zip(codes, z, strict=True))
+    with pytest.raises(TypeError, match="single row have no length"):
+        len(codes[0, 0])
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "words"),
+    [
+        (7, IndexError, "between 0 and 6, got 7"),
+        ([0, -8], IndexError, "between 0 and 6, got -8"),
+        ([True] * 3, IndexError, r"one entry per row, shape \(7,\), got \(3,\)"),
+        (1.0, TypeError, r"a number, a slice, a mask or several numbers, got 1\.0"),
+        ("all", TypeError, "got 'all'"),
+        ((slice(None), 3), IndexError, r"codes\.strengths\(atom\)"),
+    ],
+    ids=str,
+)
+def test_an_index_that_names_no_row_is_refused(
+    index: Any, error: type[Exception], words: str
+) -> None:
+    """Beyond the end, no whole number, or an index of atoms: with what to write instead."""
+    with pytest.raises(error, match=words):
+        SparseCodes.from_dense(dense_code())[index]
+
+
+# Sums
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, (0, 5)], ids=str)
+@pytest.mark.parametrize("axis", [None, 0, -1, 1, (0, 1), ()], ids=str)
+def test_sums_are_those_of_the_dense_code(shape: tuple[int, ...], axis: Any) -> None:
+    """Sum, mean, largest and number of active entries, zeros counted, over any axes."""
+    z = dense_code(shape) if shape[0] else torch.zeros(shape, dtype=torch.float64)
+    codes, dense = SparseCodes.from_dense(z), z.numpy()
+    assert np.allclose(codes.sum(axis), dense.sum(axis))
+    assert np.array_equal(codes.count(axis), np.count_nonzero(dense, axis))
+    if dense.size:
+        assert np.allclose(codes.mean(axis), dense.mean(axis))
+        assert np.array_equal(codes.max(axis), dense.max(axis))
+
+
+def test_a_stored_zero_is_not_counted() -> None:
+    """It is an entry, but not active."""
+    codes = SparseCodes(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 2)
+    assert (codes.count().item(), codes.count(0).tolist()) == (1, [0, 1])
+    assert codes.to_pandas().to_dict("list") == {"row": [1], "atom": [1], "value": [1.0]}
+    assert len(codes.top(1)) == 1
+
+
+def test_numpys_own_functions_sum_codes() -> None:
+    """np.sum and its like call the methods, so no dense code is made."""
+    z = dense_code()
+    codes = SparseCodes.from_dense(z)
+    assert np.allclose(np.sum(codes, axis=0), z.sum(dim=0))
+    assert np.allclose(np.mean(codes), z.mean())
+    assert np.allclose(np.max(codes, axis=1), z.amax(dim=1))
+    with pytest.raises(TypeError, match="must be None"):
+        np.sum(codes, dtype=np.float32)
+
+
+def test_names_of_dense_matrices_are_answered() -> None:
+    """With what does the same without a dense code."""
+    codes = SparseCodes.from_dense(dense_code())
+    for name, here in {"topk": "top", "T": "to_scipy", "amax": "max", "nonzero": "pandas"}.items():
+        with pytest.raises(AttributeError, match=rf"'{name}'\. Here it is .*{here}"):
+            getattr(codes, name)
+    with pytest.raises(TypeError, match="takes no `dim`. Here it is `axis`"):
+        codes.sum(dim=0)  # type: ignore[call-arg]
+    for compute in (lambda: codes * 2, lambda: codes > 0, lambda: 1 - codes):
+        with pytest.raises(TypeError, match=r"codes\.with_values\(codes\.values \* 2\)"):
+            compute()
+
+
+def test_an_axis_that_is_not_there_is_refused() -> None:
+    """With the shape, which says which there are."""
+    codes = SparseCodes.from_dense(dense_code())
+    for axis in (2, -3, "rows", 0.5):
+        with pytest.raises(ValueError, match=r"between -2 and 1, .* have the shape \(7, 5\)"):
+            codes.sum(axis)  # type: ignore[arg-type]
+
+
+# Products
+
+
+def test_a_product_with_a_matrix_is_the_dense_product() -> None:
+    """From both sides, with vectors, transposed matrices and arrays, leading axes kept."""
+    z = dense_code((2, 3, 5))
+    codes = SparseCodes.from_dense(z)
+    table = torch.randn(4, 5, dtype=torch.float64)
+    assert torch.allclose(codes @ table.T, z @ table.T)
+    assert torch.allclose(codes @ table[0], z @ table[0])
+    assert torch.allclose(codes @ table.T.numpy(), z @ table.T)
+    flat, x = z.reshape(6, 5), torch.randn(6, 3, dtype=torch.float64)
+    assert torch.allclose(x.T @ codes, x.T @ flat)
+    assert torch.allclose(x[:, 0] @ codes, x[:, 0] @ flat)
+    assert torch.allclose(codes[0, 1] @ table.T, z[0, 1] @ table.T)
+    empty = SparseCodes.from_dense(torch.zeros(2, 5))
+    assert torch.equal(empty @ torch.ones(5, 3), torch.zeros(2, 3))
+
+
+def test_a_product_takes_the_wider_number() -> None:
+    """Half-precision codes and a single-precision dictionary: single precision."""
+    z = dense_code(dtype=torch.float32)
+    product = SparseCodes.from_dense(z.half()) @ torch.eye(5)
+    assert product.dtype == torch.float32
+    assert torch.allclose(product, z, atol=1e-2)
+
+
+def test_a_product_with_the_dictionary_is_decode_without_bias() -> None:
+    """The one that `decode` adds its bias to."""
+    sae = sn.TopK(6, 12, 3, generator=torch.Generator().manual_seed(0)).eval()
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    codes = sae.encode(x)
+    assert torch.allclose(codes @ sae.dictionary + sae.bias, sae.decode(codes), atol=1e-6)
+
+
+def test_a_matrix_that_does_not_fit_is_refused() -> None:
+    """With the number of rows that it must have."""
+    codes = SparseCodes.from_dense(dense_code())
+    with pytest.raises(ValueError, match=r"one row per atom, 5, got shape \(3, 5\)"):
+        codes @ torch.ones(3, 5)
+    with pytest.raises(ValueError, match=r"one column per row, 7, got shape \(5, 2\)"):
+        torch.ones(5, 2) @ codes
+    with pytest.raises(TypeError, match="a tensor or an array, got str"):
+        codes @ "dictionary"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda z, _: z.sum(),
+        lambda z, _: z.sum(0).square(),
+        lambda z, _: z.mean(-1).square(),
+        lambda z, _: z[[2, 2, 0]].sum(1).square(),
+        lambda z, _: z[3:].sum(0).square(),
+        lambda z, table: (z @ table).square(),
+        lambda z, table: (table.T[:, [0] * 7] @ z).square(),
+        lambda z, table: (z[4] @ table).square(),
+    ],
+)
+def test_gradients_are_those_of_the_dense_code(use: Any) -> None:
+    """Of index, sum and product, to the active entries and to the matrix."""
+    z, table = dense_code().requires_grad_(), torch.randn(5, 3, dtype=torch.float64)
+    table.requires_grad_()
+    expected = torch.autograd.grad(use(z, table).sum(), (z, table), allow_unused=True)
+    actual = torch.autograd.grad(
+        use(SparseCodes.from_dense(z), table).sum(), (z, table), allow_unused=True
+    )
+    assert torch.allclose(actual[0], expected[0] * (z != 0))
+    assert (actual[1] is None) == (expected[1] is None)
+    assert actual[1] is None or torch.allclose(actual[1], expected[1])
+
+
+def test_the_largest_entry_gets_the_gradient() -> None:
+    """As in the dense code, where it is not a zero."""
+    z = dense_code().abs().requires_grad_()
+    expected = torch.autograd.grad(z.amax(dim=0).sum(), z)[0]
+    assert torch.equal(torch.autograd.grad(SparseCodes.from_dense(z).max(0).sum(), z)[0], expected)
+
+
+# Tables and arrays
+
+
+def test_the_strongest_entries_of_each_row_are_tabulated() -> None:
+    """By magnitude, strongest first, fewer where a row has fewer."""
+    z = torch.tensor([[0.5, -3.0, 1.0], [0.0, 0.0, 0.0], [2.0, 0.0, 0.0]])
+    codes = SparseCodes.from_dense(z)
+    table = codes.top(2)
+    assert table.to_dict("list") == {"row": [0, 0, 2], "atom": [1, 2, 0], "value": [-3.0, 1.0, 2.0]}
+    assert codes[2].top(5)["atom"].tolist() == [0]
+    with pytest.raises(ValueError, match="`n` must be at least 1"):
+        codes.top(0)
+
+
+def test_a_table_says_where_rows_come_from_and_what_atoms_are() -> None:
+    """Sample, position and token from the activations; labels from a mapping or a list."""
+    model = sn.load_model("tiny-gpt")
+    acts = sn.capture(model, ["The dog ran.", "A cat sat."], "resid_post.1", progress=False)
+    codes = sn.TopK(acts.d_in, 16, 2).eval().encode(acts.x)
+    table = codes.to_pandas(acts, labels={3: "animals"})
+    assert list(table.columns) == ["row", "sample", "position", "token", "atom", "value", "label"]
+    assert table["token"].tolist() == [acts.tokens[row] for row in table["row"]]
+    assert table["sample"].tolist() == acts.sample[table["row"].tolist()].tolist()
+    assert set(table["label"][table["atom"] == 3]) <= {"animals"}
+    assert set(table["label"][table["atom"] != 3]) <= {""}
+    assert codes.to_pandas(labels=list("abcdefghijklmnop"))["label"].str.len().eq(1).all()
+    with pytest.raises(ValueError, match="`acts` must have one entry per row of the codes"):
+        codes.to_pandas(acts[:2])
+
+
+def test_arrays_and_tensors_are_made_of_codes() -> None:
+    """np.asarray, torch.as_tensor and from_dlpack give the dense code; nothing dense is shared."""
+    z = dense_code((2, 3, 5), torch.float32)
+    codes = SparseCodes.from_dense(z.clone().requires_grad_())
+    for convert in (np.asarray, torch.as_tensor, torch.from_dlpack):
+        assert np.array_equal(convert(codes), z)
+    assert np.asarray(codes, dtype=np.float64).dtype == np.float64
+    assert np.asarray(SparseCodes.from_dense(z.bfloat16())).dtype == np.float32
+    with pytest.raises(ValueError, match="no dense matrix to share"):
+        np.array(codes, copy=False)
+
+
+def test_an_array_that_cannot_fit_is_refused() -> None:
+    """Before memory is taken, whoever asks for it."""
+    offsets = torch.zeros(2_000_001, dtype=torch.int64)
+    empty = SparseCodes(torch.zeros(0), torch.zeros(0, dtype=torch.int32), offsets, 2**24)
+    for convert in (np.asarray, torch.as_tensor, torch.from_dlpack, np.std, empty.sum):
+        with pytest.raises(MemoryError, match="GiB"):
+            convert(() if convert == empty.sum else empty)
+    assert empty.sum(0).shape == (2**24,)
