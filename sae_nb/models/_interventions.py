@@ -311,6 +311,9 @@ class Editing:
 
     def __init__(self, model: LiveModel) -> None:
         self._model = weakref.ref(model)
+        self.n_calls = 0
+        """How often the whole module ran to its end while edits were held."""
+
         self._holders = 0
         self._undo: dict[Any, Callable[[], None]] = {}
         self._here = threading.local()
@@ -419,7 +422,9 @@ class Editing:
     def _call(self, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         here, model = vars(self._here), self._live()
         if id(model.module) in _HERE.own:
-            return forward(*args, **kwargs)
+            output = forward(*args, **kwargs)
+            self.n_calls += 1
+            return output
         here["call"], n_prompt = RunState(), None
         if model.kind == "language":
             named = named_arguments(type(model.module).forward, args, kwargs)
@@ -433,6 +438,7 @@ class Editing:
             output = forward(*args, **kwargs)
         finally:
             del here["call"]
+        self.n_calls += 1
         cache = getattr(output, "past_key_values", None)
         if n_prompt is not None and hasattr(cache, "get_seq_length"):
             self._prompts[cache] = n_prompt

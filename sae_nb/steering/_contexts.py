@@ -50,6 +50,7 @@ class Active:
         with self._model.lock:
             self._model.interventions.append(self._intervention)
             self._model.editing.hold()
+            self._n_calls = self._model.editing.n_calls
         return self
 
     def __exit__(
@@ -66,11 +67,16 @@ class Active:
             if places:
                 del active[places[-1]]
             self._model.editing.release()
-        if kind is None and self._edit.n_runs > 0 and self._edit.n_touched == 0:
-            warn_caller(
-                f'Nothing was changed at "{self._intervention.hook_point}": no position of the inputs '
-                "was among `positions` and `steps`."
-            )
+        if kind is not None or self._edit.n_touched:
+            return
+        where = f'Nothing was changed at "{self._intervention.hook_point}"'
+        if self._edit.n_runs:
+            reason = "no position of the inputs was among `positions` and `steps`."
+        elif self._model.editing.n_calls > self._n_calls:
+            reason = "its module did not run when the model did."
+        else:
+            return
+        warn_caller(f"{where}: {reason}")
 
 
 def steer(

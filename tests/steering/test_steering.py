@@ -585,7 +585,7 @@ def test_a_real_sae_steers_a_real_vision_model():
     seen = read(model, pictures, "resid_post.6")
     atom = int(sae.encode(seen).frequency.argmax())
     z = sae.encode(seen).to_dense()[..., atom]
-    with ablate(model, "resid_post.6", sae, atom=atom, positions="patches"):
+    with ablate(model, "resid_post.6", sae, atom=atom, positions="patches", backend="hooks"):
         edited = read(model, pictures, "resid_post.6")
         hooked, steered = model(pictures), model.heads(pictures)
     with ablate(model, "resid_post.6", sae, atom=atom, positions="patches", backend="nnsight"):
