@@ -114,7 +114,7 @@ def run_edited(
     if model.remote:
         return run_remotely(model, args, kwargs, states)[1]
     if any(intervention.backend == "nnsight" for intervention in model.interventions):
-        return _run_traced(model, args, kwargs, states, method)
+        return model.editing.traced(args, kwargs, states, method)
     with installed(model, states):
         return getattr(model.module, method)(*args, **kwargs)
 
@@ -248,36 +248,30 @@ def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
     return known
 
 
-def _run_traced(
-    model: LiveModel,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    states: Sequence[RunState],
-    method: str,
-) -> Any:
-    places = _places(model)
+def edited_wrapper(wrapped: Any, write: Callable[[], None]) -> Any:
+    """Return an nnsight model that runs `write` in every trace, besides what `wrapped` runs."""
+    with wrapped.edit() as (_, edited_model):
+        write()
+    return edited_model
+
+
+def _with_edits(model: LiveModel) -> Any:
+    """Return nnsight's wrapper with the active edits in it, each place waiting by itself."""
     wrapper, envoys = own_wrapper(model)
-    raw: list[Any] = []
-    with model.editing.own_run(None):
-        with wrapper.trace(fn=method) as tracer:
-            with tracer.invoke(*args, **kwargs):
-                raw.append(tracer.result)
-            # Invokes wait for their modules independently, so no order between places is needed.
-            for (module, side), edits in places.items():
-                envoy = envoys[id(module)]
-                with tracer.invoke():
-                    _write(tracer, envoy, side, edits, states)
-    return raw[0]
+    for (module, side), edits in _places(model).items():
+        write = partial(_write, model.editing, envoys[id(module)], side, edits)
+        wrapper = edited_wrapper(wrapper, write)
+    return wrapper
 
 
-def _write(
-    tracer: Any, envoy: Any, side: Side, edits: Sequence[Intervention], states: Sequence[RunState]
-) -> None:
+def _write(editing: Editing, envoy: Any, side: Side, edits: Sequence[Intervention]) -> None:
     """Exchange what a module gives, or gets, for the edited, each time it runs in a trace."""
     from nnsight.intervention.interleaver import OutOfOrderError
+    from nnsight.intervention.iterator import Iterations
 
+    states = editing.own_states()
     try:
-        for _ in tracer.iter[:]:
+        for _ in Iterations()[:]:
             if side == "output":
                 envoy.output = edited(envoy.output, edits, states)
             else:
@@ -295,8 +289,8 @@ class _Here(threading.local):
     """What this thread is running."""
 
     def __init__(self) -> None:
-        self.own: dict[int, tuple[Editing, Sequence[RunState] | None]] = {}
-        """By module: whose run it is, if it is a live model's, and where its columns are."""
+        self.own: dict[int, tuple[Editing, Sequence[RunState], bool]] = {}
+        """By module: which live model runs it, where its columns are, and if its trace has the edits."""
 
 
 _HERE = _Here()
@@ -316,6 +310,7 @@ class Editing:
 
         self._holders = 0
         self._undo: dict[Any, Callable[[], None]] = {}
+        self._wrapper: tuple[Sequence[Intervention], Any] | None = None
         self._here = threading.local()
         self._prompts: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
@@ -345,6 +340,7 @@ class Editing:
         if self._holders:
             self._settle(_places(model))
             return
+        self._wrapper = None
         while self._undo:
             self._undo.popitem()[1]()
 
@@ -365,15 +361,29 @@ class Editing:
             enter = self._at_output if side == "output" else self._at_input
             self._undo[module, side] = enter(module)
 
+    def traced(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        states: Sequence[RunState],
+        method: str = "__call__",
+    ) -> Any:
+        """Run the module once under nnsight, with the active edits in the trace."""
+        active = tuple(self._live().interventions)
+        if self._wrapper is None or self._wrapper[0] != active:
+            self._wrapper = active, _with_edits(self._live())
+        with self.own_run(states, traced=True):
+            return self._wrapper[1].trace(*args, fn=method, trace=False, **kwargs)
+
     @contextmanager
-    def own_run(self, states: Sequence[RunState] | None) -> Iterator[None]:
-        """A run of the live model by this thread; None: its trace holds the edits, these stand aside.
+    def own_run(self, states: Sequence[RunState], *, traced: bool = False) -> Iterator[None]:
+        """A run of the live model by this thread; where its trace holds the edits, these stand aside.
 
         Edits of other live models around the same module stand aside anyway.
         """
         module = id(self._live().module)
         before = _HERE.own.get(module)
-        _HERE.own[module] = self, states
+        _HERE.own[module] = self, states, traced
         try:
             yield
         finally:
@@ -381,6 +391,10 @@ class Editing:
                 del _HERE.own[module]
             else:
                 _HERE.own[module] = before
+
+    def own_states(self) -> Sequence[RunState]:
+        """Where the columns of the live model's run in this thread are."""
+        return _HERE.own[id(self._live().module)][1]
 
     def _at_output(self, module: nn.Module) -> Callable[[], None]:
         def after(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
@@ -407,8 +421,8 @@ class Editing:
     def _at(self, place: Place) -> list[tuple[Intervention, Sequence[RunState]]]:
         """The edits that apply at a place now, each with where its columns are."""
         model = self._live()
-        runs, states = _HERE.own.get(id(model.module), (None, ()))
-        if runs not in (None, self) or states is None:
+        runs, states, traced = _HERE.own.get(id(model.module), (None, (), False))
+        if runs not in (None, self) or traced:
             return []
         edits = _places(model).get(place, [])
         if runs is self:
@@ -423,7 +437,7 @@ class Editing:
         here, model = vars(self._here), self._live()
         if id(model.module) in _HERE.own:
             output = forward(*args, **kwargs)
-            self.n_calls += 1
+            self.n_calls += _HERE.own[id(model.module)][0] is self
             return output
         here["call"], n_prompt = RunState(), None
         if model.kind == "language":

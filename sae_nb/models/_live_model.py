@@ -46,7 +46,7 @@ class LiveModel(KnowsOtherWords):
 
     The module is not copied and stays usable by itself. Everything that runs it holds `lock`, one
     per module however often it is wrapped; while the lock is held the module is in evaluation mode,
-    and afterwards in the mode it was in. Hooks exist only during a call.
+    and afterwards in the mode it was in. Hooks exist only during a call, or while an edit is in force.
 
     Parameters
     ----------
@@ -412,7 +412,7 @@ class LiveModel(KnowsOtherWords):
         echo: bool = True,
     ) -> Generated:
         """Continue texts, with the active interventions at the prompt and at every new token. One result per
-        prompt: text, or ids where there is no tokenizer.
+        prompt: text, or ids where there is no tokenizer. A model that runs remotely is asked once a token.
 
         Parameters
         ----------
@@ -451,8 +451,8 @@ class LiveModel(KnowsOtherWords):
     def nnsight(self) -> Any:
         """The model wrapped by nnsight, for traces of your own; language models take text.
 
-        The same object every time. Hold `lock` around a trace where other threads use the model:
-        nnsight is not thread-safe.
+        The same object every time. Inside `with steer(…)` its traces are steered. Hold `lock` around a
+        trace where other threads use the model: nnsight is not thread-safe.
         """
         return self._own_nnsight if self.given_nnsight is None else self.given_nnsight
 

@@ -74,11 +74,11 @@ def load_model(
         Branch, tag or commit of a hub id; "step-N" of a bundled model.
     remote
         True: for a language model that does not fit. Only its configuration and tokenizer are fetched, and
-        every `capture` sends its texts to the server nnsight is configured for, and waits; the
-        server's answer is unpacked by nnsight, so ask only one you trust. "local": nnsight's dry run of
-        that, on this machine. An address: another server. Everything else (steering, generation, panels
-        that run the model) needs the weights and says so. Nothing is contacted before a capture, but
-        the hub for an id that is not cached.
+        `capture`, `model(…)` and `model.generate(…)`, steered along directions or not, send their texts
+        to the server nnsight is configured for, and wait; the server's answer is unpacked by nnsight, so
+        ask only one you trust. "local": nnsight's dry run of that, on this machine. An address: another
+        server. What runs the module itself needs the weights and says so. Nothing is contacted before
+        the first of these calls, but the hub for an id that is not cached.
 
     Raises
     ------

@@ -19,6 +19,7 @@ from sae_nb.models._interventions import (
     RunState,
     edited,
     edited_inputs,
+    edited_wrapper,
     named_arguments,
     state_of_call,
 )
@@ -47,14 +48,9 @@ def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
         write = _refusal(_not_everywhere(intervention))
     else:
         write = _follower(wrapped, envoy, intervention)
-    return _stored(wrapped, write)
-
-
-def _stored(wrapped: Any, write: Callable[[], None]) -> Any:
-    with wrapped.edit() as (_, edited_model):
-        write()
-    edited_model._edits = [edit for edit in edited_model._edits if edit not in _KEPT]
-    return edited_model
+    model = edited_wrapper(wrapped, write)
+    model._edits = [edit for edit in model._edits if edit not in _KEPT]
+    return model
 
 
 def _writer(envoy: Any, side: Side, edits: Sequence[Travelling]) -> Callable[[], None]:

@@ -100,10 +100,13 @@ def steer(
     "add": x + Σ_j by_j·d_j / ‖d_j‖. "set": the latent becomes z'_j = by_j; "scale": z'_j = by_j·z_j;
     both give x + Σ_j (z'_j − z_j)·d_j. Without the error term, x becomes decode(z').
 
-    `with` gives the `Steering` record of what is done. The edit holds for `model(…)`,
-    `model.heads(…)`, `model.generate(…)` and `capture(…)`; contexts nest, and a later one sees what
-    an earlier one made. Other threads that run the same model inside the block are steered too:
-    hold `model.lock` around the block where that matters.
+    `with … as steering` gives `steering.recipe`, the record of what is done, whose fields can be read
+    off `steering` too; `steering.recipe.to_nnsight(model.nnsight)` is an nnsight model that keeps the
+    edit. Whatever runs the module inside the block is edited, once: `model(…)`, `model.heads(…)`,
+    `model.generate(…)`, `capture(…)`, `model.module(…)`, Hugging Face's `generate`, and your own
+    `model.nnsight.trace(…)`, which sees the edited values. Contexts nest, and a later one sees what an
+    earlier one made. Other threads that run the same model inside the block are steered too: hold
+    `model.lock` around the block where that matters.
 
     Parameters
     ----------
@@ -127,13 +130,14 @@ def steer(
     keep_error
         Keep x − x̂, so that the edit is all that changes.
     backend
-        "hooks": plain forward hooks. "nnsight": `model(…)` and `model.generate(…)` run as nnsight
-        traces, with every active edit written in them; the same numbers, to 1e-6.
+        "nnsight": `model(…)` and `model.generate(…)` run as nnsight traces, with every active edit
+        written in them. "hooks": the edit sits in the module; the same numbers, to 1e-6.
 
     Raises
     ------
     HookPointNotFound: If there is no such hook point.
-    ValueError, TypeError, IndexError: If an argument does not fit, before anything runs.
+    ValueError, TypeError, IndexError: If an argument does not fit, before anything runs. In the block:
+        if the edit depends on positions and a call of the module does not tell them.
 
     Example
     -------
@@ -141,9 +145,9 @@ def steer(
     >>> from torch import nn
     >>> model = sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(4, 2, bias=False)))
     >>> east = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    >>> with sn.steer(model, "0", direction=east, by=3.0) as recipe:
+    >>> with sn.steer(model, "0", direction=east, by=3.0) as steering:
     ...     steered = model(torch.zeros(1, 4))
-    >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), recipe.mode
+    >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), steering.mode
     (True, 'add')
     """
     one_of(backend, BACKENDS, name="backend")
@@ -221,7 +225,7 @@ def splice(
     """Make a live model run with x replaced by edit(x), inside a `with` block.
 
     An SAE is itself such an edit: `splice(model, hook_point, sae)` runs on reconstructions.
-    `with` gives the `MaskedEdit`, whose `n_touched` counts positions.
+    `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`.
 
     Parameters
     ----------

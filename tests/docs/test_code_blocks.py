@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 import socket
 from collections.abc import Iterator
@@ -23,8 +24,11 @@ OTHERS = sorted(
 def _run(page: Path, names: dict[str, object]) -> dict[str, object]:
     """Every block of a page in order; those that cannot run here must say why, and be Python."""
     for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
-        code = compile(block["code"], f"{page.name}", "exec")
+        name = f"<{page.name}, {block.start()}>"
+        code = compile(block["code"], name, "exec")
         if not block["why"]:
+            # nnsight reads the source of a trace, as it does in a notebook's cell.
+            linecache.cache[name] = len(block[0]), None, block["code"].splitlines(True), name
             exec(code, names)
     return names
 
