@@ -133,7 +133,8 @@ def _not_found(
         near = f'It has "{kind}.{min(layers)}" … "{kind}.{max(layers)}"'
     else:
         names = near_names(wanted, [*points, *module_paths]) or [str(p) for p in points[:5]]
-        near = "Near: " + ", ".join(f'"{n}"' for n in names if n) if names else "It has none"
+        quoted = ", ".join(f'"{n}"' for n in names if n)
+        near = f"Near: {quoted}" if quoted else "It has none"
     return (
         f'No hook point "{name}" in {model_name}. {near}; call `model.hook_points()` to list all '
         "(raw module paths work too)."

@@ -79,6 +79,18 @@ def test_settings_given_wrongly_are_answered_by_what_to_write(
             call(sae, rows, config, **settings)
 
 
+def test_epochs_are_counted_in_steps_of_activations_and_never_of_a_stream(rows, sae) -> None:
+    """Activations know their rows; a stream has no end."""
+    acts = sn.Activations.from_tensor(rows)
+    with pytest.raises(
+        TypeError, match=r"300 rows are 3 steps of batch_size=100.*n_epochs=2 is steps=6"
+    ):
+        sn.train(sae, acts, n_epochs=2, batch_size=100)
+    stream = sn.stream(sn.wrap(torch.nn.Sequential(torch.nn.Linear(8, 8))), rows, "0", buffer=100)
+    with pytest.raises(TypeError, match="One step reads a batch of 1024 rows"):
+        sn.train(sae, stream, epochs=2)
+
+
 def test_what_is_no_rows_is_answered_by_what_to_pass(rows, sae) -> None:
     """A model, a loader, a list of tensors; an SAE that was not built, or in the other place."""
     for data, words in (
