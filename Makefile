@@ -116,9 +116,9 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build
 	$(PYTEST) --junitxml=build/binder.xml tests/binder
 
-reliability: $(STAMP) loops ## of the tests, those of kills, damaged files, full disks and long use
+reliability: $(STAMP) loops ## of the tests, those of kills, damages, full disks, long use, endings (ten times each: an hour)
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
+	SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
@@ -135,9 +135,9 @@ reproduce: $(STAMP) ## one short seed of every reproduction; checks of the commi
 	@mkdir -p build
 	$(PYTEST) -n $(JOBS) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
-reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills and 10 000 damages; writes docs/claims (an hour or two)
+reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills, 10 000 damages, 720 endings; writes docs/claims (an hour or two)
 	@mkdir -p build
-	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
+	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions --all --seeds 0 1 2 --out docs/claims
 
 bench: $(STAMP) ## every benchmark; each prints one table

@@ -32,7 +32,7 @@ def start_training(
     resume: bool = True,
     **settings: Unpack[TrainSettings],
 ) -> TrainingRun:
-    """Train in a thread, which does not keep the interpreter alive, and return at once.
+    """Train in a thread and return at once; a script that ends stops it after the step under way.
 
     Arguments are those of `train`; whatever is wrong with them is raised here, before the thread starts.
     `callbacks` are called in the thread.

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -102,6 +103,21 @@ def test_closing_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(RuntimeError, match="closed before"):
         process.wait()
     process.close()
+
+
+def test_the_process_ends_with_whoever_started_it() -> None:
+    """Killed, a notebook's kernel can ask nobody to end; the process sees that its input is gone."""
+    code = (
+        "import sys, torch; from sae_nb.geometry import start_umap; p = start_umap(torch.randn(300, 8));"
+        "print(p._child.pid, flush=True); sys.stdin.read()"
+    )
+    pipe = subprocess.PIPE
+    parent = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
+    assert parent.stdout is not None
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    assert psutil.wait_procs([child], timeout=30)[1] == []
 
 
 def test_a_layout_that_takes_too_long_goes_on() -> None:

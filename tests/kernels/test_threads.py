@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -55,6 +56,41 @@ def test_training_survives_people_encoding(warm_python: WarmPython, layer: str) 
         pytest.skip(f"this machine has no {layer} layer")
     assert result.returncode == 0, result.stderr
     assert result.stdout.split()[0] == layer
+
+
+FORKED = """
+import multiprocessing, sys, torch
+import sae_nb as sn
+
+torch.set_num_threads(2)  # as most machines have
+x, sae, model = torch.randn(64, 16), sn.TopK(16, 32, 4), sn.load_model("tiny-vit")
+images = sn.data.scenes(2, seed=0).images
+torch.randn(500, 500) @ torch.randn(500, 500), sae.encode(x), model(images)
+
+def child():
+    print(model(images).shape[0], flush=True)
+    try:
+        sae.encode(x)
+    except RuntimeError as error:
+        print(error, flush=True)
+
+process = multiprocessing.get_context("fork").Process(target=child)
+process.start()
+process.join(60)
+sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_is_told_to_spawn(warm_python: WarmPython) -> None:
+    """Once OpenMP has run, Numba would kill it and torch's second thread never come: its models run with one
+    thread, and compiled loops say what to do."""
+    result = warm_python.run(FORKED, NUMBA_THREADING_LAYER="omp", OMP_NUM_THREADS="2")
+    assert (result.returncode, result.stderr) == (0, "")
+    ran, told = result.stdout.splitlines()
+    assert ran == "2"
+    assert "forked" in told
+    assert 'get_context("spawn")' in told
 
 
 def test_workqueue_ends_the_process_without_the_lock(warm_python: WarmPython) -> None:

@@ -104,7 +104,7 @@ def start_raptor(
     """Train a Raptor in a thread and return at once.
 
     Parameters as for `train_raptor`; whatever is wrong with them is raised here, before the thread starts.
-    The thread does not keep the interpreter alive; `TrainingMonitor(run)` shows the handle.
+    A script that ends stops it after the step under way; `TrainingMonitor(run)` shows the handle.
 
     Example
     -------

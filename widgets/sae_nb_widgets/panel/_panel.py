@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import sys
 import threading
 import time
 import weakref
@@ -128,7 +129,7 @@ def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
             continue
         several = list(value.values()) if isinstance(value, dict) else value
         for one in several if isinstance(several, list | tuple) else (value,):
-            if hasattr(one, "kept_traits"):
+            if hasattr(type(one), "kept_traits"):
                 continue
             if isinstance(one, ipw.Widget):
                 found += descendants(one)
@@ -588,7 +589,8 @@ class Panel(ipw.VBox):
         Widgets that were made but have no place on screen are closed too, and so are the layouts and
         styles, which ipywidgets would keep for good.
         """
-        if self._closed:
+        # ipywidgets closes what is thrown away: not while Python's own modules are.
+        if self._closed or sys.is_finalizing():
             return
         with self._drawing:  # what another thread is drawing is drawn to its end
             self._closed = True
