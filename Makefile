@@ -135,7 +135,7 @@ reproduce: $(STAMP) ## one short seed of every reproduction; checks of the commi
 	@mkdir -p build
 	$(PYTEST) -n $(JOBS) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
-reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills, 10 000 damages, 720 endings; writes docs/claims (an hour or two)
+reproduce-full: $(STAMP) ## every reproduction over three seeds; 50 kills, 10 000 damages, 690 endings; writes docs/claims (an hour or two)
 	@mkdir -p build
 	SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions --all --seeds 0 1 2 --out docs/claims
